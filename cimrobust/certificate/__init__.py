@@ -1,0 +1,1 @@
+"""Layer `certificate`: see design notes in docs/architecture.md."""

@@ -1,0 +1,1 @@
+"""Layer `cli`: see design notes in docs/architecture.md."""

@@ -1,0 +1,1 @@
+"""Layer `data`: see design notes in docs/architecture.md."""

@@ -1,0 +1,1 @@
+"""Layer `device`: see design notes in docs/architecture.md."""

@@ -1,0 +1,1 @@
+"""Layer `engine`: see design notes in docs/architecture.md."""

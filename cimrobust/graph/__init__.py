@@ -1,0 +1,1 @@
+"""Layer `graph`: see design notes in docs/architecture.md."""

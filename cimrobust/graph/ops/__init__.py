@@ -1,0 +1,1 @@
+"""Layer `graph.ops`: see design notes in docs/architecture.md."""

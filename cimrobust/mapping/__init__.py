@@ -1,0 +1,1 @@
+"""Layer `mapping`: see design notes in docs/architecture.md."""

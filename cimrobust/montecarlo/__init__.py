@@ -1,0 +1,1 @@
+"""Layer `montecarlo`: see design notes in docs/architecture.md."""

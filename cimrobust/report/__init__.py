@@ -1,0 +1,1 @@
+"""Layer `report`: see design notes in docs/architecture.md."""

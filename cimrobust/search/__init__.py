@@ -1,0 +1,1 @@
+"""Layer `search`: see design notes in docs/architecture.md."""
