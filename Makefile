@@ -1,0 +1,55 @@
+# Two commands matter: `make demo` and `make test`. Each sets up everything it needs in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= $(shell nproc)
+SETUP := $(VENV)/.installed
+DEV_SETUP := $(VENV)/.installed-dev
+NATIVE_SOURCES := $(shell find native -type f)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-native lint format bench samples clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(SETUP): $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE_SOURCES)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(DEV_SETUP): $(SETUP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	touch $@
+
+demo: $(SETUP) ## Certify the digits network that is shipped with the package
+	$(BIN)/cimrobust demo --out out/demo
+
+test: $(DEV_SETUP) ## Run the Python tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+test-native: $(DEV_SETUP) ## Run the C++ tests under the address and undefined-behaviour sanitizers
+	PATH="$(CURDIR)/$(BIN):$$PATH" native/test.sh
+
+lint: $(DEV_SETUP) ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_SETUP) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_SETUP) ## Measure the performance goals (minutes)
+	$(BIN)/python -m pytest tests/benchmarks -s
+
+samples: $(DEV_SETUP) ## Train the sample networks again
+	$(BIN)/python samples/train_samples.py
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) build dist out

@@ -1,0 +1,41 @@
+"""`cimrobust analyze`: the whole job on one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cimrobust.cli.options import device_option, json_option, model_argument, run_options, tolerance_option
+
+
+@click.command(
+    "analyze",
+    epilog="Example: cimrobust analyze model.onnx --data data.toml --device rram-write-verify-3pct --effort quick --out out",
+)
+@model_argument
+@click.option(
+    "--data",
+    required=True,
+    metavar="DATA",
+    help="Data description (TOML), .npz with x and y, CSV, image folder, folder of ONNX test data, or module:function.",
+)
+@device_option
+@tolerance_option
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the certificate.")
+@click.option("--policy", type=click.Path(path_type=Path), help="Policy (TOML) that the verdict is given against.")
+@run_options
+@json_option
+def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
+    """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.
+
+    Writes certificate.json, certificate.html, witness/ and trials.parquet under --out.
+    """
+    from cimrobust.cli.progress import TerminalProgress
+    from cimrobust.cli.summary import print_summary
+    from cimrobust.pipeline import analyze
+
+    with TerminalProgress() as progress:
+        certificate = analyze(model, out=out, progress=progress, **settings)
+    print_summary(certificate.data, directory=str(out), as_json=as_json)

@@ -1,0 +1,71 @@
+"""`cimrobust inspect`: what would be stored in crossbars, and what would not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
+
+if TYPE_CHECKING:
+    from cimrobust.pipeline import Inspection
+
+
+@click.command("inspect", epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct")
+@model_argument
+@device_option
+@tolerance_option
+@json_option
+def command(model: Path, device: str, tolerance: float | None, as_json: bool) -> None:
+    """Show which weights of MODEL map to crossbars, what stays digital and why.
+
+    For each layer: matrix shape per group, devices, slices, tiles, scale and box radius (the largest deviation of a weight).
+    """
+    from cimrobust.pipeline import inspect_model
+
+    inspection = inspect_model(model, device=device, tolerance=tolerance)
+    if as_json:
+        click.echo(json.dumps(inspection.to_dict(), indent=2))
+    else:
+        _print_tables(inspection)
+
+
+def _print_tables(inspection: Inspection) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    summary = inspection.to_dict()
+    layers = Table(title=f"Crossbar layers on {escape(summary['device'])}", box=box.SIMPLE, title_justify="left")
+    for heading in ("initializer", "operators", "matrix", "devices", "slices", "tiles", "scale", "box radius"):
+        layers.add_column(heading, overflow="fold", justify="left" if heading in ("initializer", "operators", "matrix") else "right")
+    for layer in summary["layers"]:
+        layers.add_row(
+            escape(layer["initializer"]),
+            escape(", ".join(layer["operators"])),
+            layer["matrix"],
+            f"{layer['devices']:,}",
+            str(layer["slices"]),
+            str(layer["tiles"]),
+            layer["scale_text"],
+            f"{layer['box_radius']:.4g}",
+        )
+    digital = Table(title="Stays digital", box=box.SIMPLE, title_justify="left")
+    for heading in ("node", "operator", "reason"):
+        digital.add_column(heading, overflow="fold")
+    for node in summary["unmapped"]:
+        digital.add_row(*(escape(node[key]) for key in ("node", "op", "reason")))
+    console = Console()
+    width = console.width if console.is_terminal else 160
+    for table in (layers, *([digital] if summary["unmapped"] else [])):
+        console.print(table, width=width)
+    click.echo(
+        f"{summary['mapped_weights']:,} of {summary['parameters']:,} parameters in {summary['total_devices']:,} devices "
+        f"on {summary['total_tiles']:,} tiles; opset {summary['opset']}, {len(summary['layers'])} layers"
+    )
+    for note in summary["notes"]:
+        click.echo(f"note: {note}")

@@ -1,0 +1,50 @@
+"""Options that several commands share, so that they read and behave the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+DEFAULT_DEVICE = "rram-write-verify-3pct"
+
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+certificate_argument = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+device_option = click.option(
+    "--device",
+    default=DEFAULT_DEVICE,
+    show_default=True,
+    metavar="PROFILE",
+    help="Device profile: a shipped name (see `cimrobust devices list`) or a TOML file.",
+)
+tolerance_option = click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    help="Write-verify tolerance as a fraction of the conductance range, in place of the profile's.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the machine-readable result alone.")
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how much work to do and how."""
+    options: tuple[Decorator, ...] = (
+        click.option(
+            "--effort",
+            type=click.Choice(["quick", "standard", "thorough"]),
+            default="standard",
+            show_default=True,
+            help="How much to search, and how many chips to draw.",
+        ),
+        click.option("--trials", type=click.IntRange(1), help="Chips to draw; default 300, 1000 or 10000 by effort."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random number."),
+        click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors."),
+        click.option("--limit", type=click.IntRange(1), help="Use the first N samples only."),
+        click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,50 @@
+"""Progress bars with the time left on stderr; silent where stderr is not a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class TerminalProgress:
+    """Draws one bar for each piece of work; use as a context manager."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TerminalProgress:
+        """Start drawing."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop drawing and leave the bars on the screen."""
+        self._bars.stop()
+
+    def start(self, name: str, total: int) -> None:
+        """Begin a bar of `total` steps."""
+        self.finish()
+        self._task = self._bars.add_task(name, total=total, note="")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Move the bar on."""
+        if self._task is not None:
+            self._bars.update(self._task, advance=steps, **({"note": note} if note else {}))
+
+    def finish(self) -> None:
+        """Fill the bar that was begun last."""
+        if self._task is not None:
+            total = self._bars.tasks[self._task].total
+            self._bars.update(self._task, completed=total)
+            self._task = None

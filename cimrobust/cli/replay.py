@@ -1,0 +1,37 @@
+"""`cimrobust replay`: somebody else's certificate, checked again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cimrobust.cli.options import certificate_argument, json_option
+
+EXIT_NOT_HELD = 70
+
+
+@click.command("replay", epilog="Example: cimrobust replay out --model model.onnx --data data.toml")
+@certificate_argument
+@click.option("--model", type=click.Path(path_type=Path), help="The certified network, to check its hash and its clean score.")
+@click.option("--data", metavar="DATA", help="The evaluation data, to score the witness again.")
+@json_option
+def command(directory: Path, model: Path | None, data: str | None, as_json: bool) -> int:
+    """Derive the claims of the certificate in DIR again from its files, and say which hold.
+
+    Without --data and --model the claims that need them are reported as not checked.
+    """
+    from cimrobust.pipeline import replay
+
+    checks = replay(directory, model=model, data=data)
+    if as_json:
+        click.echo(json.dumps([check.to_dict() for check in checks], indent=2))
+    else:
+        for check in checks:
+            click.echo(f"{_mark(check.held):<14}{check.id:<28}{check.detail}")
+    return EXIT_NOT_HELD if any(check.held is False for check in checks) else 0
+
+
+def _mark(held: bool | None) -> str:
+    return {True: "holds", False: "BROKEN", None: "not checked"}[held]

@@ -1,0 +1,18 @@
+"""`cimrobust report`: the HTML of a certificate, again from its JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cimrobust.cli.options import certificate_argument
+
+
+@click.command("report", epilog="Example: cimrobust report out")
+@certificate_argument
+def command(directory: Path) -> None:
+    """Write DIR/certificate.html again from DIR/certificate.json."""
+    from cimrobust.pipeline import rewrite_report
+
+    click.echo(str(rewrite_report(directory)))
