@@ -1,0 +1,252 @@
+"""What N drawn chips prove about all chips: quantiles with distribution-free bounds, failure rates with exact ones.
+
+Scores are compared as they are, in float64; an accuracy is a count divided by a number of samples, which float64 rounds the same way as the
+decimal requirement it is compared with. For a metric where lower is better (an error), every comparison is mirrored: the worst chips are
+those with the highest values and the bound is an upper one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from cimrobust.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Kpp:
+    """K-th percentile performance: the score that all but the worst k percent of chips reach.
+
+    Attributes:
+        k: Percentage of chips that may be worse, in (0, 100).
+        score: Empirical quantile of the trials.
+        bound: One-sided confidence bound of the true quantile (lower, or upper where lower scores are better); None: too few trials.
+        confidence: Confidence of the bound.
+        rank: Rank of the trial that is the bound, 1 = worst; 0: too few trials.
+        num_trials: Trials used.
+        needed_trials: Fewest trials that give any bound at this k and confidence.
+    """
+
+    k: float
+    score: float
+    bound: float | None
+    confidence: float
+    rank: int
+    num_trials: int
+    needed_trials: int
+
+
+@dataclass(frozen=True)
+class FailureRate:
+    """Fraction of chips that miss a requirement, with its exact (Clopper-Pearson) one-sided bounds.
+
+    Attributes:
+        requirement: Score a chip has to reach.
+        num_failures: Trials that missed it.
+        num_trials: Trials.
+        estimate: Fraction of the trials that missed it.
+        lower: Lower bound of the probability.
+        upper: Upper bound of the probability.
+        confidence: Confidence of each bound alone.
+    """
+
+    requirement: float
+    num_failures: int
+    num_trials: int
+    estimate: float
+    lower: float
+    upper: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class TwoSourceBound:
+    """What the trials say about the distribution that the evaluation samples were drawn from, not only about these samples.
+
+    Attributes:
+        k: Percentage of chips that may be worse.
+        confidence: Confidence of the statement as a whole.
+        bound: The k-th percentile over chips of the true accuracy is at least this; None: too few trials.
+        observed: Order statistic of the trials it starts from; None: too few trials.
+        rank: Rank of that trial, 1 = worst; 0: too few trials.
+        num_trials: Trials used.
+        num_samples: Evaluation samples.
+        needed_trials: Fewest trials that give any bound.
+    """
+
+    k: float
+    confidence: float
+    bound: float | None
+    observed: float | None
+    rank: int
+    num_trials: int
+    num_samples: int
+    needed_trials: int
+
+
+def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
+    """Return the rank of the order statistic that bounds the quantile of `fraction` from below, 0 if there is none.
+
+    It is the largest r with ``P(Bin(num_trials, fraction) >= r) >= confidence``, which needs no assumption on the distribution and holds
+    with ties (design.md section 7; the same as ``scipy.stats.quantile_test(...).confidence_interval``).
+    """
+    _check_fraction("fraction of chips", fraction)
+    _check_fraction("confidence", confidence)
+    start = int(stats.binom.ppf(1.0 - confidence, num_trials, fraction)) + 2
+    for rank in range(min(start, num_trials), 0, -1):
+        if stats.binom.sf(rank - 1, num_trials, fraction) >= confidence:
+            return rank
+    return 0
+
+
+def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
+    """Return the fewest trials at which the trial of this rank bounds the k-th percentile (Wilks 1941).
+
+    For rank 1 that is the smallest n with ``1 - (1 - k/100)^n >= confidence``: 299 for k = 1 at 95 %, 688 at 99.9 %.
+    """
+    fraction = k / 100.0
+    _check_fraction("k / 100", fraction)
+    _check_fraction("confidence", confidence)
+    high = rank
+    while stats.binom.sf(rank - 1, high, fraction) < confidence:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if stats.binom.sf(rank - 1, middle, fraction) >= confidence:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_better: bool = True) -> Kpp:
+    """Return the k-th percentile performance of a set of trials with its confidence bound.
+
+    The empirical quantile is the score of an actual trial: the ``ceil(N k / 100)``-th worst.
+
+    Args:
+        scores: One score a trial [num_trials], finite.
+        k: Percentage of chips that may be worse.
+        confidence: Confidence of the bound.
+        higher_is_better: Direction of the metric.
+
+    Raises:
+        UsageError: k, the confidence or the scores make no sense.
+    """
+    ordered = _worst_first(scores, higher_is_better)
+    num_trials = ordered.size
+    rank = bound_rank(num_trials, k / 100.0, confidence)
+    # N k / 100 carries rounding of its own (1000 * 0.7 / 100 is 7.000000000000001 in some orders); a trial is never lost to it.
+    quantile_rank = max(1, math.ceil(num_trials * k / 100.0 - 1e-9))
+    return Kpp(
+        k=k,
+        score=float(ordered[quantile_rank - 1]),
+        bound=float(ordered[rank - 1]) if rank else None,
+        confidence=confidence,
+        rank=rank,
+        num_trials=num_trials,
+        needed_trials=needed_trials(k, confidence),
+    )
+
+
+def clopper_pearson_upper(num_events: int, num_trials: int, confidence: float) -> float:
+    """Return the exact one-sided upper bound of a probability; ``1 - (1 - confidence)^(1/n)`` for no event (Clopper, Pearson 1934)."""
+    _check_events(num_events, num_trials)
+    if num_events == num_trials:
+        return 1.0
+    return float(stats.beta.ppf(confidence, num_events + 1, num_trials - num_events))
+
+
+def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -> float:
+    """Return the exact one-sided lower bound of a probability (Clopper, Pearson 1934)."""
+    _check_events(num_events, num_trials)
+    if num_events == 0:
+        return 0.0
+    return float(stats.beta.ppf(1.0 - confidence, num_events, num_trials - num_events + 1))
+
+
+def failure_rate_of_scores(scores: np.ndarray, *, requirement: float, confidence: float, higher_is_better: bool = True) -> FailureRate:
+    """Return how often a chip is worse than the requirement, with exact bounds.
+
+    Args:
+        scores: One score a trial [num_trials], finite.
+        requirement: Score a chip has to reach; reaching it exactly is no failure.
+        confidence: Confidence of each bound alone.
+        higher_is_better: Direction of the metric.
+    """
+    ordered = _worst_first(scores, higher_is_better)
+    missed = ordered < requirement if higher_is_better else ordered > requirement
+    num_failures, num_trials = int(missed.sum()), ordered.size
+    return FailureRate(
+        requirement=requirement,
+        num_failures=num_failures,
+        num_trials=num_trials,
+        estimate=num_failures / num_trials,
+        lower=clopper_pearson_lower(num_failures, num_trials, confidence),
+        upper=clopper_pearson_upper(num_failures, num_trials, confidence),
+        confidence=confidence,
+    )
+
+
+def two_source_bound(accuracies: np.ndarray, *, num_samples: int, k: float = 1.0, confidence: float = 0.95) -> TwoSourceBound:
+    """Bound the k-th percentile over chips of the *true* accuracy, when both chips and evaluation samples are drawn.
+
+    All chips are judged on the same samples, so the two must not be pooled. For one chip, the Clopper-Pearson lower bound L at level
+    ``a2 gamma`` is broken with at most that probability over the samples; by Fubini and Markov, with probability ``1 - a2`` it is
+    broken for at most the fraction gamma of all chips. So with probability ``1 - a1 - a2`` the k-th percentile of the true accuracy is
+    at least ``L(a_(r))``, with r the bound rank at ``k/100 - gamma`` and confidence ``1 - a1``. Here gamma = k/200 and
+    a1 = a2 = (1 - confidence)/2.
+    Needs samples that are independent draws, one decision each.
+
+    Args:
+        accuracies: Accuracy of every trial on the same samples [num_trials].
+        num_samples: Evaluation samples.
+        k: Percentage of chips that may be worse.
+        confidence: Confidence of the statement as a whole.
+    """
+    gamma = k / 200.0
+    alpha = (1.0 - confidence) / 2.0
+    ordered = _worst_first(accuracies, True)
+    rank = bound_rank(ordered.size, k / 100.0 - gamma, 1.0 - alpha)
+    observed = float(ordered[rank - 1]) if rank else None
+    bound = None
+    if observed is not None:
+        bound = clopper_pearson_lower(round(observed * num_samples), num_samples, 1.0 - alpha * gamma)
+    return TwoSourceBound(
+        k=k,
+        confidence=confidence,
+        bound=bound,
+        observed=observed,
+        rank=rank,
+        num_trials=ordered.size,
+        num_samples=num_samples,
+        needed_trials=needed_trials(100.0 * (k / 100.0 - gamma), 1.0 - alpha),
+    )
+
+
+def _worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:
+    values = np.asarray(scores, dtype=np.float64).ravel()
+    if values.size == 0:
+        raise UsageError("trials must be at least one, got none (statistics); ask for more trials")
+    if np.isnan(values).any():
+        raise UsageError(
+            f"trial scores must be numbers, got NaN (trial {int(np.isnan(values).argmax())}); check the metric and the model's outputs"
+        )
+    ordered = np.sort(values)
+    return ordered if higher_is_better else ordered[::-1]
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise UsageError(
+            f"{name} must be between 0 and 1, both excluded, got {value} (statistics); give k in percent, confidence as a fraction"
+        )
+
+
+def _check_events(num_events: int, num_trials: int) -> None:
+    if not 0 <= num_events <= num_trials or num_trials == 0:
+        raise UsageError(f"events must be between 0 and the number of trials, got {num_events} of {num_trials} (statistics); count again")
