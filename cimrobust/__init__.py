@@ -1,3 +1,31 @@
 """cimrobust: what a neural network does on an imperfect analog chip, in the worst case."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cimrobust.pipeline.analysis import analyze
+    from cimrobust.pipeline.checking import gate, replay
+    from cimrobust.pipeline.demonstration import demo
+    from cimrobust.pipeline.inspection import inspect_model
+
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay"]
+
+_HOMES = {
+    "analyze": "cimrobust.pipeline.analysis",
+    "demo": "cimrobust.pipeline.demonstration",
+    "gate": "cimrobust.pipeline.checking",
+    "inspect_model": "cimrobust.pipeline.inspection",
+    "replay": "cimrobust.pipeline.checking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function when it is first asked for, so that ``import cimrobust`` and the help answer at once (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -34,7 +34,7 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """
     from cimrobust.cli.progress import TerminalProgress
     from cimrobust.cli.summary import print_summary
-    from cimrobust.pipeline import analyze
+    from cimrobust.pipeline.analysis import analyze
 
     with TerminalProgress() as progress:
         certificate = analyze(model, out=out, progress=progress, **settings)

@@ -26,7 +26,7 @@ def command(out: Path, workers: int | None, as_json: bool) -> None:
     """
     from cimrobust.cli.progress import TerminalProgress
     from cimrobust.cli.summary import print_summary
-    from cimrobust.pipeline import demo
+    from cimrobust.pipeline.demonstration import demo
 
     with TerminalProgress() as progress:
         certificate = demo(out=out, workers=workers, progress=progress)

@@ -11,7 +11,7 @@ import click
 from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
 
 if TYPE_CHECKING:
-    from cimrobust.pipeline import Inspection
+    from cimrobust.pipeline.inspection import Inspection
 
 
 @click.command("inspect", epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct")
@@ -24,7 +24,7 @@ def command(model: Path, device: str, tolerance: float | None, as_json: bool) ->
 
     For each layer: matrix shape per group, devices, slices, tiles, scale and box radius (the largest deviation of a weight).
     """
-    from cimrobust.pipeline import inspect_model
+    from cimrobust.pipeline.inspection import inspect_model
 
     inspection = inspect_model(model, device=device, tolerance=tolerance)
     if as_json:

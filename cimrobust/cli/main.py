@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="cimrobust")
 def group() -> None:
-    """What a neural network does on an imperfect analog chip, in the worst case.
+    r"""What a neural network does on an imperfect analog chip, in the worst case.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ def command(directory: Path, model: Path | None, data: str | None, as_json: bool
 
     Without --data and --model the claims that need them are reported as not checked.
     """
-    from cimrobust.pipeline import replay
+    from cimrobust.pipeline.checking import replay
 
     checks = replay(directory, model=model, data=data)
     if as_json:

@@ -1,0 +1,1 @@
+"""Layer `pipeline`: the order of the stages, and nothing else."""

@@ -1,0 +1,93 @@
+"""What a network would look like on crossbars, before anything is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cimrobust.device.load import load_profile, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.errors import ModelNotCoveredError
+from cimrobust.graph.layers import LayerScan
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network
+from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.place import place
+from cimrobust.mapping.placement import Placement, TensorPlacement
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A network, its crossbar layers, and where their weights are stored."""
+
+    network: Network
+    scan: LayerScan
+    placement: Placement
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON: totals, one entry a layer, and what stays digital."""
+        tensors = self.placement.tensors
+        return {
+            "model": self.network.path.name,
+            "opset": self.network.opsets.get("", 0),
+            "parameters": self.network.num_parameters,
+            "mapped_weights": sum(tensor.nominal.size for tensor in tensors.values()),
+            "device": self.placement.profile.name,
+            "total_devices": sum(tensor.num_devices for tensor in tensors.values()),
+            "total_tiles": sum(tensor.num_tiles for tensor in tensors.values()),
+            "layers": [_layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]) for layer in self.scan.layers],
+            "unmapped": [{"node": node.node, "op": node.op, "reason": node.reason} for node in self.scan.unmapped],
+            "notes": list(self.network.notes),
+        }
+
+
+def inspect_model(model: str | Path, *, device: str, tolerance: float | None = None) -> Inspection:
+    """Load a model and place its crossbar layers on devices.
+
+    Args:
+        model: ONNX file.
+        device: Name of a shipped device profile, or a TOML file.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+
+    Raises:
+        InputRefusedError: The model is corrupt or unsafe.
+        ModelNotCoveredError: No layer of the model maps to a crossbar.
+        UsageError: The profile is wrong.
+    """
+    profile = resolve_profile(device, tolerance)
+    network = load_network(Path(model))
+    scan = scan_layers(network)
+    if not scan.layers:
+        raise ModelNotCoveredError(
+            f"model must have at least one layer with constant weights that maps to a crossbar, got none ({model}); "
+            "Conv, ConvTranspose, Gemm, MatMul, their quantised forms, LSTM, GRU and RNN map"
+        )
+    return Inspection(network, scan, place(scan, profile))
+
+
+def resolve_profile(device: str, tolerance: float | None) -> DeviceProfile:
+    """Load a device profile, with another write-verify tolerance if one is given."""
+    profile = load_profile(device)
+    return profile if tolerance is None else with_tolerance(profile, tolerance)
+
+
+def _layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
+    groups = f"{tensor.num_groups} x " if tensor.num_groups > 1 else ""
+    smallest, largest = float(tensor.scale.min()), float(tensor.scale.max())
+    return {
+        "initializer": tensor.initializer,
+        "operators": operators,
+        "shape": list(tensor.shape),
+        "groups": tensor.num_groups,
+        "rows": tensor.num_rows,
+        "columns": tensor.num_cols,
+        "matrix": f"{groups}{tensor.num_rows} x {tensor.num_cols}",
+        "devices": tensor.num_devices,
+        "slices": tensor.num_slices,
+        "tiles": tensor.num_tiles,
+        "scale": [smallest, largest],
+        "scale_text": f"{largest:.4g}" if smallest == largest else f"{smallest:.3g} to {largest:.3g}",
+        "box_radius": tensor.box_radius,
+        "levels_given": tensor.levels_given,
+    }
