@@ -1,0 +1,38 @@
+"""Evaluation of single nodes on constants, with NumPy, by ONNX's own reference implementation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+
+def evaluate_node(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], opsets: Mapping[str, int]) -> list[np.ndarray]:
+    """Return the outputs of a node without bodies for given inputs; None stands for an input left out.
+
+    Raises:
+        ValueError: The reference implementation cannot do it.
+    """
+    alone = onnx.NodeProto()
+    alone.CopyFrom(node)
+    alone.input[:] = [f"in{index}" if value is not None else "" for index, value in enumerate(inputs)]
+    alone.output[:] = [f"out{index}" for index in range(len(node.output))]
+    feeds = {f"in{index}": value for index, value in enumerate(inputs) if value is not None}
+    unknown = onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=onnx.TensorProto.FLOAT))
+    graph = onnx.helper.make_graph(
+        [alone],
+        "node",
+        [onnx.helper.make_value_info(name, unknown) for name in feeds],
+        [onnx.helper.make_value_info(name, unknown) for name in alone.output],
+    )
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            results = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports)).run(None, feeds)
+    except Exception as err:  # the reference raises whatever its NumPy code raises
+        raise ValueError(f"{type(err).__name__}: {err}") from err
+    return [np.asarray(value) for value in results]

@@ -1,0 +1,36 @@
+"""Sizes above which a model file is refused before memory is spent on it."""
+
+from __future__ import annotations
+
+#: Largest model file: protobuf cannot hold more, larger networks keep their tensors in external data files.
+MAX_MODEL_BYTES = 2**31 - 1
+
+#: Largest sum of all tensors. They are held inside one protobuf message, which leaves 64 MiB for the graph itself.
+MAX_TENSOR_BYTES = 2**31 - 2**26
+
+#: Largest external data file that is read.
+MAX_EXTERNAL_FILE_BYTES = 2**32
+
+#: Largest intermediate tensor of one sample (or of the batch the file fixes) with a shape that the file determines.
+MAX_ACTIVATION_BYTES = 2**31
+
+#: Deepest nesting of `If`, `Loop` and `Scan` bodies.
+MAX_GRAPH_DEPTH = 16
+
+#: Most axes of a tensor; NumPy's own limit is 64.
+MAX_RANK = 32
+
+#: Most nodes, after functions are inlined.
+MAX_NODES = 500_000
+
+#: Largest tensor, in elements, that shape arithmetic is folded to.
+MAX_SHAPE_ELEMENTS = 4096
+
+#: Oldest operator set; older ones differ in the meaning of broadcasting and normalisation.
+MIN_OPSET = 7
+
+#: Oldest IR version: files before it carry no operator set version.
+MIN_IR_VERSION = 3
+
+#: Most problems that one message lists.
+MAX_PROBLEMS_SHOWN = 12

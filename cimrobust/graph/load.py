@@ -1,0 +1,227 @@
+"""Loading an ONNX file that nobody has vouched for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from cimrobust.errors import CimrobustError
+from cimrobust.graph import normalise
+from cimrobust.graph.branches import inline_constant_branches
+from cimrobust.graph.external import ExternalFiles
+from cimrobust.graph.files import digest, read_model_file
+from cimrobust.graph.fold import fold_shape_arithmetic
+from cimrobust.graph.limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
+from cimrobust.graph.network import FileDigest, Network
+from cimrobust.graph.problems import not_covered, one_line, refuse
+from cimrobust.graph.shapes import TensorType, infer_types, read_type, size_problems, spec_of
+from cimrobust.graph.structure import (
+    function_problems,
+    header_problems,
+    name_problems,
+    nesting_problems,
+    operator_problems,
+    opset_versions,
+    version_problems,
+)
+from cimrobust.graph.tensors import data_problem, decode, finite_problem, form_problem, num_bytes, num_elements
+from cimrobust.graph.walk import all_graphs, all_nodes, all_tensors, op_name
+from cimrobust.graph.weights import fold_computed_weights, weight_problems
+
+
+def load_network(path: Path) -> Network:
+    """Read, check and normalise an ONNX model.
+
+    Args:
+        path: The .onnx file; external data is looked for in its folder.
+
+    Raises:
+        UsageError: There is no such file.
+        InputRefusedError: The file or its external data is unsafe, corrupt or contradicts itself; all problems are named together.
+        ModelNotCoveredError: The file is sound but uses something this version does not cover, all of it named.
+    """
+    path = Path(path)
+    content = read_model_file(path, limit=MAX_MODEL_BYTES)
+    try:
+        model, external = _parse(path, content)
+        return _normalise(path, model, (digest(path.name, content), *external))
+    except CimrobustError:
+        raise
+    except Exception as err:  # the file is hostile until proved otherwise: whatever a library raises on it is the file's fault
+        refuse(path, [f"it cannot be read as an ONNX model ({type(err).__name__}: {one_line(err)[:200]})"])
+        raise
+
+
+def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDigest, ...]]:
+    """Return the model with all tensor data inside and checked, and the digests of its external files."""
+    if not content:
+        refuse(path, ["it is empty"])
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        refuse(path, ["it is not an ONNX model, or is cut off (protobuf cannot be decoded)"])
+    refuse(path, header_problems(model))
+    refuse(path, nesting_problems(model.graph))
+    tensors = list(all_tensors(model))
+    refuse(path, [problem for tensor in tensors if (problem := form_problem(tensor))])
+    total = sum(num_bytes(tensor) for tensor in tensors)
+    if total > MAX_TENSOR_BYTES:
+        not_covered(path, [f"{total} bytes of tensors, at most {MAX_TENSOR_BYTES} are covered"])
+    files = ExternalFiles(path.absolute().parent)
+    problems = [problem for tensor in tensors if (problem := _take_data(tensor, files))]
+    refuse(path, problems)
+    return model, files.digests
+
+
+def _take_data(tensor: onnx.TensorProto, files: ExternalFiles) -> str | None:
+    """Bring the data of a tensor inside and check its amount and values; return what is wrong, None if nothing."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        problem = files.embed(tensor)
+        if problem:
+            return problem
+    elif tensor.external_data:
+        return f"tensor '{tensor.name}' is not marked external but names external data"
+    return data_problem(tensor) or finite_problem(tensor.name, decode(tensor))
+
+
+def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]) -> Network:
+    ir_version, producer = int(model.ir_version), f"{model.producer_name} {model.producer_version}".strip()
+    operators: Counter[str] = Counter() if model.functions else _count_operators(model)
+    num_parameters = sum(num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer)
+    notes = _check_and_sort(path, model)
+    if model.functions:
+        model = normalise.inline_functions(model)
+        operators = _count_operators(model)
+        notes.append("the model's own functions were replaced by the nodes they stand for")
+        normalise.use_short_domain(model)
+        refuse(path, name_problems(model.graph))
+    notes += _rewrite(path, model)
+    types = _check_types(path, model, notes)
+    notes += _fold(model, types)
+    _final_check(path, model)
+    opsets = opset_versions(model)
+    refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
+    initializers = {tensor.name: decode(tensor) for tensor in model.graph.initializer}
+    return Network(
+        path=path,
+        model=model,
+        initializers=initializers,
+        inputs=tuple(spec_of(value) for value in model.graph.input),
+        outputs=tuple(spec_of(value) for value in model.graph.output),
+        opsets=opsets,
+        ir_version=ir_version,
+        producer=producer,
+        files=files,
+        operators=dict(sorted(operators.items())),
+        num_parameters=num_parameters,
+        notes=tuple(notes),
+    )
+
+
+def _count_operators(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(op_name(node) for node in all_nodes(model.graph))
+
+
+def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
+    """Check names, operators and value kinds of the file as it is, and sort its nodes; return notes."""
+    notes: list[str] = []
+    not_covered(path, version_problems(opset_versions(model)))
+    refuse(path, [*name_problems(model.graph), *function_problems(model)])
+    wrong, foreign = operator_problems(model)
+    refuse(path, wrong)
+    sparse = [f"initializer '{t.values.name}' is sparse" for graph in all_graphs(model.graph) for t in graph.sparse_initializer]
+    not_covered(path, [*foreign, *sparse, *_input_problems(model.graph)])
+    refuse(path, normalise.sort_nodes(model.graph))
+    if model.training_info:
+        del model.training_info[:]
+        notes.append("training information in the file is not used")
+    return notes
+
+
+def _input_problems(graph: onnx.GraphProto) -> list[str]:
+    """Return graph inputs that are not tensors of a known type."""
+    problems: list[str] = []
+    for value in graph.input:
+        kind = read_type(value)
+        if kind is None:
+            problems.append(f"graph input '{value.name}' is a {value.type.WhichOneof('value') or 'value without type'}, not a tensor")
+        elif kind.elem_type == onnx.TensorProto.UNDEFINED:
+            problems.append(f"graph input '{value.name}' has no element type")
+    return problems
+
+
+def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
+    """Bring a checked model into normal form, in place; return notes."""
+    notes: list[str] = []
+    graph = model.graph
+    normalise.use_short_domain(model)
+    if normalise.drop_initializer_inputs(model):
+        notes.append("initializers that were also graph inputs cannot be overridden by a caller any more")
+    names = normalise.make_names_unique(graph)
+    not_covered(path, normalise.hoist_constants(graph, names))
+    refuse(path, normalise.sort_nodes(graph))
+    other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
+    if other and len(other) == len(graph.output):
+        not_covered(path, [f"graph output '{name}' is not a tensor" for name in sorted(other)])
+    if other:
+        normalise.drop_outputs(graph, other)
+        notes.append(f"outputs that are not tensors are left out: {', '.join(sorted(other))}")
+    dead = normalise.drop_dead_parts(graph)
+    if dead:
+        notes.append(f"{len(dead)} nodes that no output depends on are left out: {', '.join(dead[:5])}{' and more' if len(dead) > 5 else ''}")
+    return notes
+
+
+def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:
+    """Infer all types strictly; give untyped outputs the inferred type; return the types."""
+    try:
+        types = infer_types(model, strict=True)
+    except ValueError as first:
+        try:
+            types = infer_types(model, strict=True, ignore_output_shapes=True)
+        except ValueError as err:
+            refuse(path, [f"its shapes or types contradict each other: {err}"])
+            raise
+        notes.append(f"the file states wrong shapes for its outputs; they are ignored ({str(first)[:200]})")
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
+    refuse(path, size_problems(types))
+    for value in model.graph.output:
+        kind = types.get(value.name)
+        if value.type.WhichOneof("value") is None or value.type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
+            if kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED:
+                not_covered(path, [f"the type of graph output '{value.name}' is not known"])
+            else:
+                value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind.elem_type, kind.shape))
+    return types
+
+
+def _fold(model: onnx.ModelProto, types: dict[str, TensorType]) -> list[str]:
+    """Fold shape arithmetic, constant branches and computed weights, in place; return notes."""
+    notes: list[str] = []
+    opsets = opset_versions(model)
+    fold_shape_arithmetic(model.graph, opsets, types)
+    num_inlined = inline_constant_branches(model, opsets, types)
+    if num_inlined:
+        notes.append(f"{num_inlined} branches on constant conditions were resolved")
+        types.update(infer_types(model, strict=False))
+    notes += fold_computed_weights(model.graph, opsets, types)
+    normalise.drop_dead_parts(model.graph)
+    return notes
+
+
+def _final_check(path: Path, model: onnx.ModelProto) -> None:
+    """Let the checker of the onnx package judge the normalised model."""
+    for graph in all_graphs(model.graph):
+        del graph.value_info[:]
+    if not model.graph.name:
+        model.graph.name = "graph"
+    try:
+        onnx.checker.check_model(model)
+    except Exception as err:  # the checker raises several unrelated kinds
+        refuse(path, [f"the ONNX checker says: {one_line(err)[:400]}"])
+

@@ -1,0 +1,93 @@
+"""Reading numbers out of tensors, bringing tensors together on one device, ONNX element types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from onnx import TensorProto
+from torch import Tensor
+
+FLOATS = {
+    TensorProto.FLOAT,
+    TensorProto.DOUBLE,
+    TensorProto.FLOAT16,
+    TensorProto.BFLOAT16,
+}
+INTEGER_RANGES: dict[int, tuple[int, int]] = {
+    TensorProto.UINT8: (0, 255),
+    TensorProto.INT8: (-128, 127),
+    TensorProto.UINT16: (0, 65535),
+    TensorProto.INT16: (-32768, 32767),
+    TensorProto.INT32: (-(2**31), 2**31 - 1),
+    TensorProto.UINT4: (0, 15),
+    TensorProto.INT4: (-8, 7),
+    25: (0, 3),  # UINT2, newer than the oldest onnx we support
+    26: (-2, 1),  # INT2
+}
+TORCH_RANGES = {
+    torch.uint8: (0, 255),
+    torch.int8: (-128, 127),
+    torch.uint16: (0, 65535),
+    torch.int16: (-32768, 32767),
+    torch.int32: (-(2**31), 2**31 - 1),
+}
+TORCH_TYPES: dict[int, torch.dtype] = {
+    TensorProto.BOOL: torch.bool,
+    TensorProto.UINT8: torch.uint8,
+    TensorProto.INT8: torch.int8,
+    TensorProto.UINT16: torch.int32,
+    TensorProto.INT16: torch.int16,
+    TensorProto.INT32: torch.int32,
+    TensorProto.INT64: torch.int64,
+    TensorProto.UINT32: torch.int64,
+    TensorProto.UINT64: torch.int64,
+    TensorProto.UINT4: torch.uint8,
+    TensorProto.INT4: torch.int8,
+    25: torch.uint8,
+    26: torch.int8,
+}
+
+
+def torch_type(onnx_type: int, working: torch.dtype) -> torch.dtype:
+    """Return how values of an ONNX element type are held; all floating-point types have the working type."""
+    return TORCH_TYPES.get(onnx_type, working)
+
+
+def numbers(tensor: Tensor) -> list[int]:
+    """Return the values of an integer tensor of any rank as a flat list."""
+    values = tensor.tolist()
+    if tensor.dim() == 1:
+        return values  # type: ignore[no-any-return]
+    return [values] if tensor.dim() == 0 else [int(value) for value in tensor.flatten().tolist()]
+
+
+def shape_tensor(values: Iterable[int]) -> Tensor:
+    """Return integers as a shape value: int64 on the CPU."""
+    return torch.tensor(list(values), dtype=torch.int64)
+
+
+def on_device_of(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return `tensor` where `other` is."""
+    return tensor if tensor.device == other.device else tensor.to(other.device)
+
+
+def together(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Move tensors to one device: shape values live on the CPU and join the others where they are."""
+    device = tensors[0].device
+    if all(tensor.device == device for tensor in tensors):
+        return tensors
+    device = next(tensor.device for tensor in tensors if tensor.device.type != "cpu")
+    return [tensor.to(device) for tensor in tensors]
+
+
+def index_of(tensor: Tensor, data: Tensor) -> Tensor:
+    """Return indices as int64 on the device of the data they index."""
+    return tensor.to(device=data.device, dtype=torch.int64)
+
+
+def axes_from(attribute: Sequence[int] | None, given: Tensor | None) -> list[int] | None:
+    """Return axes from the attribute of older opsets or the input of newer ones; None where neither is stated."""
+    if given is not None:
+        return numbers(given)
+    return None if attribute is None else list(attribute)

@@ -1,0 +1,115 @@
+"""Types and shapes of all tensors of a model, by ONNX shape inference on a copy without its large weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import shape_inference
+
+from cimrobust.graph.limits import MAX_ACTIVATION_BYTES
+from cimrobust.graph.network import TensorSpec
+from cimrobust.graph.problems import one_line
+from cimrobust.graph.tensors import element_bits, num_elements, type_name
+from cimrobust.graph.walk import all_graphs
+
+_SMALL = 1024
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type (ONNX number) and shape of a tensor; a shape entry is a number, a symbol or None; None as a whole: unknown rank."""
+
+    elem_type: int
+    shape: tuple[int | str | None, ...] | None
+
+    @property
+    def static_shape(self) -> tuple[int, ...] | None:
+        """The shape, if every entry is a number."""
+        if self.shape is None or not all(isinstance(dim, int) for dim in self.shape):
+            return None
+        return tuple(dim for dim in self.shape if isinstance(dim, int))
+
+
+def read_type(value: onnx.ValueInfoProto) -> TensorType | None:
+    """Return the tensor type of a value; None for sequences, maps, optionals and sparse tensors."""
+    if value.type.WhichOneof("value") != "tensor_type":
+        return None
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return TensorType(tensor.elem_type, None)
+    return TensorType(tensor.elem_type, tuple(_read_dim(dim) for dim in tensor.shape.dim))
+
+
+def _read_dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    kind = dim.WhichOneof("value")
+    if kind == "dim_value":
+        return int(dim.dim_value)
+    return str(dim.dim_param) or None if kind == "dim_param" else None
+
+
+def spec_of(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Return a graph input or output as a TensorSpec; it must be a tensor of known element type."""
+    read = read_type(value)
+    assert read is not None
+    return TensorSpec(value.name, type_name(read.elem_type), read.shape)
+
+
+def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a model whose large initializers are graph inputs: enough for shape inference, and small."""
+    bare = onnx.ModelProto(ir_version=max(model.ir_version, 4))
+    bare.opset_import.extend(model.opset_import)
+    graph = bare.graph
+    graph.name = model.graph.name or "graph"
+    graph.node.extend(model.graph.node)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    for tensor in model.graph.initializer:
+        if num_elements(tensor) <= _SMALL:
+            graph.initializer.add().CopyFrom(tensor)
+        else:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    for inner in all_graphs(graph):
+        del inner.value_info[:]
+    return bare
+
+
+def infer_types(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False) -> dict[str, TensorType]:
+    """Return the type of every tensor that inference can tell, initializers and inputs included.
+
+    What the file itself says about inner tensors is not used. Names must be unique over all bodies.
+
+    Raises:
+        ValueError: `strict`, and shapes or types contradict each other.
+    """
+    bare = skeleton(model)
+    if ignore_output_shapes:
+        for value in bare.graph.output:
+            value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = shape_inference.infer_shapes(bare, check_type=strict, strict_mode=strict, data_prop=True)
+    except Exception as err:  # inference raises several unrelated kinds for bad models
+        raise ValueError(one_line(err)) from err
+    types: dict[str, TensorType] = {}
+    for graph in all_graphs(inferred.graph):
+        for value in (*graph.value_info, *graph.output, *graph.input):
+            read = read_type(value)
+            if read is not None:
+                types[value.name] = read
+    for tensor in bare.graph.initializer:
+        types[tensor.name] = TensorType(tensor.data_type, tuple(tensor.dims))
+    return types
+
+
+def size_problems(types: Mapping[str, TensorType]) -> list[str]:
+    """Return tensors whose shape alone asks for more memory than is sane; symbols count as 1."""
+    problems: list[str] = []
+    for name, kind in types.items():
+        dims = [dim for dim in kind.shape or () if isinstance(dim, int)]
+        if any(dim < 0 for dim in dims):
+            problems.append(f"tensor '{name}' has negative dims {dims}")
+        elif math.prod(dims) * element_bits(kind.elem_type) > 8 * MAX_ACTIVATION_BYTES:
+            problems.append(f"tensor '{name}' of shape {dims} needs more than {MAX_ACTIVATION_BYTES} bytes")
+    return problems

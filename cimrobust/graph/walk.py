@@ -1,0 +1,134 @@
+"""Walking over the nodes, bodies and tensors of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import onnx
+
+
+class NameMaker:
+    """Makes names that are not taken yet."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def take(self, wish: str) -> str:
+        """Return `wish`, or `wish` with a number where it is taken, and take it."""
+        name, number = wish, 1
+        while name in self._taken or not name:
+            name, number = f"{wish}.{number}", number + 1
+        self._taken.add(name)
+        return name
+
+    def is_taken(self, name: str) -> bool:
+        """Return whether a name was taken."""
+        return name in self._taken
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the bodies a node carries in its attributes."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph and all bodies inside it, outer ones first."""
+    yield graph
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from all_graphs(body)
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of all bodies inside it."""
+    for inner in all_graphs(graph):
+        yield from inner.node
+
+
+def node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    """Yield the dense tensors in the attributes of a node, bodies not included."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.TENSOR:
+            yield attribute.t
+        elif attribute.type == onnx.AttributeProto.TENSORS:
+            yield from attribute.tensors
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield every dense tensor of a model: initializers and attributes, bodies and functions included."""
+    for graph in all_graphs(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            yield from node_tensors(node)
+    for function in model.functions:
+        for node in function.node:
+            yield from node_tensors(node)
+            for body in subgraphs(node):
+                for graph in all_graphs(body):
+                    yield from graph.initializer
+                    for inner in graph.node:
+                        yield from node_tensors(inner)
+
+
+def op_name(node: onnx.NodeProto) -> str:
+    """Return the operator of a node, other domains as ``domain::Op``."""
+    return f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else str(node.op_type)
+
+
+def defined_names(graph: onnx.GraphProto) -> list[str]:
+    """Return the names a graph itself defines: inputs, initializers, outputs of its nodes."""
+    names = [value.name for value in graph.input]
+    names += [tensor.name for tensor in graph.initializer]
+    names += [tensor.values.name for tensor in graph.sparse_initializer]
+    names += [name for node in graph.node for name in node.output if name]
+    return names
+
+
+def outer_names(graph: onnx.GraphProto) -> set[str]:
+    """Return the names a body reads from the graphs around it."""
+    read: set[str] = {value.name for value in graph.output}
+    for node in graph.node:
+        read |= read_names(node)
+    return read - set(defined_names(graph))
+
+
+def read_names(node: onnx.NodeProto) -> set[str]:
+    """Return the names a node reads, those its bodies read from outside included."""
+    names = {name for name in node.input if name}
+    for body in subgraphs(node):
+        names |= outer_names(body)
+    return names
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, object]:
+    """Return the attributes of a node as Python values, strings decoded; graphs and tensors are left out."""
+    values: dict[str, object] = {}
+    for attribute in node.attribute:
+        if attribute.type in (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT, onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+            value = onnx.helper.get_attribute_value(attribute)
+            values[attribute.name] = list(value) if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) else value
+        elif attribute.type == onnx.AttributeProto.STRING:
+            values[attribute.name] = attribute.s.decode("utf-8", "replace")
+        elif attribute.type == onnx.AttributeProto.STRINGS:
+            values[attribute.name] = [value.decode("utf-8", "replace") for value in attribute.strings]
+    return values
+
+
+def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
+    """Return an integer attribute."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return int(attribute.i)
+    return default
+
+
+def float_attribute(node: onnx.NodeProto, name: str, default: float) -> float:
+    """Return a float attribute."""
+    for attribute in node.attribute:
+        if attribute.name == name:
+            return float(attribute.f)
+    return default
