@@ -20,6 +20,8 @@ def evaluate_node(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], ops
     alone.CopyFrom(node)
     alone.input[:] = [f"in{index}" if value is not None else "" for index, value in enumerate(inputs)]
     alone.output[:] = [f"out{index}" for index in range(len(node.output))]
+    if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+        alone.domain = ""  # the com.microsoft forms are the standard ones under another name
     feeds = {f"in{index}": value for index, value in enumerate(inputs) if value is not None}
     unknown = onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=onnx.TensorProto.FLOAT))
     graph = onnx.helper.make_graph(

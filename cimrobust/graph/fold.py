@@ -70,6 +70,8 @@ class Constants:
 
     def _may_evaluate(self, node: onnx.NodeProto) -> bool:
         """Return whether a node is evaluated here: known operator, no bodies, outputs of known size within the limit."""
+        if node.domain == "com.microsoft" and node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+            return True  # as large as their input; inference knows no operators of this domain
         if node.domain or node.op_type not in WEIGHT_OPS or not node.input or any(True for _ in subgraphs(node)):
             return False
         kinds = [self._types.get(name) for name in node.output if name]

@@ -50,6 +50,8 @@ class Weights:
     def weight_slots(self) -> Iterator[tuple[onnx.NodeProto, Slot]]:
         """Yield the inputs of all nodes, bodies included, that hold a constant weight."""
         for node in all_nodes(self.graph):
+            if self.constants.is_constant(node.output[0]):
+                continue  # a product of constants, part of how a weight is computed
             constant = [slot for slot in slots_of(node) if self._is_constant(node, slot.index)]
             for slot in constant if uses_all_slots(node) else constant[:1]:
                 yield node, slot

@@ -1,0 +1,64 @@
+"""A network with other weights, as a model of its own and as a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from cimrobust.errors import ModelNotCoveredError
+from cimrobust.graph.deployed import Deployed
+from cimrobust.graph.problems import one_line
+from cimrobust.graph.tensors import encode
+
+
+def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """Return the deployed model with other values in its stored initializers.
+
+    Args:
+        deployed: The network.
+        weights: float32 values by initializer name, own shapes; initializers not named keep their values.
+
+    Raises:
+        ValueError: A name is not stored, or a shape or type differs.
+    """
+    for name, values in weights.items():
+        expected = deployed.weight_shapes.get(name)
+        if expected is None or tuple(values.shape) != tuple(expected) or values.dtype != np.float32:
+            raise ValueError(f"weight '{name}' must be stored, float32 and of shape {expected}, got {values.dtype} of shape {values.shape}")
+    model = onnx.ModelProto()
+    model.CopyFrom(deployed.model)
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(encode(weights[tensor.name], tensor.name))
+    return model
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model so that the file appears whole or not at all.
+
+    Raises:
+        ModelNotCoveredError: It does not fit in one ONNX file.
+    """
+    path = Path(path)
+    try:
+        content = model.SerializeToString(deterministic=True)
+    except Exception as err:  # protobuf raises different kinds for messages over its limit
+        raise ModelNotCoveredError(
+            f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)}); analyse a smaller model"
+        ) from err
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,133 @@
+"""Which weights of a network are stored in crossbars, how they are seen as matrices, and what stays digital."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cimrobust.graph.coverage import slot_problem, unmapped_nodes
+from cimrobust.graph.layers import CrossbarLayer, LayerScan, LayerUse, UnmappedNode
+from cimrobust.graph.layouts import Layout
+from cimrobust.graph.levels import ScaleMap, add_scales, stored_values
+from cimrobust.graph.network import Network
+from cimrobust.graph.walk import op_name
+from cimrobust.graph.weights import Weights, WeightUse, weights_of
+
+
+@dataclass
+class _Leaf:
+    """One initializer while its uses are collected.
+
+    Attributes:
+        scales: Scale and zero point of every element.
+        column: Column of every element, -1 where no use has read it yet.
+        parts: Groups, columns and elements that each use added.
+        uses: Uses found.
+    """
+
+    scales: ScaleMap
+    column: np.ndarray
+    parts: list[tuple[int, int, int]] = field(default_factory=list)
+    uses: list[LayerUse] = field(default_factory=list)
+
+
+def scan_layers(network: Network) -> LayerScan:
+    """Find all weights of a network that crossbars store.
+
+    Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their quantised forms with a constant weight counts; the weight
+    may reach the node through nodes that move, retype or dequantise its elements. An initializer that several nodes read is one array.
+    """
+    weights = weights_of(network.model)
+    leaves: dict[str, _Leaf] = {}
+    failed: dict[str, str] = {}
+    mapped: set[str] = set()
+    for use in weights.uses():
+        reason = _add_use(use, weights, leaves)
+        if reason is None:
+            mapped.add(use.node.name)
+        else:
+            failed[use.node.name] = reason
+    layers = tuple(_layer(name, leaf, weights) for name, leaf in leaves.items())
+    unmapped = [UnmappedNode(node.name, op_name(node), reason) for node, reason in unmapped_nodes(weights, mapped, failed)]
+    return LayerScan(layers, tuple(unmapped))
+
+
+def _add_use(use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]) -> str | None:
+    """Add a use to all its leaves; return the reason if it stays digital."""
+    try:
+        problem = slot_problem(use, weights.constants)
+        if problem:
+            return problem
+        layout = use.slot.layout(use.node, use.shape)
+        maps = {name: _scales_of(name, size, use, weights, leaves) for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True)}
+    except ValueError as err:
+        return str(err)
+    start = 0
+    for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True):
+        leaf = leaves.setdefault(name, _Leaf(maps[name], np.full(size, -1, np.int64)))
+        _add_columns(leaf, start, use, layout)
+        path = tuple(op_name(node) for node in use.trace.nodes)
+        leaf.uses.append(LayerUse(use.node.name, op_name(use.node), use.slot.role, path))
+        start += size
+    return None
+
+
+def _scales_of(name: str, size: int, use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]) -> ScaleMap:
+    if size == 0:
+        raise ValueError("its weight has no elements")
+    scales = leaves[name].scales if name in leaves else ScaleMap(size)
+    add_scales(scales, name, use, weights.constants)
+    return scales
+
+
+def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> None:
+    """Give elements that this use is the first to read a column, new columns after those of earlier uses."""
+    index = use.trace.index
+    mask = (index >= start) & (index < start + leaf.column.size)
+    positions, first = np.unique(index[mask] - start, return_index=True)
+    columns = layout.column[mask][first]
+    fresh = leaf.column[positions] < 0
+    if not fresh.any():
+        return
+    used, dense = np.unique(columns[fresh], return_inverse=True)
+    offset = sum(num_cols for _, num_cols, _ in leaf.parts)
+    leaf.column[positions[fresh]] = dense + offset
+    num_groups = len(np.unique(used // layout.num_cols))
+    leaf.parts.append((num_groups, len(used), int(fresh.sum())))
+
+
+def _layer(name: str, leaf: _Leaf, weights: Weights) -> CrossbarLayer:
+    tensor = weights.constants.tensor(name)
+    assert tensor is not None
+    stored = stored_values(tensor, leaf.scales)
+    num_groups, num_rows, num_cols = _matrix_shape(leaf)
+    shape = tuple(tensor.dims)
+    return CrossbarLayer(
+        initializer=name,
+        uses=tuple(leaf.uses),
+        shape=shape,
+        num_groups=num_groups,
+        num_rows=num_rows,
+        num_cols=num_cols,
+        values=_frozen(stored.values),
+        column=_frozen(np.maximum(leaf.column, 0).astype(np.int32).reshape(shape)),
+        levels=None if stored.levels is None else _frozen(stored.levels),
+        scale_group=None if stored.scale_group is None else _frozen(stored.scale_group),
+    )
+
+
+def _matrix_shape(leaf: _Leaf) -> tuple[int, int, int]:
+    """Return groups, rows and columns of the matrices; parts that differ in form become one wide matrix."""
+    rows = [-(-num_elements // num_cols) for _, num_cols, num_elements in leaf.parts]
+    total_groups = sum(num_groups for num_groups, _, _ in leaf.parts)
+    total_cols = sum(num_cols for _, num_cols, _ in leaf.parts)
+    if len(set(rows)) == 1 and total_cols % total_groups == 0 and (len(leaf.parts) == 1 or total_groups > len(leaf.parts)):
+        return total_groups, rows[0], total_cols // total_groups
+    return 1, max(rows), total_cols
+
+
+def _frozen(values: np.ndarray) -> np.ndarray:
+    values.setflags(write=False)
+    return values
+
