@@ -1,0 +1,190 @@
+"""Proofs before any number is believed: the deployed network is the file's network, and every stored weight really moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from cimrobust.engine.batches import Feed, run_batches
+from cimrobust.engine.ort import OrtEngine
+from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.sessions import open_session, run_session
+from cimrobust.errors import ModelNotCoveredError, SelfCheckError
+from cimrobust.graph.save import with_weights
+from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.seeds import stream
+
+# Largest difference, as a fraction of the largest output, that another order of float32 sums may cause: thousands of terms a layer at
+# 6e-8 each, tens of layers deep. Differences seen on real networks are below 1e-5.
+FLOAT_TOLERANCE = 1e-4
+# Integer networks round activations: a sum that lands on the other side of a half moves a whole level. Share of decisions this may change.
+INTEGER_DECISIONS = 0.02
+_LIVENESS_SEED = 0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two runs of the same samples differ.
+
+    Attributes:
+        num_samples: Samples compared.
+        max_difference: Largest absolute difference of the decision output, in its own unit.
+        tolerance: Largest difference that was allowed; None: decisions were compared (integer networks).
+        differing_decisions: Samples whose decision differs.
+        holds: The two agree as far as they have to.
+    """
+
+    num_samples: int
+    max_difference: float
+    tolerance: float | None
+    differing_decisions: int
+    holds: bool
+
+
+@dataclass(frozen=True)
+class TensorLiveness:
+    """Whether moving one mapped initializer changes the decision output.
+
+    Attributes:
+        initializer: Its name.
+        move: What changed the output: ``vertex`` (a corner of its tolerance box), ``replaced`` (all its weights drawn anew) or ``none``.
+        max_change: Largest absolute change of the output seen.
+    """
+
+    initializer: str
+    move: str
+    max_change: float
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What was checked before the run.
+
+    Attributes:
+        original: Deployed network with the file's weights against the file itself.
+        zero_deviation: Zero deviation against a plainly saved model with the quantised weights.
+        vertex: A random corner of the tolerance box against a plainly saved model with these weights.
+        liveness: One entry per mapped initializer.
+    """
+
+    original: Parity
+    zero_deviation: Parity
+    vertex: Parity
+    liveness: tuple[TensorLiveness, ...]
+
+    @property
+    def dead(self) -> tuple[str, ...]:
+        """Mapped initializers on which no output depends."""
+        return tuple(tensor.initializer for tensor in self.liveness if tensor.move == "none")
+
+
+def max_difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the largest absolute difference; infinite for different shapes or where only one is NaN or infinite."""
+    if first.shape != second.shape:
+        return float("inf")
+    one, two = first.astype(np.float64), second.astype(np.float64)
+    same = (one == two) | (np.isnan(one) & np.isnan(two))
+    difference = np.abs(np.subtract(one, two, where=~same, out=np.zeros_like(one)))
+    return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max(initial=0.0))
+
+
+def compare(expected: np.ndarray, got: np.ndarray, *, decisions: tuple[np.ndarray, np.ndarray] | None, integer: bool) -> Parity:
+    """Compare outputs of the same samples.
+
+    Args:
+        expected: Outputs to reproduce.
+        got: Outputs found.
+        decisions: Decisions of both; None for regression, where outputs are the decisions.
+        integer: The network rounds activations, so single levels may differ; decisions count then.
+    """
+    difference = max_difference(expected, got)
+    finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
+    scale = float(finite.max(initial=0.0)) or 1.0
+    differing = 0
+    if decisions is not None and expected.shape == got.shape:
+        unequal = np.asarray(decisions[0] != decisions[1])
+        differing = int(unequal.reshape(unequal.shape[0], -1).any(axis=1).sum())
+    num_samples = expected.shape[0]
+    if decisions is not None and (integer or not np.issubdtype(expected.dtype, np.floating)):
+        allowed = max(1, int(INTEGER_DECISIONS * num_samples))
+        return Parity(num_samples, difference, None, differing, expected.shape == got.shape and differing <= allowed)
+    tolerance = (INTEGER_DECISIONS if integer else FLOAT_TOLERANCE) * scale
+    return Parity(num_samples, difference, tolerance, differing, difference <= tolerance)
+
+
+def check_against_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed, *, what: str) -> Parity:
+    """Compare the engine with a model that has the same weights saved inside it, run plainly.
+
+    Raises:
+        SelfCheckError: They differ, or differ from run to run.
+    """
+    ours = engine.run(weights, inputs, constants)
+    again = engine.run(weights, inputs, constants)
+    if max_difference(ours, again) != 0.0:
+        raise ModelNotCoveredError(
+            f"model must give the same output for the same input, got a difference of {max_difference(ours, again):g} ({what}); "
+            "export it without random operators and in inference mode"
+        )
+    saved = _run_saved(engine, weights, inputs, constants)
+    parity = compare(saved, ours, decisions=None, integer=False)
+    if not parity.holds:
+        raise SelfCheckError(
+            f"engine output must equal that of a plainly saved model, got a difference of {parity.max_difference:g} ({what}); "
+            "report this model"
+        )
+    return parity
+
+
+def _run_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed) -> np.ndarray:
+    session = open_session(with_weights(engine.deployed, weights).SerializeToString())
+    return run_batches(partial(run_session, session, engine.output), inputs, constants, engine.feeding)
+
+
+def random_vertex(tensor: TensorPlacement) -> np.ndarray:
+    """Return the weights at a random corner of the tensor's tolerance box, the same in every run."""
+    high = stream(_LIVENESS_SEED, "vertex", tensor.initializer).random(tensor.shape, dtype=np.float32) < 0.5
+    return np.asarray(tensor.nominal + np.where(high, tensor.hi, tensor.lo), dtype=np.float32)
+
+
+def _redrawn(tensor: TensorPlacement) -> np.ndarray:
+    largest = float(np.abs(tensor.nominal).max(initial=0.0)) or 1.0
+    noise = stream(_LIVENESS_SEED, "redrawn", tensor.initializer).standard_normal(tensor.shape, dtype=np.float32)
+    return np.asarray(noise * np.float32(largest), dtype=np.float32)
+
+
+def check_liveness(
+    engine: OrtEngine, placement: Placement, inputs: Feed, constants: Feed, *, workers: int = 1
+) -> tuple[TensorLiveness, ...]:
+    """Move every mapped initializer alone and see that the output follows.
+
+    Where a corner of the tolerance box changes nothing on these samples (outputs may be coarse), all weights of the tensor are drawn
+    anew; where that changes nothing either, a plainly saved model must agree that nothing changes: then no output depends on the tensor.
+
+    Raises:
+        SelfCheckError: The engine does not follow a weight that the output depends on.
+    """
+    base = engine.run(placement.nominal(), inputs, constants)
+    check = partial(_check_tensor, engine, placement, inputs, constants, base)
+    return tuple(map_ordered(check, list(placement.tensors.values()), workers=workers))
+
+
+def _check_tensor(
+    engine: OrtEngine, placement: Placement, inputs: Feed, constants: Feed, base: np.ndarray, tensor: TensorPlacement
+) -> TensorLiveness:
+    moves: Sequence[tuple[str, np.ndarray]] = (("vertex", random_vertex(tensor)), ("replaced", _redrawn(tensor)))
+    weights = placement.nominal()
+    for move, moved in moves:
+        weights[tensor.initializer] = moved
+        change = max_difference(base, engine.run(weights, inputs, constants))
+        if change > 0.0:
+            return TensorLiveness(tensor.initializer, move, change)
+    change = max_difference(base, _run_saved(engine, weights, inputs, constants))
+    if change > 0.0:
+        raise SelfCheckError(
+            f"engine must follow a change of '{tensor.initializer}', got an unchanged output where the saved model moves by {change:g} "
+            "(liveness check); report this model"
+        )
+    return TensorLiveness(tensor.initializer, "none", 0.0)

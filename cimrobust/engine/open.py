@@ -1,0 +1,193 @@
+"""A network made ready to be run thousands of times: how it is fed, what it scores, and the proof that both are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.decision import Score
+from cimrobust.data.task import Task, make_task
+from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file
+from cimrobust.engine.checks import Checks, Parity, check_against_saved, check_liveness, compare, random_vertex
+from cimrobust.engine.ort import OrtEngine, decision_output, run_original
+from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.graph.deploy import deploy
+from cimrobust.graph.deployed import Deployed
+from cimrobust.graph.layers import LayerScan
+from cimrobust.graph.network import Network
+from cimrobust.mapping.placement import Placement
+
+_PARITY_SAMPLES = 512
+_SAVED_SAMPLES = 128
+_LIVENESS_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A deployed network with its data; any weights can be scored on it, from many threads at once.
+
+    Attributes:
+        network: The network as loaded.
+        deployed: The form that is run.
+        engine: Runs it.
+        task: Reads and scores the decision output of all samples.
+        dataset: Samples in the graph's element types.
+        clean: Score of the model file itself.
+        clean_output: Decision output of the model file itself, samples first.
+        quantised: Score of the quantised weights, no deviation.
+        batch_note: How samples are fed, and why; one sentence.
+        checks: Parity, identity and liveness.
+        warnings: What a reader of the results has to know.
+    """
+
+    network: Network
+    deployed: Deployed
+    engine: OrtEngine
+    task: Task
+    dataset: DataSet
+    clean: Score
+    clean_output: np.ndarray
+    quantised: Score
+    batch_note: str
+    checks: Checks
+    warnings: tuple[str, ...]
+
+    def outputs(self, weights: Mapping[str, np.ndarray], *, subset: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
+        """Return the decision output with these weights, samples first.
+
+        Args:
+            weights: Every mapped initializer, float32, own shape.
+            subset: Indices of the samples to run; None: all.
+            threads: Batches run at the same time; the result does not depend on it.
+        """
+        inputs = self.dataset.inputs
+        chosen = inputs if subset is None else {name: array[subset] for name, array in inputs.items()}
+        return self.engine.run(weights, chosen, self.dataset.constants, threads=threads)
+
+    def score(self, weights: Mapping[str, np.ndarray], *, subset: np.ndarray | None = None, threads: int = 1) -> Score:
+        """Return the score with these weights; arguments as for `outputs`."""
+        task = self.task if subset is None else replace(self.task, labels=self.task.labels[subset])
+        return task.score(self.outputs(weights, subset=subset, threads=threads))
+
+
+def open_network(network: Network, scan: LayerScan, placement: Placement, dataset: DataSet, *, workers: int = 1) -> Runtime:
+    """Deploy a network, prove that the deployed form is right, and score it clean and quantised.
+
+    Args:
+        network: The network as loaded.
+        scan: Its crossbar layers.
+        placement: Where they are stored.
+        dataset: Samples and labels.
+        workers: Threads; no result depends on it.
+
+    Raises:
+        UsageError: The data set does not fit the graph, or there is no such decision output.
+        ModelNotCoveredError: onnxruntime cannot run the model, or it gives other outputs every time.
+        SelfCheckError: The deployed form is not the file's network, or does not follow its weights.
+    """
+    check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
+    output = decision_output(network.outputs, dataset.decision.output)
+    ready = replace(dataset, inputs=cast_inputs(network.inputs, dataset.inputs), constants=cast_inputs(network.inputs, dataset.constants))
+    clean_output = run_original(network, ready.inputs, ready.constants, output=output, threads=workers)
+    task = make_task(ready, clean_output)
+    engine, parity, batch_note = _deploy(network, scan, ready, task, clean_output, output)
+    checks = _run_checks(engine, placement, ready, parity, workers)
+    quantised = task.score(engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers))
+    return Runtime(
+        network=network,
+        deployed=engine.deployed,
+        engine=engine,
+        task=task,
+        dataset=ready,
+        clean=task.score(clean_output),
+        clean_output=clean_output,
+        quantised=quantised,
+        batch_note=batch_note,
+        checks=checks,
+        warnings=_warnings(checks),
+    )
+
+
+def _deploy(
+    network: Network, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, output: str
+) -> tuple[OrtEngine, Parity, str]:
+    """Deploy with a widened batch axis where that is right, else as the file says; return the engine, its parity and a note."""
+    in_file = feeding_of_file(network.inputs, dataset.inputs, 1)
+    refused = ""
+    for widen in (True, False) if in_file.mode != "none" else (False,):
+        deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
+        engine = OrtEngine(deployed, output=output, feeding=None if deployed.batch == "widened" or in_file.mode == "free" else in_file)
+        try:
+            parity = _parity_with_file(engine, scan, dataset, task, clean_output, integer=_rounds_activations(network, scan))
+        except CimrobustError as err:
+            if not widen:
+                raise
+            refused = str(err)
+            continue
+        if parity.holds:
+            return engine, parity, _batch_note(engine, in_file, refused)
+        refused = f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of {parity.num_samples} decisions"
+    raise SelfCheckError(f"deployed network must give the outputs of the model file, got: {refused} ({network.path}); report this model")
+
+
+def _parity_with_file(
+    engine: OrtEngine, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, *, integer: bool
+) -> Parity:
+    inputs = _first(dataset.inputs, _PARITY_SAMPLES)
+    expected = clean_output[:_PARITY_SAMPLES]
+    got = engine.run({layer.initializer: layer.values for layer in scan.layers}, inputs, dataset.constants)
+    part = replace(task, labels=task.labels[:_PARITY_SAMPLES])
+    decisions = None
+    if dataset.decision.read != "value" and expected.shape == got.shape:
+        decisions = (part.decide(expected), part.decide(got))
+    return compare(expected, got, decisions=decisions, integer=integer)
+
+
+def _run_checks(engine: OrtEngine, placement: Placement, dataset: DataSet, parity: Parity, workers: int) -> Checks:
+    some, few = _first(dataset.inputs, _SAVED_SAMPLES), _first(dataset.inputs, _LIVENESS_SAMPLES)
+    vertex = {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}
+    return Checks(
+        original=parity,
+        zero_deviation=check_against_saved(engine, placement.nominal(), some, dataset.constants, what="zero deviation"),
+        vertex=check_against_saved(engine, vertex, some, dataset.constants, what="a corner of the tolerance box"),
+        liveness=check_liveness(engine, placement, few, dataset.constants, workers=workers),
+    )
+
+
+def _first(inputs: Mapping[str, np.ndarray], count: int) -> Feed:
+    return {name: array[:count] for name, array in inputs.items()}
+
+
+def _rounds_activations(network: Network, scan: LayerScan) -> bool:
+    if any(layer.levels is not None for layer in scan.layers):
+        return True
+    return any(mark in operator for operator in network.operators for mark in ("Quantize", "QLinear", "Integer", "QGemm"))
+
+
+def _batch_note(engine: OrtEngine, in_file: Feeding, refused: str) -> str:
+    why = f" Widening the batch axis was tried and is not right for this model: {refused}." if refused else ""
+    if in_file.mode == "none":
+        return "The model has no batch axis: it is run sample by sample."
+    if engine.deployed.batch == "widened":
+        return (
+            f"The file fixes the batch axis at {in_file.size}; it was widened to {engine.batch_size}, "
+            "and the outputs agree with the file's own on real inputs."
+        )
+    if engine.feeding.mode == "fixed":
+        last = " (the last batch is filled up, what fills it is not scored)" if in_file.size > 1 else ""
+        return f"The file fixes the batch axis at {in_file.size}: samples are run so{last}.{why}"
+    return f"The model takes any number of samples: they are run {engine.batch_size} at a time.{why}"
+
+
+def _warnings(checks: Checks) -> tuple[str, ...]:
+    dead = [f"The decision output does not depend on '{name}' on the samples tried: a dead layer." for name in checks.dead]
+    differing = checks.original.differing_decisions
+    if differing:
+        dead.append(
+            f"{differing} of {checks.original.num_samples} decisions of the deployed network with the file's own weights differ from the "
+            "file's, because sums are rounded in another order."
+        )
+    return tuple(dead)

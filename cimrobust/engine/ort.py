@@ -1,0 +1,222 @@
+"""The deployed path: a network run by onnxruntime with given programmed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file, free_batch_size, run_batches
+from cimrobust.engine.sessions import open_session, run_session
+from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.graph.deploy import template_bytes
+from cimrobust.graph.deployed import Deployed
+from cimrobust.graph.files import digest
+from cimrobust.graph.network import Network, TensorSpec
+from cimrobust.graph.shapes import infer_types
+
+_NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+class OpenNetwork:
+    """A session with one set of weights. Close it, or use it in a ``with`` statement, before the weight arrays are written again."""
+
+    def __init__(
+        self, session: Any, *, inputs: tuple[TensorSpec, ...], output: str, feeding: Feeding, keep: tuple[np.ndarray, ...]
+    ) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._output = output
+        self._feeding = feeding
+        # onnxruntime reads the weights from these arrays as long as the session lives.
+        self._keep = keep
+
+    def run(self, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray] = _NO_ARRAYS, *, threads: int = 1) -> np.ndarray:
+        """Return the decision output of all samples, samples along the first axis.
+
+        Args:
+            inputs: Per graph input the samples, along the first axis.
+            constants: Arrays that every run gets as they are.
+            threads: Batches run at the same time; the result does not depend on it.
+
+        Raises:
+            UsageError: Arrays do not fit the graph.
+        """
+        feed, fixed = cast_inputs(self._inputs, inputs), cast_inputs(self._inputs, constants)
+        return run_batches(self._run_once, feed, fixed, self._feeding, threads=threads)
+
+    def _run_once(self, feed: Feed) -> np.ndarray:
+        return run_session(self._session, self._output, feed)
+
+    def close(self) -> None:
+        """Free the session; the weight arrays may be written again."""
+        self._session = None
+        self._keep = ()
+
+    def __enter__(self) -> OpenNetwork:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class OrtEngine:
+    """Opens a deployed network with any weights; safe to use from many threads.
+
+    Attributes:
+        deployed: The network.
+        output: Output that decisions are read from.
+        feeding: How samples are fed.
+    """
+
+    def __init__(
+        self,
+        deployed: Deployed,
+        *,
+        output: str | None = None,
+        threads: int = 1,
+        batch_size: int | None = None,
+        feeding: Feeding | None = None,
+    ) -> None:
+        """Prepare the template that all sessions are opened from.
+
+        Args:
+            deployed: The network with its mapped weights as plain float32 initializers.
+            output: Output that decisions are read from; None: the first.
+            threads: Batches of one `run` that are run at the same time unless it says otherwise.
+            batch_size: Samples a run for networks that take any number; None: chosen from the size of the activations.
+            feeding: Overrides what the network says about its sample axis.
+
+        Raises:
+            UsageError: There is no such output.
+        """
+        self.deployed = deployed
+        self.output = decision_output(deployed.outputs, output)
+        self.feeding = feeding or _feeding_of(deployed, batch_size)
+        self._threads = threads
+        self._template = template_bytes(deployed)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of one run."""
+        return self.feeding.size
+
+    def open(self, weights: Mapping[str, np.ndarray]) -> OpenNetwork:
+        """Open a session with these weights in place before the graph is optimised.
+
+        Args:
+            weights: Every mapped initializer by name, in its own shape, float32. C-contiguous arrays are not copied and must not change
+                until the network is closed.
+
+        Raises:
+            UsageError: Names or shapes are not those of the mapped initializers.
+        """
+        placed = self._checked(weights)
+        session = open_session(self._template, weights=placed)
+        return OpenNetwork(session, inputs=self.deployed.inputs, output=self.output, feeding=self.feeding, keep=tuple(placed.values()))
+
+    def run(
+        self,
+        weights: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray],
+        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        *,
+        threads: int | None = None,
+    ) -> np.ndarray:
+        """Return the decision output of all samples with these weights, samples along the first axis."""
+        with self.open(weights) as network:
+            return network.run(inputs, constants, threads=threads or self._threads)
+
+    def _checked(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        expected = self.deployed.weight_shapes
+        if set(weights) != set(expected):
+            missing, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+            raise UsageError(
+                f"weights must be given for every mapped initializer, got missing {missing}, unknown {unknown} (engine); add them"
+            )
+        for name, array in weights.items():
+            if tuple(array.shape) != tuple(expected[name]):
+                raise UsageError(
+                    f"weights '{name}' must have shape {tuple(expected[name])}, got {tuple(array.shape)} (engine); "
+                    "give them in the shape of the initializer"
+                )
+        return {name: np.ascontiguousarray(weights[name], dtype=np.float32).reshape(expected[name]) for name in self.deployed.weight_names}
+
+
+def decision_output(outputs: tuple[TensorSpec, ...], name: str | None) -> str:
+    """Return the name of the output that decisions are read from.
+
+    Raises:
+        UsageError: There is no output of this name.
+    """
+    names = [spec.name for spec in outputs]
+    if name is None:
+        return names[0]
+    if name not in names:
+        raise UsageError(f"decision output must be an output of the graph, got '{name}' (graph has {names}); name one of them")
+    return name
+
+
+def run_original(
+    network: Network,
+    inputs: Mapping[str, np.ndarray],
+    constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+    *,
+    output: str | None = None,
+    batch_size: int = 16,
+    threads: int = 1,
+) -> np.ndarray:
+    """Return the decision output of all samples from the model file itself, run as anyone would.
+
+    Args:
+        network: The loaded network; its file must not have changed since.
+        inputs: Per graph input the samples, along the first axis.
+        constants: Arrays that every run gets as they are.
+        output: Output that decisions are read from; None: the first.
+        batch_size: Samples a run where the file takes any number.
+        threads: Batches run at the same time; the result does not depend on it.
+
+    Raises:
+        UsageError: Names or arrays do not fit the graph.
+        InputRefusedError: The file changed after it was loaded.
+    """
+    check_inputs(network.inputs, [*inputs, *constants])
+    name = decision_output(network.outputs, output)
+    feed, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
+    session = open_session(_model_file(network))
+    feeding = feeding_of_file(network.inputs, feed, batch_size)
+    return run_batches(partial(run_session, session, name), feed, fixed, feeding, threads=threads)
+
+
+def _model_file(network: Network) -> bytes | Path:
+    """Return the content of the model file, or its path where it needs the files beside it; checked against the digests."""
+    folder, content = network.path.parent, b""
+    for position, known in enumerate(network.files):
+        path = network.path if position == 0 else folder / known.name
+        try:
+            current = path.read_bytes()
+        except OSError as err:
+            raise InputRefusedError(f"model file must stay readable during a run, got: {err.strerror} ({path}); start again") from err
+        if digest(known.name, current) != known:
+            raise InputRefusedError(f"model file must not change during a run, got other content ({path}); start again")
+        content = content or current
+    return content if len(network.files) == 1 else network.path
+
+
+def _feeding_of(deployed: Deployed, batch_size: int | None) -> Feeding:
+    if deployed.batch == "none":
+        return Feeding("none", 1)
+    if deployed.batch == "fixed":
+        return Feeding("fixed", deployed.batch_size or 1)
+    return Feeding("free", batch_size or automatic_batch_size(deployed))
+
+
+def automatic_batch_size(deployed: Deployed) -> int:
+    """Return the batch size for a network that takes any number of samples; a function of the graph alone."""
+    types = infer_types(deployed.model, strict=False)
+    stored = frozenset(tensor.name for tensor in deployed.model.graph.initializer)
+    return free_batch_size(types, stored, deployed.inputs)

@@ -1,0 +1,129 @@
+"""The drawn chips of one run and what each scored."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cimrobust.errors import InputRefusedError
+from cimrobust.montecarlo.quantile import FailureRate, Kpp, failure_rate_of_scores, kpp_of_scores
+
+
+@dataclass(frozen=True)
+class TrialTable:
+    """One row a trial.
+
+    Attributes:
+        trial: Index of the trial; with the seed it regenerates the chip, int64 [num_trials].
+        value: Score, float64 [num_trials].
+        count: Right decisions, int64 [num_trials]; None for regression.
+        num_samples: Decisions scored in every trial.
+        seed: Seed of the run.
+        metric: Name of the metric.
+        higher_is_better: Direction of the metric.
+    """
+
+    trial: np.ndarray
+    value: np.ndarray
+    count: np.ndarray | None
+    num_samples: int
+    seed: int
+    metric: str
+    higher_is_better: bool
+
+    @property
+    def num_trials(self) -> int:
+        """Number of trials."""
+        return int(self.trial.size)
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return float(self.value.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the score over chips (n - 1); 0 for a single trial."""
+        return float(self.value.std(ddof=1)) if self.num_trials > 1 else 0.0
+
+    @property
+    def worst_trial(self) -> int:
+        """Index of the worst trial, the first of equals; `program_chip` regenerates its weights."""
+        position = np.argmin(self.value) if self.higher_is_better else np.argmax(self.value)
+        return int(self.trial[position])
+
+    @property
+    def worst_value(self) -> float:
+        """Score of the worst trial."""
+        return float(self.value.min() if self.higher_is_better else self.value.max())
+
+    @property
+    def best_value(self) -> float:
+        """Score of the best trial."""
+        return float(self.value.max() if self.higher_is_better else self.value.min())
+
+
+def kpp(table: TrialTable, k: float, confidence: float) -> Kpp:
+    """Return the k-th percentile performance of the trials; see `kpp_of_scores`."""
+    return kpp_of_scores(table.value, k=k, confidence=confidence, higher_is_better=table.higher_is_better)
+
+
+def failure_rate(table: TrialTable, requirement: float, confidence: float) -> FailureRate:
+    """Return how often a chip misses the requirement, with exact bounds; see `failure_rate_of_scores`."""
+    return failure_rate_of_scores(table.value, requirement=requirement, confidence=confidence, higher_is_better=table.higher_is_better)
+
+
+def to_parquet(table: TrialTable, path: Path) -> None:
+    """Write the table, whole or not at all; columns trial, seed, the metric's name, correct, samples.
+
+    ``correct`` is null for regression. The same table gives the same bytes.
+    """
+    size = table.num_trials
+    columns = {
+        "trial": pa.array(table.trial, pa.int64()),
+        "seed": pa.array([table.seed] * size, pa.int64()),
+        table.metric: pa.array(table.value, pa.float64()),
+        "correct": pa.nulls(size, pa.int64()) if table.count is None else pa.array(table.count, pa.int64()),
+        "samples": pa.array([table.num_samples] * size, pa.int64()),
+    }
+    metadata = {"metric": table.metric, "higher_is_better": "true" if table.higher_is_better else "false"}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(pa.table(columns, metadata=metadata), temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def from_parquet(path: Path) -> TrialTable:
+    """Read a table that `to_parquet` wrote.
+
+    Raises:
+        InputRefusedError: The file is missing, corrupt, or no table of trials.
+    """
+    try:
+        read = pq.read_table(path)
+        described = {key.decode(): value.decode() for key, value in (read.schema.metadata or {}).items()}
+        metric = described["metric"]
+        columns = {name: read.column(name).combine_chunks() for name in ("trial", "seed", metric, "correct", "samples")}
+        seeds, samples = set(columns["seed"].to_pylist()), set(columns["samples"].to_pylist())
+        if len(seeds) != 1 or len(samples) != 1:
+            raise ValueError(f"{len(seeds)} seeds and {len(samples)} sample counts")
+        correct = columns["correct"]
+        return TrialTable(
+            trial=columns["trial"].to_numpy(zero_copy_only=False).astype(np.int64),
+            value=columns[metric].to_numpy(zero_copy_only=False).astype(np.float64),
+            count=None if correct.null_count else correct.to_numpy(zero_copy_only=False).astype(np.int64),
+            num_samples=int(samples.pop()),
+            seed=int(seeds.pop()),
+            metric=metric,
+            higher_is_better=described["higher_is_better"] == "true",
+        )
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as err:
+        detail = " ".join(str(err).split())[:200]
+        raise InputRefusedError(f"trial table must be a Parquet file of trials, got: {detail} ({path}); make it again") from err

@@ -1,0 +1,131 @@
+"""Monte-Carlo: draw chips, run the evaluation set on each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import onnxruntime as ort
+
+from cimrobust.data.decision import Score
+from cimrobust.engine.kernel import program_chip
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.parallel import map_ordered
+from cimrobust.errors import UsageError
+from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.checkpoint import Checkpoint
+from cimrobust.montecarlo.table import TrialTable
+from cimrobust.progress import Progress
+
+Buffers = SimpleQueue[dict[str, np.ndarray]]
+
+
+def run_trials(
+    runtime: Runtime,
+    placement: Placement,
+    *,
+    num_trials: int,
+    seed: int,
+    workers: int = 1,
+    checkpoint: Path | None = None,
+    progress: Progress,
+) -> TrialTable:
+    """Draw chips and score each on all samples.
+
+    Trial t is a function of the seed and t alone, so more trials extend a run, and neither the number of workers nor an interruption
+    changes any of them. Memory is that of `workers` chips, whatever the number of trials.
+
+    Args:
+        runtime: The network and its data.
+        placement: The devices that are drawn.
+        num_trials: Number of chips, at least 1.
+        seed: Seed of the run, a signed 64-bit integer.
+        workers: Chips evaluated at the same time, one thread each.
+        checkpoint: File that trials are appended to and taken from; None: no file.
+        progress: Told of every trial.
+
+    Raises:
+        UsageError: A setting makes no sense, or the checkpoint cannot be written.
+    """
+    _check_settings(num_trials, seed, workers)
+    scores: dict[int, Score] = {}
+    with ExitStack() as stack:
+        file = stack.enter_context(Checkpoint(checkpoint, fingerprint(runtime, placement, seed))) if checkpoint else None
+        if file is not None:
+            scores.update({trial: score for trial, score in file.opened.done.items() if trial < num_trials})
+        progress.start("Monte-Carlo trials", num_trials)
+        progress.advance(len(scores), file.opened.note if file is not None else "")
+        missing = [trial for trial in range(num_trials) if trial not in scores]
+        for trial, score in _evaluate(runtime, placement, missing, seed=seed, workers=workers):
+            scores[trial] = score
+            if file is not None:
+                file.add(trial, score)
+            progress.advance(1)
+        progress.finish()
+    return _table(runtime, scores, num_trials, seed)
+
+
+def _evaluate(runtime: Runtime, placement: Placement, trials: list[int], *, seed: int, workers: int) -> Iterator[tuple[int, Score]]:
+    """Yield the score of every trial in order; each worker fills one set of weight arrays over and over."""
+    buffers: Buffers = SimpleQueue()
+    for _ in range(workers):
+        buffers.put({name: np.empty(tensor.shape, np.float32) for name, tensor in placement.tensors.items()})
+    yield from map_ordered(partial(_trial, runtime, placement, buffers, seed), trials, workers=workers)
+
+
+def _trial(runtime: Runtime, placement: Placement, buffers: Buffers, seed: int, trial: int) -> tuple[int, Score]:
+    buffer = buffers.get()
+    try:
+        return trial, runtime.score(program_chip(placement, seed=seed, trial=trial, out=buffer))
+    finally:
+        buffers.put(buffer)
+
+
+def _table(runtime: Runtime, scores: dict[int, Score], num_trials: int, seed: int) -> TrialTable:
+    ordered = [scores[trial] for trial in range(num_trials)]
+    counts = [score.count for score in ordered if score.count is not None]
+    return TrialTable(
+        trial=np.arange(num_trials, dtype=np.int64),
+        value=np.array([score.value for score in ordered], dtype=np.float64),
+        count=np.array(counts, dtype=np.int64) if len(counts) == num_trials else None,
+        num_samples=ordered[0].num_samples,
+        seed=seed,
+        metric=runtime.task.metric,
+        higher_is_better=runtime.task.higher_is_better,
+    )
+
+
+def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
+    """Return a digest of everything a trial's score depends on: model, samples, labels, devices, seed, batch plan, runtime version."""
+    digest = hashlib.sha256()
+    dataset = runtime.dataset
+    described = {
+        "model": [[file.name, file.sha256] for file in runtime.network.files],
+        "profile": placement.profile.to_dict(),
+        "seed": seed,
+        "decision": repr(dataset.decision),
+        "feeding": [runtime.engine.feeding.mode, runtime.engine.feeding.size],
+        "onnxruntime": ort.__version__,
+    }
+    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
+    arrays = {**dataset.inputs, **dataset.constants, "labels": runtime.task.labels, **placement.nominal()}
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(memoryview(array).cast("B"))
+    return digest.hexdigest()
+
+
+def _check_settings(num_trials: int, seed: int, workers: int) -> None:
+    if num_trials < 1:
+        raise UsageError(f"number of trials must be at least 1, got {num_trials} (option --trials); 300 give a bound of the 1st percentile")
+    if workers < 1:
+        raise UsageError(f"number of workers must be at least 1, got {workers} (option --workers); use the number of cores")
+    if not -(2**63) <= seed < 2**63:
+        raise UsageError(f"seed must fit 64 bits, got {seed} (option --seed); choose a smaller one")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cimrobust.data.decision import Score
+from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.montecarlo.checkpoint import Checkpoint
+
+SCORES = {0: Score(0.1 + 0.2, 3, 10), 2: Score(1 / 3, None, 10)}
+
+
+def _write(path: Path) -> None:
+    with Checkpoint(path, "run a") as checkpoint:
+        for trial, score in SCORES.items():
+            checkpoint.add(trial, score)
+
+
+def test_trials_come_back_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    _write(path)
+    with Checkpoint(path, "run a") as checkpoint:
+        assert checkpoint.opened.done == SCORES
+        assert "2 trials were taken" in checkpoint.opened.note
+
+
+def test_a_kill_at_any_byte_loses_at_most_the_line_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    _write(path)
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with Checkpoint(path, "run a") as checkpoint:
+            assert checkpoint.opened.done.items() <= SCORES.items()
+            checkpoint.add(7, Score(0.5, 5, 10))
+        with Checkpoint(path, "run a") as checkpoint:
+            assert checkpoint.opened.done[7] == Score(0.5, 5, 10)
+
+
+def test_checkpoint_of_another_run_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    _write(path)
+    content = path.read_bytes()
+    with Checkpoint(path, "run b") as checkpoint:
+        assert checkpoint.opened.done == {}
+        assert "of another run" in checkpoint.opened.note
+    assert (tmp_path / "trials.jsonl.old").read_bytes() == content
+
+
+def test_damaged_line_is_refused_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    _write(path)
+    path.write_bytes(path.read_bytes() + b'{"trial": "x"}\n')
+    with pytest.raises(InputRefusedError, match="line 4"):
+        Checkpoint(path, "run a")
+
+
+def test_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="writable"):
+        Checkpoint(tmp_path / "none" / "trials.jsonl", "run a")
