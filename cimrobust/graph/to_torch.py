@@ -153,7 +153,7 @@ class Twin(torch.nn.Module):
         for name, tensor in (weights or {}).items():
             if name not in self.weight_names:
                 raise CimrobustError(f"weight must be one of the twin's {len(self.weight_names)} mapped weights, got {name!r}")
-            values[slots[name]] = tensor
+            values[slots[name]] = tensor if tensor.dtype == dtype else tensor.to(dtype)
         wanted = tuple(self.outputs if outputs is None else outputs)
         unknown = [name for name in wanted if name not in slots]
         if unknown:
