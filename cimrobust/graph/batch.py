@@ -108,6 +108,7 @@ class _Editor:
         """Return whether all outputs grow along their first axis in the end."""
         for _ in range(_MAX_ROUNDS):
             self.after = infer_types(self.model, strict=False)
+            self._outer_sizes()
             self.constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
             if not self._edit_one():
                 break
@@ -147,12 +148,9 @@ class _Editor:
         old = self.before[node.output[0]].static_shape if node.output[0] in self.before else None
         if sizes is None or sizes.axis is None or target is None or old is None:
             return False
-        stride = math.prod(sizes.old[: sizes.axis])
+        axis = _axis_at(old, self._stride(node.input[0], sizes), self.batch_size)
         result = self._sizes(node.output[0])
-        if result is not None and result.axis is not None and math.prod(result.old[: result.axis]) == stride:
-            return False
-        axis = _axis_at(old, stride, self.batch_size)
-        if axis is None:
+        if axis is None or (result is not None and result.axis == axis):
             return False
         shape = [-1 if index == axis else dim for index, dim in enumerate(old)]
         if shape == decode(target).tolist():
@@ -163,6 +161,27 @@ class _Editor:
         node.attribute.extend(kept)
         self.notes.append(f"{node.op_type} '{node.name}' takes its number of samples from its input")
         return True
+
+    def _stride(self, name: str, sizes: _Sizes) -> int:
+        """Return how many blocks of samples lie in memory: the product of all sizes outside the batch."""
+        return math.prod(sizes.old[: sizes.axis]) * self.outer.get(name, 1)
+
+    def _outer_sizes(self) -> dict[str, int]:
+        """Return, for tensors whose batch axis is merged with axes outside of it, the product of those."""
+        outer: dict[str, int] = {}
+        self.outer = outer
+        for node in self.model.graph.node:
+            sources = [(name, sizes) for name in node.input if name and (sizes := self._sizes(name)) is not None and sizes.axis is not None]
+            for name in node.output:
+                result = self._sizes(name) if name else None
+                if result is None or result.axis is None or not sources:
+                    continue
+                source, sizes = sources[0]
+                if node.op_type in ("Reshape", "Flatten"):
+                    outer[name] = max(1, self._stride(source, sizes) // math.prod(result.old[: result.axis]))
+                elif sizes.axis is not None and sizes.old[sizes.axis] == result.old[result.axis]:
+                    outer[name] = outer.get(source, 1)
+        return outer
 
     def _edit_expand(self, node: onnx.NodeProto) -> bool:
         """Let a constant target shape leave the axis alone that counts samples."""
@@ -243,7 +262,18 @@ class _Editor:
 
 
 def _axis_at(shape: tuple[int, ...], stride: int, batch_size: int) -> int | None:
-    """Return the axis of a shape before which `stride` entries lie, one of exactly the batch size first."""
-    fits = [axis for axis in range(len(shape)) if math.prod(shape[:axis]) == stride and shape[axis] % batch_size == 0 and shape[axis] > 0]
-    exact = [axis for axis in fits if shape[axis] == batch_size]
-    return (exact or fits or [None])[0]
+    """Return the axis of a shape that holds the batch, given that `stride` blocks of samples lie in memory.
+
+    An axis of exactly the batch size is the best; in a matrix the batch joins the rows; then an axis that begins with the batch; then one in which it
+    lies inside. With a batch of one several may fit, and running both models decides.
+    """
+    starts = [math.prod(shape[:axis]) for axis in range(len(shape))]
+    fits = [
+        axis
+        for axis, start in enumerate(starts)
+        if start > 0 and shape[axis] > 0 and stride % start == 0 and (start * shape[axis]) % (stride * batch_size) == 0
+    ]
+    first = [axis for axis in fits if starts[axis] == stride]
+    exact = [axis for axis in first if shape[axis] == batch_size]
+    rows = [axis for axis in fits if axis == 0 and len(shape) == 2]
+    return (exact or rows or first or fits or [None])[0]
