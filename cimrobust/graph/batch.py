@@ -16,7 +16,7 @@ import onnx
 
 from cimrobust.graph.shapes import TensorType, infer_types, read_type
 from cimrobust.graph.tensors import decode, encode
-from cimrobust.graph.walk import NameMaker, all_graphs, defined_names, subgraphs
+from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, defined_names, int_attribute, subgraphs
 
 BATCH_SYMBOL = "batch"
 
@@ -24,6 +24,9 @@ BATCH_SYMBOL = "batch"
 _FACTOR = 8191
 
 _MAX_ROUNDS = 400
+
+#: Operators that choose one quantisation range for all samples of a batch, so that a sample's result depends on the others.
+_BATCH_COUPLING = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention"})
 
 
 def find_batch(model: onnx.ModelProto, *, has_batch: bool = True) -> tuple[str, int | None]:
@@ -40,6 +43,14 @@ def find_batch(model: onnx.ModelProto, *, has_batch: bool = True) -> tuple[str, 
     return ("fixed", first) if isinstance(first, int) else ("dynamic", None)
 
 
+def batch_notes(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return what a reader of results must know of how samples of one batch depend on each other."""
+    coupling = sorted({node.op_type for node in all_nodes(model.graph) if node.op_type in _BATCH_COUPLING})
+    if not coupling:
+        return ()
+    return (f"{', '.join(coupling)} chooses one quantisation range for a whole batch, so results depend on which samples share one",)
+
+
 def widen_batch(model: onnx.ModelProto, batch_size: int | None) -> tuple[onnx.ModelProto, tuple[str, ...]] | None:
     """Return a copy of the model with a symbolic batch axis, and notes; None if it cannot be done.
 
@@ -47,7 +58,7 @@ def widen_batch(model: onnx.ModelProto, batch_size: int | None) -> tuple[onnx.Mo
         model: Normalised model; its nodes are sorted.
         batch_size: What its inputs have on their first axis.
     """
-    if not batch_size:
+    if not batch_size or any(node.op_type in _BATCH_COUPLING for node in all_nodes(model.graph)):
         return None
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
@@ -55,6 +66,7 @@ def widen_batch(model: onnx.ModelProto, batch_size: int | None) -> tuple[onnx.Mo
     before = infer_types(model, strict=False)
     for value in inputs:
         value.type.tensor_type.shape.dim[0].dim_value = batch_size * _FACTOR
+    declared = {value.name: kind for value in wide.graph.output if (kind := read_type(value)) is not None}
     for value in wide.graph.output:
         value.type.tensor_type.ClearField("shape")
     editor = _Editor(wide, before, batch_size, NameMaker(name for graph in all_graphs(wide.graph) for name in defined_names(graph)))
@@ -62,7 +74,7 @@ def widen_batch(model: onnx.ModelProto, batch_size: int | None) -> tuple[onnx.Mo
         return None
     for value in inputs:
         value.type.tensor_type.shape.dim[0].dim_param = BATCH_SYMBOL
-    _declare_outputs(wide, before)
+    _declare_outputs(wide, declared, batch_size)
     return wide, tuple(editor.notes)
 
 
@@ -71,13 +83,16 @@ def _first_dim(value: onnx.ValueInfoProto) -> int | str | None:
     return kind.shape[0] if kind is not None and kind.shape else None
 
 
-def _declare_outputs(wide: onnx.ModelProto, before: Mapping[str, TensorType]) -> None:
-    """Give the outputs their shapes with the batch axis as a symbol."""
+def _declare_outputs(wide: onnx.ModelProto, declared: Mapping[str, TensorType], batch_size: int) -> None:
+    """Give the outputs their shapes with the batch axis as a symbol; where inference does not reach, the first axis is taken for it."""
     after = infer_types(wide, strict=False)
     for value in wide.graph.output:
-        kind = after.get(value.name) or before.get(value.name)
-        if kind is not None and kind.shape is not None:
-            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind.elem_type, list(kind.shape)))
+        kind = after.get(value.name)
+        stated = declared[value.name]
+        shape = kind.shape if kind is not None else None
+        if shape is None and stated.shape is not None:
+            shape = tuple(BATCH_SYMBOL if axis == 0 and dim == batch_size else dim for axis, dim in enumerate(stated.shape))
+        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type, None if shape is None else list(shape)))
 
 
 @dataclass(frozen=True)
@@ -130,10 +145,10 @@ class _Editor:
 
     def _edit_one(self) -> bool:
         """Rewrite the first node that ties the network to its batch size; return whether there was one."""
-        edits = {"Reshape": self._edit_reshape, "Expand": self._edit_expand, "Concat": self._edit_concat}
+        edits = {"Reshape": self._edit_reshape, "Expand": self._edit_expand, "Concat": self._edit_concat, "QLinearConcat": self._edit_concat}
         recurrent = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
         for node in self.model.graph.node:
-            if any(True for _ in subgraphs(node)) or node.domain:
+            if any(True for _ in subgraphs(node)) or (node.domain and node.op_type != "QLinearConcat"):
                 continue
             if node.op_type in recurrent and self._edit_states(node, recurrent[node.op_type]):
                 return True
@@ -199,17 +214,17 @@ class _Editor:
 
     def _edit_concat(self, node: onnx.NodeProto) -> bool:
         """Repeat constants that are joined to data, one copy a sample."""
-        sizes = {name: self._sizes(name) for name in node.input}
-        grown = [(name, size.axis) for name, size in sizes.items() if size is not None and size.axis is not None]
-        still = [name for name, size in sizes.items() if size is not None and size.old == size.new]
+        first, step = (2, 3) if node.domain else (0, 1)  # QLinearConcat: scale, zero point, then tensor, scale, zero point of each
+        sizes = {index: self._sizes(node.input[index]) for index in range(first, len(node.input), step)}
+        grown = [(index, size.axis) for index, size in sizes.items() if size is not None and size.axis is not None]
+        still = [index for index, size in sizes.items() if size is not None and size.old == size.new]
         if not grown or not still or len(grown) + len(still) < len(sizes):
             return False
         like, axis = grown[0]
-        rank = len(self._rank_shape(like))
-        join = next(attribute.i for attribute in node.attribute if attribute.name == "axis") % rank
-        if join == axis or self.batch_size != 1 or any(self._rank_shape(name)[axis] != 1 for name in still):
+        join = int_attribute(node, "axis", 0) % len(self._rank_shape(node.input[like]))
+        if join == axis or self.batch_size != 1 or any(self._rank_shape(node.input[index])[axis] != 1 for index in still):
             return False
-        self._repeat(node, [index for index, name in enumerate(node.input) if name in still], axis, like, axis)
+        self._repeat(node, still, axis, node.input[like], axis)
         return True
 
     def _rank_shape(self, name: str) -> tuple[int, ...]:

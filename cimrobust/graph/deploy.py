@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.graph.batch import find_batch, widen_batch
+from cimrobust.graph.batch import batch_notes, find_batch, widen_batch
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.fold import replace_nodes
 from cimrobust.graph.integer import Rewriting, casts_to_float, is_integer_layer, rewrite
@@ -47,11 +47,12 @@ def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: 
     model.CopyFrom(network.model)
     _Deployment(model, scan, weights_of(network.model), infer_types(network.model, strict=False)).run()
     batch, batch_size = find_batch(model, has_batch=has_batch)
-    notes: tuple[str, ...] = ()
+    notes = batch_notes(model)
     if batch == "fixed" and widen:
         widened = widen_batch(model, batch_size)
         if widened is not None:
-            model, notes = widened
+            model, changes = widened
+            notes += changes
             batch, batch_size = "widened", None
     return Deployed(
         model=model,

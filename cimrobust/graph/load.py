@@ -188,7 +188,8 @@ def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[s
             raise
         notes.append(f"the file states wrong shapes for its outputs; they are ignored ({str(first)[:200]})")
         for value in model.graph.output:
-            value.type.tensor_type.ClearField("shape")
+            kind = types.get(value.name)
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, kind.shape if kind else None))
     refuse(path, size_problems(types))
     for value in model.graph.output:
         kind = types.get(value.name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import shape_inference
 
+from cimrobust.graph.contrib import stand_in
 from cimrobust.graph.limits import MAX_ACTIVATION_BYTES
 from cimrobust.graph.network import TensorSpec
 from cimrobust.graph.problems import one_line
@@ -58,12 +59,14 @@ def spec_of(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of a model whose large initializers are graph inputs: enough for shape inference, and small."""
+    """Return a model for shape inference alone: large initializers are graph inputs, com.microsoft operators have stand-ins."""
     bare = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     bare.opset_import.extend(model.opset_import)
     graph = bare.graph
     graph.name = model.graph.name or "graph"
-    graph.node.extend(model.graph.node)
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        graph.node.extend(stand_in(node, initializers))
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
     for tensor in model.graph.initializer:
