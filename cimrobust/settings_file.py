@@ -41,7 +41,9 @@ def parse_toml(path: Path, *, what: str) -> dict[str, Any]:
     except OSError as err:
         raise UsageError(f"{what} must be a readable file, got {err.strerror} ({path}); check the path") from err
     except UnicodeDecodeError as err:
-        raise UsageError(f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start} ({path}); write it as TOML") from err
+        raise UsageError(
+            f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start} ({path}); write it as TOML"
+        ) from err
     except tomllib.TOMLDecodeError as err:
         raise UsageError(f"{what} must be TOML, got: {err} ({path}); see the README for an example") from err
     except RecursionError as err:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cimrobust.device.load import load_profile, with_tolerance
-from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.load import load_profile
+from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.load import load_network

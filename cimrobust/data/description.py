@@ -1,0 +1,113 @@
+"""The data description file: which arrays go into which graph inputs, after which steps, and how the output is judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cimrobust.data.decision import Decision
+from cimrobust.settings_file import read_settings
+
+Number = int | float
+Values = Number | list[Number]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Step(_Strict):
+    """One preprocessing step; which of the keys it needs depends on `op`."""
+
+    op: Literal["subtract", "multiply", "divide", "transpose", "reshape", "resize", "crop"]
+    value: Values | None = None
+    perm: list[int] | None = None
+    shape: list[int] | None = None
+    size: Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Step:
+        needed = {"transpose": "perm", "reshape": "shape", "resize": "size", "crop": "size"}.get(self.op, "value")
+        given = [key for key in ("value", "perm", "shape", "size") if getattr(self, key) is not None]
+        if given != [needed]:
+            raise ValueError(f"step '{self.op}' takes '{needed}' and nothing else, got {', '.join(given) or 'nothing'}")
+        if self.op == "divide" and 0 in (self.value if isinstance(self.value, list) else [self.value]):
+            raise ValueError("step 'divide' must not divide by 0")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the step as it is written in a file."""
+        return self.model_dump(exclude_none=True)
+
+
+class Input(_Strict):
+    """What one graph input gets."""
+
+    name: Annotated[str, Field(min_length=1)] | None = None
+    array: str | None = None
+    value: Number | list[Any] | None = None
+    dtype: Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"] = (
+        "float32"
+    )
+    steps: list[Step] = []
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Input:
+        if self.value is not None and (self.array is not None or self.steps):
+            raise ValueError("an input takes 'value', or 'array' and 'steps', not both")
+        return self
+
+
+class Label(_Strict):
+    """Where the labels are."""
+
+    array: str | None = None
+    self_: Annotated[bool, Field(alias="self")] = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Label:
+        if self.self_ == (self.array is not None):
+            raise ValueError("a label takes 'array', or 'self = true', and exactly one of them")
+        return self
+
+
+class DecisionTable(_Strict):
+    """How the output is read."""
+
+    output: str | None = None
+    read: Literal["argmax", "argmin", "threshold", "label", "value"] = "argmax"
+    metric: Literal["accuracy", "rmse", "mae", "mse", "max_error"] | None = None
+    value: Number | None = None
+    axis: int | None = None
+
+    @model_validator(mode="after")
+    def _fitting(self) -> DecisionTable:
+        if (self.read == "threshold") != (self.value is not None):
+            raise ValueError("read = \"threshold\" needs 'value', and nothing else takes one")
+        if self.metric is not None and (self.read == "value") == (self.metric == "accuracy"):
+            raise ValueError(f"metric '{self.metric}' does not fit read = \"{self.read}\"; decisions take accuracy, values an error metric")
+        return self
+
+    def to_decision(self) -> Decision:
+        """Return the decision, the metric filled in."""
+        metric = self.metric or ("rmse" if self.read == "value" else "accuracy")
+        threshold = None if self.value is None else float(self.value)
+        return Decision(output=self.output, read=self.read, metric=metric, threshold=threshold, axis=self.axis)
+
+
+class Description(_Strict):
+    """A data description file."""
+
+    format: Literal[1] = Field(alias="schema")
+    file: Annotated[str, Field(min_length=1)]
+    train_file: Annotated[str, Field(min_length=1)] | None = None
+    input: list[Input] = [Input()]
+    label: Label = Label(array="y")
+    decision: DecisionTable = DecisionTable()
+
+
+def read_description(path: Path) -> Description:
+    """Read a data description; raises UsageError with every wrong key."""
+    return read_settings(path, Description, what="data description")

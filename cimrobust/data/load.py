@@ -1,0 +1,224 @@
+"""Data sets of every kind, as the network takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from cimrobust.data.arrays import sha256_of
+from cimrobust.data.dataset import DataSet, DataSource
+from cimrobust.data.decision import Decision
+from cimrobust.data.description import Description, Input, Step, read_description
+from cimrobust.data.images import read_image_folder
+from cimrobust.data.sources import RawData, call_function, read_arrays, read_csv, read_test_data
+from cimrobust.data.steps import apply_steps
+from cimrobust.errors import UsageError
+
+Part = Literal["eval", "train"]
+
+
+class GraphInput(Protocol):
+    """What is known of a graph input: name, element type and shape."""
+
+    @property
+    def name(self) -> str:
+        """Name in the graph."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy name of the element type."""
+
+    @property
+    def shape(self) -> tuple[int | str | None, ...] | None:
+        """One entry an axis; None: unknown."""
+
+
+def load_data(path: str | Path, *, inputs: Sequence[GraphInput], limit: int | None = None, part: Part = "eval") -> DataSet:
+    """Load a data set.
+
+    Args:
+        path: A description (.toml), .npz with x (ready to be fed) and y, .csv, folder of ONNX test data, or ``module:function``.
+        inputs: Graph inputs that it has to feed.
+        limit: Take the first so many samples.
+        part: ``train`` takes the description's ``train_file``.
+
+    Raises:
+        UsageError: The description is wrong or does not fit the graph; names file and key.
+        InputRefusedError: A data file is corrupt or unsafe.
+    """
+    text = str(path)
+    if ":" in text and not Path(text).exists() and not text.endswith((".toml", ".npz", ".csv")):
+        return _bare(call_function(text), text, inputs, limit)
+    source = Path(text)
+    if source.suffix == ".toml":
+        return _described(source, inputs, limit, part)
+    if part == "train":
+        raise UsageError(f"training data must come from a description with train_file, got {text} (--data); write a .toml")
+    if source.suffix == ".csv":
+        return _bare(read_csv(source), source.name, inputs, limit)
+    if source.is_dir():
+        return _folder(source, inputs, limit)
+    names = {"x", "y"} if len(inputs) == 1 else {*(spec.name for spec in inputs), "y"}
+    if source.suffix != ".npz":
+        raise UsageError(f"data must be .toml, .npz, .csv, a folder or module:function, got '{text}' (--data); see the README")
+    return _bare(read_arrays(source, names), source.name, inputs, limit)
+
+
+def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part: Part) -> DataSet:
+    description = read_description(path)
+    file = description.train_file if part == "train" else description.file
+    if file is None:
+        raise UsageError(f"data description must name a train_file for training, got none ({path}, key 'train_file'); add it")
+    entries = _entries(description, inputs, str(path))
+    raw, left = _read_described(path.parent / file, description, entries, limit)
+    arrays = {
+        name: apply_steps(raw.arrays[entry.array or "x"], left[name], dtype=entry.dtype, where=f"{path}, input '{name}'")
+        for name, entry in entries.items()
+        if entry.value is None
+    }
+    constants = {name: np.asarray(entry.value, dtype=entry.dtype) for name, entry in entries.items() if entry.value is not None}
+    labels = None if description.label.array is None else raw.arrays[description.label.array]
+    return _assemble(
+        arrays,
+        constants,
+        labels,
+        inputs=inputs,
+        decision=description.decision.to_decision(),
+        where=str(path),
+        files={path.name: sha256_of(path), **raw.files},
+        steps={name: tuple(step.to_dict() for step in entry.steps) for name, entry in entries.items()},
+        limit=limit,
+    )
+
+
+def _read_described(
+    file: Path, description: Description, entries: Mapping[str, Input], limit: int | None
+) -> tuple[RawData, dict[str, tuple[Step, ...]]]:
+    """Read the arrays that a description names; return them and the steps that are left to do."""
+    left = {name: tuple(entry.steps) for name, entry in entries.items()}
+    wanted = {entry.array or "x" for entry in entries.values() if entry.value is None}
+    wanted |= {description.label.array} if description.label.array is not None else set()
+    if file.is_dir():
+        fed = [name for name, entry in entries.items() if entry.value is None]
+        if len(fed) != 1:
+            raise UsageError(f"image folders feed one graph input, got {fed} ({file}); save the arrays as .npz")
+        raw, left[fed[0]] = read_image_folder(file, left[fed[0]], limit=limit)
+    else:
+        raw = read_csv(file) if file.suffix == ".csv" else read_arrays(file, wanted)
+    missing = sorted(wanted - raw.arrays.keys())
+    if missing:
+        raise UsageError(
+            f"data file must hold the arrays {sorted(wanted)}, got {sorted(raw.arrays)} ({file}); check [[input]] array and [label] array"
+        )
+    return raw, left
+
+
+def _entries(description: Description, inputs: Sequence[GraphInput], where: str) -> dict[str, Input]:
+    """Return the entry for every graph input, or say which names do not fit."""
+    entries: dict[str, Input] = {}
+    for entry in description.input:
+        name = entry.name or (inputs[0].name if len(inputs) == 1 else "")
+        if not name or name in entries:
+            raise UsageError(
+                f"every [[input]] must have a 'name' of its own, got '{name}' ({where}); the graph has {[i.name for i in inputs]}"
+            )
+        entries[name] = entry
+    wanted = [spec.name for spec in inputs]
+    if set(wanted) != entries.keys():
+        raise UsageError(
+            f"[[input]] names must be the graph's inputs {wanted}, got {list(entries)} ({where}, key 'input.name'); correct the names"
+        )
+    return entries
+
+
+def _bare(raw: RawData, where: str, inputs: Sequence[GraphInput], limit: int | None) -> DataSet:
+    """Make a data set of arrays that are ready to be fed and of labels ``y``, read by argmax."""
+    names = {inputs[0].name: "x"} if len(inputs) == 1 and "x" in raw.arrays else {spec.name: spec.name for spec in inputs}
+    missing = sorted({*names.values(), "y"} - raw.arrays.keys())
+    if missing:
+        raise UsageError(
+            f"data must hold the arrays {sorted({*names.values(), 'y'})}, got {sorted(raw.arrays)} ({where}); write a description"
+        )
+    types = {spec.name: spec.dtype for spec in inputs}
+    arrays = {name: apply_steps(raw.arrays[key], (), dtype=types[name], where=f"{where}, array '{key}'") for name, key in names.items()}
+    arrays = {name: _fit_flat(array, spec) for (name, array), spec in zip(arrays.items(), inputs, strict=True)}
+    return _assemble(
+        arrays, {}, raw.arrays["y"], inputs=inputs, decision=Decision(), where=where, files=raw.files,
+        steps=dict.fromkeys(arrays, ()), limit=limit,
+    )  # fmt: skip
+
+
+def _fit_flat(array: np.ndarray, spec: GraphInput) -> np.ndarray:
+    """Return rows of a table in the shape of the graph input, where it says one; others unchanged."""
+    shape = spec.shape
+    if array.ndim != 2 or shape is None or len(shape) <= 2 or not all(isinstance(length, int) for length in shape[1:]):
+        return array
+    sample = [int(length) for length in shape[1:] if isinstance(length, int)]
+    return array.reshape(array.shape[0], *sample) if int(np.prod(sample)) == array.shape[1] else array
+
+
+def _folder(folder: Path, inputs: Sequence[GraphInput], limit: int | None) -> DataSet:
+    if not any(folder.glob("**/*.pb")):
+        raise UsageError(
+            f"a folder must hold ONNX test data (test_data_set_*/input_0.pb), got none ({folder}); for a folder of images write a description "
+            "with file = the folder and the steps that the network was trained with"
+        )
+    raw, outputs = read_test_data(folder, [spec.name for spec in inputs])
+    arrays = {name: _merge_batch(array, spec) for (name, array), spec in zip(raw.arrays.items(), inputs, strict=True)}
+    merged = np.stack(outputs) if outputs else None
+    labels = None
+    if merged is not None:
+        rows = merged.reshape(next(iter(arrays.values())).shape[0], -1)
+        labels = rows.argmax(axis=1) if rows.shape[1] > 1 else None
+    return _assemble(
+        arrays, {}, labels, inputs=inputs, decision=Decision(), where=str(folder), files=raw.files,
+        steps=dict.fromkeys(arrays, ()), limit=limit,
+    )  # fmt: skip
+
+
+def _merge_batch(array: np.ndarray, spec: GraphInput) -> np.ndarray:
+    """Return test sets [sets, batch, ...] as samples along one axis; sets of a graph without a batch axis are samples themselves."""
+    if spec.shape is not None and array.ndim == len(spec.shape) + 1 and array.ndim > 2:
+        return array.reshape(-1, *array.shape[2:])
+    return array
+
+
+def _assemble(
+    arrays: dict[str, np.ndarray],
+    constants: dict[str, np.ndarray],
+    labels: np.ndarray | None,
+    *,
+    inputs: Sequence[GraphInput],
+    decision: Decision,
+    where: str,
+    files: Mapping[str, str],
+    steps: Mapping[str, tuple[Mapping[str, object], ...]],
+    limit: int | None,
+) -> DataSet:
+    lengths = {name: array.shape[0] for name, array in arrays.items()} | ({} if labels is None else {"labels": labels.shape[0]})
+    if not arrays or len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise UsageError(f"data must have one or more samples, as many in every array as labels, got {lengths} ({where}); check the arrays")
+    if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise UsageError(f"labels must be finite, got NaN or infinity ({where}, [label] array); clean the data")
+    for spec in inputs:
+        if spec.name in arrays:
+            _check_shape(arrays[spec.name], spec, where)
+    source = DataSource(description=Path(where).name, files=dict(files), steps=dict(steps), num_available=next(iter(lengths.values())))
+    kept = {name: array[:limit] for name, array in arrays.items()}
+    return DataSet(kept, constants, None if labels is None else labels[:limit], decision, source)
+
+
+def _check_shape(array: np.ndarray, spec: GraphInput, where: str) -> None:
+    """Raise UsageError unless samples fit the graph input, with or without a batch axis in the graph."""
+    if spec.shape is None:
+        return
+    sample = array.shape[1:]
+    for expected in (spec.shape[1:], spec.shape):
+        if len(expected) == len(sample) and all(not isinstance(e, int) or e == s for e, s in zip(expected, sample, strict=True)):
+            return
+    raise UsageError(
+        f"samples must fit the graph input '{spec.name}' of shape {list(spec.shape)}, got samples of shape {list(sample)} ({where}); add a reshape or transpose step"
+    )
