@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -315,5 +315,6 @@ def own_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None
     return None if converter is None else converter(node)
 
 
-SOURCES: list[Any] = [own_kernel]
-"""Where kernels come from, in order of preference; `library` adds what other packages offer."""
+Source = Callable[[Node, onnx.NodeProto, Scope], Kernel | None]
+SOURCES: list[Source] = [own_kernel]
+"""Where kernels come from, in order of preference; `catalogue` adds function bodies and other packages."""
