@@ -1,8 +1,8 @@
 """The batch axis: finding it, and making one of fixed size symbolic.
 
-Widening compares shape inference at the file's batch size with inference at a multiple of it. Every node whose constants tie the network to the
-file's size shows up as a contradiction, and is rewritten; a reshape must keep the batch axis at the same place of the memory order. Whether the
-result computes the same is proved by running both, elsewhere.
+Widening compares shape inference at the file's batch size with inference at a multiple of it. Every node whose constants tie the network
+to the file's size shows up as a contradiction, and is rewritten; a reshape must keep the batch axis at the same place of the memory
+order. Whether the result computes the same is proved by running both, elsewhere.
 """
 
 from __future__ import annotations
@@ -145,7 +145,12 @@ class _Editor:
 
     def _edit_one(self) -> bool:
         """Rewrite the first node that ties the network to its batch size; return whether there was one."""
-        edits = {"Reshape": self._edit_reshape, "Expand": self._edit_expand, "Concat": self._edit_concat, "QLinearConcat": self._edit_concat}
+        edits = {
+            "Reshape": self._edit_reshape,
+            "Expand": self._edit_expand,
+            "Concat": self._edit_concat,
+            "QLinearConcat": self._edit_concat,
+        }
         recurrent = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
         for node in self.model.graph.node:
             if any(True for _ in subgraphs(node)) or (node.domain and node.op_type != "QLinearConcat"):
@@ -279,8 +284,8 @@ class _Editor:
 def _axis_at(shape: tuple[int, ...], stride: int, batch_size: int) -> int | None:
     """Return the axis of a shape that holds the batch, given that `stride` blocks of samples lie in memory.
 
-    An axis of exactly the batch size is the best; in a matrix the batch joins the rows; then an axis that begins with the batch; then one in which it
-    lies inside. With a batch of one several may fit, and running both models decides.
+    An axis of exactly the batch size is the best; in a matrix the batch joins the rows; then an axis that begins with the batch; then one
+    in which it lies inside. With a batch of one several may fit, and running both models decides.
     """
     starts = [math.prod(shape[:axis]) for axis in range(len(shape))]
     fits = [
@@ -291,4 +296,5 @@ def _axis_at(shape: tuple[int, ...], stride: int, batch_size: int) -> int | None
     first = [axis for axis in fits if starts[axis] == stride]
     exact = [axis for axis in first if shape[axis] == batch_size]
     rows = [axis for axis in fits if axis == 0 and len(shape) == 2]
-    return (exact or rows or first or fits or [None])[0]
+    best = exact or rows or first or fits
+    return best[0] if best else None

@@ -48,12 +48,11 @@ def _branch_taken(
     if len(decisions) != 1 or None in decisions:
         return None
     wanted = "then_branch" if decisions.pop() else "else_branch"
-    return next(attribute.g for attribute in node.attribute if attribute.name == wanted)
+    bodies: dict[str, onnx.GraphProto] = {attribute.name: attribute.g for attribute in node.attribute}
+    return bodies.get(wanted)
 
 
-def _condition(
-    name: str, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType], size: int
-) -> bool | None:
+def _condition(name: str, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType], size: int) -> bool | None:
     """Return the value of a condition if every axis of unknown size had `size` entries, None if it depends on more than shapes."""
     assumed = onnx.GraphProto()
     assumed.initializer.extend(graph.initializer)

@@ -29,9 +29,10 @@ class _Builder:
         tensor = self.initializers.get(self.input(index))
         return default if tensor is None else int(tensor.data_type)
 
-    def add(self, op: str, inputs: list[str], *, last: bool = False, copy: tuple[str, ...] = (), **attributes: object) -> str:
+    def add(self, op: str, inputs: list[str], *, last: bool = False, copy: tuple[str, ...] = (), **attributes: int | list[int]) -> str:
         output = self.node.output[0] if last else f"{self.node.output[0]}//{len(self.nodes)}"
-        node = helper.make_node(op, inputs, [output], name=f"{self.node.name}//{len(self.nodes)}", **attributes)
+        node = helper.make_node(op, inputs, [output], name=f"{self.node.name}//{len(self.nodes)}")
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
         node.attribute.extend(attribute for attribute in self.node.attribute if attribute.name in copy)
         self.nodes.append(node)
         return output

@@ -38,9 +38,10 @@ def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: 
     Raises:
         ModelNotCoveredError: The float form of the weights does not fit in one model.
     """
-    if sum(layer.num_weights for layer in scan.layers) * 4 > MAX_TENSOR_BYTES:
+    num_weights = sum(layer.num_weights for layer in scan.layers)
+    if 4 * num_weights > MAX_TENSOR_BYTES:
         raise ModelNotCoveredError(
-            f"stored weights must fit in {MAX_TENSOR_BYTES} bytes as float32, got {sum(layer.num_weights for layer in scan.layers)} weights "
+            f"stored weights must fit in {MAX_TENSOR_BYTES} bytes as float32, got {num_weights} weights "
             f"({network.path}); analyse a smaller model"
         )
     model = onnx.ModelProto()
@@ -210,4 +211,4 @@ def template_bytes(deployed: Deployed) -> bytes:
             for key, value in (("location", TEMPLATE_LOCATION), ("offset", "0"), ("length", str(num_bytes))):
                 entry = tensor.external_data.add()
                 entry.key, entry.value = key, value
-    return template.SerializeToString()
+    return bytes(template.SerializeToString())

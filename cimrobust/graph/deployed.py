@@ -21,8 +21,8 @@ class Deployed:
         weight_shapes: Their shapes.
         inputs: Graph inputs.
         outputs: Graph outputs.
-        batch: ``"dynamic"``: the file has a symbolic batch axis; ``"widened"``: it was fixed and made symbolic here; ``"fixed"``: feed exactly
-            `batch_size` samples; ``"none"``: no batch axis, one sample a run.
+        batch: ``"dynamic"``: the file has a symbolic batch axis; ``"widened"``: it was fixed and made symbolic here;
+            ``"fixed"``: feed exactly `batch_size` samples; ``"none"``: no batch axis, one sample a run.
         batch_size: The number of samples a run must have, for ``"fixed"``.
         notes: What had to be changed or is worth knowing.
     """

@@ -121,7 +121,8 @@ def _read_inside(folder: Path, location: PurePosixPath) -> bytes:
         return read_descriptor(opened[-1], limit=MAX_EXTERNAL_FILE_BYTES, name=name)
     except OSError as err:
         raise InputRefusedError(
-            f"external data file must be a plain file beside the model, got '{err.strerror}' ('{name}'); copy it there, links are not followed"
+            f"external data file must be a plain file beside the model, got '{err.strerror}' ('{name}'); "
+            "copy it there, links are not followed"
         ) from err
     finally:
         for descriptor in opened:

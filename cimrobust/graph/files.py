@@ -33,7 +33,9 @@ def read_descriptor(descriptor: int, *, limit: int, name: str) -> bytes:
     with os.fdopen(os.dup(descriptor), "rb") as stream:
         content = stream.read(status.st_size + 1)
     if len(content) != status.st_size:
-        raise InputRefusedError(f"model file must not change while it is read, got {len(content)} of {status.st_size} bytes ({name}); try again")
+        raise InputRefusedError(
+            f"model file must not change while it is read, got {len(content)} of {status.st_size} bytes ({name}); try again"
+        )
     return content
 
 

@@ -16,14 +16,87 @@ from cimrobust.graph.walk import all_graphs, all_nodes, subgraphs
 
 #: Exact on integers and short float vectors: what exporters compute shapes with.
 SHAPE_OPS = frozenset(
-    "Abs Add And Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod "
-    "Mul Neg Not Or Range ReduceMax ReduceMin ReduceProd ReduceSum Reshape Size Slice Split Squeeze Sub Tile Transpose Unsqueeze Where".split()
+    {
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "Ceil",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Equal",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Range",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "Reshape",
+        "Size",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    }
 )
 
 #: Arithmetic that weights are computed with (weight norm, scaling, stacking of gates); random generators are not among them.
 WEIGHT_OPS = SHAPE_OPS | frozenset(
-    "Clip Cos Einsum Exp Gemm Log LpNormalization MatMul Pad Pow Reciprocal ReduceL1 ReduceL2 ReduceMean ReduceSumSquare Round Shape Sigmoid Sign Sin "
-    "Softmax Softplus Sqrt Sum Tanh Trilu Tril Exp CastLike DequantizeLinear QuantizeLinear Identity DepthToSpace SpaceToDepth".split()
+    {
+        "CastLike",
+        "Clip",
+        "Cos",
+        "DepthToSpace",
+        "DequantizeLinear",
+        "Einsum",
+        "Exp",
+        "Gemm",
+        "Identity",
+        "Log",
+        "LpNormalization",
+        "MatMul",
+        "Pad",
+        "Pow",
+        "QuantizeLinear",
+        "Reciprocal",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSumSquare",
+        "Round",
+        "Shape",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Softmax",
+        "Softplus",
+        "SpaceToDepth",
+        "Sqrt",
+        "Sum",
+        "Tanh",
+        "Tril",
+        "Trilu",
+    }
 )
 
 
@@ -103,7 +176,8 @@ def fold_shape_arithmetic(graph: onnx.GraphProto, opsets: Mapping[str, int], typ
     Returns:
         Number of nodes replaced.
     """
-    known = {tensor.name: decode(tensor) for tensor in graph.initializer if num_elements(tensor) <= MAX_SHAPE_ELEMENTS and _is_shape_like(tensor.data_type)}
+    small = [tensor for tensor in graph.initializer if num_elements(tensor) <= MAX_SHAPE_ELEMENTS]
+    known = {tensor.name: decode(tensor) for tensor in small if _is_shape_like(tensor.data_type)}
     kept: list[onnx.NodeProto] = []
     outputs = {value.name for value in graph.output}
     for node in graph.node:

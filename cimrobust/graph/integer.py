@@ -47,12 +47,13 @@ class Rewriting:
         """Return the constant value of an input, None if it is left out."""
         return self.constants.value(self.input(index)) if self.input(index) else None
 
-    def add(self, op: str, inputs: list[str], suffix: str, output: str | None = None, **attributes: object) -> str:
+    def add(self, op: str, inputs: list[str], suffix: str, output: str | None = None, **attributes: int) -> str:
         """Add a node of the standard domain; return the name of its first output."""
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
         output = output or self.names.take(f"{self.node.output[0]}.{suffix}")
-        node = onnx.helper.make_node(op, inputs, [output], name=f"{self.node.name}.{suffix}", **attributes)
+        node = onnx.helper.make_node(op, inputs, [output], name=f"{self.node.name}.{suffix}")
+        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in attributes.items())
         self.nodes.append(node)
         return output
 
@@ -140,11 +141,9 @@ def _conv_integer(job: Rewriting) -> None:
 
 
 def _matmul_integer(job: Rewriting) -> None:
-    if job.slot.index == 1:
-        operands = [_integer_operand(job, 0, 2), job.input(1)]
-    else:
-        operands = [job.input(0), _integer_operand(job, 1, 3)]
-    _integer_result(job, "MatMul", operands)
+    is_right = job.slot.index == 1
+    data = _integer_operand(job, 0, 2) if is_right else _integer_operand(job, 1, 3)
+    _integer_result(job, "MatMul", [data, job.input(1)] if is_right else [job.input(0), data])
 
 
 def _dynamic_quantize_matmul(job: Rewriting) -> None:

@@ -106,12 +106,12 @@ def _add(
     start = sum(traced.sizes[: traced.leaves.index(leaf)])
     size = traced.sizes[traced.leaves.index(leaf)]
     mask = (index >= start) & (index < start + size)
-    scale = np.float32(1) if scale is None else scale
-    zero = np.int32(0) if zero is None else zero
-    longer = scale if np.size(scale) >= np.size(zero) else zero
-    group = np.arange(np.size(longer)).reshape(np.shape(longer))
+    scales_of = np.ones((), np.float32) if scale is None else scale
+    zeros_of = np.zeros((), np.int32) if zero is None else zero
+    longer = scales_of if scales_of.size >= zeros_of.size else zeros_of
+    group = np.arange(longer.size).reshape(longer.shape)
     positions, first = np.unique(index[mask] - start, return_index=True)
-    spread = [spread_along(np.asarray(part), index.shape, axis=axis, block=block)[mask][first] for part in (scale, zero, group)]
+    spread = [spread_along(part, index.shape, axis=axis, block=block)[mask][first] for part in (scales_of, zeros_of, group)]
     scales.add(key, positions, spread[0].astype(np.float32), spread[1].astype(np.int32), spread[2])
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from cimrobust.errors import CimrobustError
 from cimrobust.graph import normalise
@@ -172,7 +172,8 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
         notes.append(f"outputs that are not tensors are left out: {', '.join(sorted(other))}")
     dead = normalise.drop_dead_parts(graph)
     if dead:
-        notes.append(f"{len(dead)} nodes that no output depends on are left out: {', '.join(dead[:5])}{' and more' if len(dead) > 5 else ''}")
+        some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
+        notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
     return notes
 
 
@@ -225,4 +226,3 @@ def _final_check(path: Path, model: onnx.ModelProto) -> None:
         onnx.checker.check_model(model)
     except Exception as err:  # the checker raises several unrelated kinds
         refuse(path, [f"the ONNX checker says: {one_line(err)[:400]}"])
-

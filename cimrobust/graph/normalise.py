@@ -127,9 +127,7 @@ def _copy_node(node: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
-def _place_constant(
-    graph: onnx.GraphProto, tensor: onnx.TensorProto, outputs: set[str], names: NameMaker
-) -> list[onnx.NodeProto]:
+def _place_constant(graph: onnx.GraphProto, tensor: onnx.TensorProto, outputs: set[str], names: NameMaker) -> list[onnx.NodeProto]:
     """Add an initializer; where a constant is itself an output, an Identity keeps that name."""
     added = graph.initializer.add()
     added.CopyFrom(tensor)
@@ -148,16 +146,27 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
             tensor.CopyFrom(attribute.t)
             tensor.name = name
             return tensor
-        makers = {
-            "value_float": lambda a: np.asarray(a.f, np.float32),
-            "value_floats": lambda a: np.asarray(list(a.floats), np.float32),
-            "value_int": lambda a: np.asarray(a.i, np.int64),
-            "value_ints": lambda a: np.asarray(list(a.ints), np.int64),
-            "value_string": lambda a: np.asarray(a.s, object),
-            "value_strings": lambda a: np.asarray(list(a.strings), object),
-        }
-        if attribute.name in makers:
-            return encode(makers[attribute.name](attribute), name)
+        value = _constant_value(attribute)
+        if value is not None:
+            return encode(value, name)
+    return None
+
+
+def _constant_value(attribute: onnx.AttributeProto) -> np.ndarray | None:
+    """Return the value of one of the short attribute forms of Constant."""
+    match attribute.name:
+        case "value_float":
+            return np.asarray(attribute.f, np.float32)
+        case "value_floats":
+            return np.asarray(list(attribute.floats), np.float32)
+        case "value_int":
+            return np.asarray(attribute.i, np.int64)
+        case "value_ints":
+            return np.asarray(list(attribute.ints), np.int64)
+        case "value_string":
+            return np.asarray(attribute.s, object)
+        case "value_strings":
+            return np.asarray(list(attribute.strings), object)
     return None
 
 

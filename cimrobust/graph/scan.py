@@ -35,8 +35,9 @@ class _Leaf:
 def scan_layers(network: Network) -> LayerScan:
     """Find all weights of a network that crossbars store.
 
-    Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their quantised forms with a constant weight counts; the weight
-    may reach the node through nodes that move, retype or dequantise its elements. An initializer that several nodes read is one array.
+    Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their quantised forms with a constant weight
+    counts; the weight may reach the node through nodes that move, retype or dequantise its elements. An initializer that several nodes
+    read is one array.
     """
     weights = weights_of(network.model)
     leaves: dict[str, _Leaf] = {}
@@ -130,4 +131,3 @@ def _matrix_shape(leaf: _Leaf) -> tuple[int, int, int]:
 def _frozen(values: np.ndarray) -> np.ndarray:
     values.setflags(write=False)
     return values
-

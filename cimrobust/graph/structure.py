@@ -74,7 +74,7 @@ def name_problems(graph: onnx.GraphProto, outer: frozenset[str] = frozenset()) -
     problems += [f"tensor '{name}' is made by more than one node" for name in _twice(made)]
     problems += [f"tensor '{name}' is made by a node but is also an input or initializer" for name in set(made) & {*inputs, *initializers}]
     problems += [f"graph output '{name}' is declared twice" for name in _twice([value.name for value in graph.output])]
-    problems += [f"a {what} has no name" for what in ("graph input", "initializer") if "" in (inputs if what == "graph input" else initializers)]
+    problems += [f"a {what} has no name" for what, names in (("graph input", inputs), ("initializer", initializers)) if "" in names]
     known = outer | set(defined_names(graph))
     problems += [f"graph output '{value.name}' is made by no node" for value in graph.output if value.name not in known]
     for node in graph.node:

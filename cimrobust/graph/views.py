@@ -15,7 +15,22 @@ from cimrobust.graph.fold import Constants
 
 #: Operators that move, repeat or leave out elements of their first input (Concat: of all), the other inputs being constants.
 MOVING_OPS = frozenset(
-    "Reshape Transpose Identity Squeeze Unsqueeze Flatten Slice Concat Split Gather Expand Tile DepthToSpace SpaceToDepth".split()
+    {
+        "Concat",
+        "DepthToSpace",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
 
 #: Operators that change the type of the elements and leave them where they are.
