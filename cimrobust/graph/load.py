@@ -17,7 +17,7 @@ from cimrobust.graph.fold import fold_shape_arithmetic
 from cimrobust.graph.limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
 from cimrobust.graph.network import FileDigest, Network
 from cimrobust.graph.problems import not_covered, one_line, refuse
-from cimrobust.graph.shapes import TensorType, infer_types, read_type, size_problems, spec_of
+from cimrobust.graph.shapes import TensorType, checker_problem, infer_types, read_type, size_problems, spec_of
 from cimrobust.graph.structure import (
     function_problems,
     header_problems,
@@ -102,7 +102,6 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     notes += _rewrite(path, model)
     types = _check_types(path, model, notes)
     notes += _fold(model, types)
-    _final_check(path, model)
     opsets = opset_versions(model)
     refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
     initializers = {tensor.name: decode(tensor) for tensor in model.graph.initializer}
@@ -178,7 +177,12 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
 
 
 def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:
-    """Infer all types strictly; give untyped outputs the inferred type; return the types."""
+    """Check operators and types strictly; give outputs the type and shape that inference finds where the file says nothing; return all types."""
+    for graph in all_graphs(model.graph):
+        del graph.value_info[:]
+    model.graph.name = model.graph.name or "graph"
+    refused = checker_problem(model)
+    refuse(path, [f"the ONNX checker says: {refused[:400]}"] if refused else [])
     try:
         types = infer_types(model, strict=True)
     except ValueError as first:
@@ -193,12 +197,11 @@ def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[s
             value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, kind.shape if kind else None))
     refuse(path, size_problems(types))
     for value in model.graph.output:
-        kind = types.get(value.name)
-        if value.type.WhichOneof("value") is None or value.type.tensor_type.elem_type == onnx.TensorProto.UNDEFINED:
-            if kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED:
-                not_covered(path, [f"the type of graph output '{value.name}' is not known"])
-            else:
-                value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, kind.elem_type, kind.shape))
+        kind, stated = types.get(value.name), value.type.tensor_type
+        if stated.elem_type == onnx.TensorProto.UNDEFINED and (kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED):
+            not_covered(path, [f"the type of graph output '{value.name}' is not known"])
+        if kind is not None and (stated.elem_type == onnx.TensorProto.UNDEFINED or not stated.HasField("shape")):
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type or kind.elem_type, kind.shape))
     return types
 
 
@@ -214,15 +217,3 @@ def _fold(model: onnx.ModelProto, types: dict[str, TensorType]) -> list[str]:
     notes += fold_computed_weights(model.graph, opsets, types)
     normalise.drop_dead_parts(model.graph)
     return notes
-
-
-def _final_check(path: Path, model: onnx.ModelProto) -> None:
-    """Let the checker of the onnx package judge the normalised model."""
-    for graph in all_graphs(model.graph):
-        del graph.value_info[:]
-    if not model.graph.name:
-        model.graph.name = "graph"
-    try:
-        onnx.checker.check_model(model)
-    except Exception as err:  # the checker raises several unrelated kinds
-        refuse(path, [f"the ONNX checker says: {one_line(err)[:400]}"])

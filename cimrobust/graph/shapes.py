@@ -58,15 +58,15 @@ def spec_of(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, type_name(read.elem_type), read.shape)
 
 
-def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model for shape inference alone: large initializers are graph inputs, com.microsoft operators have stand-ins."""
+def skeleton(model: onnx.ModelProto, *, stand_ins: bool = True) -> onnx.ModelProto:
+    """Return a model for inference and checks alone: large initializers are graph inputs, com.microsoft operators have stand-ins."""
     bare = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     bare.opset_import.extend(model.opset_import)
     graph = bare.graph
     graph.name = model.graph.name or "graph"
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
-        graph.node.extend(stand_in(node, initializers))
+        graph.node.extend(stand_in(node, initializers) if stand_ins else [node])
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
     for tensor in model.graph.initializer:
@@ -77,6 +77,23 @@ def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     for inner in all_graphs(graph):
         del inner.value_info[:]
     return bare
+
+
+def checker_problem(model: onnx.ModelProto) -> str | None:
+    """Return what the checker of the onnx package says against a model, None if nothing.
+
+    Inputs and outputs without a stated rank, which the checker does not know, are let pass.
+    """
+    bare = skeleton(model, stand_ins=False)
+    for value in (*bare.graph.input, *bare.graph.output):
+        if value.type.WhichOneof("value") in (None, "tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
+            value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+    try:
+        onnx.checker.check_model(bare)
+    except Exception as err:  # the checker raises several unrelated kinds
+        return one_line(err)
+    return None
 
 
 def infer_types(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False) -> dict[str, TensorType]:
