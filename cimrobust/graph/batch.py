@@ -70,7 +70,10 @@ def widen_batch(model: onnx.ModelProto, batch_size: int | None) -> tuple[onnx.Mo
     for value in wide.graph.output:
         value.type.tensor_type.ClearField("shape")
     editor = _Editor(wide, before, batch_size, NameMaker(name for graph in all_graphs(wide.graph) for name in defined_names(graph)))
-    if not editor.run():
+    try:
+        if not editor.run():
+            return None
+    except ValueError:  # inference gives up on the larger batch
         return None
     for value in inputs:
         value.type.tensor_type.shape.dim[0].dim_param = BATCH_SYMBOL

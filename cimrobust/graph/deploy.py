@@ -15,7 +15,7 @@ from cimrobust.graph.integer import Rewriting, casts_to_float, is_integer_layer,
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.limits import MAX_TENSOR_BYTES
 from cimrobust.graph.network import Network
-from cimrobust.graph.normalise import drop_dead_parts, sort_nodes
+from cimrobust.graph.normalise import drop_dead_parts, name_nodes, sort_nodes
 from cimrobust.graph.shapes import TensorType, infer_types, spec_of
 from cimrobust.graph.tensors import encode
 from cimrobust.graph.views import FLOAT_TYPES, data_inputs
@@ -92,6 +92,7 @@ class _Deployment:
         problems = sort_nodes(graph)
         assert not problems, problems
         drop_dead_parts(graph)
+        name_nodes(graph)
 
     def _split_off_digital_reads(self) -> None:
         """Let every node that reads a stored tensor without multiplying by it in a crossbar read a copy of the original."""

@@ -102,6 +102,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     notes += _rewrite(path, model)
     types = _check_types(path, model, notes)
     notes += _fold(model, types)
+    _complete_outputs(path, model)
     opsets = opset_versions(model)
     refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
     initializers = {tensor.name: decode(tensor) for tensor in model.graph.initializer}
@@ -162,6 +163,7 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
         notes.append("initializers that were also graph inputs cannot be overridden by a caller any more")
     names = normalise.make_names_unique(graph)
     not_covered(path, normalise.hoist_constants(graph, names))
+    normalise.separate_outputs(graph, names)
     refuse(path, normalise.sort_nodes(graph))
     other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
     if other and len(other) == len(graph.output):
@@ -177,7 +179,7 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
 
 
 def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:
-    """Check operators and types strictly; give outputs the type and shape that inference finds where the file says nothing; return all types."""
+    """Check operators and types strictly; return the type of every tensor."""
     for graph in all_graphs(model.graph):
         del graph.value_info[:]
     model.graph.name = model.graph.name or "graph"
@@ -196,13 +198,18 @@ def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[s
             kind = types.get(value.name)
             value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, kind.shape if kind else None))
     refuse(path, size_problems(types))
+    return types
+
+
+def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
+    """Give outputs the type and shape that inference finds where the file says nothing, in place."""
+    types = infer_types(model, strict=False)
     for value in model.graph.output:
         kind, stated = types.get(value.name), value.type.tensor_type
         if stated.elem_type == onnx.TensorProto.UNDEFINED and (kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED):
             not_covered(path, [f"the type of graph output '{value.name}' is not known"])
         if kind is not None and (stated.elem_type == onnx.TensorProto.UNDEFINED or not stated.HasField("shape")):
             value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type or kind.elem_type, kind.shape))
-    return types
 
 
 def _fold(model: onnx.ModelProto, types: dict[str, TensorType]) -> list[str]:
@@ -216,4 +223,5 @@ def _fold(model: onnx.ModelProto, types: dict[str, TensorType]) -> list[str]:
         types.update(infer_types(model, strict=False))
     notes += fold_computed_weights(model.graph, opsets, types)
     normalise.drop_dead_parts(model.graph)
+    normalise.name_nodes(model.graph)
     return notes

@@ -41,10 +41,15 @@ def make_names_unique(graph: onnx.GraphProto) -> NameMaker:
     for node in graph.node:
         for body in subgraphs(node):
             _rename_body(body, {}, names)
-    node_names = NameMaker()
-    for node in all_nodes(graph):
-        node.name = node_names.take(node.name or next((name for name in node.output if name), node.op_type))
+    name_nodes(graph)
     return names
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Give every node, also in bodies, a name of its own, in place; nodes without name are called after their output."""
+    names = NameMaker()
+    for node in all_nodes(graph):
+        node.name = names.take(node.name or next((name for name in node.output if name), node.op_type))
 
 
 def _rename_body(body: onnx.GraphProto, outer: Mapping[str, str], names: NameMaker) -> None:
@@ -210,6 +215,28 @@ def _topological_order(nodes: list[onnx.NodeProto]) -> list[int]:
             if not waiting_for[reader]:
                 ready.append(reader)
     return order
+
+
+def separate_outputs(graph: onnx.GraphProto, names: NameMaker) -> None:
+    """Give initializers that are graph outputs, and outputs that nodes read on, an inner name and an Identity behind it, in place.
+
+    Rewriting what is inside then never changes what an output is.
+    """
+    read = {name for node in graph.node for name in read_names(node)} | {tensor.name for tensor in graph.initializer}
+    for value in list(graph.output):
+        if value.name not in read or value.name in {entry.name for entry in graph.input}:
+            continue
+        inner = names.take(f"{value.name}.value")
+        for tensor in graph.initializer:
+            tensor.name = inner if tensor.name == value.name else tensor.name
+        for node in graph.node:
+            node.output[:] = [inner if name == value.name else name for name in node.output]
+        for node in all_nodes(graph):
+            node.input[:] = [inner if name == value.name else name for name in node.input]
+        for body in all_graphs(graph):
+            for entry in body.output if body is not graph else ():
+                entry.name = inner if entry.name == value.name else entry.name
+        graph.node.append(onnx.helper.make_node("Identity", [inner], [value.name], name=f"{value.name}.identity"))
 
 
 def drop_outputs(graph: onnx.GraphProto, unwanted: set[str]) -> None:
