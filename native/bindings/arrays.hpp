@@ -1,0 +1,62 @@
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace cimrobust::bindings {
+
+namespace py = pybind11;
+
+/// NumPy arrays are taken as they are: never converted, never copied.
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+/// Views a one-dimensional contiguous array; raises ValueError that names it otherwise.
+template <class T>
+std::span<const T> view(const Array<T>& array, const char* name) {
+    if (array.ndim() != 1) {
+        throw py::value_error(std::string(name) + " must have 1 axis, got " + std::to_string(array.ndim()));
+    }
+    return {array.data(), static_cast<std::size_t>(array.size())};
+}
+
+/// As `view`, and the array must be writable.
+template <class T>
+std::span<T> writable(Array<T>& array, const char* name) {
+    if (array.ndim() != 1 || !array.writeable()) {
+        throw py::value_error(std::string(name) + " must be writable and have 1 axis, got " + std::to_string(array.ndim()) + " axes");
+    }
+    return {array.mutable_data(), static_cast<std::size_t>(array.size())};
+}
+
+/// Raises ValueError unless two lengths agree.
+inline void require_length(std::size_t got, std::size_t expected, const char* name) {
+    if (got != expected) {
+        throw py::value_error(std::string(name) + " must have " + std::to_string(expected) + " values, got " + std::to_string(got));
+    }
+}
+
+/// Raises ValueError unless the group indices fit n weights and the number of groups.
+inline void require_groups(std::span<const std::int32_t> group, std::size_t size, std::size_t num_groups) {
+    if (num_groups == 0) {
+        throw py::value_error("scale must have at least 1 value, got 0");
+    }
+    if (group.empty()) {
+        return;
+    }
+    require_length(group.size(), size, "group");
+    for (const std::int32_t index : group) {
+        if (index < 0 || static_cast<std::size_t>(index) >= num_groups) {
+            throw py::value_error("group must index " + std::to_string(num_groups) + " scales, got " + std::to_string(index));
+        }
+    }
+}
+
+void register_placement(py::module_& module);
+void register_programming(py::module_& module);
+
+}  // namespace cimrobust::bindings

@@ -1,0 +1,7 @@
+#include "arrays.hpp"
+
+PYBIND11_MODULE(_native, module) {
+    module.doc() = "Crossbar variation kernel.";
+    cimrobust::bindings::register_placement(module);
+    cimrobust::bindings::register_programming(module);
+}

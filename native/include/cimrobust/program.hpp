@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace cimrobust {
+
+/// Quantile function of one device's deviation, in level units, at probabilities that get denser towards both ends.
+///
+/// A 32-bit random word u picks a half by its top bit and a distance m in [0, 2^31) from that end. The float m + 0.5 is read as exponent and
+/// mantissa: its exponent and its top kSegmentBits mantissa bits are the segment, the other mantissa bits the place in it. So a
+/// segment is 1/64 of an octave of probability, and tails keep their shape down to probabilities of 1e-10.
+///
+/// knots, slopes: kHalfSize values for the lower half, then kHalfSize for the upper; the value is knots[i] + slopes[i] * place, place in [0, 1).
+struct QuantileTable {
+    static constexpr int kSegmentBits = 6;
+    static constexpr int kShift = 23 - kSegmentBits;
+    /// Bits of the float 0.5, the smallest distance, shifted down to a segment number.
+    static constexpr std::uint32_t kFirstSegment = 0x3F000000U >> kShift;
+    /// 32 octaves from 0.5 to 2^31, and the knot that ends the last.
+    static constexpr std::size_t kHalfSize = (std::size_t{32} << kSegmentBits) + 1;
+
+    std::span<const float> knots;
+    std::span<const float> slopes;
+};
+
+/// How the devices of one weight make its deviation.
+struct ProgramSpec {
+    int num_slices = 1;
+    /// Weight of slice j is 2^(bits_per_device * j).
+    int bits_per_device = 1;
+    /// Both devices of a pair deviate: slices of the positive device first, then of the negative one.
+    bool is_pair = false;
+    /// The deviation of a negative weight counts negative (sign-magnitude coding).
+    bool mirrors_negative = false;
+    /// Deviations are kept within [lo, hi].
+    bool clamps = true;
+};
+
+/// One layer's weights and what scales their deviations, per scale group.
+///
+/// nominal: n weights. group: n indices into the other three, or empty when there is one group. scale: weight units a level.
+/// lo, hi: bounds of the deviation of a non-negative weight; mirrored for negative ones where the spec says so.
+struct ProgramLayer {
+    std::span<const float> nominal;
+    std::span<const std::int32_t> group;
+    std::span<const float> scale;
+    std::span<const float> lo;
+    std::span<const float> hi;
+};
+
+/// What a draw is keyed by, beside the index of the weight and of the device in it.
+struct StreamKey {
+    std::uint64_t key = 0;
+    std::uint64_t trial = 0;
+};
+
+enum class Simd { kScalar, kAvx2, kAvx512 };
+
+/// Widest instruction set that this processor has and this build knows.
+Simd best_simd();
+
+/// Programs the devices of one layer once and folds them into weights.
+///
+/// programmed: n values, may not overlap the inputs. The result is a function of the arguments alone: the same bits on every instruction set.
+/// Allocates nothing; safe from many threads.
+void program_weights(const ProgramLayer& layer, const ProgramSpec& spec, const QuantileTable& table, StreamKey stream, Simd simd,
+                     std::span<float> programmed);
+
+/// Writes the deviation of every device, in level units: num_weights rows of num_devices values.
+void draw_deviations(std::size_t num_weights, std::size_t num_devices, const QuantileTable& table, StreamKey stream,
+                     std::span<float> deviations);
+
+namespace detail {
+
+void program_scalar(const ProgramLayer&, const ProgramSpec&, const QuantileTable&, StreamKey, std::span<float>);
+void program_avx2(const ProgramLayer&, const ProgramSpec&, const QuantileTable&, StreamKey, std::span<float>);
+void program_avx512(const ProgramLayer&, const ProgramSpec&, const QuantileTable&, StreamKey, std::span<float>);
+
+}  // namespace detail
+
+}  // namespace cimrobust
