@@ -15,7 +15,7 @@ from torch import Tensor
 from cimrobust.errors import CimrobustError
 from cimrobust.graph.ops import catalogue  # noqa: F401  (registers the converters)
 from cimrobust.graph.ops.program import Plan, Program, Scope, TwinRunError, execute, to_tensor
-from cimrobust.graph.ops.registry import CannotConvertError, Settings
+from cimrobust.graph.ops.registry import CannotConvertError, Settings, Value
 
 __all__ = ["Twin", "TwinRunError", "TwinUnavailableError", "to_torch"]
 
@@ -147,7 +147,7 @@ class Twin(torch.nn.Module):
         dtype = self._settings.dtype
         for name, tensor in inputs.items():
             if name in self.inputs:
-                values[slots[name]] = tensor.to(dtype) if tensor.is_floating_point() and tensor.dtype != dtype else tensor
+                values[slots[name]] = _in_type(tensor, dtype)
             elif name not in self._program.constants:
                 raise CimrobustError(f"input must be one of {', '.join(self.inputs)}, got {name!r}")
         for name, tensor in (weights or {}).items():
@@ -226,6 +226,13 @@ def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = ()) -> Twi
             program.constants[name] = program.constants[name].to(torch.float32)
     outputs = [value.name for value in graph.output]
     return Twin(program, inputs=inputs, outputs=outputs, weight_names=weight_names, settings=settings).eval()
+
+
+def _in_type(value: Value, dtype: torch.dtype) -> Value:
+    """Return an input with floating-point values in the working type; sequences are lists of tensors, empty optional values None."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() and value.dtype != dtype else value
+    return None if value is None else [_in_type(part, dtype) for part in value]  # type: ignore[misc]
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:

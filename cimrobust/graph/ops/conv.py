@@ -48,6 +48,9 @@ def conv_transpose(node: Node) -> Kernel:
         more = tuple(extra or (0,) * rank)
         full = [(size - 1) * step + (taps - 1) * gap + 1 for size, step, taps, gap in zip(x.shape[2:], steps, w.shape[2:], gaps, strict=True)]
         begins, ends = transposed_pads(window, x.shape[2:], full, more, shape)
+        if shape:
+            goal = list(shape)[-rank:]
+            more = tuple(max(plus, length - whole) for plus, length, whole in zip(more, goal, full, strict=True))
         function = TRANSPOSED[rank]
         if begins == ends and not any(more):
             return function(x, w, bias, steps, begins, 0, groups, gaps)  # type: ignore[no-any-return]

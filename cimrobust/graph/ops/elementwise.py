@@ -77,7 +77,13 @@ def _as_integers(function: Callable[..., Tensor]) -> Kernel:
 plain("BitwiseAnd", _as_integers(torch.bitwise_and))
 plain("BitwiseOr", _as_integers(torch.bitwise_or))
 plain("BitwiseXor", _as_integers(torch.bitwise_xor))
-plain("BitwiseNot", _as_integers(torch.bitwise_not))
+
+
+@operator("BitwiseNot")
+def bitwise_not(node: Node) -> Kernel:
+    """BitwiseNot-18; unsigned types are held in wider signed ones, so bits above theirs are cut off."""
+    mask = {4: 0xFFFF, 12: 0xFFFFFFFF}.get(node.input_types[0] or 0, -1)
+    return _as_integers(lambda x: torch.bitwise_not(x) & mask)
 
 
 @operator("BitShift", since=11)

@@ -21,7 +21,7 @@ def function_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel |
     if function is None:
         return None
     graph = _graph_of(function, proto)
-    opsets = {entry.domain: entry.version for entry in function.opset_import} or dict(scope.opsets)
+    opsets = {**scope.opsets, **{entry.domain: entry.version for entry in function.opset_import}}
     types = {formal: scope.types[actual] for formal, actual in zip(function.input, proto.input, strict=False) if actual in scope.types}
     inner = replace(scope, opsets=opsets, types=types, problems=[])
     body = CompiledBody(graph, (), inner)

@@ -97,9 +97,13 @@ class Program:
             self.constants[proto.output[0]] = constant
             self._slot(proto.output[0])
             return
-        node = view(proto, scope)
+        outputs = tuple(self._slot(name) for name in proto.output)
+        try:
+            node = view(proto, scope)
+        except CannotConvertError as error:
+            scope.problems.append(f"{proto.name or next(iter(proto.output), '')} ({op_name(proto)}): {error}")
+            return
         kernel = convert(node, proto, scope)
-        outputs = tuple(self._slot(name) for name in node.outputs)
         if kernel is not None:
             inputs = tuple(self._slot(name) for name in (*node.inputs, *node.captures))
             self.steps.append(Step(kernel, inputs, outputs, node))
@@ -301,6 +305,10 @@ def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
             kernel = source(node, proto, scope)
         except CannotConvertError as error:
             reasons.append(str(error))
+            continue
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            # A node without an attribute it must have, or with one of another type; such files exist.
+            reasons.append(f"its attributes or inputs do not fit the operator ({type(error).__name__}: {error})")
             continue
         if kernel is not None:
             return kernel

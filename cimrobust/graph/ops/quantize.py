@@ -7,7 +7,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from cimrobust.graph.ops.registry import MICROSOFT, CannotConvertError, Kernel, Node, operator
-from cimrobust.graph.ops.shapes import FLOAT8
+from cimrobust.graph.ops.shapes import FLOAT8, to_float8
 from cimrobust.graph.ops.surrogate import leaky_clamp, round_clamp, surrogate
 from cimrobust.graph.ops.tensors import INTEGER_RANGES, TORCH_RANGES
 
@@ -64,18 +64,11 @@ def quantize_linear(node: Node) -> Kernel:
         factor = spread(scale, x, axis, block)
         shift = None if zero is None else spread(zero, x, axis, block)
         if kind in FLOAT8:
-            return _to_float8(x / factor, kind, bool(saturate))
+            return to_float8(x / factor, kind, saturate=bool(saturate))
         limits = integer_range(declared, zero) if zero is not None else INTEGER_RANGES[kind]
         return to_levels(x, factor, shift, limits)
 
     return run
-
-
-def _to_float8(x: Tensor, kind: int, saturate: bool) -> Tensor:
-    small = FLOAT8[kind]
-    limit = torch.finfo(small).max
-    value = (x.clamp(-limit, limit) if saturate else x).to(small).to(x.dtype)
-    return surrogate(value, x)
 
 
 @operator("DequantizeLinear")

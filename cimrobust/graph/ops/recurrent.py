@@ -211,7 +211,7 @@ def _step(cell: Cell, index: int, r: Tensor, b: Tensor | None, p: Tensor | None)
         gate = functions[0](clipped(i + peep[0] * c))
         keep = 1 - gate if cell.input_forget else functions[0](clipped(f + peep[2] * c))
         memory = keep * c + gate * functions[1](clipped(g))
-        return functions[0](clipped(o + peep[1] * memory)) * functions[2](clipped(memory) if limit is not None else memory), memory
+        return functions[0](clipped(o + peep[1] * memory)) * functions[2](memory), memory
 
     def gru(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         rows = cell.hidden

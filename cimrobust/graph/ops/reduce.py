@@ -25,6 +25,8 @@ def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 def _extremum(function: Callable[..., Tensor], empty: float) -> Reduction:
     def run(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+        if x.numel() == 0 and x.dtype == torch.bool:
+            return _product(torch.ones_like(x, dtype=torch.uint8), axes, keep).to(torch.bool) & (empty > 0)
         if x.numel() == 0:
             return _product(torch.ones_like(x), axes, keep) * empty
         if x.dtype == torch.bool:

@@ -107,7 +107,7 @@ def weights(axis: Axis, how: Sampling) -> Tensor:
     taps = place.floor().long().unsqueeze(1) + offsets
     value = kernel_value((taps - place.unsqueeze(1)) * narrow, how.mode, how.cubic)
     outside = (taps < 0) | (taps >= axis.before)
-    if how.exclude_outside or how.antialias:
+    if how.exclude_outside:
         value = torch.where(outside, torch.zeros_like(value), value)
     if how.exclude_outside or how.antialias:
         value = value / value.sum(1, keepdim=True)

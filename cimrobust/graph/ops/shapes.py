@@ -160,19 +160,27 @@ def cast_to(x: Tensor, to: int, node: Node) -> Tensor:
         value = torch.remainder(x.trunc() - low, high - low + 1) + low
         return surrogate(value, x) if node.settings.straight_through else value
     if to in FLOAT8:
-        return x.to(FLOAT8[to]).to(working)
+        return to_float8(x.to(working), to, saturate=bool(node.get("saturate", 1)))
     if to in (TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128):
         raise NotImplementedError(f"cast to {TensorProto.DataType.Name(to)}")
     held = torch_type(to, working)
     return x if x.dtype == held else x.to(held)
 
 
-FLOAT8 = {
+FLOAT8: dict[int, torch.dtype] = {
     TensorProto.FLOAT8E4M3FN: torch.float8_e4m3fn,
     TensorProto.FLOAT8E4M3FNUZ: torch.float8_e4m3fnuz,
     TensorProto.FLOAT8E5M2: torch.float8_e5m2,
     TensorProto.FLOAT8E5M2FNUZ: torch.float8_e5m2fnuz,
 }
+
+
+def to_float8(x: Tensor, kind: int, *, saturate: bool) -> Tensor:
+    """Round to a type of 8 bit, straight through; values outside its range become its largest, or infinite or NaN without `saturate`."""
+    small = FLOAT8[kind]
+    limit = torch.finfo(small).max
+    value = (torch.where(x.isnan(), x, x.clamp(-limit, limit)) if saturate else x).to(small).to(x.dtype)
+    return surrogate(value, x)
 
 
 @operator("Cast", since=6)
@@ -197,7 +205,9 @@ def cast_like(node: Node) -> Kernel:
 def dropout(node: Node) -> Kernel:
     """Dropout at inference: the input, and a mask of ones where it is asked for."""
 
-    def run(x: Tensor, *_rest: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+    def run(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        if training is not None and bool(training) and (ratio is None or float(ratio) > 0):
+            raise NotImplementedError("Dropout in training mode is random")
         return (x, torch.ones_like(x, dtype=torch.bool)) if node.wants(1) else x
 
     return run
