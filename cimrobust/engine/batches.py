@@ -19,9 +19,9 @@ from cimrobust.errors import UsageError
 from cimrobust.graph.network import TensorSpec
 from cimrobust.graph.shapes import TensorType
 
-# The largest activation of one batch should fit a core's second-level cache, and small networks need enough samples to outweigh the cost of
-# a call: measured on the twelve networks of the model zoo, this choice is within 5 % of the best power of two for each of them.
-_CACHE_BYTES = 2 * 2**20
+# Two of the largest activations of one batch should fit a core's second-level cache (2 MiB), and small networks need enough samples to
+# outweigh the cost of a call: on each of the twelve networks of the model zoo, this choice is near the best power of two.
+_CACHE_BYTES = 2**20
 _MOST_SAMPLES = 256
 _FEWEST_SAMPLES = 16
 # Bound of one activation where even the fewest samples are too many for the cache (memory of a run is a few times this, per worker).

@@ -20,8 +20,9 @@ from cimrobust.seeds import stream
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may cause: thousands of terms a layer at
 # 6e-8 each, tens of layers deep. Differences seen on real networks are below 1e-5.
 FLOAT_TOLERANCE = 1e-4
-# Integer networks round activations: a sum that lands on the other side of a half moves a whole level. Share of decisions this may change.
-INTEGER_DECISIONS = 0.02
+# Integer networks round activations: a sum that lands on the other side of a half moves a whole level, in layer after layer. Share of
+# decisions (of the output range, for regression) this may change; 2 % of the decisions of a network at 78 % accuracy were seen to.
+INTEGER_DECISIONS = 0.05
 _LIVENESS_SEED = 0
 
 
@@ -109,7 +110,7 @@ def compare(expected: np.ndarray, got: np.ndarray, *, decisions: tuple[np.ndarra
         differing = int(unequal.reshape(unequal.shape[0], -1).any(axis=1).sum())
     num_samples = expected.shape[0]
     if decisions is not None and (integer or not np.issubdtype(expected.dtype, np.floating)):
-        allowed = max(1, int(INTEGER_DECISIONS * num_samples))
+        allowed = max(2, int(INTEGER_DECISIONS * num_samples))
         return Parity(num_samples, difference, None, differing, expected.shape == got.shape and differing <= allowed)
     tolerance = (INTEGER_DECISIONS if integer else FLOAT_TOLERANCE) * scale
     return Parity(num_samples, difference, tolerance, differing, difference <= tolerance)

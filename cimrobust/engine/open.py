@@ -184,11 +184,16 @@ def _batch_note(engine: OrtEngine, in_file: Feeding, refused: str) -> str:
 
 
 def _warnings(checks: Checks) -> tuple[str, ...]:
-    dead = [f"The decision output does not depend on '{name}' on the samples tried: a dead layer." for name in checks.dead]
-    differing = checks.original.differing_decisions
-    if differing:
-        dead.append(
-            f"{differing} of {checks.original.num_samples} decisions of the deployed network with the file's own weights differ from the "
-            "file's, because sums are rounded in another order."
+    found = [f"The decision output does not depend on '{name}' on the samples tried: a dead layer." for name in checks.dead]
+    parity = checks.original
+    if parity.differing_decisions:
+        why = (
+            "integer layers are run in float, and a sum may round to the next level"
+            if parity.tolerance is None
+            else "sums are rounded in another order"
         )
-    return tuple(dead)
+        found.append(
+            f"{parity.differing_decisions} of {parity.num_samples} decisions of the deployed network with the file's own weights differ from "
+            f"those of the file: {why}."
+        )
+    return tuple(found)

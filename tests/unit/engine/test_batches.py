@@ -99,7 +99,7 @@ def test_arrays_in_the_right_type_are_not_copied() -> None:
         cast_inputs([_spec(1, 3)], {"x": np.array(["a"])})
 
 
-@pytest.mark.parametrize(("elements", "expected"), [(10, 256), (4_000, 128), (16_000, 32), (60_000, 16), (1_000_000, 16), (3_000_000, 11)])
+@pytest.mark.parametrize(("elements", "expected"), [(10, 256), (4_000, 64), (8_000, 32), (60_000, 16), (1_000_000, 16), (3_000_000, 11)])
 def test_batch_size_follows_the_largest_activation(elements: int, expected: int) -> None:
     types = {"x": TensorType(1, ("N", 3)), "a": TensorType(1, (None, elements)), "w": TensorType(1, (10**6, 10**6))}
     assert free_batch_size(types, frozenset({"w"}), [_spec("N", 3)]) == expected
