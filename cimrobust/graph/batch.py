@@ -87,14 +87,15 @@ def _first_dim(value: onnx.ValueInfoProto) -> int | str | None:
 
 
 def _declare_outputs(wide: onnx.ModelProto, declared: Mapping[str, TensorType], batch_size: int) -> None:
-    """Give the outputs their shapes with the batch axis as a symbol; where inference does not reach, the first axis is taken for it."""
+    """Give the outputs their shapes with the batch axis as a symbol; `declared` is what the file says of them."""
     after = infer_types(wide, strict=False)
     for value in wide.graph.output:
-        kind = after.get(value.name)
-        stated = declared[value.name]
-        shape = kind.shape if kind is not None else None
+        stated, inferred = declared[value.name], after.get(value.name)
+        shape = inferred.shape if inferred is not None else None
         if shape is None and stated.shape is not None:
-            shape = tuple(BATCH_SYMBOL if axis == 0 and dim == batch_size else dim for axis, dim in enumerate(stated.shape))
+            shape = (None if stated.shape[:1] == (batch_size,) else stated.shape[0], *stated.shape[1:]) if stated.shape else ()
+        if shape and not isinstance(shape[0], int):
+            shape = (BATCH_SYMBOL, *shape[1:])
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type, None if shape is None else list(shape)))
 
 

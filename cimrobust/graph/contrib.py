@@ -83,9 +83,13 @@ def _float_matmul(builder: _Builder) -> None:
 
 
 def _fused_matmul(builder: _Builder) -> None:
-    if any(int_attribute(builder.node, name, 0) for name in ("transA", "transB", "transBatchA", "transBatchB")):
+    if any(int_attribute(builder.node, name, 0) for name in ("transA", "transBatchA", "transBatchB")):
         raise LookupError
-    builder.add("MatMul", list(builder.node.input)[:2], last=True)
+    right = builder.input(1)
+    if int_attribute(builder.node, "transB", 0):
+        axes = list(range(len(builder.initializers[right].dims)))  # the rank of other tensors is not known here: KeyError, no stand-in
+        right = builder.add("Transpose", [right], perm=[*axes[:-2], *reversed(axes[-2:])])
+    builder.add("MatMul", [builder.input(0), right], last=True)
 
 
 def _fused_gemm(builder: _Builder) -> None:
