@@ -1,0 +1,100 @@
+"""The files of a certificate: each appears whole or not at all, and certificate.json last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from cimrobust.certificate.models import json_schema
+from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
+
+CERTIFICATE = "certificate.json"
+REPORT = "certificate.html"
+TRIALS = "trials.parquet"
+WITNESS = "witness"
+_MAX_BYTES = 256 * 2**20
+
+
+def canonical_json(certificate: Mapping[str, Any]) -> str:
+    """Return the text of certificate.json: fixed key order, two spaces, no NaN; the same for the same certificate."""
+    return json.dumps(certificate, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def atomic_text(path: Path, text: str) -> None:
+    """Write a text file under its final name only when it is complete.
+
+    Raises:
+        UsageError: The place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as err:
+        raise UsageError(f"output must be writable, got {err.strerror} ({path}); choose another folder") from err
+
+
+def check_certificate(certificate: Mapping[str, Any]) -> None:
+    """Raise SelfCheckError unless a certificate of our own follows the published schema."""
+    error = next(iter(_validator().iter_errors(certificate)), None)
+    if error is not None:
+        raise SelfCheckError(f"certificate must follow its schema, got {error.message} ({error.json_path}); report this")
+
+
+def read_certificate(directory: Path) -> dict[str, Any]:
+    """Read and check somebody's certificate.
+
+    Raises:
+        InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
+    """
+    path = directory / CERTIFICATE
+    hint = "is this the folder that `cimrobust analyze --out` wrote?"
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputRefusedError(f"certificate must be at most {_MAX_BYTES} bytes, got {path.stat().st_size} ({path}); {hint}")
+        certificate = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+    except OSError as err:
+        raise InputRefusedError(f"certificate must be a readable file, got {err.strerror} ({path}); {hint}") from err
+    except (ValueError, RecursionError) as err:
+        raise InputRefusedError(f"certificate must be JSON, got: {err} ({path}); {hint}") from err
+    error = next(iter(_validator().iter_errors(certificate)), None)
+    if error is not None:
+        message = error.message if len(error.message) < 300 else f"{error.message[:300]}..."
+        raise InputRefusedError(f"certificate must follow its schema, got {message} ({path}, {error.json_path}); {hint}")
+    checked: dict[str, Any] = certificate
+    return checked
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 digest of a file, as hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(json_schema())

@@ -1,0 +1,369 @@
+"""The certificate, field by field: what is in certificate.json, and the source of the published schema.
+
+A field that does not apply to a run is null, and the field beside it whose name ends in ``reason`` says why. Scores are fractions (accuracy) or in the metric's
+own unit (errors), over the samples used, with integer counts beside them. `timings`, and `seconds` of a search member, are the only values that two runs of one
+command may differ in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1.0.0"
+SCHEMA_ID = "urn:cimrobust:certificate:1.0.0"
+
+Word = Literal["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"]
+Status = Literal["met", "refuted", "open"]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Block(BaseModel):
+    """Base of all blocks: no unknown fields, no NaN, no infinity."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Tool(Block):
+    """What made the certificate."""
+
+    name: str
+    version: str
+    dependencies: dict[str, str]
+
+
+class Metric(Block):
+    """What a score is."""
+
+    name: str
+    higher_is_better: bool
+    unit: str
+    description: str
+
+
+class FileHash(Block):
+    """One file of the model."""
+
+    name: str
+    sha256: str
+    bytes: Count
+
+
+class Tensor(Block):
+    """A graph input or output; symbolic axes are text, unknown ones null."""
+
+    name: str
+    dtype: str
+    shape: list[int | str | None] | None
+
+
+class Model(Block):
+    """The network as it was loaded."""
+
+    name: str
+    files: list[FileHash]
+    opset: dict[str, int]
+    ir_version: int
+    producer: str
+    operators: dict[str, int]
+    parameters: Count
+    mapped_weights: Count
+    mapped_fraction: Fraction
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    batch: str
+    notes: list[str]
+
+
+class DecisionBlock(Block):
+    """How the output is read."""
+
+    output: str
+    read: str
+    metric: str
+    threshold: float | None
+    axis: int | None
+
+
+class Data(Block):
+    """The evaluation data."""
+
+    description: str
+    files: dict[str, str]
+    available: Count
+    used: Count
+    steps: dict[str, list[dict[str, Any]]]
+    label_source: Literal["given", "self"]
+    decision: DecisionBlock
+
+
+class Device(Block):
+    """The device profile in full, defaults filled in."""
+
+    profile: dict[str, Any]
+    tolerance_fraction: Annotated[float, Field(ge=0)]
+    excluded_probability: Fraction
+
+
+class Setting(Block):
+    """One setting of the run."""
+
+    key: str
+    value: int | float | str | bool | None
+    is_default: bool
+
+
+class Layer(Block):
+    """One initializer in devices."""
+
+    initializer: str
+    operators: list[str]
+    nodes: list[str]
+    shape: list[int]
+    groups: Count
+    rows: Count
+    columns: Count
+    weight_bits: Count
+    slices: Count
+    cells_per_weight: Count
+    devices: Count
+    tiles: Count
+    scale_min: float
+    scale_max: float
+    box_radius: float
+    levels_given: bool
+
+
+class Unmapped(Block):
+    """A node that stays digital."""
+
+    node: str
+    op: str
+    reason: str
+
+
+class Mapping(Block):
+    """What is stored in devices and what is not."""
+
+    layers: list[Layer]
+    unmapped: list[Unmapped]
+    total_devices: Count
+    total_tiles: Count
+
+
+class ClassRow(Block):
+    """Right decisions of one class, without deviation and under the witness."""
+
+    label: int
+    samples: Count
+    clean: Count
+    worst: Count
+
+
+class Clean(Block):
+    """Scores without deviation."""
+
+    score: float
+    correct: Count | None
+    samples: Count
+    quantised_score: float
+    quantised_correct: Count | None
+    per_class: list[ClassRow] | None
+    per_class_reason: str | None
+
+
+class Kpp(Block):
+    """K-th percentile performance."""
+
+    k: float
+    score: float
+    lower_bound: float | None
+    confidence: Fraction
+    rank: Count
+    needed_trials: Count
+    statement: str
+
+
+class Requirement(Block):
+    """How often a chip misses a required score."""
+
+    threshold: float
+    failures: Count
+    rate: Fraction
+    upper_bound: Fraction
+    confidence: Fraction
+
+
+class TwoSource(Block):
+    """Chips and evaluation samples both drawn."""
+
+    k: float
+    confidence: Fraction
+    bound: float
+    observed: float
+    rank: Count
+    statement: str
+
+
+class Histogram(Block):
+    """Trials by score."""
+
+    edges: list[float]
+    counts: list[Count]
+
+
+class MonteCarlo(Block):
+    """Chips drawn from the stated distribution."""
+
+    trials: Count
+    seed: int
+    samples: Count
+    mean: float
+    std: float
+    min: float
+    max: float
+    worst_trial: Count
+    kpp: list[Kpp]
+    requirement: Requirement | None
+    requirement_reason: str | None
+    two_source: TwoSource | None
+    two_source_reason: str | None
+    histogram: Histogram
+
+
+class Member(Block):
+    """One member of the search ensemble; its score is a replay of its best pattern on all samples."""
+
+    name: str
+    score: float
+    correct: Count | None
+    seconds: float
+    passes: Count
+    note: str
+
+
+class Replay(Block):
+    """The witness file, run again in plain onnxruntime."""
+
+    engine: str
+    score: float
+    correct: Count | None
+    agrees: bool
+    note: str
+
+
+class WorstFound(Block):
+    """The worst chip found."""
+
+    score: float
+    correct: Count | None
+    samples: Count
+    member: str
+    members: list[Member]
+    has_twin: bool
+    twin_reason: str | None
+    effort: Literal["quick", "standard", "thorough"]
+    crafting_samples: Count
+    box_obeyed: bool
+    replay: Replay
+    witness: dict[str, str]
+    warnings: list[str]
+    confusion: list[list[Count]] | None
+    confusion_reason: str | None
+
+
+class Certified(Block):
+    """Sound lower bound for every chip of the box."""
+
+    score: float | None
+    reason: str | None
+
+
+class Check(Block):
+    """One self-check of the run."""
+
+    id: str
+    text: str
+    held: bool
+    detail: str
+
+
+class Assumption(Block):
+    """One assumption that the claims rest on."""
+
+    id: str
+    text: str
+    how_checked: str
+    effect_if_false: str
+
+
+class RequirementResult(Block):
+    """One requirement of the policy."""
+
+    id: str
+    text: str
+    status: Status
+    sentence: str
+
+
+class Verdict(Block):
+    """What the certificate says against the policy."""
+
+    word: Word
+    sentence: str
+    requirements: list[RequirementResult]
+
+
+class Reproduce(Block):
+    """How to make the certificate again, and how to check its witness without this tool."""
+
+    command: str
+    python: str
+    witness_check: str
+
+
+class Timings(Block):
+    """Seconds by stage; differs from run to run, like `seconds` of the search members."""
+
+    workers: Count
+    total_seconds: float
+    stages: dict[str, float]
+
+
+class CertificateModel(Block):
+    """A robustness certificate."""
+
+    schema_version: Literal["1.0.0"]
+    tool: Tool
+    metric: Metric
+    model: Model
+    data: Data
+    device: Device
+    settings: list[Setting]
+    mapping: Mapping
+    clean: Clean
+    monte_carlo: MonteCarlo
+    worst_found: WorstFound
+    certified: Certified
+    checks: list[Check]
+    diagnostics: dict[str, Any] | None
+    diagnostics_reason: str | None
+    retraining: dict[str, Any] | None
+    retraining_reason: str | None
+    assumptions: list[Assumption]
+    not_covered: list[str]
+    policy: dict[str, Any] | None
+    policy_reason: str | None
+    verdict: Verdict
+    seeds: dict[str, int]
+    warnings: list[str]
+    reproduce: Reproduce
+    timings: Timings
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of certificate.json."""
+    schema = CertificateModel.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}

@@ -1,0 +1,62 @@
+"""A policy: what a certificate has to show before a network may be shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cimrobust.settings_file import read_settings
+
+EFFORTS = ("quick", "standard", "thorough")
+
+Threshold = Annotated[float, Field(ge=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class KppRequirement(_Strict):
+    """All but the worst k percent of chips reach `accuracy`, with this confidence."""
+
+    k: Annotated[float, Field(gt=0, lt=100)]
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    accuracy: Threshold
+
+
+class Require(_Strict):
+    """Requirements; for error metrics, where lower is better, every ``accuracy`` is the largest error allowed."""
+
+    clean_accuracy: Threshold | None = None
+    worst_found_accuracy: Threshold | None = None
+    certified_accuracy: Threshold | None = None
+    kpp: list[KppRequirement] = []
+    effort: Literal["quick", "standard", "thorough"] | None = None
+
+    @field_validator("kpp", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Require:
+        if not self.model_fields_set:
+            raise ValueError("[require] must name at least one requirement")
+        return self
+
+
+class Policy(_Strict):
+    """A policy file."""
+
+    require: Require
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the policy as plain values, without what it leaves open."""
+        return self.model_dump(exclude_none=True)
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a policy; raises UsageError that names file and every wrong key."""
+    return read_settings(path, Policy, what="policy")
