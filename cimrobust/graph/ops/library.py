@@ -77,18 +77,21 @@ def load_onnx2torch() -> Any:
 
 
 def _import_torchvision() -> bool:
-    """Import torchvision, or put a stand-in in its place; returns whether it is the real one."""
-    try:
-        if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is not None:
-            _declare_operators()
-        importlib.import_module("torchvision.ops")
-        return True
-    except (ImportError, RuntimeError, AttributeError, OSError, ValueError):
-        for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
-            del sys.modules[name]
-        package = _stand_in()
-        sys.modules["torchvision"], sys.modules["torchvision.ops"] = package, package.ops
-        return False
+    """Import torchvision, or put a stand-in in its place; returns whether it is the real one.
+
+    The operators are declared only after a first import failed: a binary that does load would find them defined twice.
+    """
+    for attempt in (lambda: None, _declare_operators):
+        try:
+            attempt()
+            importlib.import_module("torchvision.ops")
+            return True
+        except (ImportError, RuntimeError, AttributeError, OSError, ValueError):
+            for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
+                del sys.modules[name]
+    package = _stand_in()
+    sys.modules["torchvision"], sys.modules["torchvision.ops"] = package, package.ops
+    return False
 
 
 def has_torchvision_kernels() -> bool:

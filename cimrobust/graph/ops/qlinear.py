@@ -16,6 +16,7 @@ from cimrobust.graph.ops.conv import convolution
 from cimrobust.graph.ops.pool import average_pool
 from cimrobust.graph.ops.quantize import integer_range, to_levels
 from cimrobust.graph.ops.registry import MICROSOFT, Kernel, Node, operator
+from cimrobust.graph.ops.surrogate import round_clamp
 from cimrobust.graph.ops.tensors import together
 from cimrobust.graph.ops.window import Window
 
@@ -187,10 +188,19 @@ def _dynamic(node: Node) -> Kernel:
     return dynamic_quantize_linear(node)
 
 
-@operator("QLinearAdd", "QLinearMul", domain=MICROSOFT)
-def qlinear_binary(node: Node) -> Kernel:
-    """QLinearAdd and QLinearMul of com.microsoft."""
-    function: Callable[[Tensor, Tensor], Tensor] = torch.add if node.op == "QLinearAdd" else torch.mul
+def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Return a b + c with one rounding, as the vector instruction does it, where the type is float32."""
+    if c.dtype != torch.float32:
+        return a * b + c
+    return (a.double() * b.double() + c.double()).float()
+
+
+@operator("QLinearAdd", domain=MICROSOFT)
+def qlinear_add(node: Node) -> Kernel:
+    """QLinearAdd of com.microsoft, in the order of operations of onnxruntime's kernel (mlas/lib/qladd.cpp).
+
+    Integers make halfway cases frequent, so the order decides the level. The zero point takes part in the rounding.
+    """
 
     def run(
         a: Tensor,
@@ -202,8 +212,35 @@ def qlinear_binary(node: Node) -> Kernel:
         y_scale: Tensor,
         y_zero: Tensor | None = None,
     ) -> Tensor:
-        y = function(restored(a, a_scale, a_zero), restored(b, b_scale, b_zero))
-        return _quantised(node, y, y_scale, y_zero, 7)
+        dtype = y_scale.dtype
+        a_ratio, b_ratio = (a_scale / y_scale).reshape(()), (b_scale / y_scale).reshape(())
+        a_shift, b_shift, y_shift = (torch.zeros_like(a_ratio) if zero is None else zero.to(dtype).reshape(()) for zero in (a_zero, b_zero, y_zero))
+        fixed = y_shift - (a_ratio * a_shift + b_ratio * b_shift)
+        value = fused_multiply_add(a.to(dtype), a_ratio, fused_multiply_add(b.to(dtype), b_ratio, fixed))
+        return round_clamp(value, *integer_range(_declared(node, 7), y_zero))
+
+    return run
+
+
+@operator("QLinearMul", domain=MICROSOFT)
+def qlinear_mul(node: Node) -> Kernel:
+    """QLinearMul of com.microsoft; the zero point takes part in the rounding."""
+
+    def run(
+        a: Tensor,
+        a_scale: Tensor,
+        a_zero: Tensor | None,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero: Tensor | None,
+        y_scale: Tensor,
+        y_zero: Tensor | None = None,
+    ) -> Tensor:
+        dtype = y_scale.dtype
+        ratio = (a_scale * b_scale / y_scale).reshape(())
+        shift = torch.zeros_like(ratio) if y_zero is None else y_zero.to(dtype).reshape(())
+        value = centred(a, a_zero, dtype) * centred(b, b_zero, dtype) * ratio + shift
+        return round_clamp(value, *integer_range(_declared(node, 7), y_zero))
 
     return run
 
