@@ -65,5 +65,6 @@ def write_junit(result: GateResult, path: Path, *, model: str) -> None:
     suite.add_testcase(verdict)
     document = JUnitXml()
     document.add_testsuite(suite)
-    document.update_statistics()
-    atomic_text(path, document.tostring().decode("utf-8"))
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    text = document.tostring()  # type: ignore[no-untyped-call]
+    atomic_text(path, text.decode("utf-8"))

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.0.0"
 SCHEMA_ID = "urn:cimrobust:certificate:1.0.0"
 
 Word = Literal["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"]
@@ -241,7 +240,22 @@ class Member(Block):
     correct: Count | None
     seconds: float
     passes: Count
+    evaluations: Count
     note: str
+
+
+class NotRun(Block):
+    """A member of the search ensemble that does not apply to this network."""
+
+    name: str
+    reason: str
+
+
+class Warned(Block):
+    """A named warning."""
+
+    code: str
+    text: str
 
 
 class Replay(Block):
@@ -250,7 +264,7 @@ class Replay(Block):
     engine: str
     score: float
     correct: Count | None
-    agrees: bool
+    engine_score: float
     note: str
 
 
@@ -262,6 +276,7 @@ class WorstFound(Block):
     samples: Count
     member: str
     members: list[Member]
+    not_run: list[NotRun]
     has_twin: bool
     twin_reason: str | None
     effort: Literal["quick", "standard", "thorough"]
@@ -269,7 +284,7 @@ class WorstFound(Block):
     box_obeyed: bool
     replay: Replay
     witness: dict[str, str]
-    warnings: list[str]
+    warnings: list[Warned]
     confusion: list[list[Count]] | None
     confusion_reason: str | None
 

@@ -1,0 +1,98 @@
+"""Puts a certificate together from the evidence of a run."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from cimrobust.certificate.blocks import item, limits, results
+from cimrobust.certificate.evidence import Evidence
+from cimrobust.certificate.models import (
+    CertificateModel,
+    Certified,
+    Reproduce,
+    Setting,
+    Timings,
+    Verdict,
+)
+from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.verdict import NO_POLICY, judge
+
+_NO_BOUND = "not computed by this version: no bound method is built in yet"
+_WITNESS_CHECK = """\
+import numpy as np, onnx, onnxruntime as ort
+from onnx import numpy_helper
+from safetensors.numpy import load_file
+
+w = load_file("witness/deviations.safetensors")
+model = onnx.load("witness/worst_case.onnx")
+stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+for name in {key.rsplit(".", 1)[0] for key in w}:
+    lo, hi, d = w[name + ".lo"], w[name + ".hi"], w[name + ".deviation"]
+    assert ((lo <= d) & (d <= hi)).all() and (stored[name] == w[name + ".nominal"] + d).all()
+session = ort.InferenceSession("witness/worst_case.onnx")  # feed it the evaluation samples and count"""
+
+
+def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]:
+    """Return a certificate as plain values that follow the published schema.
+
+    Args:
+        evidence: What the run found.
+        policy: What the verdict is given against; None: the verdict is open.
+    """
+    command = _command(evidence)
+    certificate = CertificateModel(
+        schema_version="1.0.0",
+        tool=item.tool(),
+        metric=item.metric(evidence.runtime.task),
+        model=item.model(evidence),
+        data=item.data(evidence),
+        device=item.device(evidence.placement),
+        settings=[Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings],
+        mapping=item.mapping(evidence),
+        clean=results.clean(evidence),
+        monte_carlo=results.monte_carlo(evidence.trials, policy),
+        worst_found=results.worst_found(evidence),
+        certified=Certified(score=None, reason=_NO_BOUND),
+        checks=limits.checks(evidence),
+        diagnostics=None,
+        diagnostics_reason="not computed by this version",
+        retraining=None,
+        retraining_reason="the network was not re-trained in this run",
+        assumptions=limits.assumptions(evidence),
+        not_covered=limits.not_covered(evidence),
+        policy=None if policy is None else policy.to_dict(),
+        policy_reason="no policy was given" if policy is None else None,
+        verdict=Verdict(word="INCONCLUSIVE", sentence=NO_POLICY, requirements=[]),
+        seeds={"run": evidence.trials.seed},
+        warnings=limits.warnings(evidence),
+        reproduce=Reproduce(command=command, python=_python(evidence), witness_check=_WITNESS_CHECK),
+        timings=Timings(
+            workers=evidence.timings.workers,
+            total_seconds=round(sum(evidence.timings.stages.values()), 3),
+            stages={name: round(seconds, 3) for name, seconds in evidence.timings.stages.items()},
+        ),
+    ).model_dump()
+    certificate["verdict"] = judge(certificate, policy, evidence.trials).model_dump()
+    return certificate
+
+
+def _command(evidence: Evidence) -> str:
+    given = {setting.key: setting.value for setting in evidence.settings if not setting.is_default and setting.key != "policy"}
+    parts = ["cimrobust", "analyze", evidence.network.path.name, "--data", _base_name(evidence.data_argument)]
+    parts += ["--device", _base_name(evidence.device_argument), "--out", "out"]
+    for key, value in given.items():
+        parts += [f"--{key}", str(value)]
+    return shlex.join(parts)
+
+
+def _python(evidence: Evidence) -> str:
+    given = {setting.key: setting.value for setting in evidence.settings if not setting.is_default and setting.key != "policy"}
+    arguments = {"data": _base_name(evidence.data_argument), "device": _base_name(evidence.device_argument), "out": "out", **given}
+    shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return f"import cimrobust\n\ncertificate = cimrobust.analyze({evidence.network.path.name!r}, {shown})"
+
+
+def _base_name(text: str) -> str:
+    """Return a name without its folder, so that a certificate says nothing about the machine it was made on."""
+    return text.rstrip("/").rsplit("/", 1)[-1]

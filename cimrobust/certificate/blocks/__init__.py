@@ -1,0 +1,1 @@
+"""One file for each group of blocks of the certificate."""

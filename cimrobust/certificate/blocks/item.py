@@ -1,0 +1,131 @@
+"""The item under test: tool, metric, model, data, devices, mapping."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from cimrobust import __version__
+from cimrobust.certificate import models
+from cimrobust.certificate.evidence import Evidence
+from cimrobust.data.task import Task
+from cimrobust.graph.layers import CrossbarLayer
+from cimrobust.graph.network import Network, TensorSpec
+from cimrobust.mapping.placement import Placement, TensorPlacement
+
+_DEPENDENCIES = ("numpy", "onnx", "onnxruntime", "onnx2torch", "scipy", "torch")
+_METRICS = {
+    "accuracy": "share of right decisions",
+    "rmse": "root mean square error, in the unit of the target",
+    "mae": "mean absolute error, in the unit of the target",
+    "mse": "mean square error, in the squared unit of the target",
+    "max_error": "largest absolute error, in the unit of the target",
+}
+
+
+def tool() -> models.Tool:
+    """Describe what made the certificate."""
+    return models.Tool(name="cimrobust", version=__version__, dependencies={name: metadata.version(name) for name in _DEPENDENCIES})
+
+
+def metric(task: Task) -> models.Metric:
+    """Describe what a score is."""
+    return models.Metric(
+        name=task.metric,
+        higher_is_better=task.higher_is_better,
+        unit="fraction" if task.metric == "accuracy" else "target unit",
+        description=_METRICS[task.metric],
+    )
+
+
+def model(evidence: Evidence) -> models.Model:
+    """Describe the network."""
+    network = evidence.network
+    mapped = sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())
+    return models.Model(
+        name=network.path.name,
+        files=[models.FileHash(name=file.name, sha256=file.sha256, bytes=file.num_bytes) for file in network.files],
+        opset=dict(network.opsets),
+        ir_version=network.ir_version,
+        producer=network.producer,
+        operators=dict(network.operators),
+        parameters=network.num_parameters,
+        mapped_weights=mapped,
+        mapped_fraction=min(1.0, mapped / max(network.num_parameters, 1)),
+        inputs=[_tensor(spec) for spec in network.inputs],
+        outputs=[_tensor(spec) for spec in network.outputs],
+        batch=evidence.runtime.batch_note,
+        notes=[*network.notes, *evidence.runtime.deployed.notes],
+    )
+
+
+def data(evidence: Evidence) -> models.Data:
+    """Describe the evaluation data."""
+    dataset, source = evidence.runtime.dataset, evidence.runtime.dataset.source
+    decision = dataset.decision
+    return models.Data(
+        description=source.description,
+        files=dict(source.files),
+        available=source.num_available,
+        used=dataset.num_samples,
+        steps={name: [dict(step) for step in steps] for name, steps in source.steps.items()},
+        label_source="self" if dataset.labels is None else "given",
+        decision=models.DecisionBlock(
+            output=evidence.runtime.engine.output,
+            read=decision.read,
+            metric=decision.metric,
+            threshold=decision.threshold,
+            axis=evidence.runtime.task.axis,
+        ),
+    )
+
+
+def device(placement: Placement) -> models.Device:
+    """Describe the devices."""
+    profile = placement.profile
+    return models.Device(
+        profile=profile.to_dict(),
+        tolerance_fraction=profile.tolerance_fraction(),
+        excluded_probability=profile.excluded_probability(),
+    )
+
+
+def mapping(evidence: Evidence) -> models.Mapping:
+    """Describe what is stored in devices and what is not."""
+    tensors = evidence.placement.tensors
+    bits = evidence.placement.profile.weight.bits
+    return models.Mapping(
+        layers=[_layer(layer, tensors[layer.initializer], bits) for layer in evidence.scan.layers],
+        unmapped=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in evidence.scan.unmapped],
+        total_devices=sum(tensor.num_devices for tensor in tensors.values()),
+        total_tiles=sum(tensor.num_tiles for tensor in tensors.values()),
+    )
+
+
+def opset_of(network: Network) -> int:
+    """Return the version of the standard opset."""
+    return network.opsets.get("", 0)
+
+
+def _tensor(spec: TensorSpec) -> models.Tensor:
+    return models.Tensor(name=spec.name, dtype=spec.dtype, shape=None if spec.shape is None else list(spec.shape))
+
+
+def _layer(layer: CrossbarLayer, tensor: TensorPlacement, weight_bits: int) -> models.Layer:
+    return models.Layer(
+        initializer=layer.initializer,
+        operators=list(dict.fromkeys(use.op for use in layer.uses)),
+        nodes=[use.node for use in layer.uses],
+        shape=list(layer.shape),
+        groups=tensor.num_groups,
+        rows=tensor.num_rows,
+        columns=tensor.num_cols,
+        weight_bits=weight_bits,
+        slices=tensor.num_slices,
+        cells_per_weight=tensor.cells_per_weight,
+        devices=tensor.num_devices,
+        tiles=tensor.num_tiles,
+        scale_min=float(tensor.scale.min()),
+        scale_max=float(tensor.scale.max()),
+        box_radius=tensor.box_radius,
+        levels_given=tensor.levels_given,
+    )

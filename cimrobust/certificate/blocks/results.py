@@ -1,0 +1,192 @@
+"""What was measured: scores without deviation, drawn chips, the worst chip found."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from cimrobust.certificate import models
+from cimrobust.certificate.evidence import Evidence
+from cimrobust.certificate.policy import Policy
+from cimrobust.data.decision import Score
+from cimrobust.montecarlo.quantile import Kpp, kpp_of_scores, two_source_bound
+from cimrobust.montecarlo.table import TrialTable, failure_rate
+from cimrobust.search.protocol import MemberResult
+
+CONFIDENCE = 0.95
+KPP_PERCENTAGES = (1.0, 5.0, 10.0)
+_MOST_CLASSES = 100
+_MOST_CONFUSION = 20
+_NUM_BINS = 24
+
+
+def clean(evidence: Evidence) -> models.Clean:
+    """Describe the network without deviation."""
+    runtime, task = evidence.runtime, evidence.runtime.task
+    rows, reason = None, None
+    if task.num_classes is None:
+        reason = "a regression has no classes"
+    elif task.num_classes > _MOST_CLASSES:
+        reason = f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CLASSES}"
+    else:
+        right, worst = task.right(runtime.clean_output).ravel(), task.right(evidence.worst_output).ravel()
+        labels = task.labels.ravel()
+        rows = [
+            models.ClassRow(
+                label=label,
+                samples=int((labels == label).sum()),
+                clean=int(right[labels == label].sum()),
+                worst=int(worst[labels == label].sum()),
+            )
+            for label in range(task.num_classes)
+        ]
+    return models.Clean(
+        score=finite(runtime.clean.value),
+        correct=runtime.clean.count,
+        samples=runtime.clean.num_samples,
+        quantised_score=finite(runtime.quantised.value),
+        quantised_correct=runtime.quantised.count,
+        per_class=rows,
+        per_class_reason=reason,
+    )
+
+
+def monte_carlo(trials: TrialTable, policy: Policy | None) -> models.MonteCarlo:
+    """Describe the drawn chips."""
+    values = np.nan_to_num(trials.value, nan=sys.float_info.max, posinf=sys.float_info.max)
+    counts, edges = np.histogram(values, bins=_NUM_BINS if values.min() < values.max() else 1)
+    requirement, requirement_reason = _requirement(trials, policy)
+    both, both_reason = _two_source(trials)
+    return models.MonteCarlo(
+        trials=trials.num_trials,
+        seed=trials.seed,
+        samples=trials.num_samples,
+        mean=float(values.mean()),
+        std=float(values.std(ddof=1)) if values.size > 1 else 0.0,
+        min=float(values.min()),
+        max=float(values.max()),
+        worst_trial=trials.worst_trial,
+        kpp=[
+            _kpp(kpp_of_scores(values, k=k, confidence=confidence, higher_is_better=trials.higher_is_better), trials)
+            for k, confidence in _percentages(policy)
+        ],
+        requirement=requirement,
+        requirement_reason=requirement_reason,
+        two_source=both,
+        two_source_reason=both_reason,
+        histogram=models.Histogram(edges=[float(edge) for edge in edges], counts=[int(count) for count in counts]),
+    )
+
+
+def worst_found(evidence: Evidence) -> models.WorstFound:
+    """Describe the worst chip found."""
+    search, task = evidence.search, evidence.runtime.task
+    confusion, reason = None, None
+    if task.num_classes is None:
+        reason = "a regression has no classes"
+    elif task.num_classes > _MOST_CONFUSION:
+        reason = f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CONFUSION}"
+    else:
+        confusion = [[int(count) for count in row] for row in task.confusion(evidence.worst_output)]
+    return models.WorstFound(
+        score=finite(search.score.value),
+        correct=search.score.count,
+        samples=search.score.num_samples,
+        member=search.member,
+        members=[_member(member, member.score) for member in search.members if member.score is not None],
+        not_run=[models.NotRun(name=member.name, reason=member.note) for member in search.members if member.score is None],
+        has_twin=search.has_twin,
+        twin_reason=search.twin_reason,
+        effort=search.effort,  # type: ignore[arg-type]  # checked by pydantic
+        crafting_samples=search.crafting_samples,
+        box_obeyed=True,
+        replay=models.Replay(
+            engine="onnxruntime on witness/worst_case.onnx",
+            score=finite(search.score.value),
+            correct=search.score.count,
+            engine_score=finite(search.engine_score.value),
+            note=search.replay_note,
+        ),
+        witness=dict(evidence.witness),
+        warnings=[models.Warned(code=warned.code, text=warned.text) for warned in search.warnings],
+        confusion=confusion,
+        confusion_reason=reason,
+    )
+
+
+def finite(value: float) -> float:
+    """Return a score that JSON can hold: an infinite error becomes the largest float64."""
+    return float(np.nan_to_num(value, nan=sys.float_info.max, posinf=sys.float_info.max))
+
+
+def _member(member: MemberResult, score: Score) -> models.Member:
+    return models.Member(
+        name=member.name,
+        score=finite(score.value),
+        correct=score.count,
+        seconds=round(member.seconds, 3),
+        passes=member.passes,
+        evaluations=member.evaluations,
+        note=member.note,
+    )
+
+
+def _percentages(policy: Policy | None) -> list[tuple[float, float]]:
+    asked = [] if policy is None else [(float(kpp.k), kpp.confidence) for kpp in policy.require.kpp]
+    return list(dict.fromkeys([*asked, *((k, CONFIDENCE) for k in KPP_PERCENTAGES)]))
+
+
+def _kpp(kpp: Kpp, trials: TrialTable) -> models.Kpp:
+    side = "at least" if trials.higher_is_better else "at most"
+    if kpp.bound is None:
+        statement = f"With {kpp.num_trials} trials no bound exists yet at this confidence; {kpp.needed_trials} trials are needed."
+    else:
+        statement = (
+            f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips score {side} {kpp.bound:.6g} on these samples "
+            f"(order statistic {kpp.rank} of {kpp.num_trials}, whatever the distribution of scores)."
+        )
+    return models.Kpp(
+        k=kpp.k,
+        score=kpp.score,
+        lower_bound=kpp.bound,
+        confidence=kpp.confidence,
+        rank=kpp.rank,
+        needed_trials=kpp.needed_trials,
+        statement=statement,
+    )
+
+
+def _requirement(trials: TrialTable, policy: Policy | None) -> tuple[models.Requirement | None, str | None]:
+    asked = [] if policy is None else policy.require.kpp
+    if not asked:
+        return None, "no policy with a percentile requirement was given"
+    rate = failure_rate(trials, asked[0].accuracy, asked[0].confidence)
+    return (
+        models.Requirement(
+            threshold=rate.requirement,
+            failures=rate.num_failures,
+            rate=rate.estimate,
+            upper_bound=rate.upper,
+            confidence=rate.confidence,
+        ),
+        None,
+    )
+
+
+def _two_source(trials: TrialTable) -> tuple[models.TwoSource | None, str | None]:
+    if trials.count is None:
+        return None, "the formula is for accuracies; a regression has none"
+    both = two_source_bound(trials.value, num_samples=trials.num_samples, k=1.0, confidence=CONFIDENCE)
+    if both.bound is None or both.observed is None:
+        return None, f"{both.num_trials} trials are too few; {both.needed_trials} are needed"
+    statement = (
+        f"With {100 * both.confidence:g} % confidence, all but the worst {both.k:g} % of chips have an accuracy of at least {both.bound:.6g} on the "
+        "distribution that the evaluation samples were drawn from, if they were drawn independently."
+    )
+    return (
+        models.TwoSource(
+            k=both.k, confidence=both.confidence, bound=both.bound, observed=both.observed, rank=both.rank, statement=statement
+        ),
+        None,
+    )

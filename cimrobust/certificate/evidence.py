@@ -1,0 +1,65 @@
+"""Everything a certificate is made of, as the stages of a run hand it over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimrobust.engine.open import Runtime
+from cimrobust.graph.layers import LayerScan
+from cimrobust.graph.network import Network
+from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.table import TrialTable
+from cimrobust.search.protocol import SearchResult
+
+
+@dataclass(frozen=True)
+class RunSetting:
+    """One setting of the run and whether it is the default."""
+
+    key: str
+    value: int | float | str | bool | None
+    is_default: bool
+
+
+@dataclass(frozen=True)
+class RunTimings:
+    """Seconds by stage, and how many threads there were."""
+
+    workers: int
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one run found.
+
+    Attributes:
+        network: The network as loaded.
+        scan: Its crossbar layers.
+        placement: Where they are stored.
+        runtime: The deployed network, its data and checks.
+        trials: Drawn chips.
+        search: Worst chip found.
+        worst_output: Decision output of the witness file on all samples, samples first.
+        witness: SHA-256 digest by file name, relative to the certificate's folder.
+        settings: Resolved configuration.
+        device_argument: Device profile as the user named it.
+        data_argument: Data set as the user named it.
+        timings: Where the time went.
+    """
+
+    network: Network
+    scan: LayerScan
+    placement: Placement
+    runtime: Runtime
+    trials: TrialTable
+    search: SearchResult
+    worst_output: np.ndarray
+    witness: Mapping[str, str]
+    settings: tuple[RunSetting, ...]
+    device_argument: str
+    data_argument: str
+    timings: RunTimings

@@ -1,0 +1,233 @@
+"""The whole job: from a model file to a certificate."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cimrobust.certificate.assemble import assemble
+from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
+from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate, sha256_of
+from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
+from cimrobust.data.load import load_data
+from cimrobust.engine.open import Runtime, open_network
+from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.montecarlo.table import TrialTable, to_parquet
+from cimrobust.montecarlo.trials import run_trials
+from cimrobust.pipeline.inspection import Inspection, inspect_model
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.report.render import render
+from cimrobust.search.ensemble import search
+from cimrobust.search.protocol import SearchResult
+from cimrobust.search.replay import run_witness
+from cimrobust.search.witness import write_witness
+
+DEFAULT_EFFORT = "standard"
+DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 10_000}
+_CHECKPOINTS = ".resume"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate and where its files are.
+
+    Attributes:
+        data: As in certificate.json.
+        directory: Folder of certificate.json, certificate.html, witness/ and trials.parquet.
+    """
+
+    data: dict[str, Any]
+    directory: Path
+
+    @property
+    def verdict(self) -> str:
+        """The verdict word."""
+        return str(self.data["verdict"]["word"])
+
+    @property
+    def html(self) -> Path:
+        """The report."""
+        return self.directory / REPORT
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        started = time.perf_counter()
+        yield
+        self.stages[name] = time.perf_counter() - started
+
+
+def analyze(
+    model: str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    device: str | Path = "rram-write-verify-3pct",
+    tolerance: float | None = None,
+    effort: str = DEFAULT_EFFORT,
+    trials: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    limit: int | None = None,
+    policy: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Find the worst chip that the device tolerance allows for a model, and write a certificate.
+
+    Args:
+        model: ONNX file.
+        data: Data description, .npz, .csv, folder of ONNX test data, or ``module:function``.
+        out: Folder for certificate.json, certificate.html, witness/ and trials.parquet; made if missing.
+        device: Name of a shipped device profile, or a TOML file.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+        effort: ``quick``, ``standard`` or ``thorough``.
+        trials: Chips to draw; None: 300, 1000 or 10000 by effort.
+        seed: Seed of every random number.
+        workers: Threads; no result depends on it. None: all processors.
+        limit: Use the first so many samples.
+        policy: Policy file that the verdict is given against.
+        resume: Take over the trials of an interrupted run of the same command.
+        progress: Told how far the work is.
+
+    Raises:
+        CimrobustError: See its subclasses for what can be wrong; nothing is written then.
+    """
+    _check(effort, tolerance, trials=trials, seed=seed, workers=workers, limit=limit)
+    progress, clock, out = progress or NullProgress(), _Clock(), Path(out)
+    threads = workers or available_processors()
+    num_trials = trials or DEFAULT_TRIALS[effort]
+    required = None if policy is None else read_policy(Path(policy))
+    _require_folder(out)
+    with clock.stage("load"):
+        progress.start("Loading and checking", 2)
+        inspection = inspect_model(model, device=str(device), tolerance=tolerance)
+        progress.advance()
+        dataset = load_data(data, inputs=inspection.network.inputs, limit=limit)
+        runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, workers=threads)
+        progress.finish()
+    with clock.stage("monte_carlo"):
+        checkpoint = _checkpoint(out, resume=resume)
+        table = run_trials(
+            runtime, inspection.placement, num_trials=num_trials, seed=seed, workers=threads, checkpoint=checkpoint, progress=progress
+        )
+    with clock.stage("search"):
+        found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, trials_worst=table.worst_trial)
+    settings = (
+        RunSetting("effort", effort, effort == DEFAULT_EFFORT),
+        RunSetting("trials", num_trials, trials is None),
+        RunSetting("seed", seed, seed == 0),
+        RunSetting("limit", limit, limit is None),
+        RunSetting("tolerance", tolerance, tolerance is None),
+        RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
+    )
+    arguments = (str(device), str(data))
+    certificate = _write(out, inspection, runtime, table, found, settings, arguments, required, RunTimings(threads, clock.stages))
+    shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
+    return certificate
+
+
+def available_processors() -> int:
+    """Return the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write(
+    out: Path,
+    inspection: Inspection,
+    runtime: Runtime,
+    table: TrialTable,
+    found: SearchResult,
+    settings: tuple[RunSetting, ...],
+    arguments: tuple[str, str],
+    policy: Policy | None,
+    timings: RunTimings,
+) -> Certificate:
+    """Write all files beside their final names, then move them there, certificate.json last."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
+        made = Path(folder)
+        (made / WITNESS).mkdir()
+        write_witness(made / WITNESS, runtime, inspection.scan, inspection.placement, found)
+        worst_output = run_witness(made / WITNESS / "worst_case.onnx", runtime)
+        _self_check(runtime, table, found, worst_output)
+        to_parquet(table, made / TRIALS)
+        evidence = Evidence(
+            network=inspection.network,
+            scan=inspection.scan,
+            placement=inspection.placement,
+            runtime=runtime,
+            trials=table,
+            search=found,
+            worst_output=worst_output,
+            witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir())},
+            settings=settings,
+            device_argument=arguments[0],
+            data_argument=arguments[1],
+            timings=timings,
+        )
+        certificate = assemble(evidence, policy)
+        check_certificate(certificate)
+        atomic_text(made / REPORT, render(certificate))
+        (out / CERTIFICATE).unlink(missing_ok=True)
+        (out / WITNESS).mkdir(exist_ok=True)
+        for path in sorted((made / WITNESS).iterdir()):
+            path.replace(out / WITNESS / path.name)
+        for name in (TRIALS, REPORT):
+            (made / name).replace(out / name)
+        atomic_text(out / CERTIFICATE, canonical_json(certificate))
+    return Certificate(certificate, out)
+
+
+def _self_check(runtime: Runtime, table: TrialTable, found: SearchResult, worst_output: Any) -> None:
+    """Raise SelfCheckError unless the witness file gives the reported score, and no drawn chip is worse than it."""
+    again = runtime.task.score(worst_output)
+    if again != found.score:
+        raise SelfCheckError(f"witness file must score what was reported, {found.score.value}, got {again.value} (witness/worst_case.onnx); report this")
+    drawn = table.worst_value
+    if drawn < found.score.value if runtime.task.higher_is_better else drawn > found.score.value:
+        raise SelfCheckError(
+            f"worst chip found must be no better than any drawn chip, got {found.score.value} and trial {table.worst_trial} at {drawn}; report this"
+        )
+
+
+def _checkpoint(out: Path, *, resume: bool) -> Path:
+    """Return the file that trials are kept in, empty unless the run goes on from an interrupted one."""
+    folder = out / _CHECKPOINTS
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    return folder / "trials"
+
+
+def _require_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder") from err
+
+
+def _check(effort: str, tolerance: float | None, **counts: int | None) -> None:
+    if effort not in EFFORTS:
+        raise UsageError(f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (--effort); choose one of them")
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise UsageError(f"tolerance must be in [0, 1], got {tolerance} (--tolerance); give it as a fraction of the conductance range")
+    for name, value in counts.items():
+        least = 0 if name == "seed" else 1
+        if value is not None and value < least:
+            raise UsageError(f"{name} must be at least {least}, got {value} (--{name}); give a larger number")
+
+
