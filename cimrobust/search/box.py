@@ -1,0 +1,109 @@
+"""The tolerance box as the search sees it: all deviation patterns that write-verify lets through, one interval a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.placement import Placement
+
+#: Deviations by initializer name, float32, in the initializers' own shapes.
+Pattern = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Nominal weights and the interval that each deviation may lie in; all float32, initializers' own shapes.
+
+    Attributes:
+        nominal: Quantised weights by initializer name.
+        lo: Smallest deviations, never positive.
+        hi: Largest deviations, never negative.
+    """
+
+    nominal: Mapping[str, np.ndarray]
+    lo: Mapping[str, np.ndarray]
+    hi: Mapping[str, np.ndarray]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Initializers, in graph order."""
+        return tuple(self.nominal)
+
+    @property
+    def num_weights(self) -> int:
+        """Weights in the box."""
+        return sum(array.size for array in self.nominal.values())
+
+    def zero(self) -> Pattern:
+        """Return the pattern without any deviation."""
+        return {name: np.zeros_like(array) for name, array in self.nominal.items()}
+
+    def clip(self, pattern: Mapping[str, np.ndarray]) -> Pattern:
+        """Return the nearest pattern inside the box; deviations that are no number become 0."""
+        return {name: _clip(pattern[name], self.lo[name], self.hi[name]) for name in self.nominal}
+
+    def corner(self, pattern: Mapping[str, np.ndarray]) -> Pattern:
+        """Return the corner a pattern points to: ``sign(d)`` times the bound on that side, 0 where d is 0."""
+        return {
+            name: np.where(pattern[name] > 0, self.hi[name], np.where(pattern[name] < 0, self.lo[name], np.float32(0)))
+            for name in self.nominal
+        }
+
+    def random_corner(self, generator: np.random.Generator) -> Pattern:
+        """Return a corner drawn uniformly: every weight at one of its two bounds."""
+        draws = {name: generator.random(array.shape, dtype=np.float32) for name, array in self.nominal.items()}
+        return {name: np.where(draw < 0.5, self.lo[name], self.hi[name]) for name, draw in draws.items()}
+
+    def random_interior(self, generator: np.random.Generator) -> Pattern:
+        """Return a pattern drawn uniformly from the box."""
+        draws = {name: generator.random(array.shape, dtype=np.float32) for name, array in self.nominal.items()}
+        return self.clip({name: self.lo[name] + draw * (self.hi[name] - self.lo[name]) for name, draw in draws.items()})
+
+    def weights(self, pattern: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the weights of a chip with this pattern: nominal + deviation, added in float32."""
+        return {name: np.ascontiguousarray(self.nominal[name] + pattern[name], dtype=np.float32) for name in self.nominal}
+
+    def check(self, pattern: Mapping[str, np.ndarray], *, origin: str) -> None:
+        """Check that a pattern is one of this box.
+
+        Args:
+            pattern: Deviations by initializer name.
+            origin: Who made it, for the message.
+
+        Raises:
+            SelfCheckError: A tensor is missing, of another shape or type, or leaves its interval.
+        """
+        if set(pattern) != set(self.nominal):
+            raise SelfCheckError(f"pattern must deviate exactly {sorted(self.nominal)}, got {sorted(pattern)} ({origin}); report this")
+        for name, deviation in pattern.items():
+            if deviation.shape != self.nominal[name].shape or deviation.dtype != np.float32:
+                raise SelfCheckError(
+                    f"deviation of '{name}' must be float32 of shape {self.nominal[name].shape}, "
+                    f"got {deviation.dtype} of shape {deviation.shape} ({origin}); report this"
+                )
+            inside = (self.lo[name] <= deviation) & (deviation <= self.hi[name])
+            if not inside.all():
+                first = tuple(int(index) for index in np.argwhere(~inside)[0])
+                raise SelfCheckError(
+                    f"deviation of '{name}' must lie in its tolerance interval, got {float(deviation[first]):g} outside "
+                    f"[{float(self.lo[name][first]):g}, {float(self.hi[name][first]):g}] at {list(first)} ({origin}); report this"
+                )
+
+
+def box_of(placement: Placement) -> Box:
+    """Return the tolerance box of a placement."""
+    tensors = placement.tensors
+    return Box(
+        nominal={name: np.asarray(tensor.nominal, dtype=np.float32) for name, tensor in tensors.items()},
+        lo={name: np.asarray(tensor.lo, dtype=np.float32) for name, tensor in tensors.items()},
+        hi={name: np.asarray(tensor.hi, dtype=np.float32) for name, tensor in tensors.items()},
+    )
+
+
+def _clip(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    number = np.where(np.isnan(deviation), np.float32(0), deviation).astype(np.float32)
+    return np.asarray(np.clip(number, lo, hi), dtype=np.float32)

@@ -1,0 +1,48 @@
+"""Member: make every decision the same class (a regression: push all values one way). Decisive for wide boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from cimrobust.search.box import Pattern
+from cimrobust.search.budget import Budget
+from cimrobust.search.climb import best_of, climb
+from cimrobust.search.objective import Collapse, Loss, Shift
+from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.protocol import Found, Member
+from cimrobust.search.starts import found_by
+
+NAME = "class_collapse"
+_LATER_STEP = 0.5
+
+
+def _run(problem: Problem, budget: Budget) -> Found:
+    """Try some targets for a few passes each, and go on with those that broke most."""
+    tried: list[tuple[Loss, str, Candidate]] = []
+    for loss, origin in _targets(problem, budget.targets):
+        candidate = climb(problem, NAME, loss, start=problem.box.zero(), passes=budget.probe, origin=origin)
+        if candidate is not None:
+            tried.append((loss, origin, candidate))
+    tried.sort(key=lambda entry: entry[2].key)
+    results: list[Candidate | None] = [candidate for _, _, candidate in tried]
+    for (loss, origin, candidate), passes in zip(tried, budget.collapse, strict=False):
+        start: Pattern = candidate.pattern
+        results.append(climb(problem, NAME, loss, start=start, passes=passes, first_step=_LATER_STEP, origin=origin))
+    return found_by(best_of(results))
+
+
+def _targets(problem: Problem, count: int) -> list[tuple[Loss, str]]:
+    """Return losses for the classes that are most often just behind the label, nearest first."""
+    if problem.task.is_regression:
+        return [(Shift(1.0), "all values up"), (Shift(-1.0), "all values down")][:count]
+    assert problem.oracle is not None
+    rows, labels = problem.nominal_rows, problem.oracle.labels
+    behind = torch.nan_to_num(rows - rows.gather(1, labels[:, None]), nan=-1e30, neginf=-1e30, posinf=1e30)
+    scale = float(behind.abs().median()) or 1.0
+    nearness = torch.exp(torch.clamp(behind / scale, -50, 0)).double().mean(dim=0).numpy()
+    order = np.argsort(-nearness, kind="stable")[:count]
+    return [(Collapse(int(target)), f"onto class {int(target)}") for target in order]
+
+
+CLASS_COLLAPSE = Member(NAME, _run)

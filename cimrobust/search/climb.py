@@ -1,0 +1,162 @@
+"""Projected sign-gradient ascent with momentum and step decay, over the whole crafting set, inside the tolerance box.
+
+The schedule is that of APGD (Croce, Hein, ICML 2020, arXiv 2003.01690, algorithm 1), with the step of every weight measured in half-widths
+of its own interval. Changed: one pattern for all samples, so nothing is dropped when it is broken; intervals need not be symmetric; the
+corner that an iterate points to is scored beside it; the loss may be rescaled from pass to pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.search.box import Box, Pattern
+from cimrobust.search.objective import Loss
+from cimrobust.search.oracle import Evaluation
+from cimrobust.search.problem import Candidate, Problem
+
+_MOMENTUM = 0.75
+_SHARE_IMPROVED = 0.75
+_SMALLEST_STEP = 1e-3
+
+Unit = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class UnitBox:
+    """The box stretched to [-1, 1] in every weight: ``d = centre + half * u``, with u = -1 exactly at lo and 1 exactly at hi."""
+
+    lo: Mapping[str, Tensor]
+    hi: Mapping[str, Tensor]
+    centre: Mapping[str, Tensor]
+    half: Mapping[str, Tensor]
+
+    def pattern(self, unit: Unit) -> Unit:
+        """Return the deviations of a point, inside the box exactly."""
+        inside = {name: self.centre[name] + self.half[name] * u for name, u in unit.items()}
+        inside = {name: torch.minimum(torch.maximum(d, self.lo[name]), self.hi[name]) for name, d in inside.items()}
+        return {name: torch.where(u >= 1, self.hi[name], torch.where(u <= -1, self.lo[name], inside[name])) for name, u in unit.items()}
+
+    def unit(self, pattern: Pattern) -> Unit:
+        """Return the point of a pattern; weights whose interval is empty are at 0."""
+        found: Unit = {}
+        for name, deviation in pattern.items():
+            half = self.half[name]
+            u = (torch.from_numpy(deviation) - self.centre[name]) / torch.where(half > 0, half, 1.0)
+            found[name] = torch.where(half > 0, u.clamp(-1, 1), 0.0)
+        return found
+
+
+def unit_box(box: Box) -> UnitBox:
+    """Return the stretched box."""
+    lo = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in box.lo.items()}
+    hi = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in box.hi.items()}
+    return UnitBox(lo, hi, {name: (lo[name] + hi[name]) / 2 for name in lo}, {name: (hi[name] - lo[name]) / 2 for name in lo})
+
+
+def checkpoints(passes: int) -> list[int]:
+    """Return the passes at which the step may be halved: at 22 % first, then ever closer together, 6 % at least."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1.0:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    return sorted({int(np.ceil(share * passes)) for share in shares[1:] if share < 1.0})
+
+
+@dataclass
+class _Best:
+    """The pass with the most damage so far."""
+
+    value: float
+    unit: Unit
+    gradients: Mapping[str, Tensor]
+
+
+def climb(
+    problem: Problem,
+    member: str,
+    loss: Loss,
+    *,
+    start: Pattern,
+    passes: int,
+    first_step: float = 2.0,
+    origin: str,
+) -> Candidate | None:
+    """Maximise a loss for a number of passes; offer every iterate and its corner to the board.
+
+    Args:
+        problem: The search.
+        member: Member that the patterns belong to.
+        loss: Damage to maximise.
+        start: First pattern.
+        passes: Passes to make; fewer where nothing is right any more or the step has become too small to matter.
+        first_step: First step in half-widths of the box.
+        origin: Described in the certificate, e.g. the start.
+
+    Returns:
+        The best candidate of this run, None for no passes.
+    """
+    if passes <= 0:
+        return None
+    space = unit_box(problem.box)
+    position = space.unit(start)
+    scale = problem.scale_at(start, loss)
+    before, step, improved, schedule = position, first_step, 0, checkpoints(passes)
+    best, at_check, last_check = _Best(-np.inf, position, {}), (-np.inf, first_step), 0
+    found: Candidate | None = None
+    for index in range(passes):
+        pattern = space.pattern(position)
+        evaluation = problem.step(pattern, loss, scale)
+        found = _keep(problem, member, pattern, evaluation, found, origin)
+        scale = evaluation.scale
+        gradients = evaluation.gradients
+        if evaluation.value > best.value:
+            improved += 1
+            best = _Best(evaluation.value, position, gradients)
+        if index in schedule:
+            stuck = at_check == (best.value, step)
+            at_check = (best.value, step)
+            if improved < _SHARE_IMPROVED * (index - last_check) or stuck:
+                step, position, gradients = step / 2, best.unit, best.gradients
+                before = position
+            improved, last_check = 0, index
+        if step < _SMALLEST_STEP or (found.key[0] == 0 and not problem.runtime.task.is_regression):
+            break
+        position, before = _next(position, before, gradients, step, first=index == 0), position
+    return found
+
+
+def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: float, *, first: bool) -> Unit:
+    share = 1.0 if first else _MOMENTUM
+    moved: Unit = {}
+    for name, u in position.items():
+        ahead = (u + step * gradients[name].sign()).clamp(-1, 1)
+        moved[name] = (u + share * (ahead - u) + (1 - share) * (u - before[name])).clamp(-1, 1)
+    return moved
+
+
+def _keep(
+    problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, found: Candidate | None, origin: str
+) -> Candidate:
+    """Offer an iterate and its corner; return the best of this run."""
+    iterate = {name: deviation.numpy() for name, deviation in pattern.items()}
+    corner = problem.box.corner(iterate)
+    candidates = [Candidate(iterate, problem.key_of(evaluation), origin, member)]
+    if any(not np.array_equal(corner[name], iterate[name]) for name in corner):
+        candidates.append(Candidate(corner, problem.measure([corner])[0], f"{origin}, corner", member))
+    best = found
+    for candidate in candidates:
+        problem.board.offer(candidate)
+        if best is None or candidate.key < best.key:
+            best = candidate
+    assert best is not None
+    return best
+
+
+def best_of(candidates: list[Candidate | None]) -> Candidate | None:
+    """Return the candidate that is worst for the network, the first of equal ones."""
+    known = [candidate for candidate in candidates if candidate is not None]
+    return min(known, key=lambda candidate: candidate.key) if known else None

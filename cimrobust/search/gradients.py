@@ -1,0 +1,137 @@
+"""Opening the torch twin for a search: is there one, does it decide as the deployed network does, do gradients reach every layer?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from cimrobust.data.task import Task
+from cimrobust.engine.checks import random_vertex
+from cimrobust.engine.open import Runtime
+from cimrobust.errors import CimrobustError
+from cimrobust.graph.to_torch import Twin, TwinUnavailableError, to_torch
+from cimrobust.mapping.placement import Placement
+from cimrobust.search.budget import Budget
+from cimrobust.search.crafting import affordable_samples, crafting_subset
+from cimrobust.search.objective import CrossEntropy, Loss, RegressionError
+from cimrobust.search.oracle import GradientOracle
+from cimrobust.search.problem import Problem
+from cimrobust.search.protocol import Warned
+from cimrobust.search.readout import Readout, decide, possible_readouts
+
+_CHECKED_SAMPLES = 128
+# Share of decisions in which the twin may differ: sums in another order flip near ties, and in networks that round their activations whole
+# levels. For a regression: share of the range of outputs.
+_FLOAT_TOLERANCE = 0.02
+_INTEGER_TOLERANCE = 0.05
+_VALUE_TOLERANCE = 1e-3
+_ZERO_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What came of opening the twin.
+
+    Attributes:
+        oracle: Gradients; None where there is no twin.
+        crafting: Indices of the crafting samples.
+        reason: Why there is no twin.
+        warnings: Named warnings.
+    """
+
+    oracle: GradientOracle | None
+    crafting: np.ndarray
+    reason: str | None
+    warnings: tuple[Warned, ...]
+
+
+def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, seed: int, workers: int) -> Opened:
+    """Build the twin, choose the crafting samples it can afford, and prove that it decides as the deployed network does."""
+    task = runtime.task
+
+    def subset(count: int) -> np.ndarray:
+        return crafting_subset(task.labels, count=count, seed=seed, is_regression=task.is_regression)
+
+    try:
+        twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)
+        twin.straight_through = True
+        crafting = subset(affordable_samples(budget, twin, runtime))
+        oracle, reason = _agreeing(twin, runtime, placement, crafting, workers)
+    except TwinUnavailableError as err:
+        return _without(subset(budget.max_samples), str(err), "NO_TWIN")
+    except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError) as err:
+        return _without(subset(budget.max_samples), f"the torch twin does not run: {err}", "NO_TWIN")
+    if oracle is None:
+        return _without(crafting, reason, "TWIN_MISMATCH")
+    return Opened(oracle, crafting, None, ())
+
+
+def _without(crafting: np.ndarray, reason: str, code: str) -> Opened:
+    text = f"{reason[:1].upper()}{reason[1:]}. Only gradient-free members searched; they find far less."
+    return Opened(None, crafting, reason, (Warned(code, text),))
+
+
+def _agreeing(
+    twin: Twin, runtime: Runtime, placement: Placement, crafting: np.ndarray, workers: int
+) -> tuple[GradientOracle | None, str]:
+    """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner."""
+    points = [placement.nominal(), {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}]
+    some = crafting[:_CHECKED_SAMPLES]
+    part = replace(runtime.task, labels=runtime.task.labels[some])
+    expected = [runtime.outputs(weights, subset=some, threads=workers) for weights in points]
+    reason = f"the decision output '{runtime.engine.output}' has no gradient: it is not chosen from scores by ArgMax or ArgMin"
+    for readout in possible_readouts(twin, runtime.task, runtime.engine.output):
+        oracle = GradientOracle(twin, runtime, readout, crafting, workers=workers)
+        try:
+            found = [oracle.rows(weights, num_samples=len(some)).numpy() for weights in points]
+        except (CimrobustError, RuntimeError, IndexError, ValueError) as err:
+            reason = f"the torch twin does not run: {err}"
+            continue
+        worst = max(_disagreement(part, readout, rows, output) for rows, output in zip(found, expected, strict=True))
+        if worst <= _tolerance(runtime):
+            return oracle, ""
+        what = "of the output range" if readout.kind == "value" else "of the decisions"
+        reason = f"the torch twin differs from the deployed network by {100 * worst:.2g} % {what}, more than {100 * _tolerance(runtime):g} %"
+    return None, reason
+
+
+def _tolerance(runtime: Runtime) -> float:
+    if runtime.checks.original.tolerance is None:
+        return _INTEGER_TOLERANCE
+    return _VALUE_TOLERANCE if runtime.task.is_regression else _FLOAT_TOLERANCE
+
+
+def _disagreement(task: Task, readout: Readout, rows: np.ndarray, output: np.ndarray) -> float:
+    """Return the share of decisions that differ; for a regression the largest difference over the range of outputs."""
+    if readout.kind == "value":
+        values = output.reshape(-1).astype(np.float64)
+        scale = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
+        return float(np.nan_to_num(np.abs(rows[:, 0] - values), nan=np.inf).max() / scale) if rows.shape[0] == values.size else np.inf
+    decided = task.decide(output).reshape(-1)
+    if rows.shape[0] != decided.size:
+        return np.inf
+    return float((decide(rows) != decided).mean())
+
+
+def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
+    """Make one pass without straight-through gradients and name the layers that they do not reach.
+
+    Layers on which no output depends are left out. Later passes let rounding and the like pass gradients through.
+    """
+    assert problem.oracle is not None
+    loss: Loss = RegressionError(problem.task.metric) if problem.task.is_regression else CrossEntropy()
+    zero = {name: torch.from_numpy(array) for name, array in problem.box.zero().items()}
+    with problem.oracle.raw_gradients():
+        evaluation = problem.step(zero, loss, problem.scale_at(problem.box.zero(), loss))
+    shares = {name: float((gradient == 0).double().mean()) for name, gradient in evaluation.gradients.items()}
+    return [Warned("ZERO_GRADIENT", _zero_text(name, share)) for name, share in shares.items() if share > _ZERO_SHARE and name not in dead]
+
+
+def _zero_text(name: str, share: float) -> str:
+    return (
+        f"The gradient is zero for {100 * share:.1f} % of the weights of '{name}' at the quantised weights; "
+        "the search uses straight-through gradients for rounding operators, and its result may be far from the worst."
+    )
+

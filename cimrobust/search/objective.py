@@ -1,0 +1,217 @@
+"""What the gradient members climb: smooth stand-ins for the number of wrong decisions, and for the error of a regression.
+
+Every loss maps the rows of a readout to one *spread* a decision (a margin, a likelihood, an error), and a spread to a *damage*; the search
+maximises the mean damage. Where a damage saturates, it is measured in units of a *scale* taken from the spreads of the pass before, so
+that no loss needs a temperature in the units of the network's outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_SMALLEST_SCALE = 1e-12
+
+
+class Loss(Protocol):
+    """A damage to maximise."""
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return one value a decision, [decisions], from rows [decisions, classes] and labels (or targets) [decisions]."""
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return the scale that the spreads of all decisions, detached, give for the next pass."""
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the damage a decision, [decisions]; `positions` says which of all decisions these are."""
+
+
+def median_scale(spreads: Tensor) -> float:
+    """Return the median magnitude of the spreads that are finite and not 0; 1 where there are none."""
+    sizes = spreads.abs()
+    sizes = sizes[torch.isfinite(sizes) & (sizes > 0)]
+    return max(float(sizes.median()), _SMALLEST_SCALE) if sizes.numel() else 1.0
+
+
+def margins(rows: Tensor, labels: Tensor) -> Tensor:
+    """Return best wrong score minus score of the label, [decisions]: positive where the decision is wrong.
+
+    The label is taken out of the maximum with -infinity. (With 0 in its place, as in published code, the loss stands still wherever all
+    wrong scores are negative.)
+    """
+    own = rows.gather(1, labels[:, None])[:, 0]
+    return rows.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - own
+
+
+def smooth_accuracy_of(spreads: Tensor, temperature: float = 0.25) -> float:
+    """Return the mean of ``sigmoid(-margin / (temperature * median |margin|))``: accuracy with soft edges, for breaking ties."""
+    finite = torch.nan_to_num(spreads, nan=1.0)
+    return float(torch.sigmoid(-finite / (temperature * median_scale(finite))).double().mean())
+
+
+@dataclass(frozen=True)
+class SmoothAccuracy:
+    """``sigmoid(margin / (T * median |margin|))``: decisions far on either side count no more, as in the accuracy itself."""
+
+    temperature: float = 0.25
+    name: str = "smooth_accuracy"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return the margins."""
+        return margins(rows, labels)
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return the median margin."""
+        return median_scale(spreads)
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the smoothed error."""
+        return torch.sigmoid(spreads / (self.temperature * scale))
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """``-log softmax(rows)[label]``: saturates where decisions are safe, never where they are wrong."""
+
+    name: str = "cross_entropy"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropies."""
+        return functional.cross_entropy(rows, labels, reduction="none")
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return 1."""
+        return 1.0
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the cross-entropy."""
+        return spreads
+
+
+@dataclass(frozen=True)
+class MarginRatio:
+    """Difference-of-logits ratio: margin over the distance from the best to the third score. Free of shift and scale; needs 3 classes.
+
+    References:
+        Croce, Hein, "Reliable evaluation of adversarial robustness", ICML 2020, arXiv 2003.01690, equation 6.
+    """
+
+    name: str = "dlr"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return the ratios."""
+        best = rows.topk(3, dim=1).values
+        return margins(rows, labels) / (best[:, 0] - best[:, 2] + _SMALLEST_SCALE)
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return 1."""
+        return 1.0
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the ratio."""
+        return spreads
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Every decision becomes one class: ``sigmoid((row[target] - row[label]) / (T * median))``."""
+
+    target: int
+    temperature: float = 0.25
+    name: str = "class_collapse"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return score of the target minus score of the label; 0 for decisions whose label is the target."""
+        return rows[:, self.target] - rows.gather(1, labels[:, None])[:, 0]
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return the median spread."""
+        return median_scale(spreads)
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the smoothed share of decisions beyond their label."""
+        return torch.sigmoid(spreads / (self.temperature * scale))
+
+
+@dataclass(frozen=True)
+class StillRight:
+    """The way below a plateau: break what is still right, measured in its own margins, and keep what is broken broken.
+
+    In a collapsed state all margins are large, those of the class collapsed onto above all, and a scale taken over all decisions hides
+    them. Here they have their own scale.
+
+    Attributes:
+        right: Which of all decisions were right when the loss was made, bool.
+        broken_scale: Median margin of the others.
+    """
+
+    right: Tensor = field(repr=False)
+    broken_scale: float
+    temperature: float = 0.25
+    name: str = "still_right"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return the margins."""
+        return margins(rows, labels)
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return the median margin of the decisions that were right."""
+        return median_scale(spreads[self.right])
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the smoothed error, in two scales."""
+        scales = torch.where(self.right[positions], scale, self.broken_scale)
+        return torch.sigmoid(spreads / (self.temperature * scales))
+
+
+@dataclass(frozen=True)
+class RegressionError:
+    """The error metric itself; for a maximum, a power mean that a gradient can follow."""
+
+    metric: str = "rmse"
+    name: str = "regression_error"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return value minus target."""
+        return rows[:, 0] - labels
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return a typical error; the largest one for a maximum."""
+        if self.metric == "max_error":
+            return max(float(torch.nan_to_num(spreads).abs().max()), _SMALLEST_SCALE)
+        return median_scale(spreads)
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the error a value, in units of the scale."""
+        errors = spreads.abs() / scale
+        if self.metric == "mae":
+            return errors
+        return errors**8 if self.metric == "max_error" else errors**2
+
+
+@dataclass(frozen=True)
+class Shift:
+    """All values of a regression move the same way: what collapse onto a class is to decisions."""
+
+    direction: float
+    name: str = "class_collapse"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return value minus target."""
+        return rows[:, 0] - labels
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return the median error."""
+        return median_scale(spreads)
+
+    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+        """Return the signed error."""
+        return self.direction * spreads / scale

@@ -1,0 +1,160 @@
+"""One search: the network, the box, the crafting samples, what has been found so far and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.data.task import Task
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.parallel import map_ordered
+from cimrobust.progress import Progress
+from cimrobust.search.box import Box, Pattern
+from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
+from cimrobust.search.oracle import Evaluation, GradientOracle
+from cimrobust.search.readout import task_readout
+from cimrobust.seeds import stream
+
+#: Smaller is worse for the network: right decisions, then smoothed accuracy; for regression minus the error.
+Key = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pattern, what it does on the crafting samples, how it was reached and by which member."""
+
+    pattern: Pattern
+    key: Key
+    origin: str
+    member: str
+
+
+@dataclass
+class Board:
+    """The best patterns of every member so far, on the crafting samples."""
+
+    by_member: dict[str, Candidate] = field(default_factory=dict)
+
+    def offer(self, candidate: Candidate) -> None:
+        """Keep a candidate if it is its member's best."""
+        known = self.by_member.get(candidate.member)
+        if known is None or candidate.key < known.key:
+            self.by_member[candidate.member] = candidate
+
+    def best(self) -> list[Candidate]:
+        """Return the best candidate of every member, the worst for the network first; equal ones in the order they were found."""
+        return sorted(self.by_member.values(), key=lambda candidate: candidate.key)
+
+
+@dataclass
+class Problem:
+    """What a member works on.
+
+    Attributes:
+        runtime: The network and its data.
+        box: The tolerance box.
+        crafting: Indices of the crafting samples.
+        oracle: Gradients; None where there is no twin.
+        seed: Seed of the run.
+        workers: Threads; no result depends on it.
+        progress: Told of every pass and evaluation.
+        board: Best patterns so far.
+        passes: Forward-backward passes so far.
+        evaluations: onnxruntime runs over the crafting set so far.
+    """
+
+    runtime: Runtime
+    box: Box
+    crafting: np.ndarray
+    oracle: GradientOracle | None
+    seed: int
+    workers: int
+    progress: Progress
+    board: Board = field(default_factory=Board)
+    passes: int = 0
+    evaluations: int = 0
+
+    @cached_property
+    def nominal_rows(self) -> Tensor:
+        """Rows of the crafting samples without deviation, by the twin."""
+        assert self.oracle is not None
+        return self.oracle.rows(self.box.weights(self.box.zero()))
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of a decision, by the twin."""
+        return int(self.nominal_rows.shape[1])
+
+    @cached_property
+    def task(self) -> Task:
+        """The task on the crafting samples."""
+        return replace(self.runtime.task, labels=self.runtime.task.labels[self.crafting])
+
+    def random(self, *names: str | int) -> np.random.Generator:
+        """Return the random stream of a name."""
+        return stream(self.seed, "search", *names)
+
+    def step(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
+        """Make one pass."""
+        assert self.oracle is not None
+        self.passes += 1
+        evaluation = self.oracle.evaluate(self.box, pattern, loss, scale)
+        self.advance(1)
+        return evaluation
+
+    def key_of(self, evaluation: Evaluation) -> Key:
+        """Return the key of a pass."""
+        if self.runtime.task.is_regression:
+            return _error_key(self.runtime.task.metric, evaluation.margins.double().numpy())
+        return float(evaluation.right.sum()), smooth_accuracy_of(evaluation.margins)
+
+    def scale_at(self, pattern: Pattern, loss: Loss) -> float:
+        """Return the scale of a loss at a pattern: one forward run of the twin."""
+        assert self.oracle is not None
+        self.evaluations += 1
+        return loss.scale_of(loss.spread(self.oracle.rows(self.box.weights(pattern)), self.oracle.labels))
+
+    def measure(self, patterns: Sequence[Pattern]) -> list[Key]:
+        """Return the keys of patterns, by onnxruntime on the crafting samples; one evaluation each."""
+        self.evaluations += len(patterns)
+        threads = max(self.workers // max(len(patterns), 1), 1)
+        work = partial(_measure, self.runtime, self.task, self.box, self.crafting, threads)
+        return list(map_ordered(work, patterns, workers=min(self.workers, len(patterns))))
+
+    def advance(self, steps: int) -> None:
+        """Report evaluations that were planned."""
+        self.progress.advance(steps, self._state())
+
+    def _state(self) -> str:
+        best = min((candidate.key[0] for candidate in self.board.by_member.values()), default=None)
+        if best is None:
+            return ""
+        if self.runtime.task.is_regression:
+            return f"worst {-best:.4g}"
+        return f"worst {100 * best / max(self.task.labels.size, 1):.1f} %"
+
+
+def _measure(runtime: Runtime, task: Task, box: Box, crafting: np.ndarray, threads: int, pattern: Pattern) -> Key:
+    output = runtime.outputs(box.weights(pattern), subset=crafting, threads=threads)
+    if task.is_regression:
+        return _error_key(task.metric, np.asarray(output, dtype=np.float64).reshape(task.labels.shape) - task.labels)
+    right = float(task.right(output).sum())
+    readout = task_readout(task, "")
+    if readout is None or not np.issubdtype(output.dtype, np.floating):
+        return right, right / task.labels.size
+    rows = readout.rows(torch.from_numpy(output).float())
+    return right, smooth_accuracy_of(margins(rows, torch.from_numpy(task.labels.reshape(-1))))
+
+
+def _error_key(metric: str, errors: np.ndarray) -> Key:
+    sizes = np.abs(errors)
+    if not np.isfinite(sizes).all():
+        return -np.inf, 0.0
+    if metric == "mae":
+        return -float(sizes.mean()), 0.0
+    return -float(sizes.max() if metric == "max_error" else np.sqrt((sizes**2).mean())), 0.0

@@ -1,0 +1,119 @@
+"""From an output to rows that losses understand, and back over operators that hide gradients (ArgMax, Softmax, Sigmoid).
+
+A *row* holds the scores of one decision, highest best, label by index; for a threshold 0 and the distance to the threshold; for a
+regression the one value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.data.task import Task
+from cimrobust.graph.to_torch import Twin
+
+_SAME_ELEMENTS = frozenset({"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout"})
+_SAME_ORDER_OF_CLASSES = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "Tanh"})
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How rows are read from a tensor of the graph.
+
+    Attributes:
+        tensor: Name of the tensor.
+        kind: ``classes``, ``threshold`` or ``value``.
+        axis: Class axis, samples counted; -1 where the classes are all that a decision has.
+        sign: -1 where the lowest score is the best.
+        threshold: Decision is 1 where the value is greater.
+    """
+
+    tensor: str
+    kind: Literal["classes", "threshold", "value"]
+    axis: int = -1
+    sign: float = 1.0
+    threshold: float = 0.0
+
+    def rows(self, output: Tensor) -> Tensor:
+        """Return [decisions, classes] (``value``: [values, 1]) of a tensor with samples along the first axis."""
+        if self.kind == "value":
+            return output.reshape(-1, 1)
+        if self.kind == "threshold":
+            distance = output.reshape(-1) - self.threshold
+            return torch.stack([torch.zeros_like(distance), distance], dim=1)
+        return self.sign * output.movedim(self.axis, -1).reshape(-1, output.shape[self.axis])
+
+
+def task_readout(task: Task, tensor: str) -> Readout | None:
+    """Return the readout of the decision output itself; None where the output is the decision."""
+    decision = task.decision
+    if decision.read == "value":
+        return Readout(tensor, "value")
+    if decision.read == "threshold":
+        return Readout(tensor, "threshold", threshold=float(decision.threshold or 0.0))
+    if decision.read == "label" or task.axis is None:
+        return None
+    return Readout(tensor, "classes", axis=task.axis, sign=-1.0 if decision.read == "argmin" else 1.0)
+
+
+def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
+    """Yield readouts with useful gradients, the most useful first; whether one decides as the output does has to be tried.
+
+    A Softmax or Sigmoid at the end is stepped over (it keeps the order of classes, and saturates), and so is an ArgMax or ArgMin whose
+    result is the decision.
+    """
+    first = task_readout(task, output)
+    found = [] if first is None else [first]
+    if first is not None and first.kind != "value":
+        found += _before(twin, first)
+    if first is None:
+        found += _before_choice(twin, output)
+    yield from reversed(found)
+
+
+def _before(twin: Twin, readout: Readout) -> list[Readout]:
+    """Return readouts of the tensors before, as long as the decision is the same there."""
+    found: list[Readout] = []
+    while True:
+        source = twin.source_of(readout.tensor)
+        if source is None or not source[1]:
+            return found
+        op, inputs = source
+        if (op in _SAME_ELEMENTS and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))) or (readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES):
+            readout = replace(readout, tensor=inputs[0])
+        elif readout.kind == "threshold" and op == "Sigmoid" and 0.0 < readout.threshold < 1.0:
+            readout = replace(readout, tensor=inputs[0], threshold=math.log(readout.threshold / (1.0 - readout.threshold)))
+        else:
+            return found
+        if inputs[0] not in twin.tensor_names:
+            return found
+        found.append(readout)
+
+
+def _before_choice(twin: Twin, output: str) -> list[Readout]:
+    """Return readouts of what an ArgMax or ArgMin chose from, for each axis that may have been the class axis."""
+    tensor = output
+    while True:
+        source = twin.source_of(tensor)
+        if source is None or not source[1]:
+            return []
+        op, inputs = source
+        if op in _SAME_ELEMENTS:
+            tensor = inputs[0]
+        elif op in ("ArgMax", "ArgMin"):
+            chosen = Readout(inputs[0], "classes", axis=1, sign=-1.0 if op == "ArgMin" else 1.0)
+            earlier = [chosen, *_before(twin, chosen)]
+            return [replace(readout, axis=axis) for axis in (-1, 1) for readout in earlier]
+        else:
+            return []
+
+
+def decide(rows: np.ndarray) -> np.ndarray:
+    """Return the decisions that rows stand for, int64 [decisions]; -1 where a score is not finite."""
+    return np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1).astype(np.int64)

@@ -1,0 +1,58 @@
+"""Where the runs of a climb begin, and one climb after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cimrobust.search.box import Pattern
+from cimrobust.search.climb import best_of, climb, unit_box
+from cimrobust.search.objective import Loss
+from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.protocol import Found
+
+_AVERAGED_POINTS = 4
+
+
+def climb_from_starts(problem: Problem, member: str, runs: Sequence[tuple[Loss, int]]) -> Found:
+    """Climb from zero, then from the corner of the averaged gradient, then from random corners.
+
+    Args:
+        problem: The search.
+        member: Name of the member; keys its random numbers.
+        runs: Loss and passes of every run, making the start included.
+    """
+    results: list[Candidate | None] = []
+    for index, (loss, passes) in enumerate(runs):
+        start, origin, spent = _start(problem, member, loss, index)
+        results.append(climb(problem, member, loss, start=start, passes=passes - spent, origin=origin))
+    return found_by(best_of(results))
+
+
+def found_by(candidate: Candidate | None) -> Found:
+    """Return what a member found when its best run gave this."""
+    return Found((), "no passes left") if candidate is None else Found((candidate.pattern,), candidate.origin)
+
+
+def needs_classes(problem: Problem) -> str:
+    """Return why a member that needs decisions does not apply, or nothing."""
+    return "a regression has no decisions" if problem.task.is_regression else ""
+
+
+def _start(problem: Problem, member: str, loss: Loss, index: int) -> tuple[Pattern, str, int]:
+    """Return the start of a run, its name, and the passes it took to make."""
+    if index == 0:
+        return problem.box.zero(), "from zero", 0
+    if index == 1:
+        return _averaged_gradient(problem, member, loss), "from the averaged gradient", _AVERAGED_POINTS
+    return problem.box.random_corner(problem.random(member, "corner", index)), f"from random corner {index - 1}", 0
+
+
+def _averaged_gradient(problem: Problem, member: str, loss: Loss) -> Pattern:
+    """Return the corner that the gradient, averaged over random points of the box, points to."""
+    space = unit_box(problem.box)
+    total: Pattern = problem.box.zero()
+    for index in range(_AVERAGED_POINTS):
+        point = problem.box.random_interior(problem.random(member, "interior", index))
+        evaluation = problem.step(space.pattern(space.unit(point)), loss, problem.scale_at(point, loss))
+        total = {name: total[name] + evaluation.gradients[name].numpy() for name in total}
+    return problem.box.corner(total)

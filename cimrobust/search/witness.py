@@ -1,0 +1,67 @@
+"""The evidence: a model file with the worst weights inside, and a file with the pattern and its box."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from safetensors.numpy import save
+
+from cimrobust.engine.open import Runtime
+from cimrobust.graph.deploy import deploy
+from cimrobust.graph.save import save_model, with_weights
+from cimrobust.graph.scan import scan_layers
+from cimrobust.search.box import Box
+
+MODEL_FILE = "worst_case.onnx"
+DEVIATIONS_FILE = "deviations.safetensors"
+
+
+def write_witness(folder: Path, runtime: Runtime, box: Box, deviations: Mapping[str, np.ndarray]) -> None:
+    """Write both files of a pattern into a folder, each whole or not at all.
+
+    Args:
+        folder: Existing folder.
+        runtime: The network.
+        box: The tolerance box.
+        deviations: A pattern in it.
+
+    Raises:
+        SelfCheckError: The pattern leaves the box.
+    """
+    box.check(deviations, origin="witness")
+    save_model(witness_model(runtime, box.weights(deviations)), folder / MODEL_FILE)
+    _write(folder / DEVIATIONS_FILE, save(_tensors(box, deviations)))
+
+
+def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """Return the network with these weights and the inputs and outputs of its file, batch axis included."""
+    network = runtime.network
+    deployed = deploy(network, scan_layers(network), widen=False, has_batch=runtime.engine.feeding.mode != "none")
+    return with_weights(deployed, weights)
+
+
+def _tensors(box: Box, deviations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    tensors: dict[str, np.ndarray] = {}
+    for name in box.names:
+        parts = {"nominal": box.nominal[name], "lo": box.lo[name], "hi": box.hi[name], "deviation": deviations[name]}
+        tensors.update({f"{name}.{part}": np.ascontiguousarray(array, dtype=np.float32) for part, array in parts.items()})
+    return tensors
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
