@@ -42,7 +42,9 @@ class Twin(torch.nn.Module):
         weight_names: Names of the mapped weights.
     """
 
-    def __init__(self, program: Program, *, inputs: Sequence[str], outputs: Sequence[str], weight_names: Sequence[str], settings: Settings) -> None:
+    def __init__(
+        self, program: Program, *, inputs: Sequence[str], outputs: Sequence[str], weight_names: Sequence[str], settings: Settings
+    ) -> None:
         super().__init__()
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
@@ -245,7 +247,7 @@ def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     light = _without_large_data(model)
     try:
         light = shape_inference.infer_shapes(light, check_type=False, strict_mode=False, data_prop=True)
-    except Exception:  # noqa: BLE001  (it raises several types; what it would have found is optional)
+    except Exception:  # It raises several unrelated types, and what it would have found is optional.
         light = model
     types = {value.name: value.type for value in (*light.graph.input, *light.graph.value_info, *light.graph.output)}
     for tensor in light.graph.initializer:

@@ -95,7 +95,7 @@ def sequence_construct(node: Node) -> Kernel:
 @operator("SequenceEmpty")
 def sequence_empty(node: Node) -> Kernel:
     """SequenceEmpty."""
-    return lambda: []
+    return list
 
 
 @operator("SequenceAt")

@@ -46,7 +46,9 @@ def conv_transpose(node: Node) -> Kernel:
         rank = w.dim() - 2
         steps, gaps = window.steps(rank), window.gaps(rank)
         more = tuple(extra or (0,) * rank)
-        full = [(size - 1) * step + (taps - 1) * gap + 1 for size, step, taps, gap in zip(x.shape[2:], steps, w.shape[2:], gaps, strict=True)]
+        full = [
+            (size - 1) * step + (taps - 1) * gap + 1 for size, step, taps, gap in zip(x.shape[2:], steps, w.shape[2:], gaps, strict=True)
+        ]
         begins, ends = transposed_pads(window, x.shape[2:], full, more, shape)
         if shape:
             goal = list(shape)[-rank:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,10 +26,6 @@ def joined(function: Binary) -> Kernel:
     return run
 
 
-def _needs_broadcast_7(name: str, function: Binary) -> None:
-    operator(name, since=7)(lambda _node: joined(function))
-
-
 def divide(a: Tensor, b: Tensor) -> Tensor:
     """Divide; integers are truncated towards zero as in C."""
     if a.is_floating_point() or b.is_floating_point():
@@ -45,7 +40,7 @@ def power(a: Tensor, b: Tensor) -> Tensor:
     return torch.pow(a, b).to(a.dtype)
 
 
-for _name, _function in {
+_BINARY: dict[str, Binary] = {
     "Add": torch.add,
     "Sub": torch.sub,
     "Mul": torch.mul,
@@ -59,8 +54,9 @@ for _name, _function in {
     "And": torch.logical_and,
     "Or": torch.logical_or,
     "Xor": torch.logical_xor,
-}.items():
-    _needs_broadcast_7(_name, _function)
+}
+for _name, _function in _BINARY.items():
+    plain(_name, joined(_function), since=7)
 
 
 def _as_integers(function: Callable[..., Tensor]) -> Kernel:
@@ -181,22 +177,10 @@ def _folded(function: Binary, finish: Callable[[Tensor, int], Tensor] | None = N
     return run
 
 
-plain("Sum", _folded(torch.add), since=8)
-plain("Max", _folded(torch.maximum), since=8)
-plain("Min", _folded(torch.minimum), since=8)
-plain("Mean", _folded(torch.add, lambda total, count: total / count), since=8)
-
-
-@operator("Sum", "Max", "Min", "Mean", until=7)
-def same_shape_only(node: Node) -> Kernel:
-    """Variadic operators before opset 8 take inputs of one shape, a case of the broadcasting form."""
-    table: dict[str, Any] = {
-        "Sum": _folded(torch.add),
-        "Max": _folded(torch.maximum),
-        "Min": _folded(torch.minimum),
-        "Mean": _folded(torch.add, lambda total, count: total / count),
-    }
-    return table[node.op]  # type: ignore[no-any-return]
+plain("Sum", _folded(torch.add))
+plain("Max", _folded(torch.maximum))
+plain("Min", _folded(torch.minimum))
+plain("Mean", _folded(torch.add, lambda total, count: total / count))
 
 
 @operator("Clip", until=10)

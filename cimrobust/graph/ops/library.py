@@ -22,7 +22,10 @@ from cimrobust.graph.ops.program import Scope
 from cimrobust.graph.ops.registry import CannotConvertError, Kernel, Node
 
 NEED_TORCHVISION = frozenset({"RoiAlign", "NonMaxSuppression"})
-_SCHEMAS = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
 # Definitions live as long as this list.
 _DECLARED: list[torch.library.Library] = []
 

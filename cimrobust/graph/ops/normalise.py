@@ -67,11 +67,7 @@ def layer_normalization(node: Node) -> Kernel:
         y = y if scale is None else y * scale
         return y if bias is None else y + bias, mean, inverse
 
-    def first(*values: Tensor | None) -> Tensor | tuple[Tensor, ...]:
-        result = run(*values)  # type: ignore[arg-type]
-        return result
-
-    return first
+    return run
 
 
 @operator("RMSNormalization")

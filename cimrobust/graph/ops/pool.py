@@ -47,7 +47,12 @@ def max_pool(node: Node) -> Kernel:
 
     def run(x: Tensor) -> Tensor:
         begins, ends = window.padding(x.shape[2:], kernel)
-        if begins == ends and not ceil and all(2 * begin <= taps for begin, taps in zip(begins, kernel, strict=True)) and x.is_floating_point():
+        if (
+            begins == ends
+            and not ceil
+            and all(2 * begin <= taps for begin, taps in zip(begins, kernel, strict=True))
+            and x.is_floating_point()
+        ):
             return function(x, kernel, steps, begins, gaps)  # type: ignore[no-any-return]
         if ceil:
             excess = ceil_excess(x.shape[2:], kernel, window, begins, ends)

@@ -298,22 +298,24 @@ def constant_value(node: onnx.NodeProto) -> Tensor | None:
 
 
 def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
-    """Return the kernel of a node from the first source that has one; a node without any is added to the problems."""
-    reasons: list[str] = []
+    """Return the kernel of a node from the first source that has one; a node without any is added to the problems.
+
+    The word of the first source that knows the operator is final: what it does not cover, a later one might convert wrongly.
+    """
+    reason = ""
     for source in SOURCES:
         try:
             kernel = source(node, proto, scope)
         except CannotConvertError as error:
-            reasons.append(str(error))
-            continue
+            reason = f": {error}"
+            break
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             # A node without an attribute it must have, or with one of another type; such files exist.
-            reasons.append(f"its attributes or inputs do not fit the operator ({type(error).__name__}: {error})")
-            continue
+            reason = f": its attributes or inputs do not fit the operator ({type(error).__name__}: {error})"
+            break
         if kernel is not None:
             return kernel
-    why = f": {'; '.join(reasons)}" if reasons else ""
-    scope.problems.append(f"{node.name} ({op_name(proto)}, opset {node.version}){why}")
+    scope.problems.append(f"{node.name} ({op_name(proto)}, opset {node.version}){reason}")
     return None
 
 

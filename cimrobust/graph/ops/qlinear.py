@@ -214,7 +214,9 @@ def qlinear_add(node: Node) -> Kernel:
     ) -> Tensor:
         dtype = y_scale.dtype
         a_ratio, b_ratio = (a_scale / y_scale).reshape(()), (b_scale / y_scale).reshape(())
-        a_shift, b_shift, y_shift = (torch.zeros_like(a_ratio) if zero is None else zero.to(dtype).reshape(()) for zero in (a_zero, b_zero, y_zero))
+        a_shift, b_shift, y_shift = (
+            torch.zeros_like(a_ratio) if zero is None else zero.to(dtype).reshape(()) for zero in (a_zero, b_zero, y_zero)
+        )
         fixed = y_shift - (a_ratio * a_shift + b_ratio * b_shift)
         value = fused_multiply_add(a.to(dtype), a_ratio, fused_multiply_add(b.to(dtype), b_ratio, fixed))
         return round_clamp(value, *integer_range(_declared(node, 7), y_zero))

@@ -50,10 +50,7 @@ class Cell:
         usual = tuple(name.lower() for name in DEFAULTS[self.op]) * count
         relu = self.op == "RNN" and self.names == ("relu",) * count
         return (
-            (self.names == usual or relu)
-            and self.clip is None
-            and not self.input_forget
-            and (self.op != "GRU" or self.linear_before_reset)
+            (self.names == usual or relu) and self.clip is None and not self.input_forget and (self.op != "GRU" or self.linear_before_reset)
         )
 
 
@@ -121,9 +118,7 @@ def recurrent(node: Node) -> Kernel:
     return run
 
 
-def _by_torch(
-    cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _by_torch(cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Run torch's fused kernels; returns y [time, directions, batch, hidden], last h and last c."""
     order, gates = TORCH_ORDER[cell.op], GATES[cell.op]
 
@@ -192,7 +187,9 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.gather(x, 0, order.unsqueeze(-1).expand(x.shape))
 
 
-def _step(cell: Cell, index: int, r: Tensor, b: Tensor | None, p: Tensor | None) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _step(
+    cell: Cell, index: int, r: Tensor, b: Tensor | None, p: Tensor | None
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return the function of one time step: (input part, h, c) to the new (h, c)."""
     functions, limit = cell.activations[index], cell.clip
     recurrent_bias = None if b is None else b.chunk(2)[1]

@@ -138,7 +138,12 @@ def resample(x: Tensor, axes: Sequence[Axis], how: Sampling) -> Tensor:
 
 
 def resized_axes(
-    shape: Sequence[int], chosen: Sequence[int], scales: list[float] | None, sizes: list[int] | None, policy: str, region: list[float] | None
+    shape: Sequence[int],
+    chosen: Sequence[int],
+    scales: list[float] | None,
+    sizes: list[int] | None,
+    policy: str,
+    region: list[float] | None,
 ) -> list[Axis]:
     """Return how every chosen axis is resampled.
 

@@ -39,7 +39,10 @@ def one_node(
         "one",
         [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape) for name, value in inputs.items()],
         [onnx.ValueInfoProto(name=name) for name in outputs if name],
-        [value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        [
+            value if isinstance(value, onnx.TensorProto) else numpy_helper.from_array(np.asarray(value), name)
+            for name, value in constants.items()
+        ],
     )
     imports = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
     return helper.make_model(graph, opset_imports=imports, ir_version=8 if opset < 19 else 10)
@@ -63,7 +66,9 @@ def compare(model: onnx.ModelProto, inputs: Arrays, *, rtol: float = 1e-5, atol:
         value = got[name].numpy()
         assert value.shape == want.shape, name
         whole = want.dtype.kind in "iu"
-        np.testing.assert_allclose(value.astype(np.float64), want.astype(np.float64), rtol=0 if whole else rtol, atol=levels if whole else atol)
+        np.testing.assert_allclose(
+            value.astype(np.float64), want.astype(np.float64), rtol=0 if whole else rtol, atol=levels if whole else atol
+        )
     return twin
 
 

@@ -92,7 +92,12 @@ def test_activations_agree(check, rng, op, attributes, opset):
 
 @pytest.mark.parametrize("opset", [7, 9, 16])
 def test_prelu_broadcasts_its_slope(check, rng, opset):
-    check("PRelu", {"x": rng.normal(size=(2, 3, 4)).astype(np.float32)}, constants={"s": np.array([[0.1], [0.2], [0.3]], np.float32)}, opset=opset)
+    check(
+        "PRelu",
+        {"x": rng.normal(size=(2, 3, 4)).astype(np.float32)},
+        constants={"s": np.array([[0.1], [0.2], [0.3]], np.float32)},
+        opset=opset,
+    )
 
 
 @pytest.mark.parametrize("opset", [7, 11, 12, 13, 21])

@@ -54,12 +54,17 @@ def run(folder: Path, code: str | None) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize(("code", "expected"), [(None, "True False"), (BROKEN, "True False"), ("raise ImportError('broken')", "True False"), (FINE, "True True")])
+@pytest.mark.parametrize(
+    ("code", "expected"), [(None, "True False"), (BROKEN, "True False"), ("raise ImportError('broken')", "True False"), (FINE, "True True")]
+)
 def test_onnx2torch_imports_whatever_torchvision_is_like(tmp_path, code, expected):
     assert run(tmp_path, code) == expected
 
 
-@pytest.mark.parametrize(("op", "opset", "attributes"), [("Softsign", 13, {}), ("LRN", 13, {"size": 3}), ("DepthToSpace", 13, {"blocksize": 2, "mode": "CRD"}), ("Neg", 21, {})])
+@pytest.mark.parametrize(
+    ("op", "opset", "attributes"),
+    [("Softsign", 13, {}), ("LRN", 13, {"size": 3}), ("DepthToSpace", 13, {"blocksize": 2, "mode": "CRD"}), ("Neg", 21, {})],
+)
 def test_an_operator_without_a_converter_of_ours_comes_from_onnx2torch(check, rng, monkeypatch, op, opset, attributes):
     monkeypatch.delitem(registry._TABLE, ("", op))
     monkeypatch.setattr("cimrobust.graph.ops.program.SOURCES", [library.library_kernel])
@@ -67,7 +72,9 @@ def test_an_operator_without_a_converter_of_ours_comes_from_onnx2torch(check, rn
 
 
 def test_a_weight_that_onnx2torch_would_hold_is_refused(monkeypatch):
-    model = onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 13]> g (float[1, 2] x) => (float[1, 3] y) <float[2, 3] w = {1, 2, 3, 4, 5, 6}> { y = Gemm(x, w) }')
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 13]> g (float[1, 2] x) => (float[1, 3] y) <float[2, 3] w = {1, 2, 3, 4, 5, 6}> { y = Gemm(x, w) }'
+    )
     monkeypatch.setattr("cimrobust.graph.ops.program.SOURCES", [library.library_kernel])
     with pytest.raises(TwinUnavailableError, match="holds the weight w"):
         to_torch(model, weight_names=["w"])

@@ -92,11 +92,27 @@ def test_microsoft_fused_products(check, rng):
     a, b = rng.normal(size=(2, 4, 3)).astype(np.float32), rng.normal(size=(2, 5, 4)).astype(np.float32)
     check("FusedMatMul", {"a": a, "b": b}, opset=17, domain="com.microsoft", transA=1, transB=1, alpha=0.25)
     constants = {"b": b[0].T.copy(), "c": b[0, :, 0]}
-    check("FusedGemm", {"a": a[0].T.copy()}, constants=constants, opset=17, domain="com.microsoft", activation="LeakyRelu", activation_alpha=0.2)
+    check(
+        "FusedGemm",
+        {"a": a[0].T.copy()},
+        constants=constants,
+        opset=17,
+        domain="com.microsoft",
+        activation="LeakyRelu",
+        activation_alpha=0.2,
+    )
 
 
 @pytest.mark.parametrize("activation", [("Relu", None), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 0.5]), ("HardSigmoid", [0.3, 0.4])])
 def test_microsoft_fused_conv(check, rng, activation):
     x, w = rng.normal(size=(1, 3, 6, 6)).astype(np.float32), rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
     name, parameters = activation
-    check("FusedConv", {"x": x}, constants={"w": w, "b": w[:, 0, 0, 0]}, opset=11, domain="com.microsoft", activation=name, activation_params=parameters)
+    check(
+        "FusedConv",
+        {"x": x},
+        constants={"w": w, "b": w[:, 0, 0, 0]},
+        opset=11,
+        domain="com.microsoft",
+        activation=name,
+        activation_params=parameters,
+    )

@@ -91,14 +91,33 @@ def test_qlinear_matmul(check, kind):
 
 def test_integer_products(check):
     zeros = {"az": np.uint8(7), "bz": np.int8(-3)}
-    check("MatMulInteger", {"a": levels((3, 4))}, opset=10, constants={"b": levels((4, 5), np.int8), **{k: np.asarray(v) for k, v in zeros.items()}})
-    check("ConvInteger", {"a": levels((1, 3, 6, 6))}, opset=10, constants={"b": levels((4, 3, 3, 3)), "az": np.asarray(np.uint8(7))}, pads=[1, 1, 1, 1])
+    check(
+        "MatMulInteger",
+        {"a": levels((3, 4))},
+        opset=10,
+        constants={"b": levels((4, 5), np.int8), **{k: np.asarray(v) for k, v in zeros.items()}},
+    )
+    check(
+        "ConvInteger",
+        {"a": levels((1, 3, 6, 6))},
+        opset=10,
+        constants={"b": levels((4, 3, 3, 3)), "az": np.asarray(np.uint8(7))},
+        pads=[1, 1, 1, 1],
+    )
 
 
 @pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])
 @pytest.mark.parametrize("kind", [np.uint8, np.int8])
 def test_microsoft_binary(check, op, kind):
-    constants = {"as": f(0.05), "az": np.asarray(kind(3)), "b": levels((4, 1, 6), kind), "bs": f(0.02), "bz": np.asarray(kind(1)), "ys": f(0.06), "yz": np.asarray(kind(9))}
+    constants = {
+        "as": f(0.05),
+        "az": np.asarray(kind(3)),
+        "b": levels((4, 1, 6), kind),
+        "bs": f(0.02),
+        "bz": np.asarray(kind(1)),
+        "ys": f(0.06),
+        "yz": np.asarray(kind(9)),
+    }
     order = ["a", "as", "az", "b", "bs", "bz", "ys", "yz"]
     check(op, {"a": levels((2, 4, 6, 6), kind)}, opset=13, domain="com.microsoft", constants=constants, order=order, levels=1)
 
@@ -120,16 +139,41 @@ def test_microsoft_unary(check_model, op, attributes):
 
 @pytest.mark.parametrize("floats_out", [False, True])
 def test_microsoft_q_gemm(check, floats_out):
-    constants = {"as": f(0.05), "az": np.asarray(np.uint8(3)), "b": levels((5, 4), np.int8), "bs": np.linspace(0.01, 0.02, 5).astype(np.float32), "bz": np.zeros(5, np.int8), "c": RNG.integers(-500, 500, 5).astype(np.int32)}
+    constants = {
+        "as": f(0.05),
+        "az": np.asarray(np.uint8(3)),
+        "b": levels((5, 4), np.int8),
+        "bs": np.linspace(0.01, 0.02, 5).astype(np.float32),
+        "bz": np.zeros(5, np.int8),
+        "c": RNG.integers(-500, 500, 5).astype(np.int32),
+    }
     if not floats_out:
         constants |= {"ys": f(0.1), "yz": np.asarray(np.uint8(9))}
-    check("QGemm", {"a": levels((3, 4))}, opset=13, domain="com.microsoft", constants=constants, order=["a", *constants], transB=1, levels=1)
+    check(
+        "QGemm", {"a": levels((3, 4))}, opset=13, domain="com.microsoft", constants=constants, order=["a", *constants], transB=1, levels=1
+    )
 
 
 def test_microsoft_concat(check):
-    constants = {"ys": f(0.1), "yz": np.asarray(np.uint8(9)), "as": f(0.05), "az": np.asarray(np.uint8(3)), "bs": f(0.2), "bz": np.asarray(np.uint8(1))}
+    constants = {
+        "ys": f(0.1),
+        "yz": np.asarray(np.uint8(9)),
+        "as": f(0.05),
+        "az": np.asarray(np.uint8(3)),
+        "bs": f(0.2),
+        "bz": np.asarray(np.uint8(1)),
+    }
     order = ["ys", "yz", "a", "as", "az", "b", "bs", "bz"]
-    check("QLinearConcat", {"a": levels((2, 3)), "b": levels((2, 4))}, opset=13, domain="com.microsoft", constants=constants, order=order, axis=1, levels=1)
+    check(
+        "QLinearConcat",
+        {"a": levels((2, 3)), "b": levels((2, 4))},
+        opset=13,
+        domain="com.microsoft",
+        constants=constants,
+        order=order,
+        axis=1,
+        levels=1,
+    )
 
 
 def test_gradient_passes_straight_through_and_leaks_outside():

@@ -3,7 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-REDUCTIONS = ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"]
+REDUCTIONS = [
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+]
 X = np.random.default_rng(3).normal(size=(2, 3, 4)).astype(np.float32)
 
 
@@ -42,7 +53,14 @@ def test_top_k(check, opset, largest):
     if opset < 10:
         check("TopK", {"x": x}, opset=opset, outputs=["v", "i"], k=2)
     else:
-        check("TopK", {"x": x}, opset=opset, outputs=["v", "i"], constants={"k": np.array([2])}, **({"largest": largest} if opset > 10 else {}))
+        check(
+            "TopK",
+            {"x": x},
+            opset=opset,
+            outputs=["v", "i"],
+            constants={"k": np.array([2])},
+            **({"largest": largest} if opset > 10 else {}),
+        )
 
 
 @pytest.mark.parametrize("exclusive", [0, 1])
@@ -94,8 +112,22 @@ def test_resize_by_scale(check, rng, mode, how, scale):
         if opset < 19 and how == "half_pixel_symmetric":
             continue
         constants = {"s": np.array([1, 1, scale, scale], np.float32)}
-        check("Resize", {"x": x}, opset=opset, constants=constants, order=["x", "", "s"] if opset > 11 else ["x", "r", "s"], mode=mode,
-              coordinate_transformation_mode=how) if opset > 11 else check("Resize", {"x": x}, opset=opset, constants={"r": np.zeros(0, np.float32), **constants}, mode=mode, coordinate_transformation_mode=how)
+        check(
+            "Resize",
+            {"x": x},
+            opset=opset,
+            constants=constants,
+            order=["x", "", "s"] if opset > 11 else ["x", "r", "s"],
+            mode=mode,
+            coordinate_transformation_mode=how,
+        ) if opset > 11 else check(
+            "Resize",
+            {"x": x},
+            opset=opset,
+            constants={"r": np.zeros(0, np.float32), **constants},
+            mode=mode,
+            coordinate_transformation_mode=how,
+        )
 
 
 @pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])

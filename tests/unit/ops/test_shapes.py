@@ -104,7 +104,13 @@ def test_dropout_mask_is_ones(check):
     check("Dropout", {"x": X}, opset=13, outputs=["y", "mask"], constants={"r": np.float32(0.4)})
 
 
-SLICES = [((1,), (3,), (1,), None), ((0, 1), (2, 4), (0, 2), None), ((-1,), (-100,), (2,), (-2,)), ((1,), (2**62,), (2,), (2,)), ((-3,), (-1,), (-1,), None)]
+SLICES = [
+    ((1,), (3,), (1,), None),
+    ((0, 1), (2, 4), (0, 2), None),
+    ((-1,), (-100,), (2,), (-2,)),
+    ((1,), (2**62,), (2,), (2,)),
+    ((-3,), (-1,), (-1,), None),
+]
 
 
 @pytest.mark.parametrize(("starts", "ends", "axes", "steps"), SLICES)

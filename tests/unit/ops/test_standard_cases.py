@@ -61,7 +61,9 @@ def to_input(value: Any) -> Any:
     array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
     if array.dtype.kind in "fV" or "float" in str(array.dtype):
         return torch.from_numpy(array.astype(np.float32))
-    return torch.from_numpy(array.copy() if array.dtype == bool or str(array.dtype) in ("int64", "int32", "int8", "uint8") else array.astype(np.int64))
+    return torch.from_numpy(
+        array.copy() if array.dtype == bool or str(array.dtype) in ("int64", "int32", "int8", "uint8") else array.astype(np.int64)
+    )
 
 
 def assert_equal(got: Any, want: Any, rtol: float, atol: float) -> None:
