@@ -96,7 +96,7 @@ class Twin(torch.nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Twin:
         self._template = None
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:

@@ -147,8 +147,8 @@ def split_to_sequence(node: Node) -> Kernel:
 
     def run(x: Tensor, split: Tensor | None = None) -> list[Tensor]:
         if split is None:
-            return list(x.split(1, axis)) if keep else list(x.unbind(axis))
-        return list(x.split(int(split) if split.dim() == 0 else [int(size) for size in split.tolist()], axis))
+            return list(torch.split(x, 1, axis)) if keep else list(x.unbind(axis))
+        return list(torch.split(x, int(split) if split.dim() == 0 else [int(size) for size in split.tolist()], axis))
 
     return run
 

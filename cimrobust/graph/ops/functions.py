@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import onnx
 from onnx import defs
 
-from cimrobust.graph.ops.program import CompiledBody, Scope, Value
-from cimrobust.graph.ops.registry import CannotConvertError, Kernel, Node
+from cimrobust.graph.ops.program import CompiledBody, Scope
+from cimrobust.graph.ops.registry import CannotConvertError, Kernel, Node, Value
 
 
 def function_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
@@ -37,7 +38,8 @@ def function_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel |
 
 def _body(node: Node, proto: onnx.NodeProto, scope: Scope) -> onnx.FunctionProto | None:
     try:
-        schema = defs.get_schema(node.op, node.version, node.domain)
+        # Typed as Any: the stubs of onnx leave out what a schema says about its function body.
+        schema: Any = defs.get_schema(node.op, node.version, node.domain)
     except defs.SchemaError:
         return None
     function = onnx.FunctionProto()

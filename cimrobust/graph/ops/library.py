@@ -35,8 +35,8 @@ def _declare_operators() -> None:
     for schema in _SCHEMAS:
         name = schema.split("(")[0]
         if not torch._C._dispatch_has_kernel(f"torchvision::{name}") and not _is_defined(name):
-            fragment = torch.library.Library("torchvision", "FRAGMENT")
-            fragment.define(schema)
+            fragment = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+            fragment.define(schema)  # type: ignore[no-untyped-call]
             _DECLARED.append(fragment)
 
 
@@ -84,9 +84,10 @@ def _import_torchvision() -> bool:
 
     The operators are declared only after a first import failed: a binary that does load would find them defined twice.
     """
-    for attempt in (lambda: None, _declare_operators):
+    for declare in (False, True):
         try:
-            attempt()
+            if declare:
+                _declare_operators()
             importlib.import_module("torchvision.ops")
             return True
         except (ImportError, RuntimeError, AttributeError, OSError, ValueError):

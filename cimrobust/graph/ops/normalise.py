@@ -111,7 +111,8 @@ def lrn(node: Node) -> Kernel:
     def run(x: Tensor) -> Tensor:
         squares = F.pad((x * x).movedim(1, -1), ((size - 1) // 2, size // 2))
         total = squares.unfold(-1, size, 1).sum(-1).movedim(-1, 1)
-        return x / (bias + alpha / size * total) ** beta
+        y: Tensor = x / (bias + alpha / size * total) ** beta
+        return y
 
     return run
 

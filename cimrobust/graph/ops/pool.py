@@ -140,7 +140,8 @@ def lp_pool(node: Node) -> Kernel:
         if ceil:
             excess = ceil_excess(x.shape[2:], kernel, window, begins, ends)
             ends = tuple(end + more for end, more in zip(ends, excess, strict=True))
-        return window_sum(pad(x, begins, ends).abs() ** p, kernel, window) ** (1 / p)
+        total: Tensor = window_sum(pad(x, begins, ends).abs() ** p, kernel, window) ** (1 / p)
+        return total
 
     return run
 

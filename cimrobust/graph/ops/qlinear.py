@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cimrobust.graph.ops.conv import convolution
 from cimrobust.graph.ops.pool import average_pool
-from cimrobust.graph.ops.quantize import integer_range, to_levels
+from cimrobust.graph.ops.quantize import dynamic_quantize_linear, integer_range, to_levels
 from cimrobust.graph.ops.registry import MICROSOFT, Kernel, Node, operator
 from cimrobust.graph.ops.surrogate import round_clamp
 from cimrobust.graph.ops.tensors import together
@@ -172,20 +172,14 @@ def matmul_integer_to_float(node: Node) -> Kernel:
 @operator("DynamicQuantizeMatMul", domain=MICROSOFT)
 def dynamic_quantize_matmul(node: Node) -> Kernel:
     """DynamicQuantizeMatMul of com.microsoft: the left operand is quantised by its own range."""
-    from_range = _dynamic(node)
+    from_range = dynamic_quantize_linear(node)
 
     def run(a: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         levels, a_scale, a_zero = from_range(a)
-        y = torch.matmul(levels - a_zero, centred(b, b_zero, a.dtype, (1, -1))) * (a_scale * b_scale)
+        y: Tensor = torch.matmul(levels - a_zero, centred(b, b_zero, a.dtype, (1, -1))) * (a_scale * b_scale)
         return y if bias is None else y + bias
 
     return run
-
-
-def _dynamic(node: Node) -> Kernel:
-    from cimrobust.graph.ops.quantize import dynamic_quantize_linear  # noqa: PLC0415
-
-    return dynamic_quantize_linear(node)
 
 
 def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def spread(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
 def integer_range(onnx_type: int | None, tensor: Tensor | None) -> tuple[int, int]:
     """Return the range of a quantised type: as the model declares it, else by how the zero point is held; uint8 by default."""
     if onnx_type in INTEGER_RANGES:
-        return INTEGER_RANGES[onnx_type]  # type: ignore[index]
+        return INTEGER_RANGES[onnx_type]
     return (0, 255) if tensor is None else TORCH_RANGES.get(tensor.dtype, (0, 255))
 
 

@@ -136,14 +136,15 @@ def _by_torch(cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: 
     h = h.contiguous()
     rest = (flat, b is not None, 1, 0.0, False, both, False)
     if cell.op == "LSTM":
-        y, last, c = torch.lstm(x, (h, c.contiguous()), *rest)  # type: ignore[call-overload]
+        y, last, c = torch.lstm(x, (h, c.contiguous()), *rest)
     elif cell.op == "GRU":
-        y, last = torch.gru(x, h, *rest)  # type: ignore[call-overload]
+        y, last = torch.gru(x, h, *rest)
     else:
         function = torch.rnn_relu if cell.names[0] == "relu" else torch.rnn_tanh
-        y, last = function(x, h, *rest)  # type: ignore[operator]
+        y, last = function(x, h, *rest)
     y = y.flip(0) if backwards else y
-    return y.unflatten(-1, (len(cell.directions), cell.hidden)).transpose(1, 2), last, c
+    y = y.reshape(*y.shape[:2], len(cell.directions), cell.hidden).transpose(1, 2)
+    return y, last, c
 
 
 def _by_loop(

@@ -39,7 +39,8 @@ def _extremum(function: Callable[..., Tensor], empty: float) -> Reduction:
 def _norm(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     if not x.is_floating_point():
         return _sum(x * x, axes, keep).to(torch.float64).sqrt().to(x.dtype)
-    return torch.linalg.vector_norm(x, 2, axes, keepdim=keep)
+    norm: Tensor = torch.linalg.vector_norm(x, 2, axes, keepdim=keep)
+    return norm
 
 
 def _log_sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
@@ -99,7 +100,8 @@ def arg_extremum(node: Node) -> Kernel:
     def run(x: Tensor) -> Tensor:
         if not last:
             return function(x, axis, keep)
-        return x.shape[axis] - 1 - function(x.flip(axis), axis, keep)
+        place: Tensor = x.shape[axis] - 1 - function(x.flip(axis), axis, keep)
+        return place
 
     return run
 

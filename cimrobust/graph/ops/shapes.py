@@ -105,7 +105,7 @@ def expand(node: Node) -> Kernel:
     """Expand: broadcast to a shape, in both directions."""
 
     def run(x: Tensor, target: Tensor) -> Tensor:
-        return x.expand(torch.broadcast_shapes(x.shape, tuple(numbers(target))))
+        return x.expand(torch.broadcast_shapes(x.shape, tuple(numbers(target))))  # type: ignore[no-untyped-call]
 
     return run
 
@@ -142,7 +142,7 @@ def split(node: Node) -> Kernel:
         if sizes is None:
             part = -(-x.shape[axis] // count)
             sizes = [part] * (count - 1) + [x.shape[axis] - part * (count - 1)]
-        return torch.split(x, sizes, axis)  # type: ignore[no-any-return]
+        return torch.split(x, sizes, axis)
 
     return run
 

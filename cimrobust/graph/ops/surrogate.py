@@ -17,7 +17,7 @@ class _Surrogate(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Tensor, path: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(value: Tensor, path: Tensor) -> Tensor:
         return value.clone()
 
     @staticmethod
@@ -25,7 +25,7 @@ class _Surrogate(torch.autograd.Function):
         return None
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         return None, grad
 
 

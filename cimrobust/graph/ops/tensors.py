@@ -56,10 +56,8 @@ def torch_type(onnx_type: int, working: torch.dtype) -> torch.dtype:
 
 def numbers(tensor: Tensor) -> list[int]:
     """Return the values of an integer tensor of any rank as a flat list."""
-    values = tensor.tolist()
-    if tensor.dim() == 1:
-        return values  # type: ignore[no-any-return]
-    return [values] if tensor.dim() == 0 else [int(value) for value in tensor.flatten().tolist()]
+    values: list[int] = (tensor if tensor.dim() == 1 else tensor.reshape(-1)).tolist()
+    return values
 
 
 def shape_tensor(values: Iterable[int]) -> Tensor:

@@ -21,12 +21,13 @@ def grid_sample(node: Node) -> Kernel:
 @operator("Col2Im")
 def col2im(node: Node) -> Kernel:
     """Col2Im-18, in two dimensions."""
-    dilations, strides, pads = node.get("dilations") or [1, 1], node.get("strides") or [1, 1], node.get("pads") or [0, 0, 0, 0]
+    dilations, strides = tuple(node.get("dilations") or (1, 1)), tuple(node.get("strides") or (1, 1))
+    pads = node.get("pads") or [0, 0, 0, 0]
 
     def run(x: Tensor, image: Tensor, block: Tensor) -> Tensor:
-        size, kernel = numbers(image), numbers(block)
-        whole = [size[0] + pads[0] + pads[2], size[1] + pads[1] + pads[3]]
-        y = F.fold(x, whole, kernel, dilations, 0, strides)
+        size = numbers(image)
+        whole = (size[0] + pads[0] + pads[2], size[1] + pads[1] + pads[3])
+        y = F.fold(x, whole, tuple(numbers(block)), dilations, 0, strides)
         return y[..., pads[0] : pads[0] + size[0], pads[1] : pads[1] + size[1]]
 
     return run
