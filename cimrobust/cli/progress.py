@@ -40,7 +40,9 @@ class TerminalProgress:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Move the bar on."""
         if self._task is not None:
-            self._bars.update(self._task, advance=steps, **({"note": note} if note else {}))
+            if note:
+                self._bars.update(self._task, note=note)
+            self._bars.advance(self._task, steps)
 
     def finish(self) -> None:
         """Fill the bar that was begun last."""

@@ -89,4 +89,4 @@ def _program(tensor: TensorPlacement, profile: DeviceProfile, table: QuantileTab
     nominal = tensor.nominal.ravel()
     if mirrors_negative(profile):
         deviation = np.where(np.signbit(nominal), -deviation, deviation)
-    return (nominal + deviation).astype(np.float32).reshape(tensor.shape)
+    return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)

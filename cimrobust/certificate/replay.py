@@ -1,0 +1,187 @@
+"""Somebody else's certificate, checked: every claim that its files let one derive again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from cimrobust.certificate.files import TRIALS, read_certificate, sha256_of
+from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.verdict import judge
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.load import load_data
+from cimrobust.data.task import make_task
+from cimrobust.engine.ort import run_original
+from cimrobust.errors import CimrobustError, InputRefusedError
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network
+from cimrobust.montecarlo.quantile import kpp_of_scores
+from cimrobust.montecarlo.table import TrialTable, from_parquet
+
+_MODEL = "witness/worst_case.onnx"
+_DEVIATIONS = "witness/deviations.safetensors"
+
+
+@dataclass(frozen=True)
+class ReplayCheck:
+    """One claim, derived again.
+
+    Attributes:
+        id: Name of the claim.
+        held: Whether it holds; None: not checked.
+        detail: What was compared, or what is missing.
+    """
+
+    id: str
+    held: bool | None
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def replay_certificate(
+    directory: Path, *, model: Path | None, data: str | None, render: Callable[[Mapping[str, Any]], str], html: str
+) -> list[ReplayCheck]:
+    """Derive the claims of a certificate again from its files.
+
+    Args:
+        directory: Folder of the certificate.
+        model: The certified network; None: its claims are not checked.
+        data: The evaluation data; None: scores are not checked.
+        render: Makes the report of a certificate.
+        html: Name of the report's file.
+
+    Raises:
+        InputRefusedError: There is no certificate, or it does not follow the schema.
+    """
+    certificate = read_certificate(directory)
+    checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate['schema_version']}")]
+    checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
+    checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
+    checks += _guarded("trials", lambda: _trials(directory, certificate))
+    checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
+    network = None if model is None else load_network(model)
+    checks += _guarded("model_hash", lambda: [_model_hash(network, certificate)])
+    checks += _guarded("scores", lambda: list(_scores(directory, certificate, network, data)))
+    return checks
+
+
+def _guarded(name: str, body: Callable[[], list[ReplayCheck]]) -> list[ReplayCheck]:
+    """Run one group of checks; a file that is missing or corrupt breaks the claim, not the replay."""
+    try:
+        return body()
+    except CimrobustError as err:
+        return [ReplayCheck(name, False, str(err))]
+    except OSError as err:
+        return [ReplayCheck(name, False, f"{err.strerror}: {Path(err.filename or '').name}")]
+
+
+def _hashes(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck]:
+    checks = []
+    for name, expected in certificate["worst_found"]["witness"].items():
+        if name not in (_MODEL, _DEVIATIONS):
+            raise InputRefusedError(
+                f"witness files must be {_MODEL} and {_DEVIATIONS}, got '{name}' (worst_found.witness); do not trust it"
+            )
+        found = sha256_of(directory / name)
+        checks.append(ReplayCheck(f"hash of {name}", found == expected, f"sha256 {found[:16]}..."))
+    return checks
+
+
+def _in_box(directory: Path, certificate: Mapping[str, Any]) -> ReplayCheck:
+    try:
+        tensors = load_file(directory / _DEVIATIONS)
+    except (SafetensorError, ValueError) as err:
+        raise InputRefusedError(f"deviations must be a safetensors file, got: {err} ({_DEVIATIONS})") from err
+    stored = load_network(directory / _MODEL).initializers
+    for layer in certificate["mapping"]["layers"]:
+        name = layer["initializer"]
+        missing = [f"{name}.{part}" for part in ("nominal", "lo", "hi", "deviation") if f"{name}.{part}" not in tensors]
+        if missing or name not in stored:
+            return ReplayCheck("witness_in_box", False, f"missing {missing or name}")
+        nominal, lo, hi, deviation = (tensors[f"{name}.{part}"] for part in ("nominal", "lo", "hi", "deviation"))
+        if not ((lo <= deviation) & (deviation <= hi)).all():
+            return ReplayCheck("witness_in_box", False, f"a deviation of '{name}' leaves its interval")
+        radius = max(float(hi.max(initial=0)), -float(lo.min(initial=0)))
+        if radius > layer["box_radius"] * (1 + 1e-6):
+            return ReplayCheck(
+                "witness_in_box", False, f"the box of '{name}' has radius {radius:g}, the certificate says {layer['box_radius']:g}"
+            )
+        if not np.array_equal(stored[name], nominal + deviation):
+            return ReplayCheck("witness_in_box", False, f"weights of '{name}' are not nominal + deviation")
+    return ReplayCheck(
+        "witness_in_box", True, f"{len(certificate['mapping']['layers'])} tensors: lo <= deviation <= hi, and nominal + deviation stored"
+    )
+
+
+def _trials(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck]:
+    table, claimed = from_parquet(directory / TRIALS), certificate["monte_carlo"]
+    same_size = table.num_trials == claimed["trials"]
+    checks = [
+        ReplayCheck("trials", same_size and table.seed == claimed["seed"], f"{table.num_trials} trials of seed {table.seed}"),
+        ReplayCheck("mean", bool(np.isclose(table.mean, claimed["mean"], rtol=1e-12)), f"mean {table.mean:.6g}"),
+    ]
+    for entry in claimed["kpp"]:
+        kpp = kpp_of_scores(table.value, k=entry["k"], confidence=entry["confidence"], higher_is_better=table.higher_is_better)
+        held = (kpp.score, kpp.bound, kpp.rank) == (entry["score"], entry["lower_bound"], entry["rank"])
+        checks.append(ReplayCheck(f"kpp {entry['k']:g} %", held, f"score {kpp.score:.6g}, bound {kpp.bound}"))
+    return [*checks, _verdict(certificate, table)]
+
+
+def _verdict(certificate: Mapping[str, Any], table: TrialTable) -> ReplayCheck:
+    policy = None if certificate["policy"] is None else Policy.model_validate(certificate["policy"])
+    again = judge(certificate, policy, table)
+    return ReplayCheck("verdict", again.model_dump() == certificate["verdict"], again.word)
+
+
+def _report(path: Path, expected: str) -> ReplayCheck:
+    return ReplayCheck("report", path.read_text(encoding="utf-8") == expected, f"{path.name} is what certificate.json renders to")
+
+
+def _model_hash(network: Network | None, certificate: Mapping[str, Any]) -> ReplayCheck:
+    if network is None:
+        return ReplayCheck("model_hash", None, "give --model to compare its digest")
+    claimed = {entry["sha256"] for entry in certificate["model"]["files"]}
+    found = {file.sha256 for file in network.files}
+    return ReplayCheck("model_hash", found == claimed, f"{network.path.name}: {len(found)} files compared")
+
+
+def _scores(directory: Path, certificate: Mapping[str, Any], network: Network | None, data: str | None) -> Iterator[ReplayCheck]:
+    if data is None:
+        yield ReplayCheck("worst_found", None, "give --data to score the witness again")
+        return
+    witness = load_network(directory / _MODEL)
+    dataset = load_data(data, inputs=witness.inputs, limit=certificate["data"]["used"])
+    digests = {value for key, value in dataset.source.files.items() if not key.endswith(".toml")}
+    claimed = {value for key, value in certificate["data"]["files"].items() if not key.endswith(".toml")}
+    yield ReplayCheck("data_hash", digests == claimed, f"{len(digests)} files, {dataset.num_samples} samples")
+    if dataset.labels is None and network is None:
+        yield ReplayCheck("worst_found", None, "labels are the model's own decisions: give --model too")
+        return
+    output = certificate["data"]["decision"]["output"]
+    worst = run_original(witness, dataset.inputs, dataset.constants, output=output)
+    clean = None if network is None else run_original(network, dataset.inputs, dataset.constants, output=output)
+    yield from _compare_scores(certificate, dataset, worst, clean)
+
+
+def _compare_scores(certificate: Mapping[str, Any], dataset: DataSet, worst: np.ndarray, clean: np.ndarray | None) -> Iterator[ReplayCheck]:
+    task = make_task(dataset, worst if clean is None else clean)
+    for name, output, claimed in (
+        ("worst_found", worst, certificate["worst_found"]["score"]),
+        ("clean", clean, certificate["clean"]["score"]),
+    ):
+        if output is None:
+            yield ReplayCheck(name, None, "give --model to score it again")
+            continue
+        score = task.score(output)
+        yield ReplayCheck(
+            name, bool(np.isclose(score.value, claimed, rtol=1e-6, atol=0)), f"score {score.value:.6g}, claimed {claimed:.6g}"
+        )

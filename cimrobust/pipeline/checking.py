@@ -1,0 +1,54 @@
+"""What is done with finished certificates: gate, replay, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
+from cimrobust.certificate.gate import GateResult, write_junit
+from cimrobust.certificate.policy import read_policy
+from cimrobust.certificate.replay import ReplayCheck, replay_certificate
+from cimrobust.certificate.verdict import judge
+from cimrobust.montecarlo.table import from_parquet
+from cimrobust.report.render import render
+
+
+def gate(directory: str | Path, *, policy: str | Path, junit: str | Path | None = None) -> GateResult:
+    """Judge a certificate against a policy.
+
+    Args:
+        directory: Folder of the certificate.
+        policy: Policy file.
+        junit: Write the result as JUnit XML there too.
+
+    Raises:
+        UsageError: The policy is wrong.
+        InputRefusedError: The certificate or its trials are missing or corrupt.
+    """
+    required = read_policy(Path(policy))
+    certificate = read_certificate(Path(directory))
+    verdict = judge(certificate, required, from_parquet(Path(directory) / TRIALS))
+    result = GateResult(verdict, witness=f"{directory}/{WITNESS}/worst_case.onnx")
+    if junit is not None:
+        write_junit(result, Path(junit), model=certificate["model"]["name"])
+    return result
+
+
+def replay(directory: str | Path, *, model: str | Path | None = None, data: str | Path | None = None) -> list[ReplayCheck]:
+    """Derive the claims of a certificate again from its files.
+
+    Args:
+        directory: Folder of the certificate.
+        model: The certified network; None: claims about it are not checked.
+        data: The evaluation data; None: scores are not checked.
+    """
+    return replay_certificate(
+        Path(directory), model=None if model is None else Path(model), data=None if data is None else str(data), render=render, html=REPORT
+    )
+
+
+def rewrite_report(directory: str | Path) -> Path:
+    """Write the HTML of a certificate again from its JSON; returns its path."""
+    path = Path(directory) / REPORT
+    atomic_text(path, render(read_certificate(Path(directory))))
+    return path

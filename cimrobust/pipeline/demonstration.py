@@ -1,0 +1,43 @@
+"""The whole job on a sample that is shipped with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cimrobust
+from cimrobust.errors import UsageError
+from cimrobust.pipeline.analysis import Certificate, analyze
+from cimrobust.progress import Progress
+
+_MODEL = "digits_cnn.onnx"
+
+
+def demo(*, out: str | Path = "cimrobust-demo", workers: int | None = None, progress: Progress | None = None) -> Certificate:
+    """Certify the digits network at a tolerance of 3 % and return its certificate.
+
+    Args:
+        out: Folder for the certificate.
+        workers: Threads; None: all processors.
+        progress: Told how far the work is.
+    """
+    samples = sample_folder()
+    return analyze(
+        samples / _MODEL,
+        data=samples / "digits_cnn.toml",
+        device="rram-write-verify-3pct",
+        policy=samples / "policies" / "strict.toml",
+        out=out,
+        effort="standard",
+        trials=300,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def sample_folder() -> Path:
+    """Return the folder of the shipped samples: inside an installed package, beside it in a checkout."""
+    package = Path(cimrobust.__file__).resolve().parent
+    for folder in (package / "_samples", package.parent / "samples"):
+        if (folder / _MODEL).is_file():
+            return folder
+    raise UsageError(f"samples must be installed with the package, got none beside {package.name}; install cimrobust again")
