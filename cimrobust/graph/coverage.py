@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import onnx
 
 from cimrobust.graph.fold import Constants
-from cimrobust.graph.layouts import slots_of
+from cimrobust.graph.layouts import slots_of, uses_all_slots
 from cimrobust.graph.shapes import TensorType
 from cimrobust.graph.walk import all_nodes, int_attribute, op_name
 from cimrobust.graph.weights import Weights, WeightUse
@@ -55,7 +55,7 @@ def slot_problem(use: WeightUse, constants: Constants) -> str | None:
 def unmapped_nodes(weights: Weights, mapped: set[str], failed: Mapping[str, str]) -> Iterator[tuple[onnx.NodeProto, str]]:
     """Yield nodes that multiply or hold weights but stay digital, in graph order, each with the reason."""
     for node in all_nodes(weights.graph):
-        if node.name in mapped or weights.constants.is_constant(node.output[0] if node.output else ""):
+        if (node.name in mapped and node.name not in failed) or weights.constants.is_constant(node.output[0] if node.output else ""):
             continue
         reason = failed.get(node.name) or _reason(node, weights.constants)
         if reason:
@@ -71,7 +71,8 @@ def _reason(node: onnx.NodeProto, constants: Constants) -> str | None:
         names = [node.input[slot.index] for slot in slots if slot.index < len(node.input)]
         if any(name and constants.is_constant(name) for name in names):
             return "digital: its weight is not a view of a stored tensor"
-        return "digital: product of two activations" if len(slots) > 1 else "digital: its weight is computed at run time"
+        has_alternatives = len(slots) > 1 and not uses_all_slots(node)
+        return "digital: product of two activations" if has_alternatives else "digital: its weight is computed at run time"
     held = [kind for name in node.input if (kind := _constant_type(name, constants)) is not None]
     if op == "Gather" and held and _is_matrix(_constant_type(node.input[0], constants)):
         return "digital: embedding look-up"

@@ -17,7 +17,8 @@ from cimrobust.graph.fold import fold_shape_arithmetic
 from cimrobust.graph.limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
 from cimrobust.graph.network import FileDigest, Network
 from cimrobust.graph.problems import not_covered, one_line, refuse
-from cimrobust.graph.shapes import TensorType, checker_problem, infer_types, read_type, size_problems, spec_of
+from cimrobust.graph.sandbox import inference_problem
+from cimrobust.graph.shapes import TensorType, checker_problem, infer_types, read_type, size_problems, skeleton, spec_of
 from cimrobust.graph.structure import (
     function_problems,
     header_problems,
@@ -136,10 +137,23 @@ def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
     sparse = [f"initializer '{t.values.name}' is sparse" for graph in all_graphs(model.graph) for t in graph.sparse_initializer]
     not_covered(path, [*foreign, *sparse, *_input_problems(model.graph)])
     refuse(path, normalise.sort_nodes(model.graph))
+    if _clear_negative_dims(model.graph):
+        notes.append("negative dims of graph inputs and outputs are read as unknown")
     if model.training_info:
         del model.training_info[:]
         notes.append("training information in the file is not used")
     return notes
+
+
+def _clear_negative_dims(graph: onnx.GraphProto) -> bool:
+    """Turn dims of -1, by which some exporters mean an unknown size, into unknown ones, in place; return whether there were any."""
+    found = False
+    for value in (*graph.input, *graph.output):
+        for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+            if dim.dim_value < 0:
+                dim.Clear()
+                found = True
+    return found
 
 
 def _input_problems(graph: onnx.GraphProto) -> list[str]:
@@ -185,6 +199,8 @@ def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[s
     model.graph.name = model.graph.name or "graph"
     refused = checker_problem(model)
     refuse(path, [f"the ONNX checker says: {refused[:400]}"] if refused else [])
+    unsafe = inference_problem(skeleton(model).SerializeToString())
+    refuse(path, [unsafe] if unsafe else [])
     try:
         types = infer_types(model, strict=True)
     except ValueError as first:

@@ -85,6 +85,10 @@ def _scales_of(name: str, size: int, use: WeightUse, weights: Weights, leaves: d
 def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> None:
     """Give elements that this use is the first to read a column, new columns after those of earlier uses."""
     index = use.trace.index
+    if not use.trace.nodes and not leaf.parts:  # the usual case: the whole initializer as it is
+        leaf.column[:] = layout.column.reshape(-1)
+        leaf.parts.append((layout.num_groups, layout.num_groups * layout.num_cols, index.size))
+        return
     mask = (index >= start) & (index < start + leaf.column.size)
     positions, first = np.unique(index[mask] - start, return_index=True)
     columns = layout.column[mask][first]

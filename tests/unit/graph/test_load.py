@@ -200,3 +200,14 @@ def test_the_standard_domain_may_be_written_out(load: Load) -> None:
     network = load('<ir_version: 8, opset_import: ["ai.onnx": 17]> g (float[2] x) => (float[2] y) { y = ai.onnx.Relu(x) }')
     assert network.opsets == {"": 17}
     assert network.operators == {"Relu": 1}
+
+
+def test_negative_dims_of_inputs_are_unknown_ones(write: Write) -> None:
+    path = write(HEAD + "g (float[7, 4] x) => (float[7, 4] y) { y = Relu(x) }")
+    model = onnx.ModelProto.FromString(path.read_bytes())
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    path.write_bytes(model.SerializeToString())
+    network = load_network(path)
+    assert network.inputs[0].shape == (None, 4)
+    assert any("negative dims" in note for note in network.notes)

@@ -257,3 +257,10 @@ def test_sparse_constants_are_not_covered(write: Write) -> None:
         model.graph.sparse_initializer.append(sparse)
 
     assert "sparse" in refusal(edited(path, make_sparse), ModelNotCoveredError)
+
+
+def test_shapes_that_cannot_be_found_within_limits_are_refused(write: Write) -> None:
+    path = write(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[1, 2] x) => (float[1, 1] y) { y, z = Split <num_outputs = 900000000> (x) }'
+    )
+    assert "does not end within" in refusal(path)
