@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import onnx
 from onnx import TensorProto
@@ -67,32 +67,31 @@ def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: 
     )
 
 
-@dataclass
 class _Deployment:
-    """The work on one copy of a model."""
+    """The work on one copy of a model, in place."""
 
-    model: onnx.ModelProto
-    scan: LayerScan
-    weights: Weights
-    types: dict[str, TensorType]
+    def __init__(self, model: onnx.ModelProto, scan: LayerScan, weights: Weights, types: Mapping[str, TensorType]) -> None:
+        self.model = model
+        self.scan = scan
+        self.weights = weights
+        self.types = types
+        self.names = NameMaker(name for inner in all_graphs(model.graph) for name in defined_names(inner))
+        mapped = {(use.node, use.role) for layer in scan.layers for use in layer.uses}
+        self.uses = [use for use in weights.uses() if (use.node.name, use.slot.role) in mapped]
+        self.chain = {node.name: node for use in self.uses for node in use.trace.nodes}
+        self.stored = {layer.initializer for layer in scan.layers}
+        self.stored_tensors = self.stored | {name for node in self.chain.values() for name in node.output if name}
 
     def run(self) -> None:
-        """Change the model in place."""
-        graph = self.model.graph
-        self.names = NameMaker(name for inner in all_graphs(graph) for name in defined_names(inner))
-        mapped = {(use.node, use.role) for layer in self.scan.layers for use in layer.uses}
-        self.uses = [use for use in self.weights.uses() if (use.node.name, use.slot.role) in mapped]
-        self.chain = {node.name: node for use in self.uses for node in use.trace.nodes}
-        self.stored = {layer.initializer for layer in self.scan.layers}
-        self.stored_tensors = self.stored | {name for node in self.chain.values() for name in node.output if name}
+        """Do all of it."""
         self._split_off_digital_reads()
         self._place_floats()
         self._rewrite_integer_layers()
         self._bypass_dequantisers()
-        problems = sort_nodes(graph)
+        problems = sort_nodes(self.model.graph)
         assert not problems, problems
-        drop_dead_parts(graph)
-        name_nodes(graph)
+        drop_dead_parts(self.model.graph)
+        name_nodes(self.model.graph)
 
     def _split_off_digital_reads(self) -> None:
         """Let every node that reads a stored tensor without multiplying by it in a crossbar read a copy of the original."""
@@ -142,21 +141,15 @@ class _Deployment:
                 tensor.CopyFrom(encode(layers[tensor.name].values, tensor.name))
         for name, kind in kinds.items():
             if kind in FLOAT_TYPES and kind != TensorProto.FLOAT:
-                cast = self._cast(name, kind)
-                self._redirect(name, cast, keep=lambda node: node.op_type in ("Cast", "CastLike"))
+                output = self.names.take(f"{name}.cast")
+                self._redirect(name, output, but=frozenset({"Cast", "CastLike"}))
+                self.model.graph.node.append(onnx.helper.make_node("Cast", [name], [output], name=output, to=kind))
 
-    def _cast(self, name: str, kind: int) -> str:
-        output = self.names.take(f"{name}.cast")
-        self.model.graph.node.append(onnx.helper.make_node("Cast", [name], [output], name=output, to=kind))
-        self._cast_nodes = {*getattr(self, "_cast_nodes", set()), output}
-        return output
-
-    def _redirect(self, old: str, new: str, keep: object = None) -> None:
-        """Let all nodes read `new` in place of `old`, apart from those that make `new` and those `keep` says."""
+    def _redirect(self, old: str, new: str, but: frozenset[str] = frozenset()) -> None:
+        """Let all nodes read `new` in place of `old`, apart from those of the operators in `but`."""
         for node in all_nodes(self.model.graph):
-            if new in node.output or (callable(keep) and keep(node)):
-                continue
-            node.input[:] = [new if name == old else name for name in node.input]
+            if node.op_type not in but:
+                node.input[:] = [new if name == old else name for name in node.input]
 
     def _rewrite_integer_layers(self) -> None:
         by_name: dict[str, WeightUse] = {use.node.name: use for use in self.uses if is_integer_layer(use.node)}
