@@ -25,9 +25,7 @@ def profile(**changes) -> DeviceProfile:
     weight = {key: changes.pop(key) for key in ("mapping", "scale") if key in changes}
     if "weight_bits" in changes:
         weight["bits"] = changes.pop("weight_bits")
-    return dataclasses.replace(
-        base, weight=dataclasses.replace(base.weight, **weight), device=dataclasses.replace(base.device, **changes)
-    )
+    return dataclasses.replace(base, weight=dataclasses.replace(base.weight, **weight), device=dataclasses.replace(base.device, **changes))
 
 
 @pytest.mark.parametrize(("weight_bits", "bits"), [(8, 1), (8, 2), (8, 4), (6, 3), (4, 4), (12, 2)])

@@ -1,0 +1,122 @@
+"""Data sets of every kind."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from cimrobust.data.load import load_data
+from cimrobust.errors import UsageError
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import TensorSpec
+
+IMAGE = (TensorSpec("image", "float32", ("batch", 3, 2, 4)),)
+ROW = (TensorSpec("row", "float32", ("batch", 3)),)
+
+
+def test_steps_run_in_order_on_channels_last(tmp_path):
+    x = np.arange(2 * 2 * 4 * 3, dtype=np.uint8).reshape(2, 2, 4, 3)
+    np.savez(tmp_path / "d.npz", x=x, y=[0, 1])
+    (tmp_path / "d.toml").write_text(
+        'schema = 1\nfile = "d.npz"\n[[input]]\narray = "x"\nsteps = [{ op = "divide", value = 255 }, '
+        '{ op = "subtract", value = [0.1, 0.2, 0.3] }, { op = "multiply", value = 2 }, { op = "transpose", perm = [0, 3, 1, 2] }]\n'
+    )
+    loaded = load_data(tmp_path / "d.toml", inputs=IMAGE)
+    expected = ((x.astype(np.float32) / np.float32(255) - np.array([0.1, 0.2, 0.3], np.float32)) * np.float32(2)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(loaded.inputs["image"], expected)
+    assert loaded.source.files.keys() == {"d.toml", "d.npz"}
+    assert loaded.labels.tolist() == [0, 1]
+
+
+def test_limit_takes_the_first_samples_and_remembers_how_many_there_were(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.arange(12, dtype=np.float32).reshape(4, 3), y=np.arange(4))
+    loaded = load_data(tmp_path / "d.npz", inputs=ROW, limit=2)
+    assert (loaded.num_samples, loaded.source.num_available) == (2, 4)
+    assert loaded.labels.tolist() == [0, 1]
+
+
+def test_training_data_come_from_their_own_file(tmp_path):
+    for name, size in (("d", 2), ("t", 5)):
+        np.savez(tmp_path / f"{name}.npz", x=np.zeros((size, 3), np.float32), y=np.zeros(size, int))
+    (tmp_path / "d.toml").write_text('schema = 1\nfile = "d.npz"\ntrain_file = "t.npz"\n')
+    assert load_data(tmp_path / "d.toml", inputs=ROW).num_samples == 2
+    assert load_data(tmp_path / "d.toml", inputs=ROW, part="train").num_samples == 5
+
+
+def test_constant_inputs_and_several_inputs(tmp_path):
+    np.savez(tmp_path / "d.npz", a=np.zeros((2, 3), np.float32), b=np.ones((2, 1), np.int64), y=[0, 1])
+    (tmp_path / "d.toml").write_text(
+        'schema = 1\nfile = "d.npz"\n[[input]]\nname = "a"\narray = "a"\n[[input]]\nname = "b"\narray = "b"\ndtype = "int64"\n'
+        '[[input]]\nname = "c"\nvalue = [1.5, 2.5]\n'
+    )
+    inputs = (TensorSpec("a", "float32", (None, 3)), TensorSpec("b", "int64", (None, 1)), TensorSpec("c", "float32", (2,)))
+    loaded = load_data(tmp_path / "d.toml", inputs=inputs)
+    assert loaded.inputs["b"].dtype == np.int64
+    assert loaded.constants["c"].tolist() == [1.5, 2.5]
+
+
+def test_csv_takes_the_label_column_by_name(tmp_path):
+    (tmp_path / "d.csv").write_text("a,label,b,c\n1,0,2,3\n4,1,5,6\n")
+    loaded = load_data(tmp_path / "d.csv", inputs=ROW)
+    assert loaded.inputs["row"].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert loaded.labels.tolist() == [0, 1]
+
+
+def test_image_folders_number_their_classes_in_order(tmp_path):
+    for index, name in enumerate(("cat", "dog")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for count in range(2):
+            Image.new("RGB", (8, 6), (index * 100 + count, 0, 0)).save(tmp_path / "images" / name / f"{count}.png")
+    (tmp_path / "d.toml").write_text(
+        'schema = 1\nfile = "images"\n[[input]]\nsteps = [{ op = "resize", size = [3, 4] }, { op = "crop", size = [2, 4] }, '
+        '{ op = "transpose", perm = [0, 3, 1, 2] }]\n'
+    )
+    loaded = load_data(tmp_path / "d.toml", inputs=IMAGE)
+    assert loaded.inputs["image"].shape == (4, 3, 2, 4)
+    assert loaded.labels.tolist() == [0, 1, 0, 1]
+    assert loaded.inputs["image"][:, 0, 0, 0].tolist() == [0, 100, 1, 101]
+
+
+def test_image_folders_need_a_description(tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    Image.new("RGB", (4, 2)).save(tmp_path / "images" / "cat" / "0.png")
+    with pytest.raises(UsageError, match="write a description"):
+        load_data(tmp_path / "images", inputs=IMAGE)
+
+
+def test_onnx_test_data_label_themselves(tmp_path):
+    for index in range(3):
+        folder = tmp_path / f"test_data_set_{index}"
+        folder.mkdir()
+        scores = np.zeros((1, 4), np.float32)
+        scores[0, index] = 1
+        for name, array in (("input_0", np.full((1, 3), index, np.float32)), ("output_0", scores)):
+            (folder / f"{name}.pb").write_bytes(onnx.numpy_helper.from_array(array).SerializeToString())
+    loaded = load_data(tmp_path, inputs=ROW)
+    assert loaded.inputs["row"].shape == (3, 3)
+    assert loaded.labels.tolist() == [0, 1, 2]
+
+
+def test_functions_return_arrays(tmp_path, monkeypatch):
+    (tmp_path / "mydata_of_test.py").write_text(
+        "import numpy as np\ndef make():\n    return {'x': np.zeros((2, 3), np.float32), 'y': np.array([0, 1])}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_data("mydata_of_test:make", inputs=ROW).num_samples == 2
+
+
+def test_samples_without_a_batch_axis_in_the_graph(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((5, 3), np.float32), y=np.zeros(5, int))
+    assert load_data(tmp_path / "d.npz", inputs=(TensorSpec("row", "float32", (3,)),)).inputs["row"].shape == (5, 3)
+
+
+def test_every_description_of_the_zoo_fits_its_network(zoo):
+    for entry in json.loads((zoo / "manifest.json").read_text())["models"]:
+        network = load_network(zoo / entry["file"])
+        loaded = load_data(zoo / f"{entry['name']}.toml", inputs=network.inputs)
+        assert loaded.num_samples == entry["clean"]["samples"]
+        assert (loaded.labels is None) == (entry["labels"] == "self")
