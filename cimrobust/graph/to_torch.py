@@ -55,12 +55,15 @@ class Twin(torch.nn.Module):
         self.register_buffer("_probe", torch.zeros(()))
         self._buffer_of: dict[str, str] = {}
         self._fixed: dict[str, Tensor] = {}
+        self._constant_names = frozenset(program.constants)
         for index, (name, tensor) in enumerate(program.constants.items()):
             if tensor.dtype == torch.int64 and name not in self.weight_names:
                 self._fixed[name] = tensor
             else:
                 self._buffer_of[name] = f"_constant_{index}"
                 self.register_buffer(f"_constant_{index}", tensor)
+        # The buffers hold the constants now, perhaps in another type or place later on.
+        program.constants = {}
         varying = [program.slots[name] for name in (*self.inputs, *self.weight_names) if name in program.slots]
         self._foldable = program.foldable(varying)
         self._template: tuple[tuple[torch.dtype, torch.device], list[Any], frozenset[int]] | None = None
@@ -150,7 +153,7 @@ class Twin(torch.nn.Module):
         for name, tensor in inputs.items():
             if name in self.inputs:
                 values[slots[name]] = _in_type(tensor, dtype)
-            elif name not in self._program.constants:
+            elif name not in self._constant_names:
                 raise CimrobustError(f"input must be one of {', '.join(self.inputs)}, got {name!r}")
         for name, tensor in (weights or {}).items():
             if name not in self.weight_names:

@@ -137,3 +137,12 @@ def test_a_fixed_batch_does_not_bind_the_twin(zoo):
         whole = twin({twin.inputs[0]: x})[twin.outputs[0]]
         single = torch.cat([twin({twin.inputs[0]: part})[twin.outputs[0]] for part in x.split(1)])
     torch.testing.assert_close(whole, single, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FLOAT + QUANTISED)
+def test_shape_values_stay_on_the_host(zoo, name):
+    # The meta device stands for an accelerator: mixing it with the host is an error, and so is reading numbers off it.
+    model, _ = load(zoo, name)
+    twin = to_torch(model).to("meta")
+    inputs = {key: value.to("meta") for key, value in tensors(samples(zoo, name, 2)).items()}
+    assert {value.device.type for value in twin(inputs).values()} == {"meta"}

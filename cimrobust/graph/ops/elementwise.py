@@ -199,20 +199,16 @@ def clip_11(node: Node) -> Kernel:
     """Clip-11: bounds are inputs, each of which may be left out or computed."""
 
     def run(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-        if low is not None:
-            x = torch.maximum(x, low.to(device=x.device, dtype=x.dtype))
-        if high is not None:
-            x = torch.minimum(x, high.to(device=x.device, dtype=x.dtype))
-        return x
-
-    def run_fast(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-        if (low is not None and low.requires_grad) or (high is not None and high.requires_grad) or x.dim() == 0:
-            return run(x, low, high)
         if low is None and high is None:
             return x
+        bounds = [bound for bound in (low, high) if bound is not None]
+        # Reading a number off an accelerator would make the host wait for it, and a bound may carry a gradient.
+        if any(bound.requires_grad or bound.device.type != "cpu" for bound in bounds):
+            x = x if low is None else torch.maximum(x, low.to(device=x.device, dtype=x.dtype))
+            return x if high is None else torch.minimum(x, high.to(device=x.device, dtype=x.dtype))
         return torch.clamp(x, None if low is None else low.item(), None if high is None else high.item())
 
-    return run_fast
+    return run
 
 
 @operator("Where", since=9)

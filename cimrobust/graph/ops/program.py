@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -169,6 +169,9 @@ class CompiledBody:
     def __init__(self, graph: onnx.GraphProto, captures: tuple[str, ...], scope: Scope) -> None:
         names = [value.name for value in graph.input]
         constants = {tensor.name: to_tensor(tensor) for tensor in graph.initializer}
+        types = {value.name: value.type for value in (*graph.input, *graph.value_info, *graph.output) if value.HasField("type")}
+        types |= {tensor.name: onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims)) for tensor in graph.initializer}
+        scope = replace(scope, types={**scope.types, **types})
         captured = [name for name in captures if name not in names and name not in constants]
         self._captured = tuple(captures.index(name) for name in captured)
         self._program = Program([*names, *captured], constants, graph.node, scope)

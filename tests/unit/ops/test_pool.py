@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import helper
+
+from cimrobust.graph.to_torch import to_torch
 
 HOW = [
     {"kernel_shape": [2, 2], "strides": [2, 2]},
@@ -14,22 +19,26 @@ HOW = [
 ]
 
 
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("opset", [7, 8, 10, 12, 22])
-@pytest.mark.parametrize("ceil", [0, 1])
-@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "LpPool"])
+CEIL_SINCE = {"MaxPool": 10, "AveragePool": 10, "LpPool": 18}
+# ceil_mode has no effect together with auto_pad.
+CASES = [
+    (op, opset, ceil, how)
+    for op, since in CEIL_SINCE.items()
+    for opset in (7, 8, 10, 12, 22)
+    for ceil in (0, 1)
+    for how in HOW
+    if not ceil or (opset >= since and "auto_pad" not in how)
+]
+
+
+@pytest.mark.parametrize(("op", "opset", "ceil", "how"), CASES)
 def test_pooling(check, rng, op, opset, ceil, how):
     x = rng.normal(size=(2, 3, 9, 8)).astype(np.float32)
-    if ceil and (opset < (18 if op == "LpPool" else 10) or "auto_pad" in how):
-        pytest.skip("ceil_mode is newer, or of no effect")
     check(op, {"x": x}, opset=opset, **({"ceil_mode": 1} if ceil else {}), **how)
 
 
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("ceil", [0, 1])
+@pytest.mark.parametrize(("how", "ceil"), [(how, ceil) for how in HOW for ceil in (0, 1) if not ceil or "auto_pad" not in how])
 def test_average_pool_counts_padding(check, rng, how, ceil):
-    if ceil and "auto_pad" in how:
-        pytest.skip("of no effect")
     check("AveragePool", {"x": rng.normal(size=(2, 3, 9, 8)).astype(np.float32)}, opset=19, count_include_pad=1, ceil_mode=ceil, **how)
 
 
@@ -62,3 +71,18 @@ def test_global_pooling(check, rng, op, rank):
 def test_max_pool_of_integers(check, rng):
     x = rng.integers(-128, 127, (1, 2, 6, 6)).astype(np.int8)
     check("MaxPool", {"x": x}, opset=12, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("ceil", [0, 1])
+def test_max_pool_with_gradient_gives_the_same_values(rng, how, ceil):
+    attributes = {**how, **({"ceil_mode": 1} if ceil and "auto_pad" not in how else {})}
+    graph = helper.make_graph(
+        [helper.make_node("MaxPool", ["x"], ["y"], **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", 1, [2, 3, 9, 8])],
+        [onnx.ValueInfoProto(name="y")],
+    )
+    twin = to_torch(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8))
+    x = torch.from_numpy(rng.normal(size=(2, 3, 9, 8)).astype(np.float32))
+    assert torch.equal(twin({"x": x})["y"], twin({"x": x.clone().requires_grad_()})["y"])
