@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
@@ -102,6 +104,17 @@ def box_of(placement: Placement) -> Box:
         lo={name: np.asarray(tensor.lo, dtype=np.float32) for name, tensor in tensors.items()},
         hi={name: np.asarray(tensor.hi, dtype=np.float32) for name, tensor in tensors.items()},
     )
+
+
+def tensor_of(array: np.ndarray) -> Tensor:
+    """Return an array as a torch tensor, a copy only where torch could not share it."""
+    contiguous = np.ascontiguousarray(array)
+    return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy()).reshape(array.shape)
+
+
+def tensors_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Return arrays as torch tensors by name."""
+    return {name: tensor_of(array) for name, array in arrays.items()}
 
 
 def _clip(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:

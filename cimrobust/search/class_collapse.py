@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -32,7 +34,7 @@ def _run(problem: Problem, budget: Budget) -> Found:
     return found_by(best_of(results))
 
 
-def _targets(problem: Problem, count: int) -> list[tuple[Loss, str]]:
+def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:
     """Return losses for the classes that are most often just behind the label, nearest first."""
     if problem.task.is_regression:
         return [(Shift(1.0), "all values up"), (Shift(-1.0), "all values down")][:count]

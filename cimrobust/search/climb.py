@@ -11,51 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from cimrobust.search.box import Box, Pattern
+from cimrobust.search.box import Pattern
 from cimrobust.search.objective import Loss
 from cimrobust.search.oracle import Evaluation
 from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.unit import Unit
 
 _MOMENTUM = 0.75
 _SHARE_IMPROVED = 0.75
 _SMALLEST_STEP = 1e-3
-
-Unit = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class UnitBox:
-    """The box stretched to [-1, 1] in every weight: ``d = centre + half * u``, with u = -1 exactly at lo and 1 exactly at hi."""
-
-    lo: Mapping[str, Tensor]
-    hi: Mapping[str, Tensor]
-    centre: Mapping[str, Tensor]
-    half: Mapping[str, Tensor]
-
-    def pattern(self, unit: Unit) -> Unit:
-        """Return the deviations of a point, inside the box exactly."""
-        inside = {name: self.centre[name] + self.half[name] * u for name, u in unit.items()}
-        inside = {name: torch.minimum(torch.maximum(d, self.lo[name]), self.hi[name]) for name, d in inside.items()}
-        return {name: torch.where(u >= 1, self.hi[name], torch.where(u <= -1, self.lo[name], inside[name])) for name, u in unit.items()}
-
-    def unit(self, pattern: Pattern) -> Unit:
-        """Return the point of a pattern; weights whose interval is empty are at 0."""
-        found: Unit = {}
-        for name, deviation in pattern.items():
-            half = self.half[name]
-            u = (torch.from_numpy(deviation) - self.centre[name]) / torch.where(half > 0, half, 1.0)
-            found[name] = torch.where(half > 0, u.clamp(-1, 1), 0.0)
-        return found
-
-
-def unit_box(box: Box) -> UnitBox:
-    """Return the stretched box."""
-    lo = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in box.lo.items()}
-    hi = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in box.hi.items()}
-    return UnitBox(lo, hi, {name: (lo[name] + hi[name]) / 2 for name in lo}, {name: (hi[name] - lo[name]) / 2 for name in lo})
 
 
 def checkpoints(passes: int) -> list[int]:
@@ -101,7 +67,7 @@ def climb(
     """
     if passes <= 0:
         return None
-    space = unit_box(problem.box)
+    space = problem.space
     position = space.unit(start)
     scale = problem.scale_at(start, loss)
     before, step, improved, schedule = position, first_step, 0, checkpoints(passes)

@@ -65,7 +65,7 @@ def _change(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray, generator: np
     axis = int(generator.integers(deviation.ndim)) if kind < 0.3 else min(int(kind < 0.65), deviation.ndim - 1)
     size = deviation.shape[axis]
     share = float(generator.choice([0.0, 0.1, 0.5]))
-    lines: np.ndarray = generator.random(size) < share
+    lines = np.asarray(generator.random(size) < share)
     lines[int(generator.integers(size))] = True
     shape = [1] * deviation.ndim
     shape[axis] = size

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.to_torch import Twin
+from cimrobust.search.box import tensor_of
 from cimrobust.search.budget import Budget
 from cimrobust.seeds import stream
 
@@ -56,8 +57,8 @@ def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
     feeding, dataset = runtime.engine.feeding, runtime.dataset
     count = feeding.size if feeding.mode == "fixed" else 1
     taken = np.arange(count) % dataset.num_samples
-    feed = {name: torch.from_numpy(array[0] if feeding.mode == "none" else array[taken]) for name, array in dataset.inputs.items()}
-    constants = {name: torch.from_numpy(np.array(array)) for name, array in dataset.constants.items()}
+    feed = {name: tensor_of(array[0] if feeding.mode == "none" else array[taken]) for name, array in dataset.inputs.items()}
+    constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         twin({**feed, **constants}, twin.weights, [runtime.engine.output])

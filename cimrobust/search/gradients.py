@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from cimrobust.data.task import Task
 from cimrobust.engine.checks import random_vertex
@@ -13,6 +12,7 @@ from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError
 from cimrobust.graph.to_torch import Twin, TwinUnavailableError, to_torch
 from cimrobust.mapping.placement import Placement
+from cimrobust.search.box import box_of, tensors_of
 from cimrobust.search.budget import Budget
 from cimrobust.search.crafting import affordable_samples, crafting_subset
 from cimrobust.search.objective import CrossEntropy, Loss, RegressionError
@@ -78,12 +78,12 @@ def _agreeing(
 ) -> tuple[GradientOracle | None, str]:
     """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner."""
     points = [placement.nominal(), {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}]
-    some = crafting[:_CHECKED_SAMPLES]
+    some, box = crafting[:_CHECKED_SAMPLES], box_of(placement)
     part = replace(runtime.task, labels=runtime.task.labels[some])
     expected = [runtime.outputs(weights, subset=some, threads=workers) for weights in points]
     reason = f"the decision output '{runtime.engine.output}' has no gradient: it is not chosen from scores by ArgMax or ArgMin"
     for readout in possible_readouts(twin, runtime.task, runtime.engine.output):
-        oracle = GradientOracle(twin, runtime, readout, crafting, workers=workers)
+        oracle = GradientOracle(twin, runtime, readout, crafting, box, workers=workers)
         try:
             found = [oracle.rows(weights, num_samples=len(some)).numpy() for weights in points]
         except (CimrobustError, RuntimeError, IndexError, ValueError) as err:
@@ -122,7 +122,7 @@ def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
     """
     assert problem.oracle is not None
     loss: Loss = RegressionError(problem.task.metric) if problem.task.is_regression else CrossEntropy()
-    zero = {name: torch.from_numpy(array) for name, array in problem.box.zero().items()}
+    zero = tensors_of(problem.box.zero())
     with problem.oracle.raw_gradients():
         evaluation = problem.step(zero, loss, problem.scale_at(problem.box.zero(), loss))
     shares = {name: float((gradient == 0).double().mean()) for name, gradient in evaluation.gradients.items()}

@@ -19,7 +19,7 @@ from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.graph.to_torch import Twin
-from cimrobust.search.box import Box
+from cimrobust.search.box import Box, tensor_of, tensors_of
 from cimrobust.search.objective import Loss, SmoothAccuracy
 from cimrobust.search.readout import Readout
 
@@ -76,14 +76,15 @@ class GradientOracle:
         labels: Labels (regression: targets) of all decisions of the crafting set.
     """
 
-    def __init__(self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, *, workers: int) -> None:
+    def __init__(self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, box: Box, *, workers: int) -> None:
         self.readout = readout
         self._twin = twin
         self._workers = workers
+        self._nominal = tensors_of(box.nominal)
         self._feeding = runtime.engine.feeding
         dataset, task = runtime.dataset, runtime.task
-        self._inputs = {name: torch.from_numpy(np.ascontiguousarray(array[crafting])) for name, array in dataset.inputs.items()}
-        self._constants = {name: torch.from_numpy(np.array(array)) for name, array in dataset.constants.items()}
+        self._inputs = {name: tensor_of(array[crafting]) for name, array in dataset.inputs.items()}
+        self._constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
         chosen = task.labels[crafting]
         self._per_sample = int(np.prod(chosen.shape[1:], dtype=np.int64))
         kind = torch.float32 if task.is_regression else torch.int64
@@ -109,16 +110,16 @@ class GradientOracle:
 
     def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
         """Return the rows of the first samples, without gradients, [decisions, classes]."""
-        held = {name: torch.from_numpy(array) for name, array in weights.items()}
+        held = tensors_of(weights)
         pieces = [piece for piece in self._pieces if num_samples is None or piece.start < num_samples]
         with one_torch_thread(), torch.no_grad():
             parts = list(map_ordered(partial(self._rows, held), pieces, workers=min(self._workers, len(pieces))))
         rows = torch.cat(parts)
         return rows if num_samples is None else rows[: num_samples * self._per_sample]
 
-    def evaluate(self, box: Box, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
+    def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         """Return damage and gradients at a pattern: one pass."""
-        weights = {name: torch.from_numpy(box.nominal[name]) + pattern[name] for name in box.names}
+        weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         with one_torch_thread():
             work = partial(self._part, weights, loss, scale)
             total: dict[str, Tensor] = {}
@@ -135,7 +136,7 @@ class GradientOracle:
             spreads=spreads,
             right=torch.cat([part.right for part in parts]),
             margins=torch.cat([part.margins for part in parts]),
-            gradients={name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0) for name in box.names},
+            gradients={name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0) for name in total},
         )
 
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:

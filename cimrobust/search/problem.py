@@ -18,6 +18,7 @@ from cimrobust.search.box import Box, Pattern
 from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import task_readout
+from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
 
 #: Smaller is worse for the network: right decisions, then smoothed accuracy; for regression minus the error.
@@ -85,6 +86,11 @@ class Problem:
         assert self.oracle is not None
         return self.oracle.rows(self.box.weights(self.box.zero()))
 
+    @cached_property
+    def space(self) -> UnitBox:
+        """The box stretched to [-1, 1]."""
+        return unit_box(self.box)
+
     @property
     def num_classes(self) -> int:
         """Classes of a decision, by the twin."""
@@ -103,7 +109,7 @@ class Problem:
         """Make one pass."""
         assert self.oracle is not None
         self.passes += 1
-        evaluation = self.oracle.evaluate(self.box, pattern, loss, scale)
+        evaluation = self.oracle.evaluate(pattern, loss, scale)
         self.advance(1)
         return evaluation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cimrobust.search.box import Pattern
-from cimrobust.search.climb import best_of, climb, unit_box
+from cimrobust.search.climb import best_of, climb
 from cimrobust.search.objective import Loss
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Found
@@ -49,7 +49,7 @@ def _start(problem: Problem, member: str, loss: Loss, index: int) -> tuple[Patte
 
 def _averaged_gradient(problem: Problem, member: str, loss: Loss) -> Pattern:
     """Return the corner that the gradient, averaged over random points of the box, points to."""
-    space = unit_box(problem.box)
+    space = problem.space
     total: Pattern = problem.box.zero()
     for index in range(_AVERAGED_POINTS):
         point = problem.box.random_interior(problem.random(member, "interior", index))
