@@ -1,0 +1,155 @@
+"""Charts as inline SVG: drawn by matplotlib, coloured by the page, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# Stand-ins that matplotlib draws with, and what the page's style sheet puts in their place, so that one picture serves light, dark and print.
+_INK, _FAINT, _GOOD, _BAD, _NEUTRAL = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
+_PAGE_COLOURS = {_INK: "currentColor", _FAINT: "var(--rule)", _GOOD: "var(--good)", _BAD: "var(--bad)", _NEUTRAL: "var(--neutral)"}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cimrobust",
+    "font.size": 10,
+    "font.family": "sans-serif",
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+
+def bracket(certificate: Mapping[str, Any]) -> str:
+    """Draw all scores that bracket the truth on one axis."""
+    points = [
+        (label, value, colour)
+        for label, value, colour in (
+            ("certified", certificate["certified"]["score"], _GOOD),
+            ("worst found", certificate["worst_found"]["score"], _BAD),
+            (_kpp_label(certificate), certificate["monte_carlo"]["kpp"][0]["lower_bound"], _NEUTRAL),
+            ("average chip", certificate["monte_carlo"]["mean"], _NEUTRAL),
+            ("clean", certificate["clean"]["score"], _INK),
+        )
+        if value is not None
+    ]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(7.2, 0.42 * len(points) + 0.55)
+        _score_axis(axes, certificate, [value for _, value, _ in points])
+        for row, (_, value, colour) in enumerate(points):
+            axes.hlines(row, axes.get_xlim()[0], axes.get_xlim()[1], color=_FAINT, linewidth=0.8, zorder=1)
+            axes.plot([value], [row], marker="o", markersize=8, color=colour, zorder=2)
+        axes.set_yticks(range(len(points)), [label for label, _, _ in points])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_ylim(len(points) - 0.5, -0.5)
+        return _svg(figure, "bracket", f"Scores on one axis: {', '.join(f'{label} {value:.4g}' for label, value, _ in points)}.")
+
+
+def histogram(certificate: Mapping[str, Any]) -> str:
+    """Draw the drawn chips by score, and where the worst chip found lies."""
+    drawn, worst = certificate["monte_carlo"], certificate["worst_found"]["score"]
+    edges, counts = drawn["histogram"]["edges"], drawn["histogram"]["counts"]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(7.2, 2.4)
+        _score_axis(axes, certificate, [worst, *edges])
+        # Narrow bins would vanish beside a far worst case: the outline keeps them visible.
+        axes.stairs(counts, edges, fill=True, facecolor=_NEUTRAL, edgecolor=_NEUTRAL, linewidth=1.5)
+        axes.axvline(worst, color=_BAD, linewidth=2)
+        left_half = worst < sum(axes.get_xlim()) / 2
+        axes.annotate(
+            "worst found", (worst, 0.9), xycoords=("data", "axes fraction"), xytext=(6 if left_half else -6, 0), textcoords="offset points",
+            color=_BAD, ha="left" if left_half else "right",
+        )  # fmt: skip
+        axes.set_ylabel("chips")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+        return _svg(figure, "histogram", f"{drawn['trials']} drawn chips by score; the worst chip found scores {worst:.4g}.")
+
+
+def members(certificate: Mapping[str, Any]) -> str:
+    """Draw the score of every member of the search."""
+    rows = certificate["worst_found"]["members"]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(7.2, 0.34 * len(rows) + 0.6)
+        _score_axis(axes, certificate, [0.0, *(row["score"] for row in rows)])
+        best = certificate["worst_found"]["score"]
+        colours = [_BAD if row["score"] == best else _NEUTRAL for row in rows]
+        axes.barh(range(len(rows)), [row["score"] for row in rows], color=colours, height=0.62)
+        axes.set_yticks(range(len(rows)), [row["name"].replace("_", " ") for row in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        return _svg(figure, "members", "Score of the worst chip that each member of the search found.")
+
+
+def classes(certificate: Mapping[str, Any]) -> str:
+    """Draw the share of right decisions by class, clean and under the witness."""
+    rows = [row for row in certificate["clean"]["per_class"] if row["samples"]]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(7.2, 2.4)
+        positions = range(len(rows))
+        axes.bar([p - 0.2 for p in positions], [row["clean"] / row["samples"] for row in rows], width=0.38, color=_NEUTRAL, label="clean")
+        axes.bar([p + 0.2 for p in positions], [row["worst"] / row["samples"] for row in rows], width=0.38, color=_BAD, label="worst chip")
+        axes.set_xticks(positions, [str(row["label"]) for row in rows], fontsize=10 if len(rows) <= 30 else 6)
+        axes.set_xlabel("class")
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        return _svg(figure, "classes", "Share of right decisions by class: clean, and on the worst chip found.")
+
+
+def _kpp_label(certificate: Mapping[str, Any]) -> str:
+    kpp = certificate["monte_carlo"]["kpp"][0]
+    return f"{kpp['k']:g} % KPP bound"
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, figure.add_subplot()
+
+
+def _score_axis(axes: Axes, certificate: Mapping[str, Any], values: Sequence[float]) -> None:
+    """Scale the horizontal axis: all of 0 to 100 % for fractions, the range of the values otherwise."""
+    if certificate["metric"]["unit"] == "fraction":
+        axes.set_xlim(-0.01, 1.01)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    else:
+        low, high = min(values), max(values)
+        spread = (high - low) or abs(high) or 1.0
+        axes.set_xlim(low - 0.05 * spread, high + 0.05 * spread)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel(certificate["metric"]["name"])
+
+
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """Return a figure as an SVG element whose names are unique on the page and whose colours are the page's."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\1{name}-", text)
+    text = re.sub(r"font: (\d+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)
+    for drawn, shown in _PAGE_COLOURS.items():
+        text = text.replace(drawn, shown)
+    size = re.search(r'<svg[^>]*? width="[\d.]+pt"', text)
+    if size is not None:
+        text = re.sub(r' width="[\d.]+pt"', "", text, count=1)
+        text = re.sub(r' height="[\d.]+pt"', "", text, count=1)
+    label = f' role="img" aria-labelledby="{name}-title"'
+    return text.replace("<svg", f"<svg{label}", 1).replace(">", f'>\n<title id="{name}-title">{description}</title>', 1)

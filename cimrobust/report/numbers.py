@@ -1,0 +1,47 @@
+"""Numbers of a certificate as markup: what is shown always carries where it stands in the JSON, and its exact value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from markupsafe import Markup, escape
+
+
+def shown(value: Any, kind: str, *, is_fraction: bool) -> str:
+    """Return a value as people read it.
+
+    Args:
+        value: Number or None.
+        kind: ``score``, ``percent``, ``count``, ``seconds`` or ``plain``.
+        is_fraction: Whether scores are fractions, shown as percentages.
+    """
+    if value is None:
+        return "none"
+    if kind == "percent" or (kind == "score" and is_fraction):
+        return f"{100 * value:.2f} %"
+    if kind == "count":
+        return f"{value:,}".replace(",", "\u202f")
+    if kind == "seconds":
+        return f"{value:.1f} s"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def field_reader(certificate: Mapping[str, Any]) -> Callable[[str, str], Markup]:
+    """Return a function that shows the number at a path such as ``worst_found.members.0.score``.
+
+    The path is relative to the certificate; list positions are numbers. The markup states path and exact value, so that a test, or a reader, can compare the
+    two.
+    """
+    is_fraction = certificate["metric"]["unit"] == "fraction"
+
+    def field(path: str, kind: str = "plain") -> Markup:
+        value: Any = certificate
+        for part in path.split("."):
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        text = shown(value, kind, is_fraction=is_fraction)
+        return Markup('<data class="number" data-json-path="{}" value="{}">{}</data>').format(
+            path, "" if value is None else repr(value), escape(text)
+        )
+
+    return field

@@ -1,0 +1,59 @@
+"""The report of a certificate: one HTML file, a pure function of the JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cimrobust.report import charts
+from cimrobust.report.numbers import field_reader
+
+_MOST_LAYERS_CHARTED = 60
+
+
+def render(certificate: Mapping[str, Any]) -> str:
+    """Return certificate.html.
+
+    Args:
+        certificate: As in certificate.json, following the schema.
+
+    Returns:
+        A page that needs no network and no script; the same certificate gives the same text.
+    """
+    pictures = {
+        "bracket": charts.bracket(certificate),
+        "histogram": charts.histogram(certificate),
+        "members": charts.members(certificate) if certificate["worst_found"]["members"] else "",
+        "classes": charts.classes(certificate) if certificate["clean"]["per_class"] else "",
+    }
+    page = _environment().get_template("certificate.html.j2")
+    return page.render(
+        c=certificate,
+        charts={name: Markup(text) for name, text in pictures.items()},
+        field=field_reader(certificate),
+        embedded=Markup(_embedded(certificate)),
+    )
+
+
+def _embedded(certificate: Mapping[str, Any]) -> str:
+    """Return the certificate's JSON in a form that cannot end the element it stands in."""
+    text = json.dumps(certificate, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return (
+        text.replace("&", "\\u0026")
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("cimrobust.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
