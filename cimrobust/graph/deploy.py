@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -24,6 +25,7 @@ from cimrobust.graph.weights import Weights, WeightUse, weights_of
 
 #: Where a template says that its stored weights are; nothing is ever read from there.
 TEMPLATE_LOCATION = "cimrobust"
+_QUANTISED_BACK = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: bool = True) -> Deployed:
@@ -88,6 +90,7 @@ class _Deployment:
         self._place_floats()
         self._rewrite_integer_layers()
         self._bypass_dequantisers()
+        self._keep_float()
         problems = sort_nodes(self.model.graph)
         assert not problems, problems
         drop_dead_parts(self.model.graph)
@@ -187,6 +190,36 @@ class _Deployment:
                     kept.append(onnx.helper.make_node("Cast", [node.input[0]], [node.output[0]], name=node.name, to=kind))
             if len(kept) != len(inner.node) or any(node.name in gone for node in kept):
                 replace_nodes(inner, kept)
+
+
+    def _keep_float(self) -> None:
+        """Put an operator without effect behind every stored layer that reads dequantised values.
+
+        Where its result is quantised, onnxruntime turns the layer back into an integer one, whatever the weights: it would round programmed weights to the nearest levels, in our sessions
+        and in those of anybody who runs the witness. No optimisation removes a Max with the lowest float.
+        """
+        made_by = {name: node for node in all_nodes(self.model.graph) for name in node.output}
+        lowest = ""
+        for inner in all_graphs(self.model.graph):
+            outputs = {value.name for value in inner.output}
+            kept: list[onnx.NodeProto] = []
+            for node in inner.node:
+                kept.append(node)
+                if not self._may_be_quantised(node, made_by) or node.output[0] in outputs:
+                    continue
+                if not lowest:
+                    lowest = self.names.take("lowest_float")
+                    self.model.graph.initializer.append(encode(np.array(np.finfo(np.float32).min, dtype=np.float32), lowest))
+                result, node.output[0] = node.output[0], self.names.take(f"{node.output[0]}.float")
+                kept.append(onnx.helper.make_node("Max", [node.output[0], lowest], [result], name=self.names.take(f"{node.name}.keep_float")))
+            if len(kept) != len(inner.node):
+                replace_nodes(inner, kept)
+
+    def _may_be_quantised(self, node: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]) -> bool:
+        """Tell whether a node multiplies dequantised values by a stored float weight."""
+        if node.op_type not in _QUANTISED_BACK or not any(name in self.stored_tensors for name in node.input):
+            return False
+        return any(name in made_by and made_by[name].op_type == "DequantizeLinear" for name in node.input)
 
 
 def template_bytes(deployed: Deployed) -> bytes:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 # Stand-ins that matplotlib draws with, and what the page's style sheet puts in their place, so that one picture serves light, dark and print.
 _INK, _FAINT, _GOOD, _BAD, _NEUTRAL = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 _PAGE_COLOURS = {_INK: "currentColor", _FAINT: "var(--rule)", _GOOD: "var(--good)", _BAD: "var(--bad)", _NEUTRAL: "var(--neutral)"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cimrobust",
     "font.size": 10,
