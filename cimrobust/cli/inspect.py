@@ -60,9 +60,10 @@ def _print_tables(inspection: Inspection) -> None:
     for node in summary["unmapped"]:
         digital.add_row(*(escape(node[key]) for key in ("node", "op", "reason")))
     console = Console()
-    width = console.width if console.is_terminal else 160
+    if not console.is_terminal:
+        console = Console(width=160)
     for table in (layers, *([digital] if summary["unmapped"] else [])):
-        console.print(table, width=width)
+        console.print(table)
     click.echo(
         f"{summary['mapped_weights']:,} of {summary['parameters']:,} parameters in {summary['total_devices']:,} devices "
         f"on {summary['total_tiles']:,} tiles; opset {summary['opset']}, {len(summary['layers'])} layers"

@@ -97,10 +97,8 @@ def group_maxima(values: np.ndarray, group: np.ndarray | None, num_groups: int) 
 
 def _scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarray | None, int]:
     """Return the scale group of every element, and their number; None: one scale for the tensor."""
-    if layer.levels is not None:
-        group = layer.scale_group
-    else:
-        group = layer.column if profile.weight.scale == "column" else None
+    per_column = layer.column if profile.weight.scale == "column" else None
+    group = layer.scale_group if layer.levels is not None else per_column
     if group is None:
         return None, 1
     return np.ascontiguousarray(group, dtype=np.int32), int(group.max(initial=0)) + 1

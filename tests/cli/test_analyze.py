@@ -1,0 +1,224 @@
+"""The whole job through the command line, and what a stranger can check of its files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jsonschema
+import numpy as np
+import onnx
+import onnxruntime
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+import cimrobust
+from cimrobust.certificate.models import json_schema
+from cimrobust.cli.main import run
+
+
+def certificate_of(folder: Path) -> dict:
+    return json.loads((folder / "certificate.json").read_text())
+
+
+def without_timings(value):
+    """A certificate without what two runs may differ in."""
+    if isinstance(value, dict):
+        return {key: without_timings(entry) for key, entry in value.items() if key not in ("timings", "seconds")}
+    return [without_timings(entry) for entry in value] if isinstance(value, list) else value
+
+
+def analyze_arguments(samples: Path, out: Path, *more: str) -> list[str]:
+    model = str(samples / "digits_cnn.onnx")
+    return ["analyze", model, "--data", str(samples / "digits_cnn.toml"), "--effort", "quick", "--out", str(out), *more]
+
+
+def test_the_worst_chip_is_a_disaster_while_the_average_is_fine(certified):
+    certificate = certificate_of(certified)
+    assert certificate["worst_found"]["score"] <= 0.12
+    assert certificate["monte_carlo"]["mean"] > 0.95
+    assert certificate["monte_carlo"]["trials"] == 300
+    assert certificate["clean"]["score"] >= 0.97
+
+
+def test_certificate_follows_the_published_schema(certified):
+    published = json.loads((Path(cimrobust.__file__).parent / "certificate" / "schema.json").read_text())
+    assert published == json_schema(), "write it again: python -m cimrobust.certificate.schema"
+    jsonschema.Draft202012Validator(published).validate(certificate_of(certified))
+
+
+def test_witness_replays_with_numpy_and_onnxruntime_alone(certified, samples):
+    tensors = load_file(certified / "witness" / "deviations.safetensors")
+    model = onnx.load(certified / "witness" / "worst_case.onnx")
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    names = {key.rsplit(".", 1)[0] for key in tensors}
+    assert names == {layer["initializer"] for layer in certificate_of(certified)["mapping"]["layers"]}
+    for name in names:
+        nominal, lo, hi, deviation = (tensors[f"{name}.{part}"] for part in ("nominal", "lo", "hi", "deviation"))
+        assert {nominal.dtype, lo.dtype, hi.dtype, deviation.dtype} == {np.dtype(np.float32)}
+        assert ((lo <= deviation) & (deviation <= hi)).all()
+        assert np.array_equal(stored[name], nominal + deviation)
+        assert np.abs(hi).max() <= 0.03 * np.abs(nominal).max() * (1 + 1e-6)
+    data = np.load(samples / "digits_test.npz")
+    session = onnxruntime.InferenceSession(str(certified / "witness" / "worst_case.onnx"))
+    scores = session.run(["scores"], {"image": (data["x"] / np.float32(16)).astype(np.float32).reshape(-1, 1, 8, 8)})[0]
+    assert (scores.argmax(1) == data["y"]).mean() == certificate_of(certified)["worst_found"]["score"]
+
+
+def test_trials_hold_one_row_a_chip(certified):
+    table = pq.read_table(certified / "trials.parquet")
+    assert {"trial", "seed", "accuracy"} <= set(table.column_names)
+    assert table.num_rows == 300
+    assert np.mean(table["accuracy"]) == pytest.approx(certificate_of(certified)["monte_carlo"]["mean"])
+
+
+def test_results_do_not_depend_on_the_number_of_workers(certified, samples, tmp_path):
+    assert run(analyze_arguments(samples, tmp_path / "one", "--workers", "1")) == 0
+    assert run(analyze_arguments(samples, tmp_path / "four", "--workers", "4")) == 0
+    one, four = certificate_of(tmp_path / "one"), certificate_of(tmp_path / "four")
+    assert json.dumps(without_timings(one)) == json.dumps(without_timings(four))
+    for name in ("witness/worst_case.onnx", "witness/deviations.safetensors", "trials.parquet"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "four" / name).read_bytes()
+
+
+def test_python_returns_what_the_command_line_writes(certified, samples, tmp_path):
+    made = cimrobust.analyze(samples / "digits_cnn.onnx", data=samples / "digits_cnn.toml", out=tmp_path, effort="quick")
+    assert without_timings(made.data) == without_timings(certificate_of(certified))
+    assert made.html.is_file()
+
+
+def test_json_summary_is_all_that_is_printed(samples, tmp_path, capsys):
+    assert run(analyze_arguments(samples, tmp_path, "--trials", "3", "--limit", "50", "--json")) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["worst_found"] == certificate_of(tmp_path)["worst_found"]["score"]
+
+
+def test_gate_fails_on_the_worst_chip_and_says_so_in_junit(certified, samples, tmp_path, capsys):
+    junit = tmp_path / "gate.xml"
+    assert run(["gate", str(certified), "--policy", str(samples / "policies" / "strict.toml"), "--junit", str(junit)]) == 1
+    assert "FAIL" in capsys.readouterr().out
+    cases = {case.get("name"): case for case in ElementTree.parse(junit).getroot().iter("testcase")}
+    assert cases["worst_found_accuracy"].find("failure") is not None
+    assert cases["clean_accuracy"].find("failure") is None
+
+
+def test_gate_passes_a_statistical_policy(certified, samples, capsys):
+    assert run(["gate", str(certified), "--policy", str(samples / "policies" / "statistical.toml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["word"] == "PASS_STATISTICAL"
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        ("worst_found_accuracy = 0.05", 3),
+        ("certified_accuracy = 0.05", 3),
+        ("certified_accuracy = 0.5", 1),
+        ("kpp = { k = 0.01, accuracy = 0.5 }", 3),
+        ("kpp = { k = 5, accuracy = 0.99 }", 1),
+        ("clean_accuracy = 0.999", 1),
+    ],
+)
+def test_gate_exit_codes(certified, tmp_path, policy, code):
+    (tmp_path / "p.toml").write_text(f"[require]\n{policy}\n")
+    assert run(["gate", str(certified), "--policy", str(tmp_path / "p.toml")]) == code
+
+
+def test_replay_confirms_every_claim(certified, samples, capsys):
+    model, data = str(samples / "digits_cnn.onnx"), str(samples / "digits_cnn.toml")
+    assert run(["replay", str(certified), "--model", model, "--data", data, "--json"]) == 0
+    checks = json.loads(capsys.readouterr().out)
+    assert all(check["held"] is True for check in checks), checks
+    assert {"witness_in_box", "worst_found", "clean", "verdict", "report"} <= {check["id"] for check in checks}
+
+
+@pytest.mark.parametrize("tampering", ["score", "witness", "trials", "report"])
+def test_replay_catches_tampering(certified, samples, tmp_path, capsys, tampering):
+    out = tmp_path / "out"
+    shutil.copytree(certified, out)
+    if tampering == "score":
+        text = certificate_of(out)
+        text["worst_found"]["score"] = 0.9
+        (out / "certificate.json").write_text(json.dumps(text))
+    elif tampering == "witness":
+        shutil.copy(samples / "digits_cnn.onnx", out / "witness" / "worst_case.onnx")
+    elif tampering == "trials":
+        (out / "trials.parquet").write_bytes((out / "trials.parquet").read_bytes()[:-10])
+    else:
+        (out / "certificate.html").write_text("all is well")
+    assert run(["replay", str(out), "--data", str(samples / "digits_cnn.toml")]) == 70
+    assert "BROKEN" in capsys.readouterr().out
+
+
+def test_report_is_a_function_of_the_json(certified, tmp_path):
+    shutil.copy(certified / "certificate.json", tmp_path)
+    assert run(["report", str(tmp_path)]) == 0
+    assert (tmp_path / "certificate.html").read_bytes() == (certified / "certificate.html").read_bytes()
+
+
+def test_inspect_lists_layers_and_devices(samples, capsys):
+    assert run(["inspect", str(samples / "digits_cnn.onnx"), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert [layer["matrix"] for layer in summary["layers"]] == ["9 x 16", "144 x 32", "512 x 64", "64 x 10"]
+    assert summary["total_devices"] == 4 * (144 + 4608 + 32768 + 640)
+    assert run(["inspect", str(samples / "digits_cnn.onnx")]) == 0
+    assert "box radius" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["digits_resnet", "breast_cancer_mlp"])
+def test_other_samples(samples, tmp_path, name):
+    model = str(samples / f"{name}.onnx")
+    arguments = ["analyze", model, "--data", str(samples / f"{name}.toml"), "--effort", "quick", "--trials", "20", "--out", str(tmp_path)]
+    assert run(arguments) == 0
+    certificate = certificate_of(tmp_path)
+    assert certificate["worst_found"]["score"] < certificate["monte_carlo"]["min"]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 2.5, 4.0])
+def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
+    command = [sys.executable, "-m", "cimrobust", *analyze_arguments(samples, tmp_path / "out", "--trials", "5000")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    names = {path.name for path in (tmp_path / "out").glob("*")}
+    assert not names & {"certificate.json", "certificate.html", "trials.parquet", "witness"}
+
+
+def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path):
+    arguments = [*analyze_arguments(samples, tmp_path / "out", "--trials", "400")]
+    process = subprocess.Popen([sys.executable, "-m", "cimrobust", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "out" / ".resume"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(path.stat().st_size > 2000 for path in checkpoint.glob("*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert run([*arguments, "--resume"]) == 0
+    assert run(analyze_arguments(samples, tmp_path / "fresh", "--trials", "400")) == 0
+    assert without_timings(certificate_of(tmp_path / "out")) == without_timings(certificate_of(tmp_path / "fresh"))
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "text"),
+    [
+        ({"--data": "no.toml"}, 2, "no.toml"),
+        ({"--device": "no.toml"}, 2, "no.toml"),
+        ({"--policy": "no.toml"}, 2, "no.toml"),
+    ],
+)
+def test_wrong_files_write_nothing(samples, tmp_path, capsys, change, code, text):
+    arguments = analyze_arguments(samples, tmp_path / "out")
+    for option, value in change.items():
+        arguments += [option, value]
+    assert run(arguments) == code
+    errors = capsys.readouterr().err
+    assert text in errors
+    assert errors.count("\n") == 1
+    assert not list((tmp_path / "out").glob("certificate.*"))
