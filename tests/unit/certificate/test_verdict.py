@@ -1,0 +1,83 @@
+"""Verdicts: what a policy asks, and what the numbers allow to be said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.verdict import judge
+from cimrobust.montecarlo.table import TrialTable
+
+
+def trials(values, metric="accuracy") -> TrialTable:
+    values = np.asarray(values, dtype=np.float64)
+    return TrialTable(np.arange(values.size), values, None, 100, 0, metric, metric == "accuracy")
+
+
+def certificate(*, clean=0.98, worst=0.5, certified=None, metric="accuracy", effort="quick", drawn=(0.9, 0.97)) -> dict:
+    return {
+        "metric": {"name": metric, "higher_is_better": metric == "accuracy"},
+        "clean": {"score": clean, "samples": 100},
+        "worst_found": {"score": worst, "effort": effort},
+        "certified": {"score": certified, "reason": None if certified is not None else "not computed"},
+        "monte_carlo": {"min": drawn[0], "max": drawn[1]},
+    }
+
+
+def word(require, values=(0.95,) * 400, **more) -> str:
+    return judge(certificate(**more), Policy.model_validate({"require": require}), trials(values, more.get("metric", "accuracy"))).word
+
+
+KPP = {"k": 1, "confidence": 0.95, "accuracy": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("require", "more", "expected"),
+    [
+        ({"kpp": KPP}, {}, "PASS_STATISTICAL"),
+        ({"kpp": KPP, "clean_accuracy": 0.98}, {}, "PASS_STATISTICAL"),
+        ({"kpp": KPP, "clean_accuracy": 0.99}, {}, "FAIL"),
+        ({"kpp": KPP, "worst_found_accuracy": 0.5}, {}, "PASS_STATISTICAL"),
+        ({"kpp": KPP, "worst_found_accuracy": 0.51}, {}, "FAIL"),
+        ({"worst_found_accuracy": 0.5}, {}, "INCONCLUSIVE"),
+        ({"worst_found_accuracy": 0.5}, {"drawn": (0.4, 0.9)}, "FAIL"),
+        ({"certified_accuracy": 0.4}, {}, "INCONCLUSIVE"),
+        ({"certified_accuracy": 0.6}, {}, "FAIL"),
+        ({"certified_accuracy": 0.4}, {"certified": 0.45}, "PASS_CERTIFIED"),
+        ({"certified_accuracy": 0.47}, {"certified": 0.45}, "INCONCLUSIVE"),
+        ({"kpp": KPP, "effort": "standard"}, {}, "FAIL"),
+        ({"kpp": KPP, "effort": "standard"}, {"effort": "thorough"}, "PASS_STATISTICAL"),
+    ],
+)
+def test_words(require, more, expected):
+    assert word(require, **more) == expected
+
+
+def test_too_few_trials_are_open_not_refuted():
+    assert word({"kpp": KPP}, values=(0.95,) * 298) == "INCONCLUSIVE"
+    assert word({"kpp": KPP}, values=(0.95,) * 299) == "PASS_STATISTICAL"
+
+
+def test_statistics_refute_only_with_confidence():
+    some, many = [0.8] * 5 + [0.95] * 395, [0.8] * 40 + [0.95] * 360
+    assert word({"kpp": KPP}, values=some) == "INCONCLUSIVE"
+    assert word({"kpp": KPP}, values=many) == "FAIL"
+
+
+def test_comparisons_turn_round_where_lower_is_better():
+    errors = {"metric": "rmse", "clean": 30.0, "worst": 80.0, "drawn": (31.0, 35.0)}
+    assert word({"kpp": {"k": 1, "accuracy": 40.0}}, values=(33.0,) * 400, **errors) == "PASS_STATISTICAL"
+    assert word({"kpp": {"k": 1, "accuracy": 32.0}}, values=(33.0,) * 400, **errors) == "FAIL"
+    assert word({"worst_found_accuracy": 79.0}, **errors) == "FAIL"
+    assert word({"clean_accuracy": 30.0, "kpp": {"k": 1, "accuracy": 40.0}}, values=(33.0,) * 400, **errors) == "PASS_STATISTICAL"
+
+
+def test_no_policy_passes_nothing():
+    assert judge(certificate(), None, trials([0.9])).word == "INCONCLUSIVE"
+
+
+def test_every_requirement_has_a_sentence_with_its_number():
+    verdict = judge(certificate(worst=0.1234), Policy.model_validate({"require": {"worst_found_accuracy": 0.5}}), trials([0.9]))
+    assert verdict.requirements[0].status == "refuted"
+    assert "0.1234" in verdict.requirements[0].sentence

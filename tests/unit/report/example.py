@@ -1,0 +1,101 @@
+"""A certificate with names that try to break the page."""
+
+from __future__ import annotations
+
+HOSTILE = "<script>alert(1)</script>'\"&</td>"
+
+
+def certificate(**changes) -> dict:
+    made = {
+        "schema_version": "1.0.0",
+        "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
+        "metric": {"name": "accuracy", "higher_is_better": True, "unit": "fraction", "description": "share of right decisions"},
+        "model": {
+            "name": f"{HOSTILE}.onnx",
+            "files": [{"name": HOSTILE, "sha256": "ab" * 32, "bytes": 1234}],
+            "opset": {"": 17},
+            "ir_version": 8,
+            "producer": HOSTILE,
+            "operators": {"Gemm": 1},
+            "parameters": 100,
+            "mapped_weights": 90,
+            "mapped_fraction": 0.9,
+            "inputs": [{"name": HOSTILE, "dtype": "float32", "shape": ["batch", 4]}],
+            "outputs": [{"name": "scores", "dtype": "float32", "shape": None}],
+            "batch": "The model takes any number of samples.",
+            "notes": [HOSTILE],
+        },
+        "data": {
+            "description": "d.toml",
+            "files": {"d.npz": "cd" * 32},
+            "available": 60,
+            "used": 50,
+            "steps": {HOSTILE: [{"op": "divide", "value": 255}]},
+            "label_source": "given",
+            "decision": {"output": "scores", "read": "argmax", "metric": "accuracy", "threshold": None, "axis": 1},
+        },
+        "device": {
+            "profile": {
+                "schema": 1,
+                "name": HOSTILE,
+                "source": "nowhere",
+                "weight": {"bits": 8, "scale": "tensor", "mapping": "sign_magnitude"},
+                "device": {"bits": 2, "tolerance": 0.03, "distribution": "truncated_gaussian", "sigma": 0.01, "z": 3.0, "quantiles": []},
+                "tile": {"rows": 128, "columns": 128},
+                "defaults_used": ["tile.rows"],
+            },
+            "tolerance_fraction": 0.03,
+            "excluded_probability": 0.0,
+        },
+        "settings": [{"key": "effort", "value": "quick", "is_default": False}, {"key": "seed", "value": 0, "is_default": True}],
+        "mapping": {
+            "layers": [
+                {
+                    "initializer": HOSTILE, "operators": ["Gemm"], "nodes": [HOSTILE], "shape": [4, 2], "groups": 1, "rows": 4, "columns": 2,
+                    "weight_bits": 8, "slices": 4, "cells_per_weight": 4, "devices": 32, "tiles": 1, "scale_min": 0.001, "scale_max": 0.001,
+                    "box_radius": 0.03, "levels_given": False,
+                }
+            ],
+            "unmapped": [{"node": HOSTILE, "op": "Softmax", "reason": "digital"}],
+            "total_devices": 32,
+            "total_tiles": 1,
+        },
+        "clean": {
+            "score": 0.96, "correct": 48, "samples": 50, "quantised_score": 0.94, "quantised_correct": 47,
+            "per_class": [{"label": 0, "samples": 25, "clean": 24, "worst": 2}, {"label": 1, "samples": 25, "clean": 24, "worst": 3}],
+            "per_class_reason": None,
+        },
+        "monte_carlo": {
+            "trials": 10, "seed": 0, "samples": 50, "mean": 0.95, "std": 0.01, "min": 0.92, "max": 0.98, "worst_trial": 3,
+            "kpp": [
+                {"k": 1.0, "score": 0.92, "lower_bound": None, "confidence": 0.95, "rank": 0, "needed_trials": 299, "statement": "None yet."}
+            ],
+            "requirement": None, "requirement_reason": "no policy", "two_source": None, "two_source_reason": "too few",
+            "histogram": {"edges": [0.92, 0.95, 0.98], "counts": [4, 6]},
+        },
+        "worst_found": {
+            "score": 0.1, "correct": 5, "samples": 50, "member": "smooth_accuracy",
+            "members": [
+                {"name": "smooth_accuracy", "score": 0.1, "correct": 5, "seconds": 1.5, "passes": 20, "evaluations": 3, "note": HOSTILE},
+                {"name": "random_corners", "score": 0.9, "correct": 45, "seconds": 0.5, "passes": 0, "evaluations": 24, "note": ""},
+            ],
+            "not_run": [{"name": "class_collapse", "reason": "two classes"}],
+            "has_twin": True, "twin_reason": None, "effort": "quick", "crafting_samples": 50, "box_obeyed": True,
+            "replay": {"engine": "onnxruntime", "score": 0.1, "correct": 5, "engine_score": 0.1, "note": "exactly."},
+            "witness": {"witness/worst_case.onnx": "ef" * 32},
+            "warnings": [{"code": "ZERO_GRADIENT", "text": HOSTILE}],
+            "confusion": [[2, 23, 0], [22, 3, 0]], "confusion_reason": None,
+        },
+        "certified": {"score": None, "reason": "not computed"},
+        "checks": [{"id": "liveness", "text": "Moves.", "held": True, "detail": HOSTILE}],
+        "diagnostics": None, "diagnostics_reason": "not computed", "retraining": None, "retraining_reason": "none",
+        "assumptions": [{"id": "A1", "text": "Within.", "how_checked": "Not.", "effect_if_false": "Worse."}],
+        "not_covered": ["Drift."],
+        "policy": None, "policy_reason": "no policy was given",
+        "verdict": {"word": "INCONCLUSIVE", "sentence": "None.", "requirements": []},
+        "seeds": {"run": 0},
+        "warnings": [HOSTILE],
+        "reproduce": {"command": f"cimrobust analyze '{HOSTILE}'", "python": "import cimrobust", "witness_check": "import numpy"},
+        "timings": {"workers": 2, "total_seconds": 12.5, "stages": {"load": 1.0, "search": 11.5}},
+    }  # fmt: skip
+    return {**made, **changes}

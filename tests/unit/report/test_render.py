@@ -1,0 +1,106 @@
+"""The report: a pure function of the JSON, whatever names are in it."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from cimrobust.certificate.models import json_schema
+from cimrobust.report.render import render
+
+_spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
+example = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(example)
+
+
+class Elements(HTMLParser):
+    """Collects elements, numbers with their paths, and identifiers."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.numbers: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if "data-json-path" in attributes:
+            self.numbers.append((attributes["data-json-path"], attributes["value"]))
+
+
+def at(certificate, path: str):
+    value = certificate
+    for part in path.split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value
+
+
+def test_the_example_follows_the_schema():
+    jsonschema.validate(example.certificate(), json_schema())
+
+
+def test_same_certificate_same_bytes():
+    assert render(example.certificate()) == render(copy.deepcopy(example.certificate()))
+
+
+def test_every_number_is_that_of_the_json():
+    certificate = example.certificate()
+    numbers = Elements(render(certificate)).numbers
+    assert len(numbers) > 60
+    for path, value in numbers:
+        expected = at(certificate, path)
+        assert value == ("" if expected is None else repr(expected)), path
+
+
+def test_hostile_names_stay_text():
+    page = render(example.certificate())
+    assert "<script>alert" not in page
+    assert Elements(page).tags.count("script") == 1
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_embedded_json_is_the_certificate():
+    certificate = example.certificate()
+    text = re.search(r'<script type="application/json" id="certificate">(.*?)</script>', render(certificate), re.DOTALL).group(1)
+    assert json.loads(text) == certificate
+
+
+def test_nothing_is_fetched_and_identifiers_are_unique():
+    page = render(example.certificate())
+    assert "default-src 'none'" in page
+    # Names of the SVG and XLink standards are no addresses that anything is fetched from.
+    outside = [url for url in re.findall(r'(?:https?:)?//[^"\' <)]+', page) if "www.w3.org" not in url]
+    assert outside == []
+    elements = Elements(page)
+    assert len(elements.ids) == len(set(elements.ids))
+    assert len(page.encode()) < 300_000
+
+
+@pytest.mark.parametrize("word", ["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"])
+def test_every_verdict_is_said_in_words(word):
+    page = render(example.certificate(verdict={"word": word, "sentence": "So.", "requirements": []}))
+    assert word.replace("_", " ") in page
+
+
+def test_regressions_show_errors_not_percentages():
+    base = example.certificate()
+    regression = example.certificate(
+        metric={"name": "rmse", "higher_is_better": False, "unit": "target unit", "description": "error"},
+        clean={**base["clean"], "score": 31.9, "correct": None, "quantised_correct": None, "per_class": None, "per_class_reason": "a regression has no classes"},
+        worst_found={**base["worst_found"], "score": 1985.0, "correct": None, "confusion": None, "confusion_reason": "a regression has no classes"},
+    )  # fmt: skip
+    page = render(regression)
+    assert "1985" in page
+    assert "a regression has no classes" in page
+    assert "at or above" in page
