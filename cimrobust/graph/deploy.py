@@ -191,7 +191,6 @@ class _Deployment:
             if len(kept) != len(inner.node) or any(node.name in gone for node in kept):
                 replace_nodes(inner, kept)
 
-
     def _keep_float(self) -> None:
         """Put an operator without effect behind every stored layer that reads dequantised values.
 
@@ -211,7 +210,9 @@ class _Deployment:
                     lowest = self.names.take("lowest_float")
                     self.model.graph.initializer.append(encode(np.array(np.finfo(np.float32).min, dtype=np.float32), lowest))
                 result, node.output[0] = node.output[0], self.names.take(f"{node.output[0]}.float")
-                kept.append(onnx.helper.make_node("Max", [node.output[0], lowest], [result], name=self.names.take(f"{node.name}.keep_float")))
+                kept.append(
+                    onnx.helper.make_node("Max", [node.output[0], lowest], [result], name=self.names.take(f"{node.name}.keep_float"))
+                )
             if len(kept) != len(inner.node):
                 replace_nodes(inner, kept)
 

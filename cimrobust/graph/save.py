@@ -15,6 +15,9 @@ from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.problems import one_line
 from cimrobust.graph.tensors import encode
 
+#: A model that is handed from `with_weights` to `save_model`; callers need not know what it is.
+Model = onnx.ModelProto
+
 
 def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """Return the deployed model with other values in its stored initializers.

@@ -104,9 +104,7 @@ def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: f
     return moved
 
 
-def _keep(
-    problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, found: Candidate | None, origin: str
-) -> Candidate:
+def _keep(problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, found: Candidate | None, origin: str) -> Candidate:
     """Offer an iterate and its corner; return the best of this run."""
     iterate = {name: deviation.numpy() for name, deviation in pattern.items()}
     corner = problem.box.corner(iterate)

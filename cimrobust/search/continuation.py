@@ -21,7 +21,9 @@ def _run(problem: Problem, budget: Budget) -> Found:
             break
         start = earlier[min(index, len(earlier) - 1)]
         loss = _loss(problem, start)
-        results.append(climb(problem, NAME, loss, start=start.pattern, passes=passes, first_step=_FIRST_STEP, origin=f"after {start.member}"))
+        results.append(
+            climb(problem, NAME, loss, start=start.pattern, passes=passes, first_step=_FIRST_STEP, origin=f"after {start.member}")
+        )
     return found_by(best_of(results))
 
 

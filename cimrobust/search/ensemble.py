@@ -78,7 +78,9 @@ def search(
     entries = [_Entry(NOMINAL, runtime.quantised, np.inf, box.zero())]
     results: list[MemberResult] = []
     for member in MEMBERS:
-        if (member.needs_gradient and opened.oracle is None) or member.applies(problem):
+        without = "there is no differentiable twin" if member.needs_gradient and opened.oracle is None else member.applies(problem)
+        if without:
+            results.append(MemberResult(member.name, None, 0.0, 0, 0, without))
             continue
         _run_member(member, problem, budget, entries, results, warnings)
     for origin, deviations in (known or {}).items():

@@ -73,9 +73,7 @@ def _without(crafting: np.ndarray, reason: str, code: str) -> Opened:
     return Opened(None, crafting, reason, (Warned(code, text),))
 
 
-def _agreeing(
-    twin: Twin, runtime: Runtime, placement: Placement, crafting: np.ndarray, workers: int
-) -> tuple[GradientOracle | None, str]:
+def _agreeing(twin: Twin, runtime: Runtime, placement: Placement, crafting: np.ndarray, workers: int) -> tuple[GradientOracle | None, str]:
     """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner."""
     points = [placement.nominal(), {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}]
     some, box = crafting[:_CHECKED_SAMPLES], box_of(placement)
@@ -93,7 +91,9 @@ def _agreeing(
         if worst <= _tolerance(runtime):
             return oracle, ""
         what = "of the output range" if readout.kind == "value" else "of the decisions"
-        reason = f"the torch twin differs from the deployed network by {100 * worst:.2g} % {what}, more than {100 * _tolerance(runtime):g} %"
+        reason = (
+            f"the torch twin differs from the deployed network by {100 * worst:.2g} % {what}, more than {100 * _tolerance(runtime):g} %"
+        )
     return None, reason
 
 
@@ -134,4 +134,3 @@ def _zero_text(name: str, share: float) -> str:
         f"The gradient is zero for {100 * share:.1f} % of the weights of '{name}' at the quantised weights; "
         "the search uses straight-through gradients for rounding operators, and its result may be far from the worst."
     )
-

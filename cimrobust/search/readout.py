@@ -85,7 +85,9 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
         if source is None or not source[1]:
             return found
         op, inputs = source
-        if (op in _SAME_ELEMENTS and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))) or (readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES):
+        if (op in _SAME_ELEMENTS and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))) or (
+            readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES
+        ):
             readout = replace(readout, tensor=inputs[0])
         elif readout.kind == "threshold" and op == "Sigmoid" and 0.0 < readout.threshold < 1.0:
             readout = replace(readout, tensor=inputs[0], threshold=math.log(readout.threshold / (1.0 - readout.threshold)))

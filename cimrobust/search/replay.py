@@ -69,4 +69,6 @@ def compare_replay(runtime: Runtime, engine: Score, replayed: Score) -> str:
         )
     if engine.count is None or replayed.count is None:
         return f"{same} to {difference:.2g}: sums are rounded in another order."
-    return f"{same} but for {abs(engine.count - replayed.count)} decisions: sums are rounded in another order. The file's score is reported."
+    return (
+        f"{same} but for {abs(engine.count - replayed.count)} decisions: sums are rounded in another order. The file's score is reported."
+    )

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
 from safetensors.numpy import save
 
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.deploy import deploy
-from cimrobust.graph.save import save_model, with_weights
+from cimrobust.graph.save import Model, save_model, with_weights
 from cimrobust.graph.scan import scan_layers
 from cimrobust.search.box import Box
 
@@ -38,7 +37,7 @@ def write_witness(folder: Path, runtime: Runtime, box: Box, deviations: Mapping[
     _write(folder / DEVIATIONS_FILE, save(_tensors(box, deviations)))
 
 
-def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
     """Return the network with these weights and the inputs and outputs of its file, batch axis included."""
     network = runtime.network
     deployed = deploy(network, scan_layers(network), widen=False, has_batch=runtime.engine.feeding.mode != "none")

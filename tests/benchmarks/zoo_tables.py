@@ -63,9 +63,7 @@ def _cells(certificate: dict) -> str:
     trials = certificate["monte_carlo"]
     kpp = trials["kpp"][0]
     bound = "none" if kpp["lower_bound"] is None else f"{kpp['lower_bound']:.4g}"
-    return (
-        f"{certificate['clean']['score']:.4g} | {trials['mean']:.4g} | {kpp['score']:.4g} ({bound}) | {certificate['worst_found']['score']:.4g}"
-    )
+    return f"{certificate['clean']['score']:.4g} | {trials['mean']:.4g} | {kpp['score']:.4g} ({bound}) | {certificate['worst_found']['score']:.4g}"
 
 
 def _certify(options: argparse.Namespace, model: dict, tolerance: float) -> tuple[dict, float]:
