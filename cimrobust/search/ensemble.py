@@ -21,6 +21,7 @@ from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.budget import Budget, budget_of
 from cimrobust.search.gradients import check_gradients, open_gradients
 from cimrobust.search.members import MEMBERS
+from cimrobust.search.oracle import one_torch_thread
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Found, Member, MemberResult, SearchResult, Warned
 from cimrobust.search.replay import compare_replay, replay_pattern
@@ -77,12 +78,9 @@ def search(
         warnings += check_gradients(problem, runtime.checks.dead)
     entries = [_Entry(NOMINAL, runtime.quantised, np.inf, box.zero())]
     results: list[MemberResult] = []
-    for member in MEMBERS:
-        without = "there is no differentiable twin" if member.needs_gradient and opened.oracle is None else member.applies(problem)
-        if without:
-            results.append(MemberResult(member.name, None, 0.0, 0, 0, without))
-            continue
-        _run_member(member, problem, budget, entries, results, warnings)
+    # Steps on vectors are too short to share: more torch threads only wait for each other, and on a busy machine for long.
+    with one_torch_thread():
+        _run_members(problem, budget, entries, results, warnings, has_gradient=opened.oracle is not None)
     for origin, deviations in (known or {}).items():
         _score_known(origin, deviations, problem, entries, results)
     progress.finish()
@@ -112,6 +110,24 @@ def _planned(budget: Budget, problem: Problem) -> int:
     if problem.oracle is None:
         return budget.evaluations_alone + corners
     return budget.num_passes + budget.evaluations + corners
+
+
+def _run_members(
+    problem: Problem,
+    budget: Budget,
+    entries: list[_Entry],
+    results: list[MemberResult],
+    warnings: list[Warned],
+    *,
+    has_gradient: bool,
+) -> None:
+    """Run every member that applies, in order; list the others with the reason."""
+    for member in MEMBERS:
+        without = "there is no differentiable twin" if member.needs_gradient and not has_gradient else member.applies(problem)
+        if without:
+            results.append(MemberResult(member.name, None, 0.0, 0, 0, without))
+        else:
+            _run_member(member, problem, budget, entries, results, warnings)
 
 
 def _run_member(
