@@ -46,7 +46,8 @@ format: $(DEV_SETUP) ## Format the code
 	$(BIN)/ruff format .
 
 bench: $(DEV_SETUP) ## Measure the performance goals (minutes)
-	$(BIN)/python -m pytest tests/benchmarks -s
+	$(BIN)/python -m pytest -s tests/benchmarks/bench_help.py tests/benchmarks/bench_programming.py
+	$(BIN)/python tests/benchmarks/bench_trials.py
 
 samples: $(DEV_SETUP) ## Train the sample networks again
 	$(BIN)/python samples/train_samples.py
