@@ -32,13 +32,15 @@ class Parity:
 
     Attributes:
         num_samples: Samples compared.
+        num_decisions: Decisions compared, more than samples where each has many (pixels, tokens); 0 where outputs were.
         max_difference: Largest absolute difference of the decision output, in its own unit.
         tolerance: Largest difference that was allowed; None: decisions were compared (integer networks).
-        differing_decisions: Samples whose decision differs.
+        differing_decisions: Decisions that differ.
         holds: The two agree as far as they have to.
     """
 
     num_samples: int
+    num_decisions: int
     max_difference: float
     tolerance: float | None
     differing_decisions: int
@@ -104,16 +106,16 @@ def compare(expected: np.ndarray, got: np.ndarray, *, decisions: tuple[np.ndarra
     difference = max_difference(expected, got)
     finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
     scale = float(finite.max(initial=0.0)) or 1.0
-    differing = 0
+    differing, num_decisions = 0, 0
     if decisions is not None and expected.shape == got.shape:
         unequal = np.asarray(decisions[0] != decisions[1])
-        differing = int(unequal.reshape(unequal.shape[0], -1).any(axis=1).sum())
+        differing, num_decisions = int(unequal.sum()), int(unequal.size)
     num_samples = expected.shape[0]
     if decisions is not None and (integer or not np.issubdtype(expected.dtype, np.floating)):
-        allowed = max(2, int(INTEGER_DECISIONS * num_samples))
-        return Parity(num_samples, difference, None, differing, expected.shape == got.shape and differing <= allowed)
+        allowed = max(2, int(INTEGER_DECISIONS * num_decisions))
+        return Parity(num_samples, num_decisions, difference, None, differing, expected.shape == got.shape and differing <= allowed)
     tolerance = (INTEGER_DECISIONS if integer else FLOAT_TOLERANCE) * scale
-    return Parity(num_samples, difference, tolerance, differing, difference <= tolerance)
+    return Parity(num_samples, num_decisions, difference, tolerance, differing, difference <= tolerance)
 
 
 def check_against_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed, *, what: str) -> Parity:

@@ -129,7 +129,7 @@ def _deploy(
             continue
         if parity.holds:
             return engine, parity, _batch_note(engine, in_file, refused)
-        refused = f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of {parity.num_samples} decisions"
+        refused = f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of {parity.num_decisions} decisions"
     raise SelfCheckError(f"deployed network must give the outputs of the model file, got: {refused} ({network.path}); report this model")
 
 
@@ -193,7 +193,7 @@ def _warnings(checks: Checks) -> tuple[str, ...]:
             else "sums are rounded in another order"
         )
         found.append(
-            f"{parity.differing_decisions} of {parity.num_samples} decisions of the deployed network with the file's own weights differ from "
+            f"{parity.differing_decisions} of {parity.num_decisions} decisions of the deployed network with the file's own weights differ from "
             f"those of the file: {why}."
         )
     return tuple(found)

@@ -16,6 +16,7 @@ from cimrobust.errors import CimrobustError
 from cimrobust.graph.ops import catalogue  # noqa: F401  (registers the converters)
 from cimrobust.graph.ops.program import Plan, Program, Scope, TwinRunError, execute, to_tensor
 from cimrobust.graph.ops.registry import CannotConvertError, Settings, Value
+from cimrobust.graph.walk import read_names
 
 __all__ = ["Twin", "TwinRunError", "TwinUnavailableError", "to_torch"]
 
@@ -187,13 +188,14 @@ class Twin(torch.nn.Module):
             self.straight_through = before
 
 
-def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = ()) -> Twin:
+def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = (), outputs: Sequence[str] | None = None) -> Twin:
     """Build the torch twin of a model.
 
     Args:
         model: Any ONNX model, opset 7 or newer, with all its data inside; nodes in any order.
         weight_names: Initializers (or outputs of Constant nodes) that are stored in devices. Each is one tensor of the twin, also where it is
             used more than once or reaches its layer through Reshape, Transpose and the like. Integer ones are held as floating-point tensors.
+        outputs: Graph outputs wanted; nodes that none of them depends on need no torch form. None: all.
 
     Returns:
         The twin, in evaluation mode.
@@ -203,6 +205,8 @@ def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = ()) -> Twi
         CimrobustError: A weight name is not an initializer.
     """
     model = _inlined(model)
+    if outputs is not None:
+        model = _reduced(model, outputs)
     graph = model.graph
     settings = Settings()
     weights = frozenset(weight_names)
@@ -229,8 +233,8 @@ def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = ()) -> Twi
     for name in weights:
         if not program.constants[name].is_floating_point():
             program.constants[name] = program.constants[name].to(torch.float32)
-    outputs = [value.name for value in graph.output]
-    return Twin(program, inputs=inputs, outputs=outputs, weight_names=weight_names, settings=settings).eval()
+    made = [value.name for value in graph.output]
+    return Twin(program, inputs=inputs, outputs=made, weight_names=weight_names, settings=settings).eval()
 
 
 def _in_type(value: Value, dtype: torch.dtype) -> Value:
@@ -243,6 +247,24 @@ def _in_type(value: Value, dtype: torch.dtype) -> Value:
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model without local functions."""
     return inliner.inline_local_functions(model) if model.functions else model
+
+
+def _reduced(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy with only the nodes that the outputs depend on; initializers all stay."""
+    reduced = onnx.ModelProto()
+    reduced.CopyFrom(model)
+    kept = [value for value in model.graph.output if value.name in outputs]
+    wanted, needed = set(outputs), [False] * len(model.graph.node)
+    makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
+    while wanted:
+        index = makers.get(wanted.pop())
+        if index is not None and not needed[index]:
+            needed[index] = True
+            wanted |= read_names(model.graph.node[index])
+    del reduced.graph.output[:], reduced.graph.node[:]
+    reduced.graph.output.extend(kept)
+    reduced.graph.node.extend(node for node, stays in zip(model.graph.node, needed, strict=True) if stays)
+    return reduced
 
 
 def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:

@@ -55,7 +55,7 @@ def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, se
         return crafting_subset(task.labels, count=count, seed=seed, is_regression=task.is_regression)
 
     try:
-        twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)
+        twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.engine.output])
         twin.straight_through = True
         crafting = subset(affordable_samples(budget, twin, runtime))
         oracle, reason = _agreeing(twin, runtime, placement, crafting, workers)
