@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# A gate before deployment: certify a network, hold it against a policy, keep the evidence.
+#
+#     samples/pipeline_gate.sh MODEL DATA POLICY OUT
+#
+# Ends with the gate's exit code: 0 passed, 1 failed (the witness is in OUT/witness), 3 inconclusive; anything else is an error of the run itself.
+set -euo pipefail
+model=$1 data=$2 policy=$3 out=$4
+
+cimrobust analyze "$model" --data "$data" --policy "$policy" --out "$out" --resume --json >"${TMPDIR:-/tmp}/summary.json"
+status=0
+cimrobust gate "$out" --policy "$policy" --junit "$out/gate.xml" || status=$?
+exit "$status"
