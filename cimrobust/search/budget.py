@@ -18,6 +18,7 @@ class Budget:
         effort: Name of the level.
         max_samples: Crafting samples at most.
         smooth: Passes of each run on smoothed accuracy.
+        hinge: Passes of each run on the margins of right decisions.
         entropy: Passes of each run on cross-entropy.
         ratio: Passes of each run on the margin ratio.
         targets: Classes that collapse is tried on.
@@ -33,6 +34,7 @@ class Budget:
     effort: str
     max_samples: int
     smooth: tuple[int, ...]
+    hinge: tuple[int, ...]
     entropy: tuple[int, ...]
     ratio: tuple[int, ...]
     targets: int
@@ -47,36 +49,38 @@ class Budget:
     @property
     def num_passes(self) -> int:
         """Passes of the whole search at most, one for the check of the gradients included."""
-        runs = (*self.smooth, *self.entropy, *self.ratio, *self.collapse, *self.continuation)
+        runs = (*self.smooth, *self.hinge, *self.entropy, *self.ratio, *self.collapse, *self.continuation)
         return 1 + sum(runs) + self.targets * self.probe
 
 
 _LEVELS = {
     "quick": Budget(
         effort="quick",
-        max_samples=500,
+        max_samples=1000,
         smooth=(32,),
-        entropy=(14,),
-        ratio=(10,),
+        hinge=(16,),
+        entropy=(8,),
+        ratio=(6,),
         targets=4,
-        probe=4,
-        collapse=(8,),
-        continuation=(18,),
+        probe=3,
+        collapse=(6,),
+        continuation=(16,),
         evaluations=40,
         evaluations_alone=400,
         random_corners=16,
-        max_operations=4e12,
+        max_operations=2e12,
     ),
     "standard": Budget(
         effort="standard",
         max_samples=1000,
-        smooth=(100, 50, 30),
-        entropy=(60, 30),
-        ratio=(50,),
+        smooth=(80, 60, 60),
+        hinge=(50, 30),
+        entropy=(40, 20),
+        ratio=(30,),
         targets=10,
-        probe=8,
-        collapse=(40, 30),
-        continuation=(60, 40, 28),
+        probe=6,
+        collapse=(20, 20),
+        continuation=(40, 40, 30),
         evaluations=80,
         evaluations_alone=2000,
         random_corners=100,
@@ -85,13 +89,14 @@ _LEVELS = {
     "thorough": Budget(
         effort="thorough",
         max_samples=1000,
-        smooth=(200, 200, 100, 100, 100),
-        entropy=(100, 100),
-        ratio=(100, 100),
+        smooth=(160, 160, 120, 120, 120),
+        hinge=(100, 100, 60),
+        entropy=(80, 60),
+        ratio=(60, 40),
         targets=20,
-        probe=15,
-        collapse=(100, 100, 100),
-        continuation=(100, 100, 100, 100),
+        probe=10,
+        collapse=(60, 60, 60),
+        continuation=(80, 80, 80, 80),
         evaluations=400,
         evaluations_alone=10000,
         random_corners=1000,

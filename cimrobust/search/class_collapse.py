@@ -9,17 +9,17 @@ import torch
 
 from cimrobust.search.box import Pattern
 from cimrobust.search.budget import Budget
-from cimrobust.search.climb import best_of, climb
+from cimrobust.search.climb import climb
 from cimrobust.search.objective import Collapse, Loss, Shift
 from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.protocol import Found, Member
-from cimrobust.search.starts import found_by
+from cimrobust.search.protocol import Member
+from cimrobust.search.starts import most_promising
 
 NAME = "class_collapse"
 _LATER_STEP = 0.5
 
 
-def _run(problem: Problem, budget: Budget) -> Found:
+def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     """Try some targets for a few passes each, and go on with those that broke most."""
     tried: list[tuple[Loss, str, Candidate]] = []
     for loss, origin in _targets(problem, budget.targets):
@@ -27,11 +27,12 @@ def _run(problem: Problem, budget: Budget) -> Found:
         if candidate is not None:
             tried.append((loss, origin, candidate))
     tried.sort(key=lambda entry: entry[2].key)
-    results: list[Candidate | None] = [candidate for _, _, candidate in tried]
-    for (loss, origin, candidate), passes in zip(tried, budget.collapse, strict=False):
-        start: Pattern = candidate.pattern
-        results.append(climb(problem, NAME, loss, start=start, passes=passes, first_step=_LATER_STEP, origin=origin))
-    return found_by(best_of(results))
+    results = [candidate for _, _, candidate in tried]
+    for (loss, origin, first), passes in zip(tried, budget.collapse, strict=False):
+        start: Pattern = first.pattern
+        candidate = climb(problem, NAME, loss, start=start, passes=passes, first_step=_LATER_STEP, origin=origin)
+        results += [] if candidate is None else [candidate]
+    return most_promising(results)
 
 
 def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:

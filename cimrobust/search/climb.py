@@ -7,7 +7,7 @@ corner that an iterate points to is scored beside it; the loss may be rescaled f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ from cimrobust.search.unit import Unit
 _MOMENTUM = 0.75
 _SHARE_IMPROVED = 0.75
 _SMALLEST_STEP = 1e-3
+# First step of a run that goes on from another, in half-widths.
+_LATER_STEP = 1.0
 
 
 def checkpoints(passes: int) -> list[int]:
@@ -95,6 +97,24 @@ def climb(
     return found
 
 
+def climb_in_turn(
+    problem: Problem, member: str, losses: Sequence[Loss], *, start: Pattern, passes: int, first_step: float = 2.0, origin: str
+) -> list[Candidate]:
+    """Climb on one loss after the other, each from the best so far, with equal shares of the passes; arguments as for `climb`.
+
+    Returns:
+        The best candidate after each loss; the same one twice is listed once.
+    """
+    found: list[Candidate] = []
+    for index, loss in enumerate(losses):
+        share = passes * (index + 1) // len(losses) - passes * index // len(losses)
+        run_from = found[-1].pattern if found else start
+        run = climb(problem, member, loss, start=run_from, passes=share, first_step=_LATER_STEP if found else first_step, origin=origin)
+        if run is not None and (not found or run.key < found[-1].key):
+            found.append(run)
+    return found
+
+
 def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: float, *, first: bool) -> Unit:
     share = 1.0 if first else _MOMENTUM
     moved: Unit = {}
@@ -118,9 +138,3 @@ def _keep(problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, 
             best = candidate
     assert best is not None
     return best
-
-
-def best_of(candidates: list[Candidate | None]) -> Candidate | None:
-    """Return the candidate that is worst for the network, the first of equal ones."""
-    known = [candidate for candidate in candidates if candidate is not None]
-    return min(known, key=lambda candidate: candidate.key) if known else None

@@ -1,40 +1,43 @@
-"""Member: go on from the best patterns so far, on the samples that are still right. The way below the "everything is class c" plateau."""
+"""Member: go on from the best patterns so far.
+
+From a collapsed state (little more is right than one class) on the decisions that are still right, which leads below the plateau; from any
+other state on smoothed accuracy with sharper edges.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cimrobust.search.budget import Budget
-from cimrobust.search.climb import best_of, climb
-from cimrobust.search.objective import Loss, RegressionError, StillRight, margins, median_scale
+from cimrobust.search.climb import climb_in_turn
+from cimrobust.search.objective import Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.protocol import Found, Member
-from cimrobust.search.starts import found_by
+from cimrobust.search.protocol import Member
+from cimrobust.search.starts import most_promising
 
 NAME = "continuation"
 _FIRST_STEP = 0.5
+# Share of right decisions, in shares of one class, below which a state counts as collapsed.
+_COLLAPSED = 1.5
 
 
-def _run(problem: Problem, budget: Budget) -> Found:
-    earlier = [candidate for candidate in problem.board.best() if candidate.origin]
-    results: list[Candidate | None] = []
-    for index, passes in enumerate(budget.continuation):
-        if not earlier:
-            break
-        start = earlier[min(index, len(earlier) - 1)]
-        loss = _loss(problem, start)
-        results.append(
-            climb(problem, NAME, loss, start=start.pattern, passes=passes, first_step=_FIRST_STEP, origin=f"after {start.member}")
-        )
-    return found_by(best_of(results))
+def _run(problem: Problem, budget: Budget) -> list[Candidate]:
+    earlier = problem.board.best()
+    results: list[Candidate] = []
+    for start, passes in zip(earlier, budget.continuation, strict=False):
+        losses = _losses(problem, start)
+        origin = f"after {start.member}"
+        results += climb_in_turn(problem, NAME, losses, start=start.pattern, passes=passes, first_step=_FIRST_STEP, origin=origin)
+    return most_promising(results)
 
 
-def _loss(problem: Problem, start: Candidate) -> Loss:
+def _losses(problem: Problem, start: Candidate) -> Sequence[Loss]:
     if problem.task.is_regression:
-        return RegressionError(problem.task.metric)
-    assert problem.oracle is not None
-    found = margins(problem.oracle.rows(problem.box.weights(start.pattern)), problem.oracle.labels)
-    right = found < 0
-    broken = found[~right]
-    return StillRight(right=right, broken_scale=median_scale(broken))
+        return [RegressionError(problem.task.metric)]
+    right_share = start.key[0] / problem.task.labels.size
+    if right_share <= _COLLAPSED / problem.num_classes:
+        return [Hinge(0.0)]
+    return [SmoothAccuracy(0.1), SmoothAccuracy(0.05)] if problem.sees_all else [SmoothAccuracy(0.1)]
 
 
 CONTINUATION = Member(NAME, _run)

@@ -13,15 +13,14 @@ import numpy as np
 from cimrobust.search.box import Box, Pattern
 from cimrobust.search.budget import Budget
 from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.protocol import Found, Member
-from cimrobust.search.starts import found_by
+from cimrobust.search.protocol import Member
 
 NAME = "corner_search"
 # Proposals of one round. A constant, so that the result does not depend on the number of workers.
 _AT_A_TIME = 8
 
 
-def _run(problem: Problem, budget: Budget) -> Found:
+def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     """In every round, try some changes of the best pattern so far and keep the best of them if it is better."""
     count = budget.evaluations if problem.oracle is not None else budget.evaluations_alone
     zero = problem.box.zero()
@@ -37,7 +36,7 @@ def _run(problem: Problem, budget: Budget) -> Found:
             accepted += 1
             best = Candidate(proposals[first], keys[first], f"{accepted} changes", NAME)
             problem.board.offer(best)
-    return found_by(best)
+    return [best]
 
 
 def _propose(box: Box, pattern: Pattern, generator: np.random.Generator) -> Pattern:

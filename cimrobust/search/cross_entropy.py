@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from cimrobust.search.budget import Budget
 from cimrobust.search.objective import CrossEntropy
-from cimrobust.search.problem import Problem
-from cimrobust.search.protocol import Found, Member
+from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.protocol import Member
 from cimrobust.search.starts import climb_from_starts, needs_classes
 
 NAME = "cross_entropy"
 
 
-def _run(problem: Problem, budget: Budget) -> Found:
-    return climb_from_starts(problem, NAME, [(CrossEntropy(), passes) for passes in budget.entropy])
+def _run(problem: Problem, budget: Budget) -> list[Candidate]:
+    return climb_from_starts(problem, NAME, [([CrossEntropy()], passes) for passes in budget.entropy])
 
 
 CROSS_ENTROPY = Member(NAME, _run, applies=needs_classes)

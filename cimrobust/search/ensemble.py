@@ -23,7 +23,7 @@ from cimrobust.search.gradients import check_gradients, open_gradients
 from cimrobust.search.members import MEMBERS
 from cimrobust.search.oracle import one_torch_thread
 from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.protocol import Found, Member, MemberResult, SearchResult, Warned
+from cimrobust.search.protocol import Member, MemberResult, SearchResult, Warned
 from cimrobust.search.replay import compare_replay, replay_pattern
 
 NOMINAL = "no_deviation"
@@ -135,28 +135,28 @@ def _run_member(
 ) -> None:
     """Run one member and score its best pattern on all samples."""
     begin, passes, evaluations = time.perf_counter(), problem.passes, problem.evaluations
-    score: Score | None = None
+    score, note = None, ""
     try:
-        found = member.run(problem, budget)
-        for pattern in found.patterns:
-            entry = _score(member.name, pattern, problem)
+        for candidate in member.run(problem, budget):
+            entry = _score(candidate, problem)
             entries.append(entry)
-            score = entry.score if score is None or problem.task.is_worse(entry.score, score) else score
+            if score is None or problem.task.is_worse(entry.score, score):
+                score, note = entry.score, candidate.origin
     except SelfCheckError:
         raise
     except (CimrobustError, RuntimeError) as err:
-        found = Found((), f"gave up: {err}")
+        note = f"gave up: {err}"
         warnings.append(Warned("MEMBER_FAILED", f"Search member {member.name} gave up: {err}."))
     seconds = time.perf_counter() - begin
     spent = (problem.passes - passes, problem.evaluations - evaluations)
-    results.append(MemberResult(member.name, score, seconds, *spent, found.note))
+    results.append(MemberResult(member.name, score, seconds, *spent, note))
 
 
-def _score(member: str, pattern: Pattern, problem: Problem) -> _Entry:
-    problem.box.check(pattern, origin=member)
-    score = problem.runtime.score(problem.box.weights(pattern), threads=problem.workers)
-    key = problem.board.by_member.get(member)
-    return _Entry(member, score, key.key[1] if isinstance(key, Candidate) else np.inf, pattern)
+def _score(candidate: Candidate, problem: Problem) -> _Entry:
+    """Check that a pattern is in the box and score it on all samples."""
+    problem.box.check(candidate.pattern, origin=candidate.member)
+    score = problem.runtime.score(problem.box.weights(candidate.pattern), threads=problem.workers)
+    return _Entry(candidate.member, score, candidate.key[1], candidate.pattern)
 
 
 def _score_known(
@@ -165,9 +165,9 @@ def _score_known(
     begin = time.perf_counter()
     inside: Pattern = problem.box.clip(deviations)
     moved = any(not np.array_equal(inside[name], deviations[name]) for name in inside)
-    entry = _score(origin, inside, problem)
-    entries.append(entry)
     note = "brought to the border of the box" if moved else "given"
+    entry = _score(Candidate(inside, (np.inf, np.inf), note, origin), problem)
+    entries.append(entry)
     results.append(MemberResult(origin, entry.score, time.perf_counter() - begin, 0, 0, note))
 
 

@@ -7,6 +7,7 @@ from cimrobust.search.continuation import CONTINUATION
 from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.cross_entropy import CROSS_ENTROPY
 from cimrobust.search.dlr import DLR
+from cimrobust.search.margin_hinge import MARGIN_HINGE
 from cimrobust.search.protocol import Member
 from cimrobust.search.random_corners import RANDOM_CORNERS
 from cimrobust.search.regression_error import REGRESSION_ERROR
@@ -16,6 +17,7 @@ MEMBERS: tuple[Member, ...] = (
     RANDOM_CORNERS,
     CORNER_SEARCH,
     SMOOTH_ACCURACY,
+    MARGIN_HINGE,
     CROSS_ENTROPY,
     DLR,
     REGRESSION_ERROR,

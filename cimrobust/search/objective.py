@@ -7,7 +7,7 @@ that no loss needs a temperature in the units of the network's outputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -30,8 +30,8 @@ class Loss(Protocol):
     def scale_of(self, spreads: Tensor) -> float:
         """Return the scale that the spreads of all decisions, detached, give for the next pass."""
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
-        """Return the damage a decision, [decisions]; `positions` says which of all decisions these are."""
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+        """Return the damage a decision, [decisions]."""
 
 
 def median_scale(spreads: Tensor) -> float:
@@ -72,7 +72,7 @@ class SmoothAccuracy:
         """Return the median margin."""
         return median_scale(spreads)
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
         """Return the smoothed error."""
         return torch.sigmoid(spreads / (self.temperature * scale))
 
@@ -91,7 +91,7 @@ class CrossEntropy:
         """Return 1."""
         return 1.0
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
         """Return the cross-entropy."""
         return spreads
 
@@ -115,7 +115,7 @@ class MarginRatio:
         """Return 1."""
         return 1.0
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
         """Return the ratio."""
         return spreads
 
@@ -136,40 +136,29 @@ class Collapse:
         """Return the median spread."""
         return median_scale(spreads)
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
         """Return the smoothed share of decisions beyond their label."""
         return torch.sigmoid(spreads / (self.temperature * scale))
 
 
 @dataclass(frozen=True)
-class StillRight:
-    """The way below a plateau: break what is still right, measured in its own margins, and keep what is broken broken.
+class Hinge:
+    """``min(margin / median |margin|, reach)``: only decisions that are right, or wrong by less than the reach, count, each by its margin."""
 
-    In a collapsed state all margins are large, those of the class collapsed onto above all, and a scale taken over all decisions hides
-    them. Here they have their own scale.
-
-    Attributes:
-        right: Which of all decisions were right when the loss was made, bool.
-        broken_scale: Median margin of the others.
-    """
-
-    right: Tensor = field(repr=False)
-    broken_scale: float
-    temperature: float = 0.25
-    name: str = "still_right"
+    reach: float = 0.0
+    name: str = "margin_hinge"
 
     def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
         """Return the margins."""
         return margins(rows, labels)
 
     def scale_of(self, spreads: Tensor) -> float:
-        """Return the median margin of the decisions that were right."""
-        return median_scale(spreads[self.right])
+        """Return the median margin."""
+        return median_scale(spreads)
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
-        """Return the smoothed error, in two scales."""
-        scales = torch.where(self.right[positions], scale, self.broken_scale)
-        return torch.sigmoid(spreads / (self.temperature * scales))
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+        """Return the margins, cut off at the reach."""
+        return torch.clamp(spreads / scale, max=self.reach)
 
 
 @dataclass(frozen=True)
@@ -189,7 +178,7 @@ class RegressionError:
             return max(float(torch.nan_to_num(spreads).abs().max()), _SMALLEST_SCALE)
         return median_scale(spreads)
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
         """Return the error a value, in units of the scale."""
         errors = spreads.abs() / scale
         if self.metric == "mae":
@@ -212,6 +201,6 @@ class Shift:
         """Return the median error."""
         return median_scale(spreads)
 
-    def damage(self, spreads: Tensor, scale: float, positions: slice) -> Tensor:
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
         """Return the signed error."""
         return self.direction * spreads / scale

@@ -148,7 +148,7 @@ class GradientOracle:
             positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
             labels = self.labels[positions]
             spreads = loss.spread(rows, labels)
-            damage = torch.nan_to_num(loss.damage(spreads, scale, positions), nan=0.0, posinf=0.0, neginf=0.0).sum()
+            damage = torch.nan_to_num(loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
             grads = torch.autograd.grad(damage, list(leaves.values()), allow_unused=True) if damage.requires_grad else (None,) * len(leaves)
         held = rows.detach()
         return _Part(

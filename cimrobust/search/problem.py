@@ -86,6 +86,11 @@ class Problem:
         assert self.oracle is not None
         return self.oracle.rows(self.box.weights(self.box.zero()))
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether patterns are made on all samples, so that nothing can be learnt that does not count."""
+        return len(self.crafting) == self.runtime.dataset.num_samples
+
     @cached_property
     def space(self) -> UnitBox:
         """The box stretched to [-1, 1]."""

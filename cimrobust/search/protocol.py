@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from cimrobust.data.decision import Score
-from cimrobust.search.box import Pattern
 from cimrobust.search.budget import Budget
-from cimrobust.search.problem import Problem
+from cimrobust.search.problem import Candidate, Problem
 
 
 @dataclass(frozen=True)
@@ -86,20 +85,12 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Patterns of one member, the most promising first, and what it has to say."""
-
-    patterns: tuple[Pattern, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Member:
     """One way of searching.
 
     Attributes:
         name: Name in the certificate.
-        run: Searches within the budget; offers every good pattern to the problem's board and returns the best of its own.
+        run: Searches within the budget; offers every pattern to the problem's board and returns the best of its own.
         needs_gradient: Runs only where there is a twin.
         applies: Tells whether it makes sense for a problem, and if not why.
     """
@@ -113,5 +104,5 @@ class Member:
 class MemberRun(Protocol):
     """Body of a member."""
 
-    def __call__(self, problem: Problem, budget: Budget) -> Found:
-        """Return the best patterns found."""
+    def __call__(self, problem: Problem, budget: Budget) -> Sequence[Candidate]:
+        """Return the best patterns found, the most promising first; all of them are scored on all samples."""

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from cimrobust.search.box import Pattern
 from cimrobust.search.budget import Budget
-from cimrobust.search.climb import best_of
 from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.protocol import Found, Member
-from cimrobust.search.starts import found_by
+from cimrobust.search.protocol import Member
 
 NAME = "random_corners"
 _AT_A_TIME = 16
 
 
-def _run(problem: Problem, budget: Budget) -> Found:
+def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     draws = [(f"corner {index + 1}", index) for index in range(budget.random_corners)]
     draws += [(f"interior point {index + 1}", index) for index in range(budget.random_corners // 2)]
-    results: list[Candidate | None] = []
+    results: list[Candidate] = []
     for first in range(0, len(draws), _AT_A_TIME):
         group = draws[first : first + _AT_A_TIME]
         patterns = [_draw(problem, origin, index) for origin, index in group]
         for (origin, _), pattern, key in zip(group, patterns, problem.measure(patterns), strict=True):
             candidate = Candidate(pattern, key, origin, NAME)
             problem.board.offer(candidate)
-            results = [best_of([*results, candidate])]
+            results = sorted([*results, candidate], key=lambda candidate: candidate.key)[:1]
         problem.advance(len(group))
-    return found_by(best_of(results))
+    return results
 
 
 def _draw(problem: Problem, origin: str, index: int) -> Pattern:

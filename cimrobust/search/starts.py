@@ -5,32 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cimrobust.search.box import Pattern
-from cimrobust.search.climb import best_of, climb
+from cimrobust.search.climb import climb_in_turn
 from cimrobust.search.objective import Loss
 from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.protocol import Found
 
 _AVERAGED_POINTS = 4
+_MOST_PATTERNS = 4
 
 
-def climb_from_starts(problem: Problem, member: str, runs: Sequence[tuple[Loss, int]]) -> Found:
+def climb_from_starts(problem: Problem, member: str, runs: Sequence[tuple[Sequence[Loss], int]]) -> list[Candidate]:
     """Climb from zero, then from the corner of the averaged gradient, then from random corners.
 
     Args:
         problem: The search.
         member: Name of the member; keys its random numbers.
-        runs: Loss and passes of every run, making the start included.
+        runs: Losses and passes of every run, making the start included; the losses of a run take turns, each going on from the last.
     """
-    results: list[Candidate | None] = []
-    for index, (loss, passes) in enumerate(runs):
-        start, origin, spent = _start(problem, member, loss, index)
-        results.append(climb(problem, member, loss, start=start, passes=passes - spent, origin=origin))
-    return found_by(best_of(results))
+    results: list[Candidate] = []
+    for index, (losses, passes) in enumerate(runs):
+        start, origin, spent = _start(problem, member, losses[0], index)
+        results += climb_in_turn(problem, member, losses, start=start, passes=passes - spent, origin=origin)
+    return most_promising(results)
 
 
-def found_by(candidate: Candidate | None) -> Found:
-    """Return what a member found when its best run gave this."""
-    return Found((), "no passes left") if candidate is None else Found((candidate.pattern,), candidate.origin)
+def most_promising(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the best candidates of a member's runs, the worst for the network first.
+
+    More than one, since the best on the crafting samples need not be the best on all.
+    """
+    return sorted(candidates, key=lambda candidate: candidate.key)[:_MOST_PATTERNS]
 
 
 def needs_classes(problem: Problem) -> str:
