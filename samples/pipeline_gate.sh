@@ -7,7 +7,8 @@
 set -euo pipefail
 model=$1 data=$2 policy=$3 out=$4
 
-cimrobust analyze "$model" --data "$data" --policy "$policy" --out "$out" --resume --json >"${TMPDIR:-/tmp}/summary.json"
+mkdir -p "$out"
+cimrobust analyze "$model" --data "$data" --policy "$policy" --out "$out" --resume --json >"$out/summary.json"
 status=0
 cimrobust gate "$out" --policy "$policy" --junit "$out/gate.xml" || status=$?
 exit "$status"

@@ -143,9 +143,9 @@ def _kpp(certificate: Mapping[str, Any], required: KppRequirement, trials: Trial
     )
     return RequirementResult(
         id=f"kpp_{required.k:g}",
-        text=f"{required.k:g}th percentile {certificate['metric']['name']} {_rule(certificate, required.accuracy)} at {percent} confidence",
+        text=f"KPP {required.k:g} % of {certificate['metric']['name']} {_rule(certificate, required.accuracy)} at {percent} confidence",
         status=status,
-        sentence=f"The {required.k:g}th percentile of {kpp.num_trials} drawn chips is {_shown(certificate, kpp.score)}; {bound}.",
+        sentence=f"KPP {required.k:g} % of {kpp.num_trials} drawn chips is {_shown(certificate, kpp.score)}; {bound}.",
     )
 
 
