@@ -31,7 +31,7 @@ def checkpoints(passes: int) -> list[int]:
     shares = [0.0, 0.22]
     while shares[-1] < 1.0:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    return sorted({int(np.ceil(share * passes)) for share in shares[1:] if share < 1.0})
+    return sorted({int(np.ceil(share * passes - 1e-9)) for share in shares[1:] if share < 1.0})
 
 
 @dataclass

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cimrobust.errors import UsageError
+from cimrobust.search.budget import EFFORTS, budget_of
+from cimrobust.search.climb import checkpoints
+from cimrobust.search.crafting import crafting_subset
+
+
+def test_small_sets_are_used_whole() -> None:
+    assert crafting_subset(np.zeros(5, np.int64), count=10, seed=0, is_regression=False).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_classes_get_equal_shares_as_far_as_they_have_samples() -> None:
+    labels = np.array([0] * 500 + [1] * 40 + [2] * 500)
+    chosen = crafting_subset(labels, count=240, seed=3, is_regression=False)
+    assert len(set(chosen.tolist())) == 240
+    assert np.bincount(labels[chosen]).tolist() == [100, 40, 100]
+
+
+def test_subset_is_a_function_of_the_seed() -> None:
+    labels = np.arange(1000) % 7
+    first, again, other = (crafting_subset(labels, count=100, seed=seed, is_regression=False).tolist() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(("effort", "passes"), [("quick", 100), ("standard", 600)])
+def test_budgets_keep_their_promise(effort: str, passes: int) -> None:
+    budget = budget_of(effort)
+    assert budget.num_passes <= passes
+    assert budget.max_samples <= 1000
+
+
+def test_unknown_effort_is_refused() -> None:
+    with pytest.raises(UsageError, match="effort must be one of quick, standard, thorough, got 'huge'"):
+        budget_of("huge")
+    assert EFFORTS == ("quick", "standard", "thorough")
+
+
+def test_checkpoints_come_ever_closer() -> None:
+    assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]

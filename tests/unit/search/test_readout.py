@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from onnx import parser
+
+from cimrobust.data.decision import Decision
+from cimrobust.data.task import Task
+from cimrobust.graph.to_torch import Twin, to_torch
+from cimrobust.search.readout import Readout, decide, possible_readouts
+
+BODY: dict[str, tuple[str, str]] = {
+    "softmax": ("float[N, 3]", "y = Softmax(z)"),
+    "argmax": ("int64[N]", "y = ArgMax<axis = 1, keepdims = 0>(z)"),
+    "cast_argmin": ("float[N, 1]", "k = ArgMin<axis = 1>(z)\n y = Cast<to = 1>(k)"),
+}
+
+
+@pytest.fixture
+def twin() -> Callable[[str], Twin]:
+    def build(kind: str) -> Twin:
+        form, body = BODY[kind]
+        text = f'<ir_version: 8, opset_import: ["" : 13]> net (float[N, 3] x) => ({form} y) {{ z = Neg(x) \n {body} }}'
+        return to_torch(parser.parse_model(text))
+
+    return build
+
+
+def _task(read: str, labels: np.ndarray, axis: int | None, threshold: float | None = None) -> Task:
+    return Task(Decision(read=read, threshold=threshold), labels, axis, 3)
+
+
+def test_softmax_is_stepped_over(twin: Callable[[str], Twin]) -> None:
+    found = list(possible_readouts(twin("softmax"), _task("argmax", np.zeros(2, np.int64), 1), "y"))
+    assert [readout.tensor for readout in found] == ["z", "y"]
+
+
+@pytest.mark.parametrize(("kind", "sign"), [("argmax", 1.0), ("cast_argmin", -1.0)])
+def test_a_choice_is_read_from_what_it_chose_from(twin: Callable[[str], Twin], kind: str, sign: float) -> None:
+    found = list(possible_readouts(twin(kind), _task("label", np.zeros(2, np.int64), None), "y"))
+    assert {(readout.tensor, readout.sign) for readout in found} == {("z", sign)}
+
+
+def test_argmin_rows_are_turned_round() -> None:
+    rows = Readout("y", "classes", axis=1, sign=-1.0).rows(torch.tensor([[1.0, 0.5, 2.0]]))
+    assert decide(rows.numpy()).tolist() == [1]
+
+
+def test_threshold_rows_decide_as_the_threshold_does() -> None:
+    rows = Readout("y", "threshold", threshold=0.5).rows(torch.tensor([[0.4], [0.5], [0.6]]))
+    assert decide(rows.numpy()).tolist() == [0, 0, 1]
+
+
+def test_positions_become_rows_in_the_order_of_labels() -> None:
+    output = torch.arange(24.0).reshape(2, 3, 4)  # samples, classes, positions
+    rows = Readout("y", "classes", axis=1).rows(output)
+    assert rows.shape == (8, 3)
+    assert rows[1].tolist() == [1.0, 5.0, 9.0]
+
+
+def test_rows_that_are_not_finite_decide_nothing() -> None:
+    assert decide(np.array([[1.0, np.nan], [0.0, 1.0], [np.inf, 0.0]])).tolist() == [-1, 1, -1]
