@@ -20,7 +20,6 @@ from cimrobust.search import budget
 from cimrobust.search.ensemble import search
 from cimrobust.search.protocol import SearchResult
 
-
 SMALL = replace(
     budget.budget_of("quick"),
     smooth=(16,),
