@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.models import json_schema
 from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
+from cimrobust.files import write_whole
 
 CERTIFICATE = "certificate.json"
 REPORT = "certificate.html"
@@ -36,17 +34,7 @@ def atomic_text(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, text.encode("utf-8"))
     except OSError as err:
         raise UsageError(f"output must be writable, got {err.strerror} ({path}); choose another folder") from err
 
@@ -80,15 +68,6 @@ def read_certificate(directory: Path) -> dict[str, Any]:
         raise InputRefusedError(f"certificate must follow its schema, got {message} ({path}, {error.json_path}); {hint}")
     checked: dict[str, Any] = certificate
     return checked
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 digest of a file, as hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _refuse_constant(text: str) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from cimrobust.certificate.files import TRIALS, read_certificate, sha256_of
+from cimrobust.certificate.files import TRIALS, read_certificate
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
 from cimrobust.data.dataset import DataSet
@@ -19,6 +19,7 @@ from cimrobust.data.load import load_data
 from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
+from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.montecarlo.quantile import kpp_of_scores

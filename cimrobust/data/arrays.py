@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,15 +14,6 @@ from cimrobust.errors import InputRefusedError, UsageError
 
 MAX_BYTES = 32 * 2**30
 _KINDS = "biuf"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 digest of a file, as hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def require_file(path: Path, *, what: str) -> None:

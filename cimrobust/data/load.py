@@ -8,7 +8,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from cimrobust.data.arrays import sha256_of
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.data.description import Description, Input, Step, read_description
@@ -16,6 +15,7 @@ from cimrobust.data.images import read_image_folder
 from cimrobust.data.sources import RawData, call_function, read_arrays, read_csv, read_test_data
 from cimrobust.data.steps import apply_steps
 from cimrobust.errors import UsageError
+from cimrobust.files import sha256_of
 
 Part = Literal["eval", "train"]
 

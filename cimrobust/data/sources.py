@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from cimrobust.data.arrays import read_npz, require_file, sha256_of
+from cimrobust.data.arrays import read_npz, require_file
 from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.files import sha256_of
 from cimrobust.graph.testdata import read_tensor
 
 _LABEL_COLUMNS = ("label", "labels", "y", "target", "class")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 import onnx
 
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.files import write_whole
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.problems import one_line
 from cimrobust.graph.tensors import encode
@@ -54,14 +53,4 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
         raise ModelNotCoveredError(
             f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)}); analyse a smaller model"
         ) from err
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, content)

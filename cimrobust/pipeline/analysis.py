@@ -16,13 +16,14 @@ import numpy as np
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
-from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate, sha256_of
+from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.data.load import load_data
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.table import TrialTable, to_parquet

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from cimrobust.engine.open import Runtime
+from cimrobust.files import write_whole
 from cimrobust.graph.deploy import deploy
 from cimrobust.graph.save import Model, save_model, with_weights
 from cimrobust.graph.scan import scan_layers
@@ -34,7 +33,7 @@ def write_witness(folder: Path, runtime: Runtime, box: Box, deviations: Mapping[
     """
     box.check(deviations, origin="witness")
     save_model(witness_model(runtime, box.weights(deviations)), folder / MODEL_FILE)
-    _write(folder / DEVIATIONS_FILE, save(_tensors(box, deviations)))
+    write_whole(folder / DEVIATIONS_FILE, save(_tensors(box, deviations)))
 
 
 def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
@@ -50,17 +49,3 @@ def _tensors(box: Box, deviations: Mapping[str, np.ndarray]) -> dict[str, np.nda
         parts = {"nominal": box.nominal[name], "lo": box.lo[name], "hi": box.hi[name], "deviation": deviations[name]}
         tensors.update({f"{name}.{part}": np.ascontiguousarray(array, dtype=np.float32) for part, array in parts.items()})
     return tensors
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
