@@ -68,7 +68,7 @@ _LEVELS = {
         evaluations=40,
         evaluations_alone=400,
         random_corners=16,
-        max_operations=2e12,
+        max_operations=3e12,
     ),
     "standard": Budget(
         effort="standard",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cimrobust.engine.open import Runtime
@@ -13,9 +16,13 @@ from cimrobust.search.budget import Budget
 from cimrobust.seeds import stream
 
 # Fewer samples say too little about a data set, whatever they cost.
-_FEWEST = 100
+_FEWEST = 128
 # A backward run costs about two forward runs.
 _RUNS_PER_PASS = 3
+# Making one element of an activation costs as much time as this many operations of a matrix product (fitted on the networks of the model zoo).
+_OPERATIONS_PER_ELEMENT = 50
+# Enough that work on the weights alone, once a run, does not count for much.
+_COUNTED_SAMPLES = 16
 
 
 def crafting_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: bool) -> np.ndarray:
@@ -53,13 +60,39 @@ def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
 
 
 def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
-    """Return the floating-point operations of one sample's forward run, matrix products and convolutions only."""
+    """Return the cost of one sample's forward run, in floating-point operations of matrix products and convolutions."""
     feeding, dataset = runtime.engine.feeding, runtime.dataset
-    count = feeding.size if feeding.mode == "fixed" else 1
+    count = {"fixed": feeding.size, "none": 1}.get(feeding.mode, _COUNTED_SAMPLES)
     taken = np.arange(count) % dataset.num_samples
     feed = {name: tensor_of(array[0] if feeding.mode == "none" else array[taken]) for name, array in dataset.inputs.items()}
     constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        twin({**feed, **constants}, twin.weights, [runtime.engine.output])
-    return float(counter.get_total_flops()) / count
+    products, elements = FlopCounterMode(display=False), _ElementCounter()
+    # With gradients, since operators may take another way without.
+    weights = {name: weight.clone().requires_grad_() for name, weight in twin.weights.items()}
+    with products, elements:
+        twin({**feed, **constants}, weights, [runtime.engine.output])
+    return (float(products.get_total_flops()) + _OPERATIONS_PER_ELEMENT * elements.count) / count
+
+
+class _ElementCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the elements of all floating-point tensors that are made, views left out."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {_place(value) for value in args}
+        made = result if isinstance(result, tuple | list) else (result,)
+        self.count += sum(tensor.numel() for tensor in made if _is_float(tensor) and _place(tensor) not in given)
+        return result
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _place(value: Any) -> int | None:
+    """Return where the elements of a tensor are stored; views share it."""
+    return value.untyped_storage().data_ptr() if _is_float(value) else None

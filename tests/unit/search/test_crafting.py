@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
+from cimrobust.graph.to_torch import to_torch
+from cimrobust.mapping.placement import Placement
 from cimrobust.search.budget import EFFORTS, budget_of
 from cimrobust.search.climb import checkpoints
-from cimrobust.search.crafting import crafting_subset
+from cimrobust.search.crafting import affordable_samples, crafting_subset
 
 
 def test_small_sets_are_used_whole() -> None:
@@ -42,3 +47,12 @@ def test_unknown_effort_is_refused() -> None:
 
 def test_checkpoints_come_ever_closer() -> None:
     assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def test_costly_networks_get_fewer_samples(small: tuple[Runtime, Placement]) -> None:
+    runtime, _ = small
+    twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)
+    plenty, scarce = (replace(budget_of("quick"), max_operations=operations) for operations in (1e12, 1e8))
+    assert affordable_samples(plenty, twin, runtime) == 1000
+    # 2 * (6 * 12 + 12 * 4) operations and 12 + 12 + 12 + 4 elements a sample, three runs a pass
+    assert affordable_samples(scarce, twin, runtime) == pytest.approx(1e8 / (3 * plenty.num_passes * (240 + 50 * 40)), rel=0.3)
