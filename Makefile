@@ -9,7 +9,7 @@ DEV_SETUP := $(VENV)/.installed-dev
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint format bench samples clean
+.PHONY: help demo test test-native lint format bench reports samples clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,12 @@ format: $(DEV_SETUP) ## Format the code
 bench: $(DEV_SETUP) ## Measure the performance goals (minutes)
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_help.py tests/benchmarks/bench_programming.py
 	$(BIN)/python tests/benchmarks/bench_trials.py
+
+reports: $(SETUP) ## Make the example certificates again
+	$(BIN)/cimrobust demo --out out/reports/digits_cnn
+	$(BIN)/cimrobust analyze samples/breast_cancer_mlp.onnx --data samples/breast_cancer_mlp.toml \
+		--policy samples/policies/strict.toml --out out/reports/breast_cancer_mlp
+	for name in digits_cnn breast_cancer_mlp; do mkdir -p reports/$$name && cp out/reports/$$name/certificate.* reports/$$name/; done
 
 samples: $(DEV_SETUP) ## Train the sample networks again
 	$(BIN)/python samples/train_samples.py
