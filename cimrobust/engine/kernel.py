@@ -30,16 +30,19 @@ def program_chip(
         placement: Layers on their devices.
         seed: Seed of the run.
         trial: Which chip, from 0.
-        out: Contiguous float32 arrays to write to, by initializer; None: new ones.
+        out: Contiguous float32 arrays to write to, by initializer, each in the initializer's shape; None: new ones.
         simd: Instruction set, ``best`` or one of `_native.simd_levels()`; the bits are the same on all.
 
     Returns:
         Programmed weights, float32, in each initializer's shape.
+
+    Raises:
+        ValueError: An output array cannot be filled in place.
     """
     table = tabulate_once(placement.profile)
     chip: dict[str, np.ndarray] = {}
     for name, tensor in placement.tensors.items():
-        target = np.empty(tensor.shape, dtype=np.float32) if out is None else out[name]
+        target = np.empty(tensor.shape, dtype=np.float32) if out is None else _fillable(out[name], tensor)
         _program(tensor, placement.profile, table, key=programming_key(seed, name), trial=trial, target=target, simd=simd)
         chip[name] = target
     return chip
@@ -48,6 +51,17 @@ def program_chip(
 def programming_key(seed: int, initializer: str) -> int:
     """Return the key of a layer's programming stream."""
     return stream_key(seed, "programming", initializer)
+
+
+def _fillable(target: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
+    """Return the array if the kernel can fill it; a flat view of any other would be a copy, and the chip would be lost without a word."""
+    flags = target.flags
+    if target.dtype == np.float32 and target.shape == tensor.shape and flags.c_contiguous and flags.writeable:
+        return target
+    raise ValueError(
+        f"output array must be contiguous, writable float32 of shape {tensor.shape}, got {target.dtype} of shape {target.shape}, "
+        f"contiguous {flags.c_contiguous}, writable {flags.writeable} ('{tensor.initializer}'); make it with numpy.empty"
+    )
 
 
 def _program(

@@ -8,6 +8,7 @@ import numpy as np
 
 from cimrobust import _native
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.errors import InputRefusedError
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
@@ -20,7 +21,16 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
     Args:
         scan: The layers.
         profile: The devices.
+
+    Raises:
+        InputRefusedError: Weights are not finite, or too large for float32 once their devices deviate; names every such layer.
     """
+    too_large = [problem for layer in scan.layers if (problem := _range_problem(layer, profile)) is not None]
+    if too_large:
+        raise InputRefusedError(
+            f"weights must stay finite in float32 with their tolerance box, got {', '.join(too_large)} (profile '{profile.name}'); "
+            "rescale the layers named, or give a smaller tolerance"
+        )
     return Placement(profile, {layer.initializer: place_layer(layer, profile) for layer in scan.layers})
 
 
@@ -95,6 +105,16 @@ def group_maxima(values: np.ndarray, group: np.ndarray | None, num_groups: int) 
     return maxima
 
 
+def _range_problem(layer: CrossbarLayer, profile: DeviceProfile) -> str | None:
+    """Return the largest weight in words if it and its tolerance box do not fit float32, None otherwise."""
+    largest = float(group_maxima(layer.values, None, 1)[0])
+    low, high = group_bounds(np.array([1.0 / (2**profile.weight.bits - 1)]), profile)
+    reach = largest * (1.0 + max(-float(low[0]), float(high[0])))
+    if reach <= float(np.finfo(np.float32).max):
+        return None
+    return f"{largest:g} in '{layer.initializer}', which may reach {reach:g}"
+
+
 def _scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarray | None, int]:
     """Return the scale group of every element, and their number; None: one scale for the tensor."""
     per_column = layer.column if profile.weight.scale == "column" else None
@@ -123,7 +143,11 @@ def _num_tiles(layer: CrossbarLayer, profile: DeviceProfile, cells_per_weight: i
 
 
 def _reference_cells(layer: CrossbarLayer, profile: DeviceProfile) -> int:
-    """Count the devices of the reference columns: for the offset mapping one a word line and slice in every matrix, shared by its columns."""
+    """Count the devices of the reference columns: for the offset mapping one a word line and slice in every matrix, shared by its columns.
+
+    They are counted, but not drawn: the reference is subtracted as its ideal value, so a deviation of its own is in no chip and no box, and its
+    bit lines are not in the count of tiles.
+    """
     if profile.weight.mapping != "offset":
         return 0
     return layer.num_groups * layer.num_rows * num_slices(profile)

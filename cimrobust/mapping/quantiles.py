@@ -31,7 +31,8 @@ def tabulate(profile: DeviceProfile) -> QuantileTable:
     """Tabulate the distribution of a profile.
 
     A probability is ``(m + 0.5) / 2^32`` from the nearer end; segments are 1/64 of an octave of it, linear in between, so that the error of a Gaussian is
-    under 1e-4 sigma down to probabilities of 1e-10.
+    under 1e-4 sigma down to probabilities of 1e-10. The widest segments, next to the median, hold 1/256 of the probability: steps of a measured table
+    finer than that are smoothed there, by at most that much probability; its extremes are kept.
     """
     probability = _knot_distances() / 2.0**32
     levels = 2**profile.device.bits - 1
@@ -42,7 +43,10 @@ def tabulate(profile: DeviceProfile) -> QuantileTable:
     clamps = profile.device.distribution != "gaussian"
     halves = [_toward_zero(np.clip(half, low, high)) if clamps else half.astype(np.float32) for half in (lower, upper)]
     slopes = [np.append(np.diff(half), np.float32(0)).astype(np.float32) for half in halves]
-    return QuantileTable(np.concatenate(halves), np.concatenate(slopes))
+    table = QuantileTable(np.concatenate(halves), np.concatenate(slopes))
+    for array in (table.knots, table.slopes):
+        array.setflags(write=False)
+    return table
 
 
 def quantile(profile: DeviceProfile, probability: np.ndarray, *, from_top: bool) -> np.ndarray:

@@ -40,12 +40,12 @@ inline void require_length(std::size_t got, std::size_t expected, const char* na
     }
 }
 
-/// Raises ValueError unless the group indices fit n weights and the number of groups.
+/// Raises ValueError unless the group indices fit n weights and the number of groups; with one group there may be none.
 inline void require_groups(std::span<const std::int32_t> group, std::size_t size, std::size_t num_groups) {
     if (num_groups == 0) {
         throw py::value_error("scale must have at least 1 value, got 0");
     }
-    if (group.empty()) {
+    if (group.empty() && (size == 0 || num_groups == 1)) {
         return;
     }
     require_length(group.size(), size, "group");

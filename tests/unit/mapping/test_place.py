@@ -9,8 +9,9 @@ import pytest
 
 from cimrobust.device.load import load_profile
 from cimrobust.device.profile import DeviceProfile, with_tolerance
-from cimrobust.graph.layers import CrossbarLayer
-from cimrobust.mapping.place import place_layer
+from cimrobust.errors import InputRefusedError
+from cimrobust.graph.layers import CrossbarLayer, LayerScan
+from cimrobust.mapping.place import place, place_layer
 
 
 def layer(values, *, columns=None, groups=1, **more) -> CrossbarLayer:
@@ -93,6 +94,25 @@ def test_layers_of_zeros_and_empty_layers_have_no_box():
     assert not zeros.hi.any()
     empty = place_layer(layer(np.zeros((0, 2))), profile())
     assert (empty.num_devices, empty.box_radius) == (0, 0.0)
+
+
+def test_a_single_weight_is_a_layer():
+    placed = place_layer(layer([[-0.7]]), profile())
+    np.testing.assert_array_equal(placed.nominal, np.float32([[-0.7]]))
+    np.testing.assert_allclose(placed.hi, 0.03 * 0.7, rtol=2e-7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.4e38, -3.4e38])
+def test_weights_whose_box_leaves_float32_are_refused(value):
+    scan = LayerScan((layer([[1.0, value]]), layer([[1.0, 2.0]])), ())
+    with pytest.raises(InputRefusedError, match=r"weights must stay finite in float32 with their tolerance box, got .* in 'w'"):
+        place(scan, profile())
+
+
+def test_all_layers_that_are_too_large_are_named_together():
+    scan = LayerScan(tuple(dataclasses.replace(layer([[np.inf]]), initializer=name) for name in ("first", "second")), ())
+    with pytest.raises(InputRefusedError, match=r"inf in 'first'.*, inf in 'second'"):
+        place(scan, profile())
 
 
 def test_no_tolerance_means_no_box():
