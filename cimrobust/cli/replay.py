@@ -29,7 +29,7 @@ def command(directory: Path, model: Path | None, data: str | None, as_json: bool
         click.echo(json.dumps([check.to_dict() for check in checks], indent=2))
     else:
         for check in checks:
-            click.echo(f"{_mark(check.held):<14}{check.id:<28}{check.detail}")
+            click.echo(f"{_mark(check.held):<14}{check.id:<40} {check.detail}")
     return EXIT_NOT_HELD if any(check.held is False for check in checks) else 0
 
 

@@ -18,7 +18,7 @@ class Warned:
     """A named, machine-readable warning.
 
     Attributes:
-        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``NO_TWIN``, ``MEMBER_FAILED`` or ``REPLAY_DIFFERS``.
+        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``NO_TWIN`` or ``MEMBER_FAILED``.
         text: One sentence for the reader.
     """
 
