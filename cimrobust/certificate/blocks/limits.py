@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.profile import DeviceProfile
@@ -118,7 +120,26 @@ def not_covered(evidence: Evidence) -> list[str]:
 
 def warnings(evidence: Evidence) -> list[str]:
     """Collect what a reader has to know before believing a number."""
-    return [*evidence.runtime.warnings, *(f"{warned.code}: {warned.text}" for warned in evidence.search.warnings)]
+    return [
+        *evidence.runtime.warnings,
+        *_wide_levels(evidence),
+        *(f"{warned.code}: {warned.text}" for warned in evidence.search.warnings),
+    ]
+
+
+def _wide_levels(evidence: Evidence) -> list[str]:
+    """Warn of integer weights that need more bits than the profile stores: their box is right, their devices are counted too few."""
+    bits = evidence.placement.profile.weight.bits
+    wide = [
+        layer.initializer
+        for layer in evidence.scan.layers
+        if layer.levels is not None and int(np.abs(layer.levels).max(initial=0)) >= 2**bits
+    ]
+    if not wide:
+        return []
+    return [
+        f"The integer levels of {', '.join(wide)} do not fit the profile's {bits} magnitude bits: slices and devices are counted too few."
+    ]
 
 
 def _tolerance_source(profile: DeviceProfile) -> str:
