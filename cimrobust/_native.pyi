@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,3 +51,71 @@ def draw_deviations(
     key: int,
     trial: int,
 ) -> NDArray[np.float32]: ...
+
+class CrossbarArray:
+    def __init__(
+        self,
+        planes: Sequence[NDArray[np.float32]],
+        variances: Sequence[NDArray[np.float32]],
+        *,
+        groups: int,
+        rows: int,
+        cols: int,
+        tile_rows: int,
+        strides: tuple[int, int, int],
+        columns_on: str,
+        simd: str = "best",
+    ) -> None: ...
+    def conv(
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        *,
+        batch: int,
+        channels: int,
+        in_size: tuple[int, int, int],
+        out_size: tuple[int, int, int],
+        kernel: tuple[int, int, int],
+        stride: tuple[int, int, int],
+        dilation: tuple[int, int, int],
+        pad: tuple[int, int, int],
+        gain: NDArray[np.float32],
+        inverse_step: NDArray[np.float32],
+        column_scale: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        inverse_scale: float | None,
+        zero_point: float,
+        levels: tuple[float, float],
+        num_passes: int,
+        bits_per_pass: int,
+        codes: tuple[float, float],
+        input_sum_gain: float,
+        knots: NDArray[np.float32],
+        slopes: NDArray[np.float32],
+        noise_key: int,
+        first_vector: int,
+        threads: int = 1,
+    ) -> None: ...
+    def vectors(
+        self,
+        x: NDArray[np.float32],
+        y: NDArray[np.float32],
+        *,
+        num_vectors: int,
+        gain: NDArray[np.float32],
+        inverse_step: NDArray[np.float32],
+        column_scale: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        inverse_scale: float | None,
+        zero_point: float,
+        levels: tuple[float, float],
+        num_passes: int,
+        bits_per_pass: int,
+        codes: tuple[float, float],
+        input_sum_gain: float,
+        knots: NDArray[np.float32],
+        slopes: NDArray[np.float32],
+        noise_key: int,
+        first_vector: int,
+        threads: int = 1,
+    ) -> None: ...

@@ -60,11 +60,12 @@ def draw_deviations(num_weights: int, num_devices: int, table: QuantileTable, *,
         counter[0] = np.arange(num_weights)
         counter[1] = block
         counter[2], counter[3] = trial & 0xFFFFFFFF, trial >> 32
-        blocks.append(_quantiles(philox(counter, key), table).T)
+        blocks.append(quantiles(philox(counter, key), table).T)
     return np.concatenate(blocks, axis=1)[:, :num_devices]
 
 
-def _quantiles(words: np.ndarray, table: QuantileTable) -> np.ndarray:
+def quantiles(words: np.ndarray, table: QuantileTable) -> np.ndarray:
+    """Return the quantiles that random words stand for."""
     upper = words >> np.uint32(31)
     distance = np.where(upper == 1, ~words, words) & np.uint32(0x7FFFFFFF)
     bits = (distance.astype(np.int32).astype(np.float32) + np.float32(0.5)).view(np.uint32)

@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 
+#include "cimrobust/program.hpp"
+
 namespace cimrobust::bindings {
 
 namespace py = pybind11;
@@ -56,6 +58,13 @@ inline void require_groups(std::span<const std::int32_t> group, std::size_t size
     }
 }
 
+/// The instruction set of a name, `best` for the widest; raises ValueError for one that is not here.
+Simd simd_named(const std::string& name);
+
+/// A quantile table of the right size.
+QuantileTable table_of(const Array<float>& knots, const Array<float>& slopes);
+
+void register_crossbar(py::module_& module);
 void register_placement(py::module_& module);
 void register_programming(py::module_& module);
 

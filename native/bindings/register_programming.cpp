@@ -21,13 +21,7 @@ std::string name_of(Simd simd) {
     return "scalar";
 }
 
-std::vector<std::string> simd_levels() {
-    std::vector<std::string> levels;
-    for (int level = 0; level <= static_cast<int>(best_simd()); ++level) {
-        levels.push_back(name_of(static_cast<Simd>(level)));
-    }
-    return levels;
-}
+}  // namespace
 
 Simd simd_named(const std::string& name) {
     for (int level = 0; level <= static_cast<int>(best_simd()); ++level) {
@@ -46,6 +40,16 @@ QuantileTable table_of(const Array<float>& knots, const Array<float>& slopes) {
     require_length(table.knots.size(), 2 * QuantileTable::kHalfSize, "knots");
     require_length(table.slopes.size(), 2 * QuantileTable::kHalfSize, "slopes");
     return table;
+}
+
+namespace {
+
+std::vector<std::string> simd_levels() {
+    std::vector<std::string> levels;
+    for (int level = 0; level <= static_cast<int>(best_simd()); ++level) {
+        levels.push_back(name_of(static_cast<Simd>(level)));
+    }
+    return levels;
 }
 
 void bound_program_weights(const Array<float>& nominal, const Array<std::int32_t>& group, const Array<float>& scale,

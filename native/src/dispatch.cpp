@@ -8,7 +8,7 @@ Simd best_simd() {
         __builtin_cpu_supports("avx512bw")) {
         return Simd::kAvx512;
     }
-    if (__builtin_cpu_supports("avx2")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         return Simd::kAvx2;
     }
 #endif
