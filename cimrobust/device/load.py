@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cimrobust.device.converters import AdcSettings, AdcTable, DacSettings, DacTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, TileTable, WeightTable
 from cimrobust.errors import UsageError
 from cimrobust.settings_file import check_settings, parse_toml
 
-_LATER_TABLES = ("dac", "adc", "faults", "drift", "read_noise")
+_LATER_TABLES = ("faults", "drift", "read_noise")
 _WHAT = "device profile"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -59,6 +60,7 @@ class _Device(_Strict):
 class _Tile(_Strict):
     rows: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     columns: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    grouped: Literal["separate", "dense"] = "separate"
 
 
 class _Profile(_Strict):
@@ -68,6 +70,8 @@ class _Profile(_Strict):
     weight: _Weight = _Weight()
     device: _Device
     tile: _Tile = _Tile()
+    dac: DacSettings | None = None
+    adc: AdcSettings | None = None
 
 
 def list_profiles() -> tuple[str, ...]:
@@ -115,6 +119,8 @@ def _load(path: Path, *, shown: str) -> DeviceProfile:
         weight=WeightTable(**read.weight.model_dump()),
         device=DeviceTable(**device),
         tile=TileTable(**read.tile.model_dump()),
+        dac=None if read.dac is None else DacTable(**read.dac.model_dump()),
+        adc=None if read.adc is None else AdcTable(**read.adc.model_dump()),
         defaults_used=tuple(_left_out(read, "")),
     )
 

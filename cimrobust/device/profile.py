@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from cimrobust.device.converters import AdcTable, DacTable
+
 
 @dataclass(frozen=True)
 class WeightTable:
@@ -46,10 +48,18 @@ class DeviceTable:
 
 @dataclass(frozen=True)
 class TileTable:
-    """Size of one physical array, in devices."""
+    """One physical array.
+
+    Attributes:
+        rows: Word lines.
+        columns: Bit lines.
+        grouped: Each group of a grouped or depthwise convolution has arrays of its own (``separate``), or all are blocks on the diagonal of one dense matrix,
+            whose other cells hold zero and deviate too (``dense``).
+    """
 
     rows: int = 128
     columns: int = 128
+    grouped: str = "separate"
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,9 @@ class DeviceProfile:
         source: Where its numbers come from.
         weight: Coding of weights.
         device: Precision of a device.
-        tile: Size of an array.
+        tile: One array.
+        dac: Converters of the word lines; None: ideal.
+        adc: Converters of the bit lines; None: ideal.
         defaults_used: Dotted keys that the file left out.
     """
 
@@ -70,7 +82,14 @@ class DeviceProfile:
     weight: WeightTable = field(default_factory=WeightTable)
     device: DeviceTable = field(default_factory=DeviceTable)
     tile: TileTable = field(default_factory=TileTable)
+    dac: DacTable | None = None
+    adc: AdcTable | None = None
     defaults_used: tuple[str, ...] = ()
+
+    @property
+    def has_converters(self) -> bool:
+        """A product is more than that of activations and programmed weights: the crossbar kernel has to compute it."""
+        return self.dac is not None or self.adc is not None
 
     def deviation_interval(self) -> tuple[float, float]:
         """Return the smallest and largest deviation of a device that the tolerance box holds, as fractions of the full range."""
