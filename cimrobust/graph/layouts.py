@@ -122,7 +122,7 @@ def einsum_layout(operand: int) -> Callable[[onnx.NodeProto, tuple[int, ...]], L
     """Return the layout of one of the two operands of an Einsum that is a plain (batched) matrix product."""
 
     def layout(node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
-        own, other, out = _einsum_terms(node, operand)
+        own, other, out = einsum_terms(node, operand)
         _require(len(own) == len(shape) == len(set(own)), "the equation repeats an index of the weight")
         _require(set(own) <= set(other) | set(out), "the equation sums the weight over an index of its own")
         batch = [letter for letter in own if letter in other and letter in out]
@@ -138,7 +138,7 @@ def einsum_layout(operand: int) -> Callable[[onnx.NodeProto, tuple[int, ...]], L
     return layout
 
 
-def _einsum_terms(node: onnx.NodeProto, operand: int) -> tuple[str, str, str]:
+def einsum_terms(node: onnx.NodeProto, operand: int) -> tuple[str, str, str]:
     """Return the index letters of the weight, the other operand and the output."""
     equation = str(attributes(node).get("equation", "")).replace(" ", "")
     left, arrow, out = equation.partition("->")
