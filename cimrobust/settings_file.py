@@ -60,10 +60,12 @@ def check_settings(tables: Mapping[str, Any], model: type[ModelT], *, where: str
 
 
 def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "file"
+    # In angle brackets: which of several shapes a key was read as, see device.schema.
+    place = tuple(part for part in problem["loc"] if not str(part).startswith("<"))
+    key = ".".join(str(part) for part in place) or "file"
     if problem["type"] == "extra_forbidden":
-        known = _keys_at(model, problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.0)
+        known = _keys_at(model, place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.0)
         return f"unknown key '{key}', nearest known key '{near[0]}'" if near else f"unknown key '{key}'"
     if problem["type"] == "missing":
         return f"key '{key}' is missing"

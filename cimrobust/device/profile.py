@@ -1,12 +1,20 @@
-"""A device profile: how weights are coded, how precise a device is, and how large an array."""
+"""A device profile: how weights are coded, how precise a device is, what happens to it later, and how large an array."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+
+from cimrobust.device import distribution, intervals
 from cimrobust.device.converters import AdcTable, DacTable
+from cimrobust.device.curve import Curve, Number, number_at, scale_number
+from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
+from cimrobust.device.window import WindowTable
+
+_OPTIONAL_TABLES = ("dac", "adc", "window", "faults", "relaxation", "drift", "read_noise")
 
 
 @dataclass(frozen=True)
@@ -30,20 +38,34 @@ class DeviceTable:
 
     Attributes:
         bits: K, bits a device stores.
-        tolerance: Write-verify accepts a device within this fraction of its target; None: no write-verify.
+        tolerance: Write-verify accepts a device within this fraction of its target; None: no write-verify, or one with two sides.
         distribution: Of the deviation: ``truncated_gaussian`` or ``uniform`` within the tolerance, ``gaussian`` without write-verify,
             ``table`` of measured quantiles.
         sigma: Standard deviation of the Gaussian, as a fraction.
         z: Without write-verify, half-width of the tolerance box in sigmas.
         quantiles: For ``table``: deviations at equally spaced probabilities from 0 to 1, fractions, ascending.
+        tolerance_low: With a tolerance of two sides: how far below its target a device is accepted, not negative.
+        tolerance_high: How far above.
     """
 
     bits: int = 2
-    tolerance: float | None = None
+    tolerance: Number | None = None
     distribution: str = "truncated_gaussian"
-    sigma: float | None = None
+    sigma: Number | None = None
     z: float = 3.0
     quantiles: tuple[float, ...] = ()
+    tolerance_low: Number | None = None
+    tolerance_high: Number | None = None
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether write-verify bounds the deviation."""
+        return self.tolerance is not None or self.tolerance_low is not None
+
+    @property
+    def num_levels(self) -> int:
+        """Programmable conductances of a device."""
+        return int(2**self.bits)
 
 
 @dataclass(frozen=True)
@@ -72,9 +94,14 @@ class DeviceProfile:
         weight: Coding of weights.
         device: Precision of a device.
         tile: One array.
+        defaults_used: Dotted keys that the file left out.
         dac: Converters of the word lines; None: ideal.
         adc: Converters of the bit lines; None: ideal.
-        defaults_used: Dotted keys that the file left out.
+        window: Programmable range of conductances; None: g_min is zero, and nothing is clipped.
+        faults: Stuck devices; None: none.
+        relaxation: Change after verification; None: none.
+        drift: Change with time; None: none.
+        read_noise: Noise of every read; None: none. It is in no chip and in no box.
     """
 
     name: str
@@ -82,24 +109,81 @@ class DeviceProfile:
     weight: WeightTable = field(default_factory=WeightTable)
     device: DeviceTable = field(default_factory=DeviceTable)
     tile: TileTable = field(default_factory=TileTable)
+    defaults_used: tuple[str, ...] = ()
     dac: DacTable | None = None
     adc: AdcTable | None = None
-    defaults_used: tuple[str, ...] = ()
+    window: WindowTable | None = None
+    faults: FaultsTable | None = None
+    relaxation: RelaxationTable | None = None
+    drift: DriftTable | None = None
+    read_noise: ReadNoiseTable | None = None
 
     @property
-    def has_converters(self) -> bool:
-        """A product is more than that of activations and programmed weights: the crossbar kernel has to compute it."""
-        return self.dac is not None or self.adc is not None
+    def needs_kernel(self) -> bool:
+        """Whether a product is more than that of activations and programmed weights, so that the crossbar kernel has to compute it."""
+        return self.dac is not None or self.adc is not None or self.read_noise is not None
+
+    @property
+    def depends_on_level(self) -> bool:
+        """Whether the deviation of a fault-free device depends on the level it is programmed to."""
+        numbers = [self.device.tolerance, self.device.sigma, self.device.tolerance_low, self.device.tolerance_high]
+        numbers += [] if self.relaxation is None else [self.relaxation.sigma]
+        drift = self.drift if self.has_drift else None
+        if drift is not None:
+            numbers += [drift.mean, drift.sd, drift.mean_per_log_second, drift.sd_per_log_second]
+            if drift.model == "power" or drift.compensation != "none":
+                return True
+        return any(isinstance(number, Curve) for number in numbers) or self.clips
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether no fault-free device can leave its interval: nothing with unlimited tails acts on it."""
+        relaxes = self.relaxation is not None and _is_stated(self.relaxation.sigma)
+        spreads = self.drift is not None and self.has_drift and any(map(_is_stated, _spreads(self.drift)))
+        return self.device.distribution != "gaussian" and not relaxes and not spreads
+
+    @property
+    def has_drift(self) -> bool:
+        """Whether time has passed since the conductances were verified."""
+        return self.drift is not None and self.drift.log_time > 0.0
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether some devices are stuck."""
+        return self.faults is not None and self.faults.stuck_low + self.faults.stuck_high > 0.0
+
+    @property
+    def clips(self) -> bool:
+        """Whether a device cannot leave its conductance window."""
+        return self.window is not None and self.window.clips
+
+    def level_positions(self) -> np.ndarray:
+        """Return the target conductance of every level, normalised: 0 is g_min, 1 is g_max; float64 [num_levels]."""
+        return np.arange(self.device.num_levels) / (self.device.num_levels - 1)
+
+    def level_bounds(self, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and largest deviation of a fault-free device at every level, in level units, float64 [num_levels].
+
+        They hold from t0 to the stated time; stuck devices are outside.
+
+        Args:
+            compensation: Drift compensation factor of the layer at the stated time.
+        """
+        low, high = intervals.level_intervals(self, compensation=compensation)
+        return (self.device.num_levels - 1) * low, (self.device.num_levels - 1) * high
+
+    def read_sigma_levels(self) -> np.ndarray:
+        """Return the standard deviation of one read of a device at every level, in level units, float64 [num_levels]."""
+        sigma = None if self.read_noise is None else self.read_noise.sigma
+        return np.asarray((self.device.num_levels - 1) * number_at(sigma, self.level_positions(), self.window))
 
     def deviation_interval(self) -> tuple[float, float]:
-        """Return the smallest and largest deviation of a device that the tolerance box holds, as fractions of the full range."""
-        device = self.device
-        if device.tolerance is not None:
-            return -device.tolerance, device.tolerance
-        if device.distribution == "table":
-            return min(device.quantiles[0], 0.0), max(device.quantiles[-1], 0.0)
-        width = device.z * (device.sigma or 0.0)
-        return -width, width
+        """Return the smallest and largest deviation of a fault-free device that the tolerance box holds, as fractions of the full range.
+
+        The widest over the levels, before any drift compensation.
+        """
+        low, high = intervals.level_intervals(self)
+        return float(low.min()), float(high.max())
 
     def tolerance_fraction(self) -> float:
         """Return the largest absolute deviation of a device that the tolerance box holds, as a fraction of the full range."""
@@ -107,36 +191,102 @@ class DeviceProfile:
         return max(-low, high)
 
     def excluded_probability(self) -> float:
-        """Return the probability that one device ends outside the tolerance box; 0 with write-verify."""
-        if self.device.tolerance is not None or self.device.distribution != "gaussian":
+        """Return the probability that one fault-free device ends outside the tolerance box, the largest over the levels; 0 if bounded.
+
+        With drift: at the stated time.
+        """
+        if self.is_bounded:
             return 0.0
-        return math.erfc(self.device.z / math.sqrt(2.0))
+        if self.relaxation is None and not self.has_drift and not self.clips:
+            return math.erfc(self.device.z / math.sqrt(2.0))
+        return distribution.excluded_probability(self)
+
+    def with_effects(
+        self, *, programming: bool = True, faults: bool = True, drift: bool = True, relaxation: bool = True, read_noise: bool = True
+    ) -> DeviceProfile:
+        """Return the profile with some effects switched off.
+
+        Args:
+            programming: Keep the programming error; without it every working device hits its target.
+            faults: Keep stuck devices.
+            drift: Keep drift.
+            relaxation: Keep relaxation.
+            read_noise: Keep read noise.
+        """
+        kept = {"programming": programming, "faults": faults, "drift": drift, "relaxation": relaxation, "read_noise": read_noise}
+        off = [name for name, stays in kept.items() if not stays]
+        if not off:
+            return self
+        exact = DeviceTable(bits=self.device.bits, tolerance=0.0, sigma=0.0)
+        return replace(
+            self,
+            name=f"{self.name}@no-{'-no-'.join(off)}",
+            device=self.device if programming else exact,
+            faults=self.faults if faults else None,
+            drift=self.drift if drift else None,
+            relaxation=self.relaxation if relaxation else None,
+            read_noise=self.read_noise if read_noise else None,
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the profile with every default filled in, as plain values."""
-        plain = asdict(self)
-        plain["device"]["quantiles"] = list(self.device.quantiles)
+        """Return the profile with every default filled in, as plain values; tables of effects that are off are left out."""
+        plain: dict[str, Any] = {"schema": 1, "name": self.name, "source": self.source}
+        for table in ("weight", "device", "tile"):
+            plain[table] = _plain(getattr(self, table))
+        plain["device"] = {key: value for key, value in plain["device"].items() if value is not None or not key.startswith("tolerance_")}
         plain["defaults_used"] = list(self.defaults_used)
-        return {"schema": 1, **plain}
+        for table in _OPTIONAL_TABLES:
+            if getattr(self, table) is not None:
+                plain[table] = _plain(getattr(self, table))
+        return plain
 
 
 def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
     """Return the profile with another write-verify tolerance, the distribution keeping its shape.
 
-    Sigma and measured quantiles are scaled by the same factor, so that the distribution fills the new window as it filled the old one. From a profile
-    without write-verify, z sigmas become the tolerance and the Gaussian is truncated there.
+    Sigma, measured quantiles and curves are scaled by the same factor, so that the distribution fills the new window as it filled the old one; of a
+    tolerance that depends on level or side, the largest becomes the one asked for. From a profile without write-verify, z sigmas become the tolerance
+    and the Gaussian is truncated there. Faults, relaxation and drift stay as they are.
 
     Args:
         profile: The profile to change.
         tolerance: Fraction of the full conductance range, in [0, 1].
     """
-    device, old = profile.device, profile.tolerance_fraction()
+    device, old = profile.device, intervals.largest_programming_error(profile)
     factor = tolerance / old if old > 0 else 1.0
+    two_sided = device.tolerance_low is not None
+    if isinstance(device.tolerance, Curve):
+        scaled: Number | None = device.tolerance.scaled(factor)
+    elif device.distribution == "gaussian" and isinstance(device.sigma, Curve):
+        scaled = device.sigma.scaled(device.z * factor)
+    else:
+        scaled = None if two_sided else tolerance
     changed = replace(
         device,
-        tolerance=tolerance,
-        sigma=None if device.sigma is None else device.sigma * factor,
+        tolerance=scaled,
+        tolerance_low=scale_number(device.tolerance_low, factor),
+        tolerance_high=scale_number(device.tolerance_high, factor),
+        sigma=scale_number(device.sigma, factor),
         quantiles=tuple(value * factor for value in device.quantiles),
         distribution="truncated_gaussian" if device.distribution == "gaussian" else device.distribution,
     )
     return replace(profile, name=f"{profile.name}@{100 * tolerance:g}pct", device=changed)
+
+
+def _spreads(drift: DriftTable) -> tuple[Number, ...]:
+    return (drift.exponent_sd,) if drift.model == "power" else (drift.sd, drift.sd_per_log_second)
+
+
+def _is_stated(number: Number) -> bool:
+    return isinstance(number, Curve) or number != 0.0
+
+
+def _plain(table: Any) -> dict[str, Any]:
+    """Return a table as plain values, curves in words of the file format."""
+    return {item.name: _plain_value(getattr(table, item.name)) for item in fields(table)}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Curve):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value

@@ -1,12 +1,13 @@
-"""The quantile function of a device's deviation, tabulated for the kernel."""
+"""The quantile functions of a device's deviation, tabulated for the kernel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
+from cimrobust.device.distribution import final_quantile, programming_quantile
 from cimrobust.device.profile import DeviceProfile
 
 SEGMENT_BITS = 6
@@ -19,57 +20,70 @@ class QuantileTable:
     """Deviation of one device in level units as a function of 32 random bits; layout as in native/include/cimrobust/program.hpp.
 
     Attributes:
-        knots: float32 [2 * HALF_SIZE], lower half first; each half starts at its end of the distribution.
+        knots: float32 [num_tables * 2 * HALF_SIZE], one table a level or one for all, in a table lower half first; each half starts at its end of the
+            distribution.
         slopes: float32, difference to the next knot; 0 for the last of each half.
     """
 
     knots: np.ndarray
     slopes: np.ndarray
 
+    @property
+    def num_tables(self) -> int:
+        """Tables: one a level, or one for all levels."""
+        return int(self.knots.size) // (2 * HALF_SIZE)
 
-def tabulate(profile: DeviceProfile) -> QuantileTable:
-    """Tabulate the distribution of a profile.
+
+def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTable:
+    """Tabulate the distribution of a profile, of every level where it depends on the level.
 
     A probability is ``(m + 0.5) / 2^32`` from the nearer end; segments are 1/64 of an octave of it, linear in between, so that the error of a Gaussian is
     under 1e-4 sigma down to probabilities of 1e-10. The widest segments, next to the median, hold 1/256 of the probability: steps of a measured table
-    finer than that are smoothed there, by at most that much probability; its extremes are kept.
+    finer than that are smoothed there, by at most that much probability; its extremes are kept. What relaxation and drift add is computed by quadrature
+    (`device.distribution`).
+
+    Args:
+        profile: The device profile.
+        compensation: Drift compensation factor of the layer; a device then reads as its drifted level times this.
     """
-    probability = _knot_distances() / 2.0**32
-    levels = 2**profile.device.bits - 1
-    lower = levels * quantile(profile, probability, from_top=False)
-    upper = levels * quantile(profile, probability, from_top=True)
-    # Float32 rounding may not carry a device out of its tolerance.
-    low, high = (levels * bound for bound in profile.deviation_interval())
-    clamps = profile.device.distribution != "gaussian"
-    halves = [_toward_zero(np.clip(half, low, high)) if clamps else half.astype(np.float32) for half in (lower, upper)]
-    slopes = [np.append(np.diff(half), np.float32(0)).astype(np.float32) for half in halves]
-    table = QuantileTable(np.concatenate(halves), np.concatenate(slopes))
+    levels = profile.device.num_levels - 1
+    bounds = profile.level_bounds(compensation=compensation)
+    knots, slopes = [], []
+    for level, halves in enumerate(_deviations(profile)):
+        low, high = (float(bound[level]) for bound in bounds)
+        for deviation in halves:
+            scaled = levels * deviation
+            if compensation != 1.0:
+                scaled = compensation * (level + scaled) - level
+            # Float32 rounding may not carry a device out of its tolerance.
+            half = _toward_zero(np.clip(scaled, low, high)) if profile.is_bounded else scaled.astype(np.float32)
+            knots.append(half)
+            slopes.append(np.append(np.diff(half), np.float32(0)).astype(np.float32))
+    table = QuantileTable(np.concatenate(knots), np.concatenate(slopes))
     for array in (table.knots, table.slopes):
         array.setflags(write=False)
     return table
 
 
-def quantile(profile: DeviceProfile, probability: np.ndarray, *, from_top: bool) -> np.ndarray:
-    """Return the deviation at probabilities counted from one end of the distribution, as fractions of the full conductance range.
+def quantile(profile: DeviceProfile, probability: np.ndarray, *, from_top: bool, level: int = 0) -> np.ndarray:
+    """Return the programming error at probabilities counted from one end of its distribution, as fractions of the full conductance range.
 
     Args:
         profile: The device profile.
         probability: In [0, 0.5], float64.
         from_top: Count from the largest deviation downwards.
+        level: The level that the device is programmed to.
     """
-    device = profile.device
-    sign = -1.0 if from_top else 1.0
-    if device.distribution == "table":
-        grid = np.linspace(0.0, 1.0, len(device.quantiles))
-        return np.asarray(np.interp(1.0 - probability if from_top else probability, grid, device.quantiles))
-    if device.distribution == "uniform":
-        tolerance = device.tolerance or 0.0
-        return np.asarray(sign * tolerance * (2.0 * probability - 1.0))
-    sigma = device.sigma or 0.0
-    if sigma == 0.0 or device.tolerance == 0.0:
-        return np.zeros_like(probability)
-    tail = 0.0 if device.tolerance is None else float(ndtr(-device.tolerance / sigma))
-    return np.asarray(sign * sigma * ndtri(tail + probability * (1.0 - 2.0 * tail)))
+    return programming_quantile(profile, level)(probability, from_top)
+
+
+@lru_cache(maxsize=8)
+def _deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Return the deviation at the knots of both halves, fractions of the full range, for every table; shared by layers of any compensation."""
+    probability = _knot_distances() / 2.0**32
+    levels = range(profile.device.num_levels) if profile.depends_on_level else range(1)
+    functions = [final_quantile(profile, level) for level in levels]
+    return tuple((function(probability, False), function(probability, True)) for function in functions)
 
 
 def _knot_distances() -> np.ndarray:

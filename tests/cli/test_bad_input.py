@@ -109,7 +109,6 @@ OTHERS = {
     "profile: unknown key": (text("p.toml", PROFILE + "sigmma = 1\n"), 2, "sigma"),
     "profile: out of range": (text("p.toml", PROFILE.replace("0.03", "30")), 2, "device.tolerance"),
     "profile: missing table": (text("p.toml", 'schema = 1\nname = "p"\n'), 2, "device"),
-    "profile: later effect": (text("p.toml", PROFILE + "[drift]\nnu = 0.1\n"), 2, "[drift]"),
     "policy: unknown requirement": (text("policy.toml", POLICY + "wurst = 1\n"), 2, "wurst"),
     "policy: wrong type": (text("policy.toml", '[require]\neffort = "all"\n'), 2, "effort"),
     "policy: not TOML": (text("policy.toml", "[require"), 2, "policy.toml"),

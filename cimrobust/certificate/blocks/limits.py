@@ -143,7 +143,7 @@ def _wide_levels(evidence: Evidence) -> list[str]:
 
 
 def _tolerance_source(profile: DeviceProfile) -> str:
-    if profile.device.tolerance is not None:
+    if profile.device.is_verified:
         return f"Write-verify as stated by the device profile ({profile.source}); not checked by this tool."
     return f"There is no write-verify: the box is {profile.device.z:g} sigmas wide and leaves out some devices ({profile.source})."
 

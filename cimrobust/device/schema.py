@@ -1,0 +1,244 @@
+"""What a profile file may hold, checked key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from cimrobust.device.converters import AdcSettings, DacSettings
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[float, Field(gt=0, le=8)]
+Points = Annotated[list[float], Field(max_length=10_000)]
+
+
+class Strict(BaseModel):
+    """A table without unknown keys, infinities or NaN."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class PieceModel(Strict):
+    """The form of a curve."""
+
+    form: Literal["polynomial", "saturating", "logarithmic", "points", "piecewise"]
+    coefficients: Annotated[list[float], Field(max_length=32)] = []
+    x: Points = []
+    y: Points = []
+    breaks: Annotated[list[float], Field(max_length=32)] = []
+    pieces: Annotated[list[PieceModel], Field(max_length=32)] = []
+    clip: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_form(self) -> PieceModel:
+        used = {"points": ("x", "y"), "piecewise": ("breaks", "pieces")}.get(self.form, ("coefficients",))
+        extra = [key for key in ("coefficients", "x", "y", "breaks", "pieces") if getattr(self, key) and key not in used]
+        if extra:
+            raise ValueError(f"form '{self.form}' takes no '{extra[0]}'")
+        if self.form == "polynomial" and not self.coefficients:
+            raise ValueError("form 'polynomial' needs 'coefficients', ascending powers")
+        if self.form in ("saturating", "logarithmic") and len(self.coefficients) != 2:
+            raise ValueError(f"form '{self.form}' needs two 'coefficients'")
+        if self.form == "saturating" and self.coefficients[1] <= 0:
+            raise ValueError("form 'saturating' needs a second coefficient above 0")
+        if self.form == "points" and (len(self.x) < 2 or len(self.x) != len(self.y)):
+            raise ValueError("form 'points' needs 'x' and 'y' of the same length, at least two values")
+        if self.form == "piecewise" and (not self.breaks or len(self.pieces) != len(self.breaks) + 1):
+            raise ValueError("form 'piecewise' needs 'breaks' and one more 'pieces' than breaks")
+        for key in ("x", "breaks", "clip"):
+            values = getattr(self, key) or []
+            if values != sorted(values):
+                raise ValueError(f"'{key}' must ascend")
+        return self
+
+
+class CurveModel(PieceModel):
+    """A curve with its variable and unit."""
+
+    variable: Literal["relative", "microsiemens"] = "relative"
+    unit: Literal["fraction", "microsiemens", "number"] = "fraction"
+    reference_g_max_microsiemens: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _reference_means_something(self) -> CurveModel:
+        if self.reference_g_max_microsiemens is not None and "microsiemens" not in (self.unit, self.variable):
+            raise ValueError("'reference_g_max_microsiemens' belongs to a curve in microsiemens")
+        return self
+
+
+def _kind(value: Any) -> str:
+    return "<curve>" if isinstance(value, dict | CurveModel) else "<number>"
+
+
+FractionOrCurve = Annotated[Annotated[Fraction, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
+NumberOrCurve = Annotated[Annotated[float, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
+
+
+class WeightModel(Strict):
+    """Table [weight]."""
+
+    bits: Annotated[int, Field(ge=1, le=16)] = 8
+    scale: Literal["tensor", "column"] = "tensor"
+    mapping: Literal["sign_magnitude", "differential", "offset"] = "sign_magnitude"
+
+
+class DeviceModel(Strict):
+    """Table [device]."""
+
+    bits: Annotated[int, Field(ge=1, le=8)] = 2
+    tolerance: FractionOrCurve | None = None
+    tolerance_low: FractionOrCurve | None = None
+    tolerance_high: FractionOrCurve | None = None
+    distribution: Literal["truncated_gaussian", "uniform", "gaussian", "table"] = "truncated_gaussian"
+    sigma: FractionOrCurve | None = None
+    z: Count = 3.0
+    quantiles: Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(max_length=100_000)] = []
+
+    @model_validator(mode="after")
+    def _complete(self) -> DeviceModel:
+        verified = self._is_verified()
+        if self.distribution in ("truncated_gaussian", "uniform") and not verified:
+            raise ValueError(
+                f"distribution '{self.distribution}' needs 'tolerance'; without write-verify give distribution = \"gaussian\" and 'sigma'"
+            )
+        if self.distribution == "gaussian" and verified:
+            raise ValueError("distribution 'gaussian' is unbounded and takes no 'tolerance'; with write-verify use \"truncated_gaussian\"")
+        if self.distribution in ("truncated_gaussian", "gaussian") and self.sigma is None:
+            raise ValueError(f"distribution '{self.distribution}' needs 'sigma'")
+        if self.distribution == "table" and len(self.quantiles) < 2:
+            raise ValueError("distribution 'table' needs at least two 'quantiles'")
+        if self.quantiles != sorted(self.quantiles):
+            raise ValueError("'quantiles' must ascend")
+        self._quantiles_fit()
+        return self
+
+    def _is_verified(self) -> bool:
+        sides = (self.tolerance_low is not None, self.tolerance_high is not None)
+        if self.tolerance is not None and any(sides):
+            raise ValueError("give either 'tolerance' or 'tolerance_low' and 'tolerance_high'")
+        if any(sides) and not all(sides):
+            raise ValueError("'tolerance_low' and 'tolerance_high' belong together")
+        return self.tolerance is not None or any(sides)
+
+    def _quantiles_fit(self) -> None:
+        low, high = (side if side is not None else self.tolerance for side in (self.tolerance_low, self.tolerance_high))
+        if not self.quantiles or low is None or high is None:
+            return
+        if isinstance(low, CurveModel) or isinstance(high, CurveModel):
+            raise ValueError("'quantiles' go with one 'tolerance', not with a curve")
+        if self.quantiles[0] < -low or self.quantiles[-1] > high:
+            raise ValueError("'quantiles' must lie within 'tolerance'")
+
+
+class TileModel(Strict):
+    """Table [tile]."""
+
+    rows: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    columns: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    grouped: Literal["separate", "dense"] = "separate"
+
+
+class WindowModel(Strict):
+    """Table [window]."""
+
+    g_min_microsiemens: Annotated[float, Field(ge=0)]
+    g_max_microsiemens: Annotated[float, Field(gt=0)]
+    clips: bool = False
+
+    @model_validator(mode="after")
+    def _has_width(self) -> WindowModel:
+        if self.g_min_microsiemens >= self.g_max_microsiemens:
+            raise ValueError("'g_min_microsiemens' must be below 'g_max_microsiemens'")
+        return self
+
+
+class FaultsModel(Strict):
+    """Table [faults]."""
+
+    stuck_low: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    stuck_high: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _some_devices_work(self) -> FaultsModel:
+        if self.stuck_low + self.stuck_high >= 1:
+            raise ValueError("'stuck_low' and 'stuck_high' must add up to less than 1")
+        return self
+
+
+class RelaxationModel(Strict):
+    """Table [relaxation]."""
+
+    sigma: FractionOrCurve
+    z: Count = 3.0
+
+
+class DriftModel(Strict):
+    """Table [drift]."""
+
+    time_seconds: Annotated[float, Field(ge=0)]
+    t0_seconds: Annotated[float, Field(gt=0)] = 1.0
+    model: Literal["power", "shift"] = "power"
+    exponent_mean: NumberOrCurve = 0.0
+    exponent_sd: NumberOrCurve = 0.0
+    mean: NumberOrCurve = 0.0
+    sd: NumberOrCurve = 0.0
+    mean_per_log_second: NumberOrCurve = 0.0
+    sd_per_log_second: NumberOrCurve = 0.0
+    z: Count = 3.0
+    compensation: Literal["none", "global"] = "none"
+
+    @model_validator(mode="after")
+    def _fits_its_model(self) -> DriftModel:
+        shift = ("mean", "sd", "mean_per_log_second", "sd_per_log_second")
+        other = shift if self.model == "power" else ("exponent_mean", "exponent_sd")
+        extra = [key for key in other if key in self.model_fields_set]
+        if extra:
+            raise ValueError(f"model '{self.model}' takes no '{extra[0]}'")
+        return self
+
+
+class ReadNoiseModel(Strict):
+    """Table [read_noise]."""
+
+    sigma: FractionOrCurve
+
+
+class ProfileModel(Strict):
+    """A profile file."""
+
+    format: Literal[1] = Field(alias="schema")
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    source: Annotated[str, Field(max_length=2000)] = "not stated"
+    weight: WeightModel = WeightModel()
+    device: DeviceModel
+    tile: TileModel = TileModel()
+    dac: DacSettings | None = None
+    adc: AdcSettings | None = None
+    window: WindowModel | None = None
+    faults: FaultsModel | None = None
+    relaxation: RelaxationModel | None = None
+    drift: DriftModel | None = None
+    read_noise: ReadNoiseModel | None = None
+
+    @model_validator(mode="after")
+    def _units_have_a_window(self) -> ProfileModel:
+        for key, curve in self.curves():
+            if self.window is None and "microsiemens" in (curve.unit, curve.variable):
+                raise ValueError(f"'{key}' is in microsiemens and needs a [window] with g_min_microsiemens and g_max_microsiemens")
+            wanted = "number" if key.startswith("drift.exponent") else "conductance"
+            if (curve.unit == "number") != (wanted == "number"):
+                expected = "'number'" if wanted == "number" else "'fraction' or 'microsiemens'"
+                raise ValueError(f"'{key}' must be a curve of unit {expected}")
+        return self
+
+    def curves(self) -> Iterator[tuple[str, CurveModel]]:
+        """Yield every curve with its dotted key."""
+        for table in type(self).model_fields:
+            value = getattr(self, table)
+            if isinstance(value, BaseModel):
+                for key in type(value).model_fields:
+                    number = getattr(value, key)
+                    if isinstance(number, CurveModel):
+                        yield f"{table}.{key}", number
