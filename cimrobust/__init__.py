@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.checking import gate, replay
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
+    from cimrobust.pipeline.rewriting import rewrite
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay"]
+__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay", "rewrite"]
 
 _HOMES = {
     "analyze": "cimrobust.pipeline.analysis",
@@ -21,6 +22,7 @@ _HOMES = {
     "gate": "cimrobust.pipeline.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
     "replay": "cimrobust.pipeline.checking",
+    "rewrite": "cimrobust.pipeline.rewriting",
 }
 
 

@@ -18,7 +18,11 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with every local function replaced by its nodes."""
     if not model.functions:
         return model
-    return inliner.inline_local_functions(model, convert_version=True)
+    inlined = inliner.inline_local_functions(model, convert_version=True)
+    for node in all_nodes(inlined.graph):
+        while node.input and not node.input[-1]:  # a call without the function's last inputs leaves blanks behind
+            node.input.pop()
+    return inlined
 
 
 def use_short_domain(model: onnx.ModelProto) -> None:

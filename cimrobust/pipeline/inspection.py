@@ -36,7 +36,7 @@ class Inspection:
             "device": self.placement.profile.name,
             "total_devices": sum(tensor.num_devices for tensor in tensors.values()),
             "total_tiles": sum(tensor.num_tiles for tensor in tensors.values()),
-            "layers": [_layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]) for layer in self.scan.layers],
+            "layers": [layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]) for layer in self.scan.layers],
             "unmapped": [{"node": node.node, "op": node.op, "reason": node.reason} for node in self.scan.unmapped],
             "notes": list(self.network.notes),
         }
@@ -72,7 +72,8 @@ def resolve_profile(device: str, tolerance: float | None) -> DeviceProfile:
     return profile if tolerance is None else with_tolerance(profile, tolerance)
 
 
-def _layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
+def layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
+    """Return what a reader wants to know of one layer, as plain values."""
     groups = f"{tensor.num_groups} x " if tensor.num_groups > 1 else ""
     smallest, largest = float(tensor.scale.min()), float(tensor.scale.max())
     return {

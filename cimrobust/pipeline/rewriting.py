@@ -1,0 +1,112 @@
+"""Writing a network as an ONNX file that shows what is stored in crossbars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cimrobust
+from cimrobust.errors import UsageError
+from cimrobust.files import sha256_of
+from cimrobust.graph.deploy import deploy
+from cimrobust.graph.problems import one_line
+from cimrobust.graph.rewrite import with_crossbar_nodes
+from cimrobust.graph.save import save_model
+from cimrobust.pipeline.inspection import Inspection, inspect_model, layer_dict
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A file with crossbar nodes.
+
+    Attributes:
+        path: The file.
+        sha256: Its digest.
+        inspection: The network and its placement.
+        num_nodes: Crossbar nodes per function of the domain ``cimrobust``.
+    """
+
+    path: Path
+    sha256: str
+    inspection: Inspection
+    num_nodes: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON: what inspection says, the file, and its crossbar nodes."""
+        plain = self.inspection.to_dict()
+        if any(layer["levels_given"] for layer in plain["layers"]):
+            plain["notes"].append(
+                "integer weights are written as the floats they stand for; analyse the original file, which has the levels"
+            )
+        return {"file": str(self.path), "sha256": self.sha256, "crossbar_nodes": dict(self.num_nodes), **plain}
+
+
+def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float | None = None) -> Rewritten:
+    """Write a model whose crossbar layers are nodes of the domain ``cimrobust`` and hold the quantised weights of a device profile.
+
+    Every such node is an ONNX function of the plain operator, so the file is valid and runs in any runtime, with the outputs of the quantised
+    network. Profile and layer facts stand in the metadata of model and nodes.
+
+    Args:
+        model: ONNX file.
+        device: Name of a shipped device profile, or a TOML file.
+        out: File to write; it appears whole or not at all.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+
+    Raises:
+        InputRefusedError: The model is corrupt or unsafe.
+        ModelNotCoveredError: No layer of the model maps to a crossbar, or the result does not fit in one file.
+        UsageError: The profile is wrong, or the file cannot be written.
+    """
+    source, target = Path(model), Path(out)
+    _require_target(source, target)
+    inspection = inspect_model(source, device=device, tolerance=tolerance)
+    layers = _layer_facts(inspection)
+    rewritten = with_crossbar_nodes(
+        deploy(inspection.network, inspection.scan, widen=False),
+        inspection.placement.nominal(),
+        layers=layers,
+        properties=_properties(inspection, layers),
+    )
+    try:
+        save_model(rewritten.model, target)
+    except OSError as err:
+        raise UsageError(f"output file must be writable, got {err.strerror} ({one_line(target)}, --out); choose another place") from err
+    return Rewritten(target, sha256_of(target), inspection, rewritten.num_nodes)
+
+
+def _require_target(source: Path, target: Path) -> None:
+    """Refuse a place where no file can be written, or where the model itself lies, before any work is done."""
+    where = f"({one_line(target)}, --out)"
+    if target.is_dir():
+        raise UsageError(f"output must be a file, got a folder {where}; give the name of an .onnx file")
+    if not target.parent.is_dir():
+        raise UsageError(f"folder of the output file must exist, got none {where}; create it or choose another place")
+    if source.exists() and target.exists() and source.samefile(target):
+        raise UsageError(f"output file must be another than the model, got the model itself {where}; choose another name")
+
+
+def _layer_facts(inspection: Inspection) -> dict[str, dict[str, Any]]:
+    weight = inspection.placement.profile.weight
+    facts: dict[str, dict[str, Any]] = {}
+    for layer in inspection.scan.layers:
+        plain = layer_dict(inspection.placement.tensors[layer.initializer], [use.op for use in layer.uses])
+        del plain["scale_text"]
+        facts[layer.initializer] = {**plain, "bits": weight.bits, "mapping": weight.mapping}
+    return facts
+
+
+def _properties(inspection: Inspection, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the metadata of the whole model; the layers in it are those of its nodes again, for whoever reads no nodes."""
+    profile = inspection.placement.profile
+    return {
+        "cimrobust.version": cimrobust.__version__,
+        "cimrobust.source": inspection.network.files[0].name,
+        "cimrobust.source_sha256": inspection.network.files[0].sha256,
+        "cimrobust.device": profile.name,
+        "cimrobust.profile": json.dumps(profile.to_dict()),
+        "cimrobust.layers": json.dumps(list(layers.values())),
+    }
