@@ -15,7 +15,7 @@ from cimrobust.graph.fold import replace_nodes
 from cimrobust.graph.layouts import einsum_terms
 from cimrobust.graph.shapes import TensorType, infer_types
 from cimrobust.graph.tensors import encode
-from cimrobust.graph.walk import NameMaker, all_graphs, attributes, defined_names, int_attribute, op_name
+from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, attributes, defined_names, int_attribute, op_name
 from cimrobust.graph.weights import WeightUse, weights_of
 
 #: Activations of fused nodes and the attributes that their parameters are, in order.
@@ -28,6 +28,11 @@ _ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
     "Softplus": (),
     "Tanh": (),
 }
+
+#: Operators whose output has the rank of their first input.
+_SAME_RANK = frozenset(
+    {"BatchNormalization", "Cast", "Clip", "Dropout", "Erf", "Gelu", "Identity", "LayerNormalization", "Relu", "Sigmoid", "Softmax", "Tanh"}
+)
 
 _Values = Mapping[str, float | list[int]]
 
@@ -44,7 +49,8 @@ class _Lowering:
 
     Attributes:
         use: The node and its stored weight.
-        types: Types of all tensors.
+        types: Types of all tensors, as far as inference gets.
+        makers: Node that makes a tensor.
         names: Maker of tensor names.
         nodes: Nodes made so far.
         initializers: Initializers made so far.
@@ -52,6 +58,7 @@ class _Lowering:
 
     use: WeightUse
     types: Mapping[str, TensorType]
+    makers: Mapping[str, onnx.NodeProto]
     names: NameMaker
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
@@ -65,11 +72,22 @@ class _Lowering:
         return self.node.input[index] if index < len(self.node.input) else ""
 
     def rank(self, name: str) -> int:
-        """Return the number of axes of a tensor."""
-        kind = self.types.get(name)
-        if kind is None or kind.shape is None:
-            raise _CannotLowerError
-        return len(kind.shape)
+        """Return the number of axes of a tensor, also where inference gave up on its shape."""
+        while True:
+            kind, maker = self.types.get(name), self.makers.get(name)
+            if kind is not None and kind.shape is not None:
+                return len(kind.shape)
+            if maker is None or maker.domain:
+                raise _CannotLowerError
+            order = attributes(maker).get("perm")
+            if maker.op_type == "Transpose" and isinstance(order, list):
+                return len(order)
+            target = self.types.get(maker.input[1]) if maker.op_type == "Reshape" else None
+            if target is not None and target.static_shape:
+                return target.static_shape[0]
+            if maker.op_type not in _SAME_RANK:
+                raise _CannotLowerError
+            name = maker.input[0]
 
     def add(self, op: str, inputs: Sequence[str], wish: str, values: _Values | None = None, keep: frozenset[str] = frozenset()) -> str:
         """Add a node; return the name of its output.
@@ -119,9 +137,10 @@ def lower(deployed: Deployed) -> Deployed:
     types = infer_types(deployed.model, strict=False)
     graph = deployed.model.graph
     names = NameMaker(name for inner in all_graphs(graph) for name in defined_names(inner))
+    makers = {name: node for node in all_nodes(graph) for name in node.output if name}
     jobs: dict[str, _Lowering] = {}
     for name, uses in stored_uses(deployed, weights).items():
-        job = _Lowering(uses[0], types, names)
+        job = _Lowering(uses[0], types, makers, names)
         maker = _LOWERINGS.get(op_name(job.node))
         if maker is None:
             continue
@@ -204,7 +223,7 @@ def _einsum(job: _Lowering) -> None:
     if (
         len(set(other)) < len(other)
         or not set(free) <= set(out)
-        or not _fits(job.types[data], other, sizes)
+        or not _fits(job.types.get(data), other, sizes)
         or math.prod(sizes.values()) == 0
     ):
         raise _CannotLowerError
@@ -237,9 +256,9 @@ def _spell_out(other: str, out: str, rank: int) -> tuple[str, str]:
     return other.replace("...", letters), out.replace("...", letters)
 
 
-def _fits(kind: TensorType, letters: str, sizes: Mapping[str, int]) -> bool:
+def _fits(kind: TensorType | None, letters: str, sizes: Mapping[str, int]) -> bool:
     """Return whether activations may have the sizes that the weight has: an axis of size 1 against a larger one would be repeated."""
-    dims = zip(letters, kind.shape or (), strict=True)
+    dims = zip(letters, kind.shape, strict=True) if kind is not None and kind.shape is not None else ()
     return all(not isinstance(dim, int) or sizes.get(letter, dim) == dim for letter, dim in dims)
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from cimrobust.graph.crossbar import CrossbarNode
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.fold import Constants
-from cimrobust.graph.shapes import TensorType, infer_types
+from cimrobust.graph.shapes import infer_values, read_type
 from cimrobust.graph.structure import opset_versions
 from cimrobust.graph.walk import read_names
 
@@ -80,14 +80,15 @@ class _Partition:
         self.deployed = deployed
         self.graph = deployed.model.graph
         self.output = output
-        self.types = infer_types(deployed.model, strict=False)
+        self.values = infer_values(deployed.model, strict=False)
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         self.crossbar = {node.name: node for node in nodes}
         self.constants = self._constant_inputs(nodes)
 
     def _constant_inputs(self, nodes: Sequence[CrossbarNode]) -> dict[str, np.ndarray]:
         """Return the values of crossbar inputs that are known before the network runs."""
-        known = Constants(self.graph, opset_versions(self.deployed.model), self.types)
+        types = {name: kind for name, value in self.values.items() if (kind := read_type(value)) is not None}
+        known = Constants(self.graph, opset_versions(self.deployed.model), types)
         varying = self._made_from(self.deployed.weight_names)
         values: dict[str, np.ndarray] = {}
         for name in dict.fromkeys(name for node in nodes for name in node.data_inputs):
@@ -186,8 +187,11 @@ class _Partition:
 
     def _typed(self, name: str, fallback: int) -> onnx.ValueInfoProto:
         """Return a tensor as a graph input or output; where inference knows no type, the fallback, and UNDEFINED leaves it to the runtime."""
-        kind = self.types.get(name, TensorType(TensorProto.UNDEFINED, None))
-        elem_type = kind.elem_type or fallback
+        value = self.values.get(name, onnx.ValueInfoProto(name=name))
+        kind = read_type(value)
+        if kind is None and value.type.WhichOneof("value") is not None:
+            return value
+        elem_type = (kind.elem_type if kind is not None else 0) or fallback
         if not elem_type:
             return onnx.ValueInfoProto(name=name)
-        return onnx.helper.make_tensor_value_info(name, elem_type, kind.shape)
+        return onnx.helper.make_tensor_value_info(name, elem_type, kind.shape if kind is not None else None)

@@ -104,6 +104,20 @@ def infer_types(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: b
     Raises:
         ValueError: `strict`, and shapes or types contradict each other.
     """
+    types: dict[str, TensorType] = {}
+    for name, value in infer_values(model, strict=strict, ignore_output_shapes=ignore_output_shapes).items():
+        read = read_type(value)
+        if read is not None:
+            types[name] = read
+    return types
+
+
+def infer_values(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False) -> dict[str, onnx.ValueInfoProto]:
+    """Return what infer_types does as ONNX says it, tensors and others: sequences, optionals.
+
+    Raises:
+        ValueError: `strict`, and shapes or types contradict each other.
+    """
     bare = skeleton(model)
     if ignore_output_shapes:
         for value in bare.graph.output:
@@ -112,15 +126,12 @@ def infer_types(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: b
         inferred = shape_inference.infer_shapes(bare, check_type=strict, strict_mode=strict, data_prop=True)
     except Exception as err:  # inference raises several unrelated kinds for bad models
         raise ValueError(one_line(err)) from err
-    types: dict[str, TensorType] = {}
+    values: dict[str, onnx.ValueInfoProto] = {}
     for graph in all_graphs(inferred.graph):
-        for value in (*graph.value_info, *graph.output, *graph.input):
-            read = read_type(value)
-            if read is not None:
-                types[value.name] = read
+        values.update((value.name, value) for value in (*graph.value_info, *graph.output, *graph.input))
     for tensor in bare.graph.initializer:
-        types[tensor.name] = TensorType(tensor.data_type, tuple(tensor.dims))
-    return types
+        values[tensor.name] = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+    return values
 
 
 def size_problems(types: Mapping[str, TensorType]) -> list[str]:

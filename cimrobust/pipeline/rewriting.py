@@ -12,6 +12,7 @@ import cimrobust
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.deploy import deploy
+from cimrobust.graph.lower import lower
 from cimrobust.graph.problems import one_line
 from cimrobust.graph.rewrite import with_crossbar_nodes
 from cimrobust.graph.save import save_model
@@ -66,7 +67,7 @@ def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float
     inspection = inspect_model(source, device=device, tolerance=tolerance)
     layers = _layer_facts(inspection)
     rewritten = with_crossbar_nodes(
-        deploy(inspection.network, inspection.scan, widen=False),
+        lower(deploy(inspection.network, inspection.scan, widen=False)),
         inspection.placement.nominal(),
         layers=layers,
         properties=_properties(inspection, layers),

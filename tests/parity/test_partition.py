@@ -254,6 +254,19 @@ def test_bodies_read_tensors_and_weights_from_outside(make: Deploy) -> None:
     assert (digital.op, digital.reason) == ("MatMul", "digital: inside a body")
 
 
+def test_sequences_may_lie_between_segments(make: Deploy) -> None:
+    deployed = make(
+        """g (float[4, 4] x) => (float[8, 4] y) {
+            s = SplitToSequence (x)  h = MatMul (x, W)  r = Relu (h)
+            all = SequenceInsert (s, r)  y = ConcatFromSequence <axis = 0> (all)
+        }""",
+        W=normal(4, 4),
+    )  # fmt: skip
+    plan = check(deployed, {"x": normal(4, 4)})["y"]
+    assert kinds(plan) == ["segment", "MatMul", "segment"]
+    assert plan.steps[0].outputs == ("s",)
+
+
 @pytest.mark.parametrize(("op", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
 def test_recurrent_layers_have_two_operands_and_constant_states(make: Deploy, op: str, gates: int) -> None:
     deployed = make(
@@ -322,6 +335,18 @@ def test_fused_layers_become_plain_ones(make: Deploy, call: str, x: tuple[int, .
     check(deployed, {"x": normal(*x, seed=2)}, rtol=1e-6)  # float32 sums of at most 18 terms in another order
     found, digital = crossbar_nodes(lower(deployed))
     assert len(found) == 1
+    assert not digital
+
+
+def test_a_rank_that_inference_does_not_know_is_read_off_the_nodes_before(make: Deploy) -> None:
+    deployed = make(
+        """g (float[n, k, 5] x, int64[3] s) => (float y) {
+            r = Reshape (x, s)  b = Relu (r)  y = com.microsoft.FusedMatMul <transA = 1> (b, W)
+        }""",
+        W=normal(4, 2),
+    )  # fmt: skip
+    check(deployed, {"x": normal(3, 4, 5), "s": np.array([3, 4, 5])}, rtol=1e-6)  # float32 sums of 4 terms in another order
+    _, digital = crossbar_nodes(lower(deployed))
     assert not digital
 
 
