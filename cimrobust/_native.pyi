@@ -119,3 +119,57 @@ class CrossbarArray:
         first_vector: int,
         threads: int = 1,
     ) -> None: ...
+
+class LevelCoding:
+    def __init__(
+        self,
+        *,
+        num_slices: int,
+        bits_per_device: int,
+        is_pair: bool,
+        mirrors_negative: bool,
+        max_level: int,
+        level_offset: int,
+        has_remainder: bool,
+    ) -> None: ...
+
+class Faults:
+    def __init__(self, *, key: int, low_below: int, high_above: int, high_level: float) -> None: ...
+
+def emit_level_box(
+    nominal: NDArray[np.float32],
+    group: NDArray[np.int32],
+    scale: NDArray[np.float64],
+    level_lo: NDArray[np.float64],
+    level_hi: NDArray[np.float64],
+    lo: NDArray[np.float32],
+    hi: NDArray[np.float32],
+    *,
+    coding: LevelCoding,
+) -> None: ...
+def emit_levels(
+    nominal: NDArray[np.float32],
+    group: NDArray[np.int32],
+    scale: NDArray[np.float32],
+    levels: NDArray[np.float32],
+    *,
+    coding: LevelCoding,
+) -> None: ...
+def program_levels(
+    nominal: NDArray[np.float32],
+    group: NDArray[np.int32],
+    scale: NDArray[np.float32],
+    lo: NDArray[np.float32],
+    hi: NDArray[np.float32],
+    knots: NDArray[np.float32],
+    slopes: NDArray[np.float32],
+    *,
+    coding: LevelCoding,
+    faults: Faults,
+    key: int,
+    trial: int,
+    clamps: bool,
+    out: NDArray[np.float32],
+    devices: NDArray[np.float32],
+    simd: str = "best",
+) -> None: ...

@@ -127,6 +127,8 @@ def _power_drifted(profile: DeviceProfile, drift: DriftTable, start: Quantile, l
             (position + start(probability, from_top) + floor) * np.exp(-mean) - floor - position
         )
     nodes = position + floor + _nodes(start)
+    if nodes[0] == nodes[-1]:
+        return _log_normal(float(nodes[0]), -mean, spread, shift=-(floor + position))
     factors = np.exp(-mean - spread * _OFFSETS)
     looked_at = np.unique(
         np.concatenate([(nodes[::_EVERY, None] * factors).ravel(), nodes[[0, -1]] * factors.min(), nodes[[0, -1]] * factors.max()])
@@ -155,6 +157,16 @@ def _add_gaussian(start: Quantile, mean: float, sigma: float) -> Quantile:
 
 def _gaussian(mean: float, sigma: float) -> Quantile:
     return lambda probability, from_top: np.asarray(mean + (-1.0 if from_top else 1.0) * sigma * ndtri(probability))
+
+
+def _log_normal(scale: float, mean: float, sigma: float, *, shift: float) -> Quantile:
+    """Return the quantile function of scale times a log-normal number, shifted."""
+
+    def quantile(probability: np.ndarray, from_top: bool) -> np.ndarray:
+        z = (-1.0 if from_top else 1.0) * ndtri(probability)
+        return np.asarray(scale * np.exp(mean + np.sign(scale) * sigma * z) + shift)
+
+    return quantile
 
 
 def _clipped(quantile: Quantile, position: float) -> Quantile:

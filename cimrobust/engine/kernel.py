@@ -9,20 +9,23 @@ import numpy as np
 
 from cimrobust import _native
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.mapping.place import group_bounds, mirrors_negative
+from cimrobust.mapping.coding import flat_group, level_coding, mirrors_negative
+from cimrobust.mapping.place import group_bounds
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.mapping.quantiles import QuantileTable, tabulate
 from cimrobust.seeds import stream_key
 
-_NO_GROUPS = np.empty(0, dtype=np.int32)
+_NOTHING = np.empty(0, dtype=np.float32)
+_WORDS = 2**32
 
-tabulate_once = lru_cache(maxsize=16)(tabulate)
+# One entry a layer where drift compensation makes every layer another one.
+tabulate_once = lru_cache(maxsize=128)(tabulate)
 
 
 def program_chip(
     placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None, simd: str = "best"
 ) -> dict[str, np.ndarray]:
-    """Draw one chip: program every device once and fold the devices into weights.
+    """Draw one chip: program every device once and fold the devices into weights, at the stated time after drift compensation.
 
     The result depends on seed, initializer names and trial alone. Safe from many threads; the interpreter's lock is released.
 
@@ -39,13 +42,47 @@ def program_chip(
     Raises:
         ValueError: An output array cannot be filled in place.
     """
-    table = tabulate_once(placement.profile)
     chip: dict[str, np.ndarray] = {}
     for name, tensor in placement.tensors.items():
-        target = np.empty(tensor.shape, dtype=np.float32) if out is None else _fillable(out[name], tensor)
-        _program(tensor, placement.profile, table, key=programming_key(seed, name), trial=trial, target=target, simd=simd)
+        target = np.empty(tensor.shape, dtype=np.float32) if out is None else _fillable(out[name], tensor.shape, name)
+        program = _program_levels if needs_levels(placement.profile) else _program
+        program(tensor, placement.profile, seed=seed, trial=trial, target=target, simd=simd)
         chip[name] = target
     return chip
+
+
+def program_devices(
+    placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None, simd: str = "best"
+) -> dict[str, np.ndarray]:
+    """Draw one chip as levels of its devices; the same devices that `program_chip` folds into weights.
+
+    A device of a profile with drift compensation has the level that it is read as after the outputs are multiplied.
+
+    Args:
+        placement: Layers on their devices.
+        seed: Seed of the run.
+        trial: Which chip, from 0.
+        out: Contiguous float32 arrays to write to, by initializer; None: new ones.
+        simd: As in `program_chip`.
+
+    Returns:
+        Levels, float32 [cells_per_weight, num_weights] by initializer; order of devices as in `mapping.devices.target_levels`.
+
+    Raises:
+        ValueError: An output array cannot be filled in place.
+    """
+    chip: dict[str, np.ndarray] = {}
+    for name, tensor in placement.tensors.items():
+        shape = (tensor.cells_per_weight, tensor.nominal.size)
+        devices = np.empty(shape, dtype=np.float32) if out is None else _fillable(out[name], shape, name)
+        _program_levels(tensor, placement.profile, seed=seed, trial=trial, devices=devices, simd=simd)
+        chip[name] = devices
+    return chip
+
+
+def needs_levels(profile: DeviceProfile) -> bool:
+    """Tell whether the kernel has to know the level of every device; without, a faster path gives the same chips."""
+    return profile.depends_on_level or profile.has_faults
 
 
 def programming_key(seed: int, initializer: str) -> int:
@@ -53,36 +90,93 @@ def programming_key(seed: int, initializer: str) -> int:
     return stream_key(seed, "programming", initializer)
 
 
-def _fillable(target: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
+def fault_key(seed: int, initializer: str) -> int:
+    """Return the key of a layer's stream of stuck devices."""
+    return stream_key(seed, "faults", initializer)
+
+
+def fault_thresholds(profile: DeviceProfile) -> tuple[int, int]:
+    """Return how many of the 2^32 random words make a device stick low, and high."""
+    faults = profile.faults
+    rates = (0.0, 0.0) if faults is None else (faults.stuck_low, faults.stuck_high)
+    low, high = (min(round(rate * _WORDS), _WORDS - 1) for rate in rates)
+    return low, high
+
+
+def stuck_high_level(profile: DeviceProfile, tensor: TensorPlacement) -> float:
+    """Return the level that a device stuck at g_max is read as: it does not drift, but its output is compensated with all others."""
+    return float(np.float32(tensor.drift_factor * (profile.device.num_levels - 1)))
+
+
+def _fillable(target: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Return the array if the kernel can fill it; a flat view of any other would be a copy, and the chip would be lost without a word."""
     flags = target.flags
-    if target.dtype == np.float32 and target.shape == tensor.shape and flags.c_contiguous and flags.writeable:
+    if target.dtype == np.float32 and target.shape == shape and flags.c_contiguous and flags.writeable:
         return target
     raise ValueError(
-        f"output array must be contiguous, writable float32 of shape {tensor.shape}, got {target.dtype} of shape {target.shape}, "
-        f"contiguous {flags.c_contiguous}, writable {flags.writeable} ('{tensor.initializer}'); make it with numpy.empty"
+        f"output array must be contiguous, writable float32 of shape {shape}, got {target.dtype} of shape {target.shape}, "
+        f"contiguous {flags.c_contiguous}, writable {flags.writeable} ('{name}'); make it with numpy.empty"
     )
 
 
-def _program(
-    tensor: TensorPlacement, profile: DeviceProfile, table: QuantileTable, *, key: int, trial: int, target: np.ndarray, simd: str
-) -> None:
+def _program(tensor: TensorPlacement, profile: DeviceProfile, *, seed: int, trial: int, target: np.ndarray, simd: str) -> None:
     low, high = group_bounds(tensor.scale, profile)
+    table = _table(tensor, profile)
     _native.program_weights(
         tensor.nominal.reshape(-1),
-        _NO_GROUPS if tensor.scale_group is None else tensor.scale_group.reshape(-1),
+        flat_group(tensor.scale_group),
         tensor.scale.astype(np.float32),
         low,
         high,
         table.knots,
         table.slopes,
-        key=key,
+        key=programming_key(seed, tensor.initializer),
         trial=trial,
         num_slices=tensor.num_slices,
         bits_per_device=profile.device.bits,
         is_pair=profile.weight.mapping == "differential",
         mirrors_negative=mirrors_negative(profile),
-        clamps=profile.device.distribution != "gaussian",
+        clamps=profile.is_bounded,
         out=target.reshape(-1),
         simd=simd,
     )
+
+
+def _program_levels(
+    tensor: TensorPlacement,
+    profile: DeviceProfile,
+    *,
+    seed: int,
+    trial: int,
+    target: np.ndarray = _NOTHING,
+    devices: np.ndarray = _NOTHING,
+    simd: str,
+) -> None:
+    low_below, high_above = fault_thresholds(profile)
+    table = _table(tensor, profile)
+    _native.program_levels(
+        tensor.nominal.reshape(-1),
+        flat_group(tensor.scale_group),
+        tensor.scale.astype(np.float32),
+        tensor.lo.reshape(-1),
+        tensor.hi.reshape(-1),
+        table.knots,
+        table.slopes,
+        coding=level_coding(profile, has_remainder=tensor.levels_given),
+        faults=_native.Faults(
+            key=fault_key(seed, tensor.initializer),
+            low_below=low_below,
+            high_above=high_above,
+            high_level=stuck_high_level(profile, tensor),
+        ),
+        key=programming_key(seed, tensor.initializer),
+        trial=trial,
+        clamps=profile.is_bounded,
+        out=target.reshape(-1),
+        devices=devices.reshape(-1),
+        simd=simd,
+    )
+
+
+def _table(tensor: TensorPlacement, profile: DeviceProfile) -> QuantileTable:
+    return tabulate_once(profile, compensation=tensor.drift_factor)

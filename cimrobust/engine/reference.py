@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.engine.kernel import programming_key
-from cimrobust.mapping.place import group_bounds, mirrors_negative
+from cimrobust.engine.kernel import fault_key, fault_thresholds, needs_levels, programming_key, stuck_high_level
+from cimrobust.mapping.coding import level_offset, max_level, mirrors_negative
+from cimrobust.mapping.place import group_bounds
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.mapping.quantiles import HALF_SIZE, SEGMENT_BITS, QuantileTable, tabulate
 
@@ -19,10 +20,16 @@ _SHIFT = 23 - SEGMENT_BITS
 
 def program_chip(placement: Placement, *, seed: int, trial: int) -> dict[str, np.ndarray]:
     """Draw one chip; as `engine.kernel.program_chip`, bit for bit."""
-    table = tabulate(placement.profile)
-    return {
-        name: _program(tensor, placement.profile, table, programming_key(seed, name), trial) for name, tensor in placement.tensors.items()
-    }
+    profile = placement.profile
+    if needs_levels(profile):
+        return {name: _program_levels(tensor, profile, seed, trial)[0] for name, tensor in placement.tensors.items()}
+    table = tabulate(profile)
+    return {name: _program(tensor, profile, table, programming_key(seed, name), trial) for name, tensor in placement.tensors.items()}
+
+
+def program_devices(placement: Placement, *, seed: int, trial: int) -> dict[str, np.ndarray]:
+    """Draw one chip as device levels; as `engine.kernel.program_devices`, bit for bit."""
+    return {name: _program_levels(tensor, placement.profile, seed, trial)[1] for name, tensor in placement.tensors.items()}
 
 
 def philox(counter: np.ndarray, key: int) -> np.ndarray:
@@ -52,25 +59,32 @@ def philox(counter: np.ndarray, key: int) -> np.ndarray:
     return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 
-def draw_deviations(num_weights: int, num_devices: int, table: QuantileTable, *, key: int, trial: int) -> np.ndarray:
-    """Return the deviation of every device in level units, float32 [num_weights, num_devices]."""
+def draw_words(num_weights: int, num_devices: int, *, key: int, trial: int) -> np.ndarray:
+    """Return the random word of every device, uint32 [num_weights, num_devices]."""
     blocks = []
     for block in range(-(-num_devices // 4)):
         counter = np.zeros((4, num_weights), dtype=np.uint32)
         counter[0] = np.arange(num_weights)
         counter[1] = block
         counter[2], counter[3] = trial & 0xFFFFFFFF, trial >> 32
-        blocks.append(quantiles(philox(counter, key), table).T)
+        blocks.append(philox(counter, key).T)
     return np.concatenate(blocks, axis=1)[:, :num_devices]
 
 
-def quantiles(words: np.ndarray, table: QuantileTable) -> np.ndarray:
-    """Return the quantiles that random words stand for."""
+def draw_deviations(num_weights: int, num_devices: int, table: QuantileTable, *, key: int, trial: int) -> np.ndarray:
+    """Return the deviation of every device in level units, float32 [num_weights, num_devices]."""
+    return quantiles(draw_words(num_weights, num_devices, key=key, trial=trial), table)
+
+
+def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int = 0) -> np.ndarray:
+    """Return the quantiles that random words stand for, each from the table of its level where there is one a level."""
     upper = words >> np.uint32(31)
     distance = np.where(upper == 1, ~words, words) & np.uint32(0x7FFFFFFF)
     bits = (distance.astype(np.int32).astype(np.float32) + np.float32(0.5)).view(np.uint32)
     first = np.float32(0.5).view(np.uint32) >> np.uint32(_SHIFT)
     segment = (bits >> np.uint32(_SHIFT)) - first + upper * np.uint32(HALF_SIZE)
+    if table.num_tables > 1:
+        segment = segment + np.asarray(levels).astype(np.uint32) * np.uint32(2 * HALF_SIZE)
     place = (bits & np.uint32((1 << _SHIFT) - 1)).astype(np.float32) * np.float32(2.0**-_SHIFT)
     return np.asarray(table.knots[segment] + table.slopes[segment] * place)
 
@@ -82,12 +96,66 @@ def _program(tensor: TensorPlacement, profile: DeviceProfile, table: QuantileTab
     for device in range(tensor.cells_per_weight):
         part = np.float32(2.0 ** (profile.device.bits * (device % slices))) * drawn[:, device]
         total = total - part if device >= slices else total + part
-    group = np.zeros(num_weights, dtype=np.int32) if tensor.scale_group is None else tensor.scale_group.ravel()
-    deviation = tensor.scale.astype(np.float32)[group] * total
-    if profile.device.distribution != "gaussian":
+    deviation = _scales(tensor) * total
+    if profile.is_bounded:
         low, high = group_bounds(tensor.scale, profile)
+        group = np.zeros(num_weights, dtype=np.int32) if tensor.scale_group is None else tensor.scale_group.ravel()
         deviation = np.minimum(np.maximum(deviation, low[group]), high[group])
     nominal = tensor.nominal.ravel()
     if mirrors_negative(profile):
         deviation = np.where(np.signbit(nominal), -deviation, deviation)
     return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)
+
+
+def _program_levels(tensor: TensorPlacement, profile: DeviceProfile, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights in the initializer's shape, and the device levels [cells_per_weight, num_weights]."""
+    name, nominal = tensor.initializer, tensor.nominal.ravel()
+    digits, targets = _targets(tensor, profile)
+    shape = (nominal.size, tensor.cells_per_weight)
+    table = tabulate(profile, compensation=tensor.drift_factor)
+    drawn = quantiles(draw_words(*shape, key=programming_key(seed, name), trial=trial), table, digits.T).T
+    stuck: np.ndarray = np.zeros(nominal.size, dtype=bool)
+    if profile.has_faults:
+        words = draw_words(*shape, key=fault_key(seed, name), trial=trial).T
+        low_below, high_above = fault_thresholds(profile)
+        low, high = words < np.uint32(low_below), ~words < np.uint32(high_above)
+        drawn = np.where(high, np.float32(stuck_high_level(profile, tensor)) - targets, drawn)
+        drawn = np.where(low, np.float32(0) - targets, drawn)
+        stuck = np.asarray((low | high).any(axis=0))
+    total = np.zeros(nominal.size, dtype=np.float32)
+    for device in range(tensor.cells_per_weight):
+        part = np.float32(2.0 ** (profile.device.bits * (device % tensor.num_slices))) * drawn[device]
+        total = total - part if device >= tensor.num_slices else total + part
+    deviation = _scales(tensor) * total
+    if mirrors_negative(profile):
+        deviation = np.where(np.signbit(nominal), -deviation, deviation)
+    if profile.is_bounded:
+        deviation = np.where(stuck, deviation, np.minimum(np.maximum(deviation, tensor.lo.ravel()), tensor.hi.ravel()))
+    return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape), targets + drawn
+
+
+def _targets(tensor: TensorPlacement, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+    """Return the whole level of every device, int64, and its target with the remainder of slice 0, float32; [cells_per_weight, num_weights]."""
+    nominal, bits = tensor.nominal.ravel(), profile.device.bits
+    negative = np.signbit(nominal)
+    ratio = np.minimum(np.abs(nominal) / np.maximum(_scales(tensor), np.float32(2.0**-126)), np.float32(max_level(profile)))
+    level = np.rint(ratio).astype(np.int64)
+    remainder = ratio - np.rint(ratio) if tensor.levels_given else np.zeros_like(ratio)
+    if profile.weight.mapping == "differential":
+        sides = [(np.where(negative, 0, level), np.where(negative, np.float32(0), remainder))]
+        sides += [(np.where(negative, level, 0), np.where(negative, remainder, np.float32(0)))]
+    elif profile.weight.mapping == "offset":
+        sides = [(level_offset(profile) + np.where(negative, -level, level), np.where(negative, -remainder, remainder))]
+    else:
+        sides = [(level, remainder)]
+    digits = np.stack([(side >> (bits * slice_index)) & (2**bits - 1) for side, _ in sides for slice_index in range(tensor.num_slices)])
+    targets = digits.astype(np.float32)
+    for number, (_, rest) in enumerate(sides):
+        targets[number * tensor.num_slices] += rest
+    return digits, targets
+
+
+def _scales(tensor: TensorPlacement) -> np.ndarray:
+    """Return the weight of one level for every weight, float32 [num_weights]."""
+    group = np.zeros(tensor.nominal.size, dtype=np.int32) if tensor.scale_group is None else tensor.scale_group.ravel()
+    return np.asarray(tensor.scale.astype(np.float32)[group])

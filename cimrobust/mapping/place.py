@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from cimrobust import _native
+from cimrobust.device.curve import number_at
+from cimrobust.device.intervals import shift_terms
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import InputRefusedError
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
+from cimrobust.mapping.coding import cells_per_weight, flat_group, level_coding, mirrors_negative, num_slices, stored_levels
 from cimrobust.mapping.placement import Placement, TensorPlacement
-
-_NO_GROUPS = np.empty(0, dtype=np.int32)
 
 
 def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
@@ -39,16 +40,15 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
 
     The scale is ``max|W| / (2^M - 1)`` over the tensor or a column; levels are rounded to the nearest, halves to even. Integer weights are levels
     already: they are kept exactly, and the scale, by which device deviations reach the weight, follows from their largest magnitude in the same way.
+    Stuck devices are outside the box.
     """
     group, num_groups = _scale_groups(layer, profile)
     scale = group_maxima(layer.values, group, num_groups) / (2**profile.weight.bits - 1)
     nominal = layer.values.astype(np.float32) if layer.levels is not None else _quantise(layer, group, scale, profile)
     nominal = np.ascontiguousarray(np.where(nominal == 0, np.float32(0), nominal))
-    low, high = group_bounds(scale, profile)
-    lo, hi = np.empty_like(nominal), np.empty_like(nominal)
-    mirrors = mirrors_negative(profile)
-    _native.emit_box(nominal.ravel(), _flat(group), low, high, mirrors, lo.reshape(-1), hi.reshape(-1))
-    cells = num_slices(profile) * (2 if profile.weight.mapping == "differential" else 1)
+    factor = _layer_drift_factor(nominal, group, scale, profile)
+    lo, hi = _box(nominal, group, scale, profile, compensation=factor)
+    cells = cells_per_weight(profile)
     for array in (nominal, lo, hi):
         array.setflags(write=False)
     return TensorPlacement(
@@ -67,22 +67,49 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
         num_reference_cells=_reference_cells(layer, profile),
         num_tiles=_num_tiles(layer, profile, cells),
         levels_given=layer.levels is not None,
+        drift_factor=factor,
     )
 
 
-def num_slices(profile: DeviceProfile) -> int:
-    """Return S, the bit slices of a weight: ``ceil(M / K)``, one bit more for the offset mapping, whose levels are not negative."""
-    bits = profile.weight.bits + (1 if profile.weight.mapping == "offset" else 0)
-    return math.ceil(bits / profile.device.bits)
+def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
+    """Return what the outputs of a layer are multiplied by to make up for its mean drift at the stated time; 1 without compensation.
 
+    The sum of the target conductances of its devices over the sum of their mean drifted conductances, both physical, so with g_min; clipping and stuck
+    devices are left out of account. A fixed number of the layer: it does not know the single chip.
 
-def mirrors_negative(profile: DeviceProfile) -> bool:
-    """Tell whether a device that reads high makes a negative weight more negative: sign-magnitude coding does."""
-    return profile.weight.mapping == "sign_magnitude"
+    Args:
+        profile: The device profile.
+        num_stored: Devices of the layer that hold each level [num_levels].
+
+    Raises:
+        InputRefusedError: The devices have drifted to nothing on average.
+    """
+    drift, window = profile.drift, profile.window
+    if drift is None or drift.compensation == "none" or not profile.has_drift:
+        return 1.0
+    position = profile.level_positions()
+    target = position + (0.0 if window is None else window.floor)
+    if drift.model == "power":
+        mean, sd = (number_at(number, position, window) * drift.log_time for number in (drift.exponent_mean, drift.exponent_sd))
+        drifted = target * np.exp(-mean + 0.5 * sd**2)
+    else:
+        constant, growth = shift_terms(profile, drift, 0.0)
+        drifted = target + constant + growth * drift.log_time
+    before, after = float(num_stored @ target), float(num_stored @ drifted)
+    if before == 0.0:
+        return 1.0
+    if after <= 0.0:
+        raise InputRefusedError(
+            f"drift compensation must have a positive mean conductance to start from, got {after / num_stored.sum():g} of the full range "
+            f"(profile '{profile.name}'); state a shorter time, or compensation = \"none\""
+        )
+    return before / after
 
 
 def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest deviation of a non-negative weight, float32 [num_scales], rounded towards zero.
+
+    For profiles whose deviations do not depend on the level.
 
     With ``[a, b]`` the interval of a device in level units, slices add up to ``scale * sum_j 2^(K j) * [a, b]``; in a pair the negative device
     adds ``-[a, b]``. Where K divides M this is ``max|W|`` times the tolerance as a fraction of the full range, whatever M.
@@ -110,9 +137,33 @@ def _range_problem(layer: CrossbarLayer, profile: DeviceProfile) -> str | None:
     largest = float(group_maxima(layer.values, None, 1)[0])
     low, high = group_bounds(np.array([1.0 / (2**profile.weight.bits - 1)]), profile)
     reach = largest * (1.0 + max(-float(low[0]), float(high[0])))
+    if profile.has_faults:
+        reach = max(reach, largest * 2.0 ** (profile.device.bits * num_slices(profile)) / (2**profile.weight.bits - 1))
     if reach <= float(np.finfo(np.float32).max):
         return None
     return f"{largest:g} in '{layer.initializer}', which may reach {reach:g}"
+
+
+def _box(
+    nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile, *, compensation: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and largest deviation of every weight, float32 in the shape of the weights."""
+    lo, hi = np.empty_like(nominal), np.empty_like(nominal)
+    if profile.depends_on_level:
+        low, high = profile.level_bounds(compensation=compensation)
+        coding = level_coding(profile, has_remainder=False)
+        _native.emit_level_box(nominal.ravel(), flat_group(group), scale, low, high, lo.reshape(-1), hi.reshape(-1), coding=coding)
+        return lo, hi
+    low, high = group_bounds(scale, profile)
+    _native.emit_box(nominal.ravel(), flat_group(group), low, high, mirrors_negative(profile), lo.reshape(-1), hi.reshape(-1))
+    return lo, hi
+
+
+def _layer_drift_factor(nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile) -> float:
+    if profile.drift is None or profile.drift.compensation == "none":
+        return 1.0
+    stored = stored_levels(nominal, group, scale, profile, has_remainder=False).astype(np.int64)
+    return drift_factor(profile, np.bincount(stored.ravel(), minlength=profile.device.num_levels))
 
 
 def _scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarray | None, int]:
@@ -127,12 +178,8 @@ def _scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndar
 def _quantise(layer: CrossbarLayer, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile) -> np.ndarray:
     values = np.ascontiguousarray(layer.values, dtype=np.float32)
     nominal = np.empty_like(values)
-    _native.quantise(values.reshape(-1), _flat(group), scale, 2**profile.weight.bits - 1, nominal.reshape(-1))
+    _native.quantise(values.reshape(-1), flat_group(group), scale, 2**profile.weight.bits - 1, nominal.reshape(-1))
     return nominal
-
-
-def _flat(group: np.ndarray | None) -> np.ndarray:
-    return _NO_GROUPS if group is None else group.reshape(-1)
 
 
 def _num_tiles(layer: CrossbarLayer, profile: DeviceProfile, cells_per_weight: int) -> int:

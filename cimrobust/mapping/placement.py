@@ -18,7 +18,7 @@ class TensorPlacement:
         initializer: Name of the initializer.
         shape: Its own shape; the arrays below have it.
         nominal: Quantised weight that the devices are programmed to, float32.
-        lo: Smallest deviation the tolerance allows, float32, never positive.
+        lo: Smallest deviation the tolerance allows, float32, never positive; of weights without a stuck device.
         hi: Largest deviation, float32, never negative.
         scale: Weight of one level, float64 [num_scales]; one entry, or one a column.
         scale_group: Index into `scale` of every element, int32; None when there is one scale.
@@ -30,6 +30,7 @@ class TensorPlacement:
         num_reference_cells: Devices that belong to no weight (reference columns of the offset mapping).
         num_tiles: Physical arrays needed.
         levels_given: The file's integers were the levels, no rounding took place.
+        drift_factor: What drift compensation multiplies the outputs of the layer by; 1 without.
     """
 
     initializer: str
@@ -47,6 +48,7 @@ class TensorPlacement:
     num_reference_cells: int
     num_tiles: int
     levels_given: bool
+    drift_factor: float = 1.0
 
     @property
     def num_devices(self) -> int:

@@ -65,6 +65,7 @@ Simd simd_named(const std::string& name);
 QuantileTable table_of(const Array<float>& knots, const Array<float>& slopes);
 
 void register_crossbar(py::module_& module);
+void register_levels(py::module_& module);
 void register_placement(py::module_& module);
 void register_programming(py::module_& module);
 

@@ -29,4 +29,18 @@ void program_weights(const ProgramLayer& layer, const ProgramSpec& spec, const Q
     detail::program_scalar(layer, spec, table, stream, programmed);
 }
 
+void program_levels(const LevelLayer& layer, const LevelSpec& spec, const QuantileTable& table, StreamKey stream, Simd simd,
+                    const LevelOutput& output) {
+#ifdef CIMROBUST_X86
+    if (simd == Simd::kAvx512) {
+        return detail::levels_avx512(layer, spec, table, stream, output);
+    }
+    if (simd == Simd::kAvx2) {
+        return detail::levels_avx2(layer, spec, table, stream, output);
+    }
+#endif
+    static_cast<void>(simd);
+    detail::levels_scalar(layer, spec, table, stream, output);
+}
+
 }  // namespace cimrobust

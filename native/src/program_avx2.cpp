@@ -1,5 +1,6 @@
 #include <immintrin.h>
 
+#include "level_body.hpp"
 #include "program_body.hpp"
 
 namespace cimrobust {
@@ -41,6 +42,15 @@ struct Avx2Lanes {
     static Float mulf(Float a, Float b) { return _mm256_mul_ps(a, b); }
     static Float minf(Float a, Float b) { return _mm256_min_ps(a, b); }
     static Float maxf(Float a, Float b) { return _mm256_max_ps(a, b); }
+    static Float divf(Float a, Float b) { return _mm256_div_ps(a, b); }
+    static Int multiply_low(Int a, std::uint32_t b) { return _mm256_mullo_epi32(a, set(b)); }
+    static Int shift_right_by(Int a, int count) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(count)); }
+    static Int to_int(Float a) { return _mm256_cvtps_epi32(a); }
+    static Int less_mask(Int a, std::uint32_t b) {
+        // There is no unsigned comparison: turning the top bits round makes the signed one do.
+        const Int top = set(0x80000000U);
+        return _mm256_cmpgt_epi32(set(b ^ 0x80000000U), bit_xor(a, top));
+    }
 };
 
 }  // namespace
@@ -50,6 +60,11 @@ namespace detail {
 void program_avx2(const ProgramLayer& layer, const ProgramSpec& spec, const QuantileTable& table, StreamKey stream,
                   std::span<float> programmed) {
     program_all<Avx2Lanes>(layer, spec, table, stream, programmed);
+}
+
+void levels_avx2(const LevelLayer& layer, const LevelSpec& spec, const QuantileTable& table, StreamKey stream,
+                   const LevelOutput& output) {
+    levels_all<Avx2Lanes>(layer, spec, table, stream, output);
 }
 
 }  // namespace detail

@@ -1,5 +1,6 @@
 #include <immintrin.h>
 
+#include "level_body.hpp"
 #include "program_body.hpp"
 
 namespace cimrobust {
@@ -43,6 +44,11 @@ struct Avx512Lanes {
     static Float mulf(Float a, Float b) { return _mm512_mul_ps(a, b); }
     static Float minf(Float a, Float b) { return _mm512_min_ps(a, b); }
     static Float maxf(Float a, Float b) { return _mm512_max_ps(a, b); }
+    static Float divf(Float a, Float b) { return _mm512_div_ps(a, b); }
+    static Int multiply_low(Int a, std::uint32_t b) { return _mm512_mullo_epi32(a, set(b)); }
+    static Int shift_right_by(Int a, int count) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(count)); }
+    static Int to_int(Float a) { return _mm512_cvtps_epi32(a); }
+    static Int less_mask(Int a, std::uint32_t b) { return _mm512_movm_epi32(_mm512_cmplt_epu32_mask(a, set(b))); }
 };
 
 }  // namespace
@@ -52,6 +58,11 @@ namespace detail {
 void program_avx512(const ProgramLayer& layer, const ProgramSpec& spec, const QuantileTable& table, StreamKey stream,
                     std::span<float> programmed) {
     program_all<Avx512Lanes>(layer, spec, table, stream, programmed);
+}
+
+void levels_avx512(const LevelLayer& layer, const LevelSpec& spec, const QuantileTable& table, StreamKey stream,
+                   const LevelOutput& output) {
+    levels_all<Avx512Lanes>(layer, spec, table, stream, output);
 }
 
 }  // namespace detail

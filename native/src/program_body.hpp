@@ -4,6 +4,7 @@
 // sits in an unnamed namespace so that no wide instruction can be linked into a narrow path.
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include "cimrobust/philox.hpp"
@@ -12,8 +13,8 @@
 namespace cimrobust {
 namespace {
 
-inline float slice_weight(const ProgramSpec& spec, int slice) {
-    return static_cast<float>(std::uint32_t{1} << (spec.bits_per_device * slice));
+inline float slice_weight(int bits_per_device, int slice) {
+    return static_cast<float>(std::uint32_t{1} << (bits_per_device * slice));
 }
 
 /// One lane: plain C++.
@@ -52,6 +53,13 @@ struct ScalarLanes {
     static Float mulf(Float a, Float b) { return a * b; }
     static Float minf(Float a, Float b) { return a < b ? a : b; }
     static Float maxf(Float a, Float b) { return a > b ? a : b; }
+    static Float divf(Float a, Float b) { return a / b; }
+    static Int multiply_low(Int a, std::uint32_t b) { return a * b; }
+    static Int shift_right_by(Int a, int count) { return a >> count; }
+    /// To the nearest, halves to even; for values in [0, 2^31).
+    static Int to_int(Float a) { return static_cast<std::uint32_t>(std::nearbyint(a)); }
+    /// All ones where a < b.
+    static Int less_mask(Int a, std::uint32_t b) { return a < b ? 0xFFFFFFFFU : 0U; }
 };
 
 /// Four random words a lane for one counter a lane.
@@ -72,20 +80,22 @@ inline void philox_lanes(typename Lanes::Int (&counter)[4], std::uint64_t key) {
     }
 }
 
-/// Deviation of one device a lane, in level units, from 32 random bits.
+/// Deviation of one device a lane, in level units, from 32 random bits. first: where the lane's table begins.
 template <class Lanes>
-inline typename Lanes::Float quantile(typename Lanes::Int word, const QuantileTable& table) {
+inline typename Lanes::Float quantile(typename Lanes::Int word, const QuantileTable& table, typename Lanes::Int first) {
     const auto upper = Lanes::top_bit_mask(word);
     const auto distance = Lanes::bit_and(Lanes::bit_xor(word, upper), Lanes::set(0x7FFFFFFFU));
     const auto bits = Lanes::bits(Lanes::addf(Lanes::to_float(distance), Lanes::setf(0.5F)));
     const auto half = Lanes::bit_and(upper, Lanes::set(static_cast<std::uint32_t>(QuantileTable::kHalfSize)));
-    const auto segment = Lanes::add(Lanes::add(Lanes::template shift_right<QuantileTable::kShift>(bits), half),
-                                    Lanes::set(0U - QuantileTable::kFirstSegment));
+    const auto segment = Lanes::add(Lanes::add(Lanes::template shift_right<QuantileTable::kShift>(bits), half), first);
     constexpr std::uint32_t kPlaceMask = (1U << QuantileTable::kShift) - 1U;
     const auto place = Lanes::mulf(Lanes::to_float(Lanes::bit_and(bits, Lanes::set(kPlaceMask))),
                                    Lanes::setf(1.0F / static_cast<float>(1U << QuantileTable::kShift)));
     return Lanes::addf(Lanes::gather(table.knots.data(), segment), Lanes::mulf(Lanes::gather(table.slopes.data(), segment), place));
 }
+
+/// Where the only table begins, less the segment number of the smallest distance.
+constexpr std::uint32_t kOnlyTable = 0U - QuantileTable::kFirstSegment;
 
 /// Sum of the device deviations of one weight a lane, each times the weight of its slice.
 template <class Lanes>
@@ -103,8 +113,8 @@ inline typename Lanes::Float fold_devices(std::uint64_t first_weight, const Prog
         for (int word = 0; word < 4 && block * 4 + word < num_devices; ++word) {
             const int device = block * 4 + word;
             const bool negative = device >= spec.num_slices;
-            const auto factor = Lanes::setf(slice_weight(spec, negative ? device - spec.num_slices : device));
-            const auto part = Lanes::mulf(factor, quantile<Lanes>(words[word], table));
+            const auto factor = Lanes::setf(slice_weight(spec.bits_per_device, negative ? device - spec.num_slices : device));
+            const auto part = Lanes::mulf(factor, quantile<Lanes>(words[word], table, Lanes::set(kOnlyTable)));
             sum = negative ? Lanes::subf(sum, part) : Lanes::addf(sum, part);
         }
     }

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 
+#include "cimrobust/levels.hpp"
+
 namespace cimrobust {
 
 /// Quantile function of one device's deviation, in level units, at probabilities that get denser towards both ends.
@@ -13,6 +15,7 @@ namespace cimrobust {
 /// segment is 1/64 of an octave of probability, and tails keep their shape down to probabilities of 1e-10.
 ///
 /// knots, slopes: kHalfSize values for the lower half, then kHalfSize for the upper; the value is knots[i] + slopes[i] * place, place in [0, 1).
+/// Where the deviation depends on the level that a device holds, one such table follows the other, a table a level.
 struct QuantileTable {
     static constexpr int kSegmentBits = 6;
     static constexpr int kShift = 23 - kSegmentBits;
@@ -20,6 +23,9 @@ struct QuantileTable {
     static constexpr std::uint32_t kFirstSegment = 0x3F000000U >> kShift;
     /// 32 octaves from 0.5 to 2^31, and the knot that ends the last.
     static constexpr std::size_t kHalfSize = (std::size_t{32} << kSegmentBits) + 1;
+    static constexpr std::size_t kSize = 2 * kHalfSize;
+
+    std::size_t num_tables() const { return knots.size() / kSize; }
 
     std::span<const float> knots;
     std::span<const float> slopes;
@@ -56,6 +62,43 @@ struct StreamKey {
     std::uint64_t trial = 0;
 };
 
+/// Devices that cannot be programmed: they sit at a level of their own instead of deviating.
+///
+/// Drawn from a stream of their own, a word a device: below `low_below` it is stuck low, and at or above 2^32 - `high_above` stuck high.
+struct Faults {
+    std::uint64_t key = 0;
+    std::uint32_t low_below = 0;
+    std::uint32_t high_above = 0;
+    /// Level at which a device stuck high is read; stuck low reads 0.
+    float high_level = 0.0F;
+
+    bool any() const { return low_below != 0 || high_above != 0; }
+};
+
+/// One layer's weights, for devices whose level matters: as ProgramLayer, but with bounds per weight, n each.
+struct LevelLayer {
+    std::span<const float> nominal;
+    std::span<const std::int32_t> group;
+    std::span<const float> scale;
+    std::span<const float> lo;
+    std::span<const float> hi;
+};
+
+/// How the devices of one weight make it when their level matters. clamps: weights without a stuck device are kept within [lo, hi].
+struct LevelSpec {
+    LevelCoding coding;
+    bool clamps = true;
+    Faults faults;
+};
+
+/// Where a drawn chip goes; empty spans are not written.
+///
+/// programmed: n weights. devices: coding.num_devices() rows of n device levels, slices of the positive device first.
+struct LevelOutput {
+    std::span<float> programmed;
+    std::span<float> devices;
+};
+
 enum class Simd { kScalar, kAvx2, kAvx512 };
 
 /// Widest instruction set that this processor has and this build knows.
@@ -68,6 +111,12 @@ Simd best_simd();
 void program_weights(const ProgramLayer& layer, const ProgramSpec& spec, const QuantileTable& table, StreamKey stream, Simd simd,
                      std::span<float> programmed);
 
+/// As program_weights, for devices whose deviation depends on their level or that may be stuck; draws the same words for the same stream.
+///
+/// table: one for all levels, or one a level, 2^bits_per_device of them.
+void program_levels(const LevelLayer& layer, const LevelSpec& spec, const QuantileTable& table, StreamKey stream, Simd simd,
+                    const LevelOutput& output);
+
 /// Writes the deviation of every device, in level units: num_weights rows of num_devices values.
 void draw_deviations(std::size_t num_weights, std::size_t num_devices, const QuantileTable& table, StreamKey stream,
                      std::span<float> deviations);
@@ -77,6 +126,10 @@ namespace detail {
 void program_scalar(const ProgramLayer&, const ProgramSpec&, const QuantileTable&, StreamKey, std::span<float>);
 void program_avx2(const ProgramLayer&, const ProgramSpec&, const QuantileTable&, StreamKey, std::span<float>);
 void program_avx512(const ProgramLayer&, const ProgramSpec&, const QuantileTable&, StreamKey, std::span<float>);
+
+void levels_scalar(const LevelLayer&, const LevelSpec&, const QuantileTable&, StreamKey, const LevelOutput&);
+void levels_avx2(const LevelLayer&, const LevelSpec&, const QuantileTable&, StreamKey, const LevelOutput&);
+void levels_avx512(const LevelLayer&, const LevelSpec&, const QuantileTable&, StreamKey, const LevelOutput&);
 
 }  // namespace detail
 
