@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,7 @@ def largest_programming_error(profile: DeviceProfile) -> float:
     return float(max(-low.min(), high.max()))
 
 
+@lru_cache(maxsize=128)
 def level_intervals(profile: DeviceProfile, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest deviation at every level from t0 to the stated time, fractions of the full range.
 
@@ -42,6 +44,24 @@ def level_intervals(profile: DeviceProfile, *, compensation: float = 1.0) -> tup
         profile: The device profile.
         compensation: Drift compensation factor c of the layer at the stated time t; at an earlier time u it is c^(ln(u/t0) / ln(t/t0)).
     """
+    low, high = _reached(profile, compensation)
+    for array in (low, high):
+        array.setflags(write=False)
+    return low, high
+
+
+def final_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+    """As `level_intervals`, but of the deviations at the stated time alone, without compensation; they need not hold zero."""
+    low, high = _before_drift(profile)
+    drift, positions = profile.drift, profile.level_positions()
+    if drift is None or not profile.has_drift:
+        return low, high
+    ends = np.stack([_read(profile, drift, positions + end, z, drift.log_time) for end in (low, high) for z in (-drift.z, drift.z)])
+    ends = np.clip(ends, 0.0, 1.0) if profile.clips else ends
+    return ends.min(axis=0) - positions, ends.max(axis=0) - positions
+
+
+def _reached(profile: DeviceProfile, compensation: float) -> tuple[np.ndarray, np.ndarray]:
     low, high = _before_drift(profile)
     drift, positions = profile.drift, profile.level_positions()
     if drift is None or not profile.has_drift:
@@ -54,17 +74,6 @@ def level_intervals(profile: DeviceProfile, *, compensation: float = 1.0) -> tup
         least = np.minimum(np.maximum(least, 0.0), min(1.0, compensation))
         most = np.maximum(np.minimum(most, max(1.0, compensation)), 0.0)
     return np.minimum(least - positions, 0.0), np.maximum(most - positions, 0.0)
-
-
-def final_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
-    """As `level_intervals`, but of the deviations at the stated time alone, without compensation; they need not hold zero."""
-    low, high = _before_drift(profile)
-    drift, positions = profile.drift, profile.level_positions()
-    if drift is None or not profile.has_drift:
-        return low, high
-    ends = np.stack([_read(profile, drift, positions + end, z, drift.log_time) for end in (low, high) for z in (-drift.z, drift.z)])
-    ends = np.clip(ends, 0.0, 1.0) if profile.clips else ends
-    return ends.min(axis=0) - positions, ends.max(axis=0) - positions
 
 
 def _before_drift(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,11 @@ def target_levels(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray
     return stored_levels(tensor.nominal, tensor.scale_group, tensor.scale, profile, has_remainder=tensor.levels_given)
 
 
+def whole_levels(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+    """Return the programmable level nearest to every device's target, intp [cells_per_weight, num_weights]: the index of what depends on the level."""
+    return stored_levels(tensor.nominal, tensor.scale_group, tensor.scale, profile, has_remainder=False).astype(np.intp)
+
+
 def spread_deviation(tensor: TensorPlacement, profile: DeviceProfile, deviation: np.ndarray) -> np.ndarray:
     """Return levels of devices that make weights deviate as given, float32 [cells_per_weight, num_weights].
 
@@ -29,8 +34,7 @@ def spread_deviation(tensor: TensorPlacement, profile: DeviceProfile, deviation:
         profile: The device profile.
         deviation: Inside the tolerance box, in the initializer's shape.
     """
-    digits = stored_levels(tensor.nominal, tensor.scale_group, tensor.scale, profile, has_remainder=False)
-    index = digits.astype(np.intp)
+    index = whole_levels(tensor, profile)
     low, high = (bound[index] for bound in profile.level_bounds(compensation=tensor.drift_factor))
     wanted, box_low, box_high = (_upward(array, tensor, profile) for array in (deviation, tensor.lo, tensor.hi))
     if mirrors_negative(profile):

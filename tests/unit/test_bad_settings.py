@@ -35,7 +35,10 @@ PROFILES = {
     "unknown mapping": ('schema = 1\nname = "x"\n[weight]\nmapping = "twin"\n[device]\ntolerance = 0.1\nsigma = 0.1', "weight.mapping"),
     "falling quantiles": ('schema = 1\nname = "x"\n[device]\ndistribution = "table"\nquantiles = [0.1, -0.1]', "ascend"),
     "NaN": ('schema = 1\nname = "x"\n[device]\ntolerance = nan\nsigma = 0.1', "device.tolerance"),
-    "not supported yet": ('schema = 1\nname = "x"\n[device]\ntolerance = 0.1\nsigma = 0.1\n[adc]\nbits = 8', "[adc]"),
+    "curve without its window": (
+        'schema = 1\nname = "x"\n[device]\ntolerance = 0.1\nsigma = { form = "polynomial", coefficients = [1], unit = "microsiemens" }',
+        "device.sigma",
+    ),
 }
 
 POLICIES = {

@@ -114,7 +114,8 @@ def not_covered(evidence: Evidence) -> list[str]:
         )
     probability = evidence.placement.profile.excluded_probability()
     if probability > 0:
-        rows.append(f"Devices outside the box: without write-verify each device leaves it with probability {probability:.3g}.")
+        cause = "after write-verify" if evidence.placement.profile.device.is_verified else "without write-verify"
+        rows.append(f"Devices outside the box: {cause} each device leaves it with probability {probability:.3g}.")
     return rows
 
 

@@ -14,7 +14,7 @@ from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import InputRefusedError
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.mapping.devices import fold_levels, spread_deviation, target_levels
+from cimrobust.mapping.devices import fold_levels, spread_deviation, target_levels, whole_levels
 from cimrobust.mapping.place import drift_factor, place, place_layer
 
 
@@ -49,6 +49,7 @@ def test_fractional_levels_leave_their_remainder_to_slice_0():
     levels = np.array([[7, -3]], dtype=np.int32)
     tensor = place_layer(layer(levels * 0.5, levels), profile())
     np.testing.assert_allclose(target_levels(tensor, profile()), [[3, 2 + 3 / 7], [3, 1]], rtol=1e-6)  # 3 / 7 of 15 levels are 6.43
+    np.testing.assert_array_equal(whole_levels(tensor, profile()), [[3, 2], [3, 1]])
 
 
 def test_the_box_of_a_weight_follows_the_levels_of_its_slices():
