@@ -28,6 +28,7 @@ _OFFSETS = np.array([-6.6, -4.0, -2.5, -1.2, -0.4, 0.4, 1.2, 2.5, 4.0, 6.6])
 _EVERY = 12
 
 
+@lru_cache(maxsize=512)
 def final_quantile(profile: DeviceProfile, level: int) -> Quantile:
     """Return the deviation of a fault-free device at the stated time, before drift compensation.
 
@@ -200,15 +201,19 @@ def _inverted(looked_at: np.ndarray, probit: Callable[[np.ndarray], np.ndarray],
 
 def _probits(values: np.ndarray, probit: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Return the probit of the probability of a mixture to be below each of the values."""
-    below, above = np.empty_like(values), np.empty_like(values)
+    z = np.empty_like(values)
     masses = np.concatenate([_MASS, _MASS[::-1]])
     for begin in range(0, values.size, 256):
         part = slice(begin, begin + 256)
         scores = probit(values[part])
-        below[part] = _mixture(scores, masses)
-        above[part] = _mixture(-scores, masses)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.where(below <= above, ndtri(np.minimum(below, 0.5)), -ndtri(np.minimum(above, 0.5))))
+        below = _mixture(scores, masses)
+        upper = below > 0.5
+        # Counted from the nearer end, so that a small probability keeps its digits.
+        tail = np.where(upper, 0.0, below)
+        tail[upper] = _mixture(-scores[upper], masses)
+        with np.errstate(divide="ignore"):
+            z[part] = np.where(upper, -1.0, 1.0) * ndtri(np.minimum(tail, 0.5))
+    return z
 
 
 def _mixture(scores: np.ndarray, masses: np.ndarray) -> np.ndarray:

@@ -40,13 +40,14 @@ def drifts(draw: st.DrawFn) -> DriftTable:
 
 @st.composite
 def profiles(draw: st.DrawFn) -> DeviceProfile:
-    kind = draw(st.sampled_from(["truncated_gaussian", "uniform", "gaussian"]))
+    kind = draw(st.sampled_from(["truncated_gaussian", "uniform", "gaussian", "table"]))
     wide = draw(st.sampled_from([0.0, 0.03, RISING]))
     sides = (
         {"tolerance_low": wide, "tolerance_high": draw(st.sampled_from([0.0, 0.05, RISING]))}
         if draw(st.booleans())
         else {"tolerance": wide}
     )
+    spread = {"gaussian": {}, "table": {"quantiles": (-0.02, 0.0, 0.01, 0.04)}}.get(kind, sides)
     weight = WeightTable(
         draw(st.integers(1, 12)),
         draw(st.sampled_from(["tensor", "column"])),
@@ -55,7 +56,7 @@ def profiles(draw: st.DrawFn) -> DeviceProfile:
     return DeviceProfile(
         "random", "random", weight=weight,
         device=DeviceTable(
-            bits=draw(st.integers(1, 4)), distribution=kind, sigma=draw(st.sampled_from([0.0, 0.01, SIGMA])), **({} if kind == "gaussian" else sides)
+            bits=draw(st.integers(1, 4)), distribution=kind, sigma=draw(st.sampled_from([0.0, 0.01, SIGMA])), **spread
         ),
         window=WindowTable(draw(st.sampled_from([0.0, 1.0])), 25.0, draw(st.booleans())),
         faults=draw(st.none() | st.builds(FaultsTable, st.sampled_from([0.0, 0.1]), st.sampled_from([0.0, 0.3]))),
