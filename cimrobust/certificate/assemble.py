@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import item, limits, results
+from cimrobust.certificate.blocks import converters, item, limits, results
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
@@ -42,7 +42,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
     """
     command = _command(evidence)
     certificate = CertificateModel(
-        schema_version="1.0.0",
+        schema_version="1.1.0",
         tool=item.tool(),
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),
@@ -50,13 +50,15 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
         device=item.device(evidence.placement),
         settings=[Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings],
         mapping=item.mapping(evidence),
+        converters=converters.converters(evidence),
+        converters_reason=None if evidence.runtime.converters else "the profile has ideal converters",
         clean=results.clean(evidence),
         monte_carlo=results.monte_carlo(evidence.trials, policy),
         worst_found=results.worst_found(evidence),
         certified=Certified(score=None, reason=_NO_BOUND),
         checks=limits.checks(evidence),
-        diagnostics=None,
-        diagnostics_reason="not computed by this version",
+        diagnostics=converters.diagnostics(evidence),
+        diagnostics_reason=None,
         retraining=None,
         retraining_reason="the network was not re-trained in this run",
         assumptions=limits.assumptions(evidence),

@@ -11,6 +11,7 @@ from cimrobust.engine.open import Runtime
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.network import Network
 from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.effects import EffectRow
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.search.protocol import SearchResult
 
@@ -43,6 +44,7 @@ class Evidence:
         runtime: The deployed network, its data and checks.
         trials: Drawn chips.
         search: Worst chip found.
+        effects: Score with every effect added in turn.
         worst_output: Decision output of the witness file on all samples, samples first.
         witness: SHA-256 digest by file name, relative to the certificate's folder.
         settings: Resolved configuration.
@@ -57,6 +59,7 @@ class Evidence:
     runtime: Runtime
     trials: TrialTable
     search: SearchResult
+    effects: tuple[EffectRow, ...]
     worst_output: np.ndarray
     witness: Mapping[str, str]
     settings: tuple[RunSetting, ...]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_ID = "urn:cimrobust:certificate:1.0.0"
+SCHEMA_ID = "urn:cimrobust:certificate:1.1.0"
 
 Word = Literal["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"]
 Status = Literal["met", "refuted", "open"]
@@ -251,6 +251,55 @@ class NotRun(Block):
     reason: str
 
 
+class ConvertedArray(Block):
+    """Converters of one product of a crossbar node; levels and codes are counted in the digital domain."""
+
+    product: str
+    rows: Count
+    columns: Count
+    row_tiles: Count
+    planes: Count
+    passes: Count
+    input_low: float
+    input_high: float
+    level_low: int
+    level_high: int
+    zero_level: int
+    code_low: int | None
+    code_high: int | None
+    largest_sum: float | None
+    sums: list[list[list[float]]] | None
+    conversions_per_vector: Count
+
+
+class Converters(Block):
+    """The network through its converters, without deviation."""
+
+    score: float
+    correct: Count | None
+    calibration_samples: Count
+    calibration_files: dict[str, str]
+    arrays: list[ConvertedArray]
+    digital: list[Unmapped]
+
+
+class Effect(Block):
+    """The score with one more effect; without chips, mean, low and high are one number."""
+
+    effect: str
+    mean: float
+    low: float
+    high: float
+    chips: Count
+    change: float
+
+
+class Diagnostics(Block):
+    """What explains the numbers."""
+
+    effects: list[Effect]
+
+
 class Warned(Block):
     """A named warning."""
 
@@ -350,7 +399,7 @@ class Timings(Block):
 class CertificateModel(Block):
     """A robustness certificate."""
 
-    schema_version: Literal["1.0.0"]
+    schema_version: Literal["1.1.0"]
     tool: Tool
     metric: Metric
     model: Model
@@ -358,12 +407,14 @@ class CertificateModel(Block):
     device: Device
     settings: list[Setting]
     mapping: Mapping
+    converters: Converters | None
+    converters_reason: str | None
     clean: Clean
     monte_carlo: MonteCarlo
     worst_found: WorstFound
     certified: Certified
     checks: list[Check]
-    diagnostics: dict[str, Any] | None
+    diagnostics: Diagnostics | None
     diagnostics_reason: str | None
     retraining: dict[str, Any] | None
     retraining_reason: str | None

@@ -176,7 +176,7 @@ def _scores(directory: Path, certificate: Mapping[str, Any], network: Network | 
 def _compare_scores(certificate: Mapping[str, Any], dataset: DataSet, worst: np.ndarray, clean: np.ndarray | None) -> Iterator[ReplayCheck]:
     task = make_task(dataset, worst if clean is None else clean)
     for name, output, claimed in (
-        ("worst_found", worst, certificate["worst_found"]["score"]),
+        ("worst_found", worst, certificate["worst_found"]["replay"]["score"]),
         ("clean", clean, certificate["clean"]["score"]),
     ):
         if output is None:

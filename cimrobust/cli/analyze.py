@@ -24,6 +24,11 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 @device_option
 @tolerance_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the certificate.")
+@click.option(
+    "--calibration",
+    metavar="DATA",
+    help="Data that converters take their ranges from. Default: the description's train_file, else samples held out from --data.",
+)
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy (TOML) that the verdict is given against.")
 @run_options
 @json_option

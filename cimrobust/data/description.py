@@ -111,3 +111,12 @@ class Description(_Strict):
 def read_description(path: Path) -> Description:
     """Read a data description; raises UsageError with every wrong key."""
     return read_settings(path, Description, what="data description")
+
+
+def names_training_data(data: str | Path) -> bool:
+    """Tell whether data is a description that names a train_file which is there; raises UsageError as `read_description`."""
+    path = Path(data)
+    if path.suffix != ".toml":
+        return False
+    train_file = read_description(path).train_file
+    return train_file is not None and (path.parent / train_file).exists()

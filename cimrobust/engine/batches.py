@@ -137,11 +137,13 @@ def _cast(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
         ) from err
 
 
-def run_batches(run: Callable[[Feed], np.ndarray], inputs: Feed, constants: Feed, feeding: Feeding, *, threads: int = 1) -> np.ndarray:
+def run_batches(
+    run: Callable[[Feed, slice], np.ndarray], inputs: Feed, constants: Feed, feeding: Feeding, *, threads: int = 1
+) -> np.ndarray:
     """Run all samples and return one output with the samples along the first axis.
 
     Args:
-        run: Feeds one batch and returns the decision output; called from several threads.
+        run: Feeds one batch, the samples of the slice given, and returns the decision output; called from several threads.
         inputs: Per graph input the samples, along the first axis.
         constants: Arrays fed as they are in every run.
         feeding: How many samples a run takes.
@@ -156,10 +158,10 @@ def run_batches(run: Callable[[Feed], np.ndarray], inputs: Feed, constants: Feed
     return np.concatenate(outputs)
 
 
-def _run_batch(run: Callable[[Feed], np.ndarray], inputs: Feed, constants: Feed, feeding: Feeding, batch: slice) -> np.ndarray:
+def _run_batch(run: Callable[[Feed, slice], np.ndarray], inputs: Feed, constants: Feed, feeding: Feeding, batch: slice) -> np.ndarray:
     check_stopped()
     count = batch.stop - batch.start
-    output = np.asarray(run(dict(_feed(inputs, feeding, batch), **constants)))
+    output = np.asarray(run(dict(_feed(inputs, feeding, batch), **constants), batch))
     if feeding.mode == "none" or (feeding.mode == "fixed" and feeding.size == 1 and output.shape[:1] != (1,)):
         return output[None]
     expected = feeding.size if feeding.mode == "fixed" else count

@@ -143,7 +143,11 @@ def check_against_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], in
 
 def _run_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed) -> np.ndarray:
     session = open_session(with_weights(engine.deployed, weights).SerializeToString())
-    return run_batches(partial(run_session, session, engine.output), inputs, constants, engine.feeding)
+
+    def run(feed: Feed, _batch: slice) -> np.ndarray:
+        return run_session(session, engine.output, feed)
+
+    return run_batches(run, inputs, constants, engine.feeding)
 
 
 def random_vertex(tensor: TensorPlacement) -> np.ndarray:

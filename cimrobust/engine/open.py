@@ -12,7 +12,10 @@ from cimrobust.data.decision import Score
 from cimrobust.data.task import Task, make_task
 from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file
 from cimrobust.engine.checks import Checks, Parity, check_against_saved, check_liveness, compare, random_vertex
+from cimrobust.engine.converters import Converters, open_converters
+from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.ort import OrtEngine, decision_output, run_original
+from cimrobust.engine.protocol import Engine
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.graph.deploy import deploy
 from cimrobust.graph.deployed import Deployed
@@ -32,12 +35,14 @@ class Runtime:
     Attributes:
         network: The network as loaded.
         deployed: The form that is run.
-        engine: Runs it.
+        plain: Runs it in onnxruntime alone, without converters.
+        engine: Runs it as the profile says: `plain`, or crossbars with converters.
         task: Reads and scores the decision output of all samples.
         dataset: Samples in the graph's element types.
         clean: Score of the model file itself.
         clean_output: Decision output of the model file itself, samples first.
-        quantised: Score of the quantised weights, no deviation.
+        quantised: Score of the quantised weights, no deviation, ideal converters.
+        converters: What the converters do; None: the profile has none.
         batch_note: How samples are fed, and why; one sentence.
         checks: Parity, identity and liveness.
         warnings: What a reader of the results has to know.
@@ -45,21 +50,28 @@ class Runtime:
 
     network: Network
     deployed: Deployed
-    engine: OrtEngine
+    plain: OrtEngine
+    engine: Engine
     task: Task
     dataset: DataSet
     clean: Score
     clean_output: np.ndarray
     quantised: Score
+    converters: Converters | None
     batch_note: str
     checks: Checks
     warnings: tuple[str, ...]
 
-    def outputs(self, weights: Mapping[str, np.ndarray], *, subset: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
+    @property
+    def nominal(self) -> Score:
+        """Score of the quantised weights, no deviation, converters as the profile says."""
+        return self.quantised if self.converters is None else self.converters.score
+
+    def outputs(self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
         """Return the decision output with these weights, samples first.
 
         Args:
-            weights: Every mapped initializer, float32, own shape.
+            weights: Every mapped initializer, float32, own shape; or a chip that the engine drew.
             subset: Indices of the samples to run; None: all.
             threads: Batches run at the same time; the result does not depend on it.
         """
@@ -67,13 +79,21 @@ class Runtime:
         chosen = inputs if subset is None else {name: array[subset] for name, array in inputs.items()}
         return self.engine.run(weights, chosen, self.dataset.constants, threads=threads)
 
-    def score(self, weights: Mapping[str, np.ndarray], *, subset: np.ndarray | None = None, threads: int = 1) -> Score:
+    def score(self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1) -> Score:
         """Return the score with these weights; arguments as for `outputs`."""
         task = self.task if subset is None else replace(self.task, labels=self.task.labels[subset])
         return task.score(self.outputs(weights, subset=subset, threads=threads))
 
 
-def open_network(network: Network, scan: LayerScan, placement: Placement, dataset: DataSet, *, workers: int = 1) -> Runtime:
+def open_network(
+    network: Network,
+    scan: LayerScan,
+    placement: Placement,
+    dataset: DataSet,
+    *,
+    calibration: DataSet | None = None,
+    workers: int = 1,
+) -> Runtime:
     """Deploy a network, prove that the deployed form is right, and score it clean and quantised.
 
     Args:
@@ -81,6 +101,7 @@ def open_network(network: Network, scan: LayerScan, placement: Placement, datase
         scan: Its crossbar layers.
         placement: Where they are stored.
         dataset: Samples and labels.
+        calibration: Samples that converters take their ranges from; needed where the profile has converters.
         workers: Threads; no result depends on it.
 
     Raises:
@@ -96,18 +117,24 @@ def open_network(network: Network, scan: LayerScan, placement: Placement, datase
     engine, parity, batch_note = _deploy(network, scan, ready, task, clean_output, output)
     checks = _run_checks(engine, placement, ready, parity, workers)
     quantised = task.score(engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers))
+    chip: Engine = engine
+    converters = None
+    if placement.profile.needs_kernel:
+        chip, converters = open_converters(engine, network, placement, ready, task, calibration, workers=workers)
     return Runtime(
         network=network,
         deployed=engine.deployed,
-        engine=engine,
+        plain=engine,
+        engine=chip,
         task=task,
         dataset=ready,
         clean=task.score(clean_output),
         clean_output=clean_output,
         quantised=quantised,
+        converters=converters,
         batch_note=batch_note,
         checks=checks,
-        warnings=_warnings(checks),
+        warnings=(*_warnings(checks), *(() if converters is None else converters.warnings)),
     )
 
 

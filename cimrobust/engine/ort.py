@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file, free_batch_size, run_batches
+from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.graph.deploy import template_bytes
@@ -18,6 +18,7 @@ from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.files import digest
 from cimrobust.graph.network import Network, TensorSpec
 from cimrobust.graph.shapes import infer_types
+from cimrobust.mapping.placement import Placement
 
 _NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
 
@@ -49,7 +50,7 @@ class OpenNetwork:
         feed, fixed = cast_inputs(self._inputs, inputs), cast_inputs(self._inputs, constants)
         return run_batches(self._run_once, feed, fixed, self._feeding, threads=threads)
 
-    def _run_once(self, feed: Feed) -> np.ndarray:
+    def _run_once(self, feed: Feed, _batch: slice) -> np.ndarray:
         return run_session(self._session, self._output, feed)
 
     def close(self) -> None:
@@ -104,6 +105,14 @@ class OrtEngine:
     def batch_size(self) -> int:
         """Samples of one run."""
         return self.feeding.size
+
+    def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
+        """Return arrays that one chip after the other can be drawn into."""
+        return {name: np.empty(tensor.shape, np.float32) for name, tensor in placement.tensors.items()}
+
+    def draw(self, placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Draw one chip, see `engine.kernel.program_chip`."""
+        return program_chip(placement, seed=seed, trial=trial, out=out)
 
     def open(self, weights: Mapping[str, np.ndarray]) -> OpenNetwork:
         """Open a session with these weights in place before the graph is optimised.
@@ -186,10 +195,14 @@ def run_original(
     """
     check_inputs(network.inputs, [*inputs, *constants])
     name = decision_output(network.outputs, output)
-    feed, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
+    samples, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
     session = open_session(_model_file(network))
-    feeding = feeding_of_file(network.inputs, feed, batch_size)
-    return run_batches(partial(run_session, session, name), feed, fixed, feeding, threads=threads)
+    feeding = feeding_of_file(network.inputs, samples, batch_size)
+
+    def run(feed: Feed, _batch: slice) -> np.ndarray:
+        return run_session(session, name, feed)
+
+    return run_batches(run, samples, fixed, feeding, threads=threads)
 
 
 def _model_file(network: Network) -> bytes | Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +69,25 @@ def run_session(session: Any, output: str, feed: Mapping[str, np.ndarray]) -> np
     except Exception as err:
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feed.items())
         raise UsageError(f"samples must fit the model, got {shapes}: {one_line(err)} (data set); correct the data description") from err
+
+
+def run_segment(session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Run a session once and return outputs without copying them.
+
+    Raises:
+        UsageError: onnxruntime refuses the arrays.
+    """
+    try:
+        values = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape)) for name, array in feed.items()}
+        return [_shared(value) for value in session.run_with_ort_values(list(outputs), values)]
+    except Exception as err:
+        shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feed.items())
+        raise UsageError(f"samples must fit the model, got {shapes}: {one_line(err)} (data set); correct the data description") from err
+
+
+def _shared(value: Any) -> np.ndarray:
+    """Return the array behind an OrtValue, the same memory where its element type allows."""
+    try:
+        return np.from_dlpack(value)
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):
+        return np.array(value.numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -224,13 +224,18 @@ class _Deployment:
 
 
 def template_bytes(deployed: Deployed) -> bytes:
-    """Return the model with its stored weights marked as external, for onnxruntime's SessionOptions.add_external_initializers.
+    """Return the model with its stored weights marked as external, see `external_bytes`."""
+    return external_bytes(deployed.model, deployed.weight_names)
+
+
+def external_bytes(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
+    """Return a model with initializers marked as external, for onnxruntime's SessionOptions.add_external_initializers.
 
     The weights given to a session are then in place before the graph is optimised.
     """
     template = onnx.ModelProto()
-    template.CopyFrom(deployed.model)
-    stored = set(deployed.weight_names)
+    template.CopyFrom(model)
+    stored = set(names)
     for tensor in template.graph.initializer:
         if tensor.name in stored:
             num_bytes = len(tensor.raw_data)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import ndtri
 
 from cimrobust.device.distribution import final_quantile, programming_quantile
 from cimrobust.device.profile import DeviceProfile
@@ -84,6 +85,18 @@ def _deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], 
     levels = range(profile.device.num_levels) if profile.depends_on_level else range(1)
     functions = [final_quantile(profile, level) for level in levels]
     return tuple((function(probability, False), function(probability, True)) for function in functions)
+
+
+@lru_cache(maxsize=1)
+def standard_normal() -> QuantileTable:
+    """Return the table of the standard normal distribution."""
+    lower = ndtri(_knot_distances() / 2.0**32)
+    halves = [lower.astype(np.float32), (-lower).astype(np.float32)]
+    slopes = [np.append(np.diff(half), np.float32(0)).astype(np.float32) for half in halves]
+    table = QuantileTable(np.concatenate(halves), np.concatenate(slopes))
+    for array in (table.knots, table.slopes):
+        array.setflags(write=False)
+    return table
 
 
 def _knot_distances() -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 import onnxruntime as ort
 
 from cimrobust.data.decision import Score
-from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.errors import UsageError
@@ -75,14 +74,14 @@ def _evaluate(runtime: Runtime, placement: Placement, trials: list[int], *, seed
     """Yield the score of every trial in order; each worker fills one set of weight arrays over and over."""
     buffers: Buffers = SimpleQueue()
     for _ in range(workers):
-        buffers.put({name: np.empty(tensor.shape, np.float32) for name, tensor in placement.tensors.items()})
+        buffers.put(runtime.engine.buffers(placement))
     yield from map_ordered(partial(_trial, runtime, placement, buffers, seed), trials, workers=workers)
 
 
 def _trial(runtime: Runtime, placement: Placement, buffers: Buffers, seed: int, trial: int) -> tuple[int, Score]:
     buffer = buffers.get()
     try:
-        return trial, runtime.score(program_chip(placement, seed=seed, trial=trial, out=buffer))
+        return trial, runtime.score(runtime.engine.draw(placement, seed=seed, trial=trial, out=buffer))
     finally:
         buffers.put(buffer)
 
@@ -112,6 +111,7 @@ def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
         "decision": repr(dataset.decision),
         "feeding": [runtime.engine.feeding.mode, runtime.engine.feeding.size],
         "onnxruntime": ort.__version__,
+        "converters": None if runtime.converters is None else runtime.converters.to_dict(),
     }
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
     arrays = {**dataset.inputs, **dataset.constants, "labels": runtime.task.labels, **placement.nominal()}

@@ -18,7 +18,8 @@ from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
 from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
-from cimrobust.data.load import load_data
+from cimrobust.data.calibration import load_samples
+from cimrobust.data.decision import Score
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
@@ -26,6 +27,7 @@ from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.effects import EffectRow, add_effects
 from cimrobust.montecarlo.table import TrialTable, to_parquet
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.inspection import Inspection, inspect_model
@@ -38,6 +40,8 @@ from cimrobust.search.witness import write_witness
 
 DEFAULT_EFFORT = "standard"
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 10_000}
+#: Chips for every row of the table of effects.
+EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}
 _CHECKPOINTS = ".resume"
 
 
@@ -91,6 +95,7 @@ def analyze(
     workers: int | None = None,
     limit: int | None = None,
     policy: str | Path | None = None,
+    calibration: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Certificate:
@@ -108,6 +113,8 @@ def analyze(
         workers: Threads; no result depends on it. None: all processors.
         limit: Use the first so many samples.
         policy: Policy file that the verdict is given against.
+        calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
+            `data`, which are then not evaluated.
         resume: Take over the trials of an interrupted run of the same command.
         progress: Told how far the work is.
 
@@ -120,12 +127,19 @@ def analyze(
     num_trials = trials or DEFAULT_TRIALS[effort]
     required = None if policy is None else read_policy(Path(policy))
     _require_folder(out)
+    calibration_argument = None if calibration is None else str(calibration)
     with clock.stage("load"):
         progress.start("Loading and checking", 2)
         inspection = inspect_model(model, device=str(device), tolerance=tolerance)
         progress.advance()
-        dataset = load_data(data, inputs=inspection.network.inputs, limit=limit)
-        runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, workers=threads)
+        dataset, calibrating = load_samples(
+            data,
+            calibration_argument,
+            inputs=inspection.network.inputs,
+            limit=limit,
+            needs_calibration=inspection.placement.profile.needs_kernel,
+        )
+        runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=threads)
         progress.finish()
     with clock.stage("monte_carlo"):
         checkpoint = _checkpoint(out, resume=resume)
@@ -135,16 +149,27 @@ def analyze(
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
         found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
+    with clock.stage("effects"):
+        effects = add_effects(
+            runtime,
+            inspection.scan,
+            inspection.placement,
+            num_chips=min(EFFECT_CHIPS[effort], num_trials),
+            seed=seed,
+            workers=threads,
+            progress=progress,
+        )
     settings = (
         RunSetting("effort", effort, effort == DEFAULT_EFFORT),
         RunSetting("trials", num_trials, trials is None),
         RunSetting("seed", seed, seed == 0),
         RunSetting("limit", limit, limit is None),
         RunSetting("tolerance", tolerance, tolerance is None),
+        RunSetting("calibration", None if calibration_argument is None else Path(calibration_argument).name, calibration_argument is None),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))
-    certificate = _write(out, inspection, runtime, table, found, settings, arguments, required, RunTimings(threads, clock.stages))
+    certificate = _write(out, inspection, runtime, table, found, effects, settings, arguments, required, RunTimings(threads, clock.stages))
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return certificate
 
@@ -160,6 +185,7 @@ def _write(
     runtime: Runtime,
     table: TrialTable,
     found: SearchResult,
+    effects: tuple[EffectRow, ...],
     settings: tuple[RunSetting, ...],
     arguments: tuple[str, str],
     policy: Policy | None,
@@ -170,8 +196,7 @@ def _write(
         made = Path(folder)
         (made / WITNESS).mkdir()
         write_witness(made / WITNESS, runtime, box_of(inspection.placement), found.deviations)
-        worst_output = _run_witness(made / WITNESS / "worst_case.onnx", runtime, timings.workers)
-        _self_check(runtime, found, worst_output)
+        worst_output = _worst_output(made / WITNESS / "worst_case.onnx", runtime, inspection.placement, found, timings.workers)
         to_parquet(table, made / TRIALS)
         evidence = Evidence(
             network=inspection.network,
@@ -180,6 +205,7 @@ def _write(
             runtime=runtime,
             trials=table,
             search=found,
+            effects=effects,
             worst_output=worst_output,
             witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir())},
             settings=settings,
@@ -206,19 +232,32 @@ def _run_witness(path: Path, runtime: Runtime, workers: int) -> np.ndarray:
     return run_original(witness, runtime.dataset.inputs, runtime.dataset.constants, output=runtime.engine.output, threads=workers)
 
 
+def _worst_output(path: Path, runtime: Runtime, placement: Placement, found: SearchResult, workers: int) -> np.ndarray:
+    """Return the decision output of the worst chip on all samples: of the witness file, or with converters of the kernel.
+
+    Raises:
+        SelfCheckError: The witness file, or the kernel, does not give the score reported.
+    """
+    output = _run_witness(path, runtime, workers)
+    _self_check(runtime, found.file_score, output, "witness/worst_case.onnx")
+    if runtime.converters is None:
+        return output
+    output = runtime.outputs(box_of(placement).weights(found.deviations), threads=workers)
+    _self_check(runtime, found.score, output, "crossbar kernel")
+    return output
+
+
 def _drawn_pattern(placement: Placement, *, seed: int, trial: int) -> Pattern:
     """Return the deviations of a drawn chip."""
     chip = program_chip(placement, seed=seed, trial=trial)
     return {name: chip[name] - tensor.nominal for name, tensor in placement.tensors.items()}
 
 
-def _self_check(runtime: Runtime, found: SearchResult, worst_output: np.ndarray) -> None:
-    """Raise SelfCheckError unless the witness file gives the reported score."""
-    again = runtime.task.score(worst_output)
-    if again != found.score:
-        raise SelfCheckError(
-            f"witness file must score what was reported, {found.score.value}, got {again.value} (witness/worst_case.onnx); report this"
-        )
+def _self_check(runtime: Runtime, reported: Score, output: np.ndarray, where: str) -> None:
+    """Raise SelfCheckError unless an output gives the reported score."""
+    again = runtime.task.score(output)
+    if again != reported:
+        raise SelfCheckError(f"worst chip must score what was reported, {reported.value}, got {again.value} ({where}); report this")
 
 
 def _checkpoint(out: Path, *, resume: bool) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ _PAGE_COLOURS = {_INK: "currentColor", _FAINT: "var(--rule)", _GOOD: "var(--good
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cimrobust",
+    "text.parse_math": False,
     "font.size": 10,
     "font.family": "sans-serif",
     "text.color": _INK,
@@ -95,6 +97,23 @@ def members(certificate: Mapping[str, Any]) -> str:
         return _svg(figure, "members", "Score of the worst chip that each member of the search found.")
 
 
+def effects(certificate: Mapping[str, Any]) -> str:
+    """Draw the score as effects are added in turn, and the span of the drawn chips."""
+    rows = certificate["diagnostics"]["effects"]
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(7.2, 0.34 * len(rows) + 0.6)
+        _score_axis(axes, certificate, [value for row in rows for value in (row["low"], row["mean"], row["high"])])
+        means = [row["mean"] for row in rows]
+        axes.hlines(range(len(rows)), [row["low"] for row in rows], [row["high"] for row in rows], color=_NEUTRAL, linewidth=2)
+        axes.plot(means, range(len(rows)), marker="o", markersize=7, color=_INK, linewidth=0.8)
+        axes.set_yticks(range(len(rows)), [("" if index == 0 else "+ ") + row["effect"] for index, row in enumerate(rows)])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        return _svg(
+            figure, "effects", "Score as effects are added: " + ", ".join(f"{row['effect']} {row['mean']:.4g}" for row in rows) + "."
+        )
+
+
 def classes(certificate: Mapping[str, Any]) -> str:
     """Draw the share of right decisions by class, clean and under the witness."""
     rows = [row for row in certificate["clean"]["per_class"] if row["samples"]]
@@ -152,4 +171,4 @@ def _svg(figure: Figure, name: str, description: str) -> str:
         text = re.sub(r' width="[\d.]+pt"', "", text, count=1)
         text = re.sub(r' height="[\d.]+pt"', "", text, count=1)
     label = f' role="img" aria-labelledby="{name}-title"'
-    return text.replace("<svg", f"<svg{label}", 1).replace(">", f'>\n<title id="{name}-title">{description}</title>', 1)
+    return text.replace("<svg", f"<svg{label}", 1).replace(">", f'>\n<title id="{name}-title">{html.escape(description)}</title>', 1)

@@ -29,6 +29,7 @@ def render(certificate: Mapping[str, Any]) -> str:
         "bracket": charts.bracket(certificate),
         "histogram": charts.histogram(certificate),
         "members": charts.members(certificate) if certificate["worst_found"]["members"] else "",
+        "effects": charts.effects(certificate) if certificate["diagnostics"] is not None else "",
         "classes": charts.classes(certificate) if certificate["clean"]["per_class"] else "",
     }
     page = _environment().get_template("certificate.html.j2")

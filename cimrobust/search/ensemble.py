@@ -24,7 +24,7 @@ from cimrobust.search.members import MEMBERS
 from cimrobust.search.oracle import one_torch_thread
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Member, MemberResult, SearchResult, Warned
-from cimrobust.search.replay import compare_replay, replay_pattern
+from cimrobust.search.replay import confirm
 
 NOMINAL = "no_deviation"
 _MASKING_SAMPLES = 2
@@ -76,7 +76,7 @@ def search(
     warnings = list(opened.warnings)
     if opened.oracle is not None:
         warnings += check_gradients(problem, runtime.checks.dead)
-    entries = [_Entry(NOMINAL, runtime.quantised, np.inf, box.zero())]
+    entries = [_Entry(NOMINAL, runtime.nominal, np.inf, box.zero())]
     results: list[MemberResult] = []
     # Steps on vectors are too short to share: more torch threads only wait for each other, and on a busy machine for long.
     with one_torch_thread():
@@ -86,9 +86,10 @@ def search(
     progress.finish()
     warnings += _masking(problem, entries)
     worst = _worst(runtime, entries)
-    replayed = replay_pattern(runtime, box, worst.pattern, workers=workers)
+    replayed, note = confirm(runtime, box, worst.pattern, worst.score, workers=workers)
     return SearchResult(
-        score=replayed,
+        score=replayed if runtime.converters is None else worst.score,
+        file_score=replayed,
         member=worst.member,
         deviations=worst.pattern,
         members=tuple(results),
@@ -101,7 +102,7 @@ def search(
         passes=problem.passes,
         evaluations=problem.evaluations,
         engine_score=worst.score,
-        replay_note=compare_replay(runtime, worst.score, replayed),
+        replay_note=note,
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from cimrobust.data.task import Task
 from cimrobust.engine.checks import random_vertex
+from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError
+from cimrobust.graph.fake_quant import with_fake_quantisers
 from cimrobust.graph.to_torch import Twin, TwinUnavailableError, to_torch
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import box_of, tensors_of
@@ -55,7 +59,7 @@ def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, se
         return crafting_subset(task.labels, count=count, seed=seed, is_regression=task.is_regression)
 
     try:
-        twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.engine.output])
+        twin = to_torch(_twin_model(runtime), weight_names=runtime.deployed.weight_names, outputs=[runtime.engine.output])
         twin.straight_through = True
         crafting = subset(affordable_samples(budget, twin, runtime))
         oracle, reason = _agreeing(twin, runtime, placement, crafting, workers)
@@ -65,7 +69,25 @@ def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, se
         return _without(subset(budget.max_samples), f"the torch twin does not run: {err}", "NO_TWIN")
     if oracle is None:
         return _without(crafting, reason, "TWIN_MISMATCH")
-    return Opened(oracle, crafting, None, ())
+    return Opened(oracle, crafting, None, (Warned("TWIN_APPROXIMATE", reason),) if reason else ())
+
+
+def _twin_model(runtime: Runtime) -> Any:
+    """Return the network that gradients are taken of: with converters, the inputs of crossbar nodes are rounded to the levels of their word lines."""
+    engine = runtime.engine
+    return (
+        runtime.deployed.model
+        if not isinstance(engine, KernelEngine)
+        else with_fake_quantisers(engine.deployed.model, engine.input_levels())
+    )
+
+
+def _approximation(readout: Readout, disagreement: float) -> str:
+    what = "of the output range" if readout.kind == "value" else "of the decisions"
+    return (
+        f"The torch twin has the converters of the word lines, not those of the bit lines: it differs from the chip by {100 * disagreement:.2g} % {what}. "
+        "Its gradients may mislead; every pattern is scored with all converters."
+    )
 
 
 def _without(crafting: np.ndarray, reason: str, code: str) -> Opened:
@@ -74,7 +96,10 @@ def _without(crafting: np.ndarray, reason: str, code: str) -> Opened:
 
 
 def _agreeing(twin: Twin, runtime: Runtime, placement: Placement, crafting: np.ndarray, workers: int) -> tuple[GradientOracle | None, str]:
-    """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner."""
+    """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner, and why not where there is none.
+
+    With converters, which the twin has in part, a difference is no reason to do without it: the second value then says how large it is.
+    """
     points = [placement.nominal(), {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}]
     some, box = crafting[:_CHECKED_SAMPLES], box_of(placement)
     part = replace(runtime.task, labels=runtime.task.labels[some])
@@ -88,8 +113,8 @@ def _agreeing(twin: Twin, runtime: Runtime, placement: Placement, crafting: np.n
             reason = f"the torch twin does not run: {err}"
             continue
         worst = max(_disagreement(part, readout, rows, output) for rows, output in zip(found, expected, strict=True))
-        if worst <= _tolerance(runtime):
-            return oracle, ""
+        if worst <= _tolerance(runtime) or (runtime.converters is not None and np.isfinite(worst)):
+            return oracle, _approximation(readout, worst) if worst > _tolerance(runtime) else ""
         what = "of the output range" if readout.kind == "value" else "of the decisions"
         reason = (
             f"the torch twin differs from the deployed network by {100 * worst:.2g} % {what}, more than {100 * _tolerance(runtime):g} %"
@@ -118,12 +143,13 @@ def _disagreement(task: Task, readout: Readout, rows: np.ndarray, output: np.nda
 def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
     """Make one pass without straight-through gradients and name the layers that they do not reach.
 
-    Layers on which no output depends are left out. Later passes let rounding and the like pass gradients through.
+    Layers on which no output depends are left out. Later passes let rounding and the like pass gradients through. Converters round the input of every
+    layer: with them, the pass lets gradients through too.
     """
     assert problem.oracle is not None
     loss: Loss = RegressionError(problem.task.metric) if problem.task.is_regression else CrossEntropy()
     zero = tensors_of(problem.box.zero())
-    with problem.oracle.raw_gradients():
+    with nullcontext() if problem.runtime.converters is not None else problem.oracle.raw_gradients():
         evaluation = problem.step(zero, loss, problem.scale_at(problem.box.zero(), loss))
     shares = {name: float((gradient == 0).double().mean()) for name, gradient in evaluation.gradients.items()}
     return [Warned("ZERO_GRADIENT", _zero_text(name, share)) for name, share in shares.items() if share > _ZERO_SHARE and name not in dead]

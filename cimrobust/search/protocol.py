@@ -52,7 +52,8 @@ class SearchResult:
     """The worst pattern found, replayed, and how it was found.
 
     Attributes:
-        score: Score of the deviated ONNX file in a fresh onnxruntime session.
+        score: Score of the deviated ONNX file in a fresh onnxruntime session; with converters, that of the kernel.
+        file_score: Score of the deviated ONNX file in a fresh onnxruntime session.
         member: Member that found the pattern.
         deviations: The pattern; ``lo <= d <= hi`` and ``worst weight = float32(nominal + d)`` exactly.
         members: All members, in the order they ran.
@@ -69,6 +70,7 @@ class SearchResult:
     """
 
     score: Score
+    file_score: Score
     member: str
     deviations: Mapping[str, np.ndarray]
     members: tuple[MemberResult, ...]

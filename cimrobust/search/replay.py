@@ -11,8 +11,10 @@ import numpy as np
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
+from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
+from cimrobust.engine.reference_engine import check_against_reference
 from cimrobust.errors import SelfCheckError
 from cimrobust.graph.load import load_network
 from cimrobust.graph.save import save_model
@@ -23,6 +25,7 @@ from cimrobust.search.witness import MODEL_FILE, witness_model
 # sum on the edge moves a whole level, and many samples of a broken network sit on an edge.
 _FLOAT_TOLERANCE = 0.01
 _INTEGER_TOLERANCE = 0.05
+_REFERENCE_SAMPLES = 16
 
 
 def replay_file(path: Path, dataset: DataSet, task: Task, *, workers: int = 1) -> Score:
@@ -49,6 +52,29 @@ def replay_pattern(runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray]
         path = Path(folder) / MODEL_FILE
         save_model(witness_model(runtime, box.weights(pattern)), path)
         return replay_file(path, runtime.dataset, runtime.task, workers=workers)
+
+
+def confirm(runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], found: Score, *, workers: int = 1) -> tuple[Score, str]:
+    """Replay a pattern in an independent engine; return the score of its model file and a sentence on how it relates to the score found.
+
+    With converters the file, run in onnxruntime, has none: its score is compared with that of the same weights with ideal converters, and the products of the
+    kernel are computed again in NumPy.
+
+    Raises:
+        SelfCheckError: They differ by more than the order of sums can explain.
+    """
+    replayed = replay_pattern(runtime, box, pattern, workers=workers)
+    if not isinstance(runtime.engine, KernelEngine):
+        return replayed, compare_replay(runtime, found, replayed)
+    weights, dataset = box.weights(pattern), runtime.dataset
+    plain = runtime.task.score(runtime.plain.run(weights, dataset.inputs, dataset.constants, threads=workers))
+    compare_replay(runtime, plain, replayed)
+    few = {name: array[:_REFERENCE_SAMPLES] for name, array in dataset.inputs.items()}
+    check = check_against_reference(runtime.engine, weights, few, dataset.constants)
+    return replayed, (
+        f"On this chip {check.values} outputs of {check.products} products, converters included, were computed again in NumPy and are equal bit for bit. "
+        f"The model file has no converters: plain onnxruntime gives it a score of {replayed.value:g}."
+    )
 
 
 def compare_replay(runtime: Runtime, engine: Score, replayed: Score) -> str:

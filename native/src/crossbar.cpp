@@ -11,7 +11,7 @@ namespace cimrobust {
 namespace {
 
 // Output positions that one piece should have at least, so that no lanes are wasted on small images.
-constexpr std::size_t kPiecePositions = 384;
+constexpr std::size_t kPiecePositions = 3072;
 // Digits of one piece should not take more than this.
 constexpr std::size_t kPieceFloats = std::size_t{1} << 20;
 constexpr std::size_t kPieceVectors = 64;

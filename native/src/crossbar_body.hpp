@@ -35,6 +35,23 @@ class Scratch {
     float* data_;
 };
 
+/// Offsets, zero at first.
+class Offsets {
+   public:
+    explicit Offsets(std::size_t size) : data_(static_cast<std::size_t*>(std::calloc(size == 0 ? 1 : size, sizeof(std::size_t)))) {
+        if (data_ == nullptr) {
+            throw std::bad_alloc();
+        }
+    }
+    Offsets(const Offsets&) = delete;
+    Offsets& operator=(const Offsets&) = delete;
+    ~Offsets() { std::free(data_); }
+    std::size_t& operator[](std::size_t index) const { return data_[index]; }
+
+   private:
+    std::size_t* data_;
+};
+
 inline float power_of_two(int exponent) { return std::ldexp(1.0F, exponent); }
 
 inline std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
@@ -125,6 +142,8 @@ struct BlockArgs {
     float pass_weight;
     float* total;
     std::size_t total_stride;
+    /// The totals hold nothing yet.
+    bool is_first;
     const NoiseArgs* noise;
 };
 
@@ -216,7 +235,8 @@ struct Block {
                     code = Lanes::minf(high, Lanes::maxf(low, Lanes::rint(Lanes::mulf(code, inverse))));
                 }
                 const auto gain = kSide == ColumnSide::kRows ? Lanes::setf(args.gain[m]) : Lanes::load(args.gain + lane);
-                Lanes::store(total + lane, Lanes::fma(code, Lanes::mulf(gain, weight), Lanes::load(total + lane)));
+                const auto before = args.is_first ? Lanes::setf(0.0F) : Lanes::load(total + lane);
+                Lanes::store(total + lane, Lanes::fma(code, Lanes::mulf(gain, weight), before));
             }
         }
     }
@@ -270,7 +290,7 @@ struct Block {
 
 // Totals and input panels of one round should stay in a core's second-level cache.
 inline constexpr std::size_t kTotalFloats = std::size_t{1} << 16;
-inline constexpr std::size_t kPanelFloats = std::size_t{1} << 17;
+inline constexpr std::size_t kPanelFloats = std::size_t{1} << 15;
 
 /// Vectors (output positions) of one round, a multiple of `step`.
 inline std::size_t vectors_per_round(std::size_t cols, std::size_t panel_rows, std::size_t step, std::size_t available) {
@@ -285,7 +305,9 @@ class DigitPlanes {
     DigitPlanes(const detail::ConvJob& job, const detail::ConvPiece& piece)
         : job_(job), piece_(piece), volume_(layout()), pass_size_(piece.num_images * job.geometry.channels * volume_),
           digits_(pass_size_ * static_cast<std::size_t>(job.input.num_passes) + 2 * Lanes::kWidth),
-          row_(3 * rounded_up(length_[2], Lanes::kWidth) + Lanes::kWidth) {}
+          row_(3 * rounded_up(length_[2], Lanes::kWidth) + Lanes::kWidth), row_offsets_(job.array.shape.rows) {
+        list_rows();
+    }
 
     const float* pass(int index) const { return digits_.get() + static_cast<std::size_t>(index) * pass_size_; }
 
@@ -299,14 +321,7 @@ class DigitPlanes {
     }
 
     /// Where word line `row` lies from the beginning of a receptive field.
-    std::size_t row_offset(std::size_t row) const {
-        const ConvGeometry& g = job_.geometry;
-        const std::size_t k2 = row % g.kernel[2] * g.dilation[2];
-        const std::size_t k1 = row / g.kernel[2] % g.kernel[1] * g.dilation[1];
-        const std::size_t k0 = row / (g.kernel[2] * g.kernel[1]) % g.kernel[0] * g.dilation[0];
-        const std::size_t channel = row / g.kernel_volume();
-        return channel * volume_ + ((k0 * length_[1] + k1) * phases_ + k2 % phases_) * width_ + k2 / phases_;
-    }
+    const std::size_t& row_offset(std::size_t row) const { return row_offsets_[row]; }
 
     /// Codes the activations of one group.
     void fill(std::size_t group) {
@@ -336,6 +351,22 @@ class DigitPlanes {
         phases_ = g.stride[2];
         width_ = (length_[2] + phases_ - 1) / phases_;
         return length_[0] * length_[1] * phases_ * width_;
+    }
+
+    void list_rows() {
+        const ConvGeometry& g = job_.geometry;
+        std::size_t row = 0;
+        for (std::size_t channel = 0; channel < g.channels; ++channel) {
+            for (std::size_t k0 = 0; k0 < g.kernel[0]; ++k0) {
+                for (std::size_t k1 = 0; k1 < g.kernel[1]; ++k1) {
+                    const std::size_t line = channel * volume_ + (k0 * g.dilation[0] * length_[1] + k1 * g.dilation[1]) * phases_ * width_;
+                    for (std::size_t k2 = 0; k2 < g.kernel[2]; ++k2) {
+                        const std::size_t column = k2 * g.dilation[2];
+                        row_offsets_[row++] = line + column % phases_ * width_ + column / phases_;
+                    }
+                }
+            }
+        }
     }
 
     void fill_row(const float* source, std::size_t i0, std::size_t i1, std::size_t target) {
@@ -391,6 +422,7 @@ class DigitPlanes {
     std::size_t pass_size_;
     Scratch digits_;
     Scratch row_;
+    Offsets row_offsets_;
 };
 
 /// Output positions of a piece, numbered through its images.
@@ -419,8 +451,9 @@ class ConvRounds {
    private:
     void run_round(std::size_t group, std::size_t begin, std::size_t count) {
         const ArrayShape& shape = job_.array.shape;
-        std::memset(totals_.get(), 0, shape.cols * round_ * sizeof(float));
-        std::memset(sums_.get(), 0, round_ * sizeof(float));
+        if (job_.output.input_sum_gain != 0.0F) {
+            std::memset(sums_.get(), 0, round_ * sizeof(float));
+        }
         for (std::size_t tile = 0; tile < shape.num_row_tiles(); ++tile) {
             const std::size_t first_row = tile * shape.tile_rows;
             const std::size_t depth = smaller(shape.tile_rows, shape.rows - first_row);
@@ -446,29 +479,79 @@ class ConvRounds {
     /// Copies the digits of up to kLanes positions, word line by word line. Every copy is one register wide: what it writes too much, the next one
     /// overwrites, and what it reads too much lies in slack space.
     void pack(std::size_t first_row, std::size_t depth, std::size_t first, std::size_t count, std::size_t at) {
-        struct Run {
-            std::size_t from;
-            std::size_t to;
-        };
         Run runs[Blocks::kLanes];
         std::size_t num_runs = 0;
         const std::size_t row_length = planes_.outputs(2);
+        const std::size_t lines = planes_.outputs(1);
+        std::size_t o2 = first % row_length;
+        std::size_t o1 = first / row_length % lines;
+        std::size_t o0 = first / (row_length * lines) % planes_.outputs(0);
+        std::size_t image = first / image_size_;
         for (std::size_t done = 0; done < count;) {
-            const std::size_t position = first + done;
-            const std::size_t o2 = position % row_length;
-            const std::size_t o1 = position / row_length % planes_.outputs(1);
-            const std::size_t o0 = position / (row_length * planes_.outputs(1)) % planes_.outputs(0);
-            runs[num_runs++] = {planes_.base(position / image_size_, o0, o1) + o2, done};
-            done += smaller(smaller(row_length - o2, Lanes::kWidth), count - done);
+            runs[num_runs++] = {planes_.base(image, o0, o1) + o2, done};
+            const std::size_t length = smaller(smaller(row_length - o2, Lanes::kWidth), count - done);
+            done += length;
+            o2 += length;
+            if (o2 == row_length) {
+                o2 = 0;
+                if (++o1 == lines) {
+                    o1 = 0;
+                    if (++o0 == planes_.outputs(0)) {
+                        o0 = 0;
+                        ++image;
+                    }
+                }
+            }
         }
         for (std::size_t pass = 0; pass < passes_; ++pass) {
-            const float* digits = planes_.pass(static_cast<int>(pass));
-            float* target = panel(pass, at);
-            for (std::size_t row = 0; row < depth; ++row, target += Blocks::kLanes) {
-                const float* source = digits + planes_.row_offset(first_row + row);
-                for (std::size_t run = 0; run < num_runs; ++run) {
-                    Lanes::store(target + runs[run].to, Lanes::load(source + runs[run].from));
+            copy_runs(runs, num_runs, planes_.pass(static_cast<int>(pass)), &planes_.row_offset(first_row), depth, panel(pass, at));
+        }
+    }
+
+    /// One register-wide piece of an output row: where it is read, counted from the beginning of a word line's digits, and where it goes in the panel.
+    struct Run {
+        std::size_t from;
+        std::size_t to;
+    };
+
+    static void copy_runs(const Run* runs, std::size_t num_runs, const float* digits, const std::size_t* offsets, std::size_t depth, float* target) {
+        switch (num_runs) {
+            case 1:
+                return copy_some<1>(runs, digits, offsets, depth, target);
+            case 2:
+                return copy_some<2>(runs, digits, offsets, depth, target);
+            case 3:
+                return copy_some<3>(runs, digits, offsets, depth, target);
+            case 4:
+                return copy_some<4>(runs, digits, offsets, depth, target);
+            case 5:
+                return copy_some<5>(runs, digits, offsets, depth, target);
+            case 6:
+                return copy_some<6>(runs, digits, offsets, depth, target);
+            default:
+                for (std::size_t row = 0; row < depth; ++row, target += Blocks::kLanes) {
+                    const float* source = digits + offsets[row];
+                    for (std::size_t run = 0; run < num_runs; ++run) {
+                        Lanes::store(target + runs[run].to, Lanes::load(source + runs[run].from));
+                    }
                 }
+        }
+    }
+
+    /// With a number of runs known beforehand, all of them stay in registers.
+    template <int kRuns>
+    static void copy_some(const Run* runs, const float* digits, const std::size_t* offsets, std::size_t depth, float* target) {
+        std::size_t to[kRuns];
+        const float* from[kRuns];
+        for (int run = 0; run < kRuns; ++run) {
+            from[run] = digits + runs[run].from;
+            to[run] = runs[run].to;
+        }
+        for (std::size_t row = 0; row < depth; ++row, target += Blocks::kLanes) {
+            const std::size_t offset = offsets[row];
+#pragma GCC unroll 6
+            for (int run = 0; run < kRuns; ++run) {
+                Lanes::store(target + to[run], Lanes::load(from[run] + offset));
             }
         }
     }
@@ -520,6 +603,7 @@ class ConvRounds {
             for (std::size_t pass = 0; pass < passes_; ++pass) {
                 args.b = panel(pass, at);
                 args.pass_weight = power_of_two(static_cast<int>(pass) * job_.input.bits_per_pass);
+                args.is_first = tile == 0 && plane == 0 && pass == 0;
                 noise.stage = static_cast<std::uint32_t>((tile * shape.planes + plane) * passes_ + pass);
                 noise.num_lanes = lanes;
                 noise.first_vector = first_vector() + begin + at;
@@ -603,7 +687,6 @@ class VectorRounds {
    private:
     void run_round(std::size_t group, std::size_t first, std::size_t count) {
         const ArrayShape& shape = job_.array.shape;
-        std::memset(totals_.get(), 0, padded_cols_ * round_ * sizeof(float));
         std::memset(sums_.get(), 0, round_ * sizeof(float));
         for (std::size_t tile = 0; tile < shape.num_row_tiles(); ++tile) {
             const std::size_t first_row = tile * shape.tile_rows;
@@ -690,6 +773,7 @@ class VectorRounds {
             for (std::size_t pass = 0; pass < passes_; ++pass) {
                 args.a = panel(pass, at);
                 args.pass_weight = power_of_two(static_cast<int>(pass) * job_.input.bits_per_pass);
+                args.is_first = tile == 0 && plane == 0 && pass == 0;
                 noise.stage = static_cast<std::uint32_t>((tile * shape.planes + plane) * passes_ + pass);
                 noise.first_vector = job_.noise.first_vector + first + at;
                 function(args);

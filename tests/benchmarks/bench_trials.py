@@ -95,7 +95,7 @@ def _zoo_data(name: str, count: int, inputs: tuple[TensorSpec, ...]) -> DataSet:
 
 
 def _plain_pass(runtime: Runtime, session: ort.InferenceSession, _: int) -> np.ndarray:
-    def run(feed: dict[str, np.ndarray]) -> np.ndarray:
+    def run(feed: dict[str, np.ndarray], _batch: slice) -> np.ndarray:
         return np.asarray(session.run([runtime.engine.output], feed)[0])
 
     return run_batches(run, dict(runtime.dataset.inputs), dict(runtime.dataset.constants), runtime.engine.feeding)

@@ -19,6 +19,8 @@ KPP_PERCENTAGES = (1.0, 5.0, 10.0)
 _MOST_CLASSES = 100
 _MOST_CONFUSION = 20
 _NUM_BINS = 24
+_REPLAY = "onnxruntime on witness/worst_case.onnx"
+_REPLAY_CONVERTERS = "onnxruntime on witness/worst_case.onnx, which has no converters; NumPy for the products with converters"
 
 
 def clean(evidence: Evidence) -> models.Clean:
@@ -102,9 +104,9 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
         crafting_samples=search.crafting_samples,
         box_obeyed=True,
         replay=models.Replay(
-            engine="onnxruntime on witness/worst_case.onnx",
-            score=finite(search.score.value),
-            correct=search.score.count,
+            engine=_REPLAY if evidence.runtime.converters is None else _REPLAY_CONVERTERS,
+            score=finite(search.file_score.value),
+            correct=search.file_score.count,
             engine_score=finite(search.engine_score.value),
             note=search.replay_note,
         ),

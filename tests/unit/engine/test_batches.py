@@ -16,7 +16,7 @@ def _spec(*shape: int | str | None, name: str = "x", dtype: str = "float32") -> 
 
 
 def _double(seen: list[tuple[int, ...]]):  # type: ignore[no-untyped-def]
-    def run(feed: Feed) -> np.ndarray:
+    def run(feed: Feed, _batch: slice) -> np.ndarray:
         seen.append(feed["x"].shape)
         return feed["x"] * feed["factor"]
 
@@ -44,19 +44,19 @@ def test_outputs_are_put_together_in_every_mode(feeding: Feeding, shapes: list[t
 
 def test_padding_repeats_the_first_samples() -> None:
     fed: list[np.ndarray] = []
-    run_batches(lambda feed: fed.append(feed["x"]) or feed["x"], {"x": X}, {}, Feeding("fixed", 8))  # type: ignore[func-returns-value]
+    run_batches(lambda feed, _: fed.append(feed["x"]) or feed["x"], {"x": X}, {}, Feeding("fixed", 8))  # type: ignore[func-returns-value]
     np.testing.assert_array_equal(fed[1], np.concatenate([X[8:], X[:6]]))
 
 
 def test_single_sample_files_may_drop_the_sample_axis_in_the_output() -> None:
-    output = run_batches(lambda feed: feed["x"][0], {"x": X}, {}, Feeding("fixed", 1))
+    output = run_batches(lambda feed, _: feed["x"][0], {"x": X}, {}, Feeding("fixed", 1))
     np.testing.assert_array_equal(output, X)
 
 
 @pytest.mark.parametrize("feeding", [Feeding("free", 4), Feeding("fixed", 4)])
 def test_output_without_sample_axis_is_refused(feeding: Feeding) -> None:
     with pytest.raises(UsageError, match="one entry a sample"):
-        run_batches(lambda feed: feed["x"].sum(axis=0), {"x": X}, {}, feeding)
+        run_batches(lambda feed, _: feed["x"].sum(axis=0), {"x": X}, {}, feeding)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_interrupted_run_resumes_to_the_same_table(opened: tuple[Runtime, Placem
 def test_finished_trials_are_not_run_again(opened: tuple[Runtime, Placement], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "trials.jsonl"
     first = run_trials(*opened, num_trials=5, seed=1, checkpoint=path, progress=NullProgress())
-    monkeypatch.setattr(trials, "program_chip", None)
+    monkeypatch.setattr(trials, "_trial", lambda *_: pytest.fail("a finished trial was run again"))
     again = run_trials(*opened, num_trials=4, seed=1, checkpoint=path, progress=NullProgress())
     assert again.value.tolist() == first.value.tolist()[:4]
 

@@ -7,7 +7,7 @@ HOSTILE = "<script>alert(1)</script>'\"&</td>"
 
 def certificate(**changes) -> dict:
     made = {
-        "schema_version": "1.0.0",
+        "schema_version": "1.1.0",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
         "metric": {"name": "accuracy", "higher_is_better": True, "unit": "fraction", "description": "share of right decisions"},
         "model": {
@@ -60,6 +60,18 @@ def certificate(**changes) -> dict:
             "total_devices": 32,
             "total_tiles": 1,
         },
+        "converters": {
+            "score": 0.93, "correct": None, "calibration_samples": 40, "calibration_files": {HOSTILE: "12" * 32},
+            "arrays": [
+                {
+                    "product": HOSTILE, "rows": 4, "columns": 2, "row_tiles": 1, "planes": 4, "passes": 1, "input_low": -1.0, "input_high": 1.0,
+                    "level_low": -127, "level_high": 127, "zero_level": 0, "code_low": -128, "code_high": 127, "largest_sum": 41.5,
+                    "sums": None, "conversions_per_vector": 8,
+                },
+            ],
+            "digital": [{"node": HOSTILE, "op": "Conv", "reason": HOSTILE}],
+        },
+        "converters_reason": None,
         "clean": {
             "score": 0.96, "correct": 48, "samples": 50, "quantised_score": 0.94, "quantised_correct": 47,
             "per_class": [{"label": 0, "samples": 25, "clean": 24, "worst": 2}, {"label": 1, "samples": 25, "clean": 24, "worst": 3}],
@@ -88,7 +100,13 @@ def certificate(**changes) -> dict:
         },
         "certified": {"score": None, "reason": "not computed"},
         "checks": [{"id": "liveness", "text": "Moves.", "held": True, "detail": HOSTILE}],
-        "diagnostics": None, "diagnostics_reason": "not computed", "retraining": None, "retraining_reason": "none",
+        "diagnostics": {
+            "effects": [
+                {"effect": "float weights", "mean": 0.96, "low": 0.96, "high": 0.96, "chips": 0, "change": 0.0},
+                {"effect": HOSTILE, "mean": 0.95, "low": 0.92, "high": 0.98, "chips": 10, "change": -0.01},
+            ],
+        },
+        "diagnostics_reason": None, "retraining": None, "retraining_reason": "none",
         "assumptions": [{"id": "A1", "text": "Within.", "how_checked": "Not.", "effect_if_false": "Worse."}],
         "not_covered": ["Drift."],
         "policy": None, "policy_reason": "no policy was given",

@@ -1,0 +1,69 @@
+"""What converters do to the network, and which effect costs what."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from cimrobust.certificate import models
+from cimrobust.certificate.blocks.results import finite
+from cimrobust.certificate.evidence import Evidence
+from cimrobust.engine.array_plan import PlannedArray
+from cimrobust.engine.codings import ArrayRanges
+from cimrobust.engine.kernel_engine import KernelEngine
+
+
+def converters(evidence: Evidence) -> models.Converters | None:
+    """Describe the converters of a run; None where the profile has none."""
+    done, engine = evidence.runtime.converters, evidence.runtime.engine
+    if done is None or not isinstance(engine, KernelEngine):
+        return None
+    return models.Converters(
+        score=finite(done.score.value),
+        correct=done.score.count,
+        calibration_samples=done.calibration_samples,
+        calibration_files=dict(done.calibration_files),
+        arrays=[_array(key, array, done.ranges[key]) for key, array in engine.arrays.items()],
+        digital=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in engine.digital],
+    )
+
+
+def diagnostics(evidence: Evidence) -> models.Diagnostics:
+    """Describe which effect costs what."""
+    before = [evidence.effects[0], *(row for row, _ in pairwise(evidence.effects))]
+    return models.Diagnostics(
+        effects=[
+            models.Effect(
+                effect=row.effect,
+                mean=finite(row.mean),
+                low=finite(row.low),
+                high=finite(row.high),
+                chips=row.chips,
+                change=finite(row.mean) - finite(last.mean),
+            )
+            for row, last in zip(evidence.effects, before, strict=True)
+        ]
+    )
+
+
+def _array(key: str, array: PlannedArray, ranges: ArrayRanges) -> models.ConvertedArray:
+    layout, inputs, outputs = array.use.layout, array.input_coding, array.output_coding
+    num_planes = outputs.gain.shape[0]
+    has_adc = outputs.inverse_step is not None
+    return models.ConvertedArray(
+        product=key,
+        rows=layout.rows,
+        columns=layout.num_columns,
+        row_tiles=layout.num_row_tiles,
+        planes=num_planes,
+        passes=inputs.num_passes,
+        input_low=ranges.low,
+        input_high=ranges.high,
+        level_low=inputs.low,
+        level_high=inputs.high,
+        zero_level=inputs.zero_point,
+        code_low=outputs.low if has_adc else None,
+        code_high=outputs.high if has_adc else None,
+        largest_sum=None if ranges.sums is None else float(ranges.sums.max()),
+        sums=None if ranges.sums is None else ranges.sums.tolist(),
+        conversions_per_vector=num_planes * layout.num_row_tiles * inputs.num_passes * layout.num_columns if has_adc else 0,
+    )

@@ -1,0 +1,61 @@
+"""Samples for calibrating converters, kept apart from those that are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.description import names_training_data
+from cimrobust.data.load import GraphInput, load_data
+from cimrobust.errors import UsageError
+
+#: Samples that ranges are taken from.
+CALIBRATION_SAMPLES = 256
+_LARGEST_SHARE = 0.25
+
+
+def load_samples(
+    data: str | Path, calibration: str | None, *, inputs: Sequence[GraphInput], limit: int | None, needs_calibration: bool
+) -> tuple[DataSet, DataSet | None]:
+    """Load the samples to evaluate and, where they are needed, others to calibrate with.
+
+    Calibration samples come from `calibration` if it is given, else from the description's ``train_file``, else from the end of `data`: up to 256, a quarter
+    of the file at most, which are then left out of the evaluation.
+
+    Args:
+        data: Evaluation data, as for `load_data`.
+        calibration: Calibration data, as for `load_data`; None: see above.
+        inputs: Graph inputs.
+        limit: Evaluate the first so many samples.
+        needs_calibration: Load calibration samples.
+
+    Returns:
+        Evaluation samples and calibration samples.
+
+    Raises:
+        UsageError: As `load_data`; or the file is too small to be divided.
+    """
+    if not needs_calibration:
+        return load_data(data, inputs=inputs, limit=limit), None
+    if calibration is not None:
+        evaluated = load_data(data, inputs=inputs, limit=limit)
+        return evaluated, load_data(calibration, inputs=inputs, limit=CALIBRATION_SAMPLES)
+    if names_training_data(data):
+        evaluated = load_data(data, inputs=inputs, limit=limit)
+        return evaluated, load_data(data, inputs=inputs, limit=CALIBRATION_SAMPLES, part="train")
+    whole = load_data(data, inputs=inputs)
+    count = min(CALIBRATION_SAMPLES, int(_LARGEST_SHARE * whole.num_samples))
+    if count < 1:
+        raise UsageError(
+            f"data must have at least {int(1 / _LARGEST_SHARE)} samples to set some apart for calibration, got {whole.num_samples} ({data}); "
+            "give --calibration"
+        )
+    kept = whole.num_samples - count
+    return _part(whole, slice(0, kept if limit is None else min(limit, kept))), _part(whole, slice(kept, None))
+
+
+def _part(dataset: DataSet, samples: slice) -> DataSet:
+    inputs = {name: array[samples] for name, array in dataset.inputs.items()}
+    return replace(dataset, inputs=inputs, labels=None if dataset.labels is None else dataset.labels[samples])

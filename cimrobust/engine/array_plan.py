@@ -1,0 +1,166 @@
+"""One product of a crossbar node, planned once for all chips: where its cells come from, and its converters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cimrobust.engine.arrays import ArrayUse
+from cimrobust.engine.codings import ArrayRanges, input_coding, output_coding
+from cimrobust.engine.crossbar import Crossbar, InputCoding, OutputCoding, ReadNoise
+from cimrobust.graph.crossbar import CrossbarNode
+from cimrobust.graph.partition import Plan
+from cimrobust.mapping.placement import Placement
+from cimrobust.mapping.planes import read_variances
+from cimrobust.mapping.quantiles import standard_normal
+from cimrobust.seeds import stream_key
+
+
+@dataclass(frozen=True)
+class PlannedArray:
+    """One product.
+
+    Attributes:
+        node: Name of the node.
+        use: Where its cells are.
+        input_coding: Word-line converters.
+        output_coding: Bit-line converters, scales and bias.
+        has_bias: The bias of the node is added by the product.
+        identity: The cells lie in one initializer in their own order.
+        cell_factor: Scale of every cell relative to that of its column, float32; None where they are equal.
+        variances: Per plane the variance of a read of every cell, squared level units; None: reads are exact.
+    """
+
+    node: str
+    use: ArrayUse
+    input_coding: InputCoding
+    output_coding: OutputCoding
+    has_bias: bool
+    identity: bool
+    cell_factor: np.ndarray | None
+    variances: tuple[np.ndarray, ...] | None = None
+
+    def gather(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return values of the leaves' elements, flat by initializer, in the order of this product's cells."""
+        return _gather(self.use, self.identity, values)
+
+    def planes(self, cells: Mapping[str, Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """Return the cells of every plane, float32, in this product's order.
+
+        Args:
+            cells: By initializer the cells of every plane, see `mapping.planes.cells_of`.
+        """
+        count = len(next(iter(cells.values())))
+        planes = [self.gather({leaf: cells[leaf][plane] for leaf in self.use.operand.leaves}) for plane in range(count)]
+        return planes if self.cell_factor is None else [plane * self.cell_factor for plane in planes]
+
+    def program(self, cells: Mapping[str, Sequence[np.ndarray]], noise_key: int) -> Crossbar:
+        """Return the product with these cells."""
+        noise = self.read_noise(noise_key)
+        return Crossbar(self.use.layout, self.planes(cells), self.input_coding, self.output_coding, noise=noise, for_conv=self.use.for_conv)
+
+    def read_noise(self, noise_key: int) -> ReadNoise | None:
+        """Return the read noise of this product on a chip."""
+        if self.variances is None:
+            return None
+        return ReadNoise(self.variances, standard_normal(), stream_key(noise_key, self.use.key))
+
+
+def plan_array(
+    node: CrossbarNode, use: ArrayUse, placement: Placement, plan: Plan, ranges: Mapping[str, ArrayRanges] | None
+) -> PlannedArray:
+    """Plan one product.
+
+    Args:
+        node: The node.
+        use: The product.
+        placement: Where the weights are stored.
+        plan: Gives constant biases.
+        ranges: What calibration saw, by key; None: ideal converters.
+    """
+    profile, seen = placement.profile, None if ranges is None else ranges[use.key]
+    tensors = {leaf: placement.tensors[leaf] for leaf in use.operand.leaves}
+    sizes = sum(tensor.nominal.size for tensor in tensors.values())
+    index = use.operand.index
+    identity = index.size == sizes and bool((index.reshape(-1) == np.arange(index.size)).all())
+    scales = {leaf: _element_scales(tensor.scale, tensor.scale_group, tensor.nominal.size) for leaf, tensor in tensors.items()}
+    column_scale, factor = _column_scales(use, _gather(use, identity, scales))
+    coding = input_coding(profile, seen)
+    cells_per_weight = next(iter(tensors.values())).cells_per_weight
+    output = output_coding(profile, use.layout, coding, seen, column_scale * use.factor, cells_per_weight=cells_per_weight)
+    bias = _constant_bias(node, use, plan)
+    total = np.zeros(use.layout.num_columns) if bias is None else bias.astype(np.float64)
+    if coding.zero_point:
+        nominal = _gather(use, identity, {leaf: tensor.nominal.reshape(-1) for leaf, tensor in tensors.items()})
+        sums = _by_cell(use, nominal).astype(np.float64).sum(axis=1).reshape(-1)
+        total = total - coding.zero_point * sums * use.factor / (coding.inverse_scale or 1.0)
+    variances = _variances(use, identity, placement, factor) if profile.read_noise is not None and ranges is not None else None
+    return PlannedArray(
+        node=node.name,
+        use=use,
+        input_coding=coding,
+        output_coding=replace(output, bias=total.astype(np.float32)),
+        has_bias=bias is not None,
+        identity=identity,
+        cell_factor=factor,
+        variances=variances,
+    )
+
+
+def _variances(use: ArrayUse, identity: bool, placement: Placement, factor: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """Return the variance of a read of every cell, plane by plane."""
+    leaves = {leaf: read_variances(placement.tensors[leaf], placement.profile) for leaf in use.operand.leaves}
+    count = len(next(iter(leaves.values())))
+    planes = [_gather(use, identity, {leaf: values[plane] for leaf, values in leaves.items()}) for plane in range(count)]
+    return tuple(planes if factor is None else [plane * factor * factor for plane in planes])
+
+
+def _gather(use: ArrayUse, identity: bool, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    flat = [values[leaf] for leaf in use.operand.leaves]
+    joined = flat[0] if len(flat) == 1 else np.concatenate(flat)
+    layout = use.layout
+    size = layout.groups * layout.rows * layout.cols
+    part = slice(use.offset, use.offset + size)
+    return np.ascontiguousarray(joined[part] if identity else joined[use.operand.index.reshape(-1)[part]])
+
+
+def _by_cell(use: ArrayUse, values: np.ndarray) -> np.ndarray:
+    """Return values of cells as [groups, rows, cols], a view."""
+    layout = use.layout
+    strides = [stride * values.itemsize for stride in layout.strides]
+    return np.lib.stride_tricks.as_strided(values, (layout.groups, layout.rows, layout.cols), strides, writeable=False)
+
+
+def _element_scales(scale: np.ndarray, group: np.ndarray | None, size: int) -> np.ndarray:
+    return np.broadcast_to(scale, (size,)) if group is None else scale[group.reshape(-1)]
+
+
+def _column_scales(use: ArrayUse, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the scale of every column, its largest; and the scales of the cells relative to it where they differ along a column."""
+    matrix = _by_cell(use, scales)
+    column = matrix.max(axis=1, keepdims=True)
+    column = np.where(column > 0, column, 1.0)
+    relative = matrix / column
+    equal = bool(((relative == 1.0) | (matrix == 0)).all())
+    if equal:
+        return column.reshape(-1), None
+    factor = np.empty(scales.shape, np.float32)
+    layout = use.layout
+    strides = [stride * factor.itemsize for stride in layout.strides]
+    np.lib.stride_tricks.as_strided(factor, matrix.shape, strides)[...] = relative
+    return column.reshape(-1), factor
+
+
+def _constant_bias(node: CrossbarNode, use: ArrayUse, plan: Plan) -> np.ndarray | None:
+    """Return the node's bias as one number a column if it is known and can be added by the product."""
+    if node.op not in ("Conv", "Gemm") or len(node.inputs) < 3 or node.inputs[2] not in plan.constants or use.operand.slot != 1:
+        return None
+    value = np.asarray(plan.constants[node.inputs[2]], dtype=np.float32)
+    if node.op == "Gemm":
+        value = value * np.float32(float(str(node.attributes.get("beta", 1.0))))
+        if value.ndim > 1 and any(size != 1 for size in value.shape[:-1]):
+            return None
+        return np.ascontiguousarray(np.broadcast_to(value.reshape(-1), (use.layout.num_columns,)))
+    return value.reshape(-1)

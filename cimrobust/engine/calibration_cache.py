@@ -1,0 +1,67 @@
+"""Calibration results, kept by the content they follow from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cimrobust import __version__
+from cimrobust.engine.codings import ArrayRanges
+from cimrobust.files import write_whole
+from cimrobust.graph.network import Network
+from cimrobust.mapping.placement import Placement
+
+
+def calibration_key(network: Network, placement: Placement, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]) -> str:
+    """Return a digest of everything that ranges follow from: tool, model, weights, coding, converters, tiles, samples."""
+    profile = placement.profile.to_dict()
+    described = {
+        "version": __version__,
+        "model": [[file.name, file.sha256] for file in network.files],
+        "profile": {table: profile.get(table) for table in ("weight", "tile", "dac", "adc")},
+        "bits": placement.profile.device.bits,
+    }
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name, array in sorted({**inputs, **constants, **placement.nominal()}.items()):
+        values = np.ascontiguousarray(array)
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def read_ranges(key: str, arrays: Collection[str]) -> dict[str, ArrayRanges] | None:
+    """Return the ranges kept under a key; None where there are none for exactly these products."""
+    try:
+        entries = json.loads(_file(key).read_text(encoding="utf-8"))
+        ranges = {name: _ranges(entry) for name, entry in entries.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # what cannot be read is measured again
+    return ranges if set(ranges) == set(arrays) else None
+
+
+def write_ranges(key: str, ranges: Mapping[str, ArrayRanges]) -> None:
+    """Keep ranges under a key; where the folder cannot be written, they are measured again next time."""
+    entries = {
+        name: {"low": entry.low, "high": entry.high, "sums": None if entry.sums is None else entry.sums.tolist()}
+        for name, entry in ranges.items()
+    }
+    try:
+        _file(key).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(_file(key), json.dumps(entries).encode())
+    except OSError:
+        return
+
+
+def _ranges(entry: Mapping[str, object]) -> ArrayRanges:
+    sums = entry["sums"]
+    return ArrayRanges(float(str(entry["low"])), float(str(entry["high"])), None if sums is None else np.array(sums, dtype=np.float64))
+
+
+def _file(key: str) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "cimrobust" / "calibration" / f"{key}.json"

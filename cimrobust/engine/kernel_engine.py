@@ -1,0 +1,257 @@
+"""The network as the chip computes it: onnxruntime between the crossbar nodes, the kernel at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from cimrobust.engine.array_plan import PlannedArray, plan_array
+from cimrobust.engine.arrays import arrays_of
+from cimrobust.engine.batches import Feed, Feeding, cast_inputs, run_batches
+from cimrobust.engine.codings import ArrayRanges
+from cimrobust.engine.crossbar import Crossbar, ReadNoise
+from cimrobust.engine.kernel import program_devices
+from cimrobust.engine.nodes import Multiplier, run_node
+from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.sessions import open_session, run_segment
+from cimrobust.graph.crossbar import CrossbarNode, crossbar_nodes
+from cimrobust.graph.deploy import external_bytes
+from cimrobust.graph.deployed import Deployed
+from cimrobust.graph.fake_quant import InputLevels
+from cimrobust.graph.layers import UnmappedNode
+from cimrobust.graph.lower import lower
+from cimrobust.graph.partition import Plan, Segment, partition
+from cimrobust.mapping.devices import fold_levels, spread_deviation
+from cimrobust.mapping.placement import Placement
+from cimrobust.mapping.planes import cells_of
+from cimrobust.seeds import stream_key
+
+# Batches from 16 samples on are widened fourfold, to 128 samples at most.
+_FEWEST_SAMPLES = 16
+_MOST_SAMPLES = 128
+_NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class DeviceLevels:
+    """One programmed chip, device by device.
+
+    Attributes:
+        levels: By initializer the levels of its devices, float32 [cells_per_weight, num_weights].
+        seed: Seed of the run, for read noise.
+        trial: Number of the chip, for read noise.
+    """
+
+    levels: Mapping[str, np.ndarray]
+    seed: int = 0
+    trial: int = 0
+
+
+Weights = Mapping[str, np.ndarray] | DeviceLevels
+
+
+def wider(feeding: Feeding) -> Feeding:
+    """Return larger batches for crossbars: every product is a call of its own, and needs no room for the whole of a batch's activations in cache."""
+    return Feeding("free", min(4 * feeding.size, _MOST_SAMPLES)) if feeding.mode == "free" and feeding.size >= _FEWEST_SAMPLES else feeding
+
+
+def noise_key(chip: DeviceLevels) -> int:
+    """Return the key of a chip's read noise."""
+    return stream_key(chip.seed, "read_noise", str(chip.trial))
+
+
+class OpenChip:
+    """One programmed chip, ready to run; safe to use from many threads."""
+
+    def __init__(self, engine: KernelEngine, sessions: Mapping[int, Any], arrays: Mapping[str, Multiplier], keep: object) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._arrays = arrays
+        # onnxruntime reads the weights of digital layers from these arrays as long as the sessions live.
+        self._keep = keep
+
+    def run(self, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray] = _NO_ARRAYS, *, threads: int = 1) -> np.ndarray:
+        """Return the decision output of all samples; as `engine.ort.OpenNetwork.run`."""
+        specs = self._engine.deployed.inputs
+        feed, fixed = cast_inputs(specs, inputs), cast_inputs(specs, constants)
+        return run_batches(self._run_once, feed, fixed, self._engine.feeding, threads=threads)
+
+    def _run_once(self, feed: Feed, samples: slice) -> np.ndarray:
+        plan = self._engine.plan
+        values: dict[str, np.ndarray] = {**plan.constants, **feed}
+        batch = samples.stop - samples.start if self._engine.feeding.mode == "free" else self._engine.feeding.size
+        for position, step in enumerate(plan.steps):
+            if isinstance(step, Segment):
+                made = run_segment(self._sessions[position], step.outputs, {name: values[name] for name in step.inputs})
+                values.update(zip(step.outputs, made, strict=True))
+            else:
+                self._run_crossbar(step, values, batch, samples.start)
+            for name in plan.releases[position]:
+                values.pop(name, None)
+        return values[self._engine.output]
+
+    def _run_crossbar(self, node: CrossbarNode, values: dict[str, np.ndarray], batch: int, first_sample: int) -> None:
+        stored = {operand.slot for operand in node.operands}
+        inputs = [None if slot in stored or not name else values[name] for slot, name in enumerate(node.inputs)]
+        bias_inside = node.name in self._engine.biased_nodes
+        outputs = run_node(node, inputs, self._arrays, bias_inside=bias_inside, batch=batch, first_sample=first_sample)
+        values.update({name: output for name, output in zip(node.outputs, outputs, strict=False) if name})
+
+    def close(self) -> None:
+        """Free the chip."""
+        self._arrays, self._sessions, self._keep = {}, {}, None
+
+    def __enter__(self) -> OpenChip:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class KernelEngine:
+    """Opens chips of a deployed network on crossbars; safe to use from many threads.
+
+    Attributes:
+        deployed: The network.
+        placement: Where its weights are stored.
+        output: Output that decisions are read from.
+        feeding: How samples are fed.
+        plan: Crossbar nodes and what lies between them.
+        arrays: Products of the crossbar nodes by key.
+        biased_nodes: Nodes whose products add the bias.
+        digital: Nodes with stored weights that the kernel does not compute: their devices deviate, their converters are not simulated.
+    """
+
+    def __init__(
+        self,
+        deployed: Deployed,
+        placement: Placement,
+        *,
+        output: str,
+        feeding: Feeding,
+        ranges: Mapping[str, ArrayRanges] | None = None,
+        workers: int = 1,
+    ) -> None:
+        """Cut the network at its crossbar nodes and open what lies between them.
+
+        Args:
+            deployed: The network with its mapped weights as plain float32 initializers.
+            placement: Where they are stored.
+            output: Output that decisions are read from.
+            feeding: How samples are fed.
+            ranges: What calibration saw at every product, by key; None: ideal converters.
+            workers: Threads that chips are opened with unless said otherwise.
+        """
+        self.deployed = lower(deployed)
+        self.placement = placement
+        self.output = output
+        self.feeding = feeding
+        nodes, digital = crossbar_nodes(self.deployed)
+        self.plan: Plan = partition(self.deployed, nodes, output)
+        self.digital: tuple[UnmappedNode, ...] = digital
+        self._workers = workers
+        steps = [step for step in self.plan.steps if isinstance(step, CrossbarNode)]
+        planned = [
+            plan_array(step, use, placement, self.plan, ranges) for step in steps for use in arrays_of(step, placement.profile.tile.rows)
+        ]
+        self.arrays: dict[str, PlannedArray] = {array.use.key: array for array in planned}
+        self.biased_nodes = frozenset(array.node for array in planned if array.has_bias)
+        self._sessions = {
+            position: open_session(step.model.SerializeToString())
+            for position, step in enumerate(self.plan.steps)
+            if isinstance(step, Segment) and not step.weight_names
+        }
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of one run."""
+        return self.feeding.size
+
+    def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
+        """Return arrays that one chip after the other can be drawn into."""
+        return {name: np.empty((tensor.cells_per_weight, tensor.nominal.size), np.float32) for name, tensor in placement.tensors.items()}
+
+    def draw(self, placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None) -> DeviceLevels:
+        """Draw one chip, see `engine.kernel.program_devices`."""
+        return DeviceLevels(program_devices(placement, seed=seed, trial=trial, out=out), seed, trial)
+
+    def open(self, weights: Weights) -> OpenChip:
+        """Open a chip.
+
+        Args:
+            weights: Weights of every mapped initializer, inside the tolerance box: every device of a weight takes the same share of the deviation. Or the
+                devices themselves.
+        """
+        chip = weights if isinstance(weights, DeviceLevels) else self._devices(weights)
+        cells = self._cells(chip)
+        make = partial(self._program, cells, noise_key(chip))
+        arrays = dict(zip(self.arrays, map_ordered(make, list(self.arrays.values()), workers=self._workers), strict=True))
+        sessions, keep = self._digital_sessions(chip, weights)
+        return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
+
+    def input_levels(self) -> dict[tuple[str, int], InputLevels]:
+        """Return the levels of word lines by node and input, for nodes with one product."""
+        levels: dict[tuple[str, int], InputLevels] = {}
+        for step in self.plan.steps:
+            if isinstance(step, CrossbarNode) and len(step.operands) == 1:
+                operand = step.operands[0]
+                coding = self.arrays[f"{step.name}/{operand.role}"].input_coding
+                if coding.inverse_scale is not None:
+                    levels[step.name, 1 if operand.slot == 0 else 0] = InputLevels(
+                        coding.inverse_scale, coding.zero_point, coding.low, coding.high
+                    )
+        return levels
+
+    def products(self, weights: Weights) -> dict[str, tuple[PlannedArray, Crossbar, list[np.ndarray], ReadNoise | None]]:
+        """Return the products of a chip by key, with their plan, cells and read noise, to be looked into."""
+        chip = weights if isinstance(weights, DeviceLevels) else self._devices(weights)
+        cells, key = self._cells(chip), noise_key(chip)
+        return {name: (array, array.program(cells, key), array.planes(cells), array.read_noise(key)) for name, array in self.arrays.items()}
+
+    def run(
+        self, weights: Weights, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray] = _NO_ARRAYS, *, threads: int = 1
+    ) -> np.ndarray:
+        """Return the decision output of all samples on one chip, samples along the first axis."""
+        with self.open(weights) as chip:
+            return chip.run(inputs, constants, threads=threads)
+
+    def open_with(self, arrays: Mapping[str, Multiplier]) -> OpenChip:
+        """Open the network with products of the caller's, by key; digital layers hold their nominal weights."""
+        nominal = self.placement.nominal()
+        sessions, keep = self._digital_sessions(DeviceLevels({}), nominal)
+        return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
+
+    def _devices(self, weights: Mapping[str, np.ndarray]) -> DeviceLevels:
+        profile = self.placement.profile
+        return DeviceLevels(
+            {name: spread_deviation(tensor, profile, weights[name] - tensor.nominal) for name, tensor in self.placement.tensors.items()}
+        )
+
+    def _cells(self, chip: DeviceLevels) -> dict[str, list[np.ndarray]]:
+        profile = self.placement.profile
+        return {name: cells_of(profile, tensor.nominal, chip.levels[name]) for name, tensor in self.placement.tensors.items()}
+
+    def _program(self, cells: Mapping[str, Sequence[np.ndarray]], key: int, array: PlannedArray) -> Crossbar:
+        return array.program(cells, key)
+
+    def _digital_sessions(self, chip: DeviceLevels, weights: Weights) -> tuple[dict[int, Any], object]:
+        """Open the parts that hold stored weights of layers which stay digital."""
+        sessions: dict[int, Any] = {}
+        keep: list[object] = []
+        for position, step in enumerate(self.plan.steps):
+            if isinstance(step, Segment) and step.weight_names:
+                held = {name: self._effective(name, chip, weights) for name in step.weight_names}
+                keep.append(held)
+                sessions[position] = open_session(external_bytes(step.model, step.weight_names), weights=held)
+        return sessions, keep
+
+    def _effective(self, name: str, chip: DeviceLevels, weights: Weights) -> np.ndarray:
+        tensor = self.placement.tensors[name]
+        if isinstance(weights, DeviceLevels):
+            return np.ascontiguousarray(fold_levels(tensor, self.placement.profile, chip.levels[name]), np.float32).reshape(tensor.shape)
+        return np.ascontiguousarray(weights[name], np.float32).reshape(tensor.shape)
