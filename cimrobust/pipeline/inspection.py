@@ -9,6 +9,7 @@ from typing import Any
 from cimrobust.device.load import load_profile
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.graph.densify import with_dense_groups
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
@@ -57,6 +58,8 @@ def inspect_model(model: str | Path, *, device: str, tolerance: float | None = N
     """
     profile = resolve_profile(device, tolerance)
     network = load_network(Path(model))
+    if profile.tile.grouped == "dense":
+        network = with_dense_groups(network)
     scan = scan_layers(network)
     if not scan.layers:
         raise ModelNotCoveredError(
