@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import converters, item, limits, results
+from cimrobust.certificate.blocks import converters, item, limits, results, scope
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
@@ -61,8 +61,8 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
         diagnostics_reason=None,
         retraining=None,
         retraining_reason="the network was not re-trained in this run",
-        assumptions=limits.assumptions(evidence),
-        not_covered=limits.not_covered(evidence),
+        assumptions=scope.assumptions(evidence),
+        not_covered=scope.not_covered(evidence),
         policy=None if policy is None else policy.to_dict(),
         policy_reason="no policy was given" if policy is None else None,
         verdict=Verdict(word="INCONCLUSIVE", sentence=NO_POLICY, requirements=[]),

@@ -1,0 +1,190 @@
+"""What the claims rest on, and what they say nothing about: both follow from the device profile."""
+
+from __future__ import annotations
+
+from cimrobust.certificate import models
+from cimrobust.certificate.evidence import Evidence
+from cimrobust.device.profile import DeviceProfile
+
+_SECONDS = ((31_557_600.0, "years"), (86_400.0, "days"), (3_600.0, "hours"), (1.0, "seconds"))
+
+_Row = tuple[str, str, str]
+
+
+def assumptions(evidence: Evidence) -> list[models.Assumption]:
+    """List what the claims rest on."""
+    rows = [*_device_rows(evidence), *_converter_rows(evidence), *_data_rows(evidence)]
+    return [
+        models.Assumption(id=f"A{number}", text=text, how_checked=checked, effect_if_false=effect)
+        for number, (text, checked, effect) in enumerate(rows, 1)
+    ]
+
+
+def not_covered(evidence: Evidence) -> list[str]:
+    """List what the certificate says nothing about."""
+    profile = evidence.placement.profile
+    rows = [*_time_gaps(profile), *_read_gaps(profile), *_fault_gaps(profile), *_converter_gaps(evidence)]
+    rows += [
+        "Perturbed, shifted or adversarial inputs: inputs are the evaluation samples as they are.",
+        "Biases, normalisation and activations: they are digital and exact.",
+        "Chips worse than the one found: a search proves nothing about patterns it did not try.",
+    ]
+    digital = len(evidence.scan.unmapped)
+    if digital:
+        rows.append(f"{digital} nodes that stay digital are taken as exact; the mapping section lists them with the reason.")
+    if not evidence.search.has_twin:
+        rows.append(
+            f"Gradient search: this network has no differentiable twin ({evidence.search.twin_reason}), only gradient-free members ran."
+        )
+    return rows
+
+
+def _device_rows(evidence: Evidence) -> list[_Row]:
+    profile = evidence.placement.profile
+    low, high = profile.deviation_interval()
+    within = f"{100 * max(-low, high):.4g} %" if -low == high else f"{100 * low:+.4g} % to {100 * high:+.4g} %"
+    when = f", from programming until {_duration(profile.drift.time_seconds)} after it" if profile.has_drift and profile.drift else ""
+    level = ", less at some levels" if profile.depends_on_level else ""
+    working = "working device" if profile.has_faults else "device"
+    rows = [
+        (
+            f"Every {working} ends within {within} of the conductance range of its target{level}{when}.",
+            _tolerance_source(profile),
+            "A chip can be worse than every number here.",
+        ),
+        (
+            f"Deviations inside the tolerance are independent and follow the stated distribution ({profile.device.distribution}"
+            f"{', then relaxation' if profile.relaxation is not None else ''}{', then drift' if profile.has_drift else ''}).",
+            "Stated by the device profile; not checked by this tool.",
+            "The average, the percentiles and their bounds do not hold; the worst found stays a fact.",
+        ),
+        (
+            "Weights are coded as stated: bits, slices, signs and scale of the mapping.",
+            "Stated by the device profile; the kernel is tested bit for bit against a reference.",
+            "The tolerance box has another shape.",
+        ),
+    ]
+    if profile.has_drift and profile.drift is not None and profile.drift.compensation == "global":
+        rows.append(
+            (
+                "The outputs of every layer are multiplied by one number that undoes the mean drift at the stated time.",
+                "Stated by the device profile; not checked by this tool.",
+                "Scores after drift are lower than stated.",
+            )
+        )
+    if profile.faults is not None and profile.has_faults:
+        rows.append(
+            (
+                f"Drawn chips have stuck devices: {100 * profile.faults.stuck_low:.4g} % at the lowest and {100 * profile.faults.stuck_high:.4g} % "
+                "at the highest conductance, each independent of all others.",
+                "Stated by the device profile; not checked by this tool.",
+                "The average, the percentiles and their bounds do not hold.",
+            )
+        )
+    if profile.weight.mapping == "offset":
+        rows.append(
+            (
+                "The shared reference columns are subtracted as their ideal value; their own deviation is not in the box.",
+                "Not checked.",
+                "Deviations common to all columns of an array are missing.",
+            )
+        )
+    return rows
+
+
+def _converter_rows(evidence: Evidence) -> list[_Row]:
+    converters = evidence.runtime.converters
+    if converters is None:
+        return []
+    rows = [
+        (
+            "Converters are linear, have the stated bits and ranges, and do not differ from each other.",
+            "Stated by the device profile; the kernel is compared with a NumPy reference in every run.",
+            "Scores through converters do not hold.",
+        )
+    ]
+    if evidence.placement.profile.read_noise is not None:
+        rows.append(
+            (
+                "Read noise is Gaussian and independent between reads; every score through converters is one draw of it.",
+                "Stated by the device profile; not checked by this tool.",
+                "Scores through converters do not hold.",
+            )
+        )
+    return rows
+
+
+def _data_rows(evidence: Evidence) -> list[_Row]:
+    rows = [
+        (
+            "The evaluation samples stand for the inputs in use.",
+            "Not checked; the data set is identified by its digests.",
+            "Scores in use differ from all scores here.",
+        )
+    ]
+    if evidence.runtime.dataset.labels is None:
+        rows.append(
+            (
+                "The model's own decisions without deviation are right.",
+                "Not checked: there are no labels, so scores count unchanged decisions.",
+                "An unchanged decision may be an unchanged mistake.",
+            )
+        )
+    return rows
+
+
+def _tolerance_source(profile: DeviceProfile) -> str:
+    later = [name for name, acts in (("relaxation", profile.relaxation is not None), ("drift", profile.has_drift)) if acts]
+    widened = f", widened by {' and '.join(later)} as stated there" if later else ""
+    if profile.device.is_verified:
+        return f"Write-verify as stated by the device profile ({profile.source}){widened}; not checked by this tool."
+    return f"There is no write-verify: the box is {profile.device.z:g} sigmas wide{widened} and leaves out some devices ({profile.source})."
+
+
+def _time_gaps(profile: DeviceProfile) -> list[str]:
+    causes = [] if profile.relaxation is not None else ["relaxation"]
+    if not profile.has_drift:
+        causes.insert(0, "drift")
+    rows = [f"Changes after programming: {', '.join([*causes, 'retention loss, temperature, ageing'])}."]
+    if profile.has_drift and profile.drift is not None:
+        rows.append(f"Any time later than {_duration(profile.drift.time_seconds)} after programming.")
+    probability = profile.excluded_probability()
+    if probability > 0:
+        cause = "after write-verify" if profile.device.is_verified else "without write-verify"
+        rows.append(f"Devices outside the box: {cause} each device leaves it with probability {probability:.3g}.")
+    return rows
+
+
+def _read_gaps(profile: DeviceProfile) -> list[str]:
+    if profile.read_noise is None:
+        return ["Read noise and any other change from one read to the next."]
+    return ["Read noise in the worst case: it is drawn, and no search chooses it; the tolerance box holds programmed conductances."]
+
+
+def _fault_gaps(profile: DeviceProfile) -> list[str]:
+    if profile.faults is not None and profile.has_faults:
+        return [
+            "Stuck devices in the worst case: drawn chips have them, the tolerance box does not, so the search and its witness have none."
+        ]
+    return ["Stuck devices and other faults; every device is assumed to reach its acceptance window."]
+
+
+def _converter_gaps(evidence: Evidence) -> list[str]:
+    profile = evidence.placement.profile
+    if evidence.runtime.converters is None:
+        return ["Converters and wires: DAC and ADC quantisation, clipping, IR drop; sums of currents are taken as exact."]
+    missing = [name for name, table in (("DAC", profile.dac), ("ADC", profile.adc)) if table is None]
+    ideal = f"the {' and the '.join(missing)} (the profile has none), " if missing else ""
+    rows = [f"Wires and converter faults: {ideal}IR drop, offset, gain error and non-linearity of converters."]
+    if evidence.runtime.converters.digital:
+        rows.append(
+            f"Converters of {len(evidence.runtime.converters.digital)} nodes with stored weights: the converters section lists them with the reason."
+        )
+    return rows
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in _SECONDS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:.4g} {unit}"
+    return f"{seconds:.4g} seconds"
