@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def command(model: Path, device: str, tolerance: float | None, as_json: bool) -> None:
     """Show which weights of MODEL map to crossbars, what stays digital and why.
 
-    For each layer: matrix shape per group, devices, slices, tiles, scale and box radius (the largest deviation of a weight).
+    For each layer: matrix shape per group, devices, slices, tiles, how full they are, input vectors and conversions of one sample (at most, where the
+    device has converters), scale and box radius (the largest deviation of a weight).
     """
     from cimrobust.pipeline.inspection import inspect_model
 
@@ -41,7 +42,19 @@ def _print_tables(inspection: Inspection) -> None:
 
     summary = inspection.to_dict()
     layers = Table(title=f"Crossbar layers on {escape(summary['device'])}", box=box.SIMPLE, title_justify="left")
-    for heading in ("initializer", "operators", "matrix", "devices", "slices", "tiles", "scale", "box radius"):
+    for heading in (
+        "initializer",
+        "operators",
+        "matrix",
+        "devices",
+        "slices",
+        "tiles",
+        "used",
+        "vectors",
+        "conversions",
+        "scale",
+        "box radius",
+    ):
         layers.add_column(heading, overflow="fold", justify="left" if heading in ("initializer", "operators", "matrix") else "right")
     for layer in summary["layers"]:
         layers.add_row(
@@ -51,6 +64,9 @@ def _print_tables(inspection: Inspection) -> None:
             f"{layer['devices']:,}",
             str(layer["slices"]),
             str(layer["tiles"]),
+            f"{100 * layer['utilisation']:.1f} %",
+            _count(layer["vectors"]),
+            _count(layer["conversions"]),
             layer["scale_text"],
             f"{layer['box_radius']:.4g}",
         )
@@ -66,7 +82,13 @@ def _print_tables(inspection: Inspection) -> None:
         console.print(table)
     click.echo(
         f"{summary['mapped_weights']:,} of {summary['parameters']:,} parameters in {summary['total_devices']:,} devices "
-        f"on {summary['total_tiles']:,} tiles; opset {summary['opset']}, {len(summary['layers'])} layers"
+        f"on {summary['total_tiles']:,} tiles ({100 * summary['utilisation']:.1f} % used); opset {summary['opset']}, {len(summary['layers'])} layers"
     )
+    if summary["conversions_per_sample"] is not None:
+        click.echo(f"at most {summary['conversions_per_sample']:,} conversions of bit lines for one sample")
     for note in summary["notes"]:
         click.echo(f"note: {note}")
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"

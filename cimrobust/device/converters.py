@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -24,6 +25,11 @@ class DacTable:
     bits_per_pass: int | None = None
     encoding: str = "auto"
     percentile: float = 100.0
+
+    def num_passes(self, *, signed: bool) -> int:
+        """Return how often an array is read for one input vector; `signed` levels send their sign beside the magnitude."""
+        bits = self.bits - 1 if signed else self.bits
+        return math.ceil(bits / min(self.bits_per_pass or bits, bits))
 
 
 @dataclass(frozen=True)

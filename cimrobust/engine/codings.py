@@ -34,7 +34,8 @@ def input_coding(profile: DeviceProfile, ranges: ArrayRanges | None) -> InputCod
     if dac is None or ranges is None:
         return InputCoding()
     low, high = min(ranges.low, 0.0), max(ranges.high, 0.0)
-    if dac.encoding == "signed" or (dac.encoding == "auto" and low < 0):
+    signed = dac.encoding == "signed" or (dac.encoding == "auto" and low < 0)
+    if signed:
         top, bits = 2 ** (dac.bits - 1) - 1, dac.bits - 1
         span, zero_point, lowest = max(-low, high), 0, -top
     else:
@@ -44,8 +45,7 @@ def input_coding(profile: DeviceProfile, ranges: ArrayRanges | None) -> InputCod
     inverse_scale = float(np.float32(top / span)) if span > 0 else 1.0
     if not math.isfinite(inverse_scale) or inverse_scale == 0.0:
         inverse_scale = 1.0
-    per_pass = min(dac.bits_per_pass or bits, bits)
-    passes = math.ceil(bits / per_pass)
+    passes, per_pass = dac.num_passes(signed=signed), min(dac.bits_per_pass or bits, bits)
     return InputCoding(inverse_scale, zero_point, lowest, top, passes, per_pass if passes > 1 else 0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
+from cimrobust.graph.vectors import vectors_per_sample
+from cimrobust.mapping.load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
@@ -29,6 +31,9 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: totals, one entry a layer, and what stays digital."""
         tensors = self.placement.tensors
+        loads = self._loads()
+        conversions = [load.conversions for load in loads.values()]
+        num_tiles = sum(tensor.num_tiles for tensor in tensors.values())
         return {
             "model": self.network.path.name,
             "opset": self.network.opsets.get("", 0),
@@ -36,10 +41,24 @@ class Inspection:
             "mapped_weights": sum(tensor.nominal.size for tensor in tensors.values()),
             "device": self.placement.profile.name,
             "total_devices": sum(tensor.num_devices for tensor in tensors.values()),
-            "total_tiles": sum(tensor.num_tiles for tensor in tensors.values()),
-            "layers": [layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]) for layer in self.scan.layers],
+            "total_tiles": num_tiles,
+            "utilisation": sum(loads[name].utilisation * tensor.num_tiles for name, tensor in tensors.items()) / num_tiles,
+            "conversions_per_sample": None if None in conversions else sum(count for count in conversions if count is not None),
+            "layers": [
+                {**layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]), **asdict(loads[layer.initializer])}
+                for layer in self.scan.layers
+            ],
             "unmapped": [{"node": node.node, "op": node.op, "reason": node.reason} for node in self.scan.unmapped],
             "notes": list(self.network.notes),
+        }
+
+    def _loads(self) -> dict[str, ArrayLoad]:
+        """Return by initializer how full its arrays are and how often its converters work."""
+        vectors = vectors_per_sample(self.network, self.scan)
+        tensors, profile = self.placement.tensors, self.placement.profile
+        return {
+            layer.initializer: array_load(tensors[layer.initializer], profile, [vectors[use.node] for use in layer.uses])
+            for layer in self.scan.layers
         }
 
 
