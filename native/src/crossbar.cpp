@@ -51,8 +51,8 @@ void spread(std::size_t count, int threads, const std::function<void(std::size_t
     }
 }
 
-/// Cuts a batch into pieces: several small images, one image, or bands of a large one.
-std::vector<detail::ConvPiece> pieces_of(const ConvGeometry& g, const InputCoding& input, std::size_t band_axis) {
+/// Cuts a batch into pieces: several small images, one image, or bands of a large one; no thread should be left without one.
+std::vector<detail::ConvPiece> pieces_of(const ConvGeometry& g, const InputCoding& input, std::size_t band_axis, int threads) {
     const std::size_t full = g.out[band_axis];
     const std::size_t image_floats = g.channels * g.in_volume() * static_cast<std::size_t>(input.num_passes);
     std::vector<detail::ConvPiece> pieces;
@@ -68,7 +68,8 @@ std::vector<detail::ConvPiece> pieces_of(const ConvGeometry& g, const InputCodin
     }
     const std::size_t wanted = (kPiecePositions + g.out_volume() - 1) / g.out_volume();
     const std::size_t most = std::max<std::size_t>(kPieceFloats / std::max<std::size_t>(image_floats, 1), 1);
-    const std::size_t count = std::min(wanted, most);
+    const std::size_t workers = static_cast<std::size_t>(std::max(threads, 1));
+    const std::size_t count = std::min({wanted, most, (g.batch + workers - 1) / workers});
     for (std::size_t image = 0; image < g.batch; image += count) {
         pieces.push_back({image, std::min(count, g.batch - image), 0, full});
     }
@@ -167,7 +168,7 @@ void multiply_conv(std::span<const float> x, const ConvGeometry& geometry, const
     }
     const bool is_volume = geometry.in[0] > 1 || geometry.out[0] > 1;
     const detail::ConvJob job{x, geometry, array, input, output, noise, y, is_volume ? std::size_t{0} : std::size_t{1}};
-    const auto pieces = pieces_of(geometry, input, job.band_axis);
+    const auto pieces = pieces_of(geometry, input, job.band_axis, threads);
     spread(pieces.size(), threads, [&](std::size_t index) {
 #ifdef CIMROBUST_X86
         if (array.simd == Simd::kAvx512) {
