@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from cimrobust.data.casting import constant
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.data.description import Description, Input, Step, read_description
@@ -79,7 +80,9 @@ def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part
         for name, entry in entries.items()
         if entry.value is None
     }
-    constants = {name: np.asarray(entry.value, dtype=entry.dtype) for name, entry in entries.items() if entry.value is not None}
+    constants = {
+        name: constant(entry.value, entry.dtype, f"{path}, input '{name}'") for name, entry in entries.items() if entry.value is not None
+    }
     labels = None if description.label.array is None else raw.arrays[description.label.array]
     return _assemble(
         arrays,
@@ -198,7 +201,7 @@ def _assemble(
     steps: Mapping[str, tuple[Mapping[str, object], ...]],
     limit: int | None,
 ) -> DataSet:
-    lengths = {name: array.shape[0] for name, array in arrays.items()} | ({} if labels is None else {"labels": labels.shape[0]})
+    lengths = {name: _length(array) for name, array in arrays.items()} | ({} if labels is None else {"labels": _length(labels)})
     if not arrays or len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise UsageError(f"data must have one or more samples, as many in every array as labels, got {lengths} ({where}); check the arrays")
     if labels is not None and labels.dtype.kind == "f" and not np.isfinite(labels).all():
@@ -209,6 +212,11 @@ def _assemble(
     source = DataSource(description=Path(where).name, files=dict(files), steps=dict(steps), num_available=next(iter(lengths.values())))
     kept = {name: array[:limit] for name, array in arrays.items()}
     return DataSet(kept, constants, None if labels is None else labels[:limit], decision, source)
+
+
+def _length(array: np.ndarray) -> int:
+    """Return the number of samples; a single number has no sample axis."""
+    return int(array.shape[0]) if array.ndim else 0
 
 
 def _check_shape(array: np.ndarray, spec: GraphInput, where: str) -> None:

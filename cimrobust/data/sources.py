@@ -50,6 +50,7 @@ def read_csv(path: Path) -> RawData:
     require_file(path, what="data file")
     try:
         table = pa_csv.read_csv(path)
+        _require_header(table.column_names, path)
         columns = {name: np.asarray(table.column(name).to_numpy(zero_copy_only=False)) for name in table.column_names}
     except (pa.ArrowInvalid, UnicodeDecodeError) as err:
         raise InputRefusedError(f"CSV must be a table with a header, got: {err} ({path}); check its rows") from err
@@ -61,6 +62,23 @@ def read_csv(path: Path) -> RawData:
     label = next((name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1])
     features = np.stack([values for name, values in columns.items() if name != label], axis=1)
     return RawData({"x": features, "y": columns[label]}, {path.name: sha256_of(path)})
+
+
+def _require_header(names: Sequence[str], path: Path) -> None:
+    """Refuse a first row that is no header: its numbers would be lost as names, or repeat."""
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if all(_is_number(name) for name in names):
+        raise InputRefusedError(f"CSV must begin with a row of column names, got numbers ({path}, row 1); add a header")
+    if repeated:
+        raise InputRefusedError(f"CSV columns must have names of their own, got {repeated[:5]} more than once ({path}, row 1); rename them")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, list[np.ndarray]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cimrobust.data.casting import cast
 from cimrobust.data.description import Step
 from cimrobust.errors import UsageError
 
@@ -25,6 +26,8 @@ def apply_steps(array: np.ndarray, steps: Sequence[Step], *, dtype: str, where: 
     Raises:
         UsageError: A step does not fit the array.
     """
+    if array.ndim == 0:
+        raise UsageError(f"an array must have samples along its first axis, got a single number ({where}); save the samples as one array")
     work = np.float64 if dtype == "float64" else np.float32
     for position, step in enumerate(steps):
         place = f"{where}, step {position + 1} '{step.op}'"
@@ -35,10 +38,11 @@ def apply_steps(array: np.ndarray, steps: Sequence[Step], *, dtype: str, where: 
         elif step.op in ("resize", "crop"):
             raise UsageError(f"step '{step.op}' works on image folders, got an array ({place}); resize before saving the array")
         else:
-            array = _arithmetic(array.astype(work, copy=False), step, work, place)
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+                array = _arithmetic(array.astype(work, copy=False), step, work, place)
     if not np.isfinite(array.astype(np.float64) if array.dtype.kind == "f" and array.dtype.itemsize < 4 else array).all():
         raise UsageError(f"samples must be finite, got NaN or infinity ({where}); clean the data")
-    return np.ascontiguousarray(array.astype(dtype, copy=False))
+    return cast(array, dtype, where)
 
 
 def _arithmetic(array: np.ndarray, step: Step, work: type, where: str) -> np.ndarray:

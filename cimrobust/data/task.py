@@ -168,7 +168,8 @@ def _integer_labels(labels: np.ndarray, *, one_hot_classes: int | None = None) -
     """Return labels as int64; one-hot rows become their class."""
     if one_hot_classes is not None and one_hot_classes > 1 and labels.ndim == 2 and labels.shape[1] == one_hot_classes:
         return np.asarray(labels.argmax(axis=1), dtype=np.int64)
-    whole = labels.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # what does not fit is refused below
+        whole = labels.astype(np.int64)
     if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
         raise UsageError('labels must be whole numbers, got fractions ([label] array); for targets use read = "value" and metric = "rmse"')
     return whole

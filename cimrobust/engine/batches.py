@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from cimrobust.data.casting import cast
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
 from cimrobust.graph.network import TensorSpec
@@ -125,16 +126,7 @@ def cast_inputs(inputs: Sequence[TensorSpec], arrays: Mapping[str, np.ndarray]) 
     Raises:
         UsageError: A value does not fit the type, or NumPy has no such type.
     """
-    return {spec.name: _cast(spec, arrays[spec.name]) for spec in inputs if spec.name in arrays}
-
-
-def _cast(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
-    try:
-        return np.ascontiguousarray(array, dtype=np.dtype(spec.dtype)).reshape(np.shape(array))
-    except (TypeError, ValueError) as err:
-        raise UsageError(
-            f"values of graph input '{spec.name}' must be of type {spec.dtype}, got {array.dtype} (data set); state a dtype that converts"
-        ) from err
+    return {spec.name: cast(arrays[spec.name], spec.dtype, f"graph input '{spec.name}'") for spec in inputs if spec.name in arrays}
 
 
 def run_batches(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cimrobust.data.load import load_data
-from cimrobust.errors import UsageError
+from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import TensorSpec
 
@@ -120,3 +120,54 @@ def test_every_description_of_the_zoo_fits_its_network(zoo):
         loaded = load_data(zoo / f"{entry['name']}.toml", inputs=network.inputs)
         assert loaded.num_samples == entry["clean"]["samples"]
         assert (loaded.labels is None) == (entry["labels"] == "self")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1,2,3\n4,5,6\n", "row of column names, got numbers"),
+        ("a,a,y\n1,2,0\n", r"names of their own, got \['a'\]"),
+        ("a,b,y\n1,x,0\n", "got text in"),
+        ("y\n0\n", "at least two columns"),
+    ],
+)
+def test_a_table_without_a_proper_header_is_refused(tmp_path, text, problem):
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(InputRefusedError, match=problem):
+        load_data(tmp_path / "d.csv", inputs=ROW)
+
+
+@pytest.mark.parametrize(("x", "y"), [(np.float32(3.0), np.zeros(2)), (np.zeros((2, 3)), np.int64(1)), (np.zeros((0, 3)), np.zeros(0))])
+def test_arrays_without_samples_are_refused(tmp_path, x, y):
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    with pytest.raises(UsageError, match="samples"):
+        load_data(tmp_path / "d.npz", inputs=ROW)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "wrong"),
+    [
+        ([0.5, 1.0, 2.0], "int64", "0.5"),
+        ([1.0, 300.0, 2.0], "uint8", "300"),
+        ([1.0, 1e38, 2.0], "float16", "e"),
+        ([0.0, 2.0, 1.0], "bool", "2"),
+    ],
+)
+def test_values_that_the_type_cannot_hold_are_refused(tmp_path, values, dtype, wrong):
+    np.savez(tmp_path / "d.npz", x=np.array([values]), y=[0])
+    (tmp_path / "d.toml").write_text(f'schema = 1\nfile = "d.npz"\n[[input]]\narray = "x"\ndtype = "{dtype}"\n')
+    with pytest.raises(UsageError, match=f"as {dtype}, got .*{wrong}.*key 'dtype'"):
+        load_data(tmp_path / "d.toml", inputs=ROW)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [("[[1, 2], [3]]", "lists of equal length"), ('["a"]', "finite numbers"), (f"[{2**70}]", "64 bits"), ("[1.5]", "as int64, got 1.5")],
+)
+def test_constants_must_be_numbers_of_their_type(tmp_path, value, problem):
+    np.savez(tmp_path / "d.npz", x=np.zeros((2, 3)), y=[0, 1])
+    (tmp_path / "d.toml").write_text(
+        'schema = 1\nfile = "d.npz"\n[[input]]\nname = "row"\narray = "x"\n[[input]]\nname = "c"\ndtype = "int64"\n' + f"value = {value}\n"
+    )
+    with pytest.raises(UsageError, match=problem):
+        load_data(tmp_path / "d.toml", inputs=(*ROW, TensorSpec("c", "int64", (1,))))
