@@ -22,19 +22,20 @@ def _elu(x: np.ndarray, a: np.float32, _b: np.float32) -> np.ndarray:
     return np.where(x >= 0, x, a * np.expm1(np.minimum(x, np.float32(0))))
 
 
-# Function and default alpha and beta; None: the function has no such parameter.
+# Function and default alpha and beta; None: the function has no such parameter. ONNX leaves the defaults of Affine, ScaledTanh and ThresholdedRelu to operators
+# that do not exist or have others; onnxruntime takes 0, and the network is what it computes.
 _FUNCTIONS: Mapping[str, tuple[_Function, float | None, float | None]] = {
-    "affine": (lambda x, a, b: a * x + b, 1.0, 0.0),
+    "affine": (lambda x, a, b: a * x + b, 0.0, 0.0),
     "elu": (_elu, 1.0, None),
     "hardsigmoid": (lambda x, a, b: np.clip(a * x + b, np.float32(0), np.float32(1)), 0.2, 0.5),
     "leakyrelu": (lambda x, a, _: np.where(x >= 0, x, a * x), 0.01, None),
     "relu": (lambda x, _a, _b: np.maximum(x, np.float32(0)), None, None),
-    "scaledtanh": (lambda x, a, b: a * np.tanh(b * x), 1.0, 1.0),
+    "scaledtanh": (lambda x, a, b: a * np.tanh(b * x), 0.0, 0.0),
     "sigmoid": (lambda x, _a, _b: np.asarray(expit(x)), None, None),
     "softplus": (_softplus, None, None),
     "softsign": (lambda x, _a, _b: x / (np.float32(1) + np.abs(x)), None, None),
     "tanh": (lambda x, _a, _b: np.tanh(x), None, None),
-    "thresholdedrelu": (lambda x, a, _: np.where(x > a, x, np.float32(0)), 1.0, None),
+    "thresholdedrelu": (lambda x, a, _: np.where(x > a, x, np.float32(0)), 0.0, None),
 }
 
 

@@ -80,6 +80,8 @@ def run_cell(
     num_steps, batch = x.shape[:2]
     lengths = np.full(batch, num_steps) if given[4] is None else np.asarray(given[4]).astype(np.int64).reshape(-1)
     states = [_initial(given[slot], num_directions, batch, hidden_size, batch_first) for slot in (5, 6 if op == "LSTM" else 7)]
+    # onnxruntime gives zeros as the last state of a sequence without steps, whatever its first state was.
+    states = [state * (lengths > 0)[:, None].astype(np.float32) for state in states]
     functions = activations_of(attributes, _DEFAULTS[op], num_directions)
     direction = str(attributes.get("direction", "forward"))
     step = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}[op]

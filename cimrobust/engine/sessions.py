@@ -12,7 +12,8 @@ import onnxruntime as ort
 from cimrobust.errors import ModelNotCoveredError, UsageError
 from cimrobust.graph.problems import one_line
 
-_ERRORS_ONLY = 3
+# Errors are raised as exceptions, with the text that would be printed.
+_FATAL_ONLY = 4
 
 
 def session_options() -> Any:
@@ -24,7 +25,7 @@ def session_options() -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

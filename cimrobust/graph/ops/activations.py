@@ -164,7 +164,7 @@ def fast_gelu(node: Node) -> Kernel:
 
 
 def by_name(name: str, alpha: float | None, beta: float | None) -> Kernel:
-    """Return an activation by the name that recurrent and fused operators use.
+    """Return an activation by the name that recurrent and fused operators use; a missing number is what onnxruntime takes for it.
 
     Raises:
         KeyError: No activation has this name.
@@ -173,10 +173,10 @@ def by_name(name: str, alpha: float | None, beta: float | None) -> Kernel:
         "relu": torch.relu,
         "tanh": torch.tanh,
         "sigmoid": torch.sigmoid,
-        "affine": lambda x: (1.0 if alpha is None else alpha) * x + (beta or 0.0),
+        "affine": lambda x: (alpha or 0.0) * x + (beta or 0.0),
         "leakyrelu": lambda x: F.leaky_relu(x, 0.01 if alpha is None else alpha),
-        "thresholdedrelu": lambda x: F.threshold(x, 1.0 if alpha is None else alpha, 0.0),
-        "scaledtanh": lambda x: (1.0 if alpha is None else alpha) * torch.tanh((1.0 if beta is None else beta) * x),
+        "thresholdedrelu": lambda x: F.threshold(x, alpha or 0.0, 0.0),
+        "scaledtanh": lambda x: (alpha or 0.0) * torch.tanh((beta or 0.0) * x),
         "hardsigmoid": lambda x: ((0.2 if alpha is None else alpha) * x + (0.5 if beta is None else beta)).clamp(0.0, 1.0),
         "elu": lambda x: F.elu(x, 1.0 if alpha is None else alpha),
         "softsign": F.softsign,

@@ -107,6 +107,9 @@ def recurrent(node: Node) -> Kernel:
         c = x.new_zeros(state) if c is None else c
         if lengths is not None and bool((lengths == x.shape[0]).all()):
             lengths = None
+        if lengths is not None:  # onnxruntime gives zeros as the last state of a sequence without steps
+            started = (lengths > 0).to(x.device).reshape(1, -1, 1)
+            h, c = h * started, c * started
         if cell.plain and lengths is None and p is None and x.shape[0]:
             y, last, memory = _by_torch(cell, x, w, r, b, h, c)
         else:

@@ -1,0 +1,271 @@
+"""Networks on crossbars: with ideal converters they are onnxruntime's, with converters the NumPy reference's, whatever the layer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from cimrobust.data.dataset import DataSet, DataSource
+from cimrobust.data.decision import Decision
+from cimrobust.data.load import load_data
+from cimrobust.device.converters import AdcTable, DacTable
+from cimrobust.device.load import load_profile
+from cimrobust.device.profile import DeviceProfile, TileTable
+from cimrobust.engine.checks import random_vertex
+from cimrobust.engine.kernel_engine import KernelEngine
+from cimrobust.engine.open import Runtime, open_network
+from cimrobust.graph.load import load_network
+from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.place import place
+from cimrobust.mapping.placement import Placement
+
+ZOO = (
+    "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "cifar_resnet4b", "cifar_tinymobilenet", "acasxu_1_1", "cifar_resnet8_qlinear",
+    "cifar_resnet4b_qdq", "fashion_cnn", "cifar_cnn_nhwc", "cifar_vit_ibp", "rul_cnn",
+)  # fmt: skip
+
+
+def _profile(mapping: str = "sign_magnitude", **changes: Any) -> DeviceProfile:
+    base = load_profile("rram-write-verify-3pct")
+    tables = {"dac": DacTable(8), "adc": AdcTable(8), "tile": TileTable(24, 32), **changes}
+    return replace(base, weight=replace(base.weight, mapping=mapping), **tables)
+
+
+def _open(path: Path, inputs: Mapping[str, np.ndarray], profile: DeviceProfile) -> tuple[Runtime, Placement]:
+    """Open a network; the second half of the samples is what converters are calibrated with."""
+    network = load_network(path)
+    scan = scan_layers(network)
+    placement = place(scan, profile)
+    half = len(next(iter(inputs.values()))) // 2
+    decision = Decision(read="value", metric="mae")
+
+    def data(part: slice) -> DataSet:
+        return DataSet({name: array[part] for name, array in inputs.items()}, {}, None, decision, DataSource("random", {}, {}, half))
+
+    runtime = open_network(network, scan, placement, data(slice(half)), calibration=data(slice(half, None)), workers=2)
+    return runtime, placement
+
+
+def _require_same_as_onnxruntime(runtime: Runtime, placement: Placement, *, rtol: float = 1e-5) -> None:
+    """Compare ideal converters with onnxruntime at a corner of the tolerance box."""
+    vertex = {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}
+    ideal = KernelEngine(runtime.deployed, placement, output=runtime.plain.output, feeding=runtime.plain.feeding)
+    data = runtime.dataset
+    expected, got = (engine.run(vertex, data.inputs, data.constants) for engine in (runtime.plain, ideal))
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * max(float(np.abs(expected).max(initial=0)), 1e-6))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo_network_on_crossbars(zoo: Path, name: str) -> None:
+    entries = json.loads((zoo / "manifest.json").read_text())["models"]
+    network = load_network(zoo / next(entry["file"] for entry in entries if entry["name"] == name))
+    scan = scan_layers(network)
+    placement = place(scan, _profile(adc=AdcTable(12), tile=TileTable()))
+    data = load_data(str(zoo / f"{name}.toml"), inputs=network.inputs, limit=96)
+    part = [replace(data, inputs={key: array[piece] for key, array in data.inputs.items()}, labels=None if data.labels is None else data.labels[piece]) for piece in (slice(64), slice(64, None))]  # fmt: skip
+    runtime = open_network(network, scan, placement, part[0], calibration=part[1], workers=2)
+    assert runtime.converters is not None
+    assert runtime.converters.digital == ()
+    assert runtime.converters.reference.products == len(runtime.engine.arrays)  # type: ignore[attr-defined]
+    if "q" not in name:  # integer activations turn rounding of sums into whole steps, see the parity that opening checks
+        _require_same_as_onnxruntime(runtime, placement, rtol=2e-5)
+    if name not in ("acasxu_1_1", "rul_cnn"):
+        assert abs(runtime.nominal.value - runtime.quantised.value) <= 0.07
+
+
+_RNG = np.random.default_rng(11)
+
+
+def _weight(*shape: int) -> np.ndarray:
+    return _RNG.normal(size=shape).astype(np.float32)
+
+
+def _node(op: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(op, inputs, outputs, name=f"{op.lower()}_{outputs[0] or outputs[-1]}", **attributes)
+
+
+def _save(
+    path: Path, nodes: list[onnx.NodeProto], shape: Sequence[int | str | None], constants: Mapping[str, np.ndarray], output: str = "y"
+) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "made",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=domains, ir_version=8), path)
+    return path
+
+
+def _conv(weight: tuple[int, ...], shape: tuple[int, ...], *, bias: bool = True, op: str = "Conv", **attributes: Any) -> dict[str, Any]:
+    outputs = weight[0] if op == "Conv" else weight[1] * attributes.get("group", 1)
+    constants = {"w": _weight(*weight), **({"b": _weight(outputs)} if bias else {})}
+    return {"nodes": [_node(op, ["x", *constants], **attributes)], "shape": shape, "constants": constants}
+
+
+def _product(
+    op: str, inputs: list[str], shape: tuple[int, ...], constants: dict[str, tuple[int, ...]], **attributes: Any
+) -> dict[str, Any]:
+    return {
+        "nodes": [_node(op, inputs, **attributes)],
+        "shape": shape,
+        "constants": {name: _weight(*size) for name, size in constants.items()},
+    }
+
+
+def _recurrent(
+    op: str, outputs: Sequence[str], *, gates: int, directions: int = 1, more: dict[str, np.ndarray] | None = None, **attributes: Any
+) -> dict[str, Any]:
+    """Sequences [samples, steps, 5] of 4 hidden units, moved to the layout that onnxruntime has."""
+    hidden, more = 4, dict(more or {})
+    constants = {
+        "w": _weight(directions, gates * hidden, 5),
+        "r": _weight(directions, gates * hidden, hidden),
+        "b": _weight(directions, 2 * gates * hidden),
+    }
+    names = [more_name if more_name in more else "" for more_name in ("lens", "h", "c", "p")]
+    inputs = ["t", "w", "r", "b", *names]
+    while not inputs[-1]:
+        inputs.pop()
+    direction = "bidirectional" if directions == 2 else "forward"
+    recurrent = _node(op, inputs, outputs, **{"hidden_size": hidden, "direction": direction, **attributes})
+    kept = next(name for name in outputs if name)
+    back = _node("Transpose", [kept], perm=[2, 1, 0, 3] if kept == outputs[0] else [1, 0, 2])
+    return {
+        "nodes": [_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]), recurrent, back],
+        "shape": (7, 5),
+        "constants": {**constants, **more},
+    }
+
+
+GRAPHS: dict[str, dict[str, Any]] = {
+    "conv1d": _conv((6, 3, 4), (3, 17), strides=[2], pads=[2, 1], dilations=[2]),
+    "conv2d": _conv((5, 3, 3, 2), (3, 9, 8), strides=[2, 1], pads=[1, 0, 0, 2], dilations=[1, 2]),
+    "conv2d without bias": _conv((5, 3, 1, 1), (3, 6, 5), bias=False),
+    "conv3d": _conv((4, 2, 2, 3, 2), (2, 4, 5, 6), strides=[1, 2, 1], pads=[1, 1, 0, 0, 1, 1]),
+    "conv groups": _conv((6, 2, 3, 3), (4, 7, 7), group=2, pads=[1, 1, 1, 1]),
+    "conv depthwise": _conv((8, 1, 3, 3), (4, 7, 7), group=4),
+    "conv same upper": _conv((4, 3, 4, 4), (3, 7, 8), auto_pad="SAME_UPPER", strides=[2, 2]),
+    "conv same lower": _conv((4, 3, 4, 3), (3, 7, 8), auto_pad="SAME_LOWER", strides=[2, 3]),
+    "conv valid": _conv((4, 3, 3, 3), (3, 7, 8), auto_pad="VALID", strides=[2, 2]),
+    "conv more rows than a tile": _conv((4, 9, 3, 3), (9, 5, 5)),
+    "conv transpose 1d": _conv((3, 4, 3), (3, 6), op="ConvTranspose", strides=[2], pads=[1, 0], output_padding=[1]),
+    "conv transpose 2d": _conv((3, 4, 3, 2), (3, 5, 4), op="ConvTranspose", strides=[2, 3], dilations=[2, 1], pads=[1, 0, 2, 1]),
+    "conv transpose groups": _conv((4, 3, 2, 2), (4, 5, 4), op="ConvTranspose", strides=[2, 2], group=2),
+    "conv transpose output shape": _conv((3, 2, 3, 3), (3, 4, 4), op="ConvTranspose", strides=[2, 2], output_shape=[9, 8], auto_pad="SAME_UPPER"),
+    "gemm": _product("Gemm", ["x", "w", "b"], (30,), {"w": (30, 7), "b": (7,)}),
+    "gemm transposed and scaled": _product("Gemm", ["x", "w", "b"], (30,), {"w": (7, 30), "b": (1, 7)}, transB=1, alpha=0.5, beta=-2.0),
+    "gemm scalar bias": _product("Gemm", ["x", "w", "b"], (30,), {"w": (30, 7), "b": (1,)}),
+    "gemm without bias": _product("Gemm", ["x", "w"], (30,), {"w": (30, 7)}),
+    "matmul": _product("MatMul", ["x", "w"], (30,), {"w": (30, 7)}),
+    "matmul leading axes": _product("MatMul", ["x", "w"], (2, 3, 30), {"w": (30, 7)}),
+    "matmul stack": _product("MatMul", ["x", "w"], (3, 4, 30), {"w": (3, 30, 7)}),
+    "matmul stack for each": _product("MatMul", ["x", "w"], (1, 4, 30), {"w": (3, 30, 7)}),
+    "matmul weight on the left": _product("MatMul", ["w", "x"], (30, 4), {"w": (7, 30)}),
+    "matmul stack on the left": _product("MatMul", ["w", "x"], (3, 30, 4), {"w": (3, 7, 30)}),
+    "matmul vector weight": _product("MatMul", ["x", "w"], (4, 30), {"w": (30,)}),
+    "fused matmul": _product("FusedMatMul", ["x", "w"], (3, 30), {"w": (7, 30)}, domain="com.microsoft", transB=1, alpha=0.25),
+    "einsum": _product("Einsum", ["x", "w"], (4, 5, 6), {"w": (5, 6, 3)}, equation="bnhd,hdk->bnk"),
+    "lstm": _recurrent("LSTM", ["a"], gates=4),
+    "lstm both ways": _recurrent("LSTM", ["a"], gates=4, directions=2),
+    "lstm last cell state": _recurrent("LSTM", ["", "", "a"], gates=4),
+    "lstm reverse, clip, peepholes": _recurrent("LSTM", ["a"], gates=4, direction="reverse", clip=0.5, more={"p": _weight(1, 12)}),
+    "lstm other activations": _recurrent("LSTM", ["a"], gates=4, activations=["HardSigmoid", "Softsign", "Tanh"], activation_alpha=[0.3], activation_beta=[0.4]),
+    "gru": _recurrent("GRU", ["a"], gates=3),
+    "gru linear before reset": _recurrent("GRU", ["", "a"], gates=3, directions=2, linear_before_reset=1),
+    "rnn": _recurrent("RNN", ["a"], gates=1, activations=["Relu"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mapping", ["sign_magnitude", "differential", "offset"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_layer_on_crossbars(tmp_path: Path, name: str, mapping: str) -> None:
+    graph = GRAPHS[name]
+    path = _save(tmp_path / "m.onnx", graph["nodes"], ["n", *graph["shape"]], graph["constants"])
+    runtime, placement = _open(
+        path, {"x": np.random.default_rng(1).normal(size=(10, *graph["shape"])).astype(np.float32)}, _profile(mapping)
+    )
+    assert runtime.converters is not None
+    assert runtime.converters.digital == ()
+    assert runtime.converters.reference.values > 0
+    _require_same_as_onnxruntime(runtime, placement)
+
+
+def test_two_nodes_share_a_weight_and_an_inner_output_is_an_output(tmp_path: Path) -> None:
+    nodes = [_node("MatMul", ["x", "w"], ["h"]), _node("Relu", ["h"], ["r"]), _node("MatMul", ["r", "w"], ["y"])]
+    path = _save(tmp_path / "m.onnx", nodes, ["n", 9], {"w": _weight(9, 9)}, output="h")
+    model = onnx.load(path)
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
+    onnx.save(model, path)
+    runtime, placement = _open(path, {"x": _weight(8, 9)}, _profile())
+    assert len(runtime.engine.arrays) == 1  # type: ignore[attr-defined]  # what the decision does not need is not computed
+    _require_same_as_onnxruntime(runtime, placement)
+
+
+def test_batch_of_the_file_stays(tmp_path: Path) -> None:
+    nodes = [_node("Reshape", ["x", "shape"], ["f"]), _node("MatMul", ["f", "w"])]
+    path = _save(tmp_path / "m.onnx", nodes, [4, 3, 3], {"w": _weight(9, 5), "shape": np.array([4, 9])})
+    runtime, placement = _open(path, {"x": _weight(22, 3, 3)}, _profile())
+    _require_same_as_onnxruntime(runtime, placement)
+
+
+@pytest.mark.parametrize(
+    "bits",
+    [{"dac": DacTable(6, bits_per_pass=2)}, {"adc": AdcTable(7, subtract="digital", range="full_scale")}, {"dac": None}, {"adc": None}],
+)
+@pytest.mark.parametrize("per", ["layer", "tile"])
+def test_converters_of_every_kind_match_the_reference(tmp_path: Path, bits: dict[str, Any], per: str) -> None:
+    adc = bits.get("adc", AdcTable(8))
+    changes = {**bits, **({} if adc is None or adc.range != "calibrated" else {"adc": replace(adc, per=per)})}
+    graph = GRAPHS["conv more rows than a tile"]
+    path = _save(tmp_path / "m.onnx", graph["nodes"], ["n", *graph["shape"]], graph["constants"])
+    runtime, _ = _open(path, {"x": np.abs(_weight(8, *graph["shape"]))}, _profile(**changes))
+    assert runtime.converters is not None
+    assert runtime.converters.reference.values > 0
+    spread = float(np.abs(runtime.clean_output).max())
+    assert 0 < runtime.nominal.value < 0.2 * spread
+
+
+@pytest.mark.parametrize(
+    ("op", "gates", "outputs"), [("LSTM", 4, ["a", "", ""]), ("LSTM", 4, ["", "", "a"]), ("GRU", 3, ["a"]), ("RNN", 1, ["", "a"])]
+)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("started", [False, True])
+def test_sequences_of_different_length(tmp_path: Path, op: str, gates: int, outputs: list[str], directions: int, started: bool) -> None:
+    states = {name: _weight(directions, 4, 4) for name in ("hc" if op == "LSTM" else "h")} if started else {}
+    graph = _recurrent(op, outputs, gates=gates, directions=directions, more={"lens": np.array([7, 0, 3, 1], np.int32), **states})
+    path = _save(tmp_path / "m.onnx", graph["nodes"], [4, 7, 5], graph["constants"])
+    runtime, placement = _open(path, {"x": _weight(16, 7, 5)}, _profile())
+    _require_same_as_onnxruntime(runtime, placement)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    ["Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus", "Sigmoid", "Tanh", "Relu"],
+)
+@pytest.mark.parametrize("given", [True, False])
+def test_activations_with_and_without_their_numbers(tmp_path: Path, activation: str, given: bool) -> None:
+    numbers = {"activation_alpha": [0.7], "activation_beta": [0.2]} if given else {}
+    graph = _recurrent("RNN", ["", "a"], gates=1, activations=[activation], **numbers)
+    path = _save(tmp_path / "m.onnx", graph["nodes"], ["n", 7, 5], graph["constants"])
+    runtime, placement = _open(path, {"x": 0.3 * _weight(8, 7, 5)}, _profile())
+    _require_same_as_onnxruntime(runtime, placement)
+
+
+def test_states_before_the_first_step(tmp_path: Path) -> None:
+    states = {"h": _weight(1, 4, 4), "c": _weight(1, 4, 4)}
+    graph = _recurrent("LSTM", ["a"], gates=4, input_forget=1, more=states)
+    path = _save(tmp_path / "m.onnx", graph["nodes"], [4, 7, 5], graph["constants"])
+    runtime, placement = _open(path, {"x": _weight(16, 7, 5)}, _profile())
+    _require_same_as_onnxruntime(runtime, placement)
