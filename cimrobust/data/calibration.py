@@ -41,10 +41,13 @@ def load_samples(
         return load_data(data, inputs=inputs, limit=limit), None
     if calibration is not None:
         evaluated = load_data(data, inputs=inputs, limit=limit)
-        return evaluated, load_data(calibration, inputs=inputs, limit=CALIBRATION_SAMPLES)
+        return evaluated, _apart(
+            load_data(calibration, inputs=inputs, limit=CALIBRATION_SAMPLES), evaluated, f"{calibration}, --calibration"
+        )
     if names_training_data(data):
         evaluated = load_data(data, inputs=inputs, limit=limit)
-        return evaluated, load_data(data, inputs=inputs, limit=CALIBRATION_SAMPLES, part="train")
+        training = load_data(data, inputs=inputs, limit=CALIBRATION_SAMPLES, part="train")
+        return evaluated, _apart(training, evaluated, f"{data}, key 'train_file'")
     whole = load_data(data, inputs=inputs)
     count = min(CALIBRATION_SAMPLES, int(_LARGEST_SHARE * whole.num_samples))
     if count < 1:
@@ -54,6 +57,22 @@ def load_samples(
         )
     kept = whole.num_samples - count
     return _part(whole, slice(0, kept if limit is None else min(limit, kept))), _part(whole, slice(kept, None))
+
+
+def _apart(calibration: DataSet, evaluated: DataSet, where: str) -> DataSet:
+    """Return the calibration samples; raise UsageError if they come from a file that is evaluated."""
+    shared = _digests(calibration) & _digests(evaluated)
+    if shared:
+        raise UsageError(
+            f"calibration data must not be evaluation data, got the same file, sha256 {sorted(shared)[0][:16]}... ({where}); give other samples, or leave it "
+            "out: then the last quarter of the data, 256 samples at most, is set apart"
+        )
+    return calibration
+
+
+def _digests(dataset: DataSet) -> set[str]:
+    """Return the digests of the files that samples come from."""
+    return {digest for name, digest in dataset.source.files.items() if not name.endswith(".toml")}
 
 
 def _part(dataset: DataSet, samples: slice) -> DataSet:

@@ -37,7 +37,10 @@ def calibration_key(network: Network, placement: Placement, inputs: Mapping[str,
 def read_ranges(key: str, arrays: Collection[str]) -> dict[str, ArrayRanges] | None:
     """Return the ranges kept under a key; None where there are none for exactly these products."""
     try:
-        entries = json.loads(_file(key).read_text(encoding="utf-8"))
+        kept = json.loads(_file(key).read_text(encoding="utf-8"))
+        entries = kept["ranges"]
+        if kept["sha256"] != _digest(entries):
+            return None
         ranges = {name: _ranges(entry) for name, entry in entries.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # what cannot be read is measured again
@@ -52,9 +55,13 @@ def write_ranges(key: str, ranges: Mapping[str, ArrayRanges]) -> None:
     }
     try:
         _file(key).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(_file(key), json.dumps(entries).encode())
+        write_whole(_file(key), json.dumps({"ranges": entries, "sha256": _digest(entries)}).encode())
     except OSError:
         return
+
+
+def _digest(entries: object) -> str:
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def _ranges(entry: Mapping[str, object]) -> ArrayRanges:
