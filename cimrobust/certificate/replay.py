@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from cimrobust.certificate.files import TRIALS, read_certificate
 from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.verdict import judge
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load import load_data
@@ -171,6 +172,17 @@ def _scores(directory: Path, certificate: Mapping[str, Any], network: Network | 
     worst = run_original(witness, dataset.inputs, dataset.constants, output=output)
     clean = None if network is None else run_original(network, dataset.inputs, dataset.constants, output=output)
     yield from _compare_scores(certificate, dataset, worst, clean)
+    if certificate["converters"] is not None:
+        yield _through_converters(certificate, network, dataset, witness)
+
+
+def _through_converters(certificate: Mapping[str, Any], network: Network | None, dataset: DataSet, witness: Network) -> ReplayCheck:
+    """Score the witness through the kernel with the converters that the certificate describes."""
+    if network is None:
+        return ReplayCheck("worst_found_converters", None, "give --model to score the witness through its converters")
+    score, claimed = converter_score(certificate, network, dataset, witness.initializers), certificate["worst_found"]["score"]
+    held = bool(np.isclose(score, claimed, rtol=1e-6, atol=0))
+    return ReplayCheck("worst_found_converters", held, f"score {score:.6g} through converters, claimed {claimed:.6g}")
 
 
 def _compare_scores(certificate: Mapping[str, Any], dataset: DataSet, worst: np.ndarray, clean: np.ndarray | None) -> Iterator[ReplayCheck]:

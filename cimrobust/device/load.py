@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,20 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
 
 
 def _load(path: Path, *, shown: str) -> DeviceProfile:
-    tables = parse_toml(path, what=_WHAT)
+    return profile_of(parse_toml(path, what=_WHAT), shown=shown)
+
+
+def profile_of(tables: Mapping[str, Any], *, shown: str) -> DeviceProfile:
+    """Return the profile that parsed tables state, as of a file or of a certificate.
+
+    Args:
+        tables: Tables by name; `defaults_used`, which certificates add, is made anew.
+        shown: Where they come from, for messages.
+
+    Raises:
+        UsageError: They are wrong; names every wrong key.
+    """
+    tables = {key: value for key, value in tables.items() if key != "defaults_used"}
     read = check_settings(tables, ProfileModel, where=shown, what=_WHAT)
     profile = DeviceProfile(
         name=read.name,

@@ -193,7 +193,7 @@ class DriftModel(Strict):
     def _fits_its_model(self) -> DriftModel:
         shift = ("mean", "sd", "mean_per_log_second", "sd_per_log_second")
         other = shift if self.model == "power" else ("exponent_mean", "exponent_sd")
-        extra = [key for key in other if key in self.model_fields_set]
+        extra = [key for key in other if getattr(self, key) != 0.0]
         if extra:
             raise ValueError(f"model '{self.model}' takes no '{extra[0]}'")
         return self

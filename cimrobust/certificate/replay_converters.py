@@ -1,0 +1,55 @@
+"""The score of a witness through the converters that a certificate describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cimrobust.data.dataset import DataSet
+from cimrobust.device.load import profile_of
+from cimrobust.engine.codings import ArrayRanges
+from cimrobust.engine.kernel_engine import KernelEngine, wider
+from cimrobust.engine.open import open_network
+from cimrobust.errors import InputRefusedError
+from cimrobust.graph.densify import with_dense_groups
+from cimrobust.graph.network import Network
+from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.place import place
+
+
+def converter_score(certificate: Mapping[str, Any], network: Network, dataset: DataSet, weights: Mapping[str, np.ndarray]) -> float:
+    """Return the score of weights through the converters of a certificate: its profile, its ranges.
+
+    Args:
+        certificate: The certificate; it has converters.
+        network: The certified network.
+        dataset: The evaluation samples.
+        weights: Every mapped initializer.
+
+    Raises:
+        InputRefusedError: The ranges are not those of this network's products.
+    """
+    profile = profile_of(certificate["device"]["profile"], shown="certificate.json")
+    stored = with_dense_groups(network) if profile.tile.grouped == "dense" else network
+    scan = scan_layers(stored)
+    ideal = replace(profile, dac=None, adc=None, read_noise=None)
+    runtime = open_network(stored, scan, place(scan, ideal), dataset)
+    plain = runtime.plain
+    ranges = {row["product"]: _ranges(row) for row in certificate["converters"]["arrays"]}
+    placement = place(scan, profile)
+    products = set(KernelEngine(plain.deployed, placement, output=plain.output, feeding=plain.feeding).arrays)
+    if products != set(ranges):
+        raise InputRefusedError(
+            f"converters must be given for the products of the network, got {sorted(products ^ set(ranges))[:5]} in one of them only (certificate.json)"
+        )
+    engine = KernelEngine(plain.deployed, placement, output=plain.output, feeding=wider(plain.feeding), ranges=ranges)
+    output = engine.run({name: weights[name] for name in placement.tensors}, runtime.dataset.inputs, runtime.dataset.constants)
+    return float(runtime.task.score(output).value)
+
+
+def _ranges(row: Mapping[str, Any]) -> ArrayRanges:
+    sums = None if row["sums"] is None else np.asarray(row["sums"], dtype=np.float64)
+    return ArrayRanges(float(row["input_low"]), float(row["input_high"]), sums)
