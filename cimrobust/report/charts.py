@@ -16,6 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Stand-ins that matplotlib draws with, and what the page's style sheet puts in their place, so that one picture serves light, dark and print.
 _INK, _FAINT, _GOOD, _BAD, _NEUTRAL = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
+# Narrower spans of a percent axis are drawn over their own range, where nothing is compared with 0 or 100 %.
+_ZOOM_BELOW = 0.2
 _PAGE_COLOURS = {_INK: "currentColor", _FAINT: "var(--rule)", _GOOD: "var(--good)", _BAD: "var(--bad)", _NEUTRAL: "var(--neutral)"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -102,7 +104,10 @@ def effects(certificate: Mapping[str, Any]) -> str:
     rows = certificate["diagnostics"]["effects"]
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(7.2, 0.34 * len(rows) + 0.6)
-        _score_axis(axes, certificate, [value for row in rows for value in (row["low"], row["mean"], row["high"])])
+        values = [value for row in rows for value in (row["low"], row["mean"], row["high"])]
+        _score_axis(axes, certificate, values)
+        if certificate["metric"]["unit"] == "fraction" and max(values) - min(values) < _ZOOM_BELOW:
+            _zoom(axes, min(values), max(values))
         means = [row["mean"] for row in rows]
         axes.hlines(range(len(rows)), [row["low"] for row in rows], [row["high"] for row in rows], color=_NEUTRAL, linewidth=2)
         axes.plot(means, range(len(rows)), marker="o", markersize=7, color=_INK, linewidth=0.8)
@@ -153,6 +158,14 @@ def _score_axis(axes: Axes, certificate: Mapping[str, Any], values: Sequence[flo
         axes.set_xlim(low - 0.05 * spread, high + 0.05 * spread)
         axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(certificate["metric"]["name"])
+
+
+def _zoom(axes: Axes, low: float, high: float) -> None:
+    """Show a part of a percent axis, one percentage point wide at least."""
+    spread = max(high - low, 0.01)
+    axes.set_xlim(max((low + high - 1.2 * spread) / 2, -0.01), min((low + high + 1.2 * spread) / 2, 1.01))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
 def _svg(figure: Figure, name: str, description: str) -> str:
