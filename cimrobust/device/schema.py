@@ -60,6 +60,7 @@ class CurveModel(PieceModel):
     variable: Literal["relative", "microsiemens"] = "relative"
     unit: Literal["fraction", "microsiemens", "number"] = "fraction"
     reference_g_max_microsiemens: Annotated[float, Field(gt=0)] | None = None
+    factor: Annotated[float, Field(ge=0)] = 1.0
 
     @model_validator(mode="after")
     def _reference_means_something(self) -> CurveModel:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from scipy.special import ndtri
@@ -78,13 +81,26 @@ def quantile(profile: DeviceProfile, probability: np.ndarray, *, from_top: bool,
     return programming_quantile(profile, level)(probability, from_top)
 
 
-@lru_cache(maxsize=8)
 def _deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Return the deviation at the knots of both halves, fractions of the full range, for every table; shared by layers of any compensation."""
+    with _ONE_AT_A_TIME:  # trials on several threads ask at once, and 256 levels with random drift take seconds
+        return _all_deviations(profile)
+
+
+@lru_cache(maxsize=8)
+def _all_deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     probability = _knot_distances() / 2.0**32
     levels = range(profile.device.num_levels) if profile.depends_on_level else range(1)
-    functions = [final_quantile(profile, level) for level in levels]
-    return tuple((function(probability, False), function(probability, True)) for function in functions)
+
+    def halves(level: int) -> tuple[np.ndarray, np.ndarray]:
+        function = final_quantile(profile, level)
+        return function(probability, False), function(probability, True)
+
+    with ThreadPoolExecutor(min(len(levels), os.cpu_count() or 1)) as pool:
+        return tuple(pool.map(halves, levels))
+
+
+_ONE_AT_A_TIME = Lock()
 
 
 @lru_cache(maxsize=1)
