@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cimrobust.device.curve import Number, number_at
+from cimrobust.device.intervals import programming_intervals
 from cimrobust.device.profile import DeviceProfile
 
 
@@ -26,7 +27,7 @@ def number_problems(profile: DeviceProfile) -> list[str]:
         any_sign |= {"drift.mean_per_log_second": drift.mean_per_log_second, "drift.sd_per_log_second": drift.sd_per_log_second}
     found = [_problem(profile, key, number, least=0.0) for key, number in widths.items()]
     found += [_problem(profile, key, number, least=-np.inf) for key, number in any_sign.items()]
-    return [problem for problem in (*found, _shrinking(profile)) if problem is not None]
+    return [problem for problem in (*found, _shrinking(profile), _outside(profile)) if problem is not None]
 
 
 def _problem(profile: DeviceProfile, key: str, number: Number | None, *, least: float) -> str | None:
@@ -46,3 +47,17 @@ def _shrinking(profile: DeviceProfile) -> str | None:
     growth = number_at(drift.sd_per_log_second, profile.level_positions(), profile.window)
     final = number_at(drift.sd, profile.level_positions(), profile.window) + growth * drift.log_time
     return "keys 'drift.sd' and 'drift.sd_per_log_second' give a negative deviation at 'time_seconds'" if (final < 0).any() else None
+
+
+def _outside(profile: DeviceProfile) -> str | None:
+    """Return the first level whose measured quantiles leave the tolerance."""
+    device = profile.device
+    if not (device.level_quantiles and device.is_verified):
+        return None
+    low, high = programming_intervals(profile)
+    for level, row in enumerate(device.level_quantiles):
+        if row[0] < low[level] or row[-1] > high[level]:
+            return (
+                f"key 'device.level_quantiles' must lie within the tolerance at every level, is {row[0]:g} to {row[-1]:g} at level {level}"
+            )
+    return None

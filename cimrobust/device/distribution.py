@@ -50,8 +50,9 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
     """Return the programming error alone."""
     device = profile.device
     if device.distribution == "table":
-        grid = np.linspace(0.0, 1.0, len(device.quantiles))
-        return lambda probability, from_top: np.asarray(np.interp(1.0 - probability if from_top else probability, grid, device.quantiles))
+        table = device.level_quantiles[level] if device.level_quantiles else device.quantiles
+        grid = np.linspace(0.0, 1.0, len(table))
+        return lambda probability, from_top: np.asarray(np.interp(1.0 - probability if from_top else probability, grid, table))
     low, high = (float(bound[level]) for bound in programming_intervals(profile))
     if device.distribution == "uniform":
         middle, half = 0.5 * (high + low), 0.5 * (high - low)

@@ -21,6 +21,9 @@ def programming_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarra
         sides = (device.tolerance_low, device.tolerance_high) if device.tolerance is None else (device.tolerance, device.tolerance)
         low, high = (number_at(side, positions, profile.window) for side in sides)
         return -low, high
+    if device.level_quantiles:
+        ends = np.array([(min(row[0], 0.0), max(row[-1], 0.0)) for row in device.level_quantiles])
+        return ends[:, 0], ends[:, 1]
     if device.distribution == "table":
         return np.full_like(positions, min(device.quantiles[0], 0.0)), np.full_like(positions, max(device.quantiles[-1], 0.0))
     width = device.z * number_at(device.sigma, positions, profile.window)

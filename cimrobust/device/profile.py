@@ -43,7 +43,8 @@ class DeviceTable:
             ``table`` of measured quantiles.
         sigma: Standard deviation of the Gaussian, as a fraction.
         z: Without write-verify, half-width of the tolerance box in sigmas.
-        quantiles: For ``table``: deviations at equally spaced probabilities from 0 to 1, fractions, ascending.
+        quantiles: For ``table``: deviations at equally spaced probabilities from 0 to 1, fractions, ascending; the same for every level.
+        level_quantiles: The same with a row for every level.
         tolerance_low: With a tolerance of two sides: how far below its target a device is accepted, not negative.
         tolerance_high: How far above.
     """
@@ -56,6 +57,7 @@ class DeviceTable:
     quantiles: tuple[float, ...] = ()
     tolerance_low: Number | None = None
     tolerance_high: Number | None = None
+    level_quantiles: tuple[tuple[float, ...], ...] = ()
 
     @property
     def is_verified(self) -> bool:
@@ -133,7 +135,7 @@ class DeviceProfile:
             numbers += [drift.mean, drift.sd, drift.mean_per_log_second, drift.sd_per_log_second]
             if drift.model == "power" or drift.compensation != "none":
                 return True
-        return any(isinstance(number, Curve) for number in numbers) or self.clips
+        return any(isinstance(number, Curve) for number in numbers) or self.clips or bool(self.device.level_quantiles)
 
     @property
     def is_bounded(self) -> bool:
@@ -233,7 +235,8 @@ class DeviceProfile:
         plain: dict[str, Any] = {"schema": 1, "name": self.name, "source": self.source}
         for table in ("weight", "device", "tile"):
             plain[table] = _plain(getattr(self, table))
-        plain["device"] = {key: value for key, value in plain["device"].items() if value is not None or not key.startswith("tolerance_")}
+        unused = ("tolerance_low", "tolerance_high", "level_quantiles")
+        plain["device"] = {key: value for key, value in plain["device"].items() if key not in unused or value not in (None, [])}
         plain["defaults_used"] = list(self.defaults_used)
         for table in _OPTIONAL_TABLES:
             if getattr(self, table) is not None:
@@ -268,6 +271,7 @@ def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
         tolerance_high=scale_number(device.tolerance_high, factor),
         sigma=scale_number(device.sigma, factor),
         quantiles=tuple(value * factor for value in device.quantiles),
+        level_quantiles=tuple(tuple(value * factor for value in row) for row in device.level_quantiles),
         distribution="truncated_gaussian" if device.distribution == "gaussian" else device.distribution,
     )
     return replace(profile, name=f"{profile.name}@{100 * tolerance:g}pct", device=changed)
@@ -289,4 +293,4 @@ def _plain(table: Any) -> dict[str, Any]:
 def _plain_value(value: Any) -> Any:
     if isinstance(value, Curve):
         return value.to_dict()
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain_value(entry) for entry in value] if isinstance(value, tuple) else value

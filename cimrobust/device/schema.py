@@ -77,6 +77,9 @@ FractionOrCurve = Annotated[Annotated[Fraction, Tag("<number>")] | Annotated[Cur
 NumberOrCurve = Annotated[Annotated[float, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
 
 
+Quantiles = Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(max_length=100_000)]
+
+
 class WeightModel(Strict):
     """Table [weight]."""
 
@@ -95,7 +98,8 @@ class DeviceModel(Strict):
     distribution: Literal["truncated_gaussian", "uniform", "gaussian", "table"] = "truncated_gaussian"
     sigma: FractionOrCurve | None = None
     z: Count = 3.0
-    quantiles: Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(max_length=100_000)] = []
+    quantiles: Quantiles = []
+    level_quantiles: Annotated[list[Quantiles], Field(max_length=256)] = []
 
     @model_validator(mode="after")
     def _complete(self) -> DeviceModel:
@@ -108,12 +112,20 @@ class DeviceModel(Strict):
             raise ValueError("distribution 'gaussian' is unbounded and takes no 'tolerance'; with write-verify use \"truncated_gaussian\"")
         if self.distribution in ("truncated_gaussian", "gaussian") and self.sigma is None:
             raise ValueError(f"distribution '{self.distribution}' needs 'sigma'")
-        if self.distribution == "table" and len(self.quantiles) < 2:
-            raise ValueError("distribution 'table' needs at least two 'quantiles'")
-        if self.quantiles != sorted(self.quantiles):
-            raise ValueError("'quantiles' must ascend")
+        self._tables_fit()
         self._quantiles_fit()
         return self
+
+    def _tables_fit(self) -> None:
+        if bool(self.quantiles) and bool(self.level_quantiles):
+            raise ValueError("give either 'quantiles' or 'level_quantiles'")
+        tables = self.level_quantiles or [self.quantiles]
+        if self.distribution == "table" and min(len(table) for table in tables) < 2:
+            raise ValueError("distribution 'table' needs at least two 'quantiles', or as many in each row of 'level_quantiles'")
+        if any(table != sorted(table) for table in tables):
+            raise ValueError("quantiles must ascend")
+        if self.level_quantiles and len(self.level_quantiles) != 2**self.bits:
+            raise ValueError(f"'level_quantiles' needs a row for each of the {2**self.bits} levels, got {len(self.level_quantiles)}")
 
     def _is_verified(self) -> bool:
         sides = (self.tolerance_low is not None, self.tolerance_high is not None)
