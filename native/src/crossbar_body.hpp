@@ -479,7 +479,7 @@ class ConvRounds {
     /// Copies the digits of up to kLanes positions, word line by word line. Every copy is one register wide: what it writes too much, the next one
     /// overwrites, and what it reads too much lies in slack space.
     void pack(std::size_t first_row, std::size_t depth, std::size_t first, std::size_t count, std::size_t at) {
-        Run runs[Blocks::kLanes];
+        Run runs[Blocks::kLanes > 6 ? Blocks::kLanes : 6];  // copy_runs is compiled for 6 runs on any path
         std::size_t num_runs = 0;
         const std::size_t row_length = planes_.outputs(2);
         const std::size_t lines = planes_.outputs(1);
