@@ -53,7 +53,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
         converters=converters.converters(evidence),
         converters_reason=None if evidence.runtime.converters else "the profile has ideal converters",
         clean=results.clean(evidence),
-        monte_carlo=results.monte_carlo(evidence.trials, policy),
+        monte_carlo=results.monte_carlo(evidence.trials, policy, num_inputs=evidence.runtime.dataset.num_samples),
         worst_found=results.worst_found(evidence),
         certified=Certified(score=None, reason=_NO_BOUND),
         checks=limits.checks(evidence),

@@ -173,8 +173,23 @@ class Clean(Block):
     per_class_reason: str | None
 
 
+class TwoSource(Block):
+    """A percentile for chips and evaluation samples both drawn."""
+
+    bound: float
+    observed: float
+    rank: Count
+    samples: Count
+    method: str
+    spared_fraction: Fraction
+    chip_error: Fraction
+    sample_error: Fraction
+    statement: str
+    formula: str
+
+
 class Kpp(Block):
-    """K-th percentile performance."""
+    """K-th percentile performance, on the evaluation samples and beyond them."""
 
     k: float
     score: float
@@ -183,6 +198,8 @@ class Kpp(Block):
     rank: Count
     needed_trials: Count
     statement: str
+    two_source: TwoSource | None
+    two_source_reason: str | None
 
 
 class Requirement(Block):
@@ -193,17 +210,6 @@ class Requirement(Block):
     rate: Fraction
     upper_bound: Fraction
     confidence: Fraction
-
-
-class TwoSource(Block):
-    """Chips and evaluation samples both drawn."""
-
-    k: float
-    confidence: Fraction
-    bound: float
-    observed: float
-    rank: Count
-    statement: str
 
 
 class Histogram(Block):
@@ -227,8 +233,6 @@ class MonteCarlo(Block):
     kpp: list[Kpp]
     requirement: Requirement | None
     requirement_reason: str | None
-    two_source: TwoSource | None
-    two_source_reason: str | None
     histogram: Histogram
 
 

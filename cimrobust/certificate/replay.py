@@ -25,6 +25,7 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.montecarlo.quantile import kpp_of_scores
 from cimrobust.montecarlo.table import TrialTable, from_parquet
+from cimrobust.montecarlo.two_source import two_source_bound
 
 _MODEL = "witness/worst_case.onnx"
 _DEVIATIONS = "witness/deviations.safetensors"
@@ -135,7 +136,17 @@ def _trials(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck
         kpp = kpp_of_scores(table.value, k=entry["k"], confidence=entry["confidence"], higher_is_better=table.higher_is_better)
         held = (kpp.score, kpp.bound, kpp.rank) == (entry["score"], entry["lower_bound"], entry["rank"])
         checks.append(ReplayCheck(f"kpp {entry['k']:g} %", held, f"score {kpp.score:.6g}, bound {kpp.bound}"))
+        if entry["two_source"] is not None:
+            checks.append(_two_source(entry, table, certificate["data"]["used"]))
     return [*checks, _verdict(certificate, table)]
+
+
+def _two_source(entry: Mapping[str, Any], table: TrialTable, num_inputs: int) -> ReplayCheck:
+    both = two_source_bound(
+        table.value, num_decisions=table.num_samples, num_inputs=num_inputs, k=entry["k"], confidence=entry["confidence"]
+    )
+    held = (both.bound, both.rank) == (entry["two_source"]["bound"], entry["two_source"]["rank"])
+    return ReplayCheck(f"two sources {entry['k']:g} %", held, f"bound {both.bound}")
 
 
 def _verdict(certificate: Mapping[str, Any], table: TrialTable) -> ReplayCheck:

@@ -57,6 +57,8 @@ def _lines(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     for entry in trials["kpp"]:
         bound = "no bound yet" if entry["lower_bound"] is None else f"bound {_number(entry['lower_bound'])}"
+        if entry["two_source"] is not None:
+            bound += f", {_number(entry['two_source']['bound'])} beyond these samples"
         lines.append((f"KPP {entry['k']:g} %", f"{_number(entry['score'])} ({bound} at {100 * entry['confidence']:g} % confidence)"))
     lines.append(("worst chip found", _number(certificate["worst_found"]["score"])))
     certified = certificate["certified"]

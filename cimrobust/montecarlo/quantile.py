@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -62,31 +63,7 @@ class FailureRate:
     confidence: float
 
 
-@dataclass(frozen=True)
-class TwoSourceBound:
-    """What the trials say about the distribution that the evaluation samples were drawn from, not only about these samples.
-
-    Attributes:
-        k: Percentage of chips that may be worse.
-        confidence: Confidence of the statement as a whole.
-        bound: The k-th percentile over chips of the true accuracy is at least this; None: too few trials.
-        observed: Order statistic of the trials it starts from; None: too few trials.
-        rank: Rank of that trial, 1 = worst; 0: too few trials.
-        num_trials: Trials used.
-        num_samples: Evaluation samples.
-        needed_trials: Fewest trials that give any bound.
-    """
-
-    k: float
-    confidence: float
-    bound: float | None
-    observed: float | None
-    rank: int
-    num_trials: int
-    num_samples: int
-    needed_trials: int
-
-
+@lru_cache(maxsize=256)
 def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
     """Return the rank of the order statistic that bounds the quantile of `fraction` from below, 0 if there is none.
 
@@ -102,6 +79,7 @@ def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
     return 0
 
 
+@lru_cache(maxsize=256)
 def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     """Return the fewest trials at which the trial of this rank bounds the k-th percentile (Wilks 1941).
 
@@ -137,7 +115,7 @@ def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_
     Raises:
         UsageError: k, the confidence or the scores make no sense.
     """
-    ordered = _worst_first(scores, higher_is_better)
+    ordered = worst_first(scores, higher_is_better)
     num_trials = ordered.size
     rank = bound_rank(num_trials, k / 100.0, confidence)
     # N k / 100 carries rounding of its own (1000 * 0.7 / 100 is 7.000000000000001 in some orders); a trial is never lost to it.
@@ -178,7 +156,7 @@ def failure_rate_of_scores(scores: np.ndarray, *, requirement: float, confidence
         confidence: Confidence of each bound alone.
         higher_is_better: Direction of the metric.
     """
-    ordered = _worst_first(scores, higher_is_better)
+    ordered = worst_first(scores, higher_is_better)
     missed = ordered < requirement if higher_is_better else ordered > requirement
     num_failures, num_trials = int(missed.sum()), ordered.size
     return FailureRate(
@@ -192,43 +170,8 @@ def failure_rate_of_scores(scores: np.ndarray, *, requirement: float, confidence
     )
 
 
-def two_source_bound(accuracies: np.ndarray, *, num_samples: int, k: float = 1.0, confidence: float = 0.95) -> TwoSourceBound:
-    """Bound the k-th percentile over chips of the *true* accuracy, when both chips and evaluation samples are drawn.
-
-    All chips are judged on the same samples, so the two must not be pooled. For one chip, the Clopper-Pearson lower bound L at level
-    ``a2 gamma`` is broken with at most that probability over the samples; by Fubini and Markov, with probability ``1 - a2`` it is
-    broken for at most the fraction gamma of all chips. So with probability ``1 - a1 - a2`` the k-th percentile of the true accuracy is
-    at least ``L(a_(r))``, with r the bound rank at ``k/100 - gamma`` and confidence ``1 - a1``. Here gamma = k/200 and
-    a1 = a2 = (1 - confidence)/2.
-    Needs samples that are independent draws, one decision each.
-
-    Args:
-        accuracies: Accuracy of every trial on the same samples [num_trials].
-        num_samples: Evaluation samples.
-        k: Percentage of chips that may be worse.
-        confidence: Confidence of the statement as a whole.
-    """
-    gamma = k / 200.0
-    alpha = (1.0 - confidence) / 2.0
-    ordered = _worst_first(accuracies, True)
-    rank = bound_rank(ordered.size, k / 100.0 - gamma, 1.0 - alpha)
-    observed = float(ordered[rank - 1]) if rank else None
-    bound = None
-    if observed is not None:
-        bound = clopper_pearson_lower(round(observed * num_samples), num_samples, 1.0 - alpha * gamma)
-    return TwoSourceBound(
-        k=k,
-        confidence=confidence,
-        bound=bound,
-        observed=observed,
-        rank=rank,
-        num_trials=ordered.size,
-        num_samples=num_samples,
-        needed_trials=needed_trials(100.0 * (k / 100.0 - gamma), 1.0 - alpha),
-    )
-
-
-def _worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:
+def worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:
+    """Return scores sorted, the worst first; raises UsageError where there are none, or one is no number."""
     values = np.asarray(scores, dtype=np.float64).ravel()
     if values.size == 0:
         raise UsageError("trials must be at least one, got none (statistics); ask for more trials")

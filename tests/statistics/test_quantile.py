@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from scipy import stats
 
-from cimrobust.montecarlo.quantile import bound_rank, clopper_pearson_upper, kpp_of_scores, two_source_bound
+from cimrobust.montecarlo.quantile import bound_rank, clopper_pearson_upper, kpp_of_scores
 
 REPEATS = 20000
 
@@ -44,18 +42,3 @@ def test_clopper_pearson_covers_the_rate(rate: float) -> None:
     counts = np.random.default_rng(4).binomial(500, rate, size=REPEATS)
     upper = {int(count): clopper_pearson_upper(int(count), 500, 0.95) for count in np.unique(counts)}
     assert sum(upper[int(count)] < rate for count in counts) <= _largest_count(0.05, REPEATS)
-
-
-def test_two_source_bound_holds_when_samples_and_chips_are_drawn() -> None:
-    """Chips have a true accuracy drawn from a Beta; every repeat draws one test set that all its chips share."""
-    generator, chips, num_samples, repeats = np.random.default_rng(5), 800, 200, 300
-    true_quantile = float(stats.beta.ppf(0.01, 90, 10))
-    broken = 0
-    for _ in range(repeats):
-        difficulty = generator.random(num_samples)
-        true = generator.beta(90, 10, size=chips)
-        observed = (difficulty[None, :] < true[:, None]).mean(axis=1)
-        bound = two_source_bound(observed, num_samples=num_samples).bound
-        broken += bound is not None and bound > true_quantile
-    assert broken <= _largest_count(0.05, repeats)
-    assert math.isfinite(true_quantile)

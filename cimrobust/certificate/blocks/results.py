@@ -10,8 +10,9 @@ from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.policy import Policy
 from cimrobust.data.decision import Score
-from cimrobust.montecarlo.quantile import Kpp, kpp_of_scores, two_source_bound
+from cimrobust.montecarlo.quantile import Kpp, kpp_of_scores
 from cimrobust.montecarlo.table import TrialTable, failure_rate
+from cimrobust.montecarlo.two_source import TwoSourceBound, two_source_bound
 from cimrobust.search.protocol import MemberResult
 
 CONFIDENCE = 0.95
@@ -54,12 +55,17 @@ def clean(evidence: Evidence) -> models.Clean:
     )
 
 
-def monte_carlo(trials: TrialTable, policy: Policy | None) -> models.MonteCarlo:
-    """Describe the drawn chips."""
+def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int) -> models.MonteCarlo:
+    """Describe the drawn chips.
+
+    Args:
+        trials: The drawn chips.
+        policy: What is required.
+        num_inputs: Evaluation samples, each of them an independent draw.
+    """
     values = np.nan_to_num(trials.value, nan=sys.float_info.max, posinf=sys.float_info.max)
     counts, edges = np.histogram(values, bins=_NUM_BINS if values.min() < values.max() else 1)
     requirement, requirement_reason = _requirement(trials, policy)
-    both, both_reason = _two_source(trials)
     return models.MonteCarlo(
         trials=trials.num_trials,
         seed=trials.seed,
@@ -70,13 +76,11 @@ def monte_carlo(trials: TrialTable, policy: Policy | None) -> models.MonteCarlo:
         max=float(values.max()),
         worst_trial=trials.worst_trial,
         kpp=[
-            _kpp(kpp_of_scores(values, k=k, confidence=confidence, higher_is_better=trials.higher_is_better), trials)
+            _kpp(kpp_of_scores(values, k=k, confidence=confidence, higher_is_better=trials.higher_is_better), trials, num_inputs)
             for k, confidence in _percentages(policy)
         ],
         requirement=requirement,
         requirement_reason=requirement_reason,
-        two_source=both,
-        two_source_reason=both_reason,
         histogram=models.Histogram(edges=[float(edge) for edge in edges], counts=[int(count) for count in counts]),
     )
 
@@ -139,7 +143,7 @@ def _percentages(policy: Policy | None) -> list[tuple[float, float]]:
     return list(dict.fromkeys([*asked, *((k, CONFIDENCE) for k in KPP_PERCENTAGES)]))
 
 
-def _kpp(kpp: Kpp, trials: TrialTable) -> models.Kpp:
+def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int) -> models.Kpp:
     side = "at least" if trials.higher_is_better else "at most"
     if kpp.bound is None:
         statement = f"With {kpp.num_trials} trials no bound exists yet at this confidence; {kpp.needed_trials} trials are needed."
@@ -148,6 +152,7 @@ def _kpp(kpp: Kpp, trials: TrialTable) -> models.Kpp:
             f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips score {side} {kpp.bound:.6g} on these samples "
             f"(order statistic {kpp.rank} of {kpp.num_trials}, whatever the distribution of scores)."
         )
+    both, reason = _two_source(kpp, trials, num_inputs)
     return models.Kpp(
         k=kpp.k,
         score=kpp.score,
@@ -156,6 +161,8 @@ def _kpp(kpp: Kpp, trials: TrialTable) -> models.Kpp:
         rank=kpp.rank,
         needed_trials=kpp.needed_trials,
         statement=statement,
+        two_source=both,
+        two_source_reason=reason,
     )
 
 
@@ -176,10 +183,10 @@ def _requirement(trials: TrialTable, policy: Policy | None) -> tuple[models.Requ
     )
 
 
-def _two_source(trials: TrialTable) -> tuple[models.TwoSource | None, str | None]:
+def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int) -> tuple[models.TwoSource | None, str | None]:
     if trials.count is None:
-        return None, "the formula is for accuracies; a regression has none"
-    both = two_source_bound(trials.value, num_samples=trials.num_samples, k=1.0, confidence=CONFIDENCE)
+        return None, "an error has no upper limit, so a finite set of samples bounds nothing without assumptions"
+    both = two_source_bound(trials.value, num_decisions=trials.num_samples, num_inputs=num_inputs, k=kpp.k, confidence=kpp.confidence)
     if both.bound is None or both.observed is None:
         return None, f"{both.num_trials} trials are too few; {both.needed_trials} are needed"
     statement = (
@@ -188,7 +195,25 @@ def _two_source(trials: TrialTable) -> tuple[models.TwoSource | None, str | None
     )
     return (
         models.TwoSource(
-            k=both.k, confidence=both.confidence, bound=both.bound, observed=both.observed, rank=both.rank, statement=statement
+            bound=both.bound,
+            observed=both.observed,
+            rank=both.rank,
+            samples=both.num_inputs,
+            method=both.method,
+            spared_fraction=both.spared,
+            chip_error=both.chip_error,
+            sample_error=both.sample_error,
+            statement=statement,
+            formula=_formula(both),
         ),
         None,
+    )
+
+
+def _formula(both: TwoSourceBound) -> str:
+    """Return how the bound was computed, with its numbers."""
+    return (
+        f"{both.method} lower bound, at level a2 g = {both.sample_error * both.spared:.3g} and with {both.num_inputs} samples, of trial {both.rank} of "
+        f"{both.num_trials} counted from the worst, the order statistic for the fraction k/100 - g at level a1; k = {both.k:g}, g = {both.spared:g}, "
+        f"a1 = {both.chip_error:g}, a2 = {both.sample_error:g}"
     )

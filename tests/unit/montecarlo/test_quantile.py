@@ -12,7 +12,6 @@ from cimrobust.montecarlo.quantile import (
     failure_rate_of_scores,
     kpp_of_scores,
     needed_trials,
-    two_source_bound,
 )
 
 
@@ -84,19 +83,6 @@ def test_failure_rate_counts_only_what_is_strictly_worse() -> None:
 def test_failure_rate_of_an_error_metric_is_mirrored() -> None:
     rate = failure_rate_of_scores(np.array([1.0, 2.0, 3.0]), requirement=2.0, confidence=0.95, higher_is_better=False)
     assert rate.num_failures == 1
-
-
-@pytest.mark.parametrize(("num_samples", "expected"), [(500, 0.905), (2000, 0.930), (10000, 0.942)])
-def test_two_source_bound_on_worked_numbers(num_samples: int, expected: float) -> None:
-    result = two_source_bound(np.full(1000, 0.95), num_samples=num_samples)
-    assert result.bound is not None
-    assert round(result.bound, 3) == expected or result.bound == pytest.approx(expected, abs=6e-4)
-    assert result.needed_trials == 736
-
-
-def test_two_source_bound_needs_enough_trials() -> None:
-    result = two_source_bound(np.full(735, 0.95), num_samples=2000)
-    assert (result.bound, result.observed, result.rank) == (None, None, 0)
 
 
 @pytest.mark.parametrize("scores", [np.empty(0), np.array([0.5, np.nan])])

@@ -80,9 +80,13 @@ def certificate(**changes) -> dict:
         "monte_carlo": {
             "trials": 10, "seed": 0, "samples": 50, "mean": 0.95, "std": 0.01, "min": 0.92, "max": 0.98, "worst_trial": 3,
             "kpp": [
-                {"k": 1.0, "score": 0.92, "lower_bound": None, "confidence": 0.95, "rank": 0, "needed_trials": 299, "statement": "None yet."}
+                {"k": 1.0, "score": 0.92, "lower_bound": None, "confidence": 0.95, "rank": 0, "needed_trials": 299, "statement": "None yet.",
+                 "two_source": None, "two_source_reason": "too few"},
+                {"k": 10.0, "score": 0.92, "lower_bound": 0.92, "confidence": 0.9, "rank": 1, "needed_trials": 22, "statement": "Most chips.",
+                 "two_source": {"bound": 0.75, "observed": 0.92, "rank": 1, "samples": 50, "method": "Clopper-Pearson", "spared_fraction": 0.05,
+                                "chip_error": 0.05, "sample_error": 0.05, "statement": HOSTILE, "formula": HOSTILE}, "two_source_reason": None},
             ],
-            "requirement": None, "requirement_reason": "no policy", "two_source": None, "two_source_reason": "too few",
+            "requirement": None, "requirement_reason": "no policy",
             "histogram": {"edges": [0.92, 0.95, 0.98], "counts": [4, 6]},
         },
         "worst_found": {
