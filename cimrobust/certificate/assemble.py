@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import converters, item, limits, results, scope
+from cimrobust.certificate.blocks import converters, item, limits, results, samples, scope
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
@@ -55,6 +55,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
         clean=results.clean(evidence),
         monte_carlo=results.monte_carlo(evidence.trials, policy, num_inputs=evidence.runtime.dataset.num_samples),
         worst_found=results.worst_found(evidence),
+        evaluation_set=samples.evaluation_set(evidence),
         certified=Certified(score=None, reason=_NO_BOUND),
         checks=limits.checks(evidence),
         diagnostics=converters.diagnostics(evidence),

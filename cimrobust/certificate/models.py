@@ -342,6 +342,28 @@ class WorstFound(Block):
     confusion_reason: str | None
 
 
+class SampleInterval(Block):
+    """What the samples say of one accuracy on the distribution they were drawn from; chips given."""
+
+    name: str
+    score: Fraction
+    low: Fraction
+    high: Fraction
+    method: str
+    statement: str
+    caveat: str | None
+
+
+class EvaluationSet(Block):
+    """The finite evaluation set as an uncertainty of its own."""
+
+    samples: Count
+    decisions: Count
+    confidence: Fraction
+    intervals: list[SampleInterval]
+    not_stated: list[NotRun]
+
+
 class Certified(Block):
     """Sound lower bound for every chip of the box."""
 
@@ -416,6 +438,7 @@ class CertificateModel(Block):
     clean: Clean
     monte_carlo: MonteCarlo
     worst_found: WorstFound
+    evaluation_set: EvaluationSet
     certified: Certified
     checks: list[Check]
     diagnostics: Diagnostics | None

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import TRIALS, read_certificate
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.replay_converters import converter_score
@@ -70,6 +71,7 @@ def replay_certificate(
     checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
     checks += _guarded("trials", lambda: _trials(directory, certificate))
+    checks += [_evaluation_set(certificate)]
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
     network = None if model is None else load_network(model)
     checks += _guarded("model_hash", lambda: [_model_hash(network, certificate)])
@@ -147,6 +149,26 @@ def _two_source(entry: Mapping[str, Any], table: TrialTable, num_inputs: int) ->
     )
     held = (both.bound, both.rank) == (entry["two_source"]["bound"], entry["two_source"]["rank"])
     return ReplayCheck(f"two sources {entry['k']:g} %", held, f"bound {both.bound}")
+
+
+def _evaluation_set(certificate: Mapping[str, Any]) -> ReplayCheck:
+    """Derive the interval of every accuracy again from the score stated elsewhere."""
+    claimed, drawn, converters = certificate["evaluation_set"], certificate["monte_carlo"], certificate["converters"]
+    scores = {
+        "clean": certificate["clean"]["score"],
+        "quantised": certificate["clean"]["quantised_score"],
+        "converters": None if converters is None else converters["score"],
+        "mean": drawn["mean"],
+        "worst_found": certificate["worst_found"]["score"],
+    }
+    for row in claimed["intervals"]:
+        score = scores.get(row["name"])
+        if score is None:
+            return ReplayCheck("evaluation_set", False, f"there is no score '{row['name']}'")
+        again = interval_of(row["name"], score, num_decisions=claimed["decisions"], num_inputs=claimed["samples"])
+        if again.model_dump() != row or claimed["samples"] != certificate["data"]["used"]:
+            return ReplayCheck("evaluation_set", False, f"the interval of '{row['name']}' is {again.low:.6g} to {again.high:.6g}")
+    return ReplayCheck("evaluation_set", True, f"{len(claimed['intervals'])} intervals on {claimed['samples']} samples")
 
 
 def _verdict(certificate: Mapping[str, Any], table: TrialTable) -> ReplayCheck:

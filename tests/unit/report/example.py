@@ -102,6 +102,14 @@ def certificate(**changes) -> dict:
             "warnings": [{"code": "ZERO_GRADIENT", "text": HOSTILE}],
             "confusion": [[2, 23, 0], [22, 3, 0]], "confusion_reason": None,
         },
+        "evaluation_set": {
+            "samples": 50, "decisions": 50, "confidence": 0.95,
+            "intervals": [
+                {"name": "clean", "score": 0.96, "low": 0.86, "high": 0.995, "method": "Clopper-Pearson", "statement": HOSTILE, "caveat": None},
+                {"name": "worst_found", "score": 0.1, "low": 0.03, "high": 0.22, "method": "Clopper-Pearson", "statement": "It.", "caveat": HOSTILE},
+            ],
+            "not_stated": [{"name": "mean", "reason": HOSTILE}],
+        },
         "certified": {"score": None, "reason": "not computed"},
         "checks": [{"id": "liveness", "text": "Moves.", "held": True, "detail": HOSTILE}],
         "diagnostics": {

@@ -1,0 +1,76 @@
+"""What the finite number of evaluation samples leaves open, apart from the chips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cimrobust.certificate import models
+from cimrobust.certificate.evidence import Evidence
+from cimrobust.montecarlo.samples import accuracy_interval
+
+CONFIDENCE = 0.95
+_SELF = "the labels are the model's own decisions, so it is 1 on any samples"
+_CHOSEN = (
+    "Holds for a chip chosen without looking at the samples. This one was searched for on them, so on fresh samples it may be above the interval; that its "
+    "score on these samples is as stated stays a fact."
+)
+
+
+def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
+    """State an interval for every accuracy, chips given."""
+    runtime = evidence.runtime
+    inputs, decisions = runtime.dataset.num_samples, int(runtime.task.labels.size)
+    if runtime.task.is_regression:
+        none = [models.NotRun(name="all", reason="an error has no upper limit, so samples alone bound nothing without assumptions")]
+        return models.EvaluationSet(samples=inputs, decisions=decisions, confidence=CONFIDENCE, intervals=[], not_stated=none)
+    is_own = runtime.dataset.labels is None
+    return models.EvaluationSet(
+        samples=inputs,
+        decisions=decisions,
+        confidence=CONFIDENCE,
+        intervals=[
+            interval_of(name, score, num_decisions=decisions, num_inputs=inputs)
+            for name, score in _scores(evidence)
+            if name != "clean" or not is_own
+        ],
+        not_stated=[models.NotRun(name="clean", reason=_SELF)] if is_own else [],
+    )
+
+
+def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int) -> models.SampleInterval:
+    """State the interval of one accuracy.
+
+    Args:
+        name: ``clean``, ``quantised``, ``converters``, ``mean`` or ``worst_found``.
+        score: The accuracy.
+        num_decisions: Decisions it counts.
+        num_inputs: Independent samples they were made on.
+    """
+    is_average = name == "mean"
+    interval = accuracy_interval(score, num_decisions=num_decisions, num_inputs=num_inputs, confidence=CONFIDENCE, is_average=is_average)
+    whose = {"clean": "the model file", "mean": "the drawn chips on average", "worst_found": "the worst chip found"}.get(
+        name, "the stored network"
+    )
+    statement = (
+        f"With {100 * interval.confidence:g} % confidence, the accuracy of {whose} on the distribution that the evaluation samples were drawn from is between "
+        f"{interval.low:.6g} and {interval.high:.6g}, if they were drawn independently."
+    )
+    return models.SampleInterval(
+        name=name,
+        score=score,
+        low=interval.low,
+        high=interval.high,
+        method=interval.method,
+        statement=statement,
+        caveat=_CHOSEN if name == "worst_found" else None,
+    )
+
+
+def _scores(evidence: Evidence) -> Iterator[tuple[str, float]]:
+    runtime = evidence.runtime
+    yield "clean", runtime.clean.value
+    yield "quantised", runtime.quantised.value
+    if runtime.converters is not None:
+        yield "converters", runtime.converters.score.value
+    yield "mean", evidence.trials.mean
+    yield "worst_found", evidence.search.score.value

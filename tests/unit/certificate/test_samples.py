@@ -1,0 +1,46 @@
+"""Which accuracies get an interval for the finite evaluation set, and with which words."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cimrobust.certificate.blocks.samples import evaluation_set
+
+
+def _evidence(*, labels: Any = (), positions: int = 1, is_regression: bool = False, converters: Any = None) -> Any:
+    score = SimpleNamespace(value=0.9)
+    task = SimpleNamespace(is_regression=is_regression, labels=np.zeros((50, positions)))
+    runtime = SimpleNamespace(
+        dataset=SimpleNamespace(num_samples=50, labels=labels), task=task, clean=score, quantised=score, converters=converters
+    )
+    return SimpleNamespace(runtime=runtime, trials=SimpleNamespace(mean=0.9), search=SimpleNamespace(score=score))
+
+
+def test_every_accuracy_has_an_interval_around_it() -> None:
+    block = evaluation_set(_evidence(converters=SimpleNamespace(score=SimpleNamespace(value=0.9))))
+    assert [row.name for row in block.intervals] == ["clean", "quantised", "converters", "mean", "worst_found"]
+    assert all(row.low < 0.9 < row.high for row in block.intervals)
+    assert [row.name for row in block.intervals if row.method != "Clopper-Pearson"] == ["mean"]
+
+
+def test_only_the_chip_that_was_searched_for_has_a_caveat() -> None:
+    assert [row.name for row in evaluation_set(_evidence()).intervals if row.caveat] == ["worst_found"]
+
+
+def test_several_decisions_a_sample_are_not_taken_for_samples() -> None:
+    one, nine = (evaluation_set(_evidence(positions=positions)) for positions in (1, 9))
+    assert (nine.samples, nine.decisions) == (50, 450)
+    assert nine.intervals[0].high - nine.intervals[0].low > one.intervals[0].high - one.intervals[0].low
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "reason"), [({"is_regression": True}, "all", "no upper limit"), ({"labels": None}, "clean", "own decisions")]
+)
+def test_what_gets_no_interval_says_why(more: dict[str, Any], name: str, reason: str) -> None:
+    block = evaluation_set(_evidence(**more))
+    assert reason in next(row.reason for row in block.not_stated if row.name == name)
+    assert name not in {row.name for row in block.intervals}
