@@ -81,19 +81,25 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
 
 
 def _command(evidence: Evidence) -> str:
-    given = {setting.key: setting.value for setting in evidence.settings if not setting.is_default and setting.key != "policy"}
+    given = _given(evidence)
     parts = ["cimrobust", "analyze", evidence.network.path.name, "--data", _base_name(evidence.data_argument)]
     parts += ["--device", _base_name(evidence.device_argument), "--out", "out"]
     for key, value in given.items():
-        parts += [f"--{key}", str(value)]
+        parts += [f"--{key}"] if value is True else [f"--{key}", str(value)]
     return shlex.join(parts)
 
 
 def _python(evidence: Evidence) -> str:
-    given = {setting.key: setting.value for setting in evidence.settings if not setting.is_default and setting.key != "policy"}
+    given = {key.replace("-", "_"): value for key, value in _given(evidence).items()}
     arguments = {"data": _base_name(evidence.data_argument), "device": _base_name(evidence.device_argument), "out": "out", **given}
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     return f"import cimrobust\n\ncertificate = cimrobust.analyze({evidence.network.path.name!r}, {shown})"
+
+
+def _given(evidence: Evidence) -> dict[str, int | float | str | bool | None]:
+    """Return the settings that were given and change what is found: the policy only where it decides when the trials stop."""
+    skipped = set() if evidence.trials.is_sequential else {"policy"}
+    return {setting.key: setting.value for setting in evidence.settings if not setting.is_default and setting.key not in skipped}
 
 
 def _base_name(text: str) -> str:

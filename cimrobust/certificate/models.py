@@ -210,6 +210,27 @@ class Requirement(Block):
     rate: Fraction
     upper_bound: Fraction
     confidence: Fraction
+    method: str
+
+
+class TargetOutcome(Block):
+    """What a run that may stop early says about one percentile requirement."""
+
+    k: float
+    confidence: Fraction
+    threshold: float
+    failures: Count
+    outcome: Literal["met", "refuted", "open"]
+
+
+class Stopping(Block):
+    """A run that may stop early: its bounds hold after every trial at once."""
+
+    max_trials: Count
+    stopped: bool
+    targets: list[TargetOutcome]
+    rule: str
+    statement: str
 
 
 class Histogram(Block):
@@ -233,6 +254,8 @@ class MonteCarlo(Block):
     kpp: list[Kpp]
     requirement: Requirement | None
     requirement_reason: str | None
+    stopping: Stopping | None
+    stopping_reason: str | None
     histogram: Histogram
 
 

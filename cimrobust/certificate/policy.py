@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cimrobust.errors import UsageError
+from cimrobust.montecarlo.anytime import Target
+from cimrobust.montecarlo.stopping import StopRule
 from cimrobust.settings_file import read_settings
 
 EFFORTS = ("quick", "standard", "thorough")
@@ -60,3 +63,18 @@ class Policy(_Strict):
 def read_policy(path: Path) -> Policy:
     """Read a policy; raises UsageError that names file and every wrong key."""
     return read_settings(path, Policy, what="policy")
+
+
+def stop_rule(policy: Policy, *, higher_is_better: bool) -> StopRule:
+    """Return when a run of trials may stop early: as soon as the policy's percentile requirements are decided.
+
+    Raises:
+        UsageError: The policy has none.
+    """
+    if not policy.require.kpp:
+        raise UsageError(
+            "a run that may stop early needs a percentile requirement, got a policy without (--policy, [require] kpp); add one"
+        )
+    return StopRule(
+        tuple(Target(float(asked.k), asked.confidence, asked.accuracy) for asked in policy.require.kpp), higher_is_better=higher_is_better
+    )

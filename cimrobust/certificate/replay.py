@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import TRIALS, read_certificate
-from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.verdict import judge
 from cimrobust.data.dataset import DataSet
@@ -24,8 +24,9 @@ from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
-from cimrobust.montecarlo.quantile import kpp_of_scores
+from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.table import TrialTable, from_parquet
+from cimrobust.montecarlo.table import kpp as percentile
 from cimrobust.montecarlo.two_source import two_source_bound
 
 _MODEL = "witness/worst_case.onnx"
@@ -135,20 +136,42 @@ def _trials(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck
         ReplayCheck("mean", bool(np.isclose(table.mean, claimed["mean"], rtol=1e-12)), f"mean {table.mean:.6g}"),
     ]
     for entry in claimed["kpp"]:
-        kpp = kpp_of_scores(table.value, k=entry["k"], confidence=entry["confidence"], higher_is_better=table.higher_is_better)
+        kpp = percentile(table, entry["k"], entry["confidence"])
         held = (kpp.score, kpp.bound, kpp.rank) == (entry["score"], entry["lower_bound"], entry["rank"])
         checks.append(ReplayCheck(f"kpp {entry['k']:g} %", held, f"score {kpp.score:.6g}, bound {kpp.bound}"))
         if entry["two_source"] is not None:
             checks.append(_two_source(entry, table, certificate["data"]["used"]))
-    return [*checks, _verdict(certificate, table)]
+    return [*checks, *_stopping(certificate, table), _verdict(certificate, table)]
 
 
 def _two_source(entry: Mapping[str, Any], table: TrialTable, num_inputs: int) -> ReplayCheck:
     both = two_source_bound(
-        table.value, num_decisions=table.num_samples, num_inputs=num_inputs, k=entry["k"], confidence=entry["confidence"]
+        table.value,
+        num_decisions=table.num_samples,
+        num_inputs=num_inputs,
+        k=entry["k"],
+        confidence=entry["confidence"],
+        is_sequential=table.is_sequential,
     )
     held = (both.bound, both.rank) == (entry["two_source"]["bound"], entry["two_source"]["rank"])
     return ReplayCheck(f"two sources {entry['k']:g} %", held, f"bound {both.bound}")
+
+
+def _stopping(certificate: Mapping[str, Any], table: TrialTable) -> list[ReplayCheck]:
+    """Check that a run that may stop early stopped at the first trial at which its rule said so, and at no other."""
+    claimed = certificate["monte_carlo"]["stopping"]
+    if claimed is None or certificate["policy"] is None:
+        return (
+            []
+            if not table.is_sequential and claimed is None
+            else [ReplayCheck("stopping", False, "the trials and the certificate disagree")]
+        )
+    watch = Watch(stop_rule(Policy.model_validate(certificate["policy"]), higher_is_better=table.higher_is_better))
+    stops = [watch.stops_after(value) for value in table.value.tolist()]
+    ends = stops[-1] or table.num_trials == table.max_trials
+    outcomes = [target["outcome"] for target in claimed["targets"]] == list(watch.outcomes)
+    held = ends and not any(stops[:-1]) and outcomes and claimed["max_trials"] == table.max_trials
+    return [ReplayCheck("stopping", held, f"{table.num_trials} of at most {table.max_trials} trials, {', '.join(watch.outcomes)}")]
 
 
 def _evaluation_set(certificate: Mapping[str, Any]) -> ReplayCheck:

@@ -11,8 +11,8 @@ from typing import Any
 
 from cimrobust.certificate.models import RequirementResult, Status, Verdict, Word
 from cimrobust.certificate.policy import EFFORTS, KppRequirement, Policy
-from cimrobust.montecarlo.quantile import failure_rate_of_scores, kpp_of_scores
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.table import TrialTable, failure_rate
+from cimrobust.montecarlo.table import kpp as percentile
 
 NO_POLICY = "No requirement was given, so nothing is passed or failed; name a policy to get a verdict."
 
@@ -127,9 +127,8 @@ def _certified(certificate: Mapping[str, Any], threshold: float) -> RequirementR
 
 
 def _kpp(certificate: Mapping[str, Any], required: KppRequirement, trials: TrialTable) -> RequirementResult:
-    higher = bool(certificate["metric"]["higher_is_better"])
-    kpp = kpp_of_scores(trials.value, k=required.k, confidence=required.confidence, higher_is_better=higher)
-    rate = failure_rate_of_scores(trials.value, requirement=required.accuracy, confidence=required.confidence, higher_is_better=higher)
+    kpp = percentile(trials, required.k, required.confidence)
+    rate = failure_rate(trials, required.accuracy, required.confidence, aim=required.k / 100)
     status: Status = "open"
     if kpp.bound is not None and _better(certificate)(kpp.bound, required.accuracy):
         status = "met"

@@ -30,6 +30,11 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     help="Data that converters take their ranges from. Default: the description's train_file, else samples held out from --data.",
 )
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy (TOML) that the verdict is given against.")
+@click.option(
+    "--stop-early",
+    is_flag=True,
+    help="Stop drawing chips as soon as the policy's kpp requirements are decided; --trials is then the most.",
+)
 @run_options
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:

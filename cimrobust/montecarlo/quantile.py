@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 from cimrobust.errors import UsageError
+from cimrobust.montecarlo.anytime import anytime_lower, anytime_rank, anytime_upper, needed_anytime
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Kpp:
 
 @dataclass(frozen=True)
 class FailureRate:
-    """Fraction of chips that miss a requirement, with its exact (Clopper-Pearson) one-sided bounds.
+    """Fraction of chips that miss a requirement, with one-sided bounds: exact ones (Clopper-Pearson), or those that hold after every trial at once.
 
     Attributes:
         requirement: Score a chip has to reach.
@@ -101,7 +102,7 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     return high
 
 
-def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_better: bool = True) -> Kpp:
+def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_better: bool = True, is_sequential: bool = False) -> Kpp:
     """Return the k-th percentile performance of a set of trials with its confidence bound.
 
     The empirical quantile is the score of an actual trial: the ``ceil(N k / 100)``-th worst.
@@ -111,13 +112,17 @@ def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_
         k: Percentage of chips that may be worse.
         confidence: Confidence of the bound.
         higher_is_better: Direction of the metric.
+        is_sequential: The scores decided how many there are, so that the bound has to hold after every trial.
 
     Raises:
         UsageError: k, the confidence or the scores make no sense.
     """
     ordered = worst_first(scores, higher_is_better)
     num_trials = ordered.size
-    rank = bound_rank(num_trials, k / 100.0, confidence)
+    find_rank, find_needed = (anytime_rank, needed_anytime) if is_sequential else (bound_rank, _needed_of_fraction)
+    _check_fraction("k / 100", k / 100.0)
+    _check_fraction("confidence", confidence)
+    rank = find_rank(num_trials, k / 100.0, confidence)
     # N k / 100 carries rounding of its own (1000 * 0.7 / 100 is 7.000000000000001 in some orders); a trial is never lost to it.
     quantile_rank = max(1, math.ceil(num_trials * k / 100.0 - 1e-9))
     return Kpp(
@@ -127,7 +132,7 @@ def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_
         confidence=confidence,
         rank=rank,
         num_trials=num_trials,
-        needed_trials=needed_trials(k, confidence),
+        needed_trials=find_needed(k / 100.0, confidence),
     )
 
 
@@ -147,27 +152,39 @@ def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -
     return float(stats.beta.ppf(1.0 - confidence, num_events, num_trials - num_events + 1))
 
 
-def failure_rate_of_scores(scores: np.ndarray, *, requirement: float, confidence: float, higher_is_better: bool = True) -> FailureRate:
-    """Return how often a chip is worse than the requirement, with exact bounds.
+def failure_rate_of_scores(
+    scores: np.ndarray, *, requirement: float, confidence: float, higher_is_better: bool = True, sequential_aim: float | None = None
+) -> FailureRate:
+    """Return how often a chip is worse than the requirement, with bounds.
 
     Args:
         scores: One score a trial [num_trials], finite.
         requirement: Score a chip has to reach; reaching it exactly is no failure.
         confidence: Confidence of each bound alone.
         higher_is_better: Direction of the metric.
+        sequential_aim: Where the scores decided how many there are: the rate that the upper bound has to come below. None: their number was fixed in advance.
     """
     ordered = worst_first(scores, higher_is_better)
     missed = ordered < requirement if higher_is_better else ordered > requirement
     num_failures, num_trials = int(missed.sum()), ordered.size
+    if sequential_aim is None:
+        lower, upper = (bound(num_failures, num_trials, confidence) for bound in (clopper_pearson_lower, clopper_pearson_upper))
+    else:
+        lower = anytime_lower(num_failures, num_trials, confidence)
+        upper = anytime_upper(num_failures, num_trials, confidence, aim=sequential_aim)
     return FailureRate(
         requirement=requirement,
         num_failures=num_failures,
         num_trials=num_trials,
         estimate=num_failures / num_trials,
-        lower=clopper_pearson_lower(num_failures, num_trials, confidence),
-        upper=clopper_pearson_upper(num_failures, num_trials, confidence),
+        lower=lower,
+        upper=upper,
         confidence=confidence,
     )
+
+
+def _needed_of_fraction(fraction: float, confidence: float) -> int:
+    return needed_trials(100.0 * fraction, confidence)
 
 
 def worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:

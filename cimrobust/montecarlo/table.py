@@ -26,6 +26,7 @@ class TrialTable:
         seed: Seed of the run.
         metric: Name of the metric.
         higher_is_better: Direction of the metric.
+        max_trials: Trials allowed to a run that could stop as soon as its policy was decided; None: the number was fixed in advance.
     """
 
     trial: np.ndarray
@@ -35,6 +36,12 @@ class TrialTable:
     seed: int
     metric: str
     higher_is_better: bool
+    max_trials: int | None = None
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the scores decided how many trials there are, so that bounds for a fixed number do not hold."""
+        return self.max_trials is not None
 
     @property
     def num_trials(self) -> int:
@@ -70,12 +77,27 @@ class TrialTable:
 
 def kpp(table: TrialTable, k: float, confidence: float) -> Kpp:
     """Return the k-th percentile performance of the trials; see `kpp_of_scores`."""
-    return kpp_of_scores(table.value, k=k, confidence=confidence, higher_is_better=table.higher_is_better)
+    return kpp_of_scores(
+        table.value, k=k, confidence=confidence, higher_is_better=table.higher_is_better, is_sequential=table.is_sequential
+    )
 
 
-def failure_rate(table: TrialTable, requirement: float, confidence: float) -> FailureRate:
-    """Return how often a chip misses the requirement, with exact bounds; see `failure_rate_of_scores`."""
-    return failure_rate_of_scores(table.value, requirement=requirement, confidence=confidence, higher_is_better=table.higher_is_better)
+def failure_rate(table: TrialTable, requirement: float, confidence: float, *, aim: float = 0.01) -> FailureRate:
+    """Return how often a chip misses the requirement, with bounds; see `failure_rate_of_scores`.
+
+    Args:
+        table: The trials.
+        requirement: Score a chip has to reach.
+        confidence: Confidence of each bound alone.
+        aim: Rate that is allowed, where the run could stop early; must not be chosen by looking at the trials.
+    """
+    return failure_rate_of_scores(
+        table.value,
+        requirement=requirement,
+        confidence=confidence,
+        higher_is_better=table.higher_is_better,
+        sequential_aim=aim if table.is_sequential else None,
+    )
 
 
 def to_parquet(table: TrialTable, path: Path) -> None:
@@ -92,6 +114,8 @@ def to_parquet(table: TrialTable, path: Path) -> None:
         "samples": pa.array([table.num_samples] * size, pa.int64()),
     }
     metadata = {"metric": table.metric, "higher_is_better": "true" if table.higher_is_better else "false"}
+    if table.max_trials is not None:
+        metadata["max_trials"] = str(table.max_trials)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         pq.write_table(pa.table(columns, metadata=metadata), temporary)
@@ -123,6 +147,7 @@ def from_parquet(path: Path) -> TrialTable:
             seed=int(seeds.pop()),
             metric=metric,
             higher_is_better=described["higher_is_better"] == "true",
+            max_trials=int(described["max_trials"]) if "max_trials" in described else None,
         )
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as err:
         detail = " ".join(str(err).split())[:200]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,6 +19,7 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.checkpoint import Checkpoint
+from cimrobust.montecarlo.stopping import StopRule, Watch
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.progress import Progress
 
@@ -33,6 +34,7 @@ def run_trials(
     seed: int,
     workers: int = 1,
     checkpoint: Path | None = None,
+    stop: StopRule | None = None,
     progress: Progress,
 ) -> TrialTable:
     """Draw chips and score each on all samples.
@@ -43,10 +45,11 @@ def run_trials(
     Args:
         runtime: The network and its data.
         placement: The devices that are drawn.
-        num_trials: Number of chips, at least 1.
+        num_trials: Number of chips, at least 1; the most of them where the run may stop early.
         seed: Seed of the run, a signed 64-bit integer.
         workers: Chips evaluated at the same time, one thread each.
         checkpoint: File that trials are appended to and taken from; None: no file.
+        stop: When to stop early; decided after every trial in the order of trials, so it does not depend on the number of workers. None: never.
         progress: Told of every trial.
 
     Raises:
@@ -61,16 +64,36 @@ def run_trials(
         progress.start("Monte-Carlo trials", num_trials)
         progress.advance(len(scores), file.opened.note if file is not None else "")
         missing = [trial for trial in range(num_trials) if trial not in scores]
-        for trial, score in _evaluate(runtime, placement, missing, seed=seed, workers=workers):
-            scores[trial] = score
-            if file is not None:
-                file.add(trial, score)
-            progress.advance(1)
+        evaluated = stack.enter_context(closing(_evaluate(runtime, placement, missing, seed=seed, workers=workers)))
+
+        def ordered() -> Iterator[Score]:
+            for trial in range(num_trials):
+                if trial not in scores:
+                    scores[trial] = next(evaluated)[1]
+                    if file is not None:
+                        file.add(trial, scores[trial])
+                    progress.advance(1)
+                yield scores[trial]
+
+        used = _until(stop, ordered())
         progress.finish()
-    return _table(runtime, scores, num_trials, seed)
+    return _table(runtime, used, seed, max_trials=None if stop is None else num_trials)
 
 
-def _evaluate(runtime: Runtime, placement: Placement, trials: list[int], *, seed: int, workers: int) -> Iterator[tuple[int, Score]]:
+def _until(stop: StopRule | None, scores: Iterator[Score]) -> list[Score]:
+    """Take scores until the rule stops them."""
+    used: list[Score] = []
+    watch = None if stop is None else Watch(stop)
+    for score in scores:
+        used.append(score)
+        if watch is not None and watch.stops_after(score.value):
+            break
+    return used
+
+
+def _evaluate(
+    runtime: Runtime, placement: Placement, trials: list[int], *, seed: int, workers: int
+) -> Generator[tuple[int, Score], None, None]:
     """Yield the score of every trial in order; each worker fills one set of weight arrays over and over."""
     buffers: Buffers = SimpleQueue()
     for _ in range(workers):
@@ -86,17 +109,17 @@ def _trial(runtime: Runtime, placement: Placement, buffers: Buffers, seed: int, 
         buffers.put(buffer)
 
 
-def _table(runtime: Runtime, scores: dict[int, Score], num_trials: int, seed: int) -> TrialTable:
-    ordered = [scores[trial] for trial in range(num_trials)]
-    counts = [score.count for score in ordered if score.count is not None]
+def _table(runtime: Runtime, scores: list[Score], seed: int, *, max_trials: int | None) -> TrialTable:
+    counts = [score.count for score in scores if score.count is not None]
     return TrialTable(
-        trial=np.arange(num_trials, dtype=np.int64),
-        value=np.array([score.value for score in ordered], dtype=np.float64),
-        count=np.array(counts, dtype=np.int64) if len(counts) == num_trials else None,
-        num_samples=ordered[0].num_samples,
+        trial=np.arange(len(scores), dtype=np.int64),
+        value=np.array([score.value for score in scores], dtype=np.float64),
+        count=np.array(counts, dtype=np.int64) if len(counts) == len(scores) else None,
+        num_samples=scores[0].num_samples,
         seed=seed,
         metric=runtime.task.metric,
         higher_is_better=runtime.task.higher_is_better,
+        max_trials=max_trials,
     )
 
 

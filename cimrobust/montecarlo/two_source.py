@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimrobust.montecarlo.anytime import anytime_rank, needed_anytime
 from cimrobust.montecarlo.quantile import bound_rank, needed_trials, worst_first
 from cimrobust.montecarlo.samples import EXACT, HOEFFDING, accuracy_lower
 
@@ -44,7 +45,13 @@ class TwoSourceBound:
 
 
 def two_source_bound(
-    accuracies: np.ndarray, *, num_decisions: int, num_inputs: int | None = None, k: float = 1.0, confidence: float = 0.95
+    accuracies: np.ndarray,
+    *,
+    num_decisions: int,
+    num_inputs: int | None = None,
+    k: float = 1.0,
+    confidence: float = 0.95,
+    is_sequential: bool = False,
 ) -> TwoSourceBound:
     """Bound the k-th percentile over chips of the *true* accuracy, when both chips and evaluation samples are drawn.
 
@@ -59,11 +66,13 @@ def two_source_bound(
         num_inputs: Independent samples they were made on; None: one decision a sample.
         k: Percentage of chips that may be worse.
         confidence: Confidence of the statement as a whole.
+        is_sequential: As in `montecarlo.quantile.kpp_of_scores`.
     """
     independent = num_decisions if num_inputs is None else num_inputs
     spared, error = k / 200.0, (1.0 - confidence) / 2.0
     ordered = worst_first(accuracies, True)
-    rank = bound_rank(ordered.size, k / 100.0 - spared, 1.0 - error)
+    fraction = k / 100.0 - spared
+    rank = (anytime_rank if is_sequential else bound_rank)(ordered.size, fraction, 1.0 - error)
     observed = float(ordered[rank - 1]) if rank else None
     bound = None
     if observed is not None:
@@ -80,5 +89,5 @@ def two_source_bound(
         method=EXACT if independent == num_decisions else HOEFFDING,
         num_trials=ordered.size,
         num_inputs=independent,
-        needed_trials=needed_trials(100.0 * (k / 100.0 - spared), 1.0 - error),
+        needed_trials=needed_anytime(fraction, 1.0 - error) if is_sequential else needed_trials(100.0 * fraction, 1.0 - error),
     )

@@ -17,7 +17,7 @@ import numpy as np
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
 from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
-from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
+from cimrobust.certificate.policy import EFFORTS, Policy, read_policy, stop_rule
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.decision import Score
 from cimrobust.engine.kernel import program_chip
@@ -95,6 +95,7 @@ def analyze(
     workers: int | None = None,
     limit: int | None = None,
     policy: str | Path | None = None,
+    stop_early: bool = False,
     calibration: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -113,6 +114,8 @@ def analyze(
         workers: Threads; no result depends on it. None: all processors.
         limit: Use the first so many samples.
         policy: Policy file that the verdict is given against.
+        stop_early: Stop drawing chips as soon as the policy's percentile requirements are decided, by a rule that holds whenever it stops; `trials` is then the
+            most, by default at least ten times the fewest that can pass.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         resume: Take over the trials of an interrupted run of the same command.
@@ -124,8 +127,10 @@ def analyze(
     _check(effort, tolerance, trials=trials, seed=seed, workers=workers, limit=limit)
     progress, clock, out = progress or NullProgress(), _Clock(), Path(out)
     threads = workers or available_processors()
-    num_trials = trials or DEFAULT_TRIALS[effort]
     required = None if policy is None else read_policy(Path(policy))
+    num_trials = trials or DEFAULT_TRIALS[effort]
+    if stop_early:
+        num_trials = _most_trials(required, trials, effort)
     _require_folder(out)
     calibration_argument = None if calibration is None else str(calibration)
     with clock.stage("load"):
@@ -143,8 +148,16 @@ def analyze(
         progress.finish()
     with clock.stage("monte_carlo"):
         checkpoint = _checkpoint(out, resume=resume)
+        stop = stop_rule(required, higher_is_better=runtime.task.higher_is_better) if stop_early and required is not None else None
         table = run_trials(
-            runtime, inspection.placement, num_trials=num_trials, seed=seed, workers=threads, checkpoint=checkpoint, progress=progress
+            runtime,
+            inspection.placement,
+            num_trials=num_trials,
+            seed=seed,
+            workers=threads,
+            checkpoint=checkpoint,
+            stop=stop,
+            progress=progress,
         )
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
@@ -166,6 +179,7 @@ def analyze(
         RunSetting("limit", limit, limit is None),
         RunSetting("tolerance", tolerance, tolerance is None),
         RunSetting("calibration", None if calibration_argument is None else Path(calibration_argument).name, calibration_argument is None),
+        RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))
@@ -258,6 +272,19 @@ def _self_check(runtime: Runtime, reported: Score, output: np.ndarray, where: st
     again = runtime.task.score(output)
     if again != reported:
         raise SelfCheckError(f"worst chip must score what was reported, {reported.value}, got {again.value} ({where}); report this")
+
+
+def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
+    """Return the most trials of a run that may stop early."""
+    if policy is None:
+        raise UsageError(
+            "a run that may stop early needs a policy to decide, got none (--stop-early); give --policy with a kpp requirement"
+        )
+    rule = stop_rule(policy, higher_is_better=True)
+    if trials is None:
+        return max(DEFAULT_TRIALS[effort], 10 * rule.needed_trials)
+    rule.check(trials)
+    return trials
 
 
 def _checkpoint(out: Path, *, resume: bool) -> Path:

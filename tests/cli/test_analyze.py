@@ -222,3 +222,37 @@ def test_wrong_files_write_nothing(samples, tmp_path, capsys, change, code, text
     assert text in errors
     assert errors.count("\n") == 1
     assert not list((tmp_path / "out").glob("certificate.*"))
+
+
+def _policy(folder: Path, text: str) -> str:
+    path = folder / "policy.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_trials_stop_as_soon_as_the_policy_is_decided(samples, tmp_path):
+    policy = _policy(tmp_path, "[require]\nkpp = { k = 1, confidence = 0.95, accuracy = 0.9 }\n")
+    out = tmp_path / "out"
+    assert run(analyze_arguments(samples, out, "--limit", "60", "--policy", policy, "--stop-early")) == 0
+    drawn = certificate_of(out)["monte_carlo"]
+    assert (drawn["trials"], drawn["stopping"]["max_trials"], drawn["stopping"]["stopped"]) == (349, 3490, True)
+    assert [target["outcome"] for target in drawn["stopping"]["targets"]] == ["met"]
+    assert drawn["kpp"][0]["rank"] == 1
+    assert certificate_of(out)["verdict"]["word"] == "PASS_STATISTICAL"
+    assert "--stop-early" in certificate_of(out)["reproduce"]["command"]
+    assert run(["replay", str(out)]) == 0
+    assert run(["gate", str(out), "--policy", policy]) == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "more", "message"),
+    [
+        (None, [], "needs a policy"),
+        ("[require]\nclean_accuracy = 0.9\n", [], "kpp"),
+        ("[require]\nkpp = { k = 1, accuracy = 0.9 }\n", ["--trials", "348"], "at least 349"),
+    ],
+)
+def test_stopping_early_needs_something_to_decide(samples, tmp_path, capsys, policy, more, message):
+    given = [] if policy is None else ["--policy", _policy(tmp_path, policy)]
+    assert run(analyze_arguments(samples, tmp_path / "out", "--stop-early", *given, *more)) == 2
+    assert message in capsys.readouterr().err

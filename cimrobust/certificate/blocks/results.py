@@ -8,14 +8,21 @@ import numpy as np
 
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
-from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.data.decision import Score
 from cimrobust.montecarlo.quantile import Kpp, kpp_of_scores
+from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.table import TrialTable, failure_rate
 from cimrobust.montecarlo.two_source import TwoSourceBound, two_source_bound
 from cimrobust.search.protocol import MemberResult
 
 CONFIDENCE = 0.95
+_RULE = (
+    "After every trial: a requirement is met where the evidence against a share of failing chips of k/100, the beta mixture "
+    "M = B(a+S, b+n-S) / (B(a,b) p^S (1-p)^(n-S)) at p = k/100 with S failures in n trials, a = 1/2 and b = 2/p, has reached 1/(1 - confidence) with S/n < p; "
+    "refuted where the same with b = 1/2 has, with S/n > p. The run stops when all are met or one is refuted. By Ville's inequality either answer is wrong with "
+    "probability at most 1 - confidence, whenever the run stops, and the bounds of this section are those of the same mixture."
+)
 KPP_PERCENTAGES = (1.0, 5.0, 10.0)
 _MOST_CLASSES = 100
 _MOST_CONFUSION = 20
@@ -76,11 +83,19 @@ def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int) -
         max=float(values.max()),
         worst_trial=trials.worst_trial,
         kpp=[
-            _kpp(kpp_of_scores(values, k=k, confidence=confidence, higher_is_better=trials.higher_is_better), trials, num_inputs)
+            _kpp(
+                kpp_of_scores(
+                    values, k=k, confidence=confidence, higher_is_better=trials.higher_is_better, is_sequential=trials.is_sequential
+                ),
+                trials,
+                num_inputs,
+            )
             for k, confidence in _percentages(policy)
         ],
         requirement=requirement,
         requirement_reason=requirement_reason,
+        stopping=_stopping(trials, policy),
+        stopping_reason=None if trials.is_sequential else "the number of trials was fixed in advance",
         histogram=models.Histogram(edges=[float(edge) for edge in edges], counts=[int(count) for count in counts]),
     )
 
@@ -150,7 +165,7 @@ def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int) -> models.Kpp:
     else:
         statement = (
             f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips score {side} {kpp.bound:.6g} on these samples "
-            f"(order statistic {kpp.rank} of {kpp.num_trials}, whatever the distribution of scores)."
+            f"(order statistic {kpp.rank} of {kpp.num_trials}, whatever the distribution of scores{', whenever the run stopped' if trials.is_sequential else ''})."
         )
     both, reason = _two_source(kpp, trials, num_inputs)
     return models.Kpp(
@@ -170,7 +185,7 @@ def _requirement(trials: TrialTable, policy: Policy | None) -> tuple[models.Requ
     asked = [] if policy is None else policy.require.kpp
     if not asked:
         return None, "no policy with a percentile requirement was given"
-    rate = failure_rate(trials, asked[0].accuracy, asked[0].confidence)
+    rate = failure_rate(trials, asked[0].accuracy, asked[0].confidence, aim=asked[0].k / 100)
     return (
         models.Requirement(
             threshold=rate.requirement,
@@ -178,15 +193,42 @@ def _requirement(trials: TrialTable, policy: Policy | None) -> tuple[models.Requ
             rate=rate.estimate,
             upper_bound=rate.upper,
             confidence=rate.confidence,
+            method="beta mixture" if trials.is_sequential else "Clopper-Pearson",
         ),
         None,
+    )
+
+
+def _stopping(trials: TrialTable, policy: Policy | None) -> models.Stopping | None:
+    if trials.max_trials is None or policy is None:
+        return None
+    rule = stop_rule(policy, higher_is_better=trials.higher_is_better)
+    watch = Watch(rule)
+    stopped = [watch.stops_after(value) for value in trials.value.tolist()][-1]
+    after = f"after trial {trials.num_trials} of at most {trials.max_trials}"
+    return models.Stopping(
+        max_trials=trials.max_trials,
+        stopped=stopped,
+        targets=[
+            models.TargetOutcome(k=target.k, confidence=target.confidence, threshold=target.score, failures=failures, outcome=said)
+            for target, failures, said in zip(rule.targets, watch.failures, watch.outcomes, strict=True)
+        ],
+        rule=_RULE,
+        statement=f"The requirements were decided {after}." if stopped else f"The run ended undecided {after}.",
     )
 
 
 def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int) -> tuple[models.TwoSource | None, str | None]:
     if trials.count is None:
         return None, "an error has no upper limit, so a finite set of samples bounds nothing without assumptions"
-    both = two_source_bound(trials.value, num_decisions=trials.num_samples, num_inputs=num_inputs, k=kpp.k, confidence=kpp.confidence)
+    both = two_source_bound(
+        trials.value,
+        num_decisions=trials.num_samples,
+        num_inputs=num_inputs,
+        k=kpp.k,
+        confidence=kpp.confidence,
+        is_sequential=trials.is_sequential,
+    )
     if both.bound is None or both.observed is None:
         return None, f"{both.num_trials} trials are too few; {both.needed_trials} are needed"
     statement = (

@@ -10,6 +10,7 @@ from cimrobust.montecarlo.samples import accuracy_interval
 
 CONFIDENCE = 0.95
 _SELF = "the labels are the model's own decisions, so it is 1 on any samples"
+_STOPPED = "the trials could stop early, so the samples had a say in which chips were averaged"
 _CHOSEN = (
     "Holds for a chip chosen without looking at the samples. This one was searched for on them, so on fresh samples it may be above the interval; that its "
     "score on these samples is as stated stays a fact."
@@ -23,17 +24,17 @@ def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
     if runtime.task.is_regression:
         none = [models.NotRun(name="all", reason="an error has no upper limit, so samples alone bound nothing without assumptions")]
         return models.EvaluationSet(samples=inputs, decisions=decisions, confidence=CONFIDENCE, intervals=[], not_stated=none)
-    is_own = runtime.dataset.labels is None
+    omitted = {"clean": _SELF} if runtime.dataset.labels is None else {}
+    if evidence.trials.is_sequential:
+        omitted["mean"] = _STOPPED
     return models.EvaluationSet(
         samples=inputs,
         decisions=decisions,
         confidence=CONFIDENCE,
         intervals=[
-            interval_of(name, score, num_decisions=decisions, num_inputs=inputs)
-            for name, score in _scores(evidence)
-            if name != "clean" or not is_own
+            interval_of(name, score, num_decisions=decisions, num_inputs=inputs) for name, score in _scores(evidence) if name not in omitted
         ],
-        not_stated=[models.NotRun(name="clean", reason=_SELF)] if is_own else [],
+        not_stated=[models.NotRun(name=name, reason=reason) for name, reason in omitted.items()],
     )
 
 

@@ -11,13 +11,17 @@ import pytest
 from cimrobust.certificate.blocks.samples import evaluation_set
 
 
-def _evidence(*, labels: Any = (), positions: int = 1, is_regression: bool = False, converters: Any = None) -> Any:
+def _evidence(
+    *, labels: Any = (), positions: int = 1, is_regression: bool = False, converters: Any = None, is_sequential: bool = False
+) -> Any:
     score = SimpleNamespace(value=0.9)
     task = SimpleNamespace(is_regression=is_regression, labels=np.zeros((50, positions)))
     runtime = SimpleNamespace(
         dataset=SimpleNamespace(num_samples=50, labels=labels), task=task, clean=score, quantised=score, converters=converters
     )
-    return SimpleNamespace(runtime=runtime, trials=SimpleNamespace(mean=0.9), search=SimpleNamespace(score=score))
+    return SimpleNamespace(
+        runtime=runtime, trials=SimpleNamespace(mean=0.9, is_sequential=is_sequential), search=SimpleNamespace(score=score)
+    )
 
 
 def test_every_accuracy_has_an_interval_around_it() -> None:
@@ -38,7 +42,12 @@ def test_several_decisions_a_sample_are_not_taken_for_samples() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "name", "reason"), [({"is_regression": True}, "all", "no upper limit"), ({"labels": None}, "clean", "own decisions")]
+    ("more", "name", "reason"),
+    [
+        ({"is_regression": True}, "all", "no upper limit"),
+        ({"labels": None}, "clean", "own decisions"),
+        ({"is_sequential": True}, "mean", "could stop early"),
+    ],
 )
 def test_what_gets_no_interval_says_why(more: dict[str, Any], name: str, reason: str) -> None:
     block = evaluation_set(_evidence(**more))

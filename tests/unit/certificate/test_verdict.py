@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,13 @@ def test_statistics_refute_only_with_confidence():
     some, many = [0.8] * 5 + [0.95] * 395, [0.8] * 40 + [0.95] * 360
     assert word({"kpp": KPP}, values=some) == "INCONCLUSIVE"
     assert word({"kpp": KPP}, values=many) == "FAIL"
+
+
+def test_a_run_that_could_stop_is_judged_by_bounds_that_allow_for_it():
+    policy = Policy.model_validate({"require": {"kpp": KPP}})
+    for count, expected in ((348, "INCONCLUSIVE"), (349, "PASS_STATISTICAL")):
+        assert judge(certificate(), policy, replace(trials((0.95,) * count), max_trials=1000)).word == expected
+    assert judge(certificate(), policy, replace(trials((0.1,) * 3), max_trials=1000)).word == "FAIL"
 
 
 def test_comparisons_turn_round_where_lower_is_better():

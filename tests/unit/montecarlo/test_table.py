@@ -34,6 +34,15 @@ def test_table_survives_the_file(tmp_path: Path, table: TrialTable) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["trials.parquet"]
 
 
+def test_a_table_remembers_that_its_run_could_stop(tmp_path: Path) -> None:
+    to_parquet(replace(TABLE, max_trials=50), tmp_path / "trials.parquet")
+    read = from_parquet(tmp_path / "trials.parquet")
+    assert (read.max_trials, read.is_sequential) == (50, True)
+    fixed, sequential = failure_rate(TABLE, 0.3, 0.95), failure_rate(read, 0.3, 0.95, aim=0.1)
+    assert fixed.upper < sequential.upper
+    assert sequential.lower < fixed.lower
+
+
 def test_columns_are_the_published_ones_and_bytes_repeat(tmp_path: Path) -> None:
     for name in ("a", "b"):
         to_parquet(TABLE, tmp_path / name)

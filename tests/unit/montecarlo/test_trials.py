@@ -25,6 +25,8 @@ from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo import trials
+from cimrobust.montecarlo.anytime import Target
+from cimrobust.montecarlo.stopping import StopRule
 from cimrobust.montecarlo.trials import fingerprint, run_trials
 from cimrobust.progress import NullProgress
 
@@ -120,6 +122,33 @@ def test_finished_trials_are_not_run_again(opened: tuple[Runtime, Placement], tm
     monkeypatch.setattr(trials, "_trial", lambda *_: pytest.fail("a finished trial was run again"))
     again = run_trials(*opened, num_trials=4, seed=1, checkpoint=path, progress=NullProgress())
     assert again.value.tolist() == first.value.tolist()[:4]
+
+
+def _rule(score: float) -> StopRule:
+    return StopRule((Target(k=20.0, confidence=0.9, score=score),), higher_is_better=True)
+
+
+@pytest.mark.parametrize(("score", "outcome"), [(0.3, "met"), (0.99, "refuted")])
+def test_a_run_that_may_stop_early_is_the_beginning_of_the_full_one(opened: tuple[Runtime, Placement], score: float, outcome: str) -> None:
+    full = run_trials(*opened, num_trials=60, seed=1, progress=NullProgress())
+    short = [run_trials(*opened, num_trials=60, seed=1, workers=w, stop=_rule(score), progress=NullProgress()) for w in (1, 3)]
+    assert short[0].value.tolist() == short[1].value.tolist() == full.value.tolist()[: short[0].num_trials]
+    assert short[0].num_trials < 60
+    assert (short[0].max_trials, full.max_trials) == (60, None)
+
+
+def test_an_undecided_run_ends_with_the_most_trials(opened: tuple[Runtime, Placement]) -> None:
+    table = run_trials(*opened, num_trials=5, seed=1, stop=_rule(0.3), progress=NullProgress())
+    assert (table.num_trials, table.max_trials, table.is_sequential) == (5, 5, True)
+
+
+def test_a_run_that_may_stop_early_resumes_to_the_same_end(opened: tuple[Runtime, Placement], tmp_path: Path) -> None:
+    whole = run_trials(*opened, num_trials=60, seed=1, stop=_rule(0.3), progress=NullProgress())
+    for done in (4, 60):
+        path = tmp_path / f"{done}.jsonl"
+        run_trials(*opened, num_trials=done, seed=1, checkpoint=path, progress=NullProgress())
+        again = run_trials(*opened, num_trials=60, seed=1, checkpoint=path, stop=_rule(0.3), progress=NullProgress())
+        assert again.value.tolist() == whole.value.tolist()
 
 
 def test_checkpoint_of_another_seed_is_not_used(opened: tuple[Runtime, Placement], tmp_path: Path) -> None:

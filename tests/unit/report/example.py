@@ -86,7 +86,11 @@ def certificate(**changes) -> dict:
                  "two_source": {"bound": 0.75, "observed": 0.92, "rank": 1, "samples": 50, "method": "Clopper-Pearson", "spared_fraction": 0.05,
                                 "chip_error": 0.05, "sample_error": 0.05, "statement": HOSTILE, "formula": HOSTILE}, "two_source_reason": None},
             ],
-            "requirement": None, "requirement_reason": "no policy",
+            "requirement": {"threshold": 0.9, "failures": 1, "rate": 0.1, "upper_bound": 0.4, "confidence": 0.95, "method": "beta mixture"},
+            "requirement_reason": None,
+            "stopping": {"max_trials": 20, "stopped": True, "rule": HOSTILE, "statement": HOSTILE,
+                         "targets": [{"k": 1.0, "confidence": 0.95, "threshold": 0.9, "failures": 1, "outcome": "open"}]},
+            "stopping_reason": None,
             "histogram": {"edges": [0.92, 0.95, 0.98], "counts": [4, 6]},
         },
         "worst_found": {
