@@ -7,7 +7,6 @@ import numpy as np
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import fault_key, fault_thresholds, needs_levels, programming_key, stuck_high_level
 from cimrobust.mapping.coding import level_offset, max_level, mirrors_negative
-from cimrobust.mapping.place import group_bounds
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.mapping.quantiles import HALF_SIZE, SEGMENT_BITS, QuantileTable, tabulate
 
@@ -89,39 +88,16 @@ def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int 
     return np.asarray(table.knots[segment] + table.slopes[segment] * place)
 
 
-def _program(tensor: TensorPlacement, profile: DeviceProfile, table: QuantileTable, key: int, trial: int) -> np.ndarray:
-    num_weights, slices = tensor.nominal.size, tensor.num_slices
-    drawn = draw_deviations(num_weights, tensor.cells_per_weight, table, key=key, trial=trial)
-    total = np.zeros(num_weights, dtype=np.float32)
-    for device in range(tensor.cells_per_weight):
-        part = np.float32(2.0 ** (profile.device.bits * (device % slices))) * drawn[:, device]
-        total = total - part if device >= slices else total + part
-    deviation = _scales(tensor) * total
-    if profile.is_bounded:
-        low, high = group_bounds(tensor.scale, profile)
-        group = np.zeros(num_weights, dtype=np.int32) if tensor.scale_group is None else tensor.scale_group.ravel()
-        deviation = np.minimum(np.maximum(deviation, low[group]), high[group])
+def fold_deviations(tensor: TensorPlacement, profile: DeviceProfile, drawn: np.ndarray, *, stuck: np.ndarray | None = None) -> np.ndarray:
+    """Return the weights that device deviations make, float32 in the initializer's shape, as the kernel adds them up.
+
+    Args:
+        tensor: Placement of the layer.
+        profile: The device profile.
+        drawn: Deviation of every device in level units, float32 [cells_per_weight, num_weights].
+        stuck: Weights that have a stuck device, which the tolerance does not bound; None: none.
+    """
     nominal = tensor.nominal.ravel()
-    if mirrors_negative(profile):
-        deviation = np.where(np.signbit(nominal), -deviation, deviation)
-    return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)
-
-
-def _program_levels(tensor: TensorPlacement, profile: DeviceProfile, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights in the initializer's shape, and the device levels [cells_per_weight, num_weights]."""
-    name, nominal = tensor.initializer, tensor.nominal.ravel()
-    digits, targets = _targets(tensor, profile)
-    shape = (nominal.size, tensor.cells_per_weight)
-    table = tabulate(profile, compensation=tensor.drift_factor)
-    drawn = quantiles(draw_words(*shape, key=programming_key(seed, name), trial=trial), table, digits.T).T
-    stuck: np.ndarray = np.zeros(nominal.size, dtype=bool)
-    if profile.has_faults:
-        words = draw_words(*shape, key=fault_key(seed, name), trial=trial).T
-        low_below, high_above = fault_thresholds(profile)
-        low, high = words < np.uint32(low_below), ~words < np.uint32(high_above)
-        drawn = np.where(high, np.float32(stuck_high_level(profile, tensor)) - targets, drawn)
-        drawn = np.where(low, np.float32(0) - targets, drawn)
-        stuck = np.asarray((low | high).any(axis=0))
     total = np.zeros(nominal.size, dtype=np.float32)
     for device in range(tensor.cells_per_weight):
         part = np.float32(2.0 ** (profile.device.bits * (device % tensor.num_slices))) * drawn[device]
@@ -130,11 +106,34 @@ def _program_levels(tensor: TensorPlacement, profile: DeviceProfile, seed: int, 
     if mirrors_negative(profile):
         deviation = np.where(np.signbit(nominal), -deviation, deviation)
     if profile.is_bounded:
-        deviation = np.where(stuck, deviation, np.minimum(np.maximum(deviation, tensor.lo.ravel()), tensor.hi.ravel()))
-    return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape), targets + drawn
+        bounded = np.minimum(np.maximum(deviation, tensor.lo.ravel()), tensor.hi.ravel())
+        deviation = bounded if stuck is None else np.where(stuck, deviation, bounded)
+    return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)
 
 
-def _targets(tensor: TensorPlacement, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+def _program(tensor: TensorPlacement, profile: DeviceProfile, table: QuantileTable, key: int, trial: int) -> np.ndarray:
+    return fold_deviations(tensor, profile, draw_deviations(tensor.nominal.size, tensor.cells_per_weight, table, key=key, trial=trial).T)
+
+
+def _program_levels(tensor: TensorPlacement, profile: DeviceProfile, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights in the initializer's shape, and the device levels [cells_per_weight, num_weights]."""
+    name, nominal = tensor.initializer, tensor.nominal.ravel()
+    digits, targets = target_digits(tensor, profile)
+    shape = (nominal.size, tensor.cells_per_weight)
+    table = tabulate(profile, compensation=tensor.drift_factor)
+    drawn = quantiles(draw_words(*shape, key=programming_key(seed, name), trial=trial), table, digits.T).T
+    stuck = None
+    if profile.has_faults:
+        words = draw_words(*shape, key=fault_key(seed, name), trial=trial).T
+        low_below, high_above = fault_thresholds(profile)
+        low, high = words < np.uint32(low_below), ~words < np.uint32(high_above)
+        drawn = np.where(high, np.float32(stuck_high_level(profile, tensor)) - targets, drawn)
+        drawn = np.where(low, np.float32(0) - targets, drawn)
+        stuck = np.asarray((low | high).any(axis=0))
+    return fold_deviations(tensor, profile, drawn, stuck=stuck), targets + drawn
+
+
+def target_digits(tensor: TensorPlacement, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
     """Return the whole level of every device, int64, and its target with the remainder of slice 0, float32; [cells_per_weight, num_weights]."""
     nominal, bits = tensor.nominal.ravel(), profile.device.bits
     negative = np.signbit(nominal)

@@ -1,0 +1,121 @@
+"""Chips as functions of standard normal numbers, one a device: what methods need that move from one chip to a neighbouring one.
+
+A trial draws a 32-bit word a device and looks its quantile up. Here the word is the normal probability of a latent number, so that independent standard normal latents
+give chips of the same distribution as the trials, and a small step of the latents is a small step of every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.engine.kernel import needs_levels, tabulate_once
+from cimrobust.engine.kernel_engine import DeviceLevels
+from cimrobust.engine.reference import fold_deviations, quantiles, target_digits
+from cimrobust.errors import UsageError
+from cimrobust.mapping.placement import Placement, TensorPlacement
+
+# Beyond 6.4 standard deviations a word has no further values (2^-33); 2^14 segments are 0.0008 wide, so that linear interpolation adds an error of 1e-7 sigma.
+_REACH = 6.4
+_SEGMENTS = 2**14
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer's devices among the latents.
+
+    Attributes:
+        tensor: Its placement.
+        begin: Its first latent.
+        values: Deviation on the grid of latents, level units, float32 [num_tables * (segments + 1)].
+        offset: Where the table of every device begins, int32 [cells_per_weight, num_weights]; None: all have one table.
+        targets: Level of every device without deviation, float32 [cells_per_weight, num_weights]; None: not needed.
+    """
+
+    tensor: TensorPlacement
+    begin: int
+    values: np.ndarray
+    offset: np.ndarray | None
+    targets: np.ndarray | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.tensor.cells_per_weight, self.tensor.nominal.size
+
+
+class LatentChips:
+    """Makes chips of one placement from latents; safe to use from many threads.
+
+    Attributes:
+        size: Latents of a chip: devices that belong to a weight.
+    """
+
+    def __init__(self, placement: Placement, *, as_levels: bool = False) -> None:
+        """Tabulate the distribution of every device.
+
+        Args:
+            placement: Layers on their devices.
+            as_levels: Chips are made as levels of devices, for networks with converters.
+
+        Raises:
+            UsageError: The profile has effects that are no function of one normal number a device.
+        """
+        check_profile(placement.profile)
+        self._profile = placement.profile
+        self._as_levels = as_levels
+        self._layers: list[_Layer] = []
+        self.size = 0
+        for tensor in placement.tensors.values():
+            self._layers.append(_open_layer(tensor, placement.profile, self.size, as_levels=as_levels))
+            self.size += tensor.cells_per_weight * tensor.nominal.size
+
+    def program(self, latents: np.ndarray) -> Mapping[str, np.ndarray] | DeviceLevels:
+        """Return the chip that latents stand for: its weights by initializer, or the levels of its devices.
+
+        Args:
+            latents: float32 [size].
+        """
+        made = {}
+        for layer in self._layers:
+            drawn = _deviations(layer, latents[layer.begin : layer.begin + layer.shape[0] * layer.shape[1]].reshape(layer.shape))
+            name = layer.tensor.initializer
+            made[name] = layer.targets + drawn if self._as_levels else fold_deviations(layer.tensor, self._profile, drawn)
+        return DeviceLevels(made) if self._as_levels else made
+
+
+def check_profile(profile: DeviceProfile) -> None:
+    """Refuse profiles whose chips are no function of one normal number a device.
+
+    Raises:
+        UsageError: Names the effects.
+    """
+    effects = [name for name, acts in (("stuck devices", profile.has_faults), ("read noise", profile.read_noise is not None)) if acts]
+    if effects:
+        raise UsageError(
+            f"device profile must draw every device from a continuous distribution, once, got {' and '.join(effects)} (profile '{profile.name}'); "
+            "rare events need a profile without them, ordinary trials do not"
+        )
+
+
+def _open_layer(tensor: TensorPlacement, profile: DeviceProfile, begin: int, *, as_levels: bool) -> _Layer:
+    table = tabulate_once(profile, compensation=tensor.drift_factor)
+    words = np.minimum(ndtr(np.linspace(-_REACH, _REACH, _SEGMENTS + 1)) * 2.0**32, 2.0**32 - 1).astype(np.uint32)
+    values = np.concatenate([quantiles(words, table, level) for level in range(table.num_tables)])
+    digits, targets = target_digits(tensor, profile) if needs_levels(profile) or as_levels else (None, None)
+    offset = None if digits is None or table.num_tables == 1 else (digits * (_SEGMENTS + 1)).astype(np.int32)
+    return _Layer(tensor, begin, values, offset, targets if as_levels else None)
+
+
+def _deviations(layer: _Layer, latents: np.ndarray) -> np.ndarray:
+    """Return the deviation of every device in level units, float32 [cells_per_weight, num_weights]."""
+    position = (np.clip(latents, -_REACH, _REACH) + np.float32(_REACH)) * np.float32(_SEGMENTS / (2 * _REACH))
+    index = np.minimum(position.astype(np.int32), _SEGMENTS - 1)
+    place = position - index.astype(np.float32)
+    if layer.offset is not None:
+        index += layer.offset
+    low = layer.values[index]
+    return np.asarray(low + place * (layer.values[index + 1] - low), dtype=np.float32)
