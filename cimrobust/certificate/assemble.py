@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import converters, item, limits, results, samples, scope
+from cimrobust.certificate.blocks import converters, item, limits, rare, results, samples, scope
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
     Certified,
+    RareEvent,
     Reproduce,
     Setting,
     Timings,
@@ -53,7 +54,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
         converters=converters.converters(evidence),
         converters_reason=None if evidence.runtime.converters else "the profile has ideal converters",
         clean=results.clean(evidence),
-        monte_carlo=results.monte_carlo(evidence.trials, policy, num_inputs=evidence.runtime.dataset.num_samples),
+        monte_carlo=results.monte_carlo(evidence.trials, policy, num_inputs=evidence.runtime.dataset.num_samples, rare=_rare(evidence)),
         worst_found=results.worst_found(evidence),
         evaluation_set=samples.evaluation_set(evidence),
         certified=Certified(score=None, reason=_NO_BOUND),
@@ -100,6 +101,12 @@ def _given(evidence: Evidence) -> dict[str, int | float | str | bool | None]:
     """Return the settings that were given and change what is found: the policy only where it decides when the trials stop."""
     skipped = set() if evidence.trials.is_sequential else {"policy"}
     return {setting.key: setting.value for setting in evidence.settings if not setting.is_default and setting.key not in skipped}
+
+
+def _rare(evidence: Evidence) -> RareEvent | None:
+    if evidence.rare is None:
+        return None
+    return rare.rare_event(evidence.rare, higher_is_better=evidence.trials.higher_is_better)
 
 
 def _base_name(text: str) -> str:

@@ -12,6 +12,7 @@ from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.network import Network
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effects import EffectRow
+from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.search.protocol import SearchResult
 
@@ -51,6 +52,7 @@ class Evidence:
         device_argument: Device profile as the user named it.
         data_argument: Data set as the user named it.
         timings: Where the time went.
+        rare: How likely a chip is that misses a score; None: not asked for.
     """
 
     network: Network
@@ -66,3 +68,4 @@ class Evidence:
     device_argument: str
     data_argument: str
     timings: RunTimings
+    rare: RareFailures | None = None

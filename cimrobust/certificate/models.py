@@ -233,6 +233,54 @@ class Stopping(Block):
     statement: str
 
 
+class RareRepeat(Block):
+    """One repeat of multilevel splitting; `nearest` is the smallest norm of its failing chips in standard normal latents."""
+
+    probability: Fraction
+    reached: bool
+    levels: Count
+    evaluations: Count
+    accepted: Fraction
+    nearest: float | None
+
+
+class FirstOrder(Block):
+    """The most probable failing chip's first-order probability beside that of splitting."""
+
+    reliability_index: float
+    probability: Fraction
+    ratio: float | None
+    agrees: bool
+
+
+class RareEvent(Block):
+    """How likely a chip is that misses a score, by multilevel splitting; model-based."""
+
+    threshold: float
+    wrong_decisions: Count | None
+    decisions: Count
+    devices: Count
+    probability: Fraction | None
+    low: Fraction
+    high: Fraction
+    confidence: Fraction
+    widened: float
+    reliability_index: float | None
+    reached: bool
+    reason: str | None
+    particles: Count
+    killed: Count
+    moves: Count
+    budget: Count
+    seed: int
+    repeats: list[RareRepeat]
+    first_order: FirstOrder | None
+    first_order_reason: str | None
+    statement: str
+    formula: str
+    label: str
+
+
 class Histogram(Block):
     """Trials by score."""
 
@@ -256,6 +304,8 @@ class MonteCarlo(Block):
     requirement_reason: str | None
     stopping: Stopping | None
     stopping_reason: str | None
+    rare: RareEvent | None
+    rare_reason: str | None
     histogram: Histogram
 
 

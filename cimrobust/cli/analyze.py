@@ -35,6 +35,8 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     is_flag=True,
     help="Stop drawing chips as soon as the policy's kpp requirements are decided; --trials is then the most.",
 )
+@click.option("--rare-below", type=float, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is.")
+@click.option("--rare-budget", type=click.IntRange(1), help="Chips that each of its two repeats may evaluate; default 40000.")
 @run_options
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:

@@ -28,9 +28,11 @@ from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effects import EffectRow, add_effects
+from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.table import TrialTable, to_parquet
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.inspection import Inspection, inspect_model
+from cimrobust.pipeline.rare import splitting
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render
 from cimrobust.search.box import Pattern, box_of
@@ -96,6 +98,8 @@ def analyze(
     limit: int | None = None,
     policy: str | Path | None = None,
     stop_early: bool = False,
+    rare_below: float | None = None,
+    rare_budget: int | None = None,
     calibration: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -116,6 +120,8 @@ def analyze(
         policy: Policy file that the verdict is given against.
         stop_early: Stop drawing chips as soon as the policy's percentile requirements are decided, by a rule that holds whenever it stops; `trials` is then the
             most, by default at least ten times the fewest that can pass.
+        rare_below: Estimate how likely a chip is that misses this score, by multilevel splitting.
+        rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         resume: Take over the trials of an interrupted run of the same command.
@@ -131,6 +137,8 @@ def analyze(
     num_trials = trials or DEFAULT_TRIALS[effort]
     if stop_early:
         num_trials = _most_trials(required, trials, effort)
+    if rare_budget is not None and rare_below is None:
+        raise UsageError("budget for rare failures needs a score that chips may miss, got none (--rare-budget); give --rare-below too")
     _require_folder(out)
     calibration_argument = None if calibration is None else str(calibration)
     with clock.stage("load"):
@@ -159,6 +167,18 @@ def analyze(
             stop=stop,
             progress=progress,
         )
+    rare = None
+    if rare_below is not None:
+        with clock.stage("rare_failures"):
+            rare = rare_failures(
+                runtime,
+                inspection.placement,
+                below=rare_below,
+                settings=splitting(rare_budget),
+                seed=seed,
+                workers=threads,
+                progress=progress,
+            )
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
         found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
@@ -179,11 +199,15 @@ def analyze(
         RunSetting("limit", limit, limit is None),
         RunSetting("tolerance", tolerance, tolerance is None),
         RunSetting("calibration", None if calibration_argument is None else Path(calibration_argument).name, calibration_argument is None),
+        RunSetting("rare-below", rare_below, rare_below is None),
+        RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))
-    certificate = _write(out, inspection, runtime, table, found, effects, settings, arguments, required, RunTimings(threads, clock.stages))
+    certificate = _write(
+        out, inspection, runtime, table, found, effects, rare, settings, arguments, required, RunTimings(threads, clock.stages)
+    )
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return certificate
 
@@ -200,6 +224,7 @@ def _write(
     table: TrialTable,
     found: SearchResult,
     effects: tuple[EffectRow, ...],
+    rare: RareFailures | None,
     settings: tuple[RunSetting, ...],
     arguments: tuple[str, str],
     policy: Policy | None,
@@ -226,6 +251,7 @@ def _write(
             device_argument=arguments[0],
             data_argument=arguments[1],
             timings=timings,
+            rare=rare,
         )
         certificate = assemble(evidence, policy)
         check_certificate(certificate)

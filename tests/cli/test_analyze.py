@@ -256,3 +256,34 @@ def test_stopping_early_needs_something_to_decide(samples, tmp_path, capsys, pol
     given = [] if policy is None else ["--policy", _policy(tmp_path, policy)]
     assert run(analyze_arguments(samples, tmp_path / "out", "--stop-early", *given, *more)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_rare_failures_are_in_the_certificate_where_they_were_asked_for(samples, tmp_path, certified):
+    out = tmp_path / "out"
+    more = ["--trials", "20", "--limit", "60", "--rare-below", "0.95", "--rare-budget", "400"]
+    assert run(analyze_arguments(samples, out, *more)) == 0
+    rare = certificate_of(out)["monte_carlo"]["rare"]
+    assert (rare["wrong_decisions"], rare["decisions"], len(rare["repeats"])) == (4, 60, 2)
+    assert (rare["reached"], rare["probability"], rare["low"]) == (False, None, 0.0)
+    assert rare["statement"] in (out / "certificate.html").read_text()
+    assert "--rare-below 0.95 --rare-budget 400" in certificate_of(out)["reproduce"]["command"]
+    assert certificate_of(certified)["monte_carlo"]["rare_reason"] == "not asked for (--rare-below)"
+
+
+def test_rare_prints_an_estimate(samples, capsys):
+    command = ["rare", str(samples / "digits_cnn.onnx"), "--data", str(samples / "digits_cnn.toml"), "--limit", "100", "--particles", "20"]
+    assert run([*command, "--below", "0.99", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["low"] <= found["probability"] <= found["high"]
+    assert found["wrong_decisions"] == 2
+    assert run([*command, "--below", "0.99", "--workers", "3", "--repeats", "1"]) == 0
+    assert f"{found['repeats'][0]['probability']:.3g}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [(["--below", "0"], "more than 0"), (["--below", "2"], "at most 1"), (["--below", "0.9", "--budget", "100"], "first level")],
+)
+def test_rare_says_what_is_wrong(samples, capsys, more, message):
+    assert run(["rare", str(samples / "digits_cnn.onnx"), "--data", str(samples / "digits_cnn.toml"), *more]) == 2
+    assert message in capsys.readouterr().err

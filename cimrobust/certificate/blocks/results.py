@@ -62,13 +62,14 @@ def clean(evidence: Evidence) -> models.Clean:
     )
 
 
-def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int) -> models.MonteCarlo:
+def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int, rare: models.RareEvent | None = None) -> models.MonteCarlo:
     """Describe the drawn chips.
 
     Args:
         trials: The drawn chips.
         policy: What is required.
         num_inputs: Evaluation samples, each of them an independent draw.
+        rare: Rare failures, where they were asked for.
     """
     values = np.nan_to_num(trials.value, nan=sys.float_info.max, posinf=sys.float_info.max)
     counts, edges = np.histogram(values, bins=_NUM_BINS if values.min() < values.max() else 1)
@@ -95,6 +96,8 @@ def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int) -
         requirement=requirement,
         requirement_reason=requirement_reason,
         stopping=_stopping(trials, policy),
+        rare=rare,
+        rare_reason=None if rare is not None else "not asked for (--rare-below)",
         stopping_reason=None if trials.is_sequential else "the number of trials was fixed in advance",
         histogram=models.Histogram(edges=[float(edge) for edge in edges], counts=[int(count) for count in counts]),
     )

@@ -91,6 +91,14 @@ def certificate(**changes) -> dict:
             "stopping": {"max_trials": 20, "stopped": True, "rule": HOSTILE, "statement": HOSTILE,
                          "targets": [{"k": 1.0, "confidence": 0.95, "threshold": 0.9, "failures": 1, "outcome": "open"}]},
             "stopping_reason": None,
+            "rare": {
+                "threshold": 0.9, "wrong_decisions": 6, "decisions": 50, "devices": 32, "probability": 1e-6, "low": 5e-7, "high": 2e-6, "confidence": 0.95,
+                "widened": 1.1, "reliability_index": 4.75, "reached": True, "reason": None, "particles": 100, "killed": 10, "moves": 15, "budget": 40000, "seed": 0,
+                "repeats": [{"probability": 1e-6, "reached": True, "levels": 131, "evaluations": 19750, "accepted": 0.3, "nearest": 6.5}],
+                "first_order": {"reliability_index": 4.7, "probability": 1.3e-6, "ratio": 1.3, "agrees": True}, "first_order_reason": None,
+                "statement": HOSTILE, "formula": HOSTILE, "label": HOSTILE,
+            },
+            "rare_reason": None,
             "histogram": {"edges": [0.92, 0.95, 0.98], "counts": [4, 6]},
         },
         "worst_found": {

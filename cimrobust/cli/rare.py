@@ -1,0 +1,45 @@
+"""`cimrobust rare`: how likely a chip is that misses a score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
+
+
+@click.command("rare", epilog="Example: cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4")
+@model_argument
+@click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
+@device_option
+@tolerance_option
+@click.option("--below", required=True, type=float, metavar="SCORE", help="Score that a chip has to reach; an error it may not exceed.")
+@click.option("--particles", type=click.IntRange(10), help="Chips of the population; default 100. The interval shrinks with their root.")
+@click.option("--budget", type=click.IntRange(1), help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.")
+@click.option("--repeats", type=click.IntRange(1), default=2, show_default=True, help="Independent repeats.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random number.")
+@click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors.")
+@click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
+@click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
+@json_option
+def command(model: Path, as_json: bool, workers: int | None, **settings: Any) -> None:
+    """Estimate how likely a drawn chip of MODEL is that misses a score, by multilevel splitting down to 1e-6 and below.
+
+    Model-based: it believes the stated distribution of devices far into its tails. The bounds of `cimrobust analyze` do not.
+    """
+    from cimrobust.cli.progress import TerminalProgress
+    from cimrobust.pipeline.analysis import available_processors
+    from cimrobust.pipeline.rare import rare
+
+    with TerminalProgress() as progress:
+        found = rare(model, workers=workers or available_processors(), progress=progress, **settings)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    click.echo(found["statement"])
+    for number, repeat in enumerate(found["repeats"], start=1):
+        click.echo(f"{f'repeat {number}':<22}{repeat['probability']:.3g}, {repeat['levels']} levels, {repeat['evaluations']} chips")
+    click.echo(found["label"])

@@ -1,0 +1,87 @@
+"""How likely a chip is that misses a score, without a whole certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cimrobust.certificate.blocks.rare import rare_event
+from cimrobust.data.calibration import load_samples
+from cimrobust.engine.latent import check_profile
+from cimrobust.engine.open import open_network
+from cimrobust.montecarlo.failing import rare_failures
+from cimrobust.montecarlo.splitting import Splitting
+from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.progress import NullProgress, Progress
+
+
+def splitting(budget: int | None = None, particles: int | None = None) -> Splitting:
+    """Return the settings of splitting; a tenth of the particles is replaced at each level."""
+    default = Splitting()
+    count = particles or default.particles
+    chosen = Splitting(particles=count, killed=max(count // 10, 1), budget=budget or default.budget)
+    chosen.check()
+    return chosen
+
+
+def rare(
+    model: str | Path,
+    *,
+    data: str | Path,
+    below: float,
+    device: str | Path = "rram-write-verify-3pct",
+    tolerance: float | None = None,
+    particles: int | None = None,
+    budget: int | None = None,
+    repeats: int = 2,
+    seed: int = 0,
+    workers: int = 1,
+    limit: int | None = None,
+    calibration: str | Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Estimate how likely a drawn chip is that misses a score, however rare it is.
+
+    Args:
+        model: ONNX file.
+        data: As for `analyze`.
+        below: Score that a chip has to reach; an error it may not exceed.
+        device: Name of a shipped device profile, or a TOML file.
+        tolerance: Write-verify tolerance in place of the profile's.
+        particles: Chips of the population; None: 100.
+        budget: Chips that each repeat may evaluate; None: 40000, enough for 1e-6 with room to spare.
+        repeats: Independent repeats.
+        seed: Seed of every random number.
+        workers: Threads; no result depends on it.
+        limit: Use the first so many samples.
+        calibration: As for `analyze`.
+        progress: Told of every chip.
+
+    Returns:
+        As `monte_carlo.rare` of a certificate.
+
+    Raises:
+        CimrobustError: See its subclasses for what can be wrong.
+    """
+    settings = splitting(budget, particles)
+    inspection = inspect_model(model, device=str(device), tolerance=tolerance)
+    check_profile(inspection.placement.profile)
+    dataset, calibrating = load_samples(
+        data,
+        None if calibration is None else str(calibration),
+        inputs=inspection.network.inputs,
+        limit=limit,
+        needs_calibration=inspection.placement.profile.needs_kernel,
+    )
+    runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=workers)
+    found = rare_failures(
+        runtime,
+        inspection.placement,
+        below=below,
+        settings=settings,
+        repeats=repeats,
+        seed=seed,
+        workers=workers,
+        progress=progress or NullProgress(),
+    )
+    return rare_event(found, higher_is_better=runtime.task.higher_is_better).model_dump()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cimrobust.errors import UsageError
+from cimrobust.montecarlo.rare import first_order, pool
+from cimrobust.montecarlo.splitting import Run, Splitting, split
+from cimrobust.progress import NullProgress
+
+SMALL = Splitting(particles=20, killed=2, moves=5, budget=5000)
+
+
+class Counter(NullProgress):
+    def __init__(self) -> None:
+        self.done = 0
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+
+
+def _first(point: np.ndarray) -> float:
+    return float(2.5 - point[0])
+
+
+def test_workers_change_nothing_and_every_evaluation_is_counted() -> None:
+    counters = [Counter(), Counter()]
+    runs = [
+        split(_first, 6, SMALL, seed=1, repeat=0, workers=workers, progress=counter)
+        for workers, counter in zip((1, 4), counters, strict=True)
+    ]
+    assert runs[0] == runs[1]
+    assert [counter.done for counter in counters] == [runs[0].evaluations] * 2
+
+
+def test_seeds_and_repeats_are_runs_of_their_own() -> None:
+    runs = {split(_first, 6, SMALL, seed=seed, repeat=repeat, progress=NullProgress()).levels for seed, repeat in ((1, 0), (1, 1), (2, 0))}
+    assert len(runs) == 3
+
+
+def test_levels_fall_and_departures_add_up() -> None:
+    run = split(_first, 6, SMALL, seed=1, repeat=0, progress=NullProgress())
+    assert run.reached
+    assert list(run.levels) == sorted(run.levels, reverse=True)
+    assert run.rates[:4] == (20, 19, 20, 19)
+    ends = [rate for rate, after in zip(run.rates, [*run.rates[1:], 20], strict=True) if after == 20]  # the last to leave at every level
+    assert len(ends) == len(run.levels) + (run.next_rate < 20)
+    assert ends[-1] - 1 == run.next_rate
+    assert run.log_probability == pytest.approx(sum(math.log((rate - 1) / 20) for rate in ends))
+    assert run.nearest is not None
+    assert run.nearest >= 2.5
+
+
+def test_a_certain_event_needs_no_level() -> None:
+    run = split(lambda point: -1.0, 3, SMALL, seed=1, repeat=0, progress=NullProgress())
+    found = pool([run])
+    assert (run.levels, run.rates, run.evaluations) == ((), (), 20)
+    assert (found.estimate, found.high) == (1.0, 1.0)
+    assert found.low < 1.0
+
+
+def test_a_plateau_is_said_to_be_one() -> None:
+    run = split(lambda point: 1.0, 3, SMALL, seed=1, repeat=0, progress=NullProgress())
+    assert not run.reached
+    assert "score the same" in run.reason
+
+
+def test_an_event_beyond_the_budget_gets_an_upper_bound_only() -> None:
+    runs = [split(lambda point: float(40 - point[0]), 3, SMALL, seed=1, repeat=repeat, progress=NullProgress()) for repeat in (0, 1)]
+    found = pool(runs)
+    assert (found.estimate, found.low, found.reliability_index) == (None, 0.0, None)
+    assert "budget of 5000" in found.reason
+    assert max(run.evaluations for run in runs) <= 5000
+    assert found.high >= math.exp(np.mean([run.log_probability for run in runs]))
+
+
+def test_one_departure_at_a_time_gives_the_poisson_interval() -> None:
+    run = Run(
+        log_probability=50 * math.log(0.99),
+        reason="",
+        rates=(100,) * 50,
+        next_rate=100,
+        levels=(),
+        evaluations=0,
+        accepted=0.0,
+        nearest=None,
+    )
+    found = pool([run])
+    assert found.high == pytest.approx(math.exp(-stats.gamma.ppf(0.025, 50) / 100))
+    assert found.low == pytest.approx(math.exp(-stats.gamma.ppf(0.975, 51) / 100))
+    assert found.widened == 1.0
+
+
+def test_first_order_probability_is_compared_with_the_interval() -> None:
+    run = Run(math.log(1e-6), "", (100,) * 1381, 100, (), 0, 0.0, None)
+    found = pool([run, run])
+    assert found.reliability_index == pytest.approx(4.7534, abs=1e-4)
+    near, far = first_order(4.75, found), first_order(6.0, found)
+    assert (near.agrees, far.agrees) == (True, False)
+    assert near.probability == pytest.approx(stats.norm.sf(4.75))
+    assert far.ratio == pytest.approx(stats.norm.sf(6.0) / 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Splitting(particles=9), "at least 10"),
+        (Splitting(killed=60), "half"),
+        (Splitting(moves=0), "move"),
+        (Splitting(budget=249), "budget"),
+    ],
+)
+def test_senseless_settings_are_refused(settings: Splitting, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        split(_first, 3, settings, seed=1, repeat=0, progress=NullProgress())
