@@ -17,6 +17,9 @@ from cimrobust.montecarlo.splitting import Run, Splitting, split
 from cimrobust.progress import Progress
 
 _MOST_BYTES = 8 * 2**30
+# Converters round margins, so that chips may tie at the w-th: then the mean of the smallest 4 w decides, far below any difference between margins in float32.
+_NEIGHBOURS = 4
+_TIE_BREAK = 1e-9
 _TINY = float(np.nextafter(0.0, 1.0))
 
 
@@ -77,8 +80,10 @@ class FailureScore:
         if self.num_wrong is None:
             score = self._below - self._task.score(output).value
             return score if score != 0.0 else _TINY  # an error that equals the requirement is no miss
-        margins = self.margins(output)
-        return float(np.partition(margins, self.num_wrong - 1)[self.num_wrong - 1])
+        lowest = np.sort(self.margins(output))[: _NEIGHBOURS * self.num_wrong]
+        margin, others = float(lowest[self.num_wrong - 1]), lowest[np.isfinite(lowest)]
+        moved = margin + _TIE_BREAK * float(others.mean()) if others.size else margin
+        return max(moved, _TINY) if margin > 0.0 else min(moved, 0.0)
 
     def margins(self, output: np.ndarray) -> np.ndarray:
         """Return the margin of every decision, float64; positive exactly where the decision is right."""

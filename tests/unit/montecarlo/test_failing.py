@@ -61,7 +61,18 @@ def test_score_falls_as_the_needed_decisions_come_nearer_to_wrong() -> None:
     task = Task(Decision(), np.zeros(10, dtype=np.int64), 1, 2)
     output = np.stack([np.arange(10.0, 0.0, -1.0), np.zeros(10)], axis=1)
     scores = [FailureScore(task, below)(output) for below in (1.0, 0.9, 0.8, 0.1)]
-    assert scores == [1.0, 2.0, 3.0, 10.0]
+    assert scores == pytest.approx([1.0, 2.0, 3.0, 10.0])
+
+
+def test_ties_are_broken_by_the_margins_around_without_changing_what_fails() -> None:
+    task = Task(Decision(), np.zeros(10, dtype=np.int64), 1, 2)
+    for margin in (0.25, 0.0, -0.25):
+        margins = np.array([margin] * 3 + [0.5] * 3 + [9.0] * 4)
+        better = np.where(margins == 0.5, 0.75, margins)
+        scores = [FailureScore(task, 0.8)(np.stack([values, np.zeros(10)], axis=1)) for values in (margins, better)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-8)
+        assert scores[0] < scores[1] or margin == 0.0
+        assert all((score > 0.0) == (margin >= 0.0) for score in scores)  # class 0 wins a tie, so the decision is right
 
 
 @pytest.mark.parametrize(("below", "expected"), [(1.0, 1), (0.99, 6), (0.962, 20), (0.9619, 20), (0.001, 500)])
