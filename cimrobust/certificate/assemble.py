@@ -43,7 +43,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
     """
     command = _command(evidence)
     certificate = CertificateModel(
-        schema_version="1.1.0",
+        schema_version="1.2.0",
         tool=item.tool(),
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),

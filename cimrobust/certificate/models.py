@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_ID = "urn:cimrobust:certificate:1.1.0"
+SCHEMA_ID = "urn:cimrobust:certificate:1.2.0"
 
 Word = Literal["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"]
 Status = Literal["met", "refuted", "open"]
@@ -498,7 +498,7 @@ class Timings(Block):
 class CertificateModel(Block):
     """A robustness certificate."""
 
-    schema_version: Literal["1.1.0"]
+    schema_version: Literal["1.2.0"]
     tool: Tool
     metric: Metric
     model: Model
