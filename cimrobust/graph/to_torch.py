@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cimrobust.errors import CimrobustError
 from cimrobust.graph.ops import catalogue  # noqa: F401  (registers the converters)
-from cimrobust.graph.ops.program import Plan, Program, Scope, TwinRunError, execute, to_tensor
+from cimrobust.graph.ops.program import Plan, Program, Scope, Step, TwinRunError, execute, to_tensor
 from cimrobust.graph.ops.registry import CannotConvertError, Settings, Value
 from cimrobust.graph.walk import read_names
 
@@ -97,6 +97,20 @@ class Twin(torch.nn.Module):
             if name in step.node.outputs:
                 return step.node.op, step.node.inputs
         return None
+
+    def steps_to(self, tensor: str) -> tuple[Step, ...]:
+        """Return the steps that a tensor depends on and that constants alone do not decide, in the order in which they run."""
+        _values, filled = self._ready()
+        return tuple(step for step, _dead in self._program.plan((self._program.slots[tensor],), filled).steps)
+
+    def constants(self) -> dict[str, Tensor]:
+        """Return all values that constants alone decide, by name, in the twin's type; the mapped weights are not among them."""
+        values, _filled = self._ready()
+        return {
+            name: values[slot]
+            for name, slot in self._program.slots.items()
+            if name not in self.weight_names and isinstance(values[slot], Tensor)
+        }
 
     def _apply(self, fn: Any, recurse: bool = True) -> Twin:
         self._template = None

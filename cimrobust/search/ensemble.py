@@ -14,6 +14,7 @@ import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress, Progress
@@ -21,7 +22,6 @@ from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.budget import Budget, budget_of
 from cimrobust.search.gradients import check_gradients, open_gradients
 from cimrobust.search.members import MEMBERS
-from cimrobust.search.oracle import one_torch_thread
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Member, MemberResult, SearchResult, Warned
 from cimrobust.search.replay import confirm

@@ -18,6 +18,7 @@ from torch import Tensor
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import check_stopped, map_ordered
+from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.graph.to_torch import Twin
 from cimrobust.search.box import Box, tensor_of, tensors_of
 from cimrobust.search.objective import Loss, SmoothAccuracy
@@ -55,17 +56,6 @@ class _Part:
     right: Tensor
     margins: Tensor
     gradients: Mapping[str, Tensor]
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let torch compute with one thread for a while; pieces run side by side instead."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class GradientOracle:

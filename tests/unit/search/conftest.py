@@ -60,6 +60,7 @@ def opened(tmp_path: Path) -> Opener:
         decision: Decision | None = None,
         tolerance: float = 0.05,
         constants: Mapping[str, np.ndarray] | None = None,
+        profile: DeviceProfile | None = None,
     ) -> tuple[Runtime, Placement]:
         model = parser.parse_model(text)
         kept = [tensor for tensor in model.graph.initializer if tensor.name not in weights]
@@ -68,8 +69,8 @@ def opened(tmp_path: Path) -> Opener:
         onnx.save(model, tmp_path / "model.onnx")
         network = load_network(tmp_path / "model.onnx")
         scan = scan_layers(network)
-        profile = DeviceProfile("test", "test", device=DeviceTable(tolerance=tolerance, sigma=tolerance / 3))
-        placement = place(scan, profile)
+        exact = DeviceProfile("test", "test", device=DeviceTable(tolerance=tolerance, sigma=tolerance / 3))
+        placement = place(scan, profile or exact)
         source = DataSource("test", {}, {}, len(next(iter(inputs.values()))))
         dataset = DataSet(inputs, constants or {}, labels, decision or Decision(), source)
         return open_network(network, scan, placement, dataset), placement

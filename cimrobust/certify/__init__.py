@@ -1,0 +1,1 @@
+"""Sound bounds: what every chip of the tolerance box does right."""

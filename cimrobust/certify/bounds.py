@@ -1,0 +1,163 @@
+"""Which samples every chip of the box decides right, and up to which size of the box."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.certify.network import BoundedNetwork
+from cimrobust.certify.propagate import State, lower_bound, propagate
+from cimrobust.certify.rules.base import total
+from cimrobust.engine.parallel import check_stopped, map_ordered
+from cimrobust.engine.torch_threads import one_torch_thread
+
+Method = Literal["interval", "linear"]
+
+#: Box sizes that `largest_certified_tolerance` tries are powers of this.
+STEP = 2.0 ** (1.0 / 16.0)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is proven of every sample for all chips of a box.
+
+    Attributes:
+        scale: Size of the box: every deviation interval times this.
+        method: ``interval`` or ``linear``.
+        certified: The decision is right on every chip, bool [samples]; for a regression: there is a bound of the error.
+        margin: Lower bound of the smallest margin over all chips, float64 [samples]; for a regression the upper bound of the largest absolute error, negated.
+        seconds: Time taken.
+    """
+
+    scale: float
+    method: str
+    certified: np.ndarray
+    margin: np.ndarray
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        """Certified samples."""
+        return int(self.certified.sum())
+
+
+def certify(
+    network: BoundedNetwork,
+    *,
+    scale: float = 1.0,
+    method: Method = "linear",
+    samples: np.ndarray | None = None,
+    effort: float = math.inf,
+    workers: int = 1,
+) -> Bounds:
+    """Bound all decisions over the box.
+
+    Args:
+        network: From `open_bounds`.
+        scale: Size of the box: 1 is that of the placement.
+        method: ``interval``: forwards only; ``linear``: with backward passes.
+        samples: Indices of the samples; None: all.
+        effort: Backward forms that a layer may cost a sample.
+        workers: Threads; the result does not depend on it.
+
+    Returns:
+        Bounds of the samples, in their order.
+    """
+    started = time.perf_counter()
+    indices = np.arange(network.num_samples) if samples is None else samples
+    weights = network.weights(scale)
+
+    def bounded(batch: tuple[np.ndarray, dict[str, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+        torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
+        check_stopped()
+        state = propagate(network.plan, batch[1], network.constants, weights, refine=method == "linear", effort=effort)
+        worst, enough = _decided(network, state, batch[0], method)
+        return worst.numpy(), enough.numpy()
+
+    with one_torch_thread():
+        parts = list(map_ordered(bounded, network.batches(indices), workers=workers))
+    margin, certified = (np.concatenate([part[which] for part in parts]) for which in (0, 1))
+    return Bounds(scale, method, certified, margin, time.perf_counter() - started)
+
+
+def _decided(network: BoundedNetwork, state: State, samples: np.ndarray, method: Method) -> tuple[Tensor, Tensor]:
+    """Return the lower bound of the margins of a batch, and whether it proves the decision."""
+    reading, tensor = network.reading, network.plan.tensor
+    scores = state.interval(tensor)
+    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[samples]))
+    if reading.kind == "value":
+        return _error(state, tensor, labels.reshape(scores.lo.shape), method)
+    form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
+    bound = _interval_bound(state, tensor, form) if method == "interval" else lower_bound(state, tensor, form)
+    worst = (bound + offset).amin(0)
+    needed = reading.needed + reading.needed_share * scores.magnitude.flatten(1).amax(1)
+    finite = torch.isfinite(scores.lo).flatten(1).all(1) & torch.isfinite(scores.hi).flatten(1).all(1)
+    # Offsets are added in float64: a few roundings of the numbers added.
+    slack = 2.0**-48 * (1e-30 + bound.abs().amax(0) + offset.abs().amax(0))
+    worst = torch.where(finite & torch.isfinite(worst), worst - slack, -math.inf)
+    return worst, worst > needed
+
+
+def _interval_bound(state: State, tensor: str, form: Tensor) -> Tensor:
+    scores = state.interval(tensor)
+    bound = total(form, scores.middle) - total(form.abs(), scores.radius)
+    # float64 rounding of these sums; the scores' own rounding is in their interval.
+    return torch.nan_to_num(bound - 2.0**-40 * total(form.abs(), scores.magnitude), nan=-math.inf)
+
+
+def _error(state: State, tensor: str, targets: Tensor, method: Method) -> tuple[Tensor, Tensor]:
+    """Return the largest absolute error of a batch, negated, and whether it is finite."""
+    scores = state.interval(tensor)
+    lo, hi = scores.lo, scores.hi
+    if method == "linear":
+        count, flat = len(targets), math.prod(lo.shape[1:])
+        form = torch.eye(flat, dtype=lo.dtype)[:, None].expand(flat, count, flat).reshape(flat, *lo.shape)
+        lo = torch.maximum(lo, lower_bound(state, tensor, form).T.reshape(lo.shape))
+        hi = torch.minimum(hi, -lower_bound(state, tensor, -form).T.reshape(lo.shape))
+    error = torch.maximum((hi - targets).abs(), (lo - targets).abs()).flatten(1).amax(1)
+    error = error + 2.0**-48 * (error + targets.abs().flatten(1).amax(1))
+    return -error, torch.isfinite(error)
+
+
+def largest_certified_tolerance(
+    network: BoundedNetwork,
+    *,
+    method: Method = "linear",
+    samples: np.ndarray | None = None,
+    octaves: tuple[int, int] = (-10, 4),
+    effort: float = math.inf,
+    workers: int = 1,
+) -> np.ndarray:
+    """Return the largest box size, on a grid of 16 steps an octave, at which each sample is certified.
+
+    A proof for one box holds for every smaller one, so what is returned is proven whatever bisection missed.
+
+    Args:
+        network: From `open_bounds`; not of a regression.
+        method: As for `certify`.
+        samples: Indices of the samples; None: all.
+        octaves: The grid goes from 2 to the first power to 2 to the second.
+        effort: As for `certify`.
+        workers: As for `certify`.
+
+    Returns:
+        Float64 [samples], sizes relative to the placement's box; 0 where even the smallest is not certified.
+    """
+    indices = np.arange(network.num_samples) if samples is None else samples
+    first, last = 16 * octaves[0], 16 * octaves[1]
+    held = np.full(len(indices), first - 1)
+    broken = np.full(len(indices), last + 1)
+    while ((broken - held) > 1).any():
+        middle = (held + broken) // 2
+        for step in np.unique(middle[(broken - held) > 1]):
+            here = np.flatnonzero((middle == step) & ((broken - held) > 1))
+            bounds = certify(network, scale=STEP ** int(step), method=method, samples=indices[here], effort=effort, workers=workers)
+            certified = bounds.certified
+            held[here[certified]], broken[here[~certified]] = step, step
+    return np.where(held < first, 0.0, STEP ** held.astype(np.float64))

@@ -1,0 +1,116 @@
+"""A deployed network made ready to be bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.plan import Plan, check_samples_apart, make_plan
+from cimrobust.certify.reading import Reading, reading_of
+from cimrobust.certify.refusal import NotBoundedError, Refusal
+from cimrobust.data.task import Task
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.engine.open import Runtime
+from cimrobust.errors import CimrobustError
+from cimrobust.graph.to_torch import to_torch
+from cimrobust.mapping.placement import Placement
+
+#: Samples that are bounded together: results do not depend on it beyond the float slack, memory does.
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class BoundedNetwork:
+    """A network, its box and its samples, ready to be bounded.
+
+    Attributes:
+        plan: Operators between the inputs and the scores.
+        reading: How decisions are read from the scores.
+        task: Decisions and labels.
+        placement: Stored weights and their box.
+        inputs: Samples by graph input, floating-point ones in float64.
+        constants: Graph inputs that are the same for all samples.
+    """
+
+    plan: Plan
+    reading: Reading
+    task: Task
+    placement: Placement
+    inputs: Mapping[str, Tensor]
+    constants: Mapping[str, Tensor]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples there are."""
+        return len(next(iter(self.inputs.values())))
+
+    def weights(self, scale: float) -> dict[str, Interval]:
+        """Return the box of every stored weight, every deviation multiplied by a factor.
+
+        Ends are exact in float64 up to one rounding; that a chip holds the float32 nearest to its weight is among the roundings charged to products.
+        """
+        boxes = {}
+        for name, tensor in self.placement.tensors.items():
+            nominal, lo, hi = (np.asarray(array, np.float64) for array in (tensor.nominal, tensor.lo, tensor.hi))
+            boxes[name] = Interval(torch.from_numpy(nominal + scale * lo), torch.from_numpy(nominal + scale * hi))
+        return boxes
+
+    def batches(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+        """Yield samples in batches: their indices and inputs."""
+        for start in range(0, len(indices), _BATCH):
+            some = indices[start : start + _BATCH]
+            yield some, {name: tensor[torch.from_numpy(some)] for name, tensor in self.inputs.items()}
+
+
+def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refusal:
+    """Make a deployed network ready to be bounded, or say why it cannot be.
+
+    Args:
+        runtime: The deployed network with its data.
+        placement: Where its weights are stored.
+    """
+    refused = refuse_profile(placement.profile)
+    if refused is not None:
+        return refused
+    if runtime.plain.feeding.mode != "free":
+        return Refusal("the network cannot be run on several samples at once, which the bounds do")
+    dataset, task = runtime.dataset, runtime.task
+    try:
+        twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output]).double()
+        inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
+        constants = {name: _tensor(array) for name, array in dataset.constants.items()}
+        shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))
+        reading = reading_of(twin, task, runtime.plain.output, shape)
+        plan = make_plan(twin, reading.tensor)
+        check_samples_apart(plan, twin, inputs, constants)
+    except NotBoundedError as err:
+        return err.refusal
+    except CimrobustError as err:
+        return Refusal(f"the network has no form that can be bounded: {err}")
+    return BoundedNetwork(plan, reading, task, placement, inputs, constants)
+
+
+def refuse_profile(profile: DeviceProfile) -> Refusal | None:
+    """Return why no bound holds for all chips of a profile; None where the box holds them all."""
+    if profile.dac is not None or profile.adc is not None:
+        return Refusal("the profile has converters, which the bounds do not cover: a rounded sum can be anywhere within a step")
+    if profile.read_noise is not None:
+        return Refusal("the profile has read noise, which differs from read to read and has no limits")
+    if profile.has_faults:
+        return Refusal("the profile has stuck devices, which lie outside the tolerance box")
+    if not profile.is_bounded:
+        share = profile.excluded_probability()
+        return Refusal(
+            f"a device may end outside the tolerance box, with probability {share:.3g}, and no bound holds for a chip that has one"
+        )
+    return None
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.double() if tensor.is_floating_point() else tensor

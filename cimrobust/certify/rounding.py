@@ -1,0 +1,49 @@
+"""How far rounded arithmetic may be from the real numbers that the bounds are about.
+
+The claim is about the deployed network, which computes in float32 in an order that nobody states. With u the unit roundoff, a sum of n products
+computed in any order, with or without fused multiply-add, is off by at most ``gamma(n) sum |w a|``, ``gamma(n) = n u / (1 - n u)`` (Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed., section 3.1). Every operator therefore gets a rounding radius: its output is that of exact arithmetic on its own
+rounded inputs, plus an unknown error within the radius. Errors are unknowns of their own, so they are bounded like any other: an interval is widened by the
+radius, and a linear form A on an output pays ``|A| radius``.
+
+Engines rewrite graphs: a factor or a shift is folded into weights, layers are fused. That replaces a value by one that is rounded in other places, at most once
+more for every operator folded; `_EXTRA` roundings are added to every count for it, and for the rounding of a chip's weights themselves.
+
+The bounds are computed in float64. Their own error is at most the same formula with u = 2^-53 and the number of terms of the longest sum of the pass, which
+`_LONGEST` bounds; it is charged with the first. Numbers below the smallest normal float32 may be flushed to zero: `_TINY` a term.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+UNIT_FLOAT32 = 2.0**-24
+UNIT_FLOAT64 = 2.0**-53
+_EXTRA = 8
+_LONGEST = 2**22
+_LINE_ROUNDINGS = 1024
+_TINY = 2.0**-125
+
+
+def gamma(num_terms: int, unit: float) -> float:
+    """Return the relative error of a sum of products; infinite where the formula does not hold."""
+    share = num_terms * unit
+    return share / (1.0 - share) if share < 0.5 else math.inf
+
+
+def product_radius(magnitude: Tensor, num_terms: int) -> Tensor:
+    """Return the rounding radius of sums of `num_terms` products, given the sums of their magnitudes."""
+    count = num_terms + _EXTRA
+    return (gamma(count, UNIT_FLOAT32) + gamma(count + _LONGEST, UNIT_FLOAT64)) * magnitude + count * _TINY
+
+
+def value_radius(magnitude: Tensor) -> Tensor:
+    """Return the rounding radius of an elementwise operator, given the magnitudes of its terms."""
+    return product_radius(magnitude, 1)
+
+
+def line_radius(magnitude: Tensor) -> Tensor:
+    """Return what float64 may be off in a slope times a value plus an intercept of this magnitude, and in adding it to hundreds of others."""
+    return gamma(_LINE_ROUNDINGS, UNIT_FLOAT64) * magnitude

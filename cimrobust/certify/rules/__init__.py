@@ -1,0 +1,1 @@
+"""How one operator bounds its output: forwards by intervals, backwards by linear forms."""

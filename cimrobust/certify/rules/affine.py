@@ -1,0 +1,130 @@
+"""Digital operators that are affine in their activations: moving elements, averages, sums, scaling, normalisation with fixed statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rounding import product_radius, value_radius
+from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.graph.ops.registry import Kernel, Node
+
+
+@dataclass(frozen=True)
+class Affine:
+    """An affine operator, given by its kernel; the backward pass is the kernel's own transpose.
+
+    Attributes:
+        kernel: Computes the operator.
+        interval: Bounds its output from those of its inputs.
+    """
+
+    kernel: Kernel
+    interval: Callable[[Kernel, Sequence[Value]], Interval]
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        return self.interval(self.kernel, inputs)
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        with torch.enable_grad():
+            zeros = [torch.zeros_like(value.lo, requires_grad=True) if isinstance(value, Interval) else value for value in inputs]
+            made = self.kernel(*zeros)
+            leaves = [zero for zero, value in zip(zeros, inputs, strict=True) if isinstance(zero, Tensor) and isinstance(value, Interval)]
+            grads = iter(torch.autograd.grad(made, leaves, form, is_grads_batched=True))
+        coefs = tuple(next(grads) if isinstance(value, Interval) else None for value in inputs)
+        return Pulled(coefs, total(form, made.detach()))
+
+
+def move(node: Node, kernel: Kernel) -> Affine:
+    """Return the rule of an operator that moves elements and rounds nothing."""
+    return Affine(kernel, _monotone)
+
+
+def average(node: Node, kernel: Kernel) -> Affine:
+    """Return the rule of an operator that sums elements with weights that are not negative."""
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        exact = _monotone(run, inputs)
+        source = inputs[0]
+        assert isinstance(source, Interval)
+        terms = max(source.lo[0].numel() // max(exact.lo[0].numel(), 1), 1) * 4
+        magnitude = run(source.magnitude, *inputs[1:])
+        return Interval.rounded(exact.lo, exact.hi, product_radius(magnitude.abs(), terms))
+
+    return Affine(kernel, bounded)
+
+
+def add(node: Node, kernel: Kernel) -> Affine:
+    """Add."""
+    return Affine(kernel, _sum(1))
+
+
+def subtract(node: Node, kernel: Kernel) -> Affine:
+    """Sub."""
+    return Affine(kernel, _sum(-1))
+
+
+def scale(node: Node, kernel: Kernel) -> Affine:
+    """Mul and Div by something known, Neg.
+
+    Raises:
+        CannotBoundError: Found while bounding: both factors are activations, or an activation divides.
+    """
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        ends = [run(*[_end(value, side) for value in inputs]) for side in (0, 1)]
+        lo, hi = torch.minimum(*ends), torch.maximum(*ends)
+        return Interval.rounded(lo, hi, value_radius(torch.maximum(lo.abs(), hi.abs())))
+
+    return Affine(kernel, bounded)
+
+
+def normalise(node: Node, kernel: Kernel) -> Affine:
+    """BatchNormalization with fixed statistics: y = g (x - mean) + shift."""
+    if node.get("training_mode", 0) or any(node.wants(index) for index in range(1, 5)):
+        raise CannotBoundError("it computes statistics of the batch")
+
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        source, gain, shift, mean, variance = inputs[:5]
+        if not isinstance(source, Interval) or not all(isinstance(value, Tensor) for value in (gain, shift, mean, variance)):
+            raise CannotBoundError("its parameters are not constant")
+        ends = run(source.lo, *inputs[1:]), run(source.hi, *inputs[1:])
+        # The same operator on magnitudes: |g| (|x| + |mean|) + |shift|.
+        magnitude = run(source.magnitude, gain.abs(), shift.abs(), -mean.abs(), variance)  # type: ignore[union-attr]
+        return Interval.rounded(torch.minimum(*ends), torch.maximum(*ends), value_radius(magnitude))
+
+    return Affine(kernel, bounded)
+
+
+def _end(value: Value, side: int) -> Tensor | None:
+    return (value.lo, value.hi)[side] if isinstance(value, Interval) else value
+
+
+def _monotone(run: Kernel, inputs: Sequence[Value]) -> Interval:
+    lo = run(*[_end(value, 0) for value in inputs])
+    if all(value.is_point for value in inputs if isinstance(value, Interval)):
+        return Interval.point(lo)
+    return Interval(lo, run(*[_end(value, 1) for value in inputs]))
+
+
+def _sum(sign: int) -> Callable[[Kernel, Sequence[Value]], Interval]:
+    def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
+        first, second = inputs[0], inputs[1]
+        lo = run(_end(first, 0), _end(second, 0 if sign > 0 else 1))
+        hi = run(_end(first, 1), _end(second, 1 if sign > 0 else 0))
+        magnitude = _magnitude(first) + _magnitude(second)
+        return Interval.rounded(lo, hi, value_radius(magnitude.expand_as(lo)))
+
+    return bounded
+
+
+def _magnitude(value: Value) -> Tensor:
+    assert value is not None
+    return value.magnitude if isinstance(value, Interval) else value.abs()

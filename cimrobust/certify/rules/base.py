@@ -1,0 +1,49 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+
+#: An input of an operator: an interval of activations or weights, a tensor that constants alone decide, or an input that is left out.
+Value: TypeAlias = "Interval | Tensor | None"
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A linear form on an output, as linear forms on the inputs.
+
+    Attributes:
+        coefs: One form an input, [forms, samples, ...]; None where the input is no activation.
+        constant: What the forms on the inputs leave out, [forms, samples].
+    """
+
+    coefs: tuple[Tensor | None, ...]
+    constant: Tensor
+
+
+class Rule(Protocol):
+    """Bounds one operator."""
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """Return an interval that holds the operator's output, rounding included, for all inputs in their intervals."""
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """Return linear forms on the activations whose sum is a lower bound of a linear form on the output.
+
+        Args:
+            form: Coefficients of the output, [forms, samples, ...].
+            inputs: Values as for `forward`; the bound holds for activations within them.
+            output: What `forward` returned for them, perhaps narrowed since. Its rounding is not the rule's business.
+        """
+
+
+def total(form: Tensor, values: Tensor) -> Tensor:
+    """Return the sum over all axes but forms and samples of a form times values, [forms, samples]."""
+    return torch.einsum("snf,nf->sn", form.flatten(2), values.flatten(1))

@@ -1,0 +1,165 @@
+"""Convolutions in one to three dimensions, with groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval, chord_of_absolute
+from cimrobust.certify.rounding import product_radius
+from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.certify.rules.product import as_interval, product_interval, shared_form, shared_point
+from cimrobust.graph.ops.conv import TRANSPOSED
+from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.graph.ops.window import Window, pad
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Conv. In two dimensions or fewer a kernel element is one device for all positions; in three, positions are bounded apart, which is sound and looser.
+
+    Attributes:
+        kernel: Computes the operator.
+        window: Strides, dilations and padding.
+        groups: Groups of channels.
+    """
+
+    kernel: Kernel
+    window: Window
+    groups: int
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        data, weight, bias = _parts(inputs)
+        lo, hi, strength = product_interval(self.kernel, data, weight)
+        if bias is not None:
+            shape = (-1, *(1,) * (lo.dim() - 2))
+            lo, hi = lo + bias.lo.reshape(shape), hi + bias.hi.reshape(shape)
+            strength = strength + bias.magnitude.reshape(shape)
+        return Interval.rounded(lo, hi, product_radius(strength, weight.lo[0].numel() + 1))
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        data, weight, bias = _parts(inputs)
+        constant = torch.zeros(form.shape[:2], dtype=form.dtype)
+        if bias is not None:
+            sums = form.flatten(3).sum(-1)
+            size = form.abs().flatten(3).sum(-1)
+            constant = (sums * bias.middle).sum(-1) - (size * bias.radius).sum(-1)
+        if weight.is_point or weight.lo.dim() > 4 or (not data.is_point and _use_no_weight_twice(form)):
+            found = self._apart(form, data, weight)
+        else:
+            found = self._shared(form, data, weight)
+        return Pulled((found[0], None, None)[: len(inputs)], constant + found[1])
+
+    def _shared(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
+        """Pull a form back with one device for all positions of a kernel element; nothing is left to pull through exact activations."""
+        cut = Columns.of(self.window, data.lo.shape[2:], weight.lo.shape[2:])
+        shape = (data.lo.shape[0], self.groups, -1, cut.num_positions)
+        forms = form.reshape(*form.shape[:2], self.groups, -1, cut.num_positions)
+        matrix = weight.moved(lambda end: end.reshape(self.groups, -1, end[0].numel()))
+        if data.is_point:
+            return None, shared_point(forms, cut.unfold(data.lo).reshape(shape), matrix)
+        columns = data.moved(lambda end: cut.unfold(end).reshape(shape))
+        pulled, constant = shared_form(forms, columns, matrix)
+        return cut.fold(pulled.flatten(0, 1)).reshape(form.shape[0], *data.lo.shape), constant
+
+    def _apart(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
+        pulled = self._transposed(form, weight.middle, data.lo)
+        constant = torch.zeros(form.shape[:2], dtype=form.dtype)
+        if not weight.is_point:
+            reach = self._transposed(form.abs(), weight.radius, data.lo)
+            slope, intercept = chord_of_absolute(data.middle, data.radius)
+            pulled = pulled - reach * slope
+            constant = -total(reach, intercept)
+        return pulled, constant
+
+    def _transposed(self, form: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+        """Return what the transposed convolution makes of forms."""
+        rank = weight.dim() - 2
+        begins, ends = self.window.padding(like.shape[2:], weight.shape[2:])
+        steps, gaps = self.window.steps(rank), self.window.gaps(rank)
+        run: Callable[..., Any] = TRANSPOSED[rank]
+        full = run(form.flatten(0, 1), weight, None, steps, 0, 0, self.groups, gaps)
+        # What the strides left over at the end has no influence: the padded input is longer than the full transpose.
+        short = [size + begin + end - made for size, begin, end, made in zip(like.shape[2:], begins, ends, full.shape[2:], strict=True)]
+        cropped = pad(full, [-begin for begin in begins], [more - end for more, end in zip(short, ends, strict=True)])
+        return cropped.reshape(*form.shape[:2], *like.shape[1:])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Windows of a plane as columns; one dimension is a plane of height 1.
+
+    Attributes:
+        size: Spatial size of the plane, padding included.
+        crop: Padding: begin and end, last axis first, as torch wants it.
+        taps: Size of the window.
+        steps: Strides.
+        gaps: Dilations.
+        is_line: There is one axis only.
+    """
+
+    size: tuple[int, int]
+    crop: tuple[int, ...]
+    taps: tuple[int, int]
+    steps: tuple[int, int]
+    gaps: tuple[int, int]
+    is_line: bool
+
+    @staticmethod
+    def of(window: Window, size: Sequence[int], taps: Sequence[int]) -> Columns:
+        """Return the windows that slide over an input of spatial size `size`."""
+        rank = len(size)
+        begins, ends = window.padding(size, taps)
+        steps, gaps = window.steps(rank), window.gaps(rank)
+        values = [
+            (length + begin + end, tap, step, gap, begin, end)
+            for length, tap, step, gap, begin, end in zip(size, taps, steps, gaps, begins, ends, strict=True)
+        ]
+        if rank == 1:
+            values.insert(0, (1, 1, 1, 1, 0, 0))
+        (h, th, sh, gh, bh, eh), (w, tw, sw, gw, bw, ew) = values
+        return Columns((h, w), (bw, ew, bh, eh), (th, tw), (sh, sw), (gh, gw), rank == 1)
+
+    @property
+    def num_positions(self) -> int:
+        """Places of the window."""
+        places = [
+            (length - (tap - 1) * gap - 1) // step + 1
+            for length, tap, step, gap in zip(self.size, self.taps, self.steps, self.gaps, strict=True)
+        ]
+        return places[0] * places[1]
+
+    def unfold(self, plane: Tensor, fill: float = 0.0) -> Tensor:
+        """Return [samples, channels * taps, positions]."""
+        flat = plane[:, :, None] if self.is_line else plane
+        return F.unfold(F.pad(flat, self.crop, value=fill), self.taps, self.gaps, 0, self.steps)
+
+    def fold(self, columns: Tensor) -> Tensor:
+        """Return the transpose of `unfold`, [samples, channels, ...]; `columns` is [samples, channels * taps, positions], groups apart or together."""
+        flat = columns.reshape(columns.shape[0], -1, self.num_positions)
+        plane = F.fold(flat, self.size, self.taps, self.gaps, 0, self.steps)
+        left, right, top, bottom = self.crop
+        plane = plane[:, :, top : self.size[0] - bottom, left : self.size[1] - right]
+        return plane[:, :, 0] if self.is_line else plane
+
+
+def _use_no_weight_twice(form: Tensor) -> bool:
+    """Return whether every form rests on at most one position of a channel; then positions are apart anyway, and cheaper."""
+    return bool(((form != 0).flatten(3).sum(-1) <= 1).all())
+
+
+def _parts(inputs: Sequence[Value]) -> tuple[Interval, Interval, Interval | None]:
+    bias = as_interval(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
+    return as_interval(inputs[0]), as_interval(inputs[1]), bias
+
+
+def conv(node: Node, kernel: Kernel) -> Convolution:
+    """Conv."""
+    return Convolution(kernel, Window.of(node), int(node.get("group", 1)))

@@ -1,0 +1,138 @@
+"""Activation functions of straight pieces: Relu, LeakyRelu, Clip and what is made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rounding import value_radius
+from cimrobust.certify.rules.base import Pulled, Value
+from cimrobust.certify.rules.relaxation import Activation, Lines, chord, rising
+from cimrobust.graph.ops.registry import Kernel, Node
+
+
+def leaky_lines(slope: float, lo: Tensor, hi: Tensor) -> Lines:
+    """Return lines around ``max(x, slope x)``: the chord above, below the piece that leaves the smaller area (Zhang et al., CROWN, 2018, section 3.3)."""
+    above = torch.maximum(lo, slope * lo)
+    upper = chord(above, torch.maximum(hi, slope * hi), lo, hi)
+    one_piece = torch.where(lo >= 0, 1.0, slope).to(lo.dtype)
+    bent = (lo < 0) & (hi > 0)
+    upper = torch.where(bent, upper, one_piece)
+    lower = torch.where(bent, torch.where(hi > -lo, 1.0, slope).to(lo.dtype), one_piece)
+    shift = torch.where(bent, above - upper * lo, torch.zeros_like(lo))
+    return Lines(lower, torch.zeros_like(lo), upper, shift)
+
+
+def clip_lines(low: float, high: float, lo: Tensor, hi: Tensor) -> Lines:
+    """Return lines around ``min(max(x, low), high)``.
+
+    Above: through the end of the interval on the left and the corner at `high`, or the constant where that is nearer; below likewise from the right.
+    """
+    left, right = lo.clamp(low, high), hi.clamp(low, high)
+    straight = chord(left, right, lo, hi)
+    is_line = ~_clip_bends(low, high, lo, hi)
+    over, under = hi > high, lo < low
+    # Above: through (lo, f(lo)) and the corner (high, high), where the interval passes that corner; else the chord.
+    rise = torch.where(over, chord(left, torch.full_like(lo, high), lo, torch.full_like(lo, high)), straight)
+    rise = torch.where(over & ((hi - high) > (high - lo)), torch.zeros_like(rise), rise)
+    rise_shift = torch.where(over, torch.where(rise > 0, high * (1 - rise), torch.full_like(lo, high)), left - rise * lo)
+    # Below: through the corner (low, low) and (hi, f(hi)), where the interval passes that corner.
+    fall = torch.where(under, chord(torch.full_like(lo, low), right, torch.full_like(lo, low), hi), straight)
+    fall = torch.where(under & ((low - lo) > (hi - low)), torch.zeros_like(fall), fall)
+    fall_shift = torch.where(under, torch.where(fall > 0, low * (1 - fall), torch.full_like(lo, low)), left - fall * lo)
+    flat_shift = left - straight * lo
+    return Lines(
+        torch.where(is_line, straight, fall),
+        torch.where(is_line, flat_shift, fall_shift),
+        torch.where(is_line, straight, rise),
+        torch.where(is_line, flat_shift, rise_shift),
+    )
+
+
+def _clip_bends(low: float, high: float, lo: Tensor, hi: Tensor) -> Tensor:
+    return ((lo < low) & (hi > low)) | ((lo < high) & (hi > high))
+
+
+def _crosses_zero(lo: Tensor, hi: Tensor) -> Tensor:
+    return (lo < 0) & (hi > 0)
+
+
+def relu(node: Node, kernel: Kernel) -> Activation:
+    """Relu."""
+    return Activation(kernel, rising, partial(leaky_lines, 0.0), bends=_crosses_zero)
+
+
+def leaky_relu(node: Node, kernel: Kernel) -> Activation:
+    """LeakyRelu."""
+    slope = float(node.get("alpha", 0.01))
+    if not 0.0 <= slope <= 1.0:
+        raise CannotBoundError(f"its slope {slope:g} is not between 0 and 1")
+    return Activation(kernel, rising, partial(leaky_lines, slope), bends=_crosses_zero, rounding=value_radius)
+
+
+class Clip:
+    """Clip with constant limits, which are attributes before opset 11 and inputs from then on; a limit may be missing."""
+
+    def __init__(self, node: Node, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._attributes = (float(node.get("min", -math.inf)), float(node.get("max", math.inf)))
+        self._rule: Activation | None = None
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        return self._with_limits(inputs).forward(inputs[:1])
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        pulled = self._with_limits(inputs).backward(form, inputs[:1], output)
+        return Pulled((*pulled.coefs, *(None for _ in inputs[1:])), pulled.constant)
+
+    def bends(self, lo: Tensor, hi: Tensor) -> Tensor:
+        """As in `Activation`; `forward` has run."""
+        assert self._rule is not None
+        return self._rule.bends(lo, hi)
+
+    def _with_limits(self, inputs: Sequence[Value]) -> Activation:
+        if self._rule is None:
+            limits = list(self._attributes)
+            for index, value in enumerate(inputs[1:3]):
+                if value is not None:
+                    if not isinstance(value, Tensor) or value.numel() != 1:
+                        raise CannotBoundError("its limits are not constant numbers")
+                    limits[index] = float(value)
+            # A limit far beyond float32 stands for none: lines may not hold infinities.
+            low, high = max(limits[0], -1e39), min(limits[1], 1e39)
+            if low == 0.0 and high == 1e39:
+                self._rule = Activation(torch.relu, rising, partial(leaky_lines, 0.0), bends=_crosses_zero)
+            else:
+                self._rule = Activation(
+                    lambda x: x.clamp(low, high), rising, partial(clip_lines, low, high), bends=partial(_clip_bends, low, high)
+                )
+        return self._rule
+
+
+def hard_sigmoid(node: Node, kernel: Kernel) -> Activation:
+    """HardSigmoid: clip(alpha x + beta, 0, 1), alpha > 0."""
+    alpha, beta = float(node.get("alpha", 0.2)), float(node.get("beta", 0.5))
+    if alpha <= 0:
+        raise CannotBoundError(f"its slope {alpha:g} is not positive")
+
+    def lines(lo: Tensor, hi: Tensor) -> Lines:
+        inner = clip_lines(0.0, 1.0, alpha * lo + beta, alpha * hi + beta)
+        return Lines(
+            alpha * inner.lower_slope,
+            inner.lower_slope * beta + inner.lower_shift,
+            alpha * inner.upper_slope,
+            inner.upper_slope * beta + inner.upper_shift,
+        )
+
+    def bends(lo: Tensor, hi: Tensor) -> Tensor:
+        return _clip_bends(0.0, 1.0, alpha * lo + beta, alpha * hi + beta)
+
+    return Activation(kernel, rising, lines, bends=bends, rounding=lambda size: value_radius(alpha * size + abs(beta)))

@@ -1,0 +1,170 @@
+"""Products of activations and stored weights, both uncertain.
+
+Let a row of weights W lie in a box with middle M and radius R, and let A be a linear form on the products. If every weight is used once, weights are free of each
+other and ``min over W of A W a = A M a - (|A| R) |a|``, exactly, for every a. If one weight multiplies activations at many positions p (a convolution, a sequence),
+it is still one device: with G = sum_p A_p a_p, the derivative with respect to it, the minimum is ``M G - R |G|``. Both are concave in a; the line through the ends
+of the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact where the sign is known, as behind a ReLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval, chord_of_absolute
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rounding import product_radius
+from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.graph.ops.registry import Kernel, Node
+
+
+def as_interval(value: Value) -> Interval:
+    """Return a known tensor as the interval that holds it alone."""
+    if value is None:
+        raise CannotBoundError("an input is missing")
+    return value if isinstance(value, Interval) else Interval.point(value)
+
+
+def product_interval(linear: Kernel, data: Interval, weight: Interval) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the range of a bilinear operator and the sum of the magnitudes of its terms.
+
+    Every output uses a weight once. Exact for activations that are points or not negative; elsewhere the parts of the middle and of the deviation are
+    bounded apart from each other.
+
+    Args:
+        linear: The operator without bias.
+        data: Activations.
+        weight: Weights.
+    """
+    strength = linear(data.magnitude, weight.magnitude)
+    if data.is_point:
+        middle = linear(data.lo, weight.middle)
+        reach = torch.zeros_like(middle) if weight.is_point else linear(data.lo.abs(), weight.radius)
+        return middle - reach, middle + reach, strength
+    if data.is_nonnegative:
+        lo, hi = _signed(linear, data.lo, data.hi, weight)
+        return lo, hi, strength
+    known = data.lo >= 0
+    lo, hi = _signed(linear, data.lo * known, data.hi * known, weight)
+    low, high, size = data.lo * ~known, data.hi * ~known, data.magnitude * ~known
+    plus, minus = weight.middle.clamp(min=0), weight.middle.clamp(max=0)
+    lo = lo + linear(low, plus) + linear(high, minus)
+    hi = hi + linear(high, plus) + linear(low, minus)
+    if not weight.is_point:
+        reach = linear(size, weight.radius)
+        lo, hi = lo - reach, hi + reach
+    return lo, hi, strength
+
+
+def _signed(linear: Kernel, low: Tensor, high: Tensor, weight: Interval) -> tuple[Tensor, Tensor]:
+    """Return the range of a product with activations that are not negative."""
+    lo = linear(low, weight.lo.clamp(min=0)) + linear(high, weight.lo.clamp(max=0))
+    hi = linear(high, weight.hi.clamp(min=0)) + linear(low, weight.hi.clamp(max=0))
+    return lo, hi
+
+
+def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor, Tensor]:
+    """Pull a form back through a product whose weights are used at many positions.
+
+    Args:
+        form: [forms, samples, groups, columns, positions].
+        data: [samples, groups, rows, positions].
+        weight: [groups, columns, rows].
+
+    Returns:
+        The form on the activations [forms, samples, groups, rows, positions], and what it leaves out [forms, samples].
+    """
+    flipped = data.middle.transpose(-1, -2)
+    middle = form @ flipped
+    reach = form.abs() @ data.radius.transpose(-1, -2)
+    slope, intercept = chord_of_absolute(middle, reach)
+    effective = torch.addcmul(weight.middle, weight.radius, slope, value=-1.0)
+    return effective.transpose(-1, -2) @ form, -(intercept.flatten(2) @ weight.radius.flatten())
+
+
+def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
+    """Return the minimum of a form on a product whose activations are points, [forms, samples]; arguments as for `shared_form`."""
+    gradient = form @ data.transpose(-1, -2)
+    return (weight.middle * gradient - weight.radius * gradient.abs()).flatten(2).sum(-1)
+
+
+@dataclass(frozen=True)
+class MatrixProduct:
+    """Gemm, and MatMul with a matrix on the right: y = x W + b, x [samples, positions ..., rows].
+
+    Attributes:
+        flips: The matrix is transposed.
+        alpha: Factor of the product.
+        beta: Factor of the bias.
+    """
+
+    flips: bool = False
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        data, weight, bias = self._parts(inputs)
+        lo, hi, strength = product_interval(torch.matmul, data, weight)
+        if bias is not None:
+            lo, hi, strength = lo + bias.lo, hi + bias.hi, strength + bias.magnitude
+        return Interval.rounded(lo, hi, product_radius(strength, weight.lo.shape[0] + 1))
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        data, weight, bias = self._parts(inputs)
+        constant = torch.zeros(form.shape[:2], dtype=form.dtype)
+        if bias is not None:
+            constant = total(form, bias.middle.expand_as(output.lo)) - total(form.abs(), bias.radius.expand_as(output.lo))
+        if data.is_point and form.dim() == 3:
+            middle, reach = torch.matmul(data.lo, weight.middle), torch.matmul(data.lo.abs(), weight.radius)
+            constant = constant + total(form, middle) - total(form.abs(), reach)
+            return Pulled((None, None, None)[: len(inputs)], constant)
+        if form.dim() > 3 and not weight.is_point:
+            pulled, left = _positions(form, data, weight)
+            return Pulled((pulled, None, None)[: len(inputs)], constant + left)
+        pulled = form @ weight.middle.T
+        if not weight.is_point:
+            reach = form.abs() @ weight.radius.T
+            slope, intercept = chord_of_absolute(data.middle, data.radius)
+            pulled = pulled - reach * slope
+            constant = constant - total(reach, intercept)
+        return Pulled((pulled, None, None)[: len(inputs)], constant)
+
+    def _parts(self, inputs: Sequence[Value]) -> tuple[Interval, Interval, Interval | None]:
+        data, weight = as_interval(inputs[0]), as_interval(inputs[1])
+        if self.flips:
+            weight = weight.moved(lambda end: end.T)
+        bias = as_interval(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
+        return data, _scaled(weight, self.alpha), None if bias is None else _scaled(bias, self.beta)
+
+
+def _positions(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor, Tensor]:
+    """Pull a form back through one matrix that is used at several positions."""
+    shape = data.lo.shape
+    flat = data.moved(lambda end: end.reshape(shape[0], 1, -1, shape[-1]).transpose(-1, -2))
+    forms = form.reshape(*form.shape[:2], 1, -1, form.shape[-1]).transpose(-1, -2)
+    pulled, constant = shared_form(forms, flat, weight.moved(lambda end: end.T[None]))
+    return pulled.transpose(-1, -2).reshape(form.shape[0], *shape), constant
+
+
+def _scaled(value: Interval, factor: float) -> Interval:
+    if factor == 1.0:
+        return value
+    lo, hi = factor * value.lo, factor * value.hi
+    return Interval(lo, hi) if factor > 0 else Interval(hi, lo)
+
+
+def gemm(node: Node, kernel: Kernel) -> MatrixProduct:
+    """Gemm."""
+    if node.get("transA", 0):
+        raise CannotBoundError("its activations are transposed")
+    return MatrixProduct(bool(node.get("transB", 0)), float(node.get("alpha", 1.0)), float(node.get("beta", 1.0)))
+
+
+def matmul(node: Node, kernel: Kernel) -> MatrixProduct:
+    """MatMul."""
+    return MatrixProduct()

@@ -1,0 +1,90 @@
+"""Lines below and above an activation function, and the rule that uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.rounding import line_radius
+from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.graph.ops.registry import Kernel
+
+
+@dataclass(frozen=True)
+class Lines:
+    """``lower_slope x + lower_shift <= f(x) <= upper_slope x + upper_shift`` for every x of an interval, element by element."""
+
+    lower_slope: Tensor
+    lower_shift: Tensor
+    upper_slope: Tensor
+    upper_shift: Tensor
+
+
+class Activation:
+    """An elementwise function of one activation."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        reach: Callable[[Kernel, Tensor, Tensor], tuple[Tensor, Tensor]],
+        lines: Callable[[Tensor, Tensor], Lines],
+        *,
+        bends: Callable[[Tensor, Tensor], Tensor],
+        rounding: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Describe a function.
+
+        Args:
+            kernel: The function.
+            reach: Range of the function over an interval.
+            lines: Lines below and above it over an interval, exact up to a few roundings.
+            bends: Where the function is not one line over an interval.
+            rounding: Rounding radius of the function in float32, from the magnitude of its input; None: it rounds nothing.
+        """
+        self._kernel = kernel
+        self._reach = reach
+        self._draw = lines
+        self.bends = bends
+        self._rounding = rounding
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        data = inputs[0]
+        assert isinstance(data, Interval)
+        lo, hi = self._reach(self._kernel, data.lo, data.hi)
+        # What float64 is off in the lines is an error of the operator like its own.
+        slack = line_radius(1e-3 + data.magnitude)
+        return Interval.rounded(lo, hi, slack if self._rounding is None else slack + self._rounding(data.magnitude))
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        data = inputs[0]
+        assert isinstance(data, Interval)
+        lines = self.lines(data)
+        plus, minus = form.clamp(min=0), form.clamp(max=0)
+        pulled = plus * lines.lower_slope + minus * lines.upper_slope
+        constant = total(plus, lines.lower_shift) + total(minus, lines.upper_shift)
+        return Pulled((pulled, *(None for _ in inputs[1:])), constant)
+
+    def lines(self, data: Interval) -> Lines:
+        """Return the lines over an interval, drawn once: many backward passes ask for the same."""
+        if self not in data.kept:
+            data.kept[self] = self._draw(data.lo, data.hi)
+        lines: Lines = data.kept[self]
+        return lines
+
+
+def rising(kernel: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the range of a function that never falls."""
+    return kernel(lo), kernel(hi)
+
+
+def chord(f_lo: Tensor, f_hi: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    """Return the slope of the chord, 0 where the interval is a point."""
+    width = hi - lo
+    wide = width > 0
+    return torch.where(wide, (f_hi - f_lo) / torch.where(wide, width, torch.ones_like(width)), torch.zeros_like(width))

@@ -1,0 +1,98 @@
+"""Smooth activation functions.
+
+Both lines have the slope of the chord. Their intercepts are the extremes of ``f(x) - slope x``, taken over a grid: between two neighbours at distance h a function
+whose second derivative is at most B in magnitude leaves the chord by at most ``B h^2 / 8``. Points at which the derivative jumps are made grid points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rounding import line_radius
+from cimrobust.certify.rules.relaxation import Activation, Lines, chord
+from cimrobust.graph.ops.registry import Kernel, Node
+
+_CELLS = 32
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What has to be known of a function.
+
+    Attributes:
+        curvature: Bound of the magnitude of its second derivative, where it has one.
+        jumps: Where its first derivative jumps.
+        is_rising: It never falls.
+        steepness: Bound of the magnitude of its first derivative.
+        error: Absolute error of float32 implementations for inputs of magnitude 1 and less, growing with the magnitude beyond; measured on onnxruntime
+            at a tenth of this or less, see tests/unit/certify.
+    """
+
+    curvature: float
+    jumps: tuple[float, ...] = ()
+    is_rising: bool = True
+    steepness: float = 1.2
+    error: float = 2.0**-19
+
+
+#: tanh'' is at most 4 sqrt(3) / 9; the sigmoid's is an eighth of it; gelu'' = phi(x) (2 - x^2); silu'' is at most 1/2.
+SHAPES: dict[str, Shape] = {
+    "Sigmoid": Shape(0.0963, steepness=0.25),
+    "Tanh": Shape(0.77, steepness=1.0),
+    "Softplus": Shape(0.25, steepness=1.0),
+    "Erf": Shape(0.97, steepness=1.13),
+    "Elu": Shape(1.0, jumps=(0.0,)),
+    "Selu": Shape(1.76, jumps=(0.0,), steepness=1.76),
+    "Softsign": Shape(2.0, jumps=(0.0,)),
+    "HardSwish": Shape(1.0 / 3.0, jumps=(-3.0, 3.0), is_rising=False, steepness=1.51),
+    "Gelu": Shape(0.8, is_rising=False, steepness=1.14),
+    "Mish": Shape(1.0, is_rising=False, steepness=1.1),
+    "Swish": Shape(0.51, is_rising=False, steepness=1.1),
+}
+
+
+def smooth(node: Node, kernel: Kernel) -> Activation:
+    """Return the rule of a function of `SHAPES`.
+
+    Raises:
+        CannotBoundError: Its parameters make it another function than the one whose derivatives are known.
+    """
+    if (node.op == "Elu" and abs(node.get("alpha", 1.0)) > 1.0) or (node.op in ("Selu", "Swish") and node.attributes):
+        raise CannotBoundError("bounds of its derivatives are known for its usual parameters alone")
+    shape = SHAPES[node.op]
+
+    def reach(run: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+        if shape.is_rising:
+            return run(lo), run(hi)
+        values, _grid, room = _sampled(run, shape, lo, hi)
+        return values.amin(0) - room, values.amax(0) + room
+
+    def lines(lo: Tensor, hi: Tensor) -> Lines:
+        slope = chord(kernel(lo), kernel(hi), lo, hi)
+        values, grid, room = _sampled(kernel, shape, lo, hi)
+        off = values - slope * grid
+        return Lines(slope, off.amin(0) - room, slope, off.amax(0) + room)
+
+    return Activation(
+        kernel,
+        reach,
+        lines,
+        bends=lambda lo, hi: lo < hi,
+        rounding=lambda size: shape.error * size.clamp(min=1.0),
+    )
+
+
+def _sampled(run: Kernel, shape: Shape, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return values on a grid over an interval, the grid, and how far the function may be beyond the values of neighbours."""
+    shares = torch.linspace(0.0, 1.0, _CELLS + 1, dtype=lo.dtype).reshape(-1, *(1,) * lo.dim())
+    grid = lo + shares * (hi - lo)
+    grid[-1] = hi
+    if shape.jumps:
+        grid = torch.cat([grid, torch.stack([torch.full_like(lo, jump).clamp(lo, hi) for jump in shape.jumps])])
+    cell = (hi - lo) / _CELLS
+    values = run(grid)
+    return values, grid, shape.curvature * cell * cell / 8.0 + line_radius(1e-3 + torch.maximum(lo.abs(), hi.abs()) * 4.0)

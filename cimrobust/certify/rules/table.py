@@ -1,0 +1,51 @@
+"""Which rule bounds which operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from cimrobust.certify.rules import affine, convolution, max_pool, piecewise, product, smooth
+from cimrobust.certify.rules.base import Rule
+from cimrobust.graph.ops.registry import Kernel, Node
+
+Maker = Callable[[Node, Kernel], Rule]
+
+#: Operators that only move elements.
+MOVES = (
+    "Concat",
+    "DepthToSpace",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Pad",
+    "Reshape",
+    "Slice",
+    "SpaceToDepth",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+)
+
+RULES: Mapping[str, Maker] = {
+    **dict.fromkeys(MOVES, affine.move),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), affine.average),
+    **dict.fromkeys(("Mul", "Div", "Neg"), affine.scale),
+    **dict.fromkeys(smooth.SHAPES, smooth.smooth),
+    "Add": affine.add,
+    "BatchNormalization": affine.normalise,
+    "Clip": piecewise.Clip,
+    "Conv": convolution.conv,
+    "Gemm": product.gemm,
+    "HardSigmoid": piecewise.hard_sigmoid,
+    "LeakyRelu": piecewise.leaky_relu,
+    "MatMul": product.matmul,
+    "MaxPool": max_pool.max_pool,
+    "Relu": piecewise.relu,
+    "Sub": affine.subtract,
+}
+
+#: Operators that look at the shape of a tensor alone.
+SHAPE_OPS = frozenset({"Shape", "Size"})

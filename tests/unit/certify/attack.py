@@ -1,0 +1,82 @@
+"""The strongest cheap attack on one sample at a time: weights go to the corner that its own gradient points to, again and again, once for every runner-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.engine.open import Runtime
+from cimrobust.graph.to_torch import Twin, to_torch
+from cimrobust.mapping.placement import Placement
+
+Chip = dict[str, np.ndarray]
+
+
+class PerInputAttack:
+    """Searches the box for a chip that decides a given sample wrong."""
+
+    def __init__(self, runtime: Runtime, placement: Placement, *, targets: int = 3, passes: int = 6) -> None:
+        self.runtime = runtime
+        self.placement = placement
+        self.targets = targets
+        self.passes = passes
+        self.twin: Twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output])
+        self.inputs = {name: torch.from_numpy(np.array(array)) for name, array in runtime.dataset.inputs.items()}
+        self.constants = {name: torch.from_numpy(np.array(array)) for name, array in runtime.dataset.constants.items()}
+
+    def margins(self, weights: Mapping[str, Tensor], sample: int) -> Tensor:
+        """Return the margins of the right decision of a sample over all others."""
+        feed = {name: tensor[sample : sample + 1] for name, tensor in self.inputs.items()}
+        output = self.twin({**feed, **self.constants}, weights)[self.runtime.plain.output].reshape(-1)
+        decision, label = self.runtime.task.decision, int(self.runtime.task.labels.reshape(-1)[sample])
+        if decision.read == "threshold":
+            distance = output - float(decision.threshold or 0.0)
+            return distance if label else -distance
+        output = -output if decision.read == "argmin" else output
+        return torch.cat([output[label] - output[:label], output[label] - output[label + 1 :]])
+
+    def worst(self, sample: int, scale: float) -> tuple[float, Chip]:
+        """Return the smallest margin found in a box of a size, and the chip."""
+        nominal, lo, hi = self._box(scale)
+        clean = self.margins(nominal, sample)
+        best, best_chip = float(clean.min()), nominal
+        for target in clean.argsort()[: self.targets].tolist():
+            weights = nominal
+            for _ in range(self.passes):
+                leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
+                margins = self.margins(leaves, sample)
+                if float(margins.detach().min()) < best:
+                    best, best_chip = float(margins.detach().min()), weights
+                grads = torch.autograd.grad(margins[target], list(leaves.values()), allow_unused=True)
+                weights = {
+                    name: nominal[name] if grad is None else torch.where(grad > 0, lo[name], torch.where(grad < 0, hi[name], nominal[name]))
+                    for name, grad in zip(leaves, grads, strict=True)
+                }
+        return best, {name: tensor.detach().numpy() for name, tensor in best_chip.items()}
+
+    def break_scale(self, sample: int, first: float, *, steps: int = 7, reach: float = 8.0) -> float:
+        """Return the smallest box size found that breaks a sample, within about 3 %, from a size that does not up to `reach` times that."""
+        low, high = first, reach * first
+        if self.worst(sample, high)[0] > 0:
+            return high
+        for _ in range(steps):
+            middle = float(np.sqrt(low * high))
+            if self.worst(sample, middle)[0] > 0:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _box(self, scale: float) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        return tuple(  # type: ignore[return-value]
+            {name: torch.from_numpy(corner(tensor.nominal, scale, end(tensor))) for name, tensor in self.placement.tensors.items()}
+            for end in (lambda tensor: np.zeros_like(tensor.lo), lambda tensor: tensor.lo, lambda tensor: tensor.hi)
+        )
+
+
+def corner(nominal: np.ndarray, scale: float, deviation: np.ndarray) -> np.ndarray:
+    """Return the weights of a chip, float32."""
+    return np.ascontiguousarray(nominal + np.float32(scale) * deviation, dtype=np.float32)

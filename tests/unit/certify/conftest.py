@@ -1,0 +1,108 @@
+"""Networks of many kinds, opened with their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from cimrobust.data.decision import Decision
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.mapping.placement import Placement
+from tests.unit.search.conftest import opened  # noqa: F401
+
+HEAD = '<ir_version: 8, opset_import: ["" : 20]>\nnet (float[N, {shape}] x) => (float[N, {classes}] y)'
+
+#: Body of the graph, shape of the input, shapes of the stored weights, shapes of digital constants.
+NETWORKS: dict[str, tuple[str, tuple[int, ...], dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]] = {
+    "mlp": (
+        "h = Gemm<transB=1>(x, w1, b1) r = Relu(h) g = Gemm<alpha=1.5, beta=0.5>(r, w2, b2) s = Relu(g) y = MatMul(s, w3)",
+        (6,),
+        {"w1": (12, 6), "w2": (12, 10), "w3": (10, 4)},
+        {"b1": (12,), "b2": (10,)},
+    ),
+    "cnn": (
+        "h = Conv<pads=[1,1,1,1]>(x, w1, b1) r = Relu(h) p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r) g = Conv<strides=[2,2], pads=[1,1,0,0]>(p, w2) "
+        "s = LeakyRelu<alpha=0.1>(g) f = Flatten(s) y = Gemm(f, w3)",
+        (2, 8, 8),
+        {"w1": (4, 2, 3, 3), "w2": (6, 4, 3, 3), "w3": (24, 5)},
+        {"b1": (4,)},
+    ),
+    "residual": (
+        "h = Conv<pads=[1,1,1,1]>(x, w1) n = BatchNormalization(h, gain, shift, mean, var) r = Relu(n) g = Conv<pads=[1,1,1,1], group=2>(r, w2) "
+        "a = Add(g, r) s = Relu(a) p = GlobalAveragePool(s) f = Flatten(p) z = MatMul(f, w3) y = LogSoftmax<axis=1>(z)",
+        (2, 5, 5),
+        {"w1": (4, 2, 3, 3), "w2": (4, 2, 3, 3), "w3": (4, 3)},
+        {"gain": (4,), "shift": (4,), "mean": (4,), "var": (4,)},
+    ),
+    "smooth": (
+        "h = Gemm(x, w1) t = Tanh(h) g = Gemm(t, w2) s = Gelu(g) i = Gemm(s, w3) k = HardSwish(i) l = Gemm(k, w4) m = Sigmoid(l) y = MatMul(m, w5)",
+        (5,),
+        {"w1": (5, 9), "w2": (9, 8), "w3": (8, 8), "w4": (8, 8), "w5": (8, 3)},
+        {},
+    ),
+    "clipped": (
+        "c = Sub(x, mean) d = Mul(c, gain) h = Conv(d, w1) k = Clip(h, low, high) q = AveragePool<kernel_shape=[2], strides=[2]>(k) "
+        "g = Conv<dilations=[2]>(q, w2) e = HardSigmoid(g) f = Flatten(e) z = MatMul(f, w3) y = Softmax(z)",
+        (3, 12),
+        {"w1": (6, 3, 3), "w2": (4, 6, 2), "w3": (12, 3)},
+        {"mean": (1, 3, 1), "gain": (1,), "low": (), "high": ()},
+    ),
+    "sequence": (
+        "t = Transpose<perm=[0,2,1]>(x) h = MatMul(t, w1) r = Relu(h) g = MatMul(r, w2) s = Elu(g) m = ReduceMean<keepdims=0>(s, axes) y = Gemm(m, w3)",
+        (4, 5),
+        {"w1": (4, 7), "w2": (7, 6), "w3": (6, 3)},
+        {},
+    ),
+}
+
+
+Maker = Callable[..., tuple[Runtime, Placement]]
+
+
+def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
+    """Return weights and constants of a network."""
+    random = np.random.default_rng(seed)
+    _body, _shape, stored, digital = NETWORKS[name]
+    arrays = {key: (1.4 * random.normal(size=size) / np.sqrt(np.prod(size[1:]))).astype(np.float32) for key, size in stored.items()}
+    for key, size in digital.items():
+        arrays[key] = np.asarray(0.3 * random.normal(size=size), np.float32)
+    special = {"var": lambda: np.full(4, 0.7, np.float32), "low": lambda: np.float32(0.0), "high": lambda: np.float32(1.0), "gain": None}
+    for key in digital:
+        if special.get(key) is not None:
+            arrays[key] = np.asarray(special[key]())  # type: ignore[misc]
+    if "axes" in NETWORKS[name][0]:
+        arrays["axes"] = np.array([1], np.int64)
+    return arrays
+
+
+@pytest.fixture
+def make(opened: Callable[..., tuple[Runtime, Placement]]) -> Maker:  # noqa: F811
+    """Open a network of `NETWORKS` on samples labelled with its own decisions."""
+
+    def maker(
+        name: str, *, seed: int = 0, count: int = 8, profile: DeviceProfile | None = None, decision: Decision | None = None
+    ) -> tuple[Runtime, Placement]:
+        body, shape, stored, _digital = NETWORKS[name]
+        classes = next(reversed(stored.values()))[-1]
+        arrays = weights_of(name, seed)
+        kinds = ", ".join(
+            f"{'int64' if a.dtype == np.int64 else 'float'}[{', '.join(map(str, a.shape))}] {key}" for key, a in arrays.items()
+        )
+        kinds = kinds.replace("float[] ", "float ")
+        head = HEAD.format(shape=", ".join(map(str, shape)), classes=classes)
+        text = f"{head} <{kinds}> {{ {body.replace(') ', ')' + chr(10))} }}"
+        inputs = {"x": np.random.default_rng(seed + 100).normal(size=(count, *shape)).astype(np.float32)}
+        return opened(text, arrays, inputs, decision=decision, profile=profile)
+
+    return maker
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """Keep torch to one thread: these networks are too small for more."""
+    with one_torch_thread():
+        yield

@@ -1,0 +1,76 @@
+"""What is not bounded says so, and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cimrobust.certify.network import open_bounds
+from cimrobust.certify.refusal import Refusal
+from cimrobust.data.decision import Decision
+from cimrobust.device.converters import AdcTable
+from cimrobust.device.effects import FaultsTable, ReadNoiseTable, RelaxationTable
+from cimrobust.device.profile import DeviceProfile, DeviceTable
+from tests.unit.certify.conftest import Maker
+from tests.unit.search.conftest import Opener
+
+EXACT = DeviceProfile("test", "test", device=DeviceTable(tolerance=0.05, sigma=0.01))
+HEAD = '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4, 4] x) => (float[N, 4, 3] y) <float[4, 3] w>'
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [
+        (replace(EXACT, faults=FaultsTable(stuck_low=0.01)), "stuck devices"),
+        (replace(EXACT, relaxation=RelaxationTable(sigma=0.01)), "outside the tolerance box, with probability"),
+        (replace(EXACT, device=DeviceTable(distribution="gaussian", sigma=0.01)), r"outside the tolerance box, with probability 0\.0027"),
+    ],
+)
+def test_profiles_whose_chips_leave_the_box(make: Maker, profile: DeviceProfile, reason: str) -> None:
+    refused = open_bounds(*make("mlp", profile=profile))
+    assert isinstance(refused, Refusal)
+    assert re.search(reason, refused.reason)
+
+
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [(replace(EXACT, adc=AdcTable(bits=8)), "has converters"), (replace(EXACT, read_noise=ReadNoiseTable(0.01)), "read noise")],
+)
+def test_profiles_whose_products_are_not_the_weights(make: Maker, profile: DeviceProfile, reason: str) -> None:
+    runtime, placement = make("mlp")
+    refused = open_bounds(runtime, replace(placement, profile=profile))
+    assert isinstance(refused, Refusal)
+    assert reason in refused.reason
+
+
+def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
+    text = HEAD + " { h = MatMul(x, w) s = Softmax(h) t = Transpose<perm=[0,2,1]>(s) m = MatMul(s, t) y = MatMul(m, h) }".replace(
+        ") ", ")\n"
+    )
+    x = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
+    refused = open_bounds(
+        *opened(text, {"w": np.ones((4, 3), np.float32)}, {"x": x}, np.zeros((4, 3), np.int64), decision=Decision(axis=1))
+    )
+    assert isinstance(refused, Refusal)
+    assert "one decision, got 3" in refused.reason
+    runtime, placement = opened(text, {"w": np.ones((4, 3), np.float32)}, {"x": x}, decision=Decision(read="value", metric="rmse"))
+    refused = open_bounds(runtime, placement)
+    assert isinstance(refused, Refusal)
+    assert len(refused.nodes) == 3
+    assert "(Softmax): no bound is built in for this operator" in refused.nodes[0]
+    assert "(MatMul): it multiplies activations by activations" in refused.nodes[1]
+    assert all(node in refused.reason for node in refused.nodes)
+
+
+def test_decisions_without_scores(opened: Opener) -> None:
+    text = (
+        HEAD.replace("4, 3] y", "1] y").replace("float[N, 1]", "int64[N, 4]") + " { h = MatMul(x, w)\n y = ArgMax<axis=2, keepdims=0>(h) }"
+    )
+    text = text.replace("4, 4] x", "1, 4] x").replace("int64[N, 4]", "int64[N, 1]")
+    weights, x = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32), np.ones((4, 1, 4), np.float32)
+    refused = open_bounds(*opened(text, {"w": weights}, {"x": x}, decision=Decision(read="label")))
+    assert isinstance(refused, Refusal)
+    assert "holds labels, not the scores" in refused.reason
