@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import converters, item, limits, rare, results, samples, scope
+from cimrobust.certificate.blocks import certified, converters, item, limits, rare, results, samples, scope
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
-    Certified,
     RareEvent,
     Reproduce,
     Setting,
@@ -19,7 +18,6 @@ from cimrobust.certificate.models import (
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import NO_POLICY, judge
 
-_NO_BOUND = "not computed by this version: no bound method is built in yet"
 _WITNESS_CHECK = """\
 import numpy as np, onnx, onnxruntime as ort
 from onnx import numpy_helper
@@ -57,8 +55,8 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
         monte_carlo=results.monte_carlo(evidence.trials, policy, num_inputs=evidence.runtime.dataset.num_samples, rare=_rare(evidence)),
         worst_found=results.worst_found(evidence),
         evaluation_set=samples.evaluation_set(evidence),
-        certified=Certified(score=None, reason=_NO_BOUND),
-        checks=limits.checks(evidence),
+        certified=certified.certified(evidence),
+        checks=[*limits.checks(evidence), *certified.checks(evidence)],
         diagnostics=converters.diagnostics(evidence),
         diagnostics_reason=None,
         retraining=None,

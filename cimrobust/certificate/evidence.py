@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimrobust.certify.summary import Certification
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.network import Network
@@ -45,6 +46,7 @@ class Evidence:
         runtime: The deployed network, its data and checks.
         trials: Drawn chips.
         search: Worst chip found.
+        certification: Certified bound, or why there is none.
         effects: Score with every effect added in turn.
         worst_output: Decision output of the witness file on all samples, samples first.
         witness: SHA-256 digest by file name, relative to the certificate's folder.
@@ -61,6 +63,7 @@ class Evidence:
     runtime: Runtime
     trials: TrialTable
     search: SearchResult
+    certification: Certification
     effects: tuple[EffectRow, ...]
     worst_output: np.ndarray
     witness: Mapping[str, str]

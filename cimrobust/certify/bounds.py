@@ -63,7 +63,7 @@ def certify(
         scale: Size of the box: 1 is that of the placement.
         method: ``interval``: forwards only; ``linear``: with backward passes.
         samples: Indices of the samples; None: all.
-        effort: Backward forms that a layer may cost a sample.
+        effort: Multiplications that narrowing one layer may cost a sample.
         workers: Threads; the result does not depend on it.
 
     Returns:

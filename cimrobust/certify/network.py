@@ -77,6 +77,8 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
     refused = refuse_profile(placement.profile)
     if refused is not None:
         return refused
+    if runtime.engine is not runtime.plain or set(placement.tensors) != set(runtime.deployed.weight_names):
+        return Refusal("the chip computes more than products of activations and programmed weights, which is all that the bounds cover")
     if runtime.plain.feeding.mode != "free":
         return Refusal("the network cannot be run on several samples at once, which the bounds do")
     dataset, task = runtime.dataset, runtime.task

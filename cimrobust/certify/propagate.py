@@ -66,7 +66,7 @@ def propagate(
         constants: Graph inputs that are the same for all samples.
         weights: Box of every stored weight.
         refine: Narrow the intervals in front of bent activation functions by backward passes.
-        effort: Backward forms a sample that a layer may cost at most; layers with more bent units keep their intervals.
+        effort: Multiplications that narrowing one layer may cost a sample; layers that would cost more keep their intervals.
     """
     count = len(next(iter(inputs.values())))
     values: dict[str, Value] = {**plan.constants, **constants, **weights}
@@ -91,7 +91,7 @@ def _refine(state: State, index: int, effort: float) -> None:
     before = state.interval(name)
     bent = step.rule.bends(before.lo, before.hi).flatten(1)  # type: ignore[union-attr]
     most = int(bent.sum(1).max())
-    if most == 0 or most > effort:
+    if most == 0 or most * form_cost(state, index) > effort:
         return
     # Every sample's bent units come first; units behind them that another sample's count asks for are narrowed as well.
     units = bent.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
@@ -107,6 +107,19 @@ def _refine(state: State, index: int, effort: float) -> None:
         lo.scatter_(1, some, torch.maximum(lo.gather(1, some), least.T))
         hi.scatter_(1, some, torch.minimum(hi.gather(1, some), most_of.T))
     state.values[name] = before.within(lo.reshape(before.lo.shape), hi.reshape(before.hi.shape))
+
+
+def form_cost(state: State, steps: int | None = None) -> int:
+    """Return the multiplications that a form on the tensor behind the first so many steps costs a sample, about."""
+    cost = 0
+    for step in state.plan.steps[:steps]:
+        weight = state.values.get(step.node.inputs[1]) if step.node.op in ("Conv", "Gemm", "MatMul") else None
+        if weight is not None and step.kind == ACTIVE:
+            numel = weight.lo.numel() if isinstance(weight, Interval) else weight.numel()
+            made = state.interval(step.output).lo
+            positions = made[0, 0].numel() if step.node.op == "Conv" else made[0].numel() // made.shape[-1]
+            cost += 4 * numel * positions
+    return cost
 
 
 def forms_at_once(state: State) -> int:

@@ -18,6 +18,7 @@ from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
 from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy, stop_rule
+from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.decision import Score
 from cimrobust.engine.kernel import program_chip
@@ -182,6 +183,10 @@ def analyze(
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
         found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
+    with clock.stage("certify"):
+        worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
+        certification = certify_run(runtime, inspection.placement, effort=effort, worst_output=worst, workers=threads, progress=progress)
+        _check_certified(certification, table, found)
     with clock.stage("effects"):
         effects = add_effects(
             runtime,
@@ -206,7 +211,7 @@ def analyze(
     )
     arguments = (str(device), str(data))
     certificate = _write(
-        out, inspection, runtime, table, found, effects, rare, settings, arguments, required, RunTimings(threads, clock.stages)
+        out, inspection, runtime, table, found, certification, effects, rare, settings, arguments, required, RunTimings(threads, clock.stages)
     )
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return certificate
@@ -223,6 +228,7 @@ def _write(
     runtime: Runtime,
     table: TrialTable,
     found: SearchResult,
+    certification: Certification,
     effects: tuple[EffectRow, ...],
     rare: RareFailures | None,
     settings: tuple[RunSetting, ...],
@@ -244,6 +250,7 @@ def _write(
             runtime=runtime,
             trials=table,
             search=found,
+            certification=certification,
             effects=effects,
             worst_output=worst_output,
             witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir())},
@@ -311,6 +318,16 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
         return max(DEFAULT_TRIALS[effort], 10 * rule.needed_trials)
     rule.check(trials)
     return trials
+
+
+def _check_certified(certification: Certification, table: TrialTable, found: SearchResult) -> None:
+    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them."""
+    if certification.score is None:
+        return
+    pick = min if table.higher_is_better else max
+    worst = pick(table.worst_value, found.score.value)
+    if pick(worst, certification.score.value) != certification.score.value:
+        raise SelfCheckError(f"no chip of the box may score worse than the certified {certification.score.value}, got {worst}; report this")
 
 
 def _checkpoint(out: Path, *, resume: bool) -> Path:

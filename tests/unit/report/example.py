@@ -122,7 +122,9 @@ def certificate(**changes) -> dict:
             ],
             "not_stated": [{"name": "mean", "reason": HOSTILE}],
         },
-        "certified": {"score": None, "reason": "not computed"},
+        "certified": {
+            "score": None, "reason": "not computed", "correct": None, "samples": 50, "method": None, "operators": {}, "curve": [], "curve_samples": 0,
+        },
         "checks": [{"id": "liveness", "text": "Moves.", "held": True, "detail": HOSTILE}],
         "diagnostics": {
             "effects": [

@@ -1,0 +1,177 @@
+"""The certified bound of a run: one score for all samples at the stated tolerance, and a curve over smaller ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimrobust.certify.bounds import Method, certify
+from cimrobust.certify.network import BoundedNetwork, open_bounds
+from cimrobust.certify.refusal import Refusal
+from cimrobust.data.decision import Score
+from cimrobust.engine.open import Runtime
+from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.placement import Placement
+from cimrobust.progress import NullProgress, Progress
+
+METHOD = (
+    "Interval propagation, then linear bounds propagated backwards (CROWN) with weights as intervals and inputs as points, one device for all positions of a "
+    "convolution kernel; float64, every rounding of the deployed float32 network charged."
+)
+#: Box sizes of the curve, smallest first; the last is the stated tolerance.
+CURVE = tuple(2.0**power for power in range(-8, 1))
+#: Samples of the curve.
+_CURVE_SAMPLES = {"quick": 50, "standard": 100, "thorough": 400}
+#: Multiplications that narrowing one layer may cost a sample.
+_EFFORT = {"quick": 3e8, "standard": 3e9, "thorough": 1e11}
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """What is proven at one box size.
+
+    Attributes:
+        scale: Size of the box; 1 is the stated tolerance.
+        score: Certified score over the samples of the curve.
+    """
+
+    scale: float
+    score: Score
+
+
+@dataclass(frozen=True)
+class Certification:
+    """Certified bound of a run.
+
+    Attributes:
+        score: Lower bound of the score (upper bound of an error) that holds for every chip of the box; None: see `refusal`.
+        certified: Samples that no chip of the box can break, bool [samples]; None for a regression or without a bound.
+        refusal: Why there is no bound.
+        operators: Operators that are bounded, and how often they occur.
+        curve: Certified scores up to the stated tolerance, smallest box first, over the first `curve_samples` samples; empty without a bound.
+        curve_samples: Samples of the curve.
+    """
+
+    score: Score | None
+    certified: np.ndarray | None
+    refusal: Refusal | None
+    operators: Mapping[str, int]
+    curve: tuple[CurvePoint, ...] = ()
+    curve_samples: int = 0
+
+
+def certify_run(
+    runtime: Runtime,
+    placement: Placement,
+    *,
+    effort: str,
+    worst_output: np.ndarray | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Certification:
+    """Return the certified bound of a deployed network, or why there is none.
+
+    Args:
+        runtime: The deployed network with its data.
+        placement: Where its weights are stored; gives the box.
+        effort: ``quick``, ``standard`` or ``thorough``.
+        worst_output: Decision output of a chip of the box on all samples; those that it breaks are not tried.
+        workers: Threads; the result does not depend on it.
+        progress: Told how far the work is.
+
+    Raises:
+        SelfCheckError: That chip breaks a certified sample.
+    """
+    network = open_bounds(runtime, placement)
+    if isinstance(network, Refusal):
+        return Certification(None, None, network, {})
+    progress = progress or NullProgress()
+    progress.start("Certifying", len(CURVE) + 1)
+    count = min(_CURVE_SAMPLES[effort], network.num_samples)
+    work = _Work(network, _EFFORT[effort], workers, progress)
+    if network.task.is_regression:
+        curve = work.error_curve(count)
+        score = work.error_score(np.arange(network.num_samples), 1.0)
+        progress.finish()
+        return Certification(score, None, None, network.plan.operators, curve, count)
+    right = np.ones(network.num_samples, dtype=bool) if worst_output is None else runtime.task.right(worst_output).reshape(-1)
+    curve, held = work.curve(count)
+    rest = work.rest(np.arange(count, network.num_samples)[right[count:]], hopeful=bool(held.any()))
+    held = np.concatenate([held, rest[count:]])
+    progress.finish()
+    if (held & ~right).any():
+        sample = int(np.flatnonzero(held & ~right)[0])
+        raise SelfCheckError(
+            f"no chip of the box may break a certified sample, got sample {sample} broken by the worst chip found; report this"
+        )
+    return Certification(_share(held), held, None, network.plan.operators, curve, count)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What bounding needs over and over."""
+
+    network: BoundedNetwork
+    effort: float
+    workers: int
+    progress: Progress
+
+    def curve(self, count: int) -> tuple[tuple[CurvePoint, ...], np.ndarray]:
+        """Certify the first samples at larger and larger boxes, and return who is certified at the largest.
+
+        A sample that fails at one size is not tried at the next, where it would fail as well, at greater cost.
+        """
+        points = []
+        held = np.ones(count, dtype=bool)
+        for scale in CURVE:
+            left = np.flatnonzero(held)
+            if len(left):
+                held[left] = certify(self.network, scale=scale, samples=left, effort=self.effort, workers=self.workers).certified
+            points.append(CurvePoint(scale, _share(held)))
+            self.progress.advance()
+        return tuple(points), held
+
+    def rest(self, samples: np.ndarray, *, hopeful: bool) -> np.ndarray:
+        """Return which of some samples are certified at the stated tolerance, bool for all samples.
+
+        Without hope, because none of the curve's samples is, intervals alone are tried.
+        """
+        held = np.zeros(self.network.num_samples, dtype=bool)
+        if len(samples):
+            method: Method = "linear" if hopeful else "interval"
+            held[samples] = certify(self.network, method=method, samples=samples, effort=self.effort, workers=self.workers).certified
+        self.progress.advance()
+        return held
+
+    def error_curve(self, count: int) -> tuple[CurvePoint, ...]:
+        """Bound the error of the first samples at larger and larger boxes."""
+        points = []
+        for scale in CURVE:
+            points.append(CurvePoint(scale, self.error_score(np.arange(count), scale)))
+            self.progress.advance()
+        return tuple(points)
+
+    def error_score(self, samples: np.ndarray, scale: float) -> Score:
+        """Return the metric of errors that no chip of a box exceeds."""
+        bounds = certify(self.network, scale=scale, samples=samples, effort=self.effort, workers=self.workers)
+        return _error_score(self.network, -bounds.margin)
+
+
+def _share(held: np.ndarray) -> Score:
+    return Score(float(held.sum()) / len(held), int(held.sum()), len(held))
+
+
+def _error_score(network: BoundedNetwork, errors: np.ndarray) -> Score:
+    """Return the metric of errors that no chip exceeds."""
+    if not np.isfinite(errors).all():
+        return Score(float("inf"), None, len(errors))
+    metric = network.task.metric
+    value = {
+        "mae": lambda: float(errors.mean()),
+        "mse": lambda: float((errors**2).mean()),
+        "rmse": lambda: float(np.sqrt((errors**2).mean())),
+    }.get(metric, lambda: float(errors.max()))()
+    # Summing in float64 is off by less than this share.
+    return Score(value * (1.0 + 1e-9), None, len(errors))
