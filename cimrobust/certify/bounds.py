@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.branch import BranchSettings, prove
+from cimrobust.certify.interval import Interval
 from cimrobust.certify.network import BoundedNetwork
 from cimrobust.certify.propagate import State, lower_bound, propagate
 from cimrobust.certify.rules.base import total
@@ -18,6 +21,8 @@ from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
 
 Method = Literal["interval", "linear"]
+
+DEFAULT_BRANCHING = BranchSettings()
 
 #: Box sizes that `largest_certified_tolerance` tries are powers of this.
 STEP = 2.0 ** (1.0 / 16.0)
@@ -54,6 +59,7 @@ def certify(
     method: Method = "linear",
     samples: np.ndarray | None = None,
     effort: float = math.inf,
+    branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
 ) -> Bounds:
     """Bound all decisions over the box.
@@ -64,6 +70,7 @@ def certify(
         method: ``interval``: forwards only; ``linear``: with backward passes.
         samples: Indices of the samples; None: all.
         effort: Multiplications that narrowing one layer may cost a sample.
+        branching: How far chips are split for samples that linear bounds do not prove; None: not at all.
         workers: Threads; the result does not depend on it.
 
     Returns:
@@ -76,8 +83,8 @@ def certify(
     def bounded(batch: tuple[np.ndarray, dict[str, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
         check_stopped()
-        state = propagate(network.plan, batch[1], network.constants, weights, refine=method == "linear", effort=effort)
-        worst, enough = _decided(network, state, batch[0], method)
+        state = propagate(network.plan, batch[1], network.constants, weights, effort=effort if method == "linear" else 0.0)
+        worst, enough = _decided(network, state, batch, weights, method, branching)
         return worst.numpy(), enough.numpy()
 
     with one_torch_thread():
@@ -86,8 +93,16 @@ def certify(
     return Bounds(scale, method, certified, margin, time.perf_counter() - started)
 
 
-def _decided(network: BoundedNetwork, state: State, samples: np.ndarray, method: Method) -> tuple[Tensor, Tensor]:
-    """Return the lower bound of the margins of a batch, and whether it proves the decision."""
+def _decided(
+    network: BoundedNetwork,
+    state: State,
+    batch: tuple[np.ndarray, dict[str, Tensor]],
+    weights: Mapping[str, Interval],
+    method: Method,
+    branching: BranchSettings | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the lower bound of the margins of a batch, and whether the decisions are proven."""
+    samples, inputs = batch
     reading, tensor = network.reading, network.plan.tensor
     scores = state.interval(tensor)
     labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[samples]))
@@ -95,13 +110,47 @@ def _decided(network: BoundedNetwork, state: State, samples: np.ndarray, method:
         return _error(state, tensor, labels.reshape(scores.lo.shape), method)
     form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
     bound = _interval_bound(state, tensor, form) if method == "interval" else lower_bound(state, tensor, form)
-    worst = (bound + offset).amin(0)
-    needed = reading.needed + reading.needed_share * scores.magnitude.flatten(1).amax(1)
-    finite = torch.isfinite(scores.lo).flatten(1).all(1) & torch.isfinite(scores.hi).flatten(1).all(1)
+    needed = (reading.needed + reading.needed_share * scores.magnitude.flatten(1).amax(1))[None] - offset
     # Offsets are added in float64: a few roundings of the numbers added.
-    slack = 2.0**-48 * (1e-30 + bound.abs().amax(0) + offset.abs().amax(0))
-    worst = torch.where(finite & torch.isfinite(worst), worst - slack, -math.inf)
-    return worst, worst > needed
+    needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
+    finite = torch.isfinite(scores.lo).flatten(1).all(1) & torch.isfinite(scores.hi).flatten(1).all(1)
+    proven = (bound > needed) & finite
+    if method == "linear" and branching is not None:
+        proven = _branched(network, state, inputs, weights, form, bound, needed, proven | ~finite, branching) & finite
+    return torch.where(finite, (bound + offset).amin(0), -math.inf), proven.all(0)
+
+
+def _branched(
+    network: BoundedNetwork,
+    state: State,
+    inputs: Mapping[str, Tensor],
+    weights: Mapping[str, Interval],
+    form: Tensor,
+    bound: Tensor,
+    needed: Tensor,
+    proven: Tensor,
+    settings: BranchSettings,
+) -> Tensor:
+    """Prove what linear bounds leave open by branching: the worst form of every sample first, the others only where that succeeds."""
+    proven = proven.clone()
+    worst = (bound - needed).argmin(0, keepdim=True)
+    for only_worst in (True, False):
+        is_worst = torch.zeros_like(proven).scatter_(0, worst, True)
+        tasks = (~proven & (is_worst if only_worst else proven.gather(0, worst))).nonzero()
+        if len(tasks):
+            which, sample = tasks[:, 0], tasks[:, 1]
+            proven[which, sample] = prove(
+                state,
+                inputs,
+                network.constants,
+                weights,
+                tensor=network.plan.tensor,
+                form=form[which, sample],
+                samples=sample,
+                needed=needed[which, sample],
+                settings=settings,
+            )
+    return proven
 
 
 def _interval_bound(state: State, tensor: str, form: Tensor) -> Tensor:
@@ -132,6 +181,7 @@ def largest_certified_tolerance(
     samples: np.ndarray | None = None,
     octaves: tuple[int, int] = (-10, 4),
     effort: float = math.inf,
+    branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
 ) -> np.ndarray:
     """Return the largest box size, on a grid of 16 steps an octave, at which each sample is certified.
@@ -144,6 +194,7 @@ def largest_certified_tolerance(
         samples: Indices of the samples; None: all.
         octaves: The grid goes from 2 to the first power to 2 to the second.
         effort: As for `certify`.
+        branching: As for `certify`.
         workers: As for `certify`.
 
     Returns:
@@ -157,7 +208,9 @@ def largest_certified_tolerance(
         middle = (held + broken) // 2
         for step in np.unique(middle[(broken - held) > 1]):
             here = np.flatnonzero((middle == step) & ((broken - held) > 1))
-            bounds = certify(network, scale=STEP ** int(step), method=method, samples=indices[here], effort=effort, workers=workers)
+            bounds = certify(
+                network, scale=STEP ** int(step), method=method, samples=indices[here], effort=effort, branching=branching, workers=workers
+            )
             certified = bounds.certified
             held[here[certified]], broken[here[~certified]] = step, step
     return np.where(held < first, 0.0, STEP ** held.astype(np.float64))

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+#: Smaller radii are none: dividing by them would leave float64.
+_LEAST_RADIUS = 1e-250
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -19,12 +22,15 @@ class Interval:
         lo: Lower ends, float64; samples first, except for weights.
         hi: Upper ends.
         rounding: Radius of the rounding error of the operator that made it, inside `lo` and `hi` already; None: it is exact.
+        corners: Of a product whose weights are used once, and of what is shifted or moved from it: the largest value that an element has on chips with its own
+            weights at their lower corner, and the smallest on chips with its own weights at their upper corner; None: nothing better than `hi` and `lo` is known.
         kept: What rules worked out from it, by rule.
     """
 
     lo: Tensor
     hi: Tensor
     rounding: Tensor | None = None
+    corners: tuple[Tensor, Tensor] | None = None
     kept: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
@@ -67,14 +73,40 @@ class Interval:
         lo = move(self.lo)
         return Interval(lo, lo if self.lo is self.hi else move(self.hi))
 
-    def within(self, lo: Tensor, hi: Tensor) -> Interval:
+    def within(self, other: Interval) -> Interval:
         """Return the part that lies in another interval as well.
 
         Both hold the true value, so they overlap; where rounding makes them miss each other, the own ends are kept.
         """
-        least, most = torch.maximum(self.lo, lo), torch.minimum(self.hi, hi)
+        least, most = torch.maximum(self.lo, other.lo), torch.minimum(self.hi, other.hi)
         sane = least <= most
-        return Interval(torch.where(sane, least, self.lo), torch.where(sane, most, self.hi), self.rounding)
+        corners = self.corners
+        if corners is not None and other.corners is not None:
+            corners = (torch.minimum(corners[0], other.corners[0]), torch.maximum(corners[1], other.corners[1]))
+        return Interval(torch.where(sane, least, self.lo), torch.where(sane, most, self.hi), self.rounding, corners)
+
+    def of_sign(self, signs: Tensor) -> Interval:
+        """Return the part where elements are not negative (sign 1) or not positive (sign -1)."""
+        lo = torch.where((signs > 0) & (self.lo < 0), torch.zeros_like(self.lo), self.lo)
+        hi = torch.where((signs < 0) & (self.hi > 0), torch.zeros_like(self.hi), self.hi)
+        return Interval(torch.minimum(lo, self.hi.clamp(min=0)), torch.maximum(hi, self.lo.clamp(max=0)), self.rounding, self.corners)
+
+    def part(self, samples: Tensor) -> Interval:
+        """Return the interval of some samples."""
+        corners = None if self.corners is None else (self.corners[0][samples], self.corners[1][samples])
+        return Interval(self.lo[samples], self.hi[samples], None if self.rounding is None else self.rounding[samples], corners)
+
+    def lower_side(self) -> tuple[Tensor, Tensor]:
+        """Return the ends of the values on chips with an element's own weights at their lower corner; no chip has smaller ones."""
+        if self.corners is None:
+            return self.lo, self.hi
+        return self.lo, torch.maximum(torch.minimum(self.corners[0], self.hi), self.lo)
+
+    def upper_side(self) -> tuple[Tensor, Tensor]:
+        """Return the ends of the values on chips with an element's own weights at their upper corner; no chip has larger ones."""
+        if self.corners is None:
+            return self.lo, self.hi
+        return torch.minimum(torch.maximum(self.corners[1], self.lo), self.hi), self.hi
 
 
 def chord_of_absolute(middle: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,5 +114,5 @@ def chord_of_absolute(middle: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
 
     The line goes through both ends. Where the sign of x is known it is ``|x|`` itself: slope 1 or -1, intercept 0.
     """
-    slope = (middle / radius).nan_to_num_(nan=0.0).clamp_(-1.0, 1.0)
-    return slope, (radius - middle * slope).clamp_(min=0.0)
+    slope = (middle / radius.clamp(min=_LEAST_RADIUS)).clamp(-1.0, 1.0)
+    return slope, (radius - middle * slope).clamp(min=0.0)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
+from cimrobust.certify.rules.affine import Affine
 from cimrobust.certify.rules.base import Rule
+from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.table import RULES, SHAPE_OPS
 from cimrobust.graph.ops.program import Step
 from cimrobust.graph.ops.registry import Node
@@ -69,6 +73,24 @@ class Plan:
     weight_names: tuple[str, ...]
     inputs: tuple[str, ...]
     tensor: str
+
+    @cached_property
+    def read_once(self) -> frozenset[str]:
+        """Tensors that one operator reads, and nothing else."""
+        reads = Counter(name for step in self.steps for name in step.node.inputs if name)
+        return frozenset(name for name, count in reads.items() if count == 1 and name != self.tensor)
+
+    @cached_property
+    def product_behind(self) -> dict[str, str]:
+        """Outputs of matrix products by the names of tensors that are shifted or moved from them, those themselves included."""
+        found: dict[str, str] = {}
+        for step in self.steps:
+            source = next((found[name] for name in step.node.inputs if name in found), None)
+            if isinstance(step.rule, MatrixProduct) and step.kind == ACTIVE:
+                found[step.output] = step.output
+            elif source is not None and isinstance(step.rule, Affine):
+                found[step.output] = source
+        return found
 
     @property
     def operators(self) -> dict[str, int]:

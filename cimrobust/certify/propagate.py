@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import ACTIVE, KNOWN, Plan, PlannedStep
-from cimrobust.certify.rules.base import Value, total
+from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.certify.rules.piecewise import Clip
+from cimrobust.certify.rules.product import MatrixProduct
+from cimrobust.certify.rules.relaxation import Activation
 
 #: Values of one backward pass over a batch; bounds its memory to a few times this in bytes times 8.
 _MOST_VALUES = 2**24
@@ -55,8 +58,9 @@ def propagate(
     constants: Mapping[str, Tensor],
     weights: Mapping[str, Interval],
     *,
-    refine: bool,
-    effort: float = math.inf,
+    effort: float,
+    known: Mapping[str, Interval] | None = None,
+    signs: Mapping[str, Tensor] | None = None,
 ) -> State:
     """Bound every tensor.
 
@@ -65,22 +69,29 @@ def propagate(
         inputs: Samples, float64 where they are floating point, first axis samples.
         constants: Graph inputs that are the same for all samples.
         weights: Box of every stored weight.
-        refine: Narrow the intervals in front of bent activation functions by backward passes.
-        effort: Multiplications that narrowing one layer may cost a sample; layers that would cost more keep their intervals.
+        effort: Multiplications a sample that narrowing the intervals in front of an activation function by backward passes may cost; 0: none are narrowed.
+        known: Intervals that are known already, by tensor.
+        signs: Chips looked at, int8 [samples, ...] by tensor: 1 only those on which an element is not negative, -1 only those on which it is not positive, 0 all.
     """
     count = len(next(iter(inputs.values())))
     values: dict[str, Value] = {**plan.constants, **constants, **weights}
     values |= {name: Interval.point(tensor) if tensor.is_floating_point() else tensor for name, tensor in inputs.items()}
     state = State(plan, values, count)
     for index, step in enumerate(plan.steps):
-        read = state.inputs_of(step)
         if step.rule is None:
+            read = state.inputs_of(step)
             values[step.output] = step.step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
             continue
-        if refine and step.kind == ACTIVE and step.depth > 1 and hasattr(step.rule, "bends"):
+        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip):
             _refine(state, index, effort)
-            read = state.inputs_of(step)
-        values[step.output] = step.rule.forward(read)
+        made = step.rule.forward(state.inputs_of(step))
+        # Corners are about forms of one sign on an element, which a second reader could mix up.
+        made = made if step.output in plan.read_once else replace(made, corners=None)
+        if known is not None and step.output in known:
+            made = made.within(known[step.output])
+        if signs is not None and step.output in signs:
+            made = made.of_sign(signs[step.output])
+        values[step.output] = made
     return state
 
 
@@ -89,24 +100,44 @@ def _refine(state: State, index: int, effort: float) -> None:
     step = state.plan.steps[index]
     name = step.node.inputs[0]
     before = state.interval(name)
-    bent = step.rule.bends(before.lo, before.hi).flatten(1)  # type: ignore[union-attr]
+    bent = step.rule.bends(before).flatten(1)  # type: ignore[union-attr]
     most = int(bent.sum(1).max())
     if most == 0 or most * form_cost(state, index) > effort:
         return
     # Every sample's bent units come first; units behind them that another sample's count asks for are narrowed as well.
     units = bent.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
-    lo, hi = before.lo.flatten(1).clone(), before.hi.flatten(1).clone()
+    lower, upper = _narrowed(state, index, units, before.lo, 1, 0), _narrowed(state, index, units, before.hi, -1, 0)
+    after = before.within(Interval(lower, upper))
+    product = state.plan.product_behind.get(name, "")
+    if before.corners is not None and _is_nonnegative_product(state, product):
+        # The weights of the product at one corner, and the other end of what is then left.
+        low, high = _narrowed(state, index, units, before.corners[0], -1, -1), _narrowed(state, index, units, before.corners[1], 1, 1)
+        after = replace(after, corners=(torch.minimum(low, before.corners[0]), torch.maximum(high, before.corners[1])))
+    state.values[name] = after
+
+
+def _narrowed(state: State, index: int, units: Tensor, ends: Tensor, sign: int, corner: int) -> Tensor:
+    """Return ends of the input of a step, better at some units: lower ends for sign 1, upper ones for -1."""
+    name = state.plan.steps[index].node.inputs[0]
+    options = Options(corner=(state.plan.product_behind[name], corner) if corner else ("", 0))
+    flat = ends.flatten(1).clone()
     size = forms_at_once(state)
-    for start in range(0, most, size):
+    for start in range(0, units.shape[1], size):
         some = units[:, start : start + size]
-        form = torch.zeros(some.shape[1], state.num_samples, lo.shape[1], dtype=lo.dtype)
-        form.scatter_(2, some.T[..., None], 1.0)
-        form = form.reshape(some.shape[1], *before.lo.shape)
-        least = lower_bound(state, name, form, steps=index)
-        most_of = -lower_bound(state, name, -form, steps=index)
-        lo.scatter_(1, some, torch.maximum(lo.gather(1, some), least.T))
-        hi.scatter_(1, some, torch.minimum(hi.gather(1, some), most_of.T))
-    state.values[name] = before.within(lo.reshape(before.lo.shape), hi.reshape(before.hi.shape))
+        form = torch.zeros(some.shape[1], state.num_samples, flat.shape[1], dtype=flat.dtype)
+        form.scatter_(2, some.T[..., None], float(sign))
+        bound = sign * lower_bound(state, name, form.reshape(some.shape[1], *ends.shape), steps=index, options=options).T
+        choose = torch.maximum if sign > 0 else torch.minimum
+        flat.scatter_(1, some, choose(flat.gather(1, some), bound))
+    return flat.reshape(ends.shape)
+
+
+def _is_nonnegative_product(state: State, output: str) -> bool:
+    for step in state.plan.steps:
+        if step.output == output:
+            data = state.values[step.node.inputs[0]]
+            return isinstance(data, Interval) and data.is_nonnegative and not data.is_point
+    return False
 
 
 def form_cost(state: State, steps: int | None = None) -> int:
@@ -135,8 +166,25 @@ def forms_at_once(state: State) -> int:
     return max(1, _MOST_VALUES // (largest * state.num_samples))
 
 
-@torch.no_grad()
-def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = None) -> Tensor:
+@dataclass(frozen=True)
+class Options:
+    """What a backward pass may do differently.
+
+    Attributes:
+        slopes: Slopes of the lines below activation functions, [forms, samples, ...], by the name of their output; others are chosen by area.
+        duals: What is added to the form on the input of activation functions, [forms, samples, ...], by the name of their output: a multiplier times something
+            that no chip looked at has positive.
+        corner: Output of a matrix product of data that are not negative, and the corner, 1 or -1, that its weights are at.
+        forms_at: Filled with the forms on all tensors on the way.
+    """
+
+    slopes: Mapping[str, Tensor] = field(default_factory=dict)
+    duals: Mapping[str, Tensor] = field(default_factory=dict)
+    corner: tuple[str, int] = ("", 0)
+    forms_at: dict[str, Tensor] = field(default_factory=dict)
+
+
+def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = None, options: Options | None = None) -> Tensor:
     """Return a lower bound of linear forms on a tensor, for every chip of the box.
 
     Args:
@@ -144,28 +192,33 @@ def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = 
         tensor: Name of the tensor.
         form: Coefficients, [forms, samples, ...] in the tensor's shape.
         steps: The first so many steps make the tensor; None: all.
+        options: What is done differently.
 
     Returns:
         [forms, samples].
     """
+    options = options or Options()
     forms: dict[str, Tensor] = {tensor: form}
     constant = torch.zeros(form.shape[:2], dtype=form.dtype)
     best = torch.full_like(constant, -math.inf)
+    # On the way to a product at one corner of its weights, intervals are about all chips, not about those.
+    may_rest = not options.corner[1]
     for step in reversed(state.plan.steps[:steps]):
         current = forms.pop(step.output, None)
         if current is None or step.kind == KNOWN:
             continue
+        options.forms_at[step.output] = current
         here = state.interval(step.output)
-        resting = _at_worst(current, here)
-        if not forms:
-            best = torch.maximum(best, constant + resting)
-        if here.is_point:
-            constant = constant + resting
-            continue
+        if here.is_point or (may_rest and not forms):
+            resting = constant + _at_worst(current, here)
+            if here.is_point:
+                constant = resting
+                continue
+            best = torch.maximum(best, resting)
         if here.rounding is not None:
             constant = constant - total(current.abs(), here.rounding)
-        assert step.rule is not None
-        pulled = step.rule.backward(current, state.inputs_of(step), here)
+        pulled = _pull(state, step, current, options)
+        may_rest = may_rest or step.output == options.corner[0]
         constant = constant + pulled.constant
         for name, part in zip(step.node.inputs, pulled.coefs, strict=True):
             if part is not None:
@@ -174,6 +227,21 @@ def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = 
         constant = constant + _at_worst(part, state.interval(name))
     # A bound that is no number proves nothing.
     return torch.nan_to_num(torch.maximum(best, constant), nan=-math.inf, posinf=-math.inf, neginf=-math.inf)
+
+
+def _pull(state: State, step: PlannedStep, form: Tensor, options: Options) -> Pulled:
+    """Pull a form back through one operator."""
+    read, made, rule = state.inputs_of(step), state.interval(step.output), step.rule
+    assert rule is not None
+    if isinstance(rule, MatrixProduct) and step.output == options.corner[0]:
+        return rule.backward(form, read, made, options.corner[1])
+    if not isinstance(rule, Activation):
+        return rule.backward(form, read, made)
+    pulled = rule.backward(form, read, made, options.slopes.get(step.output))
+    dual = options.duals.get(step.output)
+    if dual is None or pulled.coefs[0] is None:
+        return pulled
+    return Pulled((pulled.coefs[0] + dual, *pulled.coefs[1:]), pulled.constant)
 
 
 def _at_worst(form: Tensor, interval: Interval) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import product_radius, value_radius
 from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.graph.ops.registry import Kernel, Node
+
+#: Operators that keep every element, once.
+_ONE_TO_ONE = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,14 @@ class Affine:
             zeros = [torch.zeros_like(value.lo, requires_grad=True) if isinstance(value, Interval) else value for value in inputs]
             made = self.kernel(*zeros)
             leaves = [zero for zero, value in zip(zeros, inputs, strict=True) if isinstance(zero, Tensor) and isinstance(value, Interval)]
-            grads = iter(torch.autograd.grad(made, leaves, form, is_grads_batched=True))
+            grads = iter(torch.autograd.grad(made, leaves, form, is_grads_batched=True, create_graph=form.requires_grad))
         coefs = tuple(next(grads) if isinstance(value, Interval) else None for value in inputs)
         return Pulled(coefs, total(form, made.detach()))
 
 
 def move(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that moves elements and rounds nothing."""
-    return Affine(kernel, _monotone)
+    return Affine(kernel, _rearranged if node.op in _ONE_TO_ONE else _monotone)
 
 
 def average(node: Node, kernel: Kernel) -> Affine:
@@ -114,13 +117,33 @@ def _monotone(run: Kernel, inputs: Sequence[Value]) -> Interval:
     return Interval(lo, run(*[_end(value, 1) for value in inputs]))
 
 
+def _rearranged(run: Kernel, inputs: Sequence[Value]) -> Interval:
+    made = _monotone(run, inputs)
+    return made if made.is_point else replace(made, corners=_moved_corners(run, inputs))
+
+
+def _moved_corners(run: Kernel, inputs: Sequence[Value]) -> tuple[Tensor, Tensor] | None:
+    """Return the corners of a tensor that is moved or shifted by constants."""
+    moving = [value for value in inputs if isinstance(value, Interval)]
+    if len(moving) != 1 or moving[0].corners is None:
+        return None
+    if run(*[_end(value, 0) for value in inputs]).numel() != moving[0].lo.numel():
+        return None
+    low, high = (run(*[end if isinstance(value, Interval) else value for value in inputs]) for end in moving[0].corners)
+    return low, high
+
+
 def _sum(sign: int) -> Callable[[Kernel, Sequence[Value]], Interval]:
     def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
         first, second = inputs[0], inputs[1]
         lo = run(_end(first, 0), _end(second, 0 if sign > 0 else 1))
         hi = run(_end(first, 1), _end(second, 1 if sign > 0 else 0))
         magnitude = _magnitude(first) + _magnitude(second)
-        return Interval.rounded(lo, hi, value_radius(magnitude.expand_as(lo)))
+        rounding = value_radius(magnitude.expand_as(lo))
+        corners = _moved_corners(run, inputs) if sign > 0 else None
+        return replace(
+            Interval.rounded(lo, hi, rounding), corners=None if corners is None else (corners[0] + rounding, corners[1] - rounding)
+        )
 
     return bounded
 

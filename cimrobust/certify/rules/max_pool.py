@@ -57,15 +57,6 @@ class MaxPool:
         pulled = cut.fold(columns.flatten(0, 1).flatten(1, 2)).reshape(form.shape[0], *data.lo.shape)
         return Pulled((pulled,), total(minus, upper_shift))
 
-    def bends(self, lo: Tensor, hi: Tensor) -> Tensor:
-        """Return the elements of the input that compete with others of their window."""
-        cut = Columns.of(self.window, lo.shape[2:], self.taps)
-        low, high = (self._windows(cut, end) for end in (lo, hi))
-        best, first = low.max(dim=2, keepdim=True)
-        passing = (high > best).to(lo.dtype).scatter_(2, first, 0.0)
-        passing = passing.scatter_add(2, first, passing.amax(2, keepdim=True))
-        return cut.fold(passing.flatten(1, 2)).reshape(lo.shape) > 0
-
     def _windows(self, cut: Columns, end: Tensor) -> Tensor:
         """Return [samples, channels, taps, positions]; padding is below everything."""
         return cut.unfold(end, fill=_BELOW_ALL).reshape(*end.shape[:2], -1, cut.num_positions)

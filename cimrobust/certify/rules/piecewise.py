@@ -65,7 +65,7 @@ def _crosses_zero(lo: Tensor, hi: Tensor) -> Tensor:
 
 def relu(node: Node, kernel: Kernel) -> Activation:
     """Relu."""
-    return Activation(kernel, rising, partial(leaky_lines, 0.0), bends=_crosses_zero)
+    return Activation(kernel, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, least_slope=0.0)
 
 
 def leaky_relu(node: Node, kernel: Kernel) -> Activation:
@@ -73,7 +73,7 @@ def leaky_relu(node: Node, kernel: Kernel) -> Activation:
     slope = float(node.get("alpha", 0.01))
     if not 0.0 <= slope <= 1.0:
         raise CannotBoundError(f"its slope {slope:g} is not between 0 and 1")
-    return Activation(kernel, rising, partial(leaky_lines, slope), bends=_crosses_zero, rounding=value_radius)
+    return Activation(kernel, rising, partial(leaky_lines, slope), bends=_crosses_zero, rounding=value_radius, least_slope=slope)
 
 
 class Clip:
@@ -93,10 +93,9 @@ class Clip:
         pulled = self._with_limits(inputs).backward(form, inputs[:1], output)
         return Pulled((*pulled.coefs, *(None for _ in inputs[1:])), pulled.constant)
 
-    def bends(self, lo: Tensor, hi: Tensor) -> Tensor:
-        """As in `Activation`; `forward` has run."""
-        assert self._rule is not None
-        return self._rule.bends(lo, hi)
+    def bends(self, data: Interval) -> Tensor:
+        """As in `Activation`, once limits are known."""
+        return torch.ones_like(data.lo, dtype=torch.bool) if self._rule is None else self._rule.bends(data)
 
     def _with_limits(self, inputs: Sequence[Value]) -> Activation:
         if self._rule is None:

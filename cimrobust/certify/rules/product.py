@@ -9,7 +9,7 @@ of the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -91,6 +91,30 @@ def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
     return (weight.middle * gradient - weight.radius * gradient.abs()).flatten(2).sum(-1)
 
 
+def corner_ends(data: Interval, weight: Interval, lo: Tensor, hi: Tensor, bias: Interval | None) -> tuple[Tensor, Tensor]:
+    """Return the largest value of products at the lower corner of their weights, and the smallest at the upper.
+
+    At the lower corner a product is ``M a - R |a| + b``, the smallest for every a. Exact for data that are not negative; else from the distance that data may move.
+
+    Args:
+        data: Activations [samples, rows].
+        weight: Weights [rows, columns].
+        lo: Smallest product.
+        hi: Largest product.
+        bias: What is added.
+    """
+    if data.is_nonnegative and not data.is_point:
+        low = data.hi @ weight.lo.clamp(min=0) + data.lo @ weight.lo.clamp(max=0)
+        high = data.lo @ weight.hi.clamp(min=0) + data.hi @ weight.hi.clamp(max=0)
+        return (low, high) if bias is None else (low + bias.lo, high + bias.hi)
+    moves = (2.0 * data.radius) @ (weight.middle.abs() + weight.radius)
+    return lo + moves, hi - moves
+
+
+def _at_corner(value: Interval, corner: int) -> Interval:
+    return Interval.point(value.hi if corner > 0 else value.lo)
+
+
 @dataclass(frozen=True)
 class MatrixProduct:
     """Gemm, and MatMul with a matrix on the right: y = x W + b, x [samples, positions ..., rows].
@@ -111,11 +135,18 @@ class MatrixProduct:
         lo, hi, strength = product_interval(torch.matmul, data, weight)
         if bias is not None:
             lo, hi, strength = lo + bias.lo, hi + bias.hi, strength + bias.magnitude
-        return Interval.rounded(lo, hi, product_radius(strength, weight.lo.shape[0] + 1))
+        rounding = product_radius(strength, weight.lo.shape[0] + 1)
+        corners = None
+        if lo.dim() == 2 and not weight.is_point:
+            low, high = corner_ends(data, weight, lo, hi, bias)
+            corners = (low + rounding, high - rounding)
+        return replace(Interval.rounded(lo, hi, rounding), corners=corners)
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
-        """As in `Rule`."""
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval, corner: int = 0) -> Pulled:
+        """As in `Rule`; with the weights at their upper corner where `corner` is 1, at their lower where it is -1, for data that are not negative."""
         data, weight, bias = self._parts(inputs)
+        if corner:
+            weight, bias = _at_corner(weight, corner), None if bias is None else _at_corner(bias, corner)
         constant = torch.zeros(form.shape[:2], dtype=form.dtype)
         if bias is not None:
             constant = total(form, bias.middle.expand_as(output.lo)) - total(form.abs(), bias.radius.expand_as(output.lo))

@@ -35,6 +35,8 @@ class Activation:
         *,
         bends: Callable[[Tensor, Tensor], Tensor],
         rounding: Callable[[Tensor], Tensor] | None = None,
+        least_slope: float | None = None,
+        is_rising: bool = True,
     ) -> None:
         """Describe a function.
 
@@ -44,11 +46,15 @@ class Activation:
             lines: Lines below and above it over an interval, exact up to a few roundings.
             bends: Where the function is not one line over an interval.
             rounding: Rounding radius of the function in float32, from the magnitude of its input; None: it rounds nothing.
+            is_rising: It never falls, nor do its lines.
+            least_slope: Where it bends, any line through the origin from this slope up to 1 is below it; None: it has one line below alone.
         """
         self._kernel = kernel
         self._reach = reach
         self._draw = lines
-        self.bends = bends
+        self._bends = bends
+        self._is_rising = is_rising
+        self.least_slope = least_slope
         self._rounding = rounding
 
     def forward(self, inputs: Sequence[Value]) -> Interval:
@@ -60,22 +66,43 @@ class Activation:
         slack = line_radius(1e-3 + data.magnitude)
         return Interval.rounded(lo, hi, slack if self._rounding is None else slack + self._rounding(data.magnitude))
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
-        """As in `Rule`."""
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval, lower_slope: Tensor | None = None) -> Pulled:
+        """As in `Rule`; with other slopes of the lines below, [forms, samples, ...], where they are free to choose."""
         data = inputs[0]
         assert isinstance(data, Interval)
         lines = self.lines(data)
         plus, minus = form.clamp(min=0), form.clamp(max=0)
-        pulled = plus * lines.lower_slope + minus * lines.upper_slope
+        pulled = plus * (lines.lower_slope if lower_slope is None else lower_slope) + minus * lines.upper_slope
         constant = total(plus, lines.lower_shift) + total(minus, lines.upper_shift)
         return Pulled((pulled, *(None for _ in inputs[1:])), constant)
 
     def lines(self, data: Interval) -> Lines:
         """Return the lines over an interval, drawn once: many backward passes ask for the same."""
         if self not in data.kept:
-            data.kept[self] = self._draw(data.lo, data.hi)
+            below, above = (self._draw(*ends) for ends in self._sides(data))
+            data.kept[self] = Lines(below.lower_slope, below.lower_shift, above.upper_slope, above.upper_shift)
         lines: Lines = data.kept[self]
         return lines
+
+    def bends(self, data: Interval) -> Tensor:
+        """Return where one of the two lines is not the function itself."""
+        below, above = self._sides(data)
+        return self._bends(*below) | self._bends(*above)
+
+    def bends_below(self, data: Interval) -> Tensor:
+        """Return where the line below is not the function itself."""
+        return self._bends(*self._sides(data)[0])
+
+    def _sides(self, data: Interval) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return the ends that the line below and the line above have to hold for.
+
+        A form with a positive coefficient on an element is smallest on a chip with that element's weights at their lower corner, whatever is in front of them,
+        and the backward pass of the product takes just that corner. So for a function that never falls the line below is only ever asked on such chips, and the
+        line above on those at the upper corner.
+        """
+        if not self._is_rising:
+            return (data.lo, data.hi), (data.lo, data.hi)
+        return data.lower_side(), data.upper_side()
 
 
 def rising(kernel: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:

@@ -83,6 +83,7 @@ def smooth(node: Node, kernel: Kernel) -> Activation:
         lines,
         bends=lambda lo, hi: lo < hi,
         rounding=lambda size: shape.error * size.clamp(min=1.0),
+        is_rising=shape.is_rising,
     )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.network import BoundedNetwork
+from cimrobust.certify.propagate import Options, lower_bound, propagate
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.to_torch import Twin, to_torch
 from cimrobust.mapping.placement import Placement
@@ -18,11 +20,14 @@ Chip = dict[str, np.ndarray]
 class PerInputAttack:
     """Searches the box for a chip that decides a given sample wrong."""
 
-    def __init__(self, runtime: Runtime, placement: Placement, *, targets: int = 3, passes: int = 6) -> None:
+    def __init__(
+        self, runtime: Runtime, placement: Placement, *, targets: int = 3, passes: int = 6, network: BoundedNetwork | None = None
+    ) -> None:
         self.runtime = runtime
         self.placement = placement
         self.targets = targets
         self.passes = passes
+        self.network = network
         self.twin: Twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output])
         self.inputs = {name: torch.from_numpy(np.array(array)) for name, array in runtime.dataset.inputs.items()}
         self.constants = {name: torch.from_numpy(np.array(array)) for name, array in runtime.dataset.constants.items()}
@@ -43,8 +48,11 @@ class PerInputAttack:
         nominal, lo, hi = self._box(scale)
         clean = self.margins(nominal, sample)
         best, best_chip = float(clean.min()), nominal
-        for target in clean.argsort()[: self.targets].tolist():
-            weights = nominal
+        targets = clean.argsort()[: self.targets].tolist()
+        starts = [(target, nominal) for target in targets]
+        if self.network is not None:
+            starts += [(target, self._relaxed(sample, target, scale)) for target in targets]
+        for target, weights in starts:
             for _ in range(self.passes):
                 leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
                 margins = self.margins(leaves, sample)
@@ -69,6 +77,32 @@ class PerInputAttack:
             else:
                 high = middle
         return high
+
+    def _relaxed(self, sample: int, target: int, scale: float) -> dict[str, Tensor]:
+        """Return the chip that makes the linear bound of a margin smallest; unlike gradients, bounds see behind units that are switched off."""
+        assert self.network is not None
+        network, plan = self.network, self.network.plan
+        inputs = {name: tensor[sample : sample + 1] for name, tensor in network.inputs.items()}
+        state = propagate(plan, inputs, network.constants, network.weights(scale), effort=0.0)
+        label = torch.from_numpy(np.ascontiguousarray(network.task.labels.reshape(-1)[sample : sample + 1]))
+        form, _offset = network.reading.forms(label, state.interval(plan.tensor).lo.shape)
+        forms: dict[str, Tensor] = {}
+        with torch.no_grad():
+            lower_bound(state, plan.tensor, form[target : target + 1], options=Options(forms_at=forms))
+        nominal, lo, hi = self._box(scale)
+        for step in plan.steps:
+            if step.kind != "active" or step.node.op not in ("Conv", "Gemm", "MatMul") or step.output not in forms:
+                continue
+            name = step.node.inputs[1]
+            if name not in nominal:
+                continue
+            leaf = nominal[name].double().requires_grad_()
+            data = state.interval(step.node.inputs[0]).middle
+            with torch.enable_grad():
+                made = step.step.kernel(data, leaf)
+                (grad,) = torch.autograd.grad((made * forms[step.output][0]).sum(), leaf)
+            nominal[name] = torch.where(grad > 0, lo[name], torch.where(grad < 0, hi[name], nominal[name]))
+        return nominal
 
     def _box(self, scale: float) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         return tuple(  # type: ignore[return-value]

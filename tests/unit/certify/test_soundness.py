@@ -60,7 +60,7 @@ def test_certified_samples_are_never_broken(make: Maker, name: str, profile: str
     network = opened_bounds(runtime, placement)
     sizes = largest_certified_tolerance(network, method=method)  # type: ignore[arg-type]
     assert (sizes > 0).sum() >= 6, "the bound must be good for something"
-    attack = PerInputAttack(runtime, placement)
+    attack = PerInputAttack(runtime, placement, network=network)
     for sample in np.flatnonzero(sizes > 0):
         _margin, chip = attack.worst(int(sample), float(sizes[sample]))
         chips = [chip, *random_chips(placement, float(sizes[sample]), 4)]
@@ -75,7 +75,7 @@ def test_no_margin_is_below_its_bound(make: Maker, name: str, scale: float) -> N
     runtime, placement = make(name, seed=1)
     network = opened_bounds(runtime, placement)
     before_softmax = network.reading.tensor == runtime.plain.output
-    attack = PerInputAttack(runtime, placement)
+    attack = PerInputAttack(runtime, placement, network=network)
     for method in ("interval", "linear"):
         bounds = certify(network, scale=scale, method=method)  # type: ignore[arg-type]
         for sample in range(4):

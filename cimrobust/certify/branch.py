@@ -1,0 +1,181 @@
+"""Branching: chips are split by the sign of one ReLU's input, and each half is bounded alone.
+
+Without bent ReLUs the linear bounds of a network of matrix products are exact, so few splits often close the gap (Bunel et al., 2020, for inputs as boxes).
+The unit that is split is the one whose lines leave most between them, weighted with the form on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.plan import Plan
+from cimrobust.certify.propagate import State, propagate
+from cimrobust.certify.rules.relaxation import Activation
+from cimrobust.certify.tighten import bent_steps, tightened
+
+#: Parts that are bounded together.
+_PARTS = 64
+# What is missing has to shrink at least at this share of the pace at which it would vanish at the greatest depth; else a form is given up.
+_PACE = 0.5
+
+
+@dataclass(frozen=True)
+class BranchSettings:
+    """How far branching goes.
+
+    Attributes:
+        most_parts: Parts that the chips are split into for one form on one sample.
+        passes: Backward passes with gradients for every part.
+        effort: Multiplications that narrowing one layer may cost a part.
+    """
+
+    most_parts: int = 64
+    passes: int = 4
+    effort: float = 3e7
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Parts of the box, all of one depth.
+
+    Attributes:
+        task: Which task a part belongs to [parts].
+        signs: Int8 [parts, ...] by tensor.
+    """
+
+    task: Tensor
+    signs: dict[str, Tensor]
+
+
+def prove(
+    state: State,
+    inputs: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor],
+    weights: Mapping[str, Interval],
+    *,
+    tensor: str,
+    form: Tensor,
+    samples: Tensor,
+    needed: Tensor,
+    settings: BranchSettings,
+) -> Tensor:
+    """Return which linear forms are greater than what is needed on every chip of the box.
+
+    Args:
+        state: Intervals of the whole box.
+        inputs: Samples by graph input.
+        constants: As for `propagate`.
+        weights: As for `propagate`.
+        tensor: What the forms are on.
+        form: One form a task, [tasks, ...].
+        samples: Sample of every task [tasks].
+        needed: What has to be exceeded [tasks].
+        settings: How far to go.
+
+    Returns:
+        Bool [tasks]; a task that is given up is not proven.
+    """
+    if not bent_steps(state):
+        return torch.zeros(len(samples), dtype=torch.bool)
+    given_up = torch.zeros(len(samples), dtype=torch.bool)
+    first = torch.full((len(samples),), -math.inf, dtype=torch.float64)
+    parts = _Parts(torch.arange(len(samples)), _no_signs(state, len(samples)))
+    depth, deepest = 0, int(math.log2(settings.most_parts))
+    while len(parts.task):
+        bound, choice = _bounded(state.plan, state, inputs, constants, weights, tensor, form, samples, parts, settings)
+        short = needed[parts.task] - bound
+        is_open = short >= 0
+        worst = torch.full_like(first, -math.inf).scatter_reduce(0, parts.task, short, "amax")
+        if depth == 0:
+            first = worst
+        slow = worst > first * (1.0 - _PACE * depth / deepest) if depth else torch.zeros_like(given_up)
+        stuck = torch.zeros_like(given_up).scatter_reduce(0, parts.task, (is_open & (choice < 0)).to(torch.bool), "amax")
+        given_up |= (worst >= 0) & (slow | stuck | (depth >= deepest))
+        left = is_open & ~given_up[parts.task]
+        parts, depth = _split(parts, left, choice), depth + 1
+    return ~given_up
+
+
+def _no_signs(state: State, count: int) -> dict[str, Tensor]:
+    return {
+        step.node.inputs[0]: torch.zeros(count, *state.interval(step.node.inputs[0]).lo.shape[1:], dtype=torch.int8)
+        for step in bent_steps(state)
+    }
+
+
+def _bounded(
+    plan: Plan,
+    root: State,
+    inputs: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor],
+    weights: Mapping[str, Interval],
+    tensor: str,
+    form: Tensor,
+    samples: Tensor,
+    parts: _Parts,
+    settings: BranchSettings,
+) -> tuple[Tensor, Tensor]:
+    """Return the bounds of parts, and the unit to split next: its place among all units in the order of `signs`; -1: there is none."""
+    bounds, choices = [], []
+    for start in range(0, len(parts.task), _PARTS):
+        task = parts.task[start : start + _PARTS]
+        sample = samples[task]
+        signs = {name: sign[start : start + _PARTS] for name, sign in parts.signs.items()}
+        known = {name: root.interval(name).part(sample) for name in signs}
+        state = propagate(
+            plan,
+            {name: value[sample] for name, value in inputs.items()},
+            constants,
+            weights,
+            effort=settings.effort,
+            known=known,
+            signs=signs,
+        )
+        found = tightened(state, tensor, form[task][None], passes=settings.passes, signs=signs)
+        bounds.append(found.bound[0])
+        choices.append(_choose(state, found.forms, signs))
+    return torch.cat(bounds), torch.cat(choices)
+
+
+def _choose(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tensor]) -> Tensor:
+    scores = []
+    for step in bent_steps(state):
+        name = step.node.inputs[0]
+        data = state.interval(name)
+        assert isinstance(step.rule, Activation)
+        form = forms.get(step.output)
+        if form is None:
+            scores.append(torch.zeros_like(data.lo).flatten(1))
+            continue
+        (low, to), (since, high) = data.lower_side(), data.upper_side()
+        below = torch.minimum((-low).clamp(min=0), to.clamp(min=0))
+        above = (-since).clamp(min=0) * high.clamp(min=0) / (high - since).clamp(min=1e-250)
+        gap = form[0].clamp(min=0) * below - form[0].clamp(max=0) * above
+        splittable = (data.lo < 0) & (data.hi > 0) & (signs[name] == 0)
+        scores.append(torch.where(splittable, gap, torch.zeros_like(gap)).flatten(1))
+    best, place = torch.cat(scores, dim=1).max(dim=1)
+    return torch.where(best > 0, place, -1)
+
+
+def _split(parts: _Parts, left: Tensor, choice: Tensor) -> _Parts:
+    """Return both halves of the parts that are left."""
+    task = parts.task[left].repeat(2)
+    place, rows = choice[left], torch.arange(int(left.sum()))
+    signs, offset = {}, 0
+    for name, sign in parts.signs.items():
+        flat = sign[left].flatten(1)
+        own = (place >= offset) & (place < offset + flat.shape[1])
+        halves = []
+        for side in (1, -1):
+            half = flat.clone()
+            half[rows[own], (place - offset)[own]] = side
+            halves.append(half)
+        signs[name] = torch.cat(halves).reshape(-1, *sign.shape[1:])
+        offset += flat.shape[1]
+    return _Parts(task, signs)

@@ -1,0 +1,135 @@
+"""Linear bounds made tighter by gradient ascent.
+
+Two things are free. A line below a bent ReLU may have any slope from 0 to 1 (Xu et al., Fast and Complete, 2021: alpha). Where only chips are looked at on which an
+input z of a ReLU has a sign, a multiplier times the sign times z may be subtracted, as no such chip has that negative (Wang et al., Beta-CROWN, 2021: beta).
+Every choice gives a sound bound; the best of all passes is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.plan import PlannedStep
+from cimrobust.certify.propagate import Options, State, lower_bound
+from cimrobust.certify.rules.relaxation import Activation
+
+_RATE = 0.3
+_DECAY = 0.95
+
+
+@dataclass(frozen=True)
+class Tightened:
+    """What ascent found.
+
+    Attributes:
+        bound: Best lower bounds, [forms, samples].
+        forms: Forms on all tensors in the first pass.
+    """
+
+    bound: Tensor
+    forms: Mapping[str, Tensor]
+
+
+def bent_steps(state: State) -> list[PlannedStep]:
+    """Return the activation functions whose lines have free slopes, or that bend at zero."""
+    return [step for step in state.plan.steps if isinstance(step.rule, Activation) and step.rule.least_slope is not None]
+
+
+def tightened(state: State, tensor: str, form: Tensor, *, passes: int, signs: Mapping[str, Tensor] | None = None) -> Tightened:
+    """Bound linear forms on a tensor, as `lower_bound` does, with several backward passes.
+
+    Args:
+        state: Intervals.
+        tensor: Name of the tensor.
+        form: [forms, samples, ...].
+        passes: Backward passes with gradients.
+        signs: Chips looked at, as for `propagate`.
+    """
+    forms: dict[str, Tensor] = {}
+    with torch.no_grad():
+        best = lower_bound(state, tensor, form, options=Options(forms_at=forms))
+    free = _Free.start(state, forms, signs or {})
+    if not free.values:
+        return Tightened(best, forms)
+    rate = _RATE
+    for index in range(passes):
+        leaves = {key: value.detach().requires_grad_() for key, value in free.values.items()}
+        with torch.enable_grad():
+            slopes, duals = free.used(leaves)
+            bound = lower_bound(state, tensor, form, options=Options(slopes=slopes, duals=duals))
+            grads = torch.autograd.grad(bound.sum(), list(leaves.values()), allow_unused=True)
+        best = torch.maximum(best, bound.detach())
+        free.ascend(dict(zip(leaves, grads, strict=True)), rate, index + 1)
+        rate *= _DECAY
+    return Tightened(best, forms)
+
+
+_Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Free:
+    """Slopes and multipliers, by kind and output of the activation function.
+
+    Attributes:
+        values: What ascent changes; multipliers in units of `scales`.
+        limits: Smallest and largest values; equal where nothing is free.
+        scales: Of multipliers, with the sign they are used with.
+        moments: First and second, of Adam (Kingma and Ba, 2015).
+    """
+
+    values: dict[_Key, Tensor]
+    limits: dict[_Key, tuple[Tensor, Tensor]]
+    scales: dict[_Key, Tensor]
+    moments: dict[_Key, tuple[Tensor, Tensor]]
+
+    @staticmethod
+    def start(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tensor]) -> _Free:
+        free = _Free({}, {}, {}, {})
+        for step in bent_steps(state):
+            if step.output not in forms:
+                continue
+            source, form = step.node.inputs[0], forms[step.output]
+            assert isinstance(step.rule, Activation)
+            data = state.interval(source)
+            bent = step.rule.bends_below(data)
+            drawn = step.rule.lines(data).lower_slope
+            if bool(bent.any()):
+                least = torch.where(bent, torch.full_like(drawn, step.rule.least_slope or 0.0), drawn)
+                free._add(("slope", step.output), drawn.expand_as(form).clone(), (least, torch.where(bent, torch.ones_like(drawn), drawn)))
+            if source in signs and bool((signs[source] != 0).any()):
+                sign = signs[source].to(form.dtype)
+                size = form.abs().flatten(2).mean(-1).reshape(*form.shape[:2], *(1,) * (form.dim() - 2))
+                free.scales["dual", step.output] = -sign * size
+                free._add(
+                    ("dual", step.output), torch.zeros_like(form), (torch.zeros_like(sign), torch.where(sign != 0, 1e6, 0.0).to(form.dtype))
+                )
+        return free
+
+    def _add(self, key: _Key, value: Tensor, limits: tuple[Tensor, Tensor]) -> None:
+        self.values[key], self.limits[key] = value, limits
+        self.moments[key] = (torch.zeros_like(value), torch.zeros_like(value))
+
+    def used(self, leaves: Mapping[_Key, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return slopes and multipliers as `lower_bound` takes them."""
+        slopes = {name: leaf for (kind, name), leaf in leaves.items() if kind == "slope"}
+        duals = {name: leaf * self.scales[kind, name] for (kind, name), leaf in leaves.items() if kind == "dual"}
+        return slopes, duals
+
+    def ascend(self, grads: Mapping[_Key, Tensor | None], rate: float, count: int) -> None:
+        """Make one step of Adam upwards, within the limits."""
+        for key, grad in grads.items():
+            if grad is None:
+                continue
+            grad = grad.nan_to_num(0.0, 0.0, 0.0)
+            first, second = self.moments[key]
+            first.mul_(0.9).add_(grad, alpha=0.1)
+            second.mul_(0.99).addcmul_(grad, grad, value=0.01)
+            step = (first / (1 - 0.9**count)) / ((second / (1 - 0.99**count)).sqrt() + 1e-12)
+            least, most = self.limits[key]
+            value = self.values[key].add_(rate * step)
+            value.copy_(torch.minimum(torch.maximum(value, least), most))
