@@ -175,13 +175,13 @@ class Options:
         duals: What is added to the form on the input of activation functions, [forms, samples, ...], by the name of their output: a multiplier times something
             that no chip looked at has positive.
         corner: Output of a matrix product of data that are not negative, and the corner, 1 or -1, that its weights are at.
-        forms_at: Filled with the forms on all tensors on the way.
+        forms_at: Filled with the forms on all tensors on the way; None: they are dropped.
     """
 
     slopes: Mapping[str, Tensor] = field(default_factory=dict)
     duals: Mapping[str, Tensor] = field(default_factory=dict)
     corner: tuple[str, int] = ("", 0)
-    forms_at: dict[str, Tensor] = field(default_factory=dict)
+    forms_at: dict[str, Tensor] | None = None
 
 
 def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = None, options: Options | None = None) -> Tensor:
@@ -207,7 +207,8 @@ def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = 
         current = forms.pop(step.output, None)
         if current is None or step.kind == KNOWN:
             continue
-        options.forms_at[step.output] = current
+        if options.forms_at is not None:
+            options.forms_at[step.output] = current
         here = state.interval(step.output)
         if here.is_point or (may_rest and not forms):
             resting = constant + _at_worst(current, here)
