@@ -104,8 +104,7 @@ def _refine(state: State, index: int, effort: float) -> None:
     most = int(bent.sum(1).max())
     if most == 0 or most * form_cost(state, index) > effort:
         return
-    # Every sample's bent units come first; units behind them that another sample's count asks for are narrowed as well.
-    units = bent.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    units = _in_order(bent, before.lo.shape, most)
     lower, upper = _narrowed(state, index, units, before.lo, 1, 0), _narrowed(state, index, units, before.hi, -1, 0)
     after = before.within(Interval(lower, upper))
     product = state.plan.product_behind.get(name, "")
@@ -114,6 +113,17 @@ def _refine(state: State, index: int, effort: float) -> None:
         low, high = _narrowed(state, index, units, before.corners[0], -1, -1), _narrowed(state, index, units, before.corners[1], 1, 1)
         after = replace(after, corners=(torch.minimum(low, before.corners[0]), torch.maximum(high, before.corners[1])))
     state.values[name] = after
+
+
+def _in_order(bent: Tensor, shape: torch.Size, count: int) -> Tensor:
+    """Return units of every sample [samples, count], bent ones first, all channels of a position together so that forms at once rest on little of a plane.
+
+    Units behind a sample's bent ones, which another sample's count asks for, are narrowed as well.
+    """
+    channels, places = (shape[1], math.prod(shape[2:])) if len(shape) > 2 else (1, shape[1])
+    by_place = bent.reshape(-1, channels, places).transpose(1, 2).flatten(1)
+    order = by_place.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]
+    return order % channels * places + order // channels
 
 
 def _narrowed(state: State, index: int, units: Tensor, ends: Tensor, sign: int, corner: int) -> Tensor:

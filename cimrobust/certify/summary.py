@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimrobust.certify.bounds import Method, certify
+from cimrobust.certify.bounds import Bounds, Method, certify
+from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
@@ -26,6 +27,11 @@ CURVE = tuple(2.0**power for power in range(-8, 1))
 _CURVE_SAMPLES = {"quick": 50, "standard": 100, "thorough": 400}
 #: Multiplications that narrowing one layer may cost a sample.
 _EFFORT = {"quick": 3e8, "standard": 3e9, "thorough": 1e11}
+_BRANCHING = {
+    "quick": BranchSettings(most_parts=16, passes=0),
+    "standard": BranchSettings(most_parts=64, passes=4),
+    "thorough": BranchSettings(most_parts=256, passes=8),
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def certify_run(
     progress = progress or NullProgress()
     progress.start("Certifying", len(CURVE) + 1)
     count = min(_CURVE_SAMPLES[effort], network.num_samples)
-    work = _Work(network, _EFFORT[effort], workers, progress)
+    work = _Work(network, effort, workers, progress)
     if network.task.is_regression:
         curve = work.error_curve(count)
         score = work.error_score(np.arange(network.num_samples), 1.0)
@@ -114,9 +120,21 @@ class _Work:
     """What bounding needs over and over."""
 
     network: BoundedNetwork
-    effort: float
+    effort: str
     workers: int
     progress: Progress
+
+    def certify(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Bounds:
+        """Bound some samples."""
+        return certify(
+            self.network,
+            scale=scale,
+            method=method,
+            samples=samples,
+            effort=_EFFORT[self.effort],
+            branching=_BRANCHING[self.effort],
+            workers=self.workers,
+        )
 
     def curve(self, count: int) -> tuple[tuple[CurvePoint, ...], np.ndarray]:
         """Certify the first samples at larger and larger boxes, and return who is certified at the largest.
@@ -128,7 +146,7 @@ class _Work:
         for scale in CURVE:
             left = np.flatnonzero(held)
             if len(left):
-                held[left] = certify(self.network, scale=scale, samples=left, effort=self.effort, workers=self.workers).certified
+                held[left] = self.certify(left, scale).certified
             points.append(CurvePoint(scale, _share(held)))
             self.progress.advance()
         return tuple(points), held
@@ -141,7 +159,7 @@ class _Work:
         held = np.zeros(self.network.num_samples, dtype=bool)
         if len(samples):
             method: Method = "linear" if hopeful else "interval"
-            held[samples] = certify(self.network, method=method, samples=samples, effort=self.effort, workers=self.workers).certified
+            held[samples] = self.certify(samples, 1.0, method).certified
         self.progress.advance()
         return held
 
@@ -155,8 +173,7 @@ class _Work:
 
     def error_score(self, samples: np.ndarray, scale: float) -> Score:
         """Return the metric of errors that no chip of a box exceeds."""
-        bounds = certify(self.network, scale=scale, samples=samples, effort=self.effort, workers=self.workers)
-        return _error_score(self.network, -bounds.margin)
+        return _error_score(self.network, -self.certify(samples, scale).margin)
 
 
 def _share(held: np.ndarray) -> Score:

@@ -51,11 +51,37 @@ class Convolution:
             sums = form.flatten(3).sum(-1)
             size = form.abs().flatten(3).sum(-1)
             constant = (sums * bias.middle).sum(-1) - (size * bias.radius).sum(-1)
-        if weight.is_point or weight.lo.dim() > 4 or (not data.is_point and _use_no_weight_twice(form)):
-            found = self._apart(form, data, weight)
-        else:
-            found = self._shared(form, data, weight)
+        found = self._cropped(form, data, weight)
         return Pulled((found[0], None, None)[: len(inputs)], constant + found[1])
+
+    def _cropped(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
+        """Pull a form back through the part of the plane that it rests on: forms on single units rest on little of it."""
+        taps, rank = weight.lo.shape[2:], weight.lo.dim() - 2
+        support = (form != 0).flatten(0, 2)
+        spans = [_span(support.movedim(axis + 1, 0).flatten(1).any(1)) for axis in range(rank)]
+        if all(2 * (stop - start) > size for (start, stop), size in zip(spans, form.shape[3:], strict=True)):
+            return self._pulled(form, data, weight)
+        begins, ends = self.window.padding(data.lo.shape[2:], taps)
+        steps, gaps = self.window.steps(rank), self.window.gaps(rank)
+        reach = [
+            (start * step, (stop - 1) * step + (tap - 1) * gap + 1)
+            for (start, stop), step, tap, gap in zip(spans, steps, taps, gaps, strict=True)
+        ]
+        inner = tuple(slice(start, stop) for start, stop in reach)
+        part = data.moved(lambda end: pad(end, begins, ends)[(..., *inner)])
+        window = Window(steps, gaps, None, "NOTSET")
+        cut = form[(..., *(slice(start, stop) for start, stop in spans))]
+        pulled, constant = Convolution(self.kernel, window, self.groups)._pulled(cut, part, weight)
+        if pulled is None:
+            return None, constant
+        before = [start - begin for (start, _), begin in zip(reach, begins, strict=True)]
+        after = [size + begin - stop for (_, stop), size, begin in zip(reach, data.lo.shape[2:], begins, strict=True)]
+        return pad(pulled, before, after), constant
+
+    def _pulled(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
+        if weight.is_point or weight.lo.dim() > 4 or (not data.is_point and _use_no_weight_twice(form)):
+            return self._apart(form, data, weight)
+        return self._shared(form, data, weight)
 
     def _shared(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
         """Pull a form back with one device for all positions of a kernel element; nothing is left to pull through exact activations."""
@@ -148,6 +174,12 @@ class Columns:
         left, right, top, bottom = self.crop
         plane = plane[:, :, top : self.size[0] - bottom, left : self.size[1] - right]
         return plane[:, :, 0] if self.is_line else plane
+
+
+def _span(used: Tensor) -> tuple[int, int]:
+    """Return the first used place and the one behind the last; the first place where none is used."""
+    places = used.nonzero()
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 1)
 
 
 def _use_no_weight_twice(form: Tensor) -> bool:
