@@ -21,7 +21,7 @@ from cimrobust.graph.to_torch import to_torch
 from cimrobust.mapping.placement import Placement
 
 #: Samples that are bounded together: results do not depend on it beyond the float slack, memory does.
-_BATCH = 32
+_BATCH = 16
 
 
 @dataclass(frozen=True)

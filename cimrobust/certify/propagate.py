@@ -101,10 +101,10 @@ def _refine(state: State, index: int, effort: float) -> None:
     name = step.node.inputs[0]
     before = state.interval(name)
     bent = step.rule.bends(before).flatten(1)  # type: ignore[union-attr]
-    most = int(bent.sum(1).max())
-    if most == 0 or most * form_cost(state, index) > effort:
+    most = min(int(bent.sum(1).max()), int(min(effort / form_cost(state, index), 2**31)))
+    if most == 0:
         return
-    units = _in_order(bent, before.lo.shape, most)
+    units = _widest(before, bent, most)
     lower, upper = _narrowed(state, index, units, before.lo, 1, 0), _narrowed(state, index, units, before.hi, -1, 0)
     after = before.within(Interval(lower, upper))
     product = state.plan.product_behind.get(name, "")
@@ -115,15 +115,17 @@ def _refine(state: State, index: int, effort: float) -> None:
     state.values[name] = after
 
 
-def _in_order(bent: Tensor, shape: torch.Size, count: int) -> Tensor:
-    """Return units of every sample [samples, count], bent ones first, all channels of a position together so that forms at once rest on little of a plane.
+def _widest(data: Interval, bent: Tensor, count: int) -> Tensor:
+    """Return units of every sample [samples, count]: the bent ones whose function is furthest from a line, or any others where there are fewer.
 
-    Units behind a sample's bent ones, which another sample's count asks for, are narrowed as well.
+    All channels of a position come together, so that forms at once rest on little of a plane.
     """
-    channels, places = (shape[1], math.prod(shape[2:])) if len(shape) > 2 else (1, shape[1])
-    by_place = bent.reshape(-1, channels, places).transpose(1, 2).flatten(1)
-    order = by_place.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]
-    return order % channels * places + order // channels
+    lo, hi = data.lo.flatten(1), data.hi.flatten(1)
+    gap = torch.where((lo < 0) & (hi > 0), -lo * (hi / (hi - lo).clamp(min=1e-250)), hi - lo)
+    units = torch.where(bent, gap, -1.0).topk(count, dim=1).indices
+    places = math.prod(data.lo.shape[2:])
+    by_place = units % places * data.lo.shape[1] + units // places
+    return units.gather(1, by_place.argsort(dim=1))
 
 
 def _narrowed(state: State, index: int, units: Tensor, ends: Tensor, sign: int, corner: int) -> Tensor:
@@ -160,7 +162,7 @@ def form_cost(state: State, steps: int | None = None) -> int:
             made = state.interval(step.output).lo
             positions = made[0, 0].numel() if step.node.op == "Conv" else made[0].numel() // made.shape[-1]
             cost += 4 * numel * positions
-    return cost
+    return max(cost, 1)
 
 
 def forms_at_once(state: State) -> int:

@@ -67,11 +67,9 @@ class Convolution:
             (start * step, (stop - 1) * step + (tap - 1) * gap + 1)
             for (start, stop), step, tap, gap in zip(spans, steps, taps, gaps, strict=True)
         ]
-        inner = tuple(slice(start, stop) for start, stop in reach)
-        part = data.moved(lambda end: pad(end, begins, ends)[(..., *inner)])
+        part = data.moved(lambda end: _cut(pad(end, begins, ends), reach))
         window = Window(steps, gaps, None, "NOTSET")
-        cut = form[(..., *(slice(start, stop) for start, stop in spans))]
-        pulled, constant = Convolution(self.kernel, window, self.groups)._pulled(cut, part, weight)
+        pulled, constant = Convolution(self.kernel, window, self.groups)._pulled(_cut(form, spans), part, weight)
         if pulled is None:
             return None, constant
         before = [start - begin for (start, _), begin in zip(reach, begins, strict=True)]
@@ -174,6 +172,13 @@ class Columns:
         left, right, top, bottom = self.crop
         plane = plane[:, :, top : self.size[0] - bottom, left : self.size[1] - right]
         return plane[:, :, 0] if self.is_line else plane
+
+
+def _cut(plane: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
+    """Return a part of the last axes."""
+    for axis, (start, stop) in enumerate(reversed(spans), start=1):
+        plane = plane.narrow(-axis, start, stop - start)
+    return plane
 
 
 def _span(used: Tensor) -> tuple[int, int]:
