@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan
-from cimrobust.certify.propagate import State, propagate
+from cimrobust.certify.propagate import State, form_cost, propagate
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.tighten import bent_steps, tightened
 
@@ -33,11 +33,13 @@ class BranchSettings:
         most_parts: Parts that the chips are split into for one form on one sample.
         passes: Backward passes with gradients for every part.
         effort: Multiplications that narrowing one layer may cost a part.
+        most_cost: Networks on which a form costs more multiplications are not branched on: they have so many bent units that it does not pay.
     """
 
     most_parts: int = 64
     passes: int = 4
     effort: float = 3e7
+    most_cost: float = 2e6
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def prove(
     Returns:
         Bool [tasks]; a task that is given up is not proven.
     """
-    if not bent_steps(state):
+    if not bent_steps(state) or form_cost(state) > settings.most_cost:
         return torch.zeros(len(samples), dtype=torch.bool)
     given_up = torch.zeros(len(samples), dtype=torch.bool)
     first = torch.full((len(samples),), -math.inf, dtype=torch.float64)

@@ -86,10 +86,11 @@ class Interval:
         return Interval(torch.where(sane, least, self.lo), torch.where(sane, most, self.hi), self.rounding, corners)
 
     def of_sign(self, signs: Tensor) -> Interval:
-        """Return the part where elements are not negative (sign 1) or not positive (sign -1)."""
-        lo = torch.where((signs > 0) & (self.lo < 0), torch.zeros_like(self.lo), self.lo)
-        hi = torch.where((signs < 0) & (self.hi > 0), torch.zeros_like(self.hi), self.hi)
-        return Interval(torch.minimum(lo, self.hi.clamp(min=0)), torch.maximum(hi, self.lo.clamp(max=0)), self.rounding, self.corners)
+        """Return the part where elements are not negative (sign 1) or not positive (sign -1); elements that have one sign alone stay as they are."""
+        straddles = (self.lo < 0) & (self.hi > 0)
+        zero = torch.zeros_like(self.lo)
+        lo = torch.where(straddles & (signs > 0), zero, self.lo)
+        return Interval(lo, torch.where(straddles & (signs < 0), zero, self.hi), self.rounding, self.corners)
 
     def part(self, samples: Tensor) -> Interval:
         """Return the interval of some samples."""

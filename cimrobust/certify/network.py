@@ -20,7 +20,7 @@ from cimrobust.errors import CimrobustError
 from cimrobust.graph.to_torch import to_torch
 from cimrobust.mapping.placement import Placement
 
-#: Samples that are bounded together: results do not depend on it beyond the float slack, memory does.
+#: Samples that are bounded together. As many units are narrowed for each as the one with the most bent units needs, so company can only tighten a bound.
 _BATCH = 16
 
 

@@ -25,6 +25,9 @@ from cimrobust.certify.rules.relaxation import Activation
 #: Values of one backward pass over a batch; bounds its memory to a few times this in bytes times 8.
 _MOST_VALUES = 2**24
 
+#: Multiplications a sample that narrowing a whole layer may cost without being asked what for.
+_CHEAP = 1e7
+
 
 @dataclass
 class State:
@@ -101,7 +104,10 @@ def _refine(state: State, index: int, effort: float) -> None:
     name = step.node.inputs[0]
     before = state.interval(name)
     bent = step.rule.bends(before).flatten(1)  # type: ignore[union-attr]
-    most = min(int(bent.sum(1).max()), int(min(effort / form_cost(state, index), 2**31)))
+    cost = form_cost(state, index)
+    # Straight units need no narrowing themselves, but the layers behind them gain; where that costs next to nothing all are narrowed.
+    wanted = bent.shape[1] if bent.shape[1] * cost <= _CHEAP and bool(bent.any()) else int(bent.sum(1).max())
+    most = min(wanted, int(min(effort / cost, 2**31)))
     if most == 0:
         return
     units = _widest(before, bent, most)

@@ -24,9 +24,9 @@ METHOD = (
 #: Box sizes of the curve, smallest first; the last is the stated tolerance.
 CURVE = tuple(2.0**power for power in range(-8, 1))
 #: Samples of the curve.
-_CURVE_SAMPLES = {"quick": 32, "standard": 64, "thorough": 256}
+_CURVE_SAMPLES = {"quick": 32, "standard": 48, "thorough": 256}
 #: Multiplications that narrowing one layer may cost a sample.
-_EFFORT = {"quick": 1e8, "standard": 5e8, "thorough": 3e10}
+_EFFORT = {"quick": 3e8, "standard": 1e9, "thorough": 3e10}
 _BRANCHING = {
     "quick": BranchSettings(most_parts=16, passes=0),
     "standard": BranchSettings(most_parts=64, passes=4),
