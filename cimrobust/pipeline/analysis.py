@@ -211,7 +211,18 @@ def analyze(
     )
     arguments = (str(device), str(data))
     certificate = _write(
-        out, inspection, runtime, table, found, certification, effects, rare, settings, arguments, required, RunTimings(threads, clock.stages)
+        out,
+        inspection,
+        runtime,
+        table,
+        found,
+        certification,
+        effects,
+        rare,
+        settings,
+        arguments,
+        required,
+        RunTimings(threads, clock.stages),
     )
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
     return certificate
