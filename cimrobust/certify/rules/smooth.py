@@ -29,7 +29,7 @@ class Shape:
         is_rising: It never falls.
         steepness: Bound of the magnitude of its first derivative.
         error: Absolute error of float32 implementations for inputs of magnitude 1 and less, growing with the magnitude beyond; measured on onnxruntime
-            at a tenth of this or less, see tests/unit/certify.
+            at a seventh of this or less, see tests/unit/certify/test_float32.py.
     """
 
     curvature: float
