@@ -24,6 +24,10 @@ class Budget:
         targets: Classes that collapse is tried on.
         probe: Passes for each of them.
         collapse: Passes of each run onto the best of them.
+        pairs: Pairs of classes that a collapse is tried on which turns the last class too, once the decisions have collapsed.
+        pair_probe: Passes for each of them.
+        pair_runs: Passes of each run on the best of them.
+        pair_polish: Passes of each of four losses that go on from the best.
         continuation: Passes of each continuation from the best patterns so far.
         evaluations: Evaluations of the gradient-free member beside gradient members.
         evaluations_alone: The same where there is no twin.
@@ -40,6 +44,10 @@ class Budget:
     targets: int
     probe: int
     collapse: tuple[int, ...]
+    pairs: int
+    pair_probe: int
+    pair_runs: tuple[int, ...]
+    pair_polish: int
     continuation: tuple[int, ...]
     evaluations: int
     evaluations_alone: int
@@ -50,7 +58,12 @@ class Budget:
     def num_passes(self) -> int:
         """Passes of the whole search at most, one for the check of the gradients included."""
         runs = (*self.smooth, *self.hinge, *self.entropy, *self.ratio, *self.collapse, *self.continuation)
-        return 1 + sum(runs) + self.targets * self.probe
+        return 1 + sum(runs) + self.targets * self.probe + self.pair_passes
+
+    @property
+    def pair_passes(self) -> int:
+        """Passes of all runs on pairs of classes at most."""
+        return self.pairs * self.pair_probe + sum(self.pair_runs) + 4 * self.pair_polish
 
 
 _LEVELS = {
@@ -64,6 +77,10 @@ _LEVELS = {
         targets=4,
         probe=3,
         collapse=(6,),
+        pairs=0,
+        pair_probe=0,
+        pair_runs=(),
+        pair_polish=0,
         continuation=(16,),
         evaluations=40,
         evaluations_alone=400,
@@ -73,14 +90,18 @@ _LEVELS = {
     "standard": Budget(
         effort="standard",
         max_samples=1000,
-        smooth=(80, 60, 60),
-        hinge=(50, 30),
-        entropy=(40, 20),
-        ratio=(30,),
-        targets=10,
-        probe=6,
-        collapse=(20, 20),
-        continuation=(40, 40, 30),
+        smooth=(60, 40),
+        hinge=(40,),
+        entropy=(20,),
+        ratio=(20,),
+        targets=6,
+        probe=4,
+        collapse=(20,),
+        pairs=14,
+        pair_probe=10,
+        pair_runs=(40, 40, 40),
+        pair_polish=10,
+        continuation=(36, 30),
         evaluations=80,
         evaluations_alone=2000,
         random_corners=100,
@@ -96,6 +117,10 @@ _LEVELS = {
         targets=20,
         probe=10,
         collapse=(60, 60, 60),
+        pairs=40,
+        pair_probe=15,
+        pair_runs=(60, 60, 60, 60),
+        pair_polish=30,
         continuation=(80, 80, 80, 80),
         evaluations=400,
         evaluations_alone=10000,

@@ -13,18 +13,19 @@ from cimrobust.search.climb import climb_in_turn
 from cimrobust.search.objective import Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Member
-from cimrobust.search.starts import most_promising
+from cimrobust.search.starts import has_collapsed, most_promising
 
 NAME = "continuation"
 _FIRST_STEP = 0.5
-# Share of right decisions, in shares of one class, below which a state counts as collapsed.
-_COLLAPSED = 1.5
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     earlier = problem.board.best()
     results: list[Candidate] = []
-    for start, passes in zip(earlier, budget.continuation, strict=False):
+    # Passes that no pair of classes needed go into longer continuations.
+    spared = 0 if problem.task.is_regression or has_collapsed(problem) else budget.pair_passes
+    shares = [passes + spared // len(budget.continuation) for passes in budget.continuation]
+    for start, passes in zip(earlier, shares, strict=False):
         losses = _losses(problem, start)
         origin = f"after {start.member}"
         results += climb_in_turn(problem, NAME, losses, start=start.pattern, passes=passes, first_step=_FIRST_STEP, origin=origin)
@@ -34,8 +35,7 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
 def _losses(problem: Problem, start: Candidate) -> Sequence[Loss]:
     if problem.task.is_regression:
         return [RegressionError(problem.task.metric)]
-    right_share = start.key[0] / problem.task.labels.size
-    if right_share <= _COLLAPSED / problem.num_classes:
+    if has_collapsed(problem, start):
         return [Hinge(0.0)]
     return [SmoothAccuracy(0.1), SmoothAccuracy(0.05)] if problem.sees_all else [SmoothAccuracy(0.1)]
 

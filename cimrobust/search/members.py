@@ -8,6 +8,7 @@ from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.cross_entropy import CROSS_ENTROPY
 from cimrobust.search.dlr import DLR
 from cimrobust.search.margin_hinge import MARGIN_HINGE
+from cimrobust.search.pair_collapse import PAIR_COLLAPSE
 from cimrobust.search.protocol import Member
 from cimrobust.search.random_corners import RANDOM_CORNERS
 from cimrobust.search.regression_error import REGRESSION_ERROR
@@ -22,5 +23,6 @@ MEMBERS: tuple[Member, ...] = (
     DLR,
     REGRESSION_ERROR,
     CLASS_COLLAPSE,
+    PAIR_COLLAPSE,
     CONTINUATION,
 )

@@ -142,6 +142,32 @@ class Collapse:
 
 
 @dataclass(frozen=True)
+class PairCollapse:
+    """Every decision becomes `target`, and those labelled so become `other`: ``min((row[goal] - row[label]) / median, reach)``.
+
+    Linear in the spread, unlike `Collapse`: where all decisions have become the target, those labelled so must keep pulling.
+    """
+
+    target: int
+    other: int
+    reach: float = 0.2
+    name: str = "pair_collapse"
+
+    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return score of the goal minus score of the label."""
+        goals = torch.where(labels == self.target, self.other, self.target)
+        return (rows.gather(1, goals[:, None]) - rows.gather(1, labels[:, None]))[:, 0]
+
+    def scale_of(self, spreads: Tensor) -> float:
+        """Return the median spread."""
+        return median_scale(spreads)
+
+    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+        """Return the spreads, cut off at the reach."""
+        return torch.clamp(spreads / scale, max=self.reach)
+
+
+@dataclass(frozen=True)
 class Hinge:
     """``min(margin / median |margin|, reach)``: only decisions that are right, or wrong by less than the reach, count, each by its margin."""
 

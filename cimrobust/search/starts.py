@@ -11,6 +11,8 @@ from cimrobust.search.problem import Candidate, Problem
 
 _AVERAGED_POINTS = 4
 _MOST_PATTERNS = 4
+# Share of right decisions, in shares of one class, below which a state counts as collapsed.
+_COLLAPSED = 1.5
 
 
 def climb_from_starts(problem: Problem, member: str, runs: Sequence[tuple[Sequence[Loss], int]]) -> list[Candidate]:
@@ -39,6 +41,15 @@ def most_promising(candidates: Sequence[Candidate]) -> list[Candidate]:
 def needs_classes(problem: Problem) -> str:
     """Return why a member that needs decisions does not apply, or nothing."""
     return "a regression has no decisions" if problem.task.is_regression else ""
+
+
+def has_collapsed(problem: Problem, candidate: Candidate | None = None) -> bool:
+    """Tell whether little more is right than one class, at a candidate or at the best one so far."""
+    earlier = problem.board.best()
+    if candidate is None and not earlier:
+        return False
+    share = (candidate or earlier[0]).key[0] / problem.task.labels.size
+    return share <= _COLLAPSED / problem.num_classes
 
 
 def _start(problem: Problem, member: str, loss: Loss, index: int) -> tuple[Pattern, str, int]:

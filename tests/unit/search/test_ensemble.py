@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cimrobust.data.decision import Decision
-from cimrobust.engine.open import Runtime
+from cimrobust.data.load import load_data
+from cimrobust.engine.open import Runtime, open_network
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
+from cimrobust.pipeline.inspection import inspect_model
 from cimrobust.search import budget
 from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
-from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
+from tests.unit.search.conftest import MLP, Opener, mlp_weights
+from tests.unit.search.conftest import samples as normal_samples
 
 Small = tuple[Runtime, Placement]
 
@@ -60,6 +64,28 @@ def test_gradients_find_more_than_chance(small: Small) -> None:
     assert not result.warnings
 
 
+def test_pairs_of_classes_lead_below_the_plateau(samples: Path) -> None:
+    # The digits network at 5 %: single classes stop at the tenth that the last class is.
+    inspection = inspect_model(samples / "digits_cnn.onnx", device="rram-write-verify-3pct", tolerance=0.05)
+    data = load_data(samples / "digits_cnn.toml", inputs=inspection.network.inputs)
+    runtime = open_network(inspection.network, inspection.scan, inspection.placement, data, workers=2)
+    result = search(runtime, inspection.placement, effort="standard", workers=2)
+    by_name = {member.name: member.score for member in result.members}
+    collapse, pairs = by_name["class_collapse"], by_name["pair_collapse"]
+    assert collapse is not None
+    assert pairs is not None
+    assert result.score.value <= 0.06
+    assert pairs.value < collapse.value
+    assert result.passes <= 600
+
+
+def test_pairs_are_left_out_where_nothing_collapsed(small: Small) -> None:
+    result = search(*small, seed=3)
+    (pairs,) = (member for member in result.members if member.name == "pair_collapse")
+    assert pairs.score is None
+    assert pairs.passes == 0
+
+
 def test_workers_change_nothing(small: Small) -> None:
     first, second = (search(*small, seed=5, workers=workers) for workers in (1, 4))
     for name, deviation in first.deviations.items():
@@ -74,7 +100,7 @@ def test_seed_changes_the_search(small: Small) -> None:
 
 
 def test_zero_tolerance_gives_the_quantised_score(opened: Opener) -> None:
-    runtime, placement = opened(MLP, mlp_weights(), {"x": samples(60, 6)}, tolerance=0.0)
+    runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(60, 6)}, tolerance=0.0)
     result = search(runtime, placement)
     assert result.score == runtime.quantised
     assert not any(deviation.any() for deviation in result.deviations.values())
@@ -92,7 +118,7 @@ def test_known_patterns_take_part(small: Small) -> None:
 
 
 def test_argmin_decisions(opened: Opener) -> None:
-    runtime, placement = opened(MLP, mlp_weights(), {"x": samples(100, 6)}, decision=Decision(read="argmin"))
+    runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="argmin"))
     assert search(runtime, placement).score.value < 0.8
 
 
@@ -100,7 +126,7 @@ def test_threshold_behind_a_sigmoid(opened: Opener) -> None:
     text = MLP.replace("float[N, 4] y", "float[N, 1] y").replace("float[12, 4] w2", "float[12, 1] w2").replace("y = M", "z = M")
     text = text.replace("}", "y = Sigmoid(z) }")
     weights = {**mlp_weights(), "w2": mlp_weights()["w2"][:, :1].copy()}
-    runtime, placement = opened(text, weights, {"x": samples(100, 6)}, decision=Decision(read="threshold", threshold=0.5))
+    runtime, placement = opened(text, weights, {"x": normal_samples(100, 6)}, decision=Decision(read="threshold", threshold=0.5))
     result = search(runtime, placement)
     assert result.score.value < 0.9
     assert {member.name: member.note for member in result.members}["dlr"] == "needs three classes, the decision has 2"
@@ -108,16 +134,16 @@ def test_threshold_behind_a_sigmoid(opened: Opener) -> None:
 
 def test_labels_chosen_inside_the_graph(opened: Opener) -> None:
     text = MLP.replace("float[N, 4] y", "int64[N] k").replace("}", "k = ArgMax<axis = 1, keepdims = 0>(y) }")
-    runtime, placement = opened(text, mlp_weights(), {"x": samples(100, 6)}, decision=Decision(read="label"))
+    runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="label"))
     result = search(runtime, placement)
     assert result.has_twin
     assert result.score.value < 0.8
 
 
 def test_regression_error_grows(opened: Opener) -> None:
-    targets = samples(100, 4)
+    targets = normal_samples(100, 4)
     runtime, placement = opened(
-        MLP, mlp_weights(), {"x": samples(100, 6)}, targets, decision=Decision(read="value", metric="rmse"), tolerance=0.1
+        MLP, mlp_weights(), {"x": normal_samples(100, 6)}, targets, decision=Decision(read="value", metric="rmse"), tolerance=0.1
     )
     result = search(runtime, placement)
     assert result.score.value > 1.3 * runtime.quantised.value
@@ -132,7 +158,7 @@ def test_positions_of_a_segmentation(opened: Opener) -> None:
     { h = Conv<pads = [1, 1, 1, 1]>(x, w1) \n r = Relu(h) \n y = Conv(r, w2) }"""
     random = np.random.default_rng(0)
     weights = {"w1": random.normal(size=(6, 2, 3, 3)).astype(np.float32), "w2": random.normal(size=(3, 6, 1, 1)).astype(np.float32)}
-    runtime, placement = opened(text, weights, {"x": samples(20, 2, 4, 4)})
+    runtime, placement = opened(text, weights, {"x": normal_samples(20, 2, 4, 4)})
     result = search(runtime, placement)
     assert result.score.num_samples == 20 * 16
     assert result.score.value < 0.85
@@ -146,7 +172,7 @@ def test_recurrent_network(opened: Opener) -> None:
     random = np.random.default_rng(0)
     shapes = {"w": (1, 32, 3), "r": (1, 32, 8), "v": (8, 4)}
     weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    runtime, placement = opened(text, weights, {"x": samples(60, 5, 3)})
+    runtime, placement = opened(text, weights, {"x": normal_samples(60, 5, 3)})
     result = search(runtime, placement)
     assert set(result.deviations) == {"w", "r", "v"}
     assert result.has_twin
@@ -157,7 +183,7 @@ def test_recurrent_network(opened: Opener) -> None:
 def test_fixed_batches_and_none(opened: Opener, batch: str) -> None:
     out = batch.replace("6", "4")
     text = MLP.replace("float[N, 6] x", f"float[{batch}] x").replace("float[N, 4] y", f"float[{out}] y")
-    runtime, placement = opened(text, mlp_weights(), {"x": samples(42, 6)})
+    runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(42, 6)})
     result = search(runtime, placement)
     assert result.has_twin
     assert result.score.value < 0.8
@@ -166,7 +192,7 @@ def test_fixed_batches_and_none(opened: Opener, batch: str) -> None:
 
 def test_without_a_twin_only_gradient_free_members_search(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cimrobust.graph.ops.program.SOURCES", [lambda node, proto, scope: None])
-    runtime, placement = opened(MLP, mlp_weights(), {"x": samples(200, 6)}, tolerance=0.1)
+    runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(200, 6)}, tolerance=0.1)
     result = search(runtime, placement)
     assert not result.has_twin
     assert "MatMul" in (result.twin_reason or "")
@@ -177,7 +203,7 @@ def test_without_a_twin_only_gradient_free_members_search(opened: Opener, monkey
 
 def test_layers_that_gradients_do_not_reach_are_named(opened: Opener) -> None:
     text = MLP.replace("r = Relu(a)", "r = Round(a)")
-    runtime, placement = opened(text, mlp_weights(), {"x": samples(100, 6)})
+    runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(100, 6)})
     result = search(runtime, placement)
     assert [warning.code for warning in result.warnings if "'w1'" in warning.text] == ["ZERO_GRADIENT"]
     smooth = next(member.score for member in result.members if member.name == "smooth_accuracy")

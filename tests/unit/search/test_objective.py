@@ -10,6 +10,7 @@ from cimrobust.search.objective import (
     Hinge,
     Loss,
     MarginRatio,
+    PairCollapse,
     RegressionError,
     Shift,
     SmoothAccuracy,
@@ -59,6 +60,14 @@ def test_margin_ratio_is_free_of_shift_and_scale() -> None:
 
 def test_collapse_does_not_count_decisions_that_should_be_the_target() -> None:
     assert Collapse(1).spread(ROWS, LABELS).tolist() == [-2.0, 0.0, 4.0]
+
+
+def test_a_pair_turns_the_last_class_too() -> None:
+    loss = PairCollapse(target=1, other=2)
+    spreads = loss.spread(ROWS, LABELS)
+    goals = [2 if int(label) == 1 else 1 for label in LABELS]
+    assert spreads.tolist() == [float(row[goal] - row[label]) for row, goal, label in zip(ROWS, goals, LABELS, strict=True)]
+    assert loss.damage(torch.tensor([-3.0, 0.1, 5.0]), 1.0).tolist() == pytest.approx([-3.0, 0.1, 0.2])
 
 
 @pytest.mark.parametrize(("metric", "expected"), [("rmse", [1.0, 4.0]), ("mae", [1.0, 2.0]), ("max_error", [1.0, 256.0])])
