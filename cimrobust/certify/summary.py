@@ -25,6 +25,14 @@ METHOD = (
 CURVE = tuple(2.0**power for power in range(-8, 1))
 #: Samples of the curve.
 _CURVE_SAMPLES = {"quick": 32, "standard": 48, "thorough": 256}
+#: Samples beside those of the curve that linear bounds are tried on at most; others count as not certified.
+_MOST_SAMPLES = {"quick": 500, "standard": 2000, "thorough": 10**9}
+#: Samples of a regression that linear bounds are taken of at most, for the curve and in all; with more, all errors are bounded by intervals alone, as one
+#: loose bound would spoil the metric of all.
+_ERROR_CURVE = {"quick": 8, "standard": 16, "thorough": 64}
+_MOST_ERRORS = {"quick": 64, "standard": 512, "thorough": 10**9}
+_INTERVALS_ALONE = "Interval propagation alone for the score of all samples; the curve has linear bounds too. {method}"
+_NOT_TRIED = "{method} {count} samples were not tried at this effort and count as not certified."
 #: Multiplications that narrowing one layer may cost a sample.
 _EFFORT = {"quick": 3e8, "standard": 1e9, "thorough": 3e10}
 _BRANCHING = {
@@ -58,6 +66,7 @@ class Certification:
         operators: Operators that are bounded, and how often they occur.
         curve: Certified scores up to the stated tolerance, smallest box first, over the first `curve_samples` samples; empty without a bound.
         curve_samples: Samples of the curve.
+        method: How the bound was found, in words.
     """
 
     score: Score | None
@@ -66,6 +75,7 @@ class Certification:
     operators: Mapping[str, int]
     curve: tuple[CurvePoint, ...] = ()
     curve_samples: int = 0
+    method: str = METHOD
 
 
 def certify_run(
@@ -98,21 +108,21 @@ def certify_run(
     count = min(_CURVE_SAMPLES[effort], network.num_samples)
     work = _Work(network, effort, workers, progress)
     if network.task.is_regression:
-        curve = work.error_curve(count)
-        score = work.error_score(np.arange(network.num_samples), 1.0)
-        progress.finish()
-        return Certification(score, None, None, network.plan.operators, curve, count)
+        return work.regression()
     right = np.ones(network.num_samples, dtype=bool) if worst_output is None else runtime.task.right(worst_output).reshape(-1)
     curve, held = work.curve(count)
-    rest = work.rest(np.arange(count, network.num_samples)[right[count:]], hopeful=bool(held.any()))
-    held = np.concatenate([held, rest[count:]])
+    others = np.arange(count, network.num_samples)[right[count:]]
+    hopeful = bool(held.any())
+    tried = others[: _MOST_SAMPLES[effort]] if hopeful else others
+    held = np.concatenate([held, work.rest(tried, hopeful=hopeful)[count:]])
     progress.finish()
     if (held & ~right).any():
         sample = int(np.flatnonzero(held & ~right)[0])
         raise SelfCheckError(
             f"no chip of the box may break a certified sample, got sample {sample} broken by the worst chip found; report this"
         )
-    return Certification(_share(held), held, None, network.plan.operators, curve, count)
+    method = METHOD if len(tried) == len(others) else _NOT_TRIED.format(method=METHOD, count=len(others) - len(tried))
+    return Certification(_share(held), held, None, network.plan.operators, curve, count, method)
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,16 @@ class _Work:
         self.progress.advance()
         return held
 
+    def regression(self) -> Certification:
+        """Bound the metric of the errors of all samples, and of a few at larger and larger boxes."""
+        count = min(_ERROR_CURVE[self.effort], self.network.num_samples)
+        curve = self.error_curve(count)
+        linear = self.network.num_samples <= _MOST_ERRORS[self.effort]
+        score = self.error_score(np.arange(self.network.num_samples), 1.0, "linear" if linear else "interval")
+        self.progress.finish()
+        method = METHOD if linear else _INTERVALS_ALONE.format(method=METHOD)
+        return Certification(score, None, None, self.network.plan.operators, curve, count, method)
+
     def error_curve(self, count: int) -> tuple[CurvePoint, ...]:
         """Bound the error of the first samples at larger and larger boxes."""
         points = []
@@ -171,9 +191,9 @@ class _Work:
             self.progress.advance()
         return tuple(points)
 
-    def error_score(self, samples: np.ndarray, scale: float) -> Score:
+    def error_score(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Score:
         """Return the metric of errors that no chip of a box exceeds."""
-        return _error_score(self.network, -self.certify(samples, scale).margin)
+        return _error_score(self.network, -self.certify(samples, scale, method).margin)
 
 
 def _share(held: np.ndarray) -> Score:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
-from cimrobust.certify.summary import METHOD
 
 
 def certified(evidence: Evidence) -> models.Certified:
@@ -28,7 +27,7 @@ def certified(evidence: Evidence) -> models.Certified:
         reason=None,
         correct=found.score.count,
         samples=found.score.num_samples,
-        method=METHOD,
+        method=found.method,
         operators=dict(found.operators),
         curve=[
             models.CertifiedPoint(
