@@ -24,7 +24,7 @@ METHOD = (
 #: Box sizes of the curve, smallest first; the last is the stated tolerance.
 CURVE = tuple(2.0**power for power in range(-8, 1))
 #: Samples of the curve.
-_CURVE_SAMPLES = {"quick": 32, "standard": 48, "thorough": 256}
+_CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
 #: Samples beside those of the curve that linear bounds are tried on at most; others count as not certified.
 _MOST_SAMPLES = {"quick": 500, "standard": 2000, "thorough": 10**9}
 #: Samples of a regression that linear bounds are taken of at most, for the curve and in all; with more, all errors are bounded by intervals alone, as one
