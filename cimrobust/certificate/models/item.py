@@ -1,0 +1,136 @@
+"""What was tested: tool, network, data, devices, settings, mapping."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cimrobust.certificate.models.base import Block, Count, Fraction
+
+
+class Tool(Block):
+    """What made the certificate."""
+
+    name: str
+    version: str
+    dependencies: dict[str, str]
+
+
+class Metric(Block):
+    """What a score is."""
+
+    name: str
+    higher_is_better: bool
+    unit: str
+    description: str
+
+
+class FileHash(Block):
+    """One file of the model."""
+
+    name: str
+    sha256: str
+    bytes: Count
+
+
+class Tensor(Block):
+    """A graph input or output; symbolic axes are text, unknown ones null."""
+
+    name: str
+    dtype: str
+    shape: list[int | str | None] | None
+
+
+class Model(Block):
+    """The network as it was loaded."""
+
+    name: str
+    files: list[FileHash]
+    opset: dict[str, int]
+    ir_version: int
+    producer: str
+    operators: dict[str, int]
+    parameters: Count
+    mapped_weights: Count
+    mapped_fraction: Fraction
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    batch: str
+    notes: list[str]
+
+
+class DecisionBlock(Block):
+    """How the output is read."""
+
+    output: str
+    read: str
+    metric: str
+    threshold: float | None
+    axis: int | None
+
+
+class Data(Block):
+    """The evaluation data."""
+
+    description: str
+    files: dict[str, str]
+    available: Count
+    used: Count
+    steps: dict[str, list[dict[str, Any]]]
+    label_source: Literal["given", "self"]
+    decision: DecisionBlock
+
+
+class Device(Block):
+    """The device profile in full, defaults filled in."""
+
+    profile: dict[str, Any]
+    tolerance_fraction: Annotated[float, Field(ge=0)]
+    excluded_probability: Fraction
+
+
+class Setting(Block):
+    """One setting of the run."""
+
+    key: str
+    value: int | float | str | bool | None
+    is_default: bool
+
+
+class Layer(Block):
+    """One initializer in devices."""
+
+    initializer: str
+    operators: list[str]
+    nodes: list[str]
+    shape: list[int]
+    groups: Count
+    rows: Count
+    columns: Count
+    weight_bits: Count
+    slices: Count
+    cells_per_weight: Count
+    devices: Count
+    tiles: Count
+    scale_min: float
+    scale_max: float
+    box_radius: float
+    levels_given: bool
+
+
+class Unmapped(Block):
+    """A node that stays digital."""
+
+    node: str
+    op: str
+    reason: str
+
+
+class Mapping(Block):
+    """What is stored in devices and what is not."""
+
+    layers: list[Layer]
+    unmapped: list[Unmapped]
+    total_devices: Count
+    total_tiles: Count
