@@ -24,6 +24,7 @@ from cimrobust.data.decision import Score
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
+from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
@@ -103,6 +104,7 @@ def analyze(
     rare_budget: int | None = None,
     calibration: str | Path | None = None,
     resume: bool = False,
+    device_type: str = "cpu",
     progress: Progress | None = None,
 ) -> Certificate:
     """Find the worst chip that the device tolerance allows for a model, and write a certificate.
@@ -126,12 +128,14 @@ def analyze(
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         resume: Take over the trials of an interrupted run of the same command.
+        device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     _check(effort, tolerance, trials=trials, seed=seed, workers=workers, limit=limit)
+    open_device(device_type)
     progress, clock, out = progress or NullProgress(), _Clock(), Path(out)
     threads = workers or available_processors()
     required = None if policy is None else read_policy(Path(policy))
@@ -182,7 +186,16 @@ def analyze(
             )
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
-        found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
+        found = search(
+            runtime,
+            inspection.placement,
+            effort=effort,
+            seed=seed,
+            workers=threads,
+            progress=progress,
+            known=drawn,
+            device_type=device_type,
+        )
     with clock.stage("certify"):
         worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
         certification = certify_run(runtime, inspection.placement, effort=effort, worst_output=worst, workers=threads, progress=progress)
@@ -207,6 +220,7 @@ def analyze(
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("stop-early", stop_early, not stop_early),
+        RunSetting("device-type", device_type, device_type == "cpu"),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))

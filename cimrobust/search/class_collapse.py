@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cimrobust.search.box import Pattern
+from cimrobust.search.box import Pattern, array_of
 from cimrobust.search.budget import Budget
 from cimrobust.search.climb import climb
 from cimrobust.search.objective import Collapse, Loss, Shift
@@ -43,8 +43,8 @@ def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:
     rows, labels = problem.nominal_rows, problem.oracle.labels
     behind = torch.nan_to_num(rows - rows.gather(1, labels[:, None]), nan=-1e30, neginf=-1e30, posinf=1e30)
     scale = float(behind.abs().median()) or 1.0
-    nearness = torch.exp(torch.clamp(behind / scale, -50, 0)).double().mean(dim=0).numpy()
-    order = np.argsort(-nearness, kind="stable")[:count]
+    nearness = torch.exp(torch.clamp(behind / scale, -50, 0)).double().mean(dim=0)
+    order = np.argsort(-array_of(nearness), kind="stable")[:count]
     return [(Collapse(int(target)), f"onto class {int(target)}") for target in order]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from cimrobust.search.box import Pattern
+from cimrobust.search.box import Pattern, array_of
 from cimrobust.search.objective import Loss
 from cimrobust.search.oracle import Evaluation
 from cimrobust.search.problem import Candidate, Problem
@@ -126,7 +126,7 @@ def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: f
 
 def _keep(problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, found: Candidate | None, origin: str) -> Candidate:
     """Offer an iterate and its corner; return the best of this run."""
-    iterate = {name: deviation.numpy() for name, deviation in pattern.items()}
+    iterate = {name: array_of(deviation) for name, deviation in pattern.items()}
     corner = problem.box.corner(iterate)
     candidates = [Candidate(iterate, problem.key_of(evaluation), origin, member)]
     if any(not np.array_equal(corner[name], iterate[name]) for name in corner):

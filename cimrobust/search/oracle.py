@@ -18,14 +18,17 @@ from torch import Tensor
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import check_stopped, map_ordered
+from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.graph.to_torch import Twin
-from cimrobust.search.box import Box, tensor_of, tensors_of
+from cimrobust.search.box import Box, tensors_of
 from cimrobust.search.objective import Loss, SmoothAccuracy
 from cimrobust.search.readout import Readout
 
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
 _PIECE = 64
+# An accelerator is fed by one thread, with as many samples as keep it busy.
+_ACCELERATOR_PIECE = 512
 
 
 @dataclass(frozen=True)
@@ -64,23 +67,27 @@ class GradientOracle:
     Attributes:
         readout: How rows are read from it.
         labels: Labels (regression: targets) of all decisions of the crafting set.
+        device: Where the twin computes; all tensors that go in and come out are there.
     """
 
-    def __init__(self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, box: Box, *, workers: int) -> None:
+    def __init__(
+        self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, box: Box, *, workers: int, device: torch.device
+    ) -> None:
         self.readout = readout
-        self._twin = twin
-        self._workers = workers
-        self._nominal = tensors_of(box.nominal)
+        self.device = device
+        self._twin = twin.to(device)
+        self._workers = workers if device.type == "cpu" else 1
+        self._nominal = tensors_of(box.nominal, device)
         self._feeding = runtime.engine.feeding
         dataset, task = runtime.dataset, runtime.task
-        self._inputs = {name: tensor_of(array[crafting]) for name, array in dataset.inputs.items()}
-        self._constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
+        self._inputs = tensors_of({name: array[crafting] for name, array in dataset.inputs.items()}, device)
+        self._constants = tensors_of(dataset.constants, device)
         chosen = task.labels[crafting]
         self._per_sample = int(np.prod(chosen.shape[1:], dtype=np.int64))
         kind = torch.float32 if task.is_regression else torch.int64
-        self.labels = torch.from_numpy(chosen.reshape(-1)).to(kind)
+        self.labels = torch.from_numpy(chosen.reshape(-1)).to(kind).to(device)
         self._is_regression = task.is_regression
-        size = _piece_size(self._feeding)
+        size = _piece_size(self._feeding, device)
         self._pieces = [slice(start, min(start + size, len(crafting))) for start in range(0, len(crafting), size)]
 
     @property
@@ -100,9 +107,9 @@ class GradientOracle:
 
     def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
         """Return the rows of the first samples, without gradients, [decisions, classes]."""
-        held = tensors_of(weights)
+        held = tensors_of(weights, self.device)
         pieces = [piece for piece in self._pieces if num_samples is None or piece.start < num_samples]
-        with one_torch_thread(), torch.no_grad():
+        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
             parts = list(map_ordered(partial(self._rows, held), pieces, workers=min(self._workers, len(pieces))))
         rows = torch.cat(parts)
         return rows if num_samples is None else rows[: num_samples * self._per_sample]
@@ -110,7 +117,7 @@ class GradientOracle:
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         """Return damage and gradients at a pattern: one pass."""
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
-        with one_torch_thread():
+        with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._part, weights, loss, scale)
             total: dict[str, Tensor] = {}
             value, parts = 0.0, []
@@ -153,7 +160,7 @@ class GradientOracle:
 
     def _right(self, rows: Tensor, labels: Tensor) -> Tensor:
         if self._is_regression:
-            return torch.zeros(len(rows), dtype=torch.bool)
+            return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)
 
     def _rows(self, weights: Mapping[str, Tensor], piece: slice) -> Tensor:
@@ -174,8 +181,10 @@ class GradientOracle:
             yield output[: stop - start]
 
 
-def _piece_size(feeding: Feeding) -> int:
+def _piece_size(feeding: Feeding, device: torch.device) -> int:
     """Return the samples of one piece: whole runs, and small enough for a core's cache where the engine chose to be careful."""
+    if device.type != "cpu":
+        return max(_ACCELERATOR_PIECE // feeding.size, 1) * feeding.size if feeding.mode == "fixed" else _ACCELERATOR_PIECE
     if feeding.mode == "fixed":
         return max(_PIECE // feeding.size, 1) * feeding.size
     return _PIECE if feeding.mode == "none" else min(_PIECE, feeding.size)

@@ -14,7 +14,7 @@ from cimrobust.data.task import Task
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.progress import Progress
-from cimrobust.search.box import Box, Pattern
+from cimrobust.search.box import Box, Pattern, array_of
 from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import task_readout
@@ -65,6 +65,7 @@ class Problem:
         workers: Threads; no result depends on it.
         progress: Told of every pass and evaluation.
         board: Best patterns so far.
+        starts: Patterns given to go on from.
         passes: Forward-backward passes so far.
         evaluations: onnxruntime runs over the crafting set so far.
     """
@@ -77,6 +78,7 @@ class Problem:
     workers: int
     progress: Progress
     board: Board = field(default_factory=Board)
+    starts: list[Candidate] = field(default_factory=list)
     passes: int = 0
     evaluations: int = 0
 
@@ -94,7 +96,7 @@ class Problem:
     @cached_property
     def space(self) -> UnitBox:
         """The box stretched to [-1, 1]."""
-        return unit_box(self.box)
+        return unit_box(self.box, None if self.oracle is None else self.oracle.device)
 
     @property
     def num_classes(self) -> int:
@@ -121,7 +123,7 @@ class Problem:
     def key_of(self, evaluation: Evaluation) -> Key:
         """Return the key of a pass."""
         if self.runtime.task.is_regression:
-            return _error_key(self.runtime.task.metric, evaluation.margins.double().numpy())
+            return _error_key(self.runtime.task.metric, array_of(evaluation.margins.double()))
         return float(evaluation.right.sum()), smooth_accuracy_of(evaluation.margins)
 
     def scale_at(self, pattern: Pattern, loss: Loss) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cimrobust.search.box import Pattern
+from cimrobust.search.box import Pattern, array_of
 from cimrobust.search.climb import climb_in_turn
 from cimrobust.search.objective import Loss
 from cimrobust.search.problem import Candidate, Problem
@@ -68,5 +68,5 @@ def _averaged_gradient(problem: Problem, member: str, loss: Loss) -> Pattern:
     for index in range(_AVERAGED_POINTS):
         point = problem.box.random_interior(problem.random(member, "interior", index))
         evaluation = problem.step(space.pattern(space.unit(point)), loss, problem.scale_at(point, loss))
-        total = {name: total[name] + evaluation.gradients[name].numpy() for name in total}
+        total = {name: total[name] + array_of(evaluation.gradients[name]) for name in total}
     return problem.box.corner(total)
