@@ -69,6 +69,7 @@ class GradientOracle:
     def __init__(self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, box: Box, *, workers: int) -> None:
         self.readout = readout
         self._twin = twin
+        self._box = box
         self._workers = workers
         self._nominal = tensors_of(box.nominal)
         self._feeding = runtime.engine.feeding
@@ -87,6 +88,10 @@ class GradientOracle:
     def num_samples(self) -> int:
         """Crafting samples."""
         return self._pieces[-1].stop
+
+    def on(self, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
+        """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
+        return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers)
 
     @contextmanager
     def raw_gradients(self) -> Iterator[None]:
