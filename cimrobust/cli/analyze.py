@@ -44,6 +44,11 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     show_default=True,
     help="Where the search computes gradients; every score is onnxruntime's, on the processor.",
 )
+@click.option(
+    "--diagnostics",
+    metavar="all|none|NAME,...",
+    help="What explains the worst chip: layers. Default: none at effort quick, all at standard and thorough.",
+)
 @run_options
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:

@@ -21,6 +21,10 @@ from cimrobust.certificate.policy import EFFORTS, Policy, read_policy, stop_rule
 from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.decision import Score
+from cimrobust.diagnose.catalogue import chosen
+from cimrobust.diagnose.protocol import Diagnosis
+from cimrobust.diagnose.protocol import Settings as DiagnoseSettings
+from cimrobust.diagnose.run import diagnose
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
@@ -103,6 +107,7 @@ def analyze(
     rare_below: float | None = None,
     rare_budget: int | None = None,
     calibration: str | Path | None = None,
+    diagnostics: str | None = None,
     resume: bool = False,
     device_type: str = "cpu",
     progress: Progress | None = None,
@@ -127,6 +132,7 @@ def analyze(
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
+        diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
         resume: Take over the trials of an interrupted run of the same command.
         device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
@@ -144,6 +150,7 @@ def analyze(
         num_trials = _most_trials(required, trials, effort)
     if rare_budget is not None and rare_below is None:
         raise UsageError("budget for rare failures needs a score that chips may miss, got none (--rare-budget); give --rare-below too")
+    names = chosen(diagnostics, effort=effort)
     _require_folder(out)
     calibration_argument = None if calibration is None else str(calibration)
     with clock.stage("load"):
@@ -196,10 +203,21 @@ def analyze(
             known=drawn,
             device_type=device_type,
         )
+    with clock.stage("diagnostics"):
+        asked = DiagnoseSettings(
+            effort,
+            seed,
+            threads,
+            progress,
+            required=None if required is None else required.require.worst_found_accuracy,
+            device_type=device_type,
+        )
+        diagnosis = diagnose(runtime, inspection.scan, inspection.placement, found, names, asked)
+        found = diagnosis.found
     with clock.stage("certify"):
         worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
         certification = certify_run(runtime, inspection.placement, effort=effort, worst_output=worst, workers=threads, progress=progress)
-        _check_certified(certification, table, found)
+        _check_certified(certification, table, found, diagnosis)
     with clock.stage("effects"):
         effects = add_effects(
             runtime,
@@ -217,6 +235,7 @@ def analyze(
         RunSetting("limit", limit, limit is None),
         RunSetting("tolerance", tolerance, tolerance is None),
         RunSetting("calibration", None if calibration_argument is None else Path(calibration_argument).name, calibration_argument is None),
+        RunSetting("diagnostics", diagnostics, diagnostics is None),
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("stop-early", stop_early, not stop_early),
@@ -233,6 +252,7 @@ def analyze(
         certification,
         effects,
         rare,
+        diagnosis,
         settings,
         arguments,
         required,
@@ -256,6 +276,7 @@ def _write(
     certification: Certification,
     effects: tuple[EffectRow, ...],
     rare: RareFailures | None,
+    diagnosis: Diagnosis,
     settings: tuple[RunSetting, ...],
     arguments: tuple[str, str],
     policy: Policy | None,
@@ -284,6 +305,7 @@ def _write(
             data_argument=arguments[1],
             timings=timings,
             rare=rare,
+            diagnosis=diagnosis,
         )
         certificate = assemble(evidence, policy)
         check_certificate(certificate)
@@ -345,10 +367,17 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
     return trials
 
 
-def _check_certified(certification: Certification, table: TrialTable, found: SearchResult) -> None:
-    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them."""
+def _check_certified(certification: Certification, table: TrialTable, found: SearchResult, diagnosis: Diagnosis) -> None:
+    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them, or breaks a certified sample."""
     if certification.score is None:
         return
+    if (
+        certification.certified is not None
+        and diagnosis.broken is not None
+        and (certification.certified & diagnosis.broken.reshape(-1)).any()
+    ):
+        sample = int(np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))[0])
+        raise SelfCheckError(f"no chip of the box may break a certified sample, got sample {sample} broken by a diagnostic; report this")
     pick = min if table.higher_is_better else max
     worst = pick(table.worst_value, found.score.value)
     if pick(worst, certification.score.value) != certification.score.value:

@@ -78,6 +78,7 @@ class GradientOracle:
         self._twin = twin.to(device)
         self._workers = workers if device.type == "cpu" else 1
         self._nominal = tensors_of(box.nominal, device)
+        self._box = box
         self._feeding = runtime.engine.feeding
         dataset, task = runtime.dataset, runtime.task
         self._inputs = tensors_of({name: array[crafting] for name, array in dataset.inputs.items()}, device)
@@ -94,6 +95,10 @@ class GradientOracle:
     def num_samples(self) -> int:
         """Crafting samples."""
         return self._pieces[-1].stop
+
+    def on(self, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
+        """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
+        return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers, device=self.device)
 
     @contextmanager
     def raw_gradients(self) -> Iterator[None]:
