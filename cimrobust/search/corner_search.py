@@ -39,7 +39,7 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
         if keys[first] < best.key:
             accepted += 1
             best = Candidate(proposals[first], keys[first], f"{accepted} changes", NAME)
-            problem.board.offer(best)
+            problem.offer(best)
     return [best]
 
 

@@ -67,7 +67,7 @@ def search(
     device = open_device(device_type)
     progress = progress or NullProgress()
     opened = open_gradients(runtime, placement, budget, seed=seed, workers=workers, device=device)
-    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, progress)
+    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, progress, most_passes=budget.num_passes)
     progress.start("worst-case search", _planned(budget, problem))
     warnings = list(opened.warnings)
     if opened.oracle is not None:
@@ -128,10 +128,12 @@ def _run_members(
     """Run every member that applies, in order; list the others with the reason."""
     for member in MEMBERS:
         without = "there is no differentiable twin" if member.needs_gradient and not has_gradient else member.applies(problem)
+        before = problem.passes
         if without:
             results.append(MemberResult(member.name, None, 0.0, 0, 0, without))
         else:
             _run_member(member, problem, budget, entries, results, warnings)
+        problem.spare += budget.shares.get(member.name, 0) - (problem.passes - before)
 
 
 def _run_member(

@@ -45,7 +45,7 @@ def take_start(origin: str, deviations: Mapping[str, np.ndarray], problem: Probl
     begin, evaluations = time.perf_counter(), problem.evaluations
     inside, note = _inside(problem.box, deviations)
     candidate = Candidate(inside, problem.measure([inside])[0], f"start, {note}", origin)
-    problem.board.offer(candidate)
+    problem.offer(candidate)
     problem.starts.append(candidate)
     entry = score_candidate(candidate, problem)
     seconds = time.perf_counter() - begin

@@ -21,8 +21,8 @@ from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.graph.to_torch import Twin
-from cimrobust.search.box import Box, tensors_of
-from cimrobust.search.objective import Loss, SmoothAccuracy
+from cimrobust.search.box import Box, array_of, tensors_of
+from cimrobust.search.objective import Loss, SmoothAccuracy, margins
 from cimrobust.search.readout import Readout
 
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
@@ -119,6 +119,37 @@ class GradientOracle:
         rows = torch.cat(parts)
         return rows if num_samples is None else rows[: num_samples * self._per_sample]
 
+    def promising(self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float) -> tuple[tuple[int, Tensor] | None, int]:
+        """Return right decisions and margins at a pattern, or None as soon as too many decisions are right, and how many samples were run.
+
+        Args:
+            pattern: Deviations.
+            order: All samples, those first that are most likely right: the fewer are needed to see that the pattern cannot win.
+            most_right: Right decisions that may not be exceeded.
+
+        Returns:
+            Right decisions and the margins of all [decisions], in the order of the crafting set, where at most so many are right.
+        """
+        weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
+        labels = self.labels.reshape(self.num_samples, self._per_sample)
+        right, parts = 0, []
+        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
+            work = partial(self._rows, weights, order=order)
+            for piece, rows in zip(
+                self._pieces, map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))), strict=True
+            ):
+                chosen = labels[torch.from_numpy(order[piece]).to(self.device)].reshape(-1)
+                right += int(self._right(rows, chosen).sum())
+                if right > most_right:
+                    return None, piece.stop
+                parts.append(margins(rows, chosen).reshape(-1, self._per_sample))
+        back = torch.from_numpy(np.argsort(order, kind="stable")).to(self.device)
+        return (right, torch.cat(parts)[back].reshape(-1)), self.num_samples
+
+    def safest_first(self, spreads: Tensor) -> np.ndarray:
+        """Return the samples, those first that are decided right by the widest margin, given the margins of all decisions."""
+        return np.argsort(array_of(torch.nan_to_num(spreads, nan=0.0).reshape(self.num_samples, -1).mean(dim=1)), kind="stable")
+
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         """Return damage and gradients at a pattern: one pass."""
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
@@ -168,18 +199,20 @@ class GradientOracle:
             return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)
 
-    def _rows(self, weights: Mapping[str, Tensor], piece: slice) -> Tensor:
+    def _rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
         torch.set_num_threads(1)
-        return torch.cat([self.readout.rows(output) for output in self._outputs(weights, piece)])
+        return torch.cat([self.readout.rows(output) for output in self._outputs(weights, piece, order)])
 
-    def _outputs(self, weights: Mapping[str, Tensor], piece: slice) -> Iterator[Tensor]:
-        """Yield the tensor read, samples first, in runs of as many samples as the network takes."""
+    def _outputs(self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None) -> Iterator[Tensor]:
+        """Yield the tensor read, samples first, in runs of as many samples as the network takes; samples in an order of their own if given."""
         mode, size = self._feeding.mode, self._feeding.size
         step = piece.stop - piece.start if mode == "free" else size
         for start in range(piece.start, piece.stop, step):
             stop = min(start + step, piece.stop)
             indices = np.arange(start, start + step) % self.num_samples if mode == "fixed" else np.arange(start, stop)
-            feed = {name: tensor[start] if mode == "none" else tensor[indices] for name, tensor in self._inputs.items()}
+            if order is not None:
+                indices = order[indices]
+            feed = {name: tensor[indices[0]] if mode == "none" else tensor[indices] for name, tensor in self._inputs.items()}
             output = self._twin({**feed, **self._constants}, weights, [self.readout.tensor])[self.readout.tensor]
             if mode == "none" or (mode == "fixed" and size == 1 and output.shape[:1] != (1,)):
                 output = output[None]
