@@ -15,6 +15,7 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effects import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.table import TrialTable
+from cimrobust.search.most_probable import LikelySearch
 from cimrobust.search.protocol import SearchResult
 
 
@@ -55,6 +56,8 @@ class Evidence:
         data_argument: Data set as the user named it.
         timings: Where the time went.
         rare: How likely a chip is that misses a score; None: not asked for.
+        likely: Search for the most probable such chip; None: not asked for.
+        likely_digest: SHA-256 digest of its file; None: there is no chip.
     """
 
     network: Network
@@ -72,3 +75,5 @@ class Evidence:
     data_argument: str
     timings: RunTimings
     rare: RareFailures | None = None
+    likely: LikelySearch | None = None
+    likely_digest: str | None = None
