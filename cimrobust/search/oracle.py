@@ -41,7 +41,7 @@ class Evaluation:
         spreads: Spread of every decision, detached.
         right: Right decisions; for regression none.
         margins: Margins of every decision; for regression the errors.
-        gradients: Gradient of the mean damage by initializer.
+        gradients: Gradient of the summed damage by initializer.
     """
 
     value: float
@@ -171,6 +171,40 @@ class GradientOracle:
             margins=torch.cat([part.margins for part in parts]),
             gradients={name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0) for name in total},
         )
+
+    def spreads(self, weights: Mapping[str, np.ndarray]) -> Tensor:
+        """Return the margin of every decision, positive where it is wrong; for regression the error; without gradients, [decisions]."""
+        return self._spread(self.rows(weights), self.labels)
+
+    def pull_back(self, weights: Mapping[str, np.ndarray], factors: Tensor) -> dict[str, Tensor]:
+        """Return the gradient of a weighted sum of the spreads with respect to every weight: one pass.
+
+        Args:
+            weights: Every mapped initializer.
+            factors: Of every decision, [decisions].
+        """
+        held, total = tensors_of(weights, self.device), dict[str, Tensor]()
+        with one_torch_thread(), repeatable_convolutions(self.device):
+            for part in map_ordered(
+                partial(self._pulled, held, factors.to(self.device)), self._pieces, workers=min(self._workers, len(self._pieces))
+            ):
+                total = {name: total[name].add_(gradient) if name in total else gradient for name, gradient in part.items()}
+        return {name: torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0) for name, gradient in total.items()}
+
+    def _pulled(self, weights: Mapping[str, Tensor], factors: Tensor, piece: slice) -> dict[str, Tensor]:
+        check_stopped()
+        torch.set_num_threads(1)
+        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
+        positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
+        if not factors[positions].any():
+            return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+        with torch.enable_grad():
+            spreads = torch.nan_to_num(self._spread(self._rows(leaves, piece), self.labels[positions]), nan=0.0, posinf=0.0, neginf=0.0)
+            grads = torch.autograd.grad((factors[positions] * spreads).sum(), list(leaves.values()), allow_unused=True)
+        return {name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads, strict=True)}
+
+    def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
 
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
