@@ -37,6 +37,7 @@ from cimrobust.pipeline.rare import splitting
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render
 from cimrobust.search.box import Pattern, box_of
+from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.ensemble import search
 from cimrobust.search.protocol import SearchResult
 from cimrobust.search.witness import write_witness
@@ -252,6 +253,7 @@ def _write(
         made = Path(folder)
         (made / WITNESS).mkdir()
         write_witness(made / WITNESS, runtime, box_of(inspection.placement), found.deviations)
+        devices = write_device_witness(made / WITNESS, inspection.placement, found.deviations)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", runtime, inspection.placement, found, timings.workers)
         to_parquet(table, made / TRIALS)
         evidence = Evidence(
@@ -265,6 +267,7 @@ def _write(
             effects=effects,
             worst_output=worst_output,
             witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir())},
+            devices=devices,
             settings=settings,
             device_argument=arguments[0],
             data_argument=arguments[1],
