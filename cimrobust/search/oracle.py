@@ -6,7 +6,7 @@ by one thread (torch sums in another order when it may use more), and the pieces
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -128,6 +128,33 @@ class GradientOracle:
             margins=torch.cat([part.margins for part in parts]),
             gradients={name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0) for name in total},
         )
+
+    def pull_back(self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of the sum of a function of the rows at a pattern, by initializer; the cost of one pass.
+
+        Args:
+            pattern: Deviations.
+            function: Given rows [decisions, classes] and which of all decisions they are, returns values to add up.
+        """
+        weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
+        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        with one_torch_thread():
+            work = partial(self._pulled, weights, function)
+            for gradients in map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))):
+                for name, gradient in zip(total, gradients, strict=True):
+                    total[name] += 0.0 if gradient is None else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        return total
+
+    def _pulled(
+        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], piece: slice
+    ) -> tuple[Tensor | None, ...]:
+        check_stopped()
+        torch.set_num_threads(1)
+        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
+        positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
+        with torch.enable_grad():
+            value = function(self._rows(leaves, piece), positions).sum()
+            return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
 
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
