@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import certified, converters, item, limits, rare, results, samples, scope
+from cimrobust.certificate.blocks import certified, converters, diagnostics, item, limits, rare, results, samples, scope
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
@@ -57,7 +57,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
         evaluation_set=samples.evaluation_set(evidence),
         certified=certified.certified(evidence),
         checks=[*limits.checks(evidence), *certified.checks(evidence)],
-        diagnostics=converters.diagnostics(evidence),
+        diagnostics=diagnostics.diagnostics(evidence),
         diagnostics_reason=None,
         retraining=None,
         retraining_reason="the network was not re-trained in this run",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cimrobust.certify.summary import Certification
+from cimrobust.diagnose.protocol import Diagnosis
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.network import Network
@@ -57,6 +58,7 @@ class Evidence:
         data_argument: Data set as the user named it.
         timings: Where the time went.
         rare: How likely a chip is that misses a score; None: not asked for.
+        diagnosis: What explains the worst chip; None: no diagnostics were run.
     """
 
     network: Network
@@ -75,3 +77,4 @@ class Evidence:
     data_argument: str
     timings: RunTimings
     rare: RareFailures | None = None
+    diagnosis: Diagnosis | None = None

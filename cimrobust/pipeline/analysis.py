@@ -21,9 +21,14 @@ from cimrobust.certificate.policy import EFFORTS, Policy, read_policy, stop_rule
 from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.decision import Score
+from cimrobust.diagnose.catalogue import chosen
+from cimrobust.diagnose.protocol import Diagnosis
+from cimrobust.diagnose.protocol import Settings as DiagnoseSettings
+from cimrobust.diagnose.run import diagnose
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
+from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
@@ -103,7 +108,9 @@ def analyze(
     rare_below: float | None = None,
     rare_budget: int | None = None,
     calibration: str | Path | None = None,
+    diagnostics: str | None = None,
     resume: bool = False,
+    device_type: str = "cpu",
     progress: Progress | None = None,
 ) -> Certificate:
     """Find the worst chip that the device tolerance allows for a model, and write a certificate.
@@ -126,13 +133,16 @@ def analyze(
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
+        diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
         resume: Take over the trials of an interrupted run of the same command.
+        device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     _check(effort, tolerance, trials=trials, seed=seed, workers=workers, limit=limit)
+    open_device(device_type)
     progress, clock, out = progress or NullProgress(), _Clock(), Path(out)
     threads = workers or available_processors()
     required = None if policy is None else read_policy(Path(policy))
@@ -141,6 +151,7 @@ def analyze(
         num_trials = _most_trials(required, trials, effort)
     if rare_budget is not None and rare_below is None:
         raise UsageError("budget for rare failures needs a score that chips may miss, got none (--rare-budget); give --rare-below too")
+    names = chosen(diagnostics, effort=effort)
     _require_folder(out)
     calibration_argument = None if calibration is None else str(calibration)
     with clock.stage("load"):
@@ -183,11 +194,31 @@ def analyze(
             )
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
-        found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
+        found = search(
+            runtime,
+            inspection.placement,
+            effort=effort,
+            seed=seed,
+            workers=threads,
+            progress=progress,
+            known=drawn,
+            device_type=device_type,
+        )
+    with clock.stage("diagnostics"):
+        asked = DiagnoseSettings(
+            effort,
+            seed,
+            threads,
+            progress,
+            required=None if required is None else required.require.worst_found_accuracy,
+            device_type=device_type,
+        )
+        diagnosis = diagnose(runtime, inspection.scan, inspection.placement, found, names, asked)
+        found = diagnosis.found
     with clock.stage("certify"):
         worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
         certification = certify_run(runtime, inspection.placement, effort=effort, worst_output=worst, workers=threads, progress=progress)
-        _check_certified(certification, table, found)
+        _check_certified(certification, table, found, diagnosis)
     with clock.stage("effects"):
         effects = add_effects(
             runtime,
@@ -205,9 +236,11 @@ def analyze(
         RunSetting("limit", limit, limit is None),
         RunSetting("tolerance", tolerance, tolerance is None),
         RunSetting("calibration", None if calibration_argument is None else Path(calibration_argument).name, calibration_argument is None),
+        RunSetting("diagnostics", diagnostics, diagnostics is None),
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("stop-early", stop_early, not stop_early),
+        RunSetting("device-type", device_type, device_type == "cpu"),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))
@@ -220,6 +253,7 @@ def analyze(
         certification,
         effects,
         rare,
+        diagnosis,
         settings,
         arguments,
         required,
@@ -243,6 +277,7 @@ def _write(
     certification: Certification,
     effects: tuple[EffectRow, ...],
     rare: RareFailures | None,
+    diagnosis: Diagnosis,
     settings: tuple[RunSetting, ...],
     arguments: tuple[str, str],
     policy: Policy | None,
@@ -273,6 +308,7 @@ def _write(
             data_argument=arguments[1],
             timings=timings,
             rare=rare,
+            diagnosis=diagnosis,
         )
         certificate = assemble(evidence, policy)
         check_certificate(certificate)
@@ -334,10 +370,17 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
     return trials
 
 
-def _check_certified(certification: Certification, table: TrialTable, found: SearchResult) -> None:
-    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them."""
+def _check_certified(certification: Certification, table: TrialTable, found: SearchResult, diagnosis: Diagnosis) -> None:
+    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them, or breaks a certified sample."""
     if certification.score is None:
         return
+    if (
+        certification.certified is not None
+        and diagnosis.broken is not None
+        and (certification.certified & diagnosis.broken.reshape(-1)).any()
+    ):
+        sample = int(np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))[0])
+        raise SelfCheckError(f"no chip of the box may break a certified sample, got sample {sample} broken by a diagnostic; report this")
     pick = min if table.higher_is_better else max
     worst = pick(table.worst_value, found.score.value)
     if pick(worst, certification.score.value) != certification.score.value:

@@ -15,21 +15,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Stand-ins that matplotlib draws with, and what the page's style sheet puts in their place, so that one picture serves light, dark and print.
-_INK, _FAINT, _GOOD, _BAD, _NEUTRAL = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
+INK, FAINT, GOOD, BAD, NEUTRAL = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 # Narrower spans of a percent axis are drawn over their own range, where nothing is compared with 0 or 100 %.
 _ZOOM_BELOW = 0.2
-_PAGE_COLOURS = {_INK: "currentColor", _FAINT: "var(--rule)", _GOOD: "var(--good)", _BAD: "var(--bad)", _NEUTRAL: "var(--neutral)"}
-_STYLE: dict[Any, Any] = {
+_PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--rule)", GOOD: "var(--good)", BAD: "var(--bad)", NEUTRAL: "var(--neutral)"}
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cimrobust",
     "text.parse_math": False,
     "font.size": 10,
     "font.family": "sans-serif",
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
@@ -43,78 +43,78 @@ def bracket(certificate: Mapping[str, Any]) -> str:
     points = [
         (label, value, colour)
         for label, value, colour in (
-            ("certified", certificate["certified"]["score"], _GOOD),
-            ("worst found", certificate["worst_found"]["score"], _BAD),
-            (_kpp_label(certificate), certificate["monte_carlo"]["kpp"][0]["lower_bound"], _NEUTRAL),
-            ("average chip", certificate["monte_carlo"]["mean"], _NEUTRAL),
-            ("clean", certificate["clean"]["score"], _INK),
+            ("certified", certificate["certified"]["score"], GOOD),
+            ("worst found", certificate["worst_found"]["score"], BAD),
+            (_kpp_label(certificate), certificate["monte_carlo"]["kpp"][0]["lower_bound"], NEUTRAL),
+            ("average chip", certificate["monte_carlo"]["mean"], NEUTRAL),
+            ("clean", certificate["clean"]["score"], INK),
         )
         if value is not None
     ]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(7.2, 0.42 * len(points) + 0.55)
-        _score_axis(axes, certificate, [value for _, value, _ in points])
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 0.42 * len(points) + 0.55)
+        score_axis(axes, certificate, [value for _, value, _ in points])
         for row, (_, value, colour) in enumerate(points):
-            axes.hlines(row, axes.get_xlim()[0], axes.get_xlim()[1], color=_FAINT, linewidth=0.8, zorder=1)
+            axes.hlines(row, axes.get_xlim()[0], axes.get_xlim()[1], color=FAINT, linewidth=0.8, zorder=1)
             axes.plot([value], [row], marker="o", markersize=8, color=colour, zorder=2)
         axes.set_yticks(range(len(points)), [label for label, _, _ in points])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(points) - 0.5, -0.5)
-        return _svg(figure, "bracket", f"Scores on one axis: {', '.join(f'{label} {value:.4g}' for label, value, _ in points)}.")
+        return svg(figure, "bracket", f"Scores on one axis: {', '.join(f'{label} {value:.4g}' for label, value, _ in points)}.")
 
 
 def histogram(certificate: Mapping[str, Any]) -> str:
     """Draw the drawn chips by score, and where the worst chip found lies."""
     drawn, worst = certificate["monte_carlo"], certificate["worst_found"]["score"]
     edges, counts = drawn["histogram"]["edges"], drawn["histogram"]["counts"]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(7.2, 2.4)
-        _score_axis(axes, certificate, [worst, *edges])
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 2.4)
+        score_axis(axes, certificate, [worst, *edges])
         # Narrow bins would vanish beside a far worst case: the outline keeps them visible.
-        axes.stairs(counts, edges, fill=True, facecolor=_NEUTRAL, edgecolor=_NEUTRAL, linewidth=1.5)
-        axes.axvline(worst, color=_BAD, linewidth=2)
+        axes.stairs(counts, edges, fill=True, facecolor=NEUTRAL, edgecolor=NEUTRAL, linewidth=1.5)
+        axes.axvline(worst, color=BAD, linewidth=2)
         left_half = worst < sum(axes.get_xlim()) / 2
         axes.annotate(
             "worst found", (worst, 0.9), xycoords=("data", "axes fraction"), xytext=(6 if left_half else -6, 0), textcoords="offset points",
-            color=_BAD, ha="left" if left_half else "right",
+            color=BAD, ha="left" if left_half else "right",
         )  # fmt: skip
         axes.set_ylabel("chips")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        return _svg(figure, "histogram", f"{drawn['trials']} drawn chips by score; the worst chip found scores {worst:.4g}.")
+        return svg(figure, "histogram", f"{drawn['trials']} drawn chips by score; the worst chip found scores {worst:.4g}.")
 
 
 def members(certificate: Mapping[str, Any]) -> str:
     """Draw the score of every member of the search."""
     rows = certificate["worst_found"]["members"]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(7.2, 0.34 * len(rows) + 0.6)
-        _score_axis(axes, certificate, [0.0, *(row["score"] for row in rows)])
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 0.34 * len(rows) + 0.6)
+        score_axis(axes, certificate, [0.0, *(row["score"] for row in rows)])
         best = certificate["worst_found"]["score"]
-        colours = [_BAD if row["score"] == best else _NEUTRAL for row in rows]
+        colours = [BAD if row["score"] == best else NEUTRAL for row in rows]
         axes.barh(range(len(rows)), [row["score"] for row in rows], color=colours, height=0.62)
         axes.set_yticks(range(len(rows)), [row["name"].replace("_", " ") for row in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        return _svg(figure, "members", "Score of the worst chip that each member of the search found.")
+        return svg(figure, "members", "Score of the worst chip that each member of the search found.")
 
 
 def effects(certificate: Mapping[str, Any]) -> str:
     """Draw the score as effects are added in turn, and the span of the drawn chips."""
     rows = certificate["diagnostics"]["effects"]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(7.2, 0.34 * len(rows) + 0.6)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 0.34 * len(rows) + 0.6)
         values = [value for row in rows for value in (row["low"], row["mean"], row["high"])]
-        _score_axis(axes, certificate, values)
+        score_axis(axes, certificate, values)
         if certificate["metric"]["unit"] == "fraction" and max(values) - min(values) < _ZOOM_BELOW:
             _zoom(axes, min(values), max(values))
         means = [row["mean"] for row in rows]
-        axes.hlines(range(len(rows)), [row["low"] for row in rows], [row["high"] for row in rows], color=_NEUTRAL, linewidth=2)
-        axes.plot(means, range(len(rows)), marker="o", markersize=7, color=_INK, linewidth=0.8)
+        axes.hlines(range(len(rows)), [row["low"] for row in rows], [row["high"] for row in rows], color=NEUTRAL, linewidth=2)
+        axes.plot(means, range(len(rows)), marker="o", markersize=7, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(rows)), [("" if index == 0 else "+ ") + row["effect"] for index, row in enumerate(rows)])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        return _svg(
+        return svg(
             figure, "effects", "Score as effects are added: " + ", ".join(f"{row['effect']} {row['mean']:.4g}" for row in rows) + "."
         )
 
@@ -122,17 +122,17 @@ def effects(certificate: Mapping[str, Any]) -> str:
 def classes(certificate: Mapping[str, Any]) -> str:
     """Draw the share of right decisions by class, clean and under the witness."""
     rows = [row for row in certificate["clean"]["per_class"] if row["samples"]]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(7.2, 2.4)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 2.4)
         positions = range(len(rows))
-        axes.bar([p - 0.2 for p in positions], [row["clean"] / row["samples"] for row in rows], width=0.38, color=_NEUTRAL, label="clean")
-        axes.bar([p + 0.2 for p in positions], [row["worst"] / row["samples"] for row in rows], width=0.38, color=_BAD, label="worst chip")
+        axes.bar([p - 0.2 for p in positions], [row["clean"] / row["samples"] for row in rows], width=0.38, color=NEUTRAL, label="clean")
+        axes.bar([p + 0.2 for p in positions], [row["worst"] / row["samples"] for row in rows], width=0.38, color=BAD, label="worst chip")
         axes.set_xticks(positions, [str(row["label"]) for row in rows], fontsize=10 if len(rows) <= 30 else 6)
         axes.set_xlabel("class")
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-        return _svg(figure, "classes", "Share of right decisions by class: clean, and on the worst chip found.")
+        return svg(figure, "classes", "Share of right decisions by class: clean, and on the worst chip found.")
 
 
 def _kpp_label(certificate: Mapping[str, Any]) -> str:
@@ -140,13 +140,14 @@ def _kpp_label(certificate: Mapping[str, Any]) -> str:
     return f"{kpp['k']:g} % KPP bound"
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return an empty figure, sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, figure.add_subplot()
 
 
-def _score_axis(axes: Axes, certificate: Mapping[str, Any], values: Sequence[float]) -> None:
+def score_axis(axes: Axes, certificate: Mapping[str, Any], values: Sequence[float]) -> None:
     """Scale the horizontal axis: all of 0 to 100 % for fractions, the range of the values otherwise."""
     if certificate["metric"]["unit"] == "fraction":
         axes.set_xlim(-0.01, 1.01)
@@ -160,6 +161,11 @@ def _score_axis(axes: Axes, certificate: Mapping[str, Any], values: Sequence[flo
     axes.set_xlabel(certificate["metric"]["name"])
 
 
+def short(name: str, most: int = 32) -> str:
+    """Return a name that fits beside a chart, its end kept."""
+    return name if len(name) <= most else f"...{name[-most + 3 :]}"
+
+
 def _zoom(axes: Axes, low: float, high: float) -> None:
     """Show a part of a percent axis, one percentage point wide at least."""
     spread = max(high - low, 0.01)
@@ -168,7 +174,7 @@ def _zoom(axes: Axes, low: float, high: float) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as an SVG element whose names are unique on the page and whose colours are the page's."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cimrobust.report import charts
+from cimrobust.report import charts, diagnostic_charts
 from cimrobust.report.numbers import field_reader
 
 _MOST_LAYERS_CHARTED = 60
@@ -31,6 +31,7 @@ def render(certificate: Mapping[str, Any]) -> str:
         "members": charts.members(certificate) if certificate["worst_found"]["members"] else "",
         "effects": charts.effects(certificate) if certificate["diagnostics"] is not None else "",
         "classes": charts.classes(certificate) if certificate["clean"]["per_class"] else "",
+        **diagnostic_charts.pictures(certificate),
     }
     page = _environment().get_template("certificate.html.j2")
     return page.render(

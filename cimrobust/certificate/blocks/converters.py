@@ -1,8 +1,6 @@
-"""What converters do to the network, and which effect costs what."""
+"""What converters do to the network."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.results import finite
@@ -24,24 +22,6 @@ def converters(evidence: Evidence) -> models.Converters | None:
         calibration_files=dict(done.calibration_files),
         arrays=[_array(key, array, done.ranges[key]) for key, array in engine.arrays.items()],
         digital=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in engine.digital],
-    )
-
-
-def diagnostics(evidence: Evidence) -> models.Diagnostics:
-    """Describe which effect costs what."""
-    before = [evidence.effects[0], *(row for row, _ in pairwise(evidence.effects))]
-    return models.Diagnostics(
-        effects=[
-            models.Effect(
-                effect=row.effect,
-                mean=finite(row.mean),
-                low=finite(row.low),
-                high=finite(row.high),
-                chips=row.chips,
-                change=finite(row.mean) - finite(last.mean),
-            )
-            for row, last in zip(evidence.effects, before, strict=True)
-        ]
     )
 
 

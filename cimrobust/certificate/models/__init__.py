@@ -18,6 +18,7 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
+from cimrobust.certificate.models.diagnosed import Attacked, DiagnosticCost, LayerAttack, LayerAttacks
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
 from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
@@ -42,6 +43,7 @@ from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, 
 __all__ = [
     "SCHEMA_ID",
     "Assumption",
+    "Attacked",
     "Block",
     "CertificateModel",
     "Certified",
@@ -55,6 +57,7 @@ __all__ = [
     "Data",
     "DecisionBlock",
     "Device",
+    "DiagnosticCost",
     "Diagnostics",
     "Effect",
     "EvaluationSet",
@@ -64,6 +67,8 @@ __all__ = [
     "Histogram",
     "Kpp",
     "Layer",
+    "LayerAttack",
+    "LayerAttacks",
     "Mapping",
     "Member",
     "Metric",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models.base import Block, Count
+from cimrobust.certificate.models.diagnosed import DiagnosticCost, LayerAttacks
 from cimrobust.certificate.models.item import Unmapped
 
 
@@ -50,6 +51,9 @@ class Effect(Block):
 
 
 class Diagnostics(Block):
-    """What explains the numbers."""
+    """What explains the numbers; `costs` lists the diagnostics that ran."""
 
     effects: list[Effect]
+    costs: list[DiagnosticCost]
+    layers: LayerAttacks | None
+    layers_reason: str | None

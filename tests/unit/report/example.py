@@ -131,6 +131,15 @@ def certificate(**changes) -> dict:
                 {"effect": "float weights", "mean": 0.96, "low": 0.96, "high": 0.96, "chips": 0, "change": 0.0},
                 {"effect": HOSTILE, "mean": 0.95, "low": 0.92, "high": 0.98, "chips": 10, "change": -0.01},
             ],
+            "costs": [{"name": "layers", "passes": 32, "evaluations": 9, "seconds": 1.5}],
+            "layers": {
+                "rows": [
+                    {"initializer": HOSTILE, "alone": {"score": 0.2, "correct": 10, "origin": HOSTILE}, "others": {"score": 0.5, "correct": 25, "origin": HOSTILE}},
+                    {"initializer": "w", "alone": {"score": 0.9, "correct": 45, "origin": "from zero"}, "others": None},
+                ],
+                "crafting_samples": 50, "passes_each": 16,
+            },
+            "layers_reason": None,
         },
         "diagnostics_reason": None, "retraining": None, "retraining_reason": "none",
         "assumptions": [{"id": "A1", "text": "Within.", "how_checked": "Not.", "effect_if_false": "Worse."}],

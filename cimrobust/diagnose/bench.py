@@ -1,0 +1,206 @@
+"""Short attacks that diagnostics share: a box, some starts, a few passes; scores come from the deployed engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from cimrobust.data.decision import Score
+from cimrobust.diagnose.parts import part_of
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.mapping.placement import Placement
+from cimrobust.progress import NullProgress
+from cimrobust.search.box import Box, Pattern, box_of
+from cimrobust.search.budget import budget_of
+from cimrobust.search.climb import climb_in_turn
+from cimrobust.search.corner_search import CORNER_SEARCH
+from cimrobust.search.crafting import crafting_subset
+from cimrobust.search.gradients import Opened, open_gradients
+from cimrobust.search.objective import Hinge, Loss, RegressionError, SmoothAccuracy
+from cimrobust.search.problem import Candidate, Problem
+
+NO_DEVIATION = "no deviation"
+# First step of a climb that goes on from a pattern of the search, in half-widths of the box.
+_WARM_STEP = 0.5
+# Patterns of an attack that are scored on all samples: the best on the crafting samples need not be the best on all.
+_SCORED = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one attack may spend.
+
+    Attributes:
+        warm: Passes that go on from the best start.
+        fresh: Passes from zero.
+        evaluations: Evaluations of the gradient-free search, which takes their place where there is no twin.
+    """
+
+    warm: int
+    fresh: int
+    evaluations: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of a progress bar, with a twin."""
+        return self.warm + self.fresh
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What one attack found.
+
+    Attributes:
+        pattern: The worst pattern it knows of, inside its box.
+        score: Its score on all samples attacked, by the deployed engine.
+        output: Decision output on these samples.
+        origin: How the pattern was reached.
+        passes: Forward-backward passes over the crafting samples.
+        evaluations: Forward runs over the crafting samples.
+        crafting_samples: Samples that the pattern was made on.
+    """
+
+    pattern: Pattern
+    score: Score
+    output: np.ndarray
+    origin: str
+    passes: int
+    evaluations: int
+    crafting_samples: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The twin of a network, opened once for all attacks on it.
+
+    Attributes:
+        runtime: The network and its data.
+        placement: Where its weights are stored.
+        effort: Gives the number of crafting samples.
+        seed: Seed of the run.
+        workers: Threads; no result depends on it.
+        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
+    """
+
+    runtime: Runtime
+    placement: Placement
+    effort: str = "quick"
+    seed: int = 0
+    workers: int = 1
+    device_type: str = "cpu"
+
+    @cached_property
+    def box(self) -> Box:
+        """The tolerance box."""
+        return box_of(self.placement)
+
+    @cached_property
+    def opened(self) -> Opened:
+        """The twin, or why there is none."""
+        device = open_device(self.device_type)
+        return open_gradients(self.runtime, self.placement, budget_of(self.effort), seed=self.seed, workers=self.workers, device=device)
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether attacks follow gradients."""
+        return self.opened.oracle is not None
+
+    def problem(self, box: Box, part: np.ndarray | None = None) -> Problem:
+        """Return a search problem over a box.
+
+        Args:
+            box: Where patterns may lie.
+            part: Indices of the samples that count; None: all.
+        """
+        if part is None:
+            return Problem(self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress())
+        runtime = part_of(self.runtime, self.placement, part, workers=self.workers)
+        task = runtime.task
+        crafting = crafting_subset(task.labels, count=len(self.opened.crafting), seed=self.seed, is_regression=task.is_regression)
+        oracle = None if self.opened.oracle is None else self.opened.oracle.on(runtime, crafting)
+        return Problem(runtime, box, crafting, oracle, self.seed, self.workers, NullProgress())
+
+    def attack(self, name: str, *, box: Box, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray | None = None) -> Attack:
+        """Look for a pattern of a box that is as bad as possible, from known ones and from zero.
+
+        Args:
+            name: Keys the random numbers.
+            box: Where patterns may lie.
+            plan: What may be spent.
+            starts: Known patterns by origin, brought into the box.
+            part: Indices of the samples that count; None: all.
+        """
+        problem = self.problem(box, part)
+        candidates = _measured(problem, name, starts)
+        # Steps on vectors are too short to share: more torch threads only wait for each other.
+        with one_torch_thread():
+            candidates += _climbs(problem, name, plan, candidates) if problem.oracle is not None else _without_gradient(problem, plan)
+        return _scored(problem, candidates)
+
+
+def _measured(problem: Problem, name: str, starts: Mapping[str, Pattern]) -> list[Candidate]:
+    """Return the starts, their corners and zero as candidates."""
+    inside = {NO_DEVIATION: problem.box.zero()}
+    for origin, pattern in starts.items():
+        inside[origin] = problem.box.clip(pattern)
+        inside[f"{origin}, corner"] = problem.box.corner(inside[origin])
+    keys = problem.measure(list(inside.values()))
+    return [Candidate(pattern, key, origin, name) for (origin, pattern), key in zip(inside.items(), keys, strict=True)]
+
+
+def _climbs(problem: Problem, name: str, plan: Plan, known: list[Candidate]) -> list[Candidate]:
+    """Climb from the best known pattern, and from zero."""
+    best = min(known, key=lambda candidate: candidate.key)
+    runs: list[tuple[list[Loss], Pattern, int, float, str]] = []
+    if problem.task.is_regression:
+        error: list[Loss] = [RegressionError(problem.task.metric)]
+        runs = [
+            (error, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin}"),
+            (error, problem.box.zero(), plan.fresh, 2.0, "from zero"),
+        ]
+    else:
+        near: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0)]
+        runs = [
+            (near, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin}"),
+            ([SmoothAccuracy(0.5), SmoothAccuracy(0.25)], problem.box.zero(), plan.fresh, 2.0, "from zero"),
+        ]
+    found: list[Candidate] = []
+    for losses, start, passes, first_step, origin in runs:
+        found += climb_in_turn(problem, name, losses, start=start, passes=passes, first_step=first_step, origin=origin)
+    return found
+
+
+def _without_gradient(problem: Problem, plan: Plan) -> list[Candidate]:
+    """Search without gradients, from zero."""
+    budget = replace(budget_of("quick"), evaluations_alone=plan.evaluations)
+    return list(CORNER_SEARCH.run(problem, budget))
+
+
+def _scored(problem: Problem, candidates: list[Candidate]) -> Attack:
+    """Score the best candidates on all samples of the problem; the worst is what the attack found, no deviation if nothing does harm."""
+    runtime, task = problem.runtime, problem.runtime.task
+    best: tuple[Score, np.ndarray, Candidate] | None = None
+    zero = [candidate for candidate in candidates if candidate.origin == NO_DEVIATION]
+    ranked = [*sorted(candidates, key=lambda candidate: candidate.key)[:_SCORED], *zero]
+    for candidate in ranked:
+        problem.box.check(candidate.pattern, origin=candidate.member)
+        output = runtime.outputs(problem.box.weights(candidate.pattern), threads=problem.workers)
+        score = task.score(output)
+        if best is None or task.is_worse(score, best[0]):
+            best = (score, output, candidate)
+    assert best is not None
+    score, output, candidate = best
+    return Attack(
+        pattern=candidate.pattern,
+        score=score,
+        output=output,
+        origin=candidate.origin,
+        passes=problem.passes,
+        evaluations=problem.evaluations + len(ranked),
+        crafting_samples=len(problem.crafting),
+    )

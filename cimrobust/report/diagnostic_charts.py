@@ -1,0 +1,45 @@
+"""Charts of the diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import matplotlib as mpl
+
+from cimrobust.report import charts
+from cimrobust.report.charts import BAD, INK, NEUTRAL, STYLE
+
+
+def pictures(certificate: Mapping[str, Any]) -> dict[str, str]:
+    """Return the charts of the diagnostics that ran, by name; an empty text for the others."""
+    found = certificate["diagnostics"] or {}
+    return {name: draw(certificate) if found.get(name) else "" for name, draw in _DRAWN.items()}
+
+
+def layers(certificate: Mapping[str, Any]) -> str:
+    """Draw the worst score of every layer alone and of all others, beside that of all together."""
+    rows = certificate["diagnostics"]["layers"]["rows"]
+    worst = certificate["worst_found"]["score"]
+    with mpl.rc_context(STYLE):
+        figure, axes = charts.new_figure(7.2, 0.42 * len(rows) + 1.0)
+        others = [(row["others"]["score"], index) for index, row in enumerate(rows) if row["others"] is not None]
+        charts.score_axis(
+            axes,
+            certificate,
+            [worst, certificate["clean"]["score"], *(row["alone"]["score"] for row in rows), *(value for value, _ in others)],
+        )
+        axes.barh(range(len(rows)), [row["alone"]["score"] for row in rows], color=BAD, height=0.5, label="this layer alone")
+        if others:
+            axes.plot(
+                [value for value, _ in others], [index for _, index in others], "D", color=NEUTRAL, markersize=6, label="all but this layer"
+            )
+        axes.axvline(worst, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="all layers")
+        axes.set_yticks(range(len(rows)), [charts.short(row["initializer"]) for row in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+        return charts.svg(figure, "layers", "Worst score found by layer: this layer alone, all but this layer, and all layers.")
+
+
+_DRAWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"layers": layers}

@@ -1,0 +1,45 @@
+"""Cases with a fault that a diagnostic has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from cimrobust.diagnose.bench import Bench
+from cimrobust.diagnose.protocol import Case, Settings
+from cimrobust.engine.open import Runtime
+from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.placement import Placement
+from cimrobust.search.ensemble import search
+from tests.unit.search.conftest import MLP, opened, small  # noqa: F401
+
+
+@pytest.fixture
+def case_of() -> Callable[..., Case]:
+    """Search a network at effort quick and hand over what diagnostics are given."""
+
+    def maker(runtime: Runtime, placement: Placement, settings: Settings) -> Case:
+        found = search(runtime, placement, effort="quick", seed=settings.seed)
+        return Case(runtime, scan_layers(runtime.network), placement, found, Bench(runtime, placement))
+
+    return maker
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(effort="quick")
+
+
+@pytest.fixture
+def one_fragile_layer(opened) -> tuple[Runtime, Placement]:  # noqa: F811
+    """A small network whose second layer has one weight that is large and reads a silent unit, so that the box of its other weights is wide."""
+    generator = np.random.default_rng(3)
+    weights = {
+        "w1": np.where(generator.random((6, 12)) < 0.5, -1, 1).astype(np.float32),
+        "b1": np.full(12, 0.1, np.float32),
+        "w2": np.where(generator.random((12, 4)) < 0.5, -1, 1).astype(np.float32),
+    }
+    weights["w1"][:, 0], weights["b1"][0], weights["w2"][0, 0] = 0.0, -1.0, 40.0
+    return opened(MLP, weights, {"x": generator.normal(size=(120, 6)).astype(np.float32)}, tolerance=0.03)

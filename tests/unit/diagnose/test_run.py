@@ -1,0 +1,67 @@
+"""Which diagnostics run, and what is said of those that do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cimrobust.certificate.blocks.diagnostics import BLOCKS
+from cimrobust.certificate.models import Diagnostics
+from cimrobust.diagnose import run as running
+from cimrobust.diagnose.catalogue import DIAGNOSTICS, chosen
+from cimrobust.diagnose.protocol import Diagnostic, Finding
+from cimrobust.diagnose.run import NOT_CHOSEN, diagnose
+from cimrobust.errors import UsageError
+from cimrobust.search.ensemble import search
+from cimrobust.search.protocol import SearchResult
+
+
+def test_every_diagnostic_has_a_block_and_a_field():
+    names = {diagnostic.name for diagnostic in DIAGNOSTICS}
+    assert set(BLOCKS) == names
+    assert {name for name in Diagnostics.model_fields if f"{name}_reason" in Diagnostics.model_fields} == names
+
+
+@pytest.mark.parametrize(("effort", "runs"), [("quick", False), ("standard", True), ("thorough", True)])
+def test_what_runs_if_nothing_is_said(effort, runs):
+    assert bool(chosen(None, effort=effort)) is runs
+    assert chosen("none", effort=effort) == ()
+    assert chosen("layers", effort=effort) == ("layers",)
+
+
+def test_an_unknown_diagnostic_is_named():
+    with pytest.raises(UsageError, match=r"got 'layer' .*--diagnostics"):
+        chosen("layers,layer", effort="quick")
+
+
+def test_one_that_cannot_run_says_why(small, settings, monkeypatch):
+    runtime, placement = small
+    found = search(runtime, placement, effort="quick")
+
+    def gives_up(case, settings):
+        raise RuntimeError("out of luck")
+
+    fake = (
+        Diagnostic("a", "A", gives_up, applies=lambda case, settings: "it makes no sense here"),
+        Diagnostic("b", "B", gives_up),
+        Diagnostic("c", "C", gives_up),
+    )
+    monkeypatch.setattr(running, "DIAGNOSTICS", fake)
+    outcomes = diagnose(runtime, None, placement, found, ["a", "b"], settings).outcomes
+    assert [outcome.reason for outcome in outcomes] == ["it makes no sense here", "gave up: out of luck", NOT_CHOSEN]
+
+
+def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, settings, monkeypatch):
+    runtime, placement = small
+    found = search(runtime, placement, effort="quick")
+    nothing = {name: np.zeros_like(pattern) for name, pattern in found.deviations.items()}
+    blunt: SearchResult = replace(found, score=runtime.nominal, engine_score=runtime.nominal, deviations=nothing)
+    lucky = Diagnostic("lucky", "Lucky", lambda case, settings: Finding(None, 3, 1, {"luck": dict(found.deviations)}))
+    monkeypatch.setattr(running, "DIAGNOSTICS", (lucky,))
+    diagnosis = diagnose(runtime, None, placement, blunt, ["lucky"], settings)
+    assert diagnosis.found.score == found.score
+    assert diagnosis.found.member == "diagnostic_lucky"
+    assert diagnosis.found.members[-1].score == found.score
+    assert diagnosis.broken.sum() == runtime.nominal.num_samples - found.score.count
