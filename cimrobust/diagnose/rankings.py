@@ -5,6 +5,7 @@ Every ranking is one score a device, larger first. All know what a device's rang
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,11 +13,18 @@ import torch
 from torch import Tensor
 
 from cimrobust.diagnose.tightening import Tightening
-from cimrobust.search.box import Pattern, tensors_of
+from cimrobust.search.box import Pattern, array_of, tensors_of
 from cimrobust.search.objective import Loss
 from cimrobust.search.problem import Problem
 
+#: Makes the random stream of a name.
+Random = Callable[..., np.random.Generator]
+
 _DRAWS = 16
+# Shares of the way to an attacked point at which curvature is taken.
+_ON_THE_WAY = (0.25, 0.5)
+# Shares of devices that are verified before the box is attacked again, in this order.
+_ATTACKED_SHARES = (0.2, 0.05, 0.2, 0.05)
 
 
 def by_gain(problem: Problem, tightening: Tightening, attacked: Sequence[Pattern], losses: Sequence[Loss]) -> np.ndarray:
@@ -38,33 +46,47 @@ def by_gain(problem: Problem, tightening: Tightening, attacked: Sequence[Pattern
     return total
 
 
-def by_use(problem: Problem, tightening: Tightening, attacked: Sequence[Pattern], losses: Sequence[Loss]) -> np.ndarray:
-    """Rank by what devices did on the way to attacked points: integrated gradient along the straight way, times the deviation.
+def by_worst_curvature(
+    problem: Problem,
+    tightening: Tightening,
+    attacked: Sequence[Pattern],
+    attack: Callable[[np.ndarray, float], Pattern],
+    random: Random,
+) -> np.ndarray:
+    """Rank by second derivatives where the worst case lies, and attack again as devices are taken.
 
-    A device that an attack does not need, though the gradient at its end is large, comes later than in `by_gain`.
+    Curvature at the quantised weights tells what matters to decisions that are still right, as in `by_curvature`; half way to attacked points it tells what matters once
+    an attack is under way. Then the devices ranked first are verified, the box that is left is attacked, and curvature at and half way to the pattern found is
+    added: what an attacker would use next. All parts count the same.
 
-    References:
-        Sundararajan, Taly, Yan, "Axiomatic attribution for deep networks", ICML 2017, arXiv 1703.01365, equation 1; here of weights, not of inputs.
+    Args:
+        problem: Gradients.
+        tightening: The devices.
+        attacked: Bad patterns of the full box.
+        attack: Returns the worst pattern found when a share of the devices, ranked by a score, is verified.
+        random: Makes random streams by name.
     """
-    total = np.zeros(tightening.space.size)
-    for pattern in attacked:
-        for loss in losses:
-            harm = np.zeros(tightening.space.size)
-            for share in (0.25, 0.5, 0.75, 1.0):
-                moved = {name: (np.float32(share) * deviation).astype(np.float32) for name, deviation in pattern.items()}
-                gradients = _gradients(problem, moved, loss)
-                size = {name: np.abs(gradients[name]) for name in gradients}
-                helps = {name: np.maximum(np.sign(gradients[name] * pattern[name]), 0.25) * size[name] for name in size}
-                harm += tightening.space.of_weights(helps) * tightening.saved_range
-            total += harm / (harm.sum() or 1.0)
-    return total
+    parts = [_curvature(problem, tightening, problem.box.zero(), random, "nominal", _DRAWS)]
+    half = [
+        _curvature(problem, tightening, _scaled(pattern, share), random, f"way {index} {share}", _DRAWS // 2)
+        for index, pattern in enumerate(attacked)
+        for share in _ON_THE_WAY
+    ]
+    parts.append(np.mean(half, axis=0))
+    for number, share in enumerate(_ATTACKED_SHARES):
+        pattern = attack(np.sum(parts, axis=0), share)
+        again = [
+            _curvature(problem, tightening, _scaled(pattern, reach), random, f"again {number} {reach}", _DRAWS // 2) for reach in (0.5, 1.0)
+        ]
+        parts.append(np.mean(again, axis=0))
+    return np.asarray(np.sum(parts, axis=0))
 
 
 def by_magnitude(tightening: Tightening) -> np.ndarray:
     """Rank by the magnitude of the weight, times the device's range."""
     tensors = tightening.space.placement.tensors
     size = tightening.space.of_weights({name: np.abs(tensor.nominal) for name, tensor in tensors.items()})
-    return size * tightening.saved_range / np.square(tightening.space.largest_weight)
+    return np.asarray(size * tightening.saved_range / np.square(tightening.space.largest_weight))
 
 
 def at_random(tightening: Tightening, generator: np.random.Generator) -> np.ndarray:
@@ -75,12 +97,10 @@ def at_random(tightening: Tightening, generator: np.random.Generator) -> np.ndar
 def by_slice(tightening: Tightening, generator: np.random.Generator) -> np.ndarray:
     """Rank by the range of the device as a share of the largest weight of its layer, equal ones in random order: no knowledge of the network."""
     share = tightening.saved_range / tightening.space.largest_weight
-    return share * (1.0 + 1e-3 * generator.random(share.size))
+    return np.asarray(share * (1.0 + 1e-3 * generator.random(share.size)))
 
 
-def by_curvature(
-    problem: Problem, tightening: Tightening, draw: Callable[[int], np.random.Generator], *, draws: int = _DRAWS
-) -> np.ndarray:
+def by_curvature(problem: Problem, tightening: Tightening, random: Random, *, draws: int = _DRAWS) -> np.ndarray:
     """Rank as SWIM does: second derivative of the loss in the weight, here times the square of the range, since the expected harm is ``H sigma^2 / 2``.
 
     The diagonal is that of the Gauss-Newton matrix of the cross-entropy (regression: of the squared error) at the quantised weights, estimated without bias: a draw sums
@@ -90,33 +110,42 @@ def by_curvature(
     Args:
         problem: Gradients.
         tightening: The devices.
-        draw: Random stream of a draw.
+        random: Makes random streams by name.
         draws: Passes spent.
 
     References:
         Yan, Hu, Shi, "SWIM: selective write-verify for computing-in-memory neural accelerators", DAC 2022, arXiv 2202.08395, section 3.
     """
-    assert problem.oracle is not None
-    zero = tensors_of(problem.box.zero())
-    total: dict[str, np.ndarray] = {}
-    for index in range(draws):
-        function = _random_direction(problem, draw(index))
-        problem.passes += 1
-        for name, gradient in problem.oracle.pull_back(zero, function).items():
-            total[name] = total.get(name, 0.0) + np.square(gradient.cpu().double().numpy())
-    curvature = tightening.space.of_weights({name: square / draws for name, square in total.items()})
-    return curvature * np.square(tightening.saved_range)
+    return _curvature(problem, tightening, problem.box.zero(), random, "nominal", draws)
 
 
 def slope(problem: Problem, tightening: Tightening, pattern: Mapping[str, np.ndarray], loss: Loss) -> np.ndarray:
     """Return |gradient of a loss| in the weight of every device, float32 [devices]."""
     gradients = _gradients(problem, dict(pattern), loss)
-    return tightening.space.of_weights({name: np.abs(gradient) for name, gradient in gradients.items()})
+    return np.asarray(tightening.space.of_weights({name: np.abs(gradient) for name, gradient in gradients.items()}))
 
 
 def _gradients(problem: Problem, pattern: Pattern, loss: Loss) -> dict[str, np.ndarray]:
-    evaluation = problem.step(tensors_of(pattern), loss, problem.scale_at(pattern, loss))
-    return {name: gradient.cpu().numpy() for name, gradient in evaluation.gradients.items()}
+    assert problem.oracle is not None
+    evaluation = problem.step(tensors_of(pattern, problem.oracle.device), loss, problem.scale_at(pattern, loss))
+    return {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
+
+
+def _curvature(problem: Problem, tightening: Tightening, pattern: Pattern, random: Random, name: str, draws: int) -> np.ndarray:
+    """Return the Gauss-Newton diagonal at a pattern times the squared range, scaled to a sum of 1, float64 [devices]; one pass a draw."""
+    assert problem.oracle is not None
+    point = tensors_of(pattern, problem.oracle.device)
+    total = {key: np.zeros(array.shape) for key, array in pattern.items()}
+    for index in range(draws):
+        problem.passes += 1
+        for key, gradient in problem.oracle.pull_back(point, _random_direction(problem, random(name, index))).items():
+            total[key] += np.square(array_of(gradient).astype(np.float64))
+    harm = tightening.space.of_weights(total) * np.square(tightening.saved_range, dtype=np.float64)
+    return np.asarray(harm / (harm.sum() or 1.0))
+
+
+def _scaled(pattern: Mapping[str, np.ndarray], share: float) -> Pattern:
+    return {name: (np.float32(share) * deviation).astype(np.float32) for name, deviation in pattern.items()}
 
 
 def _random_direction(problem: Problem, generator: np.random.Generator) -> Callable[[Tensor, slice], Tensor]:
@@ -129,11 +158,12 @@ def _random_direction(problem: Problem, generator: np.random.Generator) -> Calla
     def function(rows: Tensor, positions: slice) -> Tensor:
         sign, chance = signs[positions].to(rows.device), chances[positions].to(rows.device)
         if problem.task.is_regression:
-            return sign * rows[:, 0] * 2.0**0.5
+            return sign * rows[:, 0] * math.sqrt(2.0)
         with torch.no_grad():
             likely = torch.softmax(rows, dim=1)
             drawn = torch.searchsorted(likely.cumsum(dim=1), chance[:, None]).clamp(max=rows.shape[1] - 1)
         # The gradient of -log softmax[drawn] in the rows is softmax - onehot(drawn), whose covariance is the Hessian of the cross-entropy.
-        return -sign * torch.log_softmax(rows, dim=1).gather(1, drawn)[:, 0]
+        likelihood: Tensor = torch.log_softmax(rows, dim=1).gather(1, drawn)[:, 0]
+        return -sign * likelihood
 
     return function

@@ -21,9 +21,10 @@ from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.stuck_chip import Choice, StuckChips, nothing_stuck, random_choice
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.box import Pattern, tensors_of
+from cimrobust.search.box import Pattern, array_of, tensors_of
 from cimrobust.search.objective import Collapse, CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import Key, Problem, key_of_output
+from cimrobust.search.targets import nearest_classes
 
 # Devices of each layer that are tried one by one while the budget is small: single large changes are badly predicted by gradients.
 _TRIED_ALONE = 12
@@ -85,7 +86,7 @@ class StuckSearch:
     def measure(self, choices: Sequence[Choice]) -> list[Key]:
         """Return the keys of choices, by the deployed engine on the crafting samples."""
         problem = self.problem
-        problem.evaluations += len(choices)
+        problem.forward_samples += len(choices) * len(problem.crafting)
         threads = max(problem.workers // max(len(choices), 1), 1)
         return list(map_ordered(partial(self._key, threads), choices, workers=min(problem.workers, len(choices))))
 
@@ -98,8 +99,9 @@ class StuckSearch:
         """Return the first-order harm of every device stuck low and high on top of a choice, float32 [2, devices]; one pass."""
         pattern: Pattern = self.chips.pattern(choice)
         scale = loss.scale_of(loss.spread(self._rows(pattern), self._labels()))
-        evaluation = self.problem.step(tensors_of(pattern), loss, scale)
-        slope = self.space.of_weights({name: gradient.cpu().numpy() for name, gradient in evaluation.gradients.items()})
+        assert self.problem.oracle is not None
+        evaluation = self.problem.step(tensors_of(pattern, self.problem.oracle.device), loss, scale)
+        slope = self.space.of_weights({name: array_of(gradient) for name, gradient in evaluation.gradients.items()})
         gains = (slope * self.chips.change).astype(np.float32)
         for kind in {0, 1} - set(self.kinds):
             gains[kind] = -np.inf
@@ -107,7 +109,7 @@ class StuckSearch:
 
     def _rows(self, pattern: Pattern) -> Tensor:
         assert self.problem.oracle is not None
-        self.problem.evaluations += 1
+        self.problem.forward_samples += len(self.problem.crafting)
         return self.problem.oracle.rows(self.problem.box.weights(pattern))
 
     def _labels(self) -> Tensor:
@@ -117,7 +119,7 @@ class StuckSearch:
     def _losses(self) -> list[Loss]:
         if self.problem.task.is_regression:
             return [RegressionError(self.problem.task.metric)]
-        return [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy(), *map(Collapse, _targets(self.problem))]
+        return [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy(), *map(Collapse, nearest_classes(self.problem)[:2])]
 
     def _grow(self, best: tuple[Key, Choice], budget: int) -> tuple[Key, Choice]:
         """Add devices up to a budget in batches, ranked again for every batch; then exchange some of them."""
@@ -241,12 +243,3 @@ def _significant(chips: StuckChips, kinds: Sequence[int], start: int, stop: int,
     """Return the devices of a layer that change their weight most."""
     change = np.abs(chips.change[list(kinds), start:stop])
     return _top(change.max(axis=0), np.asarray(kinds, dtype=np.int64)[change.argmax(axis=0)], count, int(start))
-
-
-def _targets(problem: Problem) -> list[int]:
-    """Return the two classes that decisions without deviation are nearest to, beside their own."""
-    assert problem.oracle is not None
-    rows, labels = problem.nominal_rows, problem.oracle.labels
-    behind = rows - rows.gather(1, labels[:, None])
-    order = np.argsort(-behind.double().cpu().numpy().mean(axis=0), kind="stable")
-    return [int(target) for target in order[:2]]

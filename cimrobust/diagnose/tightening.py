@@ -58,7 +58,13 @@ class Tightening:
     def saved_range(self) -> np.ndarray:
         """By how much a device's range in its weight shrinks, float32 [devices], not negative."""
         (low, high), (tight_low, tight_high) = self.loose_ends, self.tight_ends
-        return np.maximum((high - low) - (tight_high - tight_low), np.float32(0))
+        return np.asarray(np.maximum((high - low) - (tight_high - tight_low), np.float32(0)))
+
+    @property
+    def tolerances(self) -> tuple[float, float]:
+        """Largest programming error of a device, without and with tighter verification; fractions of the full range."""
+        loose = largest_programming_error(self.space.placement.profile)
+        return loose, loose / self.factor
 
     def box(self, chosen: np.ndarray) -> Box:
         """Return the tolerance box with some devices verified more tightly.
