@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.inspection import inspect_model
     from cimrobust.pipeline.rare import rare
     from cimrobust.pipeline.rewriting import rewrite
+    from cimrobust.pipeline.verifying import verify
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "rare", "replay", "rewrite"]
+__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "rare", "replay", "rewrite", "verify"]
 
 _HOMES = {
     "analyze": "cimrobust.pipeline.analysis",
@@ -25,6 +26,7 @@ _HOMES = {
     "rare": "cimrobust.pipeline.rare",
     "replay": "cimrobust.pipeline.checking",
     "rewrite": "cimrobust.pipeline.rewriting",
+    "verify": "cimrobust.pipeline.verifying",
 }
 
 

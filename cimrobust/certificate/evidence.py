@@ -16,6 +16,7 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effects import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.table import TrialTable
+from cimrobust.search.device_witness import DeviceCheck
 from cimrobust.search.most_probable import LikelySearch
 from cimrobust.search.protocol import SearchResult
 
@@ -52,6 +53,7 @@ class Evidence:
         effects: Score with every effect added in turn.
         worst_output: Decision output of the witness file on all samples, samples first.
         witness: SHA-256 digest by file name, relative to the certificate's folder.
+        devices: Self-check of the witness device by device.
         settings: Resolved configuration.
         device_argument: Device profile as the user named it.
         data_argument: Data set as the user named it.
@@ -72,6 +74,7 @@ class Evidence:
     effects: tuple[EffectRow, ...]
     worst_output: np.ndarray
     witness: Mapping[str, str]
+    devices: DeviceCheck
     settings: tuple[RunSetting, ...]
     device_argument: str
     data_argument: str

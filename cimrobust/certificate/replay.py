@@ -15,6 +15,7 @@ from cimrobust.certificate.files import TRIALS, read_certificate
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
+from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_probable import probable_checks
 from cimrobust.certificate.verdict import judge
 from cimrobust.data.dataset import DataSet
@@ -53,6 +54,7 @@ def replay_certificate(
     checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate['schema_version']}")]
     checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
+    checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])
     checks += _guarded("trials", lambda: _trials(directory, certificate))
     checks += [_evaluation_set(certificate)]
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
@@ -76,20 +78,34 @@ def _guarded(name: str, body: Callable[[], list[ReplayCheck]]) -> list[ReplayChe
 def _hashes(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck]:
     checks = []
     for name, expected in certificate["worst_found"]["witness"].items():
-        if name not in (_MODEL, _DEVIATIONS):
+        if name not in (_MODEL, _DEVIATIONS, DEVICES):
             raise InputRefusedError(
-                f"witness files must be {_MODEL} and {_DEVIATIONS}, got '{name}' (worst_found.witness); do not trust it"
+                f"witness files must be {_MODEL}, {_DEVIATIONS} and {DEVICES}, got '{name}' (worst_found.witness); do not trust it"
             )
         found = sha256_of(directory / name)
         checks.append(ReplayCheck(f"hash of {name}", found == expected, f"sha256 {found[:16]}..."))
     return checks
 
 
-def _in_box(directory: Path, certificate: Mapping[str, Any]) -> ReplayCheck:
+def _deviations(directory: Path) -> dict[str, np.ndarray]:
     try:
-        tensors = load_file(directory / _DEVIATIONS)
+        tensors: dict[str, np.ndarray] = load_file(directory / _DEVIATIONS)
     except (SafetensorError, ValueError) as err:
         raise InputRefusedError(f"deviations must be a safetensors file, got: {err} ({_DEVIATIONS})") from err
+    return tensors
+
+
+def _devices(directory: Path, certificate: Mapping[str, Any]) -> ReplayCheck:
+    if DEVICES not in certificate["worst_found"]["witness"]:
+        return ReplayCheck("witness_devices", None, f"the certificate has no {DEVICES}: it was made by an earlier version")
+    parts = _deviations(directory)
+    nominal = {key.removesuffix(".nominal"): array for key, array in parts.items() if key.endswith(".nominal")}
+    held, detail = devices_hold(directory, certificate, load_network(directory / _MODEL).initializers, nominal)
+    return ReplayCheck("witness_devices", held, detail)
+
+
+def _in_box(directory: Path, certificate: Mapping[str, Any]) -> ReplayCheck:
+    tensors = _deviations(directory)
     stored = load_network(directory / _MODEL).initializers
     for layer in certificate["mapping"]["layers"]:
         name = layer["initializer"]

@@ -17,6 +17,7 @@ COMMANDS = {
     "inspect": "Show what maps to crossbars, what does not and why.",
     "analyze": "Find the worst chip and write the robustness certificate.",
     "rare": "Estimate how likely a chip is that misses a score.",
+    "verify": "Rank the devices that are worth verifying more tightly.",
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",
     "replay": "Re-derive a certificate's claims from its files.",
     "gate": "Pass or fail a certificate against a policy.",

@@ -43,6 +43,7 @@ from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render
 from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.chip_file import CHIP_FILE, write_chip
+from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.ensemble import search
 from cimrobust.search.most_probable import LikelySearch
 from cimrobust.search.most_probable import most_probable as search_most_probable
@@ -312,6 +313,7 @@ def _write(
         chip = made / WITNESS / CHIP_FILE
         if likely is not None and likely.chip is not None:
             write_chip(chip, likely)
+        devices = write_device_witness(made / WITNESS, inspection.placement, found.deviations)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", runtime, inspection.placement, found, timings.workers)
         to_parquet(table, made / TRIALS)
         evidence = Evidence(
@@ -325,6 +327,7 @@ def _write(
             effects=effects,
             worst_output=worst_output,
             witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir()) if path != chip},
+            devices=devices,
             settings=settings,
             device_argument=arguments[0],
             data_argument=arguments[1],

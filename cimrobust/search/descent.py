@@ -71,7 +71,7 @@ class Ground:
     def linear(self, latents: np.ndarray, state: LimitState, neighbours: int) -> tuple[float, np.ndarray]:
         """Return the stand-in at a chip and its gradient with respect to every device's deviation in level units, float32 [size]: one pass."""
         reach = state.at(self.spreads(latents), neighbours)
-        pulled = self.oracle.pull_back(self.chips.weights(latents), torch.from_numpy(reach.factors).float())
+        pulled = self.oracle.spread_gradients(self.chips.weights(latents), torch.from_numpy(reach.factors).float())
         self.spent.passes += 1
         self.advance()
         return reach.value, self.chips.pull_back({name: array_of(gradient) for name, gradient in pulled.items()})

@@ -6,7 +6,7 @@ by one thread (torch sums in another order when it may use more), and the pieces
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -176,32 +176,55 @@ class GradientOracle:
         """Return the margin of every decision, positive where it is wrong; for regression the error; without gradients, [decisions]."""
         return self._spread(self.rows(weights), self.labels)
 
-    def pull_back(self, weights: Mapping[str, np.ndarray], factors: Tensor) -> dict[str, Tensor]:
+    def spread_gradients(self, weights: Mapping[str, np.ndarray], factors: Tensor) -> dict[str, Tensor]:
         """Return the gradient of a weighted sum of the spreads with respect to every weight: one pass.
 
         Args:
             weights: Every mapped initializer.
             factors: Of every decision, [decisions].
         """
-        held, total = tensors_of(weights, self.device), dict[str, Tensor]()
-        with one_torch_thread(), repeatable_convolutions(self.device):
-            for part in map_ordered(
-                partial(self._pulled, held, factors.to(self.device)), self._pieces, workers=min(self._workers, len(self._pieces))
-            ):
-                total = {name: total[name].add_(gradient) if name in total else gradient for name, gradient in part.items()}
-        return {name: torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0) for name, gradient in total.items()}
+        factors = factors.to(self.device)
 
-    def _pulled(self, weights: Mapping[str, Tensor], factors: Tensor, piece: slice) -> dict[str, Tensor]:
+        def weighted(rows: Tensor, where: slice) -> Tensor:
+            return factors[where] * torch.nan_to_num(self._spread(rows, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0)
+
+        return self._pull_back(tensors_of(weights, self.device), weighted, needed=factors != 0)
+
+    def row_gradients(self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of the sum of a function of the rows at a pattern, by initializer: one pass.
+
+        Args:
+            pattern: Deviations.
+            function: Given rows [decisions, classes] and which of all decisions they are, returns values to add up.
+        """
+        return self._pull_back({name: nominal + pattern[name] for name, nominal in self._nominal.items()}, function)
+
+    def _pull_back(
+        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], *, needed: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Add up the gradients of all pieces; those without a decision that is needed are left out."""
+        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        pieces = [piece for piece in self._pieces if needed is None or bool(needed[self._positions(piece)].any())]
+        with one_torch_thread(), repeatable_convolutions(self.device):
+            work = partial(self._pulled, weights, function)
+            for gradients in map_ordered(work, pieces, workers=max(min(self._workers, len(pieces)), 1)):
+                for name, gradient in zip(total, gradients, strict=True):
+                    total[name] += 0.0 if gradient is None else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        return total
+
+    def _pulled(
+        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], piece: slice
+    ) -> tuple[Tensor | None, ...]:
         check_stopped()
         torch.set_num_threads(1)
         leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
-        positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
-        if not factors[positions].any():
-            return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
         with torch.enable_grad():
-            spreads = torch.nan_to_num(self._spread(self._rows(leaves, piece), self.labels[positions]), nan=0.0, posinf=0.0, neginf=0.0)
-            grads = torch.autograd.grad((factors[positions] * spreads).sum(), list(leaves.values()), allow_unused=True)
-        return {name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads, strict=True)}
+            value = function(self._rows(leaves, piece), self._positions(piece)).sum()
+            return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+
+    def _positions(self, piece: slice) -> slice:
+        """Return which of all decisions those of a piece are."""
+        return slice(piece.start * self._per_sample, piece.stop * self._per_sample)
 
     def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
         return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
@@ -212,8 +235,7 @@ class GradientOracle:
         leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
         with torch.enable_grad():
             rows = self._rows(leaves, piece)
-            positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
-            labels = self.labels[positions]
+            labels = self.labels[self._positions(piece)]
             spreads = loss.spread(rows, labels)
             damage = torch.nan_to_num(loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
             grads = torch.autograd.grad(damage, list(leaves.values()), allow_unused=True) if damage.requires_grad else (None,) * len(leaves)

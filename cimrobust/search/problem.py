@@ -235,7 +235,11 @@ class Problem:
 
 
 def _measure(runtime: Runtime, task: Task, box: Box, crafting: np.ndarray, threads: int, pattern: Pattern) -> Key:
-    output = runtime.outputs(box.weights(pattern), subset=crafting, threads=threads)
+    return key_of_output(task, runtime.outputs(box.weights(pattern), subset=crafting, threads=threads))
+
+
+def key_of_output(task: Task, output: np.ndarray) -> Key:
+    """Return the key of a decision output of the task's samples."""
     if task.is_regression:
         return _error_key(task.metric, np.asarray(output, dtype=np.float64).reshape(task.labels.shape) - task.labels)
     right = float(task.right(output).sum())
