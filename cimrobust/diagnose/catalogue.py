@@ -6,11 +6,13 @@ and a template `report/templates/diagnostics/<name>.html.j2`.
 
 from __future__ import annotations
 
+from cimrobust.diagnose.classes import CLASSES
 from cimrobust.diagnose.layers import LAYERS
 from cimrobust.diagnose.protocol import Diagnostic
+from cimrobust.diagnose.safety import SAFETY_CLASS
 from cimrobust.errors import UsageError
 
-DIAGNOSTICS: tuple[Diagnostic, ...] = (LAYERS,)
+DIAGNOSTICS: tuple[Diagnostic, ...] = (LAYERS, CLASSES, SAFETY_CLASS)
 
 #: What runs if nothing is said, by effort.
 DEFAULT = {"quick": "none", "standard": "all", "thorough": "all"}

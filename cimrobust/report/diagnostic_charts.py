@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.ticker import FuncFormatter
 
 from cimrobust.report import charts
 from cimrobust.report.charts import BAD, INK, NEUTRAL, STYLE
@@ -14,7 +15,7 @@ from cimrobust.report.charts import BAD, INK, NEUTRAL, STYLE
 def pictures(certificate: Mapping[str, Any]) -> dict[str, str]:
     """Return the charts of the diagnostics that ran, by name; an empty text for the others."""
     found = certificate["diagnostics"] or {}
-    return {name: draw(certificate) if found.get(name) else "" for name, draw in _DRAWN.items()}
+    return {f"diagnostic_{name}": draw(certificate) if found.get(name) else "" for name, draw in _DRAWN.items()}
 
 
 def layers(certificate: Mapping[str, Any]) -> str:
@@ -42,4 +43,19 @@ def layers(certificate: Mapping[str, Any]) -> str:
         return charts.svg(figure, "layers", "Worst score found by layer: this layer alone, all but this layer, and all layers.")
 
 
-_DRAWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"layers": layers}
+def classes(certificate: Mapping[str, Any]) -> str:
+    """Draw the recall of every class, clean and on the chip that is worst for it."""
+    rows = sorted(certificate["diagnostics"]["classes"]["rows"], key=lambda row: int(row["label"]))
+    with mpl.rc_context(STYLE):
+        figure, axes = charts.new_figure(7.2, 2.4)
+        for offset, key, colour, label in ((-0.2, "clean", NEUTRAL, "clean"), (0.2, "recall", BAD, "worst chip for this class")):
+            axes.bar([index + offset for index in range(len(rows))], [row[key] for row in rows], width=0.38, color=colour, label=label)
+        axes.set_xticks(range(len(rows)), [str(row["label"]) for row in rows])
+        axes.set_xlabel("class")
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        return charts.svg(figure, "worst-classes", "Recall by class: clean, and on the chip that is worst for that class.")
+
+
+_DRAWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"layers": layers, "classes": classes}

@@ -11,9 +11,12 @@ from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.catalogue import DIAGNOSTICS
+from cimrobust.diagnose.classes import Classes
 from cimrobust.diagnose.layers import Layers
 from cimrobust.diagnose.protocol import Outcome
 from cimrobust.diagnose.run import NOT_CHOSEN
+from cimrobust.diagnose.safety import SafetyClass
+from cimrobust.search.witness import SAFETY_FILE
 
 
 def diagnostics(evidence: Evidence) -> models.Diagnostics:
@@ -22,7 +25,7 @@ def diagnostics(evidence: Evidence) -> models.Diagnostics:
     fields: dict[str, Any] = {diagnostic.name: None for diagnostic in DIAGNOSTICS}
     fields |= {f"{diagnostic.name}_reason": NOT_CHOSEN for diagnostic in DIAGNOSTICS}
     for outcome in outcomes:
-        fields[outcome.name] = None if outcome.result is None else BLOCKS[outcome.name](outcome.result)
+        fields[outcome.name] = None if outcome.result is None else BLOCKS[outcome.name](outcome.result, evidence)
         fields[f"{outcome.name}_reason"] = outcome.reason or None
     return models.Diagnostics(
         effects=_effects(evidence), costs=[_cost(outcome) for outcome in outcomes if outcome.result is not None], **fields
@@ -69,5 +72,48 @@ def _layers(found: Layers) -> models.LayerAttacks:
     )
 
 
+def _classes(found: Classes) -> models.ClassAttacks:
+    return models.ClassAttacks(
+        rows=[
+            models.ClassAttack(
+                label=row.label,
+                samples=row.found.num_samples,
+                clean=row.clean.value,
+                clean_correct=row.clean.count or 0,
+                recall=row.found.value,
+                correct=row.found.count or 0,
+                origin=row.origin,
+                overall=row.overall.value,
+                becomes=row.becomes,
+            )
+            for row in found.rows
+        ],
+        classes=found.num_classes,
+        left_out=list(found.left_out),
+        passes_each=found.passes_each,
+    )
+
+
+def _safety_class(found: SafetyClass, evidence: Evidence) -> models.SafetyClass:
+    return models.SafetyClass(
+        label=found.label,
+        samples=found.found.num_samples,
+        clean=found.clean.value,
+        recall=found.found.value,
+        correct=found.found.count or 0,
+        overall=found.overall.value,
+        member=found.member,
+        effort=found.effort,  # type: ignore[arg-type]  # checked by pydantic
+        passes=found.passes,
+        has_twin=found.has_twin,
+        replay_note=found.replay_note,
+        witness={name: digest for name, digest in evidence.witness.items() if name.endswith(SAFETY_FILE)},
+    )
+
+
 #: How the result of every diagnostic becomes a block.
-BLOCKS: Mapping[str, Callable[[Any], models.Block]] = {"layers": _layers}
+BLOCKS: Mapping[str, Callable[[Any, Evidence], models.Block]] = {
+    "layers": lambda found, _: _layers(found),
+    "classes": lambda found, _: _classes(found),
+    "safety_class": _safety_class,
+}

@@ -18,7 +18,15 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
-from cimrobust.certificate.models.diagnosed import Attacked, DiagnosticCost, LayerAttack, LayerAttacks
+from cimrobust.certificate.models.diagnosed import (
+    Attacked,
+    ClassAttack,
+    ClassAttacks,
+    DiagnosticCost,
+    LayerAttack,
+    LayerAttacks,
+    SafetyClass,
+)
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
 from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
@@ -49,6 +57,8 @@ __all__ = [
     "Certified",
     "CertifiedPoint",
     "Check",
+    "ClassAttack",
+    "ClassAttacks",
     "ClassRow",
     "Clean",
     "ConvertedArray",
@@ -81,6 +91,7 @@ __all__ = [
     "Reproduce",
     "Requirement",
     "RequirementResult",
+    "SafetyClass",
     "SampleInterval",
     "Setting",
     "Status",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.base import Block, Count
+from typing import Literal
+
+from cimrobust.certificate.models.base import Block, Count, Fraction
 
 
 class DiagnosticCost(Block):
@@ -36,3 +38,43 @@ class LayerAttacks(Block):
     rows: list[LayerAttack]
     crafting_samples: Count
     passes_each: Count
+
+
+class ClassAttack(Block):
+    """One class: its worst recall found, and the score of all samples on the same chip."""
+
+    label: int
+    samples: Count
+    clean: Fraction
+    clean_correct: Count
+    recall: Fraction
+    correct: Count
+    origin: str
+    overall: float
+    becomes: int | None
+
+
+class ClassAttacks(Block):
+    """The worst chip for every class alone, the worst class first."""
+
+    rows: list[ClassAttack]
+    classes: Count
+    left_out: list[int]
+    passes_each: Count
+
+
+class SafetyClass(Block):
+    """The worst recall found of the safety class, with its witness."""
+
+    label: int
+    samples: Count
+    clean: Fraction
+    recall: Fraction
+    correct: Count
+    overall: float
+    member: str
+    effort: Literal["quick", "standard", "thorough"]
+    passes: Count
+    has_twin: bool
+    replay_note: str
+    witness: dict[str, str]

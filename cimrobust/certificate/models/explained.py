@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models.base import Block, Count
-from cimrobust.certificate.models.diagnosed import DiagnosticCost, LayerAttacks
+from cimrobust.certificate.models.diagnosed import ClassAttacks, DiagnosticCost, LayerAttacks, SafetyClass
 from cimrobust.certificate.models.item import Unmapped
 
 
@@ -57,3 +57,7 @@ class Diagnostics(Block):
     costs: list[DiagnosticCost]
     layers: LayerAttacks | None
     layers_reason: str | None
+    classes: ClassAttacks | None
+    classes_reason: str | None
+    safety_class: SafetyClass | None
+    safety_class_reason: str | None

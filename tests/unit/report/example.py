@@ -140,6 +140,20 @@ def certificate(**changes) -> dict:
                 "crafting_samples": 50, "passes_each": 16,
             },
             "layers_reason": None,
+            "classes": {
+                "rows": [
+                    {"label": 1, "samples": 25, "clean": 0.96, "clean_correct": 24, "recall": 0.0, "correct": 0, "origin": HOSTILE, "overall": 0.5, "becomes": 0},
+                    {"label": 0, "samples": 25, "clean": 0.96, "clean_correct": 24, "recall": 0.96, "correct": 24, "origin": "no deviation", "overall": 0.94,
+                     "becomes": None},
+                ],
+                "classes": 3, "left_out": [2], "passes_each": 16,
+            },
+            "classes_reason": None,
+            "safety_class": {
+                "label": 1, "samples": 25, "clean": 0.96, "recall": 0.04, "correct": 1, "overall": 0.5, "member": "smooth_accuracy", "effort": "quick",
+                "passes": 80, "has_twin": False, "replay_note": HOSTILE, "witness": {HOSTILE: "ef" * 32},
+            },
+            "safety_class_reason": None,
         },
         "diagnostics_reason": None, "retraining": None, "retraining_reason": "none",
         "assumptions": [{"id": "A1", "text": "Within.", "how_checked": "Not.", "effect_if_false": "Worse."}],
