@@ -83,6 +83,7 @@ class Bench:
         effort: Gives the number of crafting samples.
         seed: Seed of the run.
         workers: Threads; no result depends on it.
+        source: A bench of the same stored weights with another box, whose twin is used; None: a twin of its own is opened.
     """
 
     runtime: Runtime
@@ -90,6 +91,7 @@ class Bench:
     effort: str = "quick"
     seed: int = 0
     workers: int = 1
+    source: Bench | None = None
 
     @cached_property
     def box(self) -> Box:
@@ -99,6 +101,8 @@ class Bench:
     @cached_property
     def opened(self) -> Opened:
         """The twin, or why there is none."""
+        if self.source is not None:
+            return self.source.opened
         return open_gradients(self.runtime, self.placement, budget_of(self.effort), seed=self.seed, workers=self.workers)
 
     @property

@@ -14,6 +14,7 @@ from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.search.box import Pattern
 
 NAME = "classes"
+WORST = "the worst pattern"
 #: Classes that are attacked; of more, those that the probe says are worst.
 MOST_CLASSES = 10
 PLANS = {
@@ -79,7 +80,7 @@ def known_patterns(case: Case) -> dict[str, Pattern]:
     """Return what the search and earlier diagnostics found, layers that are not named exact."""
     zero = case.bench.box.zero()
     found = {origin: {**zero, **pattern} for origin, pattern in case.patterns.items()}
-    return {"the worst pattern": dict(case.found.deviations), **found}
+    return {WORST: dict(case.found.deviations), **found}
 
 
 def _run(case: Case, settings: Settings) -> Finding:
@@ -104,7 +105,7 @@ def _worst_by_probe(case: Case, settings: Settings, present: list[int]) -> tuple
     if len(present) <= MOST_CLASSES:
         return present, 0, 0
     probed, passes, evaluations = [], 0, 0
-    starts = {"the worst pattern": dict(case.found.deviations)}
+    starts = {WORST: dict(case.found.deviations)}
     for label in present:
         attack = case.bench.attack(NAME, box=case.bench.box, plan=_PROBE, starts=starts, part=samples_of(case.runtime.task, label))
         passes, evaluations = passes + attack.passes, evaluations + attack.evaluations
