@@ -38,6 +38,13 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 @click.option("--rare-below", type=float, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is.")
 @click.option("--rare-budget", type=click.IntRange(1), help="Chips that each of its two repeats may evaluate; default 40000.")
 @click.option(
+    "--device-type",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the search computes gradients; every score is onnxruntime's, on the processor.",
+)
+@click.option(
     "--diagnostics",
     metavar="all|none|NAME,...",
     help="What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs. Default: none at effort quick, all at standard and thorough.",

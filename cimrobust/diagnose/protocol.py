@@ -28,6 +28,7 @@ class Settings:
         progress: Told of every step.
         required: Score that the policy asks of the worst chip; None: it asks nothing.
         safety_class: Class whose recall must not fall; None: no class is special.
+        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
     """
 
     effort: str = "quick"
@@ -36,6 +37,7 @@ class Settings:
     progress: Progress = field(default_factory=NullProgress)
     required: float | None = None
     safety_class: int | None = None
+    device_type: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def diagnose(
     Raises:
         SelfCheckError: A pattern left its box.
     """
-    bench = Bench(runtime, placement, settings.effort, settings.seed, settings.workers)
+    bench = Bench(runtime, placement, settings.effort, settings.seed, settings.workers, settings.device_type)
     case = Case(runtime, scan, placement, found, bench)
     broken = None if runtime.task.is_regression else np.zeros(runtime.task.labels.shape, dtype=bool)
     outcomes = []

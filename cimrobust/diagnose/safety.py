@@ -76,7 +76,8 @@ def _run(case: Case, settings: Settings) -> Finding:
         seed=settings.seed,
         workers=settings.workers,
         progress=settings.progress,
-        known={"short_attack": short.pattern},
+        device_type=settings.device_type,
+        starts={"short_attack": short.pattern},
     )
     overall = case.runtime.score(bench.box.weights(found.deviations), threads=settings.workers)
     clean = case.runtime.score(bench.box.weights(bench.box.zero()), subset=part, threads=settings.workers)

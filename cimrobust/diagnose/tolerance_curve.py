@@ -74,7 +74,7 @@ class _Known:
         """Attack at one tolerance from the patterns of its neighbours."""
         case, own = self.case, self.case.bench
         runtime, placement = at_tolerance(case.runtime, case.scan, case.placement, tolerance, workers=own.workers)
-        bench = Bench(runtime, placement, own.effort, own.seed, own.workers, source=own)
+        bench = Bench(runtime, placement, own.effort, own.seed, own.workers, own.device_type, own)
         below = max((known for known in self.found if known < tolerance), default=None)
         above = min((known for known in self.found if known > tolerance), default=None)
         starts = {}

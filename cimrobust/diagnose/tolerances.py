@@ -20,6 +20,7 @@ from cimrobust.graph.layers import LayerScan
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import Box, Pattern
+from cimrobust.search.unit import rescaled
 
 
 def stated_tolerance(profile: DeviceProfile) -> float:
@@ -57,18 +58,7 @@ def at_tolerance(
 
 def carried(pattern: Mapping[str, np.ndarray], source: Box, target: Box) -> dict[str, Pattern]:
     """Return starts for one box from a pattern of another: as it is, brought inside, and stretched to the same share of every interval."""
-    stretched = {name: _stretch(deviation, source, target, name) for name, deviation in pattern.items()}
-    return {"as it is": target.clip(pattern), "stretched": target.clip(stretched)}
-
-
-def _stretch(deviation: np.ndarray, source: Box, target: Box, name: str) -> np.ndarray:
-    up, down = (_ratio(new[name], old[name]) for new, old in ((target.hi, source.hi), (target.lo, source.lo)))
-    return np.asarray(np.where(deviation > 0, deviation * up, deviation * down), dtype=np.float32)
-
-
-def _ratio(new: np.ndarray, old: np.ndarray) -> np.ndarray:
-    ratio: np.ndarray = np.divide(new, old, out=np.zeros_like(new), where=old != 0)
-    return ratio
+    return {"as it is": target.clip(pattern), "stretched": rescaled(pattern, of=source, to=target)}
 
 
 def bisect(holds: Callable[[float], bool], *, low: float, high: float, steps: int, resolution: float) -> tuple[float, float]:

@@ -85,6 +85,7 @@ def _run(case: Case, settings: Settings) -> Finding:
             seed=settings.seed,
             workers=settings.workers,
             progress=settings.progress,
+            device_type=settings.device_type,
         )
         pattern = dict(found.deviations)
         directions.append(_direction(case, pattern, part, other))

@@ -28,6 +28,7 @@ from cimrobust.diagnose.safety import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
+from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
@@ -110,6 +111,7 @@ def analyze(
     diagnostics: str | None = None,
     safety_class: int | None = None,
     resume: bool = False,
+    device_type: str = "cpu",
     progress: Progress | None = None,
 ) -> Certificate:
     """Find the worst chip that the device tolerance allows for a model, and write a certificate.
@@ -135,12 +137,14 @@ def analyze(
         diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
         safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it names one.
         resume: Take over the trials of an interrupted run of the same command.
+        device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     _check(effort, tolerance, trials=trials, seed=seed, workers=workers, limit=limit)
+    open_device(device_type)
     progress, clock, out = progress or NullProgress(), _Clock(), Path(out)
     threads = workers or available_processors()
     required = None if policy is None else read_policy(Path(policy))
@@ -164,7 +168,9 @@ def analyze(
             needs_calibration=inspection.placement.profile.needs_kernel,
         )
         runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=threads)
-        asked = diagnose_settings(required, safety_class, effort=effort, seed=seed, workers=threads, progress=progress)
+        asked = diagnose_settings(
+            required, safety_class, effort=effort, seed=seed, workers=threads, device_type=device_type, progress=progress
+        )
         if asked.safety_class is not None:
             check_safety_class(runtime.task, asked.safety_class)
         progress.finish()
@@ -195,7 +201,16 @@ def analyze(
             )
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
-        found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
+        found = search(
+            runtime,
+            inspection.placement,
+            effort=effort,
+            seed=seed,
+            workers=threads,
+            progress=progress,
+            known=drawn,
+            device_type=device_type,
+        )
     with clock.stage("diagnostics"):
         diagnosis = diagnose(runtime, inspection.scan, inspection.placement, found, names, asked)
         found = diagnosis.found
@@ -226,6 +241,7 @@ def analyze(
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("stop-early", stop_early, not stop_early),
+        RunSetting("device-type", device_type, device_type == "cpu"),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))

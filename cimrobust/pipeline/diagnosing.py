@@ -34,11 +34,11 @@ def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosi
 
 
 def diagnose_settings(
-    policy: Policy | None, safety_class: int | None, *, effort: str, seed: int, workers: int, progress: Progress
+    policy: Policy | None, safety_class: int | None, *, effort: str, seed: int, workers: int, device_type: str, progress: Progress
 ) -> Settings:
     """Return how much to diagnose; the policy says what is required, and which class is the safety class if the user does not."""
     required = None if policy is None else policy.require
     if safety_class is None and required is not None and required.safety_class is not None:
         safety_class = required.safety_class.label
     worst = None if required is None else required.worst_found_accuracy
-    return Settings(effort, seed, workers, progress, required=worst, safety_class=safety_class)
+    return Settings(effort, seed, workers, progress, required=worst, safety_class=safety_class, device_type=device_type)

@@ -112,9 +112,14 @@ def tensor_of(array: np.ndarray) -> Tensor:
     return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy()).reshape(array.shape)
 
 
-def tensors_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """Return arrays as torch tensors by name."""
-    return {name: tensor_of(array) for name, array in arrays.items()}
+def tensors_of(arrays: Mapping[str, np.ndarray], device: torch.device | None = None) -> dict[str, Tensor]:
+    """Return arrays as torch tensors by name, on a device; None: the processor."""
+    return {name: tensor_of(array) if device is None else tensor_of(array).to(device) for name, array in arrays.items()}
+
+
+def array_of(tensor: Tensor) -> np.ndarray:
+    """Return a tensor, wherever it is, as an array."""
+    return np.asarray(tensor.detach().cpu().numpy())
 
 
 def _clip(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:

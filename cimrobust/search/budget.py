@@ -21,10 +21,12 @@ class Budget:
         hinge: Passes of each run on the margins of right decisions.
         entropy: Passes of each run on cross-entropy.
         ratio: Passes of each run on the margin ratio.
+        papers: Passes of the papers' method.
         targets: Classes that collapse is tried on.
         probe: Passes for each of them.
         collapse: Passes of each run onto the best of them.
-        pairs: Pairs of classes that a collapse is tried on which turns the last class too, once the decisions have collapsed.
+        pair_share: Passes set aside for pairs of classes, beside what earlier members did not need.
+        pairs: Pairs of classes that a collapse is tried on which turns the last class too, once the decisions have collapsed; as many as the passes allow.
         pair_probe: Passes for each of them.
         pair_runs: Passes of each run on the best of them.
         pair_polish: Passes of each of four losses that go on from the best.
@@ -41,9 +43,11 @@ class Budget:
     hinge: tuple[int, ...]
     entropy: tuple[int, ...]
     ratio: tuple[int, ...]
+    papers: int
     targets: int
     probe: int
     collapse: tuple[int, ...]
+    pair_share: int
     pairs: int
     pair_probe: int
     pair_runs: tuple[int, ...]
@@ -57,13 +61,21 @@ class Budget:
     @property
     def num_passes(self) -> int:
         """Passes of the whole search at most, one for the check of the gradients included."""
-        runs = (*self.smooth, *self.hinge, *self.entropy, *self.ratio, *self.collapse, *self.continuation)
-        return 1 + sum(runs) + self.targets * self.probe + self.pair_passes
+        return 1 + sum(self.shares.values())
 
     @property
-    def pair_passes(self) -> int:
-        """Passes of all runs on pairs of classes at most."""
-        return self.pairs * self.pair_probe + sum(self.pair_runs) + 4 * self.pair_polish
+    def shares(self) -> dict[str, int]:
+        """Passes of each member at most; what a member does not need is left to the pairs of classes and to continuation."""
+        return {
+            "smooth_accuracy": sum(self.smooth),
+            "margin_hinge": sum(self.hinge),
+            "cross_entropy": sum(self.entropy),
+            "dlr": sum(self.ratio),
+            "carlini_wagner": self.papers,
+            "class_collapse": self.targets * self.probe + sum(self.collapse),
+            "pair_collapse": self.pair_share,
+            "continuation": sum(self.continuation),
+        }
 
 
 _LEVELS = {
@@ -71,16 +83,18 @@ _LEVELS = {
         effort="quick",
         max_samples=1000,
         smooth=(32,),
-        hinge=(16,),
+        hinge=(8,),
         entropy=(8,),
         ratio=(6,),
+        papers=8,
         targets=4,
         probe=3,
         collapse=(6,),
-        pairs=0,
-        pair_probe=0,
-        pair_runs=(),
-        pair_polish=0,
+        pair_share=0,
+        pairs=4,
+        pair_probe=5,
+        pair_runs=(24,),
+        pair_polish=4,
         continuation=(16,),
         evaluations=40,
         evaluations_alone=400,
@@ -90,13 +104,15 @@ _LEVELS = {
     "standard": Budget(
         effort="standard",
         max_samples=1000,
-        smooth=(60, 40),
-        hinge=(40,),
+        smooth=(40, 40),
+        hinge=(20,),
         entropy=(20,),
         ratio=(20,),
+        papers=40,
         targets=6,
         probe=4,
         collapse=(20,),
+        pair_share=300,
         pairs=14,
         pair_probe=10,
         pair_runs=(40, 40, 40),
@@ -114,9 +130,11 @@ _LEVELS = {
         hinge=(100, 100, 60),
         entropy=(80, 60),
         ratio=(60, 40),
+        papers=400,
         targets=20,
         probe=10,
         collapse=(60, 60, 60),
+        pair_share=960,
         pairs=40,
         pair_probe=15,
         pair_runs=(60, 60, 60, 60),

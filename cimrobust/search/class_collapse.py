@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cimrobust.search.box import Pattern
+from cimrobust.search.box import Pattern, array_of
 from cimrobust.search.budget import Budget
-from cimrobust.search.climb import climb
+from cimrobust.search.climb import PATIENCE, climb
 from cimrobust.search.objective import Collapse, Loss, Shift
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Member
@@ -20,17 +20,23 @@ _LATER_STEP = 0.5
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
-    """Try some targets for a few passes each, and go on with those that broke most."""
+    """Try some targets for a few passes each, and go on with those that broke most.
+
+    Where the decisions have collapsed already, two targets are enough to see which class is the smallest that can be left over.
+    """
     tried: list[tuple[Loss, str, Candidate]] = []
-    for loss, origin in _targets(problem, budget.targets):
+    collapsed = problem.has_collapsed()
+    for loss, origin in _targets(problem, min(budget.targets, 2) if collapsed else budget.targets):
+        if problem.nothing_left:
+            break
         candidate = climb(problem, NAME, loss, start=problem.box.zero(), passes=budget.probe, origin=origin)
         if candidate is not None:
             tried.append((loss, origin, candidate))
     tried.sort(key=lambda entry: entry[2].key)
     results = [candidate for _, _, candidate in tried]
-    for (loss, origin, first), passes in zip(tried, budget.collapse, strict=False):
+    for (loss, origin, first), passes in zip(tried, () if collapsed else budget.collapse, strict=False):
         start: Pattern = first.pattern
-        candidate = climb(problem, NAME, loss, start=start, passes=passes, first_step=_LATER_STEP, origin=origin)
+        candidate = climb(problem, NAME, loss, start=start, passes=passes, first_step=_LATER_STEP, origin=origin, patience=PATIENCE)
         results += [] if candidate is None else [candidate]
     return most_promising(results)
 
@@ -43,8 +49,8 @@ def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:
     rows, labels = problem.nominal_rows, problem.oracle.labels
     behind = torch.nan_to_num(rows - rows.gather(1, labels[:, None]), nan=-1e30, neginf=-1e30, posinf=1e30)
     scale = float(behind.abs().median()) or 1.0
-    nearness = torch.exp(torch.clamp(behind / scale, -50, 0)).double().mean(dim=0).numpy()
-    order = np.argsort(-nearness, kind="stable")[:count]
+    nearness = torch.exp(torch.clamp(behind / scale, -50, 0)).double().mean(dim=0)
+    order = np.argsort(-array_of(nearness), kind="stable")[:count]
     return [(Collapse(int(target)), f"onto class {int(target)}") for target in order]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from cimrobust.search.box import Pattern
+from cimrobust.search.box import Pattern, array_of
 from cimrobust.search.objective import Loss
 from cimrobust.search.oracle import Evaluation
 from cimrobust.search.problem import Candidate, Problem
@@ -24,6 +24,9 @@ _SHARE_IMPROVED = 0.75
 _SMALLEST_STEP = 1e-3
 # First step of a run that goes on from another, in half-widths.
 _LATER_STEP = 1.0
+# Passes without fewer right decisions after which a run whose decisions have collapsed onto one class is on the plateau that losses over
+# all decisions do not leave (on the samples and the model zoo, none did later).
+PATIENCE = 6
 
 
 def checkpoints(passes: int) -> list[int]:
@@ -52,6 +55,7 @@ def climb(
     passes: int,
     first_step: float = 2.0,
     origin: str,
+    patience: int | None = None,
 ) -> Candidate | None:
     """Maximise a loss for a number of passes; offer every iterate and its corner to the board.
 
@@ -63,10 +67,12 @@ def climb(
         passes: Passes to make; fewer where nothing is right any more or the step has become too small to matter.
         first_step: First step in half-widths of the box.
         origin: Described in the certificate, e.g. the start.
+        patience: Once the decisions have collapsed, stop after so many passes without fewer right ones; None: use all passes.
 
     Returns:
         The best candidate of this run, None for no passes.
     """
+    passes = min(passes, problem.left)
     if passes <= 0:
         return None
     space = problem.space
@@ -75,10 +81,12 @@ def climb(
     before, step, improved, schedule = position, first_step, 0, checkpoints(passes)
     best, at_check, last_check = _Best(-np.inf, position, {}), (-np.inf, first_step), 0
     found: Candidate | None = None
+    fewest, since = np.inf, 0
     for index in range(passes):
         pattern = space.pattern(position)
         evaluation = problem.step(pattern, loss, scale)
         found = _keep(problem, member, pattern, evaluation, found, origin)
+        fewest, since = (found.key[0], 0) if found.key[0] < fewest else (fewest, since + 1)
         scale = evaluation.scale
         gradients = evaluation.gradients
         if evaluation.value > best.value:
@@ -91,14 +99,23 @@ def climb(
                 step, position, gradients = step / 2, best.unit, best.gradients
                 before = position
             improved, last_check = 0, index
-        if step < _SMALLEST_STEP or (found.key[0] == 0 and not problem.runtime.task.is_regression):
+        on_plateau = patience is not None and since >= patience and problem.has_collapsed(found)
+        if step < _SMALLEST_STEP or problem.nothing_left or on_plateau:
             break
         position, before = _next(position, before, gradients, step, first=index == 0), position
     return found
 
 
 def climb_in_turn(
-    problem: Problem, member: str, losses: Sequence[Loss], *, start: Pattern, passes: int, first_step: float = 2.0, origin: str
+    problem: Problem,
+    member: str,
+    losses: Sequence[Loss],
+    *,
+    start: Pattern,
+    passes: int,
+    first_step: float = 2.0,
+    origin: str,
+    patience: int | None = None,
 ) -> list[Candidate]:
     """Climb on one loss after the other, each from the best so far, with equal shares of the passes; arguments as for `climb`.
 
@@ -109,9 +126,15 @@ def climb_in_turn(
     for index, loss in enumerate(losses):
         share = passes * (index + 1) // len(losses) - passes * index // len(losses)
         run_from = found[-1].pattern if found else start
-        run = climb(problem, member, loss, start=run_from, passes=share, first_step=_LATER_STEP if found else first_step, origin=origin)
-        if run is not None and (not found or run.key < found[-1].key):
+        step = _LATER_STEP if found else first_step
+        run = climb(problem, member, loss, start=run_from, passes=share, first_step=step, origin=origin, patience=patience)
+        if run is None:
+            continue
+        no_fewer = bool(found) and run.key[0] >= found[-1].key[0]
+        if not found or run.key < found[-1].key:
             found.append(run)
+        if patience is not None and no_fewer and problem.has_collapsed(found[-1]):
+            break
     return found
 
 
@@ -126,15 +149,15 @@ def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: f
 
 def _keep(problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, found: Candidate | None, origin: str) -> Candidate:
     """Offer an iterate and its corner; return the best of this run."""
-    iterate = {name: deviation.numpy() for name, deviation in pattern.items()}
+    iterate = {name: array_of(deviation) for name, deviation in pattern.items()}
     corner = problem.box.corner(iterate)
-    candidates = [Candidate(iterate, problem.key_of(evaluation), origin, member)]
+    best = Candidate(iterate, problem.key_of(evaluation), origin, member)
+    problem.offer(best)
+    if found is not None and found.key <= best.key:
+        best = found
     if any(not np.array_equal(corner[name], iterate[name]) for name in corner):
-        candidates.append(Candidate(corner, problem.measure([corner])[0], f"{origin}, corner", member))
-    best = found
-    for candidate in candidates:
-        problem.board.offer(candidate)
-        if best is None or candidate.key < best.key:
-            best = candidate
-    assert best is not None
+        key = problem.screen(corner, evaluation, best.key)
+        if key is not None and key < best.key:
+            best = Candidate(corner, key, f"{origin}, corner", member)
+            problem.offer(best)
     return best

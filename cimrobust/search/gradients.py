@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from cimrobust.data.task import Task
 from cimrobust.engine.checks import random_vertex
@@ -16,7 +17,7 @@ from cimrobust.errors import CimrobustError
 from cimrobust.graph.fake_quant import with_fake_quantisers
 from cimrobust.graph.to_torch import Twin, TwinUnavailableError, to_torch
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.box import box_of, tensors_of
+from cimrobust.search.box import array_of, box_of, tensors_of
 from cimrobust.search.budget import Budget
 from cimrobust.search.crafting import affordable_samples, crafting_subset
 from cimrobust.search.objective import CrossEntropy, Loss, RegressionError
@@ -51,7 +52,7 @@ class Opened:
     warnings: tuple[Warned, ...]
 
 
-def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, seed: int, workers: int) -> Opened:
+def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, seed: int, workers: int, device: torch.device) -> Opened:
     """Build the twin, choose the crafting samples it can afford, and prove that it decides as the deployed network does."""
     task = runtime.task
 
@@ -62,7 +63,7 @@ def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, se
         twin = to_torch(_twin_model(runtime), weight_names=runtime.deployed.weight_names, outputs=[runtime.engine.output])
         twin.straight_through = True
         crafting = subset(affordable_samples(budget, twin, runtime))
-        oracle, reason = _agreeing(twin, runtime, placement, crafting, workers)
+        oracle, reason = _agreeing(twin, runtime, placement, crafting, workers, device)
     except TwinUnavailableError as err:
         return _without(subset(budget.max_samples), str(err), "NO_TWIN")
     except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError) as err:
@@ -95,7 +96,9 @@ def _without(crafting: np.ndarray, reason: str, code: str) -> Opened:
     return Opened(None, crafting, reason, (Warned(code, text),))
 
 
-def _agreeing(twin: Twin, runtime: Runtime, placement: Placement, crafting: np.ndarray, workers: int) -> tuple[GradientOracle | None, str]:
+def _agreeing(
+    twin: Twin, runtime: Runtime, placement: Placement, crafting: np.ndarray, workers: int, device: torch.device
+) -> tuple[GradientOracle | None, str]:
     """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner, and why not where there is none.
 
     With converters, which the twin has in part, a difference is no reason to do without it: the second value then says how large it is.
@@ -106,9 +109,9 @@ def _agreeing(twin: Twin, runtime: Runtime, placement: Placement, crafting: np.n
     expected = [runtime.outputs(weights, subset=some, threads=workers) for weights in points]
     reason = f"the decision output '{runtime.engine.output}' has no gradient: it is not chosen from scores by ArgMax or ArgMin"
     for readout in possible_readouts(twin, runtime.task, runtime.engine.output):
-        oracle = GradientOracle(twin, runtime, readout, crafting, box, workers=workers)
+        oracle = GradientOracle(twin, runtime, readout, crafting, box, workers=workers, device=device)
         try:
-            found = [oracle.rows(weights, num_samples=len(some)).numpy() for weights in points]
+            found = [array_of(oracle.rows(weights, num_samples=len(some))) for weights in points]
         except (CimrobustError, RuntimeError, IndexError, ValueError) as err:
             reason = f"the torch twin does not run: {err}"
             continue
@@ -148,7 +151,7 @@ def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
     """
     assert problem.oracle is not None
     loss: Loss = RegressionError(problem.task.metric) if problem.task.is_regression else CrossEntropy()
-    zero = tensors_of(problem.box.zero())
+    zero = tensors_of(problem.box.zero(), problem.oracle.device)
     with nullcontext() if problem.runtime.converters is not None else problem.oracle.raw_gradients():
         evaluation = problem.step(zero, loss, problem.scale_at(problem.box.zero(), loss))
     shares = {name: float((gradient == 0).double().mean()) for name, gradient in evaluation.gradients.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cimrobust.search.carlini_wagner import CARLINI_WAGNER
 from cimrobust.search.class_collapse import CLASS_COLLAPSE
 from cimrobust.search.continuation import CONTINUATION
 from cimrobust.search.corner_search import CORNER_SEARCH
@@ -22,6 +23,7 @@ MEMBERS: tuple[Member, ...] = (
     CROSS_ENTROPY,
     DLR,
     REGRESSION_ERROR,
+    CARLINI_WAGNER,
     CLASS_COLLAPSE,
     PAIR_COLLAPSE,
     CONTINUATION,

@@ -18,14 +18,17 @@ from torch import Tensor
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import check_stopped, map_ordered
+from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.graph.to_torch import Twin
-from cimrobust.search.box import Box, tensor_of, tensors_of
-from cimrobust.search.objective import Loss, SmoothAccuracy
+from cimrobust.search.box import Box, array_of, tensors_of
+from cimrobust.search.objective import Loss, SmoothAccuracy, margins
 from cimrobust.search.readout import Readout
 
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
 _PIECE = 64
+# An accelerator is fed by one thread, with as many samples as keep it busy.
+_ACCELERATOR_PIECE = 512
 
 
 @dataclass(frozen=True)
@@ -64,24 +67,28 @@ class GradientOracle:
     Attributes:
         readout: How rows are read from it.
         labels: Labels (regression: targets) of all decisions of the crafting set.
+        device: Where the twin computes; all tensors that go in and come out are there.
     """
 
-    def __init__(self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, box: Box, *, workers: int) -> None:
+    def __init__(
+        self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, box: Box, *, workers: int, device: torch.device
+    ) -> None:
         self.readout = readout
-        self._twin = twin
+        self.device = device
+        self._twin = twin.to(device)
+        self._workers = workers if device.type == "cpu" else 1
+        self._nominal = tensors_of(box.nominal, device)
         self._box = box
-        self._workers = workers
-        self._nominal = tensors_of(box.nominal)
         self._feeding = runtime.engine.feeding
         dataset, task = runtime.dataset, runtime.task
-        self._inputs = {name: tensor_of(array[crafting]) for name, array in dataset.inputs.items()}
-        self._constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
+        self._inputs = tensors_of({name: array[crafting] for name, array in dataset.inputs.items()}, device)
+        self._constants = tensors_of(dataset.constants, device)
         chosen = task.labels[crafting]
         self._per_sample = int(np.prod(chosen.shape[1:], dtype=np.int64))
         kind = torch.float32 if task.is_regression else torch.int64
-        self.labels = torch.from_numpy(chosen.reshape(-1)).to(kind)
+        self.labels = torch.from_numpy(chosen.reshape(-1)).to(kind).to(device)
         self._is_regression = task.is_regression
-        size = _piece_size(self._feeding)
+        size = _piece_size(self._feeding, device)
         self._pieces = [slice(start, min(start + size, len(crafting))) for start in range(0, len(crafting), size)]
 
     @property
@@ -91,7 +98,7 @@ class GradientOracle:
 
     def on(self, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
         """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
-        return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers)
+        return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers, device=self.device)
 
     @contextmanager
     def raw_gradients(self) -> Iterator[None]:
@@ -105,17 +112,48 @@ class GradientOracle:
 
     def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
         """Return the rows of the first samples, without gradients, [decisions, classes]."""
-        held = tensors_of(weights)
+        held = tensors_of(weights, self.device)
         pieces = [piece for piece in self._pieces if num_samples is None or piece.start < num_samples]
-        with one_torch_thread(), torch.no_grad():
+        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
             parts = list(map_ordered(partial(self._rows, held), pieces, workers=min(self._workers, len(pieces))))
         rows = torch.cat(parts)
         return rows if num_samples is None else rows[: num_samples * self._per_sample]
 
+    def promising(self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float) -> tuple[tuple[int, Tensor] | None, int]:
+        """Return right decisions and margins at a pattern, or None as soon as too many decisions are right, and how many samples were run.
+
+        Args:
+            pattern: Deviations.
+            order: All samples, those first that are most likely right: the fewer are needed to see that the pattern cannot win.
+            most_right: Right decisions that may not be exceeded.
+
+        Returns:
+            Right decisions and the margins of all [decisions], in the order of the crafting set, where at most so many are right.
+        """
+        weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
+        labels = self.labels.reshape(self.num_samples, self._per_sample)
+        right, parts = 0, []
+        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
+            work = partial(self._rows, weights, order=order)
+            for piece, rows in zip(
+                self._pieces, map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))), strict=True
+            ):
+                chosen = labels[torch.from_numpy(order[piece]).to(self.device)].reshape(-1)
+                right += int(self._right(rows, chosen).sum())
+                if right > most_right:
+                    return None, piece.stop
+                parts.append(margins(rows, chosen).reshape(-1, self._per_sample))
+        back = torch.from_numpy(np.argsort(order, kind="stable")).to(self.device)
+        return (right, torch.cat(parts)[back].reshape(-1)), self.num_samples
+
+    def safest_first(self, spreads: Tensor) -> np.ndarray:
+        """Return the samples, those first that are decided right by the widest margin, given the margins of all decisions."""
+        return np.argsort(array_of(torch.nan_to_num(spreads, nan=0.0).reshape(self.num_samples, -1).mean(dim=1)), kind="stable")
+
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         """Return damage and gradients at a pattern: one pass."""
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
-        with one_torch_thread():
+        with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._part, weights, loss, scale)
             total: dict[str, Tensor] = {}
             value, parts = 0.0, []
@@ -158,29 +196,33 @@ class GradientOracle:
 
     def _right(self, rows: Tensor, labels: Tensor) -> Tensor:
         if self._is_regression:
-            return torch.zeros(len(rows), dtype=torch.bool)
+            return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)
 
-    def _rows(self, weights: Mapping[str, Tensor], piece: slice) -> Tensor:
+    def _rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
         torch.set_num_threads(1)
-        return torch.cat([self.readout.rows(output) for output in self._outputs(weights, piece)])
+        return torch.cat([self.readout.rows(output) for output in self._outputs(weights, piece, order)])
 
-    def _outputs(self, weights: Mapping[str, Tensor], piece: slice) -> Iterator[Tensor]:
-        """Yield the tensor read, samples first, in runs of as many samples as the network takes."""
+    def _outputs(self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None) -> Iterator[Tensor]:
+        """Yield the tensor read, samples first, in runs of as many samples as the network takes; samples in an order of their own if given."""
         mode, size = self._feeding.mode, self._feeding.size
         step = piece.stop - piece.start if mode == "free" else size
         for start in range(piece.start, piece.stop, step):
             stop = min(start + step, piece.stop)
             indices = np.arange(start, start + step) % self.num_samples if mode == "fixed" else np.arange(start, stop)
-            feed = {name: tensor[start] if mode == "none" else tensor[indices] for name, tensor in self._inputs.items()}
+            if order is not None:
+                indices = order[indices]
+            feed = {name: tensor[indices[0]] if mode == "none" else tensor[indices] for name, tensor in self._inputs.items()}
             output = self._twin({**feed, **self._constants}, weights, [self.readout.tensor])[self.readout.tensor]
             if mode == "none" or (mode == "fixed" and size == 1 and output.shape[:1] != (1,)):
                 output = output[None]
             yield output[: stop - start]
 
 
-def _piece_size(feeding: Feeding) -> int:
+def _piece_size(feeding: Feeding, device: torch.device) -> int:
     """Return the samples of one piece: whole runs, and small enough for a core's cache where the engine chose to be careful."""
+    if device.type != "cpu":
+        return max(_ACCELERATOR_PIECE // feeding.size, 1) * feeding.size if feeding.mode == "fixed" else _ACCELERATOR_PIECE
     if feeding.mode == "fixed":
         return max(_PIECE // feeding.size, 1) * feeding.size
     return _PIECE if feeding.mode == "none" else min(_PIECE, feeding.size)

@@ -13,7 +13,7 @@ from cimrobust.search.climb import climb
 from cimrobust.search.objective import Hinge, Loss, PairCollapse, SmoothAccuracy, margins, median_scale
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Member
-from cimrobust.search.starts import has_collapsed, most_promising, needs_classes
+from cimrobust.search.starts import most_promising, needs_classes
 
 NAME = "pair_collapse"
 # Small steps: a first step across the whole box ends in a state that tells no classes apart any more.
@@ -30,19 +30,24 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     """Probe pairs, run the most promising again from zero for longer, and polish the best."""
     probed: list[tuple[float, PairCollapse]] = []
     results: list[Candidate] = []
-    for loss in _pairs(problem, budget.pairs):
+    granted = budget.pair_share + problem.spare
+    last = problem.passes + granted
+    # Of few passes, half go into probing.
+    for loss in _pairs(problem, min(budget.pairs, granted // (2 * budget.pair_probe))):
         found = climb(problem, NAME, loss, start=problem.box.zero(), passes=budget.pair_probe, first_step=_FIRST_STEP, origin=_origin(loss))
         if found is not None:
             results.append(found)
             probed.append((_left_over(problem, found), loss))
     probed.sort(key=lambda entry: entry[0])
-    for (_, loss), passes in zip(probed, budget.pair_runs, strict=False):
+    for (_, loss), wanted in zip(probed, budget.pair_runs, strict=False):
+        passes = min(wanted, last - problem.passes)
         found = climb(problem, NAME, loss, start=problem.box.zero(), passes=passes, first_step=_FIRST_STEP, origin=_origin(loss))
         results += [] if found is None else [found]
     results = most_promising(results)
     for polish, step in _POLISH if results else ():
         best = results[0]
-        found = climb(problem, NAME, polish, start=best.pattern, passes=budget.pair_polish, first_step=step, origin=best.origin)
+        passes = min(budget.pair_polish, last - problem.passes)
+        found = climb(problem, NAME, polish, start=best.pattern, passes=passes, first_step=step, origin=best.origin)
         results = most_promising([*results, *([] if found is None else [found])])
     return results
 
@@ -67,7 +72,7 @@ def _pairs(problem: Problem, count: int) -> list[PairCollapse]:
 def _left_over(problem: Problem, found: Candidate) -> float:
     """Return how far the decisions that are still right are from turning, in median margins."""
     assert problem.oracle is not None
-    problem.evaluations += 1
+    problem.forward_samples += len(problem.crafting)
     spreads = margins(problem.oracle.rows(problem.box.weights(found.pattern)), problem.oracle.labels)
     right = spreads < 0
     return float(-spreads[right].double().mean()) / median_scale(spreads) if bool(right.any()) else 0.0
@@ -80,7 +85,7 @@ def _origin(loss: PairCollapse) -> str:
 def _applies(problem: Problem) -> str:
     """Return why the member does not apply: it leads below a plateau that has to be reached first."""
     reason = needs_classes(problem)
-    return reason or ("" if has_collapsed(problem) else "no member has collapsed the decisions onto one class")
+    return reason or ("" if problem.has_collapsed() else "no member has collapsed the decisions onto one class")
 
 
 PAIR_COLLAPSE = Member(NAME, _run, applies=_applies)

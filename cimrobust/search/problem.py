@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -13,13 +14,17 @@ from torch import Tensor
 from cimrobust.data.task import Task
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
+from cimrobust.errors import SelfCheckError
 from cimrobust.progress import Progress
-from cimrobust.search.box import Box, Pattern
+from cimrobust.search.box import Box, Pattern, array_of, tensors_of
 from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import task_readout
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
+
+# Share of right decisions, in shares of one class, below which a state counts as collapsed.
+_COLLAPSED = 1.5
 
 #: Smaller is worse for the network: right decisions, then smoothed accuracy; for regression minus the error.
 Key = tuple[float, float]
@@ -33,6 +38,21 @@ class Candidate:
     key: Key
     origin: str
     member: str
+
+
+@dataclass(frozen=True)
+class TracePoint:
+    """The search became better.
+
+    Attributes:
+        passes: Passes made until then.
+        seconds: Seconds since the members began.
+        value: Accuracy on the crafting samples; for a regression the error.
+    """
+
+    passes: int
+    seconds: float
+    value: float
 
 
 @dataclass
@@ -65,8 +85,12 @@ class Problem:
         workers: Threads; no result depends on it.
         progress: Told of every pass and evaluation.
         board: Best patterns so far.
+        starts: Patterns given to go on from.
+        most_passes: Passes that may be made at all; members ask for what is left.
         passes: Forward-backward passes so far.
-        evaluations: onnxruntime runs over the crafting set so far.
+        spare: Passes that earlier members were given and did not need.
+        forward_samples: Samples of all forward runs so far, by onnxruntime or the twin.
+        trace: Best value on the crafting samples so far, whenever it changed.
     """
 
     runtime: Runtime
@@ -77,8 +101,44 @@ class Problem:
     workers: int
     progress: Progress
     board: Board = field(default_factory=Board)
+    starts: list[Candidate] = field(default_factory=list)
+    most_passes: int = 0
     passes: int = 0
-    evaluations: int = 0
+    spare: int = 0
+    forward_samples: int = 0
+    trace: list[TracePoint] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def evaluations(self) -> int:
+        """Forward runs over the crafting set so far; runs that stopped early count by their samples."""
+        return -(-self.forward_samples // max(len(self.crafting), 1))
+
+    @property
+    def left(self) -> int:
+        """Passes that may still be made."""
+        return max(self.most_passes - self.passes, 0)
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether some pattern breaks every decision of the crafting samples, so that no search on them can find more."""
+        return not self.task.is_regression and any(candidate.key[0] == 0 for candidate in self.board.by_member.values())
+
+    def has_collapsed(self, candidate: Candidate | None = None) -> bool:
+        """Tell whether little more is right than one class, at a candidate or at the best one so far."""
+        earlier = self.board.best()
+        if self.task.is_regression or (candidate is None and not earlier):
+            return False
+        share = (candidate or earlier[0]).key[0] / self.task.labels.size
+        return share <= _COLLAPSED / self.num_classes
+
+    def offer(self, candidate: Candidate) -> None:
+        """Offer a candidate to the board, and trace the best value."""
+        best = min((known.key[0] for known in self.board.by_member.values()), default=np.inf)
+        self.board.offer(candidate)
+        if candidate.key[0] < best:
+            value = -candidate.key[0] if self.task.is_regression else candidate.key[0] / max(self.task.labels.size, 1)
+            self.trace.append(TracePoint(self.passes, time.perf_counter() - self.started, value))
 
     @cached_property
     def nominal_rows(self) -> Tensor:
@@ -94,7 +154,7 @@ class Problem:
     @cached_property
     def space(self) -> UnitBox:
         """The box stretched to [-1, 1]."""
-        return unit_box(self.box)
+        return unit_box(self.box, None if self.oracle is None else self.oracle.device)
 
     @property
     def num_classes(self) -> int:
@@ -113,6 +173,8 @@ class Problem:
     def step(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         """Make one pass."""
         assert self.oracle is not None
+        if not self.left:
+            raise SelfCheckError(f"search must keep to {self.most_passes} passes, got one more asked for (loss {loss.name}); report this")
         self.passes += 1
         evaluation = self.oracle.evaluate(pattern, loss, scale)
         self.advance(1)
@@ -121,18 +183,40 @@ class Problem:
     def key_of(self, evaluation: Evaluation) -> Key:
         """Return the key of a pass."""
         if self.runtime.task.is_regression:
-            return _error_key(self.runtime.task.metric, evaluation.margins.double().numpy())
+            return _error_key(self.runtime.task.metric, array_of(evaluation.margins.double()))
         return float(evaluation.right.sum()), smooth_accuracy_of(evaluation.margins)
 
     def scale_at(self, pattern: Pattern, loss: Loss) -> float:
         """Return the scale of a loss at a pattern: one forward run of the twin."""
         assert self.oracle is not None
-        self.evaluations += 1
+        self.forward_samples += len(self.crafting)
         return loss.scale_of(loss.spread(self.oracle.rows(self.box.weights(pattern)), self.oracle.labels))
+
+    def screen(self, pattern: Pattern, beside: Evaluation, best: Key) -> Key | None:
+        """Return the key of a pattern, by the twin, or None where it cannot be better than the best.
+
+        Samples are run in an order in which that shows early. With converters, of which the twin has a part, what passes is measured on the chip.
+
+        Args:
+            pattern: The pattern.
+            beside: A pass nearby, whose margins give the order.
+            best: Key to beat.
+        """
+        assert self.oracle is not None
+        if self.task.is_regression:
+            return self.measure([pattern])[0]
+        order = self.oracle.safest_first(beside.margins)
+        found, count = self.oracle.promising(tensors_of(pattern, self.oracle.device), order=order, most_right=best[0])
+        self.forward_samples += count
+        if found is None:
+            return None
+        if self.runtime.converters is not None:
+            return self.measure([pattern])[0]
+        return float(found[0]), smooth_accuracy_of(found[1])
 
     def measure(self, patterns: Sequence[Pattern]) -> list[Key]:
         """Return the keys of patterns, by onnxruntime on the crafting samples; one evaluation each."""
-        self.evaluations += len(patterns)
+        self.forward_samples += len(patterns) * len(self.crafting)
         threads = max(self.workers // max(len(patterns), 1), 1)
         work = partial(_measure, self.runtime, self.task, self.box, self.crafting, threads)
         return list(map_ordered(work, patterns, workers=min(self.workers, len(patterns))))

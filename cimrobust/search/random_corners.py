@@ -20,7 +20,7 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
         patterns = [_draw(problem, origin, index) for origin, index in group]
         for (origin, _), pattern, key in zip(group, patterns, problem.measure(patterns), strict=True):
             candidate = Candidate(pattern, key, origin, NAME)
-            problem.board.offer(candidate)
+            problem.offer(candidate)
             results = sorted([*results, candidate], key=lambda candidate: candidate.key)[:1]
         problem.advance(len(group))
     return results

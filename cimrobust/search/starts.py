@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cimrobust.search.box import Pattern
-from cimrobust.search.climb import climb_in_turn
+from cimrobust.search.box import Pattern, array_of
+from cimrobust.search.climb import PATIENCE, climb_in_turn
 from cimrobust.search.objective import Loss
 from cimrobust.search.problem import Candidate, Problem
 
 _AVERAGED_POINTS = 4
 _MOST_PATTERNS = 4
-# Share of right decisions, in shares of one class, below which a state counts as collapsed.
-_COLLAPSED = 1.5
 
 
 def climb_from_starts(problem: Problem, member: str, runs: Sequence[tuple[Sequence[Loss], int]]) -> list[Candidate]:
@@ -25,8 +23,10 @@ def climb_from_starts(problem: Problem, member: str, runs: Sequence[tuple[Sequen
     """
     results: list[Candidate] = []
     for index, (losses, passes) in enumerate(runs):
+        if problem.nothing_left or problem.left < passes:
+            break
         start, origin, spent = _start(problem, member, losses[0], index)
-        results += climb_in_turn(problem, member, losses, start=start, passes=passes - spent, origin=origin)
+        results += climb_in_turn(problem, member, losses, start=start, passes=passes - spent, origin=origin, patience=PATIENCE)
     return most_promising(results)
 
 
@@ -41,15 +41,6 @@ def most_promising(candidates: Sequence[Candidate]) -> list[Candidate]:
 def needs_classes(problem: Problem) -> str:
     """Return why a member that needs decisions does not apply, or nothing."""
     return "a regression has no decisions" if problem.task.is_regression else ""
-
-
-def has_collapsed(problem: Problem, candidate: Candidate | None = None) -> bool:
-    """Tell whether little more is right than one class, at a candidate or at the best one so far."""
-    earlier = problem.board.best()
-    if candidate is None and not earlier:
-        return False
-    share = (candidate or earlier[0]).key[0] / problem.task.labels.size
-    return share <= _COLLAPSED / problem.num_classes
 
 
 def _start(problem: Problem, member: str, loss: Loss, index: int) -> tuple[Pattern, str, int]:
@@ -68,5 +59,5 @@ def _averaged_gradient(problem: Problem, member: str, loss: Loss) -> Pattern:
     for index in range(_AVERAGED_POINTS):
         point = problem.box.random_interior(problem.random(member, "interior", index))
         evaluation = problem.step(space.pattern(space.unit(point)), loss, problem.scale_at(point, loss))
-        total = {name: total[name] + evaluation.gradients[name].numpy() for name in total}
+        total = {name: total[name] + array_of(evaluation.gradients[name]) for name in total}
     return problem.box.corner(total)

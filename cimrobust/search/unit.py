@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.search.box import Box, Pattern, tensor_of, tensors_of
+from cimrobust.errors import UsageError
+from cimrobust.search.box import Box, Pattern, array_of, tensor_of, tensors_of
 
 #: A point of the stretched box by initializer name.
 Unit = dict[str, Tensor]
@@ -34,12 +36,34 @@ class UnitBox:
         found: Unit = {}
         for name, deviation in pattern.items():
             half = self.half[name]
-            u = (tensor_of(deviation) - self.centre[name]) / torch.where(half > 0, half, 1.0)
+            u = (tensor_of(deviation).to(half.device) - self.centre[name]) / torch.where(half > 0, half, 1.0)
             found[name] = torch.where(half > 0, u.clamp(-1, 1), 0.0)
         return found
 
 
-def unit_box(box: Box) -> UnitBox:
-    """Return the stretched box."""
-    lo, hi = tensors_of(box.lo), tensors_of(box.hi)
+def unit_box(box: Box, device: torch.device | None = None) -> UnitBox:
+    """Return the stretched box, its tensors on a device; None: the processor."""
+    lo, hi = tensors_of(box.lo, device), tensors_of(box.hi, device)
     return UnitBox(lo, hi, {name: (lo[name] + hi[name]) / 2 for name in lo}, {name: (hi[name] - lo[name]) / 2 for name in lo})
+
+
+def rescaled(pattern: Mapping[str, np.ndarray], *, of: Box, to: Box) -> Pattern:
+    """Return the pattern at the same place of another box: what was found at one tolerance, as a start for the search at the next.
+
+    Every weight keeps its place between its bounds, so that corners stay corners; weights whose old interval was empty come to the centre.
+
+    Args:
+        pattern: Deviations by initializer name, float32.
+        of: Box that the pattern was found in.
+        to: Box of the same network.
+
+    Raises:
+        UsageError: The pattern or a box is of another network.
+    """
+    for what, found in (("pattern", pattern), ("box to rescale to", to.nominal)):
+        if {name: array.shape for name, array in found.items()} != {name: array.shape for name, array in of.nominal.items()}:
+            raise UsageError(
+                f"{what} must have the weights of the box that the pattern was found in, got others; rescale within one network"
+            )
+    unit = unit_box(of).unit(dict(pattern))
+    return {name: array_of(deviation) for name, deviation in unit_box(to).pattern(unit).items()}

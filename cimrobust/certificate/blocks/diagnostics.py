@@ -187,6 +187,7 @@ def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileI
         right=found.right,
         broken=found.broken,
         patterns=list(found.rays),
+        own_chips=found.own_chips,
         bound_reason=found.bound_reason or None,
     )
 

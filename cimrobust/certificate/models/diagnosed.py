@@ -148,4 +148,5 @@ class FragileInputs(Block):
     right: Count
     broken: Count
     patterns: list[str]
+    own_chips: Count
     bound_reason: str | None

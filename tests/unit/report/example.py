@@ -176,7 +176,7 @@ def certificate(**changes) -> dict:
                     {"sample": 7, "label": 1, "margin": 0.2, "breaks_at": 0.001, "becomes": 0, "pattern": HOSTILE, "certified_to": 0.0009},
                     {"sample": 9, "label": 0, "margin": None, "breaks_at": 0.02, "becomes": -1, "pattern": "w", "certified_to": None},
                 ],
-                "right": 47, "broken": 42, "patterns": [HOSTILE], "bound_reason": None,
+                "right": 47, "broken": 42, "patterns": [HOSTILE], "own_chips": 2, "bound_reason": None,
             },
             "fragile_inputs_reason": None,
         },

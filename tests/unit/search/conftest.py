@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.search import budget
 
 Opener = Callable[..., tuple[Runtime, Placement]]
 
@@ -82,3 +84,23 @@ def opened(tmp_path: Path) -> Opener:
 def small(opened: Opener) -> tuple[Runtime, Placement]:
     """The small network on 200 samples, labelled with its own decisions."""
     return opened(MLP, mlp_weights(), {"x": samples(200, 6)})
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every member run, each for a few passes."""
+    quick = replace(
+        budget.budget_of("quick"),
+        smooth=(8,),
+        hinge=(4,),
+        entropy=(4,),
+        ratio=(3,),
+        targets=2,
+        probe=2,
+        collapse=(3,),
+        continuation=(4,),
+        evaluations=16,
+        evaluations_alone=64,
+        random_corners=4,
+    )
+    monkeypatch.setitem(budget._LEVELS, "quick", quick)

@@ -21,24 +21,7 @@ from tests.unit.search.conftest import samples as normal_samples
 Small = tuple[Runtime, Placement]
 
 
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every member run, each for a few passes."""
-    quick = replace(
-        budget.budget_of("quick"),
-        smooth=(8,),
-        hinge=(4,),
-        entropy=(4,),
-        ratio=(3,),
-        targets=2,
-        probe=2,
-        collapse=(3,),
-        continuation=(4,),
-        evaluations=16,
-        evaluations_alone=64,
-        random_corners=4,
-    )
-    monkeypatch.setitem(budget._LEVELS, "quick", quick)
+pytestmark = pytest.mark.usefixtures("cheap")
 
 
 def test_pattern_is_in_the_box_and_gives_the_score(small: Small) -> None:

@@ -1,0 +1,45 @@
+"""Patterns that count: in the box, checked again here, and scored on all samples by the engine that the trials use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cimrobust.data.decision import Score
+from cimrobust.engine.open import Runtime
+from cimrobust.search.box import Pattern
+from cimrobust.search.problem import Candidate, Problem
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A pattern and its score on all samples.
+
+    Attributes:
+        member: Member or origin that it is from.
+        score: Score on all samples.
+        key: Smoothed accuracy on the crafting samples, for breaking ties.
+        pattern: The pattern.
+    """
+
+    member: str
+    score: Score
+    key: float
+    pattern: Pattern
+
+
+def score_candidate(candidate: Candidate, problem: Problem) -> Scored:
+    """Check that a pattern is in the box and score it on all samples.
+
+    Raises:
+        SelfCheckError: It leaves the box.
+    """
+    problem.box.check(candidate.pattern, origin=candidate.member)
+    score = problem.runtime.score(problem.box.weights(candidate.pattern), threads=problem.workers)
+    return Scored(candidate.member, score, candidate.key[1], candidate.pattern)
+
+
+def worst_of(runtime: Runtime, entries: Sequence[Scored]) -> Scored:
+    """Return the entry with the worst score; of equal ones that with the smaller smoothed accuracy, then the earlier."""
+    sign = 1.0 if runtime.task.higher_is_better else -1.0
+    return min(entries, key=lambda entry: (sign * entry.score.value, entry.key))
