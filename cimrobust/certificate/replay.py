@@ -17,6 +17,7 @@ from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_probable import probable_checks
+from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall
 from cimrobust.certificate.verdict import judge
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load import load_data
@@ -55,6 +56,7 @@ def replay_certificate(
     checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
     checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])
+    checks += _guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
     checks += _guarded("trials", lambda: _trials(directory, certificate))
     checks += [_evaluation_set(certificate)]
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
@@ -227,8 +229,24 @@ def _scores(directory: Path, certificate: Mapping[str, Any], network: Network | 
     worst = run_original(witness, dataset.inputs, dataset.constants, output=output)
     clean = None if network is None else run_original(network, dataset.inputs, dataset.constants, output=output)
     yield from _compare_scores(certificate, dataset, worst, clean)
+    yield from _safety(directory, certificate, network, dataset, witness, clean)
     if certificate["converters"] is not None:
         yield _through_converters(certificate, network, dataset, witness)
+
+
+def _safety(
+    directory: Path, certificate: Mapping[str, Any], network: Network | None, dataset: DataSet, witness: Network, clean: np.ndarray | None
+) -> Iterator[ReplayCheck]:
+    """Run the witness of the safety class again."""
+    claimed = safety_claim(certificate)
+    if claimed is None:
+        return
+    if certificate["converters"] is not None and network is None:
+        yield ReplayCheck("safety_class", None, "give --model to score its witness through the converters")
+        return
+    recall = safety_recall(directory, certificate, witness, dataset, clean, network)
+    held = bool(np.isclose(recall, claimed["recall"], rtol=1e-6, atol=0))
+    yield ReplayCheck("safety_class", held, f"recall of class {claimed['label']} {recall:.6g}, claimed {claimed['recall']:.6g}")
 
 
 def _through_converters(certificate: Mapping[str, Any], network: Network | None, dataset: DataSet, witness: Network) -> ReplayCheck:

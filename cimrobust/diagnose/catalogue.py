@@ -6,11 +6,16 @@ and a template `report/templates/diagnostics/<name>.html.j2`.
 
 from __future__ import annotations
 
+from cimrobust.diagnose.classes import CLASSES
+from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS
 from cimrobust.diagnose.layers import LAYERS
 from cimrobust.diagnose.protocol import Diagnostic
+from cimrobust.diagnose.safety import SAFETY_CLASS
+from cimrobust.diagnose.tolerance_curve import TOLERANCE_CURVE
+from cimrobust.diagnose.transfer import TRANSFER
 from cimrobust.errors import UsageError
 
-DIAGNOSTICS: tuple[Diagnostic, ...] = (LAYERS,)
+DIAGNOSTICS: tuple[Diagnostic, ...] = (LAYERS, CLASSES, SAFETY_CLASS, TRANSFER, TOLERANCE_CURVE, FRAGILE_INPUTS)
 
 #: What runs if nothing is said, by effort.
 DEFAULT = {"quick": "none", "standard": "all", "thorough": "all"}

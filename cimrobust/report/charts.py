@@ -161,6 +161,21 @@ def score_axis(axes: Axes, certificate: Mapping[str, Any], values: Sequence[floa
     axes.set_xlabel(certificate["metric"]["name"])
 
 
+def percent_axis(axes: Axes) -> None:
+    """Scale the vertical axis from 0 to 100 %."""
+    axes.set_ylim(-0.01, 1.01)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+
+
+def vertical_scores(axes: Axes, certificate: Mapping[str, Any], values: Sequence[float]) -> None:
+    """Scale the vertical axis: all of 0 to 100 % for fractions, from 0 to the largest of some values otherwise."""
+    if certificate["metric"]["unit"] == "fraction":
+        percent_axis(axes)
+    else:
+        axes.set_ylim(0, 1.1 * max(values) or 1.0)
+    axes.set_ylabel(certificate["metric"]["name"])
+
+
 def short(name: str, most: int = 32) -> str:
     """Return a name that fits beside a chart, its end kept."""
     return name if len(name) <= most else f"...{name[-most + 3 :]}"

@@ -18,7 +18,21 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
-from cimrobust.certificate.models.diagnosed import Attacked, DiagnosticCost, LayerAttack, LayerAttacks
+from cimrobust.certificate.models.diagnosed import (
+    Attacked,
+    ClassAttack,
+    ClassAttacks,
+    DiagnosticCost,
+    FragileInput,
+    FragileInputs,
+    LayerAttack,
+    LayerAttacks,
+    SafetyClass,
+    ToleranceCurve,
+    TolerancePoint,
+    Transfer,
+    TransferDirection,
+)
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
 from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
@@ -50,6 +64,8 @@ __all__ = [
     "Certified",
     "CertifiedPoint",
     "Check",
+    "ClassAttack",
+    "ClassAttacks",
     "ClassRow",
     "Clean",
     "ConvertedArray",
@@ -65,6 +81,8 @@ __all__ = [
     "FileHash",
     "FirstOrder",
     "Fraction",
+    "FragileInput",
+    "FragileInputs",
     "Histogram",
     "Kpp",
     "Layer",
@@ -85,6 +103,7 @@ __all__ = [
     "Reproduce",
     "Requirement",
     "RequirementResult",
+    "SafetyClass",
     "SampleInterval",
     "Setting",
     "Status",
@@ -93,7 +112,11 @@ __all__ = [
     "TargetOutcome",
     "Tensor",
     "Timings",
+    "ToleranceCurve",
+    "TolerancePoint",
     "Tool",
+    "Transfer",
+    "TransferDirection",
     "TwoSource",
     "Unmapped",
     "Verdict",
