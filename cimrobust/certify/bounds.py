@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import State, lower_bound
 from cimrobust.certify.branch import BranchSettings, prove
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.network import BoundedNetwork
-from cimrobust.certify.propagate import State, lower_bound, propagate
+from cimrobust.certify.propagate import propagate
 from cimrobust.certify.rules.base import total
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
