@@ -35,7 +35,7 @@ from cimrobust.certificate.models.item import (
     Unmapped,
 )
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
-from cimrobust.certificate.models.proven import Certified, CertifiedPoint
+from cimrobust.certificate.models.proven import Certified, CertifiedPoint, CertifiedShare, LargestTolerance
 from cimrobust.certificate.models.root import SCHEMA_ID, CertificateModel, json_schema
 from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
 
@@ -46,6 +46,7 @@ __all__ = [
     "CertificateModel",
     "Certified",
     "CertifiedPoint",
+    "CertifiedShare",
     "Check",
     "ClassRow",
     "Clean",
@@ -63,6 +64,7 @@ __all__ = [
     "Fraction",
     "Histogram",
     "Kpp",
+    "LargestTolerance",
     "Layer",
     "Mapping",
     "Member",
