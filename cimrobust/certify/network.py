@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import Plan, check_samples_apart, make_plan
+from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
 from cimrobust.certify.reading import Reading, reading_of
 from cimrobust.certify.refusal import NotBoundedError, Refusal
 from cimrobust.data.task import Task
@@ -90,6 +90,7 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         reading = reading_of(twin, task, runtime.plain.output, shape)
         plan = make_plan(twin, reading.tensor)
         check_samples_apart(plan, twin, inputs, constants)
+        plan = pools_first(plan)
     except NotBoundedError as err:
         return err.refusal
     except CimrobustError as err:

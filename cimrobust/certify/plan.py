@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
 from cimrobust.certify.rules.affine import Affine
 from cimrobust.certify.rules.base import Rule
+from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.table import RULES, SHAPE_OPS
 from cimrobust.graph.ops.program import Step
@@ -135,6 +136,35 @@ def make_plan(twin: Twin, tensor: str) -> Plan:
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
     return Plan(tuple(steps), constants, tuple(twin.weight_names), tuple(twin.inputs), tensor)
+
+
+#: Activation functions that never fall, and whose float32 values never fall either.
+_RISING = frozenset({"Relu", "LeakyRelu", "Clip"})
+
+
+def pools_first(plan: Plan) -> Plan:
+    """Return the plan with maxima taken in front of activation functions instead of behind them.
+
+    A function that never falls commutes with a maximum exactly, so every tensor behind both keeps its value. There are fewer maxima than elements, and in a window with one
+    element above zero for sure no ReLU is bent, whatever the others do.
+    """
+    steps = list(plan.steps)
+    for index, step in enumerate(steps):
+        behind = next((place for place, other in enumerate(steps) if step.output in other.node.inputs), None)
+        if step.node.op not in _RISING or step.kind != ACTIVE or behind is None or step.output not in plan.read_once:
+            continue
+        pool = steps[behind]
+        if not isinstance(pool.rule, MaxPool) or not pool.rule.is_dense:
+            continue
+        source, between = step.node.inputs[0], f"{step.output}, before {step.node.name}"
+        steps[index] = _renamed(pool, source, between)
+        steps[behind] = _renamed(step, between, pool.output)
+    return replace(plan, steps=tuple(steps))
+
+
+def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
+    node = replace(step.node, inputs=(source, *step.node.inputs[1:]), outputs=(output,))
+    return replace(step, step=replace(step.step, node=node))
 
 
 def _rule_of(step: Step, reads: list[str]) -> Rule:

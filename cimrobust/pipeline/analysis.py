@@ -16,8 +16,9 @@ import numpy as np
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
-from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
+from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy, stop_rule
+from cimrobust.certify import per_sample
 from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.decision import Score
@@ -64,7 +65,7 @@ class Certificate:
 
     Attributes:
         data: As in certificate.json.
-        directory: Folder of certificate.json, certificate.html, witness/ and trials.parquet.
+        directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where samples are certified, certified.parquet.
     """
 
     data: dict[str, Any]
@@ -319,6 +320,9 @@ def _write(
         write_safety_witness(made / WITNESS, inspection.placement, diagnosis)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", runtime, inspection.placement, found, timings.workers)
         to_parquet(table, made / TRIALS)
+        proven = per_sample.per_sample(certification, inspection.placement.profile.tolerance_fraction())
+        if proven is not None:
+            per_sample.to_parquet(proven, made / CERTIFIED)
         evidence = Evidence(
             network=inspection.network,
             scan=inspection.scan,
@@ -349,7 +353,8 @@ def _write(
         (out / WITNESS / SAFETY_FILE).unlink(missing_ok=True)
         for path in sorted((made / WITNESS).iterdir()):
             path.replace(out / WITNESS / path.name)
-        for name in (TRIALS, REPORT):
+        (out / CERTIFIED).unlink(missing_ok=True)
+        for name in (TRIALS, REPORT, *([] if proven is None else [CERTIFIED])):
             (made / name).replace(out / name)
         atomic_text(out / CERTIFICATE, canonical_json(certificate))
     return Certificate(certificate, out)

@@ -51,7 +51,7 @@ from cimrobust.certificate.models.item import (
 )
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
 from cimrobust.certificate.models.likely import MostProbable, NormShare, ProbableStart, StoredChip
-from cimrobust.certificate.models.proven import Certified, CertifiedPoint
+from cimrobust.certificate.models.proven import Certified, CertifiedPoint, CertifiedShare, LargestTolerance
 from cimrobust.certificate.models.root import SCHEMA_ID, CertificateModel, json_schema
 from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
 
@@ -63,6 +63,7 @@ __all__ = [
     "CertificateModel",
     "Certified",
     "CertifiedPoint",
+    "CertifiedShare",
     "Check",
     "ClassAttack",
     "ClassAttacks",
@@ -85,6 +86,7 @@ __all__ = [
     "FragileInputs",
     "Histogram",
     "Kpp",
+    "LargestTolerance",
     "Layer",
     "LayerAttack",
     "LayerAttacks",

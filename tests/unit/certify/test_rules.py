@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from cimrobust.certify.bounds import certify
 from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.rules.base import total
-from cimrobust.certify.rules.max_pool import max_pool
+from cimrobust.certify.rules.max_pool import Contest, max_pool
 from cimrobust.certify.rules.product import shared_form
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.rules.smooth import SHAPES
@@ -119,6 +120,28 @@ def test_lines_around_a_maximum() -> None:
     for _ in range(200):
         x = data.lo + torch.rand(lo.shape, generator=generator, dtype=torch.float64) * (data.hi - data.lo)
         assert (total(pulled.coefs[0], x) + pulled.constant <= total(form, rule.kernel(x)) + 1e-12).all()
+
+
+def test_plane_above_a_maximum_of_elements_whose_differences_are_known() -> None:
+    generator = torch.Generator().manual_seed(2)
+    shared = torch.randn(1, 60, 3, 1, 1, generator=generator, dtype=torch.float64)
+    x = (
+        shared
+        + torch.randn(400, 60, 3, 1, 1, generator=generator, dtype=torch.float64)
+        + 0.4 * torch.rand(400, 60, 3, 6, 4, generator=generator, dtype=torch.float64)
+    )
+    loose = Contest.of(x.amin(0), x.amax(0))
+    above = x - (x * loose.reference).sum(3, keepdim=True)
+    own = loose.reference > 0
+    tight = replace(loose, least=above.amin(0).masked_fill(own, -1e300), most=above.amax(0).masked_fill(own, -1e300))
+    heights = []
+    for contest in (loose, tight):
+        slope, shift = contest.plane()
+        height = (slope * x).sum(3) + shift
+        assert (height >= x.amax(3) - 1e-12).all()
+        assert (contest.top() >= x.amax((0, 3)) - 1e-12).all()
+        heights.append(height.mean())
+    assert heights[1] - x.amax(3).mean() < 0.3 * (heights[0] - x.amax(3).mean())
 
 
 def test_one_layer_is_bounded_exactly(opened: Opener) -> None:

@@ -141,6 +141,7 @@ def certificate(**changes) -> dict:
         },
         "certified": {
             "score": None, "reason": "not computed", "correct": None, "samples": 50, "method": None, "operators": {}, "curve": [], "curve_samples": 0,
+            "largest_tolerance": None, "largest_tolerance_reason": HOSTILE,
         },
         "checks": [{"id": "liveness", "text": "Moves.", "held": True, "detail": HOSTILE}],
         "diagnostics": {
