@@ -87,11 +87,11 @@ def histogram(certificate: Mapping[str, Any]) -> str:
 def largest_tolerance(certificate: Mapping[str, Any]) -> str:
     """Draw the samples by the largest tolerance at which they are certified, and the stated tolerance."""
     found, stated = certificate["certified"]["largest_tolerance"], certificate["certified"]["curve"][-1]["tolerance_fraction"]
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(7.2, 2.4)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 2.4)
         axes.set_xscale("log", base=2)
-        axes.stairs(found["histogram"]["counts"], found["histogram"]["edges"], fill=True, facecolor=_GOOD, edgecolor=_GOOD, linewidth=1.5)
-        axes.axvline(stated, color=_INK, linewidth=1.2)
+        axes.stairs(found["histogram"]["counts"], found["histogram"]["edges"], fill=True, facecolor=GOOD, edgecolor=GOOD, linewidth=1.5)
+        axes.axvline(stated, color=INK, linewidth=1.2)
         axes.annotate(
             "stated tolerance", (stated, 0.9), xycoords=("data", "axes fraction"), xytext=(-6, 0), textcoords="offset points", ha="right"
         )
@@ -101,7 +101,7 @@ def largest_tolerance(certificate: Mapping[str, Any]) -> str:
         axes.set_xlabel("largest certified tolerance")
         axes.set_ylabel("samples")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        return _svg(
+        return svg(
             figure,
             "largest_tolerance",
             f"{found['samples']} samples by the largest tolerance at which they are certified; {found['uncertified']} are at none that was tried.",
