@@ -17,6 +17,7 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import ACTIVE, KNOWN, Plan, PlannedStep
 from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.certify.rules.bilinear import Bilinear
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.relaxation import Activation
 
@@ -56,6 +57,8 @@ def form_cost(state: State, steps: int | None = None) -> int:
         weight = state.values.get(step.node.inputs[1]) if step.node.op in ("Conv", "Gemm", "MatMul") else None
         if weight is not None and step.kind == ACTIVE:
             numel = weight.lo.numel() if isinstance(weight, Interval) else weight.numel()
+            if isinstance(step.rule, Bilinear):
+                numel //= state.num_samples
             made = state.interval(step.output).lo
             positions = made[0, 0].numel() if step.node.op == "Conv" else made[0].numel() // made.shape[-1]
             cost += 4 * numel * positions

@@ -16,6 +16,7 @@ from cimrobust.certify.rules.base import Value
 from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.piecewise import Clip
 from cimrobust.certify.rules.relaxation import Activation
+from cimrobust.certify.rules.softmax import Softmax
 
 #: Share of the effort that goes into narrowing contests in front of a maximum, and where only one product with weights is in front of it: those gain least.
 _CONTEST, _FIRST_CONTEST = 0.5, 0.06
@@ -52,7 +53,7 @@ def propagate(
             read = state.inputs_of(step)
             values[step.output] = step.step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
             continue
-        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip):
+        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip | Softmax):
             narrow(state, index, effort)
         if effort and step.kind == ACTIVE and isinstance(step.rule, MaxPool):
             narrow_contest(state, index, effort * (_CONTEST if step.depth > 1 else _FIRST_CONTEST))
