@@ -27,6 +27,7 @@ from cimrobust.search.problem import Problem
 from cimrobust.search.protocol import Member, MemberResult, SearchResult, Warned
 from cimrobust.search.replay import confirm
 from cimrobust.search.scored import Scored, score_candidate, worst_of
+from cimrobust.search.trace import effort_curve
 
 NOMINAL = "no_deviation"
 
@@ -104,6 +105,7 @@ def search(
         evaluations=problem.evaluations,
         engine_score=worst.score,
         replay_note=note,
+        curve=effort_curve(problem.trace, higher_is_better=runtime.task.higher_is_better),
     )
 
 

@@ -20,6 +20,7 @@ from cimrobust.search.box import Box, Pattern, array_of, tensors_of
 from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import task_readout
+from cimrobust.search.trace import TracePoint
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
 
@@ -38,21 +39,6 @@ class Candidate:
     key: Key
     origin: str
     member: str
-
-
-@dataclass(frozen=True)
-class TracePoint:
-    """The search became better.
-
-    Attributes:
-        passes: Passes made until then.
-        seconds: Seconds since the members began.
-        value: Accuracy on the crafting samples; for a regression the error.
-    """
-
-    passes: int
-    seconds: float
-    value: float
 
 
 @dataclass

@@ -19,7 +19,7 @@ from cimrobust.certificate.models.chips import (
     TwoSource,
 )
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
-from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
+from cimrobust.certificate.models.found import EffortCurve, EffortPoint, Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
     Data,
     DecisionBlock,
@@ -57,6 +57,8 @@ __all__ = [
     "Device",
     "Diagnostics",
     "Effect",
+    "EffortCurve",
+    "EffortPoint",
     "EvaluationSet",
     "FileHash",
     "FirstOrder",

@@ -104,3 +104,10 @@ def test_regressions_show_errors_not_percentages():
     assert "1985" in page
     assert "a regression has no classes" in page
     assert "at or above" in page
+
+
+def test_the_course_of_the_search_is_told_or_its_absence_explained():
+    certificate = example.certificate()
+    assert ("worst_found.effort_curve.near.passes", "30") in Elements(render(certificate)).numbers
+    certificate["worst_found"] |= {"effort_curve": None, "effort_curve_reason": "no pattern was found"}
+    assert "Course of the search: none, since no pattern was found." in render(certificate)
