@@ -7,6 +7,7 @@ is checked again here, and scores come from onnxruntime.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,15 +21,15 @@ from cimrobust.search.box import box_of
 from cimrobust.search.budget import Budget, budget_of
 from cimrobust.search.given import Given, check_given, score_known, take_start
 from cimrobust.search.gradients import check_gradients, open_gradients
+from cimrobust.search.masking import masking_warnings
 from cimrobust.search.members import MEMBERS
 from cimrobust.search.problem import Problem
 from cimrobust.search.protocol import Member, MemberResult, SearchResult, Warned
 from cimrobust.search.replay import confirm
 from cimrobust.search.scored import Scored, score_candidate, worst_of
+from cimrobust.search.trace import effort_curve
 
 NOMINAL = "no_deviation"
-_MASKING_SAMPLES = 2
-_MASKING_SHARE = 0.01
 
 
 def search(
@@ -67,7 +68,9 @@ def search(
     device = open_device(device_type)
     progress = progress or NullProgress()
     opened = open_gradients(runtime, placement, budget, seed=seed, workers=workers, device=device)
-    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, progress, most_passes=budget.num_passes)
+    problem = Problem(
+        runtime, box, opened.crafting, opened.oracle, seed, workers, progress, known=frozenset(known or {}), most_passes=budget.num_passes
+    )
     progress.start("worst-case search", _planned(budget, problem))
     warnings = list(opened.warnings)
     if opened.oracle is not None:
@@ -82,7 +85,8 @@ def search(
     for origin, deviations in (known or {}).items():
         _enter(score_known(origin, deviations, problem), entries, results)
     progress.finish()
-    warnings += _masking(problem, entries)
+    with_gradient = [member.name for member in MEMBERS if member.needs_gradient]
+    warnings += masking_warnings(problem, entries, results, gradient_members=with_gradient)
     worst = worst_of(runtime, entries)
     replayed, note = confirm(runtime, box, worst.pattern, worst.score, workers=workers)
     return SearchResult(
@@ -101,6 +105,7 @@ def search(
         evaluations=problem.evaluations,
         engine_score=worst.score,
         replay_note=note,
+        curve=effort_curve(problem.trace, higher_is_better=runtime.task.higher_is_better),
     )
 
 
@@ -128,12 +133,20 @@ def _run_members(
     """Run every member that applies, in order; list the others with the reason."""
     for member in MEMBERS:
         without = "there is no differentiable twin" if member.needs_gradient and not has_gradient else member.applies(problem)
-        before = problem.passes
+        before, granted = problem.passes, budget.shares.get(member.name, 0)
         if without:
             results.append(MemberResult(member.name, None, 0.0, 0, 0, without))
         else:
             _run_member(member, problem, budget, entries, results, warnings)
-        problem.spare += budget.shares.get(member.name, 0) - (problem.passes - before)
+            results[-1] = _with_plateau(results[-1], granted)
+        problem.spare += granted - (problem.passes - before)
+
+
+def _with_plateau(result: MemberResult, granted: int) -> MemberResult:
+    """Add to a member's note how many of its passes it left to others."""
+    if result.score is None or result.passes >= granted:
+        return result
+    return replace(result, note=f"{result.note}; stopped after {result.passes} of {granted} passes: more did not help")
 
 
 def _run_member(
@@ -156,27 +169,3 @@ def _run_member(
     seconds = time.perf_counter() - begin
     spent = (problem.passes - passes, problem.evaluations - evaluations)
     results.append(MemberResult(member.name, score, seconds, *spent, note))
-
-
-def _masking(problem: Problem, entries: list[Scored]) -> list[Warned]:
-    """Warn where members without gradients did better than those with."""
-    if problem.oracle is None:
-        return []
-    with_gradient = {member.name for member in MEMBERS if member.needs_gradient}
-    # A start may be what gradients found elsewhere: it proves nothing about them here.
-    own = [entry for entry in entries if entry.member not in {start.member for start in problem.starts}]
-    groups = [[entry for entry in own if (entry.member in with_gradient) == side] for side in (True, False)]
-    if not all(groups):
-        return []
-    ours, others = (worst_of(problem.runtime, group) for group in groups)
-    gain = abs(ours.score.value - others.score.value)
-    beyond = _MASKING_SHARE * abs(ours.score.value) if ours.score.count is None else _MASKING_SAMPLES / ours.score.num_samples
-    if not problem.task.is_worse(others.score, ours.score) or gain <= beyond:
-        return []
-    return [
-        Warned(
-            "GRADIENT_MASKING",
-            f"{others.member}, which uses no gradient, found {others.score.value:g} where the gradient members found {ours.score.value:g}: "
-            "gradients mislead on this network, and worse patterns may exist.",
-        )
-    ]

@@ -100,6 +100,21 @@ class GradientOracle:
         """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
         return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers, device=self.device)
 
+    @property
+    def operators(self) -> frozenset[str]:
+        """Operators between the inputs and what is read, constant parts left out."""
+        return frozenset(step.node.op for step in self._twin.steps_to(self.readout.tensor))
+
+    @contextmanager
+    def softened(self) -> Iterator[None]:
+        """Leave rounding and quantisers out for a while, and let saturated activations leak gradients."""
+        before = self._twin.softened
+        self._twin.softened = True
+        try:
+            yield
+        finally:
+            self._twin.softened = before
+
     @contextmanager
     def raw_gradients(self) -> Iterator[None]:
         """Switch straight-through gradients off for a while."""
