@@ -90,3 +90,17 @@ def test_a_pattern_of_weights_becomes_the_latents_that_make_it() -> None:
     for name, tensor in placement.tensors.items():
         # To first order: slopes are those over two standard deviations.
         np.testing.assert_allclose(made[name] - tensor.nominal, wanted[name], atol=0.1 * float(np.abs(wanted[name]).max()))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_pattern_far_out_is_made_exactly_by_other_latents(name: str) -> None:
+    placement = _placement(PROFILES[name])
+    chips = LatentChips(placement)
+    random = np.random.default_rng(6)
+    wanted = {
+        key: np.where(random.random(tensor.shape) < 0.5, 0.9 * tensor.lo, 0.9 * tensor.hi).astype(np.float32)
+        for key, tensor in placement.tensors.items()
+    }
+    made = chips.weights(NearestChips(chips).inverse(wanted))
+    for key, tensor in placement.tensors.items():
+        np.testing.assert_allclose(made[key] - tensor.nominal, wanted[key], atol=1e-3 * tensor.box_radius)
