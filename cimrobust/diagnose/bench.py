@@ -22,7 +22,7 @@ from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.crafting import crafting_subset
 from cimrobust.search.gradients import Opened, open_gradients
 from cimrobust.search.objective import Hinge, Loss, RegressionError, SmoothAccuracy
-from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.problem import UNLIMITED, Candidate, Problem
 
 NO_DEVIATION = "no deviation"
 # First step of a climb that goes on from a pattern of the search, in half-widths of the box.
@@ -118,12 +118,14 @@ class Bench:
             part: Indices of the samples that count; None: all.
         """
         if part is None:
-            return Problem(self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress())
+            return Problem(
+                self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED
+            )
         runtime = part_of(self.runtime, self.placement, part, workers=self.workers)
         task = runtime.task
         crafting = crafting_subset(task.labels, count=len(self.opened.crafting), seed=self.seed, is_regression=task.is_regression)
         oracle = None if self.opened.oracle is None else self.opened.oracle.on(runtime, crafting)
-        return Problem(runtime, box, crafting, oracle, self.seed, self.workers, NullProgress())
+        return Problem(runtime, box, crafting, oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED)
 
     def attack(self, name: str, *, box: Box, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray | None = None) -> Attack:
         """Look for a pattern of a box that is as bad as possible, from known ones and from zero.

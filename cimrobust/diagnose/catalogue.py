@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from cimrobust.diagnose.layers import LAYERS
 from cimrobust.diagnose.protocol import Diagnostic
+from cimrobust.diagnose.stuck import STUCK_DEVICES
+from cimrobust.diagnose.write_verify import WRITE_VERIFY
 from cimrobust.errors import UsageError
 
-DIAGNOSTICS: tuple[Diagnostic, ...] = (LAYERS,)
+DIAGNOSTICS: tuple[Diagnostic, ...] = (LAYERS, STUCK_DEVICES, WRITE_VERIFY)
 
 #: What runs if nothing is said, by effort.
 DEFAULT = {"quick": "none", "standard": "all", "thorough": "all"}

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from cimrobust.certificate import models
+from cimrobust.certificate.blocks.device_level import stuck_devices, write_verify
 from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.decision import Score
@@ -70,4 +71,4 @@ def _layers(found: Layers) -> models.LayerAttacks:
 
 
 #: How the result of every diagnostic becomes a block.
-BLOCKS: Mapping[str, Callable[[Any], models.Block]] = {"layers": _layers}
+BLOCKS: Mapping[str, Callable[[Any], models.Block]] = {"layers": _layers, "stuck_devices": stuck_devices, "write_verify": write_verify}

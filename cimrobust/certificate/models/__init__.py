@@ -18,6 +18,7 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
+from cimrobust.certificate.models.device_level import StuckCurve, StuckDevice, StuckDevices, StuckPoint, VerifyRow, WriteVerify
 from cimrobust.certificate.models.diagnosed import Attacked, DiagnosticCost, LayerAttack, LayerAttacks
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
 from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
@@ -85,6 +86,10 @@ __all__ = [
     "Setting",
     "Status",
     "Stopping",
+    "StuckCurve",
+    "StuckDevice",
+    "StuckDevices",
+    "StuckPoint",
     "TargetOutcome",
     "Tensor",
     "Timings",
@@ -92,8 +97,10 @@ __all__ = [
     "TwoSource",
     "Unmapped",
     "Verdict",
+    "VerifyRow",
     "Warned",
     "Word",
     "WorstFound",
+    "WriteVerify",
     "json_schema",
 ]

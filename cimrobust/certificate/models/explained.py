@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models.base import Block, Count
+from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
 from cimrobust.certificate.models.diagnosed import DiagnosticCost, LayerAttacks
 from cimrobust.certificate.models.item import Unmapped
 
@@ -57,3 +58,7 @@ class Diagnostics(Block):
     costs: list[DiagnosticCost]
     layers: LayerAttacks | None
     layers_reason: str | None
+    stuck_devices: StuckDevices | None
+    stuck_devices_reason: str | None
+    write_verify: WriteVerify | None
+    write_verify_reason: str | None
