@@ -17,6 +17,7 @@ from cimrobust.montecarlo.effects import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.search.device_witness import DeviceCheck
+from cimrobust.search.most_probable import LikelySearch
 from cimrobust.search.protocol import SearchResult
 
 
@@ -59,6 +60,8 @@ class Evidence:
         timings: Where the time went.
         rare: How likely a chip is that misses a score; None: not asked for.
         diagnosis: What explains the worst chip; None: no diagnostics were run.
+        likely: Search for the most probable such chip; None: not asked for.
+        likely_digest: SHA-256 digest of its file; None: there is no chip.
     """
 
     network: Network
@@ -78,3 +81,5 @@ class Evidence:
     timings: RunTimings
     rare: RareFailures | None = None
     diagnosis: Diagnosis | None = None
+    likely: LikelySearch | None = None
+    likely_digest: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from safetensors.numpy import load_file
 from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import TRIALS, read_certificate
 from cimrobust.certificate.policy import Policy, stop_rule
+from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
+from cimrobust.certificate.replay_probable import probable_checks
 from cimrobust.certificate.verdict import judge
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load import load_data
@@ -32,25 +33,6 @@ from cimrobust.montecarlo.two_source import two_source_bound
 
 _MODEL = "witness/worst_case.onnx"
 _DEVIATIONS = "witness/deviations.safetensors"
-
-
-@dataclass(frozen=True)
-class ReplayCheck:
-    """One claim, derived again.
-
-    Attributes:
-        id: Name of the claim.
-        held: Whether it holds; None: not checked.
-        detail: What was compared, or what is missing.
-    """
-
-    id: str
-    held: bool | None
-    detail: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 def replay_certificate(
@@ -78,6 +60,7 @@ def replay_certificate(
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
     network = None if model is None else load_network(model)
     checks += _guarded("model_hash", lambda: [_model_hash(network, certificate)])
+    checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, network, data)))
     checks += _guarded("scores", lambda: list(_scores(directory, certificate, network, data)))
     return checks
 

@@ -49,6 +49,13 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     metavar="all|none|NAME,...",
     help="What explains the worst chip: layers, stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough.",
 )
+@click.option(
+    "--no-most-probable",
+    "most_probable",
+    flag_value=False,
+    default=True,
+    help="With --rare-below: leave out the search for the most probable such chip.",
+)
 @run_options
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:

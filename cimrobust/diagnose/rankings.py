@@ -138,7 +138,7 @@ def _curvature(problem: Problem, tightening: Tightening, pattern: Pattern, rando
     total = {key: np.zeros(array.shape) for key, array in pattern.items()}
     for index in range(draws):
         problem.passes += 1
-        for key, gradient in problem.oracle.pull_back(point, _random_direction(problem, random(name, index))).items():
+        for key, gradient in problem.oracle.row_gradients(point, _random_direction(problem, random(name, index))).items():
             total[key] += np.square(array_of(gradient).astype(np.float64))
     harm = tightening.space.of_weights(total) * np.square(tightening.saved_range, dtype=np.float64)
     return np.asarray(harm / (harm.sum() or 1.0))

@@ -42,8 +42,11 @@ from cimrobust.pipeline.rare import splitting
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render
 from cimrobust.search.box import Pattern, box_of
+from cimrobust.search.chip_file import CHIP_FILE, write_chip
 from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.ensemble import search
+from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.most_probable import most_probable as search_most_probable
 from cimrobust.search.protocol import SearchResult
 from cimrobust.search.witness import write_witness
 
@@ -107,6 +110,7 @@ def analyze(
     stop_early: bool = False,
     rare_below: float | None = None,
     rare_budget: int | None = None,
+    most_probable: bool = True,
     calibration: str | Path | None = None,
     diagnostics: str | None = None,
     resume: bool = False,
@@ -131,6 +135,7 @@ def analyze(
             most, by default at least ten times the fewest that can pass.
         rare_below: Estimate how likely a chip is that misses this score, by multilevel splitting.
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
+        most_probable: Search for the most probable chip that misses that score too.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
@@ -215,6 +220,20 @@ def analyze(
         )
         diagnosis = diagnose(runtime, inspection.scan, inspection.placement, found, names, asked)
         found = diagnosis.found
+    likely = None
+    if rare_below is not None and most_probable:
+        with clock.stage("most_probable"):
+            likely = search_most_probable(
+                runtime,
+                inspection.placement,
+                below=rare_below,
+                effort=effort,
+                seed=seed,
+                workers=threads,
+                known={"worst chip found": found.deviations},
+                device_type=device_type,
+                progress=progress,
+            )
     with clock.stage("certify"):
         worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
         certification = certify_run(runtime, inspection.placement, effort=effort, worst_output=worst, workers=threads, progress=progress)
@@ -239,6 +258,7 @@ def analyze(
         RunSetting("diagnostics", diagnostics, diagnostics is None),
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
+        RunSetting("no-most-probable", not most_probable, most_probable),
         RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("device-type", device_type, device_type == "cpu"),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
@@ -254,6 +274,7 @@ def analyze(
         effects,
         rare,
         diagnosis,
+        likely,
         settings,
         arguments,
         required,
@@ -278,6 +299,7 @@ def _write(
     effects: tuple[EffectRow, ...],
     rare: RareFailures | None,
     diagnosis: Diagnosis,
+    likely: LikelySearch | None,
     settings: tuple[RunSetting, ...],
     arguments: tuple[str, str],
     policy: Policy | None,
@@ -288,6 +310,9 @@ def _write(
         made = Path(folder)
         (made / WITNESS).mkdir()
         write_witness(made / WITNESS, runtime, box_of(inspection.placement), found.deviations)
+        chip = made / WITNESS / CHIP_FILE
+        if likely is not None and likely.chip is not None:
+            write_chip(chip, likely)
         devices = write_device_witness(made / WITNESS, inspection.placement, found.deviations)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", runtime, inspection.placement, found, timings.workers)
         to_parquet(table, made / TRIALS)
@@ -301,7 +326,7 @@ def _write(
             certification=certification,
             effects=effects,
             worst_output=worst_output,
-            witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir())},
+            witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir()) if path != chip},
             devices=devices,
             settings=settings,
             device_argument=arguments[0],
@@ -309,12 +334,15 @@ def _write(
             timings=timings,
             rare=rare,
             diagnosis=diagnosis,
+            likely=likely,
+            likely_digest=sha256_of(chip) if chip.exists() else None,
         )
         certificate = assemble(evidence, policy)
         check_certificate(certificate)
         atomic_text(made / REPORT, render(certificate))
         (out / CERTIFICATE).unlink(missing_ok=True)
         (out / WITNESS).mkdir(exist_ok=True)
+        (out / WITNESS / CHIP_FILE).unlink(missing_ok=True)
         for path in sorted((made / WITNESS).iterdir()):
             path.replace(out / WITNESS / path.name)
         for name in (TRIALS, REPORT):

@@ -41,7 +41,7 @@ class Evaluation:
         spreads: Spread of every decision, detached.
         right: Right decisions; for regression none.
         margins: Margins of every decision; for regression the errors.
-        gradients: Gradient of the mean damage by initializer.
+        gradients: Gradient of the summed damage by initializer.
     """
 
     value: float
@@ -172,18 +172,42 @@ class GradientOracle:
             gradients={name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0) for name in total},
         )
 
-    def pull_back(self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]) -> dict[str, Tensor]:
-        """Return the gradient of the sum of a function of the rows at a pattern, by initializer; the cost of one pass.
+    def spreads(self, weights: Mapping[str, np.ndarray]) -> Tensor:
+        """Return the margin of every decision, positive where it is wrong; for regression the error; without gradients, [decisions]."""
+        return self._spread(self.rows(weights), self.labels)
+
+    def spread_gradients(self, weights: Mapping[str, np.ndarray], factors: Tensor) -> dict[str, Tensor]:
+        """Return the gradient of a weighted sum of the spreads with respect to every weight: one pass.
+
+        Args:
+            weights: Every mapped initializer.
+            factors: Of every decision, [decisions].
+        """
+        factors = factors.to(self.device)
+
+        def weighted(rows: Tensor, where: slice) -> Tensor:
+            return factors[where] * torch.nan_to_num(self._spread(rows, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0)
+
+        return self._pull_back(tensors_of(weights, self.device), weighted, needed=factors != 0)
+
+    def row_gradients(self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of the sum of a function of the rows at a pattern, by initializer: one pass.
 
         Args:
             pattern: Deviations.
             function: Given rows [decisions, classes] and which of all decisions they are, returns values to add up.
         """
-        weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
+        return self._pull_back({name: nominal + pattern[name] for name, nominal in self._nominal.items()}, function)
+
+    def _pull_back(
+        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], *, needed: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Add up the gradients of all pieces; those without a decision that is needed are left out."""
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        with one_torch_thread():
+        pieces = [piece for piece in self._pieces if needed is None or bool(needed[self._positions(piece)].any())]
+        with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._pulled, weights, function)
-            for gradients in map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))):
+            for gradients in map_ordered(work, pieces, workers=max(min(self._workers, len(pieces)), 1)):
                 for name, gradient in zip(total, gradients, strict=True):
                     total[name] += 0.0 if gradient is None else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
         return total
@@ -194,10 +218,16 @@ class GradientOracle:
         check_stopped()
         torch.set_num_threads(1)
         leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
-        positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
         with torch.enable_grad():
-            value = function(self._rows(leaves, piece), positions).sum()
+            value = function(self._rows(leaves, piece), self._positions(piece)).sum()
             return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+
+    def _positions(self, piece: slice) -> slice:
+        """Return which of all decisions those of a piece are."""
+        return slice(piece.start * self._per_sample, piece.stop * self._per_sample)
+
+    def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
 
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
@@ -205,8 +235,7 @@ class GradientOracle:
         leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
         with torch.enable_grad():
             rows = self._rows(leaves, piece)
-            positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
-            labels = self.labels[positions]
+            labels = self.labels[self._positions(piece)]
             spreads = loss.spread(rows, labels)
             damage = torch.nan_to_num(loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
             grads = torch.autograd.grad(damage, list(leaves.values()), allow_unused=True) if damage.requires_grad else (None,) * len(leaves)

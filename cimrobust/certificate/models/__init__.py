@@ -37,6 +37,7 @@ from cimrobust.certificate.models.item import (
     Unmapped,
 )
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
+from cimrobust.certificate.models.likely import MostProbable, NormShare, ProbableStart, StoredChip
 from cimrobust.certificate.models.proven import Certified, CertifiedPoint
 from cimrobust.certificate.models.root import SCHEMA_ID, CertificateModel, json_schema
 from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
@@ -75,7 +76,10 @@ __all__ = [
     "Metric",
     "Model",
     "MonteCarlo",
+    "MostProbable",
+    "NormShare",
     "NotRun",
+    "ProbableStart",
     "RareEvent",
     "RareRepeat",
     "Replay",
@@ -86,6 +90,7 @@ __all__ = [
     "Setting",
     "Status",
     "Stopping",
+    "StoredChip",
     "StuckCurve",
     "StuckDevice",
     "StuckDevices",
