@@ -15,14 +15,14 @@ from cimrobust.engine.torch_device import open_device
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress
-from cimrobust.search.box import Box, Pattern, box_of
+from cimrobust.search.box import Box, Pattern, array_of, box_of
 from cimrobust.search.budget import budget_of
 from cimrobust.search.climb import climb_in_turn
 from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.crafting import crafting_subset
 from cimrobust.search.gradients import Opened, open_gradients
 from cimrobust.search.objective import Hinge, Loss, RegressionError, SmoothAccuracy
-from cimrobust.search.problem import UNLIMITED, Candidate, Problem
+from cimrobust.search.problem import Candidate, Problem
 
 NO_DEVIATION = "no deviation"
 # First step of a climb that goes on from a pattern of the search, in half-widths of the box.
@@ -84,6 +84,7 @@ class Bench:
         effort: Gives the number of crafting samples.
         seed: Seed of the run.
         workers: Threads; no result depends on it.
+        source: A bench of the same stored weights with another box, whose twin is used; None: a twin of its own is opened.
         device_type: Where gradients are computed, ``cpu`` or ``cuda``.
     """
 
@@ -93,6 +94,7 @@ class Bench:
     seed: int = 0
     workers: int = 1
     device_type: str = "cpu"
+    source: Bench | None = None
 
     @cached_property
     def box(self) -> Box:
@@ -102,6 +104,8 @@ class Bench:
     @cached_property
     def opened(self) -> Opened:
         """The twin, or why there is none."""
+        if self.source is not None:
+            return self.source.opened
         device = open_device(self.device_type)
         return open_gradients(self.runtime, self.placement, budget_of(self.effort), seed=self.seed, workers=self.workers, device=device)
 
@@ -110,22 +114,28 @@ class Bench:
         """Whether attacks follow gradients."""
         return self.opened.oracle is not None
 
-    def problem(self, box: Box, part: np.ndarray | None = None) -> Problem:
+    def problem(self, box: Box, part: np.ndarray | None = None, *, passes: int) -> Problem:
         """Return a search problem over a box.
 
         Args:
             box: Where patterns may lie.
+            passes: Passes that may be made.
             part: Indices of the samples that count; None: all.
         """
         if part is None:
-            return Problem(
-                self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED
-            )
+            opened = self.opened
+            return Problem(self.runtime, box, opened.crafting, opened.oracle, self.seed, self.workers, NullProgress(), most_passes=passes)
         runtime = part_of(self.runtime, self.placement, part, workers=self.workers)
         task = runtime.task
         crafting = crafting_subset(task.labels, count=len(self.opened.crafting), seed=self.seed, is_regression=task.is_regression)
         oracle = None if self.opened.oracle is None else self.opened.oracle.on(runtime, crafting)
-        return Problem(runtime, box, crafting, oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED)
+        return Problem(runtime, box, crafting, oracle, self.seed, self.workers, NullProgress(), most_passes=passes)
+
+    def steepest(self, pattern: Pattern, sample: int) -> Pattern:
+        """Return the corner of the box that lowers the margin of one sample fastest, seen from a pattern: one pass over that sample."""
+        problem = self.problem(self.box, np.array([sample]), passes=1)
+        evaluation = problem.step(problem.space.pattern(problem.space.unit(pattern)), Hinge(np.inf), 1.0)
+        return self.box.corner({name: array_of(gradient) for name, gradient in evaluation.gradients.items()})
 
     def attack(self, name: str, *, box: Box, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray | None = None) -> Attack:
         """Look for a pattern of a box that is as bad as possible, from known ones and from zero.
@@ -137,7 +147,7 @@ class Bench:
             starts: Known patterns by origin, brought into the box.
             part: Indices of the samples that count; None: all.
         """
-        problem = self.problem(box, part)
+        problem = self.problem(box, part, passes=plan.steps)
         candidates = _measured(problem, name, starts)
         # Steps on vectors are too short to share: more torch threads only wait for each other.
         with one_torch_thread():

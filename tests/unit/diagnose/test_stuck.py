@@ -14,15 +14,17 @@ from cimrobust.device.window import WindowTable
 from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.stuck import AT_TARGETS, StuckSettings, stuck_budget
 from cimrobust.diagnose.stuck_chip import HIGH, LOW, Choice, StuckChips, kinds_of, nothing_stuck, random_choice
-from cimrobust.diagnose.stuck_search import StuckEffort
+from cimrobust.diagnose.stuck_search import StuckEffort, StuckSearch
 from cimrobust.engine.torch_device import open_device
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.devices import fold_levels, target_levels
 from cimrobust.mapping.place import place
+from cimrobust.progress import NullProgress
 from cimrobust.search.box import box_of
 from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import Opened, open_gradients
+from cimrobust.search.problem import UNLIMITED, Problem
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 _WINDOW = WindowTable(1.0, 25.0, clips=True)
@@ -152,3 +154,17 @@ def test_only_the_kind_that_is_stated_is_used(opened):
     )
     assert found.kinds == ("high",)
     assert {device.stuck for curve in found.curves for point in curve.points for device in point.devices} == {"high"}
+
+
+def test_once_all_decisions_are_one_class_that_class_is_turned_too(small):
+    runtime, placement = small
+    opened = twin(runtime, placement)
+    problem = Problem(runtime, box_of(placement), opened.crafting, opened.oracle, 0, 1, NullProgress(), most_passes=UNLIMITED)
+    chips = StuckChips(DeviceSpace(placement, scan_layers(runtime.network)), problem.box.zero())
+    search = StuckSearch(problem, chips, (LOW, HIGH), "test", StuckEffort())
+    scattered, collapsed = (search._losses(((right, 0.0), nothing_stuck())) for right in (200.0, 50.0))
+    common = int(np.bincount(runtime.task.labels).argmax())
+    assert "pair_collapse" not in {loss.name for loss in scattered}
+    assert [loss.name for loss in collapsed] == ["margin_hinge", "pair_collapse", "pair_collapse"]
+    assert {loss.target for loss in collapsed[1:]} == {common}
+    assert common not in {loss.other for loss in collapsed[1:]}
