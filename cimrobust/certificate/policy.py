@@ -29,6 +29,13 @@ class KppRequirement(_Strict):
     accuracy: Threshold
 
 
+class SafetyRequirement(_Strict):
+    """No chip lowers the recall of class `label` below `recall`."""
+
+    label: Annotated[int, Field(ge=0)]
+    recall: Annotated[float, Field(ge=0, le=1)]
+
+
 class Require(_Strict):
     """Requirements; for error metrics, where lower is better, every ``accuracy`` is the largest error allowed."""
 
@@ -36,6 +43,7 @@ class Require(_Strict):
     worst_found_accuracy: Threshold | None = None
     certified_accuracy: Threshold | None = None
     kpp: list[KppRequirement] = []
+    safety_class: SafetyRequirement | None = None
     effort: Literal["quick", "standard", "thorough"] | None = None
 
     @field_validator("kpp", mode="before")

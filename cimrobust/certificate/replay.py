@@ -10,14 +10,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples import interval_of
-from cimrobust.certificate.files import TRIALS, read_certificate
+from cimrobust.certificate.files import CERTIFIED, TRIALS, read_certificate
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_probable import probable_checks
+from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall
 from cimrobust.certificate.verdict import judge
+from cimrobust.certify import per_sample
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load import load_data
 from cimrobust.data.task import make_task
@@ -55,8 +58,10 @@ def replay_certificate(
     checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
     checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])
+    checks += _guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
     checks += _guarded("trials", lambda: _trials(directory, certificate))
     checks += [_evaluation_set(certificate)]
+    checks += _guarded("certified_samples", lambda: _certified(directory, certificate))
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
     network = None if model is None else load_network(model)
     checks += _guarded("model_hash", lambda: [_model_hash(network, certificate)])
@@ -182,6 +187,7 @@ def _evaluation_set(certificate: Mapping[str, Any]) -> ReplayCheck:
         "converters": None if converters is None else converters["score"],
         "mean": drawn["mean"],
         "worst_found": certificate["worst_found"]["score"],
+        "certified": certificate["certified"]["score"],
     }
     for row in claimed["intervals"]:
         score = scores.get(row["name"])
@@ -191,6 +197,24 @@ def _evaluation_set(certificate: Mapping[str, Any]) -> ReplayCheck:
         if again.model_dump() != row or claimed["samples"] != certificate["data"]["used"]:
             return ReplayCheck("evaluation_set", False, f"the interval of '{row['name']}' is {again.low:.6g} to {again.high:.6g}")
     return ReplayCheck("evaluation_set", True, f"{len(claimed['intervals'])} intervals on {claimed['samples']} samples")
+
+
+def _certified(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck]:
+    """Derive the certified score and the largest tolerances again from what is stated of every sample."""
+    claimed = certificate["certified"]
+    if claimed["correct"] is None or claimed["largest_tolerance"] is None:
+        return []
+    table = per_sample.from_parquet(directory / CERTIFIED)
+    held = (int(table.certified.sum()), len(table.certified)) == (claimed["correct"], claimed["samples"])
+    largest = claimed["largest_tolerance"]
+    tolerance = claimed["curve"][-1]["tolerance_fraction"]
+    again = largest_tolerance(table, tolerance, largest["steps_per_octave"])
+    return [
+        ReplayCheck("certified_samples", held, f"{int(table.certified.sum())} of {len(table.certified)} samples in {CERTIFIED}"),
+        ReplayCheck(
+            "largest_tolerance", again.model_dump() == largest, f"{again.samples} samples, {again.uncertified} of them uncertified"
+        ),
+    ]
 
 
 def _verdict(certificate: Mapping[str, Any], table: TrialTable) -> ReplayCheck:
@@ -227,8 +251,24 @@ def _scores(directory: Path, certificate: Mapping[str, Any], network: Network | 
     worst = run_original(witness, dataset.inputs, dataset.constants, output=output)
     clean = None if network is None else run_original(network, dataset.inputs, dataset.constants, output=output)
     yield from _compare_scores(certificate, dataset, worst, clean)
+    yield from _safety(directory, certificate, network, dataset, witness, clean)
     if certificate["converters"] is not None:
         yield _through_converters(certificate, network, dataset, witness)
+
+
+def _safety(
+    directory: Path, certificate: Mapping[str, Any], network: Network | None, dataset: DataSet, witness: Network, clean: np.ndarray | None
+) -> Iterator[ReplayCheck]:
+    """Run the witness of the safety class again."""
+    claimed = safety_claim(certificate)
+    if claimed is None:
+        return
+    if certificate["converters"] is not None and network is None:
+        yield ReplayCheck("safety_class", None, "give --model to score its witness through the converters")
+        return
+    recall = safety_recall(directory, certificate, witness, dataset, clean, network)
+    held = bool(np.isclose(recall, claimed["recall"], rtol=1e-6, atol=0))
+    yield ReplayCheck("safety_class", held, f"recall of class {claimed['label']} {recall:.6g}, claimed {claimed['recall']:.6g}")
 
 
 def _through_converters(certificate: Mapping[str, Any], network: Network | None, dataset: DataSet, witness: Network) -> ReplayCheck:

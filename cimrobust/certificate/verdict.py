@@ -11,6 +11,7 @@ from typing import Any
 
 from cimrobust.certificate.models import RequirementResult, Status, Verdict, Word
 from cimrobust.certificate.policy import EFFORTS, KppRequirement, Policy
+from cimrobust.certificate.safety import judge_safety_class
 from cimrobust.montecarlo.table import TrialTable, failure_rate
 from cimrobust.montecarlo.table import kpp as percentile
 
@@ -46,6 +47,8 @@ def _results(certificate: Mapping[str, Any], policy: Policy, trials: TrialTable)
     if require.certified_accuracy is not None:
         results.append(_certified(certificate, require.certified_accuracy))
     results += [_kpp(certificate, kpp, trials) for kpp in require.kpp]
+    if require.safety_class is not None:
+        results.append(judge_safety_class(certificate, require.safety_class))
     if require.effort is not None:
         results.append(_effort(certificate, require.effort))
     return results

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimrobust.certify.bounds import Bounds, Method, certify
+from cimrobust.certify.bounds import Bounds, Method, bisection_rounds, certify, largest_certified_tolerance
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
@@ -23,6 +23,9 @@ METHOD = (
 )
 #: Box sizes of the curve, smallest first; the last is the stated tolerance.
 CURVE = tuple(2.0**power for power in range(-8, 1))
+#: Largest boxes of single samples are searched for from the smallest of the curve up to four times the stated one, on a grid of so many sizes an octave.
+OCTAVES = (-8, 2)
+STEPS = {"quick": 4, "standard": 8, "thorough": 16}
 #: Samples of the curve.
 _CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
 #: Samples beside those of the curve that linear bounds are tried on at most; others count as not certified.
@@ -66,6 +69,10 @@ class Certification:
         operators: Operators that are bounded, and how often they occur.
         curve: Certified scores up to the stated tolerance, smallest box first, over the first `curve_samples` samples; empty without a bound.
         curve_samples: Samples of the curve.
+        tried: Samples that were tried, or that a chip of the box is known to break, bool [samples]; None where `certified` is.
+        largest: Largest box size at which each of the curve's samples is certified, on a grid of `steps` an octave from the first to the second power of two in
+            `OCTAVES`, 0 where there is none, float64 [curve_samples]; None for a regression or without a bound.
+        steps: See `largest`.
         method: How the bound was found, in words.
     """
 
@@ -76,6 +83,9 @@ class Certification:
     curve: tuple[CurvePoint, ...] = ()
     curve_samples: int = 0
     method: str = METHOD
+    tried: np.ndarray | None = None
+    largest: np.ndarray | None = None
+    steps: int = 0
 
 
 def certify_run(
@@ -104,13 +114,15 @@ def certify_run(
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
     progress = progress or NullProgress()
-    progress.start("Certifying", len(CURVE) + 1)
     count = min(_CURVE_SAMPLES[effort], network.num_samples)
     work = _Work(network, effort, workers, progress)
     if network.task.is_regression:
         return work.regression()
+    progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 1)
     right = np.ones(network.num_samples, dtype=bool) if worst_output is None else runtime.task.right(worst_output).reshape(-1)
-    curve, held = work.curve(count)
+    largest = work.largest(count)
+    curve = tuple(CurvePoint(scale, _share(largest >= scale)) for scale in CURVE)
+    held = largest >= 1.0
     others = np.arange(count, network.num_samples)[right[count:]]
     hopeful = bool(held.any())
     tried = others[: _MOST_SAMPLES[effort]] if hopeful else others
@@ -122,7 +134,8 @@ def certify_run(
             f"no chip of the box may break a certified sample, got sample {sample} broken by the worst chip found; report this"
         )
     method = METHOD if len(tried) == len(others) else _NOT_TRIED.format(method=METHOD, count=len(others) - len(tried))
-    return Certification(_share(held), held, None, network.plan.operators, curve, count, method)
+    known = ~right | np.isin(np.arange(network.num_samples), [*range(count), *tried])
+    return Certification(_share(held), held, None, network.plan.operators, curve, count, method, known, largest, STEPS[effort])
 
 
 @dataclass(frozen=True)
@@ -146,20 +159,18 @@ class _Work:
             workers=self.workers,
         )
 
-    def curve(self, count: int) -> tuple[tuple[CurvePoint, ...], np.ndarray]:
-        """Certify the first samples at larger and larger boxes, and return who is certified at the largest.
-
-        A sample that fails at one size is not tried at the next, where it would fail as well, at greater cost.
-        """
-        points = []
-        held = np.ones(count, dtype=bool)
-        for scale in CURVE:
-            left = np.flatnonzero(held)
-            if len(left):
-                held[left] = self.certify(left, scale).certified
-            points.append(CurvePoint(scale, _share(held)))
-            self.progress.advance()
-        return tuple(points), held
+    def largest(self, count: int) -> np.ndarray:
+        """Return the largest boxes at which the first samples are certified."""
+        return largest_certified_tolerance(
+            self.network,
+            samples=np.arange(count),
+            octaves=OCTAVES,
+            steps=STEPS[self.effort],
+            effort=_EFFORT[self.effort],
+            branching=_BRANCHING[self.effort],
+            workers=self.workers,
+            on_round=self.progress.advance,
+        )
 
     def rest(self, samples: np.ndarray, *, hopeful: bool) -> np.ndarray:
         """Return which of some samples are certified at the stated tolerance, bool for all samples.
@@ -175,6 +186,7 @@ class _Work:
 
     def regression(self) -> Certification:
         """Bound the metric of the errors of all samples, and of a few at larger and larger boxes."""
+        self.progress.start("Certifying", len(CURVE))
         count = min(_ERROR_CURVE[self.effort], self.network.num_samples)
         curve = self.error_curve(count)
         linear = self.network.num_samples <= _MOST_ERRORS[self.effort]

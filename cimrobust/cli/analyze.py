@@ -47,7 +47,13 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 @click.option(
     "--diagnostics",
     metavar="all|none|NAME,...",
-    help="What explains the worst chip: layers, stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough.",
+    help="What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs, stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough.",
+)
+@click.option(
+    "--safety-class",
+    type=click.IntRange(0),
+    metavar="CLASS",
+    help="Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it has one.",
 )
 @click.option(
     "--no-most-probable",

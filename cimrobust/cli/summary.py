@@ -39,6 +39,7 @@ def summarise(certificate: Mapping[str, Any], *, directory: str) -> dict[str, An
         "kpp": kpp,
         "worst_found": certificate["worst_found"]["score"],
         "certified": certificate["certified"]["score"],
+        "safety_class": _safety(certificate),
         "certificate": f"{directory}/certificate.json",
         "html": f"{directory}/certificate.html",
         "witness": f"{directory}/witness/worst_case.onnx",
@@ -61,9 +62,18 @@ def _lines(certificate: Mapping[str, Any]) -> list[tuple[str, str]]:
             bound += f", {_number(entry['two_source']['bound'])} beyond these samples"
         lines.append((f"KPP {entry['k']:g} %", f"{_number(entry['score'])} ({bound} at {100 * entry['confidence']:g} % confidence)"))
     lines.append(("worst chip found", _number(certificate["worst_found"]["score"])))
+    safety = _safety(certificate)
+    if safety is not None:
+        lines.append((f"safety class {safety['label']}", f"recall {_number(safety['recall'])} on the worst chip found for it"))
     certified = certificate["certified"]
     lines.append(("certified", _number(certified["score"]) if certified["score"] is not None else f"none: {certified['reason']}"))
     return lines
+
+
+def _safety(certificate: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the recall of the safety class; None where none was named."""
+    found = (certificate["diagnostics"] or {}).get("safety_class")
+    return None if found is None else {key: found[key] for key in ("label", "recall", "correct", "samples")}
 
 
 def _number(value: float | None) -> str:

@@ -286,8 +286,8 @@ def _run(case: Case, settings: Settings) -> Finding:
 
 
 _EFFORTS = {
-    "quick": StuckSettings((1, 2, 5, 10, 20, 50), draws=5, effort=StuckEffort(exchanges=1, rounds=6)),
-    "standard": StuckSettings(draws=10, effort=StuckEffort(exchanges=1)),
+    "quick": StuckSettings((1, 2, 5, 10, 20, 50), draws=5, effort=StuckEffort(exchanges=3, rounds=6)),
+    "standard": StuckSettings(draws=10),
     "thorough": StuckSettings((*BUDGETS, 200, 500)),
 }
 

@@ -11,6 +11,7 @@ import onnx
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.files import write_whole
 from cimrobust.graph.deployed import Deployed
+from cimrobust.graph.network import Network
 from cimrobust.graph.problems import one_line
 from cimrobust.graph.tensors import encode
 
@@ -34,6 +35,24 @@ def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.
             raise ValueError(f"weight '{name}' must be stored, float32 and of shape {expected}, got {values.dtype} of shape {values.shape}")
     model = onnx.ModelProto()
     model.CopyFrom(deployed.model)
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(encode(weights[tensor.name], tensor.name))
+    return model
+
+
+def with_initializers(network: Network, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """Return the model of a network with other values in some initializers, which must be in it, of the same shape and type.
+
+    Raises:
+        ValueError: A name is not stored, or a shape or type differs.
+    """
+    for name, values in weights.items():
+        stored = network.initializers.get(name)
+        if stored is None or stored.shape != values.shape or stored.dtype != values.dtype:
+            raise ValueError(f"weight '{name}' must be stored with the same shape and type, got {values.dtype} of shape {values.shape}")
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
     for tensor in model.graph.initializer:
         if tensor.name in weights:
             tensor.CopyFrom(encode(weights[tensor.name], tensor.name))

@@ -16,15 +16,16 @@ import numpy as np
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
-from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
+from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy, stop_rule
+from cimrobust.certify import per_sample
 from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.catalogue import chosen
 from cimrobust.diagnose.protocol import Diagnosis
-from cimrobust.diagnose.protocol import Settings as DiagnoseSettings
 from cimrobust.diagnose.run import diagnose
+from cimrobust.diagnose.safety import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
@@ -37,6 +38,7 @@ from cimrobust.montecarlo.effects import EffectRow, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.table import TrialTable, to_parquet
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.pipeline.diagnosing import check_unbroken, diagnose_settings, write_safety_witness
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 from cimrobust.pipeline.rare import splitting
 from cimrobust.progress import NullProgress, Progress
@@ -48,7 +50,7 @@ from cimrobust.search.ensemble import search
 from cimrobust.search.most_probable import LikelySearch
 from cimrobust.search.most_probable import most_probable as search_most_probable
 from cimrobust.search.protocol import SearchResult
-from cimrobust.search.witness import write_witness
+from cimrobust.search.witness import SAFETY_FILE, write_witness
 
 DEFAULT_EFFORT = "standard"
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 10_000}
@@ -63,7 +65,7 @@ class Certificate:
 
     Attributes:
         data: As in certificate.json.
-        directory: Folder of certificate.json, certificate.html, witness/ and trials.parquet.
+        directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where samples are certified, certified.parquet.
     """
 
     data: dict[str, Any]
@@ -113,6 +115,7 @@ def analyze(
     most_probable: bool = True,
     calibration: str | Path | None = None,
     diagnostics: str | None = None,
+    safety_class: int | None = None,
     resume: bool = False,
     device_type: str = "cpu",
     progress: Progress | None = None,
@@ -139,6 +142,7 @@ def analyze(
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
+        safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it names one.
         resume: Take over the trials of an interrupted run of the same command.
         device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
@@ -171,6 +175,11 @@ def analyze(
             needs_calibration=inspection.placement.profile.needs_kernel,
         )
         runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=threads)
+        asked = diagnose_settings(
+            required, safety_class, effort=effort, seed=seed, workers=threads, device_type=device_type, progress=progress
+        )
+        if asked.safety_class is not None:
+            check_safety_class(runtime.task, asked.safety_class)
         progress.finish()
     with clock.stage("monte_carlo"):
         checkpoint = _checkpoint(out, resume=resume)
@@ -210,14 +219,6 @@ def analyze(
             device_type=device_type,
         )
     with clock.stage("diagnostics"):
-        asked = DiagnoseSettings(
-            effort,
-            seed,
-            threads,
-            progress,
-            required=None if required is None else required.require.worst_found_accuracy,
-            device_type=device_type,
-        )
         diagnosis = diagnose(runtime, inspection.scan, inspection.placement, found, names, asked)
         found = diagnosis.found
     likely = None
@@ -237,7 +238,8 @@ def analyze(
     with clock.stage("certify"):
         worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
         certification = certify_run(runtime, inspection.placement, effort=effort, worst_output=worst, workers=threads, progress=progress)
-        _check_certified(certification, table, found, diagnosis)
+        _check_certified(certification, table, found)
+        check_unbroken(certification, diagnosis)
     with clock.stage("effects"):
         effects = add_effects(
             runtime,
@@ -256,6 +258,7 @@ def analyze(
         RunSetting("tolerance", tolerance, tolerance is None),
         RunSetting("calibration", None if calibration_argument is None else Path(calibration_argument).name, calibration_argument is None),
         RunSetting("diagnostics", diagnostics, diagnostics is None),
+        RunSetting("safety-class", asked.safety_class, asked.safety_class is None),
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("no-most-probable", not most_probable, most_probable),
@@ -314,8 +317,12 @@ def _write(
         if likely is not None and likely.chip is not None:
             write_chip(chip, likely)
         devices = write_device_witness(made / WITNESS, inspection.placement, found.deviations)
+        write_safety_witness(made / WITNESS, inspection.placement, diagnosis)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", runtime, inspection.placement, found, timings.workers)
         to_parquet(table, made / TRIALS)
+        proven = per_sample.per_sample(certification, inspection.placement.profile.tolerance_fraction())
+        if proven is not None:
+            per_sample.to_parquet(proven, made / CERTIFIED)
         evidence = Evidence(
             network=inspection.network,
             scan=inspection.scan,
@@ -343,9 +350,11 @@ def _write(
         (out / CERTIFICATE).unlink(missing_ok=True)
         (out / WITNESS).mkdir(exist_ok=True)
         (out / WITNESS / CHIP_FILE).unlink(missing_ok=True)
+        (out / WITNESS / SAFETY_FILE).unlink(missing_ok=True)
         for path in sorted((made / WITNESS).iterdir()):
             path.replace(out / WITNESS / path.name)
-        for name in (TRIALS, REPORT):
+        (out / CERTIFIED).unlink(missing_ok=True)
+        for name in (TRIALS, REPORT, *([] if proven is None else [CERTIFIED])):
             (made / name).replace(out / name)
         atomic_text(out / CERTIFICATE, canonical_json(certificate))
     return Certificate(certificate, out)
@@ -398,17 +407,10 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
     return trials
 
 
-def _check_certified(certification: Certification, table: TrialTable, found: SearchResult, diagnosis: Diagnosis) -> None:
-    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them, or breaks a certified sample."""
+def _check_certified(certification: Certification, table: TrialTable, found: SearchResult) -> None:
+    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them."""
     if certification.score is None:
         return
-    if (
-        certification.certified is not None
-        and diagnosis.broken is not None
-        and (certification.certified & diagnosis.broken.reshape(-1)).any()
-    ):
-        sample = int(np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))[0])
-        raise SelfCheckError(f"no chip of the box may break a certified sample, got sample {sample} broken by a diagnostic; report this")
     pick = min if table.higher_is_better else max
     worst = pick(table.worst_value, found.score.value)
     if pick(worst, certification.score.value) != certification.score.value:

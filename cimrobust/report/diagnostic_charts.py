@@ -8,13 +8,13 @@ from typing import Any
 import matplotlib as mpl
 
 from cimrobust.report import charts
-from cimrobust.report.charts import BAD, INK, NEUTRAL, STYLE
+from cimrobust.report.charts import BAD, GOOD, INK, NEUTRAL, STYLE
 
 
 def pictures(certificate: Mapping[str, Any]) -> dict[str, str]:
     """Return the charts of the diagnostics that ran, by name; an empty text for the others."""
     found = certificate["diagnostics"] or {}
-    return {name: draw(certificate) if found.get(name) else "" for name, draw in _DRAWN.items()}
+    return {f"diagnostic_{name}": draw(certificate) if found.get(name) else "" for name, draw in _DRAWN.items()}
 
 
 def layers(certificate: Mapping[str, Any]) -> str:
@@ -40,6 +40,48 @@ def layers(certificate: Mapping[str, Any]) -> str:
         axes.invert_yaxis()
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
         return charts.svg(figure, "layers", "Worst score found by layer: this layer alone, all but this layer, and all layers.")
+
+
+def classes(certificate: Mapping[str, Any]) -> str:
+    """Draw the recall of every class, clean and on the chip that is worst for it."""
+    rows = sorted(certificate["diagnostics"]["classes"]["rows"], key=lambda row: int(row["label"]))
+    with mpl.rc_context(STYLE):
+        figure, axes = charts.new_figure(7.2, 2.4)
+        for offset, key, colour, label in ((-0.2, "clean", NEUTRAL, "clean"), (0.2, "recall", BAD, "worst chip for this class")):
+            axes.bar([index + offset for index in range(len(rows))], [row[key] for row in rows], width=0.38, color=colour, label=label)
+        axes.set_xticks(range(len(rows)), [str(row["label"]) for row in rows])
+        axes.set_xlabel("class")
+        charts.percent_axis(axes)
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        return charts.svg(figure, "worst-classes", "Recall by class: clean, and on the chip that is worst for that class.")
+
+
+def tolerance_curve(certificate: Mapping[str, Any]) -> str:
+    """Draw the worst score found over the tolerance, what bisection tried, and the score required."""
+    curve = certificate["diagnostics"]["tolerance_curve"]
+    points = sorted([*curve["points"], *curve["tried"]], key=lambda point: float(point["tolerance"]))
+    proven = certificate["certified"]["curve"]
+    with mpl.rc_context(STYLE):
+        figure, axes = charts.new_figure(7.2, 2.8)
+        axes.plot(
+            [100 * point["tolerance"] for point in points],
+            [point["score"] for point in points],
+            "o-",
+            color=BAD,
+            markersize=5,
+            label="worst found",
+        )
+        if proven:
+            axes.plot(
+                [100 * point["tolerance_fraction"] for point in proven], [point["score"] for point in proven], "s-", color=GOOD, markersize=4,
+                label=f"certified, first {certificate['certified']['curve_samples']} samples",
+            )  # fmt: skip
+        axes.axhline(curve["required"], color=INK, linewidth=1, linestyle=(0, (3, 3)), label="required")
+        axes.set_xlabel("write-verify tolerance, % of the conductance range")
+        axes.set_xlim(left=0)
+        charts.vertical_scores(axes, certificate, [point["score"] for point in points])
+        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+        return charts.svg(figure, "tolerances", "Worst score found and certified score over the write-verify tolerance.")
 
 
 def stuck_devices(certificate: Mapping[str, Any]) -> str:
@@ -98,4 +140,10 @@ def _curves(
         return charts.svg(figure, name, description)
 
 
-_DRAWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"layers": layers, "stuck_devices": stuck_devices, "write_verify": write_verify}
+_DRAWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "layers": layers,
+    "classes": classes,
+    "tolerance_curve": tolerance_curve,
+    "stuck_devices": stuck_devices,
+    "write_verify": write_verify,
+}

@@ -13,13 +13,15 @@ def shown(value: Any, kind: str, *, is_fraction: bool) -> str:
 
     Args:
         value: Number or None.
-        kind: ``score``, ``percent``, ``count``, ``seconds`` or ``plain``.
+        kind: ``score``, ``percent``, ``fine_percent`` (six digits), ``count``, ``seconds`` or ``plain``.
         is_fraction: Whether scores are fractions, shown as percentages.
     """
     if value is None:
         return "none"
     if kind == "percent" or (kind == "score" and is_fraction):
         return f"{100 * value:.2f} %"
+    if kind == "fine_percent":
+        return f"{100 * value:.6g} %"
     if kind == "count":
         return f"{value:,}".replace(",", "\u202f")
     if kind == "seconds":

@@ -17,6 +17,7 @@ from cimrobust.search.box import Box
 
 MODEL_FILE = "worst_case.onnx"
 DEVIATIONS_FILE = "deviations.safetensors"
+SAFETY_FILE = "safety_class.safetensors"
 
 
 def write_witness(folder: Path, runtime: Runtime, box: Box, deviations: Mapping[str, np.ndarray]) -> None:
@@ -31,9 +32,18 @@ def write_witness(folder: Path, runtime: Runtime, box: Box, deviations: Mapping[
     Raises:
         SelfCheckError: The pattern leaves the box.
     """
-    box.check(deviations, origin="witness")
     save_model(witness_model(runtime, box.weights(deviations)), folder / MODEL_FILE)
-    write_whole(folder / DEVIATIONS_FILE, save(_tensors(box, deviations)))
+    write_deviations(folder / DEVIATIONS_FILE, box, deviations)
+
+
+def write_deviations(path: Path, box: Box, deviations: Mapping[str, np.ndarray]) -> None:
+    """Write a pattern, its box and the nominal weights, whole or not at all.
+
+    Raises:
+        SelfCheckError: The pattern leaves the box.
+    """
+    box.check(deviations, origin=path.name)
+    write_whole(path, save(_tensors(box, deviations)))
 
 
 def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:

@@ -12,9 +12,15 @@ from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.catalogue import DIAGNOSTICS
+from cimrobust.diagnose.classes import Classes
+from cimrobust.diagnose.fragile_inputs import FragileInputs
 from cimrobust.diagnose.layers import Layers
 from cimrobust.diagnose.protocol import Outcome
 from cimrobust.diagnose.run import NOT_CHOSEN
+from cimrobust.diagnose.safety import SafetyClass
+from cimrobust.diagnose.tolerance_curve import CurvePoint, ToleranceCurve
+from cimrobust.diagnose.transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
+from cimrobust.search.witness import SAFETY_FILE
 
 
 def diagnostics(evidence: Evidence) -> models.Diagnostics:
@@ -23,7 +29,7 @@ def diagnostics(evidence: Evidence) -> models.Diagnostics:
     fields: dict[str, Any] = {diagnostic.name: None for diagnostic in DIAGNOSTICS}
     fields |= {f"{diagnostic.name}_reason": NOT_CHOSEN for diagnostic in DIAGNOSTICS}
     for outcome in outcomes:
-        fields[outcome.name] = None if outcome.result is None else BLOCKS[outcome.name](outcome.result)
+        fields[outcome.name] = None if outcome.result is None else BLOCKS[outcome.name](outcome.result, evidence)
         fields[f"{outcome.name}_reason"] = outcome.reason or None
     return models.Diagnostics(
         effects=_effects(evidence), costs=[_cost(outcome) for outcome in outcomes if outcome.result is not None], **fields
@@ -70,5 +76,138 @@ def _layers(found: Layers) -> models.LayerAttacks:
     )
 
 
+def _classes(found: Classes) -> models.ClassAttacks:
+    return models.ClassAttacks(
+        rows=[
+            models.ClassAttack(
+                label=row.label,
+                samples=row.found.num_samples,
+                clean=row.clean.value,
+                clean_correct=row.clean.count or 0,
+                recall=row.found.value,
+                correct=row.found.count or 0,
+                origin=row.origin,
+                overall=row.overall.value,
+                becomes=row.becomes,
+            )
+            for row in found.rows
+        ],
+        classes=found.num_classes,
+        left_out=list(found.left_out),
+        passes_each=found.passes_each,
+    )
+
+
+def _safety_class(found: SafetyClass, evidence: Evidence) -> models.SafetyClass:
+    return models.SafetyClass(
+        label=found.label,
+        samples=found.found.num_samples,
+        clean=found.clean.value,
+        recall=found.found.value,
+        correct=found.found.count or 0,
+        overall=found.overall.value,
+        member=found.member,
+        effort=found.effort,  # type: ignore[arg-type]  # checked by pydantic
+        passes=found.passes,
+        has_twin=found.has_twin,
+        replay_note=found.replay_note,
+        witness={name: digest for name, digest in evidence.witness.items() if name.endswith(SAFETY_FILE)},
+    )
+
+
+def _transfer(found: Transfer) -> models.Transfer:
+    return models.Transfer(
+        directions=[
+            models.TransferDirection(
+                searched_samples=row.searched.num_samples,
+                searched_clean=finite(row.searched_clean.value),
+                searched=finite(row.searched.value),
+                held_out_samples=row.held_out.num_samples,
+                held_out_clean=finite(row.held_out_clean.value),
+                held_out=finite(row.held_out.value),
+                low=None if row.interval is None else row.interval.low,
+                high=None if row.interval is None else row.interval.high,
+                method=None if row.interval is None else row.interval.method,
+                share=None if row.share is None else finite(row.share),
+            )
+            for row in found.directions
+        ],
+        confidence=CONFIDENCE,
+        property_of=found.property_of,
+        statement=_TRANSFERS[found.property_of],
+        effort=found.effort,  # type: ignore[arg-type]  # checked by pydantic
+    )
+
+
+def _tolerance_curve(found: ToleranceCurve, evidence: Evidence) -> models.ToleranceCurve:
+    certified, reason = _certified_tolerance(found.required, evidence)
+    return models.ToleranceCurve(
+        points=[_point(point) for point in found.points],
+        tried=[_point(point) for point in found.tried],
+        required=finite(found.required),
+        required_by="the policy" if found.is_policy else "no policy: half of the clean accuracy, or twice the clean error",
+        unrefuted=found.unrefuted,
+        refuted=found.refuted,
+        certified=certified,
+        certified_samples=evidence.certification.curve_samples,
+        certified_reason=reason,
+        passes_each=found.passes_each,
+    )
+
+
+def _point(point: CurvePoint) -> models.TolerancePoint:
+    return models.TolerancePoint(tolerance=point.tolerance, score=finite(point.score.value), correct=point.score.count, origin=point.origin)
+
+
+def _certified_tolerance(required: float, evidence: Evidence) -> tuple[float | None, str | None]:
+    """Return the largest tolerance of the certified curve at which the bound meets the requirement, and why there is none."""
+    found, higher = evidence.certification, evidence.trials.higher_is_better
+    if found.score is None:
+        return None, str(found.refusal)
+    met = [point.scale for point in found.curve if (point.score.value >= required if higher else point.score.value <= required)]
+    if not met:
+        return None, "the bound meets the requirement at no tolerance of the certified curve"
+    return max(met) * evidence.placement.profile.tolerance_fraction(), None
+
+
+def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileInputs:
+    tolerance = evidence.placement.profile.tolerance_fraction()
+    return models.FragileInputs(
+        rows=[
+            models.FragileInput(
+                sample=row.sample,
+                label=row.label,
+                margin=row.margin,
+                breaks_at=row.share * tolerance,
+                becomes=row.becomes,
+                pattern=row.pattern,
+                certified_to=None if row.certified_share is None else row.certified_share * tolerance,
+            )
+            for row in found.rows
+        ],
+        right=found.right,
+        broken=found.broken,
+        patterns=list(found.rays),
+        own_chips=found.own_chips,
+        bound_reason=found.bound_reason or None,
+    )
+
+
+_TRANSFERS = {
+    "chip": f"Property of the chip: samples that the search never saw suffer at least {100 * CHIP_SHARE:.0f} % of the damage, both ways.",
+    "samples": f"Property of the samples: others suffer at most {100 * SAMPLES_SHARE:.0f} % of the damage, both ways; the worst chip was fitted to the samples.",
+    "both": "Partly a property of the samples: others suffer some of the damage, not all of it.",
+    "too little damage": "The worst chip costs less than chance may make or hide on so few samples, so nothing can be said of others.",
+}
+
 #: How the result of every diagnostic becomes a block.
-BLOCKS: Mapping[str, Callable[[Any], models.Block]] = {"layers": _layers, "stuck_devices": stuck_devices, "write_verify": write_verify}
+BLOCKS: Mapping[str, Callable[[Any, Evidence], models.Block]] = {
+    "layers": lambda found, _: _layers(found),
+    "classes": lambda found, _: _classes(found),
+    "safety_class": _safety_class,
+    "transfer": lambda found, _: _transfer(found),
+    "tolerance_curve": _tolerance_curve,
+    "fragile_inputs": _fragile_inputs,
+    "stuck_devices": lambda found, _: stuck_devices(found),
+    "write_verify": lambda found, _: write_verify(found),
+}

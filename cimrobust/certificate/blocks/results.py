@@ -15,6 +15,7 @@ from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.table import TrialTable, failure_rate
 from cimrobust.montecarlo.two_source import TwoSourceBound, two_source_bound
 from cimrobust.search.protocol import MemberResult
+from cimrobust.search.witness import SAFETY_FILE
 
 CONFIDENCE = 0.95
 _RULE = (
@@ -132,7 +133,7 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
             engine_score=finite(search.engine_score.value),
             note=search.replay_note,
         ),
-        witness=dict(evidence.witness),
+        witness={name: digest for name, digest in evidence.witness.items() if not name.endswith(SAFETY_FILE)},
         warnings=[models.Warned(code=warned.code, text=warned.text) for warned in search.warnings],
         confusion=confusion,
         confusion_reason=reason,

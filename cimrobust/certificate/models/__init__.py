@@ -19,7 +19,21 @@ from cimrobust.certificate.models.chips import (
     TwoSource,
 )
 from cimrobust.certificate.models.device_level import StuckCurve, StuckDevice, StuckDevices, StuckPoint, VerifyRow, WriteVerify
-from cimrobust.certificate.models.diagnosed import Attacked, DiagnosticCost, LayerAttack, LayerAttacks
+from cimrobust.certificate.models.diagnosed import (
+    Attacked,
+    ClassAttack,
+    ClassAttacks,
+    DiagnosticCost,
+    FragileInput,
+    FragileInputs,
+    LayerAttack,
+    LayerAttacks,
+    SafetyClass,
+    ToleranceCurve,
+    TolerancePoint,
+    Transfer,
+    TransferDirection,
+)
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
 from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
@@ -38,7 +52,7 @@ from cimrobust.certificate.models.item import (
 )
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
 from cimrobust.certificate.models.likely import MostProbable, NormShare, ProbableStart, StoredChip
-from cimrobust.certificate.models.proven import Certified, CertifiedPoint
+from cimrobust.certificate.models.proven import Certified, CertifiedPoint, CertifiedShare, LargestTolerance
 from cimrobust.certificate.models.root import SCHEMA_ID, CertificateModel, json_schema
 from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
 
@@ -50,7 +64,10 @@ __all__ = [
     "CertificateModel",
     "Certified",
     "CertifiedPoint",
+    "CertifiedShare",
     "Check",
+    "ClassAttack",
+    "ClassAttacks",
     "ClassRow",
     "Clean",
     "ConvertedArray",
@@ -66,8 +83,11 @@ __all__ = [
     "FileHash",
     "FirstOrder",
     "Fraction",
+    "FragileInput",
+    "FragileInputs",
     "Histogram",
     "Kpp",
+    "LargestTolerance",
     "Layer",
     "LayerAttack",
     "LayerAttacks",
@@ -86,6 +106,7 @@ __all__ = [
     "Reproduce",
     "Requirement",
     "RequirementResult",
+    "SafetyClass",
     "SampleInterval",
     "Setting",
     "Status",
@@ -98,7 +119,11 @@ __all__ = [
     "TargetOutcome",
     "Tensor",
     "Timings",
+    "ToleranceCurve",
+    "TolerancePoint",
     "Tool",
+    "Transfer",
+    "TransferDirection",
     "TwoSource",
     "Unmapped",
     "Verdict",

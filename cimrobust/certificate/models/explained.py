@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from cimrobust.certificate.models.base import Block, Count
 from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
-from cimrobust.certificate.models.diagnosed import DiagnosticCost, LayerAttacks
+from cimrobust.certificate.models.diagnosed import (
+    ClassAttacks,
+    DiagnosticCost,
+    FragileInputs,
+    LayerAttacks,
+    SafetyClass,
+    ToleranceCurve,
+    Transfer,
+)
 from cimrobust.certificate.models.item import Unmapped
 
 
@@ -58,6 +66,16 @@ class Diagnostics(Block):
     costs: list[DiagnosticCost]
     layers: LayerAttacks | None
     layers_reason: str | None
+    classes: ClassAttacks | None
+    classes_reason: str | None
+    safety_class: SafetyClass | None
+    safety_class_reason: str | None
+    transfer: Transfer | None
+    transfer_reason: str | None
+    tolerance_curve: ToleranceCurve | None
+    tolerance_curve_reason: str | None
+    fragile_inputs: FragileInputs | None
+    fragile_inputs_reason: str | None
     stuck_devices: StuckDevices | None
     stuck_devices_reason: str | None
     write_verify: WriteVerify | None

@@ -90,3 +90,38 @@ def test_every_requirement_has_a_sentence_with_its_number():
     verdict = judge(certificate(worst=0.1234), Policy.model_validate({"require": {"worst_found_accuracy": 0.5}}), trials([0.9]))
     assert verdict.requirements[0].status == "refuted"
     assert "0.1234" in verdict.requirements[0].sentence
+
+
+def safety(recall, *, label=3, own=None, row=None, per_class=None) -> tuple[str, str]:
+    made = certificate()
+    made["diagnostics"] = {
+        "safety_class": None if own is None else {"label": own[0], "recall": own[1]},
+        "classes": None if row is None else {"rows": [{"label": row[0], "recall": row[1]}]},
+    }
+    made["clean"]["per_class"] = per_class
+    policy = Policy.model_validate({"require": {"safety_class": {"label": label, "recall": recall}}})
+    result = judge(made, policy, trials((0.95,) * 400))
+    return result.word, result.requirements[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        ({"own": (3, 0.85)}, "FAIL"),
+        ({"own": (3, 0.9)}, "INCONCLUSIVE"),
+        ({"own": (4, 0.1)}, "INCONCLUSIVE"),
+        ({"own": (3, 0.95), "row": (3, 0.2)}, "FAIL"),
+        ({"row": (3, 0.95)}, "INCONCLUSIVE"),
+        ({"per_class": [{"label": 3, "samples": 10, "clean": 10, "worst": 8}]}, "FAIL"),
+        ({"per_class": [{"label": 3, "samples": 0, "clean": 0, "worst": 0}]}, "INCONCLUSIVE"),
+        ({}, "INCONCLUSIVE"),
+    ],
+)
+def test_a_safety_class_can_be_refuted_and_never_proven_by_a_search(evidence, expected):
+    assert safety(0.9, **evidence)[0] == expected
+
+
+def test_a_safety_class_that_was_not_searched_says_what_to_do():
+    assert "--safety-class 3" in safety(0.9)[1]
+    assert "--safety-class 3" in safety(0.9, row=(3, 0.95))[1]
+    assert "--safety-class" not in safety(0.9, own=(3, 0.95))[1]

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import Options, lower_bound
 from cimrobust.certify.network import BoundedNetwork
-from cimrobust.certify.propagate import Options, lower_bound, propagate
+from cimrobust.certify.propagate import propagate
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.to_torch import Twin, to_torch
 from cimrobust.mapping.placement import Placement

@@ -141,6 +141,7 @@ def certificate(**changes) -> dict:
         },
         "certified": {
             "score": None, "reason": "not computed", "correct": None, "samples": 50, "method": None, "operators": {}, "curve": [], "curve_samples": 0,
+            "largest_tolerance": None, "largest_tolerance_reason": HOSTILE,
         },
         "checks": [{"id": "liveness", "text": "Moves.", "held": True, "detail": HOSTILE}],
         "diagnostics": {
@@ -157,6 +158,45 @@ def certificate(**changes) -> dict:
                 "crafting_samples": 50, "passes_each": 16,
             },
             "layers_reason": None,
+            "classes": {
+                "rows": [
+                    {"label": 1, "samples": 25, "clean": 0.96, "clean_correct": 24, "recall": 0.0, "correct": 0, "origin": HOSTILE, "overall": 0.5, "becomes": 0},
+                    {"label": 0, "samples": 25, "clean": 0.96, "clean_correct": 24, "recall": 0.96, "correct": 24, "origin": "no deviation", "overall": 0.94,
+                     "becomes": None},
+                ],
+                "classes": 3, "left_out": [2], "passes_each": 16,
+            },
+            "classes_reason": None,
+            "safety_class": {
+                "label": 1, "samples": 25, "clean": 0.96, "recall": 0.04, "correct": 1, "overall": 0.5, "member": "smooth_accuracy", "effort": "quick",
+                "passes": 80, "has_twin": False, "replay_note": HOSTILE, "witness": {HOSTILE: "ef" * 32},
+            },
+            "safety_class_reason": None,
+            "transfer": {
+                "directions": [
+                    {"searched_samples": 25, "searched_clean": 0.96, "searched": 0.1, "held_out_samples": 25, "held_out_clean": 0.96, "held_out": 0.2,
+                     "low": 0.07, "high": 0.41, "method": "Clopper-Pearson", "share": 0.88},
+                    {"searched_samples": 25, "searched_clean": 0.96, "searched": 0.96, "held_out_samples": 25, "held_out_clean": 0.96, "held_out": 0.96,
+                     "low": None, "high": None, "method": None, "share": None},
+                ],
+                "confidence": 0.95, "property_of": "too little damage", "statement": HOSTILE, "effort": "quick",
+            },
+            "transfer_reason": None,
+            "tolerance_curve": {
+                "points": [{"tolerance": 0.015, "score": 0.9, "correct": 45, "origin": HOSTILE}, {"tolerance": 0.03, "score": 0.1, "correct": 5, "origin": "s"}],
+                "tried": [{"tolerance": 0.02, "score": 0.4, "correct": 20, "origin": HOSTILE}],
+                "required": 0.48, "required_by": "the policy", "unrefuted": 0.015, "refuted": 0.02, "certified": None, "certified_samples": 0,
+                "certified_reason": HOSTILE, "passes_each": 20,
+            },
+            "tolerance_curve_reason": None,
+            "fragile_inputs": {
+                "rows": [
+                    {"sample": 7, "label": 1, "margin": 0.2, "breaks_at": 0.001, "becomes": 0, "pattern": HOSTILE, "certified_to": 0.0009},
+                    {"sample": 9, "label": 0, "margin": None, "breaks_at": 0.02, "becomes": -1, "pattern": "w", "certified_to": None},
+                ],
+                "right": 47, "broken": 42, "patterns": [HOSTILE], "own_chips": 2, "bound_reason": None,
+            },
+            "fragile_inputs_reason": None,
             "stuck_devices": {
                 "curves": [
                     {

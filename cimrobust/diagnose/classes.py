@@ -1,0 +1,143 @@
+"""Diagnostic: the worst chip for one class. For each class, a pattern that lowers the recall of that class and of no other in particular."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cimrobust.data.decision import Score
+from cimrobust.data.task import Task
+from cimrobust.diagnose.bench import Plan
+from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.search.box import Pattern
+
+NAME = "classes"
+WORST = "the worst pattern"
+#: Classes that are attacked; of more, those that the probe says are worst.
+MOST_CLASSES = 10
+PLANS = {
+    "quick": Plan(warm=8, fresh=8, evaluations=80),
+    "standard": Plan(warm=16, fresh=24, evaluations=240),
+    "thorough": Plan(warm=60, fresh=90, evaluations=1200),
+}
+_PROBE = Plan(warm=1, fresh=1, evaluations=8)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class.
+
+    Attributes:
+        label: The class.
+        clean: Its recall without deviation.
+        found: Its worst recall found.
+        origin: How that pattern was reached.
+        overall: Score of all samples on that chip.
+        becomes: Class that its samples are taken for most often on that chip; None: all are right, or outputs are no decision.
+    """
+
+    label: int
+    clean: Score
+    found: Score
+    origin: str
+    overall: Score
+    becomes: int | None
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes attacked, the worst first.
+
+    Attributes:
+        rows: One entry a class.
+        num_classes: Classes with samples.
+        left_out: Classes that a probe said are less fragile than those attacked.
+        passes_each: Passes of every attack at most, over the samples of the class.
+    """
+
+    rows: tuple[ClassRow, ...]
+    num_classes: int
+    left_out: tuple[int, ...]
+    passes_each: int
+
+
+def samples_of(task: Task, label: int) -> np.ndarray:
+    """Return the indices of the samples of a class."""
+    return np.flatnonzero(task.labels == label)
+
+
+def without_classes(case: Case, settings: Settings) -> str:
+    """Return why there are no classes to attack, or nothing."""
+    task = case.runtime.task
+    if task.is_regression:
+        return "a regression has no classes"
+    return "" if task.labels.ndim == 1 else "every sample has several decisions, so no sample belongs to one class"
+
+
+def known_patterns(case: Case) -> dict[str, Pattern]:
+    """Return what the search and earlier diagnostics found, layers that are not named exact."""
+    zero = case.bench.box.zero()
+    found = {origin: {**zero, **pattern} for origin, pattern in case.patterns.items()}
+    return {WORST: dict(case.found.deviations), **found}
+
+
+def _run(case: Case, settings: Settings) -> Finding:
+    present = [int(label) for label in np.unique(case.runtime.task.labels)]
+    settings.progress.start(CLASSES.title, min(len(present), MOST_CLASSES) + (len(present) if len(present) > MOST_CLASSES else 0))
+    attacked, passes, evaluations = _worst_by_probe(case, settings, present)
+    plan, rows, kept = PLANS[settings.effort], [], {}
+    starts = known_patterns(case)
+    for label in attacked:
+        row, pattern, spent = _attack(case, plan, starts, label)
+        passes, evaluations = passes + spent[0], evaluations + spent[1]
+        kept[f"class {label}"] = pattern
+        rows.append(row)
+        settings.progress.advance(1, f"class {label}: recall {row.found.value:.4g}")
+    rows.sort(key=lambda row: row.found.value)
+    left_out = tuple(label for label in present if label not in attacked)
+    return Finding(Classes(tuple(rows), len(present), left_out, plan.steps), passes, evaluations, kept)
+
+
+def _worst_by_probe(case: Case, settings: Settings, present: list[int]) -> tuple[list[int], int, int]:
+    """Return the classes to attack, and the passes and evaluations that choosing them took."""
+    if len(present) <= MOST_CLASSES:
+        return present, 0, 0
+    probed, passes, evaluations = [], 0, 0
+    starts = {WORST: dict(case.found.deviations)}
+    for label in present:
+        attack = case.bench.attack(NAME, box=case.bench.box, plan=_PROBE, starts=starts, part=samples_of(case.runtime.task, label))
+        passes, evaluations = passes + attack.passes, evaluations + attack.evaluations
+        probed.append((attack.score.value, label))
+        settings.progress.advance(1)
+    return sorted(label for _, label in sorted(probed)[:MOST_CLASSES]), passes, evaluations
+
+
+def _attack(case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int) -> tuple[ClassRow, Pattern, tuple[int, int]]:
+    part = samples_of(case.runtime.task, label)
+    attack = case.bench.attack(NAME, box=case.bench.box, plan=plan, starts=starts, part=part)
+    runtime, task = case.runtime, case.runtime.task
+    zero = case.bench.box.weights(case.bench.box.zero())
+    row = ClassRow(
+        label=label,
+        clean=runtime.score(zero, subset=part, threads=case.bench.workers),
+        found=attack.score,
+        origin=attack.origin,
+        overall=runtime.score(case.bench.box.weights(attack.pattern), threads=case.bench.workers),
+        becomes=_most_often(decided_in(task, attack.output, part), label),
+    )
+    return row, attack.pattern, (attack.passes, attack.evaluations + 2)
+
+
+def decided_in(task: Task, output: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Return the decisions of some samples, int64 [samples]."""
+    return replace(task, labels=task.labels[part]).decide(output)
+
+
+def _most_often(decided: np.ndarray, label: int) -> int | None:
+    wrong = decided[(decided != label) & (decided >= 0)]
+    return int(np.bincount(wrong).argmax()) if wrong.size else None
+
+
+CLASSES = Diagnostic(NAME, "Worst case by class", _run, applies=without_classes)

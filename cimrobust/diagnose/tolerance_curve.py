@@ -1,0 +1,165 @@
+"""Diagnostic: the worst score found over the tolerance, and the largest tolerance at which no chip below the requirement was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from cimrobust.data.decision import Score
+from cimrobust.diagnose.bench import Attack, Bench, Plan
+from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.diagnose.tolerances import at_tolerance, bisect, carried, stated_tolerance
+from cimrobust.search.box import Box, Pattern
+
+NAME = "tolerance_curve"
+FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5)
+_PLANS = {
+    "quick": Plan(warm=12, fresh=8, evaluations=80),
+    "standard": Plan(warm=30, fresh=20, evaluations=240),
+    "thorough": Plan(warm=80, fresh=80, evaluations=1200),
+}
+_STEPS, _RESOLUTION = 6, 0.05
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The worst chip found at one tolerance.
+
+    Attributes:
+        tolerance: Fraction of the full conductance range.
+        score: Its score.
+        origin: How it was reached.
+    """
+
+    tolerance: float
+    score: Score
+    origin: str
+
+
+@dataclass(frozen=True)
+class ToleranceCurve:
+    """Worst scores found over the tolerance.
+
+    Attributes:
+        points: Smallest tolerance first; the one at the stated tolerance is the search's.
+        tried: What bisection tried beside them.
+        required: Score asked of every chip.
+        is_policy: Whether a policy asks it; otherwise it is half of the clean accuracy, or twice the error.
+        unrefuted: Largest tolerance tried at which no chip that misses it was found; 0: at every one tried there was.
+        refuted: Smallest tolerance tried at which one was found; None: at none.
+        passes_each: Passes of every attack at most.
+    """
+
+    points: tuple[CurvePoint, ...]
+    tried: tuple[CurvePoint, ...]
+    required: float
+    is_policy: bool
+    unrefuted: float
+    refuted: float | None
+    passes_each: int
+
+
+@dataclass
+class _Known:
+    """The worst pattern known at every tolerance tried, and what that cost."""
+
+    case: Case
+    settings: Settings
+    plan: Plan
+    found: dict[float, tuple[Box, Pattern, Score, str]]
+    passes: int = 0
+    evaluations: int = 0
+
+    def attack(self, tolerance: float) -> None:
+        """Attack at one tolerance from the patterns of its neighbours."""
+        case, own = self.case, self.case.bench
+        runtime, placement = at_tolerance(case.runtime, case.scan, case.placement, tolerance, workers=own.workers)
+        bench = Bench(runtime, placement, own.effort, own.seed, own.workers, own.device_type, own)
+        below = max((known for known in self.found if known < tolerance), default=None)
+        above = min((known for known in self.found if known > tolerance), default=None)
+        starts = {}
+        for near in (below, above):
+            if near is not None:
+                box, pattern, _, _ = self.found[near]
+                starts.update(
+                    {f"the pattern at {100 * near:.4g} %, {how}": start for how, start in carried(pattern, box, bench.box).items()}
+                )
+        attack: Attack = bench.attack(NAME, box=bench.box, plan=self.plan, starts=starts)
+        self.passes += attack.passes
+        self.evaluations += attack.evaluations
+        self.found[tolerance] = (bench.box, attack.pattern, attack.score, attack.origin)
+
+    def carry_up(self) -> None:
+        """Let every tolerance know the worst pattern of the smaller ones, which its box holds too."""
+        ordered = sorted(self.found)
+        for smaller, larger in pairwise(ordered):
+            _, pattern, score, _ = self.found[smaller]
+            box, _, there, _ = self.found[larger]
+            inside = box.clip(pattern)
+            same = all((inside[name] == pattern[name]).all() for name in pattern)
+            if same and self.case.runtime.task.is_worse(score, there):
+                self.found[larger] = (box, pattern, score, f"the pattern at {100 * smaller:.4g} %")
+
+    def point(self, tolerance: float) -> CurvePoint:
+        """Return what is known at a tolerance."""
+        _, _, score, origin = self.found[tolerance]
+        return CurvePoint(tolerance, score, origin)
+
+
+def _run(case: Case, settings: Settings) -> Finding:
+    stated = stated_tolerance(case.placement.profile)
+    start = (case.bench.box, dict(case.found.deviations), case.found.engine_score, f"search, {case.found.member}")
+    known = _Known(case, settings, _PLANS[settings.effort], {stated: start})
+    settings.progress.start(TOLERANCE_CURVE.title, len(FACTORS) - 1 + _STEPS)
+    grid = [factor * stated for factor in FACTORS if factor * stated <= 1.0]
+    for tolerance in sorted(grid, key=lambda value: (value > stated, abs(value - stated))):
+        if tolerance != stated:
+            known.attack(tolerance)
+            settings.progress.advance(1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}")
+    known.carry_up()
+    required, is_policy = _required(case, settings)
+    unrefuted, refuted = _unrefuted(known, settings, required, grid)
+    known.carry_up()
+    curve = ToleranceCurve(
+        points=tuple(known.point(tolerance) for tolerance in grid),
+        tried=tuple(known.point(tolerance) for tolerance in sorted(known.found) if tolerance not in grid),
+        required=required,
+        is_policy=is_policy,
+        unrefuted=unrefuted,
+        refuted=refuted,
+        passes_each=known.plan.steps,
+    )
+    return Finding(curve, known.passes, known.evaluations, {"tolerance curve": known.found[stated][1]})
+
+
+def _required(case: Case, settings: Settings) -> tuple[float, bool]:
+    if settings.required is not None:
+        return settings.required, True
+    clean = case.runtime.nominal.value
+    return (clean / 2 if case.runtime.task.higher_is_better else 2 * clean), False
+
+
+def _unrefuted(known: _Known, settings: Settings, required: float, grid: list[float]) -> tuple[float, float | None]:
+    """Return the largest tolerance at which nothing misses the requirement, and the smallest at which something does."""
+    higher = known.case.runtime.task.higher_is_better
+
+    def holds(tolerance: float) -> bool:
+        if tolerance not in known.found:
+            known.attack(tolerance)
+            settings.progress.advance(1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}")
+        value = known.found[tolerance][2].value
+        return value >= required if higher else value <= required
+
+    refuted = min((tolerance for tolerance in grid if not holds(tolerance)), default=None)
+    if refuted is None:
+        return max(grid), None
+    low = max((tolerance for tolerance in grid if tolerance < refuted), default=0.0)
+    low, high = bisect(holds, low=low, high=refuted, steps=_STEPS, resolution=_RESOLUTION)
+    return low, high
+
+
+def _applies(case: Case, settings: Settings) -> str:
+    return "" if stated_tolerance(case.placement.profile) > 0 else "the tolerance is 0: there is one chip only"
+
+
+TOLERANCE_CURVE = Diagnostic(NAME, "Accuracy over tolerance", _run, applies=_applies)

@@ -1,0 +1,44 @@
+"""Diagnostics inside a whole run: what they are asked, and what their patterns mean for the rest of the certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cimrobust.certificate.policy import Policy
+from cimrobust.certify.summary import Certification
+from cimrobust.diagnose.protocol import Diagnosis, Settings
+from cimrobust.diagnose.safety import SafetyClass
+from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.placement import Placement
+from cimrobust.progress import Progress
+from cimrobust.search.box import box_of
+from cimrobust.search.witness import SAFETY_FILE, write_deviations
+
+
+def check_unbroken(certification: Certification, diagnosis: Diagnosis) -> None:
+    """Raise SelfCheckError if a pattern of a diagnostic breaks a sample that is certified for every chip of the box."""
+    if certification.certified is None or diagnosis.broken is None:
+        return
+    both = np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))
+    if both.size:
+        raise SelfCheckError(f"no chip of the box may break a certified sample, got sample {both[0]} broken by a diagnostic; report this")
+
+
+def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosis) -> None:
+    """Write the pattern that is worst for the safety class, if there is one."""
+    for outcome in diagnosis.outcomes:
+        if isinstance(outcome.result, SafetyClass):
+            write_deviations(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)
+
+
+def diagnose_settings(
+    policy: Policy | None, safety_class: int | None, *, effort: str, seed: int, workers: int, device_type: str, progress: Progress
+) -> Settings:
+    """Return how much to diagnose; the policy says what is required, and which class is the safety class if the user does not."""
+    required = None if policy is None else policy.require
+    if safety_class is None and required is not None and required.safety_class is not None:
+        safety_class = required.safety_class.label
+    worst = None if required is None else required.worst_found_accuracy
+    return Settings(effort, seed, workers, progress, required=worst, safety_class=safety_class, device_type=device_type)

@@ -1,0 +1,78 @@
+"""Worst cases of single classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cimrobust.diagnose.classes import CLASSES
+from cimrobust.diagnose.parts import part_of
+from cimrobust.diagnose.safety import SAFETY_CLASS, check_safety_class
+from cimrobust.errors import UsageError
+from cimrobust.search.box import box_of
+
+
+def test_only_the_planted_class_breaks(one_fragile_class, case_of, settings):
+    runtime, placement = one_fragile_class
+    rows = CLASSES.run(case_of(runtime, placement, settings), settings).result.rows
+    assert rows[0].label == 3
+    assert [row.found.value for row in rows] == [0.0, 1.0, 1.0, 1.0]
+    assert rows[0].overall.value == 0.75
+    assert rows[0].becomes in (0, 1, 2)
+    assert rows[1].becomes is None
+
+
+def test_recall_is_that_of_the_deployed_network(one_fragile_class, case_of, settings):
+    runtime, placement = one_fragile_class
+    finding = CLASSES.run(case_of(runtime, placement, settings), settings)
+    box = box_of(placement)
+    for row in finding.result.rows:
+        pattern = finding.patterns[f"class {row.label}"]
+        box.check(pattern, origin="test")
+        right = runtime.task.right(runtime.outputs(box.weights(pattern)))
+        assert int(right[runtime.task.labels == row.label].sum()) == row.found.count
+
+
+def test_many_classes_are_probed_and_the_fragile_one_is_attacked(opened, case_of, settings):
+    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 14] x) => (float[N, 14] y) <float[14, 14] w> { y = MatMul(x, w) }"""
+    scales = np.ones(14)
+    scales[11] = 0.06
+    labels = np.arange(70) % 14
+    runtime, placement = opened(
+        text, {"w": np.diag(scales).astype(np.float32)}, {"x": np.eye(14, dtype=np.float32)[labels]}, labels, tolerance=0.05
+    )
+    found = CLASSES.run(case_of(runtime, placement, settings), settings).result
+    assert (len(found.rows), len(found.left_out), found.num_classes) == (10, 4, 14)
+    assert found.rows[0].label == 11
+    assert found.rows[0].found.value == 0.0
+
+
+def test_safety_class_is_searched_and_replayed(one_fragile_class, case_of, settings):
+    runtime, placement = one_fragile_class
+    asked = replace(settings, safety_class=3)
+    found = SAFETY_CLASS.run(case_of(runtime, placement, asked), asked).result
+    assert (found.found.value, found.clean.value, found.found.num_samples) == (0.0, 1.0, 20)
+    box_of(placement).check(found.deviations, origin="test")
+    robust = replace(settings, safety_class=1)
+    assert SAFETY_CLASS.run(case_of(runtime, placement, robust), robust).result.found.value == 1.0
+
+
+def test_without_a_class_it_says_so(small, case_of, settings):
+    assert "--safety-class" in SAFETY_CLASS.applies(case_of(*small, settings), settings)
+
+
+@pytest.mark.parametrize("label", [4, -1])
+def test_a_class_that_is_not_there_is_refused(small, label):
+    with pytest.raises(UsageError, match="safety class must be a class with samples"):
+        check_safety_class(small[0].task, label)
+
+
+def test_part_of_a_runtime_scores_its_samples_only(small):
+    runtime, placement = small
+    part = np.flatnonzero(runtime.task.labels == 2)
+    taken = part_of(runtime, placement, part)
+    corner = box_of(placement).weights(box_of(placement).random_corner(np.random.default_rng(0)))
+    assert taken.nominal == runtime.score(placement.nominal(), subset=part)
+    assert taken.score(corner) == runtime.score(corner, subset=part)
