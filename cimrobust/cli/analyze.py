@@ -47,7 +47,7 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 @click.option(
     "--diagnostics",
     metavar="all|none|NAME,...",
-    help="What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs. Default: none at effort quick, all at standard and thorough.",
+    help="What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs, stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough.",
 )
 @click.option(
     "--safety-class",

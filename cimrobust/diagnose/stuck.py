@@ -12,6 +12,7 @@ import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.devices import DeviceSpace, sides
+from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.diagnose.stuck_chip import HIGH, Choice, StuckChips, kinds_of, nothing_stuck
 from cimrobust.diagnose.stuck_search import StuckEffort, StuckSearch, magnitude_choice, random_choices
 from cimrobust.engine.open import Runtime
@@ -24,7 +25,7 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.box import box_of
 from cimrobust.search.gradients import Opened
-from cimrobust.search.problem import Problem
+from cimrobust.search.problem import UNLIMITED, Problem
 from cimrobust.search.replay import compare_replay, replay_file
 from cimrobust.search.witness import MODEL_FILE, witness_model
 
@@ -169,7 +170,7 @@ def stuck_budget(
     space, box, kinds = DeviceSpace(placement, scan), box_of(placement), kinds_of(placement.profile)
     told, settings = progress or NullProgress(), settings or StuckSettings()
     told.start("Stuck devices", 2 * len(settings.budgets))
-    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, NullProgress())
+    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, NullProgress(), most_passes=UNLIMITED)
     curves = []
     for others, base in ((AT_TARGETS, box.zero()), (AT_WORST, dict(worst))):
         search = StuckSearch(problem, StuckChips(space, base), kinds, others, settings.effort, told)
@@ -267,3 +268,27 @@ def _value(search: StuckSearch, choice: Choice) -> float:
 
 def _word(kind: int) -> str:
     return "high" if kind == HIGH else "low"
+
+
+def _run(case: Case, settings: Settings) -> Finding:
+    found = stuck_budget(
+        case.runtime,
+        case.placement,
+        case.scan,
+        case.bench.opened,
+        case.found.deviations,
+        settings=_EFFORTS[settings.effort],
+        seed=settings.seed,
+        workers=settings.workers,
+        progress=settings.progress,
+    )
+    return Finding(found, found.passes, found.evaluations)
+
+
+_EFFORTS = {
+    "quick": StuckSettings((1, 2, 5, 10, 20, 50), draws=5, effort=StuckEffort(exchanges=3, rounds=6)),
+    "standard": StuckSettings(draws=10),
+    "thorough": StuckSettings((*BUDGETS, 200, 500)),
+}
+
+STUCK_DEVICES = Diagnostic("stuck_devices", "Stuck devices", _run)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cimrobust.diagnose.devices import DeviceSpace
@@ -22,13 +23,15 @@ from cimrobust.diagnose.stuck_chip import Choice, StuckChips, nothing_stuck, ran
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.box import Pattern, array_of, tensors_of
-from cimrobust.search.objective import Collapse, CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
+from cimrobust.search.objective import Collapse, CrossEntropy, Hinge, Loss, PairCollapse, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import Key, Problem, key_of_output
 from cimrobust.search.targets import nearest_classes
 
 # Devices of each layer that are tried one by one while the budget is small: single large changes are badly predicted by gradients.
 _TRIED_ALONE = 12
 _SMALL = 5
+# Share of right decisions, in shares of one class, below which all decisions count as one class.
+_COLLAPSED = 1.5
 # Without a twin: proposals of one round, and rounds for each budget.
 _AT_A_TIME = 8
 
@@ -116,17 +119,31 @@ class StuckSearch:
         assert self.problem.oracle is not None
         return self.problem.oracle.labels
 
-    def _losses(self) -> list[Loss]:
+    def _losses(self, current: tuple[Key, Choice]) -> list[Loss]:
+        """Return what to rank by: once all decisions have become one class, what turns that class too."""
         if self.problem.task.is_regression:
             return [RegressionError(self.problem.task.metric)]
+        if current[0][0] <= _COLLAPSED * self.problem.task.labels.size / self.problem.num_classes:
+            return [Hinge(0.0), *self._pairs(current[1])]
         return [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy(), *map(Collapse, nearest_classes(self.problem)[:2])]
+
+    def _pairs(self, choice: Choice) -> list[Loss]:
+        """Return losses that keep all decisions at the class they have become, and push those labelled so to the two classes nearest to them."""
+        rows, labels = self._rows(self.chips.pattern(choice)), self._labels()
+        target = int(rows.argmax(dim=1).bincount().argmax())
+        own = rows[labels == target]
+        if not len(own):
+            return []
+        behind = torch.nan_to_num(own - own[:, target : target + 1]).double().mean(dim=0)
+        behind[target] = -torch.inf
+        return [PairCollapse(target, int(other)) for other in array_of(behind.argsort(descending=True))[:2]]
 
     def _grow(self, best: tuple[Key, Choice], budget: int) -> tuple[Key, Choice]:
         """Add devices up to a budget in batches, ranked again for every batch; then exchange some of them."""
         current = best
         while current[1].size < budget:
             count = min(max(current[1].size // 2, 1), budget - current[1].size)
-            proposals = [choice for loss in self._losses() for choice in self._additions(loss, current[1], count)]
+            proposals = [choice for loss in self._losses(current) for choice in self._additions(loss, current[1], count)]
             current = self._best_of(proposals, None)
         best = min(best, current, key=lambda entry: entry[0])
         return self._exchange(best if best[1].size == budget else current, budget, best)
@@ -149,9 +166,9 @@ class StuckSearch:
 
     def _exchange(self, current: tuple[Key, Choice], budget: int, best: tuple[Key, Choice]) -> tuple[Key, Choice]:
         """Exchange the least useful devices for the most harmful of the rest while that helps, fewer at a time when it does not."""
-        losses, share = self._losses(), 2
+        share = 2
         for number in range(self.effort.exchanges):
-            proposals = [self._exchanged(loss, current[1], max(budget // share, 1)) for loss in losses]
+            proposals = [self._exchanged(loss, current[1], max(budget // share, 1)) for loss in self._losses(current)]
             made = self._best_of(proposals, None)
             if made[0] < current[0]:
                 current = made

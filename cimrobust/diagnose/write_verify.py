@@ -10,6 +10,7 @@ import numpy as np
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.box_attack import AttackPlan, BoxAttack, attack_box
 from cimrobust.diagnose.devices import DeviceSpace
+from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.diagnose.rankings import at_random, by_curvature, by_gain, by_magnitude, by_slice, by_worst_curvature
 from cimrobust.diagnose.tightening import Tightening, WriteCycles
 from cimrobust.engine.open import Runtime
@@ -20,7 +21,7 @@ from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.gradients import Opened
 from cimrobust.search.objective import CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
-from cimrobust.search.problem import Problem
+from cimrobust.search.problem import UNLIMITED, Problem
 from cimrobust.seeds import stream
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -34,8 +35,6 @@ RANKINGS: Mapping[str, str] = {
     "random": "at random",
 }
 _WITHOUT_TWIN = ("slice", "magnitude", "random")
-# Passes of a search that has no budget of its own: every run in it states its passes.
-_UNLIMITED = 10**9
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class _Bench:
     def problem(self, box: Box) -> Problem:
         """Return a search problem over a box."""
         return Problem(
-            self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress(), most_passes=_UNLIMITED
+            self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED
         )
 
     def count(self, problem: Problem) -> None:
@@ -300,3 +299,34 @@ def _best(rows: list[VerifyRow], names: list[str], *, higher_is_better: bool) ->
     sign = 1.0 if higher_is_better else -1.0
     means = {name: float(np.mean([sign * row.score for row in rows if row.ranking == name])) for name in names}
     return max(names, key=lambda name: means[name])
+
+
+def _run(case: Case, settings: Settings) -> Finding:
+    found = selective_verify(
+        case.runtime,
+        case.placement,
+        case.scan,
+        case.bench.opened,
+        case.found.deviations,
+        settings=_EFFORTS[settings.effort],
+        seed=settings.seed,
+        workers=settings.workers,
+        progress=settings.progress,
+    )
+    return Finding(found, found.passes, found.evaluations)
+
+
+def _applies(case: Case, settings: Settings) -> str:
+    saved = Tightening(DeviceSpace(case.placement, case.scan), 10.0).saved_range
+    return "" if saved.any() else "devices have no programming error that tighter verification could take away"
+
+
+_EFFORTS = {
+    "quick": VerifySettings(
+        (0.05, 0.2), draws=1, plan=AttackPlan().scaled(0.3), rankings=("worst_case", "second_derivative", "magnitude", "random")
+    ),
+    "standard": VerifySettings((0.01, 0.05, 0.2), draws=1, plan=AttackPlan().scaled(0.4)),
+    "thorough": VerifySettings(plan=AttackPlan().scaled(2.0)),
+}
+
+WRITE_VERIFY = Diagnostic("write_verify", "Selective write-verify", _run, _applies)

@@ -27,6 +27,9 @@ from cimrobust.seeds import stream
 # Share of right decisions, in shares of one class, below which a state counts as collapsed.
 _COLLAPSED = 1.5
 
+#: Passes of a search that has no budget of its own: every run in it states its passes.
+UNLIMITED = 10**9
+
 #: Smaller is worse for the network: right decisions, then smoothed accuracy; for regression minus the error.
 Key = tuple[float, float]
 

@@ -18,6 +18,7 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
+from cimrobust.certificate.models.device_level import StuckCurve, StuckDevice, StuckDevices, StuckPoint, VerifyRow, WriteVerify
 from cimrobust.certificate.models.diagnosed import (
     Attacked,
     ClassAttack,
@@ -113,6 +114,10 @@ __all__ = [
     "Status",
     "Stopping",
     "StoredChip",
+    "StuckCurve",
+    "StuckDevice",
+    "StuckDevices",
+    "StuckPoint",
     "TargetOutcome",
     "Tensor",
     "Timings",
@@ -124,8 +129,10 @@ __all__ = [
     "TwoSource",
     "Unmapped",
     "Verdict",
+    "VerifyRow",
     "Warned",
     "Word",
     "WorstFound",
+    "WriteVerify",
     "json_schema",
 ]

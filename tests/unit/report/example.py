@@ -199,6 +199,38 @@ def certificate(**changes) -> dict:
                 "right": 47, "broken": 42, "patterns": [HOSTILE], "own_chips": 2, "bound_reason": None,
             },
             "fragile_inputs_reason": None,
+            "stuck_devices": {
+                "curves": [
+                    {
+                        "others": HOSTILE, "base": 0.95,
+                        "points": [
+                            {
+                                "budget": 1, "score": 0.7, "correct": 35, "file_score": 0.7, "magnitude": 0.9, "random_mean": 0.94, "random_worst": 0.92,
+                                "devices": [
+                                    {
+                                        "layer": HOSTILE, "group": 0, "row": 3, "column": 1, "slice_index": 3, "side": "positive", "stuck": "high",
+                                        "target": 0.0, "weight_change": 0.4,
+                                    }
+                                ],
+                            }
+                        ],
+                    }
+                ],
+                "kinds": ["low", "high"], "ranking": "gain", "draws": 5, "total_devices": 32, "crafting_samples": 50,
+            },
+            "stuck_devices_reason": None,
+            "write_verify": {
+                "base": 0.4,
+                "rows": [
+                    {
+                        "ranking": "worst_case", "share": 0.05, "devices": 2, "score": 0.6, "regained": 0.2, "extra_writes": 0.4, "regained_per_write": 0.5,
+                        "origin": HOSTILE,
+                    }
+                ],
+                "best": "worst_case", "factor": 10.0, "writes_without": 4.2, "writes_verified": 41.8, "write_sigma": 0.1, "write_model": "Assumed: geometric.",
+                "draws": 1, "crafting_samples": 50,
+            },
+            "write_verify_reason": None,
         },
         "diagnostics_reason": None, "retraining": None, "retraining_reason": "none",
         "assumptions": [{"id": "A1", "text": "Within.", "how_checked": "Not.", "effect_if_false": "Worse."}],
