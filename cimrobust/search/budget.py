@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cimrobust.errors import UsageError
 
@@ -154,6 +154,27 @@ _LEVELS = {
 }
 
 EFFORTS = tuple(_LEVELS)
+
+
+def papers_budget(passes: int) -> Budget:
+    """Return a budget for the papers' method alone, with the crafting samples of ``standard``."""
+    standard = _LEVELS["standard"]
+    alone = replace(
+        standard,
+        smooth=(),
+        hinge=(),
+        entropy=(),
+        ratio=(),
+        papers=passes,
+        targets=0,
+        collapse=(),
+        pair_share=0,
+        control=0,
+        continuation=(),
+        evaluations=0,
+        random_corners=0,
+    )
+    return replace(alone, max_operations=standard.max_operations * alone.num_passes / standard.num_passes)
 
 
 def budget_of(effort: str) -> Budget:

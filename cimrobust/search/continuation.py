@@ -22,7 +22,7 @@ _ROUND = 60
 _WORTHWHILE = 0.01
 # Passes without fewer right decisions that a collapsed state is given: longer than for members that begin at zero, since every decision that
 # turns from here on has been out of reach before.
-_LEAST_PATIENCE = 10
+_PATIENCE = 12
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
@@ -44,10 +44,16 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
 
 
 def _go_on(problem: Problem, start: Candidate, passes: int) -> list[Candidate]:
-    losses, patience = _losses(problem, start), max(_LEAST_PATIENCE, passes // 3)
     origin = f"after {start.member}"
     return climb_in_turn(
-        problem, NAME, losses, start=start.pattern, passes=passes, first_step=_FIRST_STEP, origin=origin, patience=patience
+        problem,
+        NAME,
+        _losses(problem, start),
+        start=start.pattern,
+        passes=passes,
+        first_step=_FIRST_STEP,
+        origin=origin,
+        patience=_PATIENCE,
     )
 
 

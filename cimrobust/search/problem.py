@@ -199,7 +199,7 @@ class Problem:
         """
         assert self.oracle is not None
         if self.task.is_regression or self.is_transfer:
-            return self.measure([pattern])[0]
+            return self.survey([pattern])[0]
         order = self.oracle.safest_first(beside.margins)
         found, count = self.oracle.promising(tensors_of(pattern, self.oracle.device), order=order, most_right=best[0])
         self.forward_samples += count
@@ -208,6 +208,22 @@ class Problem:
         if self.runtime.converters is not None:
             return self.measure([pattern])[0]
         return float(found[0]), smooth_accuracy_of(found[1])
+
+    def survey(self, patterns: Sequence[Pattern]) -> list[Key]:
+        """Return the keys of many patterns of which few will matter: by the twin where an accelerator runs it, else as `measure`."""
+        oracle = self.oracle
+        if oracle is None or oracle.device.type == "cpu" or self.is_transfer or self.runtime.converters is not None:
+            return self.measure(patterns)
+        return [self.foresee(pattern) for pattern in patterns]
+
+    def foresee(self, pattern: Pattern) -> Key:
+        """Return the key of a pattern by the twin: one forward run."""
+        assert self.oracle is not None
+        self.forward_samples += len(self.crafting)
+        rows, labels = self.oracle.rows(self.box.weights(pattern)), self.oracle.labels
+        if self.task.is_regression:
+            return _error_key(self.task.metric, array_of((rows[:, 0] - labels).double()))
+        return float(self.oracle.right(rows, labels).sum()), smooth_accuracy_of(margins(rows, labels))
 
     def measure(self, patterns: Sequence[Pattern]) -> list[Key]:
         """Return the keys of patterns, by onnxruntime on the crafting samples; one evaluation each."""
