@@ -15,7 +15,7 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effects import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.table import TrialTable
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 from cimrobust.search.protocol import SearchResult
 
 

@@ -38,10 +38,8 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 @click.option("--rare-below", type=float, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is.")
 @click.option("--rare-budget", type=click.IntRange(1), help="Chips that each of its two repeats may evaluate; default 40000.")
 @click.option(
-    "--no-most-probable",
-    "most_probable",
-    flag_value=False,
-    default=True,
+    "--skip-most-probable",
+    is_flag=True,
     help="With --rare-below: leave out the search for the most probable such chip.",
 )
 @run_options

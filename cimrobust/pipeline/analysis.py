@@ -39,7 +39,7 @@ from cimrobust.report.render import render
 from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.chip_file import CHIP_FILE, write_chip
 from cimrobust.search.ensemble import search
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 from cimrobust.search.most_probable import most_probable as search_most_probable
 from cimrobust.search.protocol import SearchResult
 from cimrobust.search.witness import write_witness
@@ -104,7 +104,7 @@ def analyze(
     stop_early: bool = False,
     rare_below: float | None = None,
     rare_budget: int | None = None,
-    most_probable: bool = True,
+    skip_most_probable: bool = False,
     calibration: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -127,7 +127,7 @@ def analyze(
             most, by default at least ten times the fewest that can pass.
         rare_below: Estimate how likely a chip is that misses this score, by multilevel splitting.
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
-        most_probable: Search for the most probable chip that misses that score too.
+        skip_most_probable: Leave out the search for the most probable chip that misses that score.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         resume: Take over the trials of an interrupted run of the same command.
@@ -189,7 +189,7 @@ def analyze(
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
         found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
     likely = None
-    if rare_below is not None and most_probable:
+    if rare_below is not None and not skip_most_probable:
         with clock.stage("most_probable"):
             likely = search_most_probable(
                 runtime,
@@ -224,7 +224,7 @@ def analyze(
         RunSetting("calibration", None if calibration_argument is None else Path(calibration_argument).name, calibration_argument is None),
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
-        RunSetting("no-most-probable", not most_probable, most_probable),
+        RunSetting("skip-most-probable", skip_most_probable, not skip_most_probable),
         RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
