@@ -11,7 +11,6 @@ gradients of the torch twin, then steps that only the deployed network decides o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -28,115 +27,14 @@ from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
 from cimrobust.search.descent import RAY_CHIPS, Ground, Spent, polish, walk
 from cimrobust.search.gradients import Opened, open_gradients
+from cimrobust.search.likely import PLANS, Attempt, LikelySearch, Plan, ProbableChip
 from cimrobust.search.limit_state import LimitState
-from cimrobust.search.proof import Proof, prove
+from cimrobust.search.proof import prove
 from cimrobust.search.ray import Crossed, first_failing
 from cimrobust.seeds import stream
 
 # Spread of the random units of margins, on the scale of logarithms: other decisions come first from another start.
 _TILT = 0.4
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one search may spend.
-
-    Attributes:
-        drawn: Chips drawn for the units of margins and as starts.
-        starts: Starts with gradients, given patterns not counted; at least 3.
-        given: Given patterns that are started from with gradients.
-        walk: Passes of a start on the stand-in, at most.
-        polish: Passes of a start on the event.
-        rays: Drawn chips whose rays are followed where there is no twin.
-    """
-
-    drawn: int
-    starts: int
-    given: int
-    walk: int
-    polish: int
-    rays: int
-
-    @property
-    def passes(self) -> int:
-        """Passes at most."""
-        return (self.starts + self.given) * (self.walk + self.polish)
-
-
-PLANS = {
-    "quick": Plan(drawn=12, starts=3, given=1, walk=10, polish=10, rays=4),
-    "standard": Plan(drawn=24, starts=5, given=2, walk=12, polish=24, rays=12),
-    "thorough": Plan(drawn=48, starts=12, given=2, walk=20, polish=80, rays=48),
-}
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What one start led to.
-
-    Attributes:
-        name: The start.
-        latents: The nearest failing chip; None: none was met.
-        norm: Its norm.
-        passes: Forward-backward passes.
-        evaluations: Chips run through the deployed network.
-    """
-
-    name: str
-    latents: np.ndarray | None
-    norm: float | None
-    passes: int
-    evaluations: int
-
-
-@dataclass(frozen=True)
-class ProbableChip:
-    """The failing chip of smallest norm that was found.
-
-    Attributes:
-        latents: Of all devices, float32 [size].
-        norm: Their norm: beta, at most.
-        proof: Its weights and what they score.
-        attempt: Name of the start that led to it.
-    """
-
-    latents: np.ndarray
-    norm: float
-    proof: Proof
-    attempt: str
-
-
-@dataclass(frozen=True)
-class LikelySearch:
-    """What came of a search for the most probable failing chip.
-
-    Attributes:
-        below: The score that chips miss.
-        num_wrong: Wrong decisions that make a chip miss it; None for regression.
-        chips: Where devices are among the latents.
-        chip: The chip; None: no failing chip was met.
-        reason: Why there is none; empty where there is one.
-        attempts: All starts, in order.
-        has_gradient: Gradients were used.
-        gradient_reason: Why not; None where they were.
-        crafting_samples: Samples that gradients were taken on; the event is decided on all.
-        spent: Passes and evaluations.
-        effort: Level of effort.
-        seed: Seed.
-    """
-
-    below: float
-    num_wrong: int | None
-    chips: LatentChips
-    chip: ProbableChip | None
-    reason: str
-    attempts: tuple[Attempt, ...]
-    has_gradient: bool
-    gradient_reason: str | None
-    crafting_samples: int
-    spent: Spent
-    effort: str
-    seed: int
 
 
 def most_probable(
@@ -319,4 +217,8 @@ class _Search:
 
 def _why_none(attempts: list[Attempt]) -> str:
     tried = "; ".join(attempt.name for attempt in attempts)
+    if any(attempt.norm is not None for attempt in attempts):
+        return (
+            f"failing chips were met ({tried}), but none that fails in the deployed network and in its model file alike: rounding decides"
+        )
     return f"no failing chip was met from {len(attempts)} starts ({tried}); that none exists is not shown"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import cimrobust
 from cimrobust.cli.main import run
 
 
@@ -115,17 +116,17 @@ def test_the_most_probable_failing_chip_can_be_left_out_and_stored(samples, tmp_
         "10",
     ]
     command += ["--below", "0.975", "--budget", "60", "--repeats", "1", "--effort", "quick", "--json"]
-    assert run([*command, "--no-most-probable"]) == 0
-    without = json.loads(capsys.readouterr().out)
+    settings = {"limit": 100, "particles": 10, "below": 0.975, "budget": 60, "repeats": 1, "skip_most_probable": True}
+    without = cimrobust.rare(samples / "breast_cancer_mlp.onnx", data=samples / "breast_cancer_mlp.toml", **settings)
     assert without["most_probable"] is None
-    assert "--no-most-probable" in without["most_probable_reason"]
+    assert "--skip-most-probable" in without["most_probable_reason"]
     assert run([*command, "--chip", str(tmp_path / "chip.safetensors")]) == 0
     chip = json.loads(capsys.readouterr().out)["most_probable"]
     assert chip["stored"] == {
         "file": "chip.safetensors",
         "sha256": hashlib.sha256((tmp_path / "chip.safetensors").read_bytes()).hexdigest(),
     }
-    assert run([*command, "--no-most-probable", "--chip", str(tmp_path / "chip.safetensors")]) == 2
+    assert run([*command, "--skip-most-probable", "--chip", str(tmp_path / "chip.safetensors")]) == 2
 
 
 def test_a_certified_bound_says_that_no_chip_fails(samples, tmp_path):

@@ -7,7 +7,7 @@ import math
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.likely import compared, most_probable
 from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 
 _LABEL = (
     "Model-based: it rests on the stated distribution far into its tails, on independent devices, and on a Markov chain that mixes. The interval is that of ideal repeats, widened where "
@@ -18,7 +18,7 @@ _FORMULA = (
     "numbers of points left at every departure"
 )
 
-_NOT_SEARCHED = "the most probable failing chip was not searched for (--no-most-probable)"
+_NOT_SEARCHED = "the most probable failing chip was not searched for (--skip-most-probable)"
 
 
 def rare_event(

@@ -20,7 +20,8 @@ from cimrobust.search import most_probable as subject
 from cimrobust.search.chip_file import write_chip
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import Opened
-from cimrobust.search.most_probable import LikelySearch, most_probable
+from cimrobust.search.likely import PLANS, LikelySearch
+from cimrobust.search.most_probable import most_probable
 
 Small = tuple[Runtime, Placement]
 
@@ -48,7 +49,7 @@ def test_starts_are_told_with_what_they_cost(found: LikelySearch) -> None:
     assert names == ["no deviation", "no deviation, nearest decisions first", "worst of 12 drawn chips"]
     assert found.chip is not None
     assert min(attempt.norm for attempt in found.attempts if attempt.norm is not None) <= found.chip.norm
-    assert 0 < sum(attempt.passes for attempt in found.attempts) == found.spent.passes <= subject.PLANS["quick"].passes
+    assert 0 < sum(attempt.passes for attempt in found.attempts) == found.spent.passes <= PLANS["quick"].passes
     assert sum(attempt.evaluations for attempt in found.attempts) <= found.spent.evaluations
 
 
