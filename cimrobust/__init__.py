@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
     from cimrobust.pipeline.rewriting import rewrite
+    from cimrobust.pipeline.sweep import sweep
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay", "rewrite"]
+__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay", "rewrite", "sweep"]
 
 _HOMES = {
     "analyze": "cimrobust.pipeline.analysis",
@@ -23,6 +24,7 @@ _HOMES = {
     "inspect_model": "cimrobust.pipeline.inspection",
     "replay": "cimrobust.pipeline.checking",
     "rewrite": "cimrobust.pipeline.rewriting",
+    "sweep": "cimrobust.pipeline.sweep",
 }
 
 
