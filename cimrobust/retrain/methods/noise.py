@@ -1,0 +1,23 @@
+"""Gaussian noise on every weight, fresh in every mini-batch: variation-aware training as usual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from torch import Tensor
+
+from cimrobust.retrain.protocol import Knob, Method, Recipe, Step
+
+_WHAT = "Gaussian noise on the weights"
+
+
+def _loss(sigma: float, step: Step) -> Tensor:
+    return step.loss({name: chip.reach * sigma * step.normal(chip.nominal) for name, chip in step.chips.items()})
+
+
+def _make(values: Mapping[str, float]) -> Method:
+    return Method("noise", _WHAT, partial(_loss, values["sigma"]), values)
+
+
+NOISE = Recipe("noise", _WHAT, {"sigma": Knob(0.05, 0.005, 0.2, True, "standard deviation in units of max|W|")}, _make)
