@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.checking import gate, replay
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
+    from cimrobust.pipeline.retraining import retrain
     from cimrobust.pipeline.rewriting import rewrite
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay", "rewrite"]
+__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay", "retrain", "rewrite"]
 
 _HOMES = {
     "analyze": "cimrobust.pipeline.analysis",
@@ -22,6 +23,7 @@ _HOMES = {
     "gate": "cimrobust.pipeline.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
     "replay": "cimrobust.pipeline.checking",
+    "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
 }
 

@@ -37,6 +37,12 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 )
 @click.option("--rare-below", type=float, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is.")
 @click.option("--rare-budget", type=click.IntRange(1), help="Chips that each of its two repeats may evaluate; default 40000.")
+@click.option(
+    "--transfer",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Certificate of another network with the same layers; its witness is scored too.",
+)
 @run_options
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "The whole job on a sample network that is shipped with the package.",
     "inspect": "Show what maps to crossbars, what does not and why.",
     "analyze": "Find the worst chip and write the robustness certificate.",
+    "retrain": "Train a network to withstand its devices, with certificates before and after.",
     "rare": "Estimate how likely a chip is that misses a score.",
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",
     "replay": "Re-derive a certificate's claims from its files.",

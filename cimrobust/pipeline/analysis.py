@@ -39,6 +39,7 @@ from cimrobust.report.render import render
 from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.protocol import SearchResult
+from cimrobust.search.transfer import transferred_pattern
 from cimrobust.search.witness import write_witness
 
 DEFAULT_EFFORT = "standard"
@@ -102,6 +103,7 @@ def analyze(
     rare_below: float | None = None,
     rare_budget: int | None = None,
     calibration: str | Path | None = None,
+    transfer: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Certificate:
@@ -125,6 +127,7 @@ def analyze(
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
+        transfer: Certificate folder of another network with the same layers, whose witness is scored with the patterns found here.
         resume: Take over the trials of an interrupted run of the same command.
         progress: Told how far the work is.
 
@@ -182,6 +185,8 @@ def analyze(
             )
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
+        if transfer is not None:
+            drawn["transferred_witness"] = transferred_pattern(Path(transfer) / WITNESS, inspection.placement)
         found = search(runtime, inspection.placement, effort=effort, seed=seed, workers=threads, progress=progress, known=drawn)
     with clock.stage("certify"):
         worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
@@ -207,6 +212,7 @@ def analyze(
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("stop-early", stop_early, not stop_early),
+        RunSetting("transfer", None if transfer is None else Path(transfer).name, transfer is None),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))

@@ -26,6 +26,8 @@ from cimrobust.seeds import stream, stream_key
 
 _MOST_SKIPPED = 20
 _STATISTICS_SHARE = 0.1
+#: Standard errors of a one-sided test at 5 %.
+_ONE_SIDED = 1.645
 
 
 class DivergedError(CimrobustError):
@@ -221,8 +223,6 @@ def _follow_statistics(job: Job, state: State, step: Step) -> None:
 def _append(job: Job, state: State, epoch: int, *, loss: float, rate: float, started: float, trained: float) -> None:
     """Validate, add a row, and keep the weights if they are the best."""
     scored = _score(job, state.averaged, epoch)
-    clean_before = state.rows[0].clean if state.rows else scored.clean
-    lost = scored.clean - clean_before if job.objective.kind == "value" else clean_before - scored.clean
     now = time.perf_counter()
     row = EpochRow(
         epoch=epoch,
@@ -231,9 +231,10 @@ def _append(job: Job, state: State, epoch: int, *, loss: float, rate: float, sta
         attacked=scored.attacked,
         kpp=scored.kpp,
         mean=scored.mean,
+        proved=scored.proved,
         learning_rate=rate,
         skipped=state.skipped,
-        eligible=lost <= job.settings.clean_loss + 1e-12,
+        eligible=_is_eligible(job, scored.clean, state.rows[0].clean if state.rows else scored.clean),
         seconds=now - started,
         training_seconds=trained - started,
     )
@@ -245,11 +246,24 @@ def _append(job: Job, state: State, epoch: int, *, loss: float, rate: float, sta
         state.best.load(state.averaged)
 
 
+def _is_eligible(job: Job, clean: float, before: float) -> bool:
+    """Tell whether no more is lost than allowed, as far as the validation split can tell: a loss beyond it has to be significant (5 %, one side).
+
+    The network has often seen these samples when it was made, and then scores better on them than on any others.
+    """
+    allowed = job.settings.clean_loss
+    if job.objective.kind == "value":
+        return clean <= before * (1.0 + allowed)
+    error = math.sqrt(max(allowed, 1.0 / job.validation.count) * (1.0 - allowed) / job.validation.count)
+    return before - clean <= allowed + _ONE_SIDED * error
+
+
 def _beats(objective: Objective, row: EpochRow, best: EpochRow) -> bool:
-    """Tell whether an epoch is better: within the clean loss first, then the attacked score, then the percentile, then clean."""
+    """Tell whether an epoch is better: within the clean loss first, then what is proved, the attacked score, then the percentile, then clean."""
     if row.eligible != best.eligible:
         return row.eligible
-    order = ("attacked", "kpp", "clean") if row.eligible else ("clean", "attacked", "kpp")
+    # Where nothing is proved or drawn the numbers are NaN, and no NaN is better than another.
+    order = ("proved", "attacked", "kpp", "clean") if row.eligible else ("clean", "attacked", "kpp")
     for name in order:
         mine, theirs = getattr(row, name), getattr(best, name)
         if is_better(objective, mine, theirs):
@@ -263,7 +277,7 @@ def _score(job: Job, parameters: Parameters, epoch: int) -> Scored:
     generator = torch.Generator().manual_seed(stream_key(job.settings.seed, "retrain", "validation") % 2**63)
     step = make_step(job, parameters, job.validation, progress=epoch / job.settings.epochs, generator=generator, memory={})
     draws = job.source.deviations(job.network.stored(parameters), job.network.trainable.devices, step.chips, range(job.settings.draws))
-    return validate(step, passes=job.settings.search_passes, draws=draws)
+    return validate(step, passes=job.settings.search_passes, draws=draws, proves=job.method.proves)
 
 
 def _note(row: EpochRow) -> str:

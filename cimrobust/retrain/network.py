@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.plan import Plan, make_plan
+from cimrobust.certify.refusal import NotBoundedError
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import ModelNotCoveredError
@@ -68,6 +71,21 @@ class TrainingNetwork:
         self._fixed = {name: twin.weights[name] for name in trainable.fixed}
         for devices in trainable.devices.values():
             devices.to(device)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The network as bounded operators.
+
+        Raises:
+            ModelNotCoveredError: Operators have no bound; names all of them.
+        """
+        exact = [name for name in self.twin.weight_names if name not in self.trainable.devices]
+        try:
+            return make_plan(self.twin, self.readout.tensor, known=exact)
+        except NotBoundedError as err:
+            raise ModelNotCoveredError(
+                f"training on the interval bound needs a bound of every operator, got: {err.refusal.reason}; use another method"
+            ) from err
 
     def digital(self, parameters: Parameters) -> dict[str, Tensor]:
         """Return what the twin takes beside stored weights; a digital copy of a stored weight is that weight, unquantised."""

@@ -95,6 +95,7 @@ class Method:
         knobs: Its settings and their values.
         averaging: Decay of the running mean of the weights that is kept in place of the last weights; 0: none.
         weight_range: Largest weight of a tensor in its standard deviations, the others are clipped; shrinks the box. None: not limited.
+        proves: Epochs are chosen by what the interval bound proves, before the attacked score.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Method:
     knobs: Mapping[str, float] = field(default_factory=dict)
     averaging: float = 0.0
     weight_range: float | None = None
+    proves: bool = False
 
 
 @dataclass(frozen=True)

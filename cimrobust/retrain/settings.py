@@ -22,7 +22,7 @@ class TrainingSettings:
         learning_rate: Of the first step; falls to 0 along a half cosine.
         optimiser: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
         weight_decay: As in the optimiser.
-        clean_loss: Clean validation score that may be lost, in the unit of the metric.
+        clean_loss: Clean accuracy on the validation split that may be lost; of a regression the share by which the error may grow.
         patience: Epochs without a better one after which training stops; None: half of the epochs, 10 at least.
         gradient_norm: Gradients are shortened to this norm.
         search_passes: Passes of the short search on the validation split after every epoch.

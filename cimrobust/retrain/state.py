@@ -22,6 +22,7 @@ class EpochRow:
         attacked: Worst-found score there by the short search.
         kpp: First percentile of drawn chips there.
         mean: Their mean.
+        proved: Share of decisions there that the interval bound proves, NaN where the method does not ask.
         learning_rate: Of the last step.
         skipped: Steps left out so far since loss or gradient were not finite.
         eligible: The clean score is within the loss allowed.
@@ -35,6 +36,7 @@ class EpochRow:
     attacked: float
     kpp: float
     mean: float
+    proved: float
     learning_rate: float
     skipped: int
     eligible: bool

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cimrobust.retrain.ascent import Damage, Unit, deviation_of, gradients, zero_unit
+from cimrobust.retrain.interval_bound import proved_share
 from cimrobust.retrain.objective import Objective
 from cimrobust.retrain.protocol import Step
 from cimrobust.search.climb import checkpoints
@@ -31,12 +32,14 @@ class Scored:
         attacked: Of the worst chip that the short search found.
         kpp: First percentile of drawn chips, NaN where none were drawn.
         mean: Mean of drawn chips.
+        proved: Share of decisions that the interval bound proves, NaN where nobody asked.
     """
 
     clean: float
     attacked: float
     kpp: float = float("nan")
     mean: float = float("nan")
+    proved: float = float("nan")
 
 
 def score_rows(objective: Objective, rows: Tensor, targets: Tensor) -> float:
@@ -58,13 +61,14 @@ def is_better(objective: Objective, first: float, second: float) -> bool:
     return first < second if objective.kind == "value" else first > second
 
 
-def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = ()) -> Scored:
+def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = (), proves: bool = False) -> Scored:
     """Score the weights of a step on its samples.
 
     Args:
         step: The validation split as one mini-batch.
         passes: Forward and backward runs of the short search.
         draws: Deviations of drawn chips.
+        proves: Bound all decisions as well.
     """
     fixed = step.fixed()
     with torch.no_grad():
@@ -73,10 +77,11 @@ def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = ()
     attacked = worst_found(fixed, passes=passes)
     if is_better(step.objective, attacked, clean):
         attacked = clean
+    proved = proved_share(fixed) if proves and step.objective.kind != "value" else float("nan")
     if not drawn:
-        return Scored(clean, attacked)
+        return Scored(clean, attacked, proved=proved)
     kpp = float(np.quantile(drawn, 0.99 if step.objective.kind == "value" else 0.01))
-    return Scored(clean, attacked, kpp, float(np.mean(drawn)))
+    return Scored(clean, attacked, kpp, float(np.mean(drawn)), proved)
 
 
 def worst_found(fixed: Step, *, passes: int) -> float:

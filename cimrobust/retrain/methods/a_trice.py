@@ -19,7 +19,8 @@ _CHAINED = "A-TRICE, chained: one sign step from censored noise, projected to th
 _SUMMED = "A-TRICE, summed: loss of an attacked chip plus loss of a chip with censored noise"
 
 
-def _chained(sigma: float, censoring: float, step: Step) -> Tensor:
+def chained_loss(sigma: float, censoring: float, step: Step) -> Tensor:
+    """Return the loss at one sign step from censored noise, projected to the box."""
     noise = censored_noise(step, sigma, censoring)
     found = gradients(step.fixed(), {name: part.detach() for name, part in noise.items()})
     attacked = {name: chip.project(noise[name] + chip.half * found[name].sign()) for name, chip in step.chips.items()}
@@ -33,7 +34,7 @@ def _summed(sigma: float, censoring: float, mixing: float, step: Step) -> Tensor
 
 
 def _make_chained(values: Mapping[str, float]) -> Method:
-    return Method("a-trice", _CHAINED, partial(_chained, values["sigma"], values["censoring"]), values)
+    return Method("a-trice", _CHAINED, partial(chained_loss, values["sigma"], values["censoring"]), values)
 
 
 def _make_summed(values: Mapping[str, float]) -> Method:

@@ -1,0 +1,245 @@
+"""From a fragile network to a robust one, with a certificate of each."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.description import names_training_data
+from cimrobust.data.load import load_data
+from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network
+from cimrobust.graph.scan import scan_layers
+from cimrobust.graph.write_back import write_back
+from cimrobust.mapping.place import place
+from cimrobust.pipeline.analysis import Certificate, analyze, available_processors
+from cimrobust.pipeline.inspection import resolve_profile
+from cimrobust.pipeline.retrained import Evidence, describe
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.report.render import render_retraining
+from cimrobust.retrain.log import write_log
+from cimrobust.retrain.loop import Trained, train
+from cimrobust.retrain.methods.catalogue import recipe_of
+from cimrobust.retrain.parameters import check_changed, stored_integers
+from cimrobust.retrain.session import Session, open_session
+from cimrobust.retrain.settings import TrainingSettings
+
+MODEL = "model.onnx"
+LOG = "training.parquet"
+DESCRIPTION = "retrain.json"
+REPORT = "retrain.html"
+BEFORE, AFTER, CONTROL = "before", "after", "control"
+DEFAULT_METHOD = "cimrobust"
+_RESUME = ".resume"
+_SAME_NOMINAL = 1e-5
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A re-trained network and where its files are.
+
+    Attributes:
+        data: As in retrain.json.
+        directory: Folder of model.onnx, retrain.json, retrain.html, training.parquet, before/, after/ and control/.
+    """
+
+    data: dict[str, Any]
+    directory: Path
+
+    @property
+    def model(self) -> Path:
+        """The hardened network."""
+        return self.directory / MODEL
+
+    @property
+    def html(self) -> Path:
+        """The report."""
+        return self.directory / REPORT
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Any:
+        """Time one stage."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+def retrain(
+    model: str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    train_data: str | Path | None = None,
+    device: str | Path = "rram-write-verify-3pct",
+    tolerance: float | None = None,
+    method: str = DEFAULT_METHOD,
+    knobs: Mapping[str, float] | None = None,
+    settings: TrainingSettings | None = None,
+    freeze: Sequence[str] = (),
+    drop_overlap: bool = False,
+    control: bool = True,
+    effort: str = "standard",
+    trials: int | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Retrained:
+    """Train a network to withstand its devices, and certify it before and after.
+
+    Writes the same ONNX graph with new initializers, certificates of the old network, the new one and the control (plain fine-tuning with the same budget), all attacked from scratch, the
+    training log and a report.
+
+    Args:
+        model: ONNX file.
+        data: Evaluation data; nothing is chosen by it.
+        out: Folder for everything; made if missing.
+        train_data: Training data, as for `data`; of a description with a train_file that file is taken. None: the train_file of `data`.
+        device: Name of a shipped device profile, or a TOML file.
+        tolerance: Write-verify tolerance in place of the profile's.
+        method: Name of the method, see `cimrobust.retrain.methods.catalogue`.
+        knobs: Settings of the method that differ from their defaults.
+        settings: How to train.
+        freeze: Initializers to leave as they are.
+        drop_overlap: Leave training samples out that are evaluated, in place of an error.
+        control: Train and certify the control as well.
+        effort: Effort of the certificates: ``quick``, ``standard`` or ``thorough``.
+        trials: Chips that each certificate draws.
+        workers: Threads of the certificates; no result depends on it. None: all processors.
+        limit: Evaluate the first so many samples.
+        resume: Go on from an interrupted run of the same command.
+        progress: Told how far the work is.
+
+    Raises:
+        CimrobustError: See its subclasses for what can be wrong.
+    """
+    chosen, progress, out, clock = settings or TrainingSettings(), progress or NullProgress(), Path(out), _Clock()
+    chosen.check()
+    threads = workers or available_processors()
+    made = recipe_of(method).method(knobs)
+    profile = resolve_profile(str(device), tolerance)
+    _make_folder(out, resume=resume)
+    with clock.stage("load"):
+        network = load_network(Path(model))
+        evaluation = load_data(data, inputs=network.inputs, limit=limit)
+        training, source = _training_data(train_data, data, network)
+        session = open_session(network, profile, training, evaluation, chosen, freeze=freeze, drop_overlap=drop_overlap, workers=threads)
+    roles = {"method": (made, out / MODEL)}
+    if control and made.name != "plain":
+        roles[CONTROL] = (recipe_of("plain").method(), out / CONTROL / MODEL)
+    trained: dict[str, Trained] = {}
+    for role, (using, path) in roles.items():
+        with clock.stage(f"training_{role}"):
+            job = session.job(using, chosen)
+            trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / _RESUME / f"{role}.pt")
+            _export(session, trained[role], Path(model), path)
+    write_log(out / LOG, {role: result.rows for role, result in trained.items()})
+    certificates = _certify(
+        model,
+        out,
+        list(roles),
+        clock,
+        progress,
+        data=data,
+        device=str(device),
+        tolerance=tolerance,
+        effort=effort,
+        trials=trials,
+        workers=threads,
+        limit=limit,
+        seed=chosen.seed,
+        resume=resume,
+    )
+    evidence = Evidence(
+        session=session,
+        method=made,
+        control=roles[CONTROL][0] if CONTROL in roles else None,
+        trained=trained,
+        settings=chosen,
+        certificates={name: certificate.data for name, certificate in certificates.items()},
+        evaluation=evaluation,
+        training=training,
+        profile=profile,
+        sources=(str(data), source),
+        files=(out / MODEL, out / LOG),
+        seconds=clock.seconds,
+    )
+    described = describe(evidence)
+    atomic_text(out / REPORT, render_retraining(described))
+    atomic_text(out / DESCRIPTION, canonical_json(described))
+    shutil.rmtree(out / _RESUME, ignore_errors=True)
+    return Retrained(described, out)
+
+
+def _training_data(train: str | Path | None, data: str | Path, network: Network) -> tuple[DataSet, str]:
+    """Return the training samples and where they come from."""
+    source = data if train is None else train
+    if names_training_data(source):
+        return load_data(source, inputs=network.inputs, part="train"), str(source)
+    if train is None:
+        raise UsageError(f"training data must be given, got none and no train_file in {data} (--train); give --train or name a train_file")
+    return load_data(source, inputs=network.inputs), str(source)
+
+
+def _export(session: Session, trained: Trained, source: Path, path: Path) -> None:
+    """Write the trained network, and check that what was to change did, and that the file holds what was trained.
+
+    Raises:
+        SelfCheckError: It did not, or it does not.
+    """
+    values, integers = stored_integers(session.trainable, trained.parameters)
+    before, before_integers = stored_integers(session.trainable, session.parameters)
+    check_changed({**before, **before_integers}, {**values, **integers})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_back(source, path, values, integers)
+    written = place(scan_layers(load_network(path)), session.profile)
+    stored = session.network.stored(trained.parameters)
+    for name, devices in session.trainable.devices.items():
+        tensor = written.tensors[name]
+        difference = np.abs(devices.program(stored[name]).nominal.detach().cpu().numpy() - tensor.nominal)
+        # A file in half precision may round a weight to the next level.
+        is_half = session.runtime.network.initializers[name].dtype.itemsize == 2
+        allowed = _SAME_NOMINAL * float(np.abs(tensor.nominal).max()) + (float(tensor.scale.max()) if is_half else 0.0)
+        if float(difference.max()) > allowed:
+            raise SelfCheckError(
+                f"written file must hold what was trained, got a difference of {float(difference.max()):g} in '{name}' ({path}); report this"
+            )
+
+
+def _certify(
+    model: str | Path, out: Path, roles: Sequence[str], clock: _Clock, progress: Progress, **settings: Any
+) -> dict[str, Certificate]:
+    """Certify the old network, then the new one with the old one's witness among the patterns, then the control."""
+    certificates = {}
+    paths = {BEFORE: Path(model), AFTER: out / MODEL, CONTROL: out / CONTROL / MODEL}
+    for name in (BEFORE, AFTER, *(role for role in roles if role == CONTROL)):
+        with clock.stage(f"certificate_{name}"):
+            transfer = None if name == BEFORE else out / BEFORE
+            certificates[name] = analyze(paths[name], out=out / name, transfer=transfer, progress=progress, **settings)
+    return certificates
+
+
+def _make_folder(out: Path, *, resume: bool) -> None:
+    try:
+        (out / CONTROL).mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder") from err
+    if not resume:
+        shutil.rmtree(out / _RESUME, ignore_errors=True)
+    (out / _RESUME).mkdir(exist_ok=True)
+    (out / DESCRIPTION).unlink(missing_ok=True)
