@@ -142,10 +142,8 @@ class LayerDevices:
         values = np.ascontiguousarray(nominal.detach().cpu().numpy(), dtype=np.float32)
         spread = scale.detach().cpu().numpy().astype(np.float64)
         group = None if self._group is None else self._group.cpu().numpy().astype(np.int32)
-        scales = spread.reshape(1)
-        if group is not None:
-            scales = np.zeros(self._num_groups)
-            scales[group] = spread.reshape(-1)
+        scales = np.zeros(self._num_groups)
+        scales[... if group is None else group] = spread.reshape(-1)
         factor = layer_drift_factor(values, group, scales, self._profile)
         return tuple(torch.from_numpy(end).to(nominal.device) for end in box_table(self._profile, compensation=factor))
 
