@@ -36,6 +36,15 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the network and the certificates.")
 @click.option("--method", default="cimrobust", show_default=True, help="Way of training; see docs/retraining.md.")
 @click.option("--set", "knobs", multiple=True, metavar="NAME=NUMBER", help="Setting of the method; may be given several times.")
+@click.option(
+    "--tune",
+    "tuning_epochs",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="EPOCHS",
+    help="Epochs that a search for the settings of the method may take first; needs the extra 'retrain'.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Epochs at most.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples of a mini-batch.")
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Of the first step; falls to 0 along a half cosine.")

@@ -18,6 +18,7 @@ from cimrobust.retrain.protocol import Method
 from cimrobust.retrain.session import Session
 from cimrobust.retrain.settings import TrainingSettings
 from cimrobust.retrain.state import EpochRow
+from cimrobust.retrain.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Evidence:
         sources: Names of evaluation and training data as they were given.
         files: The model and the log.
         seconds: Wall-clock time by stage.
+        tuning: Search for settings; None: there was none.
     """
 
     session: Session
@@ -51,6 +53,7 @@ class Evidence:
     sources: tuple[str, str]
     files: tuple[Path, ...]
     seconds: Mapping[str, float]
+    tuning: Tuning | None = None
 
 
 def describe(evidence: Evidence) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         parameters=_parameters(session),
         training=_training(evidence.method, evidence.trained["method"]),
         control=None if control is None else _training(control, evidence.trained["control"]),
-        tuning=None,
+        tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
         before=_outcome(before, "before"),
         after=_outcome(evidence.certificates["after"], "after"),
         control_outcome=None if control is None else _outcome(evidence.certificates["control"], "control"),
@@ -88,6 +91,18 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         seconds=dict(evidence.seconds),
     )
     return described.model_dump()
+
+
+def _tuned(tuning: Tuning) -> blocks.Tuned:
+    return blocks.Tuned(
+        budget_epochs=tuning.budget,
+        used_epochs=tuning.used,
+        library=tuning.library,
+        trials=[
+            blocks.TunedTrial(values=dict(trial.values), epochs=trial.epochs, pruned=trial.pruned, score=trial.score)
+            for trial in tuning.trials
+        ],
+    )
 
 
 def _parameters(session: Session) -> blocks.Parameters:

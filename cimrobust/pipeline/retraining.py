@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from cimrobust.retrain.methods.catalogue import recipe_of
 from cimrobust.retrain.parameters import check_changed, stored_integers
 from cimrobust.retrain.session import Session, open_session
 from cimrobust.retrain.settings import TrainingSettings
+from cimrobust.retrain.tuning import tune
 
 MODEL = "model.onnx"
 LOG = "training.parquet"
@@ -93,6 +94,7 @@ def retrain(
     freeze: Sequence[str] = (),
     drop_overlap: bool = False,
     control: bool = True,
+    tuning_epochs: int = 0,
     effort: str = "standard",
     trials: int | None = None,
     workers: int | None = None,
@@ -118,6 +120,7 @@ def retrain(
         freeze: Initializers to leave as they are.
         drop_overlap: Leave training samples out that are evaluated, in place of an error.
         control: Train and certify the control as well.
+        tuning_epochs: Epochs that a search for the settings of the method may take before the training (needs Optuna); 0: none.
         effort: Effort of the certificates: ``quick``, ``standard`` or ``thorough``.
         trials: Chips that each certificate draws.
         workers: Threads of the certificates; no result depends on it. None: all processors.
@@ -139,6 +142,11 @@ def retrain(
         evaluation = load_data(data, inputs=network.inputs, limit=limit)
         training, source = _training_data(train_data, data, network)
         session = open_session(network, profile, training, evaluation, chosen, freeze=freeze, drop_overlap=drop_overlap, workers=threads)
+    tuning = None
+    if tuning_epochs:
+        with clock.stage("tuning"):
+            tuning = tune(session, recipe_of(method), chosen, budget=tuning_epochs, progress=progress)
+        made, chosen = recipe_of(method).method(tuning.values), replace(chosen, learning_rate=tuning.learning_rate)
     roles = {"method": (made, out / MODEL)}
     if control and made.name != "plain":
         roles[CONTROL] = (recipe_of("plain").method(), out / CONTROL / MODEL)
@@ -178,6 +186,7 @@ def retrain(
         sources=(str(data), source),
         files=(out / MODEL, out / LOG),
         seconds=clock.seconds,
+        tuning=tuning,
     )
     described = describe(evidence)
     atomic_text(out / REPORT, render_retraining(described))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,14 @@ class Job:
     digest: str = ""
 
 
-def train(job: Job, parameters: Parameters, *, progress: Progress, checkpoint: Path | None = None) -> Trained:
+def train(
+    job: Job,
+    parameters: Parameters,
+    *,
+    progress: Progress,
+    checkpoint: Path | None = None,
+    stops: Callable[[EpochRow], bool] | None = None,
+) -> Trained:
     """Train a network.
 
     Everything is computed by one torch thread, and every random number is a function of the seed and the step, so a run gives the same weights on every number of
@@ -89,6 +97,7 @@ def train(job: Job, parameters: Parameters, *, progress: Progress, checkpoint: P
         parameters: Where to start; not changed.
         progress: Told of every epoch.
         checkpoint: File that every epoch is written to, and that an interrupted run of the same job goes on from; None: none.
+        stops: Told of every epoch; training ends where it says so.
 
     Raises:
         DivergedError: Losses were not finite too often.
@@ -110,7 +119,7 @@ def train(job: Job, parameters: Parameters, *, progress: Progress, checkpoint: P
             if checkpoint is not None:
                 write_checkpoint(checkpoint, job.digest, state)
             progress.advance(1, _note(state.rows[-1]))
-            if epoch - state.best_epoch >= settings.longest_wait and state.best_epoch > 0:
+            if (stops is not None and stops(state.rows[-1])) or epoch - state.best_epoch >= settings.longest_wait:
                 stopped = epoch < settings.epochs
                 break
         progress.finish()

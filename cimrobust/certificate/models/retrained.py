@@ -48,13 +48,22 @@ class Training(Block):
     epochs: list[Epoch]
 
 
+class TunedTrial(Block):
+    """One short training of the search; its score is the attacked validation score, ties by the first percentile, far below 0 where too much clean accuracy was lost."""
+
+    values: dict[str, float]
+    epochs: Count
+    pruned: bool
+    score: float
+
+
 class Tuned(Block):
-    """Settings of the method that were searched for."""
+    """The search for the settings of the method."""
 
     budget_epochs: Count
-    used_epochs: float
+    used_epochs: Count
     library: str
-    trials: list[dict[str, Any]]
+    trials: list[TunedTrial]
 
 
 class Outcome(Block):
