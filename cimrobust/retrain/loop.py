@@ -132,7 +132,11 @@ def make_step(
     """Return a mini-batch with the weights of the moment programmed."""
     stored = job.network.stored(parameters)
     chips = {name: devices.program(stored[name]) for name, devices in job.network.trainable.devices.items()}
-    return Step(job.network, job.objective, samples, chips, job.network.digital(parameters), generator, progress, memory)
+
+    def draw(number: int) -> dict[str, Tensor]:
+        return job.source.deviations(stored, job.network.trainable.devices, chips, range(number, number + 1))[0]
+
+    return Step(job.network, job.objective, samples, chips, job.network.digital(parameters), generator, progress, memory, draw)
 
 
 def _start(job: Job, parameters: Parameters) -> State:

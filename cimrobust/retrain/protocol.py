@@ -30,6 +30,7 @@ class Step:
         generator: Random numbers of this step alone.
         progress: Share of the training that is over, in [0, 1).
         memory: What a method keeps from step to step; part of a checkpoint.
+        draw: Draws a chip from the distribution of the profile, by its number.
     """
 
     network: TrainingNetwork
@@ -40,6 +41,7 @@ class Step:
     generator: torch.Generator
     progress: float
     memory: dict[str, Tensor]
+    draw: Callable[[int], dict[str, Tensor]]
 
     def rows(self, deviation: Deviation | None = None) -> Tensor:
         """Return the rows of the mini-batch on a chip with a deviation; None: without."""
@@ -58,11 +60,15 @@ class Step:
         """Return uniform numbers in [0, 1) in the shape of a tensor."""
         return torch.rand(like.shape, generator=self.generator).to(like.device)
 
+    def drawn(self) -> dict[str, Tensor]:
+        """Return the deviation of a chip drawn from the distribution of the profile."""
+        return self.draw(int(torch.randint(2**31, (1,), generator=self.generator)))
+
     def fixed(self) -> Step:
         """Return the same step with weights and box cut off from gradients, for attacks."""
         chips = {name: Chip(*(part.detach() for part in (chip.nominal, chip.lo, chip.hi, chip.reach))) for name, chip in self.chips.items()}
         digital = {name: tensor.detach() for name, tensor in self.digital.items()}
-        return Step(self.network, self.objective, self.samples, chips, digital, self.generator, self.progress, self.memory)
+        return Step(self.network, self.objective, self.samples, chips, digital, self.generator, self.progress, self.memory, self.draw)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ CLEAN = Knob(0.2, 0.0, 0.6, False, "share of the loss without deviation")
 
 
 def _loss(passes: int, clean: float, step: Step) -> Tensor:
-    attacked = ascend(step.fixed(), zero_unit(step), passes=passes, length=1.0 if passes == 1 else 1.25 / passes * 1.6)
+    attacked = ascend(step.fixed(), zero_unit(step), passes=passes, length=1.0 if passes == 1 else 2.0 / passes)
     loss = (1.0 - clean) * step.loss(deviation_of(step, attacked))
     return loss + clean * step.loss() if clean else loss
 

@@ -8,12 +8,15 @@ from cimrobust.retrain.methods.adversarial import ADVERSARIAL
 from cimrobust.retrain.methods.awp import AWP
 from cimrobust.retrain.methods.cimrobust import CIMROBUST
 from cimrobust.retrain.methods.ibp import IBP, IBP_A_TRICE
-from cimrobust.retrain.methods.noise import NOISE
+from cimrobust.retrain.methods.noise import DEVICE_NOISE, NOISE
 from cimrobust.retrain.methods.plain import PLAIN
 from cimrobust.retrain.methods.trice import TRICE
 from cimrobust.retrain.protocol import Recipe
 
-RECIPES = {recipe.name: recipe for recipe in (PLAIN, NOISE, TRICE, ADVERSARIAL, A_TRICE, A_TRICE_SUMMED, AWP, IBP, IBP_A_TRICE, CIMROBUST)}
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (PLAIN, NOISE, DEVICE_NOISE, TRICE, ADVERSARIAL, A_TRICE, A_TRICE_SUMMED, AWP, IBP, IBP_A_TRICE, CIMROBUST)
+}
 
 
 def recipe_of(name: str) -> Recipe:

@@ -1,4 +1,4 @@
-"""Gaussian noise on every weight, fresh in every mini-batch: variation-aware training as usual."""
+"""Noise on every weight, fresh in every mini-batch: variation-aware training as usual. Gaussian, or as the devices of the profile deviate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from cimrobust.retrain.protocol import Knob, Method, Recipe, Step
 
 _WHAT = "Gaussian noise on the weights"
+_DRAWN = "chips drawn from the distribution of the device profile"
 
 
 def _loss(sigma: float, step: Step) -> Tensor:
@@ -21,3 +22,14 @@ def _make(values: Mapping[str, float]) -> Method:
 
 
 NOISE = Recipe("noise", _WHAT, {"sigma": Knob(0.05, 0.005, 0.2, True, "standard deviation in units of max|W|")}, _make)
+
+
+def _drawn_loss(step: Step) -> Tensor:
+    return step.loss(step.drawn())
+
+
+def _make_drawn(values: Mapping[str, float]) -> Method:
+    return Method("device-noise", _DRAWN, _drawn_loss, values)
+
+
+DEVICE_NOISE = Recipe("device-noise", _DRAWN, {}, _make_drawn)
