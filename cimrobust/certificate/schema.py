@@ -1,17 +1,23 @@
-"""Writes the published schema: ``python -m cimrobust.certificate.schema``."""
+"""Writes the published schemas: ``python -m cimrobust.certificate.schema``."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cimrobust.certificate.models import json_schema
+from cimrobust.certificate.models.retrained import retraining_schema
+
+#: File beside this one by what it is the schema of.
+PUBLISHED = {"schema.json": json_schema, "retrain_schema.json": retraining_schema}
 
 
 def write_schema() -> None:
-    """Write schema.json beside this file from the models."""
-    path = Path(__file__).with_name("schema.json")
-    path.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    """Write the schemas of certificate.json and retrain.json beside this file from the models."""
+    for name, make in PUBLISHED.items():
+        schema: dict[str, Any] = make()
+        Path(__file__).with_name(name).write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

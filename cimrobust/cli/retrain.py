@@ -60,6 +60,12 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option("--freeze", multiple=True, metavar="NAME", help="Initializer to leave as it is; may be given several times.")
 @click.option("--drop-overlap", is_flag=True, help="Leave training samples out that are evaluated, in place of an error.")
 @click.option("--control/--no-control", default=True, show_default=True, help="Train and certify plain fine-tuning with the same budget.")
+@click.option(
+    "--equivalent/--no-equivalent",
+    default=True,
+    show_default=True,
+    help="Search for the write-verify tolerance that would buy the same gain.",
+)
 @click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @run_options
 @json_option
@@ -84,6 +90,10 @@ def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **opt
         if outcome is not None:
             shown = ", ".join(f"{key} {'none' if value is None else f'{value:.4f}'}" for key, value in outcome.items())
             click.echo(f"{name:<22}{shown}")
+    if made.data["equivalent"] is not None and made.data["equivalent"]["tolerance"] is not None:
+        click.echo(
+            f"{'same by write-verify':<22}{100 * made.data['equivalent']['tolerance']:.3g} % in place of {100 * made.data['tolerance']:.3g} %"
+        )
     click.echo(f"{'epoch kept':<22}{made.data['training']['best_epoch']} of {settings.epochs}")
     click.echo(f"{'model':<22}{summary['model']}")
     click.echo(f"{'report':<22}{summary['html']}")

@@ -72,7 +72,7 @@ class Certificate:
         return self.directory / REPORT
 
 
-class _Clock:
+class Clock:
     """Seconds by stage."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ def analyze(
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     _check(effort, tolerance, trials=trials, seed=seed, workers=workers, limit=limit)
-    progress, clock, out = progress or NullProgress(), _Clock(), Path(out)
+    progress, clock, out = progress or NullProgress(), Clock(), Path(out)
     threads = workers or available_processors()
     required = None if policy is None else read_policy(Path(policy))
     num_trials = trials or DEFAULT_TRIALS[effort]

@@ -27,40 +27,38 @@ class Evidence:
 
     Attributes:
         session: The network.
-        method: The method.
-        control: The control; None: there was none.
+        methods: Methods by role, ``method`` and ``control``.
         trained: Trainings by role.
         settings: How they ran.
         certificates: Certificates by folder.
         evaluation: Evaluation samples.
         training: Training samples.
         profile: The devices.
-        sources: Names of evaluation and training data as they were given.
         files: The model and the log.
         seconds: Wall-clock time by stage.
         tuning: Search for settings; None: there was none.
+        equivalent: From `equivalent_tolerance`; None: nobody asked.
     """
 
     session: Session
-    method: Method
-    control: Method | None
+    methods: Mapping[str, Method]
     trained: Mapping[str, Trained]
     settings: TrainingSettings
     certificates: Mapping[str, dict[str, Any]]
     evaluation: DataSet
     training: DataSet
     profile: DeviceProfile
-    sources: tuple[str, str]
     files: tuple[Path, ...]
     seconds: Mapping[str, float]
     tuning: Tuning | None = None
+    equivalent: Mapping[str, Any] | None = None
 
 
 def describe(evidence: Evidence) -> dict[str, Any]:
     """Return retrain.json."""
     session, before = evidence.session, evidence.certificates["before"]
     split = session.split
-    control = evidence.control
+    control = evidence.methods.get("control")
     described = blocks.Retraining(
         schema_version="1.0.0",
         tool=models.Tool(**before["tool"]),
@@ -80,12 +78,13 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         ),
         settings=asdict(evidence.settings),
         parameters=_parameters(session),
-        training=_training(evidence.method, evidence.trained["method"]),
+        training=_training(evidence.methods["method"], evidence.trained["method"]),
         control=None if control is None else _training(control, evidence.trained["control"]),
         tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
         before=_outcome(before, "before"),
         after=_outcome(evidence.certificates["after"], "after"),
         control_outcome=None if control is None else _outcome(evidence.certificates["control"], "control"),
+        equivalent=None if evidence.equivalent is None else blocks.Equivalent(**evidence.equivalent),
         notes=list(session.notes),
         files={path.name: sha256_of(path) for path in evidence.files},
         seconds=dict(evidence.seconds),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,8 @@ from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
 from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.place import place
-from cimrobust.pipeline.analysis import Certificate, analyze, available_processors
+from cimrobust.pipeline.analysis import Clock, analyze, available_processors
+from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.retrained import Evidence, describe
 from cimrobust.progress import NullProgress, Progress
@@ -31,6 +30,7 @@ from cimrobust.retrain.log import write_log
 from cimrobust.retrain.loop import Trained, train
 from cimrobust.retrain.methods.catalogue import recipe_of
 from cimrobust.retrain.parameters import check_changed, stored_integers
+from cimrobust.retrain.protocol import Method
 from cimrobust.retrain.session import Session, open_session
 from cimrobust.retrain.settings import TrainingSettings
 from cimrobust.retrain.tuning import tune
@@ -39,7 +39,8 @@ MODEL = "model.onnx"
 LOG = "training.parquet"
 DESCRIPTION = "retrain.json"
 REPORT = "retrain.html"
-BEFORE, AFTER, CONTROL = "before", "after", "control"
+BEFORE, AFTER = "before", "after"
+METHOD, CONTROL = "method", "control"
 DEFAULT_METHOD = "cimrobust"
 _RESUME = ".resume"
 _SAME_NOMINAL = 1e-5
@@ -68,18 +69,6 @@ class Retrained:
         return self.directory / REPORT
 
 
-@dataclass
-class _Clock:
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Any:
-        """Time one stage."""
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
-
-
 def retrain(
     model: str | Path,
     *,
@@ -95,6 +84,7 @@ def retrain(
     drop_overlap: bool = False,
     control: bool = True,
     tuning_epochs: int = 0,
+    equivalent: bool = True,
     effort: str = "standard",
     trials: int | None = None,
     workers: int | None = None,
@@ -121,6 +111,7 @@ def retrain(
         drop_overlap: Leave training samples out that are evaluated, in place of an error.
         control: Train and certify the control as well.
         tuning_epochs: Epochs that a search for the settings of the method may take before the training (needs Optuna); 0: none.
+        equivalent: Search for the tolerance at which the old network would be as good as the new one.
         effort: Effort of the certificates: ``quick``, ``standard`` or ``thorough``.
         trials: Chips that each certificate draws.
         workers: Threads of the certificates; no result depends on it. None: all processors.
@@ -131,62 +122,53 @@ def retrain(
     Raises:
         CimrobustError: See its subclasses for what can be wrong.
     """
-    chosen, progress, out, clock = settings or TrainingSettings(), progress or NullProgress(), Path(out), _Clock()
+    chosen, progress, out, clock = settings or TrainingSettings(), progress or NullProgress(), Path(out), Clock()
     chosen.check()
-    threads = workers or available_processors()
-    made = recipe_of(method).method(knobs)
+    recipe = recipe_of(method)
+    made, threads = recipe.method(knobs), workers or available_processors()
     profile = resolve_profile(str(device), tolerance)
     _make_folder(out, resume=resume)
     with clock.stage("load"):
         network = load_network(Path(model))
         evaluation = load_data(data, inputs=network.inputs, limit=limit)
-        training, source = _training_data(train_data, data, network)
+        training = _training_data(train_data, data, network)
         session = open_session(network, profile, training, evaluation, chosen, freeze=freeze, drop_overlap=drop_overlap, workers=threads)
     tuning = None
     if tuning_epochs:
         with clock.stage("tuning"):
-            tuning = tune(session, recipe_of(method), chosen, budget=tuning_epochs, progress=progress)
-        made, chosen = recipe_of(method).method(tuning.values), replace(chosen, learning_rate=tuning.learning_rate)
-    roles = {"method": (made, out / MODEL)}
-    if control and made.name != "plain":
-        roles[CONTROL] = (recipe_of("plain").method(), out / CONTROL / MODEL)
-    trained: dict[str, Trained] = {}
-    for role, (using, path) in roles.items():
-        with clock.stage(f"training_{role}"):
-            job = session.job(using, chosen)
-            trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / _RESUME / f"{role}.pt")
-            _export(session, trained[role], Path(model), path)
-    write_log(out / LOG, {role: result.rows for role, result in trained.items()})
-    certificates = _certify(
-        model,
-        out,
-        list(roles),
-        clock,
-        progress,
-        data=data,
-        device=str(device),
-        tolerance=tolerance,
-        effort=effort,
-        trials=trials,
-        workers=threads,
-        limit=limit,
-        seed=chosen.seed,
-        resume=resume,
-    )
+            tuning = tune(session, recipe, chosen, budget=tuning_epochs, progress=progress)
+        made, chosen = recipe.method(tuning.values), replace(chosen, learning_rate=tuning.learning_rate)
+    methods = {METHOD: made} | ({CONTROL: recipe_of("plain").method()} if control and made.name != "plain" else {})
+    trained = _train(session, methods, chosen, out, clock, progress)
+    certifying: dict[str, Any] = {
+        "data": data,
+        "device": str(device),
+        "tolerance": tolerance,
+        "limit": limit,
+        "seed": chosen.seed,
+        "workers": threads,
+    }
+    certifying |= {"effort": effort, "trials": trials, "resume": resume, "progress": progress}
+    certificates = _certify(Path(model), out, list(methods), clock, **certifying)
+    same = None
+    if equivalent:
+        with clock.stage("equivalent_tolerance"):
+            same = equivalent_tolerance(
+                network, profile, evaluation, certificates[AFTER], seed=chosen.seed, workers=threads, progress=progress
+            )
     evidence = Evidence(
         session=session,
-        method=made,
-        control=roles[CONTROL][0] if CONTROL in roles else None,
+        methods=methods,
         trained=trained,
         settings=chosen,
-        certificates={name: certificate.data for name, certificate in certificates.items()},
+        certificates=certificates,
         evaluation=evaluation,
         training=training,
         profile=profile,
-        sources=(str(data), source),
         files=(out / MODEL, out / LOG),
-        seconds=clock.seconds,
+        seconds=clock.stages,
         tuning=tuning,
+        equivalent=same,
     )
     described = describe(evidence)
     atomic_text(out / REPORT, render_retraining(described))
@@ -195,17 +177,31 @@ def retrain(
     return Retrained(described, out)
 
 
-def _training_data(train: str | Path | None, data: str | Path, network: Network) -> tuple[DataSet, str]:
-    """Return the training samples and where they come from."""
+def _train(
+    session: Session, methods: Mapping[str, Method], settings: TrainingSettings, out: Path, clock: Clock, progress: Progress
+) -> dict[str, Trained]:
+    """Train by every method from the same start, write the networks and the log."""
+    trained: dict[str, Trained] = {}
+    for role, method in methods.items():
+        with clock.stage(f"training_{role}"):
+            job = session.job(method, settings)
+            trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / _RESUME / f"{role}.pt")
+            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL)
+    write_log(out / LOG, {role: result.rows for role, result in trained.items()})
+    return trained
+
+
+def _training_data(train: str | Path | None, data: str | Path, network: Network) -> DataSet:
+    """Return the training samples."""
     source = data if train is None else train
     if names_training_data(source):
-        return load_data(source, inputs=network.inputs, part="train"), str(source)
+        return load_data(source, inputs=network.inputs, part="train")
     if train is None:
         raise UsageError(f"training data must be given, got none and no train_file in {data} (--train); give --train or name a train_file")
-    return load_data(source, inputs=network.inputs), str(source)
+    return load_data(source, inputs=network.inputs)
 
 
-def _export(session: Session, trained: Trained, source: Path, path: Path) -> None:
+def _export(session: Session, trained: Trained, path: Path) -> None:
     """Write the trained network, and check that what was to change did, and that the file holds what was trained.
 
     Raises:
@@ -215,7 +211,7 @@ def _export(session: Session, trained: Trained, source: Path, path: Path) -> Non
     before, before_integers = stored_integers(session.trainable, session.parameters)
     check_changed({**before, **before_integers}, {**values, **integers})
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_back(source, path, values, integers)
+    write_back(session.runtime.network.path, path, values, integers)
     written = place(scan_layers(load_network(path)), session.profile)
     stored = session.network.stored(trained.parameters)
     for name, devices in session.trainable.devices.items():
@@ -230,16 +226,14 @@ def _export(session: Session, trained: Trained, source: Path, path: Path) -> Non
             )
 
 
-def _certify(
-    model: str | Path, out: Path, roles: Sequence[str], clock: _Clock, progress: Progress, **settings: Any
-) -> dict[str, Certificate]:
-    """Certify the old network, then the new one with the old one's witness among the patterns, then the control."""
+def _certify(model: Path, out: Path, roles: Sequence[str], clock: Clock, **settings: Any) -> dict[str, dict[str, Any]]:
+    """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
+    paths = {BEFORE: model, AFTER: out / MODEL} | ({CONTROL: out / CONTROL / MODEL} if CONTROL in roles else {})
     certificates = {}
-    paths = {BEFORE: Path(model), AFTER: out / MODEL, CONTROL: out / CONTROL / MODEL}
-    for name in (BEFORE, AFTER, *(role for role in roles if role == CONTROL)):
+    for name, path in paths.items():
         with clock.stage(f"certificate_{name}"):
             transfer = None if name == BEFORE else out / BEFORE
-            certificates[name] = analyze(paths[name], out=out / name, transfer=transfer, progress=progress, **settings)
+            certificates[name] = analyze(path, out=out / name, transfer=transfer, **settings).data
     return certificates
 
 

@@ -110,7 +110,7 @@ def open_session(
         CimrobustError: The network cannot be trained, or the data cannot be used; see `find_trainable`, `open_training` and `split_samples`.
     """
     split = split_samples(training, evaluation, seed=settings.seed, drop_overlap=drop_overlap)
-    seen, notes = _as_trained(profile)
+    seen, notes = as_trained(profile)
     scan = scan_layers(network)
     placement = place(scan, seen)
     runtime = open_network(network, scan, placement, training, workers=workers)
@@ -140,7 +140,7 @@ def _teacher_rows(network: TrainingNetwork, parameters: Parameters, samples: Sam
     return np.concatenate(parts)
 
 
-def _as_trained(profile: DeviceProfile) -> tuple[DeviceProfile, tuple[str, ...]]:
+def as_trained(profile: DeviceProfile) -> tuple[DeviceProfile, tuple[str, ...]]:
     """Return the profile as training sees it, and what it leaves out."""
     notes = []
     if profile.needs_kernel:

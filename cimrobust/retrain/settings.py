@@ -34,7 +34,7 @@ class TrainingSettings:
 
     epochs: int = 30
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     optimiser: Optimiser = "adamw"
     weight_decay: float = 0.0
     clean_loss: float = 0.01

@@ -84,6 +84,14 @@ class Outcome(Block):
     verdict: str
 
 
+class Equivalent(Block):
+    """Tolerance at which the old network would be as good as the new one is at the stated one, by quick searches."""
+
+    tolerance: float | None
+    effort: str
+    reason: str | None
+
+
 class Parameters(Block):
     """Initializers that were trained, and what was left alone and why."""
 
@@ -112,6 +120,7 @@ class Retraining(Block):
     before: Outcome
     after: Outcome
     control_outcome: Outcome | None
+    equivalent: Equivalent | None
     notes: list[str]
     files: dict[str, str]
     seconds: dict[str, float]
