@@ -169,3 +169,48 @@ def test_layers_without_a_gradient_are_named(opened):
 def test_names_to_freeze_must_exist(opened):
     with pytest.raises(UsageError, match=r"must be stored weights or biases of the model, got \['w9'\] \(--freeze\)"):
         opened(freeze=["w9"])
+
+
+NORMALISED = """
+<ir_version: 8, opset_import: ["" : 15]>
+net (float[N, 6] x) => (float[N, 4] y) <float[6, 16] w1, float[16] gain, float[16] shift, float[16] mean, float[16] variance, float[16, 4] w2> {
+  h = MatMul(x, w1)
+  n = BatchNormalization(h, gain, shift, mean, variance)
+  r = Relu(n)
+  y = MatMul(r, w2)
+}
+"""
+
+
+def normalised_weights() -> dict[str, np.ndarray]:
+    ones = np.ones(16, np.float32)
+    return {
+        **{name: array for name, array in weights_of_mlp().items() if name != "b1"},
+        "gain": ones,
+        "shift": 0 * ones,
+        "mean": 0 * ones,
+        "variance": ones,
+    }
+
+
+def test_normalisations_are_frozen_by_default(opened, tmp_path):
+    session = opened(NORMALISED, normalised_weights())
+    _job, parameters = trained(session)
+    _runner, tensors = export(session, parameters, tmp_path)
+    for name in ("gain", "shift", "mean", "variance"):
+        np.testing.assert_array_equal(tensors[name], normalised_weights()[name])
+
+
+def test_normalisations_are_trained_and_follow_the_data_on_demand(opened, tmp_path):
+    session = opened(NORMALISED, normalised_weights(), settings=quick(update_norms=True))
+    job = session.job(recipe_of("plain").method(), quick(update_norms=True, epochs=8))
+    parameters = train(job, session.parameters, progress=NullProgress()).parameters
+    runner, tensors = export(session, parameters, tmp_path)
+    data = job.training.inputs["x"].numpy() @ tensors["w1"]
+    # A running mean over mini-batches of weights that still move.
+    np.testing.assert_allclose(tensors["mean"], data.mean(0), atol=0.25 * data.std(0).max())
+    np.testing.assert_allclose(tensors["variance"], data.var(0), rtol=0.5)
+    assert (tensors["gain"] != 1).any()
+    assert (tensors["shift"] != 0).any()
+    expected = twin_rows(session, job, parameters, quantised=False)
+    np.testing.assert_allclose(runner.run(None, {"x": job.validation.inputs["x"].numpy()})[0], expected, atol=1e-4)
