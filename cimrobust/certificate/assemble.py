@@ -109,7 +109,11 @@ def _rare(evidence: Evidence) -> RareEvent | None:
         return None
     digest = evidence.likely_digest
     stored = None if digest is None else StoredChip(file=f"{WITNESS}/{CHIP_FILE}", sha256=digest)
-    return rare.rare_event(evidence.rare, higher_is_better=evidence.trials.higher_is_better, search=evidence.likely, stored=stored)
+    certification = evidence.certification.score
+    certified_score = None if certification is None else certification.value
+    return rare.rare_event(
+        evidence.rare, higher_is_better=evidence.trials.higher_is_better, search=evidence.likely, stored=stored, certified=certified_score
+    )
 
 
 def _base_name(text: str) -> str:

@@ -17,7 +17,7 @@ from cimrobust.montecarlo.effects import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.search.device_witness import DeviceCheck
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 from cimrobust.search.protocol import SearchResult
 
 

@@ -56,10 +56,8 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     help="Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it has one.",
 )
 @click.option(
-    "--no-most-probable",
-    "most_probable",
-    flag_value=False,
-    default=True,
+    "--skip-most-probable",
+    is_flag=True,
     help="With --rare-below: leave out the search for the most probable such chip.",
 )
 @run_options

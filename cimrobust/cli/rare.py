@@ -20,9 +20,7 @@ from cimrobust.cli.options import device_option, json_option, model_argument, to
 @click.option("--particles", type=click.IntRange(10), help="Chips of the population; default 100. The interval shrinks with their root.")
 @click.option("--budget", type=click.IntRange(1), help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.")
 @click.option("--repeats", type=click.IntRange(1), default=2, show_default=True, help="Independent repeats.")
-@click.option(
-    "--no-most-probable", "most_probable", flag_value=False, default=True, help="Leave out the search for the most probable failing chip."
-)
+@click.option("--skip-most-probable", is_flag=True, help="Leave out the search for the most probable failing chip.")
 @click.option(
     "--effort",
     type=click.Choice(["quick", "standard", "thorough"]),

@@ -57,6 +57,7 @@ class LatentChips:
 
     Attributes:
         size: Latents of a chip: devices that belong to a weight.
+        profile: The device profile.
         layers: Where every layer's devices are among the latents, in graph order.
     """
 
@@ -71,7 +72,7 @@ class LatentChips:
             UsageError: The profile has effects that are no function of one normal number a device.
         """
         check_profile(placement.profile)
-        self._profile = placement.profile
+        self.profile = placement.profile
         self._as_levels = as_levels
         self.layers: list[LatentLayer] = []
         self.size = 0
@@ -92,7 +93,7 @@ class LatentChips:
     def weights(self, latents: np.ndarray) -> dict[str, np.ndarray]:
         """Return the weights of the chip that latents stand for, by initializer, float32 in its shape."""
         return {
-            layer.tensor.initializer: fold_deviations(layer.tensor, self._profile, _deviations(layer, layer.of(latents)))
+            layer.tensor.initializer: fold_deviations(layer.tensor, self.profile, _deviations(layer, layer.of(latents)))
             for layer in self.layers
         }
 
@@ -111,9 +112,7 @@ class LatentChips:
 
     def sensitivity(self, layer: LatentLayer) -> np.ndarray:
         """Return by how much a level of every device moves its weight, float32 [cells_per_weight, num_weights]."""
-        return np.asarray(
-            device_factors(layer.tensor, self._profile)[:, None] * unit_weights(layer.tensor, self._profile), dtype=np.float32
-        )
+        return np.asarray(device_factors(layer.tensor, self.profile)[:, None] * unit_weights(layer.tensor, self.profile), dtype=np.float32)
 
 
 def check_profile(profile: DeviceProfile) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cimrobust.engine.latent import REACH, SEGMENTS, LatentChips, LatentLayer
+from cimrobust.mapping.devices import spread_deviation, target_levels
 
 # Latents that answer multipliers are tabulated at 2049 multipliers, evenly spaced on asinh from -1e9 to 1e9 (in units of one latent), between 2049 latents.
 _POINTS = 2049
@@ -85,6 +86,22 @@ class NearestChips:
             parts.append((reach * (deviations[tensor.initializer].reshape(1, -1) / np.maximum((reach**2).sum(axis=0), 1e-300))).ravel())
         return np.concatenate(parts).astype(np.float32)
 
+    def inverse(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return latents that make weights deviate as given, float32 [size]; where the distribution ends before, those of its end.
+
+        Every device of a weight is put at the same fraction of its interval, as `mapping.devices.spread_deviation` does: unlike `direction` exact, and farther away.
+
+        Args:
+            deviations: By initializer, own shape, inside the tolerance box.
+        """
+        parts = []
+        for answer in self._answers:
+            tensor = answer.layer.tensor
+            levels = spread_deviation(tensor, self._chips.profile, deviations[tensor.initializer])
+            moved = levels - target_levels(tensor, self._chips.profile)
+            parts.append(_inverse(answer, moved).ravel())
+        return np.concatenate(parts).astype(np.float32)
+
     def solve(self, gradient: np.ndarray, least: float) -> tuple[np.ndarray, bool]:
         """Return the latents of least norm whose deviations reach a sum, and whether any do.
 
@@ -136,6 +153,19 @@ class NearestChips:
                 parts.append(answer.at(multiplier * pull).ravel())
         latents = np.concatenate(parts)
         return latents, float(np.dot(gradient.astype(np.float64), self._chips.deviations(latents).astype(np.float64)))
+
+
+def _inverse(answer: _Answers, moved: np.ndarray) -> np.ndarray:
+    """Return the latents at which devices deviate by given level units, [cells_per_weight, num_weights]."""
+    grid = np.linspace(-REACH, REACH, SEGMENTS + 1)
+    tables = answer.layer.values.reshape(-1, SEGMENTS + 1)
+    which = np.broadcast_to(np.asarray(answer.table), moved.shape)
+    latents = np.empty(moved.shape)
+    for number, table in enumerate(tables):
+        chosen = which == number
+        rising = np.concatenate([[True], np.diff(np.maximum.accumulate(table)) > 0])  # steps of a measured table: its first latent
+        latents[chosen] = np.interp(moved[chosen], table[rising], grid[rising])
+    return latents
 
 
 def _answers(layer: LatentLayer) -> _Answers:

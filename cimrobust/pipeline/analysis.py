@@ -47,7 +47,7 @@ from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.chip_file import CHIP_FILE, write_chip
 from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.ensemble import search
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 from cimrobust.search.most_probable import most_probable as search_most_probable
 from cimrobust.search.protocol import SearchResult
 from cimrobust.search.witness import SAFETY_FILE, write_witness
@@ -112,7 +112,7 @@ def analyze(
     stop_early: bool = False,
     rare_below: float | None = None,
     rare_budget: int | None = None,
-    most_probable: bool = True,
+    skip_most_probable: bool = False,
     calibration: str | Path | None = None,
     diagnostics: str | None = None,
     safety_class: int | None = None,
@@ -138,7 +138,7 @@ def analyze(
             most, by default at least ten times the fewest that can pass.
         rare_below: Estimate how likely a chip is that misses this score, by multilevel splitting.
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
-        most_probable: Search for the most probable chip that misses that score too.
+        skip_most_probable: Leave out the search for the most probable chip that misses that score.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
@@ -222,7 +222,7 @@ def analyze(
         diagnosis = diagnose(runtime, inspection.scan, inspection.placement, found, names, asked)
         found = diagnosis.found
     likely = None
-    if rare_below is not None and most_probable:
+    if rare_below is not None and not skip_most_probable:
         with clock.stage("most_probable"):
             likely = search_most_probable(
                 runtime,
@@ -261,7 +261,7 @@ def analyze(
         RunSetting("safety-class", asked.safety_class, asked.safety_class is None),
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
-        RunSetting("no-most-probable", not most_probable, most_probable),
+        RunSetting("skip-most-probable", skip_most_probable, not skip_most_probable),
         RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("device-type", device_type, device_type == "cpu"),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),

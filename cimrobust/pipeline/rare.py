@@ -18,7 +18,7 @@ from cimrobust.pipeline.inspection import inspect_model
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
 from cimrobust.search.chip_file import write_chip
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 from cimrobust.search.most_probable import most_probable as search_most_probable
 
 
@@ -41,7 +41,7 @@ def rare(
     particles: int | None = None,
     budget: int | None = None,
     repeats: int = 2,
-    most_probable: bool = True,
+    skip_most_probable: bool = False,
     effort: str = "standard",
     chip: str | Path | None = None,
     seed: int = 0,
@@ -61,7 +61,7 @@ def rare(
         particles: Chips of the population; None: 100.
         budget: Chips that each repeat may evaluate; None: 40000, enough for 1e-6 with room to spare.
         repeats: Independent repeats.
-        most_probable: Search for the most probable chip that misses the score too, and set its first-order probability beside the estimate.
+        skip_most_probable: Leave out the search for the most probable chip that misses the score, whose first-order probability stands beside the estimate.
         effort: Of that search: ``quick``, ``standard`` or ``thorough``.
         chip: File (safetensors) that this chip is written to; None: it is not.
         seed: Seed of every random number.
@@ -77,9 +77,9 @@ def rare(
         CimrobustError: See its subclasses for what can be wrong.
     """
     settings = splitting(budget, particles)
-    if chip is not None and not most_probable:
+    if chip is not None and skip_most_probable:
         raise UsageError(
-            "a file for the most probable failing chip needs the search for it, which was left out (--no-most-probable); leave out --chip too"
+            "a file for the most probable failing chip needs the search for it, which was left out (--skip-most-probable); leave out --chip too"
         )
     budget_of(effort)
     inspection = inspect_model(model, device=str(device), tolerance=tolerance)
@@ -103,7 +103,7 @@ def rare(
         progress=progress or NullProgress(),
     )
     search, stored = None, None
-    if most_probable:
+    if not skip_most_probable:
         search = search_most_probable(
             runtime, inspection.placement, below=below, effort=effort, seed=seed, workers=workers, progress=progress or NullProgress()
         )

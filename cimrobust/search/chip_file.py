@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from cimrobust.files import write_whole
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 
 CHIP_FILE = "most_probable.safetensors"
 

@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,30 +102,31 @@ def walk(ground: Ground, start: np.ndarray, state: LimitState, *, neighbours: in
     return point
 
 
-def polish(ground: Ground, found: Crossed, state: LimitState, *, widest: int, passes: int) -> Crossed:
+def polish(ground: Ground, found: Crossed, states: Sequence[LimitState], *, widest: int, passes: int) -> Crossed:
     """Return the nearest failing chip that steps from a failing one lead to; no smoothing decides, only the deployed network.
 
     A step goes towards the nearest point of the plane through the chip that the stand-in's gradient is normal to, and is taken where a chip in that direction, a little nearer than the best
-    so far, fails. The width of the stand-in changes where no step does.
+    so far, fails. The width of the stand-in changes where no step does, and then its units.
 
     Args:
         ground: The problem.
         found: A failing chip.
-        state: The stand-in.
-        widest: Its largest width, in decisions.
+        states: Stand-ins, in turn.
+        widest: Their largest width, in decisions; begun with a quarter of it.
         passes: Most passes.
     """
     widths = [max(widest >> shift, 2) for shift in range(2, 8)]
-    widths = sorted(set(widths), reverse=True) if state.wrong is not None else [2]
+    widths = sorted(set(widths), reverse=True) if states[0].wrong is not None else [2]
+    views = [(state, width) for state in states for width in widths]
     turn, failed, reach = 0, 0, 1.0
     for _ in range(passes):
-        if failed >= len(widths):
+        if failed >= len(views):
             break
-        _, gradient = ground.linear(found.latents, state, widths[turn])
+        _, gradient = ground.linear(found.latents, *views[turn])
         target = _target(ground, found.latents, gradient, 0.0)
         share, nearer = _nearer(ground, found, target, min(2.0 * reach, 1.0))
         if nearer is None:
-            turn, failed, reach = (turn + 1) % len(widths), failed + 1, 0.5
+            turn, failed, reach = (turn + 1) % len(views), failed + 1, 0.5
         else:
             found, failed, reach = nearer, 0, share
     return found

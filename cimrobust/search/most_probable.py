@@ -11,7 +11,6 @@ gradients of the torch twin, then steps that only the deployed network decides o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -28,115 +27,14 @@ from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
 from cimrobust.search.descent import RAY_CHIPS, Ground, Spent, polish, walk
 from cimrobust.search.gradients import Opened, open_gradients
+from cimrobust.search.likely import PLANS, Attempt, LikelySearch, Plan, ProbableChip
 from cimrobust.search.limit_state import LimitState
-from cimrobust.search.proof import Proof, prove
+from cimrobust.search.proof import prove
 from cimrobust.search.ray import Crossed, first_failing
 from cimrobust.seeds import stream
 
 # Spread of the random units of margins, on the scale of logarithms: other decisions come first from another start.
 _TILT = 0.4
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one search may spend.
-
-    Attributes:
-        drawn: Chips drawn for the units of margins and as starts.
-        starts: Starts with gradients, given patterns not counted.
-        given: Given patterns that are started from with gradients.
-        walk: Passes of a start on the stand-in, at most.
-        polish: Passes of a start on the event.
-        rays: Drawn chips whose rays are followed where there is no twin.
-    """
-
-    drawn: int
-    starts: int
-    given: int
-    walk: int
-    polish: int
-    rays: int
-
-    @property
-    def passes(self) -> int:
-        """Passes at most."""
-        return (self.starts + self.given) * (self.walk + self.polish)
-
-
-PLANS = {
-    "quick": Plan(drawn=12, starts=2, given=1, walk=10, polish=10, rays=4),
-    "standard": Plan(drawn=24, starts=4, given=2, walk=12, polish=24, rays=12),
-    "thorough": Plan(drawn=48, starts=10, given=2, walk=20, polish=80, rays=48),
-}
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What one start led to.
-
-    Attributes:
-        name: The start.
-        latents: The nearest failing chip; None: none was met.
-        norm: Its norm.
-        passes: Forward-backward passes.
-        evaluations: Chips run through the deployed network.
-    """
-
-    name: str
-    latents: np.ndarray | None
-    norm: float | None
-    passes: int
-    evaluations: int
-
-
-@dataclass(frozen=True)
-class ProbableChip:
-    """The failing chip of smallest norm that was found.
-
-    Attributes:
-        latents: Of all devices, float32 [size].
-        norm: Their norm: beta, at most.
-        proof: Its weights and what they score.
-        attempt: Name of the start that led to it.
-    """
-
-    latents: np.ndarray
-    norm: float
-    proof: Proof
-    attempt: str
-
-
-@dataclass(frozen=True)
-class LikelySearch:
-    """What came of a search for the most probable failing chip.
-
-    Attributes:
-        below: The score that chips miss.
-        num_wrong: Wrong decisions that make a chip miss it; None for regression.
-        chips: Where devices are among the latents.
-        chip: The chip; None: no failing chip was met.
-        reason: Why there is none; empty where there is one.
-        attempts: All starts, in order.
-        has_gradient: Gradients were used.
-        gradient_reason: Why not; None where they were.
-        crafting_samples: Samples that gradients were taken on; the event is decided on all.
-        spent: Passes and evaluations.
-        effort: Level of effort.
-        seed: Seed.
-    """
-
-    below: float
-    num_wrong: int | None
-    chips: LatentChips
-    chip: ProbableChip | None
-    reason: str
-    attempts: tuple[Attempt, ...]
-    has_gradient: bool
-    gradient_reason: str | None
-    crafting_samples: int
-    spent: Spent
-    effort: str
-    seed: int
 
 
 def most_probable(
@@ -215,7 +113,7 @@ class _Search:
         zero = np.zeros(self.chips.size, dtype=np.float32)
         if self.event(zero) <= 0.0:
             return [Attempt("the median chip", zero, 0.0, 0, 1)]
-        given = {origin: self.nearest.direction(deviations) for origin, deviations in known.items()}
+        given = {origin: self._given(deviations) for origin, deviations in known.items()}
         if opened.oracle is None:
             return self._rays(given)
         ground = Ground(self.chips, self.nearest, opened.oracle, self.event, partial(self.progress.advance, 1), self.spent)
@@ -247,17 +145,17 @@ class _Search:
         zero = np.zeros(self.chips.size, dtype=np.float32)
         starts: dict[str, tuple[np.ndarray, LimitState, int]] = {"no deviation": (zero, state, widest)}
         for name, point in list(given.items())[: self.plan.given]:
-            crossed = self._ray(point)
-            if crossed is not None:
-                starts[name] = (crossed.latents, state, widest)
-        starts["no deviation, nearest decisions first"] = (zero, state, 2)
+            starts[name] = (point, state, widest)
+        starts["no deviation, nearest decisions first"] = (zero, state, min(2, widest))
         starts[f"worst of {self.plan.drawn} drawn chips"] = (self._draw(worst), state, widest)
-        for number in range(max(self.plan.starts - 3, 0)):
-            starts[f"random chip {number}"] = (self._draw(self.plan.drawn + number), self._tilted(state, number), widest)
-        allowed = list(starts.items())[: self.plan.starts + self.plan.given]
+        for number in range(self.plan.starts - 3):
+            tilted = self._tilted(state, f"start {number}")
+            chip = self._draw(self.plan.drawn + number)
+            starts[f"other decisions first {number}"] = (zero, tilted, min(2, widest)) if number % 2 == 0 else (chip, tilted, widest)
+        states = (state, *(self._tilted(state, f"polish {number}") for number in range(2)))
         return [
-            self._attempt(name, partial(self._descend, ground, point, tilted, state, width, widest))
-            for name, (point, tilted, width) in allowed
+            self._attempt(name, partial(self._descend, ground, point, view, states, width, widest))
+            for name, (point, view, width) in starts.items()
         ]
 
     def _state(self, ground: Ground, num_crafting: int) -> tuple[LimitState, int]:
@@ -271,13 +169,13 @@ class _Search:
         units = np.maximum(units, 1e-3 * float(np.median(units)) + 1e-12)
         state = LimitState(task.metric, self.below, (self.score.num_wrong - 0.5) * still.size / task.labels.size, units)
         widest = 2 * self.score.num_wrong
-        while widest > 2 and state.at(still, widest).value >= 0.0:
+        while widest > 1 and state.at(still, widest).value >= 0.0:
             widest //= 2
-        return state, max(widest, 2)
+        return state, widest
 
-    def _tilted(self, state: LimitState, number: int) -> LimitState:
+    def _tilted(self, state: LimitState, name: str) -> LimitState:
         """Return the stand-in with other units, so that other decisions are turned first."""
-        random = stream(self.seed, "most_probable", "tilt", number)
+        random = stream(self.seed, "most_probable", "tilt", name)
         return LimitState(state.metric, state.below, state.wrong, state.units * np.exp(_TILT * random.standard_normal(state.units.size)))
 
     def _drawn_scores(self) -> list[float]:
@@ -294,16 +192,33 @@ class _Search:
         spent = (self.spent.passes - passes, self.spent.evaluations - evaluations)
         return Attempt(name, None if found is None else found.latents, None if found is None else found.norm, *spent)
 
+    def _given(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return a failing chip near a pattern where one is met, else the latents of least norm that point to it."""
+        direction = self.nearest.direction(deviations)
+        for point in (direction, self.nearest.inverse(deviations)):
+            crossed = self._ray(point)
+            if crossed is not None:
+                return crossed.latents
+        return direction
+
     def _ray(self, point: np.ndarray) -> Crossed | None:
         return first_failing(self.event, point, most=RAY_CHIPS)
 
-    def _descend(self, ground: Ground, start: np.ndarray, tilted: LimitState, state: LimitState, width: int, widest: int) -> Crossed | None:
-        point = walk(ground, start, tilted, neighbours=width, passes=self.plan.walk // 2)
-        point = walk(ground, point, tilted, neighbours=max(width // 3, 2), passes=self.plan.walk - self.plan.walk // 2)
+    def _descend(
+        self, ground: Ground, start: np.ndarray, view: LimitState, states: tuple[LimitState, ...], width: int, widest: int
+    ) -> Crossed | None:
+        point = walk(ground, start, view, neighbours=width, passes=self.plan.walk // 2)
+        point = walk(ground, point, view, neighbours=max(width // 3, 1), passes=self.plan.walk - self.plan.walk // 2)
         found = self._ray(point)
-        return None if found is None else polish(ground, found, state, widest=max(widest, 64), passes=self.plan.polish)
+        if found is None and self.event(start) <= 0.0:  # the walk lost a chip that fails
+            found = self._ray(start)
+        return None if found is None else polish(ground, found, states, widest=max(widest, 64), passes=self.plan.polish)
 
 
 def _why_none(attempts: list[Attempt]) -> str:
     tried = "; ".join(attempt.name for attempt in attempts)
+    if any(attempt.norm is not None for attempt in attempts):
+        return (
+            f"failing chips were met ({tried}), but none that fails in the deployed network and in its model file alike: rounding decides"
+        )
     return f"no failing chip was met from {len(attempts)} starts ({tried}); that none exists is not shown"

@@ -100,6 +100,21 @@ class GradientOracle:
         """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
         return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers, device=self.device)
 
+    @property
+    def operators(self) -> frozenset[str]:
+        """Operators between the inputs and what is read, constant parts left out."""
+        return frozenset(step.node.op for step in self._twin.steps_to(self.readout.tensor))
+
+    @contextmanager
+    def softened(self) -> Iterator[None]:
+        """Leave rounding and quantisers out for a while, and let saturated activations leak gradients."""
+        before = self._twin.softened
+        self._twin.softened = True
+        try:
+            yield
+        finally:
+            self._twin.softened = before
+
     @contextmanager
     def raw_gradients(self) -> Iterator[None]:
         """Switch straight-through gradients off for a while."""
@@ -139,7 +154,7 @@ class GradientOracle:
                 self._pieces, map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))), strict=True
             ):
                 chosen = labels[torch.from_numpy(order[piece]).to(self.device)].reshape(-1)
-                right += int(self._right(rows, chosen).sum())
+                right += int(self.right(rows, chosen).sum())
                 if right > most_right:
                     return None, piece.stop
                 parts.append(margins(rows, chosen).reshape(-1, self._per_sample))
@@ -243,14 +258,15 @@ class GradientOracle:
         return _Part(
             value=float(damage.detach()),
             spreads=spreads.detach(),
-            right=self._right(held, labels),
+            right=self.right(held, labels),
             margins=held[:, 0] - labels if self._is_regression else SmoothAccuracy().spread(held, labels),
             gradients={
                 name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
             },
         )
 
-    def _right(self, rows: Tensor, labels: Tensor) -> Tensor:
+    def right(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return which decisions are right, bool [decisions]; for a regression none."""
         if self._is_regression:
             return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)

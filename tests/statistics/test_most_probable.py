@@ -31,7 +31,8 @@ from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.rare import first_order
 from cimrobust.montecarlo.splitting import Splitting
 from cimrobust.progress import NullProgress
-from cimrobust.search.most_probable import LikelySearch, ProbableChip, most_probable
+from cimrobust.search.likely import LikelySearch, ProbableChip
+from cimrobust.search.most_probable import most_probable
 
 WEIGHT = 0.5
 BASE = load_profile("rram-write-verify-3pct")

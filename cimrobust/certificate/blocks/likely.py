@@ -9,7 +9,7 @@ import numpy as np
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.results import finite
 from cimrobust.montecarlo.rare import FirstOrder, Probability, first_order
-from cimrobust.search.most_probable import Attempt, LikelySearch, ProbableChip
+from cimrobust.search.likely import Attempt, LikelySearch, ProbableChip
 
 _LABEL = (
     "An upper bound of the reliability index: the chip fails in the deployed network, and a nearer failing chip may exist. The norm counts every device in standard normal latents, through the "

@@ -7,7 +7,7 @@ import math
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.likely import compared, most_probable
 from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.search.most_probable import LikelySearch
+from cimrobust.search.likely import LikelySearch
 
 _LABEL = (
     "Model-based: it rests on the stated distribution far into its tails, on independent devices, and on a Markov chain that mixes. The interval is that of ideal repeats, widened where "
@@ -18,11 +18,16 @@ _FORMULA = (
     "numbers of points left at every departure"
 )
 
-_NOT_SEARCHED = "the most probable failing chip was not searched for (--no-most-probable)"
+_NOT_SEARCHED = "the most probable failing chip was not searched for (--skip-most-probable)"
 
 
 def rare_event(
-    rare: RareFailures, *, higher_is_better: bool, search: LikelySearch | None = None, stored: models.StoredChip | None = None
+    rare: RareFailures,
+    *,
+    higher_is_better: bool,
+    search: LikelySearch | None = None,
+    stored: models.StoredChip | None = None,
+    certified: float | None = None,
 ) -> models.RareEvent:
     """Describe what splitting found, and the most probable failing chip beside it.
 
@@ -31,10 +36,11 @@ def rare_event(
         higher_is_better: Direction of the metric.
         search: What a search for the most probable failing chip found; None: there was none.
         stored: Where that chip is stored.
+        certified: Score that no chip of the tolerance box is worse than; None: nothing is proven.
     """
     found = rare.found
     chip = None if search is None else most_probable(search, stored=stored)
-    reason = None if chip is not None else (_NOT_SEARCHED if search is None else search.reason)
+    reason = None if chip is not None else _why_none(rare, search, certified, higher_is_better=higher_is_better)
     return models.RareEvent(
         threshold=rare.below,
         wrong_decisions=rare.num_wrong,
@@ -72,6 +78,15 @@ def rare_event(
         formula=_FORMULA,
         label=_LABEL,
     )
+
+
+def _why_none(rare: RareFailures, search: LikelySearch | None, certified: float | None, *, higher_is_better: bool) -> str:
+    """Return why there is no most probable failing chip; a certified bound may show that none exists."""
+    if search is None:
+        return _NOT_SEARCHED
+    if certified is not None and (certified >= rare.below if higher_is_better else certified <= rare.below):
+        return f"no chip fails: every chip within the tolerance is certified to score {'at least' if higher_is_better else 'at most'} {certified:.6g}"
+    return search.reason
 
 
 def _statement(rare: RareFailures, *, higher_is_better: bool) -> str:

@@ -35,7 +35,7 @@ from cimrobust.certificate.models.diagnosed import (
     TransferDirection,
 )
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
-from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
+from cimrobust.certificate.models.found import EffortCurve, EffortPoint, Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
     Data,
     DecisionBlock,
@@ -79,6 +79,8 @@ __all__ = [
     "DiagnosticCost",
     "Diagnostics",
     "Effect",
+    "EffortCurve",
+    "EffortPoint",
     "EvaluationSet",
     "FileHash",
     "FirstOrder",

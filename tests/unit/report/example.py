@@ -126,6 +126,8 @@ def certificate(**changes) -> dict:
             ],
             "not_run": [{"name": "class_collapse", "reason": "two classes"}],
             "has_twin": True, "twin_reason": None, "effort": "quick", "crafting_samples": 50, "box_obeyed": True,
+            "effort_curve": {"points": [{"passes": 0, "seconds": 0.1, "score": 0.5}, {"passes": 30, "seconds": 1.2, "score": 0.1}],
+                             "near": {"passes": 30, "seconds": 1.2, "score": 0.1}}, "effort_curve_reason": None,
             "replay": {"engine": "onnxruntime", "score": 0.1, "correct": 5, "engine_score": 0.1, "note": "exactly."},
             "witness": {"witness/worst_case.onnx": "ef" * 32},
             "warnings": [{"code": "ZERO_GRADIENT", "text": HOSTILE}],

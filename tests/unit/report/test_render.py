@@ -122,3 +122,10 @@ def test_largest_tolerances_are_drawn_and_listed():
     assert "8 samples by the largest tolerance at which they are certified; 2 are at none that was tried." in page
     assert ("certified.largest_tolerance.held.1.tolerance_fraction", "0.0425") in Elements(page).numbers
     assert "none tried" in page
+
+
+def test_the_course_of_the_search_is_told_or_its_absence_explained():
+    certificate = example.certificate()
+    assert ("worst_found.effort_curve.near.passes", "30") in Elements(render(certificate)).numbers
+    certificate["worst_found"] |= {"effort_curve": None, "effort_curve_reason": "no pattern was found"}
+    assert "Course of the search: none, since no pattern was found." in render(certificate)
