@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -36,6 +37,22 @@ class RunTimings:
 
     workers: int
     stages: Mapping[str, float]
+
+
+class Tested(Protocol):
+    """What the item under test is described from."""
+
+    @property
+    def network(self) -> Network:
+        """The network as loaded."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where its crossbar layers are stored."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The deployed network and its data."""
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ def largest_certified_tolerance(
     samples: np.ndarray | None = None,
     octaves: tuple[int, int] = (-10, 4),
     steps: int = 16,
+    known: np.ndarray | None = None,
     effort: float = math.inf,
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
@@ -194,6 +195,7 @@ def largest_certified_tolerance(
         samples: Indices of the samples; None: all.
         octaves: The grid goes from 2 to the first power to 2 to the second.
         steps: Box sizes an octave.
+        known: Sizes at which the samples are certified already, float64 [samples], 0 where none is known: a warm start.
         effort: As for `certify`.
         branching: As for `certify`.
         workers: As for `certify`.
@@ -206,6 +208,12 @@ def largest_certified_tolerance(
     first, last = steps * octaves[0], steps * octaves[1]
     held = np.full(len(indices), first - 1)
     broken = np.full(len(indices), last + 1)
+    if known is not None:
+        # A size a hair below a step of the grid is that step, computed in another way.
+        held = np.maximum(
+            held,
+            np.floor(steps * np.log2(known, where=known > 0, out=np.full(len(indices), -np.inf)) + 1e-9).clip(first - 1, last).astype(int),
+        )
     while ((broken - held) > 1).any():
         middle = (held + broken) // 2
         for step in np.unique(middle[(broken - held) > 1]):

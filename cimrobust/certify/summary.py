@@ -36,12 +36,11 @@ _ERROR_CURVE = {"quick": 8, "standard": 16, "thorough": 64}
 _MOST_ERRORS = {"quick": 64, "standard": 512, "thorough": 10**9}
 _INTERVALS_ALONE = "Interval propagation alone for the score of all samples; the curve has linear bounds too. {method}"
 _NOT_TRIED = "{method} {count} samples were not tried at this effort and count as not certified."
-#: Multiplications that narrowing one layer may cost a sample.
-_EFFORT = {"quick": 3e8, "standard": 1e9, "thorough": 3e10}
-_BRANCHING = {
-    "quick": BranchSettings(most_parts=16, passes=0),
-    "standard": BranchSettings(most_parts=64, passes=4),
-    "thorough": BranchSettings(most_parts=256, passes=8),
+#: Multiplications that narrowing one layer may cost a sample, and how far samples are branched on, by effort.
+EFFORTS = {
+    "quick": (3e8, BranchSettings(most_parts=16, passes=0)),
+    "standard": (1e9, BranchSettings(most_parts=64, passes=4)),
+    "thorough": (3e10, BranchSettings(most_parts=256, passes=8)),
 }
 
 
@@ -149,25 +148,21 @@ class _Work:
 
     def certify(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Bounds:
         """Bound some samples."""
+        narrowing, branching = EFFORTS[self.effort]
         return certify(
-            self.network,
-            scale=scale,
-            method=method,
-            samples=samples,
-            effort=_EFFORT[self.effort],
-            branching=_BRANCHING[self.effort],
-            workers=self.workers,
+            self.network, scale=scale, method=method, samples=samples, effort=narrowing, branching=branching, workers=self.workers
         )
 
     def largest(self, count: int) -> np.ndarray:
         """Return the largest boxes at which the first samples are certified."""
+        narrowing, branching = EFFORTS[self.effort]
         return largest_certified_tolerance(
             self.network,
             samples=np.arange(count),
             octaves=OCTAVES,
             steps=STEPS[self.effort],
-            effort=_EFFORT[self.effort],
-            branching=_BRANCHING[self.effort],
+            effort=narrowing,
+            branching=branching,
             workers=self.workers,
             on_round=self.progress.advance,
         )

@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "The whole job on a sample network that is shipped with the package.",
     "inspect": "Show what maps to crossbars, what does not and why.",
     "analyze": "Find the worst chip and write the robustness certificate.",
+    "sweep": "Worst chip, drawn chips and proof over write-verify tolerances; largest safe tolerance.",
     "rare": "Estimate how likely a chip is that misses a score.",
     "verify": "Rank the devices that are worth verifying more tightly.",
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",

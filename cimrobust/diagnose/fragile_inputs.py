@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from cimrobust.certify.bounds import largest_certified_tolerance
-from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.network import open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.classes import WORST, decided_in, known_patterns
+from cimrobust.diagnose.proofs import BRANCHING, NARROWING
 from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.diagnose.tolerances import bisect
 from cimrobust.errors import SelfCheckError
@@ -33,12 +33,6 @@ _STEPS, _RESOLUTION = 10, 0.02
 # A share of a deviation is rounded to float32.
 _ROUNDING = 1 + 1e-6
 _LOOKS = 3
-#: Multiplications that narrowing one layer may cost a sample, and how far chips are split, when the listed inputs are certified.
-_CERTIFY = {
-    "quick": (3e8, None),
-    "standard": (1e9, BranchSettings(most_parts=64, passes=4)),
-    "thorough": (3e10, BranchSettings(most_parts=256, passes=8)),
-}
 
 
 @dataclass(frozen=True)
@@ -212,10 +206,13 @@ def _certified(case: Case, settings: Settings, samples: np.ndarray) -> tuple[np.
     network = open_bounds(case.runtime, case.placement)
     if isinstance(network, Refusal):
         return None, str(network)
-    effort, branching = _CERTIFY[settings.effort]
-    octaves = (-10, 0)
     proven = largest_certified_tolerance(
-        network, samples=samples, octaves=octaves, effort=effort, branching=branching, workers=settings.workers
+        network,
+        samples=samples,
+        octaves=(-10, 0),
+        effort=NARROWING[settings.effort],
+        branching=BRANCHING[settings.effort],
+        workers=settings.workers,
     )
     return proven, ""
 

@@ -32,7 +32,14 @@ def layers(certificate: Mapping[str, Any]) -> str:
         axes.barh(range(len(rows)), [row["alone"]["score"] for row in rows], color=BAD, height=0.5, label="this layer alone")
         if others:
             axes.plot(
-                [value for value, _ in others], [index for _, index in others], "D", color=NEUTRAL, markersize=6, label="all but this layer"
+                [value for value, _ in others],
+                [index for _, index in others],
+                "D",
+                color=NEUTRAL,
+                markeredgecolor=INK,
+                markersize=6,
+                zorder=3,
+                label="all but this layer",
             )
         axes.axvline(worst, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="all layers")
         axes.set_yticks(range(len(rows)), [charts.short(row["initializer"]) for row in rows])
@@ -60,7 +67,9 @@ def tolerance_curve(certificate: Mapping[str, Any]) -> str:
     """Draw the worst score found over the tolerance, what bisection tried, and the score required."""
     curve = certificate["diagnostics"]["tolerance_curve"]
     points = sorted([*curve["points"], *curve["tried"]], key=lambda point: float(point["tolerance"]))
-    proven = certificate["certified"]["curve"]
+    bound = certificate["certified"]
+    # A bound over some of the samples may lie above the worst score over all of them: only like is drawn beside like.
+    proven = bound["curve"] if bound["curve_samples"] == bound["samples"] else []
     with mpl.rc_context(STYLE):
         figure, axes = charts.new_figure(7.2, 2.8)
         axes.plot(
@@ -74,7 +83,7 @@ def tolerance_curve(certificate: Mapping[str, Any]) -> str:
         if proven:
             axes.plot(
                 [100 * point["tolerance_fraction"] for point in proven], [point["score"] for point in proven], "s-", color=GOOD, markersize=4,
-                label=f"certified, first {certificate['certified']['curve_samples']} samples",
+                label="certified",
             )  # fmt: skip
         axes.axhline(curve["required"], color=INK, linewidth=1, linestyle=(0, (3, 3)), label="required")
         axes.set_xlabel("write-verify tolerance, % of the conductance range")

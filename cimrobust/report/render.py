@@ -34,16 +34,16 @@ def render(certificate: Mapping[str, Any]) -> str:
         "classes": charts.classes(certificate) if certificate["clean"]["per_class"] else "",
         **diagnostic_charts.pictures(certificate),
     }
-    page = _environment().get_template("certificate.html.j2")
+    page = environment().get_template("certificate.html.j2")
     return page.render(
         c=certificate,
         charts={name: Markup(text) for name, text in pictures.items()},
         field=field_reader(certificate),
-        embedded=Markup(_embedded(certificate)),
+        embedded=Markup(embedded(certificate)),
     )
 
 
-def _embedded(certificate: Mapping[str, Any]) -> str:
+def embedded(certificate: Mapping[str, Any]) -> str:
     """Return the certificate's JSON in a form that cannot end the element it stands in."""
     text = json.dumps(certificate, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (
@@ -56,7 +56,8 @@ def _embedded(certificate: Mapping[str, Any]) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return where templates come from, everything escaped."""
     return Environment(
         loader=PackageLoader("cimrobust.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -6,7 +6,7 @@ from importlib import metadata
 
 from cimrobust import __version__
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence
+from cimrobust.certificate.evidence import Evidence, Tested
 from cimrobust.data.task import Task
 from cimrobust.graph.layers import CrossbarLayer
 from cimrobust.graph.network import Network, TensorSpec
@@ -37,7 +37,7 @@ def metric(task: Task) -> models.Metric:
     )
 
 
-def model(evidence: Evidence) -> models.Model:
+def model(evidence: Tested) -> models.Model:
     """Describe the network."""
     network = evidence.network
     mapped = sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())
@@ -58,7 +58,7 @@ def model(evidence: Evidence) -> models.Model:
     )
 
 
-def data(evidence: Evidence) -> models.Data:
+def data(evidence: Tested) -> models.Data:
     """Describe the evaluation data."""
     dataset, source = evidence.runtime.dataset, evidence.runtime.dataset.source
     decision = dataset.decision

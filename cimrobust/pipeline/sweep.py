@@ -1,0 +1,262 @@
+"""A sweep over write-verify tolerances: from a model file to sweep.json and sweep.html."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cimrobust import __version__
+from cimrobust.certificate.evidence import RunSetting, RunTimings
+from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.certificate.policy import EFFORTS
+from cimrobust.certificate.sweep import Safe, SweepEvidence, assemble_sweep
+from cimrobust.data.calibration import load_samples
+from cimrobust.diagnose.memory import Memory
+from cimrobust.diagnose.protocol import Settings
+from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
+from cimrobust.diagnose.sweep import Proof, Subject, Worst, draw_chips, prove, sweep_worst
+from cimrobust.engine.open import open_network
+from cimrobust.errors import UsageError
+from cimrobust.files import sha256_of
+from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trials import fingerprint
+from cimrobust.pipeline.analysis import available_processors
+from cimrobust.pipeline.inspection import Inspection, inspect_model
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.report.sweep import render_sweep
+from cimrobust.search.box import box_of
+from cimrobust.search.witness import write_witness
+
+SWEEP, SWEEP_REPORT, WITNESSES = "sweep.json", "sweep.html", "witness"
+DEFAULT_EFFORT = "quick"
+DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}
+_MOST_TOLERANCES = 50
+_RESUME = ".resume-sweep"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep and where its files are.
+
+    Attributes:
+        data: As in sweep.json.
+        directory: Folder of sweep.json, sweep.html and, if asked for, witness/.
+    """
+
+    data: dict[str, Any]
+    directory: Path
+
+    @property
+    def html(self) -> Path:
+        """The report."""
+        return self.directory / SWEEP_REPORT
+
+
+def sweep(
+    model: str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    tolerances: Sequence[float],
+    device: str | Path = "rram-write-verify-3pct",
+    effort: str = DEFAULT_EFFORT,
+    trials: int | None = None,
+    require: float | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    limit: int | None = None,
+    calibration: str | Path | None = None,
+    witnesses: bool = False,
+    resume: bool = False,
+    device_type: str = "cpu",
+    progress: Progress | None = None,
+) -> Sweep:
+    """Find the worst chip, draw chips and certify at several write-verify tolerances.
+
+    Args:
+        model: ONNX file.
+        data: As for `analyze`.
+        out: Folder for sweep.json and sweep.html; made if missing.
+        tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance range; sorted, each once.
+        device: Name of a shipped device profile, or a TOML file.
+        effort: ``quick``, ``standard`` or ``thorough``, of the search at every tolerance.
+        trials: Chips to draw at every tolerance; None: 300, 1000 or 3000 by effort.
+        require: Score that a chip has to reach (an error it may not exceed): the largest tolerances at which that is unrefuted, statistically met and certified
+            are looked for by bisection.
+        seed: Seed of every random number.
+        workers: Threads; no result depends on it. None: all processors.
+        limit: Use the first so many samples.
+        calibration: As for `analyze`.
+        witnesses: Write the worst chip of every tolerance too.
+        resume: Take over what an interrupted run of the same command finished.
+        device_type: Where the search computes gradients, ``cpu`` or ``cuda``.
+        progress: Told how far the work is.
+
+    Raises:
+        CimrobustError: See its subclasses for what can be wrong; nothing is written then.
+    """
+    grid = _checked(tolerances, effort, trials)
+    progress, threads, out = progress or NullProgress(), workers or available_processors(), Path(out)
+    num_trials, clock = trials or DEFAULT_TRIALS[effort], _Clock({})
+    with clock.stage("load"):
+        inspection = inspect_model(model, device=str(device))
+        dataset, calibrating = load_samples(
+            data,
+            None if calibration is None else str(calibration),
+            inputs=inspection.network.inputs,
+            limit=limit,
+            needs_calibration=inspection.placement.profile.needs_kernel,
+        )
+        runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=threads)
+        settings = Settings(effort, seed, threads, progress, required=require, device_type=device_type)
+        key = {"trials": fingerprint(runtime, inspection.placement, seed), "grid": grid, "effort": effort, "device": device_type}
+        memory = _memory(out, key, resume=resume)
+        subject = Subject(runtime, inspection.scan, inspection.placement, settings, memory)
+    with clock.stage("search"):
+        worst = sweep_worst(subject, grid)
+    with clock.stage("monte_carlo"):
+        tables = {tolerance: draw_chips(subject, tolerance, trials=num_trials) for tolerance in grid}
+    with clock.stage("certify"):
+        proofs = _proofs(subject, worst)
+    with clock.stage("safe_tolerances"):
+        safe = None if require is None else _safe(subject, worst, tables, proofs, require, num_trials)
+    progress.finish()
+    evidence = SweepEvidence(
+        network=inspection.network,
+        placement=inspection.placement,
+        runtime=runtime,
+        worst=worst,
+        tables=tables,
+        proofs=proofs,
+        safe=safe,
+        witnesses={},
+        effort=effort,
+        settings=_settings(grid, effort, trials, num_trials, require, seed, limit, calibration, witnesses),
+        device_argument=str(device),
+        data_argument=str(data),
+        timings=RunTimings(threads, clock.stages),
+    )
+    made = _write(out, inspection, subject, evidence, witnesses=witnesses)
+    shutil.rmtree(out / _RESUME, ignore_errors=True)
+    return made
+
+
+def _proofs(subject: Subject, worst: Sequence[Worst]) -> dict[float, Proof]:
+    """Return what is proven at every tolerance; a sample that fails at one is not tried at the next."""
+    proofs: dict[float, Proof] = {}
+    below: Proof | None = None
+    for entry in worst:
+        below = prove(subject, entry, below=below)
+        proofs[entry.tolerance] = below
+    return proofs
+
+
+def _safe(
+    subject: Subject, worst: Sequence[Worst], tables: Mapping[float, TrialTable], proofs: Mapping[float, Proof], require: float, trials: int
+) -> Safe:
+    return Safe(
+        required=require,
+        unrefuted=largest_unrefuted(subject, worst, require),
+        statistical=largest_statistical(subject, tables, require, trials),
+        certified=largest_certified(subject, worst, proofs, require),
+    )
+
+
+def _write(out: Path, inspection: Inspection, subject: Subject, evidence: SweepEvidence, *, witnesses: bool) -> Sweep:
+    """Write all files beside their final names, then move them there, sweep.json last."""
+    digests: dict[float, dict[str, str]] = {}
+    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
+        made = Path(folder)
+        for worst in evidence.worst if witnesses else ():
+            name = repr(worst.tolerance)
+            runtime, placement = subject.at(worst.tolerance)
+            (made / WITNESSES / name).mkdir(parents=True)
+            write_witness(made / WITNESSES / name, runtime, box_of(placement), worst.pattern)
+            files = sorted((made / WITNESSES / name).iterdir())
+            digests[worst.tolerance] = {f"{WITNESSES}/{name}/{path.name}": sha256_of(path) for path in files}
+        complete = SweepEvidence(**{**evidence.__dict__, "witnesses": digests})
+        found = assemble_sweep(complete)
+        atomic_text(made / SWEEP_REPORT, render_sweep(found))
+        (out / SWEEP).unlink(missing_ok=True)
+        shutil.rmtree(out / WITNESSES, ignore_errors=True)
+        if witnesses:
+            (made / WITNESSES).replace(out / WITNESSES)
+        (made / SWEEP_REPORT).replace(out / SWEEP_REPORT)
+        atomic_text(out / SWEEP, canonical_json(found))
+    return Sweep(found, out)
+
+
+def _settings(
+    grid: Sequence[float],
+    effort: str,
+    trials: int | None,
+    num_trials: int,
+    require: float | None,
+    seed: int,
+    limit: int | None,
+    calibration: str | Path | None,
+    witnesses: bool,
+) -> tuple[RunSetting, ...]:
+    return (
+        RunSetting("tolerances", ",".join(f"{tolerance:g}" for tolerance in grid), False),
+        RunSetting("effort", effort, effort == DEFAULT_EFFORT),
+        RunSetting("trials", num_trials, trials is None),
+        RunSetting("require", require, require is None),
+        RunSetting("seed", seed, seed == 0),
+        RunSetting("limit", limit, limit is None),
+        RunSetting("calibration", None if calibration is None else Path(calibration).name, calibration is None),
+        RunSetting("witnesses", witnesses, not witnesses),
+    )
+
+
+def _checked(tolerances: Sequence[float], effort: str, trials: int | None) -> list[float]:
+    """Return the tolerances sorted, each once."""
+    grid = sorted({float(tolerance) for tolerance in tolerances})
+    if not grid or not all(0 < tolerance <= 1 for tolerance in grid):
+        wrong = next((tolerance for tolerance in grid if not 0 < tolerance <= 1), "none")
+        raise UsageError(
+            f"tolerances must be above 0 and at most 1, got {wrong} (--tolerances); give fractions of the conductance range, e.g. 0.005,0.01,0.03"
+        )
+    if len(grid) > _MOST_TOLERANCES:
+        raise UsageError(f"tolerances must be at most {_MOST_TOLERANCES}, got {len(grid)} (--tolerances); sweep in parts")
+    if effort not in EFFORTS:
+        raise UsageError(f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (--effort); choose one of them")
+    if trials is not None and trials < 1:
+        raise UsageError(f"trials must be at least 1, got {trials} (--trials); give a larger number")
+    return grid
+
+
+def _memory(out: Path, key: Mapping[str, Any], *, resume: bool) -> Memory:
+    """Return the memory of the run, empty unless it goes on from an interrupted one."""
+    folder = out / _RESUME
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+    except OSError as err:
+        raise UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder") from err
+    text = json.dumps({**key, "version": __version__}, sort_keys=True)
+    return Memory(folder, hashlib.sha256(text.encode()).hexdigest())
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Seconds by stage."""
+
+    stages: dict[str, float]
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        started = time.perf_counter()
+        yield
+        self.stages[name] = time.perf_counter() - started
