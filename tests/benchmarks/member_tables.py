@@ -66,10 +66,12 @@ class Row:
     effort: str
     device_type: str
     limit: int | None
+    handicap: int
 
     @property
     def file(self) -> str:
-        return f"{self.name}-{self.tolerance:g}-{self.effort}{'' if self.limit is None else f'-{self.limit}'}.json"
+        part = "" if self.limit is None else f"-{self.limit}"
+        return f"{self.name}-{self.tolerance:g}-{self.effort}{part}{'' if self.handicap else '-alone'}.json"
 
 
 def main() -> None:
@@ -97,6 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tolerances", nargs="*", type=float, default=TOLERANCES)
     parser.add_argument("--effort", default="standard", choices=("quick", "standard", "thorough"))
     parser.add_argument("--device-type", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--handicap", type=int, default=HANDICAP, help="Passes of the papers' method, in those of the ensemble; 0 leaves it out")
     parser.add_argument("--limit", type=int, help="Use the first N samples only")
     return parser.parse_args()
 
@@ -110,7 +113,7 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         raise SystemExit(f"models must be of {', '.join(files)}, got {', '.join(unknown)}")
     for name in options.models or files:
         for tolerance in options.tolerances:
-            yield Row(name, *map(str, files[name]), tolerance, options.effort, options.device_type, options.limit)
+            yield Row(name, *map(str, files[name]), tolerance, options.effort, options.device_type, options.limit, options.handicap)
 
 
 def _one_thread() -> None:
@@ -130,8 +133,8 @@ def compute(row: Row) -> dict:
         if member.score is not None
     }
     made["papers"] = None
-    if "carlini_wagner" in made["members"]:
-        papers, seconds = _timed(search_by_papers, runtime, placement, passes=HANDICAP * found.passes, device_type=row.device_type)
+    if "carlini_wagner" in made["members"] and row.handicap:
+        papers, seconds = _timed(search_by_papers, runtime, placement, passes=row.handicap * found.passes, device_type=row.device_type)
         made["papers"] = _summary(papers, seconds)
     return made
 
