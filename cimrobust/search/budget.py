@@ -11,8 +11,8 @@ from cimrobust.errors import UsageError
 class Budget:
     """What one search may spend.
 
-    A *pass* is one forward and backward run of the torch twin over all crafting samples; an *evaluation* is one forward run of onnxruntime
-    over them.
+    A *pass* is one forward and backward run of the torch twin over all crafting samples; an *evaluation* is one forward run over them, by
+    onnxruntime or the twin.
 
     Attributes:
         effort: Name of the level.

@@ -64,7 +64,7 @@ def climb(
         member: Member that the patterns belong to.
         loss: Damage to maximise.
         start: First pattern.
-        passes: Passes to make; fewer where nothing is right any more or the step has become too small to matter.
+        passes: Passes to make; fewer where nothing is right any more, the step has become too small to matter, or the start has no gradient.
         first_step: First step in half-widths of the box.
         origin: Described in the certificate, e.g. the start.
         patience: Once the decisions have collapsed, stop after so many passes without fewer right ones; None: use all passes.
@@ -100,7 +100,7 @@ def climb(
                 before = position
             improved, last_check = 0, index
         on_plateau = patience is not None and since >= patience and problem.has_collapsed(found)
-        if step < _SMALLEST_STEP or problem.nothing_left or on_plateau:
+        if step < _SMALLEST_STEP or problem.nothing_left or on_plateau or (index == 0 and not _leads_on(gradients)):
             break
         position, before = _next(position, before, gradients, step, first=index == 0), position
     return found
@@ -136,6 +136,10 @@ def climb_in_turn(
         if patience is not None and no_fewer and problem.has_collapsed(found[-1]):
             break
     return found
+
+
+def _leads_on(gradients: Mapping[str, Tensor]) -> bool:
+    return any(bool(gradient.any()) for gradient in gradients.values())
 
 
 def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: float, *, first: bool) -> Unit:

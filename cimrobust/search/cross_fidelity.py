@@ -62,9 +62,21 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     for name, fidelity in kinds:
         with _transfer(problem, fidelity) as other:
             loss, passes = _losses(problem)[0], budget.control // len(kinds)
-            found = climb(other, NAME, loss, start=problem.box.zero(), passes=passes, origin=f"{name} gradients")
+            origin = f"{name} gradients{_back(problem, other) if name == 'softened' else ''}"
+            found = climb(other, NAME, loss, start=problem.box.zero(), passes=passes, origin=origin)
         results += [] if found is None else [found]
     return _offered(problem, results)
+
+
+def _back(problem: Problem, other: Problem) -> str:
+    """Return what the worst pattern of the gradient members does to the other network: little there hints that they live on rounding."""
+    ours = [candidate for candidate in problem.board.best() if candidate.member not in CONTROLS]
+    if not ours:
+        return ""
+    here, there = ours[0].key[0], other.foresee(ours[0].pattern)[0]
+    if problem.task.is_regression:
+        return f" ({ours[0].member}: error {-here:.4g}, {-there:.4g} on the softened network)"
+    return f" ({ours[0].member}: {here:g} right, {there:g} on the softened network)"
 
 
 def _repeat(problem: Problem, budget: Budget) -> list[Candidate]:

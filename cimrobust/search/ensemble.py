@@ -176,8 +176,7 @@ def _run_members(
 ) -> None:
     """Run every member that applies, in order; list the others with the reason."""
     for member in members:
-        no_twin = member.needs_gradient and problem.oracle is None
-        without = "there is no differentiable twin" if no_twin else member.applies(problem)
+        without = _without(member, problem)
         before, granted = problem.passes, budget.shares.get(member.name, 0)
         if without:
             results.append(MemberResult(member.name, None, 0.0, 0, 0, without))
@@ -185,6 +184,15 @@ def _run_members(
             _run_member(member, problem, budget, entries, results, warnings)
             results[-1] = _with_plateau(results[-1], granted)
         problem.spare += granted - (problem.passes - before)
+
+
+def _without(member: Member, problem: Problem) -> str:
+    """Return why a member does not run, or nothing."""
+    if member.needs_gradient and problem.oracle is None:
+        return "there is no differentiable twin"
+    if member.needs_gradient and problem.nothing_left:
+        return "no decision of the crafting samples is right any more: nothing is left to search for"
+    return member.applies(problem)
 
 
 def _with_plateau(result: MemberResult, granted: int) -> MemberResult:
@@ -199,7 +207,7 @@ def _run_member(
 ) -> None:
     """Run one member and score its best pattern on all samples."""
     begin, passes, evaluations = time.perf_counter(), problem.passes, problem.evaluations
-    score, note = None, ""
+    score, note = None, "no passes were left for it"
     try:
         for candidate in member.run(problem, budget):
             entry = score_candidate(candidate, problem)

@@ -9,6 +9,8 @@ from cimrobust.search.problem import Problem
 from cimrobust.search.protocol import MemberResult, Warned
 from cimrobust.search.scored import Scored, worst_of
 
+_CRAFTED = "On the crafting samples, a control found more than the members that use the network's gradients"
+
 
 def masking_warnings(
     problem: Problem, entries: Sequence[Scored], results: Sequence[MemberResult], *, gradient_members: Iterable[str]
@@ -32,9 +34,11 @@ def masking_warnings(
         return []
     best, control = worst_of(problem.runtime, ours), worst_of(problem.runtime, controls)
     repeat = next((result for result in results if result.name == cross_fidelity.REPEAT and result.score is not None), None)
-    if repeat is None and not _is_ahead(problem, control, best):
+    is_ahead = _is_ahead(problem, control, best)
+    if repeat is None and not is_ahead:
         return []
-    return [Warned("GRADIENT_MASKING", f"{_finding(best, control)}{_repetition(repeat)}")]
+    finding = _finding(best, control) if is_ahead else _CRAFTED
+    return [Warned("GRADIENT_MASKING", f"{finding}: gradients mislead on this network, and worse patterns may exist.{_repetition(repeat)}")]
 
 
 def _is_after(entry: Scored, names: Iterable[str]) -> bool:
@@ -54,7 +58,7 @@ def _finding(best: Scored, control: Scored) -> str:
     what = "with other gradients" if control.member == cross_fidelity.NAME else "without gradients"
     return (
         f"{control.member}, which searches {what}, found {control.score.value:g} where the members that use the network's gradients found "
-        f"{best.score.value:g}: gradients mislead on this network, and worse patterns may exist."
+        f"{best.score.value:g}"
     )
 
 

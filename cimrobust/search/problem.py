@@ -190,7 +190,7 @@ class Problem:
     def screen(self, pattern: Pattern, beside: Evaluation, best: Key) -> Key | None:
         """Return the key of a pattern, by the twin, or None where it cannot be better than the best.
 
-        Samples are run in an order in which that shows early. With converters, of which the twin has a part, what passes is measured on the chip.
+        Samples are run in an order in which that shows early. With converters, of which the twin has a part, patterns are measured on the chip.
 
         Args:
             pattern: The pattern.
@@ -198,15 +198,13 @@ class Problem:
             best: Key to beat.
         """
         assert self.oracle is not None
-        if self.task.is_regression or self.is_transfer:
+        if self.task.is_regression or self.is_transfer or self.runtime.converters is not None:
             return self.survey([pattern])[0]
         order = self.oracle.safest_first(beside.margins)
         found, count = self.oracle.promising(tensors_of(pattern, self.oracle.device), order=order, most_right=best[0])
         self.forward_samples += count
         if found is None:
             return None
-        if self.runtime.converters is not None:
-            return self.measure([pattern])[0]
         return float(found[0]), smooth_accuracy_of(found[1])
 
     def survey(self, patterns: Sequence[Pattern]) -> list[Key]:

@@ -36,7 +36,7 @@ class MemberResult:
         score: Score of its best pattern on all samples, by onnxruntime; None where it could not run.
         seconds: Wall-clock time, scoring included.
         passes: Forward-backward passes over the crafting set.
-        evaluations: Forward runs of onnxruntime over the crafting set.
+        evaluations: Forward runs over the crafting set, by onnxruntime or the twin; runs that stopped early count by their samples.
         note: What a reader should know, e.g. which start won or why it did not run.
     """
 

@@ -133,7 +133,7 @@ def compute(row: Row) -> dict:
         if member.score is not None
     }
     made["papers"] = None
-    if "carlini_wagner" in made["members"] and row.handicap:
+    if found.has_twin and not runtime.task.is_regression and row.handicap:
         papers, seconds = _timed(search_by_papers, runtime, placement, passes=row.handicap * found.passes, device_type=row.device_type)
         made["papers"] = _summary(papers, seconds)
     return made
@@ -190,7 +190,9 @@ def _score_table(rows: list[dict]) -> str:
             score = row["members"].get(name, {}).get("score")
             cells.append(f"**{_shown(score)}**" if score is not None and score == best else _shown(score))
         lines.append(f"| `{row['name']}` | {100 * row['tolerance']:g} % | {' | '.join(cells)} |")
-    return "Replayed score of each member's best pattern on all samples.\n\n" + "\n".join(lines)
+    return "Score of each member's best pattern on all samples; empty: did not apply, or nothing was left to search for.\n\n" + "\n".join(
+        lines
+    )
 
 
 def _ensemble_table(rows: list[dict]) -> str:

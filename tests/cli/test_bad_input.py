@@ -139,3 +139,11 @@ def test_malformed_input(name, tmp_path, capsys):
     assert "Traceback" not in errors
     written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert not written & {"certificate.json", "certificate.html", "trials.parquet", "worst_case.onnx", "deviations.safetensors"}
+
+
+def test_an_accelerator_that_is_not_there_is_refused_before_any_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    write_good(tmp_path)
+    assert run([*arguments(tmp_path), "--device-type", "cuda"]) == 2
+    assert "device type must be usable here, got 'cuda'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

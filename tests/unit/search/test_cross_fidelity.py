@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,7 @@ def test_ordinary_networks_have_no_other_gradients(small: tuple[Runtime, Placeme
 def test_an_ordinary_sigmoid_is_no_masking(opened: Opener) -> None:
     result = search(*opened(MLP.replace("Relu", "Sigmoid"), mlp_weights(), {"x": samples(200, 6)}), seed=1)
     assert _member(result, "cross_fidelity").passes > 0
+    assert re.match(r"softened gradients \(\w+: \d+ right, \d+ on the softened network\)", _member(result, "cross_fidelity").note)
     assert _member(result, "repeat_after_masking").note == "no control found more than the gradients did"
     assert not result.warnings
 

@@ -197,3 +197,13 @@ def test_layers_that_gradients_do_not_reach_are_named(opened: Opener) -> None:
 def test_unknown_effort(small: Small) -> None:
     with pytest.raises(UsageError, match="effort must be one of"):
         search(*small, effort="heroic")
+
+
+def test_where_nothing_is_right_any_more_the_search_ends(opened: Opener) -> None:
+    labels = np.zeros(60, np.int64)  # one class: a chip that never says it is easily found
+    runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(60, 6)}, labels, tolerance=0.5)
+    result = search(runtime, placement, seed=1)
+    assert result.score.value == 0
+    assert result.members[-1].name == "continuation"
+    assert result.members[-1].note == "no decision of the crafting samples is right any more: nothing is left to search for"
+    assert result.passes < budget.budget_of("quick").num_passes
