@@ -19,7 +19,7 @@ WORST = "the worst pattern"
 MOST_CLASSES = 10
 PLANS = {
     "quick": Plan(warm=8, fresh=8, evaluations=80),
-    "standard": Plan(warm=16, fresh=24, evaluations=240),
+    "standard": Plan(warm=12, fresh=20, evaluations=240),
     "thorough": Plan(warm=60, fresh=90, evaluations=1200),
 }
 _PROBE = Plan(warm=1, fresh=1, evaluations=8)

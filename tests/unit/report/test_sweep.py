@@ -20,7 +20,9 @@ HOSTILE = example.HOSTILE
 
 
 def point(tolerance: float, worst: float, certified: float | None) -> dict:
-    kpp = [{"k": k, "score": 0.93, "lower_bound": None if k == 1 else 0.92, "confidence": 0.95, "needed_trials": 299} for k in (1.0, 5.0, 10.0)]
+    kpp = [
+        {"k": k, "score": 0.93, "lower_bound": None if k == 1 else 0.92, "confidence": 0.95, "needed_trials": 299} for k in (1.0, 5.0, 10.0)
+    ]
     return {
         "tolerance": tolerance,
         "worst_found": {
