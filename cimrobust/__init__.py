@@ -10,21 +10,25 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.checking import gate, replay
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
+    from cimrobust.pipeline.rare import rare
     from cimrobust.pipeline.rewriting import rewrite
     from cimrobust.pipeline.sweep import sweep
+    from cimrobust.pipeline.verifying import verify
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "replay", "rewrite", "sweep"]
+__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "rare", "replay", "rewrite", "sweep", "verify"]
 
 _HOMES = {
     "analyze": "cimrobust.pipeline.analysis",
     "demo": "cimrobust.pipeline.demonstration",
     "gate": "cimrobust.pipeline.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
+    "rare": "cimrobust.pipeline.rare",
     "replay": "cimrobust.pipeline.checking",
     "rewrite": "cimrobust.pipeline.rewriting",
     "sweep": "cimrobust.pipeline.sweep",
+    "verify": "cimrobust.pipeline.verifying",
 }
 
 

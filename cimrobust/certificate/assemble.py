@@ -7,16 +7,19 @@ from typing import Any
 
 from cimrobust.certificate.blocks import certified, converters, diagnostics, item, limits, rare, results, samples, scope
 from cimrobust.certificate.evidence import Evidence
+from cimrobust.certificate.files import WITNESS
 from cimrobust.certificate.models import (
     CertificateModel,
     RareEvent,
     Reproduce,
     Setting,
+    StoredChip,
     Timings,
     Verdict,
 )
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import NO_POLICY, judge
+from cimrobust.search.chip_file import CHIP_FILE
 
 _WITNESS_CHECK = """\
 import numpy as np, onnx, onnxruntime as ort
@@ -104,7 +107,13 @@ def _given(evidence: Evidence) -> dict[str, int | float | str | bool | None]:
 def _rare(evidence: Evidence) -> RareEvent | None:
     if evidence.rare is None:
         return None
-    return rare.rare_event(evidence.rare, higher_is_better=evidence.trials.higher_is_better)
+    digest = evidence.likely_digest
+    stored = None if digest is None else StoredChip(file=f"{WITNESS}/{CHIP_FILE}", sha256=digest)
+    certification = evidence.certification.score
+    certified_score = None if certification is None else certification.value
+    return rare.rare_event(
+        evidence.rare, higher_is_better=evidence.trials.higher_is_better, search=evidence.likely, stored=stored, certified=certified_score
+    )
 
 
 def _base_name(text: str) -> str:

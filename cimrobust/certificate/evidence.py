@@ -17,6 +17,8 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effects import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.table import TrialTable
+from cimrobust.search.device_witness import DeviceCheck
+from cimrobust.search.likely import LikelySearch
 from cimrobust.search.protocol import SearchResult
 
 
@@ -68,12 +70,15 @@ class Evidence:
         effects: Score with every effect added in turn.
         worst_output: Decision output of the witness file on all samples, samples first.
         witness: SHA-256 digest by file name, relative to the certificate's folder.
+        devices: Self-check of the witness device by device.
         settings: Resolved configuration.
         device_argument: Device profile as the user named it.
         data_argument: Data set as the user named it.
         timings: Where the time went.
         rare: How likely a chip is that misses a score; None: not asked for.
         diagnosis: What explains the worst chip; None: no diagnostics were run.
+        likely: Search for the most probable such chip; None: not asked for.
+        likely_digest: SHA-256 digest of its file; None: there is no chip.
     """
 
     network: Network
@@ -86,9 +91,12 @@ class Evidence:
     effects: tuple[EffectRow, ...]
     worst_output: np.ndarray
     witness: Mapping[str, str]
+    devices: DeviceCheck
     settings: tuple[RunSetting, ...]
     device_argument: str
     data_argument: str
     timings: RunTimings
     rare: RareFailures | None = None
     diagnosis: Diagnosis | None = None
+    likely: LikelySearch | None = None
+    likely_digest: str | None = None

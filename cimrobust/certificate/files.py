@@ -17,6 +17,7 @@ from cimrobust.files import write_whole
 CERTIFICATE = "certificate.json"
 REPORT = "certificate.html"
 TRIALS = "trials.parquet"
+CERTIFIED = "certified.parquet"
 WITNESS = "witness"
 _MAX_BYTES = 256 * 2**20
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples import interval_of
-from cimrobust.certificate.files import TRIALS, read_certificate
+from cimrobust.certificate.files import CERTIFIED, TRIALS, read_certificate
 from cimrobust.certificate.policy import Policy, stop_rule
+from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
+from cimrobust.certificate.replay_devices import DEVICES, devices_hold
+from cimrobust.certificate.replay_probable import probable_checks
 from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall
 from cimrobust.certificate.verdict import judge
+from cimrobust.certify import per_sample
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load import load_data
 from cimrobust.data.task import make_task
@@ -32,25 +36,6 @@ from cimrobust.montecarlo.two_source import two_source_bound
 
 _MODEL = "witness/worst_case.onnx"
 _DEVIATIONS = "witness/deviations.safetensors"
-
-
-@dataclass(frozen=True)
-class ReplayCheck:
-    """One claim, derived again.
-
-    Attributes:
-        id: Name of the claim.
-        held: Whether it holds; None: not checked.
-        detail: What was compared, or what is missing.
-    """
-
-    id: str
-    held: bool | None
-    detail: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 def replay_certificate(
@@ -72,12 +57,15 @@ def replay_certificate(
     checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate['schema_version']}")]
     checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
+    checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])
     checks += _guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
     checks += _guarded("trials", lambda: _trials(directory, certificate))
     checks += [_evaluation_set(certificate)]
+    checks += _guarded("certified_samples", lambda: _certified(directory, certificate))
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
     network = None if model is None else load_network(model)
     checks += _guarded("model_hash", lambda: [_model_hash(network, certificate)])
+    checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, network, data)))
     checks += _guarded("scores", lambda: list(_scores(directory, certificate, network, data)))
     return checks
 
@@ -95,20 +83,34 @@ def _guarded(name: str, body: Callable[[], list[ReplayCheck]]) -> list[ReplayChe
 def _hashes(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck]:
     checks = []
     for name, expected in certificate["worst_found"]["witness"].items():
-        if name not in (_MODEL, _DEVIATIONS):
+        if name not in (_MODEL, _DEVIATIONS, DEVICES):
             raise InputRefusedError(
-                f"witness files must be {_MODEL} and {_DEVIATIONS}, got '{name}' (worst_found.witness); do not trust it"
+                f"witness files must be {_MODEL}, {_DEVIATIONS} and {DEVICES}, got '{name}' (worst_found.witness); do not trust it"
             )
         found = sha256_of(directory / name)
         checks.append(ReplayCheck(f"hash of {name}", found == expected, f"sha256 {found[:16]}..."))
     return checks
 
 
-def _in_box(directory: Path, certificate: Mapping[str, Any]) -> ReplayCheck:
+def _deviations(directory: Path) -> dict[str, np.ndarray]:
     try:
-        tensors = load_file(directory / _DEVIATIONS)
+        tensors: dict[str, np.ndarray] = load_file(directory / _DEVIATIONS)
     except (SafetensorError, ValueError) as err:
         raise InputRefusedError(f"deviations must be a safetensors file, got: {err} ({_DEVIATIONS})") from err
+    return tensors
+
+
+def _devices(directory: Path, certificate: Mapping[str, Any]) -> ReplayCheck:
+    if DEVICES not in certificate["worst_found"]["witness"]:
+        return ReplayCheck("witness_devices", None, f"the certificate has no {DEVICES}: it was made by an earlier version")
+    parts = _deviations(directory)
+    nominal = {key.removesuffix(".nominal"): array for key, array in parts.items() if key.endswith(".nominal")}
+    held, detail = devices_hold(directory, certificate, load_network(directory / _MODEL).initializers, nominal)
+    return ReplayCheck("witness_devices", held, detail)
+
+
+def _in_box(directory: Path, certificate: Mapping[str, Any]) -> ReplayCheck:
+    tensors = _deviations(directory)
     stored = load_network(directory / _MODEL).initializers
     for layer in certificate["mapping"]["layers"]:
         name = layer["initializer"]
@@ -185,6 +187,7 @@ def _evaluation_set(certificate: Mapping[str, Any]) -> ReplayCheck:
         "converters": None if converters is None else converters["score"],
         "mean": drawn["mean"],
         "worst_found": certificate["worst_found"]["score"],
+        "certified": certificate["certified"]["score"],
     }
     for row in claimed["intervals"]:
         score = scores.get(row["name"])
@@ -194,6 +197,24 @@ def _evaluation_set(certificate: Mapping[str, Any]) -> ReplayCheck:
         if again.model_dump() != row or claimed["samples"] != certificate["data"]["used"]:
             return ReplayCheck("evaluation_set", False, f"the interval of '{row['name']}' is {again.low:.6g} to {again.high:.6g}")
     return ReplayCheck("evaluation_set", True, f"{len(claimed['intervals'])} intervals on {claimed['samples']} samples")
+
+
+def _certified(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck]:
+    """Derive the certified score and the largest tolerances again from what is stated of every sample."""
+    claimed = certificate["certified"]
+    if claimed["correct"] is None or claimed["largest_tolerance"] is None:
+        return []
+    table = per_sample.from_parquet(directory / CERTIFIED)
+    held = (int(table.certified.sum()), len(table.certified)) == (claimed["correct"], claimed["samples"])
+    largest = claimed["largest_tolerance"]
+    tolerance = claimed["curve"][-1]["tolerance_fraction"]
+    again = largest_tolerance(table, tolerance, largest["steps_per_octave"])
+    return [
+        ReplayCheck("certified_samples", held, f"{int(table.certified.sum())} of {len(table.certified)} samples in {CERTIFIED}"),
+        ReplayCheck(
+            "largest_tolerance", again.model_dump() == largest, f"{again.samples} samples, {again.uncertified} of them uncertified"
+        ),
+    ]
 
 
 def _verdict(certificate: Mapping[str, Any], table: TrialTable) -> ReplayCheck:

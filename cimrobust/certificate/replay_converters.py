@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,23 +11,29 @@ import numpy as np
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.load import profile_of
 from cimrobust.engine.codings import ArrayRanges
-from cimrobust.engine.kernel_engine import KernelEngine, wider
+from cimrobust.engine.kernel_engine import KernelEngine, Weights, wider
 from cimrobust.engine.open import open_network
 from cimrobust.errors import InputRefusedError
 from cimrobust.graph.densify import with_dense_groups
 from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
+from cimrobust.mapping.placement import Placement
 
 
-def converter_score(certificate: Mapping[str, Any], network: Network, dataset: DataSet, weights: Mapping[str, np.ndarray]) -> float:
-    """Return the score of weights through the converters of a certificate: its profile, its ranges.
+def converter_score(
+    certificate: Mapping[str, Any],
+    network: Network,
+    dataset: DataSet,
+    chip: Mapping[str, np.ndarray] | Callable[[Placement], Weights],
+) -> float:
+    """Return the score of a chip through the converters of a certificate: its profile, its ranges.
 
     Args:
         certificate: The certificate; it has converters.
         network: The certified network.
         dataset: The evaluation samples.
-        weights: Every mapped initializer.
+        chip: Weights of every mapped initializer, or what makes a chip from their placement.
 
     Raises:
         InputRefusedError: The ranges are not those of this network's products.
@@ -46,7 +52,8 @@ def converter_score(certificate: Mapping[str, Any], network: Network, dataset: D
             f"converters must be given for the products of the network, got {sorted(products ^ set(ranges))[:5]} in one of them only (certificate.json)"
         )
     engine = KernelEngine(plain.deployed, placement, output=plain.output, feeding=wider(plain.feeding), ranges=ranges)
-    output = engine.run({name: weights[name] for name in placement.tensors}, runtime.dataset.inputs, runtime.dataset.constants)
+    made = chip(placement) if callable(chip) else {name: chip[name] for name in placement.tensors}
+    output = engine.run(made, runtime.dataset.inputs, runtime.dataset.constants)
     return float(runtime.task.score(output).value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import State, lower_bound
 from cimrobust.certify.branch import BranchSettings, prove
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.network import BoundedNetwork
-from cimrobust.certify.propagate import State, lower_bound, propagate
+from cimrobust.certify.propagate import propagate
 from cimrobust.certify.rules.base import total
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
@@ -23,9 +24,6 @@ from cimrobust.engine.torch_threads import one_torch_thread
 Method = Literal["interval", "linear"]
 
 DEFAULT_BRANCHING = BranchSettings()
-
-#: Box sizes that `largest_certified_tolerance` tries are powers of this.
-STEP = 2.0 ** (1.0 / 16.0)
 
 
 @dataclass(frozen=True)
@@ -180,11 +178,14 @@ def largest_certified_tolerance(
     method: Method = "linear",
     samples: np.ndarray | None = None,
     octaves: tuple[int, int] = (-10, 4),
+    steps: int = 16,
+    known: np.ndarray | None = None,
     effort: float = math.inf,
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
+    on_round: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Return the largest box size, on a grid of 16 steps an octave, at which each sample is certified.
+    """Return the largest box size, on a grid of some steps an octave, at which each sample is certified.
 
     A proof for one box holds for every smaller one, so what is returned is proven whatever bisection missed.
 
@@ -193,24 +194,46 @@ def largest_certified_tolerance(
         method: As for `certify`.
         samples: Indices of the samples; None: all.
         octaves: The grid goes from 2 to the first power to 2 to the second.
+        steps: Box sizes an octave.
+        known: Sizes at which the samples are certified already, float64 [samples], 0 where none is known: a warm start.
         effort: As for `certify`.
         branching: As for `certify`.
         workers: As for `certify`.
+        on_round: Called after each of at most `bisection_rounds` rounds.
 
     Returns:
         Float64 [samples], sizes relative to the placement's box; 0 where even the smallest is not certified.
     """
     indices = np.arange(network.num_samples) if samples is None else samples
-    first, last = 16 * octaves[0], 16 * octaves[1]
+    first, last = steps * octaves[0], steps * octaves[1]
     held = np.full(len(indices), first - 1)
     broken = np.full(len(indices), last + 1)
+    if known is not None:
+        # A size a hair below a step of the grid is that step, computed in another way.
+        held = np.maximum(
+            held,
+            np.floor(steps * np.log2(known, where=known > 0, out=np.full(len(indices), -np.inf)) + 1e-9).clip(first - 1, last).astype(int),
+        )
     while ((broken - held) > 1).any():
         middle = (held + broken) // 2
         for step in np.unique(middle[(broken - held) > 1]):
             here = np.flatnonzero((middle == step) & ((broken - held) > 1))
             bounds = certify(
-                network, scale=STEP ** int(step), method=method, samples=indices[here], effort=effort, branching=branching, workers=workers
+                network,
+                scale=2.0 ** (int(step) / steps),
+                method=method,
+                samples=indices[here],
+                effort=effort,
+                branching=branching,
+                workers=workers,
             )
             certified = bounds.certified
             held[here[certified]], broken[here[~certified]] = step, step
-    return np.where(held < first, 0.0, STEP ** held.astype(np.float64))
+        if on_round is not None:
+            on_round()
+    return np.where(held < first, 0.0, 2.0 ** (held / steps))
+
+
+def bisection_rounds(octaves: tuple[int, int], steps: int) -> int:
+    """Return how many rounds `largest_certified_tolerance` takes at most."""
+    return (steps * (octaves[1] - octaves[0]) + 1).bit_length()

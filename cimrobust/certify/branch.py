@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import State, form_cost
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan
-from cimrobust.certify.propagate import State, form_cost, propagate
+from cimrobust.certify.propagate import propagate
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.tighten import bent_steps, tightened
 

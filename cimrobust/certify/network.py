@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import Plan, check_samples_apart, make_plan
+from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
+from cimrobust.certify.propagate import propagate
 from cimrobust.certify.reading import Reading, reading_of
-from cimrobust.certify.refusal import NotBoundedError, Refusal
+from cimrobust.certify.refusal import CannotBoundError, NotBoundedError, Refusal
 from cimrobust.data.task import Task
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
@@ -90,11 +91,18 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         reading = reading_of(twin, task, runtime.plain.output, shape)
         plan = make_plan(twin, reading.tensor)
         check_samples_apart(plan, twin, inputs, constants)
+        plan = pools_first(plan)
     except NotBoundedError as err:
         return err.refusal
     except CimrobustError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
-    return BoundedNetwork(plan, reading, task, placement, inputs, constants)
+    network = BoundedNetwork(plan, reading, task, placement, inputs, constants)
+    try:
+        # Some rules find out from shapes and parameters alone that they do not hold.
+        propagate(plan, {name: tensor[:1] for name, tensor in inputs.items()}, constants, network.weights(0.0), effort=0.0)
+    except CannotBoundError as err:
+        return Refusal(f"the network has no form that can be bounded: {err}")
+    return network
 
 
 def refuse_profile(profile: DeviceProfile) -> Refusal | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from cimrobust.certify.expand import expanded
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
-from cimrobust.certify.rules.affine import Affine
+from cimrobust.certify.rules.affine import Affine, keep
 from cimrobust.certify.rules.base import Rule
+from cimrobust.certify.rules.bilinear import product_of_activations
+from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.product import MatrixProduct
+from cimrobust.certify.rules.quantise import quantiser
 from cimrobust.certify.rules.table import RULES, SHAPE_OPS
 from cimrobust.graph.ops.program import Step
 from cimrobust.graph.ops.registry import Node
@@ -115,7 +119,8 @@ def make_plan(twin: Twin, tensor: str) -> Plan:
     depths: dict[str, int] = {}
     steps: list[PlannedStep] = []
     problems: list[str] = []
-    for step in twin.steps_to(tensor):
+    read_steps: dict[str, float] = {}
+    for step in (part for whole in twin.steps_to(tensor) for part in expanded(whole)):
         node = step.node
         read = [name for name in node.inputs if name]
         reads = [kinds.get(name, KNOWN) for name in read]
@@ -125,31 +130,89 @@ def make_plan(twin: Twin, tensor: str) -> Plan:
         rule: Rule | None = None
         if kind != KNOWN:
             try:
-                rule = _rule_of(step, reads)
+                rule = _rule_of(step, reads, constants, sum(read_steps.get(name, 0.0) for name in read))
             except CannotBoundError as err:
                 problems.append(f"{node.name} ({node.op}): {err}")
         depth = max((depths.get(name, 0) for name in read), default=0) + (kind == ACTIVE and WEIGHT in reads)
         for name in node.outputs:
             kinds[name], depths[name] = kind, depth
+            stays_float = kind == ACTIVE and WEIGHT in reads
+            read_steps[name] = 0.0 if stays_float else _steps_read(node, constants, sum(read_steps.get(part, 0.0) for part in read))
         steps.append(PlannedStep(step, rule, kind, depth))
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
     return Plan(tuple(steps), constants, tuple(twin.weight_names), tuple(twin.inputs), tensor)
 
 
-def _rule_of(step: Step, reads: list[str]) -> Rule:
+#: Activation functions that never fall, and whose float32 values never fall either.
+_RISING = frozenset({"Relu", "LeakyRelu", "Clip"})
+
+
+def pools_first(plan: Plan) -> Plan:
+    """Return the plan with maxima taken in front of activation functions instead of behind them.
+
+    A function that never falls commutes with a maximum exactly, so every tensor behind both keeps its value. There are fewer maxima than elements, and in a window with one
+    element above zero for sure no ReLU is bent, whatever the others do.
+    """
+    steps = list(plan.steps)
+    for index, step in enumerate(steps):
+        behind = next((place for place, other in enumerate(steps) if step.output in other.node.inputs), None)
+        if step.node.op not in _RISING or step.kind != ACTIVE or behind is None or step.output not in plan.read_once:
+            continue
+        pool = steps[behind]
+        if not isinstance(pool.rule, MaxPool) or not pool.rule.is_dense:
+            continue
+        source, between = step.node.inputs[0], f"{step.output}, before {step.node.name}"
+        steps[index] = _renamed(pool, source, between)
+        steps[behind] = _renamed(step, between, pool.output)
+    return replace(plan, steps=tuple(steps))
+
+
+def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
+    node = replace(step.node, inputs=(source, *step.node.inputs[1:]), outputs=(output,))
+    return replace(step, step=replace(step.step, node=node))
+
+
+def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> float:
+    """Return the sum of the steps of the levels that a tensor is computed from, back to the quantisers or stored weights in front of it."""
+    if node.op == "QuantizeLinear":
+        return 0.0
+    if node.op == "DequantizeLinear" and node.inputs[1] in constants:
+        return float(constants[node.inputs[1]].max())
+    return before
+
+
+def _does_nothing(node: Node, constants: Mapping[str, Tensor]) -> bool:
+    """Return whether a node is a maximum with the lowest float, which deployment puts behind layers so that engines leave them alone."""
+    lowest = constants.get(node.inputs[1]) if node.op == "Max" and len(node.inputs) == 2 else None
+    return lowest is not None and lowest.numel() == 1 and float(lowest) <= -torch.finfo(torch.float32).max
+
+
+def _rule_of(step: Step, reads: list[str], constants: Mapping[str, Tensor], steps: float) -> Rule:
     """Return the rule of a node.
+
+    Args:
+        step: The node.
+        reads: Kinds of its inputs.
+        constants: What is known, by name.
+        steps: Sum of the steps of the levels that its inputs are computed from.
 
     Raises:
         CannotBoundError: There is none, or not for such inputs.
     """
     node = step.node
+    if _does_nothing(node, constants):
+        return keep(node, step.kernel)
+    if node.op == "QuantizeLinear" and reads[1:].count(ACTIVE) == 0:
+        return quantiser(node, step.kernel, constants, steps)
     maker = RULES.get(node.op) if node.domain in ("", "com.microsoft") else None
     if maker is None:
         raise CannotBoundError("no bound is built in for this operator")
     if len([name for name in node.outputs if name]) != 1:
         raise CannotBoundError("it has several outputs")
     active, weights = reads.count(ACTIVE), reads.count(WEIGHT)
+    if node.op in ("MatMul", "Mul") and active == 2:
+        return product_of_activations(node, step.kernel)
     if node.op in ("Conv", "Gemm", "MatMul"):
         if reads[0] != ACTIVE or active > 1:
             raise CannotBoundError("it multiplies activations by activations, or has its weight on the left")
@@ -170,7 +233,8 @@ def check_samples_apart(plan: Plan, twin: Twin, inputs: Mapping[str, Tensor], co
     Raises:
         NotBoundedError: One does not.
     """
-    names = [step.output for step in plan.steps if step.kind == ACTIVE] or [plan.tensor]
+    made = {name for step in twin.steps_to(plan.tensor) for name in step.node.outputs}
+    names = [step.output for step in plan.steps if step.kind == ACTIVE and step.output in made] or [plan.tensor]
     count = min(5, *(len(tensor) for tensor in inputs.values()))
     together = twin({**{name: tensor[:count] for name, tensor in inputs.items()}, **constants}, outputs=names)
     for size in dict.fromkeys((1, min(3, count))):

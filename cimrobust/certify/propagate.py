@@ -1,57 +1,25 @@
-"""Intervals forwards, linear forms backwards.
-
-Forwards every operator gets an interval from those of its inputs. Backwards a linear form on a tensor is rewritten, operator by operator, as a linear form on
-earlier tensors that is never larger, until it rests on the inputs, which are known (Zhang et al., Efficient Neural Network Robustness Certification with General
-Activation Functions, 2018; Xu et al., LiRPA, 2020, for graphs; here the weights are uncertain and the inputs are not). At every tensor that all of the form rests
-on, its interval gives a bound as well, and the largest is kept.
-"""
+"""Intervals, forwards: every operator gets one from those of its inputs, narrowed by backward passes where that pays."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import State
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.plan import ACTIVE, KNOWN, Plan, PlannedStep
-from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.certify.narrow import narrow, narrow_contest
+from cimrobust.certify.plan import ACTIVE, Plan
+from cimrobust.certify.rules.base import Value
+from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.piecewise import Clip
-from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.relaxation import Activation
+from cimrobust.certify.rules.softmax import Softmax
 
-#: Values of one backward pass over a batch; bounds its memory to a few times this in bytes times 8.
-_MOST_VALUES = 2**24
-
-#: Multiplications a sample that narrowing a whole layer may cost without being asked what for.
-_CHEAP = 1e7
-
-
-@dataclass
-class State:
-    """Values of all tensors for one batch of samples and one box.
-
-    Attributes:
-        plan: The network.
-        values: Intervals of activations and weights, and tensors that are known, by name.
-        num_samples: Samples of the batch.
-    """
-
-    plan: Plan
-    values: dict[str, Value]
-    num_samples: int
-
-    def inputs_of(self, step: PlannedStep) -> list[Value]:
-        """Return the values that an operator reads."""
-        return [self.values[name] if name else None for name in step.node.inputs]
-
-    def interval(self, name: str) -> Interval:
-        """Return the interval of an activation."""
-        value = self.values[name]
-        assert isinstance(value, Interval)
-        return value
+#: Share of the effort that goes into narrowing contests in front of a maximum, and where only one product with weights is in front of it: those gain least.
+_CONTEST, _FIRST_CONTEST = 0.5, 0.06
 
 
 @torch.no_grad()
@@ -85,8 +53,10 @@ def propagate(
             read = state.inputs_of(step)
             values[step.output] = step.step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
             continue
-        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip):
-            _refine(state, index, effort)
+        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip | Softmax):
+            narrow(state, index, effort)
+        if effort and step.kind == ACTIVE and isinstance(step.rule, MaxPool):
+            narrow_contest(state, index, effort * (_CONTEST if step.depth > 1 else _FIRST_CONTEST))
         made = step.rule.forward(state.inputs_of(step))
         # Corners are about forms of one sign on an element, which a second reader could mix up.
         made = made if step.output in plan.read_once else replace(made, corners=None)
@@ -96,175 +66,3 @@ def propagate(
             made = made.of_sign(signs[step.output])
         values[step.output] = made
     return state
-
-
-def _refine(state: State, index: int, effort: float) -> None:
-    """Narrow the interval of the input of a step at its bent units."""
-    step = state.plan.steps[index]
-    name = step.node.inputs[0]
-    before = state.interval(name)
-    bent = step.rule.bends(before).flatten(1)  # type: ignore[union-attr]
-    cost = form_cost(state, index)
-    # Straight units need no narrowing themselves, but the layers behind them gain; where that costs next to nothing all are narrowed.
-    wanted = bent.shape[1] if bent.shape[1] * cost <= _CHEAP and bool(bent.any()) else int(bent.sum(1).max())
-    most = min(wanted, int(min(effort / cost, 2**31)))
-    if most == 0:
-        return
-    units = _widest(before, bent, most)
-    lower, upper = _narrowed(state, index, units, before.lo, 1, 0), _narrowed(state, index, units, before.hi, -1, 0)
-    after = before.within(Interval(lower, upper))
-    product = state.plan.product_behind.get(name, "")
-    if before.corners is not None and _is_nonnegative_product(state, product):
-        # The weights of the product at one corner, and the other end of what is then left.
-        low, high = _narrowed(state, index, units, before.corners[0], -1, -1), _narrowed(state, index, units, before.corners[1], 1, 1)
-        after = replace(after, corners=(torch.minimum(low, before.corners[0]), torch.maximum(high, before.corners[1])))
-    state.values[name] = after
-
-
-def _widest(data: Interval, bent: Tensor, count: int) -> Tensor:
-    """Return units of every sample [samples, count]: the bent ones whose function is furthest from a line, or any others where there are fewer.
-
-    All channels of a position come together, so that forms at once rest on little of a plane.
-    """
-    lo, hi = data.lo.flatten(1), data.hi.flatten(1)
-    gap = torch.where((lo < 0) & (hi > 0), -lo * (hi / (hi - lo).clamp(min=1e-250)), hi - lo)
-    units = torch.where(bent, gap, -1.0).topk(count, dim=1).indices
-    places = math.prod(data.lo.shape[2:])
-    by_place = units % places * data.lo.shape[1] + units // places
-    return units.gather(1, by_place.argsort(dim=1))
-
-
-def _narrowed(state: State, index: int, units: Tensor, ends: Tensor, sign: int, corner: int) -> Tensor:
-    """Return ends of the input of a step, better at some units: lower ends for sign 1, upper ones for -1."""
-    name = state.plan.steps[index].node.inputs[0]
-    options = Options(corner=(state.plan.product_behind[name], corner) if corner else ("", 0))
-    flat = ends.flatten(1).clone()
-    size = forms_at_once(state)
-    for start in range(0, units.shape[1], size):
-        some = units[:, start : start + size]
-        form = torch.zeros(some.shape[1], state.num_samples, flat.shape[1], dtype=flat.dtype)
-        form.scatter_(2, some.T[..., None], float(sign))
-        bound = sign * lower_bound(state, name, form.reshape(some.shape[1], *ends.shape), steps=index, options=options).T
-        choose = torch.maximum if sign > 0 else torch.minimum
-        flat.scatter_(1, some, choose(flat.gather(1, some), bound))
-    return flat.reshape(ends.shape)
-
-
-def _is_nonnegative_product(state: State, output: str) -> bool:
-    for step in state.plan.steps:
-        if step.output == output:
-            data = state.values[step.node.inputs[0]]
-            return isinstance(data, Interval) and data.is_nonnegative and not data.is_point
-    return False
-
-
-def form_cost(state: State, steps: int | None = None) -> int:
-    """Return the multiplications that a form on the tensor behind the first so many steps costs a sample, about."""
-    cost = 0
-    for step in state.plan.steps[:steps]:
-        weight = state.values.get(step.node.inputs[1]) if step.node.op in ("Conv", "Gemm", "MatMul") else None
-        if weight is not None and step.kind == ACTIVE:
-            numel = weight.lo.numel() if isinstance(weight, Interval) else weight.numel()
-            made = state.interval(step.output).lo
-            positions = made[0, 0].numel() if step.node.op == "Conv" else made[0].numel() // made.shape[-1]
-            cost += 4 * numel * positions
-    return max(cost, 1)
-
-
-def forms_at_once(state: State) -> int:
-    """Return how many forms a backward pass takes at once, from the largest tensor on its way."""
-    largest = 1
-    for step in state.plan.steps:
-        value = state.values.get(step.output)
-        if step.kind == ACTIVE and isinstance(value, Interval):
-            largest = max(largest, value.lo[0].numel())
-            weight = state.values.get(step.node.inputs[1]) if step.node.op == "Conv" else None
-            if isinstance(weight, Interval):
-                largest = max(largest, weight.lo.numel(), weight.lo[0].numel() * value.lo[0, 0].numel())
-    return max(1, _MOST_VALUES // (largest * state.num_samples))
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a backward pass may do differently.
-
-    Attributes:
-        slopes: Slopes of the lines below activation functions, [forms, samples, ...], by the name of their output; others are chosen by area.
-        duals: What is added to the form on the input of activation functions, [forms, samples, ...], by the name of their output: a multiplier times something
-            that no chip looked at has positive.
-        corner: Output of a matrix product of data that are not negative, and the corner, 1 or -1, that its weights are at.
-        forms_at: Filled with the forms on all tensors on the way; None: they are dropped.
-    """
-
-    slopes: Mapping[str, Tensor] = field(default_factory=dict)
-    duals: Mapping[str, Tensor] = field(default_factory=dict)
-    corner: tuple[str, int] = ("", 0)
-    forms_at: dict[str, Tensor] | None = None
-
-
-def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = None, options: Options | None = None) -> Tensor:
-    """Return a lower bound of linear forms on a tensor, for every chip of the box.
-
-    Args:
-        state: All intervals.
-        tensor: Name of the tensor.
-        form: Coefficients, [forms, samples, ...] in the tensor's shape.
-        steps: The first so many steps make the tensor; None: all.
-        options: What is done differently.
-
-    Returns:
-        [forms, samples].
-    """
-    options = options or Options()
-    forms: dict[str, Tensor] = {tensor: form}
-    constant = torch.zeros(form.shape[:2], dtype=form.dtype)
-    best = torch.full_like(constant, -math.inf)
-    # On the way to a product at one corner of its weights, intervals are about all chips, not about those.
-    may_rest = not options.corner[1]
-    for step in reversed(state.plan.steps[:steps]):
-        current = forms.pop(step.output, None)
-        if current is None or step.kind == KNOWN:
-            continue
-        if options.forms_at is not None:
-            options.forms_at[step.output] = current
-        here = state.interval(step.output)
-        if here.is_point or (may_rest and not forms):
-            resting = constant + _at_worst(current, here)
-            if here.is_point:
-                constant = resting
-                continue
-            best = torch.maximum(best, resting)
-        if here.rounding is not None:
-            constant = constant - total(current.abs(), here.rounding)
-        pulled = _pull(state, step, current, options)
-        may_rest = may_rest or step.output == options.corner[0]
-        constant = constant + pulled.constant
-        for name, part in zip(step.node.inputs, pulled.coefs, strict=True):
-            if part is not None:
-                forms[name] = forms[name] + part if name in forms else part
-    for name, part in forms.items():
-        constant = constant + _at_worst(part, state.interval(name))
-    # A bound that is no number proves nothing.
-    return torch.nan_to_num(torch.maximum(best, constant), nan=-math.inf, posinf=-math.inf, neginf=-math.inf)
-
-
-def _pull(state: State, step: PlannedStep, form: Tensor, options: Options) -> Pulled:
-    """Pull a form back through one operator."""
-    read, made, rule = state.inputs_of(step), state.interval(step.output), step.rule
-    assert rule is not None
-    if isinstance(rule, MatrixProduct) and step.output == options.corner[0]:
-        return rule.backward(form, read, made, options.corner[1])
-    if not isinstance(rule, Activation):
-        return rule.backward(form, read, made)
-    pulled = rule.backward(form, read, made, options.slopes.get(step.output))
-    dual = options.duals.get(step.output)
-    if dual is None or pulled.coefs[0] is None:
-        return pulled
-    return Pulled((pulled.coefs[0] + dual, *pulled.coefs[1:]), pulled.constant)
-
-
-def _at_worst(form: Tensor, interval: Interval) -> Tensor:
-    """Return the smallest value of a form over an interval."""
-    if interval.is_point:
-        return total(form, interval.lo)
-    return total(form, interval.middle) - total(form.abs(), interval.radius)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimrobust.certify.bounds import Bounds, Method, certify
+from cimrobust.certify.bounds import Bounds, Method, bisection_rounds, certify, largest_certified_tolerance
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
@@ -23,6 +23,9 @@ METHOD = (
 )
 #: Box sizes of the curve, smallest first; the last is the stated tolerance.
 CURVE = tuple(2.0**power for power in range(-8, 1))
+#: Largest boxes of single samples are searched for from the smallest of the curve up to four times the stated one, on a grid of so many sizes an octave.
+OCTAVES = (-8, 2)
+STEPS = {"quick": 4, "standard": 8, "thorough": 16}
 #: Samples of the curve.
 _CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
 #: Samples beside those of the curve that linear bounds are tried on at most; others count as not certified.
@@ -33,12 +36,11 @@ _ERROR_CURVE = {"quick": 8, "standard": 16, "thorough": 64}
 _MOST_ERRORS = {"quick": 64, "standard": 512, "thorough": 10**9}
 _INTERVALS_ALONE = "Interval propagation alone for the score of all samples; the curve has linear bounds too. {method}"
 _NOT_TRIED = "{method} {count} samples were not tried at this effort and count as not certified."
-#: Multiplications that narrowing one layer may cost a sample.
-_EFFORT = {"quick": 3e8, "standard": 1e9, "thorough": 3e10}
-_BRANCHING = {
-    "quick": BranchSettings(most_parts=16, passes=0),
-    "standard": BranchSettings(most_parts=64, passes=4),
-    "thorough": BranchSettings(most_parts=256, passes=8),
+#: Multiplications that narrowing one layer may cost a sample, and how far samples are branched on, by effort.
+EFFORTS = {
+    "quick": (3e8, BranchSettings(most_parts=16, passes=0)),
+    "standard": (1e9, BranchSettings(most_parts=64, passes=4)),
+    "thorough": (3e10, BranchSettings(most_parts=256, passes=8)),
 }
 
 
@@ -66,6 +68,10 @@ class Certification:
         operators: Operators that are bounded, and how often they occur.
         curve: Certified scores up to the stated tolerance, smallest box first, over the first `curve_samples` samples; empty without a bound.
         curve_samples: Samples of the curve.
+        tried: Samples that were tried, or that a chip of the box is known to break, bool [samples]; None where `certified` is.
+        largest: Largest box size at which each of the curve's samples is certified, on a grid of `steps` an octave from the first to the second power of two in
+            `OCTAVES`, 0 where there is none, float64 [curve_samples]; None for a regression or without a bound.
+        steps: See `largest`.
         method: How the bound was found, in words.
     """
 
@@ -76,6 +82,9 @@ class Certification:
     curve: tuple[CurvePoint, ...] = ()
     curve_samples: int = 0
     method: str = METHOD
+    tried: np.ndarray | None = None
+    largest: np.ndarray | None = None
+    steps: int = 0
 
 
 def certify_run(
@@ -104,13 +113,15 @@ def certify_run(
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
     progress = progress or NullProgress()
-    progress.start("Certifying", len(CURVE) + 1)
     count = min(_CURVE_SAMPLES[effort], network.num_samples)
     work = _Work(network, effort, workers, progress)
     if network.task.is_regression:
         return work.regression()
+    progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 1)
     right = np.ones(network.num_samples, dtype=bool) if worst_output is None else runtime.task.right(worst_output).reshape(-1)
-    curve, held = work.curve(count)
+    largest = work.largest(count)
+    curve = tuple(CurvePoint(scale, _share(largest >= scale)) for scale in CURVE)
+    held = largest >= 1.0
     others = np.arange(count, network.num_samples)[right[count:]]
     hopeful = bool(held.any())
     tried = others[: _MOST_SAMPLES[effort]] if hopeful else others
@@ -122,7 +133,8 @@ def certify_run(
             f"no chip of the box may break a certified sample, got sample {sample} broken by the worst chip found; report this"
         )
     method = METHOD if len(tried) == len(others) else _NOT_TRIED.format(method=METHOD, count=len(others) - len(tried))
-    return Certification(_share(held), held, None, network.plan.operators, curve, count, method)
+    known = ~right | np.isin(np.arange(network.num_samples), [*range(count), *tried])
+    return Certification(_share(held), held, None, network.plan.operators, curve, count, method, known, largest, STEPS[effort])
 
 
 @dataclass(frozen=True)
@@ -136,30 +148,24 @@ class _Work:
 
     def certify(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Bounds:
         """Bound some samples."""
+        narrowing, branching = EFFORTS[self.effort]
         return certify(
-            self.network,
-            scale=scale,
-            method=method,
-            samples=samples,
-            effort=_EFFORT[self.effort],
-            branching=_BRANCHING[self.effort],
-            workers=self.workers,
+            self.network, scale=scale, method=method, samples=samples, effort=narrowing, branching=branching, workers=self.workers
         )
 
-    def curve(self, count: int) -> tuple[tuple[CurvePoint, ...], np.ndarray]:
-        """Certify the first samples at larger and larger boxes, and return who is certified at the largest.
-
-        A sample that fails at one size is not tried at the next, where it would fail as well, at greater cost.
-        """
-        points = []
-        held = np.ones(count, dtype=bool)
-        for scale in CURVE:
-            left = np.flatnonzero(held)
-            if len(left):
-                held[left] = self.certify(left, scale).certified
-            points.append(CurvePoint(scale, _share(held)))
-            self.progress.advance()
-        return tuple(points), held
+    def largest(self, count: int) -> np.ndarray:
+        """Return the largest boxes at which the first samples are certified."""
+        narrowing, branching = EFFORTS[self.effort]
+        return largest_certified_tolerance(
+            self.network,
+            samples=np.arange(count),
+            octaves=OCTAVES,
+            steps=STEPS[self.effort],
+            effort=narrowing,
+            branching=branching,
+            workers=self.workers,
+            on_round=self.progress.advance,
+        )
 
     def rest(self, samples: np.ndarray, *, hopeful: bool) -> np.ndarray:
         """Return which of some samples are certified at the stated tolerance, bool for all samples.
@@ -175,6 +181,7 @@ class _Work:
 
     def regression(self) -> Certification:
         """Bound the metric of the errors of all samples, and of a few at larger and larger boxes."""
+        self.progress.start("Certifying", len(CURVE))
         count = min(_ERROR_CURVE[self.effort], self.network.num_samples)
         curve = self.error_curve(count)
         linear = self.network.num_samples <= _MOST_ERRORS[self.effort]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import Options, State, lower_bound
 from cimrobust.certify.plan import PlannedStep
-from cimrobust.certify.propagate import Options, State, lower_bound
 from cimrobust.certify.rules.relaxation import Activation
 
 _RATE = 0.3

@@ -47,13 +47,18 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 @click.option(
     "--diagnostics",
     metavar="all|none|NAME,...",
-    help="What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs. Default: none at effort quick, all at standard and thorough.",
+    help="What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs, stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough.",
 )
 @click.option(
     "--safety-class",
     type=click.IntRange(0),
     metavar="CLASS",
     help="Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it has one.",
+)
+@click.option(
+    "--skip-most-probable",
+    is_flag=True,
+    help="With --rare-below: leave out the search for the most probable such chip.",
 )
 @run_options
 @json_option

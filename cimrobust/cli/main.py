@@ -18,6 +18,7 @@ COMMANDS = {
     "analyze": "Find the worst chip and write the robustness certificate.",
     "sweep": "Worst chip, drawn chips and proof over write-verify tolerances; largest safe tolerance.",
     "rare": "Estimate how likely a chip is that misses a score.",
+    "verify": "Rank the devices that are worth verifying more tightly.",
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",
     "replay": "Re-derive a certificate's claims from its files.",
     "gate": "Pass or fail a certificate against a policy.",

@@ -11,11 +11,22 @@ from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS
 from cimrobust.diagnose.layers import LAYERS
 from cimrobust.diagnose.protocol import Diagnostic
 from cimrobust.diagnose.safety import SAFETY_CLASS
+from cimrobust.diagnose.stuck import STUCK_DEVICES
 from cimrobust.diagnose.tolerance_curve import TOLERANCE_CURVE
 from cimrobust.diagnose.transfer import TRANSFER
+from cimrobust.diagnose.write_verify import WRITE_VERIFY
 from cimrobust.errors import UsageError
 
-DIAGNOSTICS: tuple[Diagnostic, ...] = (LAYERS, CLASSES, SAFETY_CLASS, TRANSFER, TOLERANCE_CURVE, FRAGILE_INPUTS)
+DIAGNOSTICS: tuple[Diagnostic, ...] = (
+    LAYERS,
+    CLASSES,
+    SAFETY_CLASS,
+    TRANSFER,
+    TOLERANCE_CURVE,
+    FRAGILE_INPUTS,
+    STUCK_DEVICES,
+    WRITE_VERIFY,
+)
 
 #: What runs if nothing is said, by effort.
 DEFAULT = {"quick": "none", "standard": "all", "thorough": "all"}

@@ -15,17 +15,17 @@ from scipy.special import ndtr
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import needs_levels, tabulate_once
 from cimrobust.engine.kernel_engine import DeviceLevels
-from cimrobust.engine.reference import fold_deviations, quantiles, target_digits
+from cimrobust.engine.reference import device_factors, fold_deviations, quantiles, target_digits, unit_weights
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 # Beyond 6.4 standard deviations a word has no further values (2^-33); 2^14 segments are 0.0008 wide, so that linear interpolation adds an error of 1e-7 sigma.
-_REACH = 6.4
-_SEGMENTS = 2**14
+REACH = 6.4
+SEGMENTS = 2**14
 
 
 @dataclass(frozen=True)
-class _Layer:
+class LatentLayer:
     """One layer's devices among the latents.
 
     Attributes:
@@ -44,7 +44,12 @@ class _Layer:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Devices of a weight, and weights."""
         return self.tensor.cells_per_weight, self.tensor.nominal.size
+
+    def of(self, latents: np.ndarray) -> np.ndarray:
+        """Return this layer's part of a vector of all devices, a view [cells_per_weight, num_weights]."""
+        return latents[self.begin : self.begin + self.shape[0] * self.shape[1]].reshape(self.shape)
 
 
 class LatentChips:
@@ -52,6 +57,8 @@ class LatentChips:
 
     Attributes:
         size: Latents of a chip: devices that belong to a weight.
+        profile: The device profile.
+        layers: Where every layer's devices are among the latents, in graph order.
     """
 
     def __init__(self, placement: Placement, *, as_levels: bool = False) -> None:
@@ -65,12 +72,12 @@ class LatentChips:
             UsageError: The profile has effects that are no function of one normal number a device.
         """
         check_profile(placement.profile)
-        self._profile = placement.profile
+        self.profile = placement.profile
         self._as_levels = as_levels
-        self._layers: list[_Layer] = []
+        self.layers: list[LatentLayer] = []
         self.size = 0
         for tensor in placement.tensors.values():
-            self._layers.append(_open_layer(tensor, placement.profile, self.size, as_levels=as_levels))
+            self.layers.append(_open_layer(tensor, placement.profile, self.size, as_levels=as_levels))
             self.size += tensor.cells_per_weight * tensor.nominal.size
 
     def program(self, latents: np.ndarray) -> Mapping[str, np.ndarray] | DeviceLevels:
@@ -79,12 +86,33 @@ class LatentChips:
         Args:
             latents: float32 [size].
         """
-        made = {}
-        for layer in self._layers:
-            drawn = _deviations(layer, latents[layer.begin : layer.begin + layer.shape[0] * layer.shape[1]].reshape(layer.shape))
-            name = layer.tensor.initializer
-            made[name] = layer.targets + drawn if self._as_levels else fold_deviations(layer.tensor, self._profile, drawn)
-        return DeviceLevels(made) if self._as_levels else made
+        if not self._as_levels:
+            return self.weights(latents)
+        return DeviceLevels({layer.tensor.initializer: layer.targets + _deviations(layer, layer.of(latents)) for layer in self.layers})
+
+    def weights(self, latents: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the weights of the chip that latents stand for, by initializer, float32 in its shape."""
+        return {
+            layer.tensor.initializer: fold_deviations(layer.tensor, self.profile, _deviations(layer, layer.of(latents)))
+            for layer in self.layers
+        }
+
+    def deviations(self, latents: np.ndarray) -> np.ndarray:
+        """Return the deviation of every device in level units, float32 [size]."""
+        return np.concatenate([_deviations(layer, layer.of(latents)).ravel() for layer in self.layers])
+
+    def pull_back(self, gradients: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the gradient with respect to the deviation of every device in level units, float32 [size].
+
+        Args:
+            gradients: Gradient with respect to every weight by initializer, own shape.
+        """
+        parts = [self.sensitivity(layer) * gradients[layer.tensor.initializer].reshape(1, -1) for layer in self.layers]
+        return np.concatenate([part.ravel() for part in parts], dtype=np.float32)
+
+    def sensitivity(self, layer: LatentLayer) -> np.ndarray:
+        """Return by how much a level of every device moves its weight, float32 [cells_per_weight, num_weights]."""
+        return np.asarray(device_factors(layer.tensor, self.profile)[:, None] * unit_weights(layer.tensor, self.profile), dtype=np.float32)
 
 
 def check_profile(profile: DeviceProfile) -> None:
@@ -101,19 +129,19 @@ def check_profile(profile: DeviceProfile) -> None:
         )
 
 
-def _open_layer(tensor: TensorPlacement, profile: DeviceProfile, begin: int, *, as_levels: bool) -> _Layer:
+def _open_layer(tensor: TensorPlacement, profile: DeviceProfile, begin: int, *, as_levels: bool) -> LatentLayer:
     table = tabulate_once(profile, compensation=tensor.drift_factor)
-    words = np.minimum(ndtr(np.linspace(-_REACH, _REACH, _SEGMENTS + 1)) * 2.0**32, 2.0**32 - 1).astype(np.uint32)
+    words = np.minimum(ndtr(np.linspace(-REACH, REACH, SEGMENTS + 1)) * 2.0**32, 2.0**32 - 1).astype(np.uint32)
     values = np.concatenate([quantiles(words, table, level) for level in range(table.num_tables)])
     digits, targets = target_digits(tensor, profile) if needs_levels(profile) or as_levels else (None, None)
-    offset = None if digits is None or table.num_tables == 1 else (digits * (_SEGMENTS + 1)).astype(np.int32)
-    return _Layer(tensor, begin, values, offset, targets if as_levels else None)
+    offset = None if digits is None or table.num_tables == 1 else (digits * (SEGMENTS + 1)).astype(np.int32)
+    return LatentLayer(tensor, begin, values, offset, targets if as_levels else None)
 
 
-def _deviations(layer: _Layer, latents: np.ndarray) -> np.ndarray:
+def _deviations(layer: LatentLayer, latents: np.ndarray) -> np.ndarray:
     """Return the deviation of every device in level units, float32 [cells_per_weight, num_weights]."""
-    position = (np.clip(latents, -_REACH, _REACH) + np.float32(_REACH)) * np.float32(_SEGMENTS / (2 * _REACH))
-    index = np.minimum(position.astype(np.int32), _SEGMENTS - 1)
+    position = (np.clip(latents, -REACH, REACH) + np.float32(REACH)) * np.float32(SEGMENTS / (2 * REACH))
+    index = np.minimum(position.astype(np.int32), SEGMENTS - 1)
     place = position - index.astype(np.float32)
     if layer.offset is not None:
         index += layer.offset

@@ -111,6 +111,19 @@ def fold_deviations(tensor: TensorPlacement, profile: DeviceProfile, drawn: np.n
     return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)
 
 
+def device_factors(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+    """Return what the deviation of every device of a weight is multiplied by in `fold_deviations`, float32 [cells_per_weight]."""
+    factors = np.float32(2.0) ** (profile.device.bits * (np.arange(tensor.cells_per_weight) % tensor.num_slices)).astype(np.float32)
+    factors[tensor.num_slices :] *= np.float32(-1)
+    return np.asarray(factors, dtype=np.float32)
+
+
+def unit_weights(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+    """Return by how much a weight moves where its devices add up to one level, float32 [num_weights]; negative where devices hold magnitudes of negative weights."""
+    scales = _scales(tensor)
+    return np.where(np.signbit(tensor.nominal.ravel()), -scales, scales) if mirrors_negative(profile) else scales
+
+
 def _program(tensor: TensorPlacement, profile: DeviceProfile, table: QuantileTable, key: int, trial: int) -> np.ndarray:
     return fold_deviations(tensor, profile, draw_deviations(tensor.nominal.size, tensor.cells_per_weight, table, key=key, trial=trial).T)
 

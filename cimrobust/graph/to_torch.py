@@ -88,6 +88,15 @@ class Twin(torch.nn.Module):
     def straight_through(self, value: bool) -> None:
         self._settings.straight_through = value
 
+    @property
+    def softened(self) -> bool:
+        """Whether rounding and quantisers are left out and saturated activations leak gradients: another, smoother network."""
+        return self._settings.softened
+
+    @softened.setter
+    def softened(self, value: bool) -> None:
+        self._settings.softened = value
+
     def source_of(self, name: str) -> tuple[str, tuple[str, ...]] | None:
         """Return operator and input names of the node that makes a tensor, None for inputs and constants.
 

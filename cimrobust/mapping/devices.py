@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.mapping.coding import cells_per_weight, level_offset, mirrors_negative, stored_levels
+from cimrobust.mapping.coding import cells_per_weight, level_offset, mirrors_negative, stored_levels, toward_zero
 from cimrobust.mapping.placement import TensorPlacement
 
 
@@ -34,6 +34,54 @@ def spread_deviation(tensor: TensorPlacement, profile: DeviceProfile, deviation:
         profile: The device profile.
         deviation: Inside the tolerance box, in the initializer's shape.
     """
+    return np.asarray(target_levels(tensor, profile) + _spread(tensor, profile, deviation), dtype=np.float32)
+
+
+def device_deviations(tensor: TensorPlacement, profile: DeviceProfile, deviation: np.ndarray) -> np.ndarray:
+    """Return what `spread_deviation` adds to the targets, float32 [cells_per_weight, num_weights], every device inside `device_bounds` exactly."""
+    low, high = device_bounds(tensor, profile)
+    return np.clip(_spread(tensor, profile, deviation).astype(np.float32), low, high)
+
+
+def device_bounds(tensor: TensorPlacement, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and largest deviation of every device in level units, float32 rounded towards zero.
+
+    Shape [cells_per_weight, num_weights]; [1, 1] where all devices have the same interval.
+    """
+    low, high = (toward_zero(bound) for bound in profile.level_bounds(compensation=tensor.drift_factor))
+    if not profile.depends_on_level:
+        return low[:1, None], high[:1, None]
+    index = whole_levels(tensor, profile)
+    return low[index], high[index]
+
+
+def device_factors(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+    """Return what one level of a device adds to its weight in levels of the weight, sign left out where devices hold magnitudes; float64 [cells_per_weight]."""
+    factors = 2.0 ** (profile.device.bits * (np.arange(cells_per_weight(profile)) % tensor.num_slices))
+    factors[tensor.num_slices :] *= -1.0
+    return factors
+
+
+def level_weights(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+    """Return what one level of a device adds to its weight, float64 [cells_per_weight, num_weights]."""
+    scale = np.broadcast_to(_scale(tensor), (tensor.nominal.size,))
+    return np.asarray(device_factors(tensor, profile)[:, None] * _upward(scale, tensor, profile))
+
+
+def fold_levels(tensor: TensorPlacement, profile: DeviceProfile, levels: np.ndarray) -> np.ndarray:
+    """Return the weights that device levels make, float32 in the initializer's shape; added up in float64.
+
+    Args:
+        tensor: Placement of the layer.
+        profile: The device profile.
+        levels: Of every device, [cells_per_weight, num_weights].
+    """
+    total = device_factors(tensor, profile) @ levels.astype(np.float64) - level_offset(profile)
+    return _upward(total * _scale(tensor), tensor, profile).reshape(tensor.shape).astype(np.float32)
+
+
+def _spread(tensor: TensorPlacement, profile: DeviceProfile, deviation: np.ndarray) -> np.ndarray:
+    """Return the deviation of every device in level units, float64 [cells_per_weight, num_weights]."""
     index = whole_levels(tensor, profile)
     low, high = (bound[index] for bound in profile.level_bounds(compensation=tensor.drift_factor))
     wanted, box_low, box_high = (_upward(array, tensor, profile) for array in (deviation, tensor.lo, tensor.hi))
@@ -45,24 +93,12 @@ def spread_deviation(tensor: TensorPlacement, profile: DeviceProfile, deviation:
     rising = np.broadcast_to(wanted > 0, low.shape).copy()
     if profile.weight.mapping == "differential":
         rising[tensor.num_slices :] ^= True
-    return np.asarray(target_levels(tensor, profile) + fraction * np.where(rising, high, low), dtype=np.float32)
+    return np.asarray(fraction * np.where(rising, high, low))
 
 
-def fold_levels(tensor: TensorPlacement, profile: DeviceProfile, levels: np.ndarray) -> np.ndarray:
-    """Return the weights that device levels make, float32 in the initializer's shape; added up in float64.
-
-    Args:
-        tensor: Placement of the layer.
-        profile: The device profile.
-        levels: Of every device, [cells_per_weight, num_weights].
-    """
-    slices = tensor.num_slices
-    factors = 2.0 ** (profile.device.bits * (np.arange(cells_per_weight(profile)) % slices))
-    if profile.weight.mapping == "differential":
-        factors[slices:] *= -1.0
-    total = factors @ levels.astype(np.float64) - level_offset(profile)
-    scale = tensor.scale[0] if tensor.scale_group is None else tensor.scale[tensor.scale_group.ravel()]
-    return _upward(total * scale, tensor, profile).reshape(tensor.shape).astype(np.float32)
+def _scale(tensor: TensorPlacement) -> np.ndarray:
+    """Return the weight of one level, float64 [1] or [num_weights]."""
+    return tensor.scale[:1] if tensor.scale_group is None else tensor.scale[tensor.scale_group.ravel()]
 
 
 def _upward(values: np.ndarray, tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:

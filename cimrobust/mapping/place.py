@@ -12,7 +12,7 @@ from cimrobust.device.intervals import shift_terms
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import InputRefusedError
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.mapping.coding import cells_per_weight, flat_group, level_coding, mirrors_negative, num_slices, stored_levels
+from cimrobust.mapping.coding import cells_per_weight, flat_group, level_coding, mirrors_negative, num_slices, stored_levels, toward_zero
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 
@@ -119,7 +119,7 @@ def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray,
     low, high = (bound * (2**bits - 1) * weights for bound in profile.deviation_interval())
     if profile.weight.mapping == "differential":
         low, high = low - high, high - low
-    return _toward_zero(scale * low), _toward_zero(scale * high)
+    return toward_zero(scale * low), toward_zero(scale * high)
 
 
 def group_maxima(values: np.ndarray, group: np.ndarray | None, num_groups: int) -> np.ndarray:
@@ -198,9 +198,3 @@ def _reference_cells(layer: CrossbarLayer, profile: DeviceProfile) -> int:
     if profile.weight.mapping != "offset":
         return 0
     return layer.num_groups * layer.num_rows * num_slices(profile)
-
-
-def _toward_zero(values: np.ndarray) -> np.ndarray:
-    rounded = values.astype(np.float32)
-    outside = np.abs(rounded.astype(np.float64)) > np.abs(values)
-    return np.where(outside, np.nextafter(rounded, np.float32(0)), rounded).astype(np.float32)

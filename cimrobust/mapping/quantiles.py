@@ -13,6 +13,7 @@ from scipy.special import ndtri
 
 from cimrobust.device.distribution import final_quantile, programming_quantile
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.mapping.coding import toward_zero
 
 SEGMENT_BITS = 6
 NUM_OCTAVES = 32
@@ -60,7 +61,7 @@ def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTa
             if compensation != 1.0:
                 scaled = compensation * (level + scaled) - level
             # Float32 rounding may not carry a device out of its tolerance.
-            half = _toward_zero(np.clip(scaled, low, high)) if profile.is_bounded else scaled.astype(np.float32)
+            half = toward_zero(np.clip(scaled, low, high)) if profile.is_bounded else scaled.astype(np.float32)
             knots.append(half)
             slopes.append(np.append(np.diff(half), np.float32(0)).astype(np.float32))
     table = QuantileTable(np.concatenate(knots), np.concatenate(slopes))
@@ -119,10 +120,3 @@ def _knot_distances() -> np.ndarray:
     """Return the distances m + 0.5 at which segments begin: 64 an octave from 0.5 to 2^31, and the end."""
     octave, place = np.divmod(np.arange(HALF_SIZE), 1 << SEGMENT_BITS)
     return np.asarray(np.ldexp(0.5 * (1.0 + place / (1 << SEGMENT_BITS)), octave))
-
-
-def _toward_zero(values: np.ndarray) -> np.ndarray:
-    """Round to float32, never away from zero."""
-    rounded = values.astype(np.float32)
-    outside = np.abs(rounded.astype(np.float64)) > np.abs(values)
-    return np.where(outside, np.nextafter(rounded, np.float32(0)), rounded).astype(np.float32)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.special import ndtr, ndtri
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from cimrobust.montecarlo.splitting import Run
 
@@ -49,15 +49,17 @@ class FirstOrder:
 
     Attributes:
         reliability_index: beta, norm of the most probable failing chip in standard normal latents.
-        probability: ``Phi(-beta)``.
+        probability: ``Phi(-beta)``; 0 where float64 cannot hold it, from about beta 38.
+        log10_probability: Its logarithm to base 10, which can always be held.
         ratio: It over the estimate of splitting; None: splitting did not reach the event.
-        agrees: Whether it lies in the interval of splitting.
+        agrees: Whether it lies in the interval of splitting. None: splitting did not reach the event, and no more can be said than that it is not above the upper bound.
     """
 
     reliability_index: float
     probability: float
+    log10_probability: float
     ratio: float | None
-    agrees: bool
+    agrees: bool | None
 
 
 def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
@@ -99,11 +101,13 @@ def first_order(reliability_index: float, found: Probability) -> FirstOrder:
         found: The estimate.
     """
     probability = float(ndtr(-reliability_index))
+    inside = found.low <= probability <= found.high
     return FirstOrder(
         reliability_index=reliability_index,
         probability=probability,
+        log10_probability=float(log_ndtr(-reliability_index)) / math.log(10.0),
         ratio=None if found.estimate is None else probability / found.estimate,
-        agrees=found.low <= probability <= found.high,
+        agrees=None if found.estimate is None and inside else inside,
     )
 
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunSetting, RunTimings
-from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
+from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy, stop_rule
+from cimrobust.certify import per_sample
 from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.decision import Score
@@ -43,7 +44,11 @@ from cimrobust.pipeline.rare import splitting
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render
 from cimrobust.search.box import Pattern, box_of
+from cimrobust.search.chip_file import CHIP_FILE, write_chip
+from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.ensemble import search
+from cimrobust.search.likely import LikelySearch
+from cimrobust.search.most_probable import most_probable as search_most_probable
 from cimrobust.search.protocol import SearchResult
 from cimrobust.search.witness import SAFETY_FILE, write_witness
 
@@ -60,7 +65,7 @@ class Certificate:
 
     Attributes:
         data: As in certificate.json.
-        directory: Folder of certificate.json, certificate.html, witness/ and trials.parquet.
+        directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where samples are certified, certified.parquet.
     """
 
     data: dict[str, Any]
@@ -107,6 +112,7 @@ def analyze(
     stop_early: bool = False,
     rare_below: float | None = None,
     rare_budget: int | None = None,
+    skip_most_probable: bool = False,
     calibration: str | Path | None = None,
     diagnostics: str | None = None,
     safety_class: int | None = None,
@@ -132,6 +138,7 @@ def analyze(
             most, by default at least ten times the fewest that can pass.
         rare_below: Estimate how likely a chip is that misses this score, by multilevel splitting.
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
+        skip_most_probable: Leave out the search for the most probable chip that misses that score.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
@@ -214,6 +221,20 @@ def analyze(
     with clock.stage("diagnostics"):
         diagnosis = diagnose(runtime, inspection.scan, inspection.placement, found, names, asked)
         found = diagnosis.found
+    likely = None
+    if rare_below is not None and not skip_most_probable:
+        with clock.stage("most_probable"):
+            likely = search_most_probable(
+                runtime,
+                inspection.placement,
+                below=rare_below,
+                effort=effort,
+                seed=seed,
+                workers=threads,
+                known={"worst chip found": found.deviations},
+                device_type=device_type,
+                progress=progress,
+            )
     with clock.stage("certify"):
         worst = runtime.outputs(box_of(inspection.placement).weights(found.deviations), threads=threads)
         certification = certify_run(runtime, inspection.placement, effort=effort, worst_output=worst, workers=threads, progress=progress)
@@ -240,6 +261,7 @@ def analyze(
         RunSetting("safety-class", asked.safety_class, asked.safety_class is None),
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
+        RunSetting("skip-most-probable", skip_most_probable, not skip_most_probable),
         RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("device-type", device_type, device_type == "cpu"),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
@@ -255,6 +277,7 @@ def analyze(
         effects,
         rare,
         diagnosis,
+        likely,
         settings,
         arguments,
         required,
@@ -279,6 +302,7 @@ def _write(
     effects: tuple[EffectRow, ...],
     rare: RareFailures | None,
     diagnosis: Diagnosis,
+    likely: LikelySearch | None,
     settings: tuple[RunSetting, ...],
     arguments: tuple[str, str],
     policy: Policy | None,
@@ -289,9 +313,16 @@ def _write(
         made = Path(folder)
         (made / WITNESS).mkdir()
         write_witness(made / WITNESS, runtime, box_of(inspection.placement), found.deviations)
+        chip = made / WITNESS / CHIP_FILE
+        if likely is not None and likely.chip is not None:
+            write_chip(chip, likely)
+        devices = write_device_witness(made / WITNESS, inspection.placement, found.deviations)
         write_safety_witness(made / WITNESS, inspection.placement, diagnosis)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", runtime, inspection.placement, found, timings.workers)
         to_parquet(table, made / TRIALS)
+        proven = per_sample.per_sample(certification, inspection.placement.profile.tolerance_fraction())
+        if proven is not None:
+            per_sample.to_parquet(proven, made / CERTIFIED)
         evidence = Evidence(
             network=inspection.network,
             scan=inspection.scan,
@@ -302,23 +333,28 @@ def _write(
             certification=certification,
             effects=effects,
             worst_output=worst_output,
-            witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir())},
+            witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted((made / WITNESS).iterdir()) if path != chip},
+            devices=devices,
             settings=settings,
             device_argument=arguments[0],
             data_argument=arguments[1],
             timings=timings,
             rare=rare,
             diagnosis=diagnosis,
+            likely=likely,
+            likely_digest=sha256_of(chip) if chip.exists() else None,
         )
         certificate = assemble(evidence, policy)
         check_certificate(certificate)
         atomic_text(made / REPORT, render(certificate))
         (out / CERTIFICATE).unlink(missing_ok=True)
         (out / WITNESS).mkdir(exist_ok=True)
+        (out / WITNESS / CHIP_FILE).unlink(missing_ok=True)
         (out / WITNESS / SAFETY_FILE).unlink(missing_ok=True)
         for path in sorted((made / WITNESS).iterdir()):
             path.replace(out / WITNESS / path.name)
-        for name in (TRIALS, REPORT):
+        (out / CERTIFIED).unlink(missing_ok=True)
+        for name in (TRIALS, REPORT, *([] if proven is None else [CERTIFIED])):
             (made / name).replace(out / name)
         atomic_text(out / CERTIFICATE, canonical_json(certificate))
     return Certificate(certificate, out)

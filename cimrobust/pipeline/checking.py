@@ -7,7 +7,8 @@ from pathlib import Path
 from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
 from cimrobust.certificate.gate import GateResult, write_junit
 from cimrobust.certificate.policy import read_policy
-from cimrobust.certificate.replay import ReplayCheck, replay_certificate
+from cimrobust.certificate.replay import replay_certificate
+from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.verdict import judge
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.report.render import render

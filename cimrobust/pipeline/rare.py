@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from cimrobust.certificate.blocks.rare import rare_event
+from cimrobust.certificate.models import StoredChip
 from cimrobust.data.calibration import load_samples
 from cimrobust.engine.latent import check_profile
 from cimrobust.engine.open import open_network
+from cimrobust.errors import UsageError
+from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
 from cimrobust.pipeline.inspection import inspect_model
 from cimrobust.progress import NullProgress, Progress
+from cimrobust.search.budget import budget_of
+from cimrobust.search.chip_file import write_chip
+from cimrobust.search.likely import LikelySearch
+from cimrobust.search.most_probable import most_probable as search_most_probable
 
 
 def splitting(budget: int | None = None, particles: int | None = None) -> Splitting:
@@ -34,6 +41,9 @@ def rare(
     particles: int | None = None,
     budget: int | None = None,
     repeats: int = 2,
+    skip_most_probable: bool = False,
+    effort: str = "standard",
+    chip: str | Path | None = None,
     seed: int = 0,
     workers: int = 1,
     limit: int | None = None,
@@ -51,6 +61,9 @@ def rare(
         particles: Chips of the population; None: 100.
         budget: Chips that each repeat may evaluate; None: 40000, enough for 1e-6 with room to spare.
         repeats: Independent repeats.
+        skip_most_probable: Leave out the search for the most probable chip that misses the score, whose first-order probability stands beside the estimate.
+        effort: Of that search: ``quick``, ``standard`` or ``thorough``.
+        chip: File (safetensors) that this chip is written to; None: it is not.
         seed: Seed of every random number.
         workers: Threads; no result depends on it.
         limit: Use the first so many samples.
@@ -64,6 +77,11 @@ def rare(
         CimrobustError: See its subclasses for what can be wrong.
     """
     settings = splitting(budget, particles)
+    if chip is not None and skip_most_probable:
+        raise UsageError(
+            "a file for the most probable failing chip needs the search for it, which was left out (--skip-most-probable); leave out --chip too"
+        )
+    budget_of(effort)
     inspection = inspect_model(model, device=str(device), tolerance=tolerance)
     check_profile(inspection.placement.profile)
     dataset, calibrating = load_samples(
@@ -84,4 +102,21 @@ def rare(
         workers=workers,
         progress=progress or NullProgress(),
     )
-    return rare_event(found, higher_is_better=runtime.task.higher_is_better).model_dump()
+    search, stored = None, None
+    if not skip_most_probable:
+        search = search_most_probable(
+            runtime, inspection.placement, below=below, effort=effort, seed=seed, workers=workers, progress=progress or NullProgress()
+        )
+        stored = None if chip is None else _store(Path(chip), search)
+    return rare_event(found, higher_is_better=runtime.task.higher_is_better, search=search, stored=stored).model_dump()
+
+
+def _store(path: Path, search: LikelySearch) -> StoredChip | None:
+    """Write the chip that was found, if one was."""
+    if search.chip is None:
+        return None
+    try:
+        write_chip(path, search)
+    except OSError as err:
+        raise UsageError(f"file for the chip must be writable, got {err.strerror} ({path}, --chip); choose another place") from err
+    return StoredChip(file=path.name, sha256=sha256_of(path))

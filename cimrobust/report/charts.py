@@ -84,6 +84,30 @@ def histogram(certificate: Mapping[str, Any]) -> str:
         return svg(figure, "histogram", f"{drawn['trials']} drawn chips by score; the worst chip found scores {worst:.4g}.")
 
 
+def largest_tolerance(certificate: Mapping[str, Any]) -> str:
+    """Draw the samples by the largest tolerance at which they are certified, and the stated tolerance."""
+    found, stated = certificate["certified"]["largest_tolerance"], certificate["certified"]["curve"][-1]["tolerance_fraction"]
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 2.4)
+        axes.set_xscale("log", base=2)
+        axes.stairs(found["histogram"]["counts"], found["histogram"]["edges"], fill=True, facecolor=GOOD, edgecolor=GOOD, linewidth=1.5)
+        axes.axvline(stated, color=INK, linewidth=1.2)
+        axes.annotate(
+            "stated tolerance", (stated, 0.9), xycoords=("data", "axes fraction"), xytext=(-6, 0), textcoords="offset points", ha="right"
+        )
+        axes.set_xlim(found["smallest_tried"], found["largest_tried"])
+        axes.set_ylim(0, max(1, *found["histogram"]["counts"]) * 1.1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+        axes.set_xlabel("largest certified tolerance")
+        axes.set_ylabel("samples")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+        return svg(
+            figure,
+            "largest_tolerance",
+            f"{found['samples']} samples by the largest tolerance at which they are certified; {found['uncertified']} are at none that was tried.",
+        )
+
+
 def members(certificate: Mapping[str, Any]) -> str:
     """Draw the score of every member of the search."""
     rows = certificate["worst_found"]["members"]

@@ -93,4 +93,66 @@ def tolerance_curve(certificate: Mapping[str, Any]) -> str:
         return charts.svg(figure, "tolerances", "Worst score found and certified score over the write-verify tolerance.")
 
 
-_DRAWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"layers": layers, "classes": classes, "tolerance_curve": tolerance_curve}
+def stuck_devices(certificate: Mapping[str, Any]) -> str:
+    """Draw the worst score over the number of stuck devices, beside both controls."""
+    found = certificate["diagnostics"]["stuck_devices"]
+    points = found["curves"][0]["points"]
+    budgets = [point["budget"] for point in points]
+    lines = {"worst found": ("score", BAD, "o-"), "by magnitude": ("magnitude", NEUTRAL, "s--"), "random, mean": ("random_mean", INK, "d:")}
+    return _curves(
+        certificate,
+        {label: (budgets, [point[key] for point in points], colour, mark) for label, (key, colour, mark) in lines.items()},
+        name="stuck_devices",
+        label="stuck devices",
+        description="Worst score found over the number of stuck devices, beside devices chosen by magnitude and at random.",
+    )
+
+
+def write_verify(certificate: Mapping[str, Any]) -> str:
+    """Draw the worst score over the share of devices that are verified more tightly, for the best ranking and baselines."""
+    found = certificate["diagnostics"]["write_verify"]
+    marks = {found["best"]: (BAD, "o-"), "second_derivative": (NEUTRAL, "s--"), "magnitude": (INK, "d:"), "random": (INK, "x-.")}
+    lines = {}
+    for ranking, (colour, mark) in marks.items():
+        rows = [row for row in found["rows"] if row["ranking"] == ranking]
+        if rows and ranking.replace("_", " ") not in lines:
+            lines[ranking.replace("_", " ")] = ([100 * row["share"] for row in rows], [row["score"] for row in rows], colour, mark)
+    return _curves(
+        certificate,
+        lines,
+        name="write_verify",
+        label="% of devices verified more tightly",
+        description="Worst score found over the share of devices that are verified more tightly, by ranking.",
+    )
+
+
+def _curves(
+    certificate: Mapping[str, Any],
+    lines: Mapping[str, tuple[list[float], list[float], str, str]],
+    *,
+    name: str,
+    label: str,
+    description: str,
+) -> str:
+    """Draw scores over a logarithmic axis."""
+    with mpl.rc_context(STYLE):
+        figure, axes = charts.new_figure(7.2, 2.8)
+        for text, (across, scores, colour, mark) in lines.items():
+            axes.plot(across, scores, mark, color=colour, label=text, markersize=5)
+        ticks = sorted({value for across, *_ in lines.values() for value in across})
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel(label)
+        axes.set_ylabel(certificate["metric"]["name"])
+        axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+        return charts.svg(figure, name, description)
+
+
+_DRAWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "layers": layers,
+    "classes": classes,
+    "tolerance_curve": tolerance_curve,
+    "stuck_devices": stuck_devices,
+    "write_verify": write_verify,
+}

@@ -28,6 +28,7 @@ def render(certificate: Mapping[str, Any]) -> str:
     pictures = {
         "bracket": charts.bracket(certificate),
         "histogram": charts.histogram(certificate),
+        "largest_tolerance": charts.largest_tolerance(certificate) if certificate["certified"]["largest_tolerance"] is not None else "",
         "members": charts.members(certificate) if certificate["worst_found"]["members"] else "",
         "effects": charts.effects(certificate) if certificate["diagnostics"] is not None else "",
         "classes": charts.classes(certificate) if certificate["clean"]["per_class"] else "",

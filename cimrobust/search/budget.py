@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cimrobust.errors import UsageError
 
@@ -30,6 +30,7 @@ class Budget:
         pair_probe: Passes for each of them.
         pair_runs: Passes of each run on the best of them.
         pair_polish: Passes of each of four losses that go on from the best.
+        control: Passes with the gradients of other fidelities, where the network has any.
         continuation: Passes of each continuation from the best patterns so far.
         evaluations: Evaluations of the gradient-free member beside gradient members.
         evaluations_alone: The same where there is no twin.
@@ -52,6 +53,7 @@ class Budget:
     pair_probe: int
     pair_runs: tuple[int, ...]
     pair_polish: int
+    control: int
     continuation: tuple[int, ...]
     evaluations: int
     evaluations_alone: int
@@ -74,6 +76,7 @@ class Budget:
             "carlini_wagner": self.papers,
             "class_collapse": self.targets * self.probe + sum(self.collapse),
             "pair_collapse": self.pair_share,
+            "cross_fidelity": self.control,
             "continuation": sum(self.continuation),
         }
 
@@ -82,20 +85,21 @@ _LEVELS = {
     "quick": Budget(
         effort="quick",
         max_samples=1000,
-        smooth=(32,),
-        hinge=(8,),
-        entropy=(8,),
-        ratio=(6,),
-        papers=8,
+        smooth=(24,),
+        hinge=(6,),
+        entropy=(10,),
+        ratio=(10,),
+        papers=6,
         targets=4,
         probe=3,
-        collapse=(6,),
+        collapse=(4,),
         pair_share=0,
-        pairs=4,
-        pair_probe=5,
+        pairs=3,
+        pair_probe=4,
         pair_runs=(24,),
         pair_polish=4,
-        continuation=(16,),
+        control=8,
+        continuation=(18,),
         evaluations=40,
         evaluations_alone=400,
         random_corners=16,
@@ -112,11 +116,12 @@ _LEVELS = {
         targets=6,
         probe=4,
         collapse=(20,),
-        pair_share=300,
-        pairs=14,
-        pair_probe=10,
-        pair_runs=(40, 40, 40),
+        pair_share=280,
+        pairs=16,
+        pair_probe=4,
+        pair_runs=(40, 40, 40, 40, 40, 40),
         pair_polish=10,
+        control=24,
         continuation=(36, 30),
         evaluations=80,
         evaluations_alone=2000,
@@ -139,6 +144,7 @@ _LEVELS = {
         pair_probe=15,
         pair_runs=(60, 60, 60, 60),
         pair_polish=30,
+        control=100,
         continuation=(80, 80, 80, 80),
         evaluations=400,
         evaluations_alone=10000,
@@ -148,6 +154,27 @@ _LEVELS = {
 }
 
 EFFORTS = tuple(_LEVELS)
+
+
+def papers_budget(passes: int) -> Budget:
+    """Return a budget for the papers' method alone, with the crafting samples of ``standard``."""
+    standard = _LEVELS["standard"]
+    alone = replace(
+        standard,
+        smooth=(),
+        hinge=(),
+        entropy=(),
+        ratio=(),
+        papers=passes,
+        targets=0,
+        collapse=(),
+        pair_share=0,
+        control=0,
+        continuation=(),
+        evaluations=0,
+        random_corners=0,
+    )
+    return replace(alone, max_operations=standard.max_operations * alone.num_passes / standard.num_passes)
 
 
 def budget_of(effort: str) -> Budget:

@@ -59,7 +59,7 @@ def grid_of(passes: int) -> Grid:
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
-    grid = grid_of(budget.papers)
+    grid = grid_of(budget.papers // (2 if problem.has_collapsed() else 1))
     if grid.steps == 0:
         return []
     results: list[Candidate] = []
@@ -106,7 +106,8 @@ def _minimise(problem: Problem, weight: float, speed: float, steps: int) -> tupl
     for _ in range(steps):
         pattern = _inside(problem, {name: n.detach() * sizes[name] for name, n in noise.items()})
         evaluation = problem.step(pattern, _LOSS, 1.0)
-        candidate = Candidate({name: array_of(d) for name, d in pattern.items()}, problem.key_of(evaluation), origin, NAME)
+        deviations = {name: array_of(d) for name, d in pattern.items()}
+        candidate = Candidate(deviations, problem.key_of(evaluation, deviations), origin, NAME)
         problem.offer(candidate)
         best = candidate if best is None or candidate.key < best.key else best
         if problem.nothing_left or not problem.left:

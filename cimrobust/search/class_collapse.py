@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
-from cimrobust.search.box import Pattern, array_of
+from cimrobust.search.box import Pattern
 from cimrobust.search.budget import Budget
 from cimrobust.search.climb import PATIENCE, climb
 from cimrobust.search.objective import Collapse, Loss, Shift
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.protocol import Member
 from cimrobust.search.starts import most_promising
+from cimrobust.search.targets import nearest_classes
 
 NAME = "class_collapse"
 _LATER_STEP = 0.5
@@ -45,13 +43,7 @@ def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:
     """Return losses for the classes that are most often just behind the label, nearest first."""
     if problem.task.is_regression:
         return [(Shift(1.0), "all values up"), (Shift(-1.0), "all values down")][:count]
-    assert problem.oracle is not None
-    rows, labels = problem.nominal_rows, problem.oracle.labels
-    behind = torch.nan_to_num(rows - rows.gather(1, labels[:, None]), nan=-1e30, neginf=-1e30, posinf=1e30)
-    scale = float(behind.abs().median()) or 1.0
-    nearness = torch.exp(torch.clamp(behind / scale, -50, 0)).double().mean(dim=0)
-    order = np.argsort(-array_of(nearness), kind="stable")[:count]
-    return [(Collapse(int(target)), f"onto class {int(target)}") for target in order]
+    return [(Collapse(target), f"onto class {target}") for target in nearest_classes(problem)[:count]]
 
 
 CLASS_COLLAPSE = Member(NAME, _run)

@@ -151,7 +151,7 @@ def _keep(problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, 
     """Offer an iterate and its corner; return the best of this run."""
     iterate = {name: array_of(deviation) for name, deviation in pattern.items()}
     corner = problem.box.corner(iterate)
-    best = Candidate(iterate, problem.key_of(evaluation), origin, member)
+    best = Candidate(iterate, problem.key_of(evaluation, iterate), origin, member)
     problem.offer(best)
     if found is not None and found.key <= best.key:
         best = found

@@ -17,29 +17,57 @@ from cimrobust.search.starts import most_promising
 
 NAME = "continuation"
 _FIRST_STEP = 0.5
-# Longer than for members that begin at zero: from here on every decision that turns has been out of reach before.
-_PATIENCE = 10
+# Passes of a round, and the share of the right decisions that it has to turn for another one to follow.
+_ROUND = 60
+_WORTHWHILE = 0.01
+# Passes without fewer right decisions that a collapsed state is given: longer than for members that begin at zero, since every decision that
+# turns from here on has been out of reach before.
+_PATIENCE = 12
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
-    earlier = problem.board.best()
+    """Go on from the best of several members, then from the best of all for as long as that helps.
+
+    Passes that earlier members did not need are added.
+    """
+    earlier = problem.board.best()[: len(budget.continuation)]
+    granted = sum(budget.continuation) + problem.spare
+    rounds = max(len(budget.continuation), granted // _ROUND)
     results: list[Candidate] = []
-    # Passes that earlier members did not need go into longer continuations.
-    shares = [passes + problem.spare // len(budget.continuation) for passes in budget.continuation]
-    for start, passes in zip(earlier, shares, strict=False):
-        losses = _losses(problem, start)
-        origin = f"after {start.member}"
-        results += climb_in_turn(
-            problem, NAME, losses, start=start.pattern, passes=passes, first_step=_FIRST_STEP, origin=origin, patience=_PATIENCE
-        )
+    for index in range(rounds):
+        before = problem.board.best()[0]
+        start = earlier[index] if index < len(earlier) else before
+        results += _go_on(problem, start, granted // rounds)
+        if index >= len(budget.continuation) - 1 and not _helped(problem, before):
+            break
     return most_promising(results)
+
+
+def _go_on(problem: Problem, start: Candidate, passes: int) -> list[Candidate]:
+    origin = f"after {start.member}"
+    return climb_in_turn(
+        problem,
+        NAME,
+        _losses(problem, start),
+        start=start.pattern,
+        passes=passes,
+        first_step=_FIRST_STEP,
+        origin=origin,
+        patience=_PATIENCE,
+    )
+
+
+def _helped(problem: Problem, before: Candidate) -> bool:
+    """Tell whether the last round took at least a hundredth of what the best before it had left right, and one decision."""
+    gain = before.key[0] - problem.board.best()[0].key[0]
+    return gain > 0 and gain >= _WORTHWHILE * abs(before.key[0])
 
 
 def _losses(problem: Problem, start: Candidate) -> Sequence[Loss]:
     if problem.task.is_regression:
         return [RegressionError(problem.task.metric)]
     if problem.has_collapsed(start):
-        return [Hinge(0.0)]
+        return [Hinge(0.0), SmoothAccuracy(0.05)]
     return [SmoothAccuracy(0.1), SmoothAccuracy(0.05)] if problem.sees_all else [SmoothAccuracy(0.1)]
 
 

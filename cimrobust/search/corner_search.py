@@ -24,7 +24,7 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     """In every round, try some changes of the best pattern so far and keep the best of them if it is better."""
     count = budget.evaluations if problem.oracle is not None else budget.evaluations_alone
     zero = problem.box.zero()
-    best = Candidate(zero, problem.measure([zero])[0], "no change", NAME)
+    best = Candidate(zero, problem.survey([zero])[0], "no change", NAME)
     # Beside gradient members this one is their control, and has to find what it finds by itself.
     for start in problem.starts if problem.oracle is None else ():
         if start.key < best.key:
@@ -33,7 +33,7 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     for number in range(max(count // _AT_A_TIME, 1)):
         generator = problem.random(NAME, number)
         proposals = [_propose(problem.box, best.pattern, generator) for _ in range(_AT_A_TIME)]
-        keys = problem.measure(proposals)
+        keys = problem.survey(proposals)
         problem.advance(len(proposals))
         first = min(range(len(keys)), key=lambda index: keys[index])
         if keys[first] < best.key:

@@ -7,8 +7,11 @@ is checked again here, and scores come from onnxruntime.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
@@ -17,18 +20,19 @@ from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.box import box_of
-from cimrobust.search.budget import Budget, budget_of
+from cimrobust.search.budget import Budget, budget_of, papers_budget
+from cimrobust.search.carlini_wagner import CARLINI_WAGNER
 from cimrobust.search.given import Given, check_given, score_known, take_start
 from cimrobust.search.gradients import check_gradients, open_gradients
+from cimrobust.search.masking import masking_warnings
 from cimrobust.search.members import MEMBERS
 from cimrobust.search.problem import Problem
 from cimrobust.search.protocol import Member, MemberResult, SearchResult, Warned
 from cimrobust.search.replay import confirm
 from cimrobust.search.scored import Scored, score_candidate, worst_of
+from cimrobust.search.trace import effort_curve
 
 NOMINAL = "no_deviation"
-_MASKING_SAMPLES = 2
-_MASKING_SHARE = 0.01
 
 
 def search(
@@ -61,28 +65,73 @@ def search(
         UsageError: There is no such effort or device type, or a given pattern is of another network or has the name of a member.
         SelfCheckError: The witness does not replay, or a member left the box.
     """
-    budget = budget_of(effort)
+    settings = _Settings(seed, workers, progress or NullProgress(), open_device(device_type))
+    return _search(runtime, placement, budget_of(effort), MEMBERS, settings, known or {}, starts or {})
+
+
+def search_by_papers(
+    runtime: Runtime,
+    placement: Placement,
+    *,
+    passes: int,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress | None = None,
+    device_type: str = "cpu",
+) -> SearchResult:
+    """Search with the papers' method alone, on the crafting samples of effort ``standard``, for comparison.
+
+    Args:
+        runtime: The network and its data.
+        placement: Where its weights are stored.
+        passes: Forward-backward passes, spread over its grid of learning rates and values of c.
+        seed: Seed of the run.
+        workers: Threads; no result depends on it.
+        progress: Told of every planned step.
+        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
+
+    Raises:
+        UsageError: There is no such device type.
+        SelfCheckError: The witness does not replay.
+    """
+    settings = _Settings(seed, workers, progress or NullProgress(), open_device(device_type))
+    return _search(runtime, placement, papers_budget(passes), (CARLINI_WAGNER,), settings, {}, {})
+
+
+@dataclass(frozen=True)
+class _Settings:
+    seed: int
+    workers: int
+    progress: Progress
+    device: torch.device
+
+
+def _search(
+    runtime: Runtime, placement: Placement, budget: Budget, members: Sequence[Member], settings: _Settings, known: Given, starts: Given
+) -> SearchResult:
     box = box_of(placement)
-    check_given(box, {**(known or {}), **(starts or {})}, taken=(NOMINAL, *(member.name for member in MEMBERS)))
-    device = open_device(device_type)
-    progress = progress or NullProgress()
-    opened = open_gradients(runtime, placement, budget, seed=seed, workers=workers, device=device)
-    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, progress, most_passes=budget.num_passes)
+    check_given(box, {**known, **starts}, taken=(NOMINAL, *(member.name for member in MEMBERS)))
+    seed, workers, progress = settings.seed, settings.workers, settings.progress
+    opened = open_gradients(runtime, placement, budget, seed=seed, workers=workers, device=settings.device)
+    problem = Problem(
+        runtime, box, opened.crafting, opened.oracle, seed, workers, progress, known=frozenset(known), most_passes=budget.num_passes
+    )
     progress.start("worst-case search", _planned(budget, problem))
     warnings = list(opened.warnings)
     if opened.oracle is not None:
         warnings += check_gradients(problem, runtime.checks.dead)
     entries = [Scored(NOMINAL, runtime.nominal, np.inf, box.zero())]
     results: list[MemberResult] = []
-    for origin, deviations in (starts or {}).items():
+    for origin, deviations in starts.items():
         _enter(take_start(origin, deviations, problem), entries, results)
     # Steps on vectors are too short to share: more torch threads only wait for each other, and on a busy machine for long.
     with one_torch_thread():
-        _run_members(problem, budget, entries, results, warnings, has_gradient=opened.oracle is not None)
-    for origin, deviations in (known or {}).items():
+        _run_members(members, problem, budget, entries, results, warnings)
+    for origin, deviations in known.items():
         _enter(score_known(origin, deviations, problem), entries, results)
     progress.finish()
-    warnings += _masking(problem, entries)
+    with_gradient = [member.name for member in MEMBERS if member.needs_gradient]
+    warnings += masking_warnings(problem, entries, results, gradient_members=with_gradient)
     worst = worst_of(runtime, entries)
     replayed, note = confirm(runtime, box, worst.pattern, worst.score, workers=workers)
     return SearchResult(
@@ -94,13 +143,14 @@ def search(
         has_twin=opened.oracle is not None,
         twin_reason=opened.reason,
         warnings=tuple(warnings),
-        effort=effort,
+        effort=budget.effort,
         seed=seed,
         crafting_samples=len(opened.crafting),
         passes=problem.passes,
         evaluations=problem.evaluations,
         engine_score=worst.score,
         replay_note=note,
+        curve=effort_curve(problem.trace, higher_is_better=runtime.task.higher_is_better),
     )
 
 
@@ -117,23 +167,31 @@ def _planned(budget: Budget, problem: Problem) -> int:
 
 
 def _run_members(
+    members: Sequence[Member],
     problem: Problem,
     budget: Budget,
     entries: list[Scored],
     results: list[MemberResult],
     warnings: list[Warned],
-    *,
-    has_gradient: bool,
 ) -> None:
     """Run every member that applies, in order; list the others with the reason."""
-    for member in MEMBERS:
-        without = "there is no differentiable twin" if member.needs_gradient and not has_gradient else member.applies(problem)
-        before = problem.passes
+    for member in members:
+        no_twin = member.needs_gradient and problem.oracle is None
+        without = "there is no differentiable twin" if no_twin else member.applies(problem)
+        before, granted = problem.passes, budget.shares.get(member.name, 0)
         if without:
             results.append(MemberResult(member.name, None, 0.0, 0, 0, without))
         else:
             _run_member(member, problem, budget, entries, results, warnings)
-        problem.spare += budget.shares.get(member.name, 0) - (problem.passes - before)
+            results[-1] = _with_plateau(results[-1], granted)
+        problem.spare += granted - (problem.passes - before)
+
+
+def _with_plateau(result: MemberResult, granted: int) -> MemberResult:
+    """Add to a member's note how many of its passes it left to others."""
+    if result.score is None or result.passes >= granted:
+        return result
+    return replace(result, note=f"{result.note}; stopped after {result.passes} of {granted} passes: more did not help")
 
 
 def _run_member(
@@ -156,27 +214,3 @@ def _run_member(
     seconds = time.perf_counter() - begin
     spent = (problem.passes - passes, problem.evaluations - evaluations)
     results.append(MemberResult(member.name, score, seconds, *spent, note))
-
-
-def _masking(problem: Problem, entries: list[Scored]) -> list[Warned]:
-    """Warn where members without gradients did better than those with."""
-    if problem.oracle is None:
-        return []
-    with_gradient = {member.name for member in MEMBERS if member.needs_gradient}
-    # A start may be what gradients found elsewhere: it proves nothing about them here.
-    own = [entry for entry in entries if entry.member not in {start.member for start in problem.starts}]
-    groups = [[entry for entry in own if (entry.member in with_gradient) == side] for side in (True, False)]
-    if not all(groups):
-        return []
-    ours, others = (worst_of(problem.runtime, group) for group in groups)
-    gain = abs(ours.score.value - others.score.value)
-    beyond = _MASKING_SHARE * abs(ours.score.value) if ours.score.count is None else _MASKING_SAMPLES / ours.score.num_samples
-    if not problem.task.is_worse(others.score, ours.score) or gain <= beyond:
-        return []
-    return [
-        Warned(
-            "GRADIENT_MASKING",
-            f"{others.member}, which uses no gradient, found {others.score.value:g} where the gradient members found {ours.score.value:g}: "
-            "gradients mislead on this network, and worse patterns may exist.",
-        )
-    ]

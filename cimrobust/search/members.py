@@ -7,6 +7,7 @@ from cimrobust.search.class_collapse import CLASS_COLLAPSE
 from cimrobust.search.continuation import CONTINUATION
 from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.cross_entropy import CROSS_ENTROPY
+from cimrobust.search.cross_fidelity import CROSS_FIDELITY, REPEAT_AFTER_MASKING
 from cimrobust.search.dlr import DLR
 from cimrobust.search.margin_hinge import MARGIN_HINGE
 from cimrobust.search.pair_collapse import PAIR_COLLAPSE
@@ -26,5 +27,7 @@ MEMBERS: tuple[Member, ...] = (
     CARLINI_WAGNER,
     CLASS_COLLAPSE,
     PAIR_COLLAPSE,
+    CROSS_FIDELITY,
+    REPEAT_AFTER_MASKING,
     CONTINUATION,
 )

@@ -6,7 +6,7 @@ by one thread (torch sums in another order when it may use more), and the pieces
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +41,7 @@ class Evaluation:
         spreads: Spread of every decision, detached.
         right: Right decisions; for regression none.
         margins: Margins of every decision; for regression the errors.
-        gradients: Gradient of the mean damage by initializer.
+        gradients: Gradient of the summed damage by initializer.
     """
 
     value: float
@@ -100,6 +100,21 @@ class GradientOracle:
         """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
         return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers, device=self.device)
 
+    @property
+    def operators(self) -> frozenset[str]:
+        """Operators between the inputs and what is read, constant parts left out."""
+        return frozenset(step.node.op for step in self._twin.steps_to(self.readout.tensor))
+
+    @contextmanager
+    def softened(self) -> Iterator[None]:
+        """Leave rounding and quantisers out for a while, and let saturated activations leak gradients."""
+        before = self._twin.softened
+        self._twin.softened = True
+        try:
+            yield
+        finally:
+            self._twin.softened = before
+
     @contextmanager
     def raw_gradients(self) -> Iterator[None]:
         """Switch straight-through gradients off for a while."""
@@ -139,7 +154,7 @@ class GradientOracle:
                 self._pieces, map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))), strict=True
             ):
                 chosen = labels[torch.from_numpy(order[piece]).to(self.device)].reshape(-1)
-                right += int(self._right(rows, chosen).sum())
+                right += int(self.right(rows, chosen).sum())
                 if right > most_right:
                     return None, piece.stop
                 parts.append(margins(rows, chosen).reshape(-1, self._per_sample))
@@ -172,14 +187,70 @@ class GradientOracle:
             gradients={name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0) for name in total},
         )
 
+    def spreads(self, weights: Mapping[str, np.ndarray]) -> Tensor:
+        """Return the margin of every decision, positive where it is wrong; for regression the error; without gradients, [decisions]."""
+        return self._spread(self.rows(weights), self.labels)
+
+    def spread_gradients(self, weights: Mapping[str, np.ndarray], factors: Tensor) -> dict[str, Tensor]:
+        """Return the gradient of a weighted sum of the spreads with respect to every weight: one pass.
+
+        Args:
+            weights: Every mapped initializer.
+            factors: Of every decision, [decisions].
+        """
+        factors = factors.to(self.device)
+
+        def weighted(rows: Tensor, where: slice) -> Tensor:
+            return factors[where] * torch.nan_to_num(self._spread(rows, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0)
+
+        return self._pull_back(tensors_of(weights, self.device), weighted, needed=factors != 0)
+
+    def row_gradients(self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of the sum of a function of the rows at a pattern, by initializer: one pass.
+
+        Args:
+            pattern: Deviations.
+            function: Given rows [decisions, classes] and which of all decisions they are, returns values to add up.
+        """
+        return self._pull_back({name: nominal + pattern[name] for name, nominal in self._nominal.items()}, function)
+
+    def _pull_back(
+        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], *, needed: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Add up the gradients of all pieces; those without a decision that is needed are left out."""
+        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        pieces = [piece for piece in self._pieces if needed is None or bool(needed[self._positions(piece)].any())]
+        with one_torch_thread(), repeatable_convolutions(self.device):
+            work = partial(self._pulled, weights, function)
+            for gradients in map_ordered(work, pieces, workers=max(min(self._workers, len(pieces)), 1)):
+                for name, gradient in zip(total, gradients, strict=True):
+                    total[name] += 0.0 if gradient is None else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        return total
+
+    def _pulled(
+        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], piece: slice
+    ) -> tuple[Tensor | None, ...]:
+        check_stopped()
+        torch.set_num_threads(1)
+        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
+        with torch.enable_grad():
+            value = function(self._rows(leaves, piece), self._positions(piece)).sum()
+            return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+
+    def _positions(self, piece: slice) -> slice:
+        """Return which of all decisions those of a piece are."""
+        return slice(piece.start * self._per_sample, piece.stop * self._per_sample)
+
+    def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+        return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
+
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
         leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
         with torch.enable_grad():
             rows = self._rows(leaves, piece)
-            positions = slice(piece.start * self._per_sample, piece.stop * self._per_sample)
-            labels = self.labels[positions]
+            labels = self.labels[self._positions(piece)]
             spreads = loss.spread(rows, labels)
             damage = torch.nan_to_num(loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
             grads = torch.autograd.grad(damage, list(leaves.values()), allow_unused=True) if damage.requires_grad else (None,) * len(leaves)
@@ -187,14 +258,15 @@ class GradientOracle:
         return _Part(
             value=float(damage.detach()),
             spreads=spreads.detach(),
-            right=self._right(held, labels),
+            right=self.right(held, labels),
             margins=held[:, 0] - labels if self._is_regression else SmoothAccuracy().spread(held, labels),
             gradients={
                 name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
             },
         )
 
-    def _right(self, rows: Tensor, labels: Tensor) -> Tensor:
+    def right(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return which decisions are right, bool [decisions]; for a regression none."""
         if self._is_regression:
             return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)

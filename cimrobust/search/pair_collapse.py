@@ -17,7 +17,7 @@ from cimrobust.search.starts import most_promising, needs_classes
 
 NAME = "pair_collapse"
 # Small steps: a first step across the whole box ends in a state that tells no classes apart any more.
-_FIRST_STEP = 0.1
+_FIRST_STEP = 0.2
 _POLISH: tuple[tuple[Loss, float], ...] = (
     (SmoothAccuracy(0.1), 0.3),
     (SmoothAccuracy(0.05), 0.1),

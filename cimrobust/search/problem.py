@@ -20,11 +20,15 @@ from cimrobust.search.box import Box, Pattern, array_of, tensors_of
 from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import task_readout
+from cimrobust.search.trace import TracePoint
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
 
 # Share of right decisions, in shares of one class, below which a state counts as collapsed.
 _COLLAPSED = 1.5
+
+#: Passes of a search that has no budget of its own: every run in it states its passes.
+UNLIMITED = 10**9
 
 #: Smaller is worse for the network: right decisions, then smoothed accuracy; for regression minus the error.
 Key = tuple[float, float]
@@ -38,21 +42,6 @@ class Candidate:
     key: Key
     origin: str
     member: str
-
-
-@dataclass(frozen=True)
-class TracePoint:
-    """The search became better.
-
-    Attributes:
-        passes: Passes made until then.
-        seconds: Seconds since the members began.
-        value: Accuracy on the crafting samples; for a regression the error.
-    """
-
-    passes: int
-    seconds: float
-    value: float
 
 
 @dataclass
@@ -86,6 +75,8 @@ class Problem:
         progress: Told of every pass and evaluation.
         board: Best patterns so far.
         starts: Patterns given to go on from.
+        known: Names of the patterns given to be scored only.
+        is_transfer: Gradients are those of another network, so that keys come from the deployed one.
         most_passes: Passes that may be made at all; members ask for what is left.
         passes: Forward-backward passes so far.
         spare: Passes that earlier members were given and did not need.
@@ -102,6 +93,8 @@ class Problem:
     progress: Progress
     board: Board = field(default_factory=Board)
     starts: list[Candidate] = field(default_factory=list)
+    known: frozenset[str] = frozenset()
+    is_transfer: bool = False
     most_passes: int = 0
     passes: int = 0
     spare: int = 0
@@ -180,8 +173,10 @@ class Problem:
         self.advance(1)
         return evaluation
 
-    def key_of(self, evaluation: Evaluation) -> Key:
-        """Return the key of a pass."""
+    def key_of(self, evaluation: Evaluation, pattern: Pattern) -> Key:
+        """Return the key of a pass at a pattern."""
+        if self.is_transfer:
+            return self.measure([pattern])[0]
         if self.runtime.task.is_regression:
             return _error_key(self.runtime.task.metric, array_of(evaluation.margins.double()))
         return float(evaluation.right.sum()), smooth_accuracy_of(evaluation.margins)
@@ -203,8 +198,8 @@ class Problem:
             best: Key to beat.
         """
         assert self.oracle is not None
-        if self.task.is_regression:
-            return self.measure([pattern])[0]
+        if self.task.is_regression or self.is_transfer:
+            return self.survey([pattern])[0]
         order = self.oracle.safest_first(beside.margins)
         found, count = self.oracle.promising(tensors_of(pattern, self.oracle.device), order=order, most_right=best[0])
         self.forward_samples += count
@@ -213,6 +208,22 @@ class Problem:
         if self.runtime.converters is not None:
             return self.measure([pattern])[0]
         return float(found[0]), smooth_accuracy_of(found[1])
+
+    def survey(self, patterns: Sequence[Pattern]) -> list[Key]:
+        """Return the keys of many patterns of which few will matter: by the twin where an accelerator runs it, else as `measure`."""
+        oracle = self.oracle
+        if oracle is None or oracle.device.type == "cpu" or self.is_transfer or self.runtime.converters is not None:
+            return self.measure(patterns)
+        return [self.foresee(pattern) for pattern in patterns]
+
+    def foresee(self, pattern: Pattern) -> Key:
+        """Return the key of a pattern by the twin: one forward run."""
+        assert self.oracle is not None
+        self.forward_samples += len(self.crafting)
+        rows, labels = self.oracle.rows(self.box.weights(pattern)), self.oracle.labels
+        if self.task.is_regression:
+            return _error_key(self.task.metric, array_of((rows[:, 0] - labels).double()))
+        return float(self.oracle.right(rows, labels).sum()), smooth_accuracy_of(margins(rows, labels))
 
     def measure(self, patterns: Sequence[Pattern]) -> list[Key]:
         """Return the keys of patterns, by onnxruntime on the crafting samples; one evaluation each."""
@@ -235,7 +246,11 @@ class Problem:
 
 
 def _measure(runtime: Runtime, task: Task, box: Box, crafting: np.ndarray, threads: int, pattern: Pattern) -> Key:
-    output = runtime.outputs(box.weights(pattern), subset=crafting, threads=threads)
+    return key_of_output(task, runtime.outputs(box.weights(pattern), subset=crafting, threads=threads))
+
+
+def key_of_output(task: Task, output: np.ndarray) -> Key:
+    """Return the key of a decision output of the task's samples."""
     if task.is_regression:
         return _error_key(task.metric, np.asarray(output, dtype=np.float64).reshape(task.labels.shape) - task.labels)
     right = float(task.right(output).sum())

@@ -11,6 +11,7 @@ import numpy as np
 from cimrobust.data.decision import Score
 from cimrobust.search.budget import Budget
 from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.trace import EffortCurve
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class SearchResult:
         passes: Forward-backward passes of all members.
         evaluations: Forward runs over the crafting set of all members.
         engine_score: Score of the same pattern in the engine that the trials use.
+        curve: How fast the search became as good as it is; None where nothing was found.
         replay_note: How the replay was run, and how it differs from the engine's score, if it does.
     """
 
@@ -84,6 +86,7 @@ class SearchResult:
     evaluations: int
     engine_score: Score
     replay_note: str
+    curve: EffortCurve | None = None
 
 
 @dataclass(frozen=True)

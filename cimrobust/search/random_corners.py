@@ -18,7 +18,7 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     for first in range(0, len(draws), _AT_A_TIME):
         group = draws[first : first + _AT_A_TIME]
         patterns = [_draw(problem, origin, index) for origin, index in group]
-        for (origin, _), pattern, key in zip(group, patterns, problem.measure(patterns), strict=True):
+        for (origin, _), pattern, key in zip(group, patterns, problem.survey(patterns), strict=True):
             candidate = Candidate(pattern, key, origin, NAME)
             problem.offer(candidate)
             results = sorted([*results, candidate], key=lambda candidate: candidate.key)[:1]

@@ -20,12 +20,14 @@ class Scored:
         score: Score on all samples.
         key: Smoothed accuracy on the crafting samples, for breaking ties.
         pattern: The pattern.
+        origin: How its member came to it.
     """
 
     member: str
     score: Score
     key: float
     pattern: Pattern
+    origin: str = ""
 
 
 def score_candidate(candidate: Candidate, problem: Problem) -> Scored:
@@ -36,7 +38,7 @@ def score_candidate(candidate: Candidate, problem: Problem) -> Scored:
     """
     problem.box.check(candidate.pattern, origin=candidate.member)
     score = problem.runtime.score(problem.box.weights(candidate.pattern), threads=problem.workers)
-    return Scored(candidate.member, score, candidate.key[1], candidate.pattern)
+    return Scored(candidate.member, score, candidate.key[1], candidate.pattern, candidate.origin)
 
 
 def worst_of(runtime: Runtime, entries: Sequence[Scored]) -> Scored:

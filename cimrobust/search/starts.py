@@ -22,7 +22,10 @@ def climb_from_starts(problem: Problem, member: str, runs: Sequence[tuple[Sequen
         runs: Losses and passes of every run, making the start included; the losses of a run take turns, each going on from the last.
     """
     results: list[Candidate] = []
-    for index, (losses, passes) in enumerate(runs):
+    # Where the decisions have collapsed already, more of the same stays on the plateau: what is spared goes into the ways below it.
+    divisor = 2 if problem.has_collapsed() else 1
+    for index, (losses, full) in enumerate(runs):
+        passes = full // divisor
         if problem.nothing_left or problem.left < passes:
             break
         start, origin, spent = _start(problem, member, losses[0], index)

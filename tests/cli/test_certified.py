@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pyarrow.parquet as pq
+
 from cimrobust.cli.main import run
 
 
@@ -24,6 +26,31 @@ def test_a_certified_requirement_can_pass_a_network(samples, tmp_path, capsys):
     assert "certified_unbroken" in {check["id"] for check in certificate["checks"]}
     page = (tmp_path / "out" / "certificate.html").read_text()
     assert "samples are decided right by all of them" in page
+    assert "largest certified tolerance" in page
+
+
+def test_every_sample_says_what_is_certified_of_it(samples, tmp_path, capsys):
+    out = tmp_path / "out"
+    certificate = analyze(samples, out)
+    table = pq.read_table(out / "certified.parquet").to_pydict()
+    proven = certificate["certified"]
+    assert table["sample"] == list(range(60))
+    assert sum(value is True for value in table["certified"]) == proven["correct"]
+    largest = [value for value in table["largest_tolerance_fraction"] if value is not None]
+    found = proven["largest_tolerance"]
+    assert len(largest) == found["samples"] == proven["curve_samples"]
+    assert sum(value >= 0.03 for value in largest) == proven["curve"][-1]["correct"] == sum(table["certified"][: len(largest)])
+    for row in found["held"]:
+        assert sum(value >= row["tolerance_fraction"] for value in largest) >= row["share"] * len(largest)
+    assert sum(found["histogram"]["counts"]) == len(largest) - found["uncertified"]
+    interval = next(row for row in certificate["evaluation_set"]["intervals"] if row["name"] == "certified")
+    assert interval["low"] < proven["score"] < interval["high"] == 1.0
+    capsys.readouterr()
+    assert run(["replay", str(out), "--json"]) == 0
+    held = {check["id"]: check["held"] for check in json.loads(capsys.readouterr().out)}
+    assert all(held[name] for name in ("certified_samples", "largest_tolerance", "evaluation_set"))
+    pq.write_table(pq.read_table(out / "certified.parquet").slice(0, 59), out / "certified.parquet")
+    assert run(["replay", str(out)]) != 0
 
 
 def test_a_profile_whose_chips_leave_the_box_says_why_nothing_is_proven(samples, tmp_path, capsys):

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from cimrobust.certificate import models
+from cimrobust.certificate.blocks.device_level import stuck_devices, write_verify
 from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.decision import Score
@@ -207,4 +208,6 @@ BLOCKS: Mapping[str, Callable[[Any, Evidence], models.Block]] = {
     "transfer": lambda found, _: _transfer(found),
     "tolerance_curve": _tolerance_curve,
     "fragile_inputs": _fragile_inputs,
+    "stuck_devices": lambda found, _: stuck_devices(found),
+    "write_verify": lambda found, _: write_verify(found),
 }

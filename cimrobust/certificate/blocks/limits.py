@@ -35,6 +35,13 @@ def checks(evidence: Evidence) -> list[models.Check]:
             detail=f"{sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())} weights compared",
         ),
         models.Check(
+            id="witness_devices",
+            text="Every device of the witness lies in the interval of its own level, and the devices fold to the witness's weights.",
+            held=True,
+            detail=f"{evidence.devices.devices} devices of {evidence.devices.weights} weights; largest difference of a weight "
+            f"{evidence.devices.largest_error:.2g} of the largest of its layer",
+        ),
+        models.Check(
             id="witness_replay",
             text="The worst score is the one that plain onnxruntime gives for the witness file.",
             held=True,

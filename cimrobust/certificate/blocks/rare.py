@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from cimrobust.certificate import models
+from cimrobust.certificate.blocks.likely import compared, most_probable
 from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.montecarlo.rare import first_order
+from cimrobust.search.likely import LikelySearch
 
 _LABEL = (
     "Model-based: it rests on the stated distribution far into its tails, on independent devices, and on a Markov chain that mixes. The interval is that of ideal repeats, widened where "
@@ -17,17 +18,29 @@ _FORMULA = (
     "numbers of points left at every departure"
 )
 
+_NOT_SEARCHED = "the most probable failing chip was not searched for (--skip-most-probable)"
 
-def rare_event(rare: RareFailures, *, higher_is_better: bool, reliability_index: float | None = None) -> models.RareEvent:
-    """Describe what splitting found.
+
+def rare_event(
+    rare: RareFailures,
+    *,
+    higher_is_better: bool,
+    search: LikelySearch | None = None,
+    stored: models.StoredChip | None = None,
+    certified: float | None = None,
+) -> models.RareEvent:
+    """Describe what splitting found, and the most probable failing chip beside it.
 
     Args:
-        rare: What it found.
+        rare: What splitting found.
         higher_is_better: Direction of the metric.
-        reliability_index: Norm of the most probable failing chip, where one was searched for.
+        search: What a search for the most probable failing chip found; None: there was none.
+        stored: Where that chip is stored.
+        certified: Score that no chip of the tolerance box is worse than; None: nothing is proven.
     """
     found = rare.found
-    comparison = None if reliability_index is None else first_order(reliability_index, found)
+    chip = None if search is None else most_probable(search, stored=stored)
+    reason = None if chip is not None else _why_none(rare, search, certified, higher_is_better=higher_is_better)
     return models.RareEvent(
         threshold=rare.below,
         wrong_decisions=rare.num_wrong,
@@ -57,12 +70,23 @@ def rare_event(rare: RareFailures, *, higher_is_better: bool, reliability_index:
             )
             for run in rare.runs
         ],
-        first_order=None if comparison is None else models.FirstOrder(**comparison.__dict__),
-        first_order_reason=None if comparison else "the most probable failing chip was not searched for",
+        first_order=None if chip is None else compared(chip.reliability_index, found, rare.num_devices),
+        first_order_reason=reason,
+        most_probable=chip,
+        most_probable_reason=reason,
         statement=_statement(rare, higher_is_better=higher_is_better),
         formula=_FORMULA,
         label=_LABEL,
     )
+
+
+def _why_none(rare: RareFailures, search: LikelySearch | None, certified: float | None, *, higher_is_better: bool) -> str:
+    """Return why there is no most probable failing chip; a certified bound may show that none exists."""
+    if search is None:
+        return _NOT_SEARCHED
+    if certified is not None and (certified >= rare.below if higher_is_better else certified <= rare.below):
+        return f"no chip fails: every chip within the tolerance is certified to score {'at least' if higher_is_better else 'at most'} {certified:.6g}"
+    return search.reason
 
 
 def _statement(rare: RareFailures, *, higher_is_better: bool) -> str:

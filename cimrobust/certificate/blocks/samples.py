@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
-from cimrobust.montecarlo.samples import accuracy_interval
+from cimrobust.montecarlo.samples import EXACT, accuracy_interval, accuracy_lower
 
 CONFIDENCE = 0.95
 _SELF = "the labels are the model's own decisions, so it is 1 on any samples"
@@ -38,15 +38,34 @@ def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
     )
 
 
+def _certified(score: float, *, num_decisions: int, num_inputs: int) -> models.SampleInterval:
+    """State how many inputs all chips decide right at once: one event a sample, so one one-sided bound serves every chip."""
+    low = accuracy_lower(score, num_decisions=num_decisions, num_inputs=num_inputs, confidence=CONFIDENCE)
+    return models.SampleInterval(
+        name="certified",
+        score=score,
+        low=low,
+        high=1.0,
+        method=f"{EXACT}, one-sided",
+        statement=(
+            f"With {100 * CONFIDENCE:g} % confidence, every chip within the tolerance, all of them at once, has an accuracy of at least {low:.6g} on the distribution that "
+            "the evaluation samples were drawn from, if they were drawn independently."
+        ),
+        caveat=None,
+    )
+
+
 def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int) -> models.SampleInterval:
     """State the interval of one accuracy.
 
     Args:
-        name: ``clean``, ``quantised``, ``converters``, ``mean`` or ``worst_found``.
+        name: ``clean``, ``quantised``, ``converters``, ``mean``, ``worst_found`` or ``certified``.
         score: The accuracy.
         num_decisions: Decisions it counts.
         num_inputs: Independent samples they were made on.
     """
+    if name == "certified":
+        return _certified(score, num_decisions=num_decisions, num_inputs=num_inputs)
     is_average = name == "mean"
     interval = accuracy_interval(score, num_decisions=num_decisions, num_inputs=num_inputs, confidence=CONFIDENCE, is_average=is_average)
     whose = {"clean": "the model file", "mean": "the drawn chips on average", "worst_found": "the worst chip found"}.get(
@@ -75,3 +94,5 @@ def _scores(evidence: Evidence) -> Iterator[tuple[str, float]]:
         yield "converters", runtime.converters.score.value
     yield "mean", evidence.trials.mean
     yield "worst_found", evidence.search.score.value
+    if evidence.certification.score is not None:
+        yield "certified", evidence.certification.score.value

@@ -18,6 +18,7 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
+from cimrobust.certificate.models.device_level import StuckCurve, StuckDevice, StuckDevices, StuckPoint, VerifyRow, WriteVerify
 from cimrobust.certificate.models.diagnosed import (
     Attacked,
     ClassAttack,
@@ -34,7 +35,7 @@ from cimrobust.certificate.models.diagnosed import (
     TransferDirection,
 )
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
-from cimrobust.certificate.models.found import Member, Replay, Warned, WorstFound
+from cimrobust.certificate.models.found import EffortCurve, EffortPoint, Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
     Data,
     DecisionBlock,
@@ -50,7 +51,8 @@ from cimrobust.certificate.models.item import (
     Unmapped,
 )
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
-from cimrobust.certificate.models.proven import Certified, CertifiedPoint
+from cimrobust.certificate.models.likely import MostProbable, NormShare, ProbableStart, StoredChip
+from cimrobust.certificate.models.proven import Certified, CertifiedPoint, CertifiedShare, LargestTolerance
 from cimrobust.certificate.models.root import SCHEMA_ID, CertificateModel, json_schema
 from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
 
@@ -62,6 +64,7 @@ __all__ = [
     "CertificateModel",
     "Certified",
     "CertifiedPoint",
+    "CertifiedShare",
     "Check",
     "ClassAttack",
     "ClassAttacks",
@@ -76,6 +79,8 @@ __all__ = [
     "DiagnosticCost",
     "Diagnostics",
     "Effect",
+    "EffortCurve",
+    "EffortPoint",
     "EvaluationSet",
     "FileHash",
     "FirstOrder",
@@ -84,6 +89,7 @@ __all__ = [
     "FragileInputs",
     "Histogram",
     "Kpp",
+    "LargestTolerance",
     "Layer",
     "LayerAttack",
     "LayerAttacks",
@@ -92,7 +98,10 @@ __all__ = [
     "Metric",
     "Model",
     "MonteCarlo",
+    "MostProbable",
+    "NormShare",
     "NotRun",
+    "ProbableStart",
     "RareEvent",
     "RareRepeat",
     "Replay",
@@ -104,6 +113,11 @@ __all__ = [
     "Setting",
     "Status",
     "Stopping",
+    "StoredChip",
+    "StuckCurve",
+    "StuckDevice",
+    "StuckDevices",
+    "StuckPoint",
     "TargetOutcome",
     "Tensor",
     "Timings",
@@ -115,8 +129,10 @@ __all__ = [
     "TwoSource",
     "Unmapped",
     "Verdict",
+    "VerifyRow",
     "Warned",
     "Word",
     "WorstFound",
+    "WriteVerify",
     "json_schema",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cimrobust.certificate.models.base import Block, Count, Fraction
+from cimrobust.certificate.models.likely import MostProbable
 
 
 class TwoSource(Block):
@@ -79,12 +80,15 @@ class RareRepeat(Block):
 
 
 class FirstOrder(Block):
-    """The most probable failing chip's first-order probability beside that of splitting."""
+    """The most probable failing chip's first-order probability beside that of splitting; `agrees` is null where splitting did not reach the event."""
 
     reliability_index: float
     probability: Fraction
+    log10_probability: float
     ratio: float | None
-    agrees: bool
+    agrees: bool | None
+    comparison: str
+    meaning: str
 
 
 class RareEvent(Block):
@@ -110,6 +114,8 @@ class RareEvent(Block):
     repeats: list[RareRepeat]
     first_order: FirstOrder | None
     first_order_reason: str | None
+    most_probable: MostProbable | None
+    most_probable_reason: str | None
     statement: str
     formula: str
     label: str

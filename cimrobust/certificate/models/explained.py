@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models.base import Block, Count
+from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
 from cimrobust.certificate.models.diagnosed import (
     ClassAttacks,
     DiagnosticCost,
@@ -75,3 +76,7 @@ class Diagnostics(Block):
     tolerance_curve_reason: str | None
     fragile_inputs: FragileInputs | None
     fragile_inputs_reason: str | None
+    stuck_devices: StuckDevices | None
+    stuck_devices_reason: str | None
+    write_verify: WriteVerify | None
+    write_verify_reason: str | None

@@ -37,6 +37,21 @@ class Replay(Block):
     note: str
 
 
+class EffortPoint(Block):
+    """The search became better; the score is that on the crafting samples."""
+
+    passes: Count
+    seconds: float
+    score: float
+
+
+class EffortCurve(Block):
+    """How fast the search became as good as it is. `near` is where it came within a factor of 1.1 of its last score."""
+
+    points: list[EffortPoint]
+    near: EffortPoint
+
+
 class WorstFound(Block):
     """The worst chip found."""
 
@@ -50,6 +65,8 @@ class WorstFound(Block):
     twin_reason: str | None
     effort: Literal["quick", "standard", "thorough"]
     crafting_samples: Count
+    effort_curve: EffortCurve | None
+    effort_curve_reason: str | None
     box_obeyed: bool
     replay: Replay
     witness: dict[str, str]

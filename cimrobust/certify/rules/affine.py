@@ -50,6 +50,11 @@ def move(node: Node, kernel: Kernel) -> Affine:
     return Affine(kernel, _rearranged if node.op in _ONE_TO_ONE else _monotone)
 
 
+def keep(node: Node, kernel: Kernel) -> Affine:
+    """Return the rule of an operator that turns out to do nothing."""
+    return Affine(kernel, _rearranged)
+
+
 def average(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that sums elements with weights that are not negative."""
 

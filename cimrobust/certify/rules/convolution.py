@@ -87,6 +87,8 @@ class Convolution:
         shape = (data.lo.shape[0], self.groups, -1, cut.num_positions)
         forms = form.reshape(*form.shape[:2], self.groups, -1, cut.num_positions)
         matrix = weight.moved(lambda end: end.reshape(self.groups, -1, end[0].numel()))
+        if self.groups == 1:
+            forms, matrix = _one_channel(forms, matrix)
         if data.is_point:
             return None, shared_point(forms, cut.unfold(data.lo).reshape(shape), matrix)
         columns = data.moved(lambda end: cut.unfold(end).reshape(shape))
@@ -190,6 +192,24 @@ def _span(used: Tensor) -> tuple[int, int]:
 def _use_no_weight_twice(form: Tensor) -> bool:
     """Return whether every form rests on at most one position of a channel; then positions are apart anyway, and cheaper."""
     return bool(((form != 0).flatten(3).sum(-1) <= 1).all())
+
+
+def _one_channel(forms: Tensor, matrix: Interval) -> tuple[Tensor, Interval]:
+    """Return forms and the weights that they rest on, without all channels that a form does not rest on if none rests on more than one.
+
+    Args:
+        forms: [forms, samples, 1, channels, positions].
+        matrix: [1, channels, rows].
+
+    Returns:
+        [forms, samples, 1, 1, positions] and [forms, samples, 1, 1, rows], or the arguments.
+    """
+    used = (forms != 0).any(-1)
+    if forms.shape[3] == 1 or bool((used.sum(-1) > 1).any()):
+        return forms, matrix
+    channel = used.to(torch.uint8).argmax(-1, keepdim=True)
+    only = forms.gather(3, channel[..., None].expand(*channel.shape, forms.shape[-1]))
+    return only, matrix.moved(lambda end: end[0][channel])
 
 
 def _parts(inputs: Sequence[Value]) -> tuple[Interval, Interval, Interval | None]:

@@ -1,4 +1,15 @@
-"""Maxima over windows."""
+"""Maxima over windows.
+
+In every window one element is the reference, the one whose interval has the largest middle. Below the maximum is the reference itself. Above it are two planes:
+
+- From the elements' own ends. For every t, ``max_i x_i <= t + sum_i max(x_i - t, 0)``, and ``max(x - t, 0) <= (u - t) (x - l) / (u - l)`` for l <= x <= u and
+  l <= t <= u. At the middles the sum is smallest where t is the second largest of all u_i, but t may not be below any l_i.
+- From how far elements are above the reference. With y_i = x_i - x_ref between d_i and e_i, ``max_i x_i = x_ref + max(0, max_i y_i)``, which is bounded in the same way by
+  ``x_ref + t + sum_i (e_i - t) (y_i - d_i) / (e_i - d_i)`` over the rivals, those with e_i > t, for t >= 0 and no d_i above t. Neighbours in a plane come from the same devices
+  of a kernel, so a backward pass bounds their difference far better than their ends do, and a reference without rivals is the maximum itself.
+
+The plane that is lower at the middle is taken.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +21,7 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rounding import line_radius
 from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.certify.rules.convolution import Columns
 from cimrobust.graph.ops.registry import Kernel, Node
@@ -19,12 +31,50 @@ _BELOW_ALL = -1e300
 
 
 @dataclass(frozen=True)
+class Contest:
+    """Who may be the maximum of a window; every tensor is [samples, channels, taps, positions].
+
+    Attributes:
+        lo: Lower ends of the elements; padding is below everything.
+        hi: Upper ends.
+        reference: One where an element is the reference of its window, else zero.
+        least: Lower ends of how far elements are above the reference of their window; the reference itself and padding are below everything.
+        most: Upper ends.
+    """
+
+    lo: Tensor
+    hi: Tensor
+    reference: Tensor
+    least: Tensor
+    most: Tensor
+
+    @staticmethod
+    def of(lo: Tensor, hi: Tensor) -> Contest:
+        """Return what the elements' own ends say."""
+        chosen = (lo + hi).max(dim=2, keepdim=True).indices
+        reference = torch.zeros_like(lo).scatter_(2, chosen, 1.0)
+        out = (reference > 0) | (hi <= _BELOW_ALL)
+        least, most = lo - hi.gather(2, chosen), hi - lo.gather(2, chosen)
+        return Contest(lo, hi, reference, least.masked_fill(out, _BELOW_ALL), most.masked_fill(out, _BELOW_ALL))
+
+    def top(self) -> Tensor:
+        """Return upper ends of the maxima, [samples, channels, positions]."""
+        above = self.most.amax(2).clamp(min=0.0)
+        return torch.minimum(self.hi.amax(2), (self.reference * self.hi).sum(2) + above)
+
+    def plane(self) -> tuple[Tensor, Tensor]:
+        """Return slopes [samples, channels, taps, positions] and shifts [samples, channels, positions] of a plane above the maxima."""
+        own_slope, own_shift = _plane(self.lo, self.hi, self.lo.amax(2, keepdim=True))
+        slope, shift = _plane(self.least, self.most, self.least.amax(2, keepdim=True).clamp(min=0.0))
+        slope = slope + self.reference * (1.0 - slope.sum(2, keepdim=True))
+        middle = torch.where(self.hi > _BELOW_ALL, 0.5 * (self.lo + self.hi), torch.zeros_like(self.lo))
+        lower = (own_slope * middle).sum(2, keepdim=True) + own_shift < (slope * middle).sum(2, keepdim=True) + shift
+        return torch.where(lower, own_slope, slope), torch.where(lower, own_shift, shift)[:, :, 0]
+
+
+@dataclass(frozen=True)
 class MaxPool:
     """MaxPool over one or two axes.
-
-    Below: the element with the largest lower end. Above: that element too where no other can pass it, else the line
-    ``max <= m + sum_i u_i - m (x_i - l_i) / (u_i - l_i)`` over the elements whose upper end u_i passes the largest lower end m, if that is nearer at the middle than
-    the largest upper end.
 
     Attributes:
         kernel: Computes the operator.
@@ -36,47 +86,62 @@ class MaxPool:
     window: Window
     taps: tuple[int, ...]
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether taps are neighbours; then no window lies in the padding alone."""
+        return all(gap == 1 for gap in self.window.gaps(len(self.taps)))
+
     def forward(self, inputs: Sequence[Value]) -> Interval:
         """As in `Rule`."""
         data = inputs[0]
         assert isinstance(data, Interval)
-        return Interval(self.kernel(data.lo), self.kernel(data.hi))
+        lo = self.kernel(data.lo)
+        if data.is_point:
+            return Interval.point(lo)
+        top = self.contest(data).top().reshape(lo.shape)
+        # What float64 is off in planes and differences is an error of the operator like its own, which rounds nothing.
+        return Interval.rounded(lo, top, line_radius(1e-3 + self.kernel(data.magnitude)))
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
         """As in `Rule`."""
         data = inputs[0]
         assert isinstance(data, Interval)
-        cut = Columns.of(self.window, data.lo.shape[2:], self.taps)
-        low, high = (self._windows(cut, end) for end in (data.lo, data.hi))
-        best, first = low.max(dim=2, keepdim=True)
-        upper_slope, upper_shift = _line_above(low, high, best, first)
-        chosen = torch.zeros_like(low).scatter_(2, first, 1.0)
-        flat = form.reshape(*form.shape[:2], *low.shape[1:2], 1, -1)
+        cut, contest = self._columns(data), self.contest(data)
+        slope, shift = contest.plane()
+        flat = form.reshape(*form.shape[:2], slope.shape[1], 1, -1)
         plus, minus = flat.clamp(min=0), flat.clamp(max=0)
-        columns = plus * chosen + minus * upper_slope
+        columns = plus * contest.reference + minus * slope
         pulled = cut.fold(columns.flatten(0, 1).flatten(1, 2)).reshape(form.shape[0], *data.lo.shape)
-        return Pulled((pulled,), total(minus, upper_shift))
+        return Pulled((pulled,), total(minus[:, :, :, 0], shift))
 
-    def _windows(self, cut: Columns, end: Tensor) -> Tensor:
-        """Return [samples, channels, taps, positions]; padding is below everything."""
+    def contest(self, data: Interval) -> Contest:
+        """Return who may be the maxima, worked out once, or narrowed since."""
+        if self not in data.kept:
+            data.kept[self] = Contest.of(*(self._windows(data, end) for end in (data.lo, data.hi)))
+        contest: Contest = data.kept[self]
+        return contest
+
+    def places(self, data: Interval) -> Tensor:
+        """Return where the elements of windows are in a flat plane with its channels, int64 [channels, taps, positions]; -1 in the padding."""
+        numbers = torch.arange(data.lo[0].numel(), dtype=torch.float64).reshape(1, *data.lo.shape[1:])
+        cut = self._columns(data)
+        return cut.unfold(numbers, fill=-1.0).reshape(data.lo.shape[1], -1, cut.num_positions).long()
+
+    def _columns(self, data: Interval) -> Columns:
+        return Columns.of(self.window, data.lo.shape[2:], self.taps)
+
+    def _windows(self, data: Interval, end: Tensor) -> Tensor:
+        cut = self._columns(data)
         return cut.unfold(end, fill=_BELOW_ALL).reshape(*end.shape[:2], -1, cut.num_positions)
 
 
-def _line_above(low: Tensor, high: Tensor, best: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Return slopes [samples, channels, taps, positions] and shift [samples, channels, 1, positions] of a line above the maximum."""
-    passes = high > best
-    rival = high.scatter(2, first, _BELOW_ALL).amax(2, keepdim=True)
-    dominated = rival <= best
-    width = torch.where(passes & (high > low), high - low, torch.ones_like(low))
-    slope = torch.where(passes & (high > low), (high - best) / width, torch.zeros_like(low))
-    # An element that is a point above all lower ends cannot be: its lower end would be among them.
-    shift = best - (slope * low).sum(2, keepdim=True)
-    top = high.amax(2, keepdim=True)
-    flat = (slope * 0.5 * (low + high)).sum(2, keepdim=True) + shift > top
-    slope = torch.where(flat, torch.zeros_like(slope), slope)
-    shift = torch.where(flat, top, shift)
-    only = torch.zeros_like(low).scatter_(2, first, 1.0)
-    return torch.where(dominated, only, slope), torch.where(dominated, torch.zeros_like(shift), shift)
+def _plane(lo: Tensor, hi: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Return slopes and shifts of ``t + sum_i (u_i - t) (x_i - l_i) / (u_i - l_i)``, t the second largest u but not below `least`."""
+    second = hi.topk(2, dim=2).values[:, :, 1:] if hi.shape[2] > 1 else least
+    level = torch.maximum(second, least)
+    passes = (hi > level) & (hi > lo)
+    slope = torch.where(passes, (hi - level) / torch.where(passes, hi - lo, torch.ones_like(lo)), torch.zeros_like(lo))
+    return slope, level - (slope * torch.where(passes, lo, torch.zeros_like(lo))).sum(2, keepdim=True)
 
 
 def max_pool(node: Node, kernel: Kernel) -> MaxPool:

@@ -36,7 +36,7 @@ def clip_lines(low: float, high: float, lo: Tensor, hi: Tensor) -> Lines:
     """
     left, right = lo.clamp(low, high), hi.clamp(low, high)
     straight = chord(left, right, lo, hi)
-    is_line = ~_clip_bends(low, high, lo, hi)
+    is_line = ~clip_bends(low, high, lo, hi)
     over, under = hi > high, lo < low
     # Above: through (lo, f(lo)) and the corner (high, high), where the interval passes that corner; else the chord.
     rise = torch.where(over, chord(left, torch.full_like(lo, high), lo, torch.full_like(lo, high)), straight)
@@ -55,7 +55,8 @@ def clip_lines(low: float, high: float, lo: Tensor, hi: Tensor) -> Lines:
     )
 
 
-def _clip_bends(low: float, high: float, lo: Tensor, hi: Tensor) -> Tensor:
+def clip_bends(low: float, high: float, lo: Tensor, hi: Tensor) -> Tensor:
+    """Return where a clipped identity is not one line over an interval."""
     return ((lo < low) & (hi > low)) | ((lo < high) & (hi > high))
 
 
@@ -111,7 +112,7 @@ class Clip:
                 self._rule = Activation(torch.relu, rising, partial(leaky_lines, 0.0), bends=_crosses_zero)
             else:
                 self._rule = Activation(
-                    lambda x: x.clamp(low, high), rising, partial(clip_lines, low, high), bends=partial(_clip_bends, low, high)
+                    lambda x: x.clamp(low, high), rising, partial(clip_lines, low, high), bends=partial(clip_bends, low, high)
                 )
         return self._rule
 
@@ -132,6 +133,6 @@ def hard_sigmoid(node: Node, kernel: Kernel) -> Activation:
         )
 
     def bends(lo: Tensor, hi: Tensor) -> Tensor:
-        return _clip_bends(0.0, 1.0, alpha * lo + beta, alpha * hi + beta)
+        return clip_bends(0.0, 1.0, alpha * lo + beta, alpha * hi + beta)
 
     return Activation(kernel, rising, lines, bends=bends, rounding=lambda size: value_radius(alpha * size + abs(beta)))

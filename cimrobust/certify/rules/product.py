@@ -72,7 +72,7 @@ def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor,
     Args:
         form: [forms, samples, groups, columns, positions].
         data: [samples, groups, rows, positions].
-        weight: [groups, columns, rows].
+        weight: [groups, columns, rows], or other weights for every form and sample in front of these axes.
 
     Returns:
         The form on the activations [forms, samples, groups, rows, positions], and what it leaves out [forms, samples].
@@ -82,7 +82,7 @@ def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor,
     reach = form.abs() @ data.radius.transpose(-1, -2)
     slope, intercept = chord_of_absolute(middle, reach)
     effective = torch.addcmul(weight.middle, weight.radius, slope, value=-1.0)
-    return effective.transpose(-1, -2) @ form, -(intercept.flatten(2) @ weight.radius.flatten())
+    return effective.transpose(-1, -2) @ form, -(intercept * weight.radius).flatten(2).sum(-1)
 
 
 def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cimrobust.certify.rules import affine, convolution, max_pool, piecewise, product, smooth
+from cimrobust.certify.rules import affine, convolution, max_pool, piecewise, product, quantise, smooth, softmax
 from cimrobust.certify.rules.base import Rule
 from cimrobust.graph.ops.registry import Kernel, Node
 
@@ -38,12 +38,14 @@ RULES: Mapping[str, Maker] = {
     "BatchNormalization": affine.normalise,
     "Clip": piecewise.Clip,
     "Conv": convolution.conv,
+    "DequantizeLinear": quantise.dequantise,
     "Gemm": product.gemm,
     "HardSigmoid": piecewise.hard_sigmoid,
     "LeakyRelu": piecewise.leaky_relu,
     "MatMul": product.matmul,
     "MaxPool": max_pool.max_pool,
     "Relu": piecewise.relu,
+    "Softmax": softmax.softmax,
     "Sub": affine.subtract,
 }
 

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from cimrobust.graph.ops.registry import MICROSOFT, Kernel, Node, operator, plain
+from cimrobust.graph.ops.surrogate import leaking
 from cimrobust.graph.ops.tensors import on_device_of
 
 plain("Relu", torch.relu)
-plain("Sigmoid", torch.sigmoid)
-plain("Tanh", torch.tanh)
 plain("Softsign", F.softsign)
 plain("Mish", F.mish)
 plain("HardSwish", F.hardswish)
+
+
+def _saturating(function: Callable[[Tensor], Tensor], node: Node) -> Kernel:
+    settings = node.settings
+
+    def run(x: Tensor) -> Tensor:
+        return leaking(function(x), x) if settings.softened else function(x)
+
+    return run
+
+
+operator("Sigmoid")(lambda node: _saturating(torch.sigmoid, node))
+operator("Tanh")(lambda node: _saturating(torch.tanh, node))
 
 
 @operator("Softplus")
@@ -64,7 +77,7 @@ def thresholded_relu(node: Node) -> Kernel:
 def hard_sigmoid(node: Node) -> Kernel:
     """HardSigmoid."""
     alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
-    return lambda x: (alpha * x + beta).clamp(0.0, 1.0)
+    return _saturating(lambda x: (alpha * x + beta).clamp(0.0, 1.0), node)
 
 
 @operator("Shrink")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cimrobust.graph.ops.registry import CannotConvertError, Kernel, Node, operator, plain
-from cimrobust.graph.ops.surrogate import surrogate
+from cimrobust.graph.ops.surrogate import leaking, surrogate
 from cimrobust.graph.ops.tensors import together
 
 Binary = Callable[[Tensor, Tensor], Tensor]
@@ -146,6 +146,8 @@ def _stepwise(function: Callable[[Tensor], Tensor], node: Node) -> Kernel:
     settings = node.settings
 
     def run(x: Tensor) -> Tensor:
+        if settings.softened:
+            return x
         value = function(x)
         return surrogate(value, x) if settings.straight_through else value
 
@@ -163,6 +165,8 @@ def sign(node: Node) -> Kernel:
     settings = node.settings
 
     def run(x: Tensor) -> Tensor:
+        if settings.softened and x.is_floating_point():
+            return leaking(x.clamp(-1, 1), x)
         value = torch.sign(x)
         return surrogate(value, x.clamp(-1, 1)) if settings.straight_through and x.is_floating_point() else value
 
@@ -191,7 +195,7 @@ def clip_6(node: Node) -> Kernel:
         return lambda x: x
     if low == 0.0 and high is None:
         return torch.relu
-    return lambda x: torch.clamp(x, low, high)
+    return lambda x: _perhaps_leaking(node, torch.clamp(x, low, high), x)
 
 
 @operator("Clip", since=11)
@@ -204,11 +208,17 @@ def clip_11(node: Node) -> Kernel:
         bounds = [bound for bound in (low, high) if bound is not None]
         # Reading a number off an accelerator would make the host wait for it, and a bound may carry a gradient.
         if any(bound.requires_grad or bound.device.type != "cpu" for bound in bounds):
-            x = x if low is None else torch.maximum(x, low.to(device=x.device, dtype=x.dtype))
-            return x if high is None else torch.minimum(x, high.to(device=x.device, dtype=x.dtype))
-        return torch.clamp(x, None if low is None else low.item(), None if high is None else high.item())
+            value = x if low is None else torch.maximum(x, low.to(device=x.device, dtype=x.dtype))
+            value = value if high is None else torch.minimum(value, high.to(device=x.device, dtype=x.dtype))
+        else:
+            value = torch.clamp(x, None if low is None else low.item(), None if high is None else high.item())
+        return _perhaps_leaking(node, value, x)
 
     return run
+
+
+def _perhaps_leaking(node: Node, value: Tensor, x: Tensor) -> Tensor:
+    return leaking(value, x) if node.settings.softened and x.is_floating_point() else value
 
 
 @operator("Where", since=9)

@@ -41,7 +41,11 @@ def _declared(node: Node, index: int) -> int | None:
 
 def _quantised(node: Node, y: Tensor, scale: Tensor, zero: Tensor | None, index: int) -> Tensor:
     limits = integer_range(_declared(node, index), zero)
-    return to_levels(y, scale.reshape(()), None if zero is None else zero.reshape(()), limits)
+    return to_levels(y, scale.reshape(()), None if zero is None else zero.reshape(()), limits, softened=node.settings.softened)
+
+
+def _levels(node: Node, levels: Tensor, unit: Tensor, shift: Tensor, y_zero: Tensor) -> Tensor:
+    return to_levels(levels, unit, shift, integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
 
 
 @operator("QLinearConv")
@@ -68,7 +72,7 @@ def qlinear_conv(node: Node) -> Kernel:
         )
         factor = x_scale.reshape(()) * w_scale / y_scale.reshape(())
         levels = total * factor.reshape(1, -1, *(1,) * (w.dim() - 2))
-        return to_levels(levels, torch.ones_like(y_scale.reshape(())), y_zero.reshape(()), integer_range(_declared(node, 7), y_zero))
+        return _levels(node, levels, torch.ones_like(y_scale.reshape(())), y_zero.reshape(()), y_zero)
 
     return run
 
@@ -88,7 +92,7 @@ def qlinear_matmul(node: Node) -> Kernel:
         dtype = y_scale.dtype
         total = torch.matmul(a.to(dtype) - _row_view(a_zero, a).to(dtype), b.to(dtype) - b_zero.to(dtype))
         levels = total * (_row_view(a_scale, a) * b_scale / y_scale)
-        return to_levels(levels, torch.ones_like(y_scale.flatten()[0]), y_zero, integer_range(_declared(node, 7), y_zero))
+        return _levels(node, levels, torch.ones_like(y_scale.flatten()[0]), y_zero, y_zero)
 
     return run
 
@@ -213,7 +217,7 @@ def qlinear_add(node: Node) -> Kernel:
         )
         fixed = y_shift - (a_ratio * a_shift + b_ratio * b_shift)
         value = fused_multiply_add(a.to(dtype), a_ratio, fused_multiply_add(b.to(dtype), b_ratio, fixed))
-        return round_clamp(value, *integer_range(_declared(node, 7), y_zero))
+        return round_clamp(value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
 
     return run
 
@@ -236,7 +240,7 @@ def qlinear_mul(node: Node) -> Kernel:
         ratio = (a_scale * b_scale / y_scale).reshape(())
         shift = torch.zeros_like(ratio) if y_zero is None else y_zero.to(dtype).reshape(())
         value = centred(a, a_zero, dtype) * centred(b, b_zero, dtype) * ratio + shift
-        return round_clamp(value, *integer_range(_declared(node, 7), y_zero))
+        return round_clamp(value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
 
     return run
 

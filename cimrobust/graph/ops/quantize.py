@@ -33,15 +33,17 @@ def integer_range(onnx_type: int | None, tensor: Tensor | None) -> tuple[int, in
     return (0, 255) if tensor is None else TORCH_RANGES.get(tensor.dtype, (0, 255))
 
 
-def to_levels(x: Tensor, scale: Tensor, zero: Tensor | None, limits: tuple[int, int]) -> Tensor:
-    """Quantise: round(x / scale) + zero, clamped; gradients pass straight through, damped outside the range.
+def to_levels(x: Tensor, scale: Tensor, zero: Tensor | None, limits: tuple[int, int], *, softened: bool = False) -> Tensor:
+    """Quantise: round(x / scale) + zero, clamped; gradients pass straight through, damped outside the range; softened: not rounded.
 
     Rounds before the zero point is added, as onnxruntime does: half way cases go to even levels, and an odd zero point would turn them round.
     """
     levels = x / scale
     if zero is None:
-        return round_clamp(levels, *limits)
+        return round_clamp(levels, *limits, softened=softened)
     shift = zero.to(levels.dtype)
+    if softened:
+        return leaky_clamp(levels + shift, *limits)
     if not (torch.is_grad_enabled() and levels.requires_grad):
         return (levels.round_() + shift).clamp_(*limits)
     rounded = surrogate(levels.round(), levels) + shift
@@ -66,7 +68,7 @@ def quantize_linear(node: Node) -> Kernel:
         if kind in FLOAT8:
             return to_float8(x / factor, kind, saturate=bool(saturate))
         limits = integer_range(declared, zero) if zero is not None else INTEGER_RANGES[kind]
-        return to_levels(x, factor, shift, limits)
+        return to_levels(x, factor, shift, limits, softened=node.settings.softened)
 
     return run
 
@@ -96,6 +98,6 @@ def dynamic_quantize_linear(node: Node) -> Kernel:
         scale = (high - low) / 255.0
         safe = torch.where(scale == 0, torch.ones_like(scale), scale)
         zero = (-low / safe).detach().round().clamp(0, 255)
-        return to_levels(x, safe, zero, (0, 255)), scale, zero
+        return to_levels(x, safe, zero, (0, 255), softened=node.settings.softened), scale, zero
 
     return run

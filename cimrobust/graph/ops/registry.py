@@ -46,11 +46,13 @@ class Settings:
 
     Attributes:
         straight_through: Round, Floor, Ceil and Sign pass gradients through.
+        softened: Rounding and quantisers are left out, forward and backward, and saturated activations leak gradients.
         dtype: Working floating-point type.
         device: Where new tensors are made that are not shape values.
     """
 
     straight_through: bool = False
+    softened: bool = False
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 

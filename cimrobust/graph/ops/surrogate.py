@@ -1,4 +1,4 @@
-"""Gradients through operations that have none: rounding, clipping to an integer range, sign."""
+"""Gradients through operations that have none: rounding, clipping to an integer range, sign, saturated activations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from torch import Tensor
 
 LEAK = 0.1
 """Gradient outside the range of a quantiser, as a fraction of that inside it: saturated values can still find their way back."""
+
+
+#: Operators that `Settings.straight_through` changes. (Quantisers always pass gradients through.)
+STEPWISE = frozenset({"Round", "Floor", "Ceil", "Sign"})
+#: Operators that `Settings.softened` changes.
+SOFTENED = STEPWISE | {
+    *("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "QLinearMul"),
+    *("Sigmoid", "Tanh", "HardSigmoid", "Clip"),
+}
 
 
 class _Surrogate(torch.autograd.Function):
@@ -36,6 +45,11 @@ def surrogate(value: Tensor, path: Tensor) -> Tensor:
     return value
 
 
+def leaking(value: Tensor, x: Tensor) -> Tensor:
+    """Return `value` with a gradient to `x` on top of its own, `LEAK` everywhere: a way back from where the function has become flat."""
+    return surrogate(value, value + LEAK * x)
+
+
 def leaky_clamp(x: Tensor, low: float, high: float) -> Tensor:
     """Clamp to [low, high]; the gradient outside is `LEAK`."""
     clamped = x.clamp(low, high)
@@ -44,8 +58,10 @@ def leaky_clamp(x: Tensor, low: float, high: float) -> Tensor:
     return clamped
 
 
-def round_clamp(x: Tensor, low: float, high: float) -> Tensor:
-    """Round half to even and clamp to [low, high]; straight-through gradient inside, `LEAK` outside."""
+def round_clamp(x: Tensor, low: float, high: float, *, softened: bool = False) -> Tensor:
+    """Round half to even (left out if softened) and clamp to [low, high]; straight-through gradient inside, `LEAK` outside."""
+    if softened:
+        return leaky_clamp(x, low, high)
     value = x.round().clamp(low, high)
     if torch.is_grad_enabled() and x.requires_grad:
         clamped = x.clamp(low, high)

@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from cimrobust.certificate.blocks.samples import evaluation_set
 
 
 def _evidence(
-    *, labels: Any = (), positions: int = 1, is_regression: bool = False, converters: Any = None, is_sequential: bool = False
+    *,
+    labels: Any = (),
+    positions: int = 1,
+    is_regression: bool = False,
+    converters: Any = None,
+    is_sequential: bool = False,
+    certified: Any = None,
 ) -> Any:
     score = SimpleNamespace(value=0.9)
     task = SimpleNamespace(is_regression=is_regression, labels=np.zeros((50, positions)))
@@ -20,7 +27,10 @@ def _evidence(
         dataset=SimpleNamespace(num_samples=50, labels=labels), task=task, clean=score, quantised=score, converters=converters
     )
     return SimpleNamespace(
-        runtime=runtime, trials=SimpleNamespace(mean=0.9, is_sequential=is_sequential), search=SimpleNamespace(score=score)
+        runtime=runtime,
+        trials=SimpleNamespace(mean=0.9, is_sequential=is_sequential),
+        search=SimpleNamespace(score=score),
+        certification=SimpleNamespace(score=certified),
     )
 
 
@@ -53,3 +63,12 @@ def test_what_gets_no_interval_says_why(more: dict[str, Any], name: str, reason:
     block = evaluation_set(_evidence(**more))
     assert reason in next(row.reason for row in block.not_stated if row.name == name)
     assert name not in {row.name for row in block.intervals}
+
+
+def test_what_is_certified_holds_for_all_chips_at_once_on_fresh_samples_too() -> None:
+    row = evaluation_set(_evidence(certified=SimpleNamespace(value=0.5))).intervals[-1]
+    assert (row.name, row.score, row.high) == ("certified", 0.5, 1.0)
+    # one-sided: 25 of 50 or more have probability 5 % where the bound is the true share
+    assert binom.sf(24, 50, row.low) == pytest.approx(0.05)
+    assert "every chip within the tolerance, all of them at once" in row.statement
+    assert "certified" not in {row.name for row in evaluation_set(_evidence()).intervals}

@@ -1,4 +1,7 @@
-"""The strongest cheap attack on one sample at a time: weights go to the corner that its own gradient points to, again and again, once for every runner-up."""
+"""The strongest cheap attack on one sample at a time: weights go to the corner that its own gradient points to, again and again, once for every runner-up.
+
+Beside that a descent with momentum, where it is asked for, and the chip that makes the linear bound smallest.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import Options, lower_bound
 from cimrobust.certify.network import BoundedNetwork
-from cimrobust.certify.propagate import Options, lower_bound, propagate
+from cimrobust.certify.propagate import propagate
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.to_torch import Twin, to_torch
 from cimrobust.mapping.placement import Placement
@@ -21,12 +25,20 @@ class PerInputAttack:
     """Searches the box for a chip that decides a given sample wrong."""
 
     def __init__(
-        self, runtime: Runtime, placement: Placement, *, targets: int = 3, passes: int = 6, network: BoundedNetwork | None = None
+        self,
+        runtime: Runtime,
+        placement: Placement,
+        *,
+        targets: int = 3,
+        passes: int = 6,
+        descents: int = 0,
+        network: BoundedNetwork | None = None,
     ) -> None:
         self.runtime = runtime
         self.placement = placement
         self.targets = targets
         self.passes = passes
+        self.descents = descents
         self.network = network
         self.twin: Twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output])
         self.inputs = {name: torch.from_numpy(np.array(array)) for name, array in runtime.dataset.inputs.items()}
@@ -63,10 +75,35 @@ class PerInputAttack:
                     name: nominal[name] if grad is None else torch.where(grad > 0, lo[name], torch.where(grad < 0, hi[name], nominal[name]))
                     for name, grad in zip(leaves, grads, strict=True)
                 }
+        for target in targets if self.descents and best > 0 else ():
+            margin, chip = self._descended(sample, target, (nominal, lo, hi))
+            if margin < best:
+                best, best_chip = margin, chip
         return best, {name: tensor.detach().numpy() for name, tensor in best_chip.items()}
 
+    def _descended(self, sample: int, target: int, box: tuple[dict[str, Tensor], ...]) -> tuple[float, dict[str, Tensor]]:
+        """Descend on one margin with momentum and smaller and smaller steps; the corner that the momentum points to is tried last."""
+        nominal, lo, hi = box
+        weights, best, best_chip = nominal, float("inf"), nominal
+        momentum = {name: torch.zeros_like(tensor) for name, tensor in nominal.items()}
+        for step in range(self.descents + 1):
+            leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
+            margins = self.margins(leaves, sample)
+            if float(margins.detach().min()) < best:
+                best, best_chip = float(margins.detach().min()), weights
+            grads = torch.autograd.grad(margins[target], list(leaves.values()), allow_unused=True)
+            for name, grad in zip(leaves, grads, strict=True):
+                momentum[name] = 0.7 * momentum[name] + (0.0 if grad is None else grad / (grad.abs().mean() + 1e-30))
+            # The last move goes all the way to the corner.
+            share = 2.0 if step == self.descents - 1 else 0.02 + 0.5 * (1.0 - step / self.descents)
+            weights = {
+                name: torch.minimum(torch.maximum(tensor - share * (hi[name] - lo[name]) * momentum[name].sign(), lo[name]), hi[name])
+                for name, tensor in weights.items()
+            }
+        return best, best_chip
+
     def break_scale(self, sample: int, first: float, *, steps: int = 7, reach: float = 8.0) -> float:
-        """Return the smallest box size found that breaks a sample, within about 3 %, from a size that does not up to `reach` times that."""
+        """Return the smallest box size found that breaks a sample, from a size that does not up to `reach` times that; within 3 % for 7 steps and a reach of 8."""
         low, high = first, reach * first
         if self.worst(sample, high)[0] > 0:
             return high

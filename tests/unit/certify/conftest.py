@@ -57,6 +57,32 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...], dict[str, tuple[int, ...]], dict
         {"w1": (4, 7), "w2": (7, 6), "w3": (6, 3)},
         {},
     ),
+    "attention": (
+        "q = MatMul(x, w1) k = MatMul(x, w2) v = MatMul(x, w3) t = Transpose<perm=[0,2,1]>(k) s = MatMul(q, t) c = Mul(s, half) a = Softmax<axis=-1>(c) "
+        "o = MatMul(a, v) p = Add(o, x) g = Sigmoid(p) u = Mul(g, p) m = ReduceMean<keepdims=0>(u, axes) y = Gemm(m, w4)",
+        (4, 5),
+        {"w1": (5, 5), "w2": (5, 5), "w3": (5, 5), "w4": (5, 3)},
+        {"half": ()},
+    ),
+    "quantised": (
+        "q = QuantizeLinear(x, s1, z1) d = DequantizeLinear(q, s1, z1) h = Gemm(d, w1) p = QuantizeLinear(h, s2, z2) e = DequantizeLinear(p, s2, z2) "
+        "k = Gemm(e, w2) o = QuantizeLinear(k, s3, z3) u = DequantizeLinear(o, s3, z3) a = Add(u, e) "
+        "b = QuantizeLinear(a, s4, z4) c = DequantizeLinear(b, s4, z4) f = Relu(c) y = MatMul(f, w3)",
+        (6,),
+        {"w1": (6, 10), "w2": (10, 10), "w3": (10, 3)},
+        {"s1": (), "s2": (), "s3": (), "s4": (), "z1": (), "z2": (), "z3": (), "z4": ()},
+    ),
+}
+#: Steps and zero points of the quantised network: the second starts at zero, as a ReLU does; the third clips.
+QUANTISERS = {
+    "s1": 0.03,
+    "s2": 0.02,
+    "s3": 0.03,
+    "s4": 0.05,
+    "z1": np.uint8(120),
+    "z2": np.int8(-128),
+    "z3": np.uint8(100),
+    "z4": np.int8(3),
 }
 
 
@@ -71,6 +97,10 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
     for key, size in digital.items():
         arrays[key] = np.asarray(0.3 * random.normal(size=size), np.float32)
     special = {"var": lambda: np.full(4, 0.7, np.float32), "low": lambda: np.float32(0.0), "high": lambda: np.float32(1.0), "gain": None}
+    if name == "attention":
+        arrays["half"] = np.asarray(0.5, np.float32)
+    if name == "quantised":
+        arrays |= {key: np.asarray(QUANTISERS[key], getattr(QUANTISERS[key], "dtype", np.float32)) for key in digital}
     for key in digital:
         if special.get(key) is not None:
             arrays[key] = np.asarray(special[key]())  # type: ignore[misc]
@@ -90,9 +120,9 @@ def make(opened: Callable[..., tuple[Runtime, Placement]]) -> Maker:  # noqa: F8
         classes = next(reversed(stored.values()))[-1]
         arrays = weights_of(name, seed)
         kinds = ", ".join(
-            f"{'int64' if a.dtype == np.int64 else 'float'}[{', '.join(map(str, a.shape))}] {key}" for key, a in arrays.items()
+            f"{'float' if a.dtype == np.float32 else a.dtype}[{', '.join(map(str, a.shape))}] {key}" for key, a in arrays.items()
         )
-        kinds = kinds.replace("float[] ", "float ")
+        kinds = kinds.replace("[] ", " ")
         head = HEAD.format(shape=", ".join(map(str, shape)), classes=classes)
         text = f"{head} <{kinds}> {{ {body.replace(') ', ')' + chr(10))} }}"
         inputs = {"x": np.random.default_rng(seed + 100).normal(size=(count, *shape)).astype(np.float32)}

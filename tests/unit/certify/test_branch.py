@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from cimrobust.certify.backward import lower_bound
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.propagate import lower_bound, propagate
+from cimrobust.certify.propagate import propagate
 from cimrobust.certify.tighten import tightened
 from tests.unit.certify.attack import PerInputAttack
 from tests.unit.certify.conftest import Maker

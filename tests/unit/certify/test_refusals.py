@@ -47,8 +47,11 @@ def test_profiles_whose_products_are_not_the_weights(make: Maker, profile: Devic
 
 
 def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
-    text = HEAD + " { h = MatMul(x, w) s = Softmax(h) t = Transpose<perm=[0,2,1]>(s) m = MatMul(s, t) y = MatMul(m, h) }".replace(
-        ") ", ")\n"
+    text = (
+        HEAD
+        + " { h = MatMul(x, w) s = Softmax(h) t = Transpose<perm=[0,2,1]>(s) m = MatMul(s, t) e = Exp(m) d = Div(h, h) y = MatMul(e, d) }".replace(
+            ") ", ")\n"
+        )
     )
     x = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
     refused = open_bounds(
@@ -59,10 +62,18 @@ def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
     runtime, placement = opened(text, {"w": np.ones((4, 3), np.float32)}, {"x": x}, decision=Decision(read="value", metric="rmse"))
     refused = open_bounds(runtime, placement)
     assert isinstance(refused, Refusal)
-    assert len(refused.nodes) == 3
-    assert "(Softmax): no bound is built in for this operator" in refused.nodes[0]
-    assert "(MatMul): it multiplies activations by activations" in refused.nodes[1]
+    assert len(refused.nodes) == 2
+    assert "(Exp): no bound is built in for this operator" in refused.nodes[0]
+    assert "(Div): it multiplies or divides by something that is not constant" in refused.nodes[1]
     assert all(node in refused.reason for node in refused.nodes)
+
+
+def test_softmax_over_several_axes_is_refused(opened: Opener) -> None:
+    text = HEAD.replace('"" : 13', '"" : 12') + " { h = MatMul(x, w)\n s = Softmax<axis=1>(h)\n y = Relu(s) }"
+    x = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
+    refused = open_bounds(*opened(text, {"w": np.eye(4, 3, dtype=np.float32)}, {"x": x}, decision=Decision(read="value", metric="rmse")))
+    assert isinstance(refused, Refusal)
+    assert "over several axes" in refused.reason
 
 
 def test_decisions_without_scores(opened: Opener) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from cimrobust.certify.bounds import certify
 from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.rules.base import total
-from cimrobust.certify.rules.max_pool import max_pool
+from cimrobust.certify.rules.bilinear import product_of_activations
+from cimrobust.certify.rules.max_pool import Contest, max_pool
 from cimrobust.certify.rules.product import shared_form
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.rules.smooth import SHAPES
+from cimrobust.certify.rules.softmax import softmax
 from cimrobust.certify.rules.table import RULES
 from cimrobust.graph.ops import catalogue  # noqa: F401
 from cimrobust.graph.ops.registry import Node, Settings, find
@@ -119,6 +122,77 @@ def test_lines_around_a_maximum() -> None:
     for _ in range(200):
         x = data.lo + torch.rand(lo.shape, generator=generator, dtype=torch.float64) * (data.hi - data.lo)
         assert (total(pulled.coefs[0], x) + pulled.constant <= total(form, rule.kernel(x)) + 1e-12).all()
+
+
+def test_plane_above_a_maximum_of_elements_whose_differences_are_known() -> None:
+    generator = torch.Generator().manual_seed(2)
+    shared = torch.randn(1, 60, 3, 1, 1, generator=generator, dtype=torch.float64)
+    x = (
+        shared
+        + torch.randn(400, 60, 3, 1, 1, generator=generator, dtype=torch.float64)
+        + 0.4 * torch.rand(400, 60, 3, 6, 4, generator=generator, dtype=torch.float64)
+    )
+    loose = Contest.of(x.amin(0), x.amax(0))
+    above = x - (x * loose.reference).sum(3, keepdim=True)
+    own = loose.reference > 0
+    tight = replace(loose, least=above.amin(0).masked_fill(own, -1e300), most=above.amax(0).masked_fill(own, -1e300))
+    heights = []
+    for contest in (loose, tight):
+        slope, shift = contest.plane()
+        height = (slope * x).sum(3) + shift
+        assert (height >= x.amax(3) - 1e-12).all()
+        assert (contest.top() >= x.amax((0, 3)) - 1e-12).all()
+        heights.append(height.mean())
+    assert heights[1] - x.amax(3).mean() < 0.3 * (heights[0] - x.amax(3).mean())
+
+
+@pytest.mark.parametrize("width", [0.01, 0.3, 3.0])
+def test_planes_around_softmax(width: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    node = Node("s", "Softmax", "", 13, {"axis": 1}, ("x",), ("y",), (1,), (), Settings())
+    converter = find("", "Softmax", 13)
+    assert converter is not None
+    rule = softmax(node, converter(node))
+    lo = 2.0 * torch.randn(5, 6, 4, generator=generator, dtype=torch.float64)
+    data = Interval(lo, lo + width * torch.rand(lo.shape, generator=generator, dtype=torch.float64))
+    made = rule.forward([data])
+    form = torch.randn(3, 5, 6, 4, generator=generator, dtype=torch.float64)
+    pulled = rule.backward(form, [data], made)
+    assert isinstance(pulled.coefs[0], torch.Tensor)
+    gap = 0.0
+    for _ in range(300):
+        x = data.lo + torch.rand(lo.shape, generator=generator, dtype=torch.float64).round() * (data.hi - data.lo)
+        y = torch.softmax(x, 1)
+        assert ((made.lo <= y) & (y <= made.hi)).all()
+        below = total(pulled.coefs[0], x) + pulled.constant
+        assert (below <= total(form, y) + 1e-12).all()
+        gap += float((total(form, y) - below).mean()) / 300
+    ends = total(form.clamp(min=0), made.lo) + total(form.clamp(max=0), made.hi)
+    assert width > 1.0 or gap < 0.2 * float((total(form, torch.softmax(data.middle, 1)) - ends).mean()), (
+        "planes must beat ends in small boxes"
+    )
+
+
+@pytest.mark.parametrize(("op", "shapes"), [("MatMul", ((4, 2, 3, 5), (4, 2, 5, 6))), ("Mul", ((4, 3, 5), (4, 1, 5)))])
+def test_products_of_two_activations(op: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    generator = torch.Generator().manual_seed(4)
+    node = Node("m", op, "", 13, {}, ("a", "b"), ("y",), (1, 1), (), Settings())
+    converter = find("", op, 13)
+    assert converter is not None
+    kernel = converter(node)
+    rule = product_of_activations(node, kernel)
+    ends = [torch.randn(size, generator=generator, dtype=torch.float64) for size in shapes]
+    data = [Interval(end, end + torch.rand(end.shape, generator=generator, dtype=torch.float64)) for end in ends]
+    made = rule.forward(data)
+    form = torch.randn(3, *made.lo.shape, generator=generator, dtype=torch.float64)
+    pulled = rule.backward(form, data, made)
+    for _ in range(300):
+        a, b = (each.lo + torch.rand(each.lo.shape, generator=generator, dtype=torch.float64).round() * 2 * each.radius for each in data)
+        y = kernel(a, b)
+        assert ((made.lo <= y) & (y <= made.hi)).all()
+        assert isinstance(pulled.coefs[0], torch.Tensor)
+        assert isinstance(pulled.coefs[1], torch.Tensor)
+        assert (total(pulled.coefs[0], a) + total(pulled.coefs[1], b) + pulled.constant <= total(form, y) + 1e-10).all()
 
 
 def test_one_layer_is_bounded_exactly(opened: Opener) -> None:

@@ -95,7 +95,24 @@ def certificate(**changes) -> dict:
                 "threshold": 0.9, "wrong_decisions": 6, "decisions": 50, "devices": 32, "probability": 1e-6, "low": 5e-7, "high": 2e-6, "confidence": 0.95,
                 "widened": 1.1, "reliability_index": 4.75, "reached": True, "reason": None, "particles": 100, "killed": 10, "moves": 15, "budget": 40000, "seed": 0,
                 "repeats": [{"probability": 1e-6, "reached": True, "levels": 131, "evaluations": 19750, "accepted": 0.3, "nearest": 6.5}],
-                "first_order": {"reliability_index": 4.7, "probability": 1.3e-6, "ratio": 1.3, "agrees": True}, "first_order_reason": None,
+                "first_order": {
+                    "reliability_index": 4.7, "probability": 1.3e-6, "log10_probability": -5.89, "ratio": 1.3, "agrees": True,
+                    "comparison": HOSTILE, "meaning": HOSTILE,
+                },
+                "first_order_reason": None,
+                "most_probable": {
+                    "reliability_index": 4.7, "score": 0.88, "correct": 44, "file_score": 0.88, "file_score_reason": None, "method": "gradient",
+                    "method_reason": None, "start": "no deviation", "devices": 32, "beyond_1": 9, "beyond_2": 4, "beyond_3": 1, "drawn_norm": 5.66,
+                    "layers": [{"initializer": HOSTILE, "share": 1.0, "devices": 32, "beyond_1": 9, "beyond_2": 4, "beyond_3": 1}],
+                    "starts": [
+                        {"name": "no deviation", "norm": 4.7, "agreement": 1.0, "passes": 20, "evaluations": 60},
+                        {"name": HOSTILE, "norm": None, "agreement": None, "passes": 20, "evaluations": 60},
+                    ],
+                    "effort": "quick", "seed": 0, "crafting_samples": 50, "passes": 40, "forwards": 90, "evaluations": 133,
+                    "stored": {"file": "witness/most_probable.safetensors", "sha256": "ab" * 32}, "stored_reason": None,
+                    "statement": HOSTILE, "label": HOSTILE,
+                },
+                "most_probable_reason": None,
                 "statement": HOSTILE, "formula": HOSTILE, "label": HOSTILE,
             },
             "rare_reason": None,
@@ -109,6 +126,8 @@ def certificate(**changes) -> dict:
             ],
             "not_run": [{"name": "class_collapse", "reason": "two classes"}],
             "has_twin": True, "twin_reason": None, "effort": "quick", "crafting_samples": 50, "box_obeyed": True,
+            "effort_curve": {"points": [{"passes": 0, "seconds": 0.1, "score": 0.5}, {"passes": 30, "seconds": 1.2, "score": 0.1}],
+                             "near": {"passes": 30, "seconds": 1.2, "score": 0.1}}, "effort_curve_reason": None,
             "replay": {"engine": "onnxruntime", "score": 0.1, "correct": 5, "engine_score": 0.1, "note": "exactly."},
             "witness": {"witness/worst_case.onnx": "ef" * 32},
             "warnings": [{"code": "ZERO_GRADIENT", "text": HOSTILE}],
@@ -124,6 +143,7 @@ def certificate(**changes) -> dict:
         },
         "certified": {
             "score": None, "reason": "not computed", "correct": None, "samples": 50, "method": None, "operators": {}, "curve": [], "curve_samples": 0,
+            "largest_tolerance": None, "largest_tolerance_reason": HOSTILE,
         },
         "checks": [{"id": "liveness", "text": "Moves.", "held": True, "detail": HOSTILE}],
         "diagnostics": {
@@ -179,6 +199,38 @@ def certificate(**changes) -> dict:
                 "right": 47, "broken": 42, "patterns": [HOSTILE], "own_chips": 2, "bound_reason": None,
             },
             "fragile_inputs_reason": None,
+            "stuck_devices": {
+                "curves": [
+                    {
+                        "others": HOSTILE, "base": 0.95,
+                        "points": [
+                            {
+                                "budget": 1, "score": 0.7, "correct": 35, "file_score": 0.7, "magnitude": 0.9, "random_mean": 0.94, "random_worst": 0.92,
+                                "devices": [
+                                    {
+                                        "layer": HOSTILE, "group": 0, "row": 3, "column": 1, "slice_index": 3, "side": "positive", "stuck": "high",
+                                        "target": 0.0, "weight_change": 0.4,
+                                    }
+                                ],
+                            }
+                        ],
+                    }
+                ],
+                "kinds": ["low", "high"], "ranking": "gain", "draws": 5, "total_devices": 32, "crafting_samples": 50,
+            },
+            "stuck_devices_reason": None,
+            "write_verify": {
+                "base": 0.4,
+                "rows": [
+                    {
+                        "ranking": "worst_case", "share": 0.05, "devices": 2, "score": 0.6, "regained": 0.2, "extra_writes": 0.4, "regained_per_write": 0.5,
+                        "origin": HOSTILE,
+                    }
+                ],
+                "best": "worst_case", "factor": 10.0, "writes_without": 4.2, "writes_verified": 41.8, "write_sigma": 0.1, "write_model": "Assumed: geometric.",
+                "draws": 1, "crafting_samples": 50,
+            },
+            "write_verify_reason": None,
         },
         "diagnostics_reason": None, "retraining": None, "retraining_reason": "none",
         "assumptions": [{"id": "A1", "text": "Within.", "how_checked": "Not.", "effect_if_false": "Worse."}],

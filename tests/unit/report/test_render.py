@@ -104,3 +104,28 @@ def test_regressions_show_errors_not_percentages():
     assert "1985" in page
     assert "a regression has no classes" in page
     assert "at or above" in page
+
+
+def test_largest_tolerances_are_drawn_and_listed():
+    certificate = example.certificate()
+    certificate["certified"] |= {
+        "score": 0.5, "reason": None, "correct": 25, "method": "Bounds.", "curve_samples": 8, "largest_tolerance_reason": None,
+        "curve": [{"box_size": 1.0, "tolerance_fraction": 0.03, "score": 0.5, "correct": 4}],
+        "largest_tolerance": {
+            "samples": 8, "uncertified": 2, "smallest_tried": 0.015, "largest_tried": 0.06, "steps_per_octave": 4,
+            "held": [{"share": 0.9, "tolerance_fraction": None}, {"share": 0.5, "tolerance_fraction": 0.0425}],
+            "histogram": {"edges": [0.015, 0.03, 0.06], "counts": [2, 4]},
+        },
+    }  # fmt: skip
+    jsonschema.validate(certificate, json_schema())
+    page = render(certificate)
+    assert "8 samples by the largest tolerance at which they are certified; 2 are at none that was tried." in page
+    assert ("certified.largest_tolerance.held.1.tolerance_fraction", "0.0425") in Elements(page).numbers
+    assert "none tried" in page
+
+
+def test_the_course_of_the_search_is_told_or_its_absence_explained():
+    certificate = example.certificate()
+    assert ("worst_found.effort_curve.near.passes", "30") in Elements(render(certificate)).numbers
+    certificate["worst_found"] |= {"effort_curve": None, "effort_curve_reason": "no pattern was found"}
+    assert "Course of the search: none, since no pattern was found." in render(certificate)

@@ -98,7 +98,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
         targets=2,
         probe=2,
         collapse=(3,),
-        continuation=(4,),
+        continuation=(12,),
         evaluations=16,
         evaluations_alone=64,
         random_corners=4,

@@ -9,9 +9,13 @@ from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.graph.to_torch import to_torch
 from cimrobust.mapping.placement import Placement
+from cimrobust.search import budget
 from cimrobust.search.budget import EFFORTS, budget_of
 from cimrobust.search.climb import checkpoints
 from cimrobust.search.crafting import affordable_samples, crafting_subset
+from cimrobust.search.ensemble import search
+from cimrobust.search.oracle import GradientOracle
+from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 
 def test_small_sets_are_used_whole() -> None:
@@ -34,9 +38,30 @@ def test_subset_is_a_function_of_the_seed() -> None:
 
 @pytest.mark.parametrize(("effort", "passes"), [("quick", 100), ("standard", 600)])
 def test_budgets_keep_their_promise(effort: str, passes: int) -> None:
-    budget = budget_of(effort)
-    assert budget.num_passes <= passes
-    assert budget.max_samples <= 1000
+    assert budget_of(effort).num_passes <= passes
+    assert budget_of(effort).max_samples <= 1000
+
+
+@pytest.mark.parametrize(("effort", "tolerance"), [("quick", 0.0), ("quick", 0.02), ("quick", 0.1), ("standard", 0.1)])
+def test_no_search_makes_more_passes_than_its_budget(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, effort: str, tolerance: float
+) -> None:
+    made = []
+    evaluate = GradientOracle.evaluate
+    monkeypatch.setattr(GradientOracle, "evaluate", lambda self, *arguments: made.append(1) or evaluate(self, *arguments))
+    # Rounding, so that the controls run too; few samples, so that it is quick.
+    text = MLP.replace("r = Relu(a)", "q = Round(a) \n r = Relu(q)")
+    runtime, placement = opened(text, mlp_weights(), {"x": samples(24, 6)}, tolerance=tolerance)
+    result = search(runtime, placement, effort=effort)
+    assert len(made) == result.passes <= {"quick": 100, "standard": 600}[effort]
+    assert result.passes == 1 + sum(member.passes for member in result.members)
+
+
+def test_a_member_that_wants_more_is_stopped(small: tuple[Runtime, Placement], monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy = replace(budget_of("quick"), smooth=(10,), entropy=(400,), pair_share=400)
+    monkeypatch.setattr(type(greedy), "num_passes", 40)
+    monkeypatch.setitem(budget._LEVELS, "quick", greedy)
+    assert search(*small).passes <= 40
 
 
 def test_unknown_effort_is_refused() -> None:

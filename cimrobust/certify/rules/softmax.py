@@ -1,0 +1,122 @@
+"""Softmax inside a network.
+
+``y_i = 1 / (1 + sum over j != i of exp(x_j - x_i))`` rises with x_i and falls with all others, so its range over a box is known exactly. Linear bounds are those of the mean value theorem:
+with the Jacobian ``J_ii = y_i (1 - y_i)``, ``J_ij = -y_i y_j`` within C ± D over the box, ``y = y(m) + C (x - m)`` up to ``sum_j D_ij r_j``, m and r middle and radius of x. Where that is
+further off than the range, the ends of the range are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
+from cimrobust.certify.rules.base import Pulled, Value, total
+from cimrobust.graph.ops.registry import Kernel, Node
+
+
+@dataclass(frozen=True)
+class Planes:
+    """``slope (x - middle) + value ± off`` around every output; the normalised axis is last, slopes are [..., outputs, inputs]."""
+
+    middle: Tensor
+    slope: Tensor
+    below: Tensor
+    above: Tensor
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax over one axis.
+
+    Attributes:
+        axis: The axis, from the front or from the back.
+        flattens: Axes behind it are normalised with it, as before opset 13.
+    """
+
+    axis: int
+    flattens: bool
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        data = self._data(inputs)
+        lo, hi = (end.movedim(-1, self.axis) for end in _range(*self._ends(data)))
+        return Interval.rounded(lo, hi, self._rounding(data, hi))
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        data = self._data(inputs)
+        if self not in data.kept:
+            data.kept[self] = _planes(*self._ends(data))
+        planes: Planes = data.kept[self]
+        axis = self.axis + 1 if self.axis >= 0 else self.axis
+        moved = form.movedim(axis, -1)
+        plus, minus = moved.clamp(min=0), moved.clamp(max=0)
+        pulled = (moved[..., None, :] @ planes.slope)[..., 0, :]
+        constant = total(plus, planes.below) + total(minus, planes.above) - total(pulled, planes.middle)
+        return Pulled((pulled.movedim(-1, axis),), constant)
+
+    def bends(self, data: Interval) -> Tensor:
+        """Return where narrowing helps: everywhere."""
+        return data.lo < data.hi
+
+    def _data(self, inputs: Sequence[Value]) -> Interval:
+        data = inputs[0]
+        assert isinstance(data, Interval)
+        rank = data.lo.dim()
+        if self.axis % rank == 0 or (self.flattens and self.axis % rank != rank - 1):
+            raise CannotBoundError("it is taken over several axes or over the samples")
+        return data
+
+    def _ends(self, data: Interval) -> tuple[Tensor, Tensor]:
+        return data.lo.movedim(self.axis, -1), data.hi.movedim(self.axis, -1)
+
+    def _rounding(self, data: Interval, hi: Tensor) -> Tensor:
+        """Return the rounding radius: exponentials of rounded differences, a sum of them in any order, a quotient, each within a few units in the last place."""
+        size = data.magnitude.amax(self.axis, keepdim=True)
+        share = 2.0 * UNIT_FLOAT32 * (4.0 * size + data.lo.shape[self.axis] + 64.0)
+        return hi * share + 2.0**-100 + line_radius(1e-3 + data.magnitude)
+
+
+def _range(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ends of every output over a box; the normalised axis is last."""
+    return _share(lo, hi), _share(hi, lo)
+
+
+def _share(own: Tensor, others: Tensor) -> Tensor:
+    """Return ``1 / (1 + sum over j != i of exp(others_j - own_i))``."""
+    gap = others[..., None, :] - own[..., :, None]
+    eye = torch.eye(own.shape[-1], dtype=torch.bool)
+    return 1.0 / (1.0 + gap.exp().masked_fill(eye, 0.0).sum(-1))
+
+
+def _planes(lo: Tensor, hi: Tensor) -> Planes:
+    middle, radius = 0.5 * (lo + hi), 0.5 * (hi - lo)
+    least, most = _range(lo, hi)
+    eye = torch.eye(lo.shape[-1], dtype=torch.bool)
+    # y (1 - y) rises up to 1/2 and falls behind it.
+    ends = torch.stack([least * (1 - least), most * (1 - most)])
+    top = torch.where((least < 0.5) & (most > 0.5), 0.25, ends.amax(0))
+    smallest = torch.where(eye, torch.diag_embed(ends.amin(0)), -most[..., :, None] * most[..., None, :])
+    largest = torch.where(eye, torch.diag_embed(top), -least[..., :, None] * least[..., None, :])
+    slope, spread = 0.5 * (smallest + largest), 0.5 * (largest - smallest)
+    off = (spread @ radius[..., None])[..., 0]
+    value = torch.softmax(middle, -1)
+    linear = 2.0 * off < most - least
+    return Planes(
+        middle,
+        torch.where(linear[..., None], slope, torch.zeros_like(slope)),
+        torch.where(linear, value - off, least),
+        torch.where(linear, value + off, most),
+    )
+
+
+def softmax(node: Node, kernel: Kernel) -> Softmax:
+    """Softmax."""
+    flattens = node.version < 13
+    return Softmax(int(node.get("axis", 1 if flattens else -1)), flattens)

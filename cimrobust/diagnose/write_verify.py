@@ -1,0 +1,332 @@
+"""Selective write-verify: which devices to programme more tightly, and what that buys against the worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cimrobust.data.decision import Score
+from cimrobust.diagnose.box_attack import AttackPlan, BoxAttack, attack_box
+from cimrobust.diagnose.devices import DeviceSpace
+from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.diagnose.rankings import at_random, by_curvature, by_gain, by_magnitude, by_slice, by_worst_curvature
+from cimrobust.diagnose.tightening import Tightening, WriteCycles
+from cimrobust.engine.open import Runtime
+from cimrobust.errors import UsageError
+from cimrobust.graph.layers import LayerScan
+from cimrobust.mapping.placement import Placement
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.search.box import Box, Pattern, box_of
+from cimrobust.search.gradients import Opened
+from cimrobust.search.objective import CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
+from cimrobust.search.problem import UNLIMITED, Problem
+from cimrobust.seeds import stream
+
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+#: Rankings in the order in which they are tried.
+RANKINGS: Mapping[str, str] = {
+    "worst_case": "second derivative at and on the way to attacked points times squared range, attacked again as devices are taken",
+    "gain": "gradient at attacked points times range",
+    "second_derivative": "second derivative at the quantised weights (SWIM) times squared range",
+    "magnitude": "magnitude of the weight times range",
+    "slice": "range of the device alone, equal ones at random",
+    "random": "at random",
+}
+_WITHOUT_TWIN = ("slice", "magnitude", "random")
+
+
+@dataclass(frozen=True)
+class VerifySettings:
+    """What is asked.
+
+    Attributes:
+        shares: Shares of all devices, ascending, in (0, 1].
+        factor: How many times tighter they are verified.
+        draws: Random rankings.
+        plan: Passes of every attack.
+        cycles: Model of the writes that a tolerance takes.
+        rankings: Names of the rankings to compare.
+    """
+
+    shares: tuple[float, ...] = SHARES
+    factor: float = 10.0
+    draws: int = 3
+    plan: AttackPlan = field(default_factory=AttackPlan)
+    cycles: WriteCycles = field(default_factory=WriteCycles)
+    rankings: tuple[str, ...] = tuple(RANKINGS)
+
+    def __post_init__(self) -> None:
+        bad = [share for share in self.shares if not 0 < share <= 1]
+        if bad or list(self.shares) != sorted(set(self.shares)) or not self.shares:
+            raise UsageError(
+                f"shares of devices must be ascending numbers in (0, 1], got {', '.join(f'{share:g}' for share in self.shares)} (--shares); "
+                "give for example 0.01,0.05,0.2"
+            )
+
+
+@dataclass(frozen=True)
+class VerifyRow:
+    """One ranking and one share.
+
+    Attributes:
+        ranking: Name of the ranking; of random ones the mean is stated.
+        share: Share of devices verified more tightly.
+        devices: Their number.
+        score: Worst score found in the box that is left.
+        regained: By how much that is better than without; in the metric's unit.
+        extra_writes: Writes added, as a share of all writes without.
+        regained_per_write: The one over the other.
+        origin: How the worst pattern was reached; for random rankings of the worst draw.
+    """
+
+    ranking: str
+    share: float
+    devices: int
+    score: float
+    regained: float
+    extra_writes: float
+    regained_per_write: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Worst-found score over share and ranking.
+
+    Attributes:
+        base: Worst score found without tighter verification: of the search and of the same short attack.
+        rows: One entry a ranking and share.
+        order: Devices by the ranking that did best, as numbers of a `DeviceSpace`, the most urgent first.
+        gain: Score that the best ranking gives each of them.
+        best: Name of that ranking: the one with the best mean score over the shares.
+        factor: How many times tighter.
+        writes: Mean writes of a device, without and with tighter verification.
+        write_sigma: Standard deviation of one write, fraction of the range.
+        draws: Random rankings.
+        crafting_samples: Samples that attacks were made on.
+        passes: Forward-backward passes.
+        evaluations: Forward runs over the crafting samples.
+    """
+
+    base: Score
+    rows: tuple[VerifyRow, ...]
+    order: np.ndarray
+    gain: np.ndarray
+    best: str
+    factor: float
+    writes: tuple[float, float]
+    write_sigma: float
+    draws: int
+    crafting_samples: int
+    passes: int
+    evaluations: int
+
+
+@dataclass
+class _Bench:
+    """What all attacks of one comparison share; counts what they cost."""
+
+    runtime: Runtime
+    opened: Opened
+    tightening: Tightening
+    worst: Pattern
+    settings: VerifySettings
+    seed: int
+    workers: int
+    progress: Progress
+    passes: int = 0
+    evaluations: int = 0
+
+    def attack(self, box: Box, known: Mapping[str, Pattern], plan: AttackPlan) -> BoxAttack:
+        """Attack a box from scratch and from known patterns."""
+        problem = self.problem(box)
+        found = attack_box(problem, known, plan)
+        self.count(problem)
+        return found
+
+    def problem(self, box: Box) -> Problem:
+        """Return a search problem over a box."""
+        return Problem(
+            self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED
+        )
+
+    def count(self, problem: Problem) -> None:
+        """Add what a problem cost."""
+        self.passes += problem.passes
+        self.evaluations += problem.evaluations
+
+    @property
+    def losses(self) -> list[Loss]:
+        """Losses that rankings take gradients of."""
+        task = self.runtime.task
+        return [RegressionError(task.metric)] if task.is_regression else [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy()]
+
+
+def selective_verify(
+    runtime: Runtime,
+    placement: Placement,
+    scan: LayerScan,
+    opened: Opened,
+    worst: Mapping[str, np.ndarray],
+    *,
+    settings: VerifySettings | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compare rankings of devices to verify more tightly by the worst score that is found afterwards.
+
+    For every ranking and share the devices' intervals shrink, with them the box of every weight, and that box is attacked from scratch, from the worst pattern of the full box, and from the
+    worst pattern of the next larger share, whose box lies inside: so more verification never looks worse.
+
+    Args:
+        runtime: The network and its data.
+        placement: Where its weights are stored.
+        scan: Its crossbar layers.
+        opened: Its twin and crafting samples.
+        worst: The worst pattern found inside the full box.
+        settings: What is asked; None: the defaults.
+        seed: Seed of the run.
+        workers: Threads; no result depends on it.
+        progress: Told of every attack.
+    """
+    settings, told = settings or VerifySettings(), progress or NullProgress()
+    tightening = Tightening(DeviceSpace(placement, scan), settings.factor)
+    bench = _Bench(runtime, opened, tightening, dict(worst), settings, seed, workers, told)
+    names = [name for name in RANKINGS if name in settings.rankings and (opened.oracle is not None or name in _WITHOUT_TWIN)]
+    attacks = len(names) + ("random" in names) * (settings.draws - 1)
+    told.start("Selective write-verify", attacks * len(settings.shares) + 1)
+    full = bench.attack(box_of(placement), {"the worst pattern": bench.worst}, settings.plan)
+    told.advance(1, f"{full.score.value:.4g} without")
+    tables = {name: _tables(bench, name, full) for name in names}
+    told.finish()
+    rows = [row for name, runs in tables.items() for row in _rows(bench, name, [found for _, found in runs], full.score)]
+    best = _best(rows, names, higher_is_better=runtime.task.higher_is_better)
+    score = tables[best][0][0]
+    order = np.argsort(-score, kind="stable")
+    low, high = (settings.cycles.mean(value) for value in tightening.tolerances)
+    return Verification(
+        base=full.score,
+        rows=tuple(rows),
+        order=order,
+        gain=score[order],
+        best=best,
+        factor=settings.factor,
+        writes=(low, high),
+        write_sigma=settings.cycles.write_sigma,
+        draws=settings.draws,
+        crafting_samples=len(opened.crafting),
+        passes=bench.passes,
+        evaluations=bench.evaluations,
+    )
+
+
+def chosen_devices(score: np.ndarray, share: float) -> np.ndarray:
+    """Return which devices a share of the best ranked are, bool [devices]; equal ones by number, at least one device."""
+    chosen = np.zeros(score.size, dtype=bool)
+    chosen[np.argsort(-score, kind="stable")[: max(round(share * score.size), 1)]] = True
+    return chosen
+
+
+def _tables(bench: _Bench, name: str, full: BoxAttack) -> list[tuple[np.ndarray, list[BoxAttack]]]:
+    """Return the scores of a ranking and the attack of every share, largest share first; for random rankings of every draw."""
+    draws = bench.settings.draws if name == "random" else 1
+    runs = []
+    for draw in range(draws):
+        score = _score(bench, name, full, draw)
+        known = {"the worst pattern": full.pattern}
+        found: list[BoxAttack] = []
+        for share in reversed(bench.settings.shares):
+            attack = bench.attack(bench.tightening.box(chosen_devices(score, share)), known, bench.settings.plan)
+            known = {"the worst pattern": full.pattern, "a larger share": attack.pattern}
+            found.append(attack)
+            bench.progress.advance(1, f"{name} {100 * share:g} %: {attack.score.value:.4g}")
+        runs.append((score, found))
+    return runs
+
+
+def _score(bench: _Bench, name: str, full: BoxAttack, draw: int) -> np.ndarray:
+    """Return the scores that a ranking gives all devices, larger first."""
+    problem = bench.problem(box_of(bench.tightening.space.placement))
+    score = _ranking(bench, problem, name, full, draw)
+    bench.count(problem)
+    return score
+
+
+def _ranking(bench: _Bench, problem: Problem, name: str, full: BoxAttack, draw: int) -> np.ndarray:
+    tightening = bench.tightening
+
+    def random(*names: str | int) -> np.random.Generator:
+        return stream(bench.seed, "write verify", name, *names)
+
+    if name == "random":
+        return at_random(tightening, random(draw))
+    if name == "slice":
+        return by_slice(tightening, random())
+    if name == "magnitude":
+        return by_magnitude(tightening)
+    if name == "second_derivative":
+        return by_curvature(problem, tightening, random)
+    if name == "gain":
+        return by_gain(problem, tightening, full.points[:3], bench.losses)
+
+    def attack(score: np.ndarray, share: float) -> Pattern:
+        box = tightening.box(chosen_devices(score, share))
+        return bench.attack(box, {"the worst pattern": full.pattern}, bench.settings.plan.scaled(0.5)).pattern
+
+    return by_worst_curvature(problem, tightening, full.points[:2], attack, random)
+
+
+def _rows(bench: _Bench, name: str, runs: list[list[BoxAttack]], base: Score) -> list[VerifyRow]:
+    settings, profile = bench.settings, bench.tightening.space.placement.profile
+    sign = 1.0 if bench.runtime.task.higher_is_better else -1.0
+    rows = []
+    for index, share in enumerate(reversed(settings.shares)):
+        found = [run[index] for run in runs]
+        worst = min(found, key=lambda attack: sign * attack.score.value)
+        score = float(np.mean([attack.score.value for attack in found]))
+        devices = int(chosen_devices(np.zeros(bench.tightening.space.size), share).sum())
+        extra = settings.cycles.relative_extra(profile, settings.factor, devices / bench.tightening.space.size)
+        regained = sign * (score - base.value)
+        rows.append(VerifyRow(name, share, devices, score, regained, extra, regained / extra if extra > 0 else 0.0, worst.origin))
+    return rows[::-1]
+
+
+def _best(rows: list[VerifyRow], names: list[str], *, higher_is_better: bool) -> str:
+    """Return the ranking with the best mean score; of equal ones the first."""
+    sign = 1.0 if higher_is_better else -1.0
+    means = {name: float(np.mean([sign * row.score for row in rows if row.ranking == name])) for name in names}
+    return max(names, key=lambda name: means[name])
+
+
+def _run(case: Case, settings: Settings) -> Finding:
+    found = selective_verify(
+        case.runtime,
+        case.placement,
+        case.scan,
+        case.bench.opened,
+        case.found.deviations,
+        settings=_EFFORTS[settings.effort],
+        seed=settings.seed,
+        workers=settings.workers,
+        progress=settings.progress,
+    )
+    return Finding(found, found.passes, found.evaluations)
+
+
+def _applies(case: Case, settings: Settings) -> str:
+    saved = Tightening(DeviceSpace(case.placement, case.scan), 10.0).saved_range
+    return "" if saved.any() else "devices have no programming error that tighter verification could take away"
+
+
+_EFFORTS = {
+    "quick": VerifySettings(
+        (0.05, 0.2), draws=1, plan=AttackPlan().scaled(0.3), rankings=("worst_case", "second_derivative", "magnitude", "random")
+    ),
+    "standard": VerifySettings((0.01, 0.05, 0.2), draws=1, plan=AttackPlan().scaled(0.4)),
+    "thorough": VerifySettings(plan=AttackPlan().scaled(2.0)),
+}
+
+WRITE_VERIFY = Diagnostic("write_verify", "Selective write-verify", _run, _applies)

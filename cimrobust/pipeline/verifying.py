@@ -1,0 +1,109 @@
+"""Which devices to verify more tightly, without a whole certificate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cimrobust.data.calibration import load_samples
+from cimrobust.diagnose.device_list import write_device_list
+from cimrobust.diagnose.devices import DeviceSpace
+from cimrobust.diagnose.tightening import WriteCycles
+from cimrobust.diagnose.write_verify import SHARES, VerifySettings, selective_verify
+from cimrobust.engine.open import open_network
+from cimrobust.engine.torch_device import open_device
+from cimrobust.errors import UsageError
+from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.search.budget import budget_of
+from cimrobust.search.ensemble import search
+from cimrobust.search.gradients import open_gradients
+
+
+def verify(
+    model: str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    device: str | Path = "rram-write-verify-3pct",
+    tolerance: float | None = None,
+    shares: tuple[float, ...] = SHARES,
+    tighter: float = 10.0,
+    write_sigma: float = 0.1,
+    effort: str = "quick",
+    seed: int = 0,
+    workers: int = 1,
+    limit: int | None = None,
+    calibration: str | Path | None = None,
+    device_type: str = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Rank the devices of a model by how much verifying them more tightly helps against the worst case, and write the list.
+
+    Args:
+        model: ONNX file.
+        data: As for `analyze`.
+        out: Parquet file for the ranked devices, as many as the largest share.
+        device: Name of a shipped device profile, or a TOML file.
+        tolerance: Write-verify tolerance in place of the profile's.
+        shares: Shares of all devices to verify more tightly, ascending.
+        tighter: How many times tighter.
+        write_sigma: Standard deviation of one write as a fraction of the full range, for the number of writes.
+        effort: Effort of the search on the full box.
+        seed: Seed of every random number.
+        workers: Threads; no result depends on it.
+        limit: Use the first so many samples.
+        calibration: As for `analyze`.
+        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
+        progress: Told of every attack.
+
+    Returns:
+        The table of share and ranking, and what it rests on, as plain values.
+
+    Raises:
+        CimrobustError: See its subclasses for what can be wrong.
+    """
+    if not write_sigma > 0:
+        raise UsageError(f"spread of a write must be above 0, got {write_sigma:g} (--write-sigma); give it as a fraction of the full range")
+    settings = VerifySettings(shares=tuple(shares), factor=tighter, cycles=WriteCycles(write_sigma))
+    told, path = progress or NullProgress(), Path(out)
+    if not path.parent.is_dir():
+        raise UsageError(f"folder of the list must exist, got {path.parent} (--out); make it first")
+    inspection = inspect_model(model, device=str(device), tolerance=tolerance)
+    placement, scan = inspection.placement, inspection.scan
+    dataset, calibrating = load_samples(
+        data,
+        None if calibration is None else str(calibration),
+        inputs=inspection.network.inputs,
+        limit=limit,
+        needs_calibration=placement.profile.needs_kernel,
+    )
+    runtime = open_network(inspection.network, scan, placement, dataset, calibration=calibrating, workers=workers)
+    found = search(runtime, placement, effort=effort, seed=seed, workers=workers, progress=told, device_type=device_type)
+    opened = open_gradients(runtime, placement, budget_of("quick"), seed=seed, workers=workers, device=open_device(device_type))
+    made = selective_verify(
+        runtime, placement, scan, opened, found.deviations, settings=settings, seed=seed, workers=workers, progress=told
+    )
+    space = DeviceSpace(placement, scan)
+    count = made.rows[-1].devices
+    write_device_list(path, space, made.order[:count], made.gain[:count], ranking=made.best, factor=tighter)
+    return {
+        "model": inspection.network.path.name,
+        "device": placement.profile.name,
+        "metric": runtime.task.metric,
+        "samples": made.base.num_samples,
+        "crafting_samples": made.crafting_samples,
+        "quantised": runtime.nominal.value,
+        "worst_found": made.base.value,
+        "tighter": tighter,
+        "total_devices": space.size,
+        "writes_per_device": {"without": made.writes[0], "verified": made.writes[1], "write_sigma": made.write_sigma},
+        "best_ranking": made.best,
+        "rows": [asdict(row) for row in made.rows],
+        "random_draws": made.draws,
+        "passes": made.passes,
+        "evaluations": made.evaluations,
+        "list": path.name,
+        "listed_devices": count,
+    }

@@ -1,0 +1,147 @@
+"""The evidence device by device: how every single device has to deviate for the witness to come about, and the check that each may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.errors import SelfCheckError
+from cimrobust.files import write_whole
+from cimrobust.mapping.devices import device_bounds, device_deviations, device_factors, fold_levels, target_levels
+from cimrobust.mapping.placement import Placement, TensorPlacement
+
+DEVICES_FILE = "devices.safetensors"
+# Levels, scales, nominal weights and deviations are float32: each rounds by 2^-24 of its size, and a few of them meet in a weight.
+_ROUNDING = 2.0**-21
+
+
+@dataclass(frozen=True)
+class DeviceCheck:
+    """The self-check of a witness's devices.
+
+    Attributes:
+        devices: Devices compared with their own interval.
+        weights: Weights folded from them and compared with the witness.
+        largest_error: Largest difference of a folded weight, as a share of the largest weight of its layer.
+    """
+
+    devices: int
+    weights: int
+    largest_error: float
+
+
+@dataclass(frozen=True)
+class DevicePattern:
+    """The devices of one layer; level units, [cells_per_weight, num_weights], slices of the positive device first.
+
+    Attributes:
+        level: Level that every device is programmed to; of integer weights fractional in slice 0.
+        deviation: What it deviates by.
+        lo: Smallest deviation its interval allows; [1, 1] where all devices have one interval.
+        hi: Largest deviation.
+        scale: Weight of one level, float64, broadcasts to the initializer's shape.
+    """
+
+    level: np.ndarray
+    deviation: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+    scale: np.ndarray
+
+
+def device_pattern(tensor: TensorPlacement, profile: DeviceProfile, deviation: np.ndarray) -> DevicePattern:
+    """Return devices that make the weights of a layer deviate as given.
+
+    Args:
+        tensor: Placement of the layer.
+        profile: The device profile.
+        deviation: Inside the tolerance box, in the initializer's shape.
+    """
+    low, high = device_bounds(tensor, profile)
+    return DevicePattern(target_levels(tensor, profile), device_deviations(tensor, profile, deviation), low, high, _compact_scale(tensor))
+
+
+def check_pattern(tensor: TensorPlacement, profile: DeviceProfile, deviation: np.ndarray, pattern: DevicePattern) -> float:
+    """Check that devices may deviate as they do and make the weights they should; return the largest error as a share of the largest weight.
+
+    Raises:
+        SelfCheckError: A device leaves its interval or its window, or folded devices are not the witness's weights.
+    """
+    inside = (pattern.lo <= pattern.deviation) & (pattern.deviation <= pattern.hi)
+    programmed = pattern.level.astype(np.float64) + pattern.deviation
+    if profile.clips:
+        top = max(1.0, tensor.drift_factor) * (profile.device.num_levels - 1)
+        # The remainder that rounding leaves of an integer weight may lie outside; the device may not go further.
+        slack = _ROUNDING * top
+        inside &= (programmed >= np.minimum(pattern.level, 0.0) - slack) & (programmed <= np.maximum(pattern.level, top) + slack)
+    if not inside.all():
+        cell, weight = (int(index) for index in np.argwhere(~inside)[0])
+        raise SelfCheckError(
+            f"every device of the witness must lie in its own interval, got {float(pattern.deviation[cell, weight]):g} levels for device {cell} of "
+            f"weight {weight} ('{tensor.initializer}'); report this"
+        )
+    wanted = tensor.nominal.astype(np.float64) + deviation
+    error = np.abs(fold_levels(tensor, profile, programmed) - wanted)
+    reach = np.abs(tensor.nominal) + np.abs(deviation) + np.abs(pattern.scale) * _sum_of_levels(tensor, profile, programmed)
+    if not (error <= _ROUNDING * reach).all():
+        first = tuple(int(index) for index in np.argwhere(~(error <= _ROUNDING * reach))[0])
+        raise SelfCheckError(
+            f"devices of the witness must fold to its weights, got a difference of {float(error[first]):g} at {list(first)} "
+            f"('{tensor.initializer}'); report this"
+        )
+    largest = float(np.abs(tensor.nominal).max(initial=0.0))
+    return float(error.max(initial=0.0)) / largest if largest else 0.0
+
+
+def write_device_witness(folder: Path, placement: Placement, deviations: Mapping[str, np.ndarray]) -> DeviceCheck:
+    """Project a pattern to devices, check every one of them, and write the file; whole or not at all.
+
+    Args:
+        folder: Existing folder.
+        placement: The devices.
+        deviations: A pattern in the tolerance box.
+
+    Raises:
+        SelfCheckError: See `check_pattern`.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    devices = weights = 0
+    largest = 0.0
+    for name, tensor in placement.tensors.items():
+        pattern = device_pattern(tensor, placement.profile, deviations[name])
+        largest = max(largest, check_pattern(tensor, placement.profile, deviations[name], pattern))
+        devices, weights = devices + pattern.deviation.size, weights + tensor.nominal.size
+        tensors[f"{name}.level"] = _compact_levels(pattern.level, tensor, placement.profile)
+        tensors[f"{name}.device_deviation"] = np.ascontiguousarray(pattern.deviation)
+        tensors[f"{name}.device_lo"], tensors[f"{name}.device_hi"] = np.ascontiguousarray(pattern.lo), np.ascontiguousarray(pattern.hi)
+        tensors[f"{name}.scale"] = np.ascontiguousarray(pattern.scale)
+    write_whole(folder / DEVICES_FILE, save(tensors))
+    return DeviceCheck(devices, weights, largest)
+
+
+def _sum_of_levels(tensor: TensorPlacement, profile: DeviceProfile, levels: np.ndarray) -> np.ndarray:
+    """Return the sum of the magnitudes that are added up in every weight, in levels of the weight and the initializer's shape."""
+    return np.asarray((np.abs(device_factors(tensor, profile)) @ np.abs(levels)).reshape(tensor.shape))
+
+
+def _compact_levels(levels: np.ndarray, tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+    """Return levels in the smallest type that holds them: whole ones as unsigned integers."""
+    if tensor.levels_given:
+        return np.ascontiguousarray(levels, dtype=np.float32)
+    return np.ascontiguousarray(levels, dtype=np.uint8 if profile.device.num_levels <= 256 else np.uint16)
+
+
+def _compact_scale(tensor: TensorPlacement) -> np.ndarray:
+    """Return the weight of one level with as few elements as broadcast to the initializer's shape."""
+    if tensor.scale_group is None:
+        return tensor.scale[:1].astype(np.float64)
+    group = tensor.scale_group.reshape(tensor.shape)
+    for axis in range(group.ndim):
+        first = group.take([0], axis=axis)
+        group = first if np.array_equal(np.broadcast_to(first, group.shape), group) else group
+    return np.asarray(tensor.scale[group], dtype=np.float64)

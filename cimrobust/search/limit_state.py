@@ -1,0 +1,86 @@
+"""Smooth stand-ins for how near a chip is to failing, for gradients only: whether a chip fails is asked of the deployed network.
+
+An accuracy is missed exactly if at least w margins are not positive, whatever positive units the margins are in. Each is measured in its own standard deviation over drawn chips here, so
+that the decisions which are easiest to turn come first, and the stand-in is the number q with ``sum_i sigmoid((q - margin_i) / width) = w - 1/2``: the w-th smallest margin as
+the width goes to zero. Its gradient is a mean of the gradients of the margins near the w-th, so that a step moves all decisions that stand between the chip and failing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, softmax
+
+_ROUNDS = 60
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How near a chip is to failing.
+
+    Attributes:
+        value: 0 or more where it fails, up to smoothing.
+        factors: Derivative of the value with respect to the spread of every decision, float64 [decisions].
+    """
+
+    value: float
+    factors: np.ndarray
+
+
+@dataclass(frozen=True)
+class LimitState:
+    """The stand-in of one task.
+
+    Attributes:
+        metric: Metric of the task.
+        below: Error that chips may not exceed; unused for an accuracy.
+        wrong: Wrong decisions that make a chip fail, less a half; None for regression. A fraction where only some decisions are seen.
+        units: Unit of the spread of every decision, float64 [decisions]; ones for regression.
+    """
+
+    metric: str
+    below: float
+    wrong: float | None
+    units: np.ndarray
+
+    def at(self, spreads: np.ndarray, neighbours: int) -> Reach:
+        """Return how near a chip is to failing.
+
+        Args:
+            spreads: Margins, positive where the decision is wrong, or errors; float64 [decisions].
+            neighbours: Decisions near the deciding one that the width is taken from.
+        """
+        seen = spreads[np.isfinite(spreads)]
+        largest = float(np.abs(seen).max(initial=1.0))
+        numbers = np.nan_to_num(spreads, nan=largest, posinf=largest, neginf=-largest)
+        return self._error(numbers, neighbours) if self.wrong is None else self._order(numbers / self.units, self.wrong, neighbours)
+
+    def _order(self, spreads: np.ndarray, wrong: float, neighbours: int) -> Reach:
+        """Return the smoothed order statistic."""
+        ordered = np.sort(spreads)[::-1]
+        distances = np.sort(np.abs(spreads - ordered[min(int(wrong), spreads.size - 1)]))
+        width = max(float(distances[: max(neighbours, 1) + 1].mean()), 1e-7 * float(np.abs(spreads).max(initial=0.0)), _SMALLEST)
+        low, high = float(ordered[-1]) - 40.0 * width, float(ordered[0]) + 40.0 * width
+        for _ in range(_ROUNDS):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if float(expit((spreads - middle) / width).sum()) > wrong else (low, middle)
+        inside = expit((spreads - 0.5 * (low + high)) / width)
+        slopes = inside * (1.0 - inside)
+        return Reach(0.5 * (low + high), slopes / max(float(slopes.sum()), _SMALLEST) / self.units)
+
+    def _error(self, errors: np.ndarray, neighbours: int) -> Reach:
+        """Return the error minus what it may be; a maximum smoothed over the largest ones."""
+        sizes, signs = np.abs(errors), np.sign(errors)
+        if self.metric == "mae":
+            return Reach(float(sizes.mean()) - self.below, signs / sizes.size)
+        if self.metric == "mse":
+            return Reach(float((sizes**2).mean()) - self.below, 2.0 * errors / sizes.size)
+        if self.metric == "rmse":
+            error = float(np.sqrt((sizes**2).mean()))
+            return Reach(error - self.below, errors / (sizes.size * max(error, _SMALLEST)))
+        largest = np.sort(sizes)[::-1]
+        width = max(float((largest[0] - largest[: max(neighbours, 1) + 1]).mean()), 1e-6 * float(largest[0]), _SMALLEST)
+        weights = softmax(sizes / width)
+        return Reach(float(weights @ sizes) - self.below, weights * signs)
