@@ -116,7 +116,7 @@ def _worst_by_probe(case: Case, settings: Settings, present: list[int]) -> tuple
 
 def _attack(case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int) -> tuple[ClassRow, Pattern, tuple[int, int]]:
     part = samples_of(case.runtime.task, label)
-    attack = _worst_for(case, plan, starts, part)
+    attack = worst_for(case, plan, starts, part)
     runtime, task = case.runtime, case.runtime.task
     zero = case.bench.box.weights(case.bench.box.zero())
     row = ClassRow(
@@ -130,7 +130,7 @@ def _attack(case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int) -
     return row, attack.pattern, (attack.passes, attack.evaluations + 2)
 
 
-def _worst_for(case: Case, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray) -> Attack:
+def worst_for(case: Case, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray) -> Attack:
     """Attack the samples of a class from zero, and from known patterns only where that leaves some right.
 
     Known patterns are bad for every class; one made for this class alone shows what can happen to it while all others are well.
@@ -139,7 +139,9 @@ def _worst_for(case: Case, plan: Plan, starts: Mapping[str, Pattern], part: np.n
     fresh = bench.attack(NAME, box=bench.box, plan=replace(plan, warm=0), starts={}, part=part)
     if fresh.score.count == 0:
         return fresh
-    known = bench.attack(NAME, box=bench.box, plan=replace(plan, fresh=0), starts={**starts, fresh.origin: fresh.pattern}, part=part)
+    known = bench.attack(
+        NAME, box=bench.box, plan=replace(plan, fresh=0), starts={**starts, "the attack from zero": fresh.pattern}, part=part
+    )
     return replace(known, passes=fresh.passes + known.passes, evaluations=fresh.evaluations + known.evaluations)
 
 
