@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
     from cimrobust.pipeline.rare import rare
+    from cimrobust.pipeline.retraining import retrain
     from cimrobust.pipeline.rewriting import rewrite
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "rare", "replay", "rewrite", "sweep", "verify"]
+__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "rare", "replay", "retrain", "rewrite", "sweep", "verify"]
 
 _HOMES = {
     "analyze": "cimrobust.pipeline.analysis",
@@ -26,6 +27,7 @@ _HOMES = {
     "inspect_model": "cimrobust.pipeline.inspection",
     "rare": "cimrobust.pipeline.rare",
     "replay": "cimrobust.pipeline.checking",
+    "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
     "sweep": "cimrobust.pipeline.sweep",
     "verify": "cimrobust.pipeline.verifying",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -103,18 +103,20 @@ class Plan:
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
-def make_plan(twin: Twin, tensor: str) -> Plan:
+def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     """Return the plan of a tensor of a network.
 
     Args:
         twin: The network in float64.
         tensor: What decisions are read from.
+        known: Weights of the twin that do not deviate; their values are given with those of the inputs.
 
     Raises:
         NotBoundedError: Operators have no rule; names all of them.
     """
     constants = twin.constants()
-    kinds = dict.fromkeys(constants, KNOWN) | dict.fromkeys(twin.weight_names, WEIGHT) | dict.fromkeys(twin.inputs, ACTIVE)
+    stored = tuple(name for name in twin.weight_names if name not in known)
+    kinds = dict.fromkeys((*constants, *known), KNOWN) | dict.fromkeys(stored, WEIGHT) | dict.fromkeys(twin.inputs, ACTIVE)
     kinds = {**kinds, **dict.fromkeys((name for name in twin.inputs if name in constants), KNOWN)}
     depths: dict[str, int] = {}
     steps: list[PlannedStep] = []
@@ -141,7 +143,7 @@ def make_plan(twin: Twin, tensor: str) -> Plan:
         steps.append(PlannedStep(step, rule, kind, depth))
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
-    return Plan(tuple(steps), constants, tuple(twin.weight_names), tuple(twin.inputs), tensor)
+    return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor)
 
 
 #: Activation functions that never fall, and whose float32 values never fall either.

@@ -60,6 +60,12 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     is_flag=True,
     help="With --rare-below: leave out the search for the most probable such chip.",
 )
+@click.option(
+    "--transfer",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Certificate of another network with the same layers; its witness is scored too.",
+)
 @run_options
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
     "inspect": "Show what maps to crossbars, what does not and why.",
     "analyze": "Find the worst chip and write the robustness certificate.",
     "sweep": "Worst chip, drawn chips and proof over write-verify tolerances; largest safe tolerance.",
+    "retrain": "Train a network to withstand its devices, with certificates before and after.",
     "rare": "Estimate how likely a chip is that misses a score.",
     "verify": "Rank the devices that are worth verifying more tightly.",
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",

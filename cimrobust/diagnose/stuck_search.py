@@ -81,7 +81,9 @@ class StuckSearch:
         ranked = self._grow if self.problem.oracle is not None else self._grow_blindly
         best = (self.measure([nothing_stuck()])[0], nothing_stuck())
         for budget in budgets:
-            best = ranked(best, min(budget, self.space.size))
+            # Where nothing is right any more there is nothing to look for.
+            if best[0][0] != 0 or self.problem.task.is_regression:
+                best = ranked(best, min(budget, self.space.size))
             self.tried[budget] = best
             self.progress.advance(1, f"{budget} devices")
         return {budget: choice for budget, (_, choice) in self.tried.items()}
@@ -120,12 +122,12 @@ class StuckSearch:
         return self.problem.oracle.labels
 
     def _losses(self, current: tuple[Key, Choice]) -> list[Loss]:
-        """Return what to rank by: once all decisions have become one class, what turns that class too."""
+        """Return what to rank by; once all decisions have become one class, what turns that class too."""
         if self.problem.task.is_regression:
             return [RegressionError(self.problem.task.metric)]
-        if current[0][0] <= _COLLAPSED * self.problem.task.labels.size / self.problem.num_classes:
-            return [Hinge(0.0), *self._pairs(current[1])]
-        return [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy(), *map(Collapse, nearest_classes(self.problem)[:2])]
+        usual: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy(), *map(Collapse, nearest_classes(self.problem)[:2])]
+        has_collapsed = current[0][0] <= _COLLAPSED * self.problem.task.labels.size / self.problem.num_classes
+        return [*usual, *self._pairs(current[1])] if has_collapsed else usual
 
     def _pairs(self, choice: Choice) -> list[Loss]:
         """Return losses that keep all decisions at the class they have become, and push those labelled so to the two classes nearest to them."""

@@ -55,7 +55,7 @@ class ExternalFiles:
         if problem:
             return f"{name}: {problem}"
         try:
-            content = self._read(values["location"])
+            content = self.read(values["location"])
         except InputRefusedError as err:
             return f"{name}: {err}"
         span = _span(values, needed=num_bytes(tensor), available=len(content))
@@ -66,7 +66,8 @@ class ExternalFiles:
         del tensor.external_data[:]
         return None
 
-    def _read(self, location: str) -> bytes:
+    def read(self, location: str) -> bytes:
+        """Return the content of a file; raises InputRefusedError where it is missing, a link, or too large."""
         key = PurePosixPath(location).as_posix()
         if key not in self._contents:
             content = _read_inside(self.folder, PurePosixPath(location))

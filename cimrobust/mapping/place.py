@@ -12,7 +12,16 @@ from cimrobust.device.intervals import shift_terms
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import InputRefusedError
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.mapping.coding import cells_per_weight, flat_group, level_coding, mirrors_negative, num_slices, stored_levels, toward_zero
+from cimrobust.mapping.coding import (
+    cells_per_weight,
+    flat_group,
+    level_coding,
+    max_level,
+    mirrors_negative,
+    num_slices,
+    stored_levels,
+    toward_zero,
+)
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 
@@ -42,11 +51,11 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
     already: they are kept exactly, and the scale, by which device deviations reach the weight, follows from their largest magnitude in the same way.
     Stuck devices are outside the box.
     """
-    group, num_groups = _scale_groups(layer, profile)
+    group, num_groups = scale_groups(layer, profile)
     scale = group_maxima(layer.values, group, num_groups) / (2**profile.weight.bits - 1)
     nominal = layer.values.astype(np.float32) if layer.levels is not None else _quantise(layer, group, scale, profile)
     nominal = np.ascontiguousarray(np.where(nominal == 0, np.float32(0), nominal))
-    factor = _layer_drift_factor(nominal, group, scale, profile)
+    factor = layer_drift_factor(nominal, group, scale, profile)
     lo, hi = _box(nominal, group, scale, profile, compensation=factor)
     cells = cells_per_weight(profile)
     for array in (nominal, lo, hi):
@@ -122,6 +131,19 @@ def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray,
     return toward_zero(scale * low), toward_zero(scale * high)
 
 
+def box_table(profile: DeviceProfile, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and largest deviation of a weight at every level, in levels of the weight, float32 [2 * max_level + 1].
+
+    The box is linear in the scale, so this table times the scale is the box of any tensor, up to a rounding. The first entry is that of the most negative level.
+
+    Args:
+        profile: The device profile.
+        compensation: Drift compensation factor of the layer.
+    """
+    top = max_level(profile)
+    return _box(np.arange(-top, top + 1, dtype=np.float32), None, np.ones(1), profile, compensation=compensation)
+
+
 def group_maxima(values: np.ndarray, group: np.ndarray | None, num_groups: int) -> np.ndarray:
     """Return the largest magnitude of every scale group, float64 [num_groups]."""
     magnitude = np.abs(values.ravel()).astype(np.float64)
@@ -159,14 +181,15 @@ def _box(
     return lo, hi
 
 
-def _layer_drift_factor(nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile) -> float:
+def layer_drift_factor(nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile) -> float:
+    """Return the drift compensation factor of a layer with these quantised weights; see `drift_factor`."""
     if profile.drift is None or profile.drift.compensation == "none":
         return 1.0
     stored = stored_levels(nominal, group, scale, profile, has_remainder=False).astype(np.int64)
     return drift_factor(profile, np.bincount(stored.ravel(), minlength=profile.device.num_levels))
 
 
-def _scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarray | None, int]:
+def scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarray | None, int]:
     """Return the scale group of every element, and their number; None: one scale for the tensor."""
     per_column = layer.column if profile.weight.scale == "column" else None
     group = layer.scale_group if layer.levels is not None else per_column

@@ -50,6 +50,7 @@ from cimrobust.search.ensemble import search
 from cimrobust.search.likely import LikelySearch
 from cimrobust.search.most_probable import most_probable as search_most_probable
 from cimrobust.search.protocol import SearchResult
+from cimrobust.search.transfer import transferred_pattern
 from cimrobust.search.witness import SAFETY_FILE, write_witness
 
 DEFAULT_EFFORT = "standard"
@@ -82,7 +83,7 @@ class Certificate:
         return self.directory / REPORT
 
 
-class _Clock:
+class Clock:
     """Seconds by stage."""
 
     def __init__(self) -> None:
@@ -116,6 +117,7 @@ def analyze(
     calibration: str | Path | None = None,
     diagnostics: str | None = None,
     safety_class: int | None = None,
+    transfer: str | Path | None = None,
     resume: bool = False,
     device_type: str = "cpu",
     progress: Progress | None = None,
@@ -143,6 +145,7 @@ def analyze(
             `data`, which are then not evaluated.
         diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
         safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it names one.
+        transfer: Certificate folder of another network with the same layers, whose witness is scored with the patterns found here.
         resume: Take over the trials of an interrupted run of the same command.
         device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
@@ -152,7 +155,7 @@ def analyze(
     """
     _check(effort, tolerance, trials=trials, seed=seed, workers=workers, limit=limit)
     open_device(device_type)
-    progress, clock, out = progress or NullProgress(), _Clock(), Path(out)
+    progress, clock, out = progress or NullProgress(), Clock(), Path(out)
     threads = workers or available_processors()
     required = None if policy is None else read_policy(Path(policy))
     num_trials = trials or DEFAULT_TRIALS[effort]
@@ -208,6 +211,8 @@ def analyze(
             )
     with clock.stage("search"):
         drawn = {"worst_drawn_chip": _drawn_pattern(inspection.placement, seed=seed, trial=table.worst_trial)}
+        if transfer is not None:
+            drawn["transferred_witness"] = transferred_pattern(Path(transfer) / WITNESS, inspection.placement)
         found = search(
             runtime,
             inspection.placement,
@@ -264,6 +269,7 @@ def analyze(
         RunSetting("skip-most-probable", skip_most_probable, not skip_most_probable),
         RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("device-type", device_type, device_type == "cpu"),
+        RunSetting("transfer", None if transfer is None else Path(transfer).name, transfer is None),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
     arguments = (str(device), str(data))

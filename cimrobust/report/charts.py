@@ -159,6 +159,25 @@ def classes(certificate: Mapping[str, Any]) -> str:
         return svg(figure, "classes", "Share of right decisions by class: clean, and on the worst chip found.")
 
 
+def training_curves(described: Mapping[str, Any]) -> str:
+    """Draw clean and attacked validation scores over the epochs, of the method and of the control; takes retrain.json."""
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(7.2, 3.0)
+        for training, style in ((described["training"], "-"), (described["control"], ":")):
+            for key, colour in (("clean", INK), ("attacked", BAD), ("proved", GOOD)) if training is not None else ():
+                points = [(row["epoch"], row[key]) for row in training["epochs"] if row[key] is not None]
+                if points:
+                    axes.plot(*zip(*points, strict=True), style, color=colour, label=f"{key}, {training['method']}")
+        axes.axvline(described["training"]["best_epoch"], color=FAINT, linewidth=1.5)
+        axes.set_xlabel("epoch; the line marks the one that was kept")
+        axes.set_ylabel(described["metric"]["name"])
+        if described["metric"]["unit"] == "fraction":
+            axes.set_ylim(-0.02, 1.02)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+        return svg(figure, "curves", "Scores on the validation split after every epoch.")
+
+
 def _kpp_label(certificate: Mapping[str, Any]) -> str:
     kpp = certificate["monte_carlo"]["kpp"][0]
     return f"{kpp['k']:g} % KPP bound"

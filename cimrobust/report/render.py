@@ -43,6 +43,19 @@ def render(certificate: Mapping[str, Any]) -> str:
     )
 
 
+def render_retraining(described: Mapping[str, Any]) -> str:
+    """Return retrain.html.
+
+    Args:
+        described: As in retrain.json.
+    """
+    columns = [("before", "Before"), ("after", "After")]
+    if described["control_outcome"] is not None:
+        columns.insert(1, ("control_outcome", "Control"))
+    page = environment().get_template("retrain.html.j2")
+    return page.render(r=described, columns=columns, field=field_reader(described), curves=Markup(charts.training_curves(described)))
+
+
 def embedded(certificate: Mapping[str, Any]) -> str:
     """Return the certificate's JSON in a form that cannot end the element it stands in."""
     text = json.dumps(certificate, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -131,7 +131,7 @@ class MatrixProduct:
 
     def forward(self, inputs: Sequence[Value]) -> Interval:
         """As in `Rule`."""
-        data, weight, bias = self._parts(inputs)
+        data, weight, bias = self.parts(inputs)
         lo, hi, strength = product_interval(torch.matmul, data, weight)
         if bias is not None:
             lo, hi, strength = lo + bias.lo, hi + bias.hi, strength + bias.magnitude
@@ -144,7 +144,7 @@ class MatrixProduct:
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval, corner: int = 0) -> Pulled:
         """As in `Rule`; with the weights at their upper corner where `corner` is 1, at their lower where it is -1, for data that are not negative."""
-        data, weight, bias = self._parts(inputs)
+        data, weight, bias = self.parts(inputs)
         if corner:
             weight, bias = _at_corner(weight, corner), None if bias is None else _at_corner(bias, corner)
         constant = torch.zeros(form.shape[:2], dtype=form.dtype)
@@ -165,7 +165,8 @@ class MatrixProduct:
             constant = constant - total(reach, intercept)
         return Pulled((pulled, None, None)[: len(inputs)], constant)
 
-    def _parts(self, inputs: Sequence[Value]) -> tuple[Interval, Interval, Interval | None]:
+    def parts(self, inputs: Sequence[Value]) -> tuple[Interval, Interval, Interval | None]:
+        """Return data, weights [rows, columns] and bias, factors included."""
         data, weight = as_interval(inputs[0]), as_interval(inputs[1])
         if self.flips:
             weight = weight.moved(lambda end: end.T)

@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from onnx import TensorProto
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -32,6 +31,8 @@ from cimrobust.certify.rules.relaxation import Activation, Lines
 from cimrobust.graph.ops.registry import Kernel, Node
 from cimrobust.graph.ops.tensors import INTEGER_RANGES
 
+# Element type UINT8 of the ONNX format: what a quantiser gives that names none.
+_UINT8 = 2
 _FUSED = gamma(32, UNIT_FLOAT32)
 _ROUNDINGS = gamma(8, UNIT_FLOAT32)
 
@@ -114,7 +115,7 @@ def quantiser(node: Node, kernel: Kernel, constants: Mapping[str, Tensor], steps
         CannotBoundError: Step or zero point are not one constant each, or the type is none of integers.
     """
     step, zero = (constants.get(node.inputs[index]) if node.has(index) else None for index in (1, 2))
-    declared = (node.input_types[2] if len(node.input_types) > 2 and node.has(2) else node.get("output_dtype", 0)) or TensorProto.UINT8
+    declared = (node.input_types[2] if len(node.input_types) > 2 and node.has(2) else node.get("output_dtype", 0)) or _UINT8
     if declared not in INTEGER_RANGES:
         raise CannotBoundError("its levels are no integers")
     if step is None or step.numel() != 1 or float(step) <= 0 or (node.has(2) and (zero is None or zero.numel() != 1)):

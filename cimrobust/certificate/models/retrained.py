@@ -1,0 +1,132 @@
+"""retrain.json: how a network was re-trained, and what its certificates say before and after."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from cimrobust.certificate.models.base import Block, Count
+from cimrobust.certificate.models.item import FileHash, Metric, Tool
+
+
+class Splits(Block):
+    """Which samples were used for what; no two of them share a sample, by content."""
+
+    training: Count
+    validation: Count
+    evaluation: Count
+    dropped: Count
+    digest: str
+    training_files: dict[str, str]
+    evaluation_files: dict[str, str]
+
+
+class Epoch(Block):
+    """One epoch; scores are of the validation split, null where nothing was measured."""
+
+    epoch: Count
+    loss: float | None
+    clean: float | None
+    attacked: float | None
+    kpp: float | None
+    mean: float | None
+    proved: float | None
+    learning_rate: float
+    skipped: Count
+    eligible: bool
+    seconds: float
+    training_seconds: float
+
+
+class Training(Block):
+    """One training."""
+
+    method: str
+    what: str
+    knobs: dict[str, float]
+    best_epoch: Count
+    stopped_early: bool
+    epochs: list[Epoch]
+
+
+class TunedTrial(Block):
+    """One short training of the search; its score is the attacked validation score, ties by the first percentile, far below 0 where too much clean accuracy was lost."""
+
+    values: dict[str, float]
+    epochs: Count
+    pruned: bool
+    score: float
+
+
+class Tuned(Block):
+    """The search for the settings of the method."""
+
+    budget_epochs: Count
+    used_epochs: Count
+    library: str
+    trials: list[TunedTrial]
+
+
+class Outcome(Block):
+    """What one certificate says; its folder is relative to that of retrain.json."""
+
+    folder: str
+    model: FileHash
+    clean: float | None
+    quantised: float | None
+    mean: float | None
+    kpp: list[dict[str, float | None]]
+    worst_found: float | None
+    transferred: float | None
+    certified: float | None
+    certified_reason: str | None
+    trials: Count
+    effort: str
+    verdict: str
+
+
+class Equivalent(Block):
+    """Tolerance at which the old network would be as good as the new one is at the stated one, by quick searches."""
+
+    tolerance: float | None
+    effort: str
+    reason: str | None
+
+
+class Parameters(Block):
+    """Initializers that were trained, and what was left alone and why."""
+
+    stored: list[str]
+    biases: list[str]
+    normalisations: list[str]
+    left: dict[str, str]
+
+
+class Retraining(Block):
+    """retrain.json."""
+
+    schema_version: Literal["1.0.0"]
+    tool: Tool
+    metric: Metric
+    model: str
+    device: str
+    tolerance: float
+    self_labelled: bool
+    splits: Splits
+    settings: dict[str, int | float | str | bool | None]
+    parameters: Parameters
+    training: Training
+    control: Training | None
+    tuning: Tuned | None
+    before: Outcome
+    after: Outcome
+    control_outcome: Outcome | None
+    equivalent: Equivalent | None
+    notes: list[str]
+    files: dict[str, str]
+    seconds: dict[str, float]
+
+
+def retraining_schema() -> dict[str, Any]:
+    """Return the JSON Schema of retrain.json."""
+    schema = Retraining.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,115 @@
+"""`cimrobust retrain`: a robust network out of a fragile one, with certificates of both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cimrobust.cli.options import device_option, json_option, model_argument, run_options, tolerance_option
+from cimrobust.errors import UsageError
+
+
+def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
+    """Return settings given as name=number."""
+    values = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            values[name.strip()] = float(number)
+        except ValueError as err:
+            raise UsageError(f"setting of a method must be name=number, got '{text}' (--set); write e.g. --set sigma=0.05") from err
+    return values
+
+
+@click.command(
+    "retrain",
+    epilog="Example: cimrobust retrain model.onnx --data data.toml --device rram-write-verify-3pct --epochs 30 --out hardened",
+)
+@model_argument
+@click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`; nothing is chosen by it.")
+@click.option("--train", "train_data", metavar="DATA", help="Training data, as --data. Default: the train_file that --data names.")
+@device_option
+@tolerance_option
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the network and the certificates.")
+@click.option("--method", default="cimrobust", show_default=True, help="Way of training; see docs/retraining.md.")
+@click.option("--set", "knobs", multiple=True, metavar="NAME=NUMBER", help="Setting of the method; may be given several times.")
+@click.option(
+    "--tune",
+    "tuning_epochs",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="EPOCHS",
+    help="Epochs that a search for the settings of the method may take first; needs the extra 'retrain'.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Epochs at most.")
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples of a mini-batch.")
+@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Of the first step; falls to 0 along a half cosine.")
+@click.option("--optimiser", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
+@click.option("--weight-decay", type=float, default=0.0, show_default=True)
+@click.option("--clean-loss", type=float, default=0.01, show_default=True, help="Clean accuracy on the validation split that may be lost.")
+@click.option(
+    "--patience", type=click.IntRange(1), help="Epochs without a better one after which training stops. Default: half of --epochs."
+)
+@click.option("--search-passes", type=click.IntRange(1), default=15, show_default=True, help="Passes of the search after every epoch.")
+@click.option("--draws", type=click.IntRange(0), default=20, show_default=True, help="Chips drawn after every epoch.")
+@click.option("--update-norms", is_flag=True, help="Train batch normalisations too; their statistics follow the data.")
+@click.option("--freeze", multiple=True, metavar="NAME", help="Initializer to leave as it is; may be given several times.")
+@click.option("--drop-overlap", is_flag=True, help="Leave training samples out that are evaluated, in place of an error.")
+@click.option("--control/--no-control", default=True, show_default=True, help="Train and certify plain fine-tuning with the same budget.")
+@click.option(
+    "--equivalent/--no-equivalent",
+    default=True,
+    show_default=True,
+    help="Search for the write-verify tolerance that would buy the same gain.",
+)
+@click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
+@run_options
+@json_option
+def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **options: Any) -> None:
+    """Train MODEL so that it withstands the tolerance of its devices.
+
+    Writes model.onnx (the same graph with new initializers), before/, after/ and control/ (certificates), training.parquet, retrain.json and retrain.html under --out.
+    """
+    from cimrobust.cli.progress import TerminalProgress
+    from cimrobust.pipeline.retraining import retrain
+    from cimrobust.retrain.settings import TrainingSettings
+
+    settings = TrainingSettings(**{name: options.pop(name) for name in TrainingSettings.__dataclass_fields__ if name in options})
+    with TerminalProgress() as progress:
+        made = retrain(model, out=out, knobs=_knobs(knobs), settings=settings, progress=progress, **options)
+    summary = _summary(made.data, out)
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+        return
+    for name in ("before", "control", "after"):
+        outcome = summary[name]
+        if outcome is not None:
+            shown = ", ".join(f"{key} {'none' if value is None else f'{value:.4f}'}" for key, value in outcome.items())
+            click.echo(f"{name:<22}{shown}")
+    if made.data["equivalent"] is not None and made.data["equivalent"]["tolerance"] is not None:
+        click.echo(
+            f"{'same by write-verify':<22}{100 * made.data['equivalent']['tolerance']:.3g} % in place of {100 * made.data['tolerance']:.3g} %"
+        )
+    click.echo(f"{'epoch kept':<22}{made.data['training']['best_epoch']} of {settings.epochs}")
+    click.echo(f"{'model':<22}{summary['model']}")
+    click.echo(f"{'report':<22}{summary['html']}")
+
+
+def _summary(data: dict[str, Any], out: Path) -> dict[str, Any]:
+    keys = ("clean", "quantised", "mean", "worst_found", "certified")
+
+    def part(name: str) -> dict[str, Any] | None:
+        return None if data[name] is None else {key: data[name][key] for key in keys}
+
+    return {
+        "method": data["training"]["method"],
+        "before": part("before"),
+        "control": part("control_outcome"),
+        "after": part("after"),
+        "model": f"{out}/model.onnx",
+        "html": f"{out}/retrain.html",
+    }

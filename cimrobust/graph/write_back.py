@@ -1,0 +1,135 @@
+"""The file of a model with other values in some of its initializers, and nothing else changed.
+
+Names, nodes, operator sets, inputs and outputs, metadata, and where and how each tensor is stored stay as they are: the protobuf of the file is read, the data of the
+tensors named is replaced in the field that holds it, and it is written again. External data keeps its file, offset and length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from cimrobust.errors import InputRefusedError, ModelNotCoveredError
+from cimrobust.files import write_whole
+from cimrobust.graph.external import ExternalFiles, location_problem
+from cimrobust.graph.files import read_model_file
+from cimrobust.graph.limits import MAX_MODEL_BYTES
+from cimrobust.graph.problems import join_problems
+from cimrobust.graph.tensors import num_bytes
+from cimrobust.graph.views import FLOAT_TYPES
+from cimrobust.graph.walk import all_tensors, op_name
+
+_BITS_IN_INT32 = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
+
+
+def write_back(path: Path, out: Path, values: Mapping[str, np.ndarray], levels: Mapping[str, np.ndarray] | None = None) -> tuple[Path, ...]:
+    """Write a model file with other values in some of its initializers.
+
+    Args:
+        path: The file, as it was loaded.
+        out: Where the new file goes; external data files go beside it, under their own names.
+        values: New values, float, by initializer (or output of a Constant node), in the file's shapes.
+        levels: For tensors that the file holds as integers: the integers to store, zero point included.
+
+    Returns:
+        The files written, the model first.
+
+    Raises:
+        ModelNotCoveredError: The file has no such tensor (a weight computed from others, or inside a function); names all of them.
+    """
+    model = onnx.ModelProto()
+    model.ParseFromString(read_model_file(path, limit=MAX_MODEL_BYTES))
+    tensors = _stored_tensors(model)
+    missing = [f"'{name}'" for name, array in values.items() if name not in tensors or tuple(tensors[name].dims) != array.shape]
+    if missing:
+        raise ModelNotCoveredError(
+            f"trained tensors must be initializers of the file, got {join_problems(missing)}, which it computes from others ({path}); "
+            "export the model with these constants folded, or freeze them"
+        )
+    files = ExternalFiles(path.absolute().parent)
+    external = _external_contents(model, files)
+    for name, array in values.items():
+        tensor = tensors[name]
+        data = array if tensor.data_type in FLOAT_TYPES else (levels or {})[name]
+        _replace(tensor, np.ascontiguousarray(data), external)
+    _update_checksums(model, external)
+    return _write(out, model, external)
+
+
+def _stored_tensors(model: onnx.ModelProto) -> dict[str, TensorProto]:
+    """Return the initializers of the graph, and the tensors of its Constant nodes by the name of their output."""
+    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if op_name(node) == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    found[node.output[0]] = attribute.t
+    return found
+
+
+def _external_contents(model: onnx.ModelProto, files: ExternalFiles) -> dict[str, bytearray]:
+    """Return the content of every external data file of a model, by location.
+
+    Raises:
+        InputRefusedError: A location is unsafe.
+    """
+    contents: dict[str, bytearray] = {}
+    for tensor in all_tensors(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        location = _external(tensor)["location"]
+        problem = location_problem(location)
+        if problem:
+            raise InputRefusedError(f"tensor '{tensor.name}': {problem}; keep external data beside the model")
+        if location not in contents:
+            contents[location] = bytearray(files.read(location))
+    return contents
+
+
+def _external(tensor: TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _replace(tensor: TensorProto, array: np.ndarray, external: Mapping[str, bytearray]) -> None:
+    """Put an array into the field that holds a tensor's data, in the tensor's type."""
+    stored = array.astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    raw = numpy_helper.from_array(stored, tensor.name).raw_data
+    if tensor.data_location == TensorProto.EXTERNAL:
+        place = _external(tensor)
+        offset = int(place.get("offset", "0"))
+        content = external[place["location"]]
+        content[offset : offset + num_bytes(tensor)] = raw
+    elif tensor.HasField("raw_data"):
+        tensor.raw_data = raw
+    elif tensor.data_type == TensorProto.FLOAT:
+        tensor.float_data[:] = stored.reshape(-1).tolist()
+    elif tensor.data_type == TensorProto.DOUBLE:
+        tensor.double_data[:] = stored.reshape(-1).tolist()
+    else:
+        width = np.uint16 if tensor.data_type in _BITS_IN_INT32 else np.uint8 if len(raw) < stored.size else None
+        entries = stored.reshape(-1).astype(np.int64) if width is None else np.frombuffer(raw, width)
+        tensor.int32_data[:] = entries.tolist()
+
+
+def _update_checksums(model: onnx.ModelProto, external: Mapping[str, bytearray]) -> None:
+    """Write the digest of external files again where a tensor states one; ONNX wants the SHA-1 of the whole file."""
+    for tensor in all_tensors(model):
+        for entry in tensor.external_data:
+            if entry.key == "checksum":
+                entry.value = hashlib.sha1(external[_external(tensor)["location"]], usedforsecurity=False).hexdigest()
+
+
+def _write(out: Path, model: onnx.ModelProto, external: Mapping[str, bytearray]) -> tuple[Path, ...]:
+    written = []
+    for location, content in external.items():
+        place = out.parent / PurePosixPath(location)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, bytes(content))
+        written.append(place)
+    write_whole(out, model.SerializeToString(deterministic=True))
+    return (out, *written)

@@ -1,0 +1,152 @@
+"""What retrain.json says of a re-training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cimrobust.certificate import models
+from cimrobust.certificate.models import retrained as blocks
+from cimrobust.data.dataset import DataSet
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.files import sha256_of
+from cimrobust.retrain.loop import Trained
+from cimrobust.retrain.protocol import Method
+from cimrobust.retrain.session import Session
+from cimrobust.retrain.settings import TrainingSettings
+from cimrobust.retrain.state import EpochRow
+from cimrobust.retrain.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a re-training left behind.
+
+    Attributes:
+        session: The network.
+        methods: Methods by role, ``method`` and ``control``.
+        trained: Trainings by role.
+        settings: How they ran.
+        certificates: Certificates by folder.
+        evaluation: Evaluation samples.
+        training: Training samples.
+        profile: The devices.
+        files: The model and the log.
+        seconds: Wall-clock time by stage.
+        tuning: Search for settings; None: there was none.
+        equivalent: From `equivalent_tolerance`; None: nobody asked.
+    """
+
+    session: Session
+    methods: Mapping[str, Method]
+    trained: Mapping[str, Trained]
+    settings: TrainingSettings
+    certificates: Mapping[str, dict[str, Any]]
+    evaluation: DataSet
+    training: DataSet
+    profile: DeviceProfile
+    files: tuple[Path, ...]
+    seconds: Mapping[str, float]
+    tuning: Tuning | None = None
+    equivalent: Mapping[str, Any] | None = None
+
+
+def describe(evidence: Evidence) -> dict[str, Any]:
+    """Return retrain.json."""
+    session, before = evidence.session, evidence.certificates["before"]
+    split = session.split
+    control = evidence.methods.get("control")
+    described = blocks.Retraining(
+        schema_version="1.0.0",
+        tool=models.Tool(**before["tool"]),
+        metric=models.Metric(**before["metric"]),
+        model=session.runtime.network.path.name,
+        device=evidence.profile.name,
+        tolerance=evidence.profile.tolerance_fraction(),
+        self_labelled=evidence.training.labels is None,
+        splits=blocks.Splits(
+            training=len(split.training),
+            validation=len(split.validation),
+            evaluation=evidence.evaluation.num_samples,
+            dropped=len(split.dropped),
+            digest=split.digest,
+            training_files=dict(evidence.training.source.files),
+            evaluation_files=dict(evidence.evaluation.source.files),
+        ),
+        settings=asdict(evidence.settings),
+        parameters=_parameters(session),
+        training=_training(evidence.methods["method"], evidence.trained["method"]),
+        control=None if control is None else _training(control, evidence.trained["control"]),
+        tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
+        before=_outcome(before, "before"),
+        after=_outcome(evidence.certificates["after"], "after"),
+        control_outcome=None if control is None else _outcome(evidence.certificates["control"], "control"),
+        equivalent=None if evidence.equivalent is None else blocks.Equivalent(**evidence.equivalent),
+        notes=list(session.notes),
+        files={path.name: sha256_of(path) for path in evidence.files},
+        seconds=dict(evidence.seconds),
+    )
+    return described.model_dump()
+
+
+def _tuned(tuning: Tuning) -> blocks.Tuned:
+    return blocks.Tuned(
+        budget_epochs=tuning.budget,
+        used_epochs=tuning.used,
+        library=tuning.library,
+        trials=[
+            blocks.TunedTrial(values=dict(trial.values), epochs=trial.epochs, pruned=trial.pruned, score=trial.score)
+            for trial in tuning.trials
+        ],
+    )
+
+
+def _parameters(session: Session) -> blocks.Parameters:
+    norms = {name for norm in session.trainable.digital.normalisations for name in (norm.scale, norm.shift, norm.mean, norm.variance)}
+    digital = (*session.parameters.digital, *session.parameters.buffers)
+    return blocks.Parameters(
+        stored=list(session.parameters.weights),
+        biases=[name for name in digital if name not in norms],
+        normalisations=[name for name in digital if name in norms],
+        left=dict(session.trainable.left),
+    )
+
+
+def _training(method: Method, trained: Trained) -> blocks.Training:
+    return blocks.Training(
+        method=method.name,
+        what=method.what,
+        knobs=dict(method.knobs),
+        best_epoch=trained.best_epoch,
+        stopped_early=trained.stopped_early,
+        epochs=[_epoch(row) for row in trained.rows],
+    )
+
+
+def _epoch(row: EpochRow) -> blocks.Epoch:
+    values = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(row).items()}
+    return blocks.Epoch.model_validate(values)
+
+
+def _outcome(certificate: Mapping[str, Any], folder: str) -> blocks.Outcome:
+    drawn, worst, certified = certificate["monte_carlo"], certificate["worst_found"], certificate["certified"]
+    transferred = [member["score"] for member in worst["members"] if member["name"] == "transferred_witness"]
+    file = certificate["model"]["files"][0]
+    return blocks.Outcome(
+        folder=folder,
+        model=models.FileHash(name=file["name"], sha256=file["sha256"], bytes=file["bytes"]),
+        clean=certificate["clean"]["score"],
+        quantised=certificate["clean"]["quantised_score"],
+        mean=drawn["mean"],
+        kpp=[{key: entry[key] for key in ("k", "score", "lower_bound", "confidence")} for entry in drawn["kpp"]],
+        worst_found=worst["score"],
+        transferred=transferred[0] if transferred else None,
+        certified=certified["score"],
+        certified_reason=certified.get("reason"),
+        trials=drawn["trials"],
+        effort=worst["effort"],
+        verdict=certificate["verdict"]["word"],
+    )

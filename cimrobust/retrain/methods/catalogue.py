@@ -1,0 +1,30 @@
+"""All methods, by the name that the command line takes."""
+
+from __future__ import annotations
+
+from cimrobust.errors import UsageError
+from cimrobust.retrain.methods.a_trice import A_TRICE, A_TRICE_SUMMED
+from cimrobust.retrain.methods.adversarial import ADVERSARIAL
+from cimrobust.retrain.methods.awp import AWP
+from cimrobust.retrain.methods.cimrobust import CIMROBUST
+from cimrobust.retrain.methods.ibp import IBP, IBP_A_TRICE
+from cimrobust.retrain.methods.noise import DEVICE_NOISE, NOISE
+from cimrobust.retrain.methods.plain import PLAIN
+from cimrobust.retrain.methods.trice import TRICE
+from cimrobust.retrain.protocol import Recipe
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (PLAIN, NOISE, DEVICE_NOISE, TRICE, ADVERSARIAL, A_TRICE, A_TRICE_SUMMED, AWP, IBP, IBP_A_TRICE, CIMROBUST)
+}
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return a method by name.
+
+    Raises:
+        UsageError: There is no such method.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"method must be one of {', '.join(RECIPES)}, got '{name}' (--method); choose one of them")
+    return RECIPES[name]

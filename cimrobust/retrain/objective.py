@@ -1,0 +1,83 @@
+"""What training minimises: the loss of a task on rows of scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cimrobust.data.task import Task
+from cimrobust.search.readout import Readout
+
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a task.
+
+    Attributes:
+        kind: ``classes``: cross-entropy; ``teacher``: scores of the clean model; ``value``: squared error (absolute for ``mae``).
+        scale: ``teacher``: typical margin between the teacher's best two scores; ``value``: typical size of a target, so that losses are near 1.
+        spread: ``teacher``: variance of the teacher's scores.
+        metric: Error metric of a regression.
+    """
+
+    kind: Literal["classes", "teacher", "value"]
+    scale: float = 1.0
+    spread: float = 1.0
+    metric: str = ""
+
+    def loss(self, rows: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss.
+
+        Args:
+            rows: [decisions, classes], or [values, 1] for a regression.
+            targets: Labels int64, targets float32, or the teacher's rows; samples first.
+        """
+        return self.each(rows, targets).mean()
+
+    def each(self, rows: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of every decision; arguments as for `loss`."""
+        if self.kind == "classes":
+            return functional.cross_entropy(rows, targets.reshape(-1), reduction="none")
+        if self.kind == "value":
+            error = (rows[:, 0] - targets.reshape(-1)) / self.scale
+            return error.abs() if self.metric == "mae" else error**2
+        teacher = targets.reshape(rows.shape)
+        # The scores themselves, and the choice among them: margins may be far smaller than scores.
+        near = (rows - teacher).square().mean(1) / self.spread
+        wanted = functional.softmax(teacher / self.scale, dim=1)
+        choice = -(wanted * functional.log_softmax(rows / self.scale, dim=1)).sum(1)
+        return near + choice
+
+    def labels(self, targets: Tensor, num_classes: int) -> Tensor:
+        """Return what decisions are scored against, flat: labels, the teacher's decisions, or targets."""
+        if self.kind == "teacher":
+            return targets.reshape(-1, num_classes).argmax(1)
+        return targets.reshape(-1)
+
+
+def objective_of(task: Task, readout: Readout, teacher: np.ndarray | None) -> tuple[Objective, Tensor]:
+    """Return the loss of a task and the targets of all samples.
+
+    Args:
+        task: The task with all labels.
+        readout: How rows are read.
+        teacher: Rows of the clean model, [samples, decisions, classes], where it is the teacher; None: labels are true.
+    """
+    if task.is_regression:
+        targets = torch.from_numpy(np.asarray(task.labels, np.float32)).reshape(len(task.labels), -1)
+        typical = float(targets.abs().mean()) if task.metric == "mae" else float(targets.std(unbiased=False))
+        return Objective("value", scale=max(typical, _SMALLEST), metric=task.metric), targets
+    labels = torch.from_numpy(np.asarray(task.labels, np.int64)).reshape(len(task.labels), -1)
+    if teacher is None:
+        return Objective("classes"), labels
+    rows = torch.from_numpy(np.asarray(teacher, np.float32))
+    best = rows.topk(2, dim=-1).values
+    margin = float((best[..., 0] - best[..., 1]).median())
+    return Objective("teacher", scale=max(margin, _SMALLEST), spread=max(float(rows.var(unbiased=False)), _SMALLEST)), rows

@@ -1,0 +1,51 @@
+"""The witness of one network, carried over to another with the same layers: every weight at the same fraction of its own interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.mapping.placement import Placement
+from cimrobust.search.box import Pattern
+from cimrobust.search.witness import DEVIATIONS_FILE
+
+
+def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
+    """Return the pattern that a witness is in another box.
+
+    Args:
+        folder: Folder of the witness, as `write_witness` wrote it.
+        placement: Layers of the other network.
+
+    Raises:
+        UsageError: The layers are not the same.
+        InputRefusedError: There is no such witness, or its file is corrupt.
+    """
+    path = folder / DEVIATIONS_FILE
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as err:
+        raise InputRefusedError(
+            f"witness must be one that `cimrobust analyze` wrote, got {type(err).__name__} ({path}); check the folder"
+        ) from err
+    pattern: Pattern = {}
+    for name, tensor in placement.tensors.items():
+        parts = [tensors.get(f"{name}.{part}") for part in ("lo", "hi", "deviation")]
+        if any(part is None or part.shape != tensor.shape for part in parts):
+            raise UsageError(
+                f"witness must deviate the same layers, got none of shape {tensor.shape} for '{name}' ({path}); give the witness of the same network"
+            )
+        pattern[name] = _carried(parts, tensor.lo, tensor.hi)
+    return pattern
+
+
+def _carried(parts: list[np.ndarray | None], lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    low, high, deviation = (np.asarray(part, np.float64) for part in parts)
+    end = np.where(deviation > 0, high, low)
+    fraction = np.divide(deviation, end, out=np.zeros_like(end), where=end != 0)
+    moved = np.where(deviation > 0, hi, lo) * np.clip(fraction, 0.0, 1.0)
+    return np.asarray(np.clip(moved, lo, hi), dtype=np.float32)

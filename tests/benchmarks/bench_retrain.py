@@ -1,0 +1,234 @@
+"""Methods of re-training against each other: models x tolerances x methods x seeds, every row trained and attacked from scratch.
+
+    python tests/benchmarks/bench_retrain.py run --rows FILE [--models M ...] [--methods NAME ...] [--seeds N] [--epochs N] [--jobs N] [--prove N]
+    python tests/benchmarks/bench_retrain.py table --rows FILE
+    python tests/benchmarks/bench_retrain.py find [--models M ...]
+    python tests/benchmarks/bench_retrain.py cost [--models M ...]
+
+`run` appends one line a row to FILE and leaves out rows that are there, so it can be stopped and started again; `table` prints them. The trained network is written to a file and scored on
+evaluation data that training never saw: worst found by the search of `cimrobust analyze` with effort quick, certified by linear bounds without branching on the first `--prove` samples.
+`find` prints the worst-found accuracy of the networks as they are over tolerances, from which the tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
+`cost` prints what an epoch costs, as a ratio to plain training in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cimrobust.certify.bounds import certify
+from cimrobust.certify.network import BoundedNetwork, open_bounds
+from cimrobust.data.load import load_data
+from cimrobust.engine.kernel import program_chip
+from cimrobust.engine.open import open_network
+from cimrobust.graph.load import load_network
+from cimrobust.graph.write_back import write_back
+from cimrobust.pipeline.inspection import inspect_model, resolve_profile
+from cimrobust.progress import NullProgress
+from cimrobust.retrain.loop import train
+from cimrobust.retrain.methods.catalogue import RECIPES, recipe_of
+from cimrobust.retrain.parameters import stored_integers
+from cimrobust.retrain.session import open_session
+from cimrobust.retrain.settings import TrainingSettings
+from cimrobust.search.ensemble import search
+
+ROOT = Path(__file__).resolve().parents[2]
+ZOO = Path(os.environ.get("CIMROBUST_ZOO", ROOT.parent / "shared" / "zoo"))
+DEVICE = "rram-write-verify-3pct"
+CHIPS = 50
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a model is trained here.
+
+    Attributes:
+        tolerances: Tolerances, from `find`.
+        epochs: Epochs.
+        batch: Mini-batch.
+        training: Training samples used; None: all.
+        evaluation: Evaluation samples used.
+    """
+
+    tolerances: tuple[float, ...]
+    epochs: int
+    batch: int = 64
+    training: int | None = None
+    evaluation: int = 1000
+
+
+SETUPS = {
+    "digits_cnn": Setup((0.012, 0.024), 30),
+    "breast_cancer_mlp": Setup((0.05, 0.1), 40),
+    "mnist_mlp_256x2": Setup((0.01, 0.02), 8, batch=128, training=10000),
+    "mnist_cnn_bn": Setup((0.01, 0.02), 6, batch=128, training=6000),
+    "fashion_cnn": Setup((0.01, 0.02), 6, batch=128, training=6000),
+    "cifar_resnet4b": Setup((0.01, 0.02), 10, batch=128),
+}
+
+
+def files_of(name: str) -> tuple[Path, Path]:
+    """Return model and data description of a sample or a model of the zoo."""
+    own = ROOT / "samples" / f"{name}.onnx"
+    return (own, own.with_suffix(".toml")) if own.exists() else (ZOO / "models" / f"{name}.onnx", ZOO / f"{name}.toml")
+
+
+def evaluate(model: Path, data: Path, tolerance: float, *, samples: int, prove: int) -> dict[str, Any]:
+    """Score a model file: clean, drawn chips, worst found, certified."""
+    inspection = inspect_model(model, device=DEVICE, tolerance=tolerance)
+    dataset = load_data(data, inputs=inspection.network.inputs, limit=samples)
+    runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset)
+    drawn = [runtime.score(program_chip(inspection.placement, seed=0, trial=trial)).value for trial in range(CHIPS)]
+    found = search(runtime, inspection.placement, effort="quick", seed=1)
+    scored = {
+        "clean": runtime.clean.value,
+        "mean": float(np.mean(drawn)),
+        "kpp": float(np.quantile(drawn, 0.01)),
+        "worst": found.score.value,
+    }
+    if prove:
+        network = open_bounds(runtime, inspection.placement)
+        assert isinstance(network, BoundedNetwork), network
+        chosen = np.arange(min(prove, network.num_samples))
+        scored["proved"] = certify(network, samples=chosen, effort=1e7, branching=None).count / len(chosen)
+    return scored
+
+
+def row(name: str, tolerance: float, method: str, seed: int, epochs: int | None, prove: int) -> dict[str, Any]:
+    """Train and score one row; the method ``none`` is the network as it is."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    setup, (model, data) = SETUPS[name], files_of(name)
+    base, _, given = method.partition(":")
+    key = {"model": name, "tolerance": tolerance, "method": method, "seed": seed, "epochs": epochs or setup.epochs}
+    started = time.perf_counter()
+    if base == "none":
+        return {**key, **evaluate(model, data, tolerance, samples=setup.evaluation, prove=prove), "seconds": time.perf_counter() - started}
+    knobs = {part.split("=")[0]: float(part.split("=")[1]) for part in given.split(",") if part}
+    settings = TrainingSettings(epochs=epochs or setup.epochs, batch=setup.batch, learning_rate=2e-3, draws=5, seed=seed)
+    # What training on the bound costs in clean accuracy is part of the question.
+    settings = replace(settings, clean_loss=0.1) if base.startswith("ibp") else settings
+    network = load_network(model)
+    training = load_data(data, inputs=network.inputs, part="train", limit=setup.training)
+    evaluation = load_data(data, inputs=network.inputs)
+    session = open_session(network, resolve_profile(DEVICE, tolerance), training, evaluation, settings, drop_overlap=True)
+    trained = train(session.job(recipe_of(base).method(knobs), settings), session.parameters, progress=NullProgress())
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "model.onnx"
+        write_back(model, out, *stored_integers(session.trainable, trained.parameters))
+        scored = evaluate(out, data, tolerance, samples=setup.evaluation, prove=prove)
+    seconds = [entry.training_seconds for entry in trained.rows[1:]]
+    return {
+        **key,
+        **scored,
+        "best_epoch": trained.best_epoch,
+        "epoch_seconds": statistics.median(seconds),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that are there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make the rows that are missing."""
+    done = {(entry["model"], entry["tolerance"], entry["method"], entry["seed"]) for entry in read_rows(arguments.rows)}
+    wanted = [
+        (name, tolerance, method, seed, arguments.epochs, arguments.prove)
+        for seed in range(arguments.seeds)
+        for name in arguments.models
+        for tolerance in (arguments.tolerances or SETUPS[name].tolerances)
+        for method in arguments.methods
+        if (name, tolerance, method, seed) not in done and not (method == "none" and seed)
+    ]
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        waiting = {pool.submit(row, *task): task for task in wanted}
+        for future in as_completed(waiting):
+            made = future.result()
+            with arguments.rows.open("a") as stream:
+                stream.write(json.dumps(made) + "\n")
+            print(json.dumps(made), flush=True)
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Print the rows as a table: mean over seeds, and half the range between them."""
+    groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    for entry in read_rows(arguments.rows):
+        groups.setdefault((entry["model"], entry["tolerance"], entry["method"]), []).append(entry)
+    print("| model | tolerance | method | seeds | clean % | mean chip % | worst found % | proved % | s an epoch |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for (name, tolerance, method), rows in sorted(groups.items(), key=lambda item: (list(SETUPS).index(item[0][0]), item[0][1])):
+        cells = [_cell([100 * entry[key] for entry in rows if key in entry]) for key in ("clean", "mean", "worst", "proved")]
+        seconds = [entry["epoch_seconds"] for entry in rows if "epoch_seconds" in entry]
+        spent = f"{statistics.median(seconds):.2f}" if seconds else ""
+        print(f"| {name} | {100 * tolerance:g} % | {method} | {len(rows)} | {' | '.join(cells)} | {spent} |")
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    return f"{statistics.mean(values):.1f}" + (f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else "")
+
+
+def find(arguments: argparse.Namespace) -> None:
+    """Print worst-found accuracies over tolerances."""
+    for name in arguments.models:
+        model, data = files_of(name)
+        for tolerance in arguments.tolerances or (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02, 0.028, 0.04, 0.056, 0.08, 0.11):
+            scored = evaluate(model, data, tolerance, samples=SETUPS[name].evaluation, prove=0)
+            print(f"{name} {100 * tolerance:g} % clean {scored['clean']:.4f} worst {scored['worst']:.4f}", flush=True)
+            if scored["worst"] < 0.35 * scored["clean"]:
+                break
+
+
+def cost(arguments: argparse.Namespace) -> None:
+    """Print the median time of an epoch of every method over that of plain training; epochs of all methods take turns."""
+    for name in arguments.models:
+        setup, (model, data) = SETUPS[name], files_of(name)
+        settings = TrainingSettings(epochs=1, batch=setup.batch, search_passes=1, draws=0)
+        network = load_network(model)
+        training = load_data(data, inputs=network.inputs, part="train", limit=2000)
+        evaluation = load_data(data, inputs=network.inputs)
+        session = open_session(network, resolve_profile(DEVICE, setup.tolerances[0]), training, evaluation, settings, drop_overlap=True)
+        seconds: dict[str, list[float]] = {method: [] for method in arguments.methods}
+        for _turn in range(arguments.turns):
+            for method in arguments.methods:
+                trained = train(session.job(recipe_of(method).method(), settings), session.parameters, progress=NullProgress())
+                seconds[method].append(trained.rows[1].training_seconds)
+        plain = statistics.median(seconds["plain"])
+        for method, spent in seconds.items():
+            print(f"{name} {method} {statistics.median(spent):.3f} s, {statistics.median(spent) / plain:.2f} times plain", flush=True)
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["run", "table", "find", "cost"])
+    parser.add_argument("--rows", type=Path, default=Path("bench_retrain.jsonl"))
+    parser.add_argument("--models", nargs="*", default=["digits_cnn", "breast_cancer_mlp", "mnist_mlp_256x2"])
+    parser.add_argument("--methods", nargs="*", default=["none", *RECIPES])
+    parser.add_argument("--tolerances", nargs="*", type=float)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--prove", type=int, default=0)
+    parser.add_argument("--turns", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.what == "cost":
+        arguments.methods = [method for method in arguments.methods if method != "none"]
+    {"run": run, "table": table, "find": find, "cost": cost}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""`cimrobust retrain` from the command line: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow.parquet as pq
+import pytest
+from jsonschema import Draft202012Validator
+
+import cimrobust
+from cimrobust.certificate.models.retrained import retraining_schema
+from cimrobust.cli.main import run
+
+
+def arguments(samples: Path, out: Path, *more: str) -> list[str]:
+    data = [
+        "--data",
+        str(samples / "breast_cancer_mlp.toml"),
+        "--tolerance",
+        "0.1",
+        "--effort",
+        "quick",
+        "--trials",
+        "20",
+        "--out",
+        str(out),
+    ]
+    return ["retrain", str(samples / "breast_cancer_mlp.onnx"), *data, "--search-passes", "3", "--draws", "2", *more]
+
+
+@pytest.fixture(scope="module")
+def retrained(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("retrained") / "out"
+    assert run(arguments(samples, out, "--epochs", "4")) == 0
+    return out
+
+
+def test_description_follows_its_schema_and_has_both_sides(retrained):
+    described = json.loads((retrained / "retrain.json").read_text())
+    published = json.loads((Path(cimrobust.__file__).parent / "certificate" / "retrain_schema.json").read_text())
+    assert published == retraining_schema(), "write it again: python -m cimrobust.certificate.schema"
+    Draft202012Validator(published).validate(described)
+    assert described["splits"] | {"training": 303, "validation": 76, "evaluation": 190, "dropped": 0} == described["splits"]
+    assert [row["epoch"] for row in described["training"]["epochs"]] == [0, 1, 2, 3, 4]
+    assert described["control"]["method"] == "plain"
+    for key, folder in (("before", "before"), ("after", "after"), ("control_outcome", "control")):
+        certificate = json.loads((retrained / folder / "certificate.json").read_text())
+        assert described[key]["worst_found"] == certificate["worst_found"]["score"]
+    assert described["after"]["transferred"] >= described["after"]["worst_found"]
+
+
+def test_model_differs_in_the_data_of_its_initializers_alone(retrained, samples):
+    old, new = (onnx.load(path) for path in (samples / "breast_cancer_mlp.onnx", retrained / "model.onnx"))
+    changed = [a.name for a, b in zip(old.graph.initializer, new.graph.initializer, strict=True) if a.raw_data != b.raw_data]
+    assert len(changed) == len(old.graph.initializer) == 6
+    for model in (old, new):
+        for tensor in model.graph.initializer:
+            tensor.raw_data = b""
+    assert old.SerializeToString(deterministic=True) == new.SerializeToString(deterministic=True)
+
+
+def test_log_has_a_row_for_every_epoch_of_both_trainings(retrained):
+    table = pq.read_table(retrained / "training.parquet").to_pydict()
+    assert table["role"] == ["method"] * 5 + ["control"] * 5
+    assert np.isfinite(table["loss"][1:5]).all()
+
+
+def test_report_shows_the_numbers_of_the_description(retrained):
+    page, described = (retrained / "retrain.html").read_text(), json.loads((retrained / "retrain.json").read_text())
+    shown = dict(re.findall(r'data-json-path="([^"]+)" value="([^"]*)"', page))
+    assert float(shown["after.worst_found"]) == described["after"]["worst_found"]
+    assert float(shown["control_outcome.clean"]) == described["control_outcome"]["clean"]
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!#|data:|before|after|control)', page)
+
+
+def test_evaluation_data_cannot_be_trained_on(samples, tmp_path, capsys):
+    (tmp_path / "same.npz").write_bytes((samples / "breast_cancer_test.npz").read_bytes())
+    (tmp_path / "same.toml").write_text(
+        (samples / "breast_cancer_mlp.toml").read_text().replace("breast_cancer_train", "same").replace("breast_cancer_test", "same")
+    )
+    code = run(arguments(samples, tmp_path / "out", "--train", str(tmp_path / "same.toml")))
+    assert code == 2
+    assert "must share no sample, got 190 of 190 training samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (("--method", "magic"), "method must be one of plain"),
+    (("--set", "sigma"), "must be name=number, got 'sigma'"),
+    (("--set", "sigma=1"), "settings of method cimrobust must be among"),
+    (("--learning-rate", "-1"), "learning rate must be positive, got -1.0"),
+    (("--freeze", "nothing"), "got ['nothing'] (--freeze)"),
+])  # fmt: skip
+def test_wrong_usage_is_named(samples, tmp_path, capsys, more, message):
+    assert run(arguments(samples, tmp_path / "out", *more)) == 2
+    assert message in capsys.readouterr().err
