@@ -27,6 +27,8 @@ from cimrobust.search.problem import Candidate, Problem
 NO_DEVIATION = "no deviation"
 # First step of a climb that goes on from a pattern of the search, in half-widths of the box.
 _WARM_STEP = 0.5
+# What climbs and starts add to the name of a pattern that is the corner beside one of theirs.
+_CORNER = ", corner"
 # Patterns of an attack that are scored on all samples: the best on the crafting samples need not be the best on all.
 _SCORED = 3
 
@@ -160,7 +162,7 @@ def _measured(problem: Problem, name: str, starts: Mapping[str, Pattern]) -> lis
     inside = {NO_DEVIATION: problem.box.zero()}
     for origin, pattern in starts.items():
         inside[origin] = problem.box.clip(pattern)
-        inside[f"{origin}, corner"] = problem.box.corner(inside[origin])
+        inside[f"{origin}{_CORNER}"] = problem.box.corner(inside[origin])
     keys = problem.measure(list(inside.values()))
     return [Candidate(pattern, key, origin, name) for (origin, pattern), key in zip(inside.items(), keys, strict=True)]
 
@@ -172,13 +174,13 @@ def _climbs(problem: Problem, name: str, plan: Plan, known: list[Candidate]) -> 
     if problem.task.is_regression:
         error: list[Loss] = [RegressionError(problem.task.metric)]
         runs = [
-            (error, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin}"),
+            (error, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(_CORNER)}"),
             (error, problem.box.zero(), plan.fresh, 2.0, "from zero"),
         ]
     else:
         near: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0)]
         runs = [
-            (near, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin}"),
+            (near, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(_CORNER)}"),
             ([SmoothAccuracy(0.5), SmoothAccuracy(0.25)], problem.box.zero(), plan.fresh, 2.0, "from zero"),
         ]
     found: list[Candidate] = []

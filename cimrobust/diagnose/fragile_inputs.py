@@ -123,7 +123,12 @@ def _run(case: Case, settings: Settings) -> Finding:
     proven, reason = _certified(case, settings, np.array(order, dtype=np.int64))
     rows = tuple(_row(search, int(sample), margin, None if proven is None else float(proven[place])) for place, sample in enumerate(order))
     settings.progress.advance()
-    return Finding(FragileInputs(rows, len(right), broken, tuple(rays), len(candidates), reason), search.passes, search.evaluations)
+    return Finding(
+        FragileInputs(rows, len(right), broken, tuple(rays), len(candidates), reason),
+        search.passes,
+        search.evaluations,
+        broken=np.isfinite(search.share),
+    )
 
 
 def _rays(case: Case, most: int) -> dict[str, Pattern]:

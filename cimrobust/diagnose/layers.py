@@ -12,8 +12,8 @@ from cimrobust.search.box import Pattern
 
 NAME = "layers"
 #: Passes of all attacks together; with many layers each gets `_LEAST` all the same.
-_PASSES = {"quick": 200, "standard": 500, "thorough": 3000}
-_LEAST, _MOST = 8, {"quick": 16, "standard": 32, "thorough": 120}
+_PASSES = {"quick": 100, "standard": 240, "thorough": 2000}
+_LEAST, _MOST = 6, {"quick": 12, "standard": 20, "thorough": 100}
 _EVALUATIONS = {"quick": 80, "standard": 240, "thorough": 1200}
 
 

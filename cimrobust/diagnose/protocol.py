@@ -69,13 +69,15 @@ class Finding:
         result: Its own frozen dataclass.
         passes: Forward-backward passes over its crafting samples; extra to those of the search.
         evaluations: Forward runs over its samples.
-        patterns: Patterns of the box worth keeping for later diagnostics, by where they come from.
+        patterns: Patterns of the box worth keeping for later diagnostics, by where they come from; layers that are not named are exact.
+        broken: Samples that other patterns of the box broke, bool [samples]; None: none to tell of.
     """
 
     result: Any
     passes: int
     evaluations: int
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
+    broken: np.ndarray | None = None
 
 
 class DiagnosticRun(Protocol):

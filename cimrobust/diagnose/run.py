@@ -49,6 +49,8 @@ def diagnose(
             case = replace(
                 case, found=_adopt(case, diagnostic, finding, outcome, kept, broken), patterns={**case.patterns, **finding.patterns}
             )
+            if broken is not None and finding.broken is not None:
+                broken |= finding.broken
             outcome = replace(outcome, evaluations=outcome.evaluations + len(kept))
         outcomes.append(outcome)
     settings.progress.finish()

@@ -60,9 +60,8 @@ def largest_unrefuted(subject: Subject, worst: Sequence[Worst], required: float)
 def largest_certified(subject: Subject, worst: Sequence[Worst], proofs: Mapping[float, Proof], required: float) -> SafeTolerance:
     """Return the largest tolerance at which the requirement is proven for every chip."""
     known = dict(proofs)
-    refused = next((proof.reason for proof in known.values() if proof.score is None), None)
-    if refused is not None:
-        return SafeTolerance(None, None, refused, ())
+    if all(proof.score is None for proof in known.values()):
+        return SafeTolerance(None, None, next(iter(known.values())).reason, ())
 
     def holds(tolerance: float) -> bool:
         if tolerance not in known:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
-from cimrobust.diagnose.classes import PLANS, known_patterns, samples_of, without_classes
+from cimrobust.diagnose.classes import PLANS, known_patterns, samples_of, without_classes, worst_for
 from cimrobust.diagnose.parts import part_of
 from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.errors import UsageError
@@ -68,7 +68,7 @@ def _run(case: Case, settings: Settings) -> Finding:
     label = settings.safety_class
     part = samples_of(case.runtime.task, label)
     bench = case.bench
-    short = bench.attack(NAME, box=bench.box, plan=PLANS[settings.effort], starts=known_patterns(case), part=part)
+    short = worst_for(case, PLANS[settings.effort], known_patterns(case), part)
     found = search(
         part_of(case.runtime, case.placement, part, workers=settings.workers),
         case.placement,

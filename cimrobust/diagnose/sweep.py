@@ -218,7 +218,9 @@ def _prove(subject: Subject, worst: Worst, below: Proof | None, above: Proof | N
     output = runtime.outputs(box_of(placement).weights(worst.pattern), threads=settings.workers)
     if runtime.task.is_regression:
         found = certify_run(runtime, placement, effort=settings.effort, worst_output=output, workers=settings.workers)
-        return Proof(found.score, None, 0, "" if found.score is not None else str(found.refusal))
+        if found.score is None or not np.isfinite(found.score.value):
+            return Proof(None, None, 0, str(found.refusal) if found.score is None else "the bound of the error is infinite")
+        return Proof(found.score, None, 0, "")
     network = open_bounds(runtime, placement)
     if isinstance(network, Refusal):
         return Proof(None, None, 0, str(network))

@@ -14,8 +14,8 @@ from cimrobust.search.box import Box, Pattern
 NAME = "tolerance_curve"
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5)
 _PLANS = {
-    "quick": Plan(warm=12, fresh=8, evaluations=80),
-    "standard": Plan(warm=30, fresh=20, evaluations=240),
+    "quick": Plan(warm=8, fresh=4, evaluations=80),
+    "standard": Plan(warm=16, fresh=8, evaluations=240),
     "thorough": Plan(warm=80, fresh=80, evaluations=1200),
 }
 _STEPS, _RESOLUTION = 6, 0.05

@@ -89,3 +89,15 @@ def test_wrong_use_is_named(samples, tmp_path, capsys, arguments, message):
     model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
     assert run(["analyze", model, "--data", data, *ARGUMENTS, "--out", str(tmp_path), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_diagnostics_go_through_the_converters_of_the_profile(samples, tmp_path):
+    model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
+    more = ["--device", "isaac-like-8bit", "--diagnostics", "tolerance_curve,fragile_inputs", "--out", str(tmp_path / "out")]
+    assert run(["analyze", model, "--data", data, "--effort", "quick", "--trials", "2", "--limit", "24", *more]) == 0
+    certificate = certificate_of(tmp_path)
+    found = certificate["diagnostics"]
+    points = found["tolerance_curve"]["points"]
+    assert points[3]["score"] == certificate["worst_found"]["score"], "at the stated tolerance: the same chip, the same engine"
+    assert [point["score"] for point in points] == sorted((point["score"] for point in points), reverse=True)
+    assert "converters" in found["fragile_inputs"]["bound_reason"]
