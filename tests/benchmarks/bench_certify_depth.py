@@ -76,7 +76,7 @@ def main() -> None:
     with one_torch_thread(), tempfile.TemporaryDirectory() as folder:
         for depth in DEPTHS:
             runtime, placement = opened_file(*saved(trained(depth, arguments.width), Path(folder)), 3 * arguments.inputs)
-            measure(f"{depth} hidden", runtime, placement, arguments.inputs, math.inf, True, results, lambda: None)
+            measure(f"{depth} hidden", runtime, placement, arguments.inputs, math.inf, True, False, results, lambda: None)
             print("\n".join(lines(results)), flush=True)
 
 
