@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -176,11 +177,16 @@ def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
 
 
 def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> float:
-    """Return the sum of the steps of the levels that a tensor is computed from, back to the quantisers or stored weights in front of it."""
+    """Return the sum of the steps of the levels that a tensor is computed from, back to the quantisers or stored weights in front of it.
+
+    Infinite behind a Softmax of levels: engines fuse it to one of integer exponentials, whose error is not known.
+    """
     if node.op == "QuantizeLinear":
         return 0.0
     if node.op == "DequantizeLinear" and node.inputs[1] in constants:
         return float(constants[node.inputs[1]].max())
+    if node.op == "Softmax" and before:
+        return math.inf
     return before
 
 

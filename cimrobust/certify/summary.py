@@ -117,7 +117,7 @@ def certify_run(
     work = _Work(network, effort, workers, progress)
     if network.task.is_regression:
         return work.regression()
-    progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 1)
+    progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 2)
     right = np.ones(network.num_samples, dtype=bool) if worst_output is None else runtime.task.right(worst_output).reshape(-1)
     largest = work.largest(count)
     curve = tuple(CurvePoint(scale, _share(largest >= scale)) for scale in CURVE)
@@ -154,18 +154,25 @@ class _Work:
         )
 
     def largest(self, count: int) -> np.ndarray:
-        """Return the largest boxes at which the first samples are certified."""
+        """Return the largest boxes at which the first samples are certified; those that fail at the smallest are not tried at others."""
         narrowing, branching = EFFORTS[self.effort]
-        return largest_certified_tolerance(
-            self.network,
-            samples=np.arange(count),
-            octaves=OCTAVES,
-            steps=STEPS[self.effort],
-            effort=narrowing,
-            branching=branching,
-            workers=self.workers,
-            on_round=self.progress.advance,
-        )
+        smallest = 2.0 ** OCTAVES[0]
+        left = np.flatnonzero(self.certify(np.arange(count), smallest).certified)
+        self.progress.advance()
+        found = np.zeros(count)
+        if len(left):
+            found[left] = largest_certified_tolerance(
+                self.network,
+                samples=left,
+                octaves=OCTAVES,
+                steps=STEPS[self.effort],
+                known=np.full(len(left), smallest),
+                effort=narrowing,
+                branching=branching,
+                workers=self.workers,
+                on_round=self.progress.advance,
+            )
+        return found
 
     def rest(self, samples: np.ndarray, *, hopeful: bool) -> np.ndarray:
         """Return which of some samples are certified at the stated tolerance, bool for all samples.

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_certify.py [--models NAME ...] [--inputs N] [--results FILE] [--table]
 
-For each model: the tolerance at which half of the inputs are certified (by intervals, by linear bounds, with branching), the one at which an attack on each input alone breaks
-half of them, the one at which the joint search at effort quick pulls the score of one chip on all of them under half, and seconds. Inputs are the first ones of the model's data that the
+For each model: the tolerance at which half of the inputs are certified (by intervals, by linear bounds, with branching; 0 where not even at a millionth of the profile's), the one at which an attack on each input alone breaks
+half of them, the one at which the joint search at effort quick pulls the score of one chip under half of that without deviation, on three times as many samples, and seconds. Inputs are the first ones of the model's data that the
 quantised network without deviation decides right. Tolerances are in percent of the conductance range, per input on a grid of 16 steps an octave. Seconds are of the process
 (one thread) for one call of `certify` at the size of box at which half are certified, extrapolated to 1000 inputs.
 
@@ -62,7 +62,9 @@ SMALLEST = -20
 def opened(name: str, limit: int) -> tuple[Runtime, Placement]:
     """Open a sample or a model of the zoo."""
     own = ROOT / "samples" / f"{name}.onnx"
-    model = own if own.exists() else ZOO / "models" / f"{name}.onnx"
+    model = own if own.exists() else next((ZOO / "models").glob(f"**/{name}.onnx"), next((ZOO / "models" / name).glob("*.onnx"), None))
+    if model is None:
+        raise FileNotFoundError(f"there is no model {name} among the samples and in {ZOO}")
     description = model.with_suffix(".toml") if own.exists() else ZOO / f"{name}.toml"
     return opened_file(model, description, limit)
 
@@ -85,6 +87,7 @@ class Measured:
         chosen: The inputs.
         effort: Multiplications that narrowing one layer may cost.
         is_short: The attack is short.
+        is_fast: Bounds alone are measured.
         row: Sizes of boxes found, relative to the profile's, by column; filled and kept.
         keep: Called after every column.
     """
@@ -95,6 +98,7 @@ class Measured:
     chosen: np.ndarray
     effort: float
     is_short: bool
+    is_fast: bool
     row: dict[str, Any]
     keep: Callable[[], None]
 
@@ -110,6 +114,9 @@ class Measured:
     def measure(self) -> None:
         """Fill all columns."""
         interval = self.column("interval", lambda: self._largest(method="interval", top=4))
+        if self.is_fast:
+            self.column("linear", lambda: self._largest(branching=None, top=4, known=interval))
+            return
         if self.is_short:
             attack = PerInputAttack(self.runtime, self.placement, targets=1, passes=4)
         else:
@@ -133,6 +140,8 @@ class Measured:
         assert (attacked > full).all(), "no attack may break a certified input"
         half = float(np.median(full)) or float(np.max(full)) or 2.0**-8
         for effort, (narrowing, branching) in EFFORTS.items():
+            if self.is_short and effort != "quick":
+                continue
             self.column(f"seconds {effort}", lambda narrowing=narrowing, branching=branching: self._seconds(half, narrowing, branching))
         self.column("joint", lambda: self._joint(float(np.median(attacked))))
 
@@ -168,6 +177,7 @@ def measure(
     count: int,
     effort: float,
     is_short: bool,
+    is_fast: bool,
     results: dict[str, Any],
     keep: Callable[[], None],
 ) -> None:
@@ -184,7 +194,7 @@ def measure(
     chosen = np.flatnonzero(runtime.task.right(output).reshape(-1))[:count]
     row["inputs"] = len(chosen)
     row["percent"] = 100.0 * placement.profile.tolerance_fraction()
-    Measured(runtime, placement, network, chosen, effort, is_short, row, keep).measure()
+    Measured(runtime, placement, network, chosen, effort, is_short, is_fast, row, keep).measure()
 
 
 def lines(results: dict[str, Any]) -> list[str]:
@@ -213,6 +223,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=[*MODELS, "rul_cnn"])
     parser.add_argument("--inputs", type=int)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--fast", action="store_true", help="intervals, and linear bounds without narrowing and branching; no attack, no search"
+    )
     parser.add_argument("--table", action="store_true", help="print what is known, measure nothing")
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
@@ -225,7 +238,17 @@ def main() -> None:
         for name in () if arguments.table else arguments.models:
             count, effort, is_short = MODELS.get(name, (4, 3e8, True))
             runtime, placement = opened(name, 3 * (arguments.inputs or count))
-            measure(name, runtime, placement, arguments.inputs or count, effort, is_short, results, keep)
+            measure(
+                name,
+                runtime,
+                placement,
+                arguments.inputs or count,
+                0.0 if arguments.fast else effort,
+                is_short,
+                arguments.fast,
+                results,
+                keep,
+            )
             keep()
     print("\n".join(lines(results)))
 

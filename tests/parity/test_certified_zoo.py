@@ -50,7 +50,7 @@ def test_half_of_the_inputs_are_certified_and_none_of_them_breaks(
     runtime, placement = opened(model, home / f"{name}.toml", 16)
     network = open_bounds(runtime, placement)
     assert isinstance(network, BoundedNetwork), network
-    bounds = certify(network, scale=scale)
+    bounds = certify(network, scale=scale, effort=3e8)
     assert bounds.count >= least
     held = np.flatnonzero(bounds.certified)
     attack = PerInputAttack(runtime, placement, targets=1, passes=3, network=network)

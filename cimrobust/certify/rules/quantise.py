@@ -15,6 +15,7 @@ behind a product with stored weights, which deployment keeps float.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,10 @@ def quantiser(node: Node, kernel: Kernel, constants: Mapping[str, Tensor], steps
         raise CannotBoundError("its levels are no integers")
     if step is None or step.numel() != 1 or float(step) <= 0 or (node.has(2) and (zero is None or zero.numel() != 1)):
         raise CannotBoundError("its step or zero point is not one constant")
+    if not math.isfinite(steps):
+        raise CannotBoundError(
+            "an engine may fuse it with the Softmax of levels in front of it, in integers that round in ways that are not bounded"
+        )
     least, most = INTEGER_RANGES[declared]
     slack = _FUSED * 2.0 * max(-least, most) * (1.0 + steps / float(step)) if steps else 0.0
     return Quantiser(kernel, Staircase(float(step), 0.0 if zero is None else float(zero), float(least), float(most), slack))

@@ -10,14 +10,16 @@ import torch
 
 from cimrobust.certify.expand import expanded
 from cimrobust.certify.interval import Interval
+from cimrobust.certify.network import open_bounds
 from cimrobust.certify.propagate import propagate
-from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.refusal import CannotBoundError, Refusal
 from cimrobust.certify.rules.quantise import Staircase, quantiser
 from cimrobust.graph.ops import catalogue  # noqa: F401
 from cimrobust.graph.ops.program import Step
 from cimrobust.graph.ops.registry import MICROSOFT, Node, Settings, find
 from tests.unit.certify.conftest import Maker
 from tests.unit.certify.test_soundness import opened_bounds
+from tests.unit.search.conftest import Opener
 
 UINT8, INT8 = 2, 3
 
@@ -100,3 +102,17 @@ def test_quantisers_that_are_not_bounded_say_why() -> None:
         quantiser(node, torch.round, {"z": torch.zeros(())}, 0.0)
     with pytest.raises(CannotBoundError, match="no integers"):
         quantiser(replace(node, input_types=(1, 1, 17)), torch.round, {"s": torch.ones(()), "z": torch.zeros(())}, 0.0)
+    with pytest.raises(CannotBoundError, match="Softmax of levels"):
+        quantiser(node, torch.round, {"s": torch.ones(()), "z": torch.zeros(())}, float("inf"))
+
+
+def test_softmax_between_quantisers_is_refused(opened: Opener) -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (float[N, 3] y) <float[4, 4] w, float[4, 3] v, float s, uint8 z> { h = MatMul(x, w)\n'
+        "q = QuantizeLinear(h, s, z)\n d = DequantizeLinear(q, s, z)\n p = Softmax(d)\n o = QuantizeLinear(p, s, z)\n u = DequantizeLinear(o, s, z)\n y = MatMul(u, v) }"
+    )
+    weights = {"w": np.eye(4, dtype=np.float32), "v": np.eye(4, 3, dtype=np.float32), "s": np.float32(0.01), "z": np.uint8(0)}
+    refused = open_bounds(*opened(text, weights, {"x": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)}))
+    assert isinstance(refused, Refusal)
+    assert len(refused.nodes) == 1
+    assert "Softmax of levels" in refused.reason
