@@ -113,14 +113,17 @@ def train(
         progress.advance(state.rows[-1].epoch)
         stopped = False
         for epoch in range(state.rows[-1].epoch + 1, settings.epochs + 1):
+            stopped = state.best_epoch > 0 and state.rows[-1].epoch - state.best_epoch >= settings.longest_wait
+            if stopped:
+                break
             started = time.perf_counter()
             loss, rate = _epoch(job, state, epoch)
             _append(job, state, epoch, loss=loss, rate=rate, started=started, trained=time.perf_counter())
             if checkpoint is not None:
                 write_checkpoint(checkpoint, job.digest, state)
             progress.advance(1, _note(state.rows[-1]))
-            if (stops is not None and stops(state.rows[-1])) or epoch - state.best_epoch >= settings.longest_wait:
-                stopped = epoch < settings.epochs
+            stopped = stops is not None and stops(state.rows[-1]) and epoch < settings.epochs
+            if stopped:
                 break
         progress.finish()
     return Trained(state.best, tuple(state.rows), state.best_epoch, stopped)

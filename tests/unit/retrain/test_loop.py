@@ -104,11 +104,14 @@ def test_epoch_within_the_clean_loss_is_preferred(opened, monkeypatch):
     assert result.best_epoch == 1
 
 
-def test_training_stops_when_nothing_gets_better(opened, monkeypatch):
+def test_training_stops_when_nothing_gets_better_also_when_resumed(opened, monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "validate", lambda *arguments, **named: loop.Scored(0.9, 0.5))
-    result = trained(opened(), epochs=9, patience=2)
-    assert result.stopped_early
-    assert len(result.rows) == 4
+    session = opened()
+    job = session.job(recipe_of("plain").method(), quick(epochs=9, patience=2))
+    for _ in range(2):
+        result = train(job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt")
+        assert result.stopped_early
+        assert len(result.rows) == 4
 
 
 def test_narrow_weights_stay_narrow(opened):
