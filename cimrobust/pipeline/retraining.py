@@ -239,7 +239,7 @@ def _certify(model: Path, out: Path, roles: Sequence[str], clock: Clock, **setti
 
 def _make_folder(out: Path, *, resume: bool) -> None:
     try:
-        (out / CONTROL).mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder") from err
     if not resume:
