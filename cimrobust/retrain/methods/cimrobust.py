@@ -50,6 +50,7 @@ def _make(values: Mapping[str, float]) -> Method:
         values,
         averaging=values["averaging"],
         weight_range=values["range"] or None,
+        ready=values["ramp"],
     )
 
 
