@@ -24,6 +24,7 @@ from cimrobust.data.decision import Score
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
+from cimrobust.engine.teacher import labelled_by
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
@@ -104,6 +105,7 @@ def analyze(
     rare_budget: int | None = None,
     calibration: str | Path | None = None,
     transfer: str | Path | None = None,
+    labels_of: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Certificate:
@@ -128,6 +130,7 @@ def analyze(
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
         transfer: Certificate folder of another network with the same layers, whose witness is scored with the patterns found here.
+        labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.
         resume: Take over the trials of an interrupted run of the same command.
         progress: Told how far the work is.
 
@@ -156,6 +159,8 @@ def analyze(
             limit=limit,
             needs_calibration=inspection.placement.profile.needs_kernel,
         )
+        if labels_of is not None:
+            dataset = labelled_by(load_network(Path(labels_of)), dataset, workers=threads)
         runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=threads)
         progress.finish()
     with clock.stage("monte_carlo"):
@@ -212,6 +217,7 @@ def analyze(
         RunSetting("rare-below", rare_below, rare_below is None),
         RunSetting("rare-budget", rare_budget, rare_budget is None),
         RunSetting("stop-early", stop_early, not stop_early),
+        RunSetting("labels-of", None if labels_of is None else Path(labels_of).name, labels_of is None),
         RunSetting("transfer", None if transfer is None else Path(transfer).name, transfer is None),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )
