@@ -247,6 +247,9 @@ def _scores(directory: Path, certificate: Mapping[str, Any], network: Network | 
     if dataset.labels is None and network is None:
         yield ReplayCheck("worst_found", None, "labels are the model's own decisions: give --model too")
         return
+    if dataset.labels is None and certificate["data"]["label_source"] == "given":
+        yield ReplayCheck("worst_found", None, "labels are the decisions of another network (--labels-of), which is not at hand")
+        return
     output = certificate["data"]["decision"]["output"]
     worst = run_original(witness, dataset.inputs, dataset.constants, output=output)
     clean = None if network is None else run_original(network, dataset.inputs, dataset.constants, output=output)

@@ -66,6 +66,12 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     metavar="DIR",
     help="Certificate of another network with the same layers; its witness is scored too.",
 )
+@click.option(
+    "--labels-of",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Network whose clean decisions are the labels of data that have none. Default: MODEL itself.",
+)
 @run_options
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:

@@ -29,6 +29,7 @@ from cimrobust.diagnose.safety import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import run_original
+from cimrobust.engine.teacher import labelled_by
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import sha256_of
@@ -118,6 +119,7 @@ def analyze(
     diagnostics: str | None = None,
     safety_class: int | None = None,
     transfer: str | Path | None = None,
+    labels_of: str | Path | None = None,
     resume: bool = False,
     device_type: str = "cpu",
     progress: Progress | None = None,
@@ -146,6 +148,7 @@ def analyze(
         diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
         safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it names one.
         transfer: Certificate folder of another network with the same layers, whose witness is scored with the patterns found here.
+        labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.
         resume: Take over the trials of an interrupted run of the same command.
         device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
@@ -177,6 +180,8 @@ def analyze(
             limit=limit,
             needs_calibration=inspection.placement.profile.needs_kernel,
         )
+        if labels_of is not None:
+            dataset = labelled_by(load_network(Path(labels_of)), dataset, workers=threads)
         runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=threads)
         asked = diagnose_settings(
             required, safety_class, effort=effort, seed=seed, workers=threads, device_type=device_type, progress=progress
@@ -269,6 +274,7 @@ def analyze(
         RunSetting("skip-most-probable", skip_most_probable, not skip_most_probable),
         RunSetting("stop-early", stop_early, not stop_early),
         RunSetting("device-type", device_type, device_type == "cpu"),
+        RunSetting("labels-of", None if labels_of is None else Path(labels_of).name, labels_of is None),
         RunSetting("transfer", None if transfer is None else Path(transfer).name, transfer is None),
         RunSetting("policy", None if policy is None else Path(policy).name, policy is None),
     )

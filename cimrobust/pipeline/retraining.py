@@ -149,7 +149,9 @@ def retrain(
         "workers": threads,
     }
     certifying |= {"effort": effort, "trials": trials, "resume": resume, "progress": progress}
-    certificates = _certify(Path(model), out, list(methods), clock, **certifying)
+    # By its own decisions a re-trained network would always be right.
+    teacher = Path(model) if evaluation.labels is None else None
+    certificates = _certify(Path(model), out, teacher, list(methods), clock, **certifying)
     same = None
     if equivalent:
         with clock.stage("equivalent_tolerance"):
@@ -226,20 +228,24 @@ def _export(session: Session, trained: Trained, path: Path) -> None:
             )
 
 
-def _certify(model: Path, out: Path, roles: Sequence[str], clock: Clock, **settings: Any) -> dict[str, dict[str, Any]]:
+def _certify(
+    model: Path, out: Path, teacher: Path | None, roles: Sequence[str], clock: Clock, **settings: Any
+) -> dict[str, dict[str, Any]]:
     """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
     paths = {BEFORE: model, AFTER: out / MODEL} | ({CONTROL: out / CONTROL / MODEL} if CONTROL in roles else {})
     certificates = {}
     for name, path in paths.items():
         with clock.stage(f"certificate_{name}"):
             transfer = None if name == BEFORE else out / BEFORE
-            certificates[name] = analyze(path, out=out / name, transfer=transfer, **settings).data
+            certificates[name] = analyze(
+                path, out=out / name, transfer=transfer, labels_of=None if name == BEFORE else teacher, **settings
+            ).data
     return certificates
 
 
 def _make_folder(out: Path, *, resume: bool) -> None:
     try:
-        (out / CONTROL).mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder") from err
     if not resume:

@@ -19,9 +19,6 @@ from cimrobust.certify.rules.base import Value
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.retrain.protocol import Step
 
-#: Rounding radius of an activation as a share of the largest one.
-_ROUNDING = 1e-6
-
 
 def worst_loss(step: Step, size: float) -> Tensor:
     """Return the loss of scores that are at least as bad as those of any chip: a bound of the loss over the box.
@@ -78,7 +75,9 @@ def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
 def _value(planned: PlannedStep, values: Mapping[str, Value]) -> Value:
     read = [values[name] if name else None for name in planned.node.inputs]
     if planned.rule is not None:
-        return planned.rule.forward(read)
+        made = planned.rule.forward(read)
+        # Its rounding radius reaches below zero, where no ReLU is; products of what is not negative are bounded exactly, and in half the time.
+        return Interval(made.lo.clamp(min=0), made.hi) if planned.node.op == "Relu" else made
     found: Tensor = planned.step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
     return found
 
@@ -98,12 +97,10 @@ def _product_margins(step: Step, plan: Plan, values: Mapping[str, Value], labels
     if readout.kind != "classes" or not isinstance(last.rule, MatrixProduct) or last.kind != ACTIVE:
         return None
     data, weight, own = last.rule.parts([values[name] if name else None for name in last.node.inputs])
-    # Rounding radii reach below zero behind a ReLU; this is a loss, not the proof.
-    if data.lo.dim() != 2 or not bool((data.lo >= -_ROUNDING * data.hi.abs().amax()).all()):
+    if data.lo.dim() != 2 or not data.is_nonnegative:
         return None
-    low = data.lo.clamp(min=0)
     bias_of = own.lo if own is not None else bias.reshape(-1) if isinstance(bias, Tensor) else torch.zeros_like(weight.lo[0])
     lo, hi, shift = (weight.lo, weight.hi, bias_of) if readout.sign > 0 else (-weight.hi, -weight.lo, -bias_of)
     difference = lo.T[labels][:, None, :] - hi.T[None]
-    bound = difference.clamp(min=0) @ low[:, :, None] + difference.clamp(max=0) @ data.hi[:, :, None]
+    bound = difference.clamp(min=0) @ data.lo[:, :, None] + difference.clamp(max=0) @ data.hi[:, :, None]
     return bound[..., 0] + shift[labels][:, None] - shift

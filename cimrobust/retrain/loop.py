@@ -113,14 +113,17 @@ def train(
         progress.advance(state.rows[-1].epoch)
         stopped = False
         for epoch in range(state.rows[-1].epoch + 1, settings.epochs + 1):
+            stopped = _has_waited(job, state)
+            if stopped:
+                break
             started = time.perf_counter()
             loss, rate = _epoch(job, state, epoch)
             _append(job, state, epoch, loss=loss, rate=rate, started=started, trained=time.perf_counter())
             if checkpoint is not None:
                 write_checkpoint(checkpoint, job.digest, state)
             progress.advance(1, _note(state.rows[-1]))
-            if (stops is not None and stops(state.rows[-1])) or epoch - state.best_epoch >= settings.longest_wait:
-                stopped = epoch < settings.epochs
+            stopped = stops is not None and stops(state.rows[-1]) and epoch < settings.epochs
+            if stopped:
                 break
         progress.finish()
     return Trained(state.best, tuple(state.rows), state.best_epoch, stopped)
@@ -254,9 +257,15 @@ def _append(job: Job, state: State, epoch: int, *, loss: float, rate: float, sta
     state.rows.append(row)
     best = state.rows[state.best_epoch]
     # The start is no result: the first epoch always takes its place, so that what is written was trained.
-    if epoch > 0 and (state.best_epoch == 0 or _beats(job.objective, row, best)):
+    if epoch > 0 and (state.best_epoch == 0 or _beats(job, row, best)):
         state.best_epoch = epoch
         state.best.load(state.averaged)
+
+
+def _has_waited(job: Job, state: State) -> bool:
+    """Tell whether nothing has become better for so long that training should stop; waiting begins when the box has its full size."""
+    latest, since = state.rows[-1].epoch, max(state.best_epoch, math.ceil(job.method.ready * job.settings.epochs))
+    return state.best_epoch > 0 and latest - since >= job.settings.longest_wait
 
 
 def _is_eligible(job: Job, clean: float, before: float) -> bool:
@@ -271,17 +280,19 @@ def _is_eligible(job: Job, clean: float, before: float) -> bool:
     return before - clean <= allowed + _ONE_SIDED * error
 
 
-def _beats(objective: Objective, row: EpochRow, best: EpochRow) -> bool:
-    """Tell whether an epoch is better: within the clean loss first, then what is proved, the attacked score, then the percentile, then clean."""
-    if row.eligible != best.eligible:
-        return row.eligible
+def _beats(job: Job, row: EpochRow, best: EpochRow) -> bool:
+    """Tell whether an epoch is better: within the clean loss, trained in the whole box, then what is proved, the attacked score, the percentile, clean."""
+    ranks = [(one.eligible, one.eligible and one.epoch >= job.method.ready * job.settings.epochs) for one in (row, best)]
+    if ranks[0] != ranks[1]:
+        return ranks[0] > ranks[1]
     # Where nothing is proved or drawn the numbers are NaN, and no NaN is better than another.
     order = ("proved", "attacked", "kpp", "clean") if row.eligible else ("clean", "attacked", "kpp")
     for name in order:
         mine, theirs = getattr(row, name), getattr(best, name)
-        if is_better(objective, mine, theirs):
+        # What is proved is a share of decisions, never an error.
+        if is_better(job.objective, mine, theirs) if name != "proved" else mine > theirs:
             return True
-        if is_better(objective, theirs, mine):
+        if is_better(job.objective, theirs, mine) if name != "proved" else theirs > mine:
             return False
     return False
 

@@ -77,8 +77,12 @@ class TrainingNetwork:
         """The network as bounded operators.
 
         Raises:
-            ModelNotCoveredError: Operators have no bound; names all of them.
+            ModelNotCoveredError: Operators have no bound; names all of them. Or samples cannot be run together.
         """
+        if self._feeding.mode != "free":
+            raise ModelNotCoveredError(
+                f"training on the interval bound needs a network that takes any number of samples, got a {self._feeding.mode} batch; use another method"
+            )
         exact = [name for name in self.twin.weight_names if name not in self.trainable.devices]
         try:
             return make_plan(self.twin, self.readout.tensor, known=exact)

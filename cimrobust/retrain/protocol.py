@@ -102,6 +102,7 @@ class Method:
         averaging: Decay of the running mean of the weights that is kept in place of the last weights; 0: none.
         weight_range: Largest weight of a tensor in its standard deviations, the others are clipped; shrinks the box. None: not limited.
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
+        ready: Share of the training from which the box has its full size; epochs before are kept only if none after is within the clean loss.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Method:
     averaging: float = 0.0
     weight_range: float | None = None
     proves: bool = False
+    ready: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@
     python tests/benchmarks/bench_retrain.py table --rows FILE
     python tests/benchmarks/bench_retrain.py find [--models M ...]
     python tests/benchmarks/bench_retrain.py cost [--models M ...]
+    python tests/benchmarks/bench_retrain.py states --out FOLDER
 
 `run` appends one line a row to FILE and leaves out rows that are there, so it can be stopped and started again; `table` prints them. The trained network is written to a file and scored on
 evaluation data that training never saw: worst found by the search of `cimrobust analyze` with effort quick, certified by linear bounds without branching on the first `--prove` samples.
 `find` prints the worst-found accuracy of the networks as they are over tolerances, from which the tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
+`states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the evaluation states, as many of each advisory of the network.
 `cost` prints what an epoch costs, as a ratio to plain training in the same run.
 """
 
@@ -31,6 +33,7 @@ from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.data.load import load_data
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import open_network
+from cimrobust.engine.ort import run_original
 from cimrobust.graph.load import load_network
 from cimrobust.graph.write_back import write_back
 from cimrobust.pipeline.inspection import inspect_model, resolve_profile
@@ -211,10 +214,25 @@ def cost(arguments: argparse.Namespace) -> None:
             print(f"{name} {method} {statistics.median(spent):.3f} s, {statistics.median(spent) / plain:.2f} times plain", flush=True)
 
 
+def states(arguments: argparse.Namespace) -> None:
+    """Write acas_train.npz and a description of it."""
+    name, random = "acasxu_1_1", np.random.default_rng(0)
+    network = load_network(ZOO / "models" / f"{name}.onnx")
+    known = np.load(ZOO / "data" / "acasxu_states.npz")["x"]
+    low, high = known.min(axis=0), known.max(axis=0)
+    drawn = (low + (high - low) * random.random((60_000, known.shape[1]))).astype(np.float32)
+    decided = run_original(network, {"input": drawn.reshape(-1, 1, 1, 5)}, {}, output="linear_7_Add").reshape(len(drawn), -1).argmin(axis=1)
+    count = min(1500, int(np.bincount(decided).min()))
+    chosen = np.concatenate([random.permutation(np.flatnonzero(decided == advisory))[:count] for advisory in range(5)])
+    np.savez(arguments.out / "acas_train.npz", x=drawn[chosen])
+    text = (ZOO / f"{name}.toml").read_text().replace("data/acasxu_states.npz", "acas_train.npz")
+    (arguments.out / "acas_train.toml").write_text(text)
+
+
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["run", "table", "find", "cost"])
+    parser.add_argument("what", choices=["run", "table", "find", "cost", "states"])
     parser.add_argument("--rows", type=Path, default=Path("bench_retrain.jsonl"))
     parser.add_argument("--models", nargs="*", default=["digits_cnn", "breast_cancer_mlp", "mnist_mlp_256x2"])
     parser.add_argument("--methods", nargs="*", default=["none", *RECIPES])
@@ -223,11 +241,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--prove", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--turns", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.what == "cost":
         arguments.methods = [method for method in arguments.methods if method != "none"]
-    {"run": run, "table": table, "find": find, "cost": cost}[arguments.what](arguments)
+    {"run": run, "table": table, "find": find, "cost": cost, "states": states}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

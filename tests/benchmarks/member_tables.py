@@ -99,7 +99,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tolerances", nargs="*", type=float, default=TOLERANCES)
     parser.add_argument("--effort", default="standard", choices=("quick", "standard", "thorough"))
     parser.add_argument("--device-type", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--handicap", type=int, default=HANDICAP, help="Passes of the papers' method, in those of the ensemble; 0 leaves it out")
+    parser.add_argument(
+        "--handicap", type=int, default=HANDICAP, help="Passes of the papers' method, in those of the ensemble; 0 leaves it out"
+    )
     parser.add_argument("--limit", type=int, help="Use the first N samples only")
     return parser.parse_args()
 

@@ -1,7 +1,9 @@
 """Our own method: a strong attack carried from batch to batch, in a box that grows, on weights that are kept within a narrow range.
 
 What breaks a network is the box, and the box is a share of the largest weight of a tensor. So the largest weights are clipped, which costs little and shrinks every interval. The attack
-starts from the corner that the last batches led to (it is one chip for all data, so what broke one batch breaks the next), and takes a few sign steps more.
+starts from the point that the last batches led to (it is one chip for all data, so what broke one batch breaks the next), as perturbations are kept in "free" adversarial training of inputs
+(Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows with the training; a part of the loss is that of the network without deviation; the running mean
+of the weights is kept (Izmailov et al., UAI 2018, arXiv 1803.05407, there of the last epochs).
 """
 
 from __future__ import annotations
@@ -13,19 +15,17 @@ import torch
 from torch import Tensor
 
 from cimrobust.retrain.ascent import Unit, ascend, deviation_of
+from cimrobust.retrain.methods.ibp import growth
 from cimrobust.retrain.protocol import Knob, Method, Recipe, Step
 
 _WHAT = "carried multi-step attack in a growing box, narrow weights, averaged weights"
 
 
 def _loss(values: Mapping[str, float], step: Step) -> Tensor:
-    size = min(1.0, values["start"] + (1.0 - values["start"]) * step.progress / max(values["ramp"], 1e-9)) * values["reach"]
-    fixed = step.fixed()
+    size = values["reach"] * (values["start"] + (1.0 - values["start"]) * growth(step.progress, values["ramp"]))
     start = _carried(step, values["keep"])
-    passes = round(values["passes"])
-    attacked = ascend(fixed, start, passes=passes, length=values["length"], size=size)
-    for name, unit in attacked.items():
-        step.memory[name] = unit
+    attacked = ascend(step.fixed(), start, passes=round(values["passes"]), length=values["length"], size=size)
+    step.memory.update(attacked)
     loss = (1.0 - values["clean"]) * step.loss(deviation_of(step, attacked, size))
     return loss + values["clean"] * step.loss() if values["clean"] else loss
 
@@ -50,6 +50,7 @@ def _make(values: Mapping[str, float]) -> Method:
         values,
         averaging=values["averaging"],
         weight_range=values["range"] or None,
+        ready=values["ramp"],
     )
 
 

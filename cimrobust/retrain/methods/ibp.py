@@ -47,11 +47,21 @@ def _mixed(values: Mapping[str, float], step: Step) -> Tensor:
 
 
 def _make(values: Mapping[str, float]) -> Method:
-    return Method("ibp", _WHAT, partial(_loss, dict(values)), values, weight_range=values["range"] or None, proves=True)
+    return Method(
+        "ibp", _WHAT, partial(_loss, dict(values)), values, weight_range=values["range"] or None, proves=True, ready=values["ramp"]
+    )
 
 
 def _make_mixed(values: Mapping[str, float]) -> Method:
-    return Method("ibp-a-trice", _MIXED, partial(_mixed, dict(values)), values, weight_range=values["range"] or None, proves=True)
+    return Method(
+        "ibp-a-trice",
+        _MIXED,
+        partial(_mixed, dict(values)),
+        values,
+        weight_range=values["range"] or None,
+        proves=True,
+        ready=values["ramp"],
+    )
 
 
 IBP = Recipe("ibp", _WHAT, KNOBS, _make)

@@ -125,6 +125,13 @@ def test_scales_and_zero_points_of_integer_weights_stay(opened, tmp_path):
         np.testing.assert_array_equal(tensors[name], qdq_weights()[name])
 
 
+def test_integer_networks_learn(opened):
+    session = opened(QDQ, qdq_weights())
+    job = session.job(recipe_of("plain").method(), quick(epochs=10))
+    rows = train(job, session.parameters, progress=NullProgress()).rows
+    assert rows[-1].clean > max(0.9, rows[0].clean + 0.1)
+
+
 def test_tied_weights_and_their_digital_copy_stay_one_tensor(opened, tmp_path):
     random = np.random.default_rng(0)
     weights = {"w1": (0.4 * random.normal(size=(6, 6))).astype(np.float32), "b1": np.full(6, 0.1, np.float32), "rows": np.array([0, 3])}

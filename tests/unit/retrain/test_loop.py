@@ -104,11 +104,27 @@ def test_epoch_within_the_clean_loss_is_preferred(opened, monkeypatch):
     assert result.best_epoch == 1
 
 
-def test_training_stops_when_nothing_gets_better(opened, monkeypatch):
+def test_epochs_in_a_smaller_box_are_kept_only_if_no_later_one_will_do(opened, monkeypatch):
+    session = opened()
+
+    def best_of(*scores: tuple[float, float]) -> int:
+        given = iter([(0.9, 0.1), *scores])
+        monkeypatch.setattr(loop, "validate", lambda *arguments, **named: loop.Scored(*next(given)))
+        method = Method("growing", "test", Step.loss, ready=0.5)
+        return train(session.job(method, quick(epochs=4)), session.parameters, progress=NullProgress()).best_epoch
+
+    assert best_of((0.9, 0.8), (0.9, 0.3), (0.9, 0.4), (0.9, 0.2)) == 3
+    assert best_of((0.9, 0.8), (0.5, 0.9), (0.5, 0.9), (0.6, 0.9)) == 1
+
+
+def test_training_stops_when_nothing_gets_better_also_when_resumed(opened, monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "validate", lambda *arguments, **named: loop.Scored(0.9, 0.5))
-    result = trained(opened(), epochs=9, patience=2)
-    assert result.stopped_early
-    assert len(result.rows) == 4
+    session = opened()
+    job = session.job(recipe_of("plain").method(), quick(epochs=9, patience=2))
+    for _ in range(2):
+        result = train(job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt")
+        assert result.stopped_early
+        assert len(result.rows) == 4
 
 
 def test_narrow_weights_stay_narrow(opened):

@@ -1,0 +1,58 @@
+"""Which initializers beside stored weights may be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, parser
+
+from cimrobust.graph.deploy import deploy
+from cimrobust.graph.load import load_network
+from cimrobust.graph.scan import scan_layers
+from cimrobust.graph.trainable import DigitalParameters, digital_parameters
+
+TEXT = """
+<ir_version: 8, opset_import: ["" : 15]>
+net (float[N, 4] x) => (float[N, 3] y, float[N, 2] aside)
+<float[4, 5] w1, float[5] b1, float[5] gain, float[5] shift, float[5] mean, float[5] variance, float[5] shared, float[5, 3] w2, float[3] b2, float[5, 2] w3, float[2] b3> {
+  h = MatMul(x, w1)
+  same = Identity(h)
+  a = Add(b1, same)
+  n = BatchNormalization(a, gain, shift, mean, variance)
+  s = Add(n, shared)
+  m = Mul(s, shared)
+  y = Gemm(m, w2, b2)
+  aside = Gemm(m, w3, b3)
+}
+"""
+
+
+def found(tmp_path: Path, text: str = TEXT, output: str = "y") -> DigitalParameters:
+    model = parser.parse_model(text)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info}
+    random = np.random.default_rng(0)
+    model.graph.initializer.extend(numpy_helper.from_array(random.random(shape).astype(np.float32), name) for name, shape in shapes.items())
+    onnx.save(model, tmp_path / "m.onnx")
+    network = load_network(tmp_path / "m.onnx")
+    return digital_parameters(deploy(network, scan_layers(network)), output)
+
+
+def test_biases_are_what_is_added_to_products_and_read_for_nothing_else(tmp_path):
+    assert set(found(tmp_path).biases) == {"b1", "b2"}
+    assert set(found(tmp_path, output="aside").biases) == {"b1", "b3"}
+
+
+def test_bias_that_is_read_elsewhere_is_left_alone(tmp_path):
+    assert set(found(tmp_path, TEXT.replace("m = Mul(s, shared)", "m = Mul(s, b1)")).biases) == {"b2"}
+
+
+def test_normalisations_are_found_with_what_they_read(tmp_path):
+    (norm,) = found(tmp_path).normalisations
+    assert (norm.data, norm.scale, norm.shift, norm.mean, norm.variance) == ("a", "gain", "shift", "mean", "variance")
+
+
+def test_digital_copies_name_the_weight_they_are_of(tmp_path):
+    read_twice = TEXT.replace("m = Mul(s, shared)", "c = ReduceSum<keepdims = 0>(w2)\n  z = Mul(s, c)\n  m = Mul(z, shared)")
+    assert found(tmp_path, read_twice).copies == {"w2.digital": "w2"}
