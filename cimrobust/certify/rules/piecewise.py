@@ -66,7 +66,7 @@ def _crosses_zero(lo: Tensor, hi: Tensor) -> Tensor:
 
 def relu(node: Node, kernel: Kernel) -> Activation:
     """Relu."""
-    return Activation(kernel, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, least_slope=0.0)
+    return Activation(kernel, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, least_slope=0.0, floor=0.0)
 
 
 def leaky_relu(node: Node, kernel: Kernel) -> Activation:
@@ -109,10 +109,10 @@ class Clip:
             # A limit far beyond float32 stands for none: lines may not hold infinities.
             low, high = max(limits[0], -1e39), min(limits[1], 1e39)
             if low == 0.0 and high == 1e39:
-                self._rule = Activation(torch.relu, rising, partial(leaky_lines, 0.0), bends=_crosses_zero)
+                self._rule = Activation(torch.relu, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, floor=0.0)
             else:
                 self._rule = Activation(
-                    lambda x: x.clamp(low, high), rising, partial(clip_lines, low, high), bends=partial(clip_bends, low, high)
+                    lambda x: x.clamp(low, high), rising, partial(clip_lines, low, high), bends=partial(clip_bends, low, high), floor=low
                 )
         return self._rule
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class Activation:
         rounding: Callable[[Tensor], Tensor] | None = None,
         least_slope: float | None = None,
         is_rising: bool = True,
+        floor: float | None = None,
     ) -> None:
         """Describe a function.
 
@@ -47,6 +48,7 @@ class Activation:
             bends: Where the function is not one line over an interval.
             rounding: Rounding radius of the function in float32, from the magnitude of its input; None: it rounds nothing.
             is_rising: It never falls, nor do its lines.
+            floor: Value that no output of the deployed float32 function is below; None: none is known.
             least_slope: Where it bends, any line through the origin from this slope up to 1 is below it; None: it has one line below alone.
         """
         self._kernel = kernel
@@ -55,6 +57,7 @@ class Activation:
         self._bends = bends
         self._is_rising = is_rising
         self.least_slope = least_slope
+        self._floor = floor
         self._rounding = rounding
 
     def forward(self, inputs: Sequence[Value]) -> Interval:
@@ -64,7 +67,9 @@ class Activation:
         lo, hi = self._reach(self._kernel, data.lo, data.hi)
         # What float64 is off in the lines is an error of the operator like its own.
         slack = line_radius(1e-3 + data.magnitude)
-        return Interval.rounded(lo, hi, slack if self._rounding is None else slack + self._rounding(data.magnitude))
+        made = Interval.rounded(lo, hi, slack if self._rounding is None else slack + self._rounding(data.magnitude))
+        # The slack is about lines in float64; the deployed value itself stays above the floor, and what follows a ReLU may count on that.
+        return made if self._floor is None else replace(made, lo=made.lo.clamp(min=self._floor), kept={})
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval, lower_slope: Tensor | None = None) -> Pulled:
         """As in `Rule`; with other slopes of the lines below, [forms, samples, ...], where they are free to choose."""

@@ -39,6 +39,16 @@ def node_of(op: str, attributes: dict[str, object]) -> Node:
     return Node(op, op, domain, version, attributes, ("x",), ("y",), (1,), (), Settings(dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("op", "attributes"), [("Relu", {}), ("Clip", {"min": 0.0}), ("Clip", {"min": 0.0, "max": 6.0})])
+def test_nothing_behind_a_rectifier_is_negative(op: str, attributes: dict[str, object]) -> None:
+    node = node_of(op, attributes)
+    converter = find(node.domain, op, node.version)
+    assert converter is not None
+    made = RULES[op](node, converter(node)).forward([Interval(torch.tensor([-2.0, 1.0]).double(), torch.tensor([-1.0, 3.0]).double())])
+    assert made.is_nonnegative
+    assert (made.hi >= torch.tensor([0.0, 3.0])).all()
+
+
 @pytest.mark.parametrize(("op", "attributes"), CASES)
 def test_lines_hold_the_function(op: str, attributes: dict[str, object]) -> None:
     node = node_of(op, attributes)
