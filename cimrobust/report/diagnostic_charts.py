@@ -144,7 +144,7 @@ def _curves(
         axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
         axes.minorticks_off()
         axes.set_xlabel(label)
-        axes.set_ylabel(certificate["metric"]["name"])
+        charts.vertical_scores(axes, certificate, [score for _, scores, *_ in lines.values() for score in scores])
         axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
         return charts.svg(figure, name, description)
 

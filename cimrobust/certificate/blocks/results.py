@@ -74,7 +74,7 @@ def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int, r
         rare: Rare failures, where they were asked for.
     """
     values = np.nan_to_num(trials.value, nan=sys.float_info.max, posinf=sys.float_info.max)
-    counts, edges = np.histogram(values, bins=_NUM_BINS if values.min() < values.max() else 1)
+    counts, edges = _histogram(values)
     requirement, requirement_reason = _requirement(trials, policy)
     return models.MonteCarlo(
         trials=trials.num_trials,
@@ -103,6 +103,15 @@ def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int, r
         stopping_reason=None if trials.is_sequential else "the number of trials was fixed in advance",
         histogram=models.Histogram(edges=[float(edge) for edge in edges], counts=[int(count) for count in counts]),
     )
+
+
+def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts and edges; chips that all score the same make one bin, a hundredth of their score wide."""
+    low, high = float(values.min()), float(values.max())
+    if low < high:
+        return np.histogram(values, bins=_NUM_BINS)
+    half = 0.005 * abs(low) or 0.005
+    return np.histogram(values, bins=1, range=(low - half, high + half))
 
 
 def worst_found(evidence: Evidence) -> models.WorstFound:
