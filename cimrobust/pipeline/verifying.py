@@ -6,15 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cimrobust.data.calibration import load_samples
 from cimrobust.diagnose.device_list import write_device_list
 from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.tightening import WriteCycles
 from cimrobust.diagnose.write_verify import SHARES, VerifySettings, selective_verify
-from cimrobust.engine.open import open_network
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.pipeline.item import Item
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
 from cimrobust.search.ensemble import search
@@ -70,16 +68,10 @@ def verify(
     told, path = progress or NullProgress(), Path(out)
     if not path.parent.is_dir():
         raise UsageError(f"folder of the list must exist, got {path.parent} (--out); make it first")
-    inspection = inspect_model(model, device=str(device), tolerance=tolerance)
+    item = Item(model, data, device, tolerance=tolerance, limit=limit, calibration=calibration)
+    inspection = item.inspect()
     placement, scan = inspection.placement, inspection.scan
-    dataset, calibrating = load_samples(
-        data,
-        None if calibration is None else str(calibration),
-        inputs=inspection.network.inputs,
-        limit=limit,
-        needs_calibration=placement.profile.needs_kernel,
-    )
-    runtime = open_network(inspection.network, scan, placement, dataset, calibration=calibrating, workers=workers)
+    runtime = item.open(inspection, workers=workers)
     found = search(runtime, placement, effort=effort, seed=seed, workers=workers, progress=told, device_type=device_type)
     opened = open_gradients(runtime, placement, budget_of("quick"), seed=seed, workers=workers, device=open_device(device_type))
     made = selective_verify(
