@@ -19,6 +19,7 @@ from cimrobust.diagnose.memory import Memory
 from cimrobust.diagnose.protocol import Settings
 from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
 from cimrobust.diagnose.sweep import Proof, Subject, Worst, draw_chips, prove, sweep_worst
+from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.table import TrialTable
@@ -104,21 +105,12 @@ def sweep(
     item = Item(model, data, device, limit=limit, calibration=calibration)
     progress, threads, out = progress or NullProgress(), workers or available_processors(), Path(out)
     num_trials, clock = trials or DEFAULT_TRIALS[effort], Clock()
+    settings = Settings(effort, seed, threads, progress, required=require, device_type=device_type)
     with clock.stage("load"):
         inspection = item.inspect()
         runtime = item.open(inspection, workers=threads)
-        settings = Settings(effort, seed, threads, progress, required=require, device_type=device_type)
-        key = {"trials": fingerprint(runtime, inspection.placement, seed), "grid": grid, "effort": effort, "device": device_type}
-        memory = _memory(out, key, resume=resume)
-        subject = Subject(runtime, inspection.scan, inspection.placement, settings, memory)
-    with clock.stage("search"):
-        worst = sweep_worst(subject, grid)
-    with clock.stage("monte_carlo"):
-        tables = {tolerance: draw_chips(subject, tolerance, trials=num_trials) for tolerance in grid}
-    with clock.stage("certify"):
-        proofs = _proofs(subject, worst)
-    with clock.stage("safe_tolerances"):
-        safe = None if require is None else _safe(subject, worst, tables, proofs, require, num_trials)
+        subject = _subject(inspection, runtime, settings, out, grid, resume=resume)
+    worst, tables, proofs, safe = _stages(subject, grid, require, num_trials, clock)
     progress.finish()
     evidence = SweepEvidence(
         network=inspection.network,
@@ -138,6 +130,32 @@ def sweep(
     made = _write(out, inspection, subject, evidence, witnesses=witnesses)
     shutil.rmtree(out / _RESUME, ignore_errors=True)
     return made
+
+
+def _subject(inspection: Inspection, runtime: Runtime, settings: Settings, out: Path, grid: Sequence[float], *, resume: bool) -> Subject:
+    """Return what is swept, with the memory of an interrupted run of the same if it goes on from one."""
+    key = {
+        "trials": fingerprint(runtime, inspection.placement, settings.seed),
+        "grid": grid,
+        "effort": settings.effort,
+        "device": settings.device_type,
+    }
+    return Subject(runtime, inspection.scan, inspection.placement, settings, _memory(out, key, resume=resume))
+
+
+def _stages(
+    subject: Subject, grid: Sequence[float], require: float | None, trials: int, clock: Clock
+) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
+    """Search, draw and certify at every tolerance, then look for the largest ones that meet a requirement."""
+    with clock.stage("search"):
+        worst = sweep_worst(subject, grid)
+    with clock.stage("monte_carlo"):
+        tables = {tolerance: draw_chips(subject, tolerance, trials=trials) for tolerance in grid}
+    with clock.stage("certify"):
+        proofs = _proofs(subject, worst)
+    with clock.stage("safe_tolerances"):
+        safe = None if require is None else _safe(subject, worst, tables, proofs, require, trials)
+    return worst, tables, proofs, safe
 
 
 def _proofs(subject: Subject, worst: Sequence[Worst]) -> dict[float, Proof]:

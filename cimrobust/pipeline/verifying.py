@@ -9,9 +9,11 @@ from typing import Any
 from cimrobust.diagnose.device_list import write_device_list
 from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.tightening import WriteCycles
-from cimrobust.diagnose.write_verify import SHARES, VerifySettings, selective_verify
+from cimrobust.diagnose.write_verify import SHARES, Verification, VerifySettings, selective_verify
+from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
+from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.item import Item
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
@@ -80,22 +82,25 @@ def verify(
     space = DeviceSpace(placement, scan)
     count = made.rows[-1].devices
     write_device_list(path, space, made.order[:count], made.gain[:count], ranking=made.best, factor=tighter)
+    return _described(inspection, runtime, made, tighter=tighter, devices=space.size) | {"list": path.name, "listed_devices": count}
+
+
+def _described(inspection: Inspection, runtime: Runtime, made: Verification, *, tighter: float, devices: int) -> dict[str, Any]:
+    """Return what was compared and what came of it."""
     return {
         "model": inspection.network.path.name,
-        "device": placement.profile.name,
+        "device": inspection.placement.profile.name,
         "metric": runtime.task.metric,
         "samples": made.base.num_samples,
         "crafting_samples": made.crafting_samples,
         "quantised": runtime.nominal.value,
         "worst_found": made.base.value,
         "tighter": tighter,
-        "total_devices": space.size,
+        "total_devices": devices,
         "writes_per_device": {"without": made.writes[0], "verified": made.writes[1], "write_sigma": made.write_sigma},
         "best_ranking": made.best,
         "rows": [asdict(row) for row in made.rows],
         "random_draws": made.draws,
         "passes": made.passes,
         "evaluations": made.evaluations,
-        "list": path.name,
-        "listed_devices": count,
     }
