@@ -42,7 +42,7 @@ def command(model: Path, as_json: bool, workers: int | None, **settings: Any) ->
     Model-based: it believes the stated distribution of devices far into its tails. The bounds of `cimrobust analyze` do not.
     """
     from cimrobust.cli.progress import TerminalProgress
-    from cimrobust.pipeline.analysis import available_processors
+    from cimrobust.pipeline.arguments import available_processors
     from cimrobust.pipeline.rare import rare
 
     with TerminalProgress() as progress:

@@ -47,7 +47,7 @@ def command(model: Path, as_json: bool, workers: int | None, shares: str, **sett
     Every share and ranking is attacked again from scratch; the table compares rankings by the worst chip found afterwards.
     """
     from cimrobust.cli.progress import TerminalProgress
-    from cimrobust.pipeline.analysis import available_processors
+    from cimrobust.pipeline.arguments import available_processors
     from cimrobust.pipeline.verifying import verify
 
     with TerminalProgress() as progress:

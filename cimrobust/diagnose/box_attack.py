@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cimrobust.data.decision import Score
+from cimrobust.diagnose.candidates import SCORED, known_candidates, without_gradient, worst_of
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.search.box import Pattern
-from cimrobust.search.budget import budget_of
 from cimrobust.search.climb import climb, climb_in_turn
-from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.objective import Collapse, CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.targets import nearest_classes
 
 _MEMBER = "restricted box"
 _LATER_STEP = 0.5
-# Patterns scored on all samples: the best on the crafting samples need not be the best on all.
-_SCORED = 3
 
 
 @dataclass(frozen=True)
@@ -71,31 +68,15 @@ def attack_box(problem: Problem, known: Mapping[str, Pattern], plan: AttackPlan)
         known: Patterns by origin, brought into the box.
         plan: What may be spent.
     """
-    candidates = _known(problem, known)
+    candidates = known_candidates(problem, _MEMBER, known)
     with one_torch_thread():
         if problem.oracle is None:
-            candidates += CORNER_SEARCH.run(problem, replace(budget_of("quick"), evaluations_alone=plan.evaluations))
+            candidates += without_gradient(problem, plan.evaluations)
         else:
             candidates += _climbs(problem, candidates, plan)
     ranked = sorted(candidates, key=lambda candidate: candidate.key)
-    best: tuple[Score, Candidate] | None = None
-    for candidate in ranked[:_SCORED]:
-        problem.box.check(candidate.pattern, origin=candidate.member)
-        score = problem.runtime.score(problem.box.weights(candidate.pattern), threads=problem.workers)
-        if best is None or problem.task.is_worse(score, best[0]):
-            best = (score, candidate)
-    assert best is not None
-    return BoxAttack(best[0], best[1].pattern, best[1].origin, tuple(candidate.pattern for candidate in ranked))
-
-
-def _known(problem: Problem, known: Mapping[str, Pattern]) -> list[Candidate]:
-    """Return known patterns and their corners, brought into the box, and no deviation."""
-    patterns = {"no deviation": problem.box.zero()}
-    for origin, pattern in known.items():
-        patterns[origin] = problem.box.clip(pattern)
-        patterns[f"{origin}, corner"] = problem.box.corner(patterns[origin])
-    keys = problem.measure(list(patterns.values()))
-    return [Candidate(pattern, key, origin, _MEMBER) for (origin, pattern), key in zip(patterns.items(), keys, strict=True)]
+    score, _, worst = worst_of(problem, ranked[:SCORED])
+    return BoxAttack(score, worst.pattern, worst.origin, tuple(candidate.pattern for candidate in ranked))
 
 
 def _climbs(problem: Problem, known: list[Candidate], plan: AttackPlan) -> list[Candidate]:

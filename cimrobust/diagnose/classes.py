@@ -9,7 +9,7 @@ import numpy as np
 
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
-from cimrobust.diagnose.bench import Attack, Plan
+from cimrobust.diagnose.attack import Attack, Plan
 from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.search.box import Pattern
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.bench import Attack, Plan
+from cimrobust.diagnose.attack import Attack, Plan
 from cimrobust.diagnose.parts import restricted
 from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.search.box import Pattern

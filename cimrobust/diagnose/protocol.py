@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cimrobust.diagnose.bench import Bench
+from cimrobust.diagnose.attack import Bench
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.layers import LayerScan
 from cimrobust.mapping.placement import Placement

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cimrobust.diagnose.bench import Bench
+from cimrobust.diagnose.attack import Bench
 from cimrobust.diagnose.catalogue import DIAGNOSTICS
 from cimrobust.diagnose.protocol import Case, Diagnosis, Diagnostic, Finding, Outcome, Settings
 from cimrobust.engine.open import Runtime

@@ -18,7 +18,7 @@ from cimrobust.certify.network import open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.certify.summary import certify_run
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.bench import Attack, Bench, Plan
+from cimrobust.diagnose.attack import Attack, Bench, Plan
 from cimrobust.diagnose.memory import Memory, Part
 from cimrobust.diagnose.proofs import MOST_SAMPLES, proven
 from cimrobust.diagnose.protocol import Settings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.bench import Attack, Bench, Plan
+from cimrobust.diagnose.attack import Attack, Bench, Plan
 from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.diagnose.tolerances import at_tolerance, bisect, carried, stated_tolerance
 from cimrobust.search.box import Box, Pattern

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust.certificate.policy import Policy
 from cimrobust.certify.summary import Certification
 from cimrobust.diagnose.protocol import Diagnosis, Settings
 from cimrobust.diagnose.safety import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
+from cimrobust.pipeline.settings import Settings as RunSettings
 from cimrobust.progress import Progress
 from cimrobust.search.box import box_of
 from cimrobust.search.witness import SAFETY_FILE, write_deviations
@@ -33,12 +33,15 @@ def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosi
             write_deviations(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)
 
 
-def diagnose_settings(
-    policy: Policy | None, safety_class: int | None, *, effort: str, seed: int, workers: int, device_type: str, progress: Progress
-) -> Settings:
-    """Return how much to diagnose; the policy says what is required, and which class is the safety class if the user does not."""
-    required = None if policy is None else policy.require
-    if safety_class is None and required is not None and required.safety_class is not None:
-        safety_class = required.safety_class.label
-    worst = None if required is None else required.worst_found_accuracy
-    return Settings(effort, seed, workers, progress, required=worst, safety_class=safety_class, device_type=device_type)
+def diagnose_settings(settings: RunSettings, progress: Progress) -> Settings:
+    """Return how much to diagnose; the policy says what is required."""
+    asked, policy = settings.request, settings.policy
+    return Settings(
+        asked.effort,
+        asked.seed,
+        settings.workers,
+        progress,
+        required=None if policy is None else policy.require.worst_found_accuracy,
+        safety_class=settings.safety_class,
+        device_type=asked.device_type,
+    )

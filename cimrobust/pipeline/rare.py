@@ -7,14 +7,12 @@ from typing import Any
 
 from cimrobust.certificate.blocks.rare import rare_event
 from cimrobust.certificate.models import StoredChip
-from cimrobust.data.calibration import load_samples
 from cimrobust.engine.latent import check_profile
-from cimrobust.engine.open import open_network
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
-from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.pipeline.item import Item
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
 from cimrobust.search.chip_file import write_chip
@@ -82,16 +80,10 @@ def rare(
             "a file for the most probable failing chip needs the search for it, which was left out (--skip-most-probable); leave out --chip too"
         )
     budget_of(effort)
-    inspection = inspect_model(model, device=str(device), tolerance=tolerance)
+    item = Item(model, data, device, tolerance=tolerance, limit=limit, calibration=calibration)
+    inspection = item.inspect()
     check_profile(inspection.placement.profile)
-    dataset, calibrating = load_samples(
-        data,
-        None if calibration is None else str(calibration),
-        inputs=inspection.network.inputs,
-        limit=limit,
-        needs_calibration=inspection.placement.profile.needs_kernel,
-    )
-    runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=workers)
+    runtime = item.open(inspection, workers=workers)
     found = rare_failures(
         runtime,
         inspection.placement,

@@ -20,7 +20,9 @@ from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
 from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.place import place
-from cimrobust.pipeline.analysis import Clock, analyze, available_processors
+from cimrobust.pipeline.analysis import analyze
+from cimrobust.pipeline.arguments import available_processors, resume_folder
+from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.retrained import Evidence, describe
@@ -127,7 +129,8 @@ def retrain(
     recipe = recipe_of(method)
     made, threads = recipe.method(knobs), workers or available_processors()
     profile = resolve_profile(str(device), tolerance)
-    _make_folder(out, resume=resume)
+    resume_folder(out, _RESUME, resume=resume)
+    (out / DESCRIPTION).unlink(missing_ok=True)
     with clock.stage("load"):
         network = load_network(Path(model))
         evaluation = load_data(data, inputs=network.inputs, limit=limit)
@@ -241,14 +244,3 @@ def _certify(
                 path, out=out / name, transfer=transfer, labels_of=None if name == BEFORE else teacher, **settings
             ).data
     return certificates
-
-
-def _make_folder(out: Path, *, resume: bool) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder") from err
-    if not resume:
-        shutil.rmtree(out / _RESUME, ignore_errors=True)
-    (out / _RESUME).mkdir(exist_ok=True)
-    (out / DESCRIPTION).unlink(missing_ok=True)

@@ -6,9 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +14,20 @@ from typing import Any
 from cimrobust import __version__
 from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.files import atomic_text, canonical_json
-from cimrobust.certificate.policy import EFFORTS
 from cimrobust.certificate.sweep import Safe, SweepEvidence, assemble_sweep
-from cimrobust.data.calibration import load_samples
 from cimrobust.diagnose.memory import Memory
 from cimrobust.diagnose.protocol import Settings
 from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
 from cimrobust.diagnose.sweep import Proof, Subject, Worst, draw_chips, prove, sweep_worst
-from cimrobust.engine.open import open_network
+from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
-from cimrobust.pipeline.analysis import available_processors
-from cimrobust.pipeline.inspection import Inspection, inspect_model
+from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, resume_folder, stored, stored_file
+from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.item import Item
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.sweep import render_sweep
 from cimrobust.search.box import box_of
@@ -104,30 +102,15 @@ def sweep(
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     grid = _checked(tolerances, effort, trials)
+    item = Item(model, data, device, limit=limit, calibration=calibration)
     progress, threads, out = progress or NullProgress(), workers or available_processors(), Path(out)
-    num_trials, clock = trials or DEFAULT_TRIALS[effort], _Clock({})
+    num_trials, clock = trials or DEFAULT_TRIALS[effort], Clock()
+    settings = Settings(effort, seed, threads, progress, required=require, device_type=device_type)
     with clock.stage("load"):
-        inspection = inspect_model(model, device=str(device))
-        dataset, calibrating = load_samples(
-            data,
-            None if calibration is None else str(calibration),
-            inputs=inspection.network.inputs,
-            limit=limit,
-            needs_calibration=inspection.placement.profile.needs_kernel,
-        )
-        runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=threads)
-        settings = Settings(effort, seed, threads, progress, required=require, device_type=device_type)
-        key = {"trials": fingerprint(runtime, inspection.placement, seed), "grid": grid, "effort": effort, "device": device_type}
-        memory = _memory(out, key, resume=resume)
-        subject = Subject(runtime, inspection.scan, inspection.placement, settings, memory)
-    with clock.stage("search"):
-        worst = sweep_worst(subject, grid)
-    with clock.stage("monte_carlo"):
-        tables = {tolerance: draw_chips(subject, tolerance, trials=num_trials) for tolerance in grid}
-    with clock.stage("certify"):
-        proofs = _proofs(subject, worst)
-    with clock.stage("safe_tolerances"):
-        safe = None if require is None else _safe(subject, worst, tables, proofs, require, num_trials)
+        inspection = item.inspect()
+        runtime = item.open(inspection, workers=threads)
+        subject = _subject(inspection, runtime, settings, out, grid, resume=resume)
+    worst, tables, proofs, safe = _stages(subject, grid, require, num_trials, clock)
     progress.finish()
     evidence = SweepEvidence(
         network=inspection.network,
@@ -147,6 +130,32 @@ def sweep(
     made = _write(out, inspection, subject, evidence, witnesses=witnesses)
     shutil.rmtree(out / _RESUME, ignore_errors=True)
     return made
+
+
+def _subject(inspection: Inspection, runtime: Runtime, settings: Settings, out: Path, grid: Sequence[float], *, resume: bool) -> Subject:
+    """Return what is swept, with the memory of an interrupted run of the same if it goes on from one."""
+    key = {
+        "trials": fingerprint(runtime, inspection.placement, settings.seed),
+        "grid": grid,
+        "effort": settings.effort,
+        "device": settings.device_type,
+    }
+    return Subject(runtime, inspection.scan, inspection.placement, settings, _memory(out, key, resume=resume))
+
+
+def _stages(
+    subject: Subject, grid: Sequence[float], require: float | None, trials: int, clock: Clock
+) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
+    """Search, draw and certify at every tolerance, then look for the largest ones that meet a requirement."""
+    with clock.stage("search"):
+        worst = sweep_worst(subject, grid)
+    with clock.stage("monte_carlo"):
+        tables = {tolerance: draw_chips(subject, tolerance, trials=trials) for tolerance in grid}
+    with clock.stage("certify"):
+        proofs = _proofs(subject, worst)
+    with clock.stage("safe_tolerances"):
+        safe = None if require is None else _safe(subject, worst, tables, proofs, require, trials)
+    return worst, tables, proofs, safe
 
 
 def _proofs(subject: Subject, worst: Sequence[Worst]) -> dict[float, Proof]:
@@ -207,13 +216,13 @@ def _settings(
 ) -> tuple[RunSetting, ...]:
     return (
         RunSetting("tolerances", ",".join(f"{tolerance:g}" for tolerance in grid), False),
-        RunSetting("effort", effort, effort == DEFAULT_EFFORT),
+        stored("effort", effort, default=DEFAULT_EFFORT),
         RunSetting("trials", num_trials, trials is None),
-        RunSetting("require", require, require is None),
-        RunSetting("seed", seed, seed == 0),
-        RunSetting("limit", limit, limit is None),
-        RunSetting("calibration", None if calibration is None else Path(calibration).name, calibration is None),
-        RunSetting("witnesses", witnesses, not witnesses),
+        stored("require", require),
+        stored("seed", seed, default=0),
+        stored("limit", limit),
+        stored_file("calibration", calibration),
+        stored("witnesses", witnesses, default=False),
     )
 
 
@@ -227,36 +236,13 @@ def _checked(tolerances: Sequence[float], effort: str, trials: int | None) -> li
         )
     if len(grid) > _MOST_TOLERANCES:
         raise UsageError(f"tolerances must be at most {_MOST_TOLERANCES}, got {len(grid)} (--tolerances); sweep in parts")
-    if effort not in EFFORTS:
-        raise UsageError(f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (--effort); choose one of them")
-    if trials is not None and trials < 1:
-        raise UsageError(f"trials must be at least 1, got {trials} (--trials); give a larger number")
+    check_effort(effort)
+    check_counts(trials=trials)
     return grid
 
 
 def _memory(out: Path, key: Mapping[str, Any], *, resume: bool) -> Memory:
     """Return the memory of the run, empty unless it goes on from an interrupted one."""
-    folder = out / _RESUME
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(exist_ok=True)
-    except OSError as err:
-        raise UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder") from err
+    folder = resume_folder(out, _RESUME, resume=resume)
     text = json.dumps({**key, "version": __version__}, sort_keys=True)
     return Memory(folder, hashlib.sha256(text.encode()).hexdigest())
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """Seconds by stage."""
-
-    stages: dict[str, float]
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage."""
-        started = time.perf_counter()
-        yield
-        self.stages[name] = time.perf_counter() - started

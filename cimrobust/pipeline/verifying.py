@@ -6,15 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cimrobust.data.calibration import load_samples
 from cimrobust.diagnose.device_list import write_device_list
 from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.tightening import WriteCycles
-from cimrobust.diagnose.write_verify import SHARES, VerifySettings, selective_verify
-from cimrobust.engine.open import open_network
+from cimrobust.diagnose.write_verify import SHARES, Verification, VerifySettings, selective_verify
+from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.item import Item
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
 from cimrobust.search.ensemble import search
@@ -70,16 +70,10 @@ def verify(
     told, path = progress or NullProgress(), Path(out)
     if not path.parent.is_dir():
         raise UsageError(f"folder of the list must exist, got {path.parent} (--out); make it first")
-    inspection = inspect_model(model, device=str(device), tolerance=tolerance)
+    item = Item(model, data, device, tolerance=tolerance, limit=limit, calibration=calibration)
+    inspection = item.inspect()
     placement, scan = inspection.placement, inspection.scan
-    dataset, calibrating = load_samples(
-        data,
-        None if calibration is None else str(calibration),
-        inputs=inspection.network.inputs,
-        limit=limit,
-        needs_calibration=placement.profile.needs_kernel,
-    )
-    runtime = open_network(inspection.network, scan, placement, dataset, calibration=calibrating, workers=workers)
+    runtime = item.open(inspection, workers=workers)
     found = search(runtime, placement, effort=effort, seed=seed, workers=workers, progress=told, device_type=device_type)
     opened = open_gradients(runtime, placement, budget_of("quick"), seed=seed, workers=workers, device=open_device(device_type))
     made = selective_verify(
@@ -88,22 +82,25 @@ def verify(
     space = DeviceSpace(placement, scan)
     count = made.rows[-1].devices
     write_device_list(path, space, made.order[:count], made.gain[:count], ranking=made.best, factor=tighter)
+    return _described(inspection, runtime, made, tighter=tighter, devices=space.size) | {"list": path.name, "listed_devices": count}
+
+
+def _described(inspection: Inspection, runtime: Runtime, made: Verification, *, tighter: float, devices: int) -> dict[str, Any]:
+    """Return what was compared and what came of it."""
     return {
         "model": inspection.network.path.name,
-        "device": placement.profile.name,
+        "device": inspection.placement.profile.name,
         "metric": runtime.task.metric,
         "samples": made.base.num_samples,
         "crafting_samples": made.crafting_samples,
         "quantised": runtime.nominal.value,
         "worst_found": made.base.value,
         "tighter": tighter,
-        "total_devices": space.size,
+        "total_devices": devices,
         "writes_per_device": {"without": made.writes[0], "verified": made.writes[1], "write_sigma": made.write_sigma},
         "best_ranking": made.best,
         "rows": [asdict(row) for row in made.rows],
         "random_draws": made.draws,
         "passes": made.passes,
         "evaluations": made.evaluations,
-        "list": path.name,
-        "listed_devices": count,
     }

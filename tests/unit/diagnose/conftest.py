@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cimrobust.diagnose.bench import Bench
+from cimrobust.diagnose.attack import Bench
 from cimrobust.diagnose.protocol import Case, Settings
 from cimrobust.engine.open import Runtime
 from cimrobust.graph.scan import scan_layers

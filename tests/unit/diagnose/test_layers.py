@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimrobust.diagnose.bench import Plan
+from cimrobust.diagnose.attack import Plan
 from cimrobust.diagnose.layers import LAYERS
 from cimrobust.diagnose.parts import restricted
 from cimrobust.search.box import box_of

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from cimrobust.data.decision import Score
+from cimrobust.diagnose.candidates import CORNER, NO_DEVIATION, SCORED, known_candidates, without_gradient, worst_of
 from cimrobust.diagnose.parts import part_of
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
@@ -18,19 +19,13 @@ from cimrobust.progress import NullProgress
 from cimrobust.search.box import Box, Pattern, array_of, box_of
 from cimrobust.search.budget import budget_of
 from cimrobust.search.climb import climb_in_turn
-from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.crafting import crafting_subset
 from cimrobust.search.gradients import Opened, open_gradients
 from cimrobust.search.objective import Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import Candidate, Problem
 
-NO_DEVIATION = "no deviation"
 # First step of a climb that goes on from a pattern of the search, in half-widths of the box.
 _WARM_STEP = 0.5
-# What climbs and starts add to the name of a pattern that is the corner beside one of theirs.
-_CORNER = ", corner"
-# Patterns of an attack that are scored on all samples: the best on the crafting samples need not be the best on all.
-_SCORED = 3
 
 
 @dataclass(frozen=True)
@@ -150,21 +145,14 @@ class Bench:
             part: Indices of the samples that count; None: all.
         """
         problem = self.problem(box, part, passes=plan.steps)
-        candidates = _measured(problem, name, starts)
+        candidates = known_candidates(problem, name, starts)
         # Steps on vectors are too short to share: more torch threads only wait for each other.
         with one_torch_thread():
-            candidates += _climbs(problem, name, plan, candidates) if problem.oracle is not None else _without_gradient(problem, plan)
+            if problem.oracle is None:
+                candidates += without_gradient(problem, plan.evaluations)
+            else:
+                candidates += _climbs(problem, name, plan, candidates)
         return _scored(problem, candidates)
-
-
-def _measured(problem: Problem, name: str, starts: Mapping[str, Pattern]) -> list[Candidate]:
-    """Return the starts, their corners and zero as candidates."""
-    inside = {NO_DEVIATION: problem.box.zero()}
-    for origin, pattern in starts.items():
-        inside[origin] = problem.box.clip(pattern)
-        inside[f"{origin}{_CORNER}"] = problem.box.corner(inside[origin])
-    keys = problem.measure(list(inside.values()))
-    return [Candidate(pattern, key, origin, name) for (origin, pattern), key in zip(inside.items(), keys, strict=True)]
 
 
 def _climbs(problem: Problem, name: str, plan: Plan, known: list[Candidate]) -> list[Candidate]:
@@ -174,13 +162,13 @@ def _climbs(problem: Problem, name: str, plan: Plan, known: list[Candidate]) -> 
     if problem.task.is_regression:
         error: list[Loss] = [RegressionError(problem.task.metric)]
         runs = [
-            (error, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(_CORNER)}"),
+            (error, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(CORNER)}"),
             (error, problem.box.zero(), plan.fresh, 2.0, "from zero"),
         ]
     else:
         near: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0)]
         runs = [
-            (near, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(_CORNER)}"),
+            (near, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(CORNER)}"),
             ([SmoothAccuracy(0.5), SmoothAccuracy(0.25)], problem.box.zero(), plan.fresh, 2.0, "from zero"),
         ]
     found: list[Candidate] = []
@@ -189,26 +177,11 @@ def _climbs(problem: Problem, name: str, plan: Plan, known: list[Candidate]) -> 
     return found
 
 
-def _without_gradient(problem: Problem, plan: Plan) -> list[Candidate]:
-    """Search without gradients, from zero."""
-    budget = replace(budget_of("quick"), evaluations_alone=plan.evaluations)
-    return list(CORNER_SEARCH.run(problem, budget))
-
-
 def _scored(problem: Problem, candidates: list[Candidate]) -> Attack:
     """Score the best candidates on all samples of the problem; the worst is what the attack found, no deviation if nothing does harm."""
-    runtime, task = problem.runtime, problem.runtime.task
-    best: tuple[Score, np.ndarray, Candidate] | None = None
     zero = [candidate for candidate in candidates if candidate.origin == NO_DEVIATION]
-    ranked = [*sorted(candidates, key=lambda candidate: candidate.key)[:_SCORED], *zero]
-    for candidate in ranked:
-        problem.box.check(candidate.pattern, origin=candidate.member)
-        output = runtime.outputs(problem.box.weights(candidate.pattern), threads=problem.workers)
-        score = task.score(output)
-        if best is None or task.is_worse(score, best[0]):
-            best = (score, output, candidate)
-    assert best is not None
-    score, output, candidate = best
+    ranked = [*sorted(candidates, key=lambda candidate: candidate.key)[:SCORED], *zero]
+    score, output, candidate = worst_of(problem, ranked)
     return Attack(
         pattern=candidate.pattern,
         score=score,

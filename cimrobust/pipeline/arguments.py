@@ -1,0 +1,78 @@
+"""What whole runs do with their arguments alike: check them, make the output folder, say what was set."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from cimrobust.certificate.evidence import RunSetting
+from cimrobust.certificate.policy import EFFORTS
+from cimrobust.errors import UsageError
+
+
+def available_processors() -> int:
+    """Return the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_effort(effort: str) -> None:
+    """Raise UsageError unless there is such a level of effort."""
+    if effort not in EFFORTS:
+        raise UsageError(f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (--effort); choose one of them")
+
+
+def check_tolerance(tolerance: float | None) -> None:
+    """Raise UsageError unless a tolerance, if one is given, is a fraction."""
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise UsageError(f"tolerance must be in [0, 1], got {tolerance} (--tolerance); give it as a fraction of the conductance range")
+
+
+def check_counts(*, least: int = 1, **counts: int | None) -> None:
+    """Raise UsageError for the first count, named as its option is, that is given and too small."""
+    for name, value in counts.items():
+        if value is not None and value < least:
+            raise UsageError(f"{name} must be at least {least}, got {value} (--{name}); give a larger number")
+
+
+def make_folder(out: Path) -> None:
+    """Make the output folder, if it is not there.
+
+    Raises:
+        UsageError: It cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise _not_writable(out, err) from err
+
+
+def resume_folder(out: Path, name: str, *, resume: bool) -> Path:
+    """Return the folder below the output folder that a run keeps its progress in, empty unless it goes on from an interrupted one.
+
+    Raises:
+        UsageError: It cannot be made.
+    """
+    make_folder(out)
+    folder = out / name
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as err:
+        raise _not_writable(out, err) from err
+    return folder
+
+
+def stored(key: str, value: int | float | str | bool | None, *, default: int | float | str | bool | None = None) -> RunSetting:
+    """Return a setting as the certificate states it."""
+    return RunSetting(key, value, value == default)
+
+
+def stored_file(key: str, path: str | Path | None) -> RunSetting:
+    """Return the setting of a file, which is stated by its name alone; the default is none."""
+    return stored(key, None if path is None else Path(path).name)
+
+
+def _not_writable(out: Path, err: OSError) -> UsageError:
+    return UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder")

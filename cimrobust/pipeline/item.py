@@ -1,0 +1,57 @@
+"""What a run is about: a model, its data and its devices, as the user named them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cimrobust.data.calibration import load_samples
+from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.teacher import labelled_by
+from cimrobust.graph.load import load_network
+from cimrobust.pipeline.inspection import Inspection, inspect_model
+
+
+@dataclass(frozen=True)
+class Item:
+    """The item under test, before anything is loaded.
+
+    Attributes:
+        model: ONNX file.
+        data: Data description, .npz, .csv, folder of ONNX test data, or ``module:function``.
+        device: Name of a shipped device profile, or a TOML file.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+        limit: Use the first so many samples.
+        calibration: Data that converters take their ranges from; None: see `load_samples`.
+        labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.
+    """
+
+    model: str | Path
+    data: str | Path
+    device: str | Path
+    tolerance: float | None = None
+    limit: int | None = None
+    calibration: str | Path | None = None
+    labels_of: str | Path | None = None
+
+    def inspect(self) -> Inspection:
+        """Load the model and place its crossbar layers; errors as `inspect_model`."""
+        return inspect_model(self.model, device=str(self.device), tolerance=self.tolerance)
+
+    def open(self, inspection: Inspection, *, workers: int) -> Runtime:
+        """Load the samples and deploy the network on them; errors as `load_samples` and `open_network`.
+
+        Args:
+            inspection: What `inspect` returned.
+            workers: Threads; no result depends on it.
+        """
+        dataset, calibrating = load_samples(
+            self.data,
+            None if self.calibration is None else str(self.calibration),
+            inputs=inspection.network.inputs,
+            limit=self.limit,
+            needs_calibration=inspection.placement.profile.needs_kernel,
+        )
+        if self.labels_of is not None:
+            dataset = labelled_by(load_network(Path(self.labels_of)), dataset, workers=workers)
+        return open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=workers)

@@ -1,0 +1,165 @@
+"""Writing what an analysis found: witness, trials, report and certificate, whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cimrobust.certificate.assemble import assemble
+from cimrobust.certificate.evidence import Evidence, RunTimings
+from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
+from cimrobust.certify import per_sample
+from cimrobust.certify.summary import Certification
+from cimrobust.data.decision import Score
+from cimrobust.diagnose.protocol import Diagnosis
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.ort import run_original
+from cimrobust.errors import SelfCheckError
+from cimrobust.files import sha256_of
+from cimrobust.graph.load import load_network
+from cimrobust.montecarlo.effects import EffectRow
+from cimrobust.montecarlo.failing import RareFailures
+from cimrobust.montecarlo.table import TrialTable, to_parquet
+from cimrobust.pipeline.diagnosing import write_safety_witness
+from cimrobust.pipeline.stages import Run
+from cimrobust.report.render import render
+from cimrobust.search.box import box_of
+from cimrobust.search.chip_file import CHIP_FILE, write_chip
+from cimrobust.search.device_witness import DeviceCheck, write_device_witness
+from cimrobust.search.likely import LikelySearch
+from cimrobust.search.protocol import SearchResult
+from cimrobust.search.witness import SAFETY_FILE, write_witness
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the stages of a run found.
+
+    Attributes:
+        trials: Drawn chips.
+        diagnosis: The worst chip found, and what explains it.
+        certification: Certified bound, or why there is none.
+        effects: Score with every effect added in turn.
+        rare: How likely a chip is that misses a score; None: not asked for.
+        likely: Search for the most probable such chip; None: not asked for.
+    """
+
+    trials: TrialTable
+    diagnosis: Diagnosis
+    certification: Certification
+    effects: tuple[EffectRow, ...]
+    rare: RareFailures | None
+    likely: LikelySearch | None
+
+    @property
+    def found(self) -> SearchResult:
+        """The worst chip found."""
+        return self.diagnosis.found
+
+
+def write_files(run: Run, findings: Findings, timings: RunTimings) -> dict[str, Any]:
+    """Write all files beside their final names, then move them there, certificate.json last.
+
+    Returns:
+        The certificate, as in certificate.json.
+
+    Raises:
+        SelfCheckError: The witness does not give the score that was reported.
+    """
+    out = run.request.out
+    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
+        made = Path(folder)
+        devices = _write_witness(made / WITNESS, run, findings)
+        worst_output = _worst_output(made / WITNESS / "worst_case.onnx", run, findings.found)
+        to_parquet(findings.trials, made / TRIALS)
+        proven = per_sample.per_sample(findings.certification, run.placement.profile.tolerance_fraction())
+        if proven is not None:
+            per_sample.to_parquet(proven, made / CERTIFIED)
+        evidence = _evidence(made / WITNESS, run, findings, devices=devices, worst_output=worst_output, timings=timings)
+        certificate = assemble(evidence, run.settings.policy)
+        check_certificate(certificate)
+        atomic_text(made / REPORT, render(certificate))
+        _move(made, out)
+        atomic_text(out / CERTIFICATE, canonical_json(certificate))
+    return certificate
+
+
+def _write_witness(folder: Path, run: Run, findings: Findings) -> DeviceCheck:
+    """Write the worst chip, device by device too, and the chips that other questions led to."""
+    folder.mkdir()
+    deviations = findings.found.deviations
+    write_witness(folder, run.runtime, box_of(run.placement), deviations)
+    if findings.likely is not None and findings.likely.chip is not None:
+        write_chip(folder / CHIP_FILE, findings.likely)
+    devices = write_device_witness(folder, run.placement, deviations)
+    write_safety_witness(folder, run.placement, findings.diagnosis)
+    return devices
+
+
+def _evidence(
+    folder: Path, run: Run, findings: Findings, *, devices: DeviceCheck, worst_output: np.ndarray, timings: RunTimings
+) -> Evidence:
+    """Return all that the certificate is made of; `folder` has the files of the witness."""
+    chip = folder / CHIP_FILE
+    return Evidence(
+        network=run.inspection.network,
+        scan=run.inspection.scan,
+        placement=run.placement,
+        runtime=run.runtime,
+        trials=findings.trials,
+        search=findings.found,
+        certification=findings.certification,
+        effects=findings.effects,
+        worst_output=worst_output,
+        witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted(folder.iterdir()) if path != chip},
+        devices=devices,
+        settings=run.settings.stated(),
+        device_argument=str(run.request.item.device),
+        data_argument=str(run.request.item.data),
+        timings=timings,
+        rare=findings.rare,
+        diagnosis=findings.diagnosis,
+        likely=findings.likely,
+        likely_digest=sha256_of(chip) if chip.exists() else None,
+    )
+
+
+def _move(made: Path, out: Path) -> None:
+    """Move finished files to their final names; of an older certificate that is there nothing stays that this one lacks."""
+    (out / CERTIFICATE).unlink(missing_ok=True)
+    (out / WITNESS).mkdir(exist_ok=True)
+    (out / WITNESS / CHIP_FILE).unlink(missing_ok=True)
+    (out / WITNESS / SAFETY_FILE).unlink(missing_ok=True)
+    for path in sorted((made / WITNESS).iterdir()):
+        path.replace(out / WITNESS / path.name)
+    (out / CERTIFIED).unlink(missing_ok=True)
+    for name in (TRIALS, REPORT, *([CERTIFIED] if (made / CERTIFIED).exists() else [])):
+        (made / name).replace(out / name)
+
+
+def _worst_output(path: Path, run: Run, found: SearchResult) -> np.ndarray:
+    """Return the decision output of the worst chip on all samples: of the witness file, or with converters of the kernel.
+
+    Raises:
+        SelfCheckError: The witness file, or the kernel, does not give the score reported.
+    """
+    runtime, threads = run.runtime, run.settings.workers
+    dataset = runtime.dataset
+    output = run_original(load_network(path), dataset.inputs, dataset.constants, output=runtime.engine.output, threads=threads)
+    _self_check(runtime, found.file_score, output, "witness/worst_case.onnx")
+    if runtime.converters is None:
+        return output
+    output = runtime.outputs(box_of(run.placement).weights(found.deviations), threads=threads)
+    _self_check(runtime, found.score, output, "crossbar kernel")
+    return output
+
+
+def _self_check(runtime: Runtime, reported: Score, output: np.ndarray, where: str) -> None:
+    """Raise SelfCheckError unless an output gives the reported score."""
+    again = runtime.task.score(output)
+    if again != reported:
+        raise SelfCheckError(f"worst chip must score what was reported, {reported.value}, got {again.value} ({where}); report this")

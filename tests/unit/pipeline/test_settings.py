@@ -1,0 +1,100 @@
+"""What an analysis makes of its arguments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cimrobust.certificate.policy import read_policy, stop_rule
+from cimrobust.errors import UsageError
+from cimrobust.pipeline.item import Item
+from cimrobust.pipeline.settings import Request, resolve
+
+ITEM = Item("model.onnx", "data.toml", "rram-write-verify-3pct")
+REQUEST = Request(
+    item=ITEM,
+    out=Path("out"),
+    effort="standard",
+    trials=None,
+    seed=0,
+    workers=None,
+    policy=None,
+    stop_early=False,
+    rare_below=None,
+    rare_budget=None,
+    skip_most_probable=False,
+    diagnostics=None,
+    safety_class=None,
+    transfer=None,
+    resume=False,
+    device_type="cpu",
+)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "strict.toml"
+    path.write_text("[require]\nsafety_class = { label = 3, recall = 0.9 }\nkpp = { k = 0.1, confidence = 0.99, accuracy = 0.9 }\n")
+    return path
+
+
+def test_a_plain_request_states_defaults_only():
+    assert [setting.key for setting in resolve(REQUEST).stated() if not setting.is_default] == []
+
+
+def test_what_was_asked_for_is_stated_as_no_default_and_files_by_their_names(policy):
+    item = replace(ITEM, limit=5, tolerance=0.02, calibration="far/away/c.npz", labels_of="old/model.onnx")
+    request = replace(REQUEST, item=item, trials=1000, seed=1, skip_most_probable=True, policy=policy)
+    stated = {setting.key: setting.value for setting in resolve(request).stated() if not setting.is_default}
+    assert stated == {
+        "trials": 1000,
+        "seed": 1,
+        "limit": 5,
+        "tolerance": 0.02,
+        "calibration": "c.npz",
+        "safety-class": 3,
+        "skip-most-probable": True,
+        "labels-of": "model.onnx",
+        "policy": "strict.toml",
+    }
+
+
+def test_the_user_overrules_the_safety_class_of_the_policy(policy):
+    assert resolve(replace(REQUEST, policy=policy)).safety_class == 3
+    assert resolve(replace(REQUEST, policy=policy, safety_class=0)).safety_class == 0
+
+
+def test_a_run_that_may_stop_early_may_draw_ten_times_the_fewest_chips_that_can_pass(policy):
+    fewest = stop_rule(read_policy(policy), higher_is_better=True).needed_trials
+    assert fewest > 4603, "with a fixed number of chips 0.999^n <= 0.01 needs that many"
+    asked = replace(REQUEST, policy=policy, stop_early=True)
+    assert resolve(asked).num_trials == 10 * fewest
+    assert resolve(replace(asked, trials=fewest)).num_trials == fewest
+
+
+def test_the_most_probable_chip_is_searched_for_unless_it_is_left_out():
+    asked = replace(REQUEST, rare_below=0.7)
+    assert resolve(asked).most_probable_below == 0.7
+    assert resolve(replace(asked, skip_most_probable=True)).most_probable_below is None
+    assert resolve(REQUEST).most_probable_below is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"effort": "much"}, "effort must be one of"),
+        ({"trials": 0}, "trials must be at least 1, got 0 \\(--trials\\)"),
+        ({"seed": -1}, "seed must be at least 0, got -1 \\(--seed\\)"),
+        ({"workers": 0}, "workers must be at least 1, got 0 \\(--workers\\)"),
+        ({"item": replace(ITEM, limit=0)}, "limit must be at least 1, got 0 \\(--limit\\)"),
+        ({"item": replace(ITEM, tolerance=1.5)}, "tolerance must be in \\[0, 1\\], got 1.5"),
+        ({"rare_budget": 100}, "--rare-below"),
+        ({"stop_early": True}, "give --policy"),
+        ({"diagnostics": "nothing"}, "nothing"),
+    ],
+)
+def test_wrong_arguments_name_their_option(change, message):
+    with pytest.raises(UsageError, match=message):
+        resolve(replace(REQUEST, **change))
