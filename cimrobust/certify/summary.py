@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,8 @@ OCTAVES = (-8, 2)
 STEPS = {"quick": 4, "standard": 8, "thorough": 16}
 #: Samples of the curve.
 _CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
+#: Samples that are tried at the smallest box first; where none of them is certified, the network is taken for hopeless.
+_PROBED = 3
 #: Samples beside those of the curve that linear bounds are tried on at most; others count as not certified.
 _MOST_SAMPLES = {"quick": 500, "standard": 2000, "thorough": 10**9}
 #: Samples of a regression that linear bounds are taken of at most, for the curve and in all; with more, all errors are bounded by intervals alone, as one
@@ -119,7 +121,9 @@ def certify_run(
         return work.regression()
     progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 2)
     right = np.ones(network.num_samples, dtype=bool) if worst_output is None else runtime.task.right(worst_output).reshape(-1)
-    largest = work.largest(count)
+    first = replace(runtime.task, labels=runtime.task.labels[:count])
+    undisturbed = first.right(runtime.outputs(placement.nominal(), subset=np.arange(count), threads=workers)).reshape(-1)
+    largest, asked = work.largest(undisturbed)
     curve = tuple(CurvePoint(scale, _share(largest >= scale)) for scale in CURVE)
     held = largest >= 1.0
     others = np.arange(count, network.num_samples)[right[count:]]
@@ -132,8 +136,9 @@ def certify_run(
         raise SelfCheckError(
             f"no chip of the box may break a certified sample, got sample {sample} broken by the worst chip found; report this"
         )
-    method = METHOD if len(tried) == len(others) else _NOT_TRIED.format(method=METHOD, count=len(others) - len(tried))
-    known = ~right | np.isin(np.arange(network.num_samples), [*range(count), *tried])
+    untried = len(others) - len(tried) + int((~asked).sum())
+    method = _NOT_TRIED.format(method=METHOD, count=untried) if untried else METHOD
+    known = ~right | np.isin(np.arange(network.num_samples), [*np.flatnonzero(asked), *tried])
     return Certification(_share(held), held, None, network.plan.operators, curve, count, method, known, largest, STEPS[effort])
 
 
@@ -153,13 +158,24 @@ class _Work:
             self.network, scale=scale, method=method, samples=samples, effort=narrowing, branching=branching, workers=self.workers
         )
 
-    def largest(self, count: int) -> np.ndarray:
-        """Return the largest boxes at which the first samples are certified; those that fail at the smallest are not tried at others."""
+    def largest(self, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest boxes at which the first samples are certified, and which samples were decided on, bool.
+
+        Samples that are wrong without deviation are not tried; those that fail at the smallest box are not tried at others; where the first few all do, the
+        others are not tried at all, and count as not certified.
+
+        Args:
+            right: Which of the first samples are right without deviation.
+        """
         narrowing, branching = EFFORTS[self.effort]
         smallest = 2.0 ** OCTAVES[0]
-        left = np.flatnonzero(self.certify(np.arange(count), smallest).certified)
+        found, asked, candidates = np.zeros(len(right)), ~right, np.flatnonzero(right)
+        left = np.empty(0, dtype=np.intp)
+        for group in (candidates[:_PROBED], candidates[_PROBED:]):
+            if len(group) and (len(left) or group[0] == candidates[0]):
+                left = np.concatenate([left, group[self.certify(group, smallest).certified]])
+                asked[group] = True
         self.progress.advance()
-        found = np.zeros(count)
         if len(left):
             found[left] = largest_certified_tolerance(
                 self.network,
@@ -172,7 +188,7 @@ class _Work:
                 workers=self.workers,
                 on_round=self.progress.advance,
             )
-        return found
+        return found, asked
 
     def rest(self, samples: np.ndarray, *, hopeful: bool) -> np.ndarray:
         """Return which of some samples are certified at the stated tolerance, bool for all samples.

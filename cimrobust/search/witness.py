@@ -32,8 +32,8 @@ def write_witness(folder: Path, runtime: Runtime, box: Box, deviations: Mapping[
     Raises:
         SelfCheckError: The pattern leaves the box.
     """
-    save_model(witness_model(runtime, box.weights(deviations)), folder / MODEL_FILE)
     write_deviations(folder / DEVIATIONS_FILE, box, deviations)
+    save_model(witness_model(runtime, box.weights(deviations)), folder / MODEL_FILE)
 
 
 def write_deviations(path: Path, box: Box, deviations: Mapping[str, np.ndarray]) -> None:

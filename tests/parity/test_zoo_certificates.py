@@ -16,7 +16,7 @@ NAMES = (
     "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "fashion_cnn", "cifar_resnet4b", "cifar_cnn_nhwc", "cifar_tinymobilenet",
     "cifar_vit_ibp", "acasxu_1_1", "rul_cnn", "cifar_resnet8_qlinear", "cifar_resnet4b_qdq",
 )  # fmt: skip
-LIMIT = 48
+LIMIT = 16
 
 
 def fed(entry: dict, x: np.ndarray) -> np.ndarray:
