@@ -91,7 +91,9 @@ class _Search:
     passes: int = 0
 
     def try_share(self, origin: str, pattern: Mapping[str, np.ndarray], share: float, samples: np.ndarray) -> np.ndarray:
-        """Run some samples on the chip with this share of a pattern, note which it breaks, and return them as a mask."""
+        """Run some samples, which may be none, on the chip with this share of a pattern, note which it breaks, and return them as a mask."""
+        if not samples.size:
+            return np.zeros(0, dtype=bool)
         runtime, box = self.case.runtime, self.case.bench.box
         scaled = box.clip({name: np.float32(share) * deviation for name, deviation in pattern.items()})
         output = runtime.outputs(box.weights(scaled), subset=samples, threads=self.case.bench.workers)

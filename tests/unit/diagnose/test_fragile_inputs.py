@@ -31,6 +31,14 @@ def test_breaking_shares_of_a_single_layer_are_exact(opened, case_of, settings):
         assert row.margin == pytest.approx(stored[0] - stored[1], rel=1e-5)
 
 
+def test_inputs_that_all_break_early_leave_nothing_to_follow(opened, case_of, settings):
+    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 1] x) => (float[N, 2] y) <float[1, 2] w> { y = MatMul(x, w) }"""
+    data = np.linspace(1, 2, 24, dtype=np.float32)[:, None]
+    runtime, placement = opened(text, {"w": np.array([[1.0, 0.99]], np.float32)}, {"x": data}, np.zeros(24, dtype=np.int64), tolerance=0.05)
+    found = FRAGILE_INPUTS.run(case_of(runtime, placement, settings), settings).result
+    assert found.broken == 24
+
+
 def test_rows_are_facts_and_sorted(small, case_of, settings):
     runtime, placement = small
     case = case_of(runtime, placement, settings)
