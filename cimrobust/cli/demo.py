@@ -22,7 +22,7 @@ from cimrobust.cli.options import json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
     """Certify a small network that reads handwritten digits, trained by this project and shipped with it.
 
-    Takes under two minutes on two cores, and ends by saying where the HTML is.
+    Takes about three minutes on two cores, and ends by saying where the HTML is.
     """
     from cimrobust.cli.progress import TerminalProgress
     from cimrobust.cli.summary import print_summary
