@@ -23,7 +23,7 @@ class PerSample:
     Attributes:
         certified: No chip of the stated tolerance breaks it, bool [samples]; False where it was not tried.
         tried: Whether it was tried, or is known to be broken by a chip, bool [samples].
-        largest: Largest tolerance at which it is certified, as a fraction of the conductance range, float64 [samples]; 0: none was; NaN: it was not asked for.
+        largest: Largest tolerance at which it is certified, as a fraction of the conductance range, float64 [samples]; 0: none was, or it was not tried; NaN: it was not asked for.
     """
 
     certified: np.ndarray
