@@ -34,7 +34,12 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @device_option
 @tolerance_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the network and the certificates.")
-@click.option("--method", default="cimrobust", show_default=True, help="Way of training; see docs/retraining.md.")
+@click.option(
+    "--method",
+    default="cimrobust",
+    show_default=True,
+    help="Way of training: cimrobust, a-trice (a-trice-summed), a-trice-chained, adversarial, awp, ibp, ibp-a-trice, trice, noise, device-noise or plain.",
+)
 @click.option("--set", "knobs", multiple=True, metavar="NAME=NUMBER", help="Setting of the method; may be given several times.")
 @click.option(
     "--tune",

@@ -1,7 +1,8 @@
 """A-TRICE: adversarial training and censored noise together, in the two readings of the paper's abstract.
 
 The loop that was published is not public (Yan, Hu, Shi, IEEE TCAD 2024, arXiv 2312.06137 states that the two are combined "efficiently"). *Chained* draws censored noise r, takes
-one gradient G at W + r, and descends on the loss at ``project(r + th sign(G))``: two backward runs a batch. *Summed* adds the loss at an attacked chip to the loss at a noisy one.
+one gradient G at W + r, and descends on the loss at ``project(r + th sign(G))``: two backward runs a batch. *Summed* adds the loss at an attacked chip to the loss at a noisy one:
+three. The name ``a-trice`` stands for the reading that measured better, summed (docs/retraining.md, "Measured").
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ def _summed(sigma: float, censoring: float, mixing: float, step: Step) -> Tensor
 
 
 def _make_chained(values: Mapping[str, float]) -> Method:
-    return Method("a-trice", _CHAINED, partial(chained_loss, values["sigma"], values["censoring"]), values)
+    return Method("a-trice-chained", _CHAINED, partial(chained_loss, values["sigma"], values["censoring"]), values)
 
 
 def _make_summed(values: Mapping[str, float]) -> Method:
     return Method("a-trice-summed", _SUMMED, partial(_summed, values["sigma"], values["censoring"], values["mixing"]), values)
 
 
-A_TRICE = Recipe("a-trice", _CHAINED, {"sigma": SIGMA, "censoring": CENSORING}, _make_chained)
+A_TRICE_CHAINED = Recipe("a-trice-chained", _CHAINED, {"sigma": SIGMA, "censoring": CENSORING}, _make_chained)
 A_TRICE_SUMMED = Recipe(
     "a-trice-summed",
     _SUMMED,

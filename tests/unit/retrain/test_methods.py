@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
+from cimrobust.cli.retrain import command
 from cimrobust.errors import UsageError
 from cimrobust.retrain.ascent import ascend, deviation_of, random_unit, zero_unit
 from cimrobust.retrain.loop import make_step
 from cimrobust.retrain.methods.a_trice import chained_loss
-from cimrobust.retrain.methods.catalogue import RECIPES, recipe_of
+from cimrobust.retrain.methods.catalogue import ALIASES, RECIPES, recipe_of
 from cimrobust.retrain.methods.trice import censored_mean, censored_noise
 from tests.unit.retrain.conftest import profile_of, quick
 
@@ -85,6 +88,16 @@ def test_zero_tolerance_and_zero_noise_give_exactly_the_plain_loss(opened):
     plain = float(step.loss())
     for name, knobs in (("adversarial", {}), ("a-trice", {"sigma": 0.0}), ("noise", {"sigma": 0.0}), ("cimrobust", {})):
         assert float(recipe_of(name).method(knobs).loss(step)) == pytest.approx(plain, rel=1e-6)
+
+
+def test_a_trice_is_the_reading_that_measured_better():
+    assert recipe_of("a-trice") is recipe_of("a-trice-summed")
+    assert recipe_of("a-trice").method().name == "a-trice-summed"
+
+
+def test_help_of_the_command_lists_every_method():
+    (option,) = [parameter for parameter in command.params if parameter.name == "method"]
+    assert set(re.findall(r"[a-z-]{3,}", option.help)) >= {*RECIPES, *ALIASES}
 
 
 def test_unknown_methods_and_settings_are_named():

@@ -18,7 +18,7 @@ ROW = EpochRow(1, 0.1, 0.9, 0.6, 0.8, 0.85, 0.3, 1e-3, 0, True, 1.0, 1.0)
 
 def test_search_keeps_to_its_budget_and_prunes(opened):
     session = opened(profile=profile_of(0.1))
-    found = tune(session, recipe_of("a-trice"), quick(epochs=15), budget=30)
+    found = tune(session, recipe_of("a-trice-chained"), quick(epochs=15), budget=30)
     assert 24 < found.used <= 30
     assert sum(trial.epochs for trial in found.trials) == found.used
     assert any(trial.pruned for trial in found.trials)
