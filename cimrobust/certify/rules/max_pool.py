@@ -27,7 +27,10 @@ from cimrobust.certify.rules.convolution import Columns
 from cimrobust.graph.ops.registry import Kernel, Node
 from cimrobust.graph.ops.window import Window
 
-_BELOW_ALL = -1e300
+
+def _below_all(like: Tensor) -> float:
+    """Return a number that stands for padding: below every activation, in the precision of `like`, and finite in sums of two."""
+    return torch.finfo(like.dtype).min / 4
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,10 @@ class Contest:
         """Return what the elements' own ends say."""
         chosen = (lo + hi).max(dim=2, keepdim=True).indices
         reference = torch.zeros_like(lo).scatter_(2, chosen, 1.0)
-        out = (reference > 0) | (hi <= _BELOW_ALL)
+        below = _below_all(hi)
+        out = (reference > 0) | (hi <= below)
         least, most = lo - hi.gather(2, chosen), hi - lo.gather(2, chosen)
-        return Contest(lo, hi, reference, least.masked_fill(out, _BELOW_ALL), most.masked_fill(out, _BELOW_ALL))
+        return Contest(lo, hi, reference, least.masked_fill(out, below), most.masked_fill(out, below))
 
     def top(self) -> Tensor:
         """Return upper ends of the maxima, [samples, channels, positions]."""
@@ -67,7 +71,7 @@ class Contest:
         own_slope, own_shift = _plane(self.lo, self.hi, self.lo.amax(2, keepdim=True))
         slope, shift = _plane(self.least, self.most, self.least.amax(2, keepdim=True).clamp(min=0.0))
         slope = slope + self.reference * (1.0 - slope.sum(2, keepdim=True))
-        middle = torch.where(self.hi > _BELOW_ALL, 0.5 * (self.lo + self.hi), torch.zeros_like(self.lo))
+        middle = torch.where(self.hi > _below_all(self.hi), 0.5 * (self.lo + self.hi), torch.zeros_like(self.lo))
         lower = (own_slope * middle).sum(2, keepdim=True) + own_shift < (slope * middle).sum(2, keepdim=True) + shift
         return torch.where(lower, own_slope, slope), torch.where(lower, own_shift, shift)[:, :, 0]
 
@@ -132,7 +136,7 @@ class MaxPool:
 
     def _windows(self, data: Interval, end: Tensor) -> Tensor:
         cut = self._columns(data)
-        return cut.unfold(end, fill=_BELOW_ALL).reshape(*end.shape[:2], -1, cut.num_positions)
+        return cut.unfold(end, fill=_below_all(end)).reshape(*end.shape[:2], -1, cut.num_positions)
 
 
 def _plane(lo: Tensor, hi: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ from cimrobust.certify.rules.base import Value
 from cimrobust.certify.rules.piecewise import clip_bends, clip_lines
 from cimrobust.certify.rules.relaxation import Activation, Lines
 from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.graph.ops.surrogate import round_clamp
 from cimrobust.graph.ops.tensors import INTEGER_RANGES
 
 # Element type UINT8 of the ONNX format: what a quantiser gives that names none.
@@ -57,9 +58,9 @@ class Staircase:
     slack: float
 
     def reach(self, _kernel: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the lowest and the highest level of an interval."""
+        """Return the lowest and the highest level of an interval; training on intervals gets gradients straight through."""
         (low, high), slack = self._scaled(lo, hi)
-        return (low - slack).round().clamp(self.least, self.most), (high + slack).round().clamp(self.least, self.most)
+        return round_clamp(low - slack, self.least, self.most), round_clamp(high + slack, self.least, self.most)
 
     def lines(self, lo: Tensor, hi: Tensor) -> Lines:
         """Return lines below and above over an interval."""

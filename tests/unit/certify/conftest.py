@@ -109,6 +109,14 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
     return arrays
 
 
+def text_of(name: str, arrays: dict[str, np.ndarray]) -> str:
+    """Return a network of `NETWORKS` as text, with these weights and constants declared."""
+    body, shape, stored, _digital = NETWORKS[name]
+    kinds = ", ".join(f"{'float' if a.dtype == np.float32 else a.dtype}[{', '.join(map(str, a.shape))}] {key}" for key, a in arrays.items())
+    head = HEAD.format(shape=", ".join(map(str, shape)), classes=next(reversed(stored.values()))[-1])
+    return f"{head} <{kinds.replace('[] ', ' ')}> {{ {body.replace(') ', ')' + chr(10))} }}"
+
+
 @pytest.fixture
 def make(opened: Callable[..., tuple[Runtime, Placement]]) -> Maker:  # noqa: F811
     """Open a network of `NETWORKS` on samples labelled with its own decisions."""
@@ -116,17 +124,9 @@ def make(opened: Callable[..., tuple[Runtime, Placement]]) -> Maker:  # noqa: F8
     def maker(
         name: str, *, seed: int = 0, count: int = 8, profile: DeviceProfile | None = None, decision: Decision | None = None
     ) -> tuple[Runtime, Placement]:
-        body, shape, stored, _digital = NETWORKS[name]
-        classes = next(reversed(stored.values()))[-1]
-        arrays = weights_of(name, seed)
-        kinds = ", ".join(
-            f"{'float' if a.dtype == np.float32 else a.dtype}[{', '.join(map(str, a.shape))}] {key}" for key, a in arrays.items()
-        )
-        kinds = kinds.replace("[] ", " ")
-        head = HEAD.format(shape=", ".join(map(str, shape)), classes=classes)
-        text = f"{head} <{kinds}> {{ {body.replace(') ', ')' + chr(10))} }}"
+        shape, arrays = NETWORKS[name][1], weights_of(name, seed)
         inputs = {"x": np.random.default_rng(seed + 100).normal(size=(count, *shape)).astype(np.float32)}
-        return opened(text, arrays, inputs, decision=decision, profile=profile)
+        return opened(text_of(name, arrays), arrays, inputs, decision=decision, profile=profile)
 
     return maker
 

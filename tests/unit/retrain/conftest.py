@@ -78,12 +78,14 @@ def opened(tmp_path: Path) -> Opener:
         *,
         profile: DeviceProfile | None = None,
         settings: TrainingSettings | None = None,
+        evaluation: DataSet | None = None,
         **more: object,
     ) -> Session:
         path = write_model(tmp_path / "model.onnx", text, weights_of_mlp() if weights is None else weights)
         x, labels = clusters(300, seed=1)
         own = training or dataset(x, labels)
-        other = dataset(*clusters(100, seed=2)) if own.labels is not None else replace(own, inputs={"x": own.inputs["x"] + 100})
+        unlabelled = replace(own, inputs={"x": own.inputs["x"] + 100})
+        other = evaluation or (dataset(*clusters(100, seed=2)) if own.labels is not None else unlabelled)
         chosen = settings or quick()
         return open_session(load_network(path), profile or profile_of(), own, replace(other, decision=own.decision), chosen, **more)
 

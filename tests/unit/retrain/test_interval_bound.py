@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +13,8 @@ from cimrobust.retrain.ascent import deviation_of, random_unit
 from cimrobust.retrain.interval_bound import proved_share, worst_loss
 from cimrobust.retrain.loop import make_step
 from cimrobust.retrain.methods.catalogue import recipe_of
-from tests.unit.retrain.conftest import MLP, profile_of, quick
+from tests.unit.certify.conftest import NETWORKS, text_of, weights_of
+from tests.unit.retrain.conftest import MLP, dataset, profile_of, quick
 
 
 def step_of(session):
@@ -26,6 +30,22 @@ def test_no_chip_of_the_box_has_a_larger_loss(opened, size):
         for _ in range(20):
             corner = {name: unit.sign() for name, unit in random_unit(step).items()}
             assert float(step.loss(deviation_of(step, corner, size))) <= bound + 1e-5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_network_has_a_bound_with_gradients(opened, name):
+    arrays, shape = weights_of(name, seed=1), NETWORKS[name][1]
+    labels = np.arange(60) % 3
+    data = dataset(np.random.default_rng(1).normal(size=(60, *shape)).astype(np.float32), labels)
+    step = step_of(opened(text_of(name, arrays), arrays, data, evaluation=replace(data, inputs={"x": data.inputs["x"] + 100})))
+    for chip in step.chips.values():
+        chip.nominal.retain_grad()
+    bound = worst_loss(step, 0.1)
+    bound.backward()
+    assert all(bool(torch.isfinite(chip.nominal.grad).all() and chip.nominal.grad.any()) for chip in step.chips.values())
+    corners = [{key: unit.sign() for key, unit in random_unit(step).items()} for _ in range(10)]
+    with torch.no_grad():
+        assert max(float(step.loss(deviation_of(step, corner, 0.1))) for corner in corners) <= float(bound) + 1e-5
 
 
 def test_bound_of_an_empty_box_is_the_loss(opened):
