@@ -9,7 +9,8 @@ from typing import Any
 from cimrobust.diagnose.device_list import write_device_list
 from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.tightening import WriteCycles
-from cimrobust.diagnose.write_verify import SHARES, Verification, VerifySettings, selective_verify
+from cimrobust.diagnose.verification import SHARES, Verification, VerifySettings
+from cimrobust.diagnose.write_verify import selective_verify
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError

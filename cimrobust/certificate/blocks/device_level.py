@@ -7,7 +7,7 @@ from dataclasses import asdict
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.results import finite
 from cimrobust.diagnose.stuck import StuckBudget, StuckPoint
-from cimrobust.diagnose.write_verify import Verification
+from cimrobust.diagnose.verification import Verification
 
 # Devices listed for the largest budget; the list of smaller ones is complete.
 _LISTED = 100

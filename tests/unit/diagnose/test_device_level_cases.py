@@ -13,7 +13,8 @@ from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.diagnose.box_attack import AttackPlan
 from cimrobust.diagnose.stuck import StuckSettings, stuck_budget
 from cimrobust.diagnose.stuck_search import StuckEffort
-from cimrobust.diagnose.write_verify import VerifySettings, selective_verify
+from cimrobust.diagnose.verification import VerifySettings
+from cimrobust.diagnose.write_verify import selective_verify
 from cimrobust.engine.open import open_network
 from cimrobust.engine.torch_device import open_device
 from cimrobust.graph.scan import scan_layers

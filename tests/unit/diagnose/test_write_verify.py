@@ -19,7 +19,8 @@ from cimrobust.diagnose.device_list import write_device_list
 from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.rankings import by_curvature, by_gain, by_magnitude, by_worst_curvature
 from cimrobust.diagnose.tightening import Tightening, WriteCycles
-from cimrobust.diagnose.write_verify import VerifySettings, chosen_devices, selective_verify
+from cimrobust.diagnose.verification import VerifySettings
+from cimrobust.diagnose.write_verify import chosen_devices, selective_verify
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
