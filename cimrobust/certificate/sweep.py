@@ -30,7 +30,7 @@ from cimrobust.certificate.models.swept import (
 from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
 from cimrobust.diagnose import safe as safes
 from cimrobust.diagnose.safe import SafeTolerance
-from cimrobust.diagnose.sweep import Proof, Worst
+from cimrobust.diagnose.worst import Proof, Worst
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
 from cimrobust.graph.network import Network

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from cimrobust.diagnose.sweep import Proof, Subject, Worst, adopt, attack_at, draw_chips, prove, search_at
+from cimrobust.diagnose.sweep import Subject, adopt, attack_at, draw_chips, prove, search_at
 from cimrobust.diagnose.tolerances import bisect
+from cimrobust.diagnose.worst import Proof, Worst
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.montecarlo.table import TrialTable, kpp
 from cimrobust.seeds import stream_key

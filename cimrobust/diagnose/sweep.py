@@ -6,11 +6,10 @@ found below it, downwards short attacks start from what was found above, and in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from cimrobust.diagnose.memory import Memory, Part
 from cimrobust.diagnose.proofs import MOST_SAMPLES, proven
 from cimrobust.diagnose.protocol import Settings
 from cimrobust.diagnose.tolerances import at_tolerance, carried
+from cimrobust.diagnose.worst import MemberScore, Proof, Worst, part_of_search, part_of_worst, worst_of
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
 from cimrobust.graph.layers import LayerScan
@@ -32,7 +32,6 @@ from cimrobust.montecarlo.trials import run_trials
 from cimrobust.progress import Progress
 from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.ensemble import search
-from cimrobust.search.protocol import SearchResult
 from cimrobust.search.replay import confirm
 
 PLANS = {
@@ -69,61 +68,6 @@ class Subject:
         return _Labelled(self.settings.progress, f"{100 * tolerance:.4g} %: ")
 
 
-@dataclass(frozen=True)
-class MemberScore:
-    """What one member of a search found."""
-
-    name: str
-    score: Score
-    passes: int
-
-
-@dataclass(frozen=True)
-class Worst:
-    """The worst chip found at one tolerance, replayed from its file.
-
-    Attributes:
-        tolerance: Fraction of the full conductance range.
-        score: Its score; with converters, that of the kernel.
-        file_score: Score of the model file in a fresh onnxruntime session.
-        member: What found it.
-        pattern: Deviations by initializer.
-        passes: Forward-backward passes at this tolerance.
-        evaluations: Forward runs.
-        replay_note: How the replay was run.
-        members: Members of the search.
-        has_twin: Whether there were gradients.
-    """
-
-    tolerance: float
-    score: Score
-    file_score: Score
-    member: str
-    pattern: Pattern
-    passes: int
-    evaluations: int
-    replay_note: str
-    members: tuple[MemberScore, ...]
-    has_twin: bool
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What is proven at one tolerance.
-
-    Attributes:
-        score: Certified score; None: see `reason`.
-        certified: Samples that no chip can break; None without a bound, and for a regression.
-        not_tried: Samples left out at this effort, which count as not certified.
-        reason: Why there is no bound; empty where there is one.
-    """
-
-    score: Score | None
-    certified: np.ndarray | None
-    not_tried: int
-    reason: str
-
-
 def sweep_worst(subject: Subject, tolerances: Sequence[float]) -> tuple[Worst, ...]:
     """Return the worst chip found at every tolerance, smallest tolerance first; scores never improve as the tolerance grows.
 
@@ -158,9 +102,9 @@ def search_at(subject: Subject, tolerance: float, near: Sequence[Worst]) -> Wors
             starts=_starts(subject, near, placement),
             device_type=settings.device_type,
         )
-        return _part_of_search(found)
+        return part_of_search(found)
 
-    return _worst(tolerance, subject.memory.recall(_name("search", tolerance), make))
+    return worst_of(tolerance, subject.memory.recall(_name("search", tolerance), make))
 
 
 def attack_at(subject: Subject, tolerance: float, near: Sequence[Worst]) -> tuple[Attack, Bench]:
@@ -256,9 +200,9 @@ def _attack_from_above(subject: Subject, worst: Worst, above: Worst) -> Worst:
     def make() -> Part:
         attack, bench = attack_at(subject, worst.tolerance, [worst, above])
         spent = replace(worst, passes=worst.passes + attack.passes, evaluations=worst.evaluations + attack.evaluations)
-        return _part_of_worst(adopt(bench, spent, attack))
+        return part_of_worst(adopt(bench, spent, attack))
 
-    return _worst(worst.tolerance, subject.memory.recall(_name("back", worst.tolerance), make))
+    return worst_of(worst.tolerance, subject.memory.recall(_name("back", worst.tolerance), make))
 
 
 def adopt(bench: Bench, worst: Worst, attack: Attack) -> Worst:
@@ -299,52 +243,6 @@ def _carried_up(subject: Subject, known: list[Worst]) -> list[Worst]:
 
 def _name(stage: str, tolerance: float) -> str:
     return f"{stage}-{tolerance!r}"
-
-
-def _part_of_search(found: SearchResult) -> Part:
-    members = [[row.name, _numbers(row.score), row.passes] for row in found.members if row.score is not None]
-    values = {
-        "score": _numbers(found.score),
-        "file_score": _numbers(found.file_score),
-        "member": found.member,
-        "passes": found.passes,
-        "evaluations": found.evaluations,
-        "replay_note": found.replay_note,
-        "members": members,
-        "has_twin": found.has_twin,
-    }
-    return values, dict(found.deviations)
-
-
-def _part_of_worst(worst: Worst) -> Part:
-    values = {
-        "score": _numbers(worst.score),
-        "file_score": _numbers(worst.file_score),
-        "member": worst.member,
-        "passes": worst.passes,
-        "evaluations": worst.evaluations,
-        "replay_note": worst.replay_note,
-        "members": [[row.name, _numbers(row.score), row.passes] for row in worst.members],
-        "has_twin": worst.has_twin,
-    }
-    return values, worst.pattern
-
-
-def _worst(tolerance: float, part: Part) -> Worst:
-    values, arrays = part
-    plain: Mapping[str, Any] = {key: values[key] for key in ("member", "passes", "evaluations", "replay_note", "has_twin")}
-    return Worst(
-        tolerance=tolerance,
-        score=Score(*values["score"]),
-        file_score=Score(*values["file_score"]),
-        pattern=dict(arrays),
-        members=tuple(MemberScore(name, Score(*score), passes) for name, score, passes in values["members"]),
-        **plain,
-    )
-
-
-def _numbers(score: Score) -> list[Any]:
-    return [score.value, score.count, score.num_samples]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from cimrobust.certificate.sweep import Safe, SweepEvidence, assemble_sweep
 from cimrobust.diagnose.memory import Memory
 from cimrobust.diagnose.protocol import Settings
 from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
-from cimrobust.diagnose.sweep import Proof, Subject, Worst, draw_chips, prove, sweep_worst
+from cimrobust.diagnose.sweep import Subject, draw_chips, prove, sweep_worst
+from cimrobust.diagnose.worst import Proof, Worst
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of

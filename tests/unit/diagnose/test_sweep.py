@@ -11,7 +11,8 @@ import pytest
 from cimrobust.diagnose import sweep as module
 from cimrobust.diagnose.memory import Memory
 from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
-from cimrobust.diagnose.sweep import Proof, Subject, Worst, draw_chips, prove, sweep_worst
+from cimrobust.diagnose.sweep import Subject, draw_chips, prove, sweep_worst
+from cimrobust.diagnose.worst import Proof, Worst
 from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import box_of
