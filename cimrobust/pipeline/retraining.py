@@ -63,6 +63,7 @@ def retrain(
     equivalent: bool = True,
     effort: str = "standard",
     trials: int | None = None,
+    diagnostics: str | None = None,
     workers: int | None = None,
     limit: int | None = None,
     resume: bool = False,
@@ -90,6 +91,7 @@ def retrain(
         equivalent: Search for the tolerance at which the old network would be as good as the new one.
         effort: Effort of the certificates: ``quick``, ``standard`` or ``thorough``.
         trials: Chips that each certificate draws.
+        diagnostics: Diagnostics of each certificate, as for `cimrobust.analyze`; None: those that the report sets side by side at effort quick, all at others.
         workers: Threads of the certificates; no result depends on it. None: all processors.
         limit: Evaluate the first so many samples.
         resume: Go on from an interrupted run of the same command.
@@ -115,6 +117,7 @@ def retrain(
         equivalent=equivalent,
         effort=effort,
         trials=trials,
+        diagnostics=diagnostics,
         workers=workers or available_processors(),
         limit=limit,
         resume=resume,

@@ -13,6 +13,7 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
 from cimrobust.data.load import load_data
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.diagnose.catalogue import chosen
 from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
@@ -20,6 +21,7 @@ from cimrobust.graph.scan import scan_layers
 from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.place import place
 from cimrobust.pipeline.analysis import analyze
+from cimrobust.pipeline.arguments import check_effort
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
@@ -39,6 +41,8 @@ BEFORE, AFTER = "before", "after"
 METHOD, CONTROL = "method", "control"
 RESUME = ".resume"
 _SAME_NOMINAL = 1e-5
+#: Diagnostics that the report sets side by side; efforts that are not named here run all there are anyway.
+_DIAGNOSTICS = {"quick": "layers,tolerance_curve"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,7 @@ class Request:
     equivalent: bool
     effort: str
     trials: int | None
+    diagnostics: str | None
     workers: int
     limit: int | None
     resume: bool
@@ -121,9 +126,11 @@ def plan(asked: Request) -> Plan:
     """Check what can be checked without the network.
 
     Raises:
-        UsageError: A setting is out of range, or names no method or device profile.
+        UsageError: A setting is out of range, or names no method, effort, diagnostic or device profile.
     """
     asked.settings.check()
+    check_effort(asked.effort)
+    chosen(asked.diagnostics, effort=asked.effort)
     recipe = recipe_of(asked.method)
     return Plan(recipe, recipe.method(asked.knobs), resolve_profile(str(asked.device), asked.tolerance))
 
@@ -171,6 +178,11 @@ def train_all(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dic
     return trained
 
 
+def planned_diagnostics(asked: Request) -> str | None:
+    """Return the diagnostics of every certificate, as `cimrobust.analyze` takes them."""
+    return _DIAGNOSTICS.get(asked.effort) if asked.diagnostics is None else asked.diagnostics
+
+
 def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, dict[str, Any]]:
     """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
     asked, out = run.asked, run.asked.out
@@ -188,6 +200,7 @@ def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[
                 tolerance=asked.tolerance,
                 effort=asked.effort,
                 trials=asked.trials,
+                diagnostics=planned_diagnostics(asked),
                 seed=choice.settings.seed,
                 workers=asked.workers,
                 limit=asked.limit,

@@ -1,0 +1,194 @@
+"""Charts of a re-training that set networks side by side; all take retrain.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cimrobust.report import charts
+from cimrobust.report.charts import FAINT, GOOD, INK, NEUTRAL, STYLE
+
+#: Layers charted at most, the most fragile first; the table has all.
+MOST_LAYERS = 40
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one network is drawn: told apart by colour, and without colours by its marker.
+
+    Attributes:
+        role: Its key in retrain.json.
+        colour: Stand-in of a page colour.
+        marker: Marker of matplotlib.
+        offset: Place within the row of a layer, so that equal scores do not hide each other.
+    """
+
+    role: str
+    colour: str
+    marker: str
+    offset: float
+
+
+_LOOKS = (Look("before", INK, "o", -0.22), Look("control", NEUTRAL, "D", 0.0), Look("after", GOOD, "s", 0.22))
+
+
+def pictures(described: Mapping[str, Any]) -> dict[str, str]:
+    """Return the charts by name; an empty text for what was not measured."""
+    return {
+        "tolerances": "" if described["tolerances"] is None else tolerances(described),
+        "layers": "" if described["layers"] is None else layers(described),
+    }
+
+
+def certified_apart(described: Mapping[str, Any]) -> bool:
+    """Whether certified curves are over other samples than worst scores are: then they may lie above these, and are not drawn among them."""
+    return any(
+        summary["certified_samples"] not in (0, described["splits"]["evaluation"])
+        for summary in _networks(described["tolerances"]).values()
+    )
+
+
+def tolerances(described: Mapping[str, Any]) -> str:
+    """Draw worst scores found and certified scores of all networks over the tolerance, and the stated tolerance."""
+    found = described["tolerances"]
+    looks = [look for look in _LOOKS if found[look.role] is not None]
+    curves = {(look, key): _points(found["rows"], look.role, key) for look in looks for key in ("worst_found", "certified")}
+    has_bounds = any(points for (_, key), points in curves.items() if key == "certified")
+    with mpl.rc_context(STYLE):
+        figure, worst, proven = _panels(split=has_bounds and certified_apart(described))
+        for (look, key), points in curves.items():
+            if points:
+                axes, style = (worst, "-") if key == "worst_found" else (proven, ":")
+                label = look.role if proven is not worst or not has_bounds else f"{look.role}, {key.replace('_', ' ')}"
+                _line(axes, points, look, style, label=label)
+        worst.set_xlim(left=0)
+        worst.set_xlabel("write-verify tolerance, % of the conductance range")
+        for axes in dict.fromkeys((worst, proven)):
+            charts.vertical_scores(axes, described, [score for points in curves.values() for _, score in points])
+            _mark_stated(axes, found["stated"])
+        if proven is not worst:
+            _title_panels(worst, proven, described)
+        figure.legend(*_legend([worst, proven]), frameon=False, ncols=3, loc="outside upper left", fontsize=9)
+        texts = [f"{look.role} {dict(curves[look, 'worst_found'])[100 * found['stated']]:.4g}" for look in looks]
+        return charts.svg(
+            figure, "tolerances", f"Scores over the write-verify tolerance. Worst found at the stated one: {', '.join(texts)}."
+        )
+
+
+def layers(described: Mapping[str, Any]) -> str:
+    """Draw, layer by layer, the worst score found when it alone deviates, and when all others do, of all networks."""
+    rows = described["layers"]["rows"][:MOST_LAYERS]
+    marks = {key: _marks(rows, key) for key in ("alone", "others")}
+    values = [value for drawn in marks.values() for value, *_ in drawn]
+    with mpl.rc_context(STYLE):
+        figure = charts.empty_figure(7.2, 0.5 * len(rows) + 1.2)
+        panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
+        for axes, drawn, title in zip(panels, marks.values(), ("this layer alone deviates", "all but this layer deviate"), strict=True):
+            axes.set_title(title, fontsize=10, loc="left")
+            _half_width_scores(axes, described, values)
+            axes.hlines(range(len(rows)), *axes.get_xlim(), color=FAINT, linewidth=0.8, zorder=1)
+            for look in _LOOKS:
+                own = [(value, at) for value, at, of in drawn if of is look]
+                if own:
+                    axes.plot(*zip(*own, strict=True), look.marker, color=look.colour, markersize=6, zorder=2, label=look.role)
+            axes.tick_params(axis="y", length=0)
+        panels[0].set_yticks(range(len(rows)), [charts.short(row["initializer"], 24) for row in rows])
+        panels[0].set_ylim(len(rows) - 0.5, -0.5)
+        figure.legend(*_legend(panels), frameon=False, ncols=3, loc="outside upper left")
+        return charts.svg(
+            figure, "side-by-side-layers", "Worst score found by layer, this layer alone and all but this layer: before, control and after."
+        )
+
+
+def _marks(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float, Look]]:
+    """Return score, place and look of every mark of one panel; nothing for a network that was not attacked there."""
+    return [
+        (row[look.role][key], index + look.offset, look)
+        for index, row in enumerate(rows)
+        for look in _LOOKS
+        if row[look.role] is not None and row[look.role][key] is not None
+    ]
+
+
+def _half_width_scores(axes: Axes, described: Mapping[str, Any], values: Sequence[float]) -> None:
+    """Scale the horizontal axis of a panel of half the width, with fewer ticks than a whole one has."""
+    charts.score_axis(axes, described, values)
+    if described["metric"]["unit"] != "fraction" or max(values) - min(values) >= charts.ZOOM_BELOW:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        return
+    charts.zoom(axes, min(values), max(values))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def _networks(compared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what is said of each network as a whole, by role; without a control two of them."""
+    return {look.role: compared[look.role] for look in _LOOKS if compared[look.role] is not None}
+
+
+def _points(rows: Sequence[Mapping[str, Any]], role: str, key: str) -> list[tuple[float, float]]:
+    """Return tolerance in percent and score, where there is one."""
+    return [(100 * row["tolerance"], row[role][key]) for row in rows if row[role][key] is not None]
+
+
+def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
+    """Return a figure and where worst and certified scores go, which may be the same place."""
+    if not split:
+        figure, axes = charts.new_figure(7.2, 3.6)
+        return figure, axes, axes
+    figure = charts.empty_figure(7.2, 3.6)
+    worst, proven = figure.subplots(1, 2, width_ratios=(3, 2))
+    return figure, worst, proven
+
+
+def _line(axes: Axes, points: Sequence[tuple[float, float]], look: Look, style: str, *, label: str) -> None:
+    """Draw scores over the tolerance, those of bounds with hollow markers, whole also at the edge."""
+    inside = look.colour if style == "-" else "none"
+    axes.plot(
+        *zip(*points, strict=True),
+        look.marker + style,
+        color=look.colour,
+        markerfacecolor=inside,
+        markersize=5,
+        linewidth=1.5,
+        label=label,
+        clip_on=False,
+    )
+
+
+def _mark_stated(axes: Axes, stated: float) -> None:
+    axes.axvline(100 * stated, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.annotate(
+        "stated",
+        (100 * stated, 0.02),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, 0),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+    )
+
+
+def _title_panels(worst: Axes, proven: Axes, described: Mapping[str, Any]) -> None:
+    """Say what is in which panel; the boxes of the certified scores halve from point to point."""
+    found = described["tolerances"]
+    samples = max(summary["certified_samples"] for summary in _networks(found).values())
+    worst.set_title(f"worst found, {described['splits']['evaluation']} samples", fontsize=10, loc="left")
+    proven.set_title(f"certified, first {samples} samples", fontsize=10, loc="left")
+    proven.set_ylabel("")
+    proven.set_xscale("log", base=2)
+    ticks = [100 * found["stated"] / 4**power for power in (4, 3, 2, 1, 0)]
+    proven.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    proven.minorticks_off()
+    proven.set_xlabel("tolerance, %")
+
+
+def _legend(panels: Sequence[Axes]) -> tuple[list[Any], list[str]]:
+    """Return what is drawn in any of the panels, once."""
+    entries = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    return list(entries.values()), list(entries)
