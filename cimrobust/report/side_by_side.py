@@ -71,10 +71,10 @@ def tolerances(described: Mapping[str, Any]) -> str:
         worst.set_xlabel("write-verify tolerance, % of the conductance range")
         for axes in dict.fromkeys((worst, proven)):
             charts.vertical_scores(axes, described, [score for points in curves.values() for _, score in points])
-            _mark_stated(axes, found["stated"])
+            axes.axvline(100 * found["stated"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="stated tolerance")
         if proven is not worst:
             _title_panels(worst, proven, described)
-        figure.legend(*_legend([worst, proven]), frameon=False, ncols=3, loc="outside upper left", fontsize=9)
+        figure.legend(*_legend([worst, proven]), frameon=False, ncols=4, loc="outside upper left", fontsize=9)
         texts = [f"{look.role} {dict(curves[look, 'worst_found'])[100 * found['stated']]:.4g}" for look in looks]
         return charts.svg(
             figure, "tolerances", f"Scores over the write-verify tolerance. Worst found at the stated one: {', '.join(texts)}."
@@ -161,19 +161,6 @@ def _line(axes: Axes, points: Sequence[tuple[float, float]], look: Look, style: 
     )
 
 
-def _mark_stated(axes: Axes, stated: float) -> None:
-    axes.axvline(100 * stated, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.annotate(
-        "stated",
-        (100 * stated, 0.02),
-        xycoords=("data", "axes fraction"),
-        xytext=(-4, 0),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9,
-    )
-
-
 def _title_panels(worst: Axes, proven: Axes, described: Mapping[str, Any]) -> None:
     """Say what is in which panel; the boxes of the certified scores halve from point to point."""
     found = described["tolerances"]
@@ -190,5 +177,8 @@ def _title_panels(worst: Axes, proven: Axes, described: Mapping[str, Any]) -> No
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Any], list[str]]:
     """Return what is drawn in any of the panels, once."""
-    entries = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
     return list(entries.values()), list(entries)
