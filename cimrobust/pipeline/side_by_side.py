@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -110,10 +111,12 @@ def _over_write_verify(certificate: Mapping[str, Any], stated: float) -> bool:
 
 
 def _proven(certificate: Mapping[str, Any], stated: float) -> dict[float, float]:
-    """Return the certified scores by tolerance."""
+    """Return the certified scores by tolerance; an infinite error, which certificates hold as the largest float64, is no bound."""
     if not _over_write_verify(certificate, stated):
         return {}
-    return {point["box_size"] * stated: point["score"] for point in certificate["certified"]["curve"]}
+    return {
+        point["box_size"] * stated: point["score"] for point in certificate["certified"]["curve"] if point["score"] < sys.float_info.max
+    }
 
 
 def _summary(certificate: Mapping[str, Any], stated: float) -> blocks.ToleranceSummary:

@@ -9,13 +9,15 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cimrobust.report import charts
 from cimrobust.report.charts import FAINT, GOOD, INK, NEUTRAL, STYLE
 
 #: Layers charted at most, the most fragile first; the table has all.
 MOST_LAYERS = 40
+#: Ratio of the largest to the smallest bound above which they are drawn over a logarithmic axis.
+_WIDE = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ def pictures(described: Mapping[str, Any]) -> dict[str, str]:
 
 
 def certified_apart(described: Mapping[str, Any]) -> bool:
-    """Whether certified curves are over other samples than worst scores are: then they may lie above these, and are not drawn among them."""
-    return any(
+    """Whether certified curves are drawn apart from worst scores: over fewer samples they may lie above these, and bounds of errors far from them."""
+    return described["metric"]["unit"] != "fraction" or any(
         summary["certified_samples"] not in (0, described["splits"]["evaluation"])
         for summary in _networks(described["tolerances"]).values()
     )
@@ -57,25 +59,21 @@ def certified_apart(described: Mapping[str, Any]) -> bool:
 def tolerances(described: Mapping[str, Any]) -> str:
     """Draw worst scores found and certified scores of all networks over the tolerance, and the stated tolerance."""
     found = described["tolerances"]
-    looks = [look for look in _LOOKS if found[look.role] is not None]
-    curves = {(look, key): _points(found["rows"], look.role, key) for look in looks for key in ("worst_found", "certified")}
-    has_bounds = any(points for (_, key), points in curves.items() if key == "certified")
+    worst, proven = _curves(found, "worst_found"), _curves(found, "certified")
+    apart = bool(proven) and certified_apart(described)
     with mpl.rc_context(STYLE):
-        figure, worst, proven = _panels(split=has_bounds and certified_apart(described))
-        for (look, key), points in curves.items():
-            if points:
-                axes, style = (worst, "-") if key == "worst_found" else (proven, ":")
-                label = look.role if proven is not worst or not has_bounds else f"{look.role}, {key.replace('_', ' ')}"
-                _line(axes, points, look, style, label=label)
-        worst.set_xlim(left=0)
-        worst.set_xlabel("write-verify tolerance, % of the conductance range")
-        for axes in dict.fromkeys((worst, proven)):
-            charts.vertical_scores(axes, described, [score for points in curves.values() for _, score in points])
+        figure, left, right = _panels(split=apart)
+        _draw(left, worst, "-", note=", worst found" if proven and not apart else "")
+        _draw(right, proven, ":", note="" if apart else ", certified")
+        left.set_xlim(left=0)
+        left.set_xlabel("write-verify tolerance, % of the conductance range")
+        charts.vertical_scores(left, described, _scores(worst) + ([] if apart else _scores(proven)))
+        if apart:
+            _finish_apart(left, right, described, _scores(proven))
+        for axes in dict.fromkeys((left, right)):
             axes.axvline(100 * found["stated"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="stated tolerance")
-        if proven is not worst:
-            _title_panels(worst, proven, described)
-        figure.legend(*_legend([worst, proven]), frameon=False, ncols=4, loc="outside upper left", fontsize=9)
-        texts = [f"{look.role} {dict(curves[look, 'worst_found'])[100 * found['stated']]:.4g}" for look in looks]
+        figure.legend(*_legend([left, right]), frameon=False, ncols=4, loc="outside upper left", fontsize=9)
+        texts = [f"{look.role} {dict(points)[100 * found['stated']]:.4g}" for look, points in worst.items()]
         return charts.svg(
             figure, "tolerances", f"Scores over the write-verify tolerance. Worst found at the stated one: {', '.join(texts)}."
         )
@@ -131,9 +129,18 @@ def _networks(compared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {look.role: compared[look.role] for look in _LOOKS if compared[look.role] is not None}
 
 
-def _points(rows: Sequence[Mapping[str, Any]], role: str, key: str) -> list[tuple[float, float]]:
-    """Return tolerance in percent and score, where there is one."""
-    return [(100 * row["tolerance"], row[role][key]) for row in rows if row[role][key] is not None]
+def _curves(found: Mapping[str, Any], key: str) -> dict[Look, list[tuple[float, float]]]:
+    """Return tolerance in percent and score of every network that has one of them at any tolerance."""
+    curves = {}
+    for look in _LOOKS:
+        rows = [row for row in found["rows"] if row[look.role] is not None and row[look.role][key] is not None]
+        if rows:
+            curves[look] = [(100 * row["tolerance"], row[look.role][key]) for row in rows]
+    return curves
+
+
+def _scores(curves: Mapping[Look, Sequence[tuple[float, float]]]) -> list[float]:
+    return [score for points in curves.values() for _, score in points]
 
 
 def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
@@ -146,27 +153,28 @@ def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
     return figure, worst, proven
 
 
-def _line(axes: Axes, points: Sequence[tuple[float, float]], look: Look, style: str, *, label: str) -> None:
+def _draw(axes: Axes, curves: Mapping[Look, Sequence[tuple[float, float]]], style: str, *, note: str) -> None:
     """Draw scores over the tolerance, those of bounds with hollow markers, whole also at the edge."""
-    inside = look.colour if style == "-" else "none"
-    axes.plot(
-        *zip(*points, strict=True),
-        look.marker + style,
-        color=look.colour,
-        markerfacecolor=inside,
-        markersize=5,
-        linewidth=1.5,
-        label=label,
-        clip_on=False,
-    )
+    for look, points in curves.items():
+        inside = look.colour if style == "-" else "none"
+        axes.plot(
+            *zip(*points, strict=True), look.marker + style, color=look.colour, markerfacecolor=inside, markersize=5, linewidth=1.5,
+            label=f"{look.role}{note}", clip_on=False,
+        )  # fmt: skip
 
 
-def _title_panels(worst: Axes, proven: Axes, described: Mapping[str, Any]) -> None:
-    """Say what is in which panel; the boxes of the certified scores halve from point to point."""
+def _finish_apart(worst: Axes, proven: Axes, described: Mapping[str, Any], bounds: Sequence[float]) -> None:
+    """Scale the panel of certified scores, whose boxes halve from point to point, and say what is in which panel."""
     found = described["tolerances"]
     samples = max(summary["certified_samples"] for summary in _networks(found).values())
     worst.set_title(f"worst found, {described['splits']['evaluation']} samples", fontsize=10, loc="left")
     proven.set_title(f"certified, first {samples} samples", fontsize=10, loc="left")
+    charts.vertical_scores(proven, described, bounds)
+    # Bounds of errors grow by orders of magnitude with the box.
+    if described["metric"]["unit"] != "fraction" and 0 < _WIDE * min(bounds) < max(bounds):
+        proven.set_yscale("log")
+        proven.set_ylim(min(bounds) / 2, 2 * max(bounds))
+        proven.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     proven.set_ylabel("")
     proven.set_xscale("log", base=2)
     ticks = [100 * found["stated"] / 4**power for power in (4, 3, 2, 1, 0)]

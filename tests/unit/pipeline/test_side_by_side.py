@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from cimrobust.pipeline.side_by_side import compare_layers, compare_tolerances
@@ -105,3 +107,10 @@ def test_layers_of_one_network_alone_tell_why_the_other_has_none():
     compared, _ = compare_layers({"before": without("layers", "gave up"), "after": certificate()}, trained=["a", "b"])
     assert compared.reasons == {"before": "gave up"}
     assert [(row.before, row.after.alone) for row in compared.rows] == [(None, 0.6), (None, 0.8)]
+
+
+def test_infinite_bound_of_an_error_is_none():
+    unbounded = certificate()
+    unbounded["certified"]["curve"][1]["score"] = sys.float_info.max
+    compared, _ = compare_tolerances({"before": unbounded, "after": certificate()}, stated=STATED)
+    assert [row.before.certified for row in compared.rows] == [0.75, None, None, None]

@@ -86,3 +86,13 @@ def test_picture_of_many_layers_has_the_most_fragile_and_the_table_all():
     assert ".40<" not in picture
     assert "layers.rows.44.after.alone" in page
     assert "the 40 layers most fragile alone" in page
+
+
+def test_bounds_of_errors_may_be_orders_of_magnitude_larger():
+    made = example.tolerances()
+    for row, bound in zip(made["rows"], (0.9, 80.0, None, 1e12), strict=True):
+        row["before"]["certified"] = bound
+    picture = side_by_side.tolerances(example.description(metric=REGRESSION, tolerances=made))
+    assert "worst found, 50 samples" in picture
+    assert "1e+12" in picture
+    assert "mathdefault" not in picture
