@@ -17,12 +17,12 @@ from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
+from cimrobust.certificate.replay_given import Given, labels_checks, open_given
 from cimrobust.certificate.replay_probable import probable_checks
 from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.load import load_data
 from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
@@ -39,7 +39,7 @@ _DEVIATIONS = "witness/deviations.safetensors"
 
 
 def replay_certificate(
-    directory: Path, *, model: Path | None, data: str | None, render: Callable[[Mapping[str, Any]], str], html: str
+    directory: Path, *, model: Path | None, data: str | None, labels_of: Path | None, render: Callable[[Mapping[str, Any]], str], html: str
 ) -> list[ReplayCheck]:
     """Derive the claims of a certificate again from its files.
 
@@ -47,6 +47,7 @@ def replay_certificate(
         directory: Folder of the certificate.
         model: The certified network; None: its claims are not checked.
         data: The evaluation data; None: scores are not checked.
+        labels_of: The network whose decisions are the labels; None: scores by them are not checked.
         render: Makes the report of a certificate.
         html: Name of the report's file.
 
@@ -63,10 +64,11 @@ def replay_certificate(
     checks += [_evaluation_set(certificate)]
     checks += _guarded("certified_samples", lambda: _certified(directory, certificate))
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
-    network = None if model is None else load_network(model)
-    checks += _guarded("model_hash", lambda: [_model_hash(network, certificate)])
-    checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, network, data)))
-    checks += _guarded("scores", lambda: list(_scores(directory, certificate, network, data)))
+    given = open_given(certificate, model=model, data=data, labels_of=labels_of)
+    checks += _guarded("model_hash", lambda: [_model_hash(given.network, certificate)])
+    checks += list(labels_checks(certificate, given, is_asked=labels_of is not None))
+    checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
+    checks += _guarded("scores", lambda: list(_scores(directory, certificate, given)))
     return checks
 
 
@@ -235,20 +237,18 @@ def _model_hash(network: Network | None, certificate: Mapping[str, Any]) -> Repl
     return ReplayCheck("model_hash", found == claimed, f"{network.path.name}: {len(found)} files compared")
 
 
-def _scores(directory: Path, certificate: Mapping[str, Any], network: Network | None, data: str | None) -> Iterator[ReplayCheck]:
-    if data is None:
+def _scores(directory: Path, certificate: Mapping[str, Any], given: Given) -> Iterator[ReplayCheck]:
+    if given.data is None:
         yield ReplayCheck("worst_found", None, "give --data to score the witness again")
         return
     witness = load_network(directory / _MODEL)
-    dataset = load_data(data, inputs=witness.inputs, limit=certificate["data"]["used"])
+    dataset, network = given.samples(certificate, witness.inputs), given.network
     digests = {value for key, value in dataset.source.files.items() if not key.endswith(".toml")}
     claimed = {value for key, value in certificate["data"]["files"].items() if not key.endswith(".toml")}
     yield ReplayCheck("data_hash", digests == claimed, f"{len(digests)} files, {dataset.num_samples} samples")
-    if dataset.labels is None and network is None:
-        yield ReplayCheck("worst_found", None, "labels are the model's own decisions: give --model too")
-        return
-    if dataset.labels is None and certificate["data"]["label_source"] == "given":
-        yield ReplayCheck("worst_found", None, "labels are the decisions of another network (--labels-of), which is not at hand")
+    missing = given.without_labels(certificate, dataset)
+    if missing:
+        yield ReplayCheck("worst_found", None, missing)
         return
     output = certificate["data"]["decision"]["output"]
     worst = run_original(witness, dataset.inputs, dataset.constants, output=output)

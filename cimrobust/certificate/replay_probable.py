@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
+from cimrobust.certificate.replay_given import Given
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.load import load_data
 from cimrobust.device.load import profile_of
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import open_network
@@ -30,14 +30,13 @@ _FILE = f"witness/{CHIP_FILE}"
 _PARTS = ("nominal", "deviation", "latents")
 
 
-def probable_checks(directory: Path, certificate: Mapping[str, Any], network: Network | None, data: str | None) -> Iterator[ReplayCheck]:
+def probable_checks(directory: Path, certificate: Mapping[str, Any], given: Given) -> Iterator[ReplayCheck]:
     """Check the most probable failing chip; nothing where the certificate has none.
 
     Args:
         directory: Folder of the certificate.
         certificate: The certificate.
-        network: The certified network; None: weights and score are not checked.
-        data: The evaluation data; None: the score is not checked.
+        given: What is at hand: without the network weights and score are not checked, without data or labels the score is not.
 
     Raises:
         InputRefusedError: The certificate names another file, or the file is corrupt.
@@ -54,6 +53,7 @@ def probable_checks(directory: Path, certificate: Mapping[str, Any], network: Ne
     yield ReplayCheck(f"hash of {_FILE}", found == claimed["stored"]["sha256"], f"sha256 {found[:16]}...")
     chip = _chip(directory / _FILE, [row["initializer"] for row in claimed["layers"]])
     yield _norm(claimed, chip)
+    network = given.network
     if network is None:
         yield ReplayCheck("most_probable_weights", None, "give --model to make its weights from its latents again")
         yield ReplayCheck("most_probable_score", None, "give --model and --data to score it again")
@@ -62,10 +62,14 @@ def probable_checks(directory: Path, certificate: Mapping[str, Any], network: Ne
     placed = with_dense_groups(network) if profile.tile.grouped == "dense" else network
     placement = place(scan_layers(placed), profile)
     yield _weights(placement, chip)
-    if data is None:
+    if given.data is None:
         yield ReplayCheck("most_probable_score", None, "give --data to score it again")
         return
-    dataset = load_data(data, inputs=network.inputs, limit=certificate["data"]["used"])
+    dataset = given.samples(certificate, network.inputs)
+    missing = given.without_labels(certificate, dataset)
+    if missing:
+        yield ReplayCheck("most_probable_score", None, missing)
+        return
     score = _score(certificate, placed, dataset, placement, chip)
     below = rare["threshold"]
     misses = score < below if certificate["metric"]["higher_is_better"] else score > below

@@ -16,15 +16,21 @@ EXIT_NOT_HELD = 70
 @certificate_argument
 @click.option("--model", type=click.Path(path_type=Path), help="The certified network, to check its hash and its clean score.")
 @click.option("--data", metavar="DATA", help="The evaluation data, to score the witness again.")
+@click.option(
+    "--labels-of",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="The network whose decisions are the labels, for a certificate made with `analyze --labels-of`.",
+)
 @json_option
-def command(directory: Path, model: Path | None, data: str | None, as_json: bool) -> int:
+def command(directory: Path, model: Path | None, data: str | None, labels_of: Path | None, as_json: bool) -> int:
     """Derive the claims of the certificate in DIR again from its files, and say which hold.
 
     Without --data and --model the claims that need them are reported as not checked.
     """
     from cimrobust.pipeline.checking import replay
 
-    checks = replay(directory, model=model, data=data)
+    checks = replay(directory, model=model, data=data, labels_of=labels_of)
     if as_json:
         click.echo(json.dumps([check.to_dict() for check in checks], indent=2))
     else:

@@ -71,6 +71,11 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
     show_default=True,
     help="Search for the write-verify tolerance that would buy the same gain.",
 )
+@click.option(
+    "--diagnostics",
+    metavar="all|none|NAME,...",
+    help="Diagnostics of every certificate, as for `cimrobust analyze`. Default: layers,tolerance_curve at effort quick, all at others.",
+)
 @click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @run_options
 @json_option

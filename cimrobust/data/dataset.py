@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,12 +19,14 @@ class DataSource:
         files: Name and SHA-256 digest of every file read.
         steps: Preprocessing per graph input, as written in the description.
         num_available: Samples in the file.
+        labels_of: Name and SHA-256 digest of every file of the network whose decisions are the labels; empty: no other network's are.
     """
 
     description: str
     files: Mapping[str, str]
     steps: Mapping[str, tuple[Mapping[str, object], ...]]
     num_available: int
+    labels_of: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,4 +26,5 @@ def labelled_by(network: Network, dataset: DataSet, *, workers: int = 1) -> Data
     output = decision_output(network.outputs, dataset.decision.output)
     ready = replace(dataset, inputs=cast_inputs(network.inputs, dataset.inputs), constants=cast_inputs(network.inputs, dataset.constants))
     decided = make_task(ready, run_original(network, ready.inputs, ready.constants, output=output, threads=workers)).labels
-    return replace(dataset, labels=decided)
+    source = replace(dataset.source, labels_of={file.name: file.sha256 for file in network.files})
+    return replace(dataset, labels=decided, source=source)

@@ -35,16 +35,24 @@ def gate(directory: str | Path, *, policy: str | Path, junit: str | Path | None 
     return result
 
 
-def replay(directory: str | Path, *, model: str | Path | None = None, data: str | Path | None = None) -> list[ReplayCheck]:
+def replay(
+    directory: str | Path, *, model: str | Path | None = None, data: str | Path | None = None, labels_of: str | Path | None = None
+) -> list[ReplayCheck]:
     """Derive the claims of a certificate again from its files.
 
     Args:
         directory: Folder of the certificate.
         model: The certified network; None: claims about it are not checked.
         data: The evaluation data; None: scores are not checked.
+        labels_of: The network whose decisions are the labels, where the certificate names one; None: scores by them are not checked.
     """
     return replay_certificate(
-        Path(directory), model=None if model is None else Path(model), data=None if data is None else str(data), render=render, html=REPORT
+        Path(directory),
+        model=None if model is None else Path(model),
+        data=None if data is None else str(data),
+        labels_of=None if labels_of is None else Path(labels_of),
+        render=render,
+        html=REPORT,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from cimrobust.data.calibration import load_samples
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.teacher import labelled_by
+from cimrobust.errors import UsageError
 from cimrobust.graph.load import load_network
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 
@@ -44,6 +45,9 @@ class Item:
         Args:
             inspection: What `inspect` returned.
             workers: Threads; no result depends on it.
+
+        Raises:
+            UsageError: The labels are to be those of another network, but the data have their own.
         """
         dataset, calibrating = load_samples(
             self.data,
@@ -53,5 +57,10 @@ class Item:
             needs_calibration=inspection.placement.profile.needs_kernel,
         )
         if self.labels_of is not None:
+            if dataset.labels is not None:
+                raise UsageError(
+                    f"data must have no labels where another network's decisions are to be the labels, got labels in {self.data} (--labels-of); "
+                    "leave --labels-of out, or write self = true under [label]"
+                )
             dataset = labelled_by(load_network(Path(self.labels_of)), dataset, workers=workers)
         return open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=workers)

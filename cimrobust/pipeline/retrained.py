@@ -12,7 +12,9 @@ from cimrobust.certificate import models
 from cimrobust.certificate.models import retrained as blocks
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.diagnose.tolerances import stated_tolerance
 from cimrobust.files import sha256_of
+from cimrobust.pipeline.side_by_side import compare_layers, compare_tolerances
 from cimrobust.retrain.loop import Trained
 from cimrobust.retrain.protocol import Method
 from cimrobust.retrain.session import Session
@@ -59,8 +61,10 @@ def describe(evidence: Evidence) -> dict[str, Any]:
     session, before = evidence.session, evidence.certificates["before"]
     split = session.split
     control = evidence.methods.get("control")
+    tolerances, tolerances_reason = compare_tolerances(evidence.certificates, stated=stated_tolerance(evidence.profile))
+    layers, layers_reason = compare_layers(evidence.certificates, trained=session.parameters.weights)
     described = blocks.Retraining(
-        schema_version="1.0.0",
+        schema_version="1.1.0",
         tool=models.Tool(**before["tool"]),
         metric=models.Metric(**before["metric"]),
         model=session.runtime.network.path.name,
@@ -84,6 +88,10 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         before=_outcome(before, "before"),
         after=_outcome(evidence.certificates["after"], "after"),
         control_outcome=None if control is None else _outcome(evidence.certificates["control"], "control"),
+        tolerances=tolerances,
+        tolerances_reason=tolerances_reason,
+        layers=layers,
+        layers_reason=layers_reason,
         equivalent=None if evidence.equivalent is None else blocks.Equivalent(**evidence.equivalent),
         notes=list(session.notes),
         files={path.name: sha256_of(path) for path in evidence.files},

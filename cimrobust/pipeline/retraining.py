@@ -4,48 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cimrobust.certificate.files import atomic_text, canonical_json
-from cimrobust.data.dataset import DataSet
-from cimrobust.data.description import names_training_data
-from cimrobust.data.load import load_data
-from cimrobust.errors import SelfCheckError, UsageError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
-from cimrobust.graph.write_back import write_back
-from cimrobust.mapping.place import place
-from cimrobust.pipeline.analysis import analyze
+from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import available_processors, resume_folder
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.equivalent import equivalent_tolerance
-from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.pipeline.retrained import Evidence, describe
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render_retraining
-from cimrobust.retrain.log import write_log
-from cimrobust.retrain.loop import Trained, train
-from cimrobust.retrain.methods.catalogue import recipe_of
-from cimrobust.retrain.parameters import check_changed, stored_integers
-from cimrobust.retrain.protocol import Method
-from cimrobust.retrain.session import Session, open_session
 from cimrobust.retrain.settings import TrainingSettings
-from cimrobust.retrain.tuning import tune
 
-MODEL = "model.onnx"
-LOG = "training.parquet"
 DESCRIPTION = "retrain.json"
 REPORT = "retrain.html"
-BEFORE, AFTER = "before", "after"
-METHOD, CONTROL = "method", "control"
 DEFAULT_METHOD = "cimrobust"
-_RESUME = ".resume"
-_SAME_NOMINAL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -63,7 +37,7 @@ class Retrained:
     @property
     def model(self) -> Path:
         """The hardened network."""
-        return self.directory / MODEL
+        return self.directory / stages.MODEL
 
     @property
     def html(self) -> Path:
@@ -89,6 +63,7 @@ def retrain(
     equivalent: bool = True,
     effort: str = "standard",
     trials: int | None = None,
+    diagnostics: str | None = None,
     workers: int | None = None,
     limit: int | None = None,
     resume: bool = False,
@@ -116,6 +91,7 @@ def retrain(
         equivalent: Search for the tolerance at which the old network would be as good as the new one.
         effort: Effort of the certificates: ``quick``, ``standard`` or ``thorough``.
         trials: Chips that each certificate draws.
+        diagnostics: Diagnostics of each certificate, as for `cimrobust.analyze`; None: those that the report sets side by side at effort quick, all at others.
         workers: Threads of the certificates; no result depends on it. None: all processors.
         limit: Evaluate the first so many samples.
         resume: Go on from an interrupted run of the same command.
@@ -124,123 +100,63 @@ def retrain(
     Raises:
         CimrobustError: See its subclasses for what can be wrong.
     """
-    chosen, progress, out, clock = settings or TrainingSettings(), progress or NullProgress(), Path(out), Clock()
-    chosen.check()
-    recipe = recipe_of(method)
-    made, threads = recipe.method(knobs), workers or available_processors()
-    profile = resolve_profile(str(device), tolerance)
-    resume_folder(out, _RESUME, resume=resume)
+    request = stages.Request(
+        model=Path(model),
+        data=data,
+        out=Path(out),
+        train_data=train_data,
+        device=device,
+        tolerance=tolerance,
+        method=method,
+        knobs=knobs,
+        settings=settings or TrainingSettings(),
+        freeze=freeze,
+        drop_overlap=drop_overlap,
+        control=control,
+        tuning_epochs=tuning_epochs,
+        equivalent=equivalent,
+        effort=effort,
+        trials=trials,
+        diagnostics=diagnostics,
+        workers=workers or available_processors(),
+        limit=limit,
+        resume=resume,
+    )
+    return _retrained(request, progress or NullProgress())
+
+
+def _retrained(asked: stages.Request, progress: Progress) -> Retrained:
+    """Do what was asked for, stage by stage, and write it down."""
+    clock, out = Clock(), asked.out
+    planned = stages.plan(asked)
+    resume_folder(out, stages.RESUME, resume=asked.resume)
     (out / DESCRIPTION).unlink(missing_ok=True)
     with clock.stage("load"):
-        network = load_network(Path(model))
-        evaluation = load_data(data, inputs=network.inputs, limit=limit)
-        training = _training_data(train_data, data, network)
-        session = open_session(network, profile, training, evaluation, chosen, freeze=freeze, drop_overlap=drop_overlap, workers=threads)
-    tuning = None
-    if tuning_epochs:
-        with clock.stage("tuning"):
-            tuning = tune(session, recipe, chosen, budget=tuning_epochs, progress=progress)
-        made, chosen = recipe.method(tuning.values), replace(chosen, learning_rate=tuning.learning_rate)
-    methods = {METHOD: made} | ({CONTROL: recipe_of("plain").method()} if control and made.name != "plain" else {})
-    trained = _train(session, methods, chosen, out, clock, progress)
-    certifying: dict[str, Any] = {
-        "data": data,
-        "device": str(device),
-        "tolerance": tolerance,
-        "limit": limit,
-        "seed": chosen.seed,
-        "workers": threads,
-    }
-    certifying |= {"effort": effort, "trials": trials, "resume": resume, "progress": progress}
-    # By its own decisions a re-trained network would always be right.
-    teacher = Path(model) if evaluation.labels is None else None
-    certificates = _certify(Path(model), out, teacher, list(methods), clock, **certifying)
-    same = None
-    if equivalent:
-        with clock.stage("equivalent_tolerance"):
-            same = equivalent_tolerance(
-                network, profile, evaluation, certificates[AFTER], seed=chosen.seed, workers=threads, progress=progress
-            )
-    evidence = Evidence(
-        session=session,
-        methods=methods,
-        trained=trained,
-        settings=chosen,
-        certificates=certificates,
-        evaluation=evaluation,
-        training=training,
-        profile=profile,
-        files=(out / MODEL, out / LOG),
-        seconds=clock.stages,
-        tuning=tuning,
-        equivalent=same,
-    )
+        run = stages.open_run(asked, planned)
+    evidence = _evidence(run, clock, progress)
     described = describe(evidence)
     atomic_text(out / REPORT, render_retraining(described))
     atomic_text(out / DESCRIPTION, canonical_json(described))
-    shutil.rmtree(out / _RESUME, ignore_errors=True)
+    shutil.rmtree(out / stages.RESUME, ignore_errors=True)
     return Retrained(described, out)
 
 
-def _train(
-    session: Session, methods: Mapping[str, Method], settings: TrainingSettings, out: Path, clock: Clock, progress: Progress
-) -> dict[str, Trained]:
-    """Train by every method from the same start, write the networks and the log."""
-    trained: dict[str, Trained] = {}
-    for role, method in methods.items():
-        with clock.stage(f"training_{role}"):
-            job = session.job(method, settings)
-            trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / _RESUME / f"{role}.pt")
-            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL)
-    write_log(out / LOG, {role: result.rows for role, result in trained.items()})
-    return trained
-
-
-def _training_data(train: str | Path | None, data: str | Path, network: Network) -> DataSet:
-    """Return the training samples."""
-    source = data if train is None else train
-    if names_training_data(source):
-        return load_data(source, inputs=network.inputs, part="train")
-    if train is None:
-        raise UsageError(f"training data must be given, got none and no train_file in {data} (--train); give --train or name a train_file")
-    return load_data(source, inputs=network.inputs)
-
-
-def _export(session: Session, trained: Trained, path: Path) -> None:
-    """Write the trained network, and check that what was to change did, and that the file holds what was trained.
-
-    Raises:
-        SelfCheckError: It did not, or it does not.
-    """
-    values, integers = stored_integers(session.trainable, trained.parameters)
-    before, before_integers = stored_integers(session.trainable, session.parameters)
-    check_changed({**before, **before_integers}, {**values, **integers})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_back(session.runtime.network.path, path, values, integers)
-    written = place(scan_layers(load_network(path)), session.profile)
-    stored = session.network.stored(trained.parameters)
-    for name, devices in session.trainable.devices.items():
-        tensor = written.tensors[name]
-        difference = np.abs(devices.program(stored[name]).nominal.detach().cpu().numpy() - tensor.nominal)
-        # A file in half precision may round a weight to the next level.
-        is_half = session.runtime.network.initializers[name].dtype.itemsize == 2
-        allowed = _SAME_NOMINAL * float(np.abs(tensor.nominal).max()) + (float(tensor.scale.max()) if is_half else 0.0)
-        if float(difference.max()) > allowed:
-            raise SelfCheckError(
-                f"written file must hold what was trained, got a difference of {float(difference.max()):g} in '{name}' ({path}); report this"
-            )
-
-
-def _certify(
-    model: Path, out: Path, teacher: Path | None, roles: Sequence[str], clock: Clock, **settings: Any
-) -> dict[str, dict[str, Any]]:
-    """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
-    paths = {BEFORE: model, AFTER: out / MODEL} | ({CONTROL: out / CONTROL / MODEL} if CONTROL in roles else {})
-    certificates = {}
-    for name, path in paths.items():
-        with clock.stage(f"certificate_{name}"):
-            transfer = None if name == BEFORE else out / BEFORE
-            certificates[name] = analyze(
-                path, out=out / name, transfer=transfer, labels_of=None if name == BEFORE else teacher, **settings
-            ).data
-    return certificates
+def _evidence(run: stages.Run, clock: Clock, progress: Progress) -> Evidence:
+    """Run the stages in their order."""
+    choice = stages.choose(run, clock, progress)
+    trained = stages.train_all(run, choice, clock, progress)
+    certificates = stages.certify(run, choice, clock, progress)
+    return Evidence(
+        session=run.session,
+        methods=choice.methods,
+        trained=trained,
+        settings=choice.settings,
+        certificates=certificates,
+        evaluation=run.evaluation,
+        training=run.training,
+        profile=run.plan.profile,
+        files=(run.asked.out / stages.MODEL, run.asked.out / stages.LOG),
+        tuning=choice.tuning,
+        equivalent=stages.compare(run, choice, certificates, clock, progress),
+        seconds=clock.stages,
+    )

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 # Stand-ins that matplotlib draws with, and what the page's style sheet puts in their place, so that one picture serves light, dark and print.
 INK, FAINT, GOOD, BAD, NEUTRAL = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 # Narrower spans of a percent axis are drawn over their own range, where nothing is compared with 0 or 100 %.
-_ZOOM_BELOW = 0.2
+ZOOM_BELOW = 0.2
 _PAGE_COLOURS = {INK: "currentColor", FAINT: "var(--rule)", GOOD: "var(--good)", BAD: "var(--bad)", NEUTRAL: "var(--neutral)"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -130,8 +130,8 @@ def effects(certificate: Mapping[str, Any]) -> str:
         figure, axes = new_figure(7.2, 0.34 * len(rows) + 0.6)
         values = [value for row in rows for value in (row["low"], row["mean"], row["high"])]
         score_axis(axes, certificate, values)
-        if certificate["metric"]["unit"] == "fraction" and max(values) - min(values) < _ZOOM_BELOW:
-            _zoom(axes, min(values), max(values))
+        if certificate["metric"]["unit"] == "fraction" and max(values) - min(values) < ZOOM_BELOW:
+            zoom(axes, min(values), max(values))
         means = [row["mean"] for row in rows]
         axes.hlines(range(len(rows)), [row["low"] for row in rows], [row["high"] for row in rows], color=NEUTRAL, linewidth=2)
         axes.plot(means, range(len(rows)), marker="o", markersize=7, color=INK, linewidth=0.8)
@@ -184,10 +184,16 @@ def _kpp_label(certificate: Mapping[str, Any]) -> str:
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return an empty figure, sizes in inches."""
+    """Return a figure with one empty chart, sizes in inches."""
+    figure = empty_figure(width, height)
+    return figure, figure.add_subplot()
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """Return a figure without charts, sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
-    return figure, figure.add_subplot()
+    return figure
 
 
 def score_axis(axes: Axes, certificate: Mapping[str, Any], values: Sequence[float]) -> None:
@@ -224,7 +230,7 @@ def short(name: str, most: int = 32) -> str:
     return name if len(name) <= most else f"...{name[-most + 3 :]}"
 
 
-def _zoom(axes: Axes, low: float, high: float) -> None:
+def zoom(axes: Axes, low: float, high: float) -> None:
     """Show a part of a percent axis, one percentage point wide at least."""
     spread = max(high - low, 0.01)
     axes.set_xlim(max((low + high - 1.2 * spread) / 2, -0.01), min((low + high + 1.2 * spread) / 2, 1.01))

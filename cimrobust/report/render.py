@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cimrobust.report import charts, diagnostic_charts
+from cimrobust.report import charts, diagnostic_charts, side_by_side
 from cimrobust.report.numbers import field_reader
 
 _MOST_LAYERS_CHARTED = 60
@@ -53,7 +53,16 @@ def render_retraining(described: Mapping[str, Any]) -> str:
     if described["control_outcome"] is not None:
         columns.insert(1, ("control_outcome", "Control"))
     page = environment().get_template("retrain.html.j2")
-    return page.render(r=described, columns=columns, field=field_reader(described), curves=Markup(charts.training_curves(described)))
+    return page.render(
+        r=described,
+        columns=columns,
+        roles=[(key.removesuffix("_outcome"), title) for key, title in columns],
+        field=field_reader(described),
+        curves=Markup(charts.training_curves(described)),
+        charts={name: Markup(text) for name, text in side_by_side.pictures(described).items()},
+        certified_apart=described["tolerances"] is not None and side_by_side.certified_apart(described),
+        most_layers=side_by_side.MOST_LAYERS,
+    )
 
 
 def embedded(certificate: Mapping[str, Any]) -> str:

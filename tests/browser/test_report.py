@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -10,12 +11,19 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from cimrobust.cli.main import run
+from cimrobust.report.render import render_retraining
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
 ]  # fmt: skip
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}")
+
+_spec = importlib.util.spec_from_file_location(
+    "retraining_example", Path(__file__).parents[1] / "unit" / "report" / "retraining_example.py"
+)
+retraining = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(retraining)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +118,13 @@ def test_headings_and_landmarks(browser, report):
     assert page.locator("h1").count() == 1
     assert page.locator("main").count() == 1
     assert page.locator("svg[role=img]").count() >= 4
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1000])
+def test_report_of_a_re_training_never_scrolls_sideways(browser, tmp_path, scheme, width):
+    (tmp_path / "certificate.html").write_text(render_retraining(retraining.description(layers=retraining.layers(12))))
+    page = opened(browser, tmp_path, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    assert page.seen == [f"request: {(tmp_path / 'certificate.html').as_uri()}"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("svg[role=img]").count() == 3

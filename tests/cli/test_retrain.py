@@ -79,6 +79,31 @@ def test_report_shows_the_numbers_of_the_description(retrained):
     assert not re.search(r'(?:src|href)="(?!#|data:|before|after|control)', page)
 
 
+def test_diagnostics_of_all_certificates_stand_side_by_side(retrained):
+    described = json.loads((retrained / "retrain.json").read_text())
+    for folder in ("before", "control", "after"):
+        certificate = json.loads((retrained / folder / "certificate.json").read_text())
+        attacks = {row["initializer"]: row for row in certificate["diagnostics"]["layers"]["rows"]}
+        assert {row["initializer"] for row in described["layers"]["rows"]} == set(attacks)
+        for row in described["layers"]["rows"]:
+            assert row[folder] == {key: attacks[row["initializer"]][key]["score"] for key in ("alone", "others")}
+        worst = {row["tolerance"]: row[folder]["worst_found"] for row in described["tolerances"]["rows"]}
+        points = certificate["diagnostics"]["tolerance_curve"]["points"]
+        assert len(points) == 5
+        assert all(worst[point["tolerance"]] == point["score"] for point in points if point["tolerance"] != 0.1)
+        assert worst[0.1] == certificate["worst_found"]["score"]
+        assert {setting["key"]: setting["value"] for setting in certificate["settings"]}["diagnostics"] == "layers,tolerance_curve"
+
+
+def test_report_says_what_nobody_asked_for(samples, tmp_path):
+    more = ("--epochs", "1", "--no-control", "--no-equivalent", "--diagnostics", "layers")
+    assert run(arguments(samples, tmp_path / "out", *more)) == 0
+    described = json.loads((tmp_path / "out" / "retrain.json").read_text())
+    assert described["tolerances"] is None
+    assert described["layers"] is not None
+    assert f"Not measured: {described['tolerances_reason']}" in (tmp_path / "out" / "retrain.html").read_text()
+
+
 def test_evaluation_data_cannot_be_trained_on(samples, tmp_path, capsys):
     (tmp_path / "same.npz").write_bytes((samples / "breast_cancer_test.npz").read_bytes())
     (tmp_path / "same.toml").write_text(
@@ -94,6 +119,7 @@ def test_evaluation_data_cannot_be_trained_on(samples, tmp_path, capsys):
     (("--set", "sigma"), "must be name=number, got 'sigma'"),
     (("--set", "sigma=1"), "settings of method cimrobust must be among"),
     (("--learning-rate", "-1"), "learning rate must be positive, got -1.0"),
+    (("--diagnostics", "magic"), "diagnostics must be all, none or some of layers, "),
     (("--freeze", "nothing"), "got ['nothing'] (--freeze)"),
 ])  # fmt: skip
 def test_wrong_usage_is_named(samples, tmp_path, capsys, more, message):

@@ -68,7 +68,8 @@ def data(evidence: Tested) -> models.Data:
         available=source.num_available,
         used=dataset.num_samples,
         steps={name: [dict(step) for step in steps] for name, steps in source.steps.items()},
-        label_source="self" if dataset.labels is None else "given",
+        label_source="self" if dataset.labels is None else "model" if source.labels_of else "given",
+        labels_of=dict(source.labels_of) or None,
         decision=models.DecisionBlock(
             output=evidence.runtime.engine.output,
             read=decision.read,

@@ -122,11 +122,13 @@ def _data_rows(evidence: Evidence) -> list[_Row]:
             "Scores in use differ from all scores here.",
         )
     ]
-    if evidence.runtime.dataset.labels is None:
+    teacher = ", ".join(evidence.runtime.dataset.source.labels_of)
+    if evidence.runtime.dataset.labels is None or teacher:
+        whose = f"decisions of the network that made the labels ({teacher})" if teacher else "model's own decisions"
         rows.append(
             (
-                "The model's own decisions without deviation are right.",
-                "Not checked: there are no labels, so scores count unchanged decisions.",
+                f"The {whose} without deviation are right.",
+                f"Not checked: there are no labels, so scores count {'decisions like those' if teacher else 'unchanged decisions'}.",
                 "An unchanged decision may be an unchanged mistake.",
             )
         )

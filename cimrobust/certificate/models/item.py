@@ -71,14 +71,15 @@ class DecisionBlock(Block):
 
 
 class Data(Block):
-    """The evaluation data."""
+    """The evaluation data; `labels_of` names the files of the network whose decisions are the labels, null unless `label_source` is ``model``."""
 
     description: str
     files: dict[str, str]
     available: Count
     used: Count
     steps: dict[str, list[dict[str, Any]]]
-    label_source: Literal["given", "self"]
+    label_source: Literal["given", "self", "model"]
+    labels_of: dict[str, str] | None
     decision: DecisionBlock
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from cimrobust.certificate.models.base import Block, Count
+from cimrobust.certificate.models.compared import LayerComparison, ToleranceComparison
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
 
 
@@ -104,7 +105,7 @@ class Parameters(Block):
 class Retraining(Block):
     """retrain.json."""
 
-    schema_version: Literal["1.0.0"]
+    schema_version: Literal["1.1.0"]
     tool: Tool
     metric: Metric
     model: str
@@ -120,6 +121,10 @@ class Retraining(Block):
     before: Outcome
     after: Outcome
     control_outcome: Outcome | None
+    tolerances: ToleranceComparison | None
+    tolerances_reason: str | None
+    layers: LayerComparison | None
+    layers_reason: str | None
     equivalent: Equivalent | None
     notes: list[str]
     files: dict[str, str]

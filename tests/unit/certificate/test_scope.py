@@ -19,7 +19,7 @@ def _evidence(*, converters: Any = None, labels: Any = (), has_twin: bool = True
     profile: DeviceProfile = replace(load_profile("rram-write-verify-3pct"), **tables)
     return SimpleNamespace(
         placement=SimpleNamespace(profile=profile),
-        runtime=SimpleNamespace(converters=converters, dataset=SimpleNamespace(labels=labels)),
+        runtime=SimpleNamespace(converters=converters, dataset=SimpleNamespace(labels=labels, source=SimpleNamespace(labels_of={}))),
         scan=SimpleNamespace(unmapped=()),
         search=SimpleNamespace(has_twin=has_twin, twin_reason="no gradient"),
     )

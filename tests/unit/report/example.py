@@ -32,6 +32,7 @@ def certificate(**changes) -> dict:
             "used": 50,
             "steps": {HOSTILE: [{"op": "divide", "value": 255}]},
             "label_source": "given",
+            "labels_of": None,
             "decision": {"output": "scores", "read": "argmax", "metric": "accuracy", "threshold": None, "axis": 1},
         },
         "device": {

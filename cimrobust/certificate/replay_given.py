@@ -1,0 +1,92 @@
+"""What whoever replays a certificate has at hand, and the labels that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cimrobust.certificate.replay_check import ReplayCheck
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.load import load_data
+from cimrobust.engine.teacher import labelled_by
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network, TensorSpec
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is at hand beside the certificate.
+
+    Attributes:
+        network: The certified network; None: it is not.
+        data: The evaluation data; None: they are not.
+        teacher: The network whose decisions are the labels; None: it is not, or there is none.
+    """
+
+    network: Network | None
+    data: str | None
+    teacher: Network | None
+
+    def samples(self, certificate: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> DataSet:
+        """Return the evaluation samples with labels from where the certificate says; None for labels that are not at hand, see `without_labels`.
+
+        Args:
+            certificate: The certificate.
+            inputs: Inputs of the network that they are for.
+
+        Raises:
+            CimrobustError: The data cannot be read, or do not fit.
+        """
+        assert self.data is not None
+        dataset = load_data(self.data, inputs=inputs, limit=certificate["data"]["used"])
+        if certificate["data"]["label_source"] == "given":
+            return dataset
+        unlabelled = replace(dataset, labels=None)
+        return unlabelled if self.teacher is None else labelled_by(self.teacher, unlabelled)
+
+    def without_labels(self, certificate: Mapping[str, Any], dataset: DataSet) -> str:
+        """Return why samples cannot be scored; nothing where they can."""
+        source = certificate["data"]["label_source"]
+        if dataset.labels is not None:
+            return ""
+        if source == "model":
+            return f"labels are the decisions of another network, {_named(certificate)}: give it by --labels-of"
+        if source == "given":
+            return "labels came with the data, and these have none: give the data with their labels"
+        return "labels are the model's own decisions: give --model too" if self.network is None else ""
+
+
+def open_given(certificate: Mapping[str, Any], *, model: Path | None, data: str | None, labels_of: Path | None) -> Given:
+    """Load the networks that are at hand; a teacher that the certificate does not have is left aside."""
+    has_teacher = labels_of is not None and certificate["data"]["label_source"] == "model"
+    return Given(
+        network=None if model is None else load_network(model),
+        data=data,
+        teacher=load_network(labels_of) if labels_of is not None and has_teacher else None,
+    )
+
+
+def labels_checks(certificate: Mapping[str, Any], given: Given, *, is_asked: bool) -> Iterator[ReplayCheck]:
+    """Compare the digest of the network whose decisions are the labels.
+
+    Args:
+        certificate: The certificate.
+        given: What is at hand.
+        is_asked: Whether such a network was given, needed or not.
+    """
+    claimed = certificate["data"]["labels_of"]
+    if claimed is None:
+        if is_asked:
+            yield ReplayCheck("labels_hash", None, "no network of --labels-of made the labels of this certificate; it is not used")
+        return
+    if given.teacher is None:
+        yield ReplayCheck("labels_hash", None, f"labels are the decisions of {_named(certificate)}: give --labels-of to compare its digest")
+        return
+    found = {file.sha256 for file in given.teacher.files}
+    yield ReplayCheck("labels_hash", found == set(claimed.values()), f"{given.teacher.path.name}: {len(found)} files compared")
+
+
+def _named(certificate: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} (sha256 {digest[:16]}...)" for name, digest in certificate["data"]["labels_of"].items())

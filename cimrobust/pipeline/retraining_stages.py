@@ -1,0 +1,265 @@
+"""The stages of a re-training, in their order: open, choose the settings, train and write, certify, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.description import names_training_data
+from cimrobust.data.load import load_data
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.diagnose.catalogue import chosen
+from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network
+from cimrobust.graph.scan import scan_layers
+from cimrobust.graph.write_back import write_back
+from cimrobust.mapping.place import place
+from cimrobust.pipeline.analysis import analyze
+from cimrobust.pipeline.arguments import check_effort
+from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.equivalent import equivalent_tolerance
+from cimrobust.pipeline.inspection import resolve_profile
+from cimrobust.progress import Progress
+from cimrobust.retrain.log import write_log
+from cimrobust.retrain.loop import Trained, train
+from cimrobust.retrain.methods.catalogue import recipe_of
+from cimrobust.retrain.parameters import check_changed, stored_integers
+from cimrobust.retrain.protocol import Method, Recipe
+from cimrobust.retrain.session import Session, open_session
+from cimrobust.retrain.settings import TrainingSettings
+from cimrobust.retrain.tuning import Tuning, tune
+
+MODEL = "model.onnx"
+LOG = "training.parquet"
+BEFORE, AFTER = "before", "after"
+METHOD, CONTROL = "method", "control"
+RESUME = ".resume"
+_SAME_NOMINAL = 1e-5
+#: Diagnostics that the report sets side by side; efforts that are not named here run all there are anyway.
+_DIAGNOSTICS = {"quick": "layers,tolerance_curve"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a re-training was asked for; attributes as the arguments of `cimrobust.retrain`."""
+
+    model: Path
+    data: str | Path
+    out: Path
+    train_data: str | Path | None
+    device: str | Path
+    tolerance: float | None
+    method: str
+    knobs: Mapping[str, float] | None
+    settings: TrainingSettings
+    freeze: Sequence[str]
+    drop_overlap: bool
+    control: bool
+    tuning_epochs: int
+    equivalent: bool
+    effort: str
+    trials: int | None
+    diagnostics: str | None
+    workers: int
+    limit: int | None
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What follows from a request before any file of the network is read.
+
+    Attributes:
+        recipe: Makes the method from its settings.
+        method: The method with the settings asked for.
+        profile: The devices.
+    """
+
+    recipe: Recipe
+    method: Method
+    profile: DeviceProfile
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was asked for, loaded.
+
+    Attributes:
+        asked: The request.
+        plan: What follows from it.
+        network: The network before training.
+        evaluation: Evaluation samples.
+        training: Training samples.
+        session: The network, ready to be trained.
+    """
+
+    asked: Request
+    plan: Plan
+    network: Network
+    evaluation: DataSet
+    training: DataSet
+    session: Session
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to train.
+
+    Attributes:
+        methods: Methods by role, ``method`` and, if asked for, ``control``.
+        settings: Settings of all trainings.
+        tuning: The search that chose them; None: there was none.
+    """
+
+    methods: Mapping[str, Method]
+    settings: TrainingSettings
+    tuning: Tuning | None
+
+
+def plan(asked: Request) -> Plan:
+    """Check what can be checked without the network.
+
+    Raises:
+        UsageError: A setting is out of range, or names no method, effort, diagnostic or device profile.
+    """
+    asked.settings.check()
+    check_effort(asked.effort)
+    chosen(asked.diagnostics, effort=asked.effort)
+    recipe = recipe_of(asked.method)
+    return Plan(recipe, recipe.method(asked.knobs), resolve_profile(str(asked.device), asked.tolerance))
+
+
+def open_run(asked: Request, planned: Plan) -> Run:
+    """Load the network and both sets of samples; errors as `load_network`, `load_data` and `open_session`."""
+    network = load_network(asked.model)
+    evaluation = load_data(asked.data, inputs=network.inputs, limit=asked.limit)
+    training = _training_data(asked.train_data, asked.data, network)
+    session = open_session(
+        network,
+        planned.profile,
+        training,
+        evaluation,
+        asked.settings,
+        freeze=asked.freeze,
+        drop_overlap=asked.drop_overlap,
+        workers=asked.workers,
+    )
+    return Run(asked, planned, network, evaluation, training, session)
+
+
+def choose(run: Run, clock: Clock, progress: Progress) -> Choice:
+    """Return how to train: as asked, or as a search on the validation split says."""
+    method, settings, tuning = run.plan.method, run.asked.settings, None
+    if run.asked.tuning_epochs:
+        with clock.stage("tuning"):
+            tuning = tune(run.session, run.plan.recipe, settings, budget=run.asked.tuning_epochs, progress=progress)
+        method, settings = run.plan.recipe.method(tuning.values), replace(settings, learning_rate=tuning.learning_rate)
+    # Without a method there is nothing to control for.
+    has_control = run.asked.control and method.name != "plain"
+    return Choice({METHOD: method} | ({CONTROL: recipe_of("plain").method()} if has_control else {}), settings, tuning)
+
+
+def train_all(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, Trained]:
+    """Train by every method from the same start, write the networks and the log; return the trainings by role."""
+    out, session = run.asked.out, run.session
+    trained: dict[str, Trained] = {}
+    for role, method in choice.methods.items():
+        with clock.stage(f"training_{role}"):
+            job = session.job(method, choice.settings)
+            trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / RESUME / f"{role}.pt")
+            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL)
+    write_log(out / LOG, {role: result.rows for role, result in trained.items()})
+    return trained
+
+
+def planned_diagnostics(asked: Request) -> str | None:
+    """Return the diagnostics of every certificate, as `cimrobust.analyze` takes them."""
+    return _DIAGNOSTICS.get(asked.effort) if asked.diagnostics is None else asked.diagnostics
+
+
+def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
+    asked, out = run.asked, run.asked.out
+    paths = {BEFORE: asked.model, AFTER: out / MODEL} | ({CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {})
+    # By its own decisions a re-trained network would always be right.
+    teacher = asked.model if run.evaluation.labels is None else None
+    certificates = {}
+    for name, path in paths.items():
+        with clock.stage(f"certificate_{name}"):
+            certificates[name] = analyze(
+                path,
+                data=asked.data,
+                out=out / name,
+                device=str(asked.device),
+                tolerance=asked.tolerance,
+                effort=asked.effort,
+                trials=asked.trials,
+                diagnostics=planned_diagnostics(asked),
+                seed=choice.settings.seed,
+                workers=asked.workers,
+                limit=asked.limit,
+                transfer=None if name == BEFORE else out / BEFORE,
+                labels_of=None if name == BEFORE else teacher,
+                resume=asked.resume,
+                progress=progress,
+            ).data
+    return certificates
+
+
+def compare(
+    run: Run, choice: Choice, certificates: Mapping[str, dict[str, Any]], clock: Clock, progress: Progress
+) -> dict[str, Any] | None:
+    """Search for the tolerance at which the old network would be as good as the new one; None: nobody asked."""
+    if not run.asked.equivalent:
+        return None
+    with clock.stage("equivalent_tolerance"):
+        return equivalent_tolerance(
+            run.network,
+            run.plan.profile,
+            run.evaluation,
+            certificates[AFTER],
+            seed=choice.settings.seed,
+            workers=run.asked.workers,
+            progress=progress,
+        )
+
+
+def _training_data(train: str | Path | None, data: str | Path, network: Network) -> DataSet:
+    """Return the training samples."""
+    source = data if train is None else train
+    if names_training_data(source):
+        return load_data(source, inputs=network.inputs, part="train")
+    if train is None:
+        raise UsageError(f"training data must be given, got none and no train_file in {data} (--train); give --train or name a train_file")
+    return load_data(source, inputs=network.inputs)
+
+
+def _export(session: Session, trained: Trained, path: Path) -> None:
+    """Write the trained network, and check that what was to change did, and that the file holds what was trained.
+
+    Raises:
+        SelfCheckError: It did not, or it does not.
+    """
+    values, integers = stored_integers(session.trainable, trained.parameters)
+    before, before_integers = stored_integers(session.trainable, session.parameters)
+    check_changed({**before, **before_integers}, {**values, **integers})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_back(session.runtime.network.path, path, values, integers)
+    written = place(scan_layers(load_network(path)), session.profile)
+    stored = session.network.stored(trained.parameters)
+    for name, devices in session.trainable.devices.items():
+        tensor = written.tensors[name]
+        difference = np.abs(devices.program(stored[name]).nominal.detach().cpu().numpy() - tensor.nominal)
+        # A file in half precision may round a weight to the next level.
+        is_half = session.runtime.network.initializers[name].dtype.itemsize == 2
+        allowed = _SAME_NOMINAL * float(np.abs(tensor.nominal).max()) + (float(tensor.scale.max()) if is_half else 0.0)
+        if float(difference.max()) > allowed:
+            raise SelfCheckError(
+                f"written file must hold what was trained, got a difference of {float(difference.max()):g} in '{name}' ({path}); report this"
+            )

@@ -1,0 +1,99 @@
+"""The report of a re-training: a pure function of retrain.json, whatever was measured."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from cimrobust.certificate.models.retrained import retraining_schema
+from cimrobust.report import side_by_side
+from cimrobust.report.render import render_retraining
+from tests.unit.report.test_render import Elements, at
+
+_spec = importlib.util.spec_from_file_location("retraining_example", Path(__file__).with_name("retraining_example.py"))
+example = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(example)
+HOSTILE = example.HOSTILE
+REGRESSION = {"name": "rmse", "higher_is_better": False, "unit": "target unit", "description": "error"}
+ALONE = {"control": None, "control_outcome": None}
+TWO = ("before", "after")
+
+
+@pytest.mark.parametrize("changes", [
+    {},
+    {"metric": REGRESSION},
+    {**ALONE, "tolerances": example.tolerances(TWO), "layers": example.layers(2, TWO)},
+    {"layers": example.layers(45)},
+    {"layers": {"rows": example.layers(2, TWO)["rows"], "reasons": {"control": HOSTILE}}},
+    {"tolerances": example.tolerances(after=example.summary(reason=HOSTILE, required=None, required_by=None, unrefuted=None))},
+    {"tolerances": example.tolerances(**{role: example.summary(certified_samples=16) for role in ("before", "control", "after")})},
+    {"tolerances": None, "tolerances_reason": HOSTILE, "layers": None, "layers_reason": HOSTILE},
+])  # fmt: skip
+def test_page_of_any_re_training(changes):
+    described = example.description(**changes)
+    jsonschema.validate(described, retraining_schema())
+    page = render_retraining(described)
+    assert page == render_retraining(copy.deepcopy(described))
+    found = Elements(page)
+    assert "script" not in found.tags
+    assert len(found.ids) == len(set(found.ids))
+    for path, value in found.numbers:
+        expected = at(described, path)
+        assert value == ("" if expected is None else repr(expected)), path
+
+
+def test_numbers_of_every_network_are_in_the_tables():
+    paths = {path for path, _ in Elements(render_retraining(example.description())).numbers}
+    for role in ("before", "control", "after"):
+        assert {f"tolerances.rows.{row}.{role}.worst_found" for row in (0, 1, 3)} <= paths
+        assert {f"tolerances.rows.{row}.{role}.certified" for row in (0, 1)} <= paths
+        assert {f"layers.rows.{row}.{role}.{key}" for row in range(3) for key in ("alone", "others")} <= paths
+    assert "tolerances.rows.2.before.worst_found" in paths
+
+
+def test_what_was_not_measured_has_a_reason_and_no_picture():
+    described = example.description(tolerances=None, tolerances_reason="no curve", layers=None, layers_reason="no attacks")
+    page = render_retraining(described)
+    assert "Not measured: no curve." in page
+    assert "Not measured: no attacks." in page
+    assert page.count("<figure>") == 1
+
+
+def test_bounds_on_fewer_samples_are_not_drawn_among_worst_scores():
+    few = example.tolerances(**{role: example.summary(certified_samples=16) for role in ("before", "control", "after")})
+    page = render_retraining(example.description(tolerances=few))
+    assert "certified, first 16 samples" in page
+    assert "worst found, 50 samples" in page
+    assert "Certified, first 16 samples</th>" in page
+    together = render_retraining(example.description())
+    assert "certified, first" not in together
+    assert "after, certified" in together
+
+
+def test_smaller_is_said_to_be_better_of_errors_alone():
+    assert render_retraining(example.description(metric=REGRESSION)).count("Worst rmse found (lower is better)") == 2
+    assert "(lower is better)" not in render_retraining(example.description())
+
+
+def test_picture_of_many_layers_has_the_most_fragile_and_the_table_all():
+    described = example.description(layers=example.layers(45))
+    page = render_retraining(described)
+    picture = side_by_side.layers(described)
+    assert ".39<" in picture
+    assert ".40<" not in picture
+    assert "layers.rows.44.after.alone" in page
+    assert "the 40 layers most fragile alone" in page
+
+
+def test_bounds_of_errors_may_be_orders_of_magnitude_larger():
+    made = example.tolerances()
+    for row, bound in zip(made["rows"], (0.9, 80.0, None, 1e12), strict=True):
+        row["before"]["certified"] = bound
+    picture = side_by_side.tolerances(example.description(metric=REGRESSION, tolerances=made))
+    assert "worst found, 50 samples" in picture
+    assert "1e+12" in picture
+    assert "mathdefault" not in picture
