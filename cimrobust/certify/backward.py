@@ -60,7 +60,7 @@ def form_cost(state: State, steps: int | None = None) -> int:
             if isinstance(step.rule, Bilinear):
                 numel //= state.num_samples
             made = state.interval(step.output).lo
-            positions = made[0, 0].numel() if step.node.op == "Conv" else made[0].numel() // made.shape[-1]
+            positions = made[0, 0].numel() if step.node.op == "Conv" else math.prod(made.shape[1:-1])
             cost += 4 * numel * positions
     return max(cost, 1)
 

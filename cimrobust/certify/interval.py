@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,6 +109,11 @@ class Interval:
         if self.corners is None:
             return self.lo, self.hi
         return torch.minimum(torch.maximum(self.corners[1], self.lo), self.hi), self.hi
+
+
+def flat(tensor: Tensor, leading: int = 1) -> Tensor:
+    """Return a tensor with the axes behind the leading ones made one; where there are none, one of one element (a score a sample has no axis of its own)."""
+    return tensor.reshape(*tensor.shape[:leading], math.prod(tensor.shape[leading:]))
 
 
 def chord_of_absolute(middle: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:

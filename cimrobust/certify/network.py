@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.certify.backward import lower_bound
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
 from cimrobust.certify.propagate import propagate
@@ -97,12 +98,27 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
     except CimrobustError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
     network = BoundedNetwork(plan, reading, task, placement, inputs, constants)
+    return _refuse_shapes(network) or network
+
+
+def _refuse_shapes(network: BoundedNetwork) -> Refusal | None:
+    """Bound one sample roughly: some rules find out from shapes and parameters alone that they do not hold.
+
+    A rule that fails on a shape nobody thought of costs the bound, and the certificate says so; it does not cost what else was found.
+    """
+    plan = network.plan
     try:
-        # Some rules find out from shapes and parameters alone that they do not hold.
-        propagate(plan, {name: tensor[:1] for name, tensor in inputs.items()}, constants, network.weights(0.0), effort=0.0)
+        state = propagate(
+            plan, {name: tensor[:1] for name, tensor in network.inputs.items()}, network.constants, network.weights(1.0), effort=0.0
+        )
+        lower_bound(state, plan.tensor, torch.ones_like(state.interval(plan.tensor).lo)[None])
     except CannotBoundError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
-    return network
+    except (RuntimeError, IndexError, ValueError) as err:
+        return Refusal(
+            f"a rule of the bounds fails on a tensor of this network, which is a fault of this tool ({type(err).__name__}: {err}); report this"
+        )
+    return None
 
 
 def refuse_profile(profile: DeviceProfile) -> Refusal | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, lower_bound
+from cimrobust.certify.interval import flat
 from cimrobust.certify.plan import PlannedStep
 from cimrobust.certify.rules.relaxation import Activation
 
@@ -103,7 +104,7 @@ class _Free:
                 free._add(("slope", step.output), drawn.expand_as(form).clone(), (least, torch.where(bent, torch.ones_like(drawn), drawn)))
             if source in signs and bool((signs[source] != 0).any()):
                 sign = signs[source].to(form.dtype)
-                size = form.abs().flatten(2).mean(-1).reshape(*form.shape[:2], *(1,) * (form.dim() - 2))
+                size = flat(form.abs(), 2).mean(-1).reshape(*form.shape[:2], *(1,) * (form.dim() - 2))
                 free.scales["dual", step.output] = -sign * size
                 free._add(
                     ("dual", step.output), torch.zeros_like(form), (torch.zeros_like(sign), torch.where(sign != 0, 1e6, 0.0).to(form.dtype))

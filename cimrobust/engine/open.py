@@ -16,7 +16,7 @@ from cimrobust.engine.converters import Converters, open_converters
 from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.ort import OrtEngine, decision_output, run_original
 from cimrobust.engine.protocol import Engine
-from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.errors import CimrobustError, ModelNotCoveredError, SelfCheckError
 from cimrobust.graph.deploy import deploy
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.layers import LayerScan
@@ -24,6 +24,8 @@ from cimrobust.graph.network import Network
 from cimrobust.mapping.placement import Placement
 
 _PARITY_SAMPLES = 512
+# The same for batches against single samples, where the deployed network does not follow the file.
+_APART_SAMPLES = 64
 _SAVED_SAMPLES = 128
 _LIVENESS_SAMPLES = 16
 
@@ -157,7 +159,24 @@ def _deploy(
         if parity.holds:
             return engine, parity, _batch_note(engine, in_file, refused)
         refused = f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of {parity.num_decisions} decisions"
+    _check_samples_apart(network, dataset, clean_output, output)
     raise SelfCheckError(f"deployed network must give the outputs of the model file, got: {refused} ({network.path}); report this model")
+
+
+def _check_samples_apart(network: Network, dataset: DataSet, clean_output: np.ndarray, output: str) -> None:
+    """Check that the model file gives a sample the same output whatever other samples are in its batch.
+
+    Raises:
+        ModelNotCoveredError: It does not, so that no output of it is the right one.
+    """
+    few = _first(dataset.inputs, _APART_SAMPLES)
+    alone = run_original(network, few, dataset.constants, output=output, batch_size=1)
+    apart = compare(clean_output[:_APART_SAMPLES], alone, decisions=None, integer=False)
+    if not apart.holds:
+        raise ModelNotCoveredError(
+            f"model must give a sample the same output whatever other samples are in its batch, got a difference of {apart.max_difference:g} "
+            f"between batches of 16 and of 1 ({network.path}); export it in inference mode, without operators that mix samples or draw random numbers, or with a fixed batch size"
+        )
 
 
 def _parity_with_file(

@@ -1,7 +1,7 @@
 """Member: go on from the best patterns so far.
 
 From a collapsed state (little more is right than one class) on the decisions that are still right, which leads below the plateau; from any
-other state on smoothed accuracy with sharper edges.
+other state on smoothed accuracy with sharper edges. The error of a regression has many valleys, so there the ends of several runs are gone on from.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _WORTHWHILE = 0.01
 # Passes without fewer right decisions that a collapsed state is given: longer than for members that begin at zero, since every decision that
 # turns from here on has been out of reach before.
 _PATIENCE = 12
+# States that a regression is gone on from: the valley that is the deepest after few passes need not stay so.
+_VALLEYS = 4
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
@@ -30,17 +32,28 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
 
     Passes that earlier members did not need are added.
     """
-    earlier = problem.board.best()[: len(budget.continuation)]
+    earlier = _earlier(problem, len(budget.continuation))
     granted = sum(budget.continuation) + problem.spare
-    rounds = max(len(budget.continuation), granted // _ROUND)
+    planned = max(len(budget.continuation), len(earlier))
+    rounds = max(planned, granted // _ROUND)
     results: list[Candidate] = []
     for index in range(rounds):
         before = problem.board.best()[0]
         start = earlier[index] if index < len(earlier) else before
         results += _go_on(problem, start, granted // rounds)
-        if index >= len(budget.continuation) - 1 and not _helped(problem, before):
+        if index >= planned - 1 and not _helped(problem, before):
             break
     return most_promising(results)
+
+
+def _earlier(problem: Problem, count: int) -> list[Candidate]:
+    """Return what is gone on from first: the best of as many members, for a regression the ends of several runs."""
+    best = problem.board.best()
+    if not problem.task.is_regression:
+        return best[:count]
+    # Patterns of the same key are the same state, reached twice.
+    apart = {candidate.key: candidate for candidate in sorted([*best, *problem.ends], key=lambda candidate: candidate.key)}
+    return list(apart.values())[:_VALLEYS]
 
 
 def _go_on(problem: Problem, start: Candidate, passes: int) -> list[Candidate]:

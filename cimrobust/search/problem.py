@@ -75,6 +75,7 @@ class Problem:
         progress: Told of every pass and evaluation.
         board: Best patterns so far.
         starts: Patterns given to go on from.
+        ends: Where runs of a regression ended, to go on from.
         known: Names of the patterns given to be scored only.
         is_transfer: Gradients are those of another network, so that keys come from the deployed one.
         most_passes: Passes that may be made at all; members ask for what is left.
@@ -93,6 +94,7 @@ class Problem:
     progress: Progress
     board: Board = field(default_factory=Board)
     starts: list[Candidate] = field(default_factory=list)
+    ends: list[Candidate] = field(default_factory=list)
     known: frozenset[str] = frozenset()
     is_transfer: bool = False
     most_passes: int = 0

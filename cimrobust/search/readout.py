@@ -19,7 +19,10 @@ from cimrobust.data.task import Task
 from cimrobust.graph.to_torch import Twin
 
 _SAME_ELEMENTS = frozenset({"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout"})
-_SAME_ORDER_OF_CLASSES = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "Tanh"})
+# Rising functions, one value at a time or over the classes; those that are flat somewhere are not among them.
+_SAME_ORDER_OF_CLASSES = frozenset(
+    {"Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Log", "Exp", "Sqrt", "Softplus", "Softsign", "Erf", "Atan"}
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def task_readout(task: Task, tensor: str) -> Readout | None:
 def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
     """Yield readouts with useful gradients, the most useful first; whether one decides as the output does has to be tried.
 
-    A Softmax or Sigmoid at the end is stepped over (it keeps the order of classes, and saturates), and so is an ArgMax or ArgMin whose
-    result is the decision.
+    What keeps the order of classes and may saturate (a Softmax, a Sigmoid, a logarithm, one number as factor) is stepped over at the end, and so is an
+    ArgMax or ArgMin whose result is the decision.
     """
     first = task_readout(task, output)
     found = [] if first is None else [first]
@@ -85,7 +88,10 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
         if source is None or not source[1]:
             return found
         op, inputs = source
-        if (op in _SAME_ELEMENTS and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))) or (
+        carried = _scaled_by_number(twin, op, inputs) if readout.kind == "classes" else ""
+        if carried:
+            readout = replace(readout, tensor=carried)
+        elif (op in _SAME_ELEMENTS and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))) or (
             readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES
         ):
             readout = replace(readout, tensor=inputs[0])
@@ -93,9 +99,21 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
             readout = replace(readout, tensor=inputs[0], threshold=math.log(readout.threshold / (1.0 - readout.threshold)))
         else:
             return found
-        if inputs[0] not in twin.tensor_names:
+        if readout.tensor not in twin.tensor_names:
             return found
         found.append(readout)
+
+
+def _scaled_by_number(twin: Twin, op: str, inputs: tuple[str, ...]) -> str:
+    """Return the operand that a node moves or scales by one number for all classes, or nothing; a factor must be positive."""
+    if op not in ("Mul", "Div", "Add", "Sub"):
+        return ""
+    constants = twin.constants()
+    for carried, other in (inputs, inputs[::-1])[: 2 if op in ("Mul", "Add") else 1]:
+        number = constants.get(other)
+        if carried not in constants and number is not None and number.shape in ((), (1,)) and (op in ("Add", "Sub") or float(number) > 0):
+            return carried
+    return ""
 
 
 def _before_choice(twin: Twin, output: str) -> list[Readout]:

@@ -92,6 +92,8 @@ def _why_none(rare: RareFailures, search: LikelySearch | None, certified: float 
 def _statement(rare: RareFailures, *, higher_is_better: bool) -> str:
     found, side = rare.found, "below" if higher_is_better else "above"
     used = f"{sum(run.evaluations for run in rare.runs)} chips in {len(rare.runs)} repeats"
+    if found.estimate is None and found.high >= 1.0:
+        return f"How likely a chip {side} {rare.below:g} is, is not known: not reached with {used}, because {found.reason}."
     if found.estimate is None:
         return f"A chip {side} {rare.below:g} is rarer than {found.high:.2g}: not reached with {used}, because {found.reason}."
     return (

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from cimrobust.certify.interval import Interval
+from cimrobust.certify.interval import Interval, flat
 
 #: An input of an operator: an interval of activations or weights, a tensor that constants alone decide, or an input that is left out.
 Value: TypeAlias = "Interval | Tensor | None"
@@ -46,4 +46,4 @@ class Rule(Protocol):
 
 def total(form: Tensor, values: Tensor) -> Tensor:
     """Return the sum over all axes but forms and samples of a form times values, [forms, samples]."""
-    return torch.einsum("snf,nf->sn", form.flatten(2), values.flatten(1))
+    return torch.einsum("snf,nf->sn", flat(form, 2), flat(values))

@@ -117,7 +117,9 @@ def _at_corner(value: Interval, corner: int) -> Interval:
 
 @dataclass(frozen=True)
 class MatrixProduct:
-    """Gemm, and MatMul with a matrix on the right: y = x W + b, x [samples, positions ..., rows].
+    """Gemm, and MatMul with a matrix or a vector on the right: y = x W + b, x [samples, positions ..., rows].
+
+    A vector is a matrix of one column, whose axis the output does not have.
 
     Attributes:
         flips: The matrix is transposed.
@@ -140,13 +142,16 @@ class MatrixProduct:
         if lo.dim() == 2 and not weight.is_point:
             low, high = corner_ends(data, weight, lo, hi, bias)
             corners = (low + rounding, high - rounding)
-        return replace(Interval.rounded(lo, hi, rounding), corners=corners)
+        made = replace(Interval.rounded(lo, hi, rounding), corners=corners)
+        return _without_column(made) if _is_vector(inputs[1]) else made
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval, corner: int = 0) -> Pulled:
         """As in `Rule`; with the weights at their upper corner where `corner` is 1, at their lower where it is -1, for data that are not negative."""
         data, weight, bias = self.parts(inputs)
         if corner:
             weight, bias = _at_corner(weight, corner), None if bias is None else _at_corner(bias, corner)
+        if _is_vector(inputs[1]):
+            form = form[..., None]
         constant = torch.zeros(form.shape[:2], dtype=form.dtype)
         if bias is not None:
             constant = total(form, bias.middle.expand_as(output.lo)) - total(form.abs(), bias.radius.expand_as(output.lo))
@@ -170,6 +175,10 @@ class MatrixProduct:
         data, weight = as_interval(inputs[0]), as_interval(inputs[1])
         if self.flips:
             weight = weight.moved(lambda end: end.T)
+        if _is_vector(weight):
+            weight = weight.moved(lambda end: end[:, None])
+        if weight.lo.dim() != 2:
+            raise CannotBoundError(f"its weight must be a matrix or a vector, got {weight.lo.dim()} axes")
         bias = as_interval(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
         return data, _scaled(weight, self.alpha), None if bias is None else _scaled(bias, self.beta)
 
@@ -181,6 +190,17 @@ def _positions(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor, 
     forms = form.reshape(*form.shape[:2], 1, -1, form.shape[-1]).transpose(-1, -2)
     pulled, constant = shared_form(forms, flat, weight.moved(lambda end: end.T[None]))
     return pulled.transpose(-1, -2).reshape(form.shape[0], *shape), constant
+
+
+def _is_vector(weight: Value) -> bool:
+    return weight is not None and as_interval(weight).lo.dim() == 1
+
+
+def _without_column(made: Interval) -> Interval:
+    """Return an interval without its last axis, which has one element."""
+    rounding = None if made.rounding is None else made.rounding[..., 0]
+    corners = None if made.corners is None else (made.corners[0][..., 0], made.corners[1][..., 0])
+    return Interval(made.lo[..., 0], made.hi[..., 0], rounding, corners)
 
 
 def _scaled(value: Interval, factor: float) -> Interval:

@@ -10,6 +10,8 @@ import pytest
 
 from cimrobust.certify.network import open_bounds
 from cimrobust.certify.refusal import Refusal
+from cimrobust.certify.rules.base import Pulled
+from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.data.decision import Decision
 from cimrobust.device.converters import AdcTable
 from cimrobust.device.effects import FaultsTable, ReadNoiseTable, RelaxationTable
@@ -85,3 +87,13 @@ def test_decisions_without_scores(opened: Opener) -> None:
     refused = open_bounds(*opened(text, {"w": weights}, {"x": x}, decision=Decision(read="label")))
     assert isinstance(refused, Refusal)
     assert "holds labels, not the scores" in refused.reason
+
+
+def test_a_rule_that_fails_costs_the_bound_and_nothing_else(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> Pulled:
+        raise RuntimeError("shape '[3, 4]' is invalid for input of size 7")
+
+    monkeypatch.setattr(MatrixProduct, "backward", fail)
+    refused = open_bounds(*make("mlp"))
+    assert isinstance(refused, Refusal)
+    assert "a fault of this tool (RuntimeError: shape '[3, 4]' is invalid" in refused.reason

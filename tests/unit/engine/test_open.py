@@ -160,6 +160,12 @@ def test_random_network_is_not_covered(open_text: Opener) -> None:
         open_text(text)
 
 
+def test_network_that_mixes_samples_of_a_free_batch_is_not_covered(open_text: Opener) -> None:
+    text = MIXING.replace("float[1, 6]", "float[N, 6]").replace("float[1, 4]", "float[N, 4]")
+    with pytest.raises(ModelNotCoveredError, match="whatever other samples are in its batch"):
+        open_text(text)
+
+
 def test_number_of_workers_changes_nothing(open_text: Opener) -> None:
     one, four = open_text(DENSE.format(n=1)), open_text(DENSE.format(n=1), workers=4)
     np.testing.assert_array_equal(one.clean_output, four.clean_output)

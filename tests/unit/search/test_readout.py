@@ -14,6 +14,17 @@ from cimrobust.search.readout import Readout, decide, possible_readouts
 
 BODY: dict[str, tuple[str, str]] = {
     "softmax": ("float[N, 3]", "y = Softmax(z)"),
+    "log of softmax": (
+        "float[N, 3]",
+        "c = Constant<value_float = 300.0>() m = Mul(z, c) s = Softmax(m) t = Softmax(s) y = Log(t)".replace(") ", ")\n "),
+    ),
+    "scaled down and moved": (
+        "float[N, 3]",
+        "c = Constant<value_float = 2.0>() d = Div(z, c) s = Tanh(d) y = Sub(s, c)".replace(") ", ")\n "),
+    ),
+    "turned round": ("float[N, 3]", "c = Constant<value_float = -2.0>() y = Mul(z, c)".replace(") ", ")\n ")),
+    "divided": ("float[N, 3]", "c = Constant<value_float = 2.0>() y = Div(c, z)".replace(") ", ")\n ")),
+    "moved by class": ("float[N, 3]", "c = Constant<value_floats = [1.0, 2.0, 3.0]>() y = Add(z, c)".replace(") ", ")\n ")),
     "argmax": ("int64[N]", "y = ArgMax<axis = 1, keepdims = 0>(z)"),
     "cast_argmin": ("float[N, 1]", "k = ArgMin<axis = 1>(z)\n y = Cast<to = 1>(k)"),
 }
@@ -36,6 +47,21 @@ def _task(read: str, labels: np.ndarray, axis: int | None, threshold: float | No
 def test_softmax_is_stepped_over(twin: Callable[[str], Twin]) -> None:
     found = list(possible_readouts(twin("softmax"), _task("argmax", np.zeros(2, np.int64), 1), "y"))
     assert [readout.tensor for readout in found] == ["z", "y"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensors"),
+    [
+        ("log of softmax", ["z", "m", "s", "t", "y"]),
+        ("scaled down and moved", ["z", "d", "s", "y"]),
+        ("turned round", ["y"]),
+        ("divided", ["y"]),
+        ("moved by class", ["y"]),
+    ],
+)
+def test_only_what_keeps_the_order_of_classes_is_stepped_over(twin: Callable[[str], Twin], kind: str, tensors: list[str]) -> None:
+    found = list(possible_readouts(twin(kind), _task("argmax", np.zeros(2, np.int64), 1), "y"))
+    assert [readout.tensor for readout in found] == tensors
 
 
 @pytest.mark.parametrize(("kind", "sign"), [("argmax", 1.0), ("cast_argmin", -1.0)])
