@@ -17,7 +17,7 @@ from cimrobust.certify.branch import BranchSettings, prove
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.network import BoundedNetwork
 from cimrobust.certify.propagate import propagate
-from cimrobust.certify.rules.base import total
+from cimrobust.certify.rules.base import rows_of, total
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
 
@@ -108,10 +108,10 @@ def _decided(
         return _error(state, tensor, labels.reshape(scores.lo.shape), method)
     form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
     bound = _interval_bound(state, tensor, form) if method == "interval" else lower_bound(state, tensor, form)
-    needed = (reading.needed + reading.needed_share * scores.magnitude.flatten(1).amax(1))[None] - offset
+    needed = (reading.needed + reading.needed_share * rows_of(scores.magnitude).amax(1))[None] - offset
     # Offsets are added in float64: a few roundings of the numbers added.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
-    finite = torch.isfinite(scores.lo).flatten(1).all(1) & torch.isfinite(scores.hi).flatten(1).all(1)
+    finite = rows_of(torch.isfinite(scores.lo) & torch.isfinite(scores.hi)).all(1)
     proven = (bound > needed) & finite
     if method == "linear" and branching is not None:
         proven = _branched(network, state, inputs, weights, form, bound, needed, proven | ~finite, branching) & finite
@@ -167,8 +167,8 @@ def _error(state: State, tensor: str, targets: Tensor, method: Method) -> tuple[
         form = torch.eye(flat, dtype=lo.dtype)[:, None].expand(flat, count, flat).reshape(flat, *lo.shape)
         lo = torch.maximum(lo, lower_bound(state, tensor, form).T.reshape(lo.shape))
         hi = torch.minimum(hi, -lower_bound(state, tensor, -form).T.reshape(lo.shape))
-    error = torch.maximum((hi - targets).abs(), (lo - targets).abs()).flatten(1).amax(1)
-    error = error + 2.0**-48 * (error + targets.abs().flatten(1).amax(1))
+    error = rows_of(torch.maximum((hi - targets).abs(), (lo - targets).abs())).amax(1)
+    error = error + 2.0**-48 * (error + rows_of(targets.abs()).amax(1))
     return -error, torch.isfinite(error)
 
 

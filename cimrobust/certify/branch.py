@@ -17,6 +17,7 @@ from cimrobust.certify.backward import State, form_cost
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan
 from cimrobust.certify.propagate import propagate
+from cimrobust.certify.rules.base import rows_of
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.tighten import bent_steps, tightened
 
@@ -154,14 +155,14 @@ def _choose(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tenso
         assert isinstance(step.rule, Activation)
         form = forms.get(step.output)
         if form is None:
-            scores.append(torch.zeros_like(data.lo).flatten(1))
+            scores.append(rows_of(torch.zeros_like(data.lo)))
             continue
         (low, to), (since, high) = data.lower_side(), data.upper_side()
         below = torch.minimum((-low).clamp(min=0), to.clamp(min=0))
         above = (-since).clamp(min=0) * high.clamp(min=0) / (high - since).clamp(min=1e-250)
         gap = form[0].clamp(min=0) * below - form[0].clamp(max=0) * above
         splittable = (data.lo < 0) & (data.hi > 0) & (signs[name] == 0)
-        scores.append(torch.where(splittable, gap, torch.zeros_like(gap)).flatten(1))
+        scores.append(rows_of(torch.where(splittable, gap, torch.zeros_like(gap))))
     best, place = torch.cat(scores, dim=1).max(dim=1)
     return torch.where(best > 0, place, -1)
 
@@ -172,7 +173,7 @@ def _split(parts: _Parts, left: Tensor, choice: Tensor) -> _Parts:
     place, rows = choice[left], torch.arange(int(left.sum()))
     signs, offset = {}, 0
     for name, sign in parts.signs.items():
-        flat = sign[left].flatten(1)
+        flat = rows_of(sign[left])
         own = (place >= offset) & (place < offset + flat.shape[1])
         halves = []
         for side in (1, -1):

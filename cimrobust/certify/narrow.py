@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, form_cost, forms_at_once, lower_bound
 from cimrobust.certify.interval import Interval
+from cimrobust.certify.rules.base import rows_of
 from cimrobust.certify.rules.max_pool import MaxPool
 
 #: Multiplications a sample that narrowing a whole layer may cost without being asked what for.
@@ -21,7 +22,7 @@ def narrow(state: State, index: int, effort: float) -> None:
     step = state.plan.steps[index]
     name = step.node.inputs[0]
     before = state.interval(name)
-    bent = step.rule.bends(before).flatten(1)  # type: ignore[union-attr]
+    bent = rows_of(step.rule.bends(before))  # type: ignore[union-attr]
     cost = form_cost(state, index)
     # Straight units need no narrowing themselves, but the layers behind them gain; where that costs next to nothing all are narrowed.
     wanted = bent.shape[1] if bent.shape[1] * cost <= _CHEAP and bool(bent.any()) else int(bent.sum(1).max())
@@ -44,11 +45,11 @@ def _widest(data: Interval, bent: Tensor, count: int) -> Tensor:
 
     All channels of a position come together, so that forms at once rest on little of a plane.
     """
-    lo, hi = data.lo.flatten(1), data.hi.flatten(1)
+    lo, hi = rows_of(data.lo), rows_of(data.hi)
     gap = torch.where((lo < 0) & (hi > 0), -lo * (hi / (hi - lo).clamp(min=1e-250)), hi - lo)
     units = torch.where(bent, gap, -1.0).topk(count, dim=1).indices
     places = math.prod(data.lo.shape[2:])
-    by_place = units % places * data.lo.shape[1] + units // places
+    by_place = units % places * (lo.shape[1] // places) + units // places
     return units.gather(1, by_place.argsort(dim=1))
 
 
@@ -56,7 +57,7 @@ def _narrowed(state: State, index: int, units: Tensor, ends: Tensor, sign: int, 
     """Return ends of the input of a step, better at some units: lower ends for sign 1, upper ones for -1."""
     name = state.plan.steps[index].node.inputs[0]
     options = Options(corner=(state.plan.product_behind[name], corner) if corner else ("", 0))
-    flat = ends.flatten(1).clone()
+    flat = rows_of(ends).clone()
     size = forms_at_once(state)
     for start in range(0, units.shape[1], size):
         some = units[:, start : start + size]

@@ -103,7 +103,7 @@ class _Free:
                 free._add(("slope", step.output), drawn.expand_as(form).clone(), (least, torch.where(bent, torch.ones_like(drawn), drawn)))
             if source in signs and bool((signs[source] != 0).any()):
                 sign = signs[source].to(form.dtype)
-                size = form.abs().flatten(2).mean(-1).reshape(*form.shape[:2], *(1,) * (form.dim() - 2))
+                size = form.abs().reshape(*form.shape[:2], -1).mean(-1).reshape(*form.shape[:2], *(1,) * (form.dim() - 2))
                 free.scales["dual", step.output] = -sign * size
                 free._add(
                     ("dual", step.output), torch.zeros_like(form), (torch.zeros_like(sign), torch.where(sign != 0, 1e6, 0.0).to(form.dtype))

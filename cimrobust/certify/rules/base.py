@@ -46,4 +46,9 @@ class Rule(Protocol):
 
 def total(form: Tensor, values: Tensor) -> Tensor:
     """Return the sum over all axes but forms and samples of a form times values, [forms, samples]."""
-    return torch.einsum("snf,nf->sn", form.flatten(2), values.flatten(1))
+    return torch.einsum("snf,nf->sn", form.flatten(2) if form.dim() > 2 else form[..., None], rows_of(values))
+
+
+def rows_of(values: Tensor) -> Tensor:
+    """Return values as one row a sample; a tensor with one value a sample may have the axis of samples alone."""
+    return values.flatten(1) if values.dim() > 1 else values[:, None]
