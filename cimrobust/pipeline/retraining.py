@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cimrobust.certificate.files import atomic_text, canonical_json
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
 from cimrobust.data.load import load_data
-from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.errors import UsageError
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
@@ -36,6 +34,7 @@ from cimrobust.retrain.protocol import Method
 from cimrobust.retrain.session import Session, open_session
 from cimrobust.retrain.settings import TrainingSettings
 from cimrobust.retrain.tuning import tune
+from cimrobust.retrain.written import check_written
 
 MODEL = "model.onnx"
 LOG = "training.parquet"
@@ -45,7 +44,6 @@ BEFORE, AFTER = "before", "after"
 METHOD, CONTROL = "method", "control"
 DEFAULT_METHOD = "cimrobust"
 _RESUME = ".resume"
-_SAME_NOMINAL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -220,15 +218,8 @@ def _export(session: Session, trained: Trained, path: Path) -> None:
     written = place(scan_layers(load_network(path)), session.profile)
     stored = session.network.stored(trained.parameters)
     for name, devices in session.trainable.devices.items():
-        tensor = written.tensors[name]
-        difference = np.abs(devices.program(stored[name]).nominal.detach().cpu().numpy() - tensor.nominal)
-        # A file in half precision may round a weight to the next level.
-        is_half = session.runtime.network.initializers[name].dtype.itemsize == 2
-        allowed = _SAME_NOMINAL * float(np.abs(tensor.nominal).max()) + (float(tensor.scale.max()) if is_half else 0.0)
-        if float(difference.max()) > allowed:
-            raise SelfCheckError(
-                f"written file must hold what was trained, got a difference of {float(difference.max()):g} in '{name}' ({path}); report this"
-            )
+        weight, kind = stored[name].detach(), session.runtime.network.initializers[name].dtype
+        check_written(weight.cpu().numpy(), devices.program(weight).nominal.cpu().numpy(), written.tensors[name], kind, path)
 
 
 def _certify(
