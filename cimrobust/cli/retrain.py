@@ -30,7 +30,12 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 )
 @model_argument
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`; nothing is chosen by it.")
-@click.option("--train", "train_data", metavar="DATA", help="Training data, as --data. Default: the train_file that --data names.")
+@click.option(
+    "--train",
+    "train_data",
+    metavar="DATA",
+    help="Training data, as --data; arrays without a description are read by that of --data. Default: the train_file that --data names.",
+)
 @device_option
 @tolerance_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the network and the certificates.")
@@ -74,7 +79,7 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option(
     "--diagnostics",
     metavar="all|none|NAME,...",
-    help="Diagnostics of every certificate, as for `cimrobust analyze`. Default: layers,tolerance_curve at effort quick, all at others.",
+    help="Diagnostics of every certificate, as for `cimrobust analyze`. Default: layers,tolerance_curve, at effort thorough all.",
 )
 @click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @run_options

@@ -37,7 +37,9 @@ class GraphInput(Protocol):
         """One entry an axis; None: unknown."""
 
 
-def load_data(path: str | Path, *, inputs: Sequence[GraphInput], limit: int | None = None, part: Part = "eval") -> DataSet:
+def load_data(
+    path: str | Path, *, inputs: Sequence[GraphInput], limit: int | None = None, part: Part = "eval", like: str | Path | None = None
+) -> DataSet:
     """Load a data set.
 
     Args:
@@ -45,17 +47,22 @@ def load_data(path: str | Path, *, inputs: Sequence[GraphInput], limit: int | No
         inputs: Graph inputs that it has to feed.
         limit: Take the first so many samples.
         part: ``train`` takes the description's ``train_file``.
+        like: Data that these belong to: arrays without a description (.npz, .csv, images, a function's) are read by the description of those, its steps, labels and
+            decision. None, or data without a description: by what `path` says alone.
 
     Raises:
         UsageError: The description is wrong or does not fit the graph; names file and key.
         InputRefusedError: A data file is corrupt or unsafe.
     """
     text = str(path)
-    if ":" in text and not Path(text).exists() and not text.endswith((".toml", ".npz", ".csv")):
-        return _bare(call_function(text), text, inputs, limit)
-    source = Path(text)
+    source, by = Path(text), None if like is None or Path(like).suffix != ".toml" else Path(like)
+    if ":" in text and not source.exists() and not text.endswith((".toml", ".npz", ".csv")):
+        made = call_function(text)
+        return _bare(made, text, inputs, limit) if by is None else _described(by, inputs, limit, part, given=made)
     if source.suffix == ".toml":
         return _described(source, inputs, limit, part)
+    if by is not None and not any(source.glob("**/*.pb")):
+        return _described(by, inputs, limit, part, given=source)
     if part == "train":
         raise UsageError(f"training data must come from a description with train_file, got {text} (--data); write a .toml")
     if source.suffix == ".csv":
@@ -68,13 +75,14 @@ def load_data(path: str | Path, *, inputs: Sequence[GraphInput], limit: int | No
     return _bare(read_arrays(source, names), source.name, inputs, limit)
 
 
-def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part: Part) -> DataSet:
+def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part: Part, given: Path | RawData | None = None) -> DataSet:
+    """Return the data of a description, or other ones, given as a file or arrays, by the same description."""
     description = read_description(path)
     file = description.train_file if part == "train" else description.file
-    if file is None:
+    if given is None and file is None:
         raise UsageError(f"data description must name a train_file for training, got none ({path}, key 'train_file'); add it")
     entries = _entries(description, inputs, str(path))
-    raw, left = _read_described(path.parent / file, description, entries, limit)
+    raw, left = _read_described(path.parent / str(file) if given is None else given, description, entries, limit)
     arrays = {
         name: apply_steps(raw.arrays[entry.array or "x"], left[name], dtype=entry.dtype, where=f"{path}, input '{name}'")
         for name, entry in entries.items()
@@ -98,13 +106,15 @@ def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part
 
 
 def _read_described(
-    file: Path, description: Description, entries: Mapping[str, Input], limit: int | None
+    file: Path | RawData, description: Description, entries: Mapping[str, Input], limit: int | None
 ) -> tuple[RawData, dict[str, tuple[Step, ...]]]:
-    """Read the arrays that a description names; return them and the steps that are left to do."""
+    """Read the arrays that a description names, or take those given; return them and the steps that are left to do."""
     left = {name: tuple(entry.steps) for name, entry in entries.items()}
     wanted = {entry.array or "x" for entry in entries.values() if entry.value is None}
     wanted |= {description.label.array} if description.label.array is not None else set()
-    if file.is_dir():
+    if isinstance(file, RawData):
+        raw, file = file, Path("function")
+    elif file.is_dir():
         fed = [name for name, entry in entries.items() if entry.value is None]
         if len(fed) != 1:
             raise UsageError(f"image folders feed one graph input, got {fed} ({file}); save the arrays as .npz")

@@ -7,7 +7,8 @@ tensors named is replaced in the field that holds it, and it is written again. E
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,7 +23,7 @@ from cimrobust.graph.limits import MAX_MODEL_BYTES
 from cimrobust.graph.problems import join_problems
 from cimrobust.graph.tensors import num_bytes
 from cimrobust.graph.views import FLOAT_TYPES
-from cimrobust.graph.walk import all_tensors, op_name
+from cimrobust.graph.walk import all_graphs, all_tensors, defined_names, op_name
 
 _BITS_IN_INT32 = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
@@ -33,24 +34,17 @@ def write_back(path: Path, out: Path, values: Mapping[str, np.ndarray], levels: 
     Args:
         path: The file, as it was loaded.
         out: Where the new file goes; external data files go beside it, under their own names.
-        values: New values, float, by initializer (or output of a Constant node), in the file's shapes.
+        values: New values, float, by initializer (or output of a Constant node), those of bodies included, in the file's shapes.
         levels: For tensors that the file holds as integers: the integers to store, zero point included.
 
     Returns:
         The files written, the model first.
 
     Raises:
-        ModelNotCoveredError: The file has no such tensor (a weight computed from others, or inside a function); names all of them.
+        ModelNotCoveredError: The file has no such tensor; see `require_stored`.
     """
-    model = onnx.ModelProto()
-    model.ParseFromString(read_model_file(path, limit=MAX_MODEL_BYTES))
-    tensors = _stored_tensors(model)
-    missing = [f"'{name}'" for name, array in values.items() if name not in tensors or tuple(tensors[name].dims) != array.shape]
-    if missing:
-        raise ModelNotCoveredError(
-            f"trained tensors must be initializers of the file, got {join_problems(missing)}, which it computes from others ({path}); "
-            "export the model with these constants folded, or freeze them"
-        )
+    model = _read(path)
+    tensors = _require(path, model, {name: array.shape for name, array in values.items()})
     files = ExternalFiles(path.absolute().parent)
     external = _external_contents(model, files)
     for name, array in values.items():
@@ -61,15 +55,50 @@ def write_back(path: Path, out: Path, values: Mapping[str, np.ndarray], levels: 
     return _write(out, model, external)
 
 
+def require_stored(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ModelNotCoveredError unless `write_back` can write tensors of some names and shapes, before anything is spent on their values.
+
+    It cannot where a file computes a weight from others, where a function holds it, which may be called more than once, or where a body does that shares its name with another.
+    """
+    _require(path, _read(path), shapes)
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    model.ParseFromString(read_model_file(path, limit=MAX_MODEL_BYTES))
+    return model
+
+
+def _require(path: Path, model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorProto]:
+    """Return the tensors of the file by name; raises ModelNotCoveredError where one is missing."""
+    tensors = _stored_tensors(model)
+    missing = [f"'{name}'" for name, shape in shapes.items() if name not in tensors or tuple(tensors[name].dims) != shape]
+    if missing:
+        raise ModelNotCoveredError(
+            f"trained tensors must be initializers of the file, got {join_problems(missing)}, which it computes from others or holds in a function or under a name used twice ({path}); "
+            "export the model with these constants folded and without functions, or freeze them (--freeze)"
+        )
+    return tensors
+
+
 def _stored_tensors(model: onnx.ModelProto) -> dict[str, TensorProto]:
-    """Return the initializers of the graph, and the tensors of its Constant nodes by the name of their output."""
-    found = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if op_name(node) == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    found[node.output[0]] = attribute.t
+    """Return the initializers of the graph, and the tensors of its Constant nodes by the name of their output; of its bodies those whose names stay when the file is loaded."""
+    found = dict(_tensors_of(model.graph))
+    # Functions bring names of their own when they are inlined.
+    bodies = [] if model.functions else list(all_graphs(model.graph))[1:]
+    counts = Counter(name for graph in (model.graph, *bodies) for name in defined_names(graph))
+    # Of several the loader calls all but the first NAME.1, NAME.2 and so on.
+    repeated = tuple(f"{name}." for name, count in counts.items() if count > 1)
+    for body in bodies:
+        found |= {name: tensor for name, tensor in _tensors_of(body) if counts[name] == 1 and not name.startswith(repeated)}
     return found
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:
+    yield from ((tensor.name, tensor) for tensor in graph.initializer)
+    for node in graph.node:
+        if op_name(node) == "Constant":
+            yield from ((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
 
 
 def _external_contents(model: onnx.ModelProto, files: ExternalFiles) -> dict[str, bytearray]:

@@ -78,7 +78,8 @@ def retrain(
         model: ONNX file.
         data: Evaluation data; nothing is chosen by it.
         out: Folder for everything; made if missing.
-        train_data: Training data, as for `data`; of a description with a train_file that file is taken. None: the train_file of `data`.
+        train_data: Training data, as for `data`; of a description with a train_file that file is taken, and arrays without a description are read by that of `data`. None: the
+            train_file of `data`.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
         method: Name of the method, see `cimrobust.retrain.methods.catalogue`.

@@ -16,6 +16,7 @@ from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.graph.to_torch import Twin, to_torch
+from cimrobust.graph.write_back import require_stored
 from cimrobust.mapping.placement import Placement
 from cimrobust.retrain.parameters import Parameters, Trainable, initial_parameters
 from cimrobust.search.box import tensor_of
@@ -147,7 +148,7 @@ def open_training(
         seed: Seed of the run.
 
     Raises:
-        ModelNotCoveredError: There is no such twin, or it does not depend on an initializer that is to be trained; says why and names it.
+        ModelNotCoveredError: There is no such twin, it does not depend on an initializer that is to be trained, or the file does not hold one; says why and names it.
     """
     opened = open_gradients(runtime, placement, budget_of("quick"), seed=seed, workers=1, device=torch.device("cpu"))
     if opened.oracle is None:
@@ -160,6 +161,7 @@ def open_training(
     names += [name for norm in norms if update_norms for name in (norm.scale, norm.shift, norm.mean, norm.variance)]
     twin = to_torch(runtime.deployed.model, weight_names=names, outputs=[runtime.engine.output])
     parameters = initial_parameters(twin, runtime, trainable, update_norms=update_norms, device=device)
+    require_stored(runtime.network.path, {name: array.shape for name, array in parameters.to_numpy().items()})
     network = TrainingNetwork(twin, readout, runtime.engine.feeding, trainable, device)
     _check_same(network, parameters, runtime, opened.oracle.rows(placement.nominal(), num_samples=_CHECKED_SAMPLES), opened.crafting)
     _check_reached(network, parameters, runtime)

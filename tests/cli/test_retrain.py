@@ -125,3 +125,11 @@ def test_evaluation_data_cannot_be_trained_on(samples, tmp_path, capsys):
 def test_wrong_usage_is_named(samples, tmp_path, capsys, more, message):
     assert run(arguments(samples, tmp_path / "out", *more)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_bare_training_file_is_read_as_the_evaluation_data_are(samples, retrained, tmp_path):
+    more = ("--epochs", "1", "--no-control", "--no-equivalent", "--train", str(samples / "breast_cancer_train.npz"))
+    assert run(arguments(samples, tmp_path / "out", *more)) == 0
+    first, same = (json.loads((folder / "retrain.json").read_text()) for folder in (tmp_path / "out", retrained))
+    assert first["splits"]["digest"] == same["splits"]["digest"]
+    assert first["training"]["epochs"][0]["clean"] == same["training"]["epochs"][0]["clean"]

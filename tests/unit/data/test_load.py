@@ -171,3 +171,39 @@ def test_constants_must_be_numbers_of_their_type(tmp_path, value, problem):
     )
     with pytest.raises(UsageError, match=problem):
         load_data(tmp_path / "d.toml", inputs=(*ROW, TensorSpec("c", "int64", (1,))))
+
+
+def described(tmp_path):
+    """A description with steps, a label array and a threshold; its own file is not looked at when others are given."""
+    (tmp_path / "d.toml").write_text(
+        'schema = 1\nfile = "absent.npz"\n[[input]]\narray = "row"\nsteps = [{ op = "divide", value = 2 }]\n'
+        '[label]\narray = "is_good"\n[decision]\nread = "threshold"\nvalue = 0.5\n'
+    )
+    return tmp_path / "d.toml"
+
+
+def test_files_without_a_description_are_read_by_that_of_the_data_they_belong_to(tmp_path):
+    np.savez(tmp_path / "more.npz", row=np.full((4, 3), 8.0), is_good=np.array([0, 1, 1, 0]))
+    loaded = load_data(tmp_path / "more.npz", inputs=ROW, like=described(tmp_path))
+    np.testing.assert_array_equal(loaded.inputs["row"], np.full((4, 3), 4.0, np.float32))
+    assert loaded.labels.tolist() == [0, 1, 1, 0]
+    assert (loaded.decision.read, loaded.decision.threshold) == ("threshold", 0.5)
+    assert loaded.source.files.keys() == {"d.toml", "more.npz"}
+
+
+def test_functions_are_read_by_the_description_of_the_data_they_belong_to(tmp_path, monkeypatch):
+    (tmp_path / "made_for_training.py").write_text(
+        "import numpy\n\ndef rows():\n    return {'row': numpy.ones((2, 3)), 'is_good': [0, 1]}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = load_data("made_for_training:rows", inputs=ROW, like=described(tmp_path))
+    np.testing.assert_array_equal(loaded.inputs["row"], np.full((2, 3), 0.5, np.float32))
+    assert loaded.decision.read == "threshold"
+
+
+def test_wrong_arrays_for_the_description_of_others_are_named(tmp_path):
+    np.savez(tmp_path / "more.npz", x=np.ones((4, 3)), y=np.zeros(4, int))
+    with pytest.raises(UsageError, match=r"must hold the arrays \['is_good', 'row'\], got \['x', 'y'\] without .* \(.*more.npz\)"):
+        load_data(tmp_path / "more.npz", inputs=ROW, like=described(tmp_path))
+    with pytest.raises(UsageError, match=r"data file must be an existing file, got .*none.npz"):
+        load_data(tmp_path / "none.npz", inputs=ROW, like=described(tmp_path))

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, numpy_helper, parser
 
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.graph.write_back import write_back
+from cimrobust.graph.write_back import require_stored, write_back
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 13], producer_name: "somebody", doc_string: "kept">
@@ -101,3 +101,33 @@ def test_tensors_that_the_file_does_not_hold_are_named(tmp_path):
     path = saved(tmp_path / "m.onnx", w=tensor(TensorProto.FLOAT, "raw"))
     with pytest.raises(ModelNotCoveredError, match=r"got 'folded', which it computes from others .*freeze them"):
         write_back(path, tmp_path / "out.onnx", {"folded": np.zeros(2, np.float32)})
+
+
+BODIES = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[1, 3] x, bool c) => (float[1, 2] y) {
+  y = If(c) <
+    then_branch = first () => (float[1, 2] a) <float[3, 2] w, float[3, 2] u = {1.0, 1.0, 1.0, 1.0, 1.0, 1.0}> { s = Add(w, u)
+      a = MatMul(x, s) },
+    else_branch = second () => (float[1, 2] b) <float[3, 2] w, float[3, 2] v = {2.0, 2.0, 2.0, 2.0, 2.0, 2.0}> { t = Add(w, v)
+      b = MatMul(x, t) }>
+}
+"""
+
+
+def test_tensors_of_bodies_are_written_where_their_name_is_theirs_alone(tmp_path):
+    model = parser.parse_model(BODIES)
+    for attribute in model.graph.node[0].attribute:
+        attribute.g.initializer.append(numpy_helper.from_array(np.zeros((3, 2), np.float32), "w"))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    new = np.arange(6, dtype=np.float32).reshape(3, 2)
+    write_back(tmp_path / "m.onnx", tmp_path / "out.onnx", {"v": new})
+    written = {
+        a.name: {t.name: numpy_helper.to_array(t) for t in a.g.initializer}
+        for a in onnx.load(tmp_path / "out.onnx").graph.node[0].attribute
+    }
+    np.testing.assert_array_equal(written["else_branch"]["v"], new)
+    np.testing.assert_array_equal(written["then_branch"]["u"], np.ones((3, 2)))
+    for name in ("w", "w.1"):
+        with pytest.raises(ModelNotCoveredError, match=f"got '{name}'"):
+            require_stored(tmp_path / "m.onnx", {name: (3, 2)})

@@ -38,8 +38,9 @@ def test_wrong_requests_end_before_anything_is_trained(changes, message):
 @pytest.mark.parametrize(("effort", "asked", "expected"), [
     ("quick", None, "layers,tolerance_curve"),
     ("quick", "none", "none"),
-    ("standard", None, None),
+    ("standard", None, "layers,tolerance_curve"),
+    ("thorough", None, None),
     ("thorough", "classes", "classes"),
 ])  # fmt: skip
-def test_quick_certificates_have_what_the_report_sets_side_by_side(effort, asked, expected):
+def test_certificates_have_what_the_report_sets_side_by_side(effort, asked, expected):
     assert planned_diagnostics(replace(REQUEST, effort=effort, diagnostics=asked)) == expected
