@@ -44,7 +44,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
     """
     command = _command(evidence)
     certificate = CertificateModel(
-        schema_version="1.3.0",
+        schema_version="1.4.0",
         tool=item.tool(),
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),

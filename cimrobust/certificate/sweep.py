@@ -97,7 +97,7 @@ def assemble_sweep(evidence: SweepEvidence) -> dict[str, Any]:
     """
     runtime, timings = evidence.runtime, evidence.timings
     made = SweepModel(
-        schema_version="1.0.0",
+        schema_version="1.1.0",
         tool=item.tool(),
         metric=item.metric(runtime.task),
         model=item.model(evidence),
