@@ -93,8 +93,14 @@ def _clean(certificate: Mapping[str, Any], threshold: float) -> RequirementResul
         id="clean_accuracy",
         text=f"Clean {metric} {_rule(certificate, threshold)}",
         status="met" if met else "refuted",
-        sentence=f"Clean {metric} is {_shown(certificate, score)} on {certificate['clean']['samples']} samples.",
+        sentence=f"Clean {metric} is {_shown(certificate, score)} on {_decided_on(certificate)}.",
     )
+
+
+def _decided_on(certificate: Mapping[str, Any]) -> str:
+    """Return what a score is of, in words: a sample may have several decisions."""
+    decisions, samples = certificate["clean"]["samples"], certificate["data"]["used"]
+    return f"{samples} samples" if decisions == samples else f"{decisions} decisions of {samples} samples"
 
 
 def _worst_found(certificate: Mapping[str, Any], threshold: float) -> RequirementResult:

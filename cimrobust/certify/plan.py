@@ -218,20 +218,31 @@ def _rule_of(step: Step, reads: list[str], constants: Mapping[str, Tensor], step
         raise CannotBoundError("no bound is built in for this operator")
     if len([name for name in node.outputs if name]) != 1:
         raise CannotBoundError("it has several outputs")
-    active, weights = reads.count(ACTIVE), reads.count(WEIGHT)
-    if node.op in ("MatMul", "Mul") and active == 2:
+    if node.op in ("MatMul", "Mul") and reads.count(ACTIVE) == 2:
         return product_of_activations(node, step.kernel)
+    _check_kinds(node, reads)
+    return maker(node, step.kernel)
+
+
+def _check_kinds(node: Node, reads: list[str]) -> None:
+    """Check that a node reads activations and stored weights where its rule expects them.
+
+    Raises:
+        CannotBoundError: It does not.
+    """
+    active, weights = reads.count(ACTIVE), reads.count(WEIGHT)
     if node.op in ("Conv", "Gemm", "MatMul"):
         if reads[0] != ACTIVE or active > 1:
             raise CannotBoundError("it multiplies activations by activations, or has its weight on the left")
     elif node.op in ("Mul", "Div"):
         if active + weights > 1 or (node.op == "Div" and reads[0] == KNOWN):
             raise CannotBoundError("it multiplies or divides by something that is not constant")
+    elif node.op == "Cast" and active:
+        raise CannotBoundError("it changes the type of activations")
     elif active and weights:
         raise CannotBoundError("it mixes stored weights with activations")
     elif node.op not in ("Add", "Sub", "Concat") and reads[1:].count(ACTIVE):
         raise CannotBoundError("a parameter of it is not constant")
-    return maker(node, step.kernel)
 
 
 @torch.no_grad()

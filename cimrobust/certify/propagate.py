@@ -14,7 +14,7 @@ from cimrobust.certify.narrow import narrow, narrow_contest
 from cimrobust.certify.plan import ACTIVE, Plan
 from cimrobust.certify.rules.base import Value
 from cimrobust.certify.rules.max_pool import MaxPool
-from cimrobust.certify.rules.piecewise import Clip
+from cimrobust.certify.rules.piecewise import Clip, PRelu
 from cimrobust.certify.rules.relaxation import Activation
 from cimrobust.certify.rules.softmax import Softmax
 
@@ -53,7 +53,7 @@ def propagate(
             read = state.inputs_of(step)
             values[step.output] = step.step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
             continue
-        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip | Softmax):
+        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip | PRelu | Softmax):
             narrow(state, index, effort)
         if effort and step.kind == ACTIVE and isinstance(step.rule, MaxPool):
             narrow_contest(state, index, effort * (_CONTEST if step.depth > 1 else _FIRST_CONTEST))

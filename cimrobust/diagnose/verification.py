@@ -11,6 +11,7 @@ from cimrobust.data.decision import Score
 from cimrobust.diagnose.box_attack import AttackPlan
 from cimrobust.diagnose.tightening import WriteCycles
 from cimrobust.errors import UsageError
+from cimrobust.search.box import Pattern
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 #: Rankings in the order in which they are tried.
@@ -83,7 +84,7 @@ class Verification:
     """Worst-found score over share and ranking.
 
     Attributes:
-        base: Worst score found without tighter verification: of the search and of the same short attack.
+        base: Worst score found without tighter verification: of the search and of all attacks here, since tighter boxes lie inside the full one.
         rows: One entry a ranking and share.
         order: Devices by the ranking that did best, as numbers of a `DeviceSpace`, the most urgent first.
         gain: Score that the best ranking gives each of them.
@@ -95,6 +96,7 @@ class Verification:
         crafting_samples: Samples that attacks were made on.
         passes: Forward-backward passes.
         evaluations: Forward runs over the crafting samples.
+        pattern: The pattern with that score.
     """
 
     base: Score
@@ -109,3 +111,4 @@ class Verification:
     crafting_samples: int
     passes: int
     evaluations: int
+    pattern: Pattern

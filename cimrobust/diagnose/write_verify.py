@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,13 +105,14 @@ def selective_verify(
     told.advance(1, f"{full.score.value:.4g} without")
     tables = {name: _tables(bench, name, full) for name in names}
     told.finish()
-    rows = [row for name, runs in tables.items() for row in _rows(bench, name, [found for _, found in runs], full.score)]
+    worst_of_all = _worst(bench, [full, *(attack for runs in tables.values() for _, found in runs for attack in found)])
+    rows = [row for name, runs in tables.items() for row in _rows(bench, name, [found for _, found in runs], worst_of_all.score)]
     best = _best(rows, names, higher_is_better=runtime.task.higher_is_better)
     score = tables[best][0][0]
     order = np.argsort(-score, kind="stable")
     low, high = (settings.cycles.mean(value) for value in tightening.tolerances)
     return Verification(
-        base=full.score,
+        base=worst_of_all.score,
         rows=tuple(rows),
         order=order,
         gain=score[order],
@@ -123,7 +124,14 @@ def selective_verify(
         crafting_samples=len(opened.crafting),
         passes=bench.passes,
         evaluations=bench.evaluations,
+        # A border of a tighter box may round to the other side of the full one's.
+        pattern=box_of(placement).clip(worst_of_all.pattern),
     )
+
+
+def _worst(bench: _Bench, attacks: Iterable[BoxAttack]) -> BoxAttack:
+    sign = 1.0 if bench.runtime.task.higher_is_better else -1.0
+    return min(attacks, key=lambda attack: sign * attack.score.value)
 
 
 def chosen_devices(score: np.ndarray, share: float) -> np.ndarray:
@@ -188,7 +196,7 @@ def _rows(bench: _Bench, name: str, runs: list[list[BoxAttack]], base: Score) ->
     rows = []
     for index, share in enumerate(reversed(settings.shares)):
         found = [run[index] for run in runs]
-        worst = min(found, key=lambda attack: sign * attack.score.value)
+        worst = _worst(bench, found)
         score = float(np.mean([attack.score.value for attack in found]))
         devices = int(chosen_devices(np.zeros(bench.tightening.space.size), share).sum())
         extra = settings.cycles.relative_extra(profile, settings.factor, devices / bench.tightening.space.size)
@@ -216,7 +224,7 @@ def _run(case: Case, settings: Settings) -> Finding:
         workers=settings.workers,
         progress=settings.progress,
     )
-    return Finding(found, found.passes, found.evaluations)
+    return Finding(found, found.passes, found.evaluations, {"selective verification": found.pattern})
 
 
 def _applies(case: Case, settings: Settings) -> str:

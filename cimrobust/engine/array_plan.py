@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cimrobust.engine.arrays import ArrayUse
+from cimrobust.engine.arrays import ArrayUse, arrays_of
 from cimrobust.engine.codings import ArrayRanges, input_coding, output_coding
 from cimrobust.engine.crossbar import Crossbar, InputCoding, OutputCoding, ReadNoise
 from cimrobust.graph.crossbar import CrossbarNode
 from cimrobust.graph.partition import Plan
 from cimrobust.mapping.placement import Placement
-from cimrobust.mapping.planes import read_variances
+from cimrobust.mapping.planes import plane_set, read_variances
 from cimrobust.mapping.quantiles import standard_normal
 from cimrobust.seeds import stream_key
 
@@ -85,8 +85,7 @@ def plan_array(
     sizes = sum(tensor.nominal.size for tensor in tensors.values())
     index = use.operand.index
     identity = index.size == sizes and bool((index.reshape(-1) == np.arange(index.size)).all())
-    scales = {leaf: _element_scales(tensor.scale, tensor.scale_group, tensor.nominal.size) for leaf, tensor in tensors.items()}
-    column_scale, factor = _column_scales(use, _gather(use, identity, scales))
+    column_scale, factor = _column_scales(use, _gather(use, identity, _element_scales(use, placement)))
     coding = input_coding(profile, seen)
     cells_per_weight = next(iter(tensors.values())).cells_per_weight
     output = output_coding(profile, use.layout, coding, seen, column_scale * use.factor, cells_per_weight=cells_per_weight)
@@ -107,6 +106,20 @@ def plan_array(
         cell_factor=factor,
         variances=variances,
     )
+
+
+def reference_problem(node: CrossbarNode, placement: Placement) -> str | None:
+    """Return why the reference column of a profile cannot serve a node, None if it can or there is no such column.
+
+    What is subtracted for the offset of all cells of a column is one number times the sum of the inputs, so all its cells must have one scale.
+    """
+    if not plane_set(placement.profile).input_sum_gain:
+        return None
+    for use in arrays_of(node, placement.profile.tile.rows):
+        _scale, factor = _column_scales(use, _gather(use, False, _element_scales(use, placement)))
+        if factor is not None:
+            return "digital: its scales differ along a column, and the reference column of the profile is subtracted with one"
+    return None
 
 
 def _variances(use: ArrayUse, identity: bool, placement: Placement, factor: np.ndarray | None) -> tuple[np.ndarray, ...]:
@@ -133,8 +146,15 @@ def _by_cell(use: ArrayUse, values: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(values, (layout.groups, layout.rows, layout.cols), strides, writeable=False)
 
 
-def _element_scales(scale: np.ndarray, group: np.ndarray | None, size: int) -> np.ndarray:
-    return np.broadcast_to(scale, (size,)) if group is None else scale[group.reshape(-1)]
+def _element_scales(use: ArrayUse, placement: Placement) -> dict[str, np.ndarray]:
+    """Return the scale of every element of the stored weights of a product, by initializer."""
+    tensors = {leaf: placement.tensors[leaf] for leaf in use.operand.leaves}
+    return {
+        leaf: np.broadcast_to(tensor.scale, (tensor.nominal.size,))
+        if tensor.scale_group is None
+        else tensor.scale[tensor.scale_group.reshape(-1)]
+        for leaf, tensor in tensors.items()
+    }
 
 
 def _column_scales(use: ArrayUse, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

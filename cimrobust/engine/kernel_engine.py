@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cimrobust.engine.array_plan import PlannedArray, plan_array
+from cimrobust.engine.array_plan import PlannedArray, plan_array, reference_problem
 from cimrobust.engine.arrays import arrays_of
 from cimrobust.engine.batches import Feed, Feeding, cast_inputs, run_batches
 from cimrobust.engine.codings import ArrayRanges
@@ -152,8 +152,12 @@ class KernelEngine:
         self.output = output
         self.feeding = feeding
         nodes, digital = crossbar_nodes(self.deployed)
-        self.plan: Plan = partition(self.deployed, nodes, output)
-        self.digital: tuple[UnmappedNode, ...] = digital
+        unserved = {node.name: reason for node in nodes if (reason := reference_problem(node, placement)) is not None}
+        self.plan: Plan = partition(self.deployed, tuple(node for node in nodes if node.name not in unserved), output)
+        self.digital: tuple[UnmappedNode, ...] = (
+            *digital,
+            *(UnmappedNode(node.name, node.op, unserved[node.name]) for node in nodes if node.name in unserved),
+        )
         self._workers = workers
         steps = [step for step in self.plan.steps if isinstance(step, CrossbarNode)]
         planned = [

@@ -269,3 +269,30 @@ def test_states_before_the_first_step(tmp_path: Path) -> None:
     path = _save(tmp_path / "m.onnx", graph["nodes"], [4, 7, 5], graph["constants"])
     runtime, placement = _open(path, {"x": _weight(16, 7, 5)}, _profile())
     _require_same_as_onnxruntime(runtime, placement)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "subtract", "digital"),
+    [("sign_magnitude", "analog", ()), ("differential", "analog", ()), ("offset", "analog", ()), ("offset", "digital", ("first",))],
+)
+def test_scales_that_differ_along_a_column(tmp_path: Path, mapping: str, subtract: str, digital: tuple[str, ...]) -> None:
+    """What a reference column adds up is subtracted with one scale: such a layer stays digital, and says so."""
+    levels, scales = _RNG.integers(-8, 8, (8, 16)).astype(np.int8), _RNG.uniform(0.05, 0.1, 8).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["a", "s"], ["w"], axis=0),
+            helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+            helper.make_node("Relu", ["h"], ["r"]),
+            helper.make_node("MatMul", ["r", "v"], ["y"], name="second"),
+        ],
+        "scales",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])],
+        [numpy_helper.from_array(array, name) for name, array in (("a", levels), ("s", scales), ("v", _weight(16, 4)))],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "model.onnx")
+    x = _RNG.normal(size=(16, 8)).astype(np.float32)
+    runtime, placement = _open(tmp_path / "model.onnx", {"x": x}, _profile(mapping, adc=AdcTable(12, subtract=subtract)))
+    assert runtime.converters is not None
+    assert tuple(node for node, _reason in runtime.converters.digital) == digital
+    _require_same_as_onnxruntime(runtime, placement)

@@ -16,6 +16,8 @@ from cimrobust.graph.ops.registry import Kernel, Node
 
 #: Operators that keep every element, once.
 _ONE_TO_ONE = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+#: Element types of ONNX that hold every float32: float and double.
+_AT_LEAST_FLOAT32 = (1, 11)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,13 @@ def move(node: Node, kernel: Kernel) -> Affine:
 def keep(node: Node, kernel: Kernel) -> Affine:
     """Return the rule of an operator that turns out to do nothing."""
     return Affine(kernel, _rearranged)
+
+
+def widen(node: Node, kernel: Kernel) -> Affine:
+    """Return the rule of a Cast of stored weights, which a chip holds in float32: exact, where the type is not narrower."""
+    if node.get("to") not in _AT_LEAST_FLOAT32:
+        raise CannotBoundError("it rounds to a narrower type than float32")
+    return keep(node, kernel)
 
 
 def average(node: Node, kernel: Kernel) -> Affine:

@@ -17,8 +17,8 @@ from cimrobust.certify.rules.relaxation import Activation, Lines, chord, rising
 from cimrobust.graph.ops.registry import Kernel, Node
 
 
-def leaky_lines(slope: float, lo: Tensor, hi: Tensor) -> Lines:
-    """Return lines around ``max(x, slope x)``: the chord above, below the piece that leaves the smaller area (Zhang et al., CROWN, 2018, section 3.3)."""
+def leaky_lines(slope: float | Tensor, lo: Tensor, hi: Tensor) -> Lines:
+    """Return lines around ``max(x, slope x)``, one slope or one an element: the chord above, below the piece that leaves the smaller area (Zhang et al., CROWN, 2018, section 3.3)."""
     above = torch.maximum(lo, slope * lo)
     upper = chord(above, torch.maximum(hi, slope * hi), lo, hi)
     one_piece = torch.where(lo >= 0, 1.0, slope).to(lo.dtype)
@@ -75,6 +75,39 @@ def leaky_relu(node: Node, kernel: Kernel) -> Activation:
     if not 0.0 <= slope <= 1.0:
         raise CannotBoundError(f"its slope {slope:g} is not between 0 and 1")
     return Activation(kernel, rising, partial(leaky_lines, slope), bends=_crosses_zero, rounding=value_radius, least_slope=slope)
+
+
+class PRelu:
+    """PRelu with constant slopes between 0 and 1, one or one a channel."""
+
+    def __init__(self, node: Node, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._version = node.version
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        return self._with_slopes(inputs).forward(inputs[:1])
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        pulled = self._with_slopes(inputs).backward(form, inputs[:1], output)
+        return Pulled((*pulled.coefs, None), pulled.constant)
+
+    def bends(self, data: Interval) -> Tensor:
+        """As in `Activation`."""
+        return _crosses_zero(data.lo, data.hi)
+
+    def _with_slopes(self, inputs: Sequence[Value]) -> Activation:
+        data, slopes = inputs
+        if not isinstance(slopes, Tensor) or not bool(((slopes >= 0) & (slopes <= 1)).all()):
+            raise CannotBoundError("its slopes are not constants between 0 and 1")
+        assert isinstance(data, Interval)
+        # Before opset 7 the axes of slopes are the first, not the last.
+        if slopes.numel() != 1 and (self._version < 7 or slopes.dim() >= data.lo.dim()):
+            raise CannotBoundError("its slopes are not one a channel")
+        return Activation(
+            lambda x: self._kernel(x, slopes), rising, partial(leaky_lines, slopes), bends=_crosses_zero, rounding=value_radius
+        )
 
 
 class Clip:

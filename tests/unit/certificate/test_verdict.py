@@ -21,6 +21,7 @@ def certificate(*, clean=0.98, worst=0.5, certified=None, metric="accuracy", eff
     return {
         "metric": {"name": metric, "higher_is_better": metric == "accuracy"},
         "clean": {"score": clean, "samples": 100},
+        "data": {"used": 100},
         "worst_found": {"score": worst, "effort": effort},
         "certified": {"score": certified, "reason": None if certified is not None else "not computed"},
         "monte_carlo": {"min": drawn[0], "max": drawn[1]},
@@ -125,3 +126,9 @@ def test_a_safety_class_that_was_not_searched_says_what_to_do():
     assert "--safety-class 3" in safety(0.9)[1]
     assert "--safety-class 3" in safety(0.9, row=(3, 0.95))[1]
     assert "--safety-class" not in safety(0.9, own=(3, 0.95))[1]
+
+
+def test_several_decisions_a_sample_are_not_called_samples():
+    segmented = certificate() | {"clean": {"score": 0.98, "samples": 6400}}
+    verdict = judge(segmented, Policy.model_validate({"require": {"clean_accuracy": 0.9}}), trials((0.95,) * 20))
+    assert verdict.requirements[0].sentence == "Clean accuracy is 0.9800 on 6400 decisions of 100 samples."

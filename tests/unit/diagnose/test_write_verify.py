@@ -14,6 +14,7 @@ from cimrobust.device.curve import Curve
 from cimrobust.device.effects import DriftTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable, with_tolerance
 from cimrobust.device.window import WindowTable
+from cimrobust.diagnose import write_verify
 from cimrobust.diagnose.box_attack import AttackPlan
 from cimrobust.diagnose.device_list import write_device_list
 from cimrobust.diagnose.devices import DeviceSpace
@@ -184,6 +185,26 @@ def test_more_verification_never_looks_worse_and_all_scores_are_between(compared
     row = found.rows[1]
     assert row.regained == pytest.approx(row.score - found.base.value)
     assert row.regained_per_write == pytest.approx(row.regained / row.extra_writes)
+
+
+def test_what_is_found_in_a_tighter_box_counts_for_the_full_one(compared, small, monkeypatch):
+    runtime, placement = small
+    real, calls = write_verify.attack_box, []
+
+    def attack(problem, known, plan):  # all but the last attack find nothing
+        calls.append(real(problem, known, plan))
+        zero = problem.box.zero()
+        weak = dataclasses.replace(calls[-1], pattern=zero, score=runtime.score(problem.box.weights(zero)))
+        return calls[-1] if len(calls) == 3 else weak
+
+    monkeypatch.setattr(write_verify, "attack_box", attack)
+    found = compared(rankings=("magnitude",))
+    assert calls[-1].score.value < runtime.quantised.value
+    assert found.base.value == found.rows[0].score == calls[-1].score.value
+    assert found.rows[1].regained > 0
+    box = box_of(placement)
+    box.check(found.pattern, origin="selective verification")
+    assert runtime.score(box.weights(found.pattern)) == found.base
 
 
 def test_the_same_comparison_gives_the_same_list(compared):
