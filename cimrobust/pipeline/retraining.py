@@ -19,7 +19,7 @@ from cimrobust.graph.scan import scan_layers
 from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.place import place
 from cimrobust.pipeline.analysis import analyze
-from cimrobust.pipeline.arguments import available_processors, resume_folder
+from cimrobust.pipeline.arguments import available_processors, check_not_overwritten, resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
@@ -132,6 +132,7 @@ def retrain(
     (out / DESCRIPTION).unlink(missing_ok=True)
     with clock.stage("load"):
         network = load_network(Path(model))
+        check_not_overwritten(network, MODEL, (out, out / CONTROL))
         evaluation = load_data(data, inputs=network.inputs, limit=limit)
         training = _training_data(train_data, data, network)
         session = open_session(network, profile, training, evaluation, chosen, freeze=freeze, drop_overlap=drop_overlap, workers=threads)
@@ -169,7 +170,7 @@ def retrain(
         evaluation=evaluation,
         training=training,
         profile=profile,
-        files=(out / MODEL, out / LOG),
+        files=(out / MODEL, *(out / file.name for file in network.files[1:]), out / LOG),
         seconds=clock.stages,
         tuning=tuning,
         equivalent=same,
