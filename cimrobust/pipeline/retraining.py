@@ -191,7 +191,7 @@ def _train(
         with clock.stage(f"training_{role}"):
             job = session.job(method, settings)
             trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / _RESUME / f"{role}.pt")
-            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL)
+            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL, must_change=role == METHOD)
     write_log(out / LOG, {role: result.rows for role, result in trained.items()})
     return trained
 
@@ -206,15 +206,16 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
     return load_data(source, inputs=network.inputs, like=data)
 
 
-def _export(session: Session, trained: Trained, path: Path) -> None:
+def _export(session: Session, trained: Trained, path: Path, *, must_change: bool) -> None:
     """Write the trained network, and check that what was to change did, and that the file holds what was trained.
 
     Raises:
-        SelfCheckError: It did not, or it does not.
+        UsageError: It did not.
+        SelfCheckError: It does not.
     """
     values, integers = stored_integers(session.trainable, trained.parameters)
     before, before_integers = stored_integers(session.trainable, session.parameters)
-    check_changed({**before, **before_integers}, {**values, **integers})
+    check_changed({**before, **before_integers}, {**values, **integers}, must_change=must_change)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_back(session.runtime.network.path, path, values, integers)
     written = place(scan_layers(load_network(path)), session.profile)
