@@ -60,7 +60,13 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Of the first step; falls to 0 along a half cosine.")
 @click.option("--optimiser", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
 @click.option("--weight-decay", type=float, default=0.0, show_default=True)
-@click.option("--clean-loss", type=float, default=0.01, show_default=True, help="Clean accuracy on the validation split that may be lost.")
+@click.option(
+    "--clean-loss",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Clean accuracy on the validation split that may be lost; of a regression, share of its error that may be added.",
+)
 @click.option(
     "--patience", type=click.IntRange(1), help="Epochs without a better one after which training stops. Default: half of --epochs."
 )

@@ -13,7 +13,9 @@ from cimrobust.graph.walk import all_nodes, op_name, read_names, subgraphs
 
 _BIAS_SLOT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "LSTM": 3, "GRU": 3, "RNN": 3}
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
-_SAME_VALUES = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"})
+_SAME_VALUES = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Cast"})
+#: What gives the sums of integer products their scale.
+_SCALINGS = frozenset({"Mul", "Div"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DigitalParameters:
     """What a network holds beside its stored weights that training may change.
 
     Attributes:
-        biases: Float initializers that are added to the outputs of products, and read for nothing else.
+        biases: Float initializers that are added to the outputs of products with a constant, scaled or not, and read for nothing else.
         normalisations: BatchNormalization nodes whose four parameters are float initializers that nothing else reads.
         copies: Digital copies of stored float weights, which nodes outside crossbars read, by the name of the copy: the initializer in the file.
     """
@@ -63,7 +65,8 @@ def digital_parameters(deployed: Deployed, output: str) -> DigitalParameters:
         for name in node.input:
             reads[name] = reads.get(name, 0) + 1
     as_bias: dict[str, int] = {}
-    for name in _bias_reads(nodes, makers, floats):
+    products = _products(graph, nodes)
+    for name in _bias_reads(nodes, makers, floats, products):
         as_bias[name] = as_bias.get(name, 0) + 1
     return DigitalParameters(
         biases=tuple(name for name, count in as_bias.items() if count == reads[name]),
@@ -88,7 +91,16 @@ def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
     return [*reversed(chosen), *inner]
 
 
-def _bias_reads(nodes: list[onnx.NodeProto], makers: Mapping[str, onnx.NodeProto], floats: set[str]) -> Iterator[str]:
+def _products(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> set[str]:
+    """Return the outputs of products of which one factor is constant; what is added to a product of data, as a mask to the scores of an attention, is no bias."""
+    varying = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    for node in nodes:
+        if varying.intersection(read_names(node)):
+            varying.update(node.output)
+    return {node.output[0] for node in nodes if op_name(node) in _PRODUCTS and not varying.issuperset(node.input[:2])}
+
+
+def _bias_reads(nodes: list[onnx.NodeProto], makers: Mapping[str, onnx.NodeProto], floats: set[str], products: set[str]) -> Iterator[str]:
     """Yield an initializer for every time that it is read as the bias of a product."""
     for node in nodes:
         slot = _BIAS_SLOT.get(op_name(node))
@@ -96,16 +108,19 @@ def _bias_reads(nodes: list[onnx.NodeProto], makers: Mapping[str, onnx.NodeProto
             yield node.input[slot]
         if op_name(node) == "Add" and len(node.input) == 2:
             for own, other in ((0, 1), (1, 0)):
-                if node.input[own] in floats and _is_product(node.input[other], makers):
+                if node.input[own] in floats and _is_product(node.input[other], makers, products):
                     yield node.input[own]
 
 
-def _is_product(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+def _is_product(name: str, makers: Mapping[str, onnx.NodeProto], products: set[str]) -> bool:
     node = makers.get(name)
+    if name in products or node is None:
+        return name in products
+    if op_name(node) in _SCALINGS:
+        return any(_is_product(factor, makers, products) for factor in node.input)
     # A Max with one constant is what `deploy` puts behind layers that onnxruntime would turn back to integers.
-    while node is not None and (op_name(node) in _SAME_VALUES or (op_name(node) == "Max" and ".keep_float" in node.name)):
-        node = makers.get(node.input[0])
-    return node is not None and op_name(node) in _PRODUCTS
+    same = op_name(node) in _SAME_VALUES or (op_name(node) == "Max" and ".keep_float" in node.name)
+    return same and _is_product(node.input[0], makers, products)
 
 
 def _normalisations(nodes: list[onnx.NodeProto], floats: set[str], reads: Mapping[str, int]) -> Iterator[Normalisation]:

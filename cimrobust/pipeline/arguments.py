@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from cimrobust.certificate.evidence import RunSetting
 from cimrobust.certificate.policy import EFFORTS
 from cimrobust.errors import UsageError
+from cimrobust.graph.network import Network
 
 
 def available_processors() -> int:
@@ -62,6 +64,21 @@ def resume_folder(out: Path, name: str, *, resume: bool) -> Path:
     except OSError as err:
         raise _not_writable(out, err) from err
     return folder
+
+
+def check_not_overwritten(network: Network, name: str, folders: Iterable[Path]) -> None:
+    """Raise UsageError where a network that is written, or external data beside it, would take the place of the files that a network was read from.
+
+    Args:
+        network: The network that was read.
+        name: File name of the networks to be written.
+        folders: Folders that they go to.
+    """
+    read = {network.path.resolve(), *((network.path.parent / file.name).resolve() for file in network.files[1:])}
+    for folder in folders:
+        for written in (folder / name, *(folder / file.name for file in network.files[1:])):
+            if written.resolve() in read:
+                raise UsageError(f"output must not replace the model that it comes from, got {written} (--out); choose another folder")
 
 
 def stored(key: str, value: int | float | str | bool | None, *, default: int | float | str | bool | None = None) -> RunSetting:

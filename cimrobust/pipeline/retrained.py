@@ -36,7 +36,7 @@ class Evidence:
         evaluation: Evaluation samples.
         training: Training samples.
         profile: The devices.
-        files: The model and the log.
+        files: The model, its external data, and the log.
         seconds: Wall-clock time by stage.
         tuning: Search for settings; None: there was none.
         equivalent: From `equivalent_tolerance`; None: nobody asked.

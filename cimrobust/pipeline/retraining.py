@@ -92,7 +92,7 @@ def retrain(
         equivalent: Search for the tolerance at which the old network would be as good as the new one.
         effort: Effort of the certificates: ``quick``, ``standard`` or ``thorough``.
         trials: Chips that each certificate draws.
-        diagnostics: Diagnostics of each certificate, as for `cimrobust.analyze`; None: those that the report sets side by side at effort quick, all at others.
+        diagnostics: Diagnostics of each certificate, as for `cimrobust.analyze`; None: those that the report sets side by side, at effort thorough all.
         workers: Threads of the certificates; no result depends on it. None: all processors.
         limit: Evaluate the first so many samples.
         resume: Go on from an interrupted run of the same command.
@@ -156,7 +156,7 @@ def _evidence(run: stages.Run, clock: Clock, progress: Progress) -> Evidence:
         evaluation=run.evaluation,
         training=run.training,
         profile=run.plan.profile,
-        files=(run.asked.out / stages.MODEL, run.asked.out / stages.LOG),
+        files=stages.written_files(run),
         tuning=choice.tuning,
         equivalent=stages.compare(run, choice, certificates, clock, progress),
         seconds=clock.stages,

@@ -19,7 +19,7 @@ from cimrobust.graph.scan import scan_layers
 from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.place import place
 from cimrobust.pipeline.analysis import analyze
-from cimrobust.pipeline.arguments import check_effort
+from cimrobust.pipeline.arguments import check_effort, check_not_overwritten
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
@@ -136,6 +136,7 @@ def plan(asked: Request) -> Plan:
 def open_run(asked: Request, planned: Plan) -> Run:
     """Load the network and both sets of samples; errors as `load_network`, `load_data` and `open_session`."""
     network = load_network(asked.model)
+    check_not_overwritten(network, MODEL, (asked.out, asked.out / CONTROL))
     evaluation = load_data(asked.data, inputs=network.inputs, limit=asked.limit)
     training = _training_data(asked.train_data, asked.data, network)
     session = open_session(
@@ -171,9 +172,15 @@ def train_all(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dic
         with clock.stage(f"training_{role}"):
             job = session.job(method, choice.settings)
             trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / RESUME / f"{role}.pt")
-            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL)
+            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL, must_change=role == METHOD)
     write_log(out / LOG, {role: result.rows for role, result in trained.items()})
     return trained
+
+
+def written_files(run: Run) -> tuple[Path, ...]:
+    """Return the model, its external data, and the log."""
+    out = run.asked.out
+    return (out / MODEL, *(out / file.name for file in run.network.files[1:]), out / LOG)
 
 
 def planned_diagnostics(asked: Request) -> str | None:
@@ -238,15 +245,16 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
     return load_data(source, inputs=network.inputs, like=data)
 
 
-def _export(session: Session, trained: Trained, path: Path) -> None:
+def _export(session: Session, trained: Trained, path: Path, *, must_change: bool) -> None:
     """Write the trained network, and check that what was to change did, and that the file holds what was trained.
 
     Raises:
-        SelfCheckError: It did not, or it does not.
+        UsageError: It did not.
+        SelfCheckError: It does not.
     """
     values, integers = stored_integers(session.trainable, trained.parameters)
     before, before_integers = stored_integers(session.trainable, session.parameters)
-    check_changed({**before, **before_integers}, {**values, **integers})
+    check_changed({**before, **before_integers}, {**values, **integers}, must_change=must_change)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_back(session.runtime.network.path, path, values, integers)
     written = place(scan_layers(load_network(path)), session.profile)

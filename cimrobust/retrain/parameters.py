@@ -170,14 +170,24 @@ def stored_integers(trainable: Trainable, parameters: Parameters) -> tuple[dict[
     return values, integers
 
 
-def check_changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> None:
-    """Raise SelfCheckError unless every tensor that was to be trained changed and is finite."""
-    same = [name for name in after if np.array_equal(before[name], after[name])]
-    if same:
-        raise SelfCheckError(
-            f"every initializer to be trained must change, got the old values in {', '.join(map(repr, same))}; "
-            "train longer or faster, or freeze them (--freeze)"
-        )
+def check_changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], *, must_change: bool = True) -> None:
+    """Raise unless every tensor that was to be trained is finite and changed.
+
+    Args:
+        before: Values and integers before training, by name.
+        after: Those after it.
+        must_change: Old values are an error. The control may keep some: where nothing is to be gained, integers stay what they are.
+
+    Raises:
+        SelfCheckError: One is not finite.
+        UsageError: One kept its values: training was too short or too slow, for integers in particular, which change by whole steps.
+    """
     broken = [name for name, array in after.items() if not np.isfinite(array).all()]
     if broken:
         raise SelfCheckError(f"trained values must be finite, got others in {', '.join(map(repr, broken))}; report this")
+    same = [name for name in after if np.array_equal(before[name], after[name])]
+    if must_change and same:
+        raise UsageError(
+            f"every initializer to be trained must change, got the old values in {', '.join(map(repr, same))}; "
+            "train longer (--epochs) or faster (--learning-rate), or freeze them (--freeze)"
+        )

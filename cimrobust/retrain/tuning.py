@@ -14,7 +14,7 @@ from typing import Any
 
 from cimrobust.errors import UsageError
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.retrain.loop import train
+from cimrobust.retrain.loop import DivergedError, train
 from cimrobust.retrain.protocol import Knob, Recipe
 from cimrobust.retrain.session import Session
 from cimrobust.retrain.settings import TrainingSettings
@@ -29,6 +29,8 @@ _TRIAL_SHARE, _FEWEST_EPOCHS = 0.4, 4
 _REDUCTION = 3
 #: What a percentile counts beside the attacked score: it breaks ties.
 _TIE = 1e-3
+#: Score of a trial that diverged, below that of any that did not.
+_DIVERGED = -1e12
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Trial:
     Attributes:
         values: Settings of the method, and ``learning_rate``.
         epochs: Epochs it ran.
-        pruned: It was stopped since others did better.
+        pruned: It was stopped since others did better, or since its losses were not finite.
         score: What the search maximises, of its best epoch: see `score_of`.
     """
 
@@ -137,7 +139,10 @@ def _run(session: Session, recipe: Recipe, settings: TrainingSettings, trial: An
         return bool(trial.should_prune())
 
     settings = replace(settings, learning_rate=values[_LEARNING_RATE], patience=settings.epochs)
-    train(session.job(method, settings), session.parameters, progress=NullProgress(), stops=stops)
+    try:
+        train(session.job(method, settings), session.parameters, progress=NullProgress(), stops=stops)
+    except DivergedError:
+        return Trial(values, len(scores) + 1, True, _DIVERGED)
     return Trial(values, len(scores), len(scores) < settings.epochs, max(scores))
 
 

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 import cimrobust
 from cimrobust.certificate.models.retrained import retraining_schema
 from cimrobust.cli.main import run
+from cimrobust.files import sha256_of
 
 
 def arguments(samples: Path, out: Path, *more: str) -> list[str]:
@@ -133,3 +134,29 @@ def test_a_bare_training_file_is_read_as_the_evaluation_data_are(samples, retrai
     first, same = (json.loads((folder / "retrain.json").read_text()) for folder in (tmp_path / "out", retrained))
     assert first["splits"]["digest"] == same["splits"]["digest"]
     assert first["training"]["epochs"][0]["clean"] == same["training"]["epochs"][0]["clean"]
+
+
+def test_external_data_are_written_beside_the_model_and_never_over_the_old_ones(samples, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    kept = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
+    onnx.save(onnx.load(samples / "breast_cancer_mlp.onnx"), tmp_path / "in" / "net.onnx", **kept)
+    before = [(path.name, path.read_bytes()) for path in sorted((tmp_path / "in").iterdir())]
+    more = ("--epochs", "1", "--no-control", "--no-equivalent", "--limit", "40")
+    words = ["retrain", str(tmp_path / "in" / "net.onnx"), *arguments(samples, tmp_path / "in", *more)[2:]]
+    assert run(words) == 2
+    assert re.search(r"must not replace the model that it comes from, got \S*in/w.bin \(--out\)", capsys.readouterr().err)
+    assert [(name, (tmp_path / "in" / name).read_bytes()) for name, _content in before] == before
+    words[words.index("--out") + 1] = str(tmp_path / "out")
+    assert run(words) == 0
+    digests = json.loads((tmp_path / "out" / "retrain.json").read_text())["files"]
+    assert digests == {name: sha256_of(tmp_path / "out" / name) for name in ("model.onnx", "w.bin", "training.parquet")}
+
+
+def test_a_model_cannot_be_replaced_by_what_comes_of_it(samples, tmp_path, capsys):
+    for folder in ("out", "out/control"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "model.onnx"
+        path.write_bytes((samples / "breast_cancer_mlp.onnx").read_bytes())
+        assert run(["retrain", str(path), *arguments(samples, tmp_path / "out", "--epochs", "1")[2:]]) == 2
+        assert f"must not replace the model that it comes from, got {path} (--out)" in capsys.readouterr().err
+        assert path.read_bytes() == (samples / "breast_cancer_mlp.onnx").read_bytes()

@@ -31,9 +31,12 @@ net (float[N, 4] x) => (float[N, 3] y, float[N, 2] aside)
 
 def found(tmp_path: Path, text: str = TEXT, output: str = "y") -> DigitalParameters:
     model = parser.parse_model(text)
-    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info}
     random = np.random.default_rng(0)
-    model.graph.initializer.extend(numpy_helper.from_array(random.random(shape).astype(np.float32), name) for name, shape in shapes.items())
+    for value in model.graph.value_info:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        array = np.asarray((100 if kind == np.int8 else 1) * random.random(shape)).astype(kind)
+        model.graph.initializer.append(numpy_helper.from_array(array, value.name))
     onnx.save(model, tmp_path / "m.onnx")
     network = load_network(tmp_path / "m.onnx")
     return digital_parameters(deploy(network, scan_layers(network)), output)
@@ -56,3 +59,41 @@ def test_normalisations_are_found_with_what_they_read(tmp_path):
 def test_digital_copies_name_the_weight_they_are_of(tmp_path):
     read_twice = TEXT.replace("m = Mul(s, shared)", "c = ReduceSum<keepdims = 0>(w2)\n  z = Mul(s, c)\n  m = Mul(z, shared)")
     assert found(tmp_path, read_twice).copies == {"w2.digital": "w2"}
+
+
+DYNAMIC = """
+<ir_version: 8, opset_import: ["" : 15]>
+net (float[N, 4] x) => (float[N, 5] y) <int8[4, 5] w1, float s1, float[5] b1> {
+  q, s, z = DynamicQuantizeLinear(x)
+  h = MatMulInteger(q, w1, z)
+  c = Cast<to = 1>(h)
+  f = Mul(s, s1)
+  g = Mul(c, f)
+  y = Add(g, b1)
+}
+"""
+
+ATTENTION = """
+<ir_version: 8, opset_import: ["" : 15]>
+net (float[N, 3, 4] x) => (float[N, 3, 4] y) <float[4, 4] w1, float[4] b1, float scale, float[3, 3] mask, float[3, 3] other> {
+  p = MatMul(x, w1)
+  k = Add(p, b1)
+  t = Transpose<perm = [0, 2, 1]>(k)
+  m = MatMul(k, t)
+  n = Mul(m, scale)
+  o = Add(n, mask)
+  a = Softmax(o)
+  d = MatMul(k, t)
+  e = Add(d, other)
+  v = Add(a, e)
+  y = MatMul(v, k)
+}
+"""
+
+
+def test_biases_behind_the_scale_of_a_product_of_integers_are_found(tmp_path):
+    assert set(found(tmp_path, DYNAMIC).biases) == {"b1"}
+
+
+def test_masks_of_products_of_data_are_no_biases(tmp_path):
+    assert set(found(tmp_path, ATTENTION).biases) == {"b1"}

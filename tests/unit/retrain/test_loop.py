@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.errors import InputRefusedError, SelfCheckError
+from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
 from cimrobust.progress import NullProgress
 from cimrobust.retrain import loop
 from cimrobust.retrain.loop import DivergedError, train
@@ -143,5 +143,9 @@ def test_frozen_initializers_stay_and_unchanged_ones_are_an_error(opened):
     result = trained(session)
     assert set(result.parameters.to_numpy()) == {"w2"}
     assert session.trainable.left["w1"] == "frozen by the user"
-    with pytest.raises(SelfCheckError, match="every initializer to be trained must change, got the old values in 'w2'"):
-        check_changed(session.parameters.to_numpy(), session.parameters.to_numpy())
+    before = session.parameters.to_numpy()
+    with pytest.raises(UsageError, match="every initializer to be trained must change, got the old values in 'w2'"):
+        check_changed(before, before)
+    check_changed(before, before, must_change=False)
+    with pytest.raises(SelfCheckError, match="must be finite, got others in 'w2'"):
+        check_changed(before, {"w2": np.full_like(before["w2"], np.nan)}, must_change=False)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cimrobust.errors import UsageError
+from cimrobust.retrain.loop import DivergedError, train
 from cimrobust.retrain.methods.catalogue import recipe_of
 from cimrobust.retrain.state import EpochRow
 from cimrobust.retrain.tuning import score_of, tune
@@ -31,6 +32,19 @@ def test_search_gives_the_same_again(opened):
     session = opened()
     first, again = (tune(session, recipe_of("noise"), quick(), budget=12) for _ in range(2))
     assert first == again
+
+
+def test_a_trial_that_diverges_is_the_worst_and_ends_nothing(opened, monkeypatch):
+    def diverges_when_fast(job, parameters, **more):
+        if job.settings.learning_rate != quick().learning_rate:
+            raise DivergedError("losses must be finite")
+        return train(job, parameters, **more)
+
+    monkeypatch.setattr("cimrobust.retrain.tuning.train", diverges_when_fast)
+    found = tune(opened(), recipe_of("noise"), quick(), budget=8)
+    assert [trial.epochs for trial in found.trials] == [4, 1, 1, 1, 1]
+    assert found.learning_rate == quick().learning_rate
+    assert max(trial.score for trial in found.trials[1:]) < -1e9
 
 
 def test_score_prefers_attacked_then_percentile_and_never_too_much_clean_loss():
