@@ -241,3 +241,11 @@ def test_networks_that_quantise_over_the_batch_are_compared_on_the_same_batch(op
     x[::40] *= 1.2  # what is quantised with these is quantised a little more coarsely
     session = opened(DYNAMIC, {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)}, dataset(x, labels))
     assert set(session.parameters.digital) == {"b1"}
+
+
+def test_bare_integers_move_as_fast_as_other_weights(opened):
+    x, labels = clusters(300, 1)
+    session = opened(DYNAMIC, {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)}, dataset(x, labels))
+    job = session.job(recipe_of("plain").method(), quick(epochs=10))
+    rows = train(job, session.parameters, progress=NullProgress()).rows
+    assert rows[-1].clean > max(0.9, rows[0].clean + 0.1)
