@@ -147,15 +147,30 @@ def _start(job: Job, parameters: Parameters) -> State:
     for tensor in own.leaves():
         tensor.requires_grad_()
     averaged = own.copy() if job.method.averaging else own
-    return State(own, averaged, own.copy(), _optimiser(job.settings, own), {}, [])
+    return State(own, averaged, own.copy(), _optimiser(job, own), {}, [])
 
 
-def _optimiser(settings: TrainingSettings, parameters: Parameters) -> torch.optim.Optimizer:
+def _optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
+    settings = job.settings
+    units = {name: _unit(job, name, tensor) for name, tensor in parameters.weights.items()}
+    # Decay is a share of the weights, whatever they are measured in.
+    groups = [
+        {"params": [tensor], "unit": units[name], "weight_decay": settings.weight_decay / units[name]}
+        for name, tensor in parameters.weights.items()
+    ]
+    groups += [{"params": [tensor], "unit": 1.0} for tensor in parameters.digital.values()]
     if settings.optimiser == "sgd":
         return torch.optim.SGD(
-            parameters.leaves(), lr=settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, foreach=False
+            groups, lr=settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, foreach=False
         )
-    return torch.optim.AdamW(parameters.leaves(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=False)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=False)
+
+
+def _unit(job: Job, name: str, weight: Tensor) -> float:
+    """Return what the learning rate of a tensor is measured in: 1, or the largest of weights that are bare integers, whose scale is applied behind the product."""
+    grid = job.network.trainable.layers[name].grid
+    is_bare = grid is not None and bool((grid.scale[grid.levels(weight) != 0] == 1.0).all())
+    return max(float(weight.detach().abs().max()), 1.0) if is_bare else 1.0
 
 
 def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
@@ -168,7 +183,7 @@ def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
         done = (epoch - 1 + index / len(batches)) / settings.epochs
         rate = 0.5 * settings.learning_rate * (1.0 + math.cos(math.pi * done))
         for group in state.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["unit"]
         generator = torch.Generator().manual_seed(stream_key(settings.seed, "retrain", "step", epoch, index) % 2**63)
         step = make_step(job, state.parameters, job.training.part(batch), progress=done, generator=generator, memory=state.memory)
         loss = _update(job, state, step)

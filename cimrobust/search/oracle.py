@@ -125,6 +125,11 @@ class GradientOracle:
         finally:
             self._twin.straight_through = before
 
+    @property
+    def run_together(self) -> int:
+        """Samples of the first run; what a network quantises at run time depends on all of them."""
+        return int(self._pieces[0].stop)
+
     def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
         """Return the rows of the first samples, without gradients, [decisions, classes]."""
         held = tensors_of(weights, self.device)

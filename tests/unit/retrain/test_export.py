@@ -221,3 +221,31 @@ def test_normalisations_are_trained_and_follow_the_data_on_demand(opened, tmp_pa
     assert (tensors["shift"] != 0).any()
     expected = twin_rows(session, job, parameters, quantised=False)
     np.testing.assert_allclose(runner.run(None, {"x": job.validation.inputs["x"].numpy()})[0], expected, atol=1e-4)
+
+
+DYNAMIC = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[N, 6] x) => (float[N, 4] y) <int8[6, 4] w1, float s1, float[4] b1> {
+  q, s, z = DynamicQuantizeLinear(x)
+  h = MatMulInteger(q, w1, z)
+  c = Cast<to = 1>(h)
+  f = Mul(s, s1)
+  g = Mul(c, f)
+  y = Add(g, b1)
+}
+"""
+
+
+def test_networks_that_quantise_over_the_batch_are_compared_on_the_same_batch(opened):
+    x, labels = clusters(300, 1)
+    x[::40] *= 1.2  # what is quantised with these is quantised a little more coarsely
+    session = opened(DYNAMIC, {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)}, dataset(x, labels))
+    assert set(session.parameters.digital) == {"b1"}
+
+
+def test_bare_integers_move_as_fast_as_other_weights(opened):
+    x, labels = clusters(300, 1)
+    session = opened(DYNAMIC, {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)}, dataset(x, labels))
+    job = session.job(recipe_of("plain").method(), quick(epochs=10))
+    rows = train(job, session.parameters, progress=NullProgress()).rows
+    assert rows[-1].clean > max(0.9, rows[0].clean + 0.1)
