@@ -15,12 +15,27 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.rewriting import rewrite
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
+    from cimrobust.training.settings import TrainingSettings
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze", "demo", "gate", "inspect_model", "rare", "replay", "retrain", "rewrite", "sweep", "verify"]
+__all__ = [
+    "TrainingSettings",
+    "__version__",
+    "analyze",
+    "demo",
+    "gate",
+    "inspect_model",
+    "rare",
+    "replay",
+    "retrain",
+    "rewrite",
+    "sweep",
+    "verify",
+]
 
 _HOMES = {
+    "TrainingSettings": "cimrobust.training.settings",
     "analyze": "cimrobust.pipeline.analysis",
     "demo": "cimrobust.pipeline.demonstration",
     "gate": "cimrobust.pipeline.checking",

@@ -97,7 +97,7 @@ def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **opt
     """
     from cimrobust.cli.progress import TerminalProgress
     from cimrobust.pipeline.retraining import retrain
-    from cimrobust.retrain.settings import TrainingSettings
+    from cimrobust.training.settings import TrainingSettings
 
     settings = TrainingSettings(**{name: options.pop(name) for name in TrainingSettings.__dataclass_fields__ if name in options})
     with TerminalProgress() as progress:

@@ -12,8 +12,8 @@ from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.progress import Progress
-from cimrobust.retrain.session import as_trained
 from cimrobust.search.ensemble import search
+from cimrobust.training.session import as_trained
 
 _STEPS = 5
 _SMALLEST_SHARE = 1 / 32

@@ -15,12 +15,12 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.diagnose.tolerances import stated_tolerance
 from cimrobust.files import sha256_of
 from cimrobust.pipeline.side_by_side import compare_layers, compare_tolerances
-from cimrobust.retrain.loop import Trained
-from cimrobust.retrain.protocol import Method
-from cimrobust.retrain.session import Session
-from cimrobust.retrain.settings import TrainingSettings
-from cimrobust.retrain.state import EpochRow
-from cimrobust.retrain.tuning import Tuning
+from cimrobust.training.loop import Trained
+from cimrobust.training.protocol import Method
+from cimrobust.training.session import Session
+from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.state import EpochRow
+from cimrobust.training.tuning import Tuning
 
 
 @dataclass(frozen=True)

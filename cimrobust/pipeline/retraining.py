@@ -15,7 +15,7 @@ from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.retrained import Evidence, describe
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render_retraining
-from cimrobust.retrain.settings import TrainingSettings
+from cimrobust.training.settings import TrainingSettings
 
 DESCRIPTION = "retrain.json"
 REPORT = "retrain.html"
@@ -82,7 +82,7 @@ def retrain(
             train_file of `data`.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
-        method: Name of the method, see `cimrobust.retrain.methods.catalogue`.
+        method: Name of the method, see `cimrobust.training.methods.catalogue`.
         knobs: Settings of the method that differ from their defaults.
         settings: How to train.
         freeze: Initializers to leave as they are.

@@ -24,15 +24,15 @@ from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.progress import Progress
-from cimrobust.retrain.log import write_log
-from cimrobust.retrain.loop import Trained, train
-from cimrobust.retrain.methods.catalogue import recipe_of
-from cimrobust.retrain.parameters import check_changed, stored_integers
-from cimrobust.retrain.protocol import Method, Recipe
-from cimrobust.retrain.session import Session, open_session
-from cimrobust.retrain.settings import TrainingSettings
-from cimrobust.retrain.tuning import Tuning, tune
-from cimrobust.retrain.written import check_written
+from cimrobust.training.log import write_log
+from cimrobust.training.loop import Trained, train
+from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.parameters import check_changed, stored_integers
+from cimrobust.training.protocol import Method, Recipe
+from cimrobust.training.session import Session, open_session
+from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.tuning import Tuning, tune
+from cimrobust.training.written import check_written
 
 MODEL = "model.onnx"
 LOG = "training.parquet"

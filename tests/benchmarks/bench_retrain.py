@@ -38,12 +38,12 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.write_back import write_back
 from cimrobust.pipeline.inspection import inspect_model, resolve_profile
 from cimrobust.progress import NullProgress
-from cimrobust.retrain.loop import train
-from cimrobust.retrain.methods.catalogue import RECIPES, recipe_of
-from cimrobust.retrain.parameters import stored_integers
-from cimrobust.retrain.session import open_session
-from cimrobust.retrain.settings import TrainingSettings
 from cimrobust.search.ensemble import search
+from cimrobust.training.loop import train
+from cimrobust.training.methods.catalogue import RECIPES, recipe_of
+from cimrobust.training.parameters import stored_integers
+from cimrobust.training.session import open_session
+from cimrobust.training.settings import TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = Path(os.environ.get("CIMROBUST_ZOO", ROOT.parent / "shared" / "zoo"))

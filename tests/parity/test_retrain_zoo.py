@@ -16,11 +16,11 @@ from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.place import place
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.progress import NullProgress
-from cimrobust.retrain.loop import train
-from cimrobust.retrain.methods.catalogue import recipe_of
-from cimrobust.retrain.parameters import check_changed, stored_integers
-from cimrobust.retrain.session import open_session
-from cimrobust.retrain.settings import TrainingSettings
+from cimrobust.training.loop import train
+from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.parameters import check_changed, stored_integers
+from cimrobust.training.session import open_session
+from cimrobust.training.settings import TrainingSettings
 
 
 def part(dataset: DataSet, some: slice) -> DataSet:

@@ -11,7 +11,7 @@ from cimrobust import analyze, replay
 from cimrobust.certificate.files import read_certificate
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
-from tests.unit.retrain.conftest import MLP, clusters, weights_of_mlp, write_model
+from tests.unit.training.conftest import MLP, clusters, weights_of_mlp, write_model
 
 DATA = 'schema = 1\nfile = "x.npz"\n[[input]]\nname = "x"\narray = "x"\n[label]\n'
 

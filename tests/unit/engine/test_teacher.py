@@ -10,7 +10,7 @@ from cimrobust import analyze
 from cimrobust.engine.ort import run_original
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.graph.load import load_network
-from tests.unit.retrain.conftest import MLP, clusters, dataset, weights_of_mlp, write_model
+from tests.unit.training.conftest import MLP, clusters, dataset, weights_of_mlp, write_model
 
 
 def test_labels_are_the_decisions_of_the_other_network(tmp_path: Path):

@@ -1,0 +1,67 @@
+"""Attacks on a mini-batch: sign steps inside the tolerance box, the step of every weight measured in half-widths of its own interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from cimrobust.training.protocol import Deviation, Step
+
+#: A point of the box stretched to [-1, 1], by initializer.
+Unit = dict[str, Tensor]
+#: Damage of rows, to be maximised.
+Damage = Callable[[Tensor, Tensor], Tensor]
+
+
+def gradients(step: Step, deviation: Deviation, damage: Damage | None = None) -> dict[str, Tensor]:
+    """Return the gradient of the damage of a mini-batch with respect to the weights of a chip.
+
+    Args:
+        step: The mini-batch, from `Step.fixed`.
+        deviation: The chip.
+        damage: What to maximise, of rows and targets; None: the loss.
+    """
+    leaves = {name: (chip.nominal + deviation[name]).detach().requires_grad_() for name, chip in step.chips.items()}
+    with torch.enable_grad():
+        rows = step.network.rows({**step.digital, **leaves}, step.samples)
+        value = (damage or step.objective.loss)(rows, step.samples.targets)
+        found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if gradient is None else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }
+
+
+def deviation_of(step: Step, unit: Mapping[str, Tensor], size: float = 1.0) -> dict[str, Tensor]:
+    """Return the deviation of a point of the box, all of it made smaller by a factor."""
+    return {name: size * chip.deviation(unit[name]) for name, chip in step.chips.items()}
+
+
+def ascend(step: Step, start: Unit, *, passes: int, length: float, size: float = 1.0, damage: Damage | None = None) -> Unit:
+    """Return the point that sign steps lead to.
+
+    Args:
+        step: The mini-batch, from `Step.fixed`.
+        start: Where to begin.
+        passes: Steps; each is one forward and backward run.
+        length: Length of a step in half-widths.
+        size: Size of the box as a share of the whole.
+        damage: As for `gradients`.
+    """
+    unit = start
+    for _ in range(passes):
+        found = gradients(step, deviation_of(step, unit, size), damage)
+        unit = {name: (unit[name] + length * found[name].sign()).clamp(-1.0, 1.0) for name in unit}
+    return unit
+
+
+def random_unit(step: Step) -> Unit:
+    """Return a point drawn uniformly from the box."""
+    return {name: 2.0 * step.uniform(chip.nominal) - 1.0 for name, chip in step.chips.items()}
+
+
+def zero_unit(step: Step) -> Unit:
+    """Return the middle of the box."""
+    return {name: torch.zeros_like(chip.nominal) for name, chip in step.chips.items()}

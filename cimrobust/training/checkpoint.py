@@ -1,0 +1,66 @@
+"""Checkpoints of a training: an interrupted run goes on to identical results."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cimrobust.errors import InputRefusedError
+from cimrobust.files import write_whole
+from cimrobust.training.parameters import Parameters
+from cimrobust.training.state import EpochRow, State
+
+
+def write_checkpoint(path: Path, digest: str, state: State) -> None:
+    """Write everything that changes."""
+    held: dict[str, Any] = {
+        "digest": digest,
+        "parameters": state.parameters.state(),
+        "averaged": None if state.averaged is state.parameters else state.averaged.state(),
+        "best": state.best.state(),
+        "optimiser": state.optimiser.state_dict(),
+        "memory": state.memory,
+        "rows": [asdict(row) for row in state.rows],
+        "best_epoch": state.best_epoch,
+        "skipped": state.skipped,
+    }
+    buffer = io.BytesIO()
+    torch.save(held, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def read_checkpoint(path: Path, digest: str, state: State) -> int | None:
+    """Take over a checkpoint of the same job; return its epoch, None where there is none.
+
+    Raises:
+        InputRefusedError: It is not a checkpoint, or one of another job.
+    """
+    if not path.exists():
+        return None
+    try:
+        held = torch.load(path, weights_only=True)
+    except Exception as err:  # torch raises several unrelated types
+        raise InputRefusedError(
+            f"checkpoint must be one that a training wrote, got {type(err).__name__} ({path}); leave out --resume"
+        ) from err
+    if held.get("digest") != digest:
+        raise InputRefusedError(
+            f"checkpoint must be of the same model, data, device, method and settings, got another ({path}); leave out --resume"
+        )
+    state.parameters.load(_parameters(held["parameters"]))
+    if held["averaged"] is not None:
+        state.averaged.load(_parameters(held["averaged"]))
+    state.best.load(_parameters(held["best"]))
+    state.optimiser.load_state_dict(held["optimiser"])
+    state.memory.update(held["memory"])
+    state.rows[:] = [EpochRow(**row) for row in held["rows"]]
+    state.best_epoch, state.skipped = held["best_epoch"], held["skipped"]
+    return state.rows[-1].epoch
+
+
+def _parameters(held: dict[str, Any]) -> Parameters:
+    return Parameters(held["weights"], held["digital"], held["buffers"])

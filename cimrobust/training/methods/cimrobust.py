@@ -1,0 +1,72 @@
+"""Our own method: a strong attack carried from batch to batch, in a box that grows, on weights that are kept within a narrow range.
+
+What breaks a network is the box, and the box is a share of the largest weight of a tensor. So the largest weights are clipped, which costs little and shrinks every interval. The attack
+starts from the point that the last batches led to (it is one chip for all data, so what broke one batch breaks the next), as perturbations are kept in "free" adversarial training of inputs
+(Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows with the training; a part of the loss is that of the network without deviation; the running mean
+of the weights is kept (Izmailov et al., UAI 2018, arXiv 1803.05407, there of the last epochs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from cimrobust.training.ascent import Unit, ascend, deviation_of
+from cimrobust.training.methods.ibp import growth
+from cimrobust.training.protocol import Knob, Method, Recipe, Step
+
+_WHAT = "carried multi-step attack in a growing box, narrow weights, averaged weights"
+
+
+def _loss(values: Mapping[str, float], step: Step) -> Tensor:
+    size = values["reach"] * (values["start"] + (1.0 - values["start"]) * growth(step.progress, values["ramp"]))
+    start = _carried(step, values["keep"])
+    attacked = ascend(step.fixed(), start, passes=round(values["passes"]), length=values["length"], size=size)
+    step.memory.update(attacked)
+    loss = (1.0 - values["clean"]) * step.loss(deviation_of(step, attacked, size))
+    return loss + values["clean"] * step.loss() if values["clean"] else loss
+
+
+def _carried(step: Step, keep: float) -> Unit:
+    """Return the point that the last mini-batch led to, a share of the weights put back to a random one."""
+    found: Unit = {}
+    for name, chip in step.chips.items():
+        fresh = 2.0 * step.uniform(chip.nominal) - 1.0
+        if name in step.memory:
+            kept = step.uniform(chip.nominal) < keep
+            fresh = torch.where(kept, step.memory[name], fresh)
+        found[name] = fresh
+    return found
+
+
+def _make(values: Mapping[str, float]) -> Method:
+    return Method(
+        "cimrobust",
+        _WHAT,
+        partial(_loss, dict(values)),
+        values,
+        averaging=values["averaging"],
+        weight_range=values["range"] or None,
+        ready=values["ramp"],
+    )
+
+
+CIMROBUST = Recipe(
+    "cimrobust",
+    _WHAT,
+    {
+        "passes": Knob(2, 1, 4, False, "steps of the attack"),
+        "length": Knob(1.0, 0.3, 2.0, False, "length of a step in half-widths"),
+        "keep": Knob(0.5, 0.0, 1.0, False, "share of the weights at which the attack goes on from the last mini-batch"),
+        "clean": Knob(0.2, 0.0, 0.6, False, "share of the loss without deviation"),
+        "start": Knob(0.2, 0.0, 1.0, False, "size of the box at the start"),
+        "ramp": Knob(0.5, 0.0, 0.9, False, "share of the training at which the box has its full size"),
+        "reach": Knob(1.0, 0.5, 1.5, False, "size of the box at the end"),
+        "averaging": Knob(0.98, 0.0, 0.999, False, "decay of the running mean of the weights"),
+        "range": Knob(2.0, 0.0, 3.0, False, "largest weight in standard deviations of its tensor"),
+    },
+    _make,
+)

@@ -1,0 +1,161 @@
+"""How good the network is at the end of an epoch: clean, on drawn chips, and on the worst chip that a short search finds.
+
+All of it in the twin, on the validation split, with the weights of the moment; the certificate's search is another one, and longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.search.climb import checkpoints
+from cimrobust.search.objective import CrossEntropy, RegressionError, SmoothAccuracy, margins
+from cimrobust.training.ascent import Damage, Unit, deviation_of, gradients, zero_unit
+from cimrobust.training.interval_bound import proved_share
+from cimrobust.training.objective import Objective
+from cimrobust.training.protocol import Step
+
+_MOMENTUM = 0.75
+_SHARE_IMPROVED = 0.75
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one set of weights on the validation split; accuracy, or for a regression the error.
+
+    Attributes:
+        clean: Of the quantised weights.
+        attacked: Of the worst chip that the short search found.
+        kpp: First percentile of drawn chips, NaN where none were drawn.
+        mean: Mean of drawn chips.
+        proved: Share of decisions that the interval bound proves, NaN where nobody asked.
+    """
+
+    clean: float
+    attacked: float
+    kpp: float = float("nan")
+    mean: float = float("nan")
+    proved: float = float("nan")
+
+
+def score_rows(objective: Objective, rows: Tensor, targets: Tensor) -> float:
+    """Return the accuracy of rows, or the error of values; rows that are not finite are wrong."""
+    if objective.kind == "value":
+        error = rows[:, 0] - targets.reshape(-1)
+        size = error.abs().double()
+        if objective.metric in ("mae", "max_error"):
+            value = size.mean() if objective.metric == "mae" else size.max()
+        else:
+            value = (size**2).mean() if objective.metric == "mse" else (size**2).mean().sqrt()
+        return float(torch.nan_to_num(value, nan=torch.inf))
+    right = rows.argmax(1) == objective.labels(targets, rows.shape[1])
+    return float((right & torch.isfinite(rows).all(1)).double().mean())
+
+
+def is_better(objective: Objective, first: float, second: float) -> bool:
+    """Tell whether the first score is better than the second."""
+    return first < second if objective.kind == "value" else first > second
+
+
+def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = (), proves: bool = False) -> Scored:
+    """Score the weights of a step on its samples.
+
+    Args:
+        step: The validation split as one mini-batch.
+        passes: Forward and backward runs of the short search.
+        draws: Deviations of drawn chips.
+        proves: Bound all decisions as well.
+    """
+    fixed = step.fixed()
+    with torch.no_grad():
+        clean = score_rows(step.objective, fixed.rows(), step.samples.targets)
+        drawn = [score_rows(step.objective, fixed.rows(chip), step.samples.targets) for chip in draws]
+    attacked = worst_found(fixed, passes=passes)
+    if is_better(step.objective, attacked, clean):
+        attacked = clean
+    proved = proved_share(fixed) if proves and step.objective.kind != "value" else float("nan")
+    if not drawn:
+        return Scored(clean, attacked, proved=proved)
+    kpp = float(np.quantile(drawn, 0.99 if step.objective.kind == "value" else 0.01))
+    return Scored(clean, attacked, kpp, float(np.mean(drawn)), proved)
+
+
+def worst_found(fixed: Step, *, passes: int) -> float:
+    """Return the worst score that a short search finds: half of the passes on one loss, half on another, from zero; corners count as well."""
+    if fixed.objective.kind == "value":
+        losses: list[Callable[[Step], Damage]] = [_error_damage]
+    else:
+        losses = [_smooth_damage(0.5), _smooth_damage(0.2), _entropy_damage]
+    found = [_climb(fixed, make, passes=max(passes // len(losses), 1)) for make in losses]
+    return max(found) if fixed.objective.kind == "value" else min(found)
+
+
+def _climb(fixed: Step, make: Callable[[Step], Damage], *, passes: int) -> float:
+    """Return the worst score on the way of one run; the schedule of steps is that of `search.climb`."""
+    objective, targets = fixed.objective, fixed.samples.targets
+    damage = make(fixed)
+    unit: Unit = zero_unit(fixed)
+    before, length, improved, last, best = unit, 2.0, 0, 0, -np.inf
+    schedule = checkpoints(passes)
+    scores = []
+    for index in range(passes):
+        deviation = deviation_of(fixed, unit)
+        kept: list[Tensor] = []
+
+        def watched(rows: Tensor, labels: Tensor, kept: list[Tensor] = kept) -> Tensor:
+            kept.append(rows.detach())
+            return damage(rows, labels)
+
+        found = gradients(fixed, deviation, watched)
+        value = float(damage(kept[0], targets))
+        scores.append(score_rows(objective, kept[0], targets))
+        improved += value > best
+        best = max(best, value)
+        if index in schedule:
+            if improved < _SHARE_IMPROVED * (index - last):
+                length /= 2
+            improved, last = 0, index
+        share = 1.0 if index == 0 else _MOMENTUM
+        ahead = {name: (unit[name] + length * found[name].sign()).clamp(-1, 1) for name in unit}
+        unit, before = (
+            {
+                name: (unit[name] + share * (ahead[name] - unit[name]) + (1 - share) * (unit[name] - before[name])).clamp(-1, 1)
+                for name in unit
+            },
+            unit,
+        )
+    with torch.no_grad():
+        corner = {name: part.sign() for name, part in unit.items()}
+        scores.append(score_rows(objective, fixed.rows(deviation_of(fixed, corner)), targets))
+    return max(scores) if objective.kind == "value" else min(scores)
+
+
+def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
+    loss = SmoothAccuracy(temperature)
+
+    def make(fixed: Step) -> Damage:
+        def damage(rows: Tensor, targets: Tensor) -> Tensor:
+            spread = margins(rows, fixed.objective.labels(targets, rows.shape[1]))
+            return loss.damage(spread, loss.scale_of(spread.detach())).mean()
+
+        return damage
+
+    return make
+
+
+def _entropy_damage(fixed: Step) -> Damage:
+    return lambda rows, targets: CrossEntropy().spread(rows, fixed.objective.labels(targets, rows.shape[1])).mean()
+
+
+def _error_damage(fixed: Step) -> Damage:
+    loss = RegressionError(fixed.objective.metric)
+
+    def damage(rows: Tensor, targets: Tensor) -> Tensor:
+        spread = rows[:, 0] - targets.reshape(-1)
+        return loss.damage(spread, loss.scale_of(spread.detach())).mean()
+
+    return damage
