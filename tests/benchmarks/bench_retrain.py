@@ -74,9 +74,9 @@ SETUPS = {
     "digits_cnn": Setup((0.012, 0.024), 30),
     "breast_cancer_mlp": Setup((0.05, 0.1), 40),
     "mnist_mlp_256x2": Setup((0.01, 0.02), 8, batch=128, training=10000),
-    "mnist_cnn_bn": Setup((0.01, 0.02), 6, batch=128, training=6000),
-    "fashion_cnn": Setup((0.01, 0.02), 6, batch=128, training=6000),
-    "cifar_resnet4b": Setup((0.01, 0.02), 10, batch=128),
+    "mnist_cnn_bn": Setup((0.01, 0.02), 5, training=3000, evaluation=400),
+    "fashion_cnn": Setup((0.005, 0.01), 5, training=3000, evaluation=400),
+    "cifar_resnet4b": Setup((0.002, 0.004), 4, training=1500, evaluation=200),
 }
 
 
