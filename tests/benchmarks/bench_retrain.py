@@ -5,11 +5,13 @@
     python tests/benchmarks/bench_retrain.py find [--models M ...]
     python tests/benchmarks/bench_retrain.py cost [--models M ...]
     python tests/benchmarks/bench_retrain.py states --out FOLDER
+    python tests/benchmarks/bench_retrain.py quantise --out FOLDER
 
 `run` appends one line a row to FILE and leaves out rows that are there, so it can be stopped and started again; `table` prints them. The trained network is written to a file and scored on
 evaluation data that training never saw: worst found by the search of `cimrobust analyze` with effort quick, certified by linear bounds without branching on the first `--prove` samples.
 `find` prints the worst-found accuracy of the networks as they are over tolerances, from which the tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
 `states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the evaluation states, as many of each advisory of the network.
+`quantise` writes two int8 forms of the digits network, `digits_cnn_int8` (a scale a channel) and `digits_cnn_int8_tensor`; `run` finds them in FOLDER (`--out`). `--tune N` searches for the settings in N epochs first.
 `cost` prints what an epoch costs, as a ratio to plain training in the same run.
 """
 
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.network import BoundedNetwork, open_bounds
@@ -44,6 +47,7 @@ from cimrobust.training.methods.catalogue import RECIPES, recipe_of
 from cimrobust.training.parameters import stored_integers
 from cimrobust.training.session import open_session
 from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.tuning import tune
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = Path(os.environ.get("CIMROBUST_ZOO", ROOT.parent / "shared" / "zoo"))
@@ -72,6 +76,8 @@ class Setup:
 
 SETUPS = {
     "digits_cnn": Setup((0.012, 0.024), 30),
+    "digits_cnn_int8": Setup((0.024,), 30),
+    "digits_cnn_int8_tensor": Setup((0.024,), 30),
     "breast_cancer_mlp": Setup((0.05, 0.1), 40),
     "mnist_mlp_256x2": Setup((0.01, 0.02), 8, batch=128, training=10000),
     "mnist_cnn_bn": Setup((0.01, 0.02), 5, training=3000, evaluation=400),
@@ -80,8 +86,10 @@ SETUPS = {
 }
 
 
-def files_of(name: str) -> tuple[Path, Path]:
-    """Return model and data description of a sample or a model of the zoo."""
+def files_of(name: str, out: Path = Path()) -> tuple[Path, Path]:
+    """Return model and data description of a sample, of what `quantise` made, or of a model of the zoo."""
+    if name.startswith("digits_cnn_int8"):
+        return out / f"{name}.onnx", ROOT / "samples" / "digits_cnn.toml"
     own = ROOT / "samples" / f"{name}.onnx"
     return (own, own.with_suffix(".toml")) if own.exists() else (ZOO / "models" / f"{name}.onnx", ZOO / f"{name}.toml")
 
@@ -107,10 +115,10 @@ def evaluate(model: Path, data: Path, tolerance: float, *, samples: int, prove: 
     return scored
 
 
-def row(name: str, tolerance: float, method: str, seed: int, epochs: int | None, prove: int) -> dict[str, Any]:
+def row(name: str, tolerance: float, method: str, seed: int, epochs: int | None, prove: int, tuning: int, out: Path) -> dict[str, Any]:
     """Train and score one row; the method ``none`` is the network as it is."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    setup, (model, data) = SETUPS[name], files_of(name)
+    setup, (model, data) = SETUPS[name], files_of(name, out)
     base, _, given = method.partition(":")
     key = {"model": name, "tolerance": tolerance, "method": method, "seed": seed, "epochs": epochs or setup.epochs}
     started = time.perf_counter()
@@ -124,11 +132,15 @@ def row(name: str, tolerance: float, method: str, seed: int, epochs: int | None,
     training = load_data(data, inputs=network.inputs, part="train", limit=setup.training)
     evaluation = load_data(data, inputs=network.inputs)
     session = open_session(network, resolve_profile(DEVICE, tolerance), training, evaluation, settings, drop_overlap=True)
-    trained = train(session.job(recipe_of(base).method(knobs), settings), session.parameters, progress=NullProgress())
+    chosen = recipe_of(base).method(knobs)
+    if tuning:
+        tuned = tune(session, recipe_of(base), settings, budget=tuning, progress=NullProgress())
+        chosen, settings = recipe_of(base).method(tuned.values), replace(settings, learning_rate=tuned.learning_rate)
+    trained = train(session.job(chosen, settings), session.parameters, progress=NullProgress())
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "model.onnx"
-        write_back(model, out, *stored_integers(session.trainable, trained.parameters))
-        scored = evaluate(out, data, tolerance, samples=setup.evaluation, prove=prove)
+        written = Path(folder) / "model.onnx"
+        write_back(model, written, *stored_integers(session.trainable, trained.parameters))
+        scored = evaluate(written, data, tolerance, samples=setup.evaluation, prove=prove)
     seconds = [entry.training_seconds for entry in trained.rows[1:]]
     return {
         **key,
@@ -148,7 +160,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are missing."""
     done = {(entry["model"], entry["tolerance"], entry["method"], entry["seed"]) for entry in read_rows(arguments.rows)}
     wanted = [
-        (name, tolerance, method, seed, arguments.epochs, arguments.prove)
+        (name, tolerance, method, seed, arguments.epochs, arguments.prove, arguments.tune, arguments.out)
         for seed in range(arguments.seeds)
         for name in arguments.models
         for tolerance in (arguments.tolerances or SETUPS[name].tolerances)
@@ -229,10 +241,36 @@ def states(arguments: argparse.Namespace) -> None:
     (arguments.out / "acas_train.toml").write_text(text)
 
 
+def quantise(arguments: argparse.Namespace) -> None:
+    """Write int8 forms of the digits network, calibrated on training images."""
+    images = (np.load(ROOT / "samples" / "digits_train.npz")["x"][:640] / 16).astype(np.float32).reshape(10, 64, 1, 8, 8)
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            some = next(self.left, None)
+            return None if some is None else {"image": some}
+
+    for name, per_channel, activations in (
+        ("digits_cnn_int8", True, QuantType.QInt8),
+        ("digits_cnn_int8_tensor", False, QuantType.QUInt8),
+    ):
+        quantize_static(
+            ROOT / "samples" / "digits_cnn.onnx",
+            arguments.out / f"{name}.onnx",
+            Reader(),
+            per_channel=per_channel,
+            activation_type=activations,
+            weight_type=QuantType.QInt8,
+        )
+
+
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["run", "table", "find", "cost", "states"])
+    parser.add_argument("what", choices=["run", "table", "find", "cost", "states", "quantise"])
     parser.add_argument("--rows", type=Path, default=Path("bench_retrain.jsonl"))
     parser.add_argument("--models", nargs="*", default=["digits_cnn", "breast_cancer_mlp", "mnist_mlp_256x2"])
     parser.add_argument("--methods", nargs="*", default=["none", *RECIPES])
@@ -242,11 +280,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--prove", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path())
+    parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--turns", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.what == "cost":
         arguments.methods = [method for method in arguments.methods if method != "none"]
-    {"run": run, "table": table, "find": find, "cost": cost, "states": states}[arguments.what](arguments)
+    {"run": run, "table": table, "find": find, "cost": cost, "states": states, "quantise": quantise}[arguments.what](arguments)
 
 
 if __name__ == "__main__":
