@@ -33,6 +33,10 @@ _LOSS = Hinge(0.0)
 _FIRST_WEIGHT = 100.0
 # Share of its bound that noise must come to, somewhere, to have reached it.
 _REACHED = 0.999
+# The grid of the papers' method alone: learning rates (see `Grid`), values of c, and steps of a run at least.
+_SPEEDS, _ROUNDS, _LEAST = (2.0, 6.0, 20.0), 10, 30
+# Steps from which on the fastest of them pays, and the learning rate below.
+_SETTLED, _SHORT = 20, 3.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,14 @@ class Grid:
 
 
 def grid_of(passes: int) -> Grid:
-    """Return how so many passes are spent: ten values of c as in the papers and three learning rates where that leaves enough steps."""
-    for speeds, rounds, least in (((2.0, 6.0, 20.0), 10, 30), ((2.0, 6.0), 4, 20), ((2.0, 6.0), 2, 10)):
-        if passes >= len(speeds) * rounds * least:
-            return Grid(speeds, rounds, passes // (len(speeds) * rounds))
-    return Grid((3.0,), 1, passes)
+    """Return how so many passes are spent.
+
+    Ten values of c as in the papers and three learning rates where that leaves enough steps; else one run, fast where it has the steps to settle: below a plateau it
+    leads further than several slow ones with as many passes together (docs/search.md).
+    """
+    if passes >= len(_SPEEDS) * _ROUNDS * _LEAST:
+        return Grid(_SPEEDS, _ROUNDS, passes // (len(_SPEEDS) * _ROUNDS))
+    return Grid((_SPEEDS[-1] if passes >= _SETTLED else _SHORT,), 1, passes)
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
