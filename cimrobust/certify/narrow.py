@@ -10,18 +10,19 @@ from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, form_cost, forms_at_once, lower_bound
 from cimrobust.certify.interval import Interval, flat
+from cimrobust.certify.rules.base import Bent
 from cimrobust.certify.rules.max_pool import MaxPool
 
 #: Multiplications a sample that narrowing a whole layer may cost without being asked what for.
 _CHEAP = 1e7
 
 
-def narrow(state: State, index: int, effort: float) -> None:
+def narrow(state: State, index: int, rule: Bent, effort: float) -> None:
     """Narrow the interval of the input of a step at its bent units."""
     step = state.plan.steps[index]
     name = step.node.inputs[0]
     before = state.interval(name)
-    bent = flat(step.rule.bends(before))  # type: ignore[union-attr]
+    bent = flat(rule.bends(before))
     cost = form_cost(state, index)
     # Straight units need no narrowing themselves, but the layers behind them gain; where that costs next to nothing all are narrowed.
     wanted = bent.shape[1] if bent.shape[1] * cost <= _CHEAP and bool(bent.any()) else int(bent.sum(1).max())

@@ -12,11 +12,8 @@ from cimrobust.certify.backward import State
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.narrow import narrow, narrow_contest
 from cimrobust.certify.plan import ACTIVE, Plan
-from cimrobust.certify.rules.base import Value
+from cimrobust.certify.rules.base import Bent, Value
 from cimrobust.certify.rules.max_pool import MaxPool
-from cimrobust.certify.rules.piecewise import Clip, PRelu
-from cimrobust.certify.rules.relaxation import Activation
-from cimrobust.certify.rules.softmax import Softmax
 
 #: Share of the effort that goes into narrowing contests in front of a maximum, and where only one product with weights is in front of it: those gain least.
 _CONTEST, _FIRST_CONTEST = 0.5, 0.06
@@ -53,8 +50,8 @@ def propagate(
             read = state.inputs_of(step)
             values[step.output] = step.step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
             continue
-        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Activation | Clip | PRelu | Softmax):
-            narrow(state, index, effort)
+        if effort and step.kind == ACTIVE and step.depth > 1 and isinstance(step.rule, Bent):
+            narrow(state, index, step.rule, effort)
         if effort and step.kind == ACTIVE and isinstance(step.rule, MaxPool):
             narrow_contest(state, index, effort * (_CONTEST if step.depth > 1 else _FIRST_CONTEST))
         made = step.rule.forward(state.inputs_of(step))

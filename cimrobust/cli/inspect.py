@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
 
 if TYPE_CHECKING:
-    from cimrobust.pipeline.inspection import Inspection
+    from rich.table import Table
 
 
 @click.command("inspect", epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct")
@@ -31,16 +32,14 @@ def command(model: Path, device: str, tolerance: float | None, as_json: bool) ->
     if as_json:
         click.echo(json.dumps(inspection.to_dict(), indent=2))
     else:
-        _print_tables(inspection)
+        _print_tables(inspection.to_dict())
 
 
-def _print_tables(inspection: Inspection) -> None:
+def _layer_table(summary: Mapping[str, Any]) -> Table:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    summary = inspection.to_dict()
     layers = Table(title=f"Crossbar layers on {escape(summary['device'])}", box=box.SIMPLE, title_justify="left")
     for heading in (
         "initializer",
@@ -70,15 +69,29 @@ def _print_tables(inspection: Inspection) -> None:
             layer["scale_text"],
             f"{layer['box_radius']:.4g}",
         )
+    return layers
+
+
+def _digital_table(summary: Mapping[str, Any]) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
     digital = Table(title="Stays digital", box=box.SIMPLE, title_justify="left")
     for heading in ("node", "operator", "reason"):
         digital.add_column(heading, overflow="fold")
     for node in summary["unmapped"]:
         digital.add_row(*(escape(node[key]) for key in ("node", "op", "reason")))
+    return digital
+
+
+def _print_tables(summary: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    for table in (layers, *([digital] if summary["unmapped"] else [])):
+    for table in (_layer_table(summary), *([_digital_table(summary)] if summary["unmapped"] else [])):
         console.print(table)
     click.echo(
         f"{summary['mapped_weights']:,} of {summary['parameters']:,} parameters in {summary['total_devices']:,} devices "

@@ -64,6 +64,11 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
             "The tolerance box has another shape.",
         ),
     ]
+    return rows + _effect_rows(profile)
+
+
+def _effect_rows(profile: DeviceProfile) -> list[_Row]:
+    rows = []
     if profile.has_drift and profile.drift is not None and profile.drift.compensation == "global":
         rows.append(
             (

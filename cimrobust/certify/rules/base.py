@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -42,6 +42,14 @@ class Rule(Protocol):
             inputs: Values as for `forward`; the bound holds for activations within them.
             output: What `forward` returned for them, perhaps narrowed since. Its rounding is not the rule's business.
         """
+
+
+@runtime_checkable
+class Bent(Protocol):
+    """A rule whose lines are looser the wider the interval of its input is, at the elements where it bends."""
+
+    def bends(self, data: Interval) -> Tensor:
+        """Return where the operator is not one line over an interval, bool, own shape."""
 
 
 def total(form: Tensor, values: Tensor) -> Tensor:
