@@ -37,6 +37,7 @@ def test_page_of_any_re_training(changes):
     described = example.description(**changes)
     jsonschema.validate(described, retraining_schema())
     page = render_retraining(described)
+    assert 'content: "cimrobust re-training"' in page
     assert page == render_retraining(copy.deepcopy(described))
     found = Elements(page)
     assert "script" not in found.tags

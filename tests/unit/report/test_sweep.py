@@ -59,6 +59,7 @@ def test_page_of_any_sweep(changes):
     made = sweep(**changes)
     jsonschema.validate(made, sweep_json_schema())
     page = render_sweep(made)
+    assert 'content: "cimrobust tolerance sweep"' in page
     assert page == render_sweep(copy.deepcopy(made))
     elements = Elements(page)
     assert elements.tags.count("script") == 1, "the embedded JSON alone"
