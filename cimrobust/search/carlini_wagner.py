@@ -30,13 +30,14 @@ from cimrobust.search.starts import most_promising, needs_classes
 NAME = "carlini_wagner"
 _LOSS = Hinge(0.0)
 # First c: the hinge term of the quantised weights is this many times the largest distance.
-_FIRST_WEIGHT = 100.0
+FIRST_WEIGHT = 100.0
 # Share of its bound that noise must come to, somewhere, to have reached it.
 _REACHED = 0.999
 # The grid of the papers' method alone: learning rates (see `Grid`), values of c, and steps of a run at least.
-_SPEEDS, _ROUNDS, _LEAST = (2.0, 6.0, 20.0), 10, 30
+FASTEST = 20.0
+_SPEEDS, _ROUNDS, _LEAST = (2.0, 6.0, FASTEST), 10, 30
 # Steps from which on the fastest of them pays, and the learning rate below.
-_SETTLED, _SHORT = 20, 3.0
+SETTLED, _SHORT = 20, 3.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def grid_of(passes: int) -> Grid:
     """
     if passes >= len(_SPEEDS) * _ROUNDS * _LEAST:
         return Grid(_SPEEDS, _ROUNDS, passes // (len(_SPEEDS) * _ROUNDS))
-    return Grid((_SPEEDS[-1] if passes >= _SETTLED else _SHORT,), 1, passes)
+    return Grid((FASTEST if passes >= SETTLED else _SHORT,), 1, passes)
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
@@ -71,10 +72,10 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
         return []
     results: list[Candidate] = []
     for speed in grid.speeds:
-        for weight in (search := _Weights(_FIRST_WEIGHT)).values(grid.rounds):
+        for weight in (search := _Weights(FIRST_WEIGHT)).values(grid.rounds):
             if problem.nothing_left or not problem.left:
                 break
-            candidate, share = _minimise(problem, weight, speed, grid.steps)
+            candidate, share = minimise(problem, weight, speed, grid.steps)
             search.report(reached=share >= _REACHED)
             results.append(candidate)
     return most_promising(results)
@@ -101,8 +102,16 @@ class _Weights:
             self._next = math.sqrt(self._next * self._reached) if self._reached < math.inf else self._next * 10
 
 
-def _minimise(problem: Problem, weight: float, speed: float, steps: int) -> tuple[Candidate, float]:
-    """Run Adam from zero; return the best iterate and how much of the bound its last noise uses, at the weight that uses most."""
+def minimise(problem: Problem, weight: float, speed: float, steps: int, *, member: str = NAME) -> tuple[Candidate, float]:
+    """Run Adam from zero; return the best iterate and how much of the bound its last noise uses, at the weight that uses most.
+
+    Args:
+        problem: The search problem.
+        weight: c, as the hinge term of the quantised weights over the largest distance.
+        speed: Learning rate, see `Grid`.
+        steps: Adam steps, one pass each; fewer where passes or decisions run out.
+        member: Name of the member that runs it.
+    """
     space, sizes = problem.space, _sizes(problem)
     bound = max(float((torch.maximum(space.hi[name], -space.lo[name]) / size).max()) for name, size in sizes.items())
     noise = {name: torch.zeros_like(lo, requires_grad=True) for name, lo in space.lo.items()}
@@ -114,7 +123,7 @@ def _minimise(problem: Problem, weight: float, speed: float, steps: int) -> tupl
         pattern = _inside(problem, {name: n.detach() * sizes[name] for name, n in noise.items()})
         evaluation = problem.step(pattern, _LOSS, 1.0)
         deviations = {name: array_of(d) for name, d in pattern.items()}
-        candidate = Candidate(deviations, problem.key_of(evaluation, deviations), origin, NAME)
+        candidate = Candidate(deviations, problem.key_of(evaluation, deviations), origin, member)
         problem.offer(candidate)
         best = candidate if best is None or candidate.key < best.key else best
         if problem.nothing_left or not problem.left:

@@ -9,6 +9,7 @@ from cimrobust.search.corner_search import CORNER_SEARCH
 from cimrobust.search.cross_entropy import CROSS_ENTROPY
 from cimrobust.search.cross_fidelity import CROSS_FIDELITY, REPEAT_AFTER_MASKING
 from cimrobust.search.dlr import DLR
+from cimrobust.search.fast_run import FAST_RUN
 from cimrobust.search.margin_hinge import MARGIN_HINGE
 from cimrobust.search.pair_collapse import PAIR_COLLAPSE
 from cimrobust.search.protocol import Member
@@ -30,4 +31,5 @@ MEMBERS: tuple[Member, ...] = (
     CROSS_FIDELITY,
     REPEAT_AFTER_MASKING,
     CONTINUATION,
+    FAST_RUN,
 )

@@ -52,6 +52,7 @@ _SHOWN = (
     "cross_fidelity",
     "repeat_after_masking",
     "continuation",
+    "fast_run",
 )
 
 

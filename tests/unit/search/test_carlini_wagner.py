@@ -19,6 +19,10 @@ def test_a_grid_spends_no_more_than_it_is_given(passes: int) -> None:
     assert passes - len(grid.speeds) * grid.rounds < spent <= passes
 
 
+def test_few_passes_are_one_run_fast_where_it_has_the_steps() -> None:
+    assert [(grid_of(passes).speeds, grid_of(passes).rounds) for passes in (6, 20, 40, 899)] == [((3.0,), 1), *[((20.0,), 1)] * 3]
+
+
 def test_many_passes_buy_ten_values_of_c_for_each_of_three_learning_rates() -> None:
     grid = grid_of(6000)
     assert (len(grid.speeds), grid.rounds, grid.steps) == (3, 10, 200)

@@ -204,6 +204,6 @@ def test_where_nothing_is_right_any_more_the_search_ends(opened: Opener) -> None
     runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(60, 6)}, labels, tolerance=0.5)
     result = search(runtime, placement, seed=1)
     assert result.score.value == 0
-    assert result.members[-1].name == "continuation"
+    assert result.members[-1].name == "fast_run"
     assert result.members[-1].note == "no decision of the crafting samples is right any more: nothing is left to search for"
     assert result.passes < budget.budget_of("quick").num_passes
