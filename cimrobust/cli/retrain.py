@@ -57,7 +57,11 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 )
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Epochs at most.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples of a mini-batch.")
-@click.option("--learning-rate", type=float, default=2e-3, show_default=True, help="Of the first step; falls to 0 along a half cosine.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Of the first step; falls to 0 along a half cosine. Default: the largest of 2e-3, 1e-3, 5e-4, 2.5e-4 and 1.25e-4 at which plain training keeps within --clean-loss.",
+)
 @click.option("--optimiser", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
 @click.option("--weight-decay", type=float, default=0.0, show_default=True)
 @click.option(

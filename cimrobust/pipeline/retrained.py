@@ -16,6 +16,7 @@ from cimrobust.diagnose.tolerances import stated_tolerance
 from cimrobust.files import sha256_of
 from cimrobust.pipeline.side_by_side import compare_layers, compare_tolerances
 from cimrobust.training.loop import Trained
+from cimrobust.training.pace import Pace
 from cimrobust.training.protocol import Method
 from cimrobust.training.session import Session
 from cimrobust.training.settings import TrainingSettings
@@ -39,6 +40,7 @@ class Evidence:
         files: The model, its external data, and the log.
         seconds: Wall-clock time by stage.
         tuning: Search for settings; None: there was none.
+        pace: How the learning rate was chosen; None: it was given.
         equivalent: From `equivalent_tolerance`; None: nobody asked.
     """
 
@@ -53,6 +55,7 @@ class Evidence:
     files: tuple[Path, ...]
     seconds: Mapping[str, float]
     tuning: Tuning | None = None
+    pace: Pace | None = None
     equivalent: Mapping[str, Any] | None = None
 
 
@@ -64,7 +67,7 @@ def describe(evidence: Evidence) -> dict[str, Any]:
     tolerances, tolerances_reason = compare_tolerances(evidence.certificates, stated=stated_tolerance(evidence.profile))
     layers, layers_reason = compare_layers(evidence.certificates, trained=session.parameters.weights)
     described = blocks.Retraining(
-        schema_version="1.1.0",
+        schema_version="1.2.0",
         tool=models.Tool(**before["tool"]),
         metric=models.Metric(**before["metric"]),
         model=session.runtime.network.path.name,
@@ -85,6 +88,7 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         training=_training(evidence.methods["method"], evidence.trained["method"]),
         control=None if control is None else _training(control, evidence.trained["control"]),
         tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
+        pace=None if evidence.pace is None else _pace(evidence.pace),
         before=_outcome(before, "before"),
         after=_outcome(evidence.certificates["after"], "after"),
         control_outcome=None if control is None else _outcome(evidence.certificates["control"], "control"),
@@ -98,6 +102,11 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         seconds=dict(evidence.seconds),
     )
     return described.model_dump()
+
+
+def _pace(pace: Pace) -> blocks.Paced:
+    tried = [blocks.PacedRate(rate=rate, clean=_finite(clean)) for rate, clean in pace.tried]
+    return blocks.Paced(rate=pace.rate, before=_finite(pace.before), tried=tried)
 
 
 def _tuned(tuning: Tuning) -> blocks.Tuned:
@@ -128,6 +137,7 @@ def _training(method: Method, trained: Trained) -> blocks.Training:
         method=method.name,
         what=method.what,
         knobs=dict(method.knobs),
+        weight_range=trained.weight_range,
         best_epoch=trained.best_epoch,
         stopped_early=trained.stopped_early,
         epochs=[_epoch(row) for row in trained.rows],
@@ -135,8 +145,12 @@ def _training(method: Method, trained: Trained) -> blocks.Training:
 
 
 def _epoch(row: EpochRow) -> blocks.Epoch:
-    values = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(row).items()}
+    values = {key: _finite(value) if isinstance(value, float) else value for key, value in asdict(row).items()}
     return blocks.Epoch.model_validate(values)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _outcome(certificate: Mapping[str, Any], folder: str) -> blocks.Outcome:

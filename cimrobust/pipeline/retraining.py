@@ -158,6 +158,7 @@ def _evidence(run: stages.Run, clock: Clock, progress: Progress) -> Evidence:
         profile=run.plan.profile,
         files=stages.written_files(run),
         tuning=choice.tuning,
+        pace=choice.pace,
         equivalent=stages.compare(run, choice, certificates, clock, progress),
         seconds=clock.stages,
     )

@@ -27,6 +27,7 @@ from cimrobust.progress import Progress
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.pace import Pace, choose_pace
 from cimrobust.training.parameters import check_changed, stored_integers
 from cimrobust.training.protocol import Method, Recipe
 from cimrobust.training.session import Session, open_session
@@ -113,11 +114,13 @@ class Choice:
         methods: Methods by role, ``method`` and, if asked for, ``control``.
         settings: Settings of all trainings.
         tuning: The search that chose them; None: there was none.
+        pace: How the learning rate was chosen; None: it was given.
     """
 
     methods: Mapping[str, Method]
     settings: TrainingSettings
     tuning: Tuning | None
+    pace: Pace | None
 
 
 def plan(asked: Request) -> Plan:
@@ -154,14 +157,18 @@ def open_run(asked: Request, planned: Plan) -> Run:
 
 def choose(run: Run, clock: Clock, progress: Progress) -> Choice:
     """Return how to train: as asked, or as a search on the validation split says."""
-    method, settings, tuning = run.plan.method, run.asked.settings, None
+    method, settings, tuning, pace = run.plan.method, run.asked.settings, None, None
+    if settings.learning_rate is None:
+        with clock.stage("learning_rate"):
+            pace = choose_pace(run.session, settings, progress=progress)
+        settings = replace(settings, learning_rate=pace.rate)
     if run.asked.tuning_epochs:
         with clock.stage("tuning"):
             tuning = tune(run.session, run.plan.recipe, settings, budget=run.asked.tuning_epochs, progress=progress)
         method, settings = run.plan.recipe.method(tuning.values), replace(settings, learning_rate=tuning.learning_rate)
     # Without a method there is nothing to control for.
     has_control = run.asked.control and method.name != "plain"
-    return Choice({METHOD: method} | ({CONTROL: recipe_of("plain").method()} if has_control else {}), settings, tuning)
+    return Choice({METHOD: method} | ({CONTROL: recipe_of("plain").method()} if has_control else {}), settings, tuning, pace)
 
 
 def train_all(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, Trained]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from cimrobust.errors import CimrobustError
 from cimrobust.progress import Progress
 from cimrobust.seeds import stream, stream_key
 from cimrobust.training.checkpoint import read_checkpoint, write_checkpoint
+from cimrobust.training.clipping import affordable_range, clip_weights
 from cimrobust.training.draws import ChipSource
 from cimrobust.training.network import Samples, TrainingNetwork
 from cimrobust.training.objective import Objective
@@ -23,7 +25,7 @@ from cimrobust.training.parameters import Parameters
 from cimrobust.training.protocol import Method, Step
 from cimrobust.training.settings import TrainingSettings
 from cimrobust.training.state import EpochRow, State
-from cimrobust.training.validation import Scored, is_better, validate
+from cimrobust.training.validation import Scored, clean_score, is_better, validate
 
 _MOST_SKIPPED = 20
 _STATISTICS_SHARE = 0.1
@@ -46,12 +48,14 @@ class Trained:
         rows: Every epoch, that before training first.
         best_epoch: Epoch kept; 0 where none was better than the start.
         stopped_early: Training stopped before all epochs were over.
+        weight_range: Largest weight of a tensor in its standard deviations; None: not limited.
     """
 
     parameters: Parameters
     rows: tuple[EpochRow, ...]
     best_epoch: int
     stopped_early: bool
+    weight_range: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def train(
         state = _start(job, parameters)
         first = read_checkpoint(checkpoint, job.digest, state) if checkpoint is not None else None
         if first is None:
-            _append(job, state, 0, loss=float("nan"), rate=settings.learning_rate, started=time.perf_counter(), trained=time.perf_counter())
+            _append(job, state, 0, loss=float("nan"), rate=settings.first_rate, started=time.perf_counter(), trained=time.perf_counter())
         progress.start(f"training: {job.method.name}", settings.epochs)
         progress.advance(state.rows[-1].epoch)
         stopped = False
@@ -126,7 +130,7 @@ def train(
             if stopped:
                 break
         progress.finish()
-    return Trained(state.best, tuple(state.rows), state.best_epoch, stopped)
+    return Trained(state.best, tuple(state.rows), state.best_epoch, stopped, state.weight_range)
 
 
 def make_step(
@@ -147,7 +151,9 @@ def _start(job: Job, parameters: Parameters) -> State:
     for tensor in own.leaves():
         tensor.requires_grad_()
     averaged = own.copy() if job.method.averaging else own
-    return State(own, averaged, own.copy(), _optimiser(job, own), {}, [])
+    step = partial(make_step, job, samples=job.validation, progress=0.0, generator=torch.Generator(), memory={})
+    reach = affordable_range(job.method, parameters, job.objective, lambda clipped: clean_score(step(clipped)))
+    return State(own, averaged, own.copy(), _optimiser(job, own), {}, [], weight_range=reach)
 
 
 def _optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
@@ -161,9 +167,9 @@ def _optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
     groups += [{"params": [tensor], "unit": 1.0} for tensor in parameters.digital.values()]
     if settings.optimiser == "sgd":
         return torch.optim.SGD(
-            groups, lr=settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, foreach=False
+            groups, lr=settings.first_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, foreach=False
         )
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=False)
+    return torch.optim.AdamW(groups, lr=settings.first_rate, weight_decay=settings.weight_decay, foreach=False)
 
 
 def _unit(job: Job, name: str, weight: Tensor) -> float:
@@ -178,10 +184,10 @@ def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
     settings, count = job.settings, job.training.count
     order = torch.from_numpy(stream(settings.seed, "retrain", "order", epoch).permutation(count)).to(job.network.device)
     batches = torch.split(order, min(settings.batch, count))
-    total, used, rate = 0.0, 0, settings.learning_rate
+    total, used, rate = 0.0, 0, settings.first_rate
     for index, batch in enumerate(batches):
         done = (epoch - 1 + index / len(batches)) / settings.epochs
-        rate = 0.5 * settings.learning_rate * (1.0 + math.cos(math.pi * done))
+        rate = 0.5 * settings.first_rate * (1.0 + math.cos(math.pi * done))
         for group in state.optimiser.param_groups:
             group["lr"] = rate * group["unit"]
         generator = torch.Generator().manual_seed(stream_key(settings.seed, "retrain", "step", epoch, index) % 2**63)
@@ -202,7 +208,7 @@ def _update(job: Job, state: State, step: Step) -> float | None:
         norm = torch.nn.utils.clip_grad_norm_(state.parameters.leaves(), job.settings.gradient_norm, foreach=False)
         if bool(torch.isfinite(norm)):
             state.optimiser.step()
-            _project(job.method, state.parameters)
+            clip_weights(state.parameters, state.weight_range)
             _follow_statistics(job, state, step)
             _average(job.method, state, step.progress)
             return float(loss.detach())
@@ -213,17 +219,6 @@ def _update(job: Job, state: State, step: Step) -> float | None:
             "give a smaller --learning-rate"
         )
     return None
-
-
-@torch.no_grad()
-def _project(method: Method, parameters: Parameters) -> None:
-    """Clip the largest weights of every tensor, in units of its standard deviation."""
-    if method.weight_range is None:
-        return
-    for tensor in parameters.weights.values():
-        limit = float(method.weight_range * tensor.std(unbiased=False))
-        if limit > 0:
-            tensor.clamp_(-limit, limit)
 
 
 @torch.no_grad()

@@ -101,6 +101,7 @@ class Method:
         knobs: Its settings and their values.
         averaging: Decay of the running mean of the weights that is kept in place of the last weights; 0: none.
         weight_range: Largest weight of a tensor in its standard deviations, the others are clipped; shrinks the box. None: not limited.
+        clipping_loss: Clean accuracy that clipping may cost before training (of a regression, share by which the error may grow); `weight_range` is widened until it does not cost more.
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
         ready: Share of the training from which the box has its full size; epochs before are kept only if none after is within the clean loss.
     """
@@ -111,6 +112,7 @@ class Method:
     knobs: Mapping[str, float] = field(default_factory=dict)
     averaging: float = 0.0
     weight_range: float | None = None
+    clipping_loss: float = 0.05
     proves: bool = False
     ready: float = 0.0
 

@@ -18,7 +18,7 @@ class TrainingSettings:
     Attributes:
         epochs: Epochs at most.
         batch: Samples of a mini-batch.
-        learning_rate: Of the first step; falls to 0 along a half cosine.
+        learning_rate: Of the first step; falls to 0 along a half cosine. None: chosen before training, see `cimrobust.training.pace`.
         optimiser: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
         weight_decay: As in the optimiser.
         clean_loss: Clean accuracy on the validation split that may be lost; of a regression the share by which the error may grow.
@@ -33,7 +33,7 @@ class TrainingSettings:
 
     epochs: int = 30
     batch: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float | None = None
     optimiser: Optimiser = "adamw"
     weight_decay: float = 0.0
     clean_loss: float = 0.01
@@ -46,6 +46,13 @@ class TrainingSettings:
     device_type: str = "cpu"
 
     @property
+    def first_rate(self) -> float:
+        """Learning rate of the first step; ValueError before it is chosen."""
+        if self.learning_rate is None:
+            raise ValueError("learning rate must be chosen before training starts, got None; see cimrobust.training.pace")
+        return self.learning_rate
+
+    @property
     def longest_wait(self) -> int:
         """Epochs without a better one after which training stops."""
         return max(self.epochs // 2, 10) if self.patience is None else self.patience
@@ -56,7 +63,7 @@ class TrainingSettings:
             if count < 1:
                 raise UsageError(f"{name} must be at least 1, got {count}; give a larger number")
         for name, value in (("learning rate", self.learning_rate), ("gradient norm", self.gradient_norm)):
-            if not 0 < value < float("inf"):
+            if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be positive, got {value}; give a positive number")
         for name, value in (("weight decay", self.weight_decay), ("clean loss", self.clean_loss)):
             if not 0 <= value < float("inf"):

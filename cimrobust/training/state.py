@@ -57,6 +57,7 @@ class State:
         rows: Epochs so far.
         best_epoch: The best of them.
         skipped: Steps left out so far.
+        weight_range: Largest weight of a tensor in its standard deviations; None: not limited. Follows from the start, so it is no part of a checkpoint.
     """
 
     parameters: Parameters
@@ -67,6 +68,7 @@ class State:
     rows: list[EpochRow]
     best_epoch: int = 0
     skipped: int = 0
+    weight_range: float | None = None
 
 
 def columns_of(rows: Sequence[EpochRow]) -> dict[str, list[float]]:

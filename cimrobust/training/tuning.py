@@ -100,7 +100,7 @@ def tune(session: Session, recipe: Recipe, settings: TrainingSettings, *, budget
         raise UsageError(f"budget of the search for settings must be {epochs} epochs or more, got {budget} (--tune); give more, or 0")
     progress = progress or NullProgress()
     progress.start(f"settings of {recipe.name}", budget)
-    knobs = {_LEARNING_RATE: Knob(settings.learning_rate, settings.learning_rate / 5, settings.learning_rate * 3, True, ""), **recipe.knobs}
+    knobs = {_LEARNING_RATE: Knob(settings.first_rate, settings.first_rate / 5, settings.first_rate * 3, True, ""), **recipe.knobs}
     seed = stream_key(settings.seed, "retrain", "tuning") % 2**31
     study = optuna.create_study(
         direction="maximize",

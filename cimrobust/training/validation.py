@@ -61,6 +61,12 @@ def is_better(objective: Objective, first: float, second: float) -> bool:
     return first < second if objective.kind == "value" else first > second
 
 
+def clean_score(step: Step) -> float:
+    """Score the weights of a step on its samples, without deviation."""
+    with torch.no_grad():
+        return score_rows(step.objective, step.fixed().rows(), step.samples.targets)
+
+
 def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = (), proves: bool = False) -> Scored:
     """Score the weights of a step on its samples.
 
@@ -71,8 +77,8 @@ def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = ()
         proves: Bound all decisions as well.
     """
     fixed = step.fixed()
+    clean = clean_score(fixed)
     with torch.no_grad():
-        clean = score_rows(step.objective, fixed.rows(), step.samples.targets)
         drawn = [score_rows(step.objective, fixed.rows(chip), step.samples.targets) for chip in draws]
     attacked = worst_found(fixed, passes=passes)
     if is_better(step.objective, attacked, clean):

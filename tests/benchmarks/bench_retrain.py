@@ -1,9 +1,10 @@
 """Methods of re-training against each other: models x tolerances x methods x seeds, every row trained and attacked from scratch.
 
-    python tests/benchmarks/bench_retrain.py run --rows FILE [--models M ...] [--methods NAME ...] [--seeds N] [--epochs N] [--jobs N] [--prove N]
+    python tests/benchmarks/bench_retrain.py run --rows FILE [--models M ...] [--methods NAME ...] [--seeds N] [--epochs N] [--learning-rate R] [--jobs N] [--prove N]
     python tests/benchmarks/bench_retrain.py table --rows FILE
     python tests/benchmarks/bench_retrain.py find [--models M ...]
     python tests/benchmarks/bench_retrain.py cost [--models M ...]
+    python tests/benchmarks/bench_retrain.py clip [--models M ...]
     python tests/benchmarks/bench_retrain.py states --out FOLDER
     python tests/benchmarks/bench_retrain.py quantise --out FOLDER
 
@@ -12,7 +13,7 @@ evaluation data that training never saw: worst found by the search of `cimrobust
 `find` prints the worst-found accuracy of the networks as they are over tolerances, from which the tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
 `states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the evaluation states, as many of each advisory of the network.
 `quantise` writes two int8 forms of the digits network, `digits_cnn_int8` (a scale a channel) and `digits_cnn_int8_tensor`; `run` finds them in FOLDER (`--out`). `--tune N` searches for the settings in N epochs first.
-`cost` prints what an epoch costs, as a ratio to plain training in the same run.
+`clip` prints what clipping the weights costs before training, by range. `cost` prints what an epoch costs, as a ratio to plain training in the same run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from cimrobust.certify.bounds import certify
@@ -42,12 +44,15 @@ from cimrobust.graph.write_back import write_back
 from cimrobust.pipeline.inspection import inspect_model, resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.search.ensemble import search
-from cimrobust.training.loop import train
+from cimrobust.training.clipping import clip_weights
+from cimrobust.training.loop import make_step, train
 from cimrobust.training.methods.catalogue import RECIPES, recipe_of
+from cimrobust.training.pace import choose_pace
 from cimrobust.training.parameters import stored_integers
 from cimrobust.training.session import open_session
 from cimrobust.training.settings import TrainingSettings
 from cimrobust.training.tuning import tune
+from cimrobust.training.validation import clean_score
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = Path(os.environ.get("CIMROBUST_ZOO", ROOT.parent / "shared" / "zoo"))
@@ -81,8 +86,8 @@ SETUPS = {
     "breast_cancer_mlp": Setup((0.05, 0.1), 40),
     "mnist_mlp_256x2": Setup((0.01, 0.02), 8, batch=128, training=10000),
     "mnist_cnn_bn": Setup((0.01, 0.02), 5, training=3000, evaluation=400),
-    "fashion_cnn": Setup((0.005, 0.01), 5, training=3000, evaluation=400),
-    "cifar_resnet4b": Setup((0.002, 0.004), 4, training=1500, evaluation=200),
+    "fashion_cnn": Setup((0.005, 0.01), 4, training=2000, evaluation=200),
+    "cifar_resnet4b": Setup((0.002, 0.004), 8, evaluation=400),
 }
 
 
@@ -115,7 +120,9 @@ def evaluate(model: Path, data: Path, tolerance: float, *, samples: int, prove: 
     return scored
 
 
-def row(name: str, tolerance: float, method: str, seed: int, epochs: int | None, prove: int, tuning: int, out: Path) -> dict[str, Any]:
+def row(
+    name: str, tolerance: float, method: str, seed: int, epochs: int | None, rate: float | None, prove: int, tuning: int, out: Path
+) -> dict[str, Any]:
     """Train and score one row; the method ``none`` is the network as it is."""
     os.environ["OMP_NUM_THREADS"] = "1"
     setup, (model, data) = SETUPS[name], files_of(name, out)
@@ -125,13 +132,14 @@ def row(name: str, tolerance: float, method: str, seed: int, epochs: int | None,
     if base == "none":
         return {**key, **evaluate(model, data, tolerance, samples=setup.evaluation, prove=prove), "seconds": time.perf_counter() - started}
     knobs = {part.split("=")[0]: float(part.split("=")[1]) for part in given.split(",") if part}
-    settings = TrainingSettings(epochs=epochs or setup.epochs, batch=setup.batch, learning_rate=2e-3, draws=5, seed=seed)
+    settings = TrainingSettings(epochs=epochs or setup.epochs, batch=setup.batch, draws=5, seed=seed)
     # What training on the bound costs in clean accuracy is part of the question.
     settings = replace(settings, clean_loss=0.1) if base.startswith("ibp") else settings
     network = load_network(model)
     training = load_data(data, inputs=network.inputs, part="train", limit=setup.training)
     evaluation = load_data(data, inputs=network.inputs)
     session = open_session(network, resolve_profile(DEVICE, tolerance), training, evaluation, settings, drop_overlap=True)
+    settings = replace(settings, learning_rate=rate or choose_pace(session, settings).rate)
     chosen = recipe_of(base).method(knobs)
     if tuning:
         tuned = tune(session, recipe_of(base), settings, budget=tuning, progress=NullProgress())
@@ -146,6 +154,9 @@ def row(name: str, tolerance: float, method: str, seed: int, epochs: int | None,
         **key,
         **scored,
         "best_epoch": trained.best_epoch,
+        "eligible": trained.rows[trained.best_epoch].eligible,
+        "learning_rate": settings.first_rate,
+        "weight_range": trained.weight_range,
         "epoch_seconds": statistics.median(seconds),
         "seconds": time.perf_counter() - started,
     }
@@ -160,7 +171,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are missing."""
     done = {(entry["model"], entry["tolerance"], entry["method"], entry["seed"]) for entry in read_rows(arguments.rows)}
     wanted = [
-        (name, tolerance, method, seed, arguments.epochs, arguments.prove, arguments.tune, arguments.out)
+        (name, tolerance, method, seed, arguments.epochs, arguments.learning_rate, arguments.prove, arguments.tune, arguments.out)
         for seed in range(arguments.seeds)
         for name in arguments.models
         for tolerance in (arguments.tolerances or SETUPS[name].tolerances)
@@ -211,7 +222,7 @@ def cost(arguments: argparse.Namespace) -> None:
     """Print the median time of an epoch of every method over that of plain training; epochs of all methods take turns."""
     for name in arguments.models:
         setup, (model, data) = SETUPS[name], files_of(name)
-        settings = TrainingSettings(epochs=1, batch=setup.batch, search_passes=1, draws=0)
+        settings = TrainingSettings(epochs=1, batch=setup.batch, learning_rate=2e-3, search_passes=1, draws=0)
         network = load_network(model)
         training = load_data(data, inputs=network.inputs, part="train", limit=2000)
         evaluation = load_data(data, inputs=network.inputs)
@@ -224,6 +235,23 @@ def cost(arguments: argparse.Namespace) -> None:
         plain = statistics.median(seconds["plain"])
         for method, spent in seconds.items():
             print(f"{name} {method} {statistics.median(spent):.3f} s, {statistics.median(spent) / plain:.2f} times plain", flush=True)
+
+
+def clip(arguments: argparse.Namespace) -> None:
+    """Print the clean validation accuracy of the networks as they are, their weights clipped."""
+    for name in arguments.models:
+        setup, (model, data) = SETUPS[name], files_of(name)
+        settings = TrainingSettings(batch=setup.batch)
+        network = load_network(model)
+        training = load_data(data, inputs=network.inputs, part="train", limit=3000)
+        evaluation = load_data(data, inputs=network.inputs)
+        session = open_session(network, resolve_profile(DEVICE, setup.tolerances[0]), training, evaluation, settings, drop_overlap=True)
+        job = session.job(recipe_of("plain").method(), settings)
+        for reach in (None, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0):
+            clipped = session.parameters.copy()
+            clip_weights(clipped, reach)
+            score = clean_score(make_step(job, clipped, job.validation, progress=0.0, generator=torch.Generator(), memory={}))
+            print(f"{name} {'not clipped' if reach is None else f'{reach:g}'} {score:.4f}", flush=True)
 
 
 def states(arguments: argparse.Namespace) -> None:
@@ -267,16 +295,20 @@ def quantise(arguments: argparse.Namespace) -> None:
         )
 
 
+COMMANDS = {"run": run, "table": table, "find": find, "cost": cost, "clip": clip, "states": states, "quantise": quantise}
+
+
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["run", "table", "find", "cost", "states", "quantise"])
+    parser.add_argument("what", choices=list(COMMANDS))
     parser.add_argument("--rows", type=Path, default=Path("bench_retrain.jsonl"))
     parser.add_argument("--models", nargs="*", default=["digits_cnn", "breast_cancer_mlp", "mnist_mlp_256x2"])
     parser.add_argument("--methods", nargs="*", default=["none", *RECIPES])
     parser.add_argument("--tolerances", nargs="*", type=float)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--learning-rate", type=float, help="Default: chosen as by cimrobust retrain")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--prove", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path())
@@ -285,7 +317,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "cost":
         arguments.methods = [method for method in arguments.methods if method != "none"]
-    {"run": run, "table": table, "find": find, "cost": cost, "states": states, "quantise": quantise}[arguments.what](arguments)
+    COMMANDS[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,9 @@ def compute(row: Row) -> dict:
         if member.score is not None
     }
     made["papers"] = None
-    if found.has_twin and not runtime.task.is_regression and row.handicap:
+    # Where nothing is right, nothing can be worse.
+    is_open = not runtime.task.is_regression and found.score.value > 0
+    if found.has_twin and is_open and row.handicap:
         papers, seconds = _timed(search_by_papers, runtime, placement, passes=row.handicap * found.passes, device_type=row.device_type)
         made["papers"] = _summary(papers, seconds)
     return made

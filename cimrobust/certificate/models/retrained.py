@@ -39,14 +39,30 @@ class Epoch(Block):
 
 
 class Training(Block):
-    """One training."""
+    """One training; the range is that which weights were clipped to, in standard deviations of their tensor, null where they were not."""
 
     method: str
     what: str
     knobs: dict[str, float]
+    weight_range: float | None
     best_epoch: Count
     stopped_early: bool
     epochs: list[Epoch]
+
+
+class PacedRate(Block):
+    """One learning rate that was tried; null where losses were not finite."""
+
+    rate: float
+    clean: float | None
+
+
+class Paced(Block):
+    """How the learning rate was chosen: clean scores on the validation split after the first steps of plain training, and that before."""
+
+    rate: float
+    before: float | None
+    tried: list[PacedRate]
 
 
 class TunedTrial(Block):
@@ -105,7 +121,7 @@ class Parameters(Block):
 class Retraining(Block):
     """retrain.json."""
 
-    schema_version: Literal["1.1.0"]
+    schema_version: Literal["1.2.0"]
     tool: Tool
     metric: Metric
     model: str
@@ -118,6 +134,7 @@ class Retraining(Block):
     training: Training
     control: Training | None
     tuning: Tuned | None
+    pace: Paced | None
     before: Outcome
     after: Outcome
     control_outcome: Outcome | None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cimrobust.training.ascent import Unit, ascend, deviation_of
-from cimrobust.training.methods.ibp import growth
+from cimrobust.training.methods.ibp import CLIPPING, growth
 from cimrobust.training.protocol import Knob, Method, Recipe, Step
 
 _WHAT = "carried multi-step attack in a growing box, narrow weights, averaged weights"
@@ -50,6 +50,7 @@ def _make(values: Mapping[str, float]) -> Method:
         values,
         averaging=values["averaging"],
         weight_range=values["range"] or None,
+        clipping_loss=values["clipping"],
         ready=values["ramp"],
     )
 
@@ -66,7 +67,8 @@ CIMROBUST = Recipe(
         "ramp": Knob(0.5, 0.0, 0.9, False, "share of the training at which the box has its full size"),
         "reach": Knob(1.0, 0.5, 1.5, False, "size of the box at the end"),
         "averaging": Knob(0.98, 0.0, 0.999, False, "decay of the running mean of the weights"),
-        "range": Knob(2.0, 0.0, 3.0, False, "largest weight in standard deviations of its tensor"),
+        "range": Knob(2.0, 0.0, 3.0, False, "largest weight in standard deviations of its tensor; 0: not limited"),
+        "clipping": CLIPPING,
     },
     _make,
 )

@@ -20,11 +20,15 @@ from cimrobust.training.protocol import Knob, Method, Recipe, Step
 _WHAT = "interval bound over the tolerance box, growing with the training"
 _MIXED = "interval bound over the tolerance box, and A-TRICE (chained)"
 
+#: A knob of every method that clips weights.
+CLIPPING = Knob(0.05, 0.0, 0.1, False, "clean accuracy that clipping may cost before training; the range is widened until it costs no more")
+
 KNOBS = {
     "ramp": Knob(0.6, 0.1, 0.9, False, "share of the training after which the box has its full size"),
     "share": Knob(0.8, 0.2, 1.0, False, "share of the bound in the loss at the end"),
     "reach": Knob(1.0, 0.3, 1.3, False, "size of the box at the end"),
     "range": Knob(2.0, 1.2, 3.0, False, "largest weight in standard deviations of its tensor; 0: not limited"),
+    "clipping": CLIPPING,
 }
 
 
@@ -48,7 +52,14 @@ def _mixed(values: Mapping[str, float], step: Step) -> Tensor:
 
 def _make(values: Mapping[str, float]) -> Method:
     return Method(
-        "ibp", _WHAT, partial(_loss, dict(values)), values, weight_range=values["range"] or None, proves=True, ready=values["ramp"]
+        "ibp",
+        _WHAT,
+        partial(_loss, dict(values)),
+        values,
+        weight_range=values["range"] or None,
+        clipping_loss=values["clipping"],
+        proves=True,
+        ready=values["ramp"],
     )
 
 
@@ -59,6 +70,7 @@ def _make_mixed(values: Mapping[str, float]) -> Method:
         partial(_mixed, dict(values)),
         values,
         weight_range=values["range"] or None,
+        clipping_loss=values["clipping"],
         proves=True,
         ready=values["ramp"],
     )

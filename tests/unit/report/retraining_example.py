@@ -20,9 +20,14 @@ def training(method: str) -> dict:
         "eligible": True, "seconds": 1.0, "training_seconds": 0.5,
     }  # fmt: skip
     return {
-        "method": method, "what": HOSTILE, "knobs": {HOSTILE: 0.5}, "best_epoch": 1, "stopped_early": False,
+        "method": method, "what": HOSTILE, "knobs": {HOSTILE: 0.5, "range": 2.0, "clipping": 0.05}, "weight_range": 3.0, "best_epoch": 1, "stopped_early": False,
         "epochs": [{"epoch": epoch, **row} for epoch in (0, 1)],
     }  # fmt: skip
+
+
+def pace(**changes) -> dict:
+    made = {"rate": 0.001, "before": 0.97, "tried": [{"rate": 0.002, "clean": None}, {"rate": 0.001, "clean": 0.965}]}
+    return {**made, **changes}
 
 
 def summary(**changes) -> dict:
@@ -61,7 +66,7 @@ def layers(count: int = 3, roles: tuple[str, ...] = ("before", "control", "after
 
 def description(**changes) -> dict:
     made = {
-        "schema_version": "1.1.0",
+        "schema_version": "1.2.0",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
         "metric": {"name": "accuracy", "higher_is_better": True, "unit": "fraction", "description": "share of right decisions"},
         "model": HOSTILE, "device": HOSTILE, "tolerance": 0.03, "self_labelled": True,
@@ -71,7 +76,7 @@ def description(**changes) -> dict:
         },
         "settings": {"epochs": 2, "search_passes": 3},
         "parameters": {"stored": [HOSTILE], "biases": [], "normalisations": [], "left": {HOSTILE: HOSTILE}},
-        "training": training("cimrobust"), "control": training("plain"), "tuning": None,
+        "training": training("cimrobust"), "control": training("plain"), "tuning": None, "pace": pace(),
         "before": outcome("before", 0.1), "after": outcome("after", 0.8), "control_outcome": outcome("control", 0.2),
         "tolerances": tolerances(), "tolerances_reason": None, "layers": layers(), "layers_reason": None,
         "equivalent": {"tolerance": 0.01, "effort": "quick", "reason": None},

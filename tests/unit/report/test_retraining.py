@@ -26,6 +26,9 @@ TWO = ("before", "after")
 @pytest.mark.parametrize("changes", [
     {},
     {"metric": REGRESSION},
+    {"pace": None},
+    {"pace": example.pace(rate=0.0005)},
+    {"training": {**example.training("cimrobust"), "weight_range": None}},
     {**ALONE, "tolerances": example.tolerances(TWO), "layers": example.layers(2, TWO)},
     {"layers": example.layers(45)},
     {"layers": {"rows": example.layers(2, TWO)["rows"], "reasons": {"control": HOSTILE}}},
@@ -54,6 +57,17 @@ def test_numbers_of_every_network_are_in_the_tables():
         assert {f"tolerances.rows.{row}.{role}.certified" for row in (0, 1)} <= paths
         assert {f"layers.rows.{row}.{role}.{key}" for row in range(3) for key in ("alone", "others")} <= paths
     assert "tolerances.rows.2.before.worst_found" in paths
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({}, "the first steps of plain training keep within the clean loss: validation accuracy before"),
+    ({}, "clipped at 3 standard deviations of their tensor, not 2"),
+    ({"pace": example.pace(rate=0.0005)}, "None of them did; 0.0005 is the smallest."),
+    ({"training": {**example.training("cimrobust"), "weight_range": None}}, "Weights were not clipped: that alone would have cost more than"),
+    ({"training": {**example.training("cimrobust"), "weight_range": 2.0}}, "clipped at 2 standard deviations of their tensor.</li>"),
+])  # fmt: skip
+def test_page_says_what_was_chosen_before_training(changes, said):
+    assert said in render_retraining(example.description(**changes))
 
 
 def test_what_was_not_measured_has_a_reason_and_no_picture():

@@ -1,0 +1,75 @@
+"""The learning rate where none is given: the largest of a few that plain training bears."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.seeds import stream
+from cimrobust.training.loop import DivergedError, train
+from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.session import Session
+from cimrobust.training.settings import TrainingSettings
+
+#: Rates that are tried, largest first. The last one is taken untried.
+RATES = (2e-3, 1e-3, 5e-4, 2.5e-4, 1.25e-4)
+_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The learning rate that was chosen, and why.
+
+    Attributes:
+        rate: Learning rate of the first step.
+        tried: Rates that were tried, largest first, and the clean score on the validation split after so many steps of plain training; NaN where losses were not finite.
+        before: The clean score before training.
+    """
+
+    rate: float
+    tried: tuple[tuple[float, float], ...]
+    before: float
+
+
+def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progress | None = None) -> Pace:
+    """Return the largest learning rate at which plain training loses no more clean score than allowed, within the first 50 mini-batches.
+
+    A rate that suits a small network of digits takes a residual network apart in one epoch, whatever the method, and no later epoch brings back what it knew.
+
+    Args:
+        session: The network and its samples.
+        settings: How the training itself is to run.
+        progress: Told of every rate.
+    """
+    progress = progress or NullProgress()
+    progress.start("learning rate", len(RATES) - 1)
+    tried: list[tuple[float, float]] = []
+    before = float("nan")
+    for rate in RATES[:-1]:
+        # Of two epochs only the first is run: along the half cosine of a whole training the rate hardly falls in the beginning.
+        short = replace(settings, learning_rate=rate, epochs=2, search_passes=1, draws=0)
+        job = session.job(recipe_of("plain").method(), short)
+        order = stream(settings.seed, "retrain", "pace").permutation(job.training.count)[: _STEPS * settings.batch]
+        chosen = torch.from_numpy(order).to(job.network.device)
+        try:
+            rows = train(
+                replace(job, training=job.training.part(chosen)),
+                session.parameters,
+                progress=NullProgress(),
+                stops=lambda row: row.epoch == 1,
+            ).rows
+        except DivergedError:
+            tried.append((rate, float("nan")))
+            progress.advance(1, f"{rate:g}: losses are not finite")
+            continue
+        before, after = rows[0].clean, rows[1]
+        tried.append((rate, after.clean))
+        progress.advance(1, f"{rate:g}: clean {after.clean:.4g} of {before:.4g}")
+        if after.eligible:
+            break
+    else:
+        rate = RATES[-1]
+    progress.finish()
+    return Pace(rate, tuple(tried), before)
