@@ -44,7 +44,7 @@ class DigitalParameters:
     """What a network holds beside its stored weights that training may change.
 
     Attributes:
-        biases: Float initializers that are added to the outputs of products with a constant, scaled or not, and read for nothing else.
+        biases: Float initializers that are added to the outputs of products with a constant, scaled or not, in their own shape or another, and read for nothing else.
         normalisations: BatchNormalization nodes whose four parameters are float initializers that nothing else reads.
         copies: Digital copies of stored float weights, which nodes outside crossbars read, by the name of the copy: the initializer in the file.
     """
@@ -66,7 +66,7 @@ def digital_parameters(deployed: Deployed, output: str) -> DigitalParameters:
             reads[name] = reads.get(name, 0) + 1
     as_bias: dict[str, int] = {}
     products = _products(graph, nodes)
-    for name in _bias_reads(nodes, makers, floats, products):
+    for name in _bias_reads(nodes, _Biases(floats, makers, reads), products):
         as_bias[name] = as_bias.get(name, 0) + 1
     return DigitalParameters(
         biases=tuple(name for name, count in as_bias.items() if count == reads[name]),
@@ -100,16 +100,46 @@ def _products(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> set[str]:
     return {node.output[0] for node in nodes if op_name(node) in _PRODUCTS and not varying.issuperset(node.input[:2])}
 
 
-def _bias_reads(nodes: list[onnx.NodeProto], makers: Mapping[str, onnx.NodeProto], floats: set[str], products: set[str]) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Biases:
+    """Where initializers come from and go to.
+
+    Attributes:
+        floats: Float initializers.
+        makers: The node that makes a tensor.
+        reads: How often a tensor is read.
+    """
+
+    floats: set[str]
+    makers: Mapping[str, onnx.NodeProto]
+    reads: Mapping[str, int]
+
+    def origin(self, name: str) -> str | None:
+        """Return the float initializer that a tensor is, directly or in another shape that nothing else reads."""
+        while name not in self.floats:
+            node = self.makers.get(name)
+            if node is None or op_name(node) not in _SAME_VALUES or self.reads[name] != 1 or _makes_integers(node):
+                return None
+            name = node.input[0]
+        return name
+
+
+def _makes_integers(node: onnx.NodeProto) -> bool:
+    return op_name(node) == "Cast" and any(attribute.name == "to" and attribute.i not in FLOAT_TYPES for attribute in node.attribute)
+
+
+def _bias_reads(nodes: list[onnx.NodeProto], biases: _Biases, products: set[str]) -> Iterator[str]:
     """Yield an initializer for every time that it is read as the bias of a product."""
     for node in nodes:
         slot = _BIAS_SLOT.get(op_name(node))
-        if slot is not None and slot < len(node.input) and node.input[slot] in floats:
-            yield node.input[slot]
+        own = biases.origin(node.input[slot]) if slot is not None and slot < len(node.input) else None
+        if own is not None:
+            yield own
         if op_name(node) == "Add" and len(node.input) == 2:
-            for own, other in ((0, 1), (1, 0)):
-                if node.input[own] in floats and _is_product(node.input[other], makers, products):
-                    yield node.input[own]
+            for added, other in (node.input, reversed(node.input)):
+                own = biases.origin(added) if _is_product(other, biases.makers, products) else None
+                if own is not None:
+                    yield own
 
 
 def _is_product(name: str, makers: Mapping[str, onnx.NodeProto], products: set[str]) -> bool:

@@ -51,6 +51,35 @@ def test_bias_that_is_read_elsewhere_is_left_alone(tmp_path):
     assert set(found(tmp_path, TEXT.replace("m = Mul(s, shared)", "m = Mul(s, b1)")).biases) == {"b2"}
 
 
+RESHAPED = """
+<ir_version: 8, opset_import: ["" : 15]>
+net (float[N, 4] x) => (float[N, 6] y)
+<float[4, 6] w1, float[2, 3] b1, float[6, 6] w2, float[1, 6] b2, float[6, 6] w3, float[6] b3, float[6, 6] w4, float[6] b4, float[6, 6] w5, float[6] b5, int64[1] all = {-1}> {
+  h1 = MatMul(x, w1)
+  flat = Reshape(b1, all)
+  a1 = Add(flat, h1)
+  copy = Identity(b2)
+  row = Squeeze(copy)
+  a2 = Gemm(a1, w2, row)
+  h3 = MatMul(a2, w3)
+  twice = Identity(b3)
+  a3 = Add(h3, twice)
+  m3 = Mul(a3, twice)
+  h4 = MatMul(m3, w4)
+  other = Sqrt(b4)
+  a4 = Add(h4, other)
+  h5 = MatMul(a4, w5)
+  whole = Cast<to = 7>(b5)
+  back = Cast<to = 1>(whole)
+  y = Add(h5, back)
+}
+"""
+
+
+def test_biases_in_another_shape_are_found_unless_something_else_reads_or_changes_them(tmp_path):
+    assert set(found(tmp_path, RESHAPED).biases) == {"b1", "b2"}
+
+
 def test_normalisations_are_found_with_what_they_read(tmp_path):
     (norm,) = found(tmp_path).normalisations
     assert (norm.data, norm.scale, norm.shift, norm.mean, norm.variance) == ("a", "gain", "shift", "mean", "variance")
