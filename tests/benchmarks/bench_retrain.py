@@ -86,7 +86,7 @@ SETUPS = {
     "breast_cancer_mlp": Setup((0.05, 0.1), 40),
     "mnist_mlp_256x2": Setup((0.01, 0.02), 8, batch=128, training=10000),
     "mnist_cnn_bn": Setup((0.01, 0.02), 5, training=3000, evaluation=400),
-    "fashion_cnn": Setup((0.005, 0.01), 4, training=2000, evaluation=200),
+    "fashion_cnn": Setup((0.005, 0.01), 4, training=2000, evaluation=400),
     "cifar_resnet4b": Setup((0.002, 0.004), 8, evaluation=400),
 }
 

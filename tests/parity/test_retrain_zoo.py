@@ -33,7 +33,7 @@ def part(dataset: DataSet, some: slice) -> DataSet:
 def test_trained_weights_are_read_back_from_the_file(zoo: Path, tmp_path: Path, name: str):
     network = load_network(zoo / "models" / f"{name}.onnx")
     samples = load_data(zoo / f"{name}.toml", inputs=network.inputs, limit=48)
-    settings = TrainingSettings(epochs=1, batch=16, search_passes=1, draws=0)
+    settings = TrainingSettings(epochs=1, batch=16, learning_rate=2e-3, search_passes=1, draws=0)
     profile = resolve_profile("rram-write-verify-3pct", 0.005)
     session = open_session(network, profile, part(samples, slice(32)), part(samples, slice(32, None)), settings)
     trained = train(session.job(recipe_of("a-trice").method(), settings), session.parameters, progress=NullProgress())
