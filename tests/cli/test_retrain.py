@@ -55,6 +55,17 @@ def test_description_follows_its_schema_and_has_both_sides(retrained):
     assert described["after"]["transferred"] >= described["after"]["worst_found"]
 
 
+def test_rate_is_chosen_where_none_is_given_and_both_trainings_use_it(retrained):
+    described = json.loads((retrained / "retrain.json").read_text())
+    rate = described["pace"]["rate"]
+    assert described["settings"]["learning_rate"] == rate
+    assert described["pace"]["tried"][-1]["clean"] >= described["pace"]["before"] - 0.05
+    for training in (described["training"], described["control"]):
+        assert training["epochs"][0]["learning_rate"] == rate
+    assert described["training"]["weight_range"] >= described["training"]["knobs"]["range"]
+    assert described["control"]["weight_range"] is None
+
+
 def test_model_differs_in_the_data_of_its_initializers_alone(retrained, samples):
     old, new = (onnx.load(path) for path in (samples / "breast_cancer_mlp.onnx", retrained / "model.onnx"))
     changed = [a.name for a, b in zip(old.graph.initializer, new.graph.initializer, strict=True) if a.raw_data != b.raw_data]
@@ -97,9 +108,11 @@ def test_diagnostics_of_all_certificates_stand_side_by_side(retrained):
 
 
 def test_report_says_what_nobody_asked_for(samples, tmp_path):
-    more = ("--epochs", "1", "--no-control", "--no-equivalent", "--diagnostics", "layers")
+    more = ("--epochs", "1", "--learning-rate", "3e-3", "--no-control", "--no-equivalent", "--diagnostics", "layers")
     assert run(arguments(samples, tmp_path / "out", *more)) == 0
     described = json.loads((tmp_path / "out" / "retrain.json").read_text())
+    assert described["pace"] is None
+    assert described["settings"]["learning_rate"] == 3e-3
     assert described["tolerances"] is None
     assert described["layers"] is not None
     assert f"Not measured: {described['tolerances_reason']}" in (tmp_path / "out" / "retrain.html").read_text()
