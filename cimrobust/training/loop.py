@@ -25,7 +25,7 @@ from cimrobust.training.parameters import Parameters
 from cimrobust.training.protocol import Method, Step
 from cimrobust.training.settings import TrainingSettings
 from cimrobust.training.state import EpochRow, State
-from cimrobust.training.validation import Scored, clean_score, is_better, validate
+from cimrobust.training.validation import Scored, clean_score, is_better, is_within, validate
 
 _MOST_SKIPPED = 20
 _STATISTICS_SHARE = 0.1
@@ -283,11 +283,7 @@ def _is_eligible(job: Job, clean: float, before: float) -> bool:
 
     The network has often seen these samples when it was made, and then scores better on them than on any others.
     """
-    allowed = job.settings.clean_loss
-    if job.objective.kind == "value":
-        return clean <= before * (1.0 + allowed)
-    error = math.sqrt(max(allowed, 1.0 / job.validation.count) * (1.0 - allowed) / job.validation.count)
-    return before - clean <= allowed + _ONE_SIDED * error
+    return is_within(job.objective, clean, before, allowed=job.settings.clean_loss, samples=job.validation.count, errors=_ONE_SIDED)
 
 
 def _beats(job: Job, row: EpochRow, best: EpochRow) -> bool:

@@ -12,10 +12,13 @@ from cimrobust.training.loop import DivergedError, train
 from cimrobust.training.methods.catalogue import recipe_of
 from cimrobust.training.session import Session
 from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.validation import is_within
 
 #: Rates that are tried, largest first. The last one is taken untried.
 RATES = (2e-3, 1e-3, 5e-4, 2.5e-4, 1.25e-4)
 _STEPS = 50
+#: Standard errors by which more than the clean loss may be lost. An epoch has to be significantly worse to be refused (1.645); a rate is, before, since the rest of the training adds to it.
+_ERRORS = 1.0
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,10 @@ def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progr
             tried.append((rate, float("nan")))
             progress.advance(1, f"{rate:g}: losses are not finite")
             continue
-        before, after = rows[0].clean, rows[1]
-        tried.append((rate, after.clean))
-        progress.advance(1, f"{rate:g}: clean {after.clean:.4g} of {before:.4g}")
-        if after.eligible:
+        before, after = rows[0].clean, rows[1].clean
+        tried.append((rate, after))
+        progress.advance(1, f"{rate:g}: clean {after:.4g} of {before:.4g}")
+        if is_within(job.objective, after, before, allowed=settings.clean_loss, samples=job.validation.count, errors=_ERRORS):
             break
     else:
         rate = RATES[-1]

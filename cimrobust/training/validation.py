@@ -5,6 +5,7 @@ All of it in the twin, on the validation split, with the weights of the moment; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,23 @@ def score_rows(objective: Objective, rows: Tensor, targets: Tensor) -> float:
 def is_better(objective: Objective, first: float, second: float) -> bool:
     """Tell whether the first score is better than the second."""
     return first < second if objective.kind == "value" else first > second
+
+
+def is_within(objective: Objective, score: float, before: float, *, allowed: float, samples: int, errors: float) -> bool:
+    """Tell whether a score is no worse than allowed, as far as so many samples can tell.
+
+    Args:
+        objective: Says whether scores are accuracies or errors.
+        score: The score.
+        before: What it is held against.
+        allowed: Accuracy that may be lost; of an error the share by which it may grow, which is taken as it is.
+        samples: Samples that both were measured on.
+        errors: Standard errors by which more may be lost.
+    """
+    if objective.kind == "value":
+        return score <= before * (1.0 + allowed)
+    error = math.sqrt(max(allowed, 1.0 / samples) * (1.0 - allowed) / samples)
+    return before - score <= allowed + errors * error
 
 
 def clean_score(step: Step) -> float:
