@@ -8,7 +8,7 @@ import torch
 
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.seeds import stream
-from cimrobust.training.loop import DivergedError, train
+from cimrobust.training.loop import DivergedError, Job, train
 from cimrobust.training.methods.catalogue import recipe_of
 from cimrobust.training.session import Session
 from cimrobust.training.settings import TrainingSettings
@@ -51,18 +51,9 @@ def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progr
     tried: list[tuple[float, float]] = []
     before = float("nan")
     for rate in RATES[:-1]:
-        # Of two epochs only the first is run: along the half cosine of a whole training the rate hardly falls in the beginning.
-        short = replace(settings, learning_rate=rate, epochs=2, search_passes=1, draws=0)
-        job = session.job(recipe_of("plain").method(), short)
-        order = stream(settings.seed, "retrain", "pace").permutation(job.training.count)[: _STEPS * settings.batch]
-        chosen = torch.from_numpy(order).to(job.network.device)
+        job = _job(session, replace(settings, learning_rate=rate))
         try:
-            rows = train(
-                replace(job, training=job.training.part(chosen)),
-                session.parameters,
-                progress=NullProgress(),
-                stops=lambda row: row.epoch == 1,
-            ).rows
+            rows = train(job, session.parameters, progress=NullProgress(), stops=lambda row: row.epoch == 1).rows
         except DivergedError:
             tried.append((rate, float("nan")))
             progress.advance(1, f"{rate:g}: losses are not finite")
@@ -76,3 +67,10 @@ def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progr
         rate = RATES[-1]
     progress.finish()
     return Pace(rate, tuple(tried), before)
+
+
+def _job(session: Session, settings: TrainingSettings) -> Job:
+    """Return plain training on the first mini-batches: the first of two epochs, since along the half cosine of a whole training the rate hardly falls in the beginning."""
+    job = session.job(recipe_of("plain").method(), replace(settings, epochs=2, search_passes=1, draws=0))
+    order = stream(settings.seed, "retrain", "pace").permutation(job.training.count)[: _STEPS * settings.batch]
+    return replace(job, training=job.training.part(torch.from_numpy(order).to(job.network.device)))
