@@ -60,7 +60,7 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option(
     "--learning-rate",
     type=float,
-    help="Of the first step; falls to 0 along a half cosine. Default: the largest of 2e-3, 1e-3, 5e-4, 2.5e-4 and 1.25e-4 at which plain training keeps within --clean-loss.",
+    help="Of the first step; falls to 0 along a half cosine. Default: the largest of 2e-3, 1e-3, 5e-4, 2.5e-4 and 1.25e-4 at which the first steps of plain training keep within --clean-loss and one standard error.",
 )
 @click.option("--optimiser", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
 @click.option("--weight-decay", type=float, default=0.0, show_default=True)

@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor
@@ -50,11 +50,11 @@ def _mixed(values: Mapping[str, float], step: Step) -> Tensor:
     return share * worst_loss(step, values["reach"] * grown) + (1.0 - share) * chained_loss(values["sigma"], values["censoring"], step)
 
 
-def _make(values: Mapping[str, float]) -> Method:
+def _make(name: str, what: str, loss: Callable[[Mapping[str, float], Step], Tensor], values: Mapping[str, float]) -> Method:
     return Method(
-        "ibp",
-        _WHAT,
-        partial(_loss, dict(values)),
+        name,
+        what,
+        partial(loss, dict(values)),
         values,
         weight_range=values["range"] or None,
         clipping_loss=values["clipping"],
@@ -63,18 +63,7 @@ def _make(values: Mapping[str, float]) -> Method:
     )
 
 
-def _make_mixed(values: Mapping[str, float]) -> Method:
-    return Method(
-        "ibp-a-trice",
-        _MIXED,
-        partial(_mixed, dict(values)),
-        values,
-        weight_range=values["range"] or None,
-        clipping_loss=values["clipping"],
-        proves=True,
-        ready=values["ramp"],
-    )
-
-
-IBP = Recipe("ibp", _WHAT, KNOBS, _make)
-IBP_A_TRICE = Recipe("ibp-a-trice", _MIXED, {**KNOBS, "sigma": SIGMA, "censoring": CENSORING}, _make_mixed)
+IBP = Recipe("ibp", _WHAT, KNOBS, partial(_make, "ibp", _WHAT, _loss))
+IBP_A_TRICE = Recipe(
+    "ibp-a-trice", _MIXED, {**KNOBS, "sigma": SIGMA, "censoring": CENSORING}, partial(_make, "ibp-a-trice", _MIXED, _mixed)
+)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from cimrobust.cli.retrain import command
 from cimrobust.progress import NullProgress
 from cimrobust.training import pace
 from cimrobust.training.loop import DivergedError, train
@@ -68,6 +69,12 @@ def test_no_more_than_fifty_mini_batches_are_trained_on(learnt, monkeypatch):
     monkeypatch.setattr(pace, "train", watched)
     choose_pace(learnt, quick(batch=2))
     assert sizes == [100]
+
+
+def test_help_of_the_command_names_the_rates_that_are_tried():
+    (option,) = (option for option in command.params if option.name == "learning_rate")
+    named = {float(word.strip(",")) for word in option.help.split() if word[0].isdigit() and "e-" in word}
+    assert named == set(pace.RATES)
 
 
 def test_training_without_a_rate_is_refused(learnt):
