@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +50,23 @@ class Bounds:
         return int(self.certified.sum())
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Samples that are bounded together.
+
+    Attributes:
+        scale: Size of the box.
+        weights: The box.
+        samples: Indices.
+        inputs: Inputs of the samples.
+    """
+
+    scale: float
+    weights: Mapping[str, Interval]
+    samples: np.ndarray
+    inputs: Mapping[str, Tensor]
+
+
 def certify(
     network: BoundedNetwork,
     *,
@@ -76,34 +93,68 @@ def certify(
     """
     started = time.perf_counter()
     indices = np.arange(network.num_samples) if samples is None else samples
-    weights = network.weights(scale)
+    certified, margin = _bound_groups(network, {scale: indices}, method=method, effort=effort, branching=branching, workers=workers)[scale]
+    return Bounds(scale, method, certified, margin, time.perf_counter() - started)
 
-    def bounded(batch: tuple[np.ndarray, dict[str, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+
+def _bound_groups(
+    network: BoundedNetwork,
+    groups: Mapping[float, np.ndarray],
+    *,
+    method: Method,
+    effort: float,
+    branching: BranchSettings | None,
+    workers: int,
+) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    """Bound groups of samples, each over a box of its own size; their batches share the workers, since a group is often one batch alone.
+
+    Args:
+        network: As for `certify`.
+        groups: Indices of samples by size of the box.
+        method: As for `certify`.
+        effort: As for `certify`.
+        branching: As for `certify`.
+        workers: As for `certify`.
+
+    Returns:
+        `Bounds.certified` and `Bounds.margin` of every group.
+    """
+
+    def batches() -> Iterator[_Batch]:
+        # One box after the other, and not before its turn: of a large network only few fit into memory.
+        for scale, indices in groups.items():
+            weights = network.weights(scale)
+            for samples, inputs in network.batches(indices):
+                yield _Batch(scale, weights, samples, inputs)
+
+    def bounded(batch: _Batch) -> tuple[float, Tensor, Tensor]:
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
         check_stopped()
-        state = propagate(network.plan, batch[1], network.constants, weights, effort=effort if method == "linear" else 0.0)
-        worst, enough = _decided(network, state, batch, weights, method, branching)
-        return worst.numpy(), enough.numpy()
+        state = propagate(network.plan, batch.inputs, network.constants, batch.weights, effort=effort if method == "linear" else 0.0)
+        worst, enough = _decided(network, state, batch, method, branching)
+        return batch.scale, enough, worst
 
+    parts: dict[float, list[tuple[Tensor, Tensor]]] = {scale: [] for scale in groups}
     with one_torch_thread():
-        parts = list(map_ordered(bounded, network.batches(indices), workers=workers))
-    margin, certified = (np.concatenate([part[which] for part in parts]) for which in (0, 1))
-    return Bounds(scale, method, certified, margin, time.perf_counter() - started)
+        for scale, enough, worst in map_ordered(bounded, batches(), workers=workers):
+            parts[scale].append((enough, worst))
+    return {
+        scale: (torch.cat([enough for enough, _ in of]).numpy(), torch.cat([worst for _, worst in of]).numpy())
+        for scale, of in parts.items()
+    }
 
 
 def _decided(
     network: BoundedNetwork,
     state: State,
-    batch: tuple[np.ndarray, dict[str, Tensor]],
-    weights: Mapping[str, Interval],
+    batch: _Batch,
     method: Method,
     branching: BranchSettings | None,
 ) -> tuple[Tensor, Tensor]:
     """Return the lower bound of the margins of a batch, and whether the decisions are proven."""
-    samples, inputs = batch
     reading, tensor = network.reading, network.plan.tensor
     scores = state.interval(tensor)
-    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[samples]))
+    labels = torch.from_numpy(np.ascontiguousarray(network.task.labels[batch.samples]))
     if reading.kind == "value":
         return _error(state, tensor, labels.reshape(scores.lo.shape), method)
     form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
@@ -114,15 +165,14 @@ def _decided(
     finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
     proven = (bound > needed) & finite
     if method == "linear" and branching is not None:
-        proven = _branched(network, state, inputs, weights, form, bound, needed, proven | ~finite, branching) & finite
+        proven = _branched(network, state, batch, form, bound, needed, proven | ~finite, branching) & finite
     return torch.where(finite, (bound + offset).amin(0), -math.inf), proven.all(0)
 
 
 def _branched(
     network: BoundedNetwork,
     state: State,
-    inputs: Mapping[str, Tensor],
-    weights: Mapping[str, Interval],
+    batch: _Batch,
     form: Tensor,
     bound: Tensor,
     needed: Tensor,
@@ -139,9 +189,9 @@ def _branched(
             which, sample = tasks[:, 0], tasks[:, 1]
             proven[which, sample] = prove(
                 state,
-                inputs,
+                batch.inputs,
                 network.constants,
-                weights,
+                batch.weights,
                 tensor=network.plan.tensor,
                 form=form[which, sample],
                 samples=sample,
@@ -216,18 +266,17 @@ def largest_certified_tolerance(
         )
     while ((broken - held) > 1).any():
         middle = (held + broken) // 2
-        for step in np.unique(middle[(broken - held) > 1]):
-            here = np.flatnonzero((middle == step) & ((broken - held) > 1))
-            bounds = certify(
-                network,
-                scale=2.0 ** (int(step) / steps),
-                method=method,
-                samples=indices[here],
-                effort=effort,
-                branching=branching,
-                workers=workers,
-            )
-            certified = bounds.certified
+        is_open = (broken - held) > 1
+        groups = {int(step): np.flatnonzero((middle == step) & is_open) for step in np.unique(middle[is_open])}
+        bounded = _bound_groups(
+            network,
+            {2.0 ** (step / steps): indices[here] for step, here in groups.items()},
+            method=method,
+            effort=effort,
+            branching=branching,
+            workers=workers,
+        )
+        for (step, here), (certified, _margins) in zip(groups.items(), bounded.values(), strict=True):
             held[here[certified]], broken[here[~certified]] = step, step
         if on_round is not None:
             on_round()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cimrobust.certificate.files import WITNESS
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
 from cimrobust.data.load import load_data
@@ -236,6 +237,7 @@ def compare(
             run.plan.profile,
             run.evaluation,
             certificates[AFTER],
+            witness=run.asked.out / BEFORE / WITNESS,
             seed=choice.settings.seed,
             workers=run.asked.workers,
             progress=progress,

@@ -260,9 +260,9 @@ def states(arguments: argparse.Namespace) -> None:
     network = load_network(ZOO / "models" / f"{name}.onnx")
     known = np.load(ZOO / "data" / "acasxu_states.npz")["x"]
     low, high = known.min(axis=0), known.max(axis=0)
-    drawn = (low + (high - low) * random.random((60_000, known.shape[1]))).astype(np.float32)
+    drawn = (low + (high - low) * random.random((600_000, known.shape[1]))).astype(np.float32)
     decided = run_original(network, {"input": drawn.reshape(-1, 1, 1, 5)}, {}, output="linear_7_Add").reshape(len(drawn), -1).argmin(axis=1)
-    count = min(1500, int(np.bincount(decided).min()))
+    count = int(np.bincount(decided).min())
     chosen = np.concatenate([random.permutation(np.flatnonzero(decided == advisory))[:count] for advisory in range(5)])
     np.savez(arguments.out / "acas_train.npz", x=drawn[chosen])
     text = (ZOO / f"{name}.toml").read_text().replace("data/acasxu_states.npz", "acas_train.npz")

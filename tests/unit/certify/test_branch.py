@@ -75,3 +75,17 @@ def test_workers_change_nothing(make: Maker, name: str) -> None:
     one, three = (certify(network, scale=0.7, workers=workers) for workers in (1, 3))
     np.testing.assert_array_equal(one.margin, three.margin)
     np.testing.assert_array_equal(one.certified, three.certified)
+
+
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+def test_sizes_of_single_samples_are_those_of_one_certificate_each(make: Maker, name: str) -> None:
+    network = opened_bounds(*make(name, seed=6, count=20))
+    octaves, steps = (-4, 2), 4
+    one, three = (largest_certified_tolerance(network, octaves=octaves, steps=steps, workers=workers) for workers in (1, 3))
+    np.testing.assert_array_equal(one, three)
+    assert len(set(one)) > 1, "all samples alike say nothing about how they are told apart"
+    for size in sorted(set(one[one > 0])):
+        here = np.flatnonzero(one == size)
+        assert certify(network, scale=size, samples=here).certified.all()
+        if size < 2.0 ** octaves[1]:
+            assert not certify(network, scale=size * 2.0 ** (1 / steps), samples=here).certified.any()
