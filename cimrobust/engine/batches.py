@@ -74,11 +74,17 @@ def free_batch_size(types: Mapping[str, TensorType], stored: frozenset[str], inp
     return 1 << (fitting.bit_length() - 1)
 
 
-def feeding_of_file(inputs: Sequence[TensorSpec], samples: Mapping[str, np.ndarray], free_size: int) -> Feeding:
+def feeding_of_file(inputs: Sequence[TensorSpec], samples: Mapping[str, np.ndarray], free_size: int, *, apart: bool = False) -> Feeding:
     """Tell how the samples go into a graph as it is in its file.
 
     A graph input of the rank of the sample array has a sample axis in front, fixed if the file gives a number; one of the rank of a single
     sample has none.
+
+    Args:
+        inputs: Graph inputs.
+        samples: Samples by graph input.
+        free_size: Samples a run where the graph takes any number.
+        apart: Samples of one batch would change each other's results, so that where the graph takes any number each is run alone.
 
     Raises:
         UsageError: Inputs disagree, or an array fits neither way.
@@ -88,7 +94,7 @@ def feeding_of_file(inputs: Sequence[TensorSpec], samples: Mapping[str, np.ndarr
     if len(fixed) > 1:
         listed = ", ".join(f"{name}: {feeding.mode} {feeding.size}" for name, feeding in modes.items())
         raise UsageError(f"graph inputs must agree on the sample axis, got {listed} (data set); describe shared arrays as constant inputs")
-    return next(iter(fixed), Feeding("free", free_size))
+    return next(iter(fixed), Feeding("fixed", 1) if apart else Feeding("free", free_size))
 
 
 def _feeding_of_input(spec: TensorSpec, array: np.ndarray, free_size: int) -> Feeding:

@@ -17,6 +17,7 @@ from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.ort import OrtEngine, decision_output, run_original
 from cimrobust.engine.protocol import Engine
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, SelfCheckError
+from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import deploy
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.layers import LayerScan
@@ -144,7 +145,7 @@ def _deploy(
     network: Network, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, output: str
 ) -> tuple[OrtEngine, Parity, str]:
     """Deploy with a widened batch axis where that is right, else as the file says; return the engine, its parity and a note."""
-    in_file = feeding_of_file(network.inputs, dataset.inputs, 1)
+    in_file = feeding_of_file(network.inputs, dataset.inputs, 1, apart=bool(coupling_operators(network.model)))
     refused = ""
     for widen in (True, False) if in_file.mode != "none" else (False,):
         deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
@@ -223,6 +224,8 @@ def _batch_note(engine: OrtEngine, in_file: Feeding, refused: str) -> str:
             f"The file fixes the batch axis at {in_file.size}; it was widened to {engine.batch_size}, "
             "and the outputs agree with the file's own on real inputs."
         )
+    if engine.feeding.mode == "fixed" and engine.deployed.batch == "dynamic":
+        return f"The model takes any number of samples, but those of one batch would change each other's results: they are run one at a time.{why}"
     if engine.feeding.mode == "fixed":
         last = " (the last batch is filled up, what fills it is not scored)" if in_file.size > 1 else ""
         return f"The file fixes the batch axis at {in_file.size}: samples are run so{last}.{why}"

@@ -13,6 +13,7 @@ from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, f
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import template_bytes
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.files import digest
@@ -179,7 +180,7 @@ def run_original(
     batch_size: int = 16,
     threads: int = 1,
 ) -> np.ndarray:
-    """Return the decision output of all samples from the model file itself, run as anyone would.
+    """Return the decision output of all samples from the model file itself, run as anyone would: one at a time where samples of one batch change each other's results.
 
     Args:
         network: The loaded network; its file must not have changed since.
@@ -197,7 +198,7 @@ def run_original(
     name = decision_output(network.outputs, output)
     samples, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
     session = open_session(_model_file(network))
-    feeding = feeding_of_file(network.inputs, samples, batch_size)
+    feeding = feeding_of_file(network.inputs, samples, batch_size, apart=bool(coupling_operators(network.model)))
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
         return run_session(session, name, feed)

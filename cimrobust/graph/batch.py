@@ -43,9 +43,14 @@ def find_batch(model: onnx.ModelProto, *, has_batch: bool = True) -> tuple[str, 
     return ("fixed", first) if isinstance(first, int) else ("dynamic", None)
 
 
+def coupling_operators(model: onnx.ModelProto) -> list[str]:
+    """Return the operators of a model that choose one quantisation range for a whole batch, sorted."""
+    return sorted({node.op_type for node in all_nodes(model.graph) if node.op_type in _BATCH_COUPLING})
+
+
 def batch_notes(model: onnx.ModelProto) -> tuple[str, ...]:
     """Return what a reader of results must know of how samples of one batch depend on each other."""
-    coupling = sorted({node.op_type for node in all_nodes(model.graph) if node.op_type in _BATCH_COUPLING})
+    coupling = coupling_operators(model)
     if not coupling:
         return ()
     return (f"{', '.join(coupling)} chooses one quantisation range for a whole batch, so results depend on which samples share one",)
@@ -58,7 +63,7 @@ def widen_batch(model: onnx.ModelProto, batch_size: int | None) -> tuple[onnx.Mo
         model: Normalised model; its nodes are sorted.
         batch_size: What its inputs have on their first axis.
     """
-    if not batch_size or any(node.op_type in _BATCH_COUPLING for node in all_nodes(model.graph)):
+    if not batch_size or coupling_operators(model):
         return None
     wide = onnx.ModelProto()
     wide.CopyFrom(model)

@@ -67,7 +67,7 @@ def describe(evidence: Evidence) -> dict[str, Any]:
     tolerances, tolerances_reason = compare_tolerances(evidence.certificates, stated=stated_tolerance(evidence.profile))
     layers, layers_reason = compare_layers(evidence.certificates, trained=session.parameters.weights)
     described = blocks.Retraining(
-        schema_version="1.2.0",
+        schema_version="1.3.0",
         tool=models.Tool(**before["tool"]),
         metric=models.Metric(**before["metric"]),
         model=session.runtime.network.path.name,
@@ -138,6 +138,8 @@ def _training(method: Method, trained: Trained) -> blocks.Training:
         what=method.what,
         knobs=dict(method.knobs),
         weight_range=trained.weight_range,
+        bound_share=trained.bound.share,
+        bound_ratio=trained.bound.ratio,
         best_epoch=trained.best_epoch,
         stopped_early=trained.stopped_early,
         epochs=[_epoch(row) for row in trained.rows],

@@ -25,6 +25,7 @@ from cimrobust.training.parameters import Parameters
 from cimrobust.training.protocol import Method, Step
 from cimrobust.training.settings import TrainingSettings
 from cimrobust.training.state import EpochRow, State
+from cimrobust.training.tightness import BoundUse, bound_use
 from cimrobust.training.validation import Scored, clean_score, is_better, is_within, validate
 
 _MOST_SKIPPED = 20
@@ -49,13 +50,15 @@ class Trained:
         best_epoch: Epoch kept; 0 where none was better than the start.
         stopped_early: Training stopped before all epochs were over.
         weight_range: Largest weight of a tensor in its standard deviations; None: not limited.
+        bound: What part the interval bound had.
     """
 
     parameters: Parameters
     rows: tuple[EpochRow, ...]
     best_epoch: int
     stopped_early: bool
-    weight_range: float | None = None
+    weight_range: float | None
+    bound: BoundUse
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def train(
     settings = job.settings
     settings.check()
     with one_torch_thread():
-        state = _start(job, parameters)
+        state = start_training(job, parameters)
         first = read_checkpoint(checkpoint, job.digest, state) if checkpoint is not None else None
         if first is None:
             _append(job, state, 0, loss=float("nan"), rate=settings.first_rate, started=time.perf_counter(), trained=time.perf_counter())
@@ -130,11 +133,18 @@ def train(
             if stopped:
                 break
         progress.finish()
-    return Trained(state.best, tuple(state.rows), state.best_epoch, stopped, state.weight_range)
+    return Trained(state.best, tuple(state.rows), state.best_epoch, stopped, state.weight_range, state.bound)
 
 
 def make_step(
-    job: Job, parameters: Parameters, samples: Samples, *, progress: float, generator: torch.Generator, memory: dict[str, Tensor]
+    job: Job,
+    parameters: Parameters,
+    samples: Samples,
+    *,
+    progress: float,
+    generator: torch.Generator,
+    memory: dict[str, Tensor],
+    bound_share: float = 0.0,
 ) -> Step:
     """Return a mini-batch with the weights of the moment programmed."""
     stored = job.network.stored(parameters)
@@ -143,17 +153,27 @@ def make_step(
     def draw(number: int) -> dict[str, Tensor]:
         return job.source.deviations(stored, job.network.trainable.devices, chips, range(number, number + 1))[0]
 
-    return Step(job.network, job.objective, samples, chips, job.network.digital(parameters), generator, progress, memory, draw)
+    return Step(job.network, job.objective, samples, chips, job.network.digital(parameters), generator, progress, memory, draw, bound_share)
 
 
-def _start(job: Job, parameters: Parameters) -> State:
+def start_training(job: Job, parameters: Parameters) -> State:
+    """Return where a training begins: with what is chosen by the network as it is."""
     own = parameters.copy()
     for tensor in own.leaves():
         tensor.requires_grad_()
     averaged = own.copy() if job.method.averaging else own
     step = partial(make_step, job, samples=job.validation, progress=0.0, generator=torch.Generator(), memory={})
     reach = affordable_range(job.method, parameters, job.objective, lambda clipped: clean_score(step(clipped)))
-    return State(own, averaged, own.copy(), _optimiser(job, own), {}, [], weight_range=reach)
+    return State(own, averaged, own.copy(), _optimiser(job, own), {}, [], weight_range=reach, bound=_bound_use(job, parameters, reach))
+
+
+def _bound_use(job: Job, parameters: Parameters, reach: float | None) -> BoundUse:
+    """Return what part the interval bound has, from as many validation samples as a mini-batch has."""
+    clipped = parameters.copy()
+    clip_weights(clipped, reach)
+    few = job.validation.part(torch.arange(min(job.settings.batch, job.validation.count), device=job.network.device))
+    generator = torch.Generator().manual_seed(stream_key(job.settings.seed, "retrain", "bound") % 2**63)
+    return bound_use(job.method, make_step(job, clipped, few, progress=0.0, generator=generator, memory={}))
 
 
 def _optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
@@ -191,7 +211,15 @@ def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
         for group in state.optimiser.param_groups:
             group["lr"] = rate * group["unit"]
         generator = torch.Generator().manual_seed(stream_key(settings.seed, "retrain", "step", epoch, index) % 2**63)
-        step = make_step(job, state.parameters, job.training.part(batch), progress=done, generator=generator, memory=state.memory)
+        step = make_step(
+            job,
+            state.parameters,
+            job.training.part(batch),
+            progress=done,
+            generator=generator,
+            memory=state.memory,
+            bound_share=state.bound.share,
+        )
         loss = _update(job, state, step)
         if loss is None:
             continue

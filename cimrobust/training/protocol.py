@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ class Step:
         progress: Share of the training that is over, in [0, 1).
         memory: What a method keeps from step to step; part of a checkpoint.
         draw: Draws a chip from the distribution of the profile, by its number.
+        bound_share: Share of the interval bound in the loss, for methods that take one where it is tight.
     """
 
     network: TrainingNetwork
@@ -42,6 +43,7 @@ class Step:
     progress: float
     memory: dict[str, Tensor]
     draw: Callable[[int], dict[str, Tensor]]
+    bound_share: float = 0.0
 
     def rows(self, deviation: Deviation | None = None) -> Tensor:
         """Return the rows of the mini-batch on a chip with a deviation; None: without."""
@@ -68,7 +70,7 @@ class Step:
         """Return the same step with weights and box cut off from gradients, for attacks."""
         chips = {name: Chip(*(part.detach() for part in (chip.nominal, chip.lo, chip.hi, chip.reach))) for name, chip in self.chips.items()}
         digital = {name: tensor.detach() for name, tensor in self.digital.items()}
-        return Step(self.network, self.objective, self.samples, chips, digital, self.generator, self.progress, self.memory, self.draw)
+        return replace(self, chips=chips, digital=digital)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Method:
         averaging: Decay of the running mean of the weights that is kept in place of the last weights; 0: none.
         weight_range: Largest weight of a tensor in its standard deviations, the others are clipped; shrinks the box. None: not limited.
         clipping_loss: Clean accuracy that clipping may cost before training (of a regression, share by which the error may grow); `weight_range` is widened until it does not cost more.
+        bound_share: Share of the interval bound in the loss, where it is tight.
+        tight: Most that the bound of the loss may be, in attacked losses, to count as tight; of the network before training.
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
         ready: Share of the training from which the box has its full size; epochs before are kept only if none after is within the clean loss.
     """
@@ -113,6 +117,8 @@ class Method:
     averaging: float = 0.0
     weight_range: float | None = None
     clipping_loss: float = 0.05
+    bound_share: float = 0.0
+    tight: float = 0.0
     proves: bool = False
     ready: float = 0.0
 

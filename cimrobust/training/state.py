@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cimrobust.training.parameters import Parameters
+from cimrobust.training.tightness import BoundUse
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class State:
         best_epoch: The best of them.
         skipped: Steps left out so far.
         weight_range: Largest weight of a tensor in its standard deviations; None: not limited. Follows from the start, so it is no part of a checkpoint.
+        bound: What part the interval bound has; follows from the start, too.
     """
 
     parameters: Parameters
@@ -69,6 +71,7 @@ class State:
     best_epoch: int = 0
     skipped: int = 0
     weight_range: float | None = None
+    bound: BoundUse = field(default_factory=BoundUse)
 
 
 def columns_of(rows: Sequence[EpochRow]) -> dict[str, list[float]]:

@@ -5,6 +5,7 @@
     python tests/benchmarks/bench_retrain.py find [--models M ...]
     python tests/benchmarks/bench_retrain.py cost [--models M ...]
     python tests/benchmarks/bench_retrain.py clip [--models M ...]
+    python tests/benchmarks/bench_retrain.py tight [--models M ...] [--tolerances T ...]
     python tests/benchmarks/bench_retrain.py states --out FOLDER
     python tests/benchmarks/bench_retrain.py quantise --out FOLDER
 
@@ -13,7 +14,7 @@ evaluation data that training never saw: worst found by the search of `cimrobust
 `find` prints the worst-found accuracy of the networks as they are over tolerances, from which the tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
 `states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the evaluation states, as many of each advisory of the network.
 `quantise` writes two int8 forms of the digits network, `digits_cnn_int8` (a scale a channel) and `digits_cnn_int8_tensor`; `run` finds them in FOLDER (`--out`). `--tune N` searches for the settings in N epochs first.
-`clip` prints what clipping the weights costs before training, by range. `cost` prints what an epoch costs, as a ratio to plain training in the same run.
+`clip` prints what clipping the weights costs before training, by range. `tight` prints the interval bound of the loss over the attacked loss before training. `cost` prints what an epoch costs, as a ratio to plain training in the same run.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from cimrobust.pipeline.inspection import inspect_model, resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.search.ensemble import search
 from cimrobust.training.clipping import clip_weights
-from cimrobust.training.loop import make_step, train
+from cimrobust.training.loop import make_step, start_training, train
 from cimrobust.training.methods.catalogue import RECIPES, recipe_of
 from cimrobust.training.pace import choose_pace
 from cimrobust.training.parameters import stored_integers
@@ -254,6 +255,20 @@ def clip(arguments: argparse.Namespace) -> None:
             print(f"{name} {'not clipped' if reach is None else f'{reach:g}'} {score:.4f}", flush=True)
 
 
+def tight(arguments: argparse.Namespace) -> None:
+    """Print how tight the interval bound of the networks is before training, their weights clipped as `cimrobust` clips them."""
+    for name in arguments.models:
+        setup, (model, data) = SETUPS[name], files_of(name)
+        settings = TrainingSettings(batch=setup.batch, learning_rate=2e-3)
+        network = load_network(model)
+        training = load_data(data, inputs=network.inputs, part="train", limit=2000)
+        evaluation = load_data(data, inputs=network.inputs)
+        for tolerance in arguments.tolerances or setup.tolerances:
+            session = open_session(network, resolve_profile(DEVICE, tolerance), training, evaluation, settings, drop_overlap=True)
+            use = start_training(session.job(recipe_of("cimrobust").method(), settings), session.parameters).bound
+            print(f"{name} {100 * tolerance:g} % " + ("no bound" if use.ratio is None else f"{use.ratio:.1f}"), flush=True)
+
+
 def states(arguments: argparse.Namespace) -> None:
     """Write acas_train.npz and a description of it."""
     name, random = "acasxu_1_1", np.random.default_rng(0)
@@ -295,7 +310,7 @@ def quantise(arguments: argparse.Namespace) -> None:
         )
 
 
-COMMANDS = {"run": run, "table": table, "find": find, "cost": cost, "clip": clip, "states": states, "quantise": quantise}
+COMMANDS = {"run": run, "table": table, "find": find, "cost": cost, "clip": clip, "tight": tight, "states": states, "quantise": quantise}
 
 
 def main() -> None:

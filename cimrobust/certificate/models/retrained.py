@@ -39,12 +39,18 @@ class Epoch(Block):
 
 
 class Training(Block):
-    """One training; the range is that which weights were clipped to, in standard deviations of their tensor, null where they were not."""
+    """One training.
+
+    The range is that which weights were clipped to, in standard deviations of their tensor, null where they were not. The bound's share is what the interval bound had of the loss at the end,
+    its ratio that of the bounded to the attacked loss before training, null where nobody asked or there is no bound.
+    """
 
     method: str
     what: str
     knobs: dict[str, float]
     weight_range: float | None
+    bound_share: float
+    bound_ratio: float | None
     best_epoch: Count
     stopped_early: bool
     epochs: list[Epoch]
@@ -121,7 +127,7 @@ class Parameters(Block):
 class Retraining(Block):
     """retrain.json."""
 
-    schema_version: Literal["1.2.0"]
+    schema_version: Literal["1.3.0"]
     tool: Tool
     metric: Metric
     model: str

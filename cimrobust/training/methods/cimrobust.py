@@ -3,7 +3,8 @@
 What breaks a network is the box, and the box is a share of the largest weight of a tensor. So the largest weights are clipped, which costs little and shrinks every interval. The attack
 starts from the point that the last batches led to (it is one chip for all data, so what broke one batch breaks the next), as perturbations are kept in "free" adversarial training of inputs
 (Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows with the training; a part of the loss is that of the network without deviation; the running mean
-of the weights is kept (Izmailov et al., UAI 2018, arXiv 1803.05407, there of the last epochs).
+of the weights is kept (Izmailov et al., UAI 2018, arXiv 1803.05407, there of the last epochs). Where the interval bound of the network is tight, a part of the loss is that bound (De Palma et
+al., ICLR 2024, arXiv 2305.13991, for inputs).
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import torch
 from torch import Tensor
 
 from cimrobust.training.ascent import Unit, ascend, deviation_of
+from cimrobust.training.interval_bound import worst_loss
 from cimrobust.training.methods.ibp import CLIPPING, growth
 from cimrobust.training.protocol import Knob, Method, Recipe, Step
 
-_WHAT = "carried multi-step attack in a growing box, narrow weights, averaged weights"
+_WHAT = "carried multi-step attack in a growing box, narrow weights, averaged weights, the interval bound where it is tight"
 
 
 def _loss(values: Mapping[str, float], step: Step) -> Tensor:
-    size = values["reach"] * (values["start"] + (1.0 - values["start"]) * growth(step.progress, values["ramp"]))
+    grown = growth(step.progress, values["ramp"])
+    size = values["reach"] * (values["start"] + (1.0 - values["start"]) * grown)
     start = _carried(step, values["keep"])
     attacked = ascend(step.fixed(), start, passes=round(values["passes"]), length=values["length"], size=size)
     step.memory.update(attacked)
     loss = (1.0 - values["clean"]) * step.loss(deviation_of(step, attacked, size))
-    return loss + values["clean"] * step.loss() if values["clean"] else loss
+    loss = loss + values["clean"] * step.loss() if values["clean"] else loss
+    share = step.bound_share * grown
+    return (1.0 - share) * loss + share * worst_loss(step, size) if share else loss
 
 
 def _carried(step: Step, keep: float) -> Unit:
@@ -51,6 +56,8 @@ def _make(values: Mapping[str, float]) -> Method:
         averaging=values["averaging"],
         weight_range=values["range"] or None,
         clipping_loss=values["clipping"],
+        bound_share=values["bound"],
+        tight=values["tight"],
         ready=values["ramp"],
     )
 
@@ -69,6 +76,10 @@ CIMROBUST = Recipe(
         "averaging": Knob(0.98, 0.0, 0.999, False, "decay of the running mean of the weights"),
         "range": Knob(2.0, 0.0, 3.0, False, "largest weight in standard deviations of its tensor; 0: not limited"),
         "clipping": CLIPPING,
+        "bound": Knob(0.2, 0.0, 0.6, False, "share of the interval bound in the loss, where it is tight; 0: none"),
+        "tight": Knob(
+            10.0, 5.0, 20.0, True, "most that the bound of the loss may be, in attacked losses before training, to count as tight"
+        ),
     },
     _make,
 )

@@ -73,6 +73,13 @@ def test_sample_axis_of_a_file(shape: tuple[int | str | None, ...], expected: Fe
     assert feeding_of_file([_spec(*shape)], {"x": X}, 32) == expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"), [(("N", 3), Feeding("fixed", 1)), ((16, 3), Feeding("fixed", 16)), ((3,), Feeding("none", 1))]
+)
+def test_samples_that_must_be_apart_are_fed_alone_where_the_file_allows_it(shape: tuple[int | str | None, ...], expected: Feeding) -> None:
+    assert feeding_of_file([_spec(*shape)], {"x": X}, 32, apart=True) == expected
+
+
 def test_constant_inputs_have_no_say_in_the_sample_axis() -> None:
     assert feeding_of_file([_spec("N", 3), _spec(7, name="mask")], {"x": X}, 32) == Feeding("free", 32)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.data.dataset import DataSet
+from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.engine import checks
 from cimrobust.engine.batches import Feeding
@@ -164,6 +164,26 @@ def test_network_that_mixes_samples_of_a_free_batch_is_not_covered(open_text: Op
     text = MIXING.replace("float[1, 6]", "float[N, 6]").replace("float[1, 4]", "float[N, 4]")
     with pytest.raises(ModelNotCoveredError, match="whatever other samples are in its batch"):
         open_text(text)
+
+
+@pytest.mark.parametrize("samples", ["N", 1])
+def test_samples_that_would_share_a_quantisation_range_are_run_one_at_a_time(open_text: Opener, samples: str | int) -> None:
+    """Dynamic quantisers take their range from the whole batch: one sample that sticks out would change the others' results."""
+    text = (
+        HEAD
+        + f"agraph (float[{samples}, 6] x) => (float[{samples}, 4] y) "
+        + WEIGHTS
+        + " { q, s, z = DynamicQuantizeLinear(x) d = DequantizeLinear(q, s, z) a = MatMul(d, w1) h = Relu(a) y = MatMul(h, w2) }"
+    )
+    spread = X * np.where(np.arange(len(X)) % 7 == 0, 100.0, 1.0)[:, None].astype(np.float32)
+    runtime = open_text(text, data=DataSet({"x": spread}, {}, LABELS, Decision(), DataSource("test", {}, {}, len(X))))
+    assert runtime.engine.feeding == Feeding("fixed", 1)
+    assert ("run one at a time" in runtime.batch_note) == (samples == "N")
+    scale = np.maximum(spread.max(axis=1), 0) - np.minimum(spread.min(axis=1), 0)
+    hidden = np.maximum(spread @ W["w1"], 0) @ W["w2"]
+    # Half a step of each sample's own range, through both products; a range of the whole batch would be ten times as far off.
+    reach = 0.75 * scale / 255 * (np.abs(W["w1"]).sum(axis=0) @ np.abs(W["w2"])).max()
+    assert (np.abs(runtime.clean_output - hidden) <= reach[:, None] + 1e-4).all()
 
 
 def test_number_of_workers_changes_nothing(open_text: Opener) -> None:

@@ -20,7 +20,8 @@ def training(method: str) -> dict:
         "eligible": True, "seconds": 1.0, "training_seconds": 0.5,
     }  # fmt: skip
     return {
-        "method": method, "what": HOSTILE, "knobs": {HOSTILE: 0.5, "range": 2.0, "clipping": 0.05}, "weight_range": 3.0, "best_epoch": 1, "stopped_early": False,
+        "method": method, "what": HOSTILE, "knobs": {HOSTILE: 0.5, "range": 2.0, "clipping": 0.05, "tight": 10.0}, "weight_range": 3.0,
+        "bound_share": 0.0, "bound_ratio": 64.25, "best_epoch": 1, "stopped_early": False,
         "epochs": [{"epoch": epoch, **row} for epoch in (0, 1)],
     }  # fmt: skip
 
@@ -66,7 +67,7 @@ def layers(count: int = 3, roles: tuple[str, ...] = ("before", "control", "after
 
 def description(**changes) -> dict:
     made = {
-        "schema_version": "1.2.0",
+        "schema_version": "1.3.0",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
         "metric": {"name": "accuracy", "higher_is_better": True, "unit": "fraction", "description": "share of right decisions"},
         "model": HOSTILE, "device": HOSTILE, "tolerance": 0.03, "self_labelled": True,

@@ -29,6 +29,7 @@ TWO = ("before", "after")
     {"pace": None},
     {"pace": example.pace(rate=0.0005)},
     {"training": {**example.training("cimrobust"), "weight_range": None}},
+    {"training": {**example.training("cimrobust"), "bound_share": 0.2, "bound_ratio": 4.5}},
     {**ALONE, "tolerances": example.tolerances(TWO), "layers": example.layers(2, TWO)},
     {"layers": example.layers(45)},
     {"layers": {"rows": example.layers(2, TWO)["rows"], "reasons": {"control": HOSTILE}}},
@@ -66,9 +67,16 @@ def test_numbers_of_every_network_are_in_the_tables():
     ({"pace": example.pace(rate=0.0005)}, "None of them did; 0.0005 is the smallest."),
     ({"training": {**example.training("cimrobust"), "weight_range": None}}, "Weights were not clipped: that alone would have cost more than"),
     ({"training": {**example.training("cimrobust"), "weight_range": 2.0}}, "clipped at 2 standard deviations of their tensor.</li>"),
+    ({}, "is 64.2 times the loss that an attack reached. It counts as tight up to 10 times, so the bound has no part in the loss."),
+    ({"training": {**example.training("cimrobust"), "bound_share": 0.2, "bound_ratio": 4.5}}, "That is tight, so the bound has a share of"),
 ])  # fmt: skip
 def test_page_says_what_was_chosen_before_training(changes, said):
     assert said in render_retraining(example.description(**changes))
+
+
+def test_page_says_nothing_of_a_bound_that_nobody_asked_about():
+    page = render_retraining(example.description(training={**example.training("cimrobust"), "bound_ratio": None}))
+    assert "interval bound of the loss" not in page
 
 
 def test_what_was_not_measured_has_a_reason_and_no_picture():
