@@ -258,7 +258,7 @@ def clip(arguments: argparse.Namespace) -> None:
 def tight(arguments: argparse.Namespace) -> None:
     """Print how tight the interval bound of the networks is before training, their weights clipped as `cimrobust` clips them."""
     for name in arguments.models:
-        setup, (model, data) = SETUPS[name], files_of(name)
+        setup, (model, data) = SETUPS[name], files_of(name, arguments.out)
         settings = TrainingSettings(batch=setup.batch, learning_rate=2e-3)
         network = load_network(model)
         training = load_data(data, inputs=network.inputs, part="train", limit=2000)
