@@ -140,6 +140,7 @@ def _training(method: Method, trained: Trained) -> blocks.Training:
         weight_range=trained.weight_range,
         bound_share=trained.bound.share,
         bound_ratio=trained.bound.ratio,
+        bound_reason=trained.bound.reason,
         best_epoch=trained.best_epoch,
         stopped_early=trained.stopped_early,
         epochs=[_epoch(row) for row in trained.rows],

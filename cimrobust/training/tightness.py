@@ -1,8 +1,8 @@
 """Whether the interval bound says enough of a network for its training to follow it.
 
 A bound that is far above what any attack reaches pulls the weights towards what is easily bounded, away from what is robust. How far depends on depth, on how often a weight is used for one
-sample, and on the tolerance: before training, at its full box, the bound of the loss is 1.2 to 5 times the attacked loss of the dense networks measured, and 30 to 3000 times that of the
-convolutional and the deep ones (docs/retraining.md).
+sample, and on the tolerance: before training, at its full box, the bound of the loss is 1.4 to 5 times the attacked loss of the dense networks measured, and 30 times that of the convolutional ones
+or more (docs/retraining.md).
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ class BoundUse:
     Attributes:
         share: Its share of the loss; 0: none.
         ratio: Bound of the loss over the attacked loss, of the network before training at its full box; None: not asked for, or there is no bound.
+        reason: Why there is no bound that was asked for; None: there is, or nobody asked.
     """
 
     share: float = 0.0
     ratio: float | None = None
+    reason: str | None = None
 
 
 def bound_use(method: Method, step: Step) -> BoundUse:
@@ -44,19 +46,28 @@ def bound_use(method: Method, step: Step) -> BoundUse:
         method: The method.
         step: Validation samples of the network before training, its weights clipped as the method clips them.
     """
-    if not method.bound_share or step.objective.kind != "classes":
+    if not method.bound_share:
         return BoundUse()
+    if step.objective.kind != "classes":
+        return BoundUse(reason="it is taken for decisions with labels alone")
     try:
         with torch.no_grad():
             bound = float(worst_loss(step, 1.0))
-    except (ModelNotCoveredError, CannotBoundError, RuntimeError, IndexError, ValueError):
-        # A rule that fails on a shape nobody thought of costs the bound, not the training; the certificate of the network says so.
-        return BoundUse()
+    except (ModelNotCoveredError, CannotBoundError) as err:
+        # Without the advice at the end, which is for methods that cannot do without.
+        return BoundUse(reason=str(err).rsplit("; ", 1)[0])
+    except (RuntimeError, IndexError, ValueError) as err:
+        # It costs the bound, not the training.
+        return BoundUse(
+            reason=f"a rule of the bounds fails on a tensor of this network, which is a fault of this tool ({type(err).__name__}: {err}); report this"
+        )
     still = step.fixed()
     found = ascend(still, random_unit(still), passes=_PASSES, length=1.0)
     with torch.no_grad():
         attacked = float(step.loss(deviation_of(step, found)))
-    if not (math.isfinite(bound) and attacked > 0):
-        return BoundUse()
+    if not (math.isfinite(bound) and math.isfinite(attacked) and attacked > 0):
+        return BoundUse(
+            reason=f"the bounded and the attacked loss must be finite and positive to be compared, got {bound:g} and {attacked:g}"
+        )
     ratio = bound / attacked
     return BoundUse(method.bound_share if ratio <= method.tight else 0.0, ratio)

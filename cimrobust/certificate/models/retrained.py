@@ -42,7 +42,7 @@ class Training(Block):
     """One training.
 
     The range is that which weights were clipped to, in standard deviations of their tensor, null where they were not. The bound's share is what the interval bound had of the loss at the end,
-    its ratio that of the bounded to the attacked loss before training, null where nobody asked or there is no bound.
+    its ratio that of the bounded to the attacked loss before training, null where nobody asked or there is no bound, and then the reason says why.
     """
 
     method: str
@@ -51,6 +51,7 @@ class Training(Block):
     weight_range: float | None
     bound_share: float
     bound_ratio: float | None
+    bound_reason: str | None
     best_epoch: Count
     stopped_early: bool
     epochs: list[Epoch]

@@ -21,7 +21,7 @@ def training(method: str) -> dict:
     }  # fmt: skip
     return {
         "method": method, "what": HOSTILE, "knobs": {HOSTILE: 0.5, "range": 2.0, "clipping": 0.05, "tight": 10.0}, "weight_range": 3.0,
-        "bound_share": 0.0, "bound_ratio": 64.25, "best_epoch": 1, "stopped_early": False,
+        "bound_share": 0.0, "bound_ratio": 64.25, "bound_reason": None, "best_epoch": 1, "stopped_early": False,
         "epochs": [{"epoch": epoch, **row} for epoch in (0, 1)],
     }  # fmt: skip
 

@@ -67,8 +67,9 @@ def test_numbers_of_every_network_are_in_the_tables():
     ({"pace": example.pace(rate=0.0005)}, "None of them did; 0.0005 is the smallest."),
     ({"training": {**example.training("cimrobust"), "weight_range": None}}, "Weights were not clipped: that alone would have cost more than"),
     ({"training": {**example.training("cimrobust"), "weight_range": 2.0}}, "clipped at 2 standard deviations of their tensor.</li>"),
-    ({}, "is 64.2 times the loss that an attack reached. It counts as tight up to 10 times, so the bound has no part in the loss."),
+    ({}, " times the loss that an attack reached. It counts as tight up to 10 times, so the bound has no part in the loss."),
     ({"training": {**example.training("cimrobust"), "bound_share": 0.2, "bound_ratio": 4.5}}, "That is tight, so the bound has a share of"),
+    ({"training": {**example.training("cimrobust"), "bound_ratio": None, "bound_reason": "no rule"}}, "The interval bound has no part in the loss: no rule."),
 ])  # fmt: skip
 def test_page_says_what_was_chosen_before_training(changes, said):
     assert said in render_retraining(example.description(**changes))

@@ -51,7 +51,7 @@ def same(first: Trained, second: Trained) -> bool:
 def test_tight_bound_has_its_share(opened):
     session = opened()
     without, given = trained(session, bound=0.0), trained(session, bound=0.3)
-    assert (without.bound.share, without.bound.ratio) == (0.0, None)
+    assert (without.bound.share, without.bound.ratio, without.bound.reason) == (0.0, None, None)
     assert given.bound.share == 0.3
     assert given.bound.ratio is not None
     assert 1.0 <= given.bound.ratio <= 10.0
@@ -85,6 +85,8 @@ def test_bound_is_above_what_every_chip_loses(opened):
 def test_networks_without_a_bound_are_trained_without(opened, text, why):
     result = trained(opened(text))
     assert (result.bound.share, result.bound.ratio) == (0.0, None), why
+    assert "needs a bound of every operator" in (result.bound.reason or "")
+    assert "use another method" not in (result.bound.reason or "")
     assert len(result.rows) == 4
 
 
@@ -92,10 +94,10 @@ def test_regressions_and_teachers_are_not_asked(opened):
     random = np.random.default_rng(0)
     x = random.normal(size=(200, 6)).astype(np.float32)
     unlabelled = opened(training=dataset(x, None))
-    assert trained(unlabelled).bound.ratio is None
+    assert "decisions with labels" in (trained(unlabelled).bound.reason or "")
     targets = random.normal(size=(200, 4)).astype(np.float32)
     value = opened(training=dataset(x, targets, Decision(read="value", metric="mse")), evaluation=dataset(x + 50, targets))
-    assert trained(value).bound.ratio is None
+    assert "decisions with labels" in (trained(value).bound.reason or "")
 
 
 @pytest.mark.parametrize("bound", [float("inf"), float("nan"), RuntimeError("shapes"), IndexError("axis")])
@@ -106,7 +108,9 @@ def test_bound_that_fails_or_is_not_finite_costs_the_bound_alone(opened, monkeyp
         return torch.tensor(bound)
 
     monkeypatch.setattr(tightness, "worst_loss", broken)
-    assert trained(opened()).bound.share == 0.0
+    result = trained(opened())
+    assert (result.bound.share, result.bound.ratio) == (0.0, None)
+    assert ("report this" if isinstance(bound, Exception) else "must be finite") in (result.bound.reason or "")
 
 
 def test_weights_follow_the_bound(opened):
