@@ -1,3 +1,3 @@
 """Importing this module registers every lowering."""
 
-from cimrobust.graph.lowering import gelu  # noqa: F401
+from cimrobust.graph.lowering import gelu, norms, self_attention  # noqa: F401

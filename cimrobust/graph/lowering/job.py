@@ -97,10 +97,20 @@ class Job:
             raise UnknownTypeError(name)
         return kind.shape
 
+    def batch(self, name: str) -> int | str | None:
+        """Return the size of the first axis of a tensor, None where it is not known."""
+        kind = self.types.get(name)
+        return kind.shape[0] if kind is not None and kind.shape else None
+
     def value(self, name: str) -> np.ndarray | None:
         """Return the value of an initializer, None for other tensors."""
         tensor = self.constants.get(name)
         return None if tensor is None else decode(tensor)
+
+    def known(self, *names: str) -> str:
+        """Return the first of several tensors of one type whose type is known."""
+        present = [name for name in names if name]
+        return next((name for name in present if (kind := self.types.get(name)) and kind.elem_type), present[0])
 
     # What it builds.
 
@@ -141,6 +151,10 @@ class Job:
     def axes(self, *values: int) -> str:
         """Add a vector of int64, for axes and shapes; return its name."""
         return self.constant(np.asarray(values, np.int64), "ints")
+
+    def index(self, value: int) -> str:
+        """Add one int64; return its name."""
+        return self.constant(np.asarray(value, np.int64), "index")
 
     def scalar(self, value: float, *, like: str) -> str:
         """Add a number of the element type of another tensor; return its name."""
