@@ -180,7 +180,7 @@ def run_original(
     batch_size: int = 16,
     threads: int = 1,
 ) -> np.ndarray:
-    """Return the decision output of all samples from the model file itself, run as anyone would: one at a time where samples of one batch change each other's results.
+    """Return the decision output of all samples from the model file itself (from the loaded model where it cannot be run), run as anyone would: one at a time where samples of one batch change each other's results.
 
     Args:
         network: The loaded network; its file must not have changed since.
@@ -207,7 +207,7 @@ def run_original(
 
 
 def _model_file(network: Network) -> bytes | Path:
-    """Return the content of the model file, or its path where it needs the files beside it; checked against the digests."""
+    """Return the content of the model file, or its path where it needs the files beside it; checked against the digests. Of a file that cannot be run as it is, the loaded model."""
     folder, content = network.path.parent, b""
     for position, known in enumerate(network.files):
         path = network.path if position == 0 else folder / known.name
@@ -218,6 +218,8 @@ def _model_file(network: Network) -> bytes | Path:
         if digest(known.name, current) != known:
             raise InputRefusedError(f"model file must not change during a run, got other content ({path}); start again")
         content = content or current
+    if not network.runs_as_file:
+        return bytes(network.model.SerializeToString())
     return content if len(network.files) == 1 else network.path
 
 

@@ -27,9 +27,11 @@ from cimrobust.graph.structure import (
     nesting_problems,
     operator_problems,
     opset_versions,
+    runtime_problems,
     version_problems,
 )
 from cimrobust.graph.tensors import data_problem, decode, finite_problem, form_problem, num_bytes, num_elements
+from cimrobust.graph.training_mode import dropout_at_inference, training_problems
 from cimrobust.graph.walk import all_graphs, all_nodes, all_tensors, op_name
 from cimrobust.graph.weights import fold_computed_weights, weight_problems
 
@@ -101,7 +103,10 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         notes.append("the model's own functions were replaced by the nodes they stand for")
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
+    unknown = runtime_problems(model)
     notes += _rewrite(path, model)
+    unknown += [note for note in (_leave_training_mode(path, model),) if note]
+    notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
     types = _check_types(path, model, notes)
     notes += _fold(model, types)
     _complete_outputs(path, model)
@@ -121,6 +126,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         operators=dict(sorted(operators.items())),
         num_parameters=num_parameters,
         notes=tuple(notes),
+        runs_as_file=not unknown,
     )
 
 
@@ -193,6 +199,17 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
     lowered = lower(model)
     not_covered(path, lowered.refused)
     return [*notes, *lowered.notes]
+
+
+def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:
+    """Bring nodes in training mode into inference mode, in place; return a note, empty where there are none."""
+    not_covered(path, training_problems(model))
+    found = dropout_at_inference(model)
+    return (
+        f"Dropout in training mode is left out, as at inference: {', '.join(found[:5])}{' and more' if len(found) > 5 else ''}"
+        if found
+        else ""
+    )
 
 
 def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:

@@ -53,6 +53,7 @@ class Network:
         operators: Number of nodes per operator, other domains as ``domain::Op``.
         num_parameters: Number of initializer elements.
         notes: What loading had to change or wants to be known, one sentence each.
+        runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its place where the file would be run.
     """
 
     path: Path
@@ -67,3 +68,4 @@ class Network:
     operators: Mapping[str, int]
     num_parameters: int
     notes: tuple[str, ...]
+    runs_as_file: bool = True

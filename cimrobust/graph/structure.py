@@ -116,6 +116,12 @@ def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     return wrong, foreign
 
 
+def runtime_problems(model: onnx.ModelProto) -> list[str]:
+    """Return why onnxruntime cannot run a model whose operators are all known here: domains that are lowered and that it does not have."""
+    domains = {_domain(node.domain) for node in all_nodes(model.graph)} - CONTRIB_DOMAINS - _SCHEMA_DOMAINS
+    return [f"onnxruntime has no operators of {', '.join(sorted(domains))}"] if domains else []
+
+
 def _nodes_with_opsets(model: onnx.ModelProto, opsets: dict[str, int]) -> Iterator[tuple[onnx.NodeProto, dict[str, int]]]:
     for node in all_nodes(model.graph):
         yield node, opsets

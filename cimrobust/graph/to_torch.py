@@ -14,8 +14,10 @@ from torch import Tensor
 
 from cimrobust.errors import CimrobustError
 from cimrobust.graph.ops import catalogue  # noqa: F401  (registers the converters)
+from cimrobust.graph.ops.outside import OutsideNode
 from cimrobust.graph.ops.program import Plan, Program, Scope, Step, TwinRunError, execute, to_tensor
 from cimrobust.graph.ops.registry import CannotConvertError, Settings, Value
+from cimrobust.graph.views import MOVING_OPS, TYPE_OPS
 from cimrobust.graph.walk import read_names
 
 __all__ = ["Twin", "TwinRunError", "TwinUnavailableError", "to_torch"]
@@ -41,12 +43,21 @@ class Twin(torch.nn.Module):
         inputs: Names of the graph inputs, initializers not included.
         outputs: Names of the graph outputs.
         weight_names: Names of the mapped weights.
+        outside: Nodes that onnxruntime runs; what they say of their gradients grows as gradients are taken.
     """
 
     def __init__(
-        self, program: Program, *, inputs: Sequence[str], outputs: Sequence[str], weight_names: Sequence[str], settings: Settings
+        self,
+        program: Program,
+        *,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        weight_names: Sequence[str],
+        settings: Settings,
+        outside: Sequence[OutsideNode] = (),
     ) -> None:
         super().__init__()
+        self.outside = tuple(outside)
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.weight_names = tuple(weight_names)
@@ -211,7 +222,14 @@ class Twin(torch.nn.Module):
             self.straight_through = before
 
 
-def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = (), outputs: Sequence[str] | None = None) -> Twin:
+def to_torch(
+    model: onnx.ModelProto,
+    *,
+    weight_names: Sequence[str] = (),
+    outputs: Sequence[str] | None = None,
+    outside: bool = False,
+    forced: Mapping[str, str] | None = None,
+) -> Twin:
     """Build the torch twin of a model.
 
     Args:
@@ -219,12 +237,14 @@ def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = (), output
         weight_names: Initializers (or outputs of Constant nodes) that are stored in devices. Each is one tensor of the twin, also where it is
             used more than once or reaches its layer through Reshape, Transpose and the like. Integer ones are held as floating-point tensors.
         outputs: Graph outputs wanted; nodes that none of them depends on need no torch form. None: all.
+        outside: Nodes without a torch form run in onnxruntime, and their gradients are estimates; see `Twin.outside`.
+        forced: Nodes that run there although they have a torch form, by name, with the reason.
 
     Returns:
         The twin, in evaluation mode.
 
     Raises:
-        TwinUnavailableError: Nodes have no torch form; all of them are listed.
+        TwinUnavailableError: Nodes have no torch form; all of them are listed. With `outside`: so have all nodes that read mapped weights.
         CimrobustError: A weight name is not an initializer.
     """
     model = _inlined(model)
@@ -239,15 +259,14 @@ def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = (), output
         settings=settings,
         model=model,
         protected=weights,
+        outside=[] if outside else None,
+        forced=forced or {},
     )
-    constants: dict[str, Tensor] = {}
-    for proto in graph.initializer:
-        try:
-            constants[proto.name] = to_tensor(proto)
-        except CannotConvertError as error:
-            scope.problems.append(str(error))
+    constants = _constants(graph, scope)
     inputs = [value.name for value in graph.input if value.name not in constants]
     program = Program(inputs, constants, graph.node, scope)
+    if scope.outside and weights and not _reaches_torch(program, weights, scope.outside):
+        scope.problems += [f"{node.name} ({node.op}): {node.reason}" for node in scope.outside]
     if scope.problems:
         raise TwinUnavailableError(scope.problems)
     unknown = sorted(weights - set(program.constants))
@@ -257,7 +276,34 @@ def to_torch(model: onnx.ModelProto, *, weight_names: Sequence[str] = (), output
         if not program.constants[name].is_floating_point():
             program.constants[name] = program.constants[name].to(torch.float32)
     made = [value.name for value in graph.output]
-    return Twin(program, inputs=inputs, outputs=made, weight_names=weight_names, settings=settings).eval()
+    found = tuple(scope.outside or ())
+    return Twin(program, inputs=inputs, outputs=made, weight_names=weight_names, settings=settings, outside=found).eval()
+
+
+def _constants(graph: onnx.GraphProto, scope: Scope) -> dict[str, Tensor]:
+    """Return the initializers; texts, which only nodes run outside can read, are left out."""
+    read = {name for node in graph.node for name in read_names(node)} | {value.name for value in graph.output}
+    constants: dict[str, Tensor] = {}
+    for proto in graph.initializer:
+        try:
+            constants[proto.name] = to_tensor(proto)
+        except CannotConvertError as error:
+            if proto.name in read and scope.outside is None:
+                scope.problems.append(str(error))
+    return constants
+
+
+def _reaches_torch(program: Program, weights: frozenset[str], outside: Sequence[OutsideNode]) -> bool:
+    """Tell whether a node with a torch form computes with a mapped weight, so that there is a gradient to start from."""
+    names = {node.name for node in outside}
+    moved = {program.slots[name] for name in weights if name in program.slots}
+    for step in program.steps:
+        if step.node.name in names or not moved.intersection(step.inputs):
+            continue
+        if step.node.op not in MOVING_OPS | TYPE_OPS:
+            return True
+        moved.update(step.outputs)
+    return False
 
 
 def _in_type(value: Value, dtype: torch.dtype) -> Value:

@@ -15,7 +15,7 @@ from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError
 from cimrobust.graph.fake_quant import with_fake_quantisers
-from cimrobust.graph.to_torch import Twin, TwinUnavailableError, to_torch
+from cimrobust.graph.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import array_of, box_of, tensors_of
 from cimrobust.search.budget import Budget
@@ -33,6 +33,8 @@ _FLOAT_TOLERANCE = 0.02
 _INTEGER_TOLERANCE = 0.05
 _VALUE_TOLERANCE = 1e-3
 _ZERO_SHARE = 0.95
+# Nodes whose torch form may fail before the twin as a whole is given up.
+_MOST_FAILED = 16
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,8 @@ def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, se
         return crafting_subset(task.labels, count=count, seed=seed, is_regression=task.is_regression)
 
     try:
-        twin = to_torch(_twin_model(runtime), weight_names=runtime.deployed.weight_names, outputs=[runtime.engine.output])
-        twin.straight_through = True
-        crafting = subset(affordable_samples(budget, twin, runtime))
+        twin, count = _running_twin(runtime, budget)
+        crafting = subset(count)
         oracle, reason = _agreeing(twin, runtime, placement, crafting, workers, device)
     except TwinUnavailableError as err:
         return _without(subset(budget.max_samples), str(err), "NO_TWIN")
@@ -71,6 +72,20 @@ def open_gradients(runtime: Runtime, placement: Placement, budget: Budget, *, se
     if oracle is None:
         return _without(crafting, reason, "TWIN_MISMATCH")
     return Opened(oracle, crafting, None, (Warned("TWIN_APPROXIMATE", reason),) if reason else ())
+
+
+def _running_twin(runtime: Runtime, budget: Budget) -> tuple[Twin, int]:
+    """Return the twin and the crafting samples it can afford; a node whose torch form fails on the samples runs outside as well."""
+    model, failed = _twin_model(runtime), dict[str, str]()
+    while True:
+        twin = to_torch(model, weight_names=runtime.deployed.weight_names, outputs=[runtime.engine.output], outside=True, forced=failed)
+        twin.straight_through = True
+        try:
+            return twin, affordable_samples(budget, twin, runtime)
+        except TwinRunError as err:
+            if not err.node or err.node in failed or len(failed) >= _MOST_FAILED:
+                raise
+            failed[err.node] = str(err)
 
 
 def _twin_model(runtime: Runtime) -> Any:
@@ -155,7 +170,19 @@ def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
     with nullcontext() if problem.runtime.converters is not None else problem.oracle.raw_gradients():
         evaluation = problem.step(zero, loss, problem.scale_at(problem.box.zero(), loss))
     shares = {name: float((gradient == 0).double().mean()) for name, gradient in evaluation.gradients.items()}
-    return [Warned("ZERO_GRADIENT", _zero_text(name, share)) for name, share in shares.items() if share > _ZERO_SHARE and name not in dead]
+    warnings = [
+        Warned("ZERO_GRADIENT", _zero_text(name, share)) for name, share in shares.items() if share > _ZERO_SHARE and name not in dead
+    ]
+    estimated = [node.text for node in problem.oracle.outside if node.used]
+    return [*warnings, *([Warned("ESTIMATED_GRADIENT", _estimated_text(estimated))] if estimated else [])]
+
+
+def _estimated_text(nodes: list[str]) -> str:
+    some = ", ".join(nodes[:8]) + (f" and {len(nodes) - 8} more" if len(nodes) > 8 else "")
+    return (
+        f"Nodes without a form that can be differentiated run in onnxruntime, and gradients through them are estimates: {some}. "
+        "The gradients of all other nodes are exact; the search may find less than it would with exact ones throughout."
+    )
 
 
 def _zero_text(name: str, share: float) -> str:

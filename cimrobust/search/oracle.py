@@ -20,6 +20,7 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.graph.ops.outside import OutsideNode
 from cimrobust.graph.to_torch import Twin
 from cimrobust.search.box import Box, array_of, tensors_of
 from cimrobust.search.objective import Loss, SmoothAccuracy, margins
@@ -104,6 +105,11 @@ class GradientOracle:
     def operators(self) -> frozenset[str]:
         """Operators between the inputs and what is read, constant parts left out."""
         return frozenset(step.node.op for step in self._twin.steps_to(self.readout.tensor))
+
+    @property
+    def outside(self) -> tuple[OutsideNode, ...]:
+        """Nodes that onnxruntime runs inside the twin."""
+        return self._twin.outside
 
     @contextmanager
     def softened(self) -> Iterator[None]:

@@ -159,7 +159,7 @@ def open_training(
     norms = trainable.digital.normalisations
     names = [*runtime.deployed.weight_names, *trainable.biases, *trainable.digital.copies]
     names += [name for norm in norms if update_norms for name in (norm.scale, norm.shift, norm.mean, norm.variance)]
-    twin = to_torch(runtime.deployed.model, weight_names=names, outputs=[runtime.engine.output])
+    twin = to_torch(runtime.deployed.model, weight_names=names, outputs=[runtime.engine.output], outside=True)
     parameters = initial_parameters(twin, runtime, trainable, update_norms=update_norms, device=device)
     require_stored(runtime.network.path, {name: array.shape for name, array in parameters.to_numpy().items()})
     network = TrainingNetwork(twin, readout, runtime.engine.feeding, trainable, device)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cimrobust.errors import CimrobustError
 from cimrobust.graph.ops import registry
+from cimrobust.graph.ops.outside import OutsideNode, outside_kernel
 from cimrobust.graph.ops.registry import CannotConvertError, Kernel, Node, Settings, Value
 from cimrobust.graph.ops.tensors import TORCH_TYPES
 from cimrobust.graph.walk import op_name, read_names, subgraphs
@@ -23,7 +24,11 @@ RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "Random
 
 
 class TwinRunError(CimrobustError):
-    """A node of the twin failed on the values it was given."""
+    """A node of the twin failed on the values it was given; `node` is its name."""
+
+    def __init__(self, message: str, node: str = "") -> None:
+        self.node = node
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class Scope:
         model: The whole model, for converters of other packages.
         protected: Names of tensors that must arrive as inputs of kernels (mapped weights).
         problems: Nodes without a converter, filled while compiling.
+        outside: Nodes without a converter that onnxruntime runs, filled while compiling; None: every node must have a torch form.
+        forced: Nodes that are run outside whatever their converters say, each with the reason.
     """
 
     opsets: Mapping[str, int]
@@ -63,6 +70,8 @@ class Scope:
     model: onnx.ModelProto
     protected: frozenset[str] = frozenset()
     problems: list[str] = field(default_factory=list)
+    outside: list[OutsideNode] | None = None
+    forced: Mapping[str, str] = field(default_factory=dict)
 
 
 class Program:
@@ -155,7 +164,9 @@ def execute(plan: Plan, values: list[Any]) -> list[Any]:
     except (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         assert step is not None
         shapes = ", ".join(_describe(values[slot]) for slot in step.inputs)
-        raise TwinRunError(f"node {step.node.name!r} ({step.node.op}) must run in torch, got {error} (inputs {shapes})") from error
+        raise TwinRunError(
+            f"node {step.node.name!r} ({step.node.op}) must run in torch, got {error} (inputs {shapes})", step.node.name
+        ) from error
     return [values[slot] for slot in plan.outputs]
 
 
@@ -301,12 +312,12 @@ def constant_value(node: onnx.NodeProto) -> Tensor | None:
 
 
 def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
-    """Return the kernel of a node from the first source that has one; a node without any is added to the problems.
+    """Return the kernel of a node from the first source that has one; a node without any is run outside, or added to the problems.
 
     The word of the first source that knows the operator is final: what it does not cover, a later one might convert wrongly.
     """
-    reason = ""
-    for source in SOURCES:
+    reason = scope.forced.get(node.name, "")
+    for source in () if reason else SOURCES:
         try:
             kernel = source(node, proto, scope)
         except CannotConvertError as error:
@@ -318,8 +329,23 @@ def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
             break
         if kernel is not None:
             return kernel
+    if scope.outside is not None:
+        kernel, outside = outside_kernel(node, _alone(node, proto, scope), reason.lstrip(": ") or "no converter knows its operator")
+        scope.outside.append(outside)
+        return kernel
     scope.problems.append(f"{node.name} ({op_name(proto)}, opset {node.version}){reason}")
     return None
+
+
+def _alone(node: Node, proto: onnx.NodeProto, scope: Scope) -> onnx.ModelProto:
+    """Return a model of one node without inputs and outputs; initializers of the model that are no mapped weights stay constants."""
+    alone = onnx.ModelProto(ir_version=scope.model.ir_version)
+    alone.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in scope.opsets.items())
+    alone.graph.name = "outside"
+    alone.graph.node.append(proto)
+    names = {name for name in (*node.inputs, *node.captures) if name} - scope.protected
+    alone.graph.initializer.extend(tensor for tensor in scope.model.graph.initializer if tensor.name in names)
+    return alone
 
 
 def own_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
