@@ -1,3 +1,3 @@
 """Importing this module registers every lowering."""
 
-from cimrobust.graph.lowering import gelu, norms, self_attention  # noqa: F401
+from cimrobust.graph.lowering import embeddings, gelu, grouped_query, multi_head, norms, rotary, self_attention  # noqa: F401
