@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from onnx import TensorProto
 
@@ -19,12 +21,40 @@ def embed_layer_normalization(job: Job) -> None:
     require_opset(job, _SINCE)
     ids, segments, words, places, kinds, gamma, beta, mask, positions = (job.input(index) for index in range(9))
     elem_type = job.elem_type(job.known(words, gamma))
-    if not positions:
-        positions = steps(job, job.axes(0), size_of(job, ids, 1))
+    tables = [words, places, kinds]
+    finish_embedding(
+        job, (ids, positions, segments), tables, lambda _index, rows: rows, gamma=gamma, beta=beta, mask=mask, elem_type=elem_type
+    )
+
+
+def finish_embedding(
+    job: Job,
+    rows: tuple[str, str, str],
+    tables: Sequence[str],
+    as_real: Callable[[int, str], str],
+    *,
+    gamma: str,
+    beta: str,
+    mask: str,
+    elem_type: int,
+) -> None:
+    """Add look-ups, their sum and its normalisation.
+
+    Args:
+        job: The node.
+        rows: Words, positions (``""`` for one after the other) and segments of every token, [batch, tokens].
+        tables: Embeddings of words, positions and segments.
+        as_real: What makes real numbers of the rows of the table with an index.
+        gamma: Scale of the normalisation.
+        beta: Shift.
+        mask: 1 for tokens that are no padding, ``""`` for none.
+        elem_type: Element type of the result.
+    """
+    ids, positions, segments = rows
+    positions = positions or steps(job, job.axes(0), size_of(job, ids, 1))
+    pairs = zip(tables, (ids, positions, segments), strict=True)
     looked_up = [
-        job.add("Gather", table, rows, axis=0, wish="look_up")
-        for table, rows in ((words, ids), (places, positions), (kinds, segments))
-        if table and rows
+        as_real(index, job.add("Gather", table, row, axis=0, wish="look_up")) for index, (table, row) in enumerate(pairs) if table and row
     ]
     summed = total(job, *looked_up)
     result = layer_norm(job, summed, gamma, beta, elem_type)
