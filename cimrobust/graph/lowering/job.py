@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from cimrobust.graph.lowering.registry import StaysError, UnknownTypeError
-from cimrobust.graph.shapes import TensorType
+from cimrobust.graph.shapes import TensorType, rank_of
 from cimrobust.graph.tensors import decode, encode
 from cimrobust.graph.walk import NameMaker, attributes
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
+
+_NOTHING: Mapping[str, Attribute] = MappingProxyType({})
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Job:
         node: The node.
         opset: Standard operator set of the model; the nodes that are added must be of it.
         types: Types of all tensors, as far as inference got.
+        makers: Node that makes a tensor.
         constants: Initializers by name.
         names: Maker of tensor names.
         node_names: Maker of node names.
@@ -35,6 +39,7 @@ class Job:
     node: onnx.NodeProto
     opset: int
     types: Mapping[str, TensorType]
+    makers: Mapping[str, onnx.NodeProto]
     constants: Mapping[str, TensorProto]
     names: NameMaker
     node_names: NameMaker
@@ -77,6 +82,11 @@ class Job:
         value = attributes(self.node).get(name, [])
         return [float(item) for item in value] if isinstance(value, list) else []
 
+    def given(self, *names: str) -> dict[str, Attribute]:
+        """Return those of some attributes that the node states, to take them over."""
+        stated = attributes(self.node)
+        return {name: stated[name] for name in names if name in stated}  # type: ignore[misc]
+
     # What is known of tensors.
 
     def elem_type(self, name: str) -> int:
@@ -88,7 +98,10 @@ class Job:
 
     def rank(self, name: str) -> int:
         """Return the number of axes of a tensor; raises UnknownTypeError where it is not known (yet)."""
-        return len(self.shape(name))
+        rank = rank_of(name, self.types, self.makers)
+        if rank is None:
+            raise UnknownTypeError(name)
+        return rank
 
     def shape(self, name: str) -> tuple[int | str | None, ...]:
         """Return the shape of a tensor, symbols and unknown sizes included; raises UnknownTypeError where not even the rank is known (yet)."""
@@ -114,27 +127,29 @@ class Job:
 
     # What it builds.
 
-    def add(self, op: str, *inputs: str, wish: str = "", outputs: int = 1, **values: Attribute) -> str:
+    def add(self, op: str, *inputs: str, wish: str = "", taken: Mapping[str, Attribute] = _NOTHING, **values: Attribute) -> str:
         """Add a standard node; return the name of its (first) output.
 
         Args:
             op: Operator of the standard domain.
             inputs: Names of what it reads; those left out at the end are cut off.
             wish: What its name ends on; ``""``: the operator.
-            outputs: Number of outputs; `many` returns them all.
-            values: Attributes.
+            taken: Attributes taken over, see `given`.
+            values: Further attributes.
         """
-        return self.many(op, *inputs, wish=wish, outputs=outputs, **values)[0]
+        return self.many(op, *inputs, wish=wish, outputs=1, taken=taken, **values)[0]
 
-    def many(self, op: str, *inputs: str, wish: str = "", outputs: int, **values: Attribute) -> list[str]:
-        """As `add`; return the names of all outputs."""
+    def many(
+        self, op: str, *inputs: str, outputs: int, wish: str = "", taken: Mapping[str, Attribute] = _NOTHING, **values: Attribute
+    ) -> list[str]:
+        """As `add`, for a node with several outputs; return their names."""
         read = list(inputs)
         while read and not read[-1]:
             read.pop()
         name = f"{self.node.name}.{wish or op}"
         made = [self.names.take(name) for _ in range(outputs)]
         node = helper.make_node(op, read, made, name=self.node_names.take(name))
-        node.attribute.extend(helper.make_attribute(key, value) for key, value in values.items())
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in {**taken, **values}.items())
         self.nodes.append(node)
         return made
 

@@ -71,10 +71,11 @@ class _Round:
             self._opset = _OPSET
             self._model.opset_import.append(onnx.helper.make_opsetid("", _OPSET))
         self._types: dict[str, TensorType] = infer_types(self._model, strict=False)
+        self._makers = {name: node for node in all_nodes(graph) for name in node.output if name}
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._names = NameMaker(name for inner in all_graphs(graph) for name in defined_names(inner))
         self._node_names = NameMaker(node.name for node in all_nodes(graph))
-        for inner in list(all_graphs(graph)):
+        for inner in reversed(list(all_graphs(graph))):  # bodies first: the nodes that hold them are copied
             made = [self._lowered(node) for node in inner.node]
             if any(nodes is not None for nodes in made):
                 old = list(inner.node)
@@ -85,7 +86,7 @@ class _Round:
         entry = self._pending.get(node.name)
         if entry is None:
             return None
-        job = Job(node, self._opset, self._types, self._constants, self._names, self._node_names)
+        job = Job(node, self._opset, self._types, self._makers, self._constants, self._names, self._node_names)
         try:
             _make(entry, job)
         except RefusedError as err:
