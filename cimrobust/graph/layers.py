@@ -60,11 +60,19 @@ class CrossbarLayer:
 
 @dataclass(frozen=True)
 class UnmappedNode:
-    """A node that multiplies or holds weights but stays digital, and why."""
+    """A node that multiplies or holds weights but stays digital, and why.
+
+    Attributes:
+        node: Name of the node.
+        op: Operator.
+        reason: Why.
+        table: Initializer that stays digital since it is a table and no weight, see `graph.fixed_tables`; ``""``: that is not the reason.
+    """
 
     node: str
     op: str
     reason: str
+    table: str = ""
 
 
 @dataclass(frozen=True)

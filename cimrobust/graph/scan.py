@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from cimrobust.graph.coverage import slot_problem, unmapped_nodes
+from cimrobust.graph.fixed_tables import Flow, table_reason
 from cimrobust.graph.layers import CrossbarLayer, LayerScan, LayerUse, UnmappedNode
 from cimrobust.graph.layouts import Layout
 from cimrobust.graph.levels import ScaleMap, add_scales, stored_values
 from cimrobust.graph.network import Network
+from cimrobust.graph.shapes import infer_types
+from cimrobust.graph.structure import opset_versions
 from cimrobust.graph.walk import op_name
-from cimrobust.graph.weights import Weights, WeightUse, weights_of
+from cimrobust.graph.weights import Weights, WeightUse
 
 
 @dataclass
@@ -32,38 +36,54 @@ class _Leaf:
     uses: list[LayerUse] = field(default_factory=list)
 
 
-def scan_layers(network: Network) -> LayerScan:
+def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
     """Find all weights of a network that crossbars store.
 
     Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their quantised forms with a constant weight
     counts; the weight may reach the node through nodes that move, retype or dequantise its elements. An initializer that several nodes
     read is one array.
+
+    Args:
+        network: The network.
+        stored: Initializers that are stored although they are tables, see `graph.fixed_tables`.
     """
-    weights = weights_of(network.model)
+    types = infer_types(network.model, strict=False)
+    weights = Weights(network.model.graph, opset_versions(network.model), types)
+    flow = Flow(weights, types)
     leaves: dict[str, _Leaf] = {}
     failed: dict[str, str] = {}
+    tables: dict[str, str] = {}
     mapped: set[str] = set()
     for use in weights.uses():
-        reason = _add_use(use, weights, leaves)
-        if reason is None:
-            mapped.add(use.node.name)
-        else:
-            failed[use.node.name] = reason
+        try:
+            layout = _layout_of(use, weights)
+            table = None if stored and set(use.trace.leaves) <= set(stored) else table_reason(use, layout, weights, flow)
+            if table is None:
+                _add_use(use, layout, weights, leaves)
+                mapped.add(use.node.name)
+            else:
+                failed[use.node.name], tables[use.node.name] = table, use.trace.leaves[0]
+        except ValueError as err:
+            failed[use.node.name] = str(err)
     layers = tuple(_layer(name, leaf, weights) for name, leaf in leaves.items())
-    unmapped = [UnmappedNode(node.name, op_name(node), reason) for node, reason in unmapped_nodes(weights, mapped, failed)]
+    unmapped = [
+        UnmappedNode(node.name, op_name(node), reason, table=tables.get(node.name, ""))
+        for node, reason in unmapped_nodes(weights, mapped, failed)
+    ]
     return LayerScan(layers, tuple(unmapped))
 
 
-def _add_use(use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]) -> str | None:
-    """Add a use to all its leaves; return the reason if it stays digital."""
-    try:
-        problem = slot_problem(use, weights.constants)
-        if problem:
-            return problem
-        layout = use.slot.layout(use.node, use.shape)
-        maps = {name: _scales_of(name, size, use, weights, leaves) for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True)}
-    except ValueError as err:
-        return str(err)
+def _layout_of(use: WeightUse, weights: Weights) -> Layout:
+    """Return how a node sees its weight; raises ValueError with the reason where it stays digital."""
+    problem = slot_problem(use, weights.constants)
+    if problem:
+        raise ValueError(problem)
+    return use.slot.layout(use.node, use.shape)
+
+
+def _add_use(use: WeightUse, layout: Layout, weights: Weights, leaves: dict[str, _Leaf]) -> None:
+    """Add a use to all its leaves; raises ValueError with the reason where it stays digital."""
+    maps = {name: _scales_of(name, size, use, weights, leaves) for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True)}
     start = 0
     for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True):
         leaf = leaves.setdefault(name, _Leaf(maps[name], np.full(size, -1, np.int64)))
@@ -71,7 +91,6 @@ def _add_use(use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]) -> str 
         path = tuple(op_name(node) for node in use.trace.nodes)
         leaf.uses.append(LayerUse(use.node.name, op_name(use.node), use.slot.role, path))
         start += size
-    return None
 
 
 def _scales_of(name: str, size: int, use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]) -> ScaleMap:

@@ -20,6 +20,9 @@ from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 
+_MOST_NAMED = 8
+
+
 @dataclass(frozen=True)
 class Inspection:
     """A network, its crossbar layers, and where their weights are stored."""
@@ -81,11 +84,19 @@ def inspect_model(model: str | Path, *, device: str, tolerance: float | None = N
         network = with_dense_groups(network)
     scan = scan_layers(network)
     if not scan.layers:
-        raise ModelNotCoveredError(
-            f"model must have at least one layer with constant weights that maps to a crossbar, got none ({model}); "
-            "Conv, ConvTranspose, Gemm, MatMul, their quantised forms, LSTM, GRU and RNN map"
-        )
+        raise ModelNotCoveredError(_nothing_mapped(model, scan))
     return Inspection(network, scan, place(scan, profile))
+
+
+def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:
+    """Say that no layer of a model maps, and name the nodes that hold weights, each with the reason."""
+    held = [f"node '{node.node}' ({node.op}): {node.reason.removeprefix('digital: ')}" for node in scan.unmapped]
+    some = "; ".join(held[:_MOST_NAMED]) + (f"; and {len(held) - _MOST_NAMED} more" if len(held) > _MOST_NAMED else "")
+    return (
+        f"model must have at least one layer with constant weights that maps to a crossbar, got none ({model})"
+        f"{'; what stays digital: ' + some if held else ''}; "
+        "Conv, ConvTranspose, Gemm, MatMul, their quantised forms, LSTM, GRU and RNN map"
+    )
 
 
 def resolve_profile(device: str, tolerance: float | None) -> DeviceProfile:

@@ -1,0 +1,187 @@
+"""Recognising tables of signal processing and geometry by their values: they follow a formula, so no training made them.
+
+Every test asks for more structure than training, or an example made by hand, would give a weight: many rows, one formula for all of them, and float32 accuracy.
+A table that was trained on (a learnable filter bank that starts as one, say) is off its formula and is a weight. Integer and half-precision copies are weights
+too: rounding hides the formula.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Of the largest magnitude. A table of 1,024 points made in float32 is off by 2e-4, since the angle itself is rounded.
+_TOLERANCE = 5e-4
+_EXACT = 1e-6
+_FEWEST = 8
+# Rows of a table of sinusoids: two numbers fit each to at least eight points.
+_FEWEST_ROWS = 4
+
+
+def name_of(matrix: np.ndarray) -> str | None:
+    """Return what table a matrix is, None if it is none that is known.
+
+    Args:
+        matrix: Float [inputs, outputs] of one dot product each.
+    """
+    values = np.asarray(matrix, np.float64)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all() or not values.any():
+        return None
+    for name, test in (
+        ("positions, equally spaced", _is_positions),
+        ("a selection of inputs", _is_selection),
+        ("running sums", _is_running_sum),
+        ("a Hadamard matrix", _is_hadamard),
+        ("a grid of positions", _is_grid),
+        ("sines and cosines (Fourier or cosine transform, perhaps with a window)", _is_sinusoids),
+        ("triangular filters (mel filter bank)", _is_filter_bank),
+    ):
+        if test(values):
+            return name
+    return None
+
+
+def same_kernels(kernels: np.ndarray) -> bool:
+    """Tell whether all channels have one filter: one of blurring, averaging or interpolation, which no training gives to the last bit.
+
+    Args:
+        kernels: Float [channels, points].
+    """
+    channels, points = kernels.shape
+    return channels >= 3 and points > 1 and bool((kernels == kernels[:1]).all()) and bool(np.any(kernels[0]))
+
+
+def _is_positions(values: np.ndarray) -> bool:
+    """One output whose inputs count 0, 1, 2, ... up to scale and offset: an expectation over bins, as of box distributions."""
+    if values.shape[1] != 1 or len(values) < _FEWEST:
+        return False
+    return _is_equally_spaced(values[:, 0])
+
+
+def _is_equally_spaced(numbers: np.ndarray) -> bool:
+    steps = np.diff(numbers)
+    return bool(np.abs(steps - steps.mean()).max(initial=0.0) <= _EXACT * np.abs(numbers).max() and steps.mean() != 0.0)
+
+
+def _is_selection(values: np.ndarray) -> bool:
+    """Every output is one of the inputs: identity, permutation, reversal, space to depth."""
+    if min(values.shape) < _FEWEST:
+        return False
+    ones = values == 1.0
+    return bool((ones | (values == 0.0)).all() and (ones.sum(axis=0) == 1).all())
+
+
+def _is_running_sum(values: np.ndarray) -> bool:
+    """All ones on and to one side of the diagonal, up to a factor."""
+    if values.shape[0] != values.shape[1] or len(values) < _FEWEST:
+        return False
+    scaled = values / values[0, 0] if values[0, 0] else values
+    return any(np.array_equal(scaled, triangle(np.ones_like(values))) for triangle in (np.tril, np.triu))
+
+
+def _is_hadamard(values: np.ndarray) -> bool:
+    """Signs alone, all rows orthogonal."""
+    if values.shape[0] != values.shape[1] or len(values) < _FEWEST:
+        return False
+    top = np.abs(values).max()
+    signs = values / top
+    return bool((np.abs(np.abs(signs) - 1.0) <= _EXACT).all() and np.allclose(signs @ signs.T, len(values) * np.eye(len(values))))
+
+
+def _is_grid(values: np.ndarray) -> bool:
+    """Coordinates of all points of a grid, one output (or input) an axis, perhaps with ones beside them."""
+    return any(_is_grid_of(table) for table in (values, values.T))
+
+
+def _is_grid_of(table: np.ndarray) -> bool:
+    if not 2 <= table.shape[1] <= 4 or len(table) < 2 * _FEWEST:
+        return False
+    axes = [column for column in table.T if np.ptp(column) > 0]
+    constant = [column for column in table.T if np.ptp(column) == 0]
+    if not axes or any(column[0] != 1.0 for column in constant) or len(axes) + len(constant) < 2:
+        return False
+    levels = [np.unique(np.round(column, 6)) for column in axes]
+    if any(len(level) < 2 or not _is_equally_spaced(level) for level in levels):
+        return False
+    points = np.unique(np.round(np.stack(axes, axis=1), 6), axis=0)
+    return len(points) == len(table) == int(np.prod([len(level) for level in levels]))
+
+
+def _is_sinusoids(values: np.ndarray) -> bool:
+    """Every output (or every input) is a sinusoid at a bin of the transform, all under one window."""
+    return any(_are_sinusoids(table) for table in (values.T, values))
+
+
+def _are_sinusoids(rows: np.ndarray) -> bool:
+    count, length = rows.shape
+    if count < _FEWEST_ROWS or length < _FEWEST:
+        return False
+    # The sines of the lowest and of the highest frequency are zero, up to the rounding of angles.
+    rows = rows[np.abs(rows).max(axis=1) > 2 * _TOLERANCE * np.abs(rows).max()]
+    if len(rows) < _FEWEST_ROWS:
+        return False
+    return any(_fit(rows, window) for window in _windows(rows))
+
+
+def _windows(rows: np.ndarray) -> list[np.ndarray]:
+    """Return windows that the rows may have in common: none, what sines and cosines square to, and the constant row."""
+    energy = np.sqrt(np.square(rows).sum(axis=0))
+    first = rows[int(np.argmax(np.abs(rows.sum(axis=1)) / np.abs(rows).sum(axis=1)))]
+    return [np.ones(rows.shape[1]), energy / energy.max(), np.abs(first) / np.abs(first).max()]
+
+
+def _fit(rows: np.ndarray, window: np.ndarray) -> bool:
+    """Tell whether each row is the window times one sinusoid of a whole or half number of periods, with enough different ones among them."""
+    length = rows.shape[1]
+    inside = np.flatnonzero(window > 0.01)
+    if len(inside) < _FEWEST:
+        return False
+    frequencies: set[tuple[int, int]] = set()
+    for row in rows:
+        bare = np.zeros(length)
+        bare[inside] = row[inside] / window[inside]
+        found = _frequency(bare, inside)
+        if found is None or np.abs(row[window <= 0.01]).max(initial=0.0) > 0.02 * np.abs(row).max():
+            return False
+        frequencies.add(found)
+    return 2 * len(frequencies) >= len(rows)
+
+
+def _frequency(signal: np.ndarray, inside: np.ndarray) -> tuple[int, int] | None:
+    """Return half periods and phase class of the sinusoid that a signal is where it is known, None if it is none."""
+    half = int(np.argmax(np.abs(np.fft.rfft(signal, 2 * len(signal)))))
+    amplitude = np.abs(signal).max()
+    for candidate in (half, half - 1, half + 1):
+        if not 0 <= candidate <= len(signal):
+            continue
+        angle = np.pi * candidate * inside / len(signal)
+        basis = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        parts, *_ = np.linalg.lstsq(basis, signal[inside], rcond=None)
+        if np.abs(basis @ parts - signal[inside]).max() <= _TOLERANCE * amplitude:
+            return candidate, int(abs(parts[0]) >= abs(parts[1]))
+    return None
+
+
+def _is_filter_bank(values: np.ndarray) -> bool:
+    """Overlapping triangles of rising centre, one an output."""
+    rows = values.T[values.any(axis=0)]  # a filter between two bins has none
+    if len(rows) < _FEWEST or values.shape[0] < 2 * _FEWEST or (rows < 0).any():
+        return False
+    centres: list[int] = []
+    num_wide = 0
+    for row in rows:
+        inside = np.flatnonzero(row)
+        if len(inside) != inside[-1] - inside[0] + 1:
+            return False
+        centres.append(int(np.argmax(row)))
+        left, right = row[inside[0] : centres[-1] + 1], row[centres[-1] : inside[-1] + 1]
+        # The bins beside the peak lie on either side of it: they are on no line with what is beyond.
+        wide = [side for side in (left[:-1], right[1:]) if len(side) >= 3]
+        if any(np.ptp(np.diff(side)) > _TOLERANCE * row.max() for side in wide) or (np.diff(left) < 0).any() or (np.diff(right) > 0).any():
+            return False
+        num_wide += len(wide)
+    return (
+        num_wide >= _FEWEST_ROWS
+        and bool((np.diff(centres) >= 0).all())
+        and centres[0] < centres[-1]
+        and np.count_nonzero(values) < values.size // 2
+    )
