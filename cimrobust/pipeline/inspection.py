@@ -19,7 +19,6 @@ from cimrobust.mapping.load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
-
 _MOST_NAMED = 8
 
 
