@@ -39,6 +39,7 @@ class CrossbarLayer:
         column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, own shape.
         levels: Integer weights with the zero point subtracted, int32, own shape; None for float models.
         scale_group: For integer models with one scale a channel: index of the scale of every element, int32, own shape. None: one scale.
+        bits: Bits of the integers where the file states them: fewer than the devices offer take fewer devices. None for float weights.
     """
 
     initializer: str
@@ -51,6 +52,7 @@ class CrossbarLayer:
     column: np.ndarray
     levels: np.ndarray | None = None
     scale_group: np.ndarray | None = None
+    bits: int | None = None
 
     @property
     def num_weights(self) -> int:

@@ -15,7 +15,7 @@ from cimrobust.graph.external import ExternalFiles
 from cimrobust.graph.files import digest, read_model_file
 from cimrobust.graph.fold import fold_shape_arithmetic
 from cimrobust.graph.limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
-from cimrobust.graph.lowering.run import lower
+from cimrobust.graph.lowering.run import Lowered, lower
 from cimrobust.graph.network import FileDigest, Network
 from cimrobust.graph.problems import not_covered, one_line, refuse
 from cimrobust.graph.sandbox import inference_problem
@@ -104,8 +104,9 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
     unknown = runtime_problems(model)
-    notes += _rewrite(path, model)
-    unknown += [note for note in (_leave_training_mode(path, model),) if note]
+    rewritten, lowered = _rewrite(path, model)
+    notes += rewritten
+    unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
     types = _check_types(path, model, notes)
     notes += _fold(model, types)
@@ -124,9 +125,10 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         producer=producer,
         files=files,
         operators=dict(sorted(operators.items())),
-        num_parameters=num_parameters,
+        num_parameters=num_parameters + lowered.num_new,
         notes=tuple(notes),
         runs_as_file=not unknown,
+        stated_bits=lowered.bits,
     )
 
 
@@ -175,8 +177,8 @@ def _input_problems(graph: onnx.GraphProto) -> list[str]:
     return problems
 
 
-def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
-    """Bring a checked model into normal form, in place; return notes."""
+def _rewrite(path: Path, model: onnx.ModelProto) -> tuple[list[str], Lowered]:
+    """Bring a checked model into normal form, in place; return notes, and what lowering did."""
     notes: list[str] = []
     graph = model.graph
     normalise.use_short_domain(model)
@@ -198,7 +200,7 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
     lowered = lower(model)
     not_covered(path, lowered.refused)
-    return [*notes, *lowered.notes]
+    return [*notes, *lowered.notes], lowered
 
 
 def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:

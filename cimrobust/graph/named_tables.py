@@ -179,9 +179,6 @@ def _is_filter_bank(values: np.ndarray) -> bool:
         if any(np.ptp(np.diff(side)) > _TOLERANCE * row.max() for side in wide) or (np.diff(left) < 0).any() or (np.diff(right) > 0).any():
             return False
         num_wide += len(wide)
-    return (
-        num_wide >= _FEWEST_ROWS
-        and bool((np.diff(centres) >= 0).all())
-        and centres[0] < centres[-1]
-        and np.count_nonzero(values) < values.size // 2
-    )
+    rises = bool((np.diff(centres) >= 0).all()) and centres[0] < centres[-1]
+    is_sparse = 2 * int(np.count_nonzero(values)) < values.size
+    return rises and is_sparse and num_wide >= _FEWEST_ROWS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,7 @@ class Network:
         num_parameters: Number of initializer elements.
         notes: What loading had to change or wants to be known, one sentence each.
         runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its place where the file would be run.
+        stated_bits: Bits of the integers of a weight, by initializer, where the file states them otherwise than by its element type.
     """
 
     path: Path
@@ -69,3 +70,4 @@ class Network:
     num_parameters: int
     notes: tuple[str, ...]
     runs_as_file: bool = True
+    stated_bits: Mapping[str, int] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from cimrobust.graph.levels import ScaleMap, add_scales, stored_values
 from cimrobust.graph.network import Network
 from cimrobust.graph.shapes import infer_types
 from cimrobust.graph.structure import opset_versions
+from cimrobust.graph.tensors import element_bits
 from cimrobust.graph.walk import op_name
 from cimrobust.graph.weights import Weights, WeightUse
 
@@ -65,7 +66,7 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
                 failed[use.node.name], tables[use.node.name] = table, use.trace.leaves[0]
         except ValueError as err:
             failed[use.node.name] = str(err)
-    layers = tuple(_layer(name, leaf, weights) for name, leaf in leaves.items())
+    layers = tuple(_layer(name, leaf, weights, network.stated_bits.get(name)) for name, leaf in leaves.items())
     unmapped = [
         UnmappedNode(node.name, op_name(node), reason, table=tables.get(node.name, ""))
         for node, reason in unmapped_nodes(weights, mapped, failed)
@@ -121,7 +122,7 @@ def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> Non
     leaf.parts.append((num_groups, len(used), int(fresh.sum())))
 
 
-def _layer(name: str, leaf: _Leaf, weights: Weights) -> CrossbarLayer:
+def _layer(name: str, leaf: _Leaf, weights: Weights, stated_bits: int | None) -> CrossbarLayer:
     tensor = weights.constants.tensor(name)
     assert tensor is not None
     stored = stored_values(tensor, leaf.scales)
@@ -138,6 +139,7 @@ def _layer(name: str, leaf: _Leaf, weights: Weights) -> CrossbarLayer:
         column=_frozen(np.maximum(leaf.column, 0).astype(np.int32).reshape(shape)),
         levels=None if stored.levels is None else _frozen(stored.levels),
         scale_group=None if stored.scale_group is None else _frozen(stored.scale_group),
+        bits=None if stored.levels is None else stated_bits or element_bits(tensor.data_type),
     )
 
 

@@ -1,6 +1,7 @@
 """Importing this module registers every lowering."""
 
 from cimrobust.graph.lowering import (  # noqa: F401
+    block_quantised,
     channels_last,
     embeddings,
     fused,

@@ -12,12 +12,33 @@ from onnx import TensorProto, helper
 
 from cimrobust.graph.lowering.registry import StaysError, UnknownTypeError
 from cimrobust.graph.shapes import TensorType, rank_of
-from cimrobust.graph.tensors import decode, encode
+from cimrobust.graph.tensors import decode, encode, num_elements
 from cimrobust.graph.walk import NameMaker, attributes
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
 
 _NOTHING: Mapping[str, Attribute] = MappingProxyType({})
+
+
+@dataclass
+class Stored:
+    """Weights that lowerings make of what a file holds in another form.
+
+    Attributes:
+        names: Name of every weight, by what it is made of and how.
+        bits: Bits of a stored weight where the file states them, by name.
+        instead: Why the file itself cannot be the reference of what is read here, one reason an entry.
+        notes: What a reader wants to know, one sentence each.
+        sources: Initializers of the file that weights were made of.
+        num_new: Numbers that the weights have more than what they were made of.
+    """
+
+    names: dict[tuple[str, str, bytes], str] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
+    instead: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    sources: set[str] = field(default_factory=set)
+    num_new: int = 0
 
 
 @dataclass
@@ -34,6 +55,7 @@ class Job:
         node_names: Maker of node names.
         nodes: Nodes made so far.
         initializers: Initializers made so far.
+        stored: What lowerings of the whole model say of the weights that they make, see `weight`.
     """
 
     node: onnx.NodeProto
@@ -45,6 +67,7 @@ class Job:
     node_names: NameMaker
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[TensorProto] = field(default_factory=list)
+    stored: Stored = field(default_factory=Stored)
     _bound: dict[str, str] = field(default_factory=dict)
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
@@ -162,6 +185,32 @@ class Job:
             self.initializers.append(encode(array, name))
             self._known[key] = name
         return self._known[key]
+
+    def weight(self, source: str, value: np.ndarray, suffix: str, *, bits: int | None = None, note: str = "") -> str:
+        """Add an initializer that another tensor of the file is read as, once for all nodes that read it so; return its name.
+
+        Args:
+            source: The tensor of the file, or what the weight is to be called after.
+            value: What it is read as.
+            suffix: How the name goes on.
+            bits: Bits of its integers, where the file states them.
+            note: A sentence for the reader; ``{}`` stands for the name.
+        """
+        array = np.asarray(value)
+        key = (source, f"{suffix}{array.dtype}{array.shape}", array.tobytes())
+        if key not in self.stored.names:
+            name = self.names.take(f"{source}.{suffix}")
+            self.initializers.append(encode(array, name))
+            self.stored.names[key] = name
+            self.stored.num_new += array.size
+            if source in self.constants and source not in self.stored.sources:
+                self.stored.sources.add(source)
+                self.stored.num_new -= num_elements(self.constants[source])
+            if bits is not None:
+                self.stored.bits[name] = bits
+            if note:
+                self.stored.notes[note.format(f"'{name}'")] = None
+        return self.stored.names[key]
 
     def axes(self, *values: int) -> str:
         """Add a vector of int64, for axes and shapes; return its name."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import onnx
 
 from cimrobust.graph.fold import replace_nodes
 from cimrobust.graph.lowering import catalogue  # noqa: F401  (registers the lowerings)
-from cimrobust.graph.lowering.job import Job
+from cimrobust.graph.lowering.job import Job, Stored
 from cimrobust.graph.lowering.registry import Entry, RefusedError, StaysError, UnknownTypeError, entry_of
 from cimrobust.graph.shapes import TensorType, infer_types
 from cimrobust.graph.structure import describe, opset_versions
@@ -26,10 +27,16 @@ class Lowered:
     Attributes:
         notes: What was replaced, one sentence an operator.
         refused: Nodes that use what is not covered, each with the reason.
+        bits: Bits of the integers of a weight, where the file states them, by initializer.
+        instead: Why the file itself cannot be the reference of what is read here.
+        num_new: Numbers that weights have more than what the file holds them as.
     """
 
     notes: tuple[str, ...]
     refused: tuple[str, ...]
+    bits: Mapping[str, int] = field(default_factory=dict)
+    instead: tuple[str, ...] = ()
+    num_new: int = 0
 
 
 def lower(model: onnx.ModelProto) -> Lowered:
@@ -39,21 +46,24 @@ def lower(model: onnx.ModelProto) -> Lowered:
     initializers that it reads; the nodes that take its place are named after it.
     """
     replaced: Counter[str] = Counter()
+    stored = Stored()
     while True:
-        this = _Round(model)
+        this = _Round(model, stored)
         this.run()
         replaced += this.replaced
         if this.refused or not (this.replaced and this.untyped):
             break
     notes = [f"{count} {'node' if count == 1 else 'nodes'} {op} read as standard operators" for op, count in sorted(replaced.items())]
-    return Lowered((*notes, *this.staying, *this.untyped), tuple(this.refused))
+    notes += list(stored.notes)
+    return Lowered((*notes, *this.staying, *this.untyped), tuple(this.refused), stored.bits, tuple(stored.instead), stored.num_new)
 
 
 class _Round:
     """One pass over all nodes: lowers those whose types are known. What it makes gives the next round the types of what follows."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, stored: Stored) -> None:
         self._model = model
+        self._stored = stored
         self._opset = opset_versions(model).get("", 0)
         self.replaced: Counter[str] = Counter()
         self.refused: list[str] = []
@@ -86,7 +96,7 @@ class _Round:
         entry = self._pending.get(node.name)
         if entry is None:
             return None
-        job = Job(node, self._opset, self._types, self._makers, self._constants, self._names, self._node_names)
+        job = Job(node, self._opset, self._types, self._makers, self._constants, self._names, self._node_names, stored=self._stored)
         try:
             _make(entry, job)
         except RefusedError as err:
