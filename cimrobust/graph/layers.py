@@ -39,6 +39,7 @@ class CrossbarLayer:
         column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, own shape.
         levels: Integer weights with the zero point subtracted, int32, own shape; None for float models.
         scale_group: For integer models with one scale a channel: index of the scale of every element, int32, own shape. None: one scale.
+        rule: Index of the rule of the device profile that decides for the layer, see `mapping.decided`; None: no rule does.
     """
 
     initializer: str
@@ -51,6 +52,7 @@ class CrossbarLayer:
     column: np.ndarray
     levels: np.ndarray | None = None
     scale_group: np.ndarray | None = None
+    rule: int | None = None
 
     @property
     def num_weights(self) -> int:
@@ -60,16 +62,31 @@ class CrossbarLayer:
 
 @dataclass(frozen=True)
 class UnmappedNode:
-    """A node that multiplies or holds weights but stays digital, and why."""
+    """A node that multiplies or holds weights but stays digital, and why.
+
+    Attributes:
+        node: Name of the node.
+        op: Operator.
+        reason: Why.
+        rule: Index of the rule of the device profile that says so; None: no rule does.
+    """
 
     node: str
     op: str
     reason: str
+    rule: int | None = None
 
 
 @dataclass(frozen=True)
 class LayerScan:
-    """All crossbar layers of a network in graph order, and what stays digital."""
+    """All crossbar layers of a network in graph order, and what stays digital.
+
+    Attributes:
+        layers: The layers.
+        unmapped: What stays digital.
+        is_decided: The rules of a device profile have been applied, see `mapping.decided`.
+    """
 
     layers: tuple[CrossbarLayer, ...]
     unmapped: tuple[UnmappedNode, ...]
+    is_decided: bool = False
