@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from cimrobust.certificate.blocks import certified, converters, diagnostics, item, limits, rare, results, samples, scope
-from cimrobust.certificate.evidence import Evidence
+from cimrobust.certificate.evidence import Evidence, RunSetting
 from cimrobust.certificate.files import WITNESS
 from cimrobust.certificate.models import (
     CertificateModel,
@@ -21,6 +21,8 @@ from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import NO_POLICY, judge
 from cimrobust.search.chip_file import CHIP_FILE
 
+# Settings that may be given several times.
+_REPEATED = frozenset({"digital"})
 _WITNESS_CHECK = """\
 import numpy as np, onnx, onnxruntime as ort
 from onnx import numpy_helper
@@ -44,7 +46,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
     """
     command = _command(evidence)
     certificate = CertificateModel(
-        schema_version="1.4.0",
+        schema_version="1.5.0",
         tool=item.tool(),
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),
@@ -83,25 +85,27 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
 
 
 def _command(evidence: Evidence) -> str:
-    given = _given(evidence)
     parts = ["cimrobust", "analyze", evidence.network.path.name, "--data", _base_name(evidence.data_argument)]
     parts += ["--device", _base_name(evidence.device_argument), "--out", "out"]
-    for key, value in given.items():
-        parts += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    for setting in _given(evidence):
+        parts += [f"--{setting.key}"] if setting.value is True else [f"--{setting.key}", str(setting.value)]
     return shlex.join(parts)
 
 
 def _python(evidence: Evidence) -> str:
-    given = {key.replace("-", "_"): value for key, value in _given(evidence).items()}
+    given: dict[str, Any] = {}
+    for setting in _given(evidence):
+        name = setting.key.replace("-", "_")
+        given[name] = [*given.get(name, []), setting.value] if setting.key in _REPEATED else setting.value
     arguments = {"data": _base_name(evidence.data_argument), "device": _base_name(evidence.device_argument), "out": "out", **given}
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     return f"import cimrobust\n\ncertificate = cimrobust.analyze({evidence.network.path.name!r}, {shown})"
 
 
-def _given(evidence: Evidence) -> dict[str, int | float | str | bool | None]:
+def _given(evidence: Evidence) -> list[RunSetting]:
     """Return the settings that were given and change what is found: the policy only where it decides when the trials stop."""
     skipped = set() if evidence.trials.is_sequential else {"policy"}
-    return {setting.key: setting.value for setting in evidence.settings if not setting.is_default and setting.key not in skipped}
+    return [setting for setting in evidence.settings if not setting.is_default and setting.key not in skipped]
 
 
 def _rare(evidence: Evidence) -> RareEvent | None:

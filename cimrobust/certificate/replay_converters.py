@@ -14,9 +14,8 @@ from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.kernel_engine import KernelEngine, Weights, wider
 from cimrobust.engine.open import open_network
 from cimrobust.errors import InputRefusedError
-from cimrobust.graph.densify import with_dense_groups
 from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 
@@ -39,8 +38,7 @@ def converter_score(
         InputRefusedError: The ranges are not those of this network's products.
     """
     profile = profile_of(certificate["device"]["profile"], shown="certificate.json")
-    stored = with_dense_groups(network) if profile.tile.grouped == "dense" else network
-    scan = scan_layers(stored)
+    stored, scan = stored_layers(network, profile)
     ideal = replace(profile, dac=None, adc=None, read_noise=None)
     runtime = open_network(stored, scan, place(scan, ideal), dataset)
     plain = runtime.plain

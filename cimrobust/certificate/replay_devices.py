@@ -44,10 +44,13 @@ def devices_hold(
         tensors = load_file(directory / DEVICES)
     except (SafetensorError, ValueError) as err:
         raise InputRefusedError(f"devices must be a safetensors file, got: {err} ({DEVICES})") from err
-    profile = profile_of(certificate["device"]["profile"], shown="certificate.json")
+    stated = profile_of(certificate["device"]["profile"], shown="certificate.json")
     count = 0
     for layer in certificate["mapping"]["layers"]:
-        name = layer["initializer"]
+        name, rule = layer["initializer"], layer["rule"]
+        if rule is not None and not 0 <= rule < len(stated.rules):
+            return False, f"'{name}' is decided by rule {rule}, and the profile has {len(stated.rules)}"
+        profile = stated.of_rule(rule)
         missing = [f"{name}.{part}" for part in _PARTS if f"{name}.{part}" not in tensors]
         if missing or name not in stored:
             return False, f"missing {missing or name}"

@@ -19,9 +19,9 @@ from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import open_network
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
-from cimrobust.graph.densify import with_dense_groups
+from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.chip_file import CHIP_FILE
@@ -59,8 +59,8 @@ def probable_checks(directory: Path, certificate: Mapping[str, Any], given: Give
         yield ReplayCheck("most_probable_score", None, "give --model and --data to score it again")
         return
     profile = profile_of(certificate["device"]["profile"], shown="certificate.json")
-    placed = with_dense_groups(network) if profile.tile.grouped == "dense" else network
-    placement = place(scan_layers(placed), profile)
+    placed, scan = stored_layers(network, profile)
+    placement = place(scan, profile)
     yield _weights(placement, chip)
     if given.data is None:
         yield ReplayCheck("most_probable_score", None, "give --data to score it again")
@@ -70,7 +70,7 @@ def probable_checks(directory: Path, certificate: Mapping[str, Any], given: Give
     if missing:
         yield ReplayCheck("most_probable_score", None, missing)
         return
-    score = _score(certificate, placed, dataset, placement, chip)
+    score = _score(certificate, placed, scan, dataset, placement, chip)
     below = rare["threshold"]
     misses = score < below if certificate["metric"]["higher_is_better"] else score > below
     held = misses and bool(np.isclose(score, claimed["score"], rtol=1e-6, atol=0))
@@ -133,12 +133,17 @@ def _latents(placement: Placement, chip: Mapping[str, np.ndarray]) -> np.ndarray
 
 
 def _score(
-    certificate: Mapping[str, Any], network: Network, dataset: DataSet, placement: Placement, chip: Mapping[str, np.ndarray]
+    certificate: Mapping[str, Any],
+    network: Network,
+    scan: LayerScan,
+    dataset: DataSet,
+    placement: Placement,
+    chip: Mapping[str, np.ndarray],
 ) -> float:
     """Score the chip in the deployed network, through converters where the certificate has them."""
     latents = _latents(placement, chip)
     if certificate["converters"] is not None:
         return converter_score(certificate, network, dataset, lambda placed: LatentChips(placed, as_levels=True).program(latents))
-    runtime = open_network(network, scan_layers(network), placement, dataset)
+    runtime = open_network(network, scan, placement, dataset)
     weights = {name: np.asarray(chip[f"{name}.nominal"] + chip[f"{name}.deviation"], dtype=np.float32) for name in placement.tensors}
     return float(runtime.score(weights).value)

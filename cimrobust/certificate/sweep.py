@@ -97,7 +97,7 @@ def assemble_sweep(evidence: SweepEvidence) -> dict[str, Any]:
     """
     runtime, timings = evidence.runtime, evidence.timings
     made = SweepModel(
-        schema_version="1.1.0",
+        schema_version="1.2.0",
         tool=item.tool(),
         metric=item.metric(runtime.task),
         model=item.model(evidence),
@@ -111,7 +111,7 @@ def assemble_sweep(evidence: SweepEvidence) -> dict[str, Any]:
         points=[_point(worst, evidence) for worst in evidence.worst],
         safe=None if evidence.safe is None else _safe(evidence.safe, evidence),
         safe_reason="no score is required (--require)" if evidence.safe is None else None,
-        not_covered=_NOT_COVERED,
+        not_covered=[*_NOT_COVERED, *_layer_rows(evidence)],
         warnings=list(runtime.warnings),
         command=_command(evidence),
         timings=Timings(
@@ -212,6 +212,23 @@ def _claim(found: SafeTolerance, claim: str) -> dict[str, Any]:
         "tried": list(found.tried),
         "statement": statement,
     }
+
+
+def _layer_rows(evidence: SweepEvidence) -> list[str]:
+    """Say what happens to layers that the rules of the profile decide for."""
+    profile, scan = evidence.placement.profile, evidence.runtime.scan
+    own = [layer.initializer for layer in scan.layers if layer.rule is not None and profile.rules[layer.rule].device is not None]
+    digital = [node for node in scan.unmapped if node.rule is not None]
+    rows = []
+    if own:
+        rows.append(
+            f"The tolerances are those of the profile's own devices; {', '.join(own)} have a tolerance of their own and keep its ratio to it."
+        )
+    if digital:
+        rows.append(
+            f"Digital by the rules of the profile, and exact at every tolerance: {', '.join(dict.fromkeys(node.node for node in digital))}."
+        )
+    return rows
 
 
 def _command(evidence: SweepEvidence) -> str:

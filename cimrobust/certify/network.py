@@ -76,7 +76,7 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         runtime: The deployed network with its data.
         placement: Where its weights are stored.
     """
-    refused = refuse_profile(placement.profile)
+    refused = next((found for profile in placement.profiles if (found := refuse_profile(profile)) is not None), None)
     if refused is not None:
         return refused
     if runtime.engine is not runtime.plain or set(placement.tensors) != set(runtime.deployed.weight_names):

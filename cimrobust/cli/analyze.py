@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument, run_options, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, run_options, tolerance_option
 
 
 @click.command(
@@ -23,6 +23,7 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 )
 @device_option
 @tolerance_option
+@digital_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the certificate.")
 @click.option(
     "--calibration",

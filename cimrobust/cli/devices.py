@@ -135,6 +135,19 @@ def check_command(profile: str) -> None:
         f"{checked.device.bits}-bit devices; a device stays within {100 * checked.tolerance_fraction():.3g} % of the conductance range "
         f"(probability left out: {checked.excluded_probability():.3g} a device)"
     )
+    for index, rule in enumerate(checked.rules):
+        click.echo(f"{rule.named(index)}: {_meaning(checked, index)}")
+
+
+def _meaning(profile: DeviceProfile, index: int) -> str:
+    """Say in words what a rule makes of its layers."""
+    if profile.rules[index].digital:
+        return "digital, with the weights of the file"
+    own = profile.of_rule(index)
+    return (
+        f"{own.weight.bits}-bit weights ({own.weight.mapping}, scale per {own.weight.scale}) in {own.device.bits}-bit devices within "
+        f"{100 * own.tolerance_fraction():.3g} %, tiles of {own.tile.rows} x {own.tile.columns}"
+    )
 
 
 def _effects(profile: DeviceProfile) -> str:

@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.command("inspect", epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct")
+@click.command("inspect", epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct --digital 'conv1*'")
 @model_argument
 @device_option
 @tolerance_option
+@digital_option
 @json_option
-def command(model: Path, device: str, tolerance: float | None, as_json: bool) -> None:
+def command(model: Path, device: str, tolerance: float | None, digital: tuple[str, ...], as_json: bool) -> None:
     """Show which weights of MODEL map to crossbars, what stays digital and why.
 
     For each layer: matrix shape per group, devices, slices, tiles, how full they are, input vectors and conversions of one sample (at most, where the
-    device has converters), scale and box radius (the largest deviation of a weight).
+    device has converters), scale and box radius (the largest deviation of a weight), and which rule of the profile decided for it, where it has any.
     """
     from cimrobust.pipeline.inspection import inspect_model
 
-    inspection = inspect_model(model, device=device, tolerance=tolerance)
+    inspection = inspect_model(model, device=device, tolerance=tolerance, digital=digital)
     if as_json:
         click.echo(json.dumps(inspection.to_dict(), indent=2))
     else:
@@ -40,6 +41,7 @@ def _layer_table(summary: Mapping[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    has_rules = any(layer["decided_by"] != "profile" for layer in summary["layers"])
     layers = Table(title=f"Crossbar layers on {escape(summary['device'])}", box=box.SIMPLE, title_justify="left")
     for heading in (
         "initializer",
@@ -53,6 +55,7 @@ def _layer_table(summary: Mapping[str, Any]) -> Table:
         "conversions",
         "scale",
         "box radius",
+        *(("decided by",) if has_rules else ()),
     ):
         layers.add_column(heading, overflow="fold", justify="left" if heading in ("initializer", "operators", "matrix") else "right")
     for layer in summary["layers"]:
@@ -68,6 +71,7 @@ def _layer_table(summary: Mapping[str, Any]) -> Table:
             _count(layer["conversions"]),
             layer["scale_text"],
             f"{layer['box_radius']:.4g}",
+            *((escape(layer["decided_by"]),) if has_rules else ()),
         )
     return layers
 

@@ -26,6 +26,12 @@ tolerance_option = click.option(
     type=click.FloatRange(0, 1),
     help="Write-verify tolerance as a fraction of the conductance range, in place of the profile's.",
 )
+digital_option = click.option(
+    "--digital",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers that stay digital: an initializer or node name, * and ? as in a shell; may be given several times.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the machine-readable result alone.")
 
 

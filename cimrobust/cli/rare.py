@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
 
 
 @click.command("rare", epilog="Example: cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4")
@@ -16,6 +16,7 @@ from cimrobust.cli.options import device_option, json_option, model_argument, to
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
 @device_option
 @tolerance_option
+@digital_option
 @click.option("--below", required=True, type=float, metavar="SCORE", help="Score that a chip has to reach; an error it may not exceed.")
 @click.option("--particles", type=click.IntRange(10), help="Chips of the population; default 100. The interval shrinks with their root.")
 @click.option("--budget", type=click.IntRange(1), help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.")

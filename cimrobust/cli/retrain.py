@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument, run_options, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, run_options, tolerance_option
 from cimrobust.errors import UsageError
 
 
@@ -38,6 +38,7 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 )
 @device_option
 @tolerance_option
+@digital_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the network and the certificates.")
 @click.option(
     "--method",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
 
 
 @click.command("rewrite", epilog="Example: cimrobust rewrite model.onnx --device rram-write-verify-3pct -o crossbars.onnx")
@@ -15,8 +15,9 @@ from cimrobust.cli.options import device_option, json_option, model_argument, to
 @device_option
 @click.option("-o", "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="ONNX file to write.")
 @tolerance_option
+@digital_option
 @json_option
-def command(model: Path, device: str, out: Path, tolerance: float | None, as_json: bool) -> None:
+def command(model: Path, device: str, out: Path, tolerance: float | None, digital: tuple[str, ...], as_json: bool) -> None:
     """Write MODEL with one node of domain `cimrobust` for every crossbar layer, holding the weights as the device profile quantises them.
 
     The result is an ordinary ONNX file: each of these nodes is a function of the plain operator, so it opens in any viewer and runs in any
@@ -24,7 +25,7 @@ def command(model: Path, device: str, out: Path, tolerance: float | None, as_jso
     """
     from cimrobust.pipeline.rewriting import rewrite
 
-    rewritten = rewrite(model, device=device, out=out, tolerance=tolerance)
+    rewritten = rewrite(model, device=device, out=out, tolerance=tolerance, digital=digital)
     summary = rewritten.to_dict()
     if as_json:
         click.echo(json.dumps(summary, indent=2))

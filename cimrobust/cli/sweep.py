@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument
 
 
 def _tolerances(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:
@@ -26,6 +26,7 @@ def _tolerances(context: click.Context, parameter: click.Parameter, value: str) 
 @model_argument
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
 @device_option
+@digital_option
 @click.option(
     "--tolerances",
     required=True,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
 
 
 @click.command("verify", epilog="Example: cimrobust verify model.onnx --data data.toml --shares 0.01,0.05,0.2 --out devices.parquet")
@@ -16,6 +16,7 @@ from cimrobust.cli.options import device_option, json_option, model_argument, to
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
 @device_option
 @tolerance_option
+@digital_option
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Parquet file for the ranked devices.")
 @click.option(
     "--shares",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cimrobust.device.converters import AdcTable, DacTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, TileTable, WeightTable
+from cimrobust.device.read_rules import read_rules
 from cimrobust.device.schema import CurveModel, PieceModel, ProfileModel
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import UsageError
@@ -75,6 +77,16 @@ def profile_of(tables: Mapping[str, Any], *, shown: str) -> DeviceProfile:
     """
     tables = {key: value for key, value in tables.items() if key != "defaults_used"}
     read = check_settings(tables, ProfileModel, where=shown, what=_WHAT)
+    profile = _made(read, shown)
+    return replace(profile, rules=read_rules(read, _make, shown=shown)) if read.layer else profile
+
+
+def _make(tables: Mapping[str, Any], shown: str) -> DeviceProfile:
+    return _made(check_settings(tables, ProfileModel, where=shown, what=_WHAT), shown)
+
+
+def _made(read: ProfileModel, shown: str) -> DeviceProfile:
+    """Return the profile without its rules."""
     profile = DeviceProfile(
         name=read.name,
         source=read.source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -12,7 +13,9 @@ from cimrobust.device import distribution, intervals
 from cimrobust.device.converters import AdcTable, DacTable
 from cimrobust.device.curve import Curve, Number, number_at, scale_number
 from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
+from cimrobust.device.layer_rules import DIGITAL_OPTION, LayerRule
 from cimrobust.device.window import WindowTable
+from cimrobust.errors import UsageError
 
 _OPTIONAL_TABLES = ("dac", "adc", "window", "faults", "relaxation", "drift", "read_noise")
 
@@ -104,6 +107,7 @@ class DeviceProfile:
         relaxation: Change after verification; None: none.
         drift: Change with time; None: none.
         read_noise: Noise of every read; None: none. It is in no chip and in no box.
+        rules: Which layers stay digital or have devices of their own; all else here is for the others.
     """
 
     name: str
@@ -119,6 +123,24 @@ class DeviceProfile:
     relaxation: RelaxationTable | None = None
     drift: DriftTable | None = None
     read_noise: ReadNoiseTable | None = None
+    rules: tuple[LayerRule, ...] = ()
+
+    def of_rule(self, index: int | None) -> DeviceProfile:
+        """Return the profile, without rules, of the layers that a rule decides; None: of those that none does."""
+        if index is None:
+            return self if not self.rules else replace(self, rules=())
+        rule = self.rules[index]
+        return replace(
+            self,
+            rules=(),
+            weight=rule.weight or self.weight,
+            device=rule.device or self.device,
+            tile=rule.tile or self.tile,
+        )
+
+    def decider(self, index: int | None) -> str:
+        """Return in words what decided for a layer: a rule, or the profile itself."""
+        return "profile" if index is None else self.rules[index].named(index)
 
     @property
     def needs_kernel(self) -> bool:
@@ -219,11 +241,11 @@ class DeviceProfile:
         off = [name for name, stays in kept.items() if not stays]
         if not off:
             return self
-        exact = DeviceTable(bits=self.device.bits, tolerance=0.0, sigma=0.0)
         return replace(
             self,
             name=f"{self.name}@no-{'-no-'.join(off)}",
-            device=self.device if programming else exact,
+            device=self.device if programming else _exact(self.device),
+            rules=self.rules if programming else _with_devices(self.rules, _exact),
             faults=self.faults if faults else None,
             drift=self.drift if drift else None,
             relaxation=self.relaxation if relaxation else None,
@@ -241,7 +263,28 @@ class DeviceProfile:
         for table in _OPTIONAL_TABLES:
             if getattr(self, table) is not None:
                 plain[table] = _plain(getattr(self, table))
+        if self.rules:
+            plain["layer"] = [_plain_rule(rule, self) for rule in self.rules]
         return plain
+
+
+def with_digital(profile: DeviceProfile, patterns: Iterable[str]) -> DeviceProfile:
+    """Return the profile with further rules, behind its own: layers that stay digital.
+
+    Args:
+        profile: The profile to change.
+        patterns: Patterns as of `LayerRule.match`.
+
+    Raises:
+        UsageError: A pattern is empty, or one text was given in place of several patterns.
+    """
+    if isinstance(patterns, str):
+        raise UsageError(f"digital layers must be given as a list of patterns, got the text '{patterns}'; write ['{patterns}']")
+    patterns = tuple(patterns)
+    if not all(patterns):
+        raise UsageError(f"pattern of digital layers must not be empty, got '' ({DIGITAL_OPTION}); name a layer")
+    more = tuple(LayerRule(match=pattern, digital=True, source=DIGITAL_OPTION) for pattern in patterns)
+    return replace(profile, rules=(*profile.rules, *more)) if more else profile
 
 
 def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
@@ -251,10 +294,32 @@ def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
     tolerance that depends on level or side, the largest becomes the one asked for. From a profile without write-verify, z sigmas become the tolerance
     and the Gaussian is truncated there. Faults, relaxation and drift stay as they are.
 
+    Layers with devices of their own keep the ratio of their tolerance to the profile's, up to the full
+    range: at half the tolerance theirs is half, at 0 no device deviates. Where the profile's own
+    tolerance is 0 there is no ratio, and they keep their tolerance.
+
     Args:
         profile: The profile to change.
         tolerance: Fraction of the full conductance range, in [0, 1].
     """
+    old = intervals.largest_programming_error(profile)
+
+    def scaled_rule(rule_device: DeviceTable) -> DeviceTable:
+        own = replace(profile, device=rule_device, rules=())
+        error = intervals.largest_programming_error(own)
+        if error == old:
+            return _scaled_device(own, tolerance)
+        return _scaled_device(own, min(error * tolerance / old, 1.0)) if old > 0 else rule_device
+
+    return replace(
+        profile,
+        name=f"{profile.name}@{100 * tolerance:g}pct",
+        device=_scaled_device(profile, tolerance),
+        rules=_with_devices(profile.rules, scaled_rule),
+    )
+
+
+def _scaled_device(profile: DeviceProfile, tolerance: float) -> DeviceTable:
     device, old = profile.device, intervals.largest_programming_error(profile)
     factor = tolerance / old if old > 0 else 1.0
     two_sided = device.tolerance_low is not None
@@ -264,7 +329,7 @@ def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
         scaled = device.sigma.scaled(device.z * factor)
     else:
         scaled = None if two_sided else tolerance
-    changed = replace(
+    return replace(
         device,
         tolerance=scaled,
         tolerance_low=scale_number(device.tolerance_low, factor),
@@ -274,7 +339,15 @@ def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
         level_quantiles=tuple(tuple(value * factor for value in row) for row in device.level_quantiles),
         distribution="truncated_gaussian" if device.distribution == "gaussian" else device.distribution,
     )
-    return replace(profile, name=f"{profile.name}@{100 * tolerance:g}pct", device=changed)
+
+
+def _exact(device: DeviceTable) -> DeviceTable:
+    """Return devices without programming error."""
+    return DeviceTable(bits=device.bits, tolerance=0.0, sigma=0.0)
+
+
+def _with_devices(rules: tuple[LayerRule, ...], change: Callable[[DeviceTable], DeviceTable]) -> tuple[LayerRule, ...]:
+    return tuple(rule if rule.device is None else replace(rule, device=change(rule.device)) for rule in rules)
 
 
 def _spreads(drift: DriftTable) -> tuple[Number, ...]:
@@ -288,6 +361,20 @@ def _is_stated(number: Number) -> bool:
 def _plain(table: Any) -> dict[str, Any]:
     """Return a table as plain values, curves in words of the file format."""
     return {item.name: _plain_value(getattr(table, item.name)) for item in fields(table)}
+
+
+def _plain_rule(rule: LayerRule, profile: DeviceProfile) -> dict[str, Any]:
+    """Return a rule as plain values: its tables complete, but for keys that neither they nor the profile's state."""
+    plain: dict[str, Any] = {
+        key: _plain_value(getattr(rule, key)) for key in ("match", "operator", "position") if getattr(rule, key) is not None
+    }
+    plain |= {key: getattr(rule, key) for key in ("digital", "source") if getattr(rule, key)}
+    for table in ("weight", "device", "tile"):
+        own, shared = getattr(rule, table), getattr(profile, table)
+        if own is not None:
+            values, known = _plain(own), _plain(shared)
+            plain[table] = {key: value for key, value in values.items() if value not in (None, []) or known[key] not in (None, [])}
+    return plain if len(plain) > 1 else {**plain, "digital": False}
 
 
 def _plain_value(value: Any) -> Any:

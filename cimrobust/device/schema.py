@@ -218,6 +218,33 @@ class ReadNoiseModel(Strict):
     sigma: FractionOrCurve
 
 
+class LayerModel(Strict):
+    """A [[layer]] table. Its own tables are checked together with those of the profile, which fill in what they leave out."""
+
+    match: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    operator: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    position: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    digital: bool | None = None
+    source: Annotated[str, Field(max_length=2000)] = ""
+    weight: dict[str, Any] = {}
+    device: dict[str, Any] = {}
+    tile: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _says_which_and_what(self) -> LayerModel:
+        given = [key for key in ("match", "operator", "position") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a rule needs exactly one of 'match', 'operator' and 'position', got {' and '.join(given) or 'none'}")
+        tables = [key for key in ("weight", "device", "tile") if getattr(self, key)]
+        if self.digital and tables:
+            raise ValueError(f"a layer that stays digital has no devices and takes no '{tables[0]}'")
+        if self.digital is None and not tables:
+            raise ValueError("a rule needs 'digital' or keys of 'weight', 'device' or 'tile'")
+        if self.position is not None and (self.position[0] < 0) == (self.position[1] < 0) and self.position[0] > self.position[1]:
+            raise ValueError("'position' must name the first layer before the last")
+        return self
+
+
 class ProfileModel(Strict):
     """A profile file."""
 
@@ -234,6 +261,7 @@ class ProfileModel(Strict):
     relaxation: RelaxationModel | None = None
     drift: DriftModel | None = None
     read_noise: ReadNoiseModel | None = None
+    layer: Annotated[list[LayerModel], Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
     def _units_have_a_window(self) -> ProfileModel:

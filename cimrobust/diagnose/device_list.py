@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cimrobust.diagnose.devices import DeviceSpace, sides
+from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.files import write_whole
 
 
@@ -26,7 +26,7 @@ def write_device_list(path: Path, space: DeviceSpace, order: np.ndarray, gain: n
         factor: How many times tighter the devices are to be verified, kept in the file.
     """
     places = space.places(order)
-    words = np.array(sides(places, space.placement.profile.weight.mapping), dtype=object)
+    words = np.array(space.sides(places), dtype=object)
     columns = {
         "rank": pa.array(np.arange(1, order.size + 1), pa.int64()),
         "layer": pa.DictionaryArray.from_arrays(pa.array(places.layer, pa.int32()), pa.array(list(space.names), pa.string())),

@@ -66,7 +66,7 @@ class DeviceSpace:
     @cached_property
     def level_weight(self) -> np.ndarray:
         """What one level of a device adds to its weight, float64 [devices]."""
-        return self.join({name: level_weights(tensor, self.placement.profile) for name, tensor in self.placement.tensors.items()})
+        return self.join({name: level_weights(tensor) for name, tensor in self.placement.tensors.items()})
 
     @cached_property
     def largest_weight(self) -> np.ndarray:
@@ -111,12 +111,11 @@ class DeviceSpace:
             group[here], row[here], column[here] = _matrix_places(self._layers[self.names[index]], weight[here])
         return Places(layer, group, row, column, cell % slices[layer], np.where(cell < slices[layer], 1, -1))
 
-
-def sides(places: Places, mapping: str) -> Sequence[str]:
-    """Return the side of devices in words: ``positive`` or ``negative`` in a pair, else ``single``."""
-    if mapping != "differential":
-        return ["single"] * len(places.side)
-    return ["positive" if side > 0 else "negative" for side in places.side.tolist()]
+    def sides(self, places: Places) -> Sequence[str]:
+        """Return the side of devices in words: ``positive`` or ``negative`` in a pair, else ``single``."""
+        is_pair = np.array([self.placement.tensors[name].profile.weight.mapping == "differential" for name in self.names])
+        words = np.where(places.side > 0, "positive", "negative")
+        return [str(word) for word in np.where(is_pair[places.layer], words, "single")]
 
 
 def _matrix_places(layer: CrossbarLayer, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

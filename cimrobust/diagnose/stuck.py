@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.devices import DeviceSpace, sides
+from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.diagnose.stuck_chip import HIGH, Choice, StuckChips, kinds_of, nothing_stuck
 from cimrobust.diagnose.stuck_search import StuckEffort, StuckSearch, magnitude_choice, random_choices
@@ -219,11 +219,11 @@ def _curve(search: StuckSearch, found: Mapping[int, Choice], settings: StuckSett
 
 def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
     """Return stuck devices with their places."""
-    space, profile = chips.space, chips.space.placement.profile
+    space = chips.space
     places = space.places(choice.device)
-    target = {name: target_levels(tensor, profile).reshape(-1) for name, tensor in space.placement.tensors.items()}
+    target = {name: target_levels(tensor).reshape(-1) for name, tensor in space.placement.tensors.items()}
     found = []
-    for index, side in enumerate(sides(places, profile.weight.mapping)):
+    for index, side in enumerate(space.sides(places)):
         layer, device, kind = int(places.layer[index]), int(choice.device[index]), int(choice.kind[index])
         name = space.names[layer]
         found.append(

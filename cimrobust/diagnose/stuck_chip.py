@@ -77,8 +77,8 @@ class StuckChips:
         self.space = space
         self.base = base
         placement = space.placement
-        self._levels = {name: spread_deviation(tensor, placement.profile, base[name]) for name, tensor in placement.tensors.items()}
-        self._top = {name: stuck_high_level(placement.profile, tensor) for name, tensor in placement.tensors.items()}
+        self._levels = {name: spread_deviation(tensor, base[name]) for name, tensor in placement.tensors.items()}
+        self._top = {name: stuck_high_level(tensor) for name, tensor in placement.tensors.items()}
         held = space.join(self._levels).astype(np.float64)
         top = space.per_layer(self._top)
         self.change = (space.level_weight * np.stack([0.0 - held, top - held])).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,20 +40,21 @@ class Tightening:
             )
 
     @cached_property
-    def profile(self) -> DeviceProfile:
-        """The profile of a device that is verified more tightly."""
-        profile = self.space.placement.profile
-        return with_tolerance(profile, largest_programming_error(profile) / self.factor)
+    def profiles(self) -> dict[str, DeviceProfile]:
+        """By initializer the profile of a device that is verified more tightly: its layer's own, with a tolerance so many times smaller."""
+        own = {name: tensor.profile for name, tensor in self.space.placement.tensors.items()}
+        tight = {profile: with_tolerance(profile, largest_programming_error(profile) / self.factor) for profile in set(own.values())}
+        return {name: tight[profile] for name, profile in own.items()}
 
     @cached_property
     def loose_ends(self) -> tuple[np.ndarray, np.ndarray]:
         """What a device can take from its weight and add to it, float32 [devices]; not verified more tightly."""
-        return self._ends(self.space.placement.profile)
+        return self._ends({name: tensor.profile for name, tensor in self.space.placement.tensors.items()})
 
     @cached_property
     def tight_ends(self) -> tuple[np.ndarray, np.ndarray]:
         """The same of devices that are verified more tightly."""
-        return self._ends(self.profile)
+        return self._ends(self.profiles)
 
     @cached_property
     def saved_range(self) -> np.ndarray:
@@ -60,11 +62,10 @@ class Tightening:
         (low, high), (tight_low, tight_high) = self.loose_ends, self.tight_ends
         return np.asarray(np.maximum((high - low) - (tight_high - tight_low), np.float32(0)))
 
-    @property
-    def tolerances(self) -> tuple[float, float]:
-        """Largest programming error of a device, without and with tighter verification; fractions of the full range."""
-        loose = largest_programming_error(self.space.placement.profile)
-        return loose, loose / self.factor
+    @cached_property
+    def tolerances(self) -> np.ndarray:
+        """Largest programming error of a device of every layer, not verified more tightly; fractions of the full range, float64 [layers]."""
+        return np.array([largest_programming_error(tensor.profile) for tensor in self.space.placement.tensors.values()])
 
     def box(self, chosen: np.ndarray) -> Box:
         """Return the tolerance box with some devices verified more tightly.
@@ -84,16 +85,16 @@ class Tightening:
             {name: np.where(picked[name], np.minimum(hi[name], full.hi[name]), full.hi[name]) for name in full.names},
         )
 
-    def _ends(self, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+    def _ends(self, profiles: Mapping[str, DeviceProfile]) -> tuple[np.ndarray, np.ndarray]:
         lows, highs = {}, {}
         for name, tensor in self.space.placement.tensors.items():
-            lows[name], highs[name] = self._layer_ends(tensor, profile)
+            lows[name], highs[name] = self._layer_ends(tensor, profiles[name])
         return self.space.join(lows), self.space.join(highs)
 
     def _layer_ends(self, tensor: TensorPlacement, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
-        index = whole_levels(tensor, self.space.placement.profile)
+        index = whole_levels(tensor)
         low, high = (bound[index] for bound in profile.level_bounds(compensation=tensor.drift_factor))
-        weight = level_weights(tensor, self.space.placement.profile)
+        weight = level_weights(tensor)
         ends = weight * low, weight * high
         return np.minimum(*ends).astype(np.float32), np.maximum(*ends).astype(np.float32)
 
@@ -119,7 +120,29 @@ class WriteCycles:
         accepted = math.erf(tolerance / (self.write_sigma * math.sqrt(2.0)))
         return 1.0 / accepted if accepted > 0 else math.inf
 
-    def relative_extra(self, profile: DeviceProfile, factor: float, share: float) -> float:
-        """Return the writes added by verifying a share of devices more tightly, over the writes of all devices without."""
-        tolerance = largest_programming_error(profile)
-        return share * (self.mean(tolerance / factor) / self.mean(tolerance) - 1.0)
+    def mean_of(self, tolerances: np.ndarray, devices: np.ndarray) -> float:
+        """Return the mean number of writes over the devices of all layers.
+
+        Args:
+            tolerances: Of every layer, [layers]. Layers of tolerance 0 have no such number and are left out.
+            devices: Devices of every layer, [layers].
+        """
+        counted = [(self.mean(float(tolerance)), int(count)) for tolerance, count in zip(tolerances, devices, strict=True) if tolerance > 0]
+        total = sum(count for _, count in counted)
+        return sum(mean * count for mean, count in counted) / total if total else math.inf
+
+    def relative_extra(self, tightening: Tightening, chosen: np.ndarray) -> float:
+        """Return the writes added by verifying some devices more tightly, over the writes of all devices without.
+
+        Args:
+            tightening: The devices.
+            chosen: Which are verified more tightly, bool [devices].
+        """
+        starts, tolerances = tightening.space.starts, tightening.tolerances
+        extra, base = 0.0, 0.0
+        for tolerance, begin, end in zip(tolerances, starts[:-1], starts[1:], strict=True):
+            if tolerance > 0:
+                without = self.mean(float(tolerance))
+                base += without * int(end - begin)
+                extra += (self.mean(float(tolerance) / tightening.factor) - without) * int(chosen[begin:end].sum())
+        return extra / base if base else 0.0

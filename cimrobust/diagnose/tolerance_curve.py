@@ -159,7 +159,11 @@ def _unrefuted(known: _Known, settings: Settings, required: float, grid: list[fl
 
 
 def _applies(case: Case, settings: Settings) -> str:
-    return "" if stated_tolerance(case.placement.profile) > 0 else "the tolerance is 0: there is one chip only"
+    if stated_tolerance(case.placement.profile) > 0:
+        return ""
+    if any(stated_tolerance(profile) > 0 for profile in case.placement.profiles):
+        return "the tolerance of the profile is 0, and layers with a tolerance of their own have no ratio to it"
+    return "the tolerance is 0: there is one chip only"
 
 
 TOLERANCE_CURVE = Diagnostic(NAME, "Accuracy over tolerance", _run, applies=_applies)

@@ -106,11 +106,12 @@ def selective_verify(
     tables = {name: _tables(bench, name, full) for name in names}
     told.finish()
     worst_of_all = _worst(bench, [full, *(attack for runs in tables.values() for _, found in runs for attack in found)])
-    rows = [row for name, runs in tables.items() for row in _rows(bench, name, [found for _, found in runs], worst_of_all.score)]
+    rows = [row for name, runs in tables.items() for row in _rows(bench, name, runs, worst_of_all.score)]
     best = _best(rows, names, higher_is_better=runtime.task.higher_is_better)
     score = tables[best][0][0]
     order = np.argsort(-score, kind="stable")
-    low, high = (settings.cycles.mean(value) for value in tightening.tolerances)
+    sizes = np.diff(tightening.space.starts)
+    low, high = (settings.cycles.mean_of(tightening.tolerances / factor, sizes) for factor in (1.0, settings.factor))
     return Verification(
         base=worst_of_all.score,
         rows=tuple(rows),
@@ -190,16 +191,17 @@ def _ranking(bench: _Bench, problem: Problem, name: str, full: BoxAttack, draw: 
     return by_worst_curvature(problem, tightening, full.points[:2], attack, random)
 
 
-def _rows(bench: _Bench, name: str, runs: list[list[BoxAttack]], base: Score) -> list[VerifyRow]:
-    settings, profile = bench.settings, bench.tightening.space.placement.profile
+def _rows(bench: _Bench, name: str, runs: list[tuple[np.ndarray, list[BoxAttack]]], base: Score) -> list[VerifyRow]:
+    settings = bench.settings
     sign = 1.0 if bench.runtime.task.higher_is_better else -1.0
     rows = []
     for index, share in enumerate(reversed(settings.shares)):
-        found = [run[index] for run in runs]
+        found = [attacks[index] for _, attacks in runs]
+        chosen = [chosen_devices(order, share) for order, _ in runs]
         worst = _worst(bench, found)
         score = float(np.mean([attack.score.value for attack in found]))
-        devices = int(chosen_devices(np.zeros(bench.tightening.space.size), share).sum())
-        extra = settings.cycles.relative_extra(profile, settings.factor, devices / bench.tightening.space.size)
+        devices = int(chosen[0].sum())
+        extra = float(np.mean([settings.cycles.relative_extra(bench.tightening, part) for part in chosen]))
         regained = sign * (score - base.value)
         rows.append(VerifyRow(name, share, devices, score, regained, extra, regained / extra if extra > 0 else 0.0, worst.origin))
     return rows[::-1]

@@ -80,7 +80,8 @@ def plan_array(
         plan: Gives constant biases.
         ranges: What calibration saw, by key; None: ideal converters.
     """
-    profile, seen = placement.profile, None if ranges is None else ranges[use.key]
+    profile = placement.array_profile(use.operand.leaves)
+    seen = None if ranges is None else ranges[use.key]
     tensors = {leaf: placement.tensors[leaf] for leaf in use.operand.leaves}
     sizes = sum(tensor.nominal.size for tensor in tensors.values())
     index = use.operand.index
@@ -113,9 +114,9 @@ def reference_problem(node: CrossbarNode, placement: Placement) -> str | None:
 
     What is subtracted for the offset of all cells of a column is one number times the sum of the inputs, so all its cells must have one scale.
     """
-    if not plane_set(placement.profile).input_sum_gain:
-        return None
-    for use in arrays_of(node, placement.profile.tile.rows):
+    for use in arrays_of(node, placement):
+        if not plane_set(placement.array_profile(use.operand.leaves)).input_sum_gain:
+            continue
         _scale, factor = _column_scales(use, _gather(use, False, _element_scales(use, placement)))
         if factor is not None:
             return "digital: its scales differ along a column, and the reference column of the profile is subtracted with one"
@@ -124,7 +125,7 @@ def reference_problem(node: CrossbarNode, placement: Placement) -> str | None:
 
 def _variances(use: ArrayUse, identity: bool, placement: Placement, factor: np.ndarray | None) -> tuple[np.ndarray, ...]:
     """Return the variance of a read of every cell, plane by plane."""
-    leaves = {leaf: read_variances(placement.tensors[leaf], placement.profile) for leaf in use.operand.leaves}
+    leaves = {leaf: read_variances(placement.tensors[leaf]) for leaf in use.operand.leaves}
     count = len(next(iter(leaves.values())))
     planes = [_gather(use, identity, {leaf: values[plane] for leaf, values in leaves.items()}) for plane in range(count)]
     return tuple(planes if factor is None else [plane * factor * factor for plane in planes])

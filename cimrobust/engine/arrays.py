@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cimrobust.engine.crossbar import CellLayout
 from cimrobust.graph.crossbar import CrossbarNode, StoredOperand
+from cimrobust.mapping.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,17 @@ class ArrayUse:
     factor: float = 1.0
 
 
-def arrays_of(node: CrossbarNode, tile_rows: int) -> tuple[ArrayUse, ...]:
-    """Return the products of a node, for recurrent layers one for each weight and direction."""
+def arrays_of(node: CrossbarNode, placement: Placement) -> tuple[ArrayUse, ...]:
+    """Return the products of a node, for recurrent layers one for each weight and direction.
+
+    Args:
+        node: The node.
+        placement: Where its weights are stored.
+    """
     if node.op in ("LSTM", "GRU", "RNN"):
-        return tuple(use for operand in node.operands for use in _recurrent(node, operand, tile_rows))
+        return tuple(use for operand in node.operands for use in _recurrent(node, operand, _tile_rows(operand, placement)))
     operand = node.operands[0]
+    tile_rows = _tile_rows(operand, placement)
     shape = operand.index.shape
     groups = number(node.attributes, "group", 1)
     factor, for_conv = 1.0, False
@@ -49,6 +56,10 @@ def arrays_of(node: CrossbarNode, tile_rows: int) -> tuple[ArrayUse, ...]:
         layout = _matrix(node, operand, tile_rows)
         factor = float(str(node.attributes.get("alpha", 1.0))) if node.op == "Gemm" else 1.0
     return (ArrayUse(f"{node.name}/{operand.role}", operand, layout, 0, for_conv, factor),)
+
+
+def _tile_rows(operand: StoredOperand, placement: Placement) -> int:
+    return placement.array_profile(operand.leaves).tile.rows
 
 
 def number(attributes: Mapping[str, object], name: str, default: int) -> int:

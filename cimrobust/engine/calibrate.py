@@ -37,9 +37,8 @@ def calibrate(engine: KernelEngine, inputs: Mapping[str, np.ndarray], constants:
         inputs: Calibration samples per graph input.
         constants: Constant inputs.
     """
-    profile, placement = engine.placement.profile, engine.placement
-    levels = {name: target_levels(tensor, profile) for name, tensor in placement.tensors.items()}
-    cells = {name: cells_of(profile, tensor.nominal, levels[name]) for name, tensor in placement.tensors.items()}
+    placement = engine.placement
+    cells = {name: cells_of(tensor, target_levels(tensor)) for name, tensor in placement.tensors.items()}
     recorders = {key: _Recorder(array, array.program(cells, 0)) for key, array in engine.arrays.items()}
     with engine.open_with(recorders) as network:
         network.run(inputs, constants)
@@ -77,7 +76,7 @@ class _Recorder:
 
     def ranges(self, placement: Placement, planes: list[np.ndarray]) -> ArrayRanges:
         """Return the ranges of the product from all that it was given."""
-        profile = placement.profile
+        profile = placement.array_profile(self.array.use.operand.leaves)
         low, high = self._low, self._high
         if profile.dac is not None and profile.dac.percentile < 100 and self._magnitudes:
             inside = float(np.percentile(np.concatenate(self._magnitudes), profile.dac.percentile, method="higher"))
@@ -89,7 +88,7 @@ class _Recorder:
 
     def _sums(self, placement: Placement, planes: list[np.ndarray], ranges: ArrayRanges) -> np.ndarray:
         """Return the largest magnitudes of sums inside the range, float64 [planes, row tiles, column tiles]."""
-        profile, layout = placement.profile, self.array.use.layout
+        profile, layout = placement.array_profile(self.array.use.operand.leaves), self.array.use.layout
         adc = profile.adc
         assert adc is not None
         cells_per_weight = placement.tensors[self.array.use.operand.leaves[0]].cells_per_weight

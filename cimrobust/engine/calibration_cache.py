@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ from cimrobust.mapping.placement import Placement
 def calibration_key(network: Network, placement: Placement, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]) -> str:
     """Return a digest of everything that ranges follow from: tool, model, weights, coding, converters, tiles, samples."""
     profile = placement.profile.to_dict()
+    own = {name: tensor.profile for name, tensor in placement.tensors.items() if placement.profile.rules}
     described = {
         "version": __version__,
         "model": [[file.name, file.sha256] for file in network.files],
         "profile": {table: profile.get(table) for table in ("weight", "tile", "dac", "adc")},
         "bits": placement.profile.device.bits,
+        "own": {name: [asdict(item.weight), item.device.bits, asdict(item.tile)] for name, item in own.items()},
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name, array in sorted({**inputs, **constants, **placement.nominal()}.items()):

@@ -112,7 +112,7 @@ def open_converters(
 
     engine = opened(placement)
     noisy = placement.profile.read_noise is not None
-    exact = opened(replace(placement, profile=placement.profile.with_effects(read_noise=False))) if noisy else None
+    exact = opened(placement.with_exact_reads()) if noisy else None
     return engine, Converters(
         score=nominal_score(engine),
         exact_reads=None if exact is None else nominal_score(exact),

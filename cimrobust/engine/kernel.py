@@ -45,8 +45,8 @@ def program_chip(
     chip: dict[str, np.ndarray] = {}
     for name, tensor in placement.tensors.items():
         target = np.empty(tensor.shape, dtype=np.float32) if out is None else _fillable(out[name], tensor.shape, name)
-        program = _program_levels if needs_levels(placement.profile) else _program
-        program(tensor, placement.profile, seed=seed, trial=trial, target=target, simd=simd)
+        program = _program_levels if needs_levels(tensor.profile) else _program
+        program(tensor, seed=seed, trial=trial, target=target, simd=simd)
         chip[name] = target
     return chip
 
@@ -75,7 +75,7 @@ def program_devices(
     for name, tensor in placement.tensors.items():
         shape = (tensor.cells_per_weight, tensor.nominal.size)
         devices = np.empty(shape, dtype=np.float32) if out is None else _fillable(out[name], shape, name)
-        _program_levels(tensor, placement.profile, seed=seed, trial=trial, devices=devices, simd=simd)
+        _program_levels(tensor, seed=seed, trial=trial, devices=devices, simd=simd)
         chip[name] = devices
     return chip
 
@@ -103,9 +103,9 @@ def fault_thresholds(profile: DeviceProfile) -> tuple[int, int]:
     return low, high
 
 
-def stuck_high_level(profile: DeviceProfile, tensor: TensorPlacement) -> float:
+def stuck_high_level(tensor: TensorPlacement) -> float:
     """Return the level that a device stuck at g_max is read as: it does not drift, but its output is compensated with all others."""
-    return float(np.float32(tensor.drift_factor * (profile.device.num_levels - 1)))
+    return float(np.float32(tensor.drift_factor * (tensor.profile.device.num_levels - 1)))
 
 
 def _fillable(target: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -119,9 +119,10 @@ def _fillable(target: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarr
     )
 
 
-def _program(tensor: TensorPlacement, profile: DeviceProfile, *, seed: int, trial: int, target: np.ndarray, simd: str) -> None:
+def _program(tensor: TensorPlacement, *, seed: int, trial: int, target: np.ndarray, simd: str) -> None:
+    profile = tensor.profile
     low, high = group_bounds(tensor.scale, profile)
-    table = _table(tensor, profile)
+    table = _table(tensor)
     _native.program_weights(
         tensor.nominal.reshape(-1),
         flat_group(tensor.scale_group),
@@ -144,7 +145,6 @@ def _program(tensor: TensorPlacement, profile: DeviceProfile, *, seed: int, tria
 
 def _program_levels(
     tensor: TensorPlacement,
-    profile: DeviceProfile,
     *,
     seed: int,
     trial: int,
@@ -152,8 +152,9 @@ def _program_levels(
     devices: np.ndarray = _NOTHING,
     simd: str,
 ) -> None:
+    profile = tensor.profile
     low_below, high_above = fault_thresholds(profile)
-    table = _table(tensor, profile)
+    table = _table(tensor)
     _native.program_levels(
         tensor.nominal.reshape(-1),
         flat_group(tensor.scale_group),
@@ -167,7 +168,7 @@ def _program_levels(
             key=fault_key(seed, tensor.initializer),
             low_below=low_below,
             high_above=high_above,
-            high_level=stuck_high_level(profile, tensor),
+            high_level=stuck_high_level(tensor),
         ),
         key=programming_key(seed, tensor.initializer),
         trial=trial,
@@ -178,5 +179,5 @@ def _program_levels(
     )
 
 
-def _table(tensor: TensorPlacement, profile: DeviceProfile) -> QuantileTable:
-    return tabulate_once(profile, compensation=tensor.drift_factor)
+def _table(tensor: TensorPlacement) -> QuantileTable:
+    return tabulate_once(tensor.profile, compensation=tensor.drift_factor)

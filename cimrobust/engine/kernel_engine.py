@@ -160,9 +160,7 @@ class KernelEngine:
         )
         self._workers = workers
         steps = [step for step in self.plan.steps if isinstance(step, CrossbarNode)]
-        planned = [
-            plan_array(step, use, placement, self.plan, ranges) for step in steps for use in arrays_of(step, placement.profile.tile.rows)
-        ]
+        planned = [plan_array(step, use, placement, self.plan, ranges) for step in steps for use in arrays_of(step, placement)]
         self.arrays: dict[str, PlannedArray] = {array.use.key: array for array in planned}
         self.biased_nodes = frozenset(array.node for array in planned if array.has_bias)
         self._sessions = {
@@ -231,14 +229,11 @@ class KernelEngine:
         return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
 
     def _devices(self, weights: Mapping[str, np.ndarray]) -> DeviceLevels:
-        profile = self.placement.profile
-        return DeviceLevels(
-            {name: spread_deviation(tensor, profile, weights[name] - tensor.nominal) for name, tensor in self.placement.tensors.items()}
-        )
+        tensors = self.placement.tensors
+        return DeviceLevels({name: spread_deviation(tensor, weights[name] - tensor.nominal) for name, tensor in tensors.items()})
 
     def _cells(self, chip: DeviceLevels) -> dict[str, list[np.ndarray]]:
-        profile = self.placement.profile
-        return {name: cells_of(profile, tensor.nominal, chip.levels[name]) for name, tensor in self.placement.tensors.items()}
+        return {name: cells_of(tensor, chip.levels[name]) for name, tensor in self.placement.tensors.items()}
 
     def _program(self, cells: Mapping[str, Sequence[np.ndarray]], key: int, array: PlannedArray) -> Crossbar:
         return array.program(cells, key)
@@ -257,5 +252,5 @@ class KernelEngine:
     def _effective(self, name: str, chip: DeviceLevels, weights: Weights) -> np.ndarray:
         tensor = self.placement.tensors[name]
         if isinstance(weights, DeviceLevels):
-            return np.ascontiguousarray(fold_levels(tensor, self.placement.profile, chip.levels[name]), np.float32).reshape(tensor.shape)
+            return np.ascontiguousarray(fold_levels(tensor, chip.levels[name]), np.float32).reshape(tensor.shape)
         return np.ascontiguousarray(weights[name], np.float32).reshape(tensor.shape)

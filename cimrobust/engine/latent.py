@@ -57,7 +57,6 @@ class LatentChips:
 
     Attributes:
         size: Latents of a chip: devices that belong to a weight.
-        profile: The device profile.
         layers: Where every layer's devices are among the latents, in graph order.
     """
 
@@ -72,12 +71,11 @@ class LatentChips:
             UsageError: The profile has effects that are no function of one normal number a device.
         """
         check_profile(placement.profile)
-        self.profile = placement.profile
         self._as_levels = as_levels
         self.layers: list[LatentLayer] = []
         self.size = 0
         for tensor in placement.tensors.values():
-            self.layers.append(_open_layer(tensor, placement.profile, self.size, as_levels=as_levels))
+            self.layers.append(_open_layer(tensor, self.size, as_levels=as_levels))
             self.size += tensor.cells_per_weight * tensor.nominal.size
 
     def program(self, latents: np.ndarray) -> Mapping[str, np.ndarray] | DeviceLevels:
@@ -92,10 +90,7 @@ class LatentChips:
 
     def weights(self, latents: np.ndarray) -> dict[str, np.ndarray]:
         """Return the weights of the chip that latents stand for, by initializer, float32 in its shape."""
-        return {
-            layer.tensor.initializer: fold_deviations(layer.tensor, self.profile, _deviations(layer, layer.of(latents)))
-            for layer in self.layers
-        }
+        return {layer.tensor.initializer: fold_deviations(layer.tensor, _deviations(layer, layer.of(latents))) for layer in self.layers}
 
     def deviations(self, latents: np.ndarray) -> np.ndarray:
         """Return the deviation of every device in level units, float32 [size]."""
@@ -112,7 +107,7 @@ class LatentChips:
 
     def sensitivity(self, layer: LatentLayer) -> np.ndarray:
         """Return by how much a level of every device moves its weight, float32 [cells_per_weight, num_weights]."""
-        return np.asarray(device_factors(layer.tensor, self.profile)[:, None] * unit_weights(layer.tensor, self.profile), dtype=np.float32)
+        return np.asarray(device_factors(layer.tensor)[:, None] * unit_weights(layer.tensor), dtype=np.float32)
 
 
 def check_profile(profile: DeviceProfile) -> None:
@@ -129,11 +124,11 @@ def check_profile(profile: DeviceProfile) -> None:
         )
 
 
-def _open_layer(tensor: TensorPlacement, profile: DeviceProfile, begin: int, *, as_levels: bool) -> LatentLayer:
-    table = tabulate_once(profile, compensation=tensor.drift_factor)
+def _open_layer(tensor: TensorPlacement, begin: int, *, as_levels: bool) -> LatentLayer:
+    table = tabulate_once(tensor.profile, compensation=tensor.drift_factor)
     words = np.minimum(ndtr(np.linspace(-REACH, REACH, SEGMENTS + 1)) * 2.0**32, 2.0**32 - 1).astype(np.uint32)
     values = np.concatenate([quantiles(words, table, level) for level in range(table.num_tables)])
-    digits, targets = target_digits(tensor, profile) if needs_levels(profile) or as_levels else (None, None)
+    digits, targets = target_digits(tensor) if needs_levels(tensor.profile) or as_levels else (None, None)
     offset = None if digits is None or table.num_tables == 1 else (digits * (SEGMENTS + 1)).astype(np.int32)
     return LatentLayer(tensor, begin, values, offset, targets if as_levels else None)
 

@@ -97,8 +97,8 @@ class NearestChips:
         parts = []
         for answer in self._answers:
             tensor = answer.layer.tensor
-            levels = spread_deviation(tensor, self._chips.profile, deviations[tensor.initializer])
-            moved = levels - target_levels(tensor, self._chips.profile)
+            levels = spread_deviation(tensor, deviations[tensor.initializer])
+            moved = levels - target_levels(tensor)
             parts.append(_inverse(answer, moved).ravel())
         return np.concatenate(parts).astype(np.float32)
 

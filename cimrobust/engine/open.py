@@ -37,6 +37,7 @@ class Runtime:
 
     Attributes:
         network: The network as loaded.
+        scan: Its crossbar layers.
         deployed: The form that is run.
         plain: Runs it in onnxruntime alone, without converters.
         engine: Runs it as the profile says: `plain`, or crossbars with converters.
@@ -52,6 +53,7 @@ class Runtime:
     """
 
     network: Network
+    scan: LayerScan
     deployed: Deployed
     plain: OrtEngine
     engine: Engine
@@ -126,6 +128,7 @@ def open_network(
         chip, converters = open_converters(engine, network, placement, ready, task, calibration, workers=workers)
     return Runtime(
         network=network,
+        scan=scan,
         deployed=engine.deployed,
         plain=engine,
         engine=chip,

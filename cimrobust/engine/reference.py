@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import fault_key, fault_thresholds, needs_levels, programming_key, stuck_high_level
 from cimrobust.mapping.coding import level_offset, max_level, mirrors_negative
 from cimrobust.mapping.placement import Placement, TensorPlacement
@@ -19,16 +18,12 @@ _SHIFT = 23 - SEGMENT_BITS
 
 def program_chip(placement: Placement, *, seed: int, trial: int) -> dict[str, np.ndarray]:
     """Draw one chip; as `engine.kernel.program_chip`, bit for bit."""
-    profile = placement.profile
-    if needs_levels(profile):
-        return {name: _program_levels(tensor, profile, seed, trial)[0] for name, tensor in placement.tensors.items()}
-    table = tabulate(profile)
-    return {name: _program(tensor, profile, table, programming_key(seed, name), trial) for name, tensor in placement.tensors.items()}
+    return {name: _program_layer(tensor, seed, trial) for name, tensor in placement.tensors.items()}
 
 
 def program_devices(placement: Placement, *, seed: int, trial: int) -> dict[str, np.ndarray]:
     """Draw one chip as device levels; as `engine.kernel.program_devices`, bit for bit."""
-    return {name: _program_levels(tensor, placement.profile, seed, trial)[1] for name, tensor in placement.tensors.items()}
+    return {name: _program_levels(tensor, seed, trial)[1] for name, tensor in placement.tensors.items()}
 
 
 def philox(counter: np.ndarray, key: int) -> np.ndarray:
@@ -88,16 +83,15 @@ def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int 
     return np.asarray(table.knots[segment] + table.slopes[segment] * place)
 
 
-def fold_deviations(tensor: TensorPlacement, profile: DeviceProfile, drawn: np.ndarray, *, stuck: np.ndarray | None = None) -> np.ndarray:
+def fold_deviations(tensor: TensorPlacement, drawn: np.ndarray, *, stuck: np.ndarray | None = None) -> np.ndarray:
     """Return the weights that device deviations make, float32 in the initializer's shape, as the kernel adds them up.
 
     Args:
         tensor: Placement of the layer.
-        profile: The device profile.
         drawn: Deviation of every device in level units, float32 [cells_per_weight, num_weights].
         stuck: Weights that have a stuck device, which the tolerance does not bound; None: none.
     """
-    nominal = tensor.nominal.ravel()
+    nominal, profile = tensor.nominal.ravel(), tensor.profile
     total = np.zeros(nominal.size, dtype=np.float32)
     for device in range(tensor.cells_per_weight):
         part = np.float32(2.0 ** (profile.device.bits * (device % tensor.num_slices))) * drawn[device]
@@ -111,27 +105,31 @@ def fold_deviations(tensor: TensorPlacement, profile: DeviceProfile, drawn: np.n
     return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)
 
 
-def device_factors(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+def device_factors(tensor: TensorPlacement) -> np.ndarray:
     """Return what the deviation of every device of a weight is multiplied by in `fold_deviations`, float32 [cells_per_weight]."""
-    factors = np.float32(2.0) ** (profile.device.bits * (np.arange(tensor.cells_per_weight) % tensor.num_slices)).astype(np.float32)
+    factors = np.float32(2.0) ** (tensor.profile.device.bits * (np.arange(tensor.cells_per_weight) % tensor.num_slices)).astype(np.float32)
     factors[tensor.num_slices :] *= np.float32(-1)
     return np.asarray(factors, dtype=np.float32)
 
 
-def unit_weights(tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+def unit_weights(tensor: TensorPlacement) -> np.ndarray:
     """Return by how much a weight moves where its devices add up to one level, float32 [num_weights]; negative where devices hold magnitudes of negative weights."""
     scales = _scales(tensor)
-    return np.where(np.signbit(tensor.nominal.ravel()), -scales, scales) if mirrors_negative(profile) else scales
+    return np.where(np.signbit(tensor.nominal.ravel()), -scales, scales) if mirrors_negative(tensor.profile) else scales
 
 
-def _program(tensor: TensorPlacement, profile: DeviceProfile, table: QuantileTable, key: int, trial: int) -> np.ndarray:
-    return fold_deviations(tensor, profile, draw_deviations(tensor.nominal.size, tensor.cells_per_weight, table, key=key, trial=trial).T)
+def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> np.ndarray:
+    """Return the weights of one layer in the initializer's shape."""
+    if needs_levels(tensor.profile):
+        return _program_levels(tensor, seed, trial)[0]
+    key, table = programming_key(seed, tensor.initializer), tabulate(tensor.profile)
+    return fold_deviations(tensor, draw_deviations(tensor.nominal.size, tensor.cells_per_weight, table, key=key, trial=trial).T)
 
 
-def _program_levels(tensor: TensorPlacement, profile: DeviceProfile, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray]:
+def _program_levels(tensor: TensorPlacement, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights in the initializer's shape, and the device levels [cells_per_weight, num_weights]."""
-    name, nominal = tensor.initializer, tensor.nominal.ravel()
-    digits, targets = target_digits(tensor, profile)
+    name, nominal, profile = tensor.initializer, tensor.nominal.ravel(), tensor.profile
+    digits, targets = target_digits(tensor)
     shape = (nominal.size, tensor.cells_per_weight)
     table = tabulate(profile, compensation=tensor.drift_factor)
     drawn = quantiles(draw_words(*shape, key=programming_key(seed, name), trial=trial), table, digits.T).T
@@ -140,15 +138,16 @@ def _program_levels(tensor: TensorPlacement, profile: DeviceProfile, seed: int, 
         words = draw_words(*shape, key=fault_key(seed, name), trial=trial).T
         low_below, high_above = fault_thresholds(profile)
         low, high = words < np.uint32(low_below), ~words < np.uint32(high_above)
-        drawn = np.where(high, np.float32(stuck_high_level(profile, tensor)) - targets, drawn)
+        drawn = np.where(high, np.float32(stuck_high_level(tensor)) - targets, drawn)
         drawn = np.where(low, np.float32(0) - targets, drawn)
         stuck = np.asarray((low | high).any(axis=0))
-    return fold_deviations(tensor, profile, drawn, stuck=stuck), targets + drawn
+    return fold_deviations(tensor, drawn, stuck=stuck), targets + drawn
 
 
-def target_digits(tensor: TensorPlacement, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+def target_digits(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
     """Return the whole level of every device, int64, and its target with the remainder of slice 0, float32; [cells_per_weight, num_weights]."""
-    nominal, bits = tensor.nominal.ravel(), profile.device.bits
+    profile, nominal = tensor.profile, tensor.nominal.ravel()
+    bits = profile.device.bits
     negative = np.signbit(nominal)
     ratio = np.minimum(np.abs(nominal) / np.maximum(_scales(tensor), np.float32(2.0**-126)), np.float32(max_level(profile)))
     level = np.rint(ratio).astype(np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,16 +40,21 @@ class _Grouped:
     zero: np.ndarray
 
 
-def with_dense_groups(network: Network) -> Network:
-    """Return the network with every grouped or depthwise convolution as a dense one whose weight is zero off the diagonal blocks.
+def with_dense_groups(network: Network, names: Collection[str] | None = None) -> Network:
+    """Return the network with grouped or depthwise convolutions as dense ones whose weight is zero off the diagonal blocks.
 
     The outputs are the same; the cells that hold those zeros are devices and deviate like any other, which is what `tile.grouped = "dense"` means.
+
+    Args:
+        network: The network.
+        names: Initializers whose convolutions are to be dense; those of others are left as they are. None: all.
 
     Raises:
         ModelNotCoveredError: A grouped weight is shared, moved or dequantised in a way that cannot be widened, or the dense weights are too large.
     """
     weights = weights_of(network.model)
-    uses = [use for use in weights.uses() if op_name(use.node) in _GROUPED and int_attribute(use.node, "group", 1) > 1]
+    chosen = (use for use in weights.uses() if names is None or set(names).intersection(use.trace.leaves))
+    uses = [use for use in chosen if op_name(use.node) in _GROUPED and int_attribute(use.node, "group", 1) > 1]
     if not uses:
         return network
     found, problems = [], []

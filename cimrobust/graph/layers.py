@@ -40,6 +40,7 @@ class CrossbarLayer:
         levels: Integer weights with the zero point subtracted, int32, own shape; None for float models.
         scale_group: For integer models with one scale a channel: index of the scale of every element, int32, own shape. None: one scale.
         bits: Bits of the integers where the file states them: fewer than the devices offer take fewer devices. None for float weights.
+        rule: Index of the rule of the device profile that decides for the layer, see `mapping.decided`; None: no rule does.
     """
 
     initializer: str
@@ -53,6 +54,7 @@ class CrossbarLayer:
     levels: np.ndarray | None = None
     scale_group: np.ndarray | None = None
     bits: int | None = None
+    rule: int | None = None
 
     @property
     def num_weights(self) -> int:
@@ -69,17 +71,26 @@ class UnmappedNode:
         op: Operator.
         reason: Why.
         table: Initializer that stays digital since it is a table and no weight, see `graph.fixed_tables`; ``""``: that is not the reason.
+        rule: Index of the rule of the device profile that says so; None: no rule does.
     """
 
     node: str
     op: str
     reason: str
     table: str = ""
+    rule: int | None = None
 
 
 @dataclass(frozen=True)
 class LayerScan:
-    """All crossbar layers of a network in graph order, and what stays digital."""
+    """All crossbar layers of a network in graph order, and what stays digital.
+
+    Attributes:
+        layers: The layers.
+        unmapped: What stays digital.
+        is_decided: The rules of a device profile have been applied, see `mapping.decided`.
+    """
 
     layers: tuple[CrossbarLayer, ...]
     unmapped: tuple[UnmappedNode, ...]
+    is_decided: bool = False

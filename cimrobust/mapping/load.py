@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.placement import TensorPlacement
 from cimrobust.mapping.planes import plane_set
 
@@ -28,14 +27,14 @@ class ArrayLoad:
     conversions: int | None
 
 
-def array_load(tensor: TensorPlacement, profile: DeviceProfile, vectors: Sequence[int | None]) -> ArrayLoad:
+def array_load(tensor: TensorPlacement, vectors: Sequence[int | None]) -> ArrayLoad:
     """Return the load of one layer.
 
     Args:
         tensor: The layer.
-        profile: Where it is stored.
         vectors: Input vectors of one sample at every node that reads it.
     """
+    profile = tensor.profile
     cells = tensor.num_tiles * profile.tile.rows * profile.tile.columns
     passes = 1 if profile.dac is None else profile.dac.num_passes(signed=profile.dac.encoding == "signed")
     counts = [count for count in vectors if count is not None]

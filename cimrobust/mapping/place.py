@@ -26,22 +26,24 @@ from cimrobust.mapping.placement import Placement, TensorPlacement
 
 
 def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
-    """Place every crossbar layer of a network on devices of one profile.
+    """Place every crossbar layer of a network on its devices.
 
     Args:
-        scan: The layers.
-        profile: The devices.
+        scan: The layers; the rules of the profile must have been applied, see `mapping.decided`.
+        profile: The devices. Of another tolerance or with fewer effects than the one whose rules were applied, as long as the rules are the same.
 
     Raises:
         InputRefusedError: Weights are not finite, or too large for float32 once their devices deviate; names every such layer.
     """
-    too_large = [problem for layer in scan.layers if (problem := _range_problem(layer, profile)) is not None]
+    assert scan.is_decided or not profile.rules, "the rules of a profile must be applied before layers are placed"
+    own = {layer.initializer: profile.of_rule(layer.rule) for layer in scan.layers}
+    too_large = [problem for layer in scan.layers if (problem := _range_problem(layer, own[layer.initializer])) is not None]
     if too_large:
         raise InputRefusedError(
             f"weights must stay finite in float32 with their tolerance box, got {', '.join(too_large)} (profile '{profile.name}'); "
             "rescale the layers named, or give a smaller tolerance"
         )
-    return Placement(profile, {layer.initializer: place_layer(layer, profile) for layer in scan.layers})
+    return Placement(profile, {layer.initializer: place_layer(layer, own[layer.initializer]) for layer in scan.layers})
 
 
 def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement:
@@ -50,6 +52,10 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
     The scale is ``max|W| / (2^M - 1)`` over the tensor or a column; levels are rounded to the nearest, halves to even. Integer weights are levels
     already: they are kept exactly, and the scale, by which device deviations reach the weight, follows from their largest magnitude in the same way.
     Stuck devices are outside the box.
+
+    Args:
+        layer: The layer.
+        profile: Its devices.
     """
     group, num_groups = scale_groups(layer, profile)
     scale = group_maxima(layer.values, group, num_groups) / (2**profile.weight.bits - 1)
@@ -62,6 +68,7 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
         array.setflags(write=False)
     return TensorPlacement(
         initializer=layer.initializer,
+        profile=profile,
         shape=layer.shape,
         nominal=nominal,
         lo=lo,

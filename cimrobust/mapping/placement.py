@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.errors import ModelNotCoveredError
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class TensorPlacement:
 
     Attributes:
         initializer: Name of the initializer.
+        profile: Its devices: the profile that the rules for layers leave it with.
         shape: Its own shape; the arrays below have it.
         nominal: Quantised weight that the devices are programmed to, float32.
         lo: Smallest deviation the tolerance allows, float32, never positive; of weights without a stuck device.
@@ -34,6 +36,7 @@ class TensorPlacement:
     """
 
     initializer: str
+    profile: DeviceProfile
     shape: tuple[int, ...]
     nominal: np.ndarray
     lo: np.ndarray
@@ -63,11 +66,60 @@ class TensorPlacement:
 
 @dataclass(frozen=True)
 class Placement:
-    """All crossbar layers of a network on devices of one profile, in graph order."""
+    """All crossbar layers of a network on their devices, in graph order.
+
+    Attributes:
+        profile: The profile as stated, with its rules for layers. What all layers have in common is
+            asked of it (converters, read noise, faults, drift); all else of the layer's own profile.
+        tensors: The layers by initializer.
+    """
 
     profile: DeviceProfile
     tensors: Mapping[str, TensorPlacement]
 
+    @property
+    def profiles(self) -> tuple[DeviceProfile, ...]:
+        """Profiles of the layers, each once, in graph order; that of the first layer first."""
+        return tuple(dict.fromkeys(tensor.profile for tensor in self.tensors.values()))
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether no fault-free device can leave its interval, in any layer."""
+        return all(profile.is_bounded for profile in self.profiles)
+
+    @property
+    def tolerance_fraction(self) -> float:
+        """Largest absolute deviation of a device in any layer, as a fraction of the full range."""
+        return max(profile.tolerance_fraction() for profile in self.profiles)
+
+    @property
+    def excluded_probability(self) -> float:
+        """Probability that one fault-free device ends outside the tolerance box, the largest of any layer."""
+        return max(profile.excluded_probability() for profile in self.profiles)
+
     def nominal(self) -> dict[str, np.ndarray]:
         """Return the quantised weights by initializer name."""
         return {name: tensor.nominal for name, tensor in self.tensors.items()}
+
+    def array_profile(self, names: Sequence[str]) -> DeviceProfile:
+        """Return the profile of the first of some layers whose weights meet in one array; coding and tiles are those of all.
+
+        Args:
+            names: Their initializers.
+
+        Raises:
+            ModelNotCoveredError: They are coded in different ways.
+        """
+        tensors = [self.tensors[name] for name in names]
+        forms = {(item.profile.weight, item.profile.device.bits, item.profile.tile, item.cells_per_weight) for item in tensors}
+        if len(forms) > 1:
+            raise ModelNotCoveredError(
+                f"weights that one array holds must be coded alike, got different bits, mappings or tiles for {', '.join(map(repr, names))}; "
+                "give these layers the same devices"
+            )
+        return tensors[0].profile
+
+    def with_exact_reads(self) -> Placement:
+        """Return the placement without read noise."""
+        tensors = {name: replace(tensor, profile=tensor.profile.with_effects(read_noise=False)) for name, tensor in self.tensors.items()}
+        return Placement(self.profile.with_effects(read_noise=False), tensors)

@@ -67,21 +67,21 @@ def plane_set(profile: DeviceProfile) -> PlaneSet:
     return PlaneSet(tuple(Plane(j, 1, -top, top) for j in slices), bits, 0)
 
 
-def cells_of(profile: DeviceProfile, nominal: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
+def cells_of(tensor: TensorPlacement, levels: np.ndarray) -> list[np.ndarray]:
     """Return the cells of every plane.
 
     Args:
-        profile: The profile.
-        nominal: Quantised weights, any shape; their signs tell which side of a sign-magnitude pair is on.
+        tensor: The layer; the signs of its weights tell which side of a sign-magnitude pair is on.
         levels: Device levels, float32 [cells_per_weight, num_weights], slices of the positive device first.
 
     Returns:
         One float32 array [num_weights] a plane.
     """
+    profile = tensor.profile
     planes = plane_set(profile)
     slices = num_slices(profile)
     if profile.weight.mapping == "sign_magnitude":
-        negative = np.signbit(nominal).reshape(-1)
+        negative = np.signbit(tensor.nominal).reshape(-1)
         if planes.planes[-1].sign < 0:
             zero = np.float32(0)
             return [np.where(negative == (plane.sign < 0), levels[plane.slice_index], zero) for plane in planes.planes]
@@ -93,9 +93,10 @@ def cells_of(profile: DeviceProfile, nominal: np.ndarray, levels: np.ndarray) ->
     return [levels[plane.slice_index] - np.float32(plane.reference) for plane in planes.planes]
 
 
-def read_variances(tensor: TensorPlacement, profile: DeviceProfile) -> list[np.ndarray]:
+def read_variances(tensor: TensorPlacement) -> list[np.ndarray]:
     """Return the variance of a read of the cells of every plane, squared level units, float32 [num_weights] each; two devices of a cell add up."""
-    variance = np.square(profile.read_sigma_levels())[whole_levels(tensor, profile)].astype(np.float32)
+    profile = tensor.profile
+    variance = np.square(profile.read_sigma_levels())[whole_levels(tensor)].astype(np.float32)
     planes, slices = plane_set(profile).planes, num_slices(profile)
     digital = planes[-1].sign < 0
     if profile.weight.mapping == "differential":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def analyze(
     out: str | Path,
     device: str | Path = "rram-write-verify-3pct",
     tolerance: float | None = None,
+    digital: Sequence[str] = (),
     effort: str = DEFAULT_EFFORT,
     trials: int | None = None,
     seed: int = 0,
@@ -75,6 +77,7 @@ def analyze(
         out: Folder for certificate.json, certificate.html, witness/ and trials.parquet; made if missing.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
         effort: ``quick``, ``standard`` or ``thorough``.
         trials: Chips to draw; None: 300, 1000 or 10000 by effort.
         seed: Seed of every random number.
@@ -100,7 +103,7 @@ def analyze(
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     request = Request(
-        item=Item(model, data, device, tolerance=tolerance, limit=limit, calibration=calibration, labels_of=labels_of),
+        item=Item(model, data, device, tolerance=tolerance, digital=digital, limit=limit, calibration=calibration, labels_of=labels_of),
         out=Path(out),
         effort=effort,
         trials=trials,

@@ -86,6 +86,11 @@ def stored(key: str, value: int | float | str | bool | None, *, default: int | f
     return RunSetting(key, value, value == default)
 
 
+def stored_each(key: str, values: Iterable[str]) -> tuple[RunSetting, ...]:
+    """Return a setting that may be given several times, one entry a time; one entry without value where it was not given."""
+    return tuple(RunSetting(key, value, False) for value in values) or (RunSetting(key, None, True),)
+
+
 def stored_file(key: str, path: str | Path | None) -> RunSetting:
     """Return the setting of a file, which is stated by its name alone; the default is none."""
     return stored(key, None if path is None else Path(path).name)

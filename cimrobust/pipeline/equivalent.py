@@ -11,7 +11,7 @@ from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.engine.open import open_network
 from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.progress import Progress
 from cimrobust.search.box import Box, Pattern, box_of
@@ -57,12 +57,12 @@ def equivalent_tolerance(
     if not isinstance(stated, int | float) or stated <= 0:
         return {"tolerance": None, "effort": EFFORT, "reason": "the tolerance of the profile is not one number"}
     seen, _notes = as_trained(profile)
-    scan = scan_layers(network)
+    network, scan = stored_layers(network, seen)
     placement = place(scan, seen)
     runtime = open_network(network, scan, placement, evaluation, workers=workers)
     target = float(after["worst_found"]["score"])
     breaking: list[tuple[Box, Pattern]] = []
-    if seen.tile.grouped == profile.tile.grouped:  # otherwise the witness has cells that the devices seen here lack
+    if (seen.tile, seen.rules) == (profile.tile, profile.rules):  # otherwise the witness has cells that the devices seen here lack
         breaking.append((box_of(placement), transferred_pattern(witness, placement)))
     held, broken = stated * _SMALLEST_SHARE, float(stated)
 

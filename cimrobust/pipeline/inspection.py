@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cimrobust.device.load import load_profile
-from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.device.profile import DeviceProfile, with_digital, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.graph.densify import with_dense_groups
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.graph.vectors import vectors_per_sample
+from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement, TensorPlacement
@@ -48,6 +48,7 @@ class Inspection:
             "conversions_per_sample": None if None in conversions else sum(count for count in conversions if count is not None),
             "layers": [
                 {**layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]), **asdict(loads[layer.initializer])}
+                | {"decided_by": self.placement.profile.decider(layer.rule)}
                 for layer in self.scan.layers
             ],
             "unmapped": [{"node": node.node, "op": node.op, "reason": node.reason} for node in self.scan.unmapped],
@@ -57,31 +58,29 @@ class Inspection:
     def _loads(self) -> dict[str, ArrayLoad]:
         """Return by initializer how full its arrays are and how often its converters work."""
         vectors = vectors_per_sample(self.network, self.scan)
-        tensors, profile = self.placement.tensors, self.placement.profile
+        tensors = self.placement.tensors
         return {
-            layer.initializer: array_load(tensors[layer.initializer], profile, [vectors[use.node] for use in layer.uses])
+            layer.initializer: array_load(tensors[layer.initializer], [vectors[use.node] for use in layer.uses])
             for layer in self.scan.layers
         }
 
 
-def inspect_model(model: str | Path, *, device: str, tolerance: float | None = None) -> Inspection:
+def inspect_model(model: str | Path, *, device: str, tolerance: float | None = None, digital: Sequence[str] = ()) -> Inspection:
     """Load a model and place its crossbar layers on devices.
 
     Args:
         model: ONNX file.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
         ModelNotCoveredError: No layer of the model maps to a crossbar.
-        UsageError: The profile is wrong.
+        UsageError: The profile is wrong, or a rule of it or a pattern fits no layer.
     """
-    profile = resolve_profile(device, tolerance)
-    network = load_network(Path(model))
-    if profile.tile.grouped == "dense":
-        network = with_dense_groups(network)
-    scan = scan_layers(network)
+    profile = resolve_profile(device, tolerance, digital)
+    network, scan = stored_layers(load_network(Path(model)), profile)
     if not scan.layers:
         raise ModelNotCoveredError(_nothing_mapped(model, scan))
     return Inspection(network, scan, place(scan, profile))
@@ -98,10 +97,10 @@ def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:
     )
 
 
-def resolve_profile(device: str, tolerance: float | None) -> DeviceProfile:
-    """Load a device profile, with another write-verify tolerance if one is given."""
+def resolve_profile(device: str, tolerance: float | None, digital: Sequence[str] = ()) -> DeviceProfile:
+    """Load a device profile, with another write-verify tolerance if one is given, and with further layers that stay digital."""
     profile = load_profile(device)
-    return profile if tolerance is None else with_tolerance(profile, tolerance)
+    return with_digital(profile if tolerance is None else with_tolerance(profile, tolerance), digital)
 
 
 def layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
@@ -117,6 +116,10 @@ def layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
         "columns": tensor.num_cols,
         "matrix": f"{groups}{tensor.num_rows} x {tensor.num_cols}",
         "devices": tensor.num_devices,
+        "weight_bits": tensor.profile.weight.bits,
+        "device_bits": tensor.profile.device.bits,
+        "coding": tensor.profile.weight.mapping,
+        "tolerance": tensor.profile.tolerance_fraction(),
         "slices": tensor.num_slices,
         "tiles": tensor.num_tiles,
         "scale": [smallest, largest],

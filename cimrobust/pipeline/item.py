@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Item:
         limit: Use the first so many samples.
         calibration: Data that converters take their ranges from; None: see `load_samples`.
         labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
     """
 
     model: str | Path
@@ -34,10 +36,11 @@ class Item:
     limit: int | None = None
     calibration: str | Path | None = None
     labels_of: str | Path | None = None
+    digital: Sequence[str] = ()
 
     def inspect(self) -> Inspection:
         """Load the model and place its crossbar layers; errors as `inspect_model`."""
-        return inspect_model(self.model, device=str(self.device), tolerance=self.tolerance)
+        return inspect_model(self.model, device=str(self.device), tolerance=self.tolerance, digital=self.digital)
 
     def open(self, inspection: Inspection, *, workers: int) -> Runtime:
         """Load the samples and deploy the network on them; errors as `load_samples` and `open_network`.

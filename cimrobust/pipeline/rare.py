@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def rare(
     below: float,
     device: str | Path = "rram-write-verify-3pct",
     tolerance: float | None = None,
+    digital: Sequence[str] = (),
     particles: int | None = None,
     budget: int | None = None,
     repeats: int = 2,
@@ -56,6 +58,7 @@ def rare(
         below: Score that a chip has to reach; an error it may not exceed.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
         particles: Chips of the population; None: 100.
         budget: Chips that each repeat may evaluate; None: 40000, enough for 1e-6 with room to spare.
         repeats: Independent repeats.
@@ -80,7 +83,7 @@ def rare(
             "a file for the most probable failing chip needs the search for it, which was left out (--skip-most-probable); leave out --chip too"
         )
     budget_of(effort)
-    item = Item(model, data, device, tolerance=tolerance, limit=limit, calibration=calibration)
+    item = Item(model, data, device, tolerance=tolerance, digital=digital, limit=limit, calibration=calibration)
     inspection = item.inspect()
     check_profile(inspection.placement.profile)
     runtime = item.open(inspection, workers=workers)

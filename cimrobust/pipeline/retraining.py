@@ -53,6 +53,7 @@ def retrain(
     train_data: str | Path | None = None,
     device: str | Path = "rram-write-verify-3pct",
     tolerance: float | None = None,
+    digital: Sequence[str] = (),
     method: str = DEFAULT_METHOD,
     knobs: Mapping[str, float] | None = None,
     settings: TrainingSettings | None = None,
@@ -82,6 +83,7 @@ def retrain(
             train_file of `data`.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
         method: Name of the method, see `cimrobust.training.methods.catalogue`.
         knobs: Settings of the method that differ from their defaults.
         settings: How to train.
@@ -108,6 +110,7 @@ def retrain(
         train_data=train_data,
         device=device,
         tolerance=tolerance,
+        digital=tuple(digital),
         method=method,
         knobs=knobs,
         settings=settings or TrainingSettings(),

@@ -16,8 +16,8 @@ from cimrobust.diagnose.catalogue import chosen
 from cimrobust.errors import UsageError
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.graph.write_back import write_back
+from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import check_effort, check_not_overwritten
@@ -55,6 +55,7 @@ class Request:
     train_data: str | Path | None
     device: str | Path
     tolerance: float | None
+    digital: Sequence[str]
     method: str
     knobs: Mapping[str, float] | None
     settings: TrainingSettings
@@ -134,7 +135,7 @@ def plan(asked: Request) -> Plan:
     check_effort(asked.effort)
     chosen(asked.diagnostics, effort=asked.effort)
     recipe = recipe_of(asked.method)
-    return Plan(recipe, recipe.method(asked.knobs), resolve_profile(str(asked.device), asked.tolerance))
+    return Plan(recipe, recipe.method(asked.knobs), resolve_profile(str(asked.device), asked.tolerance, asked.digital))
 
 
 def open_run(asked: Request, planned: Plan) -> Run:
@@ -211,6 +212,7 @@ def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[
                 out=out / name,
                 device=str(asked.device),
                 tolerance=asked.tolerance,
+                digital=asked.digital,
                 effort=asked.effort,
                 trials=asked.trials,
                 diagnostics=planned_diagnostics(asked),
@@ -266,7 +268,7 @@ def _export(session: Session, trained: Trained, path: Path, *, must_change: bool
     check_changed({**before, **before_integers}, {**values, **integers}, must_change=must_change)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_back(session.runtime.network.path, path, values, integers)
-    written = place(scan_layers(load_network(path)), session.profile)
+    written = place(stored_layers(load_network(path), session.profile)[1], session.profile)
     stored = session.network.stored(trained.parameters)
     for name, devices in session.trainable.devices.items():
         weight, kind = stored[name].detach(), session.runtime.network.initializers[name].dtype

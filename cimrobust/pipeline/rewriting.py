@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Rewritten:
         return {"file": str(self.path), "sha256": self.sha256, "crossbar_nodes": dict(self.num_nodes), **plain}
 
 
-def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float | None = None) -> Rewritten:
+def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float | None = None, digital: Sequence[str] = ()) -> Rewritten:
     """Write a model whose crossbar layers are nodes of the domain ``cimrobust`` and hold the quantised weights of a device profile.
 
     Every such node is an ONNX function of the plain operator, so the file is valid and runs in any runtime, with the outputs of the quantised
@@ -56,6 +56,7 @@ def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float
         device: Name of a shipped device profile, or a TOML file.
         out: File to write; it appears whole or not at all.
         tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
@@ -64,7 +65,7 @@ def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float
     """
     source, target = Path(model), Path(out)
     _require_target(source, target)
-    inspection = inspect_model(source, device=device, tolerance=tolerance)
+    inspection = inspect_model(source, device=device, tolerance=tolerance, digital=digital)
     layers = _layer_facts(inspection)
     rewritten = with_crossbar_nodes(
         lower(deploy(inspection.network, inspection.scan, widen=False)),
@@ -91,10 +92,10 @@ def _require_target(source: Path, target: Path) -> None:
 
 
 def _layer_facts(inspection: Inspection) -> dict[str, dict[str, Any]]:
-    weight = inspection.placement.profile.weight
     facts: dict[str, dict[str, Any]] = {}
     for layer in inspection.scan.layers:
-        plain = layer_dict(inspection.placement.tensors[layer.initializer], [use.op for use in layer.uses])
+        tensor = inspection.placement.tensors[layer.initializer]
+        weight, plain = tensor.profile.weight, layer_dict(tensor, [use.op for use in layer.uses])
         del plain["scale_text"]
         facts[layer.initializer] = {**plain, "bits": weight.bits, "mapping": weight.mapping}
     return facts

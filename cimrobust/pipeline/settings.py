@@ -10,7 +10,7 @@ from cimrobust.certificate.policy import Policy, read_policy, stop_rule
 from cimrobust.diagnose.catalogue import chosen
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, check_tolerance, stored, stored_file
+from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, check_tolerance, stored, stored_each, stored_file
 from cimrobust.pipeline.item import Item
 
 DEFAULT_EFFORT = "standard"
@@ -73,6 +73,7 @@ class Settings:
             stored("seed", asked.seed, default=0),
             stored("limit", item.limit),
             stored("tolerance", item.tolerance),
+            *stored_each("digital", item.digital),
             stored_file("calibration", item.calibration),
             stored("diagnostics", asked.diagnostics),
             stored("safety-class", self.safety_class),

@@ -25,7 +25,7 @@ from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
-from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, resume_folder, stored, stored_file
+from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, resume_folder, stored, stored_each, stored_file
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.item import Item
@@ -66,6 +66,7 @@ def sweep(
     out: str | Path,
     tolerances: Sequence[float],
     device: str | Path = "rram-write-verify-3pct",
+    digital: Sequence[str] = (),
     effort: str = DEFAULT_EFFORT,
     trials: int | None = None,
     require: float | None = None,
@@ -84,8 +85,10 @@ def sweep(
         model: ONNX file.
         data: As for `analyze`.
         out: Folder for sweep.json and sweep.html; made if missing.
-        tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance range; sorted, each once.
+        tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance range; sorted, each once. Layers with a tolerance of their own
+            keep its ratio to the profile's.
         device: Name of a shipped device profile, or a TOML file.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
         effort: ``quick``, ``standard`` or ``thorough``, of the search at every tolerance.
         trials: Chips to draw at every tolerance; None: 300, 1000 or 3000 by effort.
         require: Score that a chip has to reach (an error it may not exceed): the largest tolerances at which that is unrefuted, statistically met and certified
@@ -103,7 +106,7 @@ def sweep(
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     grid = _checked(tolerances, effort, trials)
-    item = Item(model, data, device, limit=limit, calibration=calibration)
+    item = Item(model, data, device, digital=digital, limit=limit, calibration=calibration)
     progress, threads, out = progress or NullProgress(), workers or available_processors(), Path(out)
     num_trials, clock = trials or DEFAULT_TRIALS[effort], Clock()
     settings = Settings(effort, seed, threads, progress, required=require, device_type=device_type)
@@ -123,7 +126,7 @@ def sweep(
         safe=safe,
         witnesses={},
         effort=effort,
-        settings=_settings(grid, effort, trials, num_trials, require, seed, limit, calibration, witnesses),
+        settings=_settings(grid, effort, trials, num_trials, require, seed, limit, calibration, witnesses, digital),
         device_argument=str(device),
         data_argument=str(data),
         timings=RunTimings(threads, clock.stages),
@@ -214,9 +217,11 @@ def _settings(
     limit: int | None,
     calibration: str | Path | None,
     witnesses: bool,
+    digital: Sequence[str],
 ) -> tuple[RunSetting, ...]:
     return (
         RunSetting("tolerances", ",".join(f"{tolerance:g}" for tolerance in grid), False),
+        *stored_each("digital", digital),
         stored("effort", effort, default=DEFAULT_EFFORT),
         RunSetting("trials", num_trials, trials is None),
         stored("require", require),

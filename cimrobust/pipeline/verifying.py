@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def verify(
     out: str | Path,
     device: str | Path = "rram-write-verify-3pct",
     tolerance: float | None = None,
+    digital: Sequence[str] = (),
     shares: tuple[float, ...] = SHARES,
     tighter: float = 10.0,
     write_sigma: float = 0.1,
@@ -48,6 +50,7 @@ def verify(
         out: Parquet file for the ranked devices, as many as the largest share.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
         shares: Shares of all devices to verify more tightly, ascending.
         tighter: How many times tighter.
         write_sigma: Standard deviation of one write as a fraction of the full range, for the number of writes.
@@ -71,7 +74,7 @@ def verify(
     told, path = progress or NullProgress(), Path(out)
     if not path.parent.is_dir():
         raise UsageError(f"folder of the list must exist, got {path.parent} (--out); make it first")
-    item = Item(model, data, device, tolerance=tolerance, limit=limit, calibration=calibration)
+    item = Item(model, data, device, tolerance=tolerance, digital=digital, limit=limit, calibration=calibration)
     inspection = item.inspect()
     placement, scan = inspection.placement, inspection.scan
     runtime = item.open(inspection, workers=workers)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import write_whole
 from cimrobust.mapping.devices import device_bounds, device_deviations, device_factors, fold_levels, target_levels
@@ -54,19 +53,18 @@ class DevicePattern:
     scale: np.ndarray
 
 
-def device_pattern(tensor: TensorPlacement, profile: DeviceProfile, deviation: np.ndarray) -> DevicePattern:
+def device_pattern(tensor: TensorPlacement, deviation: np.ndarray) -> DevicePattern:
     """Return devices that make the weights of a layer deviate as given.
 
     Args:
         tensor: Placement of the layer.
-        profile: The device profile.
         deviation: Inside the tolerance box, in the initializer's shape.
     """
-    low, high = device_bounds(tensor, profile)
-    return DevicePattern(target_levels(tensor, profile), device_deviations(tensor, profile, deviation), low, high, _compact_scale(tensor))
+    low, high = device_bounds(tensor)
+    return DevicePattern(target_levels(tensor), device_deviations(tensor, deviation), low, high, _compact_scale(tensor))
 
 
-def check_pattern(tensor: TensorPlacement, profile: DeviceProfile, deviation: np.ndarray, pattern: DevicePattern) -> float:
+def check_pattern(tensor: TensorPlacement, deviation: np.ndarray, pattern: DevicePattern) -> float:
     """Check that devices may deviate as they do and make the weights they should; return the largest error as a share of the largest weight.
 
     Raises:
@@ -74,8 +72,8 @@ def check_pattern(tensor: TensorPlacement, profile: DeviceProfile, deviation: np
     """
     inside = (pattern.lo <= pattern.deviation) & (pattern.deviation <= pattern.hi)
     programmed = pattern.level.astype(np.float64) + pattern.deviation
-    if profile.clips:
-        top = max(1.0, tensor.drift_factor) * (profile.device.num_levels - 1)
+    if tensor.profile.clips:
+        top = max(1.0, tensor.drift_factor) * (tensor.profile.device.num_levels - 1)
         # The remainder that rounding leaves of an integer weight may lie outside; the device may not go further.
         slack = _ROUNDING * top
         inside &= (programmed >= np.minimum(pattern.level, 0.0) - slack) & (programmed <= np.maximum(pattern.level, top) + slack)
@@ -86,8 +84,8 @@ def check_pattern(tensor: TensorPlacement, profile: DeviceProfile, deviation: np
             f"weight {weight} ('{tensor.initializer}'); report this"
         )
     wanted = tensor.nominal.astype(np.float64) + deviation
-    error = np.abs(fold_levels(tensor, profile, programmed) - wanted)
-    reach = np.abs(tensor.nominal) + np.abs(deviation) + np.abs(pattern.scale) * _sum_of_levels(tensor, profile, programmed)
+    error = np.abs(fold_levels(tensor, programmed) - wanted)
+    reach = np.abs(tensor.nominal) + np.abs(deviation) + np.abs(pattern.scale) * _sum_of_levels(tensor, programmed)
     if not (error <= _ROUNDING * reach).all():
         first = tuple(int(index) for index in np.argwhere(~(error <= _ROUNDING * reach))[0])
         raise SelfCheckError(
@@ -113,10 +111,10 @@ def write_device_witness(folder: Path, placement: Placement, deviations: Mapping
     devices = weights = 0
     largest = 0.0
     for name, tensor in placement.tensors.items():
-        pattern = device_pattern(tensor, placement.profile, deviations[name])
-        largest = max(largest, check_pattern(tensor, placement.profile, deviations[name], pattern))
+        pattern = device_pattern(tensor, deviations[name])
+        largest = max(largest, check_pattern(tensor, deviations[name], pattern))
         devices, weights = devices + pattern.deviation.size, weights + tensor.nominal.size
-        tensors[f"{name}.level"] = _compact_levels(pattern.level, tensor, placement.profile)
+        tensors[f"{name}.level"] = _compact_levels(pattern.level, tensor)
         tensors[f"{name}.device_deviation"] = np.ascontiguousarray(pattern.deviation)
         tensors[f"{name}.device_lo"], tensors[f"{name}.device_hi"] = np.ascontiguousarray(pattern.lo), np.ascontiguousarray(pattern.hi)
         tensors[f"{name}.scale"] = np.ascontiguousarray(pattern.scale)
@@ -124,16 +122,16 @@ def write_device_witness(folder: Path, placement: Placement, deviations: Mapping
     return DeviceCheck(devices, weights, largest)
 
 
-def _sum_of_levels(tensor: TensorPlacement, profile: DeviceProfile, levels: np.ndarray) -> np.ndarray:
+def _sum_of_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
     """Return the sum of the magnitudes that are added up in every weight, in levels of the weight and the initializer's shape."""
-    return np.asarray((np.abs(device_factors(tensor, profile)) @ np.abs(levels)).reshape(tensor.shape))
+    return np.asarray((np.abs(device_factors(tensor)) @ np.abs(levels)).reshape(tensor.shape))
 
 
-def _compact_levels(levels: np.ndarray, tensor: TensorPlacement, profile: DeviceProfile) -> np.ndarray:
+def _compact_levels(levels: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
     """Return levels in the smallest type that holds them: whole ones as unsigned integers."""
     if tensor.levels_given:
         return np.ascontiguousarray(levels, dtype=np.float32)
-    return np.ascontiguousarray(levels, dtype=np.uint8 if profile.device.num_levels <= 256 else np.uint16)
+    return np.ascontiguousarray(levels, dtype=np.uint8 if tensor.profile.device.num_levels <= 256 else np.uint16)
 
 
 def _compact_scale(tensor: TensorPlacement) -> np.ndarray:

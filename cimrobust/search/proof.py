@@ -76,7 +76,7 @@ def deviations_of(placement: Placement, box: Box, weights: Mapping[str, np.ndarr
         SelfCheckError: One leaves it by more than rounding.
     """
     deviations = {name: np.asarray(array - box.nominal[name], dtype=np.float32) for name, array in weights.items()}
-    if not placement.profile.is_bounded:
+    if not placement.is_bounded:
         return deviations
     inside = box.clip(deviations)  # nominal + deviation was rounded
     for name, array in deviations.items():

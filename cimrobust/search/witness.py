@@ -12,7 +12,6 @@ from cimrobust.engine.open import Runtime
 from cimrobust.files import write_whole
 from cimrobust.graph.deploy import deploy
 from cimrobust.graph.save import Model, save_model, with_weights
-from cimrobust.graph.scan import scan_layers
 from cimrobust.search.box import Box
 
 MODEL_FILE = "worst_case.onnx"
@@ -49,7 +48,7 @@ def write_deviations(path: Path, box: Box, deviations: Mapping[str, np.ndarray])
 def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
     """Return the network with these weights and the inputs and outputs of its file, batch axis included."""
     network = runtime.network
-    deployed = deploy(network, scan_layers(network), widen=False, has_batch=runtime.engine.feeding.mode != "none")
+    deployed = deploy(network, runtime.scan, widen=False, has_batch=runtime.engine.feeding.mode != "none")
     return with_weights(deployed, weights)
 
 

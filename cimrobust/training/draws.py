@@ -42,7 +42,7 @@ class ChipSource:
             levels = grid.levels(weight)
             values = (levels * grid.scale).cpu().numpy()
             layers.append(replace(layer, values=values, levels=levels.cpu().numpy().astype(np.int32)))
-        return place(LayerScan(tuple(layers), self.scan.unmapped), self.profile)
+        return place(replace(self.scan, layers=tuple(layers)), self.profile)
 
     def deviations(
         self, weights: Mapping[str, Tensor], devices: Mapping[str, LayerDevices], chips: Mapping[str, Chip], trials: range

@@ -68,7 +68,7 @@ def find_trainable(runtime: Runtime, scan: LayerScan, profile: DeviceProfile, *,
     problems, layers, fixed = [], {}, {}
     for layer in scan.layers:
         raw = runtime.network.initializers[layer.initializer]
-        devices = LayerDevices(layer, profile, grid_of(layer, raw))
+        devices = LayerDevices(layer, profile.of_rule(layer.rule), grid_of(layer, raw))
         if layer.initializer in left:
             fixed[layer.initializer] = devices
         elif layer.levels is None and not _is_plain_float(raw):

@@ -16,7 +16,7 @@ from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.torch_device import open_device
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.search.box import tensor_of
 from cimrobust.training.draws import ChipSource
@@ -111,7 +111,7 @@ def open_session(
     """
     split = split_samples(training, evaluation, seed=settings.seed, drop_overlap=drop_overlap)
     seen, notes = as_trained(profile)
-    scan = scan_layers(network)
+    network, scan = stored_layers(network, seen)
     placement = place(scan, seen)
     runtime = open_network(network, scan, placement, training, workers=workers)
     trainable = find_trainable(runtime, scan, seen, freeze=freeze)
@@ -146,9 +146,16 @@ def as_trained(profile: DeviceProfile) -> tuple[DeviceProfile, tuple[str, ...]]:
     if profile.needs_kernel:
         profile = replace(profile, dac=None, adc=None, read_noise=None)
         notes.append("Training sees ideal converters and reads; the certificates do not.")
-    if profile.tile.grouped == "dense":
-        profile = replace(profile, tile=replace(profile.tile, grouped="separate"))
+    separate = _with_separate_groups(profile)
+    if separate != profile:
+        profile = separate
         notes.append(
             "Training sees grouped convolutions on arrays of their own: cells that hold the zeros of a dense array do not deviate there."
         )
     return profile, tuple(notes)
+
+
+def _with_separate_groups(profile: DeviceProfile) -> DeviceProfile:
+    """Return the profile with arrays of their own for the groups of convolutions, in the rules for layers too."""
+    rules = tuple(rule if rule.tile is None else replace(rule, tile=replace(rule.tile, grouped="separate")) for rule in profile.rules)
+    return replace(profile, tile=replace(profile.tile, grouped="separate"), rules=rules)

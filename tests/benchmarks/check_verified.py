@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cimrobust.data.calibration import load_samples
 from cimrobust.diagnose.box_attack import AttackPlan, attack_box
-from cimrobust.diagnose.devices import DeviceSpace, sides
+from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.tightening import Tightening
 from cimrobust.engine.open import open_network
 from cimrobust.engine.torch_device import open_device
@@ -33,7 +33,7 @@ def numbers(space: DeviceSpace, path: Path, count: int) -> np.ndarray:
     wanted = set(zip(layer, group, row, column, part, side, strict=True))
     places = space.places(np.arange(space.size))
     names = [space.names[index] for index in places.layer.tolist()]
-    words = sides(places, space.placement.profile.weight.mapping)
+    words = space.sides(places)
     keys = zip(names, places.group.tolist(), places.row.tolist(), places.column.tolist(), places.slice_index.tolist(), words, strict=True)
     return np.flatnonzero([key in wanted for key in keys])
 

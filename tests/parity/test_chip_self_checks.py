@@ -82,7 +82,7 @@ def test_a_chip_is_the_same_in_every_batch(samples: Path) -> None:
 def test_layers_have_devices_of_their_own(samples: Path) -> None:
     runtime, placement = _open(samples, _profile(**COARSE))
     drawn = runtime.engine.draw(placement, seed=3, trial=7).levels  # type: ignore[union-attr]
-    deviations = {name: (drawn[name] - target_levels(tensor, placement.profile)).ravel() for name, tensor in placement.tensors.items()}
+    deviations = {name: (drawn[name] - target_levels(tensor)).ravel() for name, tensor in placement.tensors.items()}
     names = sorted(deviations)
     for first, second in pairwise(names):
         count = min(deviations[first].size, deviations[second].size)
@@ -93,7 +93,7 @@ def test_layers_have_devices_of_their_own(samples: Path) -> None:
 def test_deviations_of_two_cells_in_one_state_are_uncorrelated(samples: Path) -> None:
     runtime, placement = _open(samples, _profile(**COARSE))
     name, tensor = max(placement.tensors.items(), key=lambda item: item[1].nominal.size)
-    targets = target_levels(tensor, placement.profile).ravel()
+    targets = target_levels(tensor).ravel()
     first, second = np.flatnonzero(targets == 1)[:2]
     drawn = [runtime.engine.draw(placement, seed=5, trial=trial).levels[name].ravel()[[first, second]] for trial in range(2000)]  # type: ignore[union-attr]
     deviations = np.stack(drawn) - 1.0
@@ -107,7 +107,7 @@ def test_faults_are_as_frequent_as_asked_in_each_polarity(samples: Path, low: fl
     drawn = runtime.engine.draw(placement, seed=3, trial=7).levels  # type: ignore[union-attr]
     top, stuck, total = 2**placement.profile.device.bits - 1, np.zeros(2), 0
     for name, tensor in placement.tensors.items():
-        target = target_levels(tensor, placement.profile)
+        target = target_levels(tensor)
         # From targets at the other end, so that no working device is taken for a stuck one.
         stuck += [
             (drawn[name][target == top] == 0).mean() * (target == top).sum(),

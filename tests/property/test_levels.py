@@ -102,7 +102,7 @@ def test_every_instruction_set_equals_the_reference(profile, rows, seed, trial, 
 def test_levels_of_a_chip_fold_into_its_weights(profile, seed, integers):
     placement = placed(profile, seed, integers=integers)
     tensor = placement.tensors["w"]
-    folded = fold_levels(tensor, profile, kernel.program_devices(placement, seed=seed, trial=3)["w"])
+    folded = fold_levels(tensor, kernel.program_devices(placement, seed=seed, trial=3)["w"])
     np.testing.assert_allclose(folded, kernel.program_chip(placement, seed=seed, trial=3)["w"], atol=close(tensor, profile), rtol=1e-6)
 
 
@@ -117,7 +117,7 @@ def test_bounded_devices_and_weights_stay_in_their_intervals(profile, seed, inte
     if not profile.is_bounded:
         return
     low, high = profile.level_bounds(compensation=tensor.drift_factor)
-    digits, targets = reference.target_digits(tensor, profile)
+    digits, targets = reference.target_digits(tensor)
     for trial in range(2):
         deviation = kernel.program_devices(placement, seed=seed, trial=trial)["w"].astype(np.float64) - targets
         slack = 1e-6 * 2**profile.device.bits  # float32 rounding of a level
@@ -132,7 +132,7 @@ def test_bounded_devices_and_weights_stay_in_their_intervals(profile, seed, inte
 @given(profile=profiles(), seed=st.integers(0, 2**31), integers=st.booleans())
 def test_boxes_add_up_the_intervals_of_the_devices(profile, seed, integers):
     tensor = placed(profile, seed, integers=integers).tensors["w"]
-    low, high = (bound[reference.target_digits(tensor, profile)[0]] for bound in profile.level_bounds(compensation=tensor.drift_factor))
+    low, high = (bound[reference.target_digits(tensor)[0]] for bound in profile.level_bounds(compensation=tensor.drift_factor))
     factors = 2.0 ** (profile.device.bits * np.arange(tensor.num_slices))[:, None]
     lo, hi = (factors * low[: tensor.num_slices]).sum(axis=0), (factors * high[: tensor.num_slices]).sum(axis=0)
     if profile.weight.mapping == "differential":
@@ -154,10 +154,10 @@ def test_spread_deviations_fold_back_and_stay_in_every_interval(profile, seed, i
     deviation = np.where(np.random.default_rng(seed + 1).random(tensor.shape) < 0.5, fraction * tensor.lo, fraction * tensor.hi).astype(
         np.float32
     )
-    levels = spread_deviation(tensor, profile, deviation)
-    np.testing.assert_allclose(fold_levels(tensor, profile, levels), tensor.nominal + deviation, atol=close(tensor, profile), rtol=1e-6)
+    levels = spread_deviation(tensor, deviation)
+    np.testing.assert_allclose(fold_levels(tensor, levels), tensor.nominal + deviation, atol=close(tensor, profile), rtol=1e-6)
     low, high = profile.level_bounds(compensation=tensor.drift_factor)
-    digits, targets = reference.target_digits(tensor, profile)
+    digits, targets = reference.target_digits(tensor)
     slack = 1e-6 * 2**profile.device.bits
     assert (levels - targets >= low[digits] - slack).all()
     assert (levels - targets <= high[digits] + slack).all()
@@ -167,9 +167,9 @@ def test_spread_deviations_fold_back_and_stay_in_every_interval(profile, seed, i
 @given(profile=profiles(), seed=st.integers(0, 2**31), integers=st.booleans())
 def test_targets_are_those_of_the_reference_and_fold_into_the_nominal_weights(profile, seed, integers):
     tensor = placed(profile, seed, integers=integers).tensors["w"]
-    targets = target_levels(tensor, profile)
-    np.testing.assert_array_equal(targets, reference.target_digits(tensor, profile)[1])
-    np.testing.assert_allclose(fold_levels(tensor, profile, targets), tensor.nominal, atol=close(tensor, profile), rtol=1e-6)
+    targets = target_levels(tensor)
+    np.testing.assert_array_equal(targets, reference.target_digits(tensor)[1])
+    np.testing.assert_allclose(fold_levels(tensor, targets), tensor.nominal, atol=close(tensor, profile), rtol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -183,7 +183,7 @@ def test_a_device_without_any_effect_is_at_its_target(profile, seed, integers):
         placement = placed(profile, seed, integers=integers)
         tensor = placement.tensors["w"]
         np.testing.assert_array_equal(kernel.program_chip(placement, seed=seed, trial=0)["w"], tensor.nominal)
-        np.testing.assert_array_equal(kernel.program_devices(placement, seed=seed, trial=0)["w"], target_levels(tensor, profile))
+        np.testing.assert_array_equal(kernel.program_devices(placement, seed=seed, trial=0)["w"], target_levels(tensor))
         assert tensor.box_radius == 0.0
 
 

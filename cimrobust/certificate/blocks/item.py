@@ -86,16 +86,16 @@ def device(placement: Placement) -> models.Device:
     return models.Device(
         profile=profile.to_dict(),
         tolerance_fraction=profile.tolerance_fraction(),
-        excluded_probability=profile.excluded_probability(),
+        largest_tolerance_fraction=placement.tolerance_fraction,
+        excluded_probability=placement.excluded_probability,
     )
 
 
 def mapping(evidence: Evidence) -> models.Mapping:
     """Describe what is stored in devices and what is not."""
-    tensors = evidence.placement.tensors
-    bits = evidence.placement.profile.weight.bits
+    tensors, profile = evidence.placement.tensors, evidence.placement.profile
     return models.Mapping(
-        layers=[_layer(layer, tensors[layer.initializer], bits) for layer in evidence.scan.layers],
+        layers=[_layer(layer, tensors[layer.initializer], profile.decider(layer.rule)) for layer in evidence.scan.layers],
         unmapped=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in evidence.scan.unmapped],
         total_devices=sum(tensor.num_devices for tensor in tensors.values()),
         total_tiles=sum(tensor.num_tiles for tensor in tensors.values()),
@@ -111,7 +111,8 @@ def _tensor(spec: TensorSpec) -> models.Tensor:
     return models.Tensor(name=spec.name, dtype=spec.dtype, shape=None if spec.shape is None else list(spec.shape))
 
 
-def _layer(layer: CrossbarLayer, tensor: TensorPlacement, weight_bits: int) -> models.Layer:
+def _layer(layer: CrossbarLayer, tensor: TensorPlacement, decided_by: str) -> models.Layer:
+    own = tensor.profile
     return models.Layer(
         initializer=layer.initializer,
         operators=list(dict.fromkeys(use.op for use in layer.uses)),
@@ -120,7 +121,7 @@ def _layer(layer: CrossbarLayer, tensor: TensorPlacement, weight_bits: int) -> m
         groups=tensor.num_groups,
         rows=tensor.num_rows,
         columns=tensor.num_cols,
-        weight_bits=weight_bits,
+        weight_bits=own.weight.bits,
         slices=tensor.num_slices,
         cells_per_weight=tensor.cells_per_weight,
         devices=tensor.num_devices,
@@ -129,4 +130,11 @@ def _layer(layer: CrossbarLayer, tensor: TensorPlacement, weight_bits: int) -> m
         scale_max=float(tensor.scale.max()),
         box_radius=tensor.box_radius,
         levels_given=tensor.levels_given,
+        decided_by=decided_by,
+        rule=layer.rule,
+        device_bits=own.device.bits,
+        coding=own.weight.mapping,
+        tolerance_fraction=own.tolerance_fraction(),
+        tile_rows=own.tile.rows,
+        tile_columns=own.tile.columns,
     )

@@ -75,16 +75,14 @@ def warnings(evidence: Evidence) -> list[str]:
 
 def _wide_levels(evidence: Evidence) -> list[str]:
     """Warn of integer weights that need more bits than the profile stores: their box is right, their devices are counted too few."""
-    bits = evidence.placement.profile.weight.bits
-    wide = [
-        layer.initializer
-        for layer in evidence.scan.layers
-        if layer.levels is not None and int(np.abs(layer.levels).max(initial=0)) >= 2**bits
-    ]
-    if not wide:
-        return []
+    wide: dict[int, list[str]] = {}
+    for layer in evidence.scan.layers:
+        bits = evidence.placement.tensors[layer.initializer].profile.weight.bits
+        if layer.levels is not None and int(np.abs(layer.levels).max(initial=0)) >= 2**bits:
+            wide.setdefault(bits, []).append(layer.initializer)
     return [
-        f"The integer levels of {', '.join(wide)} do not fit the profile's {bits} magnitude bits: slices and devices are counted too few."
+        f"The integer levels of {', '.join(names)} do not fit the profile's {bits} magnitude bits: slices and devices are counted too few."
+        for bits, names in wide.items()
     ]
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.mapping.placement import Placement
 
 _SECONDS = ((31_557_600.0, "years"), (86_400.0, "days"), (3_600.0, "hours"), (1.0, "seconds"))
+
+# Layers that a sentence names.
+_MOST_NAMES = 5
 
 _Row = tuple[str, str, str]
 
@@ -23,7 +29,7 @@ def assumptions(evidence: Evidence) -> list[models.Assumption]:
 def not_covered(evidence: Evidence) -> list[str]:
     """List what the certificate says nothing about."""
     profile = evidence.placement.profile
-    rows = [*_time_gaps(profile), *_read_gaps(profile), *_fault_gaps(profile), *_converter_gaps(evidence)]
+    rows = [*_time_gaps(evidence.placement), *_read_gaps(profile), *_fault_gaps(profile), *_converter_gaps(evidence)]
     rows += [
         "Perturbed, shifted or adversarial inputs: inputs are the evaluation samples as they are.",
         "Biases, normalisation and activations: they are digital and exact.",
@@ -40,20 +46,19 @@ def not_covered(evidence: Evidence) -> list[str]:
 
 
 def _device_rows(evidence: Evidence) -> list[_Row]:
-    profile = evidence.placement.profile
-    low, high = profile.deviation_interval()
-    within = f"{100 * max(-low, high):.4g} %" if -low == high else f"{100 * low:+.4g} % to {100 * high:+.4g} %"
-    when = f", from programming until {_duration(profile.drift.time_seconds)} after it" if profile.has_drift and profile.drift else ""
-    level = ", less at some levels" if profile.depends_on_level else ""
-    working = "working device" if profile.has_faults else "device"
+    placement = evidence.placement
+    shares: dict[DeviceProfile, list[str]] = {}
+    for name, tensor in placement.tensors.items():
+        shares.setdefault(tensor.profile, []).append(name)
+    distributions = dict.fromkeys(profile.device.distribution for profile in shares)
+    profile = placement.profile
     rows = [
+        (_tolerance_claim(own, names if len(shares) > 1 else []), _tolerance_source(own), "A chip can be worse than every number here.")
+        for own, names in shares.items()
+    ]
+    rows += [
         (
-            f"Every {working} ends within {within} of the conductance range of its target{level}{when}.",
-            _tolerance_source(profile),
-            "A chip can be worse than every number here.",
-        ),
-        (
-            f"Deviations inside the tolerance are independent and follow the stated distribution ({profile.device.distribution}"
+            f"Deviations inside the tolerance are independent and follow the stated distribution ({', '.join(distributions)}"
             f"{', then relaxation' if profile.relaxation is not None else ''}{', then drift' if profile.has_drift else ''}).",
             "Stated by the device profile; not checked by this tool.",
             "The average, the percentiles and their bounds do not hold; the worst found stays a fact.",
@@ -64,11 +69,23 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
             "The tolerance box has another shape.",
         ),
     ]
-    return rows + _effect_rows(profile)
+    return rows + _effect_rows(placement)
 
 
-def _effect_rows(profile: DeviceProfile) -> list[_Row]:
-    rows = []
+def _tolerance_claim(profile: DeviceProfile, names: Sequence[str]) -> str:
+    """Say within what every device ends; of the layers named, or of all where none is."""
+    low, high = profile.deviation_interval()
+    within = f"{100 * max(-low, high):.4g} %" if -low == high else f"{100 * low:+.4g} % to {100 * high:+.4g} %"
+    when = f", from programming until {_duration(profile.drift.time_seconds)} after it" if profile.has_drift and profile.drift else ""
+    level = ", less at some levels" if profile.depends_on_level else ""
+    working = "working device" if profile.has_faults else "device"
+    more = f" and {len(names) - _MOST_NAMES} other layers" if len(names) > _MOST_NAMES else ""
+    whose = f" of {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
+    return f"Every {working}{whose} ends within {within} of the conductance range of its target{level}{when}."
+
+
+def _effect_rows(placement: Placement) -> list[_Row]:
+    rows, profile = [], placement.profile
     if profile.has_drift and profile.drift is not None and profile.drift.compensation == "global":
         rows.append(
             (
@@ -86,7 +103,7 @@ def _effect_rows(profile: DeviceProfile) -> list[_Row]:
                 "The average, the percentiles and their bounds do not hold.",
             )
         )
-    if profile.weight.mapping == "offset":
+    if any(own.weight.mapping == "offset" for own in placement.profiles):
         rows.append(
             (
                 "The shared reference columns are subtracted as their ideal value; their own deviation is not in the box.",
@@ -148,16 +165,18 @@ def _tolerance_source(profile: DeviceProfile) -> str:
     return f"There is no write-verify: the box is {profile.device.z:g} sigmas wide{widened} and leaves out some devices ({profile.source})."
 
 
-def _time_gaps(profile: DeviceProfile) -> list[str]:
+def _time_gaps(placement: Placement) -> list[str]:
+    profile = placement.profile
     causes = [] if profile.relaxation is not None else ["relaxation"]
     if not profile.has_drift:
         causes.insert(0, "drift")
     rows = [f"Changes after programming: {', '.join([*causes, 'retention loss, temperature, ageing'])}."]
     if profile.has_drift and profile.drift is not None:
         rows.append(f"Any time later than {_duration(profile.drift.time_seconds)} after programming.")
-    probability = profile.excluded_probability()
+    probability = placement.excluded_probability
     if probability > 0:
-        cause = "after write-verify" if profile.device.is_verified else "without write-verify"
+        is_verified = all(own.device.is_verified for own in placement.profiles)
+        cause = "after write-verify" if is_verified else "without write-verify"
         rows.append(f"Devices outside the box: {cause} each device leaves it with probability {probability:.3g}.")
     return rows
 

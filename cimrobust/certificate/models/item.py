@@ -84,10 +84,15 @@ class Data(Block):
 
 
 class Device(Block):
-    """The device profile in full, defaults filled in."""
+    """The device profile in full, defaults filled in.
+
+    `tolerance_fraction` is that of the profile's own devices, which all curves over the tolerance refer to; layers with a tolerance of their own keep its ratio to it.
+    `largest_tolerance_fraction` is the largest of any layer: what every device is within.
+    """
 
     profile: dict[str, Any]
     tolerance_fraction: Annotated[float, Field(ge=0)]
+    largest_tolerance_fraction: Annotated[float, Field(ge=0)]
     excluded_probability: Fraction
 
 
@@ -100,7 +105,10 @@ class Setting(Block):
 
 
 class Layer(Block):
-    """One initializer in devices."""
+    """One initializer in devices.
+
+    `decided_by` says in words what decided for it, `rule` which entry of `device.profile.layer`, from 0; null: none, the profile's own tables hold.
+    """
 
     initializer: str
     operators: list[str]
@@ -118,6 +126,13 @@ class Layer(Block):
     scale_max: float
     box_radius: float
     levels_given: bool
+    decided_by: str
+    rule: Count | None
+    device_bits: Count
+    coding: str
+    tolerance_fraction: Annotated[float, Field(ge=0)]
+    tile_rows: Count
+    tile_columns: Count
 
 
 class Unmapped(Block):

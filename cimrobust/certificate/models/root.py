@@ -13,13 +13,13 @@ from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Ti
 from cimrobust.certificate.models.proven import Certified
 from cimrobust.certificate.models.scores import Clean, EvaluationSet
 
-SCHEMA_ID = "urn:cimrobust:certificate:1.4.0"
+SCHEMA_ID = "urn:cimrobust:certificate:1.5.0"
 
 
 class CertificateModel(Block):
     """A robustness certificate."""
 
-    schema_version: Literal["1.4.0"]
+    schema_version: Literal["1.5.0"]
     tool: Tool
     metric: Metric
     model: Model

@@ -11,7 +11,7 @@ from cimrobust.certificate.models.base import Block, Count, Fraction
 from cimrobust.certificate.models.item import Data, Device, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Timings
 
-SWEEP_SCHEMA_ID = "urn:cimrobust:sweep:1.1.0"
+SWEEP_SCHEMA_ID = "urn:cimrobust:sweep:1.2.0"
 
 
 class SweptMember(Block):
@@ -116,7 +116,7 @@ class CleanScores(Block):
 class SweepModel(Block):
     """A sweep."""
 
-    schema_version: Literal["1.1.0"]
+    schema_version: Literal["1.2.0"]
     tool: Tool
     metric: Metric
     model: Model

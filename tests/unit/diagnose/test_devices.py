@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
-from cimrobust.diagnose.devices import DeviceSpace, sides
+from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
 
@@ -38,7 +38,7 @@ def test_a_device_is_found_at_its_word_line_and_bit_line():
     np.testing.assert_array_equal(place_of.row, [1, 1, 2])
     np.testing.assert_array_equal(place_of.column, [1, 2, 1])
     np.testing.assert_array_equal(place_of.slice_index, [0, 1, 1])
-    assert sides(place_of, "differential") == ["positive", "negative", "positive"]
+    assert devices.sides(place_of) == ["positive", "negative", "positive"]
 
 
 @pytest.mark.parametrize("mapping", ["sign_magnitude", "differential", "offset"])

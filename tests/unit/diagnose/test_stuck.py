@@ -67,7 +67,7 @@ def test_a_stuck_device_reads_as_the_end_of_its_window_and_all_others_as_before(
     expected = before.copy()
     expected[choice.device] = np.where(choice.kind == HIGH, np.float32(3 * tensor.drift_factor), 0.0)
     np.testing.assert_array_equal(held.reshape(-1), expected)
-    np.testing.assert_allclose(chips.weights(choice)["w"], fold_levels(tensor, chosen, held), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(chips.weights(choice)["w"], fold_levels(tensor, held), rtol=1e-5, atol=1e-5)
     if chosen.clips and not integer:
         assert before.min() >= -1e-6
         assert before.max() <= 3 * max(1.0, tensor.drift_factor) * (1 + 1e-6)
@@ -118,14 +118,13 @@ def test_the_listed_devices_alone_make_the_score(small):
         runtime, placement, scan_layers(runtime.network), twin(runtime, placement), box_of(placement).zero(), settings=_FEW
     )
     point, weights = found.curves[0].points[-1], placement.nominal()
-    profile = placement.profile
-    levels = {name: target_levels(tensor, profile) for name, tensor in placement.tensors.items()}
+    levels = {name: target_levels(tensor) for name, tensor in placement.tensors.items()}
     for device in point.devices:
         rows, cols = weights[device.layer].shape
         cell = levels[device.layer].reshape(-1, rows, cols)[device.slice_index]
         assert cell[device.row, device.column] == device.target
         cell[device.row, device.column] = 3 if device.stuck == "high" else 0
-    made = {name: fold_levels(tensor, profile, levels[name]) for name, tensor in placement.tensors.items()}
+    made = {name: fold_levels(tensor, levels[name]) for name, tensor in placement.tensors.items()}
     assert runtime.score(made) == point.score
 
 

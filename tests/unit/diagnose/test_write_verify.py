@@ -76,7 +76,7 @@ def test_the_box_of_no_device_is_the_old_one_and_that_of_all_the_tighter_one(nam
     space = space_of(_PROFILES[name])
     tightening, full = Tightening(space, 10.0), box_of(space.placement)
     none, every = (tightening.box(np.full(space.size, value)) for value in (False, True))
-    tight = box_of(space_of(with_tolerance(_PROFILES[name], tightening.tolerances[1])).placement)
+    tight = box_of(space_of(with_tolerance(_PROFILES[name], float(tightening.tolerances[0]) / 10)).placement)
     np.testing.assert_array_equal(none.lo["w"], full.lo["w"])
     np.testing.assert_array_equal(none.hi["w"], full.hi["w"])
     np.testing.assert_allclose(every.lo["w"], tight.lo["w"], rtol=1e-5, atol=1e-8)
@@ -98,12 +98,12 @@ def test_every_chip_of_the_chosen_devices_is_in_the_box(name):
     space, generator = space_of(_PROFILES[name]), np.random.default_rng(4)
     tightening, tensor = Tightening(space, 5.0), space.placement.tensors["w"]
     chosen = generator.random(space.size) < 0.5
-    box, index = tightening.box(chosen), whole_levels(tensor, space.placement.profile)
-    loose, tight = (np.stack(part.level_bounds())[:, index] for part in (space.placement.profile, tightening.profile))
+    box, index = tightening.box(chosen), whole_levels(tensor)
+    loose, tight = (np.stack(part.level_bounds())[:, index] for part in (space.placement.profile, tightening.profiles["w"]))
     low, high = np.where(chosen.reshape(index.shape), tight, loose)
     for _ in range(20):
         drawn = np.where(generator.random(index.shape) < 0.5, low, high)
-        weights = fold_levels(tensor, space.placement.profile, target_levels(tensor, space.placement.profile) + drawn)
+        weights = fold_levels(tensor, target_levels(tensor) + drawn)
         deviation = weights - tensor.nominal
         assert (deviation >= box.lo["w"] - 1e-6).all()
         assert (deviation <= box.hi["w"] + 1e-6).all()
@@ -124,7 +124,9 @@ def test_writes_are_geometric_and_proportional_to_spread_over_tolerance():
     generator = np.random.default_rng(0)
     writes = generator.geometric(float((np.abs(generator.normal(scale=0.1, size=10**6)) <= 0.03).mean()), size=10**5)
     assert cycles.mean(0.03) == pytest.approx(float(writes.mean()), rel=0.02)
-    assert cycles.relative_extra(profile(), 10.0, 0.5) == pytest.approx(0.5 * (cycles.mean(0.003) / cycles.mean(0.03) - 1))
+    tightening = Tightening(space_of(profile()), 10.0)
+    half = np.arange(tightening.space.size) % 2 == 0
+    assert cycles.relative_extra(tightening, half) == pytest.approx(0.5 * (cycles.mean(0.003) / cycles.mean(0.03) - 1))
 
 
 LINEAR = """

@@ -42,11 +42,12 @@ def place_box() -> Callable[[LayerScan, float], Placement]:
     """Place every layer with the same absolute box, nothing quantised."""
 
     def placer(scan: LayerScan, radius: float) -> Placement:
-        tensors = {}
+        profile, tensors = DeviceProfile(name="test", source="test"), {}
         for layer in scan.layers:
             box = np.full(layer.shape, radius, np.float32)
             tensors[layer.initializer] = TensorPlacement(
                 initializer=layer.initializer,
+                profile=profile,
                 shape=layer.shape,
                 nominal=layer.values,
                 lo=-box,
@@ -62,7 +63,7 @@ def place_box() -> Callable[[LayerScan, float], Placement]:
                 num_tiles=1,
                 levels_given=False,
             )
-        return Placement(profile=DeviceProfile(name="test", source="test"), tensors=tensors)
+        return Placement(profile=profile, tensors=tensors)
 
     return placer
 

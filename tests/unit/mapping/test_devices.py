@@ -41,15 +41,15 @@ def profile(mapping="sign_magnitude", bits=2, weight_bits=4, **tables) -> Device
 )
 def test_levels_are_spread_over_slices_and_sides(mapping, expected):
     tensor = place_layer(layer([[15.0, -6.0, 0.0]]), profile(mapping))  # 15 = 3 + 4 * 3; 6 = 2 + 4 * 1; offset by 16: 31, 10, 16
-    np.testing.assert_array_equal(target_levels(tensor, profile(mapping)), expected)
-    np.testing.assert_array_equal(fold_levels(tensor, profile(mapping), np.array(expected)), tensor.nominal)
+    np.testing.assert_array_equal(target_levels(tensor), expected)
+    np.testing.assert_array_equal(fold_levels(tensor, np.array(expected)), tensor.nominal)
 
 
 def test_fractional_levels_leave_their_remainder_to_slice_0():
     levels = np.array([[7, -3]], dtype=np.int32)
     tensor = place_layer(layer(levels * 0.5, levels), profile())
-    np.testing.assert_allclose(target_levels(tensor, profile()), [[3, 2 + 3 / 7], [3, 1]], rtol=1e-6)  # 3 / 7 of 15 levels are 6.43
-    np.testing.assert_array_equal(whole_levels(tensor, profile()), [[3, 2], [3, 1]])
+    np.testing.assert_allclose(target_levels(tensor), [[3, 2 + 3 / 7], [3, 1]], rtol=1e-6)  # 3 / 7 of 15 levels are 6.43
+    np.testing.assert_array_equal(whole_levels(tensor), [[3, 2], [3, 1]])
 
 
 def test_the_box_of_a_weight_follows_the_levels_of_its_slices():
@@ -75,8 +75,8 @@ def test_clipping_keeps_levels_in_the_window():
 def test_spread_devices_share_a_deviation_in_proportion_to_their_intervals():
     pair = profile("differential", device=DeviceTable(tolerance_low=0.1, tolerance_high=0.2, distribution="uniform"))
     tensor = place_layer(layer([[15.0, 6.0]]), pair)
-    levels = spread_deviation(tensor, pair, np.stack([tensor.hi[0, :1] / 2, tensor.lo[0, 1:]], axis=1))
-    np.testing.assert_allclose(levels - target_levels(tensor, pair), [[0.3, -0.3], [0.3, -0.3], [-0.15, 0.6], [-0.15, 0.6]], rtol=1e-5)
+    levels = spread_deviation(tensor, np.stack([tensor.hi[0, :1] / 2, tensor.lo[0, 1:]], axis=1))
+    np.testing.assert_allclose(levels - target_levels(tensor), [[0.3, -0.3], [0.3, -0.3], [-0.15, 0.6], [-0.15, 0.6]], rtol=1e-5)
 
 
 def test_compensation_undoes_drift_that_is_the_same_for_all():

@@ -42,7 +42,7 @@ def _load(path: Path, op: str, shape: list[int | str], weight: tuple[int, ...], 
     network = load_network(path)
     scan = scan_layers(network)
     vectors = vectors_per_sample(network, scan)
-    return array_load(place(scan, profile).tensors["w"], profile, [vectors["node"]])
+    return array_load(place(scan, profile).tensors["w"], [vectors["node"]])
 
 
 def test_convolution(tmp_path: Path) -> None:

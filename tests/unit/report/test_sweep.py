@@ -40,7 +40,7 @@ def sweep(**changes) -> dict:
     claim = {"tolerance": 0.01, "fails_at": 0.012, "reason": None, "tried": [0.012], "statement": HOSTILE}
     none = {"tolerance": None, "fails_at": None, "reason": HOSTILE, "tried": [], "statement": HOSTILE}
     made = {
-        "schema_version": "1.1.0",
+        "schema_version": "1.2.0",
         **{key: base[key] for key in ("tool", "metric", "model", "data", "device", "settings", "timings")},
         "effort": "quick",
         "clean": {"score": 0.96, "quantised_score": 0.94, "samples": 50},

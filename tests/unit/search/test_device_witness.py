@@ -62,15 +62,15 @@ def test_any_pattern_of_the_box_is_one_of_devices(mapping, integer):
     box, tensor = box_of(placement), placement.tensors["w"]
     random = np.random.default_rng(1)
     for pattern in (box.zero(), {"w": box.lo["w"]}, {"w": box.hi["w"]}, box.random_corner(random), box.random_interior(random)):
-        devices = device_pattern(tensor, placement.profile, pattern["w"])
+        devices = device_pattern(tensor, pattern["w"])
         assert ((devices.lo <= devices.deviation) & (devices.deviation <= devices.hi)).all()
-        assert check_pattern(tensor, placement.profile, pattern["w"], devices) < 1e-6
+        assert check_pattern(tensor, pattern["w"], devices) < 1e-6
 
 
 def test_clipped_devices_stay_in_their_window_and_level_intervals_differ():
     placement = place(LayerScan((layer(),), ()), _PROFILES["clipping"])
     tensor = placement.tensors["w"]
-    devices = device_pattern(tensor, placement.profile, tensor.hi)
+    devices = device_pattern(tensor, tensor.hi)
     programmed = devices.level + devices.deviation
     assert programmed.min() >= 0
     assert programmed.max() <= 3 * (1 + 1e-7)
@@ -81,20 +81,20 @@ def test_clipped_devices_stay_in_their_window_and_level_intervals_differ():
 def test_a_device_outside_its_interval_fails_the_self_check():
     placement = place(LayerScan((layer(),), ()), _PROFILES["levels"])
     tensor = placement.tensors["w"]
-    devices = device_pattern(tensor, placement.profile, tensor.hi)
+    devices = device_pattern(tensor, tensor.hi)
     swapped = devices.deviation.copy()
     swapped[0, 5] += 4e-3  # the weight stays the same, its devices share it in another way
     swapped[1, 5] -= 1e-3
     with pytest.raises(SelfCheckError, match=r"own interval, got .* device 0 of weight 5 \('w'\)"):
-        check_pattern(tensor, placement.profile, tensor.hi, dataclasses.replace(devices, deviation=swapped))
+        check_pattern(tensor, tensor.hi, dataclasses.replace(devices, deviation=swapped))
 
 
 def test_devices_that_make_other_weights_fail_the_self_check():
     placement = place(LayerScan((layer(),), ()), _PROFILES["differential"])
     tensor = placement.tensors["w"]
-    devices = device_pattern(tensor, placement.profile, tensor.hi)
+    devices = device_pattern(tensor, tensor.hi)
     with pytest.raises(SelfCheckError, match=r"fold to its weights, got a difference of .* at \[0, 0\]"):
-        check_pattern(tensor, placement.profile, tensor.hi, dataclasses.replace(devices, deviation=devices.deviation / 2))
+        check_pattern(tensor, tensor.hi, dataclasses.replace(devices, deviation=devices.deviation / 2))
 
 
 def test_one_interval_and_one_scale_a_column_are_stored_once(tmp_path):
