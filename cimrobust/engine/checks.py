@@ -20,6 +20,8 @@ from cimrobust.seeds import stream
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may cause: thousands of terms a layer at
 # 6e-8 each, tens of layers deep. Differences seen on real networks are below 1e-5.
 FLOAT_TOLERANCE = 1e-4
+# The same where activations are rounded to 16 bits (11 of mantissa) in layer after layer: which of them, an engine decides by what it fuses.
+HALF_TOLERANCE = 16.0 * 2.0**-11
 # Integer networks round activations: a sum that lands on the other side of a half moves a whole level, in layer after layer. Share of
 # decisions (of the output range, for regression) this may change; 2 % of the decisions of a network at 78 % accuracy were seen to.
 INTEGER_DECISIONS = 0.05
@@ -94,7 +96,14 @@ def max_difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
-def compare(expected: np.ndarray, got: np.ndarray, *, decisions: tuple[np.ndarray, np.ndarray] | None, integer: bool) -> Parity:
+def compare(
+    expected: np.ndarray,
+    got: np.ndarray,
+    *,
+    decisions: tuple[np.ndarray, np.ndarray] | None,
+    integer: bool,
+    float_tolerance: float = FLOAT_TOLERANCE,
+) -> Parity:
     """Compare outputs of the same samples.
 
     Args:
@@ -102,6 +111,7 @@ def compare(expected: np.ndarray, got: np.ndarray, *, decisions: tuple[np.ndarra
         got: Outputs found.
         decisions: Decisions of both; None for regression, where outputs are the decisions.
         integer: The network rounds activations, so single levels may differ; decisions count then.
+        float_tolerance: Largest difference of other networks, as a fraction of the largest output.
     """
     difference = max_difference(expected, got)
     finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
@@ -114,7 +124,7 @@ def compare(expected: np.ndarray, got: np.ndarray, *, decisions: tuple[np.ndarra
     if decisions is not None and (integer or not np.issubdtype(expected.dtype, np.floating)):
         allowed = max(2, int(INTEGER_DECISIONS * num_decisions))
         return Parity(num_samples, num_decisions, difference, None, differing, expected.shape == got.shape and differing <= allowed)
-    tolerance = (INTEGER_DECISIONS if integer else FLOAT_TOLERANCE) * scale
+    tolerance = (INTEGER_DECISIONS if integer else float_tolerance) * scale
     return Parity(num_samples, num_decisions, difference, tolerance, differing, difference <= tolerance)
 
 

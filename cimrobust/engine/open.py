@@ -11,7 +11,16 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task, make_task
 from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file
-from cimrobust.engine.checks import Checks, Parity, check_against_saved, check_liveness, compare, random_vertex
+from cimrobust.engine.checks import (
+    FLOAT_TOLERANCE,
+    HALF_TOLERANCE,
+    Checks,
+    Parity,
+    check_against_saved,
+    check_liveness,
+    compare,
+    random_vertex,
+)
 from cimrobust.engine.converters import Converters, open_converters
 from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.ort import OrtEngine, decision_output, run_original
@@ -22,6 +31,7 @@ from cimrobust.graph.deploy import deploy
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.network import Network
+from cimrobust.graph.shapes import has_half_activations
 from cimrobust.mapping.placement import Placement
 
 _PARITY_SAMPLES = 512
@@ -154,7 +164,8 @@ def _deploy(
         deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
         engine = OrtEngine(deployed, output=output, feeding=None if deployed.batch == "widened" or in_file.mode == "free" else in_file)
         try:
-            parity = _parity_with_file(engine, scan, dataset, task, clean_output, integer=_rounds_activations(network, scan))
+            integer, tolerance = _rounds_activations(network, scan), _float_tolerance(network)
+            parity = _parity_with_file(engine, scan, dataset, task, clean_output, integer=integer, tolerance=tolerance)
         except CimrobustError as err:
             if not widen:
                 raise
@@ -184,7 +195,7 @@ def _check_samples_apart(network: Network, dataset: DataSet, clean_output: np.nd
 
 
 def _parity_with_file(
-    engine: OrtEngine, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, *, integer: bool
+    engine: OrtEngine, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, *, integer: bool, tolerance: float
 ) -> Parity:
     inputs = _first(dataset.inputs, _PARITY_SAMPLES)
     expected = clean_output[:_PARITY_SAMPLES]
@@ -193,7 +204,7 @@ def _parity_with_file(
     decisions = None
     if not task.is_regression and expected.shape == got.shape:
         decisions = (part.decide(expected), part.decide(got))
-    return compare(expected, got, decisions=decisions, integer=integer)
+    return compare(expected, got, decisions=decisions, integer=integer, float_tolerance=tolerance)
 
 
 def _run_checks(engine: OrtEngine, placement: Placement, dataset: DataSet, parity: Parity, workers: int) -> Checks:
@@ -216,6 +227,11 @@ def _rounds_activations(network: Network, scan: LayerScan) -> bool:
     if any(layer.levels is not None for layer in scan.layers):
         return True
     return any(mark in operator for operator in network.operators for mark in ("Quantize", "QLinear", "Integer", "QGemm"))
+
+
+def _float_tolerance(network: Network) -> float:
+    """Return how far outputs of a network without integers may differ, as a fraction of the largest."""
+    return HALF_TOLERANCE if has_half_activations(network.model) else FLOAT_TOLERANCE
 
 
 def _batch_note(engine: OrtEngine, in_file: Feeding, refused: str) -> str:

@@ -14,7 +14,7 @@ from cimrobust.graph.limits import MAX_ACTIVATION_BYTES
 from cimrobust.graph.network import TensorSpec
 from cimrobust.graph.problems import one_line
 from cimrobust.graph.tensors import element_bits, num_elements, type_name
-from cimrobust.graph.walk import all_graphs, attributes
+from cimrobust.graph.walk import all_graphs, all_nodes, attributes
 
 _SMALL = 1024
 
@@ -132,6 +132,13 @@ def infer_values(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: 
     for tensor in bare.graph.initializer:
         values[tensor.name] = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
     return values
+
+
+def has_half_activations(model: onnx.ModelProto) -> bool:
+    """Return whether a node makes floating-point numbers of 16 bits."""
+    types = infer_types(model, strict=False)
+    kinds = (types.get(name) for node in all_nodes(model.graph) for name in node.output)
+    return any(kind is not None and kind.elem_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16) for kind in kinds)
 
 
 #: Operators whose output has the rank of their first input.

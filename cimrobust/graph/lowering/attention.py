@@ -98,7 +98,8 @@ def additive(job: Job, allowed: str, causal_ones: str, elem_type: int) -> str:
     zero = number(job, 0.0, elem_type)
     padding = zero
     if allowed:
-        padding = job.add("Where", allowed, zero, number(job, job.number("mask_filter_value", -10000.0), elem_type))
+        filter_value = max(job.number("mask_filter_value", -10000.0), lowest(elem_type))
+        padding = job.add("Where", allowed, zero, number(job, filter_value, elem_type))
     if not causal_ones:
         return padding if allowed else ""
     return job.add("Where", causal_ones, padding, number(job, lowest(elem_type), elem_type))

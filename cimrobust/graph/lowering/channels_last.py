@@ -11,7 +11,7 @@ from cimrobust.graph.lowering.registry import StaysError, lowers
 _POOL_ATTRIBUTES = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
 
-@lowers("com.microsoft::QLinearConv")
+@lowers("com.microsoft::QLinearConv", widens=False)
 def quantised_conv(job: Job) -> None:
     """QLinearConv; Transpose where channels come last."""
     layout = _Layout(job, len(job.shape(job.input(3)))) if job.integer("channels_last", 0) else None
@@ -20,7 +20,7 @@ def quantised_conv(job: Job) -> None:
     job.finish(made if layout is None else layout.last(made))
 
 
-@lowers("com.microsoft::NhwcMaxPool")
+@lowers("com.microsoft::NhwcMaxPool", widens=False)
 def max_pool(job: Job) -> None:
     """Transpose, MaxPool, Transpose."""
     if job.opset < 12:

@@ -58,7 +58,7 @@ def finish_embedding(
     ]
     summed = total(job, *looked_up)
     result = layer_norm(job, summed, gamma, beta, elem_type)
-    job.finish(result, _num_ones(job, mask, ids) if job.wants(1) else "", summed if job.wants(2) else "")
+    job.finish(result, _num_ones(job, mask, ids) if job.wants(1) else "", summed if job.wants(2) else "", integers=[1])
 
 
 def _num_ones(job: Job, mask: str, ids: str) -> str:

@@ -17,6 +17,8 @@ from cimrobust.graph.walk import NameMaker, attributes
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
 
+_SHORT_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
 _NOTHING: Mapping[str, Attribute] = MappingProxyType({})
 
 
@@ -60,7 +62,7 @@ class Job:
 
     node: onnx.NodeProto
     opset: int
-    types: Mapping[str, TensorType]
+    types: dict[str, TensorType]
     makers: Mapping[str, onnx.NodeProto]
     constants: Mapping[str, TensorProto]
     names: NameMaker
@@ -68,6 +70,8 @@ class Job:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[TensorProto] = field(default_factory=list)
     stored: Stored = field(default_factory=Stored)
+    _wide: dict[str, str] = field(default_factory=dict)
+    _narrow: int = TensorProto.UNDEFINED
     _bound: dict[str, str] = field(default_factory=dict)
     _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
@@ -75,7 +79,8 @@ class Job:
 
     def input(self, index: int) -> str:
         """Return the name of an input, ``""`` if it is left out."""
-        return self.node.input[index] if index < len(self.node.input) else ""
+        name = self.node.input[index] if index < len(self.node.input) else ""
+        return self._wide.get(name, name)
 
     def wants(self, index: int) -> bool:
         """Return whether an output has a name."""
@@ -109,6 +114,23 @@ class Job:
         """Return those of some attributes that the node states, to take them over."""
         stated = attributes(self.node)
         return {name: stated[name] for name in names if name in stated}  # type: ignore[misc]
+
+    def widen(self) -> None:
+        """Cast inputs of 16-bit floating-point types to float32, in which the lowering then computes; `finish` casts back.
+
+        Raises:
+            UnknownTypeError: Only some of the types are known.
+        """
+        names = list(dict.fromkeys(name for name in self.node.input if name))
+        short = [name for name in names if (kind := self.types.get(name)) is not None and kind.elem_type in _SHORT_FLOATS]
+        unknown = [name for name in names if name not in self.types or not self.types[name].elem_type]
+        if short and unknown:
+            raise UnknownTypeError(unknown[0])
+        for name in short:
+            kind = self.types[name]
+            self._narrow = kind.elem_type
+            self._wide[name] = self.add("Cast", name, wish="wide", to=TensorProto.FLOAT)
+            self.types[self._wide[name]] = TensorType(TensorProto.FLOAT, kind.shape)
 
     # What is known of tensors.
 
@@ -225,8 +247,12 @@ class Job:
         kind = helper.tensor_dtype_to_np_dtype(self.elem_type(like))
         return self.constant(np.asarray(value, kind), "number")
 
-    def finish(self, *results: str) -> None:
-        """Say which tensors are the outputs of the node, in its order; ``""`` for one that is not made.
+    def finish(self, *results: str, integers: Sequence[int] = ()) -> None:
+        """Say which tensors are the outputs of the node, in its order.
+
+        Args:
+            results: Their names; ``""`` for one that is not made.
+            integers: Indices of those that are no floating-point numbers.
 
         Raises:
             StaysError: An output that has a name is not made.
@@ -236,18 +262,18 @@ class Job:
                 continue
             result = results[index] if index < len(results) else ""
             if not result:
-                raise StaysError(f"its output {index} ('{output}') is not covered")
+                raise StaysError(f"its output {index} ('{output}') is not made by standard operators")
+            if self._narrow and index not in integers:
+                result = self.add("Cast", result, wish="narrow", to=self._narrow)
             self._bind(output, result)
 
     def _bind(self, output: str, result: str) -> None:
         """Give a tensor the name of an output; one that has such a name already, or is no tensor of ours, is copied."""
-        made = {name for node in self.nodes for name in node.output}
-        if result not in made or result in self._bound.values():
-            self.add("Identity", result)
+        if result in self._bound or result not in {name for node in self.nodes for name in node.output}:
+            self.add("Identity", self._bound.get(result, result))
             self.nodes[-1].output[0] = output
-            self._bound[output] = output
             return
         for node in self.nodes:
             node.input[:] = [output if name == result else name for name in node.input]
             node.output[:] = [output if name == result else name for name in node.output]
-        self._bound[output] = output
+        self._bound[result] = output

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from onnx import TensorProto
-
 from cimrobust.graph.lowering.job import Job
-from cimrobust.graph.lowering.parts import back_to, mean, number, total
+from cimrobust.graph.lowering.parts import mean, number, total
 from cimrobust.graph.lowering.registry import StaysError, lowers
 
 _LAYER_NORM_SINCE = 17
@@ -38,20 +36,12 @@ def rms_norm(job: Job, x: str, gamma: str, elem_type: int) -> str:
 
 def _written_out(job: Job, x: str, gamma: str, beta: str, axes: list[int], *, centred: bool, elem_type: int) -> tuple[str, str, str]:
     """Return the normalised tensor, the mean (``""`` where it is not centred) and the inverse deviation."""
-    working = TensorProto.DOUBLE if elem_type == TensorProto.DOUBLE else TensorProto.FLOAT
-    x = x if working == elem_type else job.add("Cast", x, to=working)
     average = mean(job, x, axes) if centred else ""
     moved = job.add("Sub", x, average) if centred else x
     spread = mean(job, job.add("Mul", moved, moved), axes)
-    deviation = job.add("Sqrt", job.add("Add", spread, number(job, job.number("epsilon", 1e-5), working)))
-    unit = job.add("Div", moved, deviation)
-    if working == elem_type:
-        scaled = job.add("Mul", unit, gamma)
-    else:
-        scaled = job.add("Mul", unit, job.add("Cast", gamma, to=working))
-        beta = beta and job.add("Cast", beta, to=working)
-    result = back_to(job, total(job, scaled, beta), elem_type)
-    return result, average, job.add("Reciprocal", deviation)
+    deviation = job.add("Sqrt", job.add("Add", spread, number(job, job.number("epsilon", 1e-5), elem_type)))
+    scaled = job.add("Mul", job.add("Div", moved, deviation), gamma)
+    return total(job, scaled, beta), average, job.add("Reciprocal", deviation)
 
 
 def _axes(job: Job, name: str) -> list[int]:
@@ -87,35 +77,16 @@ def simplified_layer_normalization(job: Job) -> None:
 def skip_layer_normalization(job: Job) -> None:
     """Add, LayerNormalization; before operator set 17 written out."""
     x, skip, gamma, beta, bias = (job.input(index) for index in range(5))
-    kind = job.elem_type(job.known(x, skip, gamma))
-    summed, wide = _sum(job, (x, skip, bias), kind)
-    scale, shift = (_in_sum_type(job, name, kind) for name in (gamma, beta))
-    result = layer_norm(job, wide, scale, shift, _sum_type(kind))
-    _finish(job, back_to(job, result, kind), summed)
+    summed = total(job, x, skip, bias)
+    _finish(job, layer_norm(job, summed, gamma, beta, job.elem_type(job.known(x, skip, gamma))), summed)
 
 
 @lowers("com.microsoft::SkipSimplifiedLayerNormalization")
 def skip_simplified_layer_normalization(job: Job) -> None:
     """Add, RMSNormalization; before operator set 23 written out."""
     x, skip, gamma, bias = (job.input(index) for index in range(4))
-    kind = job.elem_type(job.known(x, skip, gamma))
-    summed, wide = _sum(job, (x, skip, bias), kind)
-    result = rms_norm(job, wide, _in_sum_type(job, gamma, kind), _sum_type(kind))
-    _finish(job, back_to(job, result, kind), summed)
-
-
-def _sum_type(kind: int) -> int:
-    return TensorProto.DOUBLE if kind == TensorProto.DOUBLE else TensorProto.FLOAT
-
-
-def _in_sum_type(job: Job, name: str, kind: int) -> str:
-    return name if not name or _sum_type(kind) == kind else job.add("Cast", name, to=_sum_type(kind))
-
-
-def _sum(job: Job, names: tuple[str, ...], kind: int) -> tuple[str, str]:
-    """Add tensors in float32 at least; return the sum in their type and as it was computed."""
-    wide = total(job, *(_in_sum_type(job, name, kind) for name in names))
-    return (back_to(job, wide, kind) if job.wants(3) else ""), wide
+    summed = total(job, x, skip, bias)
+    _finish(job, rms_norm(job, summed, gamma, job.elem_type(job.known(x, skip, gamma))), summed)
 
 
 def _finish(job: Job, result: str, summed: str) -> None:

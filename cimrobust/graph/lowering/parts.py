@@ -6,32 +6,18 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import helper
 
 from cimrobust.graph.lowering.job import Job
 from cimrobust.graph.lowering.registry import StaysError
 
 END = sys.maxsize
 
-_SHORT_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-
 
 def require_opset(job: Job, least: int) -> None:
     """Raise StaysError where the model's standard operator set is older than what a lowering is written in."""
     if job.opset < least:
         raise StaysError(f"the model is of operator set {job.opset}, the nodes that take its place need {least} or newer")
-
-
-def as_float32(job: Job, name: str) -> str:
-    """Return a tensor in float32, in which onnxruntime computes what is given in a shorter type."""
-    if not name or job.elem_type(name) not in _SHORT_FLOATS:
-        return name
-    return job.add("Cast", name, to=TensorProto.FLOAT)
-
-
-def back_to(job: Job, name: str, elem_type: int) -> str:
-    """Return a float32 tensor in the type that `as_float32` took it from."""
-    return name if elem_type not in _SHORT_FLOATS else job.add("Cast", name, to=elem_type)
 
 
 def number(job: Job, value: float, elem_type: int, *shape: int) -> str:
@@ -41,8 +27,7 @@ def number(job: Job, value: float, elem_type: int, *shape: int) -> str:
 
 def lowest(elem_type: int) -> float:
     """Return the lowest finite number of a floating-point element type."""
-    kind = helper.tensor_dtype_to_np_dtype(elem_type)
-    return float(np.finfo(kind).min) if kind.kind == "f" else -3.3895313892515355e38
+    return float(np.finfo(helper.tensor_dtype_to_np_dtype(elem_type)).min)
 
 
 def part(job: Job, name: str, axis: int, start: int | str, end: int | str, step: int = 1) -> str:

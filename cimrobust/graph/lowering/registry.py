@@ -33,12 +33,14 @@ class Entry:
         operator: Full name, e.g. ``"com.microsoft::Gelu"``.
         make: Its lowering; None: it is refused.
         before: Standard operator set from which on the standard has the operator itself; 0: never.
+        widens: Floating-point inputs of 16 bits are cast to float32 first, and its outputs back: what onnxruntime does for operators without an implementation in 16 bits.
         becomes: For the docs: the standard operators that take its place, or why it is refused.
     """
 
     operator: str
     make: Lowering | None
     before: int
+    widens: bool
     becomes: str
 
 
@@ -48,18 +50,19 @@ _ENTRIES: dict[str, Entry] = {}
 ENTRIES: Mapping[str, Entry] = MappingProxyType(_ENTRIES)
 
 
-def lowers(*operators: str, before: int = 0) -> Callable[[Lowering], Lowering]:
+def lowers(*operators: str, before: int = 0, widens: bool = True) -> Callable[[Lowering], Lowering]:
     """Register a function as the lowering of operators.
 
     Args:
         operators: Full names; ``"LayerNormalization"`` without domain is the standard domain.
         before: Only in standard operator sets older than this; 0: in all.
+        widens: Whether the lowering computes in float32 where the node computes in 16 bits; False for what moves elements alone.
     """
 
     def register(make: Lowering) -> Lowering:
         summary = (make.__doc__ or "").split("\n")[0]
         for operator in operators:
-            _put(Entry(operator, make, before, summary))
+            _put(Entry(operator, make, before, widens, summary))
         return make
 
     return register
@@ -68,7 +71,7 @@ def lowers(*operators: str, before: int = 0) -> Callable[[Lowering], Lowering]:
 def refuses(*operators: str, why: str) -> None:
     """Register operators that cannot be handled, with the reason as it stands in the message."""
     for operator in operators:
-        _put(Entry(operator, None, 0, why))
+        _put(Entry(operator, None, 0, False, why))
 
 
 def _put(entry: Entry) -> None:

@@ -9,14 +9,14 @@ from cimrobust.graph.lowering.parts import require_opset, reshape, unsqueeze
 from cimrobust.graph.lowering.registry import StaysError, lowers
 
 
-@lowers("com.microsoft::Trilu")
+@lowers("com.microsoft::Trilu", widens=False)
 def trilu(job: Job) -> None:
     """Trilu."""
     require_opset(job, 14)
     job.finish(job.add("Trilu", job.input(0), job.input(1), upper=job.integer("upper", 1)))
 
 
-@lowers("com.microsoft::Range")
+@lowers("com.microsoft::Range", widens=False)
 def number_range(job: Job) -> None:
     """Range."""
     require_opset(job, 11)
@@ -25,7 +25,7 @@ def number_range(job: Job) -> None:
     job.finish(job.add("Range", start, limit, delta))
 
 
-@lowers("com.microsoft::ExpandDims")
+@lowers("com.microsoft::ExpandDims", widens=False)
 def expand_dims(job: Job) -> None:
     """Unsqueeze."""
     axis = job.value(job.input(1))
@@ -35,14 +35,14 @@ def expand_dims(job: Job) -> None:
     job.finish(unsqueeze(job, job.input(0), place if place >= 0 else place + job.rank(job.input(0)) + 1))
 
 
-@lowers("com.microsoft::GatherND")
+@lowers("com.microsoft::GatherND", widens=False)
 def gather_nd(job: Job) -> None:
     """GatherND."""
     require_opset(job, 11)
     job.finish(job.add("GatherND", job.input(0), job.input(1)))
 
 
-@lowers("com.microsoft::Pad")
+@lowers("com.microsoft::Pad", widens=False)
 def pad(job: Job) -> None:
     """Pad."""
     require_opset(job, 11)

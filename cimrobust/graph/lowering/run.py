@@ -116,4 +116,6 @@ class _Round:
 def _make(entry: Entry, job: Job) -> None:
     if entry.make is None:
         raise RefusedError(entry.becomes)
+    if entry.widens:
+        job.widen()
     entry.make(job)
