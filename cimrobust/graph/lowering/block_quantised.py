@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import helper
 
 from cimrobust.graph.lowering.job import Job
 from cimrobust.graph.lowering.registry import RefusedError, StaysError, lowers
 
 _BLOCKED_SINCE = 21
 _PER_AXIS_SINCE = 13
-_SHORT_SCALES_SINCE = 19
 _INT8_ACTIVATIONS = 4
 _ONE_TABLE = 2**26
 
@@ -37,9 +35,10 @@ def unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _constant(job: Job, index: int, what: str) -> np.ndarray:
-    value = job.value(job.input(index))
+    name = job.node.input[index] if index < len(job.node.input) else ""
+    value = job.value(name)
     if value is None:
-        raise StaysError(f"its {what} '{job.input(index)}' are no initializer")
+        raise StaysError(f"its {what} '{name}' are no initializer")
     return value
 
 
@@ -70,7 +69,7 @@ def matmul_n_bits(job: Job) -> None:
     if packed.size != outputs * blocks * block * bits // 8 or scales.size != outputs * blocks:
         raise StaysError(f"its weights and scales do not fit {outputs} x {inputs} in blocks of {block}")
     levels = unpacked(packed.reshape(outputs, -1), bits)[:, :inputs]
-    scales = scales.reshape(outputs, blocks)
+    scales = scales.astype(np.float32).reshape(outputs, blocks)
     zeros = _zero_points(job, 3, bits, (outputs, blocks))
     if job.integer("accuracy_level", 0) == _INT8_ACTIVATIONS:
         job.stored.instead[
@@ -103,14 +102,11 @@ def _dequantised(job: Job, levels: np.ndarray, scales: np.ndarray, zeros: np.nda
     block = int(sizes[0])
     even = bool((sizes[:-1] == block).all() and 0 < sizes[-1] <= block)
     if zeros.dtype != np.uint8 or not even or job.opset < _PER_AXIS_SINCE:
-        values = (levels - zeros[:, groups].astype(np.float32)) * scales[:, groups].astype(np.float32)
-        return job.weight(source, values.astype(scales.dtype), "values", note=note)
+        values = (levels - zeros[:, groups].astype(np.float32)) * scales[:, groups]
+        return job.weight(source, values, "values", note=note)
     name = job.weight(source, levels, "levels", bits=bits, note=note)
-    as_floats = scales.dtype != np.float32 and job.opset < _SHORT_SCALES_SINCE
-    kept = scales.astype(np.float32) if as_floats else scales
     moved = name if is_sorted else job.add("Gather", name, job.constant(order, "order"), axis=1)
-    made = _by_blocks(job, moved, (outputs, inputs), block, kept, zeros)
-    made = job.add("Cast", made, to=helper.np_dtype_to_tensor_dtype(scales.dtype)) if as_floats else made
+    made = _by_blocks(job, moved, (outputs, inputs), block, scales, zeros)
     return made if is_sorted else job.add("Gather", made, job.constant(np.argsort(order, kind="stable"), "order"), axis=1)
 
 
@@ -140,7 +136,7 @@ def _one_kind(job: Job, levels: str, shape: tuple[int, int], scales: np.ndarray,
     return job.add("Reshape", job.add("DequantizeLinear", flat, *inputs, axis=0), job.axes(*shape))
 
 
-@lowers("com.microsoft::GatherBlockQuantized")
+@lowers("com.microsoft::GatherBlockQuantized", widens=False)
 def gather_block_quantised(job: Job) -> None:
     """Gather from the dequantised table, which stays digital."""
     data, scales = _constant(job, 0, "table"), _constant(job, 2, "scales")
@@ -175,7 +171,7 @@ def matmul_bnb4(job: Job) -> None:
         raise StaysError(f"it is of kind {kind} in blocks of {block}")
     halves = np.stack([codes.reshape(-1) >> 4, codes.reshape(-1) & 15], axis=-1).reshape(-1)[: outputs * inputs]
     values = _CODES[kind][halves] * np.repeat(largest.reshape(-1).astype(np.float32), block)[: halves.size]
-    matrix = values.reshape(outputs, inputs).astype(largest.dtype)
+    matrix = values.reshape(outputs, inputs)
     note = f"the 4-bit codes '{job.input(1)}' are read as the numbers {{}}, {outputs} x {inputs}"
     weight = job.weight(job.input(1), matrix, "values", note=note)
     transposed = weight if not job.integer("transB", 1) else job.add("Transpose", weight, perm=[1, 0])
