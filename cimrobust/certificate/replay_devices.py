@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def devices_hold(
         name, rule = layer["initializer"], layer["rule"]
         if rule is not None and not 0 <= rule < len(stated.rules):
             return False, f"'{name}' is decided by rule {rule}, and the profile has {len(stated.rules)}"
-        profile = stated.of_rule(rule)
+        profile = _with_bits(stated.of_rule(rule), layer["weight_bits"])
         missing = [f"{name}.{part}" for part in _PARTS if f"{name}.{part}" not in tensors]
         if missing or name not in stored:
             return False, f"missing {missing or name}"
@@ -64,6 +65,11 @@ def devices_hold(
             return False, f"devices of '{name}' do not fold to the stored weights"
         count += deviation.size
     return True, f"{count} devices: each in the interval of its level, and folded they are the stored weights"
+
+
+def _with_bits(profile: DeviceProfile, bits: int) -> DeviceProfile:
+    """Return the profile of a layer whose weights have fewer bits than the profile's."""
+    return replace(profile, weight=replace(profile.weight, bits=min(bits, profile.weight.bits)))
 
 
 def _outside(level: np.ndarray, deviation: np.ndarray, low: np.ndarray, high: np.ndarray, profile: DeviceProfile) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
                 failed[use.node.name], tables[use.node.name] = table, use.trace.leaves[0]
         except ValueError as err:
             failed[use.node.name] = str(err)
-    layers = tuple(_layer(name, leaf, weights, network.stated_bits.get(name)) for name, leaf in leaves.items())
+    layers = _of_one_width(tuple(_layer(name, leaf, weights, network.stated_bits.get(name)) for name, leaf in leaves.items()))
     unmapped = [
         UnmappedNode(node.name, op_name(node), reason, table=tables.get(node.name, ""))
         for node, reason in unmapped_nodes(weights, mapped, failed)
@@ -141,6 +141,24 @@ def _layer(name: str, leaf: _Leaf, weights: Weights, stated_bits: int | None) ->
         scale_group=None if stored.scale_group is None else _frozen(stored.scale_group),
         bits=None if stored.levels is None else stated_bits or element_bits(tensor.data_type),
     )
+
+
+def _of_one_width(layers: tuple[CrossbarLayer, ...]) -> tuple[CrossbarLayer, ...]:
+    """Give weights that one array holds as many bits as the widest of them."""
+    bits = {layer.initializer: layer.bits for layer in layers}
+    arrays: dict[tuple[str, str], list[str]] = {}
+    for layer in layers:
+        for use in layer.uses:
+            arrays.setdefault((use.node, use.role), []).append(layer.initializer)
+    for _ in layers:
+        before = dict(bits)
+        for names in arrays.values():
+            stated = [bits[name] for name in names]
+            widest = None if None in stated else max(width for width in stated if width is not None)
+            bits.update(dict.fromkeys(names, widest))
+        if bits == before:
+            break
+    return tuple(layer if layer.bits == bits[layer.initializer] else replace(layer, bits=bits[layer.initializer]) for layer in layers)
 
 
 def _matrix_shape(leaf: _Leaf) -> tuple[int, int, int]:

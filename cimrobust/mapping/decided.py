@@ -14,6 +14,7 @@ from cimrobust.graph.densify import with_dense_groups
 from cimrobust.graph.layers import CrossbarLayer, LayerScan, UnmappedNode
 from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.own_profile import own_profile
 
 _MOST_NAMES = 3
 
@@ -144,7 +145,7 @@ def _array_form(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[object, .
     """Return what all weights of one array have in common."""
     if _stays_digital(layer, profile):
         return ("digital",)
-    own = profile.of_rule(layer.rule)
+    own = own_profile(layer, profile)
     return own.weight, own.device.bits, own.tile
 
 

@@ -22,6 +22,7 @@ from cimrobust.mapping.coding import (
     stored_levels,
     toward_zero,
 )
+from cimrobust.mapping.own_profile import own_profile
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 
@@ -36,7 +37,7 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
         InputRefusedError: Weights are not finite, or too large for float32 once their devices deviate; names every such layer.
     """
     assert scan.is_decided or not profile.rules, "the rules of a profile must be applied before layers are placed"
-    own = {layer.initializer: profile.of_rule(layer.rule) for layer in scan.layers}
+    own = {layer.initializer: own_profile(layer, profile) for layer in scan.layers}
     too_large = [problem for layer in scan.layers if (problem := _range_problem(layer, own[layer.initializer])) is not None]
     if too_large:
         raise InputRefusedError(

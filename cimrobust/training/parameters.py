@@ -16,6 +16,7 @@ from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.tensors import is_float
 from cimrobust.graph.to_torch import Twin
 from cimrobust.graph.trainable import DigitalParameters, digital_parameters
+from cimrobust.mapping.own_profile import own_profile
 from cimrobust.training.devices import LayerDevices, grid_of
 
 
@@ -68,7 +69,7 @@ def find_trainable(runtime: Runtime, scan: LayerScan, profile: DeviceProfile, *,
     problems, layers, fixed = [], {}, {}
     for layer in scan.layers:
         raw = runtime.network.initializers[layer.initializer]
-        devices = LayerDevices(layer, profile.of_rule(layer.rule), grid_of(layer, raw))
+        devices = LayerDevices(layer, own_profile(layer, profile), grid_of(layer, raw))
         if layer.initializer in left:
             fixed[layer.initializer] = devices
         elif layer.levels is None and not _is_plain_float(raw):
