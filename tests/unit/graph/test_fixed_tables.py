@@ -99,6 +99,8 @@ def test_one_filter_for_all_channels_is_no_training() -> None:
     assert not same_kernels(np.repeat(blur, 8, axis=0) + np.eye(8, 9) * 1e-6)
     assert not same_kernels(np.repeat(blur, 2, axis=0))
     assert not same_kernels(np.ones((8, 1)))
+    assert same_kernels(np.full((8, 9), 1 / 9))
+    assert not same_kernels(np.ones((8, 9)))
 
 
 def reasons(scan: LayerScan) -> dict[str, str]:
