@@ -32,10 +32,17 @@ def stored_layers(network: Network, profile: DeviceProfile) -> tuple[Network, La
         UsageError: A rule fits no layer, or the rules leave none to be stored; see `decide`.
         ModelNotCoveredError: A grouped weight cannot be widened.
     """
-    scan = decide(scan_layers(network), profile)
+    asked = _tables_asked_for(scan_layers(network), profile)
+    scan = decide(scan_layers(network, stored=asked), profile)
     dense = frozenset(layer.initializer for layer in scan.layers if profile.of_rule(layer.rule).tile.grouped == "dense")
     widened = with_dense_groups(network, dense)
-    return (network, scan) if widened is network else (widened, decide(scan_layers(widened), profile))
+    return (network, scan) if widened is network else (widened, decide(scan_layers(widened, stored=asked), profile))
+
+
+def _tables_asked_for(scan: LayerScan, profile: DeviceProfile) -> frozenset[str]:
+    """Return the initializers that are tables and no weights, and that a rule gives devices all the same: it names them, or a node that reads them, in full."""
+    named = {rule.match for rule in profile.rules if rule.match is not None and not rule.digital}
+    return frozenset(node.table for node in scan.unmapped if node.table and named & {node.table, node.node})
 
 
 def decide(scan: LayerScan, profile: DeviceProfile) -> LayerScan:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cimrobust.device.layer_rules import LayerRule
+from cimrobust.device.load import load_profile
 from cimrobust.graph.layers import LayerScan
 from cimrobust.graph.named_tables import name_of, same_kernels
 from cimrobust.graph.network import Network
 from cimrobust.graph.scan import scan_layers
+from cimrobust.mapping.decided import stored_layers
 
 Load = Callable[..., Network]
 RNG = np.random.default_rng(0)
@@ -157,6 +161,15 @@ def test_tables_that_are_asked_for_are_stored(load: Load) -> None:
     scan = scan_layers(network, stored={"f"})
     assert [layer.initializer for layer in scan.layers] == ["f", "V"]
     assert not scan.unmapped
+
+
+@pytest.mark.parametrize(("match", "stored"), [("f", True), ("a", True), ("*", False), ("V", False)])
+def test_a_rule_that_names_a_table_gives_it_devices(load: Load, match: str, stored: bool) -> None:
+    text = ROTARY.replace("INPUT", "int64[n, 5] i").replace("POSITIONS", "p = Cast<to = 1>(i)").replace("USE", BOTH)
+    network = load(text.replace("float[1, 2, 1] f, float[4, 3] V", "float z = {0}"), f=FREQUENCIES, V=WEIGHT)
+    profile = replace(load_profile("rram-write-verify-3pct"), rules=(LayerRule(match=match),))
+    _network, scan = stored_layers(network, profile)
+    assert [layer.initializer for layer in scan.layers] == (["f", "V"] if stored else ["V"])
 
 
 def test_product_with_sizes_alone_stays_digital(load: Load) -> None:
