@@ -9,6 +9,7 @@ from cimrobust.graph.lowering import (  # noqa: F401
     grouped_query,
     multi_head,
     norms,
+    qonnx,
     quantised_attention,
     refused,
     renamed,

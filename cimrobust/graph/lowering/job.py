@@ -30,7 +30,7 @@ class Stored:
         names: Name of every weight, by what it is made of and how.
         bits: Bits of a stored weight where the file states them, by name.
         instead: Why the file itself cannot be the reference of what is read here, one reason an entry.
-        notes: What a reader wants to know, one sentence each.
+        notes: What a reader wants to know of a weight, by its name, for which ``{}`` stands.
         sources: Initializers of the file that weights were made of.
         num_new: Numbers that the weights have more than what they were made of.
     """
@@ -38,7 +38,7 @@ class Stored:
     names: dict[tuple[str, str, bytes], str] = field(default_factory=dict)
     bits: dict[str, int] = field(default_factory=dict)
     instead: dict[str, None] = field(default_factory=dict)
-    notes: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     num_new: int = 0
 
@@ -231,7 +231,7 @@ class Job:
             if bits is not None:
                 self.stored.bits[name] = bits
             if note:
-                self.stored.notes[note.format(f"'{name}'")] = None
+                self.stored.notes[name] = note
         return self.stored.names[key]
 
     def axes(self, *values: int) -> str:

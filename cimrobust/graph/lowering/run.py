@@ -54,8 +54,28 @@ def lower(model: onnx.ModelProto) -> Lowered:
         if this.refused or not (this.replaced and this.untyped):
             break
     notes = [f"{count} {'node' if count == 1 else 'nodes'} {op} read as standard operators" for op, count in sorted(replaced.items())]
-    notes += list(stored.notes)
+    _take_names(model, stored)
+    notes += [text.format(f"'{name}'") for name, text in stored.notes.items()]
     return Lowered((*notes, *this.staying, *this.untyped), tuple(this.refused), stored.bits, tuple(stored.instead), stored.num_new)
+
+
+def _take_names(model: onnx.ModelProto, stored: Stored) -> None:
+    """Give a weight the name of the initializer that it is read in place of, where nothing else reads that any more and the shapes are one, in place."""
+    read = {name for node in all_nodes(model.graph) for name in node.input}
+    read |= {value.name for inner in all_graphs(model.graph) for value in inner.output}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    made = Counter(source for source, _form, _content in stored.names)
+    for (source, _form, _content), name in stored.names.items():
+        if source in read or source not in tensors or made[source] > 1 or tensors[source].dims != tensors[name].dims:
+            continue
+        model.graph.initializer.remove(tensors[source])
+        tensors[name].name = source
+        for node in all_nodes(model.graph):
+            node.input[:] = [source if read_name == name else read_name for read_name in node.input]
+        if name in stored.bits:
+            stored.bits[source] = stored.bits.pop(name)
+        if name in stored.notes:
+            stored.notes[source] = stored.notes.pop(name)
 
 
 class _Round:
