@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from cimrobust.engine.arithmetic import NOT_ASKED, Arithmetic
 from cimrobust.engine.batches import Feed, run_batches
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.parallel import map_ordered
@@ -71,12 +72,14 @@ class Checks:
         zero_deviation: Zero deviation against a plainly saved model with the quantised weights.
         vertex: A random corner of the tolerance box against a plainly saved model with these weights.
         liveness: One entry per mapped initializer.
+        arithmetic: onnxruntime's run of the file against exact arithmetic.
     """
 
     original: Parity
     zero_deviation: Parity
     vertex: Parity
     liveness: tuple[TensorLiveness, ...]
+    arithmetic: Arithmetic = NOT_ASKED
 
     @property
     def dead(self) -> tuple[str, ...]:
