@@ -269,7 +269,14 @@ def quantised(form: str, folder: Path) -> Path:
         kind, activation, weight, per_channel, options = STATIC[name]
         onnx.save(float_model(**options), source)
         quantize_static(
-            source, made, _Reader(), quant_format=kind, activation_type=activation, weight_type=weight, per_channel=per_channel, reduce_range=False
+            source,
+            made,
+            _Reader(),
+            quant_format=kind,
+            activation_type=activation,
+            weight_type=weight,
+            per_channel=per_channel,
+            reduce_range=False,
         )
     else:
         weight, per_channel, options = DYNAMIC[name]

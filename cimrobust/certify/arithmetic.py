@@ -27,7 +27,7 @@ from cimrobust.engine.sessions import open_session
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError
 from cimrobust.graph.batch import coupling_operators
-from cimrobust.graph.exposed import cut_tensors, with_outputs, work_of
+from cimrobust.graph.exposed import as_declared, cut_tensors, with_outputs, work_of
 from cimrobust.graph.network import Network
 from cimrobust.graph.ops.program import Step
 from cimrobust.graph.to_torch import Twin, TwinUnavailableError, to_torch
@@ -88,7 +88,7 @@ def check_arithmetic(network: Network, inputs: Mapping[str, np.ndarray], constan
     names = cut_tensors(network.model, output)
     try:
         session = open_session(with_outputs(network.model, names))
-        given = dict(zip(names, session.run(list(names), feed), strict=True))
+        given = as_declared(network.model, dict(zip(names, session.run(list(names), feed), strict=True)))
     except Exception as err:  # whatever onnxruntime raises: its word on inner tensors is not needed for anything else
         return not_compared(f"onnxruntime does not give the inner tensors ({type(err).__name__})")
     with torch.no_grad(), one_torch_thread():

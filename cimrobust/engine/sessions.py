@@ -53,17 +53,20 @@ def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | Non
     Raises:
         ModelNotCoveredError: onnxruntime cannot open the model.
     """
-    options = session_options()
-    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in (weights or {}).values()]
-    if weights:
-        options.add_external_initializers(list(weights), values)
-    source = str(model) if isinstance(model, Path) else model
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return _open(model, weights or {}, session_options())
     except Exception as err:
         raise ModelNotCoveredError(
             f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session); export it with operators that runtime has"
         ) from err
+
+
+def _open(model: bytes | Path, weights: Mapping[str, np.ndarray], options: Any) -> Any:
+    if weights:
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        options.add_external_initializers(list(weights), values)
+    source = str(model) if isinstance(model, Path) else model
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def run_session(session: Any, output: str, feed: Mapping[str, np.ndarray]) -> np.ndarray:

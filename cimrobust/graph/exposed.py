@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -47,6 +49,16 @@ def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
         else:
             found += [made for made in outputs if made in types and types[made].elem_type in _FLOATS]
     return (*(name for name in found if name != output), output)
+
+
+def as_declared(model: onnx.ModelProto, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return inner tensors as the model declares them: the exact form has unsigned levels in place of signed ones."""
+    types = infer_types(model, strict=False)
+    signed = {name for name, kind in types.items() if kind.elem_type == TensorProto.INT8}
+    return {
+        name: (array.astype(np.int16) - 128).astype(np.int8) if name in signed and array.dtype == np.uint8 else array
+        for name, array in given.items()
+    }
 
 
 def with_outputs(model: onnx.ModelProto, names: tuple[str, ...]) -> bytes:

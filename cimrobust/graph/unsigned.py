@@ -5,8 +5,9 @@ of two signed operands, and those of a signed left with an unsigned right operan
 stands for the same numbers as the u8 operand `w + 128` with zero point `z + 128`, so that is what is run.
 
 The session option ``session.x64quantprecision`` does this for some operators only (onnxruntime 1.23 to 1.32, avx2_weight_s8_to_u8.cc): not for
-QLinearConv of com.microsoft, not for QLinearMatMul of opset 21, not for operands that are no constants of their own graph. And where *both* operands are
-signed, it rewrites one and leaves an operator that has no kernel: `_hold_open` keeps it away from those, which are exact as they are.
+QLinearConv of com.microsoft, not for QLinearMatMul of opset 21, not for operands that are no constants of their own graph. Where *both* operands are
+signed, it rewrites one and leaves an operator that has no kernel: `_hold_open` keeps it away from those, which are exact as they are. And it stops with an error
+on some files with signed QuantizeLinear and DequantizeLinear, which therefore become unsigned here, all of them.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ _OPERANDS: Mapping[str, tuple[_Operand, ...]] = {
     f"{_MS}DynamicQuantizeLSTM": (_Operand(1, 9, None, None), _Operand(2, 11, None, None)),
 }
 _DEQUANTISERS = frozenset({"DequantizeLinear", f"{_MS}DequantizeLinear"})
+_QUANTISERS = frozenset({"QuantizeLinear", f"{_MS}QuantizeLinear"})
 
 
 def may_saturate(model: onnx.ModelProto) -> bool:
@@ -128,6 +130,11 @@ class _Work:
         drop_initializer_inputs(self.model)
         self._types = {name: kind.elem_type for name, kind in infer_types(self.model, strict=False).items()}
         self._makers = {name: node for node in all_nodes(graph) for name in node.output if name}
+        self._outputs = {value.name for inner in all_graphs(graph) for value in inner.output}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in all_nodes(graph):
+            for name in set(node.input):
+                self._readers.setdefault(name, []).append(node)
         self._stored: dict[str, onnx.TensorProto] = {}
         for inner in all_graphs(graph):
             self._stored.update((tensor.name, tensor) for tensor in inner.initializer)
@@ -137,10 +144,14 @@ class _Work:
 
     def run(self) -> None:
         """Do all of it."""
+        plans: list[tuple[onnx.GraphProto, list[onnx.NodeProto]]] = []
         for inner in all_graphs(self.model.graph):
             kept: list[onnx.NodeProto] = []
             for node in inner.node:
                 kept += [*self._exact(node), node]
+            plans.append((inner, kept))
+        # Copied when all is done, bodies first: a quantiser and its readers are changed together, wherever they are.
+        for inner, kept in reversed(plans):
             if len(kept) != len(inner.node):
                 nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
                 del inner.node[:]
@@ -153,6 +164,8 @@ class _Work:
         name = op_name(node)
         if name in _DEQUANTISERS:
             self._shift_stored_weight(node)
+        elif name in _QUANTISERS:
+            self._shift_quantised(node)
         elif name == f"{_MS}MatMulNBits":
             self._keep_activations(node)
         for operand in _OPERANDS.get(name, ()):
@@ -220,17 +233,42 @@ class _Work:
     def _shift_stored_weight(self, node: onnx.NodeProto) -> None:
         """Store the weight that a DequantizeLinear reads unsigned: onnxruntime fuses it with its reader."""
         weight, scale, zero = (self._stored.get(_input(node, index)) for index in range(3))
-        if weight is None or scale is None or weight.data_type != TensorProto.INT8 or len(weight.dims) < 2:
+        if weight is None or scale is None or weight.data_type != TensorProto.INT8:
             return
-        if (zero is None and _input(node, 2)) or not self._is_large(node.input[0]):
+        if zero is None and _input(node, 2):
             return
-        self.changed = True
-        if zero is None:
-            values = np.full(tuple(scale.dims), _HALF, np.uint8)
-            _set_input(node, 2, self._constant(values, f"{node.input[0]}.zero"))
-        else:
-            self._shift_input(node, 2)
+        self._shift_zero(node, scale)
         self._shift_input(node, 0)
+
+    def _shift_zero(self, node: onnx.NodeProto, scale: onnx.TensorProto) -> None:
+        """Shift the stored zero point of a quantiser; where it has none, which stands for 0, give it one of the shape of its scale."""
+        self.changed = True
+        if _input(node, 2):
+            self._shift_input(node, 2)
+        else:
+            _set_input(node, 2, self._constant(np.full(tuple(scale.dims), _HALF, np.uint8), f"{node.output[0]}.zero"))
+
+    def _shift_quantised(self, node: onnx.NodeProto) -> None:
+        """Let a QuantizeLinear give unsigned levels where nobody but DequantizeLinear reads them."""
+        zero, scale = self._stored.get(_input(node, 2)), self._stored.get(_input(node, 1))
+        if zero is None or scale is None or zero.data_type != TensorProto.INT8 or node.output[0] in self._outputs:
+            return
+        readers = self._readers.get(node.output[0], [])
+        if not all(self._may_follow(reader, node.output[0]) for reader in readers):
+            return
+        kept = [attribute for attribute in node.attribute if attribute.name != "output_dtype"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        self._shift_zero(node, scale)
+        for reader in readers:
+            self._shift_zero(reader, self._stored[reader.input[1]])
+
+    def _may_follow(self, reader: onnx.NodeProto, name: str) -> bool:
+        """Return whether a reader of levels is a DequantizeLinear whose zero point can be shifted with them."""
+        if op_name(reader) not in _DEQUANTISERS or list(reader.input).count(name) != 1 or reader.input[0] != name:
+            return False
+        zero = self._stored.get(_input(reader, 2))
+        return _input(reader, 1) in self._stored and (not _input(reader, 2) or (zero is not None and zero.data_type == TensorProto.INT8))
 
     def _keep_activations(self, node: onnx.NodeProto) -> None:
         """Let MatMulNBits multiply the activations that it is given; how it would round them depends on the processor."""
