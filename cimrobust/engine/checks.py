@@ -21,9 +21,11 @@ from cimrobust.seeds import stream
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may cause: thousands of terms a layer at
 # 6e-8 each, tens of layers deep. Differences seen on real networks are below 1e-5.
 FLOAT_TOLERANCE = 1e-4
-# Integer networks round activations: a sum that lands on the other side of a half moves a whole level, in layer after layer. Share of
-# decisions (of the output range, for regression) this may change; 2 % of the decisions of a network at 78 % accuracy were seen to.
-INTEGER_DECISIONS = 0.05
+# Integer products are exact in both runs (`graph.unsigned`), so what is left is one rounding: the deployed network multiplies dequantised float32 weights, and a
+# float32 sum within gamma(n) sum |w a| of a half becomes the level on its other side. That level moves others behind it, so no bound of the end follows from
+# that of a layer; of networks built for it and of the two of the model zoo no decision was seen to differ (docs/integers.md). Share of decisions (of the output
+# range, for regression) that may: an alarm, not a tolerance of arithmetic, which is checked operator by operator (`certify.arithmetic`).
+INTEGER_DECISIONS = 0.01
 _LIVENESS_SEED = 0
 
 

@@ -243,7 +243,7 @@ def _warnings(checks: Checks) -> tuple[str, ...]:
     parity = checks.original
     if parity.differing_decisions:
         why = (
-            "integer layers are run in float, and a sum may round to the next level"
+            "the deployed network multiplies dequantised float32 weights, so a sum on the edge between two levels may become the other one"
             if parity.tolerance is None
             else "sums are rounded in another order"
         )

@@ -18,7 +18,8 @@ _FATAL_ONLY = 4
 #: Session options that make results those of ONNX arithmetic on every processor; `graph.unsigned` does what they do not reach.
 #: Without the first, x86 processors without VNNI add pairs of u8 x s8 products in saturating 16 bits. Without the second, a product with 4 bit weights rounds
 #: its activations to 8 bits. Without the third, Arm processors with SME give every row of a dynamically quantised product a range of its own.
-EXACT = {"session.x64quantprecision": "1", "session.qdq_matmulnbits_accuracy_level": "1", "mlas.disable_kleidiai": "1"}
+_REWRITES = "session.x64quantprecision"
+EXACT = {_REWRITES: "1", "session.qdq_matmulnbits_accuracy_level": "1", "mlas.disable_kleidiai": "1"}
 
 
 def session_options() -> Any:
@@ -54,11 +55,24 @@ def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | Non
         ModelNotCoveredError: onnxruntime cannot open the model.
     """
     try:
-        return _open(model, weights or {}, session_options())
+        return _open_with_or_without(model, weights or {})
     except Exception as err:
         raise ModelNotCoveredError(
             f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session); export it with operators that runtime has"
         ) from err
+
+
+def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]) -> Any:
+    """Open a session; where onnxruntime's own rewriting of products stops with an error, without it: `graph.unsigned` has done it already."""
+    try:
+        return _open(model, weights, session_options())
+    except Exception as first:
+        options = session_options()
+        options.add_session_config_entry(_REWRITES, "0")
+        try:
+            return _open(model, weights, options)
+        except Exception:
+            raise first from None
 
 
 def _open(model: bytes | Path, weights: Mapping[str, np.ndarray], options: Any) -> Any:
