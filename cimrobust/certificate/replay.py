@@ -18,6 +18,7 @@ from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_given import Given, labels_checks, open_given
+from cimrobust.certificate.replay_machine import machine_check
 from cimrobust.certificate.replay_probable import probable_checks
 from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall
 from cimrobust.certificate.verdict import judge
@@ -56,6 +57,7 @@ def replay_certificate(
     """
     certificate = read_certificate(directory)
     checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate['schema_version']}")]
+    checks.append(machine_check(certificate))
     checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
     checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])

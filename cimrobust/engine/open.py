@@ -41,6 +41,10 @@ _SAVED_SAMPLES = 128
 _LIVENESS_SAMPLES = 16
 
 
+class DeployedDiffersError(SelfCheckError):
+    """The deployed network does not give the outputs of the model file; which of the two is right is not known here."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """A deployed network with its data; any weights can be scored on it, from many threads at once.
@@ -175,7 +179,9 @@ def _deploy(
             return engine, parity, _batch_note(engine, in_file, refused)
         refused = f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of {parity.num_decisions} decisions"
     _check_samples_apart(network, dataset, clean_output, output)
-    raise SelfCheckError(f"deployed network must give the outputs of the model file, got: {refused} ({network.path}); report this model")
+    raise DeployedDiffersError(
+        f"deployed network must give the outputs of the model file, got: {refused} ({network.path}); report this model"
+    )
 
 
 def _check_samples_apart(network: Network, dataset: DataSet, clean_output: np.ndarray, output: str) -> None:
@@ -256,7 +262,7 @@ def _warnings(checks: Checks) -> tuple[str, ...]:
     parity = checks.original
     if parity.differing_decisions:
         why = (
-            "integer layers are run in float, and a sum may round to the next level"
+            "the deployed network multiplies dequantised float32 weights, so a sum on the edge between two levels may become the other one"
             if parity.tolerance is None
             else "sums are rounded in another order"
         )

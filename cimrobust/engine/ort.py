@@ -19,6 +19,7 @@ from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.files import digest
 from cimrobust.graph.network import Network, TensorSpec
 from cimrobust.graph.shapes import infer_types
+from cimrobust.graph.unsigned import exact_file
 from cimrobust.mapping.placement import Placement
 
 _NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
@@ -207,20 +208,24 @@ def run_original(
 
 
 def _model_file(network: Network) -> bytes | Path:
-    """Return the content of the model file, or its path where it needs the files beside it; checked against the digests. Of a file that cannot be run as it is, the loaded model."""
-    folder, content = network.path.parent, b""
+    """Return the content of the model file, or its path where it needs the files beside it; checked against the digests. Of a file that cannot be run as it is, the loaded model.
+
+    Where it holds integer products that onnxruntime does not add exactly on every processor, the same network is returned in a form that it does.
+    """
+    folder, contents = network.path.parent, []
     for position, known in enumerate(network.files):
         path = network.path if position == 0 else folder / known.name
         try:
-            current = path.read_bytes()
+            contents.append(path.read_bytes())
         except OSError as err:
             raise InputRefusedError(f"model file must stay readable during a run, got: {err.strerror} ({path}); start again") from err
-        if digest(known.name, current) != known:
+        if digest(known.name, contents[-1]) != known:
             raise InputRefusedError(f"model file must not change during a run, got other content ({path}); start again")
-        content = content or current
-    if not network.runs_as_file:
-        return bytes(network.model.SerializeToString())
-    return content if len(network.files) == 1 else network.path
+    content = contents[0] if network.runs_as_file else bytes(network.model.SerializeToString())
+    exact = exact_file(content, folder)
+    if exact is not None:
+        return exact
+    return content if len(contents) == 1 or not network.runs_as_file else network.path
 
 
 def _feeding_of(deployed: Deployed, batch_size: int | None) -> Feeding:

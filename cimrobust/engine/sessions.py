@@ -15,6 +15,12 @@ from cimrobust.graph.problems import one_line
 # Errors are raised as exceptions, with the text that would be printed.
 _FATAL_ONLY = 4
 
+#: Session options that make results those of ONNX arithmetic on every processor; `graph.unsigned` does what they do not reach.
+#: Without the first, x86 processors without VNNI add pairs of u8 x s8 products in saturating 16 bits. Without the second, a product with 4 bit weights rounds
+#: its activations to 8 bits. Without the third, Arm processors with SME give every row of a dynamically quantised product a range of its own.
+_REWRITES = "session.x64quantprecision"
+EXACT = {_REWRITES: "1", "session.qdq_matmulnbits_accuracy_level": "1", "mlas.disable_kleidiai": "1"}
+
 
 def session_options() -> Any:
     """Return the options of every session.
@@ -30,6 +36,8 @@ def session_options() -> Any:
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    for key, value in EXACT.items():
+        options.add_session_config_entry(key, value)
     return options
 
 
@@ -46,17 +54,33 @@ def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | Non
     Raises:
         ModelNotCoveredError: onnxruntime cannot open the model.
     """
-    options = session_options()
-    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in (weights or {}).values()]
-    if weights:
-        options.add_external_initializers(list(weights), values)
-    source = str(model) if isinstance(model, Path) else model
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return _open_with_or_without(model, weights or {})
     except Exception as err:
         raise ModelNotCoveredError(
             f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session); export it with operators that runtime has"
         ) from err
+
+
+def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]) -> Any:
+    """Open a session; where onnxruntime's own rewriting of products stops with an error, without it: `graph.unsigned` has done it already."""
+    try:
+        return _open(model, weights, session_options())
+    except Exception as first:
+        options = session_options()
+        options.add_session_config_entry(_REWRITES, "0")
+        try:
+            return _open(model, weights, options)
+        except Exception:
+            raise first from None
+
+
+def _open(model: bytes | Path, weights: Mapping[str, np.ndarray], options: Any) -> Any:
+    if weights:
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        options.add_external_initializers(list(weights), values)
+    source = str(model) if isinstance(model, Path) else model
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def run_session(session: Any, output: str, feed: Mapping[str, np.ndarray]) -> np.ndarray:

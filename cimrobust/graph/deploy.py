@@ -19,6 +19,7 @@ from cimrobust.graph.network import Network
 from cimrobust.graph.normalise import drop_dead_parts, name_nodes, sort_nodes
 from cimrobust.graph.shapes import TensorType, infer_types, spec_of
 from cimrobust.graph.tensors import encode
+from cimrobust.graph.unsigned import exact_products
 from cimrobust.graph.views import FLOAT_TYPES, data_inputs
 from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, defined_names
 from cimrobust.graph.weights import Weights, WeightUse, weights_of
@@ -57,12 +58,15 @@ def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: 
             model, changes = widened
             notes += changes
             batch, batch_size = "widened", None
+    # Last: the inputs that this may add are constants, and no samples.
+    inputs, outputs = (tuple(spec_of(value) for value in values) for values in (model.graph.input, model.graph.output))
+    model = exact_products(model) or model
     return Deployed(
         model=model,
         weight_names=tuple(layer.initializer for layer in scan.layers),
         weight_shapes={layer.initializer: layer.shape for layer in scan.layers},
-        inputs=tuple(spec_of(value) for value in model.graph.input),
-        outputs=tuple(spec_of(value) for value in model.graph.output),
+        inputs=inputs,
+        outputs=outputs,
         batch=batch,
         batch_size=batch_size,
         notes=notes,

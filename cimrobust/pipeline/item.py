@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cimrobust.data.calibration import load_samples
-from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.open import Runtime
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.errors import UsageError
 from cimrobust.graph.load import load_network
+from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 
 
@@ -43,7 +44,7 @@ class Item:
         return inspect_model(self.model, device=str(self.device), tolerance=self.tolerance, digital=self.digital)
 
     def open(self, inspection: Inspection, *, workers: int) -> Runtime:
-        """Load the samples and deploy the network on them; errors as `load_samples` and `open_network`.
+        """Load the samples and deploy the network on them; errors as `load_samples` and `open_examined`.
 
         Args:
             inspection: What `inspect` returned.
@@ -66,4 +67,4 @@ class Item:
                     "leave --labels-of out, or write self = true under [label]"
                 )
             dataset = labelled_by(load_network(Path(self.labels_of)), dataset, workers=workers)
-        return open_network(inspection.network, inspection.scan, inspection.placement, dataset, calibration=calibrating, workers=workers)
+        return open_examined(inspection, dataset, calibration=calibrating, workers=workers)

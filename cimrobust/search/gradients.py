@@ -28,7 +28,7 @@ from cimrobust.search.readout import Readout, decide, possible_readouts
 
 _CHECKED_SAMPLES = 128
 # Share of decisions in which the twin may differ: sums in another order flip near ties, and in networks that round their activations whole
-# levels. For a regression: share of the range of outputs.
+# levels: both multiply dequantised float32 weights, so neither is exact. For a regression: share of the range of outputs.
 _FLOAT_TOLERANCE = 0.02
 _INTEGER_TOLERANCE = 0.05
 _VALUE_TOLERANCE = 1e-3

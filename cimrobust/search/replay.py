@@ -21,10 +21,10 @@ from cimrobust.graph.save import save_model
 from cimrobust.search.box import Box
 from cimrobust.search.witness import MODEL_FILE, witness_model
 
-# Share of decisions (regression: of the value) that another order of float32 sums may change. In networks that round their activations, a
-# sum on the edge moves a whole level, and many samples of a broken network sit on an edge.
+# Share of decisions (regression: of the value) that another order of float32 sums may change. Both runs are of the same file with the same exact integer products;
+# only batch sizes differ. In networks that round their activations a float32 sum on the edge moves a whole level, and many samples of a broken network sit on an edge.
 _FLOAT_TOLERANCE = 0.01
-_INTEGER_TOLERANCE = 0.05
+_INTEGER_TOLERANCE = 0.02
 _REFERENCE_SAMPLES = 16
 
 

@@ -25,18 +25,18 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.graph.save import save_model, with_weights
 from cimrobust.graph.scan import scan_layers
+from tests.exact_runs import exact_model, exact_options
 
 Feeds = dict[str, np.ndarray]
 
 
 def session(model: Any, weights: Feeds | None = None) -> ort.InferenceSession:
-    options = ort.SessionOptions()
+    options = exact_options()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if weights:
         options.add_external_initializers(list(weights), [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()])
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(exact_model(model), options, providers=["CPUExecutionProvider"])
 
 
 def run(model: Any, feeds: Feeds, weights: Feeds | None = None) -> list[np.ndarray]:

@@ -20,6 +20,7 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.lower import lower
 from cimrobust.graph.partition import Plan, Segment, partition
 from cimrobust.graph.scan import scan_layers
+from tests.exact_runs import exact_model, exact_options
 
 Arrays = Mapping[str, np.ndarray]
 Deploy = Callable[..., Deployed]
@@ -33,11 +34,11 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 def session(model: onnx.ModelProto) -> ort.InferenceSession:
     """Open a model without optimisation, so that nodes compute the same alone and among others."""
-    options = ort.SessionOptions()
+    options = exact_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(exact_model(model), options, providers=["CPUExecutionProvider"])
 
 
 def run_node(step: CrossbarNode, tensors: Arrays, weights: Arrays) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from cimrobust.graph.deploy import deploy
 from cimrobust.graph.load import load_network
 from cimrobust.graph.save import with_weights
 from cimrobust.graph.scan import scan_layers
+from tests.exact_runs import exact_model, exact_options
 
 MODEL = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -36,10 +37,10 @@ def model(tmp_path):
 
 
 def outputs(content: bytes, x: np.ndarray, level) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
+    options = exact_options()
     options.graph_optimization_level = level
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return onnxruntime.InferenceSession(exact_model(content), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
 
 
 def test_deviated_weights_survive_optimisation(tmp_path):

@@ -16,6 +16,7 @@ from cimrobust.graph.deploy import deploy
 from cimrobust.graph.save import with_weights
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 from cimrobust.pipeline.rewriting import Rewritten, rewrite
+from tests.exact_runs import exact_model, exact_options
 
 Arrays = Mapping[str, np.ndarray]
 Rewrite = Callable[..., Rewritten]
@@ -28,10 +29,10 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def run(model: str | bytes, feeds: Arrays) -> list[np.ndarray]:
-    options = ort.SessionOptions()
+    options = exact_options()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    return list(ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, dict(feeds)))
+    return list(ort.InferenceSession(exact_model(model), options, providers=["CPUExecutionProvider"]).run(None, dict(feeds)))
 
 
 def feeds_for(inspection: Inspection) -> dict[str, np.ndarray]:

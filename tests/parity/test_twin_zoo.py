@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cimrobust.graph.to_torch import Twin, to_torch
+from tests.exact_runs import exact_options
 
 FLOAT = [
     "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "fashion_cnn", "cifar_resnet4b", "cifar_cnn_nhwc", "cifar_tinymobilenet",
@@ -60,7 +61,7 @@ def samples(zoo: Path, name: str, count: int) -> dict[str, np.ndarray]:
 
 
 def by_onnxruntime(zoo: Path, name: str, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    options = onnxruntime.SessionOptions()
+    options = exact_options()
     options.log_severity_level, options.intra_op_num_threads = 3, 1
     session = onnxruntime.InferenceSession(str(zoo / entry(zoo, name)["file"]), options)
     names = [output.name for output in session.get_outputs()]

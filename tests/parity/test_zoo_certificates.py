@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from cimrobust.pipeline.analysis import analyze
+from tests.exact_runs import exact_options
 
 NAMES = (
     "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "fashion_cnn", "cifar_resnet4b", "cifar_cnn_nhwc", "cifar_tinymobilenet",
@@ -34,7 +35,7 @@ def fed(entry: dict, x: np.ndarray) -> np.ndarray:
 
 def outputs(path: str, entry: dict, x: np.ndarray) -> np.ndarray:
     """Run a model file as its batch axis demands."""
-    options = onnxruntime.SessionOptions()
+    options = exact_options()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     size = entry["batch"] if isinstance(entry["batch"], int) else 1

@@ -8,6 +8,7 @@ from cimrobust import __version__
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence, Tested
 from cimrobust.data.task import Task
+from cimrobust.engine.machine import this_machine
 from cimrobust.graph.layers import CrossbarLayer
 from cimrobust.graph.network import Network, TensorSpec
 from cimrobust.mapping.placement import Placement, TensorPlacement
@@ -25,6 +26,18 @@ _METRICS = {
 def tool() -> models.Tool:
     """Describe what made the certificate."""
     return models.Tool(name="cimrobust", version=__version__, dependencies={name: metadata.version(name) for name in _DEPENDENCIES})
+
+
+def machine() -> models.Machine:
+    """Describe the machine that this process runs on."""
+    here = this_machine()
+    return models.Machine(
+        processor=here.processor,
+        architecture=here.architecture,
+        instruction_sets=None if here.instruction_sets is None else list(here.instruction_sets),
+        onnxruntime=here.onnxruntime,
+        onnxruntime_build=here.onnxruntime_build,
+    )
 
 
 def metric(task: Task) -> models.Metric:

@@ -6,6 +6,7 @@ import numpy as np
 
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
+from cimrobust.engine.arithmetic import Arithmetic
 from cimrobust.engine.checks import Parity
 from cimrobust.engine.converters import Converters
 
@@ -19,6 +20,7 @@ def checks(evidence: Evidence) -> list[models.Check]:
         _parity(
             "deployed_equals_file", "The deployed network with the file's own weights gives the outputs of the model file.", done.original
         ),
+        _arithmetic(done.arithmetic),
         _parity("zero_deviation", "Zero deviation gives the quantised model's own output.", done.zero_deviation),
         _parity("corner_equals_saved", "A random corner of the box gives the output of a model saved with these weights.", done.vertex),
         models.Check(
@@ -49,6 +51,19 @@ def checks(evidence: Evidence) -> list[models.Check]:
         ),
         *([] if converters is None else _converter_checks(converters)),
     ]
+
+
+def _arithmetic(done: Arithmetic) -> models.Check:
+    """State what the run of the model file was compared with; what was not compared is no check that held."""
+    text = "onnxruntime computes every operator of the model file as exact arithmetic does: integers exactly, floats within what rounding explains."
+    if done.reason is not None:
+        return models.Check(id="exact_arithmetic", text=text, held=None, detail=f"Not compared: {done.reason}.")
+    detail = f"{done.compared} tensors of {done.num_samples} samples compared, {len(done.wrong)} of them off"
+    if done.share:
+        detail += f"; float products use up to {100 * done.share:.2g} % of the rounding that is derived for them"
+    if done.left_out:
+        detail += f"; not compared: {', '.join(f'{count} {op}' for op, count in done.left_out)}"
+    return models.Check(id="exact_arithmetic", text=text, held=not done.wrong, detail=f"{detail}.")
 
 
 def _converter_checks(converters: Converters) -> list[models.Check]:

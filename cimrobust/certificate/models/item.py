@@ -17,6 +17,16 @@ class Tool(Block):
     dependencies: dict[str, str]
 
 
+class Machine(Block):
+    """What made it run: numbers may depend on it in their last bits. `instruction_sets` is null where the system does not say which there are."""
+
+    processor: str
+    architecture: str
+    instruction_sets: list[str] | None
+    onnxruntime: str
+    onnxruntime_build: str
+
+
 class Metric(Block):
     """What a score is."""
 

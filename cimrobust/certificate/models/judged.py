@@ -6,11 +6,11 @@ from cimrobust.certificate.models.base import Block, Count, Status, Word
 
 
 class Check(Block):
-    """One self-check of the run."""
+    """One self-check of the run; `held` is null where it could not be made, and `detail` says why."""
 
     id: str
     text: str
-    held: bool
+    held: bool | None
     detail: str
 
 

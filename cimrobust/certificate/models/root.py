@@ -8,7 +8,7 @@ from cimrobust.certificate.models.base import Block
 from cimrobust.certificate.models.chips import MonteCarlo
 from cimrobust.certificate.models.explained import Converters, Diagnostics
 from cimrobust.certificate.models.found import WorstFound
-from cimrobust.certificate.models.item import Data, Device, Mapping, Metric, Model, Setting, Tool
+from cimrobust.certificate.models.item import Data, Device, Machine, Mapping, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Timings, Verdict
 from cimrobust.certificate.models.proven import Certified
 from cimrobust.certificate.models.scores import Clean, EvaluationSet
@@ -21,6 +21,8 @@ class CertificateModel(Block):
 
     schema_version: Literal["1.5.0"]
     tool: Tool
+    machine: Machine | None
+    machine_reason: str | None
     metric: Metric
     model: Model
     data: Data

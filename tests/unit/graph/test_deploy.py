@@ -17,6 +17,7 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.graph.save import save_model, with_weights
 from cimrobust.graph.scan import scan_layers
+from tests.exact_runs import exact_model, exact_options
 
 Load = Callable[..., Network]
 Arrays = Mapping[str, np.ndarray]
@@ -35,7 +36,7 @@ def levels(*shape: int, dtype: type = np.int8, seed: int = 0) -> np.ndarray:
 
 def run(model: bytes | str, feeds: Arrays, weights: Arrays | None = None) -> list[np.ndarray]:
     """Run a model; a file is run without optimisation, which would round activations before weights of 8 bits (MatMulNBits)."""
-    options = ort.SessionOptions()
+    options = exact_options()
     if isinstance(model, str):
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -43,7 +44,7 @@ def run(model: bytes | str, feeds: Arrays, weights: Arrays | None = None) -> lis
     if weights:
         values = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
         options.add_external_initializers(list(weights), values)
-    return list(ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, dict(feeds)))
+    return list(ort.InferenceSession(exact_model(model), options, providers=["CPUExecutionProvider"]).run(None, dict(feeds)))
 
 
 def deployed_of(network: Network) -> Deployed:

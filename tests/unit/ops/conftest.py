@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.graph.to_torch import Twin, to_torch
+from tests.exact_runs import exact_model, exact_options
 
 Arrays = Mapping[str, Any]
 TYPES = {TensorProto.UINT4: "uint4", TensorProto.INT4: "int4"}
@@ -50,11 +51,11 @@ def one_node(
 
 def run_onnxruntime(model: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
     """Run a model without optimisation, one thread."""
-    options = onnxruntime.SessionOptions()
+    options = exact_options()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, dict(inputs))
+    return onnxruntime.InferenceSession(exact_model(model), options).run(None, dict(inputs))
 
 
 def compare(model: onnx.ModelProto, inputs: Arrays, *, rtol: float = 1e-5, atol: float = 1e-5, levels: int = 0) -> Twin:

@@ -9,6 +9,14 @@ def certificate(**changes) -> dict:
     made = {
         "schema_version": "1.5.0",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
+        "machine": {
+            "processor": HOSTILE,
+            "architecture": "x86_64",
+            "instruction_sets": ["avx2", HOSTILE],
+            "onnxruntime": "1.23",
+            "onnxruntime_build": HOSTILE,
+        },
+        "machine_reason": None,
         "metric": {"name": "accuracy", "higher_is_better": True, "unit": "fraction", "description": "share of right decisions"},
         "model": {
             "name": f"{HOSTILE}.onnx",

@@ -15,6 +15,7 @@ from cimrobust.progress import NullProgress
 from cimrobust.training.loop import make_step, train
 from cimrobust.training.methods.catalogue import recipe_of
 from cimrobust.training.parameters import check_changed, stored_integers
+from tests.exact_runs import exact_model, exact_options
 from tests.unit.training.conftest import MLP, clusters, dataset, quick, weights_of_mlp
 
 QDQ = """
@@ -86,9 +87,9 @@ def export(session, parameters, tmp_path):
     model = onnx.load(tmp_path / "out.onnx")
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     # Optimised, a product with dequantised weights is computed on quantised activations, which the file does not ask for.
-    options = onnxruntime.SessionOptions()
+    options = exact_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(tmp_path / "out.onnx", options), tensors
+    return onnxruntime.InferenceSession(exact_model(tmp_path / "out.onnx"), options), tensors
 
 
 def twin_rows(session, job, parameters, *, quantised: bool) -> np.ndarray:

@@ -1,0 +1,31 @@
+"""What may differ where a certificate is replayed on another machine than it was made on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cimrobust.certificate.blocks.item import machine
+from cimrobust.certificate.replay_check import ReplayCheck
+
+_MAY = (
+    "the last bits of float32 sums, so a decision on the edge and the scores by it; seconds. What may not: digests, the box, devices and weights of the witness, drawn "
+    "chips, statistics of the stored trials, intervals, and the sums of integer products"
+)
+
+
+def machine_check(certificate: Mapping[str, Any]) -> ReplayCheck:
+    """Compare the machine that made a certificate with this one; a difference breaks no claim."""
+    made = certificate["machine"]
+    if made is None:
+        return ReplayCheck("machine", None, f"{certificate['machine_reason']}. What may differ on another machine: {_MAY}")
+    here = machine().model_dump()
+    other = {key: (made[key], here[key]) for key in here if made[key] != here[key]}
+    if not other:
+        return ReplayCheck("machine", True, f"made on the same kind of machine: {_shown(here['processor'])}")
+    listed = "; ".join(f"{key.replace('_', ' ')} {_shown(was)}, here {_shown(now)}" for key, (was, now) in other.items())
+    return ReplayCheck("machine", None, f"made with {listed}. What may differ: {_MAY}")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value or "unknown")

@@ -1,0 +1,96 @@
+"""Compare quantised networks with exact integer arithmetic and write the tables of docs/integers.md.
+
+    python tests/benchmarks/integer_tables.py --zoo ../shared/zoo --tables docs/integers-tables.md
+
+Each row runs a file as the product does, as a plain onnxruntime session does on this processor, and as the deployed network (float weights) does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from cimrobust.certify.arithmetic import check_arithmetic  # noqa: E402
+from cimrobust.data.load import load_data  # noqa: E402
+from cimrobust.engine.batches import cast_inputs, feeding_of_file, run_batches  # noqa: E402
+from cimrobust.engine.machine import this_machine  # noqa: E402
+from cimrobust.engine.ort import OrtEngine, run_original  # noqa: E402
+from cimrobust.graph.batch import coupling_operators  # noqa: E402
+from cimrobust.graph.deploy import deploy  # noqa: E402
+from cimrobust.graph.load import load_network  # noqa: E402
+from cimrobust.graph.network import Network  # noqa: E402
+from cimrobust.graph.scan import scan_layers  # noqa: E402
+from tests.exact_integers import FORMS, evaluate, quantised, samples  # noqa: E402
+
+COUNT = 256
+HEAD = "| network | samples | exact integers | product | plain session here | deployed | tensors compared, off |\n|---|---|---|---|---|---|---|"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", type=Path, required=True, help="Folder of models with manifest.json")
+    parser.add_argument("--tables", type=Path, default=Path("docs/integers-tables.md"), help="File for the tables")
+    parser.add_argument("--limit", type=int, default=None, help="Samples of the zoo's networks")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    here = this_machine()
+    rows = [f"{here.processor}, {' '.join(here.instruction_sets or ())}, onnxruntime {here.onnxruntime}.", "", HEAD]
+    for form in FORMS:
+        with tempfile.TemporaryDirectory() as folder:
+            path, x = quantised(form, Path(folder)), samples(COUNT)
+            size = 1 if "dynamic" in form else COUNT
+            model = onnx.load(path)
+            exact = np.concatenate([evaluate(model, {"x": x[at : at + size]})[0] for at in range(0, COUNT, size)])
+            rows.append(_row(form, load_network(path), {"x": x}, {}, "y", exact.argmax(1), "decisions that differ from exact integers"))
+        print(rows[-1], flush=True)
+    for name in ("cifar_resnet8_qlinear", "cifar_resnet4b_qdq"):
+        network = load_network(options.zoo / f"models/{name}.onnx")
+        data = load_data(options.zoo / f"{name}.toml", inputs=network.inputs, limit=options.limit)
+        output = data.decision.output or network.outputs[0].name
+        rows.append(_row(name, network, data.inputs, data.constants, output, data.labels, "accuracy"))
+        print(rows[-1], flush=True)
+    options.tables.write_text("\n".join(rows) + "\n")
+
+
+def _row(name: str, network: Network, inputs: dict, constants: dict, output: str, expected: np.ndarray | None, what: str) -> str:
+    assert expected is not None
+    scan = scan_layers(network)
+    feeding = feeding_of_file(network.inputs, inputs, 16, apart=bool(coupling_operators(network.model)))
+    engine = OrtEngine(deploy(network, scan), output=output, feeding=feeding)
+    runs = [
+        run_original(network, inputs, constants, output=output, threads=2),
+        _plain(network, inputs, constants, output, feeding),
+        engine.run({layer.initializer: layer.values for layer in scan.layers}, inputs, constants, threads=2),
+    ]
+    found = check_arithmetic(network, inputs, constants, output=output)
+    compared = "-" if found.reason is not None else f"{found.compared}, {len(found.wrong)}"
+    if what == "accuracy":
+        shown = [f"{(run.argmax(1) == expected).mean():.4f}" for run in runs]
+        return f"| `{name}` | {len(expected)} | accuracy | {shown[0]} | {shown[1]} | {shown[2]} | {compared} |"
+    shown = [str(int((run.argmax(1) != expected).sum())) for run in runs]
+    return f"| {name} | {len(expected)} | 0 differ | {shown[0]} | {shown[1]} | {shown[2]} | {compared} |"
+
+
+def _plain(network: Network, inputs: dict, constants: dict, output: str, feeding) -> np.ndarray:
+    """Run the file as anybody would, with no option set."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(network.path), options, providers=["CPUExecutionProvider"])
+    ready, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
+    return run_batches(lambda feed, _batch: session.run([output], feed)[0], ready, fixed, feeding)
+
+
+if __name__ == "__main__":
+    main()

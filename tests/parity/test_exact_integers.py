@@ -1,0 +1,77 @@
+"""Quantised networks give the decisions of exact integer arithmetic, whatever the processor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from cimrobust.certify.arithmetic import check_arithmetic
+from cimrobust.data.load import load_data
+from cimrobust.engine.ort import OrtEngine, run_original
+from cimrobust.graph.deploy import deploy
+from cimrobust.graph.load import load_network
+from cimrobust.graph.scan import scan_layers
+from tests.exact_integers import DYNAMIC, FORMS, evaluate, quantised, samples
+
+COUNT = 64
+
+
+def exact(path: Path, x: np.ndarray, form: str) -> np.ndarray:
+    """Return the outputs of a file in int64; one sample at a time where a range is that of a batch."""
+    model = onnx.load(path)
+    size = 1 if form.removesuffix(", optimised") in DYNAMIC else len(x)
+    return np.concatenate([evaluate(model, {"x": x[start : start + size]})[0] for start in range(0, len(x), size)])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_decisions_are_those_of_exact_integers(form: str, tmp_path: Path) -> None:
+    path, x = quantised(form, tmp_path), samples(COUNT)
+    network, expected = load_network(path), exact(path, x, form)
+    got = run_original(network, {"x": x}, {})
+    assert (got.argmax(1) == expected.argmax(1)).all()
+    assert len(set(expected.argmax(1).tolist())) > 1
+    if form.removesuffix(", optimised") not in DYNAMIC:
+        # The output is levels times a float32 scale: levels are equal, and the product is rounded once.
+        np.testing.assert_allclose(got, expected, rtol=2**-23, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("form", FORMS)
+def test_deployed_networks_decide_as_exact_integers(form: str, tmp_path: Path) -> None:
+    path, x = quantised(form, tmp_path), samples(COUNT)
+    network = load_network(path)
+    scan = scan_layers(network)
+    batch_size = 1 if form.removesuffix(", optimised") in DYNAMIC else None
+    engine = OrtEngine(deploy(network, scan), batch_size=batch_size)
+    got = engine.run({layer.initializer: layer.values for layer in scan.layers}, {"x": x})
+    assert (got.argmax(1) == exact(path, x, form).argmax(1)).all()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("form", ["QDQ u8 s8", "QOperator u8 s8 per channel", "QOperator s8 s8", "dynamic s8"])
+def test_the_run_of_a_quantised_file_is_compared_operator_by_operator(form: str, tmp_path: Path) -> None:
+    network = load_network(quantised(form, tmp_path))
+    found = check_arithmetic(network, {"x": samples(8)}, {}, output="y")
+    assert found.reason is None
+    assert found.compared >= 5
+    assert found.wrong == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar_resnet8_qlinear", "cifar_resnet4b_qdq"])
+def test_zoo_networks_are_exact_and_score_what_their_makers_say(zoo: Path, name: str) -> None:
+    network = load_network(zoo / f"models/{name}.onnx")
+    data = load_data(zoo / f"{name}.toml", inputs=network.inputs, limit=500)
+    output = data.decision.output or network.outputs[0].name
+    found = check_arithmetic(network, data.inputs, data.constants, output=output)
+    assert found.wrong == ()
+    assert not found.left_out
+    decisions = run_original(network, data.inputs, data.constants, output=output, threads=2).argmax(1)
+    stated = {entry["name"]: entry for entry in json.loads((zoo / "manifest.json").read_text())["models"]}[name]["clean"]["value"]
+    # Of 2000 samples, the first 500 here: within three standard errors.
+    assert abs((decisions == data.labels).mean() - stated) < 3 * (stated * (1 - stated) / 500) ** 0.5

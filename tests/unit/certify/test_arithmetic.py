@@ -1,0 +1,93 @@
+"""A runtime that computes otherwise than its operators say is found, by the node; what rounding explains is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import cimrobust.certify.arithmetic as arithmetic
+import cimrobust.graph.exposed as exposed
+from cimrobust.certify.arithmetic import check_arithmetic
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network
+from tests.exact_integers import quantised, samples
+
+FLOAT = """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 6] x) => (float[n, 3] y)
+    { h = Gemm <transB = 1> (x, w1, b1) r = Relu (h) s = Sigmoid (r) y = Gemm <transB = 1> (s, w2) }"""
+
+
+def float_network(folder: Path, text: str = FLOAT) -> Network:
+    rng, model = np.random.default_rng(0), onnx.parser.parse_model(text)
+    for name, shape in {"w1": (8, 6), "b1": (8,), "w2": (3, 8)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+    onnx.save(model, folder / "net.onnx")
+    return load_network(folder / "net.onnx")
+
+
+def inputs(count: int = 8) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(1).standard_normal((count, 6)).astype(np.float32)}
+
+
+def test_a_float_network_is_within_what_rounding_explains(tmp_path: Path) -> None:
+    found = check_arithmetic(float_network(tmp_path), inputs(), {}, output="y")
+    assert (found.reason, found.wrong, found.left_out) == (None, (), ())
+    assert found.compared == 4
+    assert 0 < found.share < 1
+
+
+def test_a_wrong_float_sum_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = float_network(tmp_path)
+    right = arithmetic.as_declared
+
+    def wrong(model: onnx.ModelProto, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = right(model, given)
+        values["y"] = values["y"] * np.float32(1.00001)
+        return values
+
+    monkeypatch.setattr(arithmetic, "as_declared", wrong)
+    found = check_arithmetic(network, inputs(), {}, output="y")
+    assert [(tensor.operator, tensor.is_integer, tensor.is_product) for tensor in found.wrong] == [("Gemm", False, False)]
+    assert found.wrong[0].difference > found.wrong[0].allowed > 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("form", "operator"), [("QOperator u8 s8", "QLinearConv"), ("QDQ u8 s8", "QuantizeLinear"), ("dynamic s8", "MatMulInteger")]
+)
+def test_saturated_products_are_found_by_their_nodes(form: str, operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The integers of a processor that saturates: those of the same file with weights cut to what 16 bits hold."""
+    network = load_network(quantised(form, tmp_path))
+    right = exposed.with_outputs
+
+    def saturating(model: onnx.ModelProto, names: tuple[str, ...]) -> bytes:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        for tensor in changed.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.int8 and values.ndim > 1:
+                tensor.CopyFrom(numpy_helper.from_array(np.clip(values, -60, 60), tensor.name))
+        return right(changed, names)
+
+    monkeypatch.setattr(arithmetic, "with_outputs", saturating)
+    found = check_arithmetic(network, {"x": samples(4)}, {}, output="y")
+    assert operator in {tensor.operator for tensor in found.wrong_products}
+    assert max(tensor.difference for tensor in found.wrong_products) > 1
+
+
+def test_a_large_network_is_left_out_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = float_network(tmp_path)
+    monkeypatch.setattr(arithmetic, "MOST_PRODUCTS", 10)
+    found = check_arithmetic(network, inputs(), {}, output="y")
+    assert (found.num_samples, found.compared) == (0, 0)
+    assert "more than the 10" in str(found.reason)
+
+
+def test_operators_without_a_derived_limit_are_named(tmp_path: Path) -> None:
+    text = FLOAT.replace("Sigmoid (r)", "LogSoftmax (r)")
+    found = check_arithmetic(float_network(tmp_path, text), inputs(), {}, output="y")
+    assert found.left_out == (("LogSoftmax", 1),)
+    assert found.compared == 3
