@@ -19,6 +19,9 @@ from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
 from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.graph.ops.registry import Kernel, Node
 
+#: exp(-150) is 2^-216, below the smallest float32 and below what every output is charged.
+_NO_SHARE = 150.0
+
 
 @dataclass(frozen=True)
 class Planes:
@@ -77,10 +80,15 @@ class Softmax:
         return data.lo.movedim(self.axis, -1), data.hi.movedim(self.axis, -1)
 
     def _rounding(self, data: Interval, hi: Tensor) -> Tensor:
-        """Return the rounding radius: exponentials of rounded differences, a sum of them in any order, a quotient, each within a few units in the last place."""
-        size = data.magnitude.amax(self.axis, keepdim=True)
+        """Return the rounding radius: exponentials of rounded differences, a sum of them in any order, a quotient, each within a few units in the last place.
+
+        Scores far below the largest, as masks make them, have no share in any arithmetic and are left out.
+        """
+        counts = data.hi > data.lo.amax(self.axis, keepdim=True) - _NO_SHARE
+        magnitude = torch.where(counts, data.magnitude, torch.zeros_like(data.lo))
+        size = magnitude.amax(self.axis, keepdim=True)
         share = 2.0 * UNIT_FLOAT32 * (4.0 * size + data.lo.shape[self.axis] + 64.0)
-        return hi * share + 2.0**-100 + line_radius(1e-3 + data.magnitude)
+        return hi * share + 2.0**-100 + line_radius(1e-3 + magnitude)
 
 
 def _range(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
