@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 
 from cimrobust.errors import CimrobustError
 from cimrobust.graph import normalise
-from cimrobust.graph.branches import inline_constant_branches
+from cimrobust.graph.branches import Branches, resolve_branches
 from cimrobust.graph.external import ExternalFiles
 from cimrobust.graph.files import digest, read_model_file
 from cimrobust.graph.fold import fold_shape_arithmetic
@@ -102,7 +102,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         refuse(path, name_problems(model.graph))
     notes += _rewrite(path, model)
     types = _check_types(path, model, notes)
-    notes += _fold(model, types)
+    branches = _fold(model, types, notes)
     _complete_outputs(path, model)
     opsets = opset_versions(model)
     refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
@@ -120,6 +120,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         operators=dict(sorted(operators.items())),
         num_parameters=num_parameters,
         notes=tuple(notes),
+        shared_sizes=branches.shared_sizes,
     )
 
 
@@ -228,16 +229,18 @@ def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
             value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type or kind.elem_type, kind.shape))
 
 
-def _fold(model: onnx.ModelProto, types: dict[str, TensorType]) -> list[str]:
-    """Fold shape arithmetic, constant branches and computed weights, in place; return notes."""
-    notes: list[str] = []
+def _fold(model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]) -> Branches:
+    """Fold shape arithmetic, branches that are taken whatever the input, and computed weights, in place; add notes."""
     opsets = opset_versions(model)
     fold_shape_arithmetic(model.graph, opsets, types)
-    num_inlined = inline_constant_branches(model, opsets, types)
-    if num_inlined:
-        notes.append(f"{num_inlined} branches on constant conditions were resolved")
+    branches = resolve_branches(model, opsets)
+    if branches.num_resolved:
+        notes.append(f"{branches.num_resolved} branches on constant conditions were resolved")
         types.update(infer_types(model, strict=False))
+    if branches.shared_sizes:
+        named = ", ".join(f"'{name}'" for name in branches.shared_sizes)
+        notes.append(f"axes of inputs that the file gives one name are taken to have one size, which data are checked for: {named}")
     notes += fold_computed_weights(model.graph, opsets, types)
     normalise.drop_dead_parts(model.graph)
     normalise.name_nodes(model.graph)
-    return notes
+    return branches

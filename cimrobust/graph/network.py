@@ -53,6 +53,7 @@ class Network:
         operators: Number of nodes per operator, other domains as ``domain::Op``.
         num_parameters: Number of initializer elements.
         notes: What loading had to change or wants to be known, one sentence each.
+        shared_sizes: Names of axes of inputs that must have one size each for the model to be the file's network, which runtimes do not ask for.
     """
 
     path: Path
@@ -67,3 +68,4 @@ class Network:
     operators: Mapping[str, int]
     num_parameters: int
     notes: tuple[str, ...]
+    shared_sizes: tuple[str, ...] = ()
