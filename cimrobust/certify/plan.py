@@ -125,7 +125,7 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     read_steps: dict[str, float] = {}
     for step in (part for whole in twin.steps_to(tensor) for part in expanded(whole)):
         node = step.node
-        read = [name for name in node.inputs if name]
+        read = [name for name in (*node.inputs, *node.captures) if name]
         reads = [kinds.get(name, KNOWN) for name in read]
         kind = ACTIVE if ACTIVE in reads else WEIGHT if WEIGHT in reads else KNOWN
         if node.op in SHAPE_OPS:

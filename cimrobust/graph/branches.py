@@ -15,8 +15,8 @@ from cimrobust.graph.symbolic import Work
 
 _MAX_ROUNDS = 64
 
-#: Most steps of arithmetic on sizes for one model, some seconds; conditions that would take more stay.
-_MAX_STEPS = 2_000_000
+#: Most steps of arithmetic on sizes for one model, a second or two; conditions that would take more stay.
+_MAX_STEPS = 500_000
 
 
 @dataclass(frozen=True)

@@ -126,8 +126,7 @@ class SizeValues:
         if node.op_type == "Size":
             total = reduce(self._algebra.multiply, sizes, number(1))
             return {node.output[0]: self._in_range(_array([total], ()), TensorProto.INT64)}
-        values = attributes(node)
-        part = sizes[values.get("start", 0) : values.get("end", len(sizes))]  # type: ignore[misc]
+        part = sizes[int_attribute(node, "start", 0) : int_attribute(node, "end", len(sizes))]
         return {node.output[0]: _array(part, (len(part),))}
 
     def _moved(self, node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
@@ -189,17 +188,17 @@ class SizeValues:
         return _array([held(value) for value in array.reshape(-1)], array.shape)
 
     def _reduced(self, node: onnx.NodeProto, inputs: _Arrays) -> np.ndarray:
-        array, values = inputs[0], attributes(node)
-        stated = _numbers(inputs[1]).tolist() if len(inputs) > 1 else values.get("axes", [])
-        if not stated and values.get("noop_with_empty_axes", 0):
+        array, attribute = inputs[0], attributes(node).get("axes")
+        stated = _numbers(inputs[1]).tolist() if len(inputs) > 1 else attribute if isinstance(attribute, list) else []
+        if not stated and int_attribute(node, "noop_with_empty_axes", 0):
             return array
-        axes = sorted({axis % array.ndim for axis in stated}) if stated else list(range(array.ndim))  # type: ignore[attr-defined, union-attr]
+        axes = sorted({axis % array.ndim for axis in stated}) if stated else list(range(array.ndim))
         kept = [axis for axis in range(array.ndim) if axis not in axes]
         rows = array.transpose(*kept, *axes).reshape(math.prod(array.shape[axis] for axis in kept), -1)
         if rows.shape[1] == 0:
             raise NotImplementedError
         shape = [1 if axis in axes else length for axis, length in enumerate(array.shape)]
-        if not values.get("keepdims", 1):
+        if not int_attribute(node, "keepdims", 1):
             shape = [array.shape[axis] for axis in kept]
         return _array([_REDUCTIONS[node.op_type](self._algebra, row.tolist()) for row in rows], tuple(shape))
 
@@ -250,7 +249,7 @@ def _less(algebra: Algebra, first: Expression, second: Expression) -> Expression
 
 _ELEMENTWISE: Mapping[str, Callable[[Algebra, onnx.NodeProto, _Row], Expression]] = {
     "Abs": lambda algebra, _, row: algebra.largest([row[0], algebra.subtract(number(0), row[0])]),
-    "Add": lambda algebra, _, row: algebra.add(*row),
+    "Add": lambda algebra, _, row: algebra.add(row[0], row[1]),
     "And": lambda algebra, _, row: algebra.multiply(*row),
     "Div": _divide,
     "Equal": lambda algebra, _, row: algebra.is_zero(algebra.subtract(*row)),
