@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from cimrobust.errors import CimrobustError
-from cimrobust.graph import normalise
+from cimrobust.graph import functions, normalise
 from cimrobust.graph.branches import Branches, resolve_branches
 from cimrobust.graph.external import ExternalFiles
 from cimrobust.graph.files import digest, read_model_file
@@ -91,16 +92,19 @@ def _take_data(tensor: onnx.TensorProto, files: ExternalFiles) -> str | None:
 
 def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]) -> Network:
     ir_version, producer = int(model.ir_version), f"{model.producer_name} {model.producer_version}".strip()
+    notes = _settle_functions(path, model)
     operators: Counter[str] = Counter() if model.functions else _count_operators(model)
     num_parameters = sum(num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer)
-    notes = _check_and_sort(path, model)
+    notes += _check_and_sort(path, model)
+    origins: dict[str, functions.Origin] = {}
     if model.functions:
-        model = normalise.inline_functions(model)
+        model, origins = functions.inline_functions(model)
         operators = _count_operators(model)
         notes.append("the model's own functions were replaced by the nodes they stand for")
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
-    notes += _rewrite(path, model)
+    joined = _rewrite(path, model, origins, notes)
+    num_parameters += sum(item.origin.size for item in joined)
     types = _check_types(path, model, notes)
     branches = _fold(model, types, notes)
     _complete_outputs(path, model)
@@ -122,6 +126,17 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         notes=tuple(notes),
         shared_sizes=branches.shared_sizes,
     )
+
+
+def _settle_functions(path: Path, model: onnx.ModelProto) -> list[str]:
+    """Leave the functions that a runtime would call, in place; return notes."""
+    refuse(path, functions.repeated_functions(model))
+    not_covered(path, functions.foreign_functions(model))
+    built_in = functions.built_in_operators(model)
+    functions.drop_built_in(model)
+    if not built_in:
+        return []
+    return [f"onnxruntime takes operators of its own in place of functions of the file that have their names: {', '.join(built_in)}"]
 
 
 def _count_operators(model: onnx.ModelProto) -> Counter[str]:
@@ -169,15 +184,16 @@ def _input_problems(graph: onnx.GraphProto) -> list[str]:
     return problems
 
 
-def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
-    """Bring a checked model into normal form, in place; return notes."""
-    notes: list[str] = []
+def _rewrite(path: Path, model: onnx.ModelProto, origins: Mapping[str, functions.Origin], notes: list[str]) -> list[functions.Joined]:
+    """Bring a checked model into normal form, in place; add notes, return the constants of functions."""
     graph = model.graph
     normalise.use_short_domain(model)
     if normalise.drop_initializer_inputs(model):
         notes.append("initializers that were also graph inputs cannot be overridden by a caller any more")
     names = normalise.make_names_unique(graph)
     not_covered(path, normalise.hoist_constants(graph, names))
+    joined = functions.join_constants(graph, origins, names)
+    notes += functions.joined_notes(joined)
     normalise.separate_outputs(graph, names)
     refuse(path, normalise.sort_nodes(graph))
     other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
@@ -190,7 +206,7 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
     if dead:
         some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
-    return notes
+    return joined
 
 
 def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:

@@ -97,9 +97,7 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
     """Models whose output is 1 or 0 by a condition on the sizes of their inputs, and the condition itself."""
     builder = Builder(draw)
     condition = builder.bit(draw(st.integers(0, 3)))
-    builder.nodes.append(
-        helper.make_node("If", [condition], ["y"], name="if", then_branch=branch("t", 1), else_branch=branch("e", 0))
-    )
+    builder.nodes.append(helper.make_node("If", [condition], ["y"], name="if", then_branch=branch("t", 1), else_branch=branch("e", 0)))
     graph = helper.make_graph(
         builder.nodes,
         "g",
@@ -130,4 +128,3 @@ def test_what_is_folded_is_decided_the_same_way_at_every_size(model: onnx.ModelP
     decided = {run(model, each) for each in sizes}
     if all(node.op_type != "If" for node in folded.graph.node):
         assert decided == {run(folded, sizes[0])}
-
