@@ -26,6 +26,23 @@ tolerance_option = click.option(
     type=click.FloatRange(0, 1),
     help="Write-verify tolerance as a fraction of the conductance range, in place of the profile's.",
 )
+
+
+def _time_limit(context: click.Context, parameter: click.Parameter, value: float | None) -> None:
+    if value is not None:
+        from cimrobust.engine.watchdog import time_limit
+
+        context.with_resource(time_limit(value))
+
+
+time_limit_option = click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    expose_value=False,
+    callback=_time_limit,
+    help="Longest that one run of the model on one batch may take, against loops without end. Default: 600.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the machine-readable result alone.")
 
 

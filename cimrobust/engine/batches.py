@@ -156,6 +156,12 @@ def run_batches(
     return np.concatenate(outputs)
 
 
+def first_batch(inputs: Feed, feeding: Feeding) -> Feed:
+    """Return what the first run of `run_batches` is fed, constants left out."""
+    num_samples = next(iter(inputs.values())).shape[0]
+    return dict(_feed(inputs, feeding, feeding.plan(num_samples)[0]))
+
+
 def _run_batch(run: Callable[[Feed, slice], np.ndarray], inputs: Feed, constants: Feed, feeding: Feeding, batch: slice) -> np.ndarray:
     check_stopped()
     count = batch.stop - batch.start

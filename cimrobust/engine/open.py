@@ -167,7 +167,7 @@ def _deploy(
         deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
         engine = OrtEngine(deployed, output=output, feeding=None if deployed.batch == "widened" or in_file.mode == "free" else in_file)
         try:
-            parity = _parity_with_file(engine, scan, dataset, task, clean_output, integer=_rounds_activations(network, scan))
+            parity = _parity_with_file(engine, scan, dataset, task, clean_output, integer=rounds_activations(network, scan))
         except CimrobustError as err:
             if not widen:
                 raise
@@ -225,7 +225,8 @@ def _first(inputs: Mapping[str, np.ndarray], count: int) -> Feed:
     return {name: array[:count] for name, array in inputs.items()}
 
 
-def _rounds_activations(network: Network, scan: LayerScan) -> bool:
+def rounds_activations(network: Network, scan: LayerScan) -> bool:
+    """Tell whether a network rounds activations, so that single levels of two runs may differ."""
     if any(layer.levels is not None for layer in scan.layers):
         return True
     return any(mark in operator for operator in network.operators for mark in ("Quantize", "QLinear", "Integer", "QGemm"))

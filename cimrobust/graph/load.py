@@ -14,8 +14,9 @@ from cimrobust.graph import functions, normalise
 from cimrobust.graph.branches import Branches, resolve_branches
 from cimrobust.graph.external import ExternalFiles
 from cimrobust.graph.files import digest, read_model_file
-from cimrobust.graph.fold import fold_shape_arithmetic
+from cimrobust.graph.fold import Constants, fold_shape_arithmetic
 from cimrobust.graph.limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
+from cimrobust.graph.loops import iteration_problems, repeating_nodes
 from cimrobust.graph.network import FileDigest, Network
 from cimrobust.graph.problems import not_covered, one_line, refuse
 from cimrobust.graph.sandbox import inference_problem
@@ -106,7 +107,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     joined = _rewrite(path, model, origins, notes)
     num_parameters += sum(item.origin.size for item in joined)
     types = _check_types(path, model, notes)
-    branches = _fold(model, types, notes)
+    branches = _fold(path, model, types, notes)
     _complete_outputs(path, model)
     opsets = opset_versions(model)
     refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
@@ -245,7 +246,7 @@ def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
             value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type or kind.elem_type, kind.shape))
 
 
-def _fold(model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]) -> Branches:
+def _fold(path: Path, model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]) -> Branches:
     """Fold shape arithmetic, branches that are taken whatever the input, and computed weights, in place; add notes."""
     opsets = opset_versions(model)
     fold_shape_arithmetic(model.graph, opsets, types)
@@ -256,6 +257,8 @@ def _fold(model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]
     if branches.shared_sizes:
         named = ", ".join(f"'{name}'" for name in branches.shared_sizes)
         notes.append(f"axes of inputs that the file gives one name are taken to have one size, which data are checked for: {named}")
+    if repeating_nodes(model.graph):
+        not_covered(path, iteration_problems(model.graph, Constants(model.graph, opsets, types)))
     notes += fold_computed_weights(model.graph, opsets, types)
     normalise.drop_dead_parts(model.graph)
     normalise.name_nodes(model.graph)
