@@ -14,6 +14,7 @@ from cimrobust.engine.batches import (
     Feeding,
     cast_inputs,
     check_inputs,
+    check_shared_sizes,
     feeding_of_file,
     first_batch,
     free_batch_size,
@@ -210,6 +211,7 @@ def run_original(
     name = decision_output(network.outputs, output)
     samples, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
     feeding = feeding_of_file(network.inputs, samples, batch_size, apart=bool(coupling_operators(network.model)))
+    check_shared_sizes(network.inputs, network.shared_sizes, samples, fixed)
     model = _model_file(network)
     open_ended = open_ended_nodes(network.model)
     if open_ended:
