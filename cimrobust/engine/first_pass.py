@@ -6,8 +6,10 @@ that has begun. What a limited process has finished once, this process may do to
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import select
 import struct
 import subprocess
@@ -24,6 +26,9 @@ from cimrobust.graph.problems import one_line
 #: Share of the memory that is free when the run starts that it may take.
 MEMORY_SHARE = 0.8
 
+#: Seconds in which the process must be ready.
+_START_SECONDS = 120.0
+
 #: Memory that a run may take where the system does not tell how much is free.
 _DEFAULT_BYTES = 8 * 2**30
 
@@ -34,6 +39,8 @@ import numpy, onnxruntime
 source, sink = sys.stdin.buffer, sys.stdout.buffer
 def take():
     return source.read(struct.unpack("<Q", source.read(8))[0])
+sink.write(b"!")
+sink.flush()
 head, model, feed = json.loads(take()), take(), dict(numpy.load(io.BytesIO(take())))
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -115,17 +122,24 @@ def _answer(process: subprocess.Popen[bytes], message: bytes, seconds: float) ->
     """Return what the process says, nothing where it ended without a word, None where it says nothing in time."""
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        process.stdin.write(message)
-        process.stdin.flush()
-    except OSError:
-        pass
-    ready, _, _ = select.select([process.stdout], [], [], seconds)
-    if not ready:
-        return None
-    answer = process.stdout.read()
+    if _next_byte(process, _START_SECONDS) == b"!":
+        with contextlib.suppress(OSError):
+            process.stdin.write(message)
+            process.stdin.flush()
+        first = _next_byte(process, seconds)
+        if first is None:
+            return None
+        if first:
+            return first + process.stdout.read()
     process.wait()
-    return answer
+    return b""
+
+
+def _next_byte(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+    """Return the next byte that the process writes, nothing where it ended, None where none comes in time."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    return os.read(process.stdout.fileno(), 1) if ready else None
 
 
 def _bytes_allowed() -> int:

@@ -16,6 +16,9 @@ from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, all_tensors, 
 #: Domains in which onnxruntime knows its own operators alone, whatever functions a file has.
 _STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
+#: Operators whose meaning changed while their inputs and attributes stayed.
+_CHANGED = frozenset({"GroupNormalization"})
+
 #: What marks a constant of a function while calls are replaced by nodes; no name of a file that is read begins so.
 _MARK = "cimrobust//constant//"
 
@@ -47,7 +50,7 @@ def built_in_operators(model: onnx.ModelProto) -> list[str]:
 
 def _is_built_in(function: onnx.FunctionProto) -> bool:
     if function.domain in _STANDARD_DOMAINS:
-        return bool(defs.has(function.name, "" if function.domain == "ai.onnx" else function.domain))
+        return bool(defs.has(function.name, _short(function.domain)))
     return function.domain == "com.microsoft" and function.name in CONTRIB_OPERATORS
 
 
@@ -72,6 +75,53 @@ def foreign_functions(model: onnx.ModelProto) -> list[str]:
     ]
 
 
+def opset_differences(model: onnx.ModelProto) -> list[str]:
+    """Return functions written for another operator set than the model's, in which an operator of theirs is another one.
+
+    ONNX would have the function's own set count, onnxruntime reads it by that of the model.
+    """
+    versions = {_short(entry.domain): int(entry.version) for entry in model.opset_import}
+    problems: list[str] = []
+    for function in model.functions:
+        own = {_short(entry.domain): int(entry.version) for entry in function.opset_import}
+        nodes = (*function.node, *(inner for node in function.node for body in subgraphs(node) for inner in all_nodes(body)))
+        for node in nodes:
+            domain = _short(node.domain)
+            here, there = own.get(domain, 0), versions.get(domain, own.get(domain, 0))
+            if here != there and not _same_operator(node, here, there):
+                problems.append(
+                    f"function '{_label(function)}' is written for operator set {here} and the model for {there}, between which {node.op_type} "
+                    "changed: runtimes read it differently"
+                )
+                break
+    return problems
+
+
+def _same_operator(node: onnx.NodeProto, first: int, second: int) -> bool:
+    """Return whether two versions of an operator set mean the same by a node: what one has more than the other, the node does without."""
+    domain = _short(node.domain)
+    if domain not in ("", "ai.onnx.ml") or not defs.has(node.op_type, domain):
+        return True
+    try:
+        old, new = (defs.get_schema(node.op_type, version, domain) for version in (min(first, second), max(first, second)))
+    except defs.SchemaError:
+        return False
+    if old.since_version == new.since_version:
+        return True
+    added = {attribute.name for attribute in node.attribute} - set(old.attributes)
+    kept = all(name in new.attributes and _default(old, name) == _default(new, name) for name in old.attributes)
+    is_variadic = any(item.option == defs.OpSchema.FormalParameterOption.Variadic for item in old.inputs)
+    return kept and not added and (is_variadic or len(node.input) <= len(old.inputs)) and node.op_type not in _CHANGED
+
+
+def _default(schema: defs.OpSchema, name: str) -> bytes:
+    return bytes(schema.attributes[name].default_value.SerializeToString())
+
+
+def _short(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
 def repeated_functions(model: onnx.ModelProto) -> list[str]:
     """Return functions that the file defines more than once."""
     counts = Counter((function.domain, function.name, function.overload) for function in model.functions)
@@ -88,7 +138,11 @@ def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str,
     Constants that a call hands over as an attribute have no mark.
     """
     origins = _mark_constants(model)
-    inlined = inliner.inline_local_functions(model, convert_version=True)
+    versions = {_short(entry.domain): int(entry.version) for entry in model.opset_import}
+    for function in model.functions:
+        for entry in function.opset_import:  # see opset_differences; with another number it would stay a call
+            entry.version = versions.get(_short(entry.domain), entry.version)
+    inlined = inliner.inline_local_functions(model)
     for node in all_nodes(inlined.graph):
         while node.input and not node.input[-1]:  # a call without the function's last inputs leaves blanks behind
             node.input.pop()
@@ -106,22 +160,13 @@ def _mark_constants(model: onnx.ModelProto) -> dict[str, Origin]:
             is_weight = len(tensor.dims) > 1 and tensor.data_type not in (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
             origins[mark] = Origin(_label(function), name, is_weight, num_elements(tensor))
             tensor.doc_string = mark
-            if tensor.name != name:  # in an attribute; a change of the operator set loses the text, but not the name
-                tensor.name = mark
     return origins
-
-
-def take_mark(tensor: TensorProto) -> None:
-    """Put the mark that the tensor of a Constant node may have where it stays when the tensor gets its name, in place."""
-    if tensor.name.startswith(_MARK):
-        tensor.doc_string = tensor.name
 
 
 def _constants(function: onnx.FunctionProto) -> Iterator[tuple[str, TensorProto]]:
     """Yield the constants of a function with their names: attributes of Constant nodes, defaults of attributes, initializers of bodies."""
     for attribute in function.attribute_proto:
         if attribute.type == onnx.AttributeProto.TENSOR:
-            attribute.t.name = ""
             yield attribute.name, attribute.t
     bodies = [graph for node in function.node for body in subgraphs(node) for graph in all_graphs(body)]
     for node in (*function.node, *(node for body in bodies for node in body.node)):
@@ -141,7 +186,6 @@ def _held(node: onnx.NodeProto) -> Iterator[TensorProto]:
             if value is None or value.dtype == object:
                 continue
             attribute.CopyFrom(onnx.helper.make_attribute("value", encode(value, "")))
-        attribute.t.name = ""
         yield attribute.t
 
 

@@ -135,6 +135,7 @@ def _settle_functions(path: Path, model: onnx.ModelProto) -> list[str]:
     not_covered(path, functions.foreign_functions(model))
     built_in = functions.built_in_operators(model)
     functions.drop_built_in(model)
+    not_covered(path, functions.opset_differences(model))
     if not built_in:
         return []
     return [f"onnxruntime takes operators of its own in place of functions of the file that have their names: {', '.join(built_in)}"]

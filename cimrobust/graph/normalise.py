@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import onnx
 
-from cimrobust.graph.functions import take_mark
 from cimrobust.graph.structure import describe
 from cimrobust.graph.tensors import constant_value, encode
 from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, defined_names, read_names, subgraphs
@@ -141,7 +140,6 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
         if attribute.name == "value" and attribute.type == onnx.AttributeProto.TENSOR:
             tensor = onnx.TensorProto()
             tensor.CopyFrom(attribute.t)
-            take_mark(tensor)
             tensor.name = name
             return tensor
         value = constant_value(attribute)

@@ -98,12 +98,12 @@ def describe(node: onnx.NodeProto) -> str:
 def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     """Return operators that do not exist (the file is wrong), and operators of domains that nothing here knows (not covered)."""
     opsets = opset_versions(model)
-    functions = {(_domain(function.domain), function.name) for function in model.functions}
+    functions = {(_domain(function.domain), function.name, function.overload) for function in model.functions}
     wrong: list[str] = []
     foreign: list[str] = []
     for node, versions in _nodes_with_opsets(model, opsets):
         domain = _domain(node.domain)
-        if (domain, node.op_type) in functions or domain in CONTRIB_DOMAINS:
+        if (domain, node.op_type, node.overload) in functions or domain in CONTRIB_DOMAINS:
             continue
         if domain not in _SCHEMA_DOMAINS:
             foreign.append(f"{describe(node)} is of an operator domain that is not known here")
