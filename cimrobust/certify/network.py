@@ -85,7 +85,7 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         return Refusal("the network cannot be run on several samples at once, which the bounds do")
     dataset, task = runtime.dataset, runtime.task
     try:
-        twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output]).double()
+        twin = to_torch(runtime.at_hand.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output]).double()
         inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}
         shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))

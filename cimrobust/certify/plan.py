@@ -128,7 +128,7 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     given = _Givens(element_types(parts), {*constants, *known, *twin.inputs}, {*constants, *known, *twin.inputs})
     for step in parts:
         node = step.node
-        read = [name for name in node.inputs if name]
+        read = [name for name in (*node.inputs, *node.captures) if name]
         reads = [kinds.get(name, KNOWN) for name in read]
         kind = ACTIVE if ACTIVE in reads else WEIGHT if WEIGHT in reads else KNOWN
         if node.op in SHAPE_OPS or given.is_known(node, kind):

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, run_options, tolerance_option
+from cimrobust.cli.options import (
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    run_options,
+    time_limit_option,
+    tolerance_option,
+)
 
 
 @click.command(
@@ -74,6 +82,7 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
     help="Network whose clean decisions are the labels of data that have none. Default: MODEL itself.",
 )
 @run_options
+@time_limit_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.

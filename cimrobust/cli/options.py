@@ -32,6 +32,23 @@ digital_option = click.option(
     metavar="PATTERN",
     help="Layers that stay digital: an initializer or node name, * and ? as in a shell; may be given several times.",
 )
+
+
+def _time_limit(context: click.Context, parameter: click.Parameter, value: float | None) -> None:
+    if value is not None:
+        from cimrobust.engine.watchdog import time_limit
+
+        context.with_resource(time_limit(value))
+
+
+time_limit_option = click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    expose_value=False,
+    callback=_time_limit,
+    help="Longest that one run of the model on one batch may take, against loops without end. Default: 600.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the machine-readable result alone.")
 
 

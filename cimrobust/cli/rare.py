@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option, tolerance_option
 
 
 @click.command("rare", epilog="Example: cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4")
@@ -34,6 +34,7 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
 @click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors.")
 @click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
 @click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
+@time_limit_option
 @json_option
 def command(model: Path, as_json: bool, workers: int | None, **settings: Any) -> None:
     """Estimate how likely a drawn chip of MODEL is that misses a score, by multilevel splitting down to 1e-6 and below.

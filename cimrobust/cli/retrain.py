@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, run_options, tolerance_option
+from cimrobust.cli.options import (
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    run_options,
+    time_limit_option,
+    tolerance_option,
+)
 from cimrobust.errors import UsageError
 
 
@@ -94,6 +102,7 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 )
 @click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @run_options
+@time_limit_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **options: Any) -> None:
     """Train MODEL so that it withstands the tolerance of its devices.

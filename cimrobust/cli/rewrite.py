@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option, tolerance_option
 
 
 @click.command("rewrite", epilog="Example: cimrobust rewrite model.onnx --device rram-write-verify-3pct -o crossbars.onnx")
@@ -16,6 +16,7 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
 @click.option("-o", "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="ONNX file to write.")
 @tolerance_option
 @digital_option
+@time_limit_option
 @json_option
 def command(model: Path, device: str, out: Path, tolerance: float | None, digital: tuple[str, ...], as_json: bool) -> None:
     """Write MODEL with one node of domain `cimrobust` for every crossbar layer, holding the weights as the device profile quantises them.

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option
 
 
 def _tolerances(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:
@@ -55,6 +55,7 @@ def _tolerances(context: click.Context, parameter: click.Parameter, value: str) 
 @click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
 @click.option("--witnesses", is_flag=True, help="Write the worst chip of every tolerance too, under witness/.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped.")
+@time_limit_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip of MODEL, draw chips and certify at several write-verify tolerances.

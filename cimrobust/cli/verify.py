@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option, tolerance_option
 
 
 @click.command("verify", epilog="Example: cimrobust verify model.onnx --data data.toml --shares 0.01,0.05,0.2 --out devices.parquet")
@@ -41,6 +41,7 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
 @click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
 @click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
 @click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where gradients are computed.")
+@time_limit_option
 @json_option
 def command(model: Path, as_json: bool, workers: int | None, shares: str, **settings: Any) -> None:
     """Rank the devices of MODEL by what verifying them more tightly gains against the worst case, and write the list.

@@ -126,6 +126,38 @@ def check_inputs(inputs: Sequence[TensorSpec], given: Sequence[str]) -> None:
         )
 
 
+def check_shared_sizes(
+    inputs: Sequence[TensorSpec], names: Sequence[str], samples: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]
+) -> None:
+    """Check that axes of inputs have one size where the network as it was read depends on that.
+
+    Args:
+        inputs: Graph inputs.
+        names: Names of axes that must have one size each.
+        samples: Per graph input the samples, along the first axis.
+        constants: Arrays that every run gets as they are.
+
+    Raises:
+        UsageError: An axis has several sizes.
+    """
+    for name in names:
+        sizes: dict[str, int | str] = {}
+        for spec in inputs:
+            array = samples.get(spec.name, constants.get(spec.name))
+            if spec.shape is None or array is None:
+                continue
+            shape: list[int | str] = list(array.shape[array.ndim - len(spec.shape) :])
+            if spec.name in samples and array.ndim == len(spec.shape):
+                shape[0] = "the samples of a batch"
+            sizes.update((f"axis {axis} of '{spec.name}'", shape[axis]) for axis, dim in enumerate(spec.shape) if dim == name)
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{where}: {size}" for where, size in sizes.items())
+            raise UsageError(
+                f"axes that the model calls '{name}' must have one size, since its branches depend on that, got {listed} (data set); "
+                "feed arrays of one size, or give the axes names of their own in the model"
+            )
+
+
 def cast_inputs(inputs: Sequence[TensorSpec], arrays: Mapping[str, np.ndarray]) -> Feed:
     """Return the arrays in the graph's element types, contiguous; no copy of those that are already.
 
@@ -154,6 +186,12 @@ def run_batches(
     batches = feeding.plan(num_samples)
     outputs = list(map_ordered(partial(_run_batch, run, inputs, constants, feeding), batches, workers=min(threads, len(batches))))
     return np.concatenate(outputs)
+
+
+def first_batch(inputs: Feed, feeding: Feeding) -> Feed:
+    """Return what the first run of `run_batches` is fed, constants left out."""
+    num_samples = next(iter(inputs.values())).shape[0]
+    return dict(_feed(inputs, feeding, feeding.plan(num_samples)[0]))
 
 
 def _run_batch(run: Callable[[Feed, slice], np.ndarray], inputs: Feed, constants: Feed, feeding: Feeding, batch: slice) -> np.ndarray:

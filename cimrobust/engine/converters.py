@@ -20,6 +20,7 @@ from cimrobust.engine.kernel_engine import KernelEngine, wider
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.reference_engine import ReferenceCheck, check_against_reference
 from cimrobust.errors import SelfCheckError, UsageError
+from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.network import Network
 from cimrobust.mapping.placement import Placement
 
@@ -64,6 +65,7 @@ class Converters:
 
 def open_converters(
     plain: OrtEngine,
+    deployed: Deployed,
     network: Network,
     placement: Placement,
     dataset: DataSet,
@@ -76,6 +78,7 @@ def open_converters(
 
     Args:
         plain: The network in onnxruntime.
+        deployed: The same network for the sizes of these samples.
         network: The network as loaded.
         placement: Where its weights are stored.
         dataset: Evaluation samples in the graph's element types.
@@ -94,7 +97,7 @@ def open_converters(
         )
     few = {name: array[:_PARITY_SAMPLES] for name, array in dataset.inputs.items()}
     feeding = wider(plain.feeding)
-    ideal_engine = KernelEngine(plain.deployed, placement, output=plain.output, feeding=feeding, workers=workers)
+    ideal_engine = KernelEngine(deployed, placement, output=plain.output, feeding=feeding, workers=workers)
     vertex = {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}
     ideal = _ideal_parity(plain, ideal_engine, [placement.nominal(), vertex], few, dataset.constants, task)
     inputs = cast_inputs(network.inputs, calibration.inputs)
@@ -105,7 +108,7 @@ def open_converters(
         write_ranges(key, ranges)
 
     def opened(where: Placement) -> KernelEngine:
-        return KernelEngine(plain.deployed, where, output=plain.output, feeding=feeding, ranges=ranges, workers=workers)
+        return KernelEngine(deployed, where, output=plain.output, feeding=feeding, ranges=ranges, workers=workers)
 
     def nominal_score(engine: KernelEngine) -> Score:
         return task.score(engine.run(placement.nominal(), dataset.inputs, dataset.constants, threads=workers))

@@ -26,6 +26,7 @@ from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.ort import OrtEngine, decision_output, run_original
 from cimrobust.engine.protocol import Engine
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, SelfCheckError
+from cimrobust.graph.at_hand import Shape, agreeing, at_hand
 from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import deploy
 from cimrobust.graph.deployed import Deployed
@@ -53,6 +54,7 @@ class Runtime:
         network: The network as loaded.
         scan: Its crossbar layers.
         deployed: The form that is run.
+        at_hand: The same for the sizes of the data alone, without branches that they do not take: what gradients and bounds are computed from.
         plain: Runs it in onnxruntime alone, without converters.
         engine: Runs it as the profile says: `plain`, or crossbars with converters.
         task: Reads and scores the decision output of all samples.
@@ -69,6 +71,7 @@ class Runtime:
     network: Network
     scan: LayerScan
     deployed: Deployed
+    at_hand: Deployed
     plain: OrtEngine
     engine: Engine
     task: Task
@@ -134,16 +137,18 @@ def open_network(
     clean_output = run_original(network, ready.inputs, ready.constants, output=output, threads=workers)
     task = make_task(ready, clean_output)
     engine, parity, batch_note = _deploy(network, scan, ready, task, clean_output, output)
+    specialised = at_hand(engine.deployed, _shapes(ready, calibration, has_batch=engine.feeding.mode != "none"))
     checks = _run_checks(engine, placement, ready, parity, workers)
     quantised = task.score(engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers))
     chip: Engine = engine
     converters = None
     if placement.profile.needs_kernel:
-        chip, converters = open_converters(engine, network, placement, ready, task, calibration, workers=workers)
+        chip, converters = open_converters(engine, specialised, network, placement, ready, task, calibration, workers=workers)
     return Runtime(
         network=network,
         scan=scan,
         deployed=engine.deployed,
+        at_hand=specialised,
         plain=engine,
         engine=chip,
         task=task,
@@ -158,6 +163,17 @@ def open_network(
     )
 
 
+def _shapes(dataset: DataSet, calibration: DataSet | None, *, has_batch: bool) -> dict[str, Shape]:
+    """Return the shapes of the inputs of every run, None for the number of samples and where calibration samples have another size."""
+    given = [data for data in (dataset, calibration) if data is not None]
+    first, *others = [
+        {name: ([None] if has_batch else []) + list(array.shape[1:]) for name, array in data.inputs.items()}
+        | {name: list(array.shape) for name, array in data.constants.items()}
+        for data in given
+    ]
+    return agreeing(first, others[0]) if others else dict(first)
+
+
 def _deploy(
     network: Network, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, output: str
 ) -> tuple[OrtEngine, Parity, str]:
@@ -168,7 +184,7 @@ def _deploy(
         deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
         engine = OrtEngine(deployed, output=output, feeding=None if deployed.batch == "widened" or in_file.mode == "free" else in_file)
         try:
-            integer, tolerance = _rounds_activations(network, scan), _float_tolerance(network)
+            integer, tolerance = rounds_activations(network, scan), _float_tolerance(network)
             parity = _parity_with_file(engine, scan, dataset, task, clean_output, integer=integer, tolerance=tolerance)
         except CimrobustError as err:
             if not widen:
@@ -229,7 +245,8 @@ def _first(inputs: Mapping[str, np.ndarray], count: int) -> Feed:
     return {name: array[:count] for name, array in inputs.items()}
 
 
-def _rounds_activations(network: Network, scan: LayerScan) -> bool:
+def rounds_activations(network: Network, scan: LayerScan) -> bool:
+    """Tell whether a network rounds activations, so that single levels of two runs may differ."""
     if any(layer.levels is not None for layer in scan.layers):
         return True
     return any(mark in operator for operator in network.operators for mark in ("Quantize", "QLinear", "Integer", "QGemm"))

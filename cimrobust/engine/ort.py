@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file, free_batch_size, run_batches
+from cimrobust.engine.batches import (
+    Feed,
+    Feeding,
+    cast_inputs,
+    check_inputs,
+    check_shared_sizes,
+    feeding_of_file,
+    first_batch,
+    free_batch_size,
+    run_batches,
+)
+from cimrobust.engine.first_pass import check_first_pass
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
@@ -17,6 +28,7 @@ from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import template_bytes
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.files import digest
+from cimrobust.graph.loops import open_ended_nodes
 from cimrobust.graph.network import Network, TensorSpec
 from cimrobust.graph.shapes import infer_types
 from cimrobust.graph.unsigned import exact_file
@@ -194,12 +206,18 @@ def run_original(
     Raises:
         UsageError: Names or arrays do not fit the graph.
         InputRefusedError: The file changed after it was loaded.
+        ModelNotCoveredError: The model does not run within the limits of time and memory.
     """
     check_inputs(network.inputs, [*inputs, *constants])
     name = decision_output(network.outputs, output)
     samples, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
-    session = open_session(_model_file(network))
     feeding = feeding_of_file(network.inputs, samples, batch_size, apart=bool(coupling_operators(network.model)))
+    check_shared_sizes(network.inputs, network.shared_sizes, samples, fixed)
+    model = _model_file(network)
+    open_ended = open_ended_nodes(network.model)
+    if open_ended:
+        check_first_pass(model, {**first_batch(samples, feeding), **fixed}, name, nodes=open_ended)
+    session = open_session(model)
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
         return run_session(session, name, feed)
@@ -226,6 +244,15 @@ def _model_file(network: Network) -> bytes | Path:
     if exact is not None:
         return exact
     return content if len(contents) == 1 or not network.runs_as_file else network.path
+
+
+def model_source(network: Network) -> bytes | Path:
+    """Return what a session of the file of a network is opened from.
+
+    Raises:
+        InputRefusedError: The file changed after it was loaded.
+    """
+    return _model_file(network)
 
 
 def _feeding_of(deployed: Deployed, batch_size: int | None) -> Feeding:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from cimrobust.errors import ModelNotCoveredError, UsageError
+from cimrobust.engine.watchdog import limited_run
+from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
 from cimrobust.graph.problems import one_line
 
 # Errors are raised as exceptions, with the text that would be printed.
@@ -88,24 +90,37 @@ def run_session(session: Any, output: str, feed: Mapping[str, np.ndarray]) -> np
 
     Raises:
         UsageError: onnxruntime refuses the arrays.
+        ModelNotCoveredError: It takes longer than the limit, or more memory than there is.
     """
-    try:
-        return np.asarray(session.run([output], feed)[0])
-    except Exception as err:
-        shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feed.items())
-        raise UsageError(f"samples must fit the model, got {shapes}: {one_line(err)} (data set); correct the data description") from err
+    with _errors_of_runs(feed), limited_run() as options:
+        return np.asarray(session.run([output], feed, options)[0])
+
+
+def run_outputs(session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Run a session once and return outputs; errors as `run_session`."""
+    with _errors_of_runs(feed), limited_run() as options:
+        return [np.asarray(value) for value in session.run(list(outputs), feed, options)]
 
 
 def run_segment(session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Run a session once and return outputs without copying them.
-
-    Raises:
-        UsageError: onnxruntime refuses the arrays.
-    """
-    try:
+    """Run a session once and return outputs without copying them; errors as `run_session`."""
+    with _errors_of_runs(feed), limited_run() as options:
         values = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape)) for name, array in feed.items()}
-        return [_shared(value) for value in session.run_with_ort_values(list(outputs), values)]
+        return [_shared(value) for value in session.run_with_ort_values(list(outputs), values, options)]
+
+
+@contextmanager
+def _errors_of_runs(feed: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """Turn what onnxruntime raises into errors of this package."""
+    try:
+        yield
+    except CimrobustError:
+        raise
     except Exception as err:
+        if "bfc_arena" in str(err) or "bad_alloc" in str(err):
+            raise ModelNotCoveredError(
+                f"model must run in the memory that there is, got: {one_line(err)} (session); run fewer samples at once, or a smaller model"
+            ) from err
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feed.items())
         raise UsageError(f"samples must fit the model, got {shapes}: {one_line(err)} (data set); correct the data description") from err
 

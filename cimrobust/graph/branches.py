@@ -1,70 +1,81 @@
-"""Resolving `If` nodes whose condition does not depend on the data."""
+"""Resolving `If` nodes whose condition is the same for all sizes that the inputs may have."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from cimrobust.graph.fold import Constants, replace_nodes
-from cimrobust.graph.shapes import TensorType, infer_types
-from cimrobust.graph.tensors import encode
-
-#: Sizes that stand for an axis of unknown size; a condition that is the same for all of them does not depend on it.
-_TRIAL_SIZES = (1, 2, 3, 7919)
+from cimrobust.graph.shapes import infer_types
+from cimrobust.graph.sizes import SizeValues
+from cimrobust.graph.symbolic import Work
 
 _MAX_ROUNDS = 64
 
+#: Most steps of arithmetic on sizes for one model, a second or two; conditions that would take more stay.
+_MAX_STEPS = 500_000
 
-def inline_constant_branches(model: onnx.ModelProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]) -> int:
-    """Replace `If` nodes of the main graph with a constant condition by the branch taken, in place.
 
-    A condition counts as constant if it is computed from constants and from shapes of tensors; axes of unknown size must not matter.
+@dataclass(frozen=True)
+class Branches:
+    """What became of the `If` nodes of a model.
 
-    Returns:
-        Number of nodes replaced.
+    Attributes:
+        num_resolved: Nodes replaced by the branch that is taken whatever the sizes.
+        shared_sizes: Names that several axes of the inputs have, and that have to be one size each for that; empty where nothing depends on it.
     """
-    num_inlined = 0
+
+    num_resolved: int
+    shared_sizes: tuple[str, ...]
+
+
+def resolve_branches(model: onnx.ModelProto, opsets: Mapping[str, int]) -> Branches:
+    """Replace `If` nodes of the main graph by the branch taken, where that is the same for all inputs that the model may get, in place.
+
+    Every axis of an input that the file gives no number may have any size, the empty one included; two axes of the same name have the same. onnxruntime does
+    not ask for the latter, so it is used only where a condition cannot do without, and reported. All other conditions stay as they are.
+    """
+    work, shared, count = Work(_MAX_STEPS), shared_names(model.graph), 0
+    used = False
     for _ in range(_MAX_ROUNDS):
-        taken = {node.output[0]: branch for node in model.graph.node if (branch := _branch_taken(node, model, opsets, types)) is not None}
+        taken = _branches_taken(model, opsets, work, apart=True)
+        if not taken and shared:
+            taken = _branches_taken(model, opsets, work, apart=False)
+            used = used or bool(taken)
         if not taken:
             break
         nodes: list[onnx.NodeProto] = []
         for node in model.graph.node:
-            nodes += _spliced(node, taken[node.output[0]]) if node.output[0] in taken else [node]
+            nodes += _spliced(node, taken[node.name]) if node.name in taken else [node]
         replace_nodes(model.graph, nodes)
-        num_inlined += len(taken)
-        types = infer_types(model, strict=False)
-    return num_inlined
+        count += len(taken)
+    return Branches(count, shared if used else ())
 
 
-def _branch_taken(
-    node: onnx.NodeProto, model: onnx.ModelProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
-) -> onnx.GraphProto | None:
-    if node.op_type != "If" or node.domain:
-        return None
-    decisions = {_condition(node.input[0], model.graph, opsets, types, size) for size in _TRIAL_SIZES}
-    if len(decisions) != 1 or None in decisions:
-        return None
-    wanted = "then_branch" if decisions.pop() else "else_branch"
-    bodies: dict[str, onnx.GraphProto] = {attribute.name: attribute.g for attribute in node.attribute}
-    return bodies.get(wanted)
+def shared_names(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Return the names that more than one axis of the inputs has."""
+    names = Counter(dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param)
+    return tuple(sorted(name for name, count in names.items() if count > 1))
 
 
-def _condition(name: str, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType], size: int) -> bool | None:
-    """Return the value of a condition if every axis of unknown size had `size` entries, None if it depends on more than shapes."""
-    assumed = onnx.GraphProto()
-    assumed.initializer.extend(graph.initializer)
-    for node in graph.node:
-        kind = types.get(node.input[0]) if node.op_type == "Shape" and not node.domain and not node.attribute else None
-        if kind is None or kind.shape is None:
-            assumed.node.append(node)
-        else:
-            shape = np.asarray([dim if isinstance(dim, int) else size for dim in kind.shape], np.int64)
-            assumed.initializer.append(encode(shape, node.output[0]))
-    value = Constants(assumed, opsets, types).value(name)
-    return None if value is None or value.size != 1 else bool(value.reshape(()))
+def _branches_taken(model: onnx.ModelProto, opsets: Mapping[str, int], work: Work, *, apart: bool) -> dict[str, onnx.GraphProto]:
+    """Return by node the branch that is taken whatever the sizes."""
+    conditional = [node for node in model.graph.node if node.op_type == "If" and not node.domain]
+    if not conditional:
+        return {}
+    types = infer_types(model, strict=False, ignore_output_shapes=True, sizes_apart=apart)
+    values = SizeValues(model.graph, Constants(model.graph, opsets, types), opsets, types, work)
+    taken: dict[str, onnx.GraphProto] = {}
+    for node in conditional:
+        decided = values.number(node.input[0])
+        bodies = {attribute.name: attribute.g for attribute in node.attribute}
+        wanted = "then_branch" if decided else "else_branch"
+        if decided is not None and wanted in bodies:
+            taken[node.name] = bodies[wanted]
+    return taken
 
 
 def _spliced(node: onnx.NodeProto, branch: onnx.GraphProto) -> list[onnx.NodeProto]:

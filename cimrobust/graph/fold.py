@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
 
+from cimrobust.errors import ModelNotCoveredError
 from cimrobust.graph.evaluate import evaluate_node
-from cimrobust.graph.limits import MAX_SHAPE_ELEMENTS, MAX_TENSOR_BYTES
+from cimrobust.graph.limits import MAX_COMPUTED_PRODUCTS, MAX_COMPUTED_SHARE, MAX_SHAPE_ELEMENTS, MAX_TENSOR_BYTES, MIN_COMPUTED_BYTES
 from cimrobust.graph.shapes import TensorType
-from cimrobust.graph.tensors import decode, element_bits, encode, num_elements
-from cimrobust.graph.walk import all_graphs, all_nodes, subgraphs
+from cimrobust.graph.tensors import decode, element_bits, encode, num_bytes, num_elements
+from cimrobust.graph.walk import all_graphs, all_nodes, attributes, int_attribute, subgraphs
 
 #: Exact on integers and short float vectors: what exporters compute shapes with.
 SHAPE_OPS = frozenset(
@@ -109,6 +110,9 @@ class Constants:
         self._opsets = opsets
         self._types = types
         self._values: dict[str, np.ndarray | None] = {}
+        stored = sum(num_bytes(tensor) for tensor in graph.initializer)
+        self._bytes_left = min(max(MIN_COMPUTED_BYTES, MAX_COMPUTED_SHARE * stored), 2 * MAX_TENSOR_BYTES)
+        self._products_left = MAX_COMPUTED_PRODUCTS
         self._constant = set(self._tensors)
         for node in all_nodes(graph):
             if self._may_evaluate(node) and all(not name or name in self._constant for name in node.input):
@@ -127,7 +131,11 @@ class Constants:
         return name in self._constant
 
     def value(self, name: str) -> np.ndarray | None:
-        """Return the value of a tensor, None if it is not constant or cannot be computed."""
+        """Return the value of a tensor, None if it is not constant or cannot be computed.
+
+        Raises:
+            ModelNotCoveredError: The file asks for more memory or work than constants may take.
+        """
         pending = [name] if name in self._constant else []
         while pending:
             current = pending[-1]
@@ -148,7 +156,7 @@ class Constants:
         if node.domain or node.op_type not in WEIGHT_OPS or not node.input or any(True for _ in subgraphs(node)):
             return False
         kinds = [self._types.get(name) for name in node.output if name]
-        return all(kind is not None and _bytes_of(kind) <= MAX_TENSOR_BYTES for kind in kinds)
+        return all(kind is not None and _bytes_of(kind) <= self._bytes_left for kind in kinds)
 
     def _compute(self, name: str, node: onnx.NodeProto | None) -> dict[str, np.ndarray | None]:
         if node is None:
@@ -157,17 +165,54 @@ class Constants:
         nothing: dict[str, np.ndarray | None] = dict.fromkeys(node.output)
         if any(source and value is None for source, value in zip(node.input, inputs, strict=True)):
             return nothing
+        self._spend(node, inputs)
         try:
             results = evaluate_node(node, inputs, self._opsets)
         except ValueError:
             return nothing
         return dict(zip(node.output, results, strict=True))
 
+    def _spend(self, node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> None:
+        """Count what a node is about to take.
+
+        Raises:
+            ModelNotCoveredError: It is more than is left.
+        """
+        kinds = [self._types.get(name) for name in node.output if name]
+        made = sum(0.0 if kind is None else _bytes_of(kind) for kind in kinds)
+        # What inference does not tell is as large as the input: of com.microsoft, quantisers alone are evaluated.
+        self._bytes_left -= int(made) if math.isfinite(made) else 4 * sum(value.size for value in inputs if value is not None)
+        self._products_left -= _num_products(node, inputs)
+        if min(self._bytes_left, self._products_left) < 0:
+            raise ModelNotCoveredError(
+                f"constants that a model computes must take at most {MIN_COMPUTED_BYTES} bytes, or {MAX_COMPUTED_SHARE} times the bytes of its "
+                f"tensors, and {MAX_COMPUTED_PRODUCTS} multiplications, got more (node '{node.name}', {node.op_type}); "
+                "export the model with constants folded"
+            )
+
 
 def _bytes_of(kind: TensorType) -> float:
     """Return the bytes of a tensor, infinite where its shape is not known."""
     shape = kind.static_shape
     return math.inf if shape is None else math.prod(shape) * element_bits(kind.elem_type) / 8
+
+
+def _num_products(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> int:
+    """Return about how many multiplications a matrix product takes, 0 for other operators."""
+    shapes = [value.shape for value in inputs if value is not None]
+    if node.op_type in ("MatMul", "Gemm") and len(shapes) > 1 and shapes[0] and shapes[1]:
+        columns = shapes[1][0 if int_attribute(node, "transB", 0) else -1] if len(shapes[1]) > 1 else 1
+        batch = math.prod(shapes[1][:-2]) if math.prod(shapes[0][:-2]) == 1 else 1
+        return math.prod(shapes[0]) * columns * batch
+    if node.op_type != "Einsum":
+        return 0
+    sizes: dict[str, int] = {}
+    terms = str(attributes(node).get("equation", "")).partition("->")[0].replace(" ", "").split(",")
+    for term, shape in zip(terms, shapes, strict=False):
+        for place, letter in enumerate(term.replace("...", "")):
+            sizes[letter] = max(sizes.get(letter, 1), shape[place] if place < len(shape) else 1)
+    extra = max((math.prod(shape) for term, shape in zip(terms, shapes, strict=False) if "..." in term), default=1)
+    return math.prod(sizes.values()) * extra
 
 
 def fold_shape_arithmetic(graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]) -> int:

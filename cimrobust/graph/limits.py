@@ -26,6 +26,20 @@ MAX_NODES = 500_000
 #: Largest tensor, in elements, that shape arithmetic is folded to.
 MAX_SHAPE_ELEMENTS = 4096
 
+#: Most times that the body of a loop may run for one input, loops around it counted. Each takes a runtime some microseconds, and an analysis runs a network
+#: thousands of times.
+MAX_ITERATIONS = 10_000_000
+
+#: Most times that the twin runs the body of a loop, some seconds: it is run for every step of a search.
+MAX_TWIN_ITERATIONS = 100_000
+
+#: Least number of bytes that tensors computed from constants may take together, and how many times the bytes of the file's tensors they may take if that
+#: is more: a few steps of arithmetic on every weight.
+MIN_COMPUTED_BYTES, MAX_COMPUTED_SHARE = 2**28, 8
+
+#: Most multiplications of matrix products that are computed from constants.
+MAX_COMPUTED_PRODUCTS = 2**34
+
 #: Oldest operator set; older ones differ in the meaning of broadcasting and normalisation.
 MIN_OPSET = 7
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
 from cimrobust.errors import CimrobustError
-from cimrobust.graph import normalise
-from cimrobust.graph.branches import inline_constant_branches
+from cimrobust.graph import functions, normalise
+from cimrobust.graph.branches import Branches, resolve_branches
 from cimrobust.graph.external import ExternalFiles
 from cimrobust.graph.files import digest, read_model_file
-from cimrobust.graph.fold import fold_shape_arithmetic
+from cimrobust.graph.fold import Constants, fold_shape_arithmetic
 from cimrobust.graph.limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
+from cimrobust.graph.loops import iteration_problems, repeating_nodes
 from cimrobust.graph.lowering.run import Lowered, lower
 from cimrobust.graph.network import FileDigest, Network
 from cimrobust.graph.problems import not_covered, one_line, refuse
@@ -94,22 +96,24 @@ def _take_data(tensor: onnx.TensorProto, files: ExternalFiles) -> str | None:
 
 def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]) -> Network:
     ir_version, producer = int(model.ir_version), f"{model.producer_name} {model.producer_version}".strip()
+    notes = _settle_functions(path, model)
     operators: Counter[str] = Counter() if model.functions else _count_operators(model)
     num_parameters = sum(num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer)
-    notes = _check_and_sort(path, model)
+    notes += _check_and_sort(path, model)
+    origins: dict[str, functions.Origin] = {}
     if model.functions:
-        model = normalise.inline_functions(model)
+        model, origins = functions.inline_functions(model)
         operators = _count_operators(model)
         notes.append("the model's own functions were replaced by the nodes they stand for")
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
     unknown = runtime_problems(model)
-    rewritten, lowered = _rewrite(path, model)
-    notes += rewritten
+    joined, lowered = _rewrite(path, model, origins, notes)
+    num_parameters += sum(item.origin.size for item in joined) + lowered.num_new
     unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
     types = _check_types(path, model, notes)
-    notes += _fold(model, types)
+    branches = _fold(path, model, types, notes)
     _complete_outputs(path, model)
     opsets = opset_versions(model)
     refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
@@ -125,11 +129,24 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         producer=producer,
         files=files,
         operators=dict(sorted(operators.items())),
-        num_parameters=num_parameters + lowered.num_new,
+        num_parameters=num_parameters,
         notes=tuple(notes),
         runs_as_file=not unknown,
         stated_bits=lowered.bits,
+        shared_sizes=branches.shared_sizes,
     )
+
+
+def _settle_functions(path: Path, model: onnx.ModelProto) -> list[str]:
+    """Leave the functions that a runtime would call, in place; return notes."""
+    refuse(path, functions.repeated_functions(model))
+    not_covered(path, functions.foreign_functions(model))
+    built_in = functions.built_in_operators(model)
+    functions.drop_built_in(model)
+    not_covered(path, functions.opset_differences(model))
+    if not built_in:
+        return []
+    return [f"onnxruntime takes operators of its own in place of functions of the file that have their names: {', '.join(built_in)}"]
 
 
 def _count_operators(model: onnx.ModelProto) -> Counter[str]:
@@ -177,15 +194,18 @@ def _input_problems(graph: onnx.GraphProto) -> list[str]:
     return problems
 
 
-def _rewrite(path: Path, model: onnx.ModelProto) -> tuple[list[str], Lowered]:
-    """Bring a checked model into normal form, in place; return notes, and what lowering did."""
-    notes: list[str] = []
+def _rewrite(
+    path: Path, model: onnx.ModelProto, origins: Mapping[str, functions.Origin], notes: list[str]
+) -> tuple[list[functions.Joined], Lowered]:
+    """Bring a checked model into normal form, in place; add notes, return the constants of functions, and what lowering did."""
     graph = model.graph
     normalise.use_short_domain(model)
     if normalise.drop_initializer_inputs(model):
         notes.append("initializers that were also graph inputs cannot be overridden by a caller any more")
     names = normalise.make_names_unique(graph)
     not_covered(path, normalise.hoist_constants(graph, names))
+    joined = functions.join_constants(graph, origins, names)
+    notes += functions.joined_notes(joined)
     normalise.separate_outputs(graph, names)
     refuse(path, normalise.sort_nodes(graph))
     other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
@@ -200,7 +220,8 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> tuple[list[str], Lowered]:
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
     lowered = lower(model)
     not_covered(path, lowered.refused)
-    return [*notes, *lowered.notes], lowered
+    notes += lowered.notes
+    return joined, lowered
 
 
 def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:
@@ -250,16 +271,20 @@ def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
             value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type or kind.elem_type, kind.shape))
 
 
-def _fold(model: onnx.ModelProto, types: dict[str, TensorType]) -> list[str]:
-    """Fold shape arithmetic, constant branches and computed weights, in place; return notes."""
-    notes: list[str] = []
+def _fold(path: Path, model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]) -> Branches:
+    """Fold shape arithmetic, branches that are taken whatever the input, and computed weights, in place; add notes."""
     opsets = opset_versions(model)
     fold_shape_arithmetic(model.graph, opsets, types)
-    num_inlined = inline_constant_branches(model, opsets, types)
-    if num_inlined:
-        notes.append(f"{num_inlined} branches on constant conditions were resolved")
+    branches = resolve_branches(model, opsets)
+    if branches.num_resolved:
+        notes.append(f"{branches.num_resolved} branches on constant conditions were resolved")
         types.update(infer_types(model, strict=False))
+    if branches.shared_sizes:
+        named = ", ".join(f"'{name}'" for name in branches.shared_sizes)
+        notes.append(f"axes of inputs that the file gives one name are taken to have one size, which data are checked for: {named}")
+    if repeating_nodes(model.graph):
+        not_covered(path, iteration_problems(model.graph, Constants(model.graph, opsets, types)))
     notes += fold_computed_weights(model.graph, opsets, types)
     normalise.drop_dead_parts(model.graph)
     normalise.name_nodes(model.graph)
-    return notes
+    return branches

@@ -55,6 +55,7 @@ class Network:
         notes: What loading had to change or wants to be known, one sentence each.
         runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its place where the file would be run.
         stated_bits: Bits of the integers of a weight, by initializer, where the file states them otherwise than by its element type.
+        shared_sizes: Names of axes of inputs that must have one size each for the model to be the file's network, which runtimes do not ask for.
     """
 
     path: Path
@@ -71,3 +72,4 @@ class Network:
     notes: tuple[str, ...]
     runs_as_file: bool = True
     stated_bits: Mapping[str, int] = field(default_factory=dict)
+    shared_sizes: tuple[str, ...] = ()

@@ -5,24 +5,11 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping
 
-import numpy as np
 import onnx
-from onnx import inliner
 
 from cimrobust.graph.structure import describe
-from cimrobust.graph.tensors import encode
+from cimrobust.graph.tensors import constant_value, encode
 from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, defined_names, read_names, subgraphs
-
-
-def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with every local function replaced by its nodes."""
-    if not model.functions:
-        return model
-    inlined = inliner.inline_local_functions(model, convert_version=True)
-    for node in all_nodes(inlined.graph):
-        while node.input and not node.input[-1]:  # a call without the function's last inputs leaves blanks behind
-            node.input.pop()
-    return inlined
 
 
 def use_short_domain(model: onnx.ModelProto) -> None:
@@ -155,27 +142,9 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
             tensor.CopyFrom(attribute.t)
             tensor.name = name
             return tensor
-        value = _constant_value(attribute)
+        value = constant_value(attribute)
         if value is not None:
             return encode(value, name)
-    return None
-
-
-def _constant_value(attribute: onnx.AttributeProto) -> np.ndarray | None:
-    """Return the value of one of the short attribute forms of Constant."""
-    match attribute.name:
-        case "value_float":
-            return np.asarray(attribute.f, np.float32)
-        case "value_floats":
-            return np.asarray(list(attribute.floats), np.float32)
-        case "value_int":
-            return np.asarray(attribute.i, np.int64)
-        case "value_ints":
-            return np.asarray(list(attribute.ints), np.int64)
-        case "value_string":
-            return np.asarray(attribute.s, object)
-        case "value_strings":
-            return np.asarray(list(attribute.strings), object)
     return None
 
 

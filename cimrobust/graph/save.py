@@ -66,10 +66,18 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
         ModelNotCoveredError: It does not fit in one ONNX file.
     """
     path = Path(path)
+    write_whole(path, to_bytes(model, path))
+
+
+def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
+    """Return a model as the content of a file.
+
+    Raises:
+        ModelNotCoveredError: It does not fit in one ONNX file; names `path`.
+    """
     try:
-        content = model.SerializeToString(deterministic=True)
+        return bytes(model.SerializeToString(deterministic=True))
     except Exception as err:  # protobuf raises different kinds for messages over its limit
         raise ModelNotCoveredError(
             f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)}); analyse a smaller model"
         ) from err
-    write_whole(path, content)

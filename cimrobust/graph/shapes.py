@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -96,23 +96,35 @@ def checker_problem(model: onnx.ModelProto) -> str | None:
     return None
 
 
-def infer_types(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False) -> dict[str, TensorType]:
+def infer_types(
+    model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False, sizes_apart: bool = False
+) -> dict[str, TensorType]:
     """Return the type of every tensor that inference can tell, initializers and inputs included.
 
-    What the file itself says about inner tensors is not used. Names must be unique over all bodies.
+    What the file itself says about inner tensors is not used, nor are the shapes that it states for inputs and outputs of bodies, which no runtime
+    holds it to; `strict` checks them. Names must be unique over all bodies.
+
+    Args:
+        model: The model.
+        strict: Raise where something does not fit.
+        ignore_output_shapes: Use no shapes that the file states for its outputs either.
+        sizes_apart: Take axes of inputs for different ones also where they have the same name.
 
     Raises:
         ValueError: `strict`, and shapes or types contradict each other.
     """
     types: dict[str, TensorType] = {}
-    for name, value in infer_values(model, strict=strict, ignore_output_shapes=ignore_output_shapes).items():
+    found = infer_values(model, strict=strict, ignore_output_shapes=ignore_output_shapes, sizes_apart=sizes_apart)
+    for name, value in found.items():
         read = read_type(value)
         if read is not None:
             types[name] = read
     return types
 
 
-def infer_values(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False) -> dict[str, onnx.ValueInfoProto]:
+def infer_values(
+    model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False, sizes_apart: bool = False
+) -> dict[str, onnx.ValueInfoProto]:
     """Return what infer_types does as ONNX says it, tensors and others: sequences, optionals.
 
     Raises:
@@ -120,8 +132,12 @@ def infer_values(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: 
     """
     bare = skeleton(model)
     if ignore_output_shapes:
-        for value in bare.graph.output:
-            value.type.tensor_type.ClearField("shape")
+        _forget_shapes(bare.graph.output)
+    if not strict:
+        for body in list(all_graphs(bare.graph))[1:]:
+            _forget_shapes((*body.input, *body.output))
+    if sizes_apart:
+        _rename_sizes(bare.graph)
     try:
         inferred = shape_inference.infer_shapes(bare, check_type=strict, strict_mode=strict, data_prop=True)
     except Exception as err:  # inference raises several unrelated kinds for bad models
@@ -170,6 +186,20 @@ def rank_of(name: str, types: Mapping[str, TensorType], makers: Mapping[str, onn
         if maker.op_type not in _SAME_RANK:
             return None
         name = maker.input[0]
+
+
+def _forget_shapes(values: Iterable[onnx.ValueInfoProto]) -> None:
+    for value in values:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+
+
+def _rename_sizes(graph: onnx.GraphProto) -> None:
+    """Give every named axis of the inputs a name of its own, in place."""
+    for index, value in enumerate(graph.input):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()):
+            if dim.dim_param:
+                dim.dim_param = f"{dim.dim_param}//{index}//{axis}"
 
 
 def size_problems(types: Mapping[str, TensorType]) -> list[str]:

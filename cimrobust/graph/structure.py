@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 from onnx import defs
@@ -100,12 +100,16 @@ def describe(node: onnx.NodeProto) -> str:
 def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     """Return operators that do not exist (the file is wrong), and operators of domains that nothing here knows (not covered)."""
     opsets = opset_versions(model)
-    functions = {(_domain(function.domain), function.name) for function in model.functions}
+    functions = {(_domain(function.domain), function.name, function.overload) for function in model.functions}
     wrong: list[str] = []
     foreign: list[str] = []
     for node, versions in _nodes_with_opsets(model, opsets):
         domain = _domain(node.domain)
-        if (domain, node.op_type) in functions or domain in CONTRIB_DOMAINS or is_lowered(op_name(node), versions.get("", 0)):
+        if (
+            (domain, node.op_type, node.overload) in functions
+            or domain in CONTRIB_DOMAINS
+            or is_lowered(op_name(node), versions.get("", 0))
+        ):
             continue
         if domain not in _SCHEMA_DOMAINS:
             foreign.append(f"{describe(node)} is of an operator domain that is not known here")
@@ -148,30 +152,32 @@ def _schema_problem(node: onnx.NodeProto, domain: str, version: int) -> list[str
 
 def function_problems(model: onnx.ModelProto) -> list[str]:
     """Return whether local functions call each other in a circle or would expand to too many nodes."""
-    functions = {(_domain(function.domain), function.name): function for function in model.functions}
-    sizes: dict[tuple[str, str], int] = {}
-    visiting: set[tuple[str, str]] = set()
+    functions = {(_domain(function.domain), function.name, function.overload): function for function in model.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+    visiting: set[tuple[str, str, str]] = set()
 
-    def size(nodes: list[onnx.NodeProto]) -> int:
+    def size(nodes: Iterable[onnx.NodeProto]) -> int:
         total = 0
         for node in nodes:
-            key = (_domain(node.domain), node.op_type)
+            key = (_domain(node.domain), node.op_type, node.overload)
             total += function_size(key) if key in functions else 1
             for body in subgraphs(node):
-                total += size(list(body.node))
+                total += size(body.node)
         return total
 
-    def function_size(key: tuple[str, str]) -> int:
+    def function_size(key: tuple[str, str, str]) -> int:
         if key in visiting or len(visiting) > 64:
             raise RecursionError
         if key not in sizes:
             visiting.add(key)
-            sizes[key] = size(list(functions[key].node))
+            sizes[key] = size(functions[key].node)
             visiting.discard(key)
         return sizes[key]
 
     try:
-        total = size(list(model.graph.node))
+        total = size(model.graph.node)
+        for key in functions:
+            function_size(key)
     except RecursionError:
         return ["its functions call each other in a circle or too deep"]
     return [f"its functions expand to {total} nodes, more than {MAX_NODES}"] if total > MAX_NODES else []

@@ -128,6 +128,24 @@ def encode(values: np.ndarray, name: str) -> TensorProto:
     return numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
 
 
+def constant_value(attribute: onnx.AttributeProto) -> np.ndarray | None:
+    """Return the value of one of the short attribute forms of Constant, None for others."""
+    match attribute.name:
+        case "value_float":
+            return np.asarray(attribute.f, np.float32)
+        case "value_floats":
+            return np.asarray(list(attribute.floats), np.float32)
+        case "value_int":
+            return np.asarray(attribute.i, np.int64)
+        case "value_ints":
+            return np.asarray(list(attribute.ints), np.int64)
+        case "value_string":
+            return np.asarray(attribute.s, object)
+        case "value_strings":
+            return np.asarray(list(attribute.strings), object)
+    return None
+
+
 def type_name(elem_type: int) -> str:
     """Return NumPy's name of an ONNX element type; ``"object"`` becomes ``"str"``."""
     name = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type)).name

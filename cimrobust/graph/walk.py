@@ -52,6 +52,8 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
     """Yield the dense tensors in the attributes of a node, bodies not included."""
     for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            continue  # the caller of the function around it holds the value
         if attribute.type == onnx.AttributeProto.TENSOR:
             yield attribute.t
         elif attribute.type == onnx.AttributeProto.TENSORS:
@@ -65,6 +67,7 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         for node in graph.node:
             yield from node_tensors(node)
     for function in model.functions:
+        yield from (attribute.t for attribute in function.attribute_proto if attribute.type == onnx.AttributeProto.TENSOR)
         for node in function.node:
             yield from node_tensors(node)
             for body in subgraphs(node):

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from cimrobust.graph.fold import Constants, replace_by_initializer
+from cimrobust.graph.functions import rename_reads
 from cimrobust.graph.layouts import Slot, slots_of, uses_all_slots
 from cimrobust.graph.shapes import TensorType, infer_types
 from cimrobust.graph.structure import opset_versions
@@ -101,16 +102,60 @@ def _computed(name: str, constants: Constants) -> list[str]:
 
 
 def _fold_targets(graph: onnx.GraphProto, constants: Constants, targets: list[str]) -> list[str]:
+    """Make tensors that constants compute initializers, in place; those computed in the same way from the same constants become one."""
     notes: list[str] = []
+    first: dict[int, str] = {}
+    renamed: dict[str, str] = {}
+    recipes = _Recipes(constants)
+    outputs = {value.name for inner in all_graphs(graph) for value in inner.output}
     for name in targets:
+        recipe = recipes.number(name)
+        if recipe in first and name not in outputs:
+            renamed[name] = first[recipe]
+            notes.append(f"tensor '{name}' is computed from constants as '{first[recipe]}' is, so both are one weight")
+            continue
         value = constants.value(name)
         if value is None:
             continue
+        first.setdefault(recipe, name)
         node = constants.maker(name)
         assert node is not None
         replace_by_initializer(graph, name, value)
         notes.append(f"tensor '{name}', which {node.op_type} computes from constants, is stored as a weight of its own")
+    if renamed:
+        rename_reads(graph, renamed)
     return notes
+
+
+class _Recipes:
+    """Numbers that are equal for tensors that the same operators make of the same constants."""
+
+    def __init__(self, constants: Constants) -> None:
+        self._constants = constants
+        self._numbers: dict[tuple[object, ...], int] = {}
+        self._known: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        """Return the number of a constant tensor."""
+        pending = [name]
+        while pending:
+            current = pending[-1]
+            node = self._constants.maker(current)
+            missing = [] if node is None else [source for source in node.input if source and source not in self._known]
+            if missing and current not in self._known:
+                pending += missing
+                continue
+            pending.pop()
+            self._known.setdefault(current, self._number_of(current, node))
+        return self._known[name]
+
+    def _number_of(self, name: str, node: onnx.NodeProto | None) -> int:
+        if node is None:
+            return self._numbers.setdefault(("leaf", name), len(self._numbers))
+        inputs = tuple(self._known[source] if source else -1 for source in node.input)
+        attributes = tuple(sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute))
+        key = (node.domain, node.op_type, list(node.output).index(name), inputs, attributes)
+        return self._numbers.setdefault(key, len(self._numbers))
 
 
 def _partly_read(weights: Weights) -> list[str]:

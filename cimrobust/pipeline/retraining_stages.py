@@ -13,9 +13,13 @@ from cimrobust.data.description import names_training_data
 from cimrobust.data.load import load_data
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.diagnose.catalogue import chosen
-from cimrobust.errors import UsageError
+from cimrobust.engine.open import rounds_activations
+from cimrobust.engine.other_sizes import check_sizes
+from cimrobust.errors import CimrobustError, UsageError
+from cimrobust.graph.deploy import deploy
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
+from cimrobust.graph.save import to_bytes
 from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
@@ -267,9 +271,26 @@ def _export(session: Session, trained: Trained, path: Path, *, must_change: bool
     before, before_integers = stored_integers(session.trainable, session.parameters)
     check_changed({**before, **before_integers}, {**values, **integers}, must_change=must_change)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_back(session.runtime.network.path, path, values, integers)
-    written = place(stored_layers(load_network(path), session.profile)[1], session.profile)
+    written = write_back(session.runtime.network.path, path, values, integers)
+    try:
+        _check_file(session, trained, path)
+    except CimrobustError:
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise
+
+
+def _check_file(session: Session, trained: Trained, path: Path) -> None:
+    """Check that a file holds what was trained, and that what is made of it computes what the file does at other sizes too.
+
+    Raises:
+        SelfCheckError: It does not.
+    """
+    network, scan = stored_layers(load_network(path), session.profile)
+    written = place(scan, session.profile)
     stored = session.network.stored(trained.parameters)
     for name, devices in session.trainable.devices.items():
         weight, kind = stored[name].detach(), session.runtime.network.initializers[name].dtype
         check_written(weight.cpu().numpy(), devices.program(weight).nominal.cpu().numpy(), written.tensors[name], kind, path)
+    deployed = to_bytes(deploy(network, scan, widen=False).model, path)
+    check_sizes(network, deployed, integer=rounds_activations(network, scan))

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cimrobust
+from cimrobust.engine.open import rounds_activations
+from cimrobust.engine.other_sizes import SizesCheck, check_sizes
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.deploy import deploy
+from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.lower import lower
 from cimrobust.graph.problems import one_line
 from cimrobust.graph.rewrite import with_crossbar_nodes
-from cimrobust.graph.save import save_model
+from cimrobust.graph.save import save_model, to_bytes
 from cimrobust.pipeline.inspection import Inspection, inspect_model, layer_dict
 
 
@@ -28,12 +33,14 @@ class Rewritten:
         sha256: Its digest.
         inspection: The network and its placement.
         num_nodes: Crossbar nodes per function of the domain ``cimrobust``.
+        sizes: How its structure, with the weights of the source, was compared with the source.
     """
 
     path: Path
     sha256: str
     inspection: Inspection
     num_nodes: Mapping[str, int]
+    sizes: SizesCheck
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: what inspection says, the file, and its crossbar nodes."""
@@ -42,6 +49,7 @@ class Rewritten:
             plain["notes"].append(
                 "integer weights are written as the floats they stand for; analyse the original file, which has the levels"
             )
+        plain["notes"].append(f"with the weights of the source, {self.sizes.sentence}")
         return {"file": str(self.path), "sha256": self.sha256, "crossbar_nodes": dict(self.num_nodes), **plain}
 
 
@@ -60,24 +68,32 @@ def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
-        ModelNotCoveredError: No layer of the model maps to a crossbar, or the result does not fit in one file.
+        ModelNotCoveredError: No layer of the model maps to a crossbar, the result does not fit in one file, or onnxruntime does not run the model.
+        SelfCheckError: The result, with the weights of the model, does not compute what the model does.
         UsageError: The profile is wrong, or the file cannot be written.
     """
     source, target = Path(model), Path(out)
     _require_target(source, target)
     inspection = inspect_model(source, device=device, tolerance=tolerance, digital=digital)
     layers = _layer_facts(inspection)
-    rewritten = with_crossbar_nodes(
-        lower(deploy(inspection.network, inspection.scan, widen=False)),
-        inspection.placement.nominal(),
-        layers=layers,
-        properties=_properties(inspection, layers),
-    )
+    deployed, properties = lower(deploy(inspection.network, inspection.scan, widen=False)), _properties(inspection, layers)
+    sizes = _check_sizes(inspection, deployed, layers, properties)
+    rewritten = with_crossbar_nodes(deployed, inspection.placement.nominal(), layers=layers, properties=properties)
     try:
         save_model(rewritten.model, target)
     except OSError as err:
         raise UsageError(f"output file must be writable, got {err.strerror} ({one_line(target)}, --out); choose another place") from err
-    return Rewritten(target, sha256_of(target), inspection, rewritten.num_nodes)
+    return Rewritten(target, sha256_of(target), inspection, rewritten.num_nodes, sizes)
+
+
+def _check_sizes(
+    inspection: Inspection, deployed: Deployed, layers: Mapping[str, Mapping[str, Any]], properties: Mapping[str, str]
+) -> SizesCheck:
+    """Compare the model to be written, but with the weights of the source, with the source."""
+    own = {layer.initializer: np.asarray(layer.values, np.float32) for layer in inspection.scan.layers}
+    same = with_crossbar_nodes(deployed, own, layers=layers, properties=properties)
+    integer = rounds_activations(inspection.network, inspection.scan)
+    return check_sizes(inspection.network, to_bytes(same.model, inspection.network.path), integer=integer)
 
 
 def _require_target(source: Path, target: Path) -> None:

@@ -92,7 +92,7 @@ def _twin_model(runtime: Runtime) -> Any:
     """Return the network that gradients are taken of: with converters, the inputs of crossbar nodes are rounded to the levels of their word lines."""
     engine = runtime.engine
     return (
-        runtime.deployed.model
+        runtime.at_hand.model
         if not isinstance(engine, KernelEngine)
         else with_fake_quantisers(engine.deployed.model, engine.input_levels())
     )

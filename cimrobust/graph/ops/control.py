@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cimrobust.graph.limits import MAX_TWIN_ITERATIONS
 from cimrobust.graph.ops.registry import Body, CannotConvertError, Kernel, Node, Value, operator
 from cimrobust.graph.ops.tensors import shape_tensor
 
@@ -40,6 +41,8 @@ def loop(node: Node) -> Kernel:
         going = True if condition is None else bool(condition)
         count = 0
         while going and (last is None or count < last):
+            if count == MAX_TWIN_ITERATIONS:
+                raise NotImplementedError(f"a loop that runs its body more than {MAX_TWIN_ITERATIONS} times")
             result = body.run([torch.tensor(count), torch.tensor(going), *state], captured)
             going = bool(result[0])
             state = result[1 : 1 + carried]
