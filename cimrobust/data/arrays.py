@@ -13,7 +13,7 @@ from numpy.lib import format as npy_format
 from cimrobust.errors import InputRefusedError, UsageError
 
 MAX_BYTES = 32 * 2**30
-_KINDS = "biuf"
+_KINDS = "biufU"
 
 
 def require_file(path: Path, *, what: str) -> None:
@@ -63,7 +63,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) ->
             raise InputRefusedError(f"array must be in NumPy's format, got: {err} ({where}); write it again with numpy.savez") from err
         shape, fortran, dtype = header
         if dtype.kind not in _KINDS:
-            raise InputRefusedError(f"array must hold numbers, got type {dtype} ({where}); objects and text are not read")
+            raise InputRefusedError(f"array must hold numbers or text, got type {dtype} ({where}); objects are not read")
         size = dtype.itemsize
         for length in shape:
             size *= length
