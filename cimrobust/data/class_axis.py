@@ -39,7 +39,9 @@ def possible_axes(decision: Decision, shape: Sequence[int]) -> list[int]:
     if decision.axis is not None:
         axis = decision.axis + len(shape) if decision.axis < 0 else decision.axis
         if not 1 <= axis < len(shape):
-            raise UsageError(f"class axis must be in 1..{len(shape) - 1}, got {decision.axis} ([decision] axis); count the sample axis as 0")
+            raise UsageError(
+                f"class axis must be in 1..{len(shape) - 1}, got {decision.axis} ([decision] axis); count the sample axis as 0"
+            )
         return [axis]
     return [axis for axis in range(1, len(shape)) if shape[axis] > 1] or [len(shape) - 1]
 

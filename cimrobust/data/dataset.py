@@ -97,7 +97,9 @@ class DataSet:
         chosen = named[0] if named else self.stored.get(index)
         if chosen is None or (not named and chosen.name):
             held = [output.name or f"output_{place}" for place, output in self.stored.items()]
-            raise UsageError(f"stored outputs must include the decision output '{name}', got {held} (test data); choose another [decision] output")
+            raise UsageError(
+                f"stored outputs must include the decision output '{name}', got {held} (test data); choose another [decision] output"
+            )
         if chosen.array.shape[:1] != (self.num_samples,):
             raise UsageError(
                 f"stored outputs must have one entry a sample ({self.num_samples}) along their first axis, got shape {list(chosen.array.shape)} for '{name}' (test data); "

@@ -132,9 +132,11 @@ class Description(_Strict):
     def _labels_fit(self) -> Description:
         coded = [key for key in ("classes", "first", "ignore") if getattr(self.label, key) is not None]
         if self.decision.read == "value" and coded:
-            raise ValueError(f"[label] {', '.join(coded)} is about classes; read = \"value\" has targets")
+            raise ValueError(f'[label] {", ".join(coded)} is about classes; read = "value" has targets')
         if self.decision.read == "label" and self.label.first is not None:
-            raise ValueError("[label] first does not apply to read = \"label\", where output and labels are the same numbers; list 'classes'")
+            raise ValueError(
+                "[label] first does not apply to read = \"label\", where output and labels are the same numbers; list 'classes'"
+            )
         return self
 
 

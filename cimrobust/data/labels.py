@@ -155,7 +155,9 @@ def check_folders(reading: LabelReading, num_classes: int) -> None:
         return
     remedy = "list the names of the sub-folders in the order of the network's scores: [label] classes = [...]"
     if len(reading.folders) != num_classes:
-        raise UsageError(f"image folder must have a sub-folder for each of {num_classes} classes, got {len(reading.folders)} ([label]); {remedy}")
+        raise UsageError(
+            f"image folder must have a sub-folder for each of {num_classes} classes, got {len(reading.folders)} ([label]); {remedy}"
+        )
     if all(name.isdecimal() for name in reading.folders) and [int(name) for name in reading.folders] != sorted(map(int, reading.folders)):
         raise UsageError(
             f"sub-folders named by numbers must sort as their numbers do, got {', '.join(reading.folders[:3])}, ... ([label]); {remedy}"

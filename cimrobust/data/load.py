@@ -218,7 +218,9 @@ def _test_data(folder: Path, inputs: Sequence[GraphInput]) -> tuple[RawData, dic
     if len(batches) == 1:
         size = batches.pop()
         stored = {
-            index: replace(output, array=output.array.reshape(-1, *output.array.shape[2:])) if output.array.shape[1:2] == (size,) else output
+            index: replace(output, array=output.array.reshape(-1, *output.array.shape[2:]))
+            if output.array.shape[1:2] == (size,)
+            else output
             for index, output in stored.items()
         }
     return RawData(merged, raw.files), stored
@@ -253,9 +255,15 @@ def _assemble(
     for spec in inputs:
         if spec.name in arrays:
             _check_shape(arrays[spec.name], spec, where)
-    counted = np.ones(next(iter(lengths.values())), dtype=bool) if labels is None else is_counted(labels, () if reading is None else reading.ignore)
+    counted = (
+        np.ones(next(iter(lengths.values())), dtype=bool)
+        if labels is None
+        else is_counted(labels, () if reading is None else reading.ignore)
+    )
     if not counted.any():
-        raise UsageError(f"data must have labels that are counted, got {len(counted)} samples of none ({where}, [label] ignore); check the labels")
+        raise UsageError(
+            f"data must have labels that are counted, got {len(counted)} samples of none ({where}, [label] ignore); check the labels"
+        )
     source = DataSource(
         description=Path(where).name, files=dict(files), steps=dict(steps), num_available=len(counted), num_ignored=int((~counted).sum())
     )

@@ -123,7 +123,9 @@ def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, d
     shapes = {name: sorted({array.shape for array in arrays}) for name, arrays in inputs.items()}
     varying = next((name for name in shapes if len(shapes[name]) > 1), None)
     if varying is not None:
-        raise UsageError(f"test data sets must have inputs of one shape, got {shapes[varying][:3]} for '{varying}' ({folder}); keep sets of one shape")
+        raise UsageError(
+            f"test data sets must have inputs of one shape, got {shapes[varying][:3]} for '{varying}' ({folder}); keep sets of one shape"
+        )
     stored = {index: StoredOutput(arrays[0][0], _stacked([array for _, array in arrays])) for index, arrays in sorted(outputs.items())}
     return RawData({name: np.stack(arrays) for name, arrays in inputs.items()}, files), stored
 
@@ -155,8 +157,13 @@ def call_function(text: str) -> RawData:
     if not isinstance(arrays, Mapping) or not arrays:
         raise UsageError(f'data function must return a mapping such as {{"x": ..., "y": ...}}, got {type(arrays).__name__} ({text})')
     made = {str(name): np.asarray(value) for name, value in arrays.items()}
-    made = {name: value.astype(str) if is_text(value) and all(isinstance(part, str) for part in value.flat) else value for name, value in made.items()}
+    made = {
+        name: value.astype(str) if is_text(value) and all(isinstance(part, str) for part in value.flat) else value
+        for name, value in made.items()
+    }
     wrong = sorted(name for name, value in made.items() if value.dtype.kind not in "biufU" or value.ndim == 0)
     if wrong:
-        raise UsageError(f"data function must return arrays of numbers, or text for labels, with a sample axis, got others for {wrong} ({text})")
+        raise UsageError(
+            f"data function must return arrays of numbers, or text for labels, with a sample axis, got others for {wrong} ({text})"
+        )
     return RawData(made, {})
