@@ -39,7 +39,8 @@ def reading_check(certificate: Mapping[str, Any], dataset: DataSet) -> ReplayChe
         parts["axis"] = (found.axis, wanted.axis)
     if labels is not None:
         coded = dataset.reading
-        parts["classes"] = (None if coded.classes is None else list(coded.classes), labels["classes"])
+        if coded.classes is not None:  # else the file of the network may have said them
+            parts["classes"] = (list(coded.classes), labels["classes"])
         parts["first"] = (coded.first, labels["first"])
         parts["ignore"] = (list(coded.ignore), labels["ignore"])
     wrong = [f"{key} {mine!r}, certified {theirs!r}" for key, (mine, theirs) in parts.items() if mine != theirs]

@@ -22,6 +22,18 @@ def require_file(path: Path, *, what: str) -> None:
         raise UsageError(f"{what} must be an existing file, got {path}; check the path")
 
 
+def names_in_npz(path: Path) -> list[str]:
+    """Return the names of the arrays of an .npz file, in its order; errors as `read_npz`."""
+    require_file(path, what="data file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [info.filename.removesuffix(".npy") for info in archive.infolist()]
+    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as err:
+        raise InputRefusedError(
+            f"data file must be a complete .npz archive, got: {err or type(err).__name__} ({path}); write it again with numpy.savez_compressed"
+        ) from err
+
+
 def read_npz(path: Path, names: set[str]) -> dict[str, np.ndarray]:
     """Read named arrays of an .npz file.
 

@@ -101,6 +101,11 @@ def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part
     constants = {
         name: constant(entry.value, entry.dtype, f"{path}, input '{name}'") for name, entry in entries.items() if entry.value is not None
     }
+    if stored and description.label.array not in (None, "y"):
+        raise UsageError(
+            f"labels of a folder of test data are its stored outputs, got array '{description.label.array}' ({path}, key 'label.array'); leave [label] out, "
+            "or save samples and labels as .npz"
+        )
     stored = {} if description.label.self_ else stored
     labels = None if description.label.self_ or stored else raw.arrays[str(description.label.array)]
     reading = replace(description.label.to_reading(), folders=raw.folders)
@@ -280,14 +285,23 @@ def _length(array: np.ndarray) -> int:
     return int(array.shape[0]) if array.ndim else 0
 
 
+def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
+    """Tell whether samples of a shape fit a graph input, with or without a batch axis in the graph."""
+    if spec.shape is None:
+        return True
+    return any(
+        len(expected) == len(sample) and all(not isinstance(e, int) or e == s for e, s in zip(expected, sample, strict=True))
+        for expected in (spec.shape[1:], spec.shape)
+    )
+
+
 def _check_shape(array: np.ndarray, spec: GraphInput, where: str) -> None:
     """Raise UsageError unless samples fit the graph input, with or without a batch axis in the graph."""
     if spec.shape is None:
         return
     sample = array.shape[1:]
-    for expected in (spec.shape[1:], spec.shape):
-        if len(expected) == len(sample) and all(not isinstance(e, int) or e == s for e, s in zip(expected, sample, strict=True)):
-            return
+    if fits_input(sample, spec):
+        return
     raise UsageError(
         f"samples must fit the graph input '{spec.name}' of shape {list(spec.shape)}, got samples of shape {list(sample)} ({where}); add a reshape or transpose step"
     )

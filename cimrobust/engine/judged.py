@@ -9,7 +9,8 @@ import numpy as np
 
 from cimrobust.data.class_axis import AxisHint
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.decision import Decision
+from cimrobust.data.decision import Decision, LabelReading, LabelValue
+from cimrobust.data.labels import is_text
 from cimrobust.data.task import Task, make_task
 from cimrobust.engine.batches import cast_inputs
 from cimrobust.engine.ort import decision_output, run_original
@@ -53,10 +54,22 @@ def judge(network: Network, dataset: DataSet, *, workers: int = 1) -> Judged:
         constants=cast_inputs(network.inputs, dataset.constants),
         decision=replace(dataset.decision, output=output),
     )
+    ready = replace(ready, reading=_keyed(ready, network.map_keys.get(output)))
     found = run_original(network, ready.inputs, ready.constants, output=output, threads=workers)
     shown = output_axis(network.model, output) if ready.reading.kind == "stored" else None
     hint = None if shown is None else AxisHint(*shown)
     return Judged(ready, found, make_task(ready, found, hint=hint))
+
+
+def _keyed(dataset: DataSet, keys: tuple[LabelValue, ...] | None) -> LabelReading:
+    """Return how labels are coded, by the labels that the file itself maps to scores where the description lists none."""
+    reading, labels = dataset.reading, dataset.labels
+    if keys is None or labels is None or reading.kind != "given" or reading.classes is not None or reading.first is not None:
+        return reading
+    is_named = isinstance(keys[0], str)
+    if is_named != is_text(labels) or keys == tuple(range(len(keys))):
+        return reading
+    return replace(reading, classes=keys)
 
 
 def output_of(outputs: Sequence[TensorSpec], decision: Decision) -> str:

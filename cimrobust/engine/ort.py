@@ -197,11 +197,12 @@ def run_original(
     check_inputs(network.inputs, [*inputs, *constants])
     name = decision_output(network.outputs, output)
     samples, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
-    session = open_session(_model_file(network))
+    session, keys = open_session(_model_file(network)), network.map_keys.get(name)
     feeding = feeding_of_file(network.inputs, samples, batch_size, apart=bool(coupling_operators(network.model)))
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
-        return run_session(session, name, feed)
+        found = run_session(session, name, feed)
+        return found if keys is None else np.array([[row[key] for key in keys] for row in found], dtype=np.float32)
 
     return run_batches(run, samples, fixed, feeding, threads=threads)
 

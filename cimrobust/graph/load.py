@@ -31,6 +31,7 @@ from cimrobust.graph.structure import (
 from cimrobust.graph.tensors import data_problem, decode, finite_problem, form_problem, num_bytes, num_elements
 from cimrobust.graph.walk import all_graphs, all_nodes, all_tensors, op_name
 from cimrobust.graph.weights import fold_computed_weights, weight_problems
+from cimrobust.graph.zip_maps import open_zip_maps, zip_map_keys
 
 
 def load_network(path: Path) -> Network:
@@ -100,6 +101,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         notes.append("the model's own functions were replaced by the nodes they stand for")
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
+    map_keys = zip_map_keys(model)
     notes += _rewrite(path, model)
     types = _check_types(path, model, notes)
     notes += _fold(model, types)
@@ -120,6 +122,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         operators=dict(sorted(operators.items())),
         num_parameters=num_parameters,
         notes=tuple(notes),
+        map_keys=map_keys,
     )
 
 
@@ -179,6 +182,9 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
     not_covered(path, normalise.hoist_constants(graph, names))
     normalise.separate_outputs(graph, names)
     refuse(path, normalise.sort_nodes(graph))
+    opened = open_zip_maps(graph)
+    if opened:
+        notes.append(f"of outputs that map labels to scores the scores are read: {', '.join(opened)}")
     other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
     if other and len(other) == len(graph.output):
         not_covered(path, [f"graph output '{name}' is not a tensor" for name in sorted(other)])

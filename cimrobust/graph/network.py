@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,7 @@ class Network:
         operators: Number of nodes per operator, other domains as ``domain::Op``.
         num_parameters: Number of initializer elements.
         notes: What loading had to change or wants to be known, one sentence each.
+        map_keys: By output that maps labels to scores in the file, and is those scores here: the labels in their order.
     """
 
     path: Path
@@ -67,3 +68,4 @@ class Network:
     operators: Mapping[str, int]
     num_parameters: int
     notes: tuple[str, ...]
+    map_keys: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
