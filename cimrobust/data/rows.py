@@ -43,9 +43,9 @@ def decisive_rows(rows: np.ndarray, labels: np.ndarray, *, k: int = 1) -> np.nda
     finite = np.isfinite(rows)
     low = np.where(finite, rows, np.inf).min(axis=1, keepdims=True)
     high = np.where(finite, rows, -np.inf).max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # rows without a finite score stay without one
+    with np.errstate(invalid="ignore"):  # rows without a decision get none
         step = np.maximum(np.maximum(high - low, np.maximum(np.abs(low), np.abs(high))), 1.0)
         made = np.where(masked, low - step, rows)
         score = np.take_along_axis(rows, own, axis=1)
         np.put_along_axis(made, own, np.where(np.isneginf(score), low - 2.0 * step, score), axis=1)
-    return np.where(finite.any(axis=1, keepdims=True), made, np.nan)
+    return np.where(have_decision(rows)[:, None], made, np.nan)

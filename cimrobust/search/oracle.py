@@ -86,11 +86,10 @@ class GradientOracle:
         part = replace(task, labels=task.labels[crafting])
         kind = torch.float32 if task.is_regression else torch.int64
         self._is_regression = task.is_regression
-        self._all_labels = torch.from_numpy(part.labels.reshape(len(crafting), -1)).to(kind).to(device)
-        self._counted = torch.from_numpy(part.counted.reshape(len(crafting), -1)).to(device)
-        self.labels = self._all_labels[self._counted]
+        self._counted = part.counted.reshape(len(crafting), -1)
+        self.labels = torch.from_numpy(part.labels.reshape(len(crafting), -1)[self._counted]).to(kind).to(device)
         # Where the decisions of a sample begin, and after the last one.
-        self._starts = np.concatenate([[0], np.cumsum(part.counted.reshape(len(crafting), -1).sum(axis=1))])
+        self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
         self._k = task.decision.k
         size = _piece_size(self._feeding, device)
         self._pieces = [slice(start, min(start + size, len(crafting))) for start in range(0, len(crafting), size)]
@@ -168,19 +167,18 @@ class GradientOracle:
             for piece, rows in zip(
                 self._pieces, map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))), strict=True
             ):
-                chosen = self._labels_of(order[piece])
+                chosen = self.labels[self._decisions_of(order[piece])]
                 right += int(self.right(rows, chosen).sum())
                 if right > most_right:
                     return None, piece.stop
                 parts.append(margins(rows, chosen))
-        run = np.concatenate([np.arange(self._starts[sample], self._starts[sample + 1]) for sample in order])
-        back = torch.from_numpy(np.argsort(run, kind="stable")).to(self.device)
+        back = torch.argsort(self._decisions_of(order))
         return (right, torch.cat(parts)[back]), self.num_samples
 
     def safest_first(self, spreads: Tensor) -> np.ndarray:
         """Return the samples, those first that are decided right by the widest margin, given the margins of all decisions."""
         finite = torch.nan_to_num(spreads, nan=0.0)
-        if bool(self._counted.all()):
+        if self._counted.all():
             return np.argsort(array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable")
         means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(self._starts)
         return np.argsort(means, kind="stable")
@@ -261,10 +259,10 @@ class GradientOracle:
         """Return which of all decisions those of a piece are."""
         return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
 
-    def _labels_of(self, samples: np.ndarray | slice) -> Tensor:
-        """Return the labels of the decisions of some samples that are counted."""
-        taken = samples if isinstance(samples, slice) else torch.from_numpy(samples).to(self.device)
-        return self._all_labels[taken][self._counted[taken]]
+    def _decisions_of(self, samples: np.ndarray) -> Tensor:
+        """Return which of all decisions those of some samples are, int64, in the order of the samples."""
+        found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
+        return torch.from_numpy(np.concatenate(found)).to(self.device)
 
     def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
         return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
@@ -300,11 +298,13 @@ class GradientOracle:
         rows = self._plain_rows(weights, piece, order=order)
         if self._is_regression:
             return rows
-        samples = piece if order is None else order[piece]
-        counted = self._counted[samples if isinstance(samples, slice) else torch.from_numpy(samples).to(self.device)].reshape(-1)
-        if rows.shape[0] != counted.shape[0]:
+        counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(-1)
+        if rows.shape[0] != len(counted):
             return rows  # not a readout of these decisions, which whoever compares it finds
-        return decisive(rows if bool(counted.all()) else rows[counted], self._labels_of(samples), k=self._k)
+        if not counted.all():
+            rows = rows[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
+        labels = self.labels[self._positions(piece)] if order is None else self.labels[self._decisions_of(order[piece])]
+        return decisive(rows, labels, k=self._k)
 
     def _plain_rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
         torch.set_num_threads(1)

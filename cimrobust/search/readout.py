@@ -165,8 +165,8 @@ def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
     if k > 1:
         ahead = held.scatter(1, own, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, : k - 1]
         masked = masked.scatter(1, ahead, True)
-    elif not bool(masked.any()):
-        return rows
+    elif rows.device.type == "cpu" and not bool(masked.any()):
+        return rows  # elsewhere to ask costs more than to go on, which changes nothing
     finite = torch.isfinite(held)
     low = held.masked_fill(~finite, torch.inf).amin(1, keepdim=True)
     high = held.masked_fill(~finite, -torch.inf).amax(1, keepdim=True)
@@ -174,7 +174,7 @@ def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
     is_own = torch.zeros_like(masked).scatter(1, own, True)
     floor = torch.where(is_own, low - 2.0 * step, low - step)
     made = torch.where(torch.where(is_own, torch.isneginf(held), masked), floor, rows)
-    return torch.where(finite.any(1, keepdim=True), made, torch.nan)
+    return torch.where(torch.isfinite(held.amax(1, keepdim=True)), made, torch.nan)
 
 
 def decide(rows: np.ndarray) -> np.ndarray:
