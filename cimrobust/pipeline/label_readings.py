@@ -118,9 +118,16 @@ def _decisions(values: np.ndarray, hint: AxisHint | None, dataset: DataSet) -> I
     if len(wide) > 1:
         told = hint is not None and hint.axis in wide and dataset.labels is None
         yield from (Decision(axis=axis) for axis in ([hint.axis] if told and hint is not None else wide))
-    is_share = bool(values.size) and float(np.nanmin(values)) >= 0.0 and float(np.nanmax(values)) <= 1.0
+    low, high = _ends(values)
+    is_share = low >= 0.0 and high <= 1.0
     yield Decision(read="threshold", threshold=0.5 if is_share else 0.0)
     yield Decision(read="value", metric="rmse")
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest number that is finite; 0 where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def _label_codes(dataset: DataSet) -> Iterator[LabelReading]:
@@ -158,7 +165,7 @@ def _notes(
             + (f" Clean scores of others: {', '.join(others)}." if others else "")
         )
     if decision.read == "threshold":
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        low, high = _ends(values)
         about.append(
             f"The threshold could not be told; outputs go from {low:.4g} to {high:.4g}. Several labels a sample may have a value each: value = [...]."
         )

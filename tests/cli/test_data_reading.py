@@ -46,7 +46,7 @@ def certificate(folder: Path) -> dict:
     return json.loads((folder / "out" / "certificate.json").read_text())
 
 
-def replayed(folder: Path, network: Path, data: Path, capsys) -> tuple[int, dict]:
+def replayed(folder: Path, network: Path, data: Path, capsys) -> tuple[int, list[dict]]:
     capsys.readouterr()
     code = run(["replay", str(folder / "out"), "--data", str(data), "--model", str(network), "--json"])
     return code, json.loads(capsys.readouterr().out)
@@ -101,7 +101,7 @@ def test_padded_tokens_are_counted_nowhere_and_replayed(tmp_path, capsys):
     without = described(tmp_path, '[label]\narray = "y"\nignore = [-100, 3]\n', x=TOKENS, y=labels)
     code, checks = replayed(tmp_path, network, without, capsys)
     assert code != 0
-    assert "ignore" in next(check["detail"] for check in checks["checks"] if check["name"] == "data_reading")
+    assert "ignore" in next(check["detail"] for check in checks if check["id"] == "data_reading")
 
 
 def test_the_label_among_the_best_is_certified_and_replayed(tmp_path, capsys):

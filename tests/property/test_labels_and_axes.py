@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -18,6 +20,8 @@ from cimrobust.search.objective import margins
 from cimrobust.search.readout import decide, decisive
 
 SIZES = st.integers(1, 4)
+# A loaded machine draws slowly; that says nothing about the code.
+UNHURRIED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def dataset(labels: np.ndarray | None, size: int, decision: Decision, reading: LabelReading) -> DataSet:
@@ -54,6 +58,7 @@ def spelled(draw: st.DataObject, classes: np.ndarray, num_classes: int, axis: in
     return classes[..., None] if how == "thin" else classes, LabelReading()
 
 
+@UNHURRIED
 @given(outputs(), st.data())
 def test_every_spelling_of_the_right_labels_scores_one_or_is_refused_with_a_key(made, data):
     output, axis = made
@@ -61,17 +66,19 @@ def test_every_spelling_of_the_right_labels_scores_one_or_is_refused_with_a_key(
     labels, reading = spelled(data, classes, output.shape[axis], axis)
     named = data.draw(st.booleans())
     decision = Decision(axis=axis) if named else Decision()
-    try:
-        task = make_task(dataset(labels, len(output), decision, reading), output)
-    except UsageError as err:
-        assert not named
-        assert "[decision] axis" in str(err)
+    others = [other for other in range(1, output.ndim) if other != axis and output.shape[other] == output.shape[axis]]
+    if not named and others and make_task(dataset(labels, len(output), Decision(axis=axis), reading), output).num_decisions:
+        # The same labels may fit an axis that is as long; then one of both is not taken, but asked for.
+        with contextlib.suppress(UsageError):
+            assert make_task(dataset(labels, len(output), decision, reading), output).axis == axis
         return
+    task = make_task(dataset(labels, len(output), decision, reading), output)
     assert task.axis == axis
     assert task.score(output).value == 1.0
     assert task.labels.tolist() == classes.tolist()
 
 
+@UNHURRIED
 @given(outputs(), st.integers(0, 2**32 - 1))
 def test_ignoring_labels_counts_the_others_as_before(made, seed):
     output, axis = made
@@ -92,6 +99,7 @@ SPECIAL = st.sampled_from([-np.inf, np.inf, np.nan, 0.0, 1.0, -1.0, 1e30, -1e30]
 ROWS = arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.one_of(SPECIAL, st.floats(-4, 4, width=16)))
 
 
+@UNHURRIED
 @given(ROWS, st.data())
 def test_rows_decide_the_same_in_numpy_torch_and_by_rank(rows, data):
     k = data.draw(st.integers(1, rows.shape[1] - 1))
@@ -113,6 +121,7 @@ def test_rows_decide_the_same_in_numpy_torch_and_by_rank(rows, data):
     assert torch.isfinite(margins(twin, torch.from_numpy(labels))[torch.from_numpy(legal)]).all()
 
 
+@UNHURRIED
 @given(ROWS)
 def test_without_nan_and_infinity_decisions_are_those_of_numpy(rows):
     task = Task(Decision(), np.zeros(len(rows), np.int64), 1, rows.shape[1])
@@ -121,6 +130,7 @@ def test_without_nan_and_infinity_decisions_are_those_of_numpy(rows):
     assert (task.decide(rows)[~legal] != IGNORED).all()
 
 
+@UNHURRIED
 @given(ROWS, st.integers(1, 2))
 def test_gradients_of_rows_with_masked_classes_are_finite(rows, k):
     legal = rows[have_decision(rows.astype(np.float64))]
