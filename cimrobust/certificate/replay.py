@@ -20,6 +20,7 @@ from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_given import Given, labels_checks, open_given
 from cimrobust.certificate.replay_machine import machine_check
 from cimrobust.certificate.replay_probable import probable_checks
+from cimrobust.certificate.replay_reading import reading_check
 from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
@@ -148,15 +149,16 @@ def _trials(directory: Path, certificate: Mapping[str, Any]) -> list[ReplayCheck
         held = (kpp.score, kpp.bound, kpp.rank) == (entry["score"], entry["lower_bound"], entry["rank"])
         checks.append(ReplayCheck(f"kpp {entry['k']:g} %", held, f"score {kpp.score:.6g}, bound {kpp.bound}"))
         if entry["two_source"] is not None:
-            checks.append(_two_source(entry, table, certificate["data"]["used"]))
+            checks.append(_two_source(entry, table, certificate["data"]["used"], certificate["evaluation_set"].get("most_decisions")))
     return [*checks, *_stopping(certificate, table), _verdict(certificate, table)]
 
 
-def _two_source(entry: Mapping[str, Any], table: TrialTable, num_inputs: int) -> ReplayCheck:
+def _two_source(entry: Mapping[str, Any], table: TrialTable, num_inputs: int, most: int | None) -> ReplayCheck:
     both = two_source_bound(
         table.value,
         num_decisions=table.num_samples,
         num_inputs=num_inputs,
+        most=most,
         k=entry["k"],
         confidence=entry["confidence"],
         is_sequential=table.is_sequential,
@@ -197,7 +199,9 @@ def _evaluation_set(certificate: Mapping[str, Any]) -> ReplayCheck:
         score = scores.get(row["name"])
         if score is None:
             return ReplayCheck("evaluation_set", False, f"there is no score '{row['name']}'")
-        again = interval_of(row["name"], score, num_decisions=claimed["decisions"], num_inputs=claimed["samples"])
+        again = interval_of(
+            row["name"], score, num_decisions=claimed["decisions"], num_inputs=claimed["samples"], most=claimed.get("most_decisions")
+        )
         if again.model_dump() != row or claimed["samples"] != certificate["data"]["used"]:
             return ReplayCheck("evaluation_set", False, f"the interval of '{row['name']}' is {again.low:.6g} to {again.high:.6g}")
     return ReplayCheck("evaluation_set", True, f"{len(claimed['intervals'])} intervals on {claimed['samples']} samples")
@@ -248,6 +252,7 @@ def _scores(directory: Path, certificate: Mapping[str, Any], given: Given) -> It
     digests = {value for key, value in dataset.source.files.items() if not key.endswith(".toml")}
     claimed = {value for key, value in certificate["data"]["files"].items() if not key.endswith(".toml")}
     yield ReplayCheck("data_hash", digests == claimed, f"{len(digests)} files, {dataset.num_samples} samples")
+    yield reading_check(certificate, given.described(certificate, witness.inputs))
     missing = given.without_labels(certificate, dataset)
     if missing:
         yield ReplayCheck("worst_found", None, missing)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cimrobust.certificate.replay_check import ReplayCheck
+from cimrobust.certificate.replay_reading import as_certified
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load import load_data
 from cimrobust.engine.teacher import labelled_by
@@ -39,12 +40,16 @@ class Given:
         Raises:
             CimrobustError: The data cannot be read, or do not fit.
         """
-        assert self.data is not None
-        dataset = load_data(self.data, inputs=inputs, limit=certificate["data"]["used"])
+        dataset = as_certified(certificate, self.described(certificate, inputs))
         if certificate["data"]["label_source"] == "given":
             return dataset
-        unlabelled = replace(dataset, labels=None)
+        unlabelled = replace(dataset, labels=None, stored={})
         return unlabelled if self.teacher is None else labelled_by(self.teacher, unlabelled)
+
+    def described(self, certificate: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> DataSet:
+        """Return the evaluation samples as the data describe themselves; arguments and errors as for `samples`."""
+        assert self.data is not None
+        return load_data(self.data, inputs=inputs, limit=certificate["data"]["used"])
 
     def without_labels(self, certificate: Mapping[str, Any], dataset: DataSet) -> str:
         """Return why samples cannot be scored; nothing where they can."""

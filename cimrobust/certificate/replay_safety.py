@@ -85,6 +85,7 @@ def safety_recall(
     labels = make_task(dataset, base).labels
     part = np.flatnonzero(labels == claimed["label"])
     taken = replace(dataset, inputs={name: array[part] for name, array in dataset.inputs.items()}, labels=labels[part])
+    taken = replace(taken, reading=replace(dataset.reading, kind="indices"), stored={})
     if certificate["converters"] is not None and network is not None:
         return converter_score(certificate, network, taken, weights)
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:

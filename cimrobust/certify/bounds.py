@@ -163,10 +163,20 @@ def _decided(
     # Offsets are added in float64: a few roundings of the numbers added.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
     finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
-    proven = (bound > needed) & finite
+    # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is worst. All others must stay behind.
+    excepted = _worst_forms(bound - needed, reading.most_ahead)
+    proven = ((bound > needed) | excepted) & finite
     if method == "linear" and branching is not None:
         proven = _branched(network, state, batch, form, bound, needed, proven | ~finite, branching) & finite
-    return torch.where(finite, (bound + offset).amin(0), -math.inf), proven.all(0)
+    return torch.where(finite, (bound + offset).masked_fill(excepted, math.inf).amin(0), -math.inf), proven.all(0)
+
+
+def _worst_forms(excess: Tensor, count: int) -> Tensor:
+    """Return the forms with the smallest excess of every sample, bool [forms, samples]."""
+    worst = torch.zeros_like(excess, dtype=torch.bool)
+    if count == 0:
+        return worst
+    return worst.scatter(0, excess.nan_to_num(nan=-math.inf).argsort(dim=0, stable=True)[:count], True)
 
 
 def _branched(
@@ -181,7 +191,7 @@ def _branched(
 ) -> Tensor:
     """Prove what linear bounds leave open by branching: the worst form of every sample first, the others only where that succeeds."""
     proven = proven.clone()
-    worst = (bound - needed).argmin(0, keepdim=True)
+    worst = (bound - needed).masked_fill(proven, math.inf).argmin(0, keepdim=True)
     for only_worst in (True, False):
         is_worst = torch.zeros_like(proven).scatter_(0, worst, True)
         tasks = (~proven & (is_worst if only_worst else proven.gather(0, worst))).nonzero()

@@ -32,6 +32,7 @@ class Reading:
         threshold: The decision is 1 where the value is greater.
         needed: By how much a margin has to be positive.
         needed_share: The same as a share of the largest magnitude of a score.
+        most_ahead: Forms that may fail: classes that may be ahead of the label.
     """
 
     tensor: str
@@ -40,9 +41,10 @@ class Reading:
     threshold: float = 0.0
     needed: float = 0.0
     needed_share: float = 0.0
+    most_ahead: int = 0
 
     def forms(self, labels: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        """Return linear forms on the tensor and offsets; a decision is right if every form plus offset is greater than what is needed.
+        """Return linear forms on the tensor and offsets; a decision is right if every form plus offset, `most_ahead` excepted, is greater than what is needed.
 
         Args:
             labels: Labels of the samples, int64 [samples].
@@ -84,8 +86,8 @@ def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Readin
     if read == "label":
         raise NotBoundedError("the decision output holds labels, not the scores that they are chosen by")
     if read == "threshold":
-        return _before_sigmoid(twin, Reading(output, "threshold", threshold=float(task.decision.threshold or 0.0)))
-    found = Reading(output, "classes", sign=-1.0 if read == "argmin" else 1.0)
+        return _before_sigmoid(twin, Reading(output, "threshold", threshold=float(task.threshold_of_each()[0])))
+    found = Reading(output, "classes", sign=-1.0 if read == "argmin" else 1.0, most_ahead=task.decision.k - 1)
     return _before_softmax(twin, found) if len(shape) == 2 else found
 
 

@@ -15,14 +15,28 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.command("inspect", epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct --digital 'conv1*'")
+@click.command(
+    "inspect",
+    epilog="Examples: cimrobust inspect model.onnx --device rram-write-verify-3pct --digital 'conv1*'; "
+    "cimrobust inspect model.onnx --data data.toml",
+)
 @model_argument
 @device_option
 @tolerance_option
 @digital_option
+@click.option("--data", help="Show how these data are understood: samples, labels, decisions, clean score, five rows.")
+@click.option("--limit", type=int, help="Use the first so many samples.")
 @json_option
-def command(model: Path, device: str, tolerance: float | None, digital: tuple[str, ...], as_json: bool) -> None:
-    """Show which weights of MODEL map to crossbars, what stays digital and why.
+def command(
+    model: Path,
+    device: str,
+    tolerance: float | None,
+    digital: tuple[str, ...],
+    data: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Show which weights of MODEL map to crossbars, what stays digital and why; with --data how the data are understood.
 
     For each layer: matrix shape per group, devices, slices, tiles, how full they are, input vectors and conversions of one sample (at most, where the
     device has converters), scale and box radius (the largest deviation of a weight), and which rule of the profile decided for it, where it has any.
@@ -30,10 +44,21 @@ def command(model: Path, device: str, tolerance: float | None, digital: tuple[st
     from cimrobust.pipeline.inspection import inspect_model
 
     inspection = inspect_model(model, device=device, tolerance=tolerance, digital=digital)
+    summary = inspection.to_dict()
+    if data is not None:
+        from cimrobust.pipeline.arguments import check_counts
+        from cimrobust.pipeline.understanding import understand
+
+        check_counts(limit=limit)
+        summary["data"] = understand(inspection.network, data, limit=limit).to_dict()
     if as_json:
-        click.echo(json.dumps(inspection.to_dict(), indent=2))
-    else:
-        _print_tables(inspection.to_dict())
+        click.echo(json.dumps(summary, indent=2))
+        return
+    _print_tables(summary)
+    if data is not None:
+        from cimrobust.cli.data_tables import print_data
+
+        print_data(summary["data"])
 
 
 def _layer_table(summary: Mapping[str, Any]) -> Table:

@@ -14,7 +14,8 @@ from cimrobust.errors import CimrobustError
 
 COMMANDS = {
     "demo": "The whole job on a sample network that is shipped with the package.",
-    "inspect": "Show what maps to crossbars, what does not and why.",
+    "inspect": "Show what maps to crossbars, what does not and why, and how data are understood.",
+    "init": "Write a data description for a model and a data file.",
     "analyze": "Find the worst chip and write the robustness certificate.",
     "sweep": "Worst chip, drawn chips and proof over write-verify tolerances; largest safe tolerance.",
     "retrain": "Train a network to withstand its devices, with certificates before and after.",

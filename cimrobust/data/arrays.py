@@ -13,13 +13,25 @@ from numpy.lib import format as npy_format
 from cimrobust.errors import InputRefusedError, UsageError
 
 MAX_BYTES = 32 * 2**30
-_KINDS = "biuf"
+_KINDS = "biufU"
 
 
 def require_file(path: Path, *, what: str) -> None:
     """Raise UsageError unless there is a regular file at the path."""
     if not path.is_file():
         raise UsageError(f"{what} must be an existing file, got {path}; check the path")
+
+
+def names_in_npz(path: Path) -> list[str]:
+    """Return the names of the arrays of an .npz file, in its order; errors as `read_npz`."""
+    require_file(path, what="data file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [info.filename.removesuffix(".npy") for info in archive.infolist()]
+    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as err:
+        raise InputRefusedError(
+            f"data file must be a complete .npz archive, got: {err or type(err).__name__} ({path}); write it again with numpy.savez_compressed"
+        ) from err
 
 
 def read_npz(path: Path, names: set[str]) -> dict[str, np.ndarray]:
@@ -63,7 +75,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) ->
             raise InputRefusedError(f"array must be in NumPy's format, got: {err} ({where}); write it again with numpy.savez") from err
         shape, fortran, dtype = header
         if dtype.kind not in _KINDS:
-            raise InputRefusedError(f"array must hold numbers, got type {dtype} ({where}); objects and text are not read")
+            raise InputRefusedError(f"array must hold numbers or text, got type {dtype} ({where}); objects are not read")
         size = dtype.itemsize
         for length in shape:
             size *= length

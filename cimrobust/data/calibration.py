@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from cimrobust.data.dataset import DataSet
@@ -56,7 +55,7 @@ def load_samples(
             "give --calibration"
         )
     kept = whole.num_samples - count
-    return _part(whole, slice(0, kept if limit is None else min(limit, kept))), _part(whole, slice(kept, None))
+    return whole.part(slice(0, kept if limit is None else min(limit, kept))), whole.part(slice(kept, None))
 
 
 def _apart(calibration: DataSet, evaluated: DataSet, where: str) -> DataSet:
@@ -73,8 +72,3 @@ def _apart(calibration: DataSet, evaluated: DataSet, where: str) -> DataSet:
 def _digests(dataset: DataSet) -> set[str]:
     """Return the digests of the files that samples come from."""
     return {digest for name, digest in dataset.source.files.items() if not name.endswith(".toml")}
-
-
-def _part(dataset: DataSet, samples: slice) -> DataSet:
-    inputs = {name: array[samples] for name, array in dataset.inputs.items()}
-    return replace(dataset, inputs=inputs, labels=None if dataset.labels is None else dataset.labels[samples])

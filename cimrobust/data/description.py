@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cimrobust.data.decision import Decision
+from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.settings_file import read_settings
 
 Number = int | float
@@ -61,31 +61,50 @@ class Input(_Strict):
 
 
 class Label(_Strict):
-    """Where the labels are."""
+    """Where the labels are, and how they are coded."""
 
     array: str | None = None
     self_: Annotated[bool, Field(alias="self")] = False
+    classes: Annotated[list[int | str], Field(min_length=2)] | None = None
+    first: int | None = None
+    ignore: int | list[int] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Label:
         if self.self_ == (self.array is not None):
             raise ValueError("a label takes 'array', or 'self = true', and exactly one of them")
+        if self.self_ and (self.first is not None or self.ignore is not None):
+            raise ValueError("'first' and 'ignore' are about labels of an 'array'; with 'self = true' there are none")
+        if self.classes is not None and self.first is not None:
+            raise ValueError("labels are listed by 'classes' or counted from 'first', not both")
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("'classes' must list every class once")
         return self
+
+    def to_reading(self) -> LabelReading:
+        """Return how labels are coded."""
+        ignore = [] if self.ignore is None else self.ignore if isinstance(self.ignore, list) else [self.ignore]
+        return LabelReading(classes=None if self.classes is None else tuple(self.classes), first=self.first, ignore=tuple(ignore))
 
 
 class DecisionTable(_Strict):
     """How the output is read."""
 
     output: str | None = None
-    read: Literal["argmax", "argmin", "threshold", "label", "value"] = "argmax"
+    read: Literal["argmax", "argmin", "topk", "threshold", "label", "value"] = "argmax"
     metric: Literal["accuracy", "rmse", "mae", "mse", "max_error"] | None = None
-    value: Number | None = None
+    value: Number | Annotated[list[Number], Field(min_length=1)] | None = None
     axis: int | None = None
+    k: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _fitting(self) -> DecisionTable:
         if (self.read == "threshold") != (self.value is not None):
             raise ValueError("read = \"threshold\" needs 'value', and nothing else takes one")
+        if (self.read == "topk") != (self.k is not None):
+            raise ValueError("read = \"topk\" needs 'k', and nothing else takes one")
+        if self.axis is not None and (self.read in ("label", "value") or (self.read == "threshold" and not isinstance(self.value, list))):
+            raise ValueError("'axis' is that of the classes, or of several thresholds; nothing else takes one")
         if self.metric is not None and (self.read == "value") == (self.metric == "accuracy"):
             raise ValueError(f"metric '{self.metric}' does not fit read = \"{self.read}\"; decisions take accuracy, values an error metric")
         return self
@@ -93,8 +112,10 @@ class DecisionTable(_Strict):
     def to_decision(self) -> Decision:
         """Return the decision, the metric filled in."""
         metric = self.metric or ("rmse" if self.read == "value" else "accuracy")
-        threshold = None if self.value is None else float(self.value)
-        return Decision(output=self.output, read=self.read, metric=metric, threshold=threshold, axis=self.axis)
+        threshold: float | tuple[float, ...] | None = None
+        if self.value is not None:
+            threshold = tuple(map(float, self.value)) if isinstance(self.value, list) else float(self.value)
+        return Decision(output=self.output, read=self.read, metric=metric, threshold=threshold, axis=self.axis, k=self.k or 1)
 
 
 class Description(_Strict):
@@ -106,6 +127,17 @@ class Description(_Strict):
     input: list[Input] = [Input()]
     label: Label = Label(array="y")
     decision: DecisionTable = DecisionTable()
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Description:
+        coded = [key for key in ("classes", "first", "ignore") if getattr(self.label, key) is not None]
+        if self.decision.read == "value" and coded:
+            raise ValueError(f'[label] {", ".join(coded)} is about classes; read = "value" has targets')
+        if self.decision.read == "label" and self.label.first is not None:
+            raise ValueError(
+                "[label] first does not apply to read = \"label\", where output and labels are the same numbers; list 'classes'"
+            )
+        return self
 
 
 def read_description(path: Path) -> Description:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cimrobust.data.decision import Score
+from cimrobust.data.rows import class_rows, decisive_rows
 from cimrobust.data.task import Task
 from cimrobust.errors import UsageError
 
@@ -12,6 +13,7 @@ from cimrobust.errors import UsageError
 _NEIGHBOURS = 4
 _TIE_BREAK = 1e-9
 _TINY = float(np.nextafter(0.0, 1.0))
+_LARGE = float(np.finfo(np.float32).max)
 
 
 class FailureScore:
@@ -39,7 +41,7 @@ class FailureScore:
                 'rare events need an output with scores of classes, got one with the decision itself ([decision] read = "label"); export the network without its last ArgMax'
             )
         self._task, self._below = task, below
-        self.num_wrong = None if task.is_regression else wrong_needed(int(task.labels.size), below)
+        self.num_wrong = None if task.is_regression else wrong_needed(task.num_decisions, below)
 
     def __call__(self, output: np.ndarray) -> float:
         """Return the score of a chip from its decision output on all samples."""
@@ -56,14 +58,32 @@ class FailureScore:
         return score.value > self._below if self.num_wrong is None else score.value < self._below
 
     def margins(self, output: np.ndarray) -> np.ndarray:
-        """Return the margin of every decision, float64; positive exactly where the decision is right."""
-        task = self._task
-        right = task.right(output).ravel()
-        values = np.asarray(output, dtype=np.float64)
-        with np.errstate(invalid="ignore"):
-            raw = _threshold_margins(values, task) if task.axis is None else _class_margins(values, task)
-        # A tie goes to the class that is first; an output that is not finite is wrong.
-        return np.where(right, np.maximum(raw, _TINY), np.where(np.isfinite(raw), np.minimum(raw, 0.0), -np.inf))
+        """Return the margin of every decision that is counted, float64; positive exactly where the decision is right."""
+        return margins_of(self._task, output)
+
+
+def margins_of(task: Task, output: np.ndarray) -> np.ndarray:
+    """Return the margin of every decision that is counted, float64; positive exactly where the decision is right.
+
+    With -infinity among the scores it is as large as the others are apart, with NaN or +infinity -infinity.
+
+    Args:
+        task: Reads the output, which is not the decision itself.
+        output: Decision output, samples first.
+    """
+    counted = task.counted.ravel()
+    right = task.right(output).ravel()[counted]
+    labels = task.labels.ravel()[counted]
+    if task.axis is None:
+        # -infinity is on one side of a threshold as any other number is.
+        values = np.maximum(np.asarray(output, dtype=np.float64).reshape(len(output), -1), -_LARGE)
+        distance = np.asarray(values - task.threshold_of_each()).reshape(-1)[counted]
+        raw = np.where(labels == 1, distance, -distance)
+    else:
+        rows = class_rows(output, task.axis, lowest_wins=task.decision.read == "argmin")[counted]
+        raw = _class_margins(decisive_rows(rows, labels, k=task.decision.k), labels)
+    # A tie goes to the class that is first; an output without a decision is wrong.
+    return np.where(right, np.maximum(raw, _TINY), np.where(np.isfinite(raw), np.minimum(raw, 0.0), -np.inf))
 
 
 def wrong_needed(num_decisions: int, below: float) -> int:
@@ -80,18 +100,11 @@ def wrong_needed(num_decisions: int, below: float) -> int:
     return int(missing[0])
 
 
-def _class_margins(values: np.ndarray, task: Task) -> np.ndarray:
+def _class_margins(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the score of the labelled class minus the best other one."""
-    assert task.axis is not None
-    rows = np.moveaxis(values, task.axis, -1).reshape(-1, values.shape[task.axis])
-    rows = -rows if task.decision.read == "argmin" else rows
-    labels = task.labels.ravel()[:, None]
-    own = np.take_along_axis(rows, labels, axis=1)[:, 0]
+    own = np.take_along_axis(rows, labels[:, None], axis=1)[:, 0]
     others = rows.copy()
-    np.put_along_axis(others, labels, -np.inf, axis=1)
-    return np.where(np.isfinite(rows).all(axis=1), own - others.max(axis=1), -np.inf)
-
-
-def _threshold_margins(values: np.ndarray, task: Task) -> np.ndarray:
-    distance = values.reshape(-1) - float(task.decision.threshold or 0.0)
-    return np.where(task.labels.ravel() == 1, distance, -distance)
+    np.put_along_axis(others, labels[:, None], -np.inf, axis=1)
+    finite = np.isfinite(rows).all(axis=1)
+    best = np.where(finite, others.max(axis=1), 0.0)
+    return np.where(finite, own, -np.inf) - best

@@ -54,7 +54,8 @@ def read_image_folder(folder: Path, steps: Sequence[Step], *, limit: int | None)
     if len(shapes) > 1:
         raise UsageError(f"images must have one size, got {shapes[:3]} ({folder}); add a 'resize' or 'crop' step")
     left = tuple(step for step in steps if step.op not in ("resize", "crop"))
-    return RawData({"x": np.stack(images), "y": np.asarray(labels, dtype=np.int64)}, {folder.name: digest.hexdigest()}), left
+    arrays = {"x": np.stack(images), "y": np.asarray(labels, dtype=np.int64)}
+    return RawData(arrays, {folder.name: digest.hexdigest()}, tuple(entry.name for entry in classes)), left
 
 
 def _read_image(path: Path, steps: Sequence[Step]) -> np.ndarray:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
 from cimrobust.data.casting import constant
-from cimrobust.data.dataset import DataSet, DataSource
-from cimrobust.data.decision import Decision
+from cimrobust.data.dataset import DataSet, DataSource, StoredOutput
+from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.data.description import Description, Input, Step, read_description
 from cimrobust.data.images import read_image_folder
+from cimrobust.data.labels import is_counted
 from cimrobust.data.sources import RawData, call_function, read_arrays, read_csv, read_test_data
 from cimrobust.data.steps import apply_steps
 from cimrobust.errors import UsageError
@@ -82,7 +84,15 @@ def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part
     if given is None and file is None:
         raise UsageError(f"data description must name a train_file for training, got none ({path}, key 'train_file'); add it")
     entries = _entries(description, inputs, str(path))
-    raw, left = _read_described(path.parent / str(file) if given is None else given, description, entries, limit)
+    source = path.parent / str(file) if given is None else given
+    stored: Mapping[int, StoredOutput] = {}
+    if isinstance(source, Path) and _holds_test_data(source):
+        raw, stored = _test_data(source, inputs)
+        entries = {name: entry.model_copy(update={"array": entry.array or name}) for name, entry in entries.items()}
+        left = {name: tuple(entry.steps) for name, entry in entries.items()}
+        _require({str(entry.array) for entry in entries.values() if entry.value is None}, raw, source)
+    else:
+        raw, left = _read_described(source, description, entries, limit)
     arrays = {
         name: apply_steps(raw.arrays[entry.array or "x"], left[name], dtype=entry.dtype, where=f"{path}, input '{name}'")
         for name, entry in entries.items()
@@ -91,13 +101,24 @@ def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part
     constants = {
         name: constant(entry.value, entry.dtype, f"{path}, input '{name}'") for name, entry in entries.items() if entry.value is not None
     }
-    labels = None if description.label.array is None else raw.arrays[description.label.array]
+    if stored and description.label.array not in (None, "y"):
+        raise UsageError(
+            f"labels of a folder of test data are its stored outputs, got array '{description.label.array}' ({path}, key 'label.array'); leave [label] out, "
+            "or save samples and labels as .npz"
+        )
+    stored = {} if description.label.self_ else stored
+    labels = None if description.label.self_ or stored else raw.arrays[str(description.label.array)]
+    reading = replace(description.label.to_reading(), folders=raw.folders)
+    if raw.folders and reading.classes is not None and labels is not None:
+        labels = np.asarray(raw.folders)[labels]
     return _assemble(
         arrays,
         constants,
         labels,
         inputs=inputs,
         decision=description.decision.to_decision(),
+        reading=reading,
+        stored=stored,
         where=str(path),
         files={path.name: sha256_of(path), **raw.files},
         steps={name: tuple(step.to_dict() for step in entry.steps) for name, entry in entries.items()},
@@ -121,12 +142,16 @@ def _read_described(
         raw, left[fed[0]] = read_image_folder(file, left[fed[0]], limit=limit)
     else:
         raw = read_csv(file) if file.suffix == ".csv" else read_arrays(file, wanted)
-    missing = sorted(wanted - raw.arrays.keys())
-    if missing:
+    _require(wanted, raw, file)
+    return raw, left
+
+
+def _require(wanted: set[str], raw: RawData, file: Path) -> None:
+    """Raise UsageError unless a file has the arrays."""
+    if wanted - raw.arrays.keys():
         raise UsageError(
             f"data file must hold the arrays {sorted(wanted)}, got {sorted(raw.arrays)} ({file}); check [[input]] array and [label] array"
         )
-    return raw, left
 
 
 def _entries(description: Description, inputs: Sequence[GraphInput], where: str) -> dict[str, Input]:
@@ -174,22 +199,36 @@ def _fit_flat(array: np.ndarray, spec: GraphInput) -> np.ndarray:
 
 
 def _folder(folder: Path, inputs: Sequence[GraphInput], limit: int | None) -> DataSet:
-    if not any(folder.glob("**/*.pb")):
+    if not _holds_test_data(folder):
         raise UsageError(
             f"a folder must hold ONNX test data (test_data_set_*/input_0.pb), got none ({folder}); for a folder of images write a description "
             "with file = the folder and the steps that the network was trained with"
         )
-    raw, outputs = read_test_data(folder, [spec.name for spec in inputs])
-    arrays = {name: _merge_batch(array, spec) for (name, array), spec in zip(raw.arrays.items(), inputs, strict=True)}
-    merged = np.stack(outputs) if outputs else None
-    labels = None
-    if merged is not None:
-        rows = merged.reshape(next(iter(arrays.values())).shape[0], -1)
-        labels = rows.argmax(axis=1) if rows.shape[1] > 1 else None
+    raw, stored = _test_data(folder, inputs)
     return _assemble(
-        arrays, {}, labels, inputs=inputs, decision=Decision(), where=str(folder), files=raw.files,
-        steps=dict.fromkeys(arrays, ()), limit=limit,
+        dict(raw.arrays), {}, None, inputs=inputs, decision=Decision(), where=str(folder), files=raw.files,
+        steps=dict.fromkeys(raw.arrays, ()), limit=limit, stored=stored,
     )  # fmt: skip
+
+
+def _holds_test_data(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("**/*.pb"))
+
+
+def _test_data(folder: Path, inputs: Sequence[GraphInput]) -> tuple[RawData, dict[int, StoredOutput]]:
+    """Read a folder of ONNX test data, samples along one axis."""
+    raw, stored = read_test_data(folder, [spec.name for spec in inputs])
+    merged = {spec.name: _merge_batch(raw.arrays[spec.name], spec) for spec in inputs}
+    batches = {raw.arrays[name].shape[1] for name, array in merged.items() if array is not raw.arrays[name]}
+    if len(batches) == 1:
+        size = batches.pop()
+        stored = {
+            index: replace(output, array=output.array.reshape(-1, *output.array.shape[2:]))
+            if output.array.shape[1:2] == (size,)
+            else output
+            for index, output in stored.items()
+        }
+    return RawData(merged, raw.files), stored
 
 
 def _merge_batch(array: np.ndarray, spec: GraphInput) -> np.ndarray:
@@ -210,6 +249,8 @@ def _assemble(
     files: Mapping[str, str],
     steps: Mapping[str, tuple[Mapping[str, object], ...]],
     limit: int | None,
+    reading: LabelReading | None = None,
+    stored: Mapping[int, StoredOutput] | None = None,
 ) -> DataSet:
     lengths = {name: _length(array) for name, array in arrays.items()} | ({} if labels is None else {"labels": _length(labels)})
     if not arrays or len(set(lengths.values())) != 1 or 0 in lengths.values():
@@ -219,9 +260,24 @@ def _assemble(
     for spec in inputs:
         if spec.name in arrays:
             _check_shape(arrays[spec.name], spec, where)
-    source = DataSource(description=Path(where).name, files=dict(files), steps=dict(steps), num_available=next(iter(lengths.values())))
-    kept = {name: array[:limit] for name, array in arrays.items()}
-    return DataSet(kept, constants, None if labels is None else labels[:limit], decision, source)
+    counted = (
+        np.ones(next(iter(lengths.values())), dtype=bool)
+        if labels is None
+        else is_counted(labels, () if reading is None else reading.ignore)
+    )
+    if not counted.any():
+        raise UsageError(
+            f"data must have labels that are counted, got {len(counted)} samples of none ({where}, [label] ignore); check the labels"
+        )
+    source = DataSource(
+        description=Path(where).name, files=dict(files), steps=dict(steps), num_available=len(counted), num_ignored=int((~counted).sum())
+    )
+    coded = reading or LabelReading()
+    if stored:
+        labels, coded = next(iter(stored.values())).array, replace(coded, kind="stored")
+    whole = DataSet(arrays, constants, labels, decision, source, coded, stored or {})
+    kept = slice(limit) if counted.all() else np.flatnonzero(counted)[:limit]
+    return whole.part(kept)
 
 
 def _length(array: np.ndarray) -> int:
@@ -229,14 +285,23 @@ def _length(array: np.ndarray) -> int:
     return int(array.shape[0]) if array.ndim else 0
 
 
+def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
+    """Tell whether samples of a shape fit a graph input, with or without a batch axis in the graph."""
+    if spec.shape is None:
+        return True
+    return any(
+        len(expected) == len(sample) and all(not isinstance(e, int) or e == s for e, s in zip(expected, sample, strict=True))
+        for expected in (spec.shape[1:], spec.shape)
+    )
+
+
 def _check_shape(array: np.ndarray, spec: GraphInput, where: str) -> None:
     """Raise UsageError unless samples fit the graph input, with or without a batch axis in the graph."""
     if spec.shape is None:
         return
     sample = array.shape[1:]
-    for expected in (spec.shape[1:], spec.shape):
-        if len(expected) == len(sample) and all(not isinstance(e, int) or e == s for e, s in zip(expected, sample, strict=True)):
-            return
+    if fits_input(sample, spec):
+        return
     raise UsageError(
         f"samples must fit the graph input '{spec.name}' of shape {list(spec.shape)}, got samples of shape {list(sample)} ({where}); add a reshape or transpose step"
     )

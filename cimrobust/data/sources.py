@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from cimrobust.data.arrays import read_npz, require_file
+from cimrobust.data.dataset import StoredOutput
+from cimrobust.data.labels import is_text
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.graph.testdata import read_tensor
@@ -30,10 +32,12 @@ class RawData:
     Attributes:
         arrays: By name; the first axis counts samples.
         files: SHA-256 digest of every file read.
+        folders: Names of the sub-folders that ``y`` counts; empty: it counts none.
     """
 
     arrays: Mapping[str, np.ndarray]
     files: Mapping[str, str]
+    folders: tuple[str, ...] = ()
 
 
 def read_arrays(path: Path, names: set[str]) -> RawData:
@@ -54,12 +58,14 @@ def read_csv(path: Path) -> RawData:
         columns = {name: np.asarray(table.column(name).to_numpy(zero_copy_only=False)) for name in table.column_names}
     except (pa.ArrowInvalid, UnicodeDecodeError) as err:
         raise InputRefusedError(f"CSV must be a table with a header, got: {err} ({path}); check its rows") from err
-    text = [name for name, values in columns.items() if values.dtype.kind not in "biuf"]
+    label = next((name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1])
+    if columns[label].dtype.kind == "O" and all(isinstance(value, str) for value in columns[label]):
+        columns[label] = columns[label].astype(str)
+    text = [name for name, values in columns.items() if values.dtype.kind not in ("biufU" if name == label else "biuf")]
     if text or len(columns) < 2:
         raise InputRefusedError(
             f"CSV must have at least two columns of numbers, got text in {text} of {list(columns)} ({path}); code text as numbers"
         )
-    label = next((name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1])
     features = np.stack([values for name, values in columns.items() if name != label], axis=1)
     return RawData({"x": features, "y": columns[label]}, {path.name: sha256_of(path)})
 
@@ -81,7 +87,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, list[np.ndarray]]:
+def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, dict[int, StoredOutput]]:
     """Read a folder of ONNX test data: ``test_data_set_*/input_N.pb`` and ``output_N.pb``, or the files of one set.
 
     Args:
@@ -89,11 +95,11 @@ def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, l
         input_names: Graph inputs; input_N.pb without a name belongs to the N-th.
 
     Returns:
-        Per graph input the samples of all sets, along the batch axis where the sets have one; and the first output of every set.
+        Per graph input the arrays of all sets, [sets, ...]; and the same of every output that has one shape in all sets, by its number.
     """
     sets = sorted(folder.glob("test_data_set_*"), key=lambda path: (len(path.name), path.name)) or [folder]
     inputs: dict[str, list[np.ndarray]] = {name: [] for name in input_names}
-    outputs: list[np.ndarray] = []
+    outputs: dict[int, list[tuple[str, np.ndarray]]] = {}
     files: dict[str, str] = {}
     for test_set in sets:
         for path in sorted(test_set.glob("*.pb")):
@@ -104,16 +110,29 @@ def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, l
             name, array = read_tensor(path)
             index = int(match[2])
             if match[1] == "output":
-                outputs += [array] if index == 0 else []
+                outputs.setdefault(index, []).append((name, array))
                 continue
             target = name if name in inputs else input_names[index] if index < len(input_names) else None
             if target is None:
                 raise UsageError(f"test data must fit the {len(input_names)} graph inputs, got {path.name} named '{name}' ({test_set})")
             inputs[target].append(array)
     uneven = sorted(name for name, arrays in inputs.items() if len(arrays) != len(sets))
-    if uneven or len(outputs) not in (0, len(sets)):
-        raise UsageError(f"every test data set must have all inputs and outputs, got gaps for {uneven or 'output_0.pb'} ({folder})")
-    return RawData({name: np.stack(arrays) for name, arrays in inputs.items()}, files), outputs
+    uneven += sorted(f"output_{index}.pb" for index, arrays in outputs.items() if len(arrays) != len(sets))
+    if uneven:
+        raise UsageError(f"every test data set must have all inputs and outputs, got gaps for {uneven} ({folder})")
+    shapes = {name: sorted({array.shape for array in arrays}) for name, arrays in inputs.items()}
+    varying = next((name for name in shapes if len(shapes[name]) > 1), None)
+    if varying is not None:
+        raise UsageError(
+            f"test data sets must have inputs of one shape, got {shapes[varying][:3]} for '{varying}' ({folder}); keep sets of one shape"
+        )
+    stored = {index: StoredOutput(arrays[0][0], _stacked([array for _, array in arrays])) for index, arrays in sorted(outputs.items())}
+    return RawData({name: np.stack(arrays) for name, arrays in inputs.items()}, files), stored
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return outputs of all sets along a new first axis; an empty array, which fits no sample, where their shapes differ."""
+    return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else np.empty(0)
 
 
 def call_function(text: str) -> RawData:
@@ -138,7 +157,13 @@ def call_function(text: str) -> RawData:
     if not isinstance(arrays, Mapping) or not arrays:
         raise UsageError(f'data function must return a mapping such as {{"x": ..., "y": ...}}, got {type(arrays).__name__} ({text})')
     made = {str(name): np.asarray(value) for name, value in arrays.items()}
-    wrong = sorted(name for name, value in made.items() if value.dtype.kind not in "biuf" or value.ndim == 0)
+    made = {
+        name: value.astype(str) if is_text(value) and all(isinstance(part, str) for part in value.flat) else value
+        for name, value in made.items()
+    }
+    wrong = sorted(name for name, value in made.items() if value.dtype.kind not in "biufU" or value.ndim == 0)
     if wrong:
-        raise UsageError(f"data function must return arrays of numbers with a sample axis, got others for {wrong} ({text})")
+        raise UsageError(
+            f"data function must return arrays of numbers, or text for labels, with a sample axis, got others for {wrong} ({text})"
+        )
     return RawData(made, {})

@@ -28,6 +28,8 @@ def apply_steps(array: np.ndarray, steps: Sequence[Step], *, dtype: str, where: 
     """
     if array.ndim == 0:
         raise UsageError(f"an array must have samples along its first axis, got a single number ({where}); save the samples as one array")
+    if array.dtype.kind not in "biuf":
+        raise UsageError(f"an input must hold numbers, got type {array.dtype} ({where}); only labels may be text")
     work = np.float64 if dtype == "float64" else np.float32
     for position, step in enumerate(steps):
         place = f"{where}, step {position + 1} '{step.op}'"

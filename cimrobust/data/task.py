@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimrobust.data.class_axis import AxisHint, axis_of_labels, fits_positions, positions, possible_axes, same_but_ones, sole_axis
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.decision import Decision, Score
+from cimrobust.data.decision import IGNORED, NO_DECISION, Decision, LabelValue, Score
+from cimrobust.data.labels import as_text, check_folders, check_range, class_indices, is_text
+from cimrobust.data.rows import class_rows, decisive_rows, have_decision
 from cimrobust.errors import UsageError
 
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "mse", "max_error"})
@@ -19,15 +22,22 @@ class Task:
 
     Attributes:
         decision: How an output is read.
-        labels: Labels, int64, samples first (more axes for one decision a position); targets float64 in the output's shape for regression.
+        labels: Labels, int64, samples first (more axes for one decision a position), `IGNORED` where a decision is not counted, which is never so for all of a sample;
+            targets float64 in the output's shape for regression.
         axis: Class axis of the output, the sample axis counted; None where no class is chosen.
         num_classes: Classes there are; None for regression.
+        thresholds: For ``threshold``: one for each decision of a sample, float64 [decisions of a sample]; None: that of `decision` for all.
+        classes: For ``label``: what the output holds for each class; None: its index.
+        axis_reason: Why this is the class axis where neither the description nor the labels say so; empty: they do.
     """
 
     decision: Decision
     labels: np.ndarray
     axis: int | None
     num_classes: int | None
+    thresholds: np.ndarray | None = None
+    classes: tuple[LabelValue, ...] | None = None
+    axis_reason: str = ""
 
     @property
     def metric(self) -> str:
@@ -44,38 +54,81 @@ class Task:
         """Whether values are scored, not decisions."""
         return self.decision.read == "value"
 
+    @property
+    def counted(self) -> np.ndarray:
+        """Which decisions are counted, bool in the labels' shape."""
+        return np.ones(self.labels.shape, dtype=bool) if self.is_regression else np.asarray(self.labels != IGNORED)
+
+    @property
+    def num_decisions(self) -> int:
+        """Decisions that are counted."""
+        return int(self.counted.sum())
+
+    @property
+    def most_decisions(self) -> int:
+        """Decisions that a sample has at most."""
+        return int(np.prod(self.labels.shape[1:], dtype=np.int64))
+
+    def threshold_of_each(self) -> np.ndarray:
+        """Return the threshold of each decision of a sample, float64 [decisions of a sample]."""
+        if self.thresholds is not None:
+            return self.thresholds
+        return np.full(self.most_decisions, self.decision.threshold, dtype=np.float64)
+
     def decide(self, output: np.ndarray) -> np.ndarray:
-        """Return the decisions an output stands for, int64 in the labels' shape; -1, which no label equals, where it is not finite.
+        """Return the decisions an output stands for, int64 in the labels' shape; `NO_DECISION` where a score is NaN or +infinity, or none is finite.
+
+        A score of -infinity is that of a class that is never chosen. For ``topk`` the decision is the label where that is among the k highest scores, else the class
+        of the highest.
 
         Args:
             output: Decision output, samples first.
         """
         read = self.decision.read
         if read == "threshold":
-            scores = _like(np.asarray(output, dtype=np.float64), self.labels)
-            return np.where(np.isfinite(scores), scores > self.decision.threshold, -1).astype(np.int64)
+            scores = np.asarray(output, dtype=np.float64).reshape(len(output), -1)
+            broken = np.isnan(scores) | np.isposinf(scores)
+            decided = np.where(broken, NO_DECISION, _like(scores, self.labels).reshape(scores.shape) > self.threshold_of_each())
+            return decided.astype(np.int64).reshape(self.labels.shape)
         if read == "label":
-            return _like(np.asarray(output), self.labels).astype(np.int64)
+            return _like(decided_labels(np.asarray(output), self.classes), self.labels)
         if self.axis is None:
             raise UsageError("a regression has no decisions; score its values")
-        choose = np.argmin if read == "argmin" else np.argmax
-        chosen = choose(output, axis=self.axis)
-        finite = np.isfinite(np.asarray(output, dtype=np.float64)).all(axis=self.axis)
-        return _like(np.where(finite, chosen, -1).astype(np.int64), self.labels)
+        if read == "topk":
+            return self._among_best(output)
+        chosen, best = (np.argmin, np.min) if read == "argmin" else (np.argmax, np.max)
+        # The best score is NaN or of the wrong infinity exactly if some score is, or none is finite.
+        legal = np.isfinite(best(output, axis=self.axis))
+        return _like(np.where(legal, chosen(output, axis=self.axis), NO_DECISION).astype(np.int64), self.labels)
+
+    def _among_best(self, output: np.ndarray) -> np.ndarray:
+        assert self.axis is not None
+        rows = class_rows(output, self.axis, lowest_wins=False)
+        labels = _like(self.labels, rows[:, 0])
+        known = np.where(labels == IGNORED, 0, labels)
+        is_among = (decisive_rows(rows, known, k=self.decision.k).argmax(axis=1) == known) & (labels != IGNORED)
+        decided = np.where(is_among, labels, rows.argmax(axis=1))
+        return np.where(have_decision(rows), decided, NO_DECISION).astype(np.int64).reshape(self.labels.shape)
+
+    def broken(self, output: np.ndarray) -> np.ndarray:
+        """Return which decisions (values, for a regression) an output does not have, bool in the labels' shape; those that are not counted are left out."""
+        if self.is_regression:
+            return np.asarray(~np.isfinite(np.asarray(output, dtype=np.float64))).reshape(self.labels.shape)
+        return np.asarray((self.decide(output) == NO_DECISION) & self.counted)
 
     def right(self, output: np.ndarray) -> np.ndarray:
-        """Return which decisions are right, bool in the labels' shape."""
+        """Return which decisions are right, bool in the labels' shape; one that is not counted is not."""
         return np.asarray(self.decide(output) == self.labels)
 
     def score(self, output: np.ndarray) -> Score:
         """Score an output against the labels.
 
-        An output that is not finite counts as a wrong decision, and as an infinite error.
+        An output that is NaN or infinite counts as a wrong decision, and as an infinite error.
         """
         if self.is_regression:
             return Score(_error(self.metric, output, self.labels), None, int(self.labels.shape[0]))
-        right = self.right(output)
-        return Score(float(right.sum()) / right.size, int(right.sum()), int(right.size))
+        right, counted = int(self.right(output).sum()), self.num_decisions
+        return Score(float(right) / counted, right, counted)
 
     def is_worse(self, first: Score, second: Score) -> bool:
         """Tell whether the first score is worse than the second; equal scores are not."""
@@ -84,119 +137,162 @@ class Task:
     def confusion(self, output: np.ndarray) -> np.ndarray:
         """Return how often each class (row) was decided as each class (column), int64 [num_classes, num_classes + 1].
 
-        The last column counts outputs that were not finite or no known class.
+        The last column counts outputs that have no decision or no known class.
         """
         if self.num_classes is None:
             raise UsageError("a regression has no classes; score its values")
-        decided = self.decide(output).ravel()
+        counted = self.counted.ravel()
+        decided, labels = self.decide(output).ravel()[counted], self.labels.ravel()[counted]
         known = (decided >= 0) & (decided < self.num_classes)
         table = np.zeros((self.num_classes, self.num_classes + 1), dtype=np.int64)
-        np.add.at(table, (self.labels.ravel(), np.where(known, decided, self.num_classes)), 1)
+        np.add.at(table, (labels, np.where(known, decided, self.num_classes)), 1)
         return table
 
 
-def make_task(dataset: DataSet, clean_output: np.ndarray) -> Task:
+def make_task(dataset: DataSet, clean_output: np.ndarray, *, hint: AxisHint | None = None) -> Task:
     """Fit the labels of a data set to the output they judge.
 
     Args:
         dataset: Samples, labels and decision.
         clean_output: Decision output of the clean model on all samples; gives the class axis, and the labels where the data set has none.
+        hint: What the graph says about the class axis; used for stored outputs, which come without a description.
 
     Raises:
-        UsageError: Output and labels do not fit; says the shapes and what to change.
+        UsageError: Output and labels do not fit, or in more than one way; says the shapes and the key to set.
     """
-    decision = dataset.decision
-    output = np.asarray(clean_output)
-    if output.shape[:1] != (dataset.num_samples,):
+    decision, output = dataset.decision, np.asarray(clean_output)
+    if output.shape[:1] != (dataset.num_samples,) or not output.size:
         raise UsageError(
             f"decision output must have one entry a sample ({dataset.num_samples}), got shape {list(output.shape)}; choose another [decision] output"
         )
+    if dataset.labels is not None and dataset.reading.kind == "stored" and not same_but_ones(dataset.labels.shape, output.shape):
+        raise UsageError(
+            f"stored outputs must have the shape of the decision output, got {list(dataset.labels.shape)} and {list(output.shape)}; choose another [decision] output"
+        )
+    if is_text(output) and decision.read != "label":
+        raise UsageError(f'{decision.read} needs an output of numbers, got text; choose another [decision] output, or use read = "label"')
     if decision.read == "value":
-        return Task(decision, _targets(dataset.labels, output), None, None)
-    if decision.read in ("argmax", "argmin"):
-        return _class_task(decision, dataset.labels, output)
-    labels = _own_labels(decision, output) if dataset.labels is None else _integer_labels(dataset.labels)
-    labels = _like(labels, _squeezed(output))
-    highest = 1 if decision.read == "threshold" else int(max(labels.max(), output.max()))
-    _check_range(labels, highest + 1)
-    return Task(decision, labels, None, highest + 1)
+        return Task(decision, _targets(dataset, output), None, None)
+    if decision.chooses:
+        return _class_task(dataset, output, hint)
+    return _label_task(dataset, output) if decision.read == "label" else _threshold_task(dataset, output)
 
 
-def _class_task(decision: Decision, labels: np.ndarray | None, output: np.ndarray) -> Task:
-    shaped = None if labels is None else _integer_labels(labels, one_hot_classes=output.shape[-1] if output.ndim == 2 else None)
-    axis = _class_axis(decision, shaped, output)
+def _class_task(dataset: DataSet, output: np.ndarray, hint: AxisHint | None) -> Task:
+    decision, labels, reading = dataset.decision, dataset.labels, dataset.reading
+    axes = possible_axes(decision, output.shape)
+    _check_classes(decision, max(output.shape[axis] for axis in axes), output)
+    if labels is None or reading.kind == "stored":
+        taken = hint if reading.kind == "stored" and labels is not None else None
+        axis = sole_axis(axes, output.shape, taken)
+        reason = taken.reason if taken is not None and len(axes) > 1 else ""
+        source = output if labels is None else labels.reshape(output.shape)
+        chosen = (np.argmin if decision.read == "argmin" else np.argmax)(source, axis=axis).astype(np.int64)
+        return Task(decision, chosen, axis, output.shape[axis], axis_reason=reason)
+    axis, is_one_hot = axis_of_labels(axes, output.shape, labels)
     num_classes = output.shape[axis]
+    _check_classes(decision, num_classes, output)
+    indices = labels.reshape(output.shape).argmax(axis=axis) if is_one_hot else class_indices(labels, reading)
+    check_folders(reading, num_classes)
+    check_range(indices, num_classes, reading)
+    return Task(decision, indices.astype(np.int64).reshape(positions(output.shape, axis)), axis, num_classes)
+
+
+def _check_classes(decision: Decision, num_classes: int, output: np.ndarray) -> None:
     if num_classes < 2:
         raise UsageError(
-            f"{decision.read} needs at least two classes, got {num_classes} along axis {axis} of an output of shape {list(output.shape)}; "
+            f"{decision.read} needs at least two classes, got {num_classes} in an output of shape {list(output.shape)}; "
             'for one score a sample use read = "threshold" with a value'
         )
-    positions = output.shape[:axis] + output.shape[axis + 1 :]
-    if shaped is None:
-        chosen = (np.argmin if decision.read == "argmin" else np.argmax)(output, axis=axis).astype(np.int64)
-        return Task(decision, chosen, axis, num_classes)
-    if shaped.size != int(np.prod(positions)):
+    if decision.read == "topk" and decision.k >= num_classes:
+        raise UsageError(f"k must be less than the number of classes, {num_classes}, got {decision.k} ([decision] k); give a smaller one")
+
+
+def _label_task(dataset: DataSet, output: np.ndarray) -> Task:
+    decision, classes = dataset.decision, dataset.reading.classes
+    decided = _squeezed(decided_labels(output, classes))
+    labels = decided if dataset.labels is None else _one_each(dataset, decided)
+    counted = labels[labels != IGNORED]
+    # An output that is a label has as many classes as labels are seen, unless they are listed.
+    num_classes = len(classes) if classes is not None else int(max(counted.max(), decided.max())) + 1
+    check_range(counted, max(num_classes, 1), dataset.reading)
+    return Task(decision, labels, None, max(num_classes, 1), classes=classes)
+
+
+def _threshold_task(dataset: DataSet, output: np.ndarray) -> Task:
+    decision = dataset.decision
+    thresholds = _thresholds(decision, output)
+    over = np.asarray(output.reshape(len(output), -1) > thresholds).astype(np.int64)
+    labels = over.reshape(_squeezed(output).shape) if dataset.labels is None else _one_each(dataset, _squeezed(output), thresholds)
+    check_folders(dataset.reading, 2)
+    check_range(labels, 2, dataset.reading)
+    return Task(decision, labels, None, 2, thresholds=thresholds)
+
+
+def _thresholds(decision: Decision, output: np.ndarray) -> np.ndarray:
+    """Return the threshold of each decision of a sample, float64."""
+    shape = output.shape[1:]
+    if not isinstance(decision.threshold, tuple):
+        return np.full(int(np.prod(shape, dtype=np.int64)), decision.threshold, dtype=np.float64)
+    count = len(decision.threshold)
+    given = [] if decision.axis is None else possible_axes(decision, output.shape)
+    fits = given or [axis for axis in range(1, output.ndim) if output.shape[axis] == count]
+    if len(fits) != 1 or output.shape[fits[0]] != count:
+        where = "several axes fit" if len(fits) > 1 else "no axis fits"
         raise UsageError(
-            f"labels must give one class for each of {list(positions)} decisions, got shape {list(shaped.shape)}; check [label] and [decision]"
+            f"thresholds must be one, or one for each entry of an axis of the output, got {count} for shape {list(output.shape)}, {where} ([decision] value); "
+            "give one for each label, and [decision] axis where several axes fit"
         )
-    _check_range(shaped, num_classes)
-    return Task(decision, shaped.reshape(positions), axis, num_classes)
+    spread = np.asarray(decision.threshold, dtype=np.float64).reshape([count if axis == fits[0] else 1 for axis in range(1, output.ndim)])
+    return np.broadcast_to(spread, shape).reshape(-1)
 
 
-def _class_axis(decision: Decision, labels: np.ndarray | None, output: np.ndarray) -> int:
-    if output.ndim < 2:
+def _one_each(dataset: DataSet, decided: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
+    """Return labels as indices in the shape of the decisions, of which there is one each."""
+    labels = dataset.labels
+    assert labels is not None
+    if not fits_positions(labels.shape, decided.shape):
         raise UsageError(
-            f'{decision.read} needs an axis of classes, got an output of shape {list(output.shape)}; use read = "threshold", "label" or "value"'
+            f"labels must give one class for each of {list(decided.shape)} decisions, got shape {list(labels.shape)}; check [label] and [decision]"
         )
-    if decision.axis is not None:
-        axis = decision.axis + output.ndim if decision.axis < 0 else decision.axis
-        if not 1 <= axis < output.ndim:
-            raise UsageError(
-                f"class axis must be in 1..{output.ndim - 1}, got {decision.axis} ([decision] axis); count the sample axis as 0"
-            )
-        return axis
-    wide = [axis for axis in range(1, output.ndim) if output.shape[axis] > 1]
-    if len(wide) <= 1:
-        return wide[0] if wide else output.ndim - 1
-    if labels is None:
-        return 1
-    fits = [axis for axis in range(1, output.ndim) if output.shape[:axis] + output.shape[axis + 1 :] == labels.shape]
-    return fits[0] if fits else 1
+    labels = labels.reshape(decided.shape)
+    if dataset.reading.kind != "stored":
+        return class_indices(labels, dataset.reading)
+    if thresholds is None:
+        return decided_labels(labels, dataset.reading.classes)
+    return np.asarray(labels.reshape(len(labels), -1) > thresholds).astype(np.int64).reshape(labels.shape)
 
 
-def _integer_labels(labels: np.ndarray, *, one_hot_classes: int | None = None) -> np.ndarray:
-    """Return labels as int64; one-hot rows become their class."""
-    if one_hot_classes is not None and one_hot_classes > 1 and labels.ndim == 2 and labels.shape[1] == one_hot_classes:
-        return np.asarray(labels.argmax(axis=1), dtype=np.int64)
-    with np.errstate(invalid="ignore"):  # what does not fit is refused below
-        whole = labels.astype(np.int64)
-    if labels.dtype.kind == "f" and not np.array_equal(whole, labels):
-        raise UsageError('labels must be whole numbers, got fractions ([label] array); for targets use read = "value" and metric = "rmse"')
-    return whole
-
-
-def _own_labels(decision: Decision, output: np.ndarray) -> np.ndarray:
-    if decision.read == "label":
-        return output.astype(np.int64)
-    return np.asarray(output > decision.threshold).astype(np.int64)
-
-
-def _targets(labels: np.ndarray | None, output: np.ndarray) -> np.ndarray:
-    targets = output if labels is None else labels
-    if targets.size != output.size:
+def _targets(dataset: DataSet, output: np.ndarray) -> np.ndarray:
+    targets = output if dataset.labels is None else dataset.labels
+    if is_text(targets):
+        raise UsageError('targets must be numbers, got text ([label] array); read classes by [decision] read = "argmax"')
+    if not fits_positions(targets.shape, output.shape):
         raise UsageError(
             f"targets must be as many as output values, got shape {list(targets.shape)} for an output of shape {list(output.shape)}; check [label]"
         )
     return targets.astype(np.float64).reshape(output.shape)
 
 
-def _check_range(labels: np.ndarray, num_classes: int) -> None:
-    wrong = np.flatnonzero((labels.ravel() < 0) | (labels.ravel() >= num_classes))
-    if wrong.size:
-        first = int(wrong[0])
-        raise UsageError(
-            f"labels must be in 0..{num_classes - 1}, got {int(labels.ravel()[first])} at sample {first} ([label] array); check which output is decided on"
-        )
+def decided_labels(output: np.ndarray, classes: tuple[LabelValue, ...] | None) -> np.ndarray:
+    """Return the classes that an output names itself, int64 in its shape; `NO_DECISION` for what is no class.
+
+    Args:
+        output: Whole numbers, or text.
+        classes: What it holds for each class; None: its index.
+    """
+    if classes is None:
+        if is_text(output):
+            raise UsageError(
+                "decision output must hold numbers, got text ([decision] output); list the classes: [label] classes = [...], or read the scores beside it"
+            )
+        with np.errstate(invalid="ignore"):
+            whole = output.astype(np.int64)
+        return np.where((whole >= 0) & (whole == output), whole, NO_DECISION)
+    places = {value: place for place, value in enumerate(classes)}
+    values, inverse = np.unique(as_text(output) if is_text(output) else output, return_inverse=True)
+    found = np.array([places.get(value.item(), NO_DECISION) for value in values], dtype=np.int64)
+    return found[inverse.reshape(-1)].reshape(output.shape)
 
 
 def _squeezed(array: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.network import open_bounds
@@ -18,7 +17,7 @@ from cimrobust.diagnose.tolerances import bisect
 from cimrobust.errors import SelfCheckError
 from cimrobust.search.box import Pattern
 from cimrobust.search.objective import margins
-from cimrobust.search.readout import task_readout
+from cimrobust.search.readout import counted_rows, task_readout
 
 NAME = "fragile_inputs"
 #: Inputs listed.
@@ -204,8 +203,7 @@ def _margins(case: Case, output: np.ndarray) -> np.ndarray | None:
     readout = task_readout(task, "")
     if readout is None or not np.issubdtype(output.dtype, np.floating):
         return None
-    rows = readout.rows(torch.from_numpy(np.ascontiguousarray(output)).double())
-    return np.asarray(-margins(rows, torch.from_numpy(task.labels.reshape(-1))).numpy(), dtype=np.float64)
+    return np.asarray(-margins(*counted_rows(task, readout, output, double=True)).numpy(), dtype=np.float64)
 
 
 def _certified(case: Case, settings: Settings, samples: np.ndarray) -> tuple[np.ndarray | None, str]:

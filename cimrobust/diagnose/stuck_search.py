@@ -126,7 +126,8 @@ class StuckSearch:
         if self.problem.task.is_regression:
             return [RegressionError(self.problem.task.metric)]
         usual: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy(), *map(Collapse, nearest_classes(self.problem)[:2])]
-        has_collapsed = current[0][0] <= _COLLAPSED * self.problem.task.labels.size / self.problem.num_classes
+        task = self.problem.task
+        has_collapsed = current[0][0] <= _COLLAPSED * task.decision.k * task.num_decisions / self.problem.num_classes
         return [*usual, *self._pairs(current[1])] if has_collapsed else usual
 
     def _pairs(self, choice: Choice) -> list[Loss]:

@@ -102,7 +102,13 @@ def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray
     damage, suffered = clean.value - found.value, held_out_clean.value - held_out.value
     interval, visible = None, damage != 0
     if not runtime.task.is_regression:
-        interval = accuracy_interval(held_out.value, num_decisions=held_out.num_samples, num_inputs=len(other), confidence=CONFIDENCE)
+        interval = accuracy_interval(
+            held_out.value,
+            num_decisions=held_out.num_samples,
+            num_inputs=len(other),
+            most=runtime.task.most_decisions,
+            confidence=CONFIDENCE,
+        )
         visible = damage > (interval.high - interval.low) / 2
     return Direction(clean, found, held_out_clean, held_out, interval, suffered / damage if visible else None)
 

@@ -180,11 +180,17 @@ def run_batches(
         threads: Batches run at the same time; the result does not depend on it.
 
     Raises:
-        UsageError: The output has no sample axis in front.
+        UsageError: The output has no sample axis in front, or its size depends on the sample.
     """
     num_samples = next(iter(inputs.values())).shape[0]
     batches = feeding.plan(num_samples)
     outputs = list(map_ordered(partial(_run_batch, run, inputs, constants, feeding), batches, workers=min(threads, len(batches))))
+    shapes = sorted({output.shape[1:] for output in outputs})
+    if len(shapes) > 1:
+        raise UsageError(
+            f"decision output must have one shape for all samples, got another shape for every sample, such as {list(shapes[0])} and {list(shapes[-1])} (decision); "
+            "choose another [decision] output"
+        )
     return np.concatenate(outputs)
 
 

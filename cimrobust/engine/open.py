@@ -9,8 +9,10 @@ import numpy as np
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
-from cimrobust.data.task import Task, make_task
-from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file
+from cimrobust.data.findings import check_clean
+from cimrobust.data.task import Task
+from cimrobust.engine.apart import check_samples_apart
+from cimrobust.engine.batches import Feed, Feeding, check_inputs, feeding_of_file
 from cimrobust.engine.checks import (
     FLOAT_TOLERANCE,
     HALF_TOLERANCE,
@@ -22,10 +24,11 @@ from cimrobust.engine.checks import (
     random_vertex,
 )
 from cimrobust.engine.converters import Converters, open_converters
+from cimrobust.engine.judged import judge
 from cimrobust.engine.kernel_engine import Weights
-from cimrobust.engine.ort import OrtEngine, decision_output, run_original
+from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.protocol import Engine
-from cimrobust.errors import CimrobustError, ModelNotCoveredError, SelfCheckError
+from cimrobust.errors import CimrobustError
 from cimrobust.graph.at_hand import Shape, agreeing, at_hand
 from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import deploy
@@ -36,8 +39,6 @@ from cimrobust.graph.shapes import has_half_activations
 from cimrobust.mapping.placement import Placement
 
 _PARITY_SAMPLES = 512
-# The same for batches against single samples, where the deployed network does not follow the file.
-_APART_SAMPLES = 64
 _SAVED_SAMPLES = 128
 _LIVENESS_SAMPLES = 16
 
@@ -132,11 +133,12 @@ def open_network(
         SelfCheckError: The deployed form is not the file's network, or does not follow its weights.
     """
     check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
-    output = decision_output(network.outputs, dataset.decision.output)
-    ready = replace(dataset, inputs=cast_inputs(network.inputs, dataset.inputs), constants=cast_inputs(network.inputs, dataset.constants))
-    clean_output = run_original(network, ready.inputs, ready.constants, output=output, threads=workers)
-    task = make_task(ready, clean_output)
-    engine, parity, batch_note = _deploy(network, scan, ready, task, clean_output, output)
+    judged = judge(network, dataset, workers=workers)
+    ready, task, clean_output = judged.dataset, judged.task, judged.output
+    findings = check_clean(task, ready, clean_output)
+    rounds, tolerance = rounds_activations(network, scan), _float_tolerance(network)
+    check_samples_apart(network, ready, clean_output, rounds=rounds, tolerance=tolerance)
+    engine, parity, batch_note = _deploy(network, scan, ready, task, clean_output, str(ready.decision.output))
     specialised = at_hand(engine.deployed, _shapes(ready, calibration, has_batch=engine.feeding.mode != "none"))
     checks = _run_checks(engine, placement, ready, parity, workers)
     quantised = task.score(engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers))
@@ -159,7 +161,7 @@ def open_network(
         converters=converters,
         batch_note=batch_note,
         checks=checks,
-        warnings=(*_warnings(checks), *(() if converters is None else converters.warnings)),
+        warnings=(*findings, *_warnings(checks), *(() if converters is None else converters.warnings)),
     )
 
 
@@ -194,26 +196,9 @@ def _deploy(
         if parity.holds:
             return engine, parity, _batch_note(engine, in_file, refused)
         refused = f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of {parity.num_decisions} decisions"
-    _check_samples_apart(network, dataset, clean_output, output)
     raise DeployedDiffersError(
         f"deployed network must give the outputs of the model file, got: {refused} ({network.path}); report this model"
     )
-
-
-def _check_samples_apart(network: Network, dataset: DataSet, clean_output: np.ndarray, output: str) -> None:
-    """Check that the model file gives a sample the same output whatever other samples are in its batch.
-
-    Raises:
-        ModelNotCoveredError: It does not, so that no output of it is the right one.
-    """
-    few = _first(dataset.inputs, _APART_SAMPLES)
-    alone = run_original(network, few, dataset.constants, output=output, batch_size=1)
-    apart = compare(clean_output[:_APART_SAMPLES], alone, decisions=None, integer=False)
-    if not apart.holds:
-        raise ModelNotCoveredError(
-            f"model must give a sample the same output whatever other samples are in its batch, got a difference of {apart.max_difference:g} "
-            f"between batches of 16 and of 1 ({network.path}); export it in inference mode, without operators that mix samples or draw random numbers, or with a fixed batch size"
-        )
 
 
 def _parity_with_file(

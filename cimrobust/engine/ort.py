@@ -218,9 +218,11 @@ def run_original(
     if open_ended:
         check_first_pass(model, {**first_batch(samples, feeding), **fixed}, name, nodes=open_ended)
     session = open_session(model)
+    keys = network.map_keys.get(name) if network.runs_as_file else None
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
-        return run_session(session, name, feed)
+        found = run_session(session, name, feed)
+        return found if keys is None else np.array([[row[key] for key in keys] for row in found], dtype=np.float32)
 
     return run_batches(run, samples, fixed, feeding, threads=threads)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.task import make_task
-from cimrobust.engine.batches import cast_inputs
-from cimrobust.engine.ort import decision_output, run_original
+from cimrobust.engine.judged import judge
 from cimrobust.graph.network import Network
 
 
@@ -23,8 +21,12 @@ def labelled_by(network: Network, dataset: DataSet, *, workers: int = 1) -> Data
     """
     if dataset.labels is not None:
         return dataset
-    output = decision_output(network.outputs, dataset.decision.output)
-    ready = replace(dataset, inputs=cast_inputs(network.inputs, dataset.inputs), constants=cast_inputs(network.inputs, dataset.constants))
-    decided = make_task(ready, run_original(network, ready.inputs, ready.constants, output=output, threads=workers)).labels
-    source = replace(dataset.source, labels_of={file.name: file.sha256 for file in network.files})
-    return replace(dataset, labels=decided, source=source)
+    task = judge(network, dataset, workers=workers).task
+    return replace(
+        dataset,
+        labels=task.labels,
+        reading=replace(dataset.reading, kind="indices"),
+        # The axis that the labels were chosen along: their shape may fit another one too.
+        decision=dataset.decision if task.axis is None else replace(dataset.decision, axis=task.axis),
+        source=replace(dataset.source, labels_of={file.name: file.sha256 for file in network.files}),
+    )

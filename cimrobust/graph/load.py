@@ -36,6 +36,7 @@ from cimrobust.graph.tensors import data_problem, decode, finite_problem, form_p
 from cimrobust.graph.training_mode import dropout_at_inference, training_problems
 from cimrobust.graph.walk import all_graphs, all_nodes, all_tensors, op_name
 from cimrobust.graph.weights import fold_computed_weights, weight_problems
+from cimrobust.graph.zip_maps import open_zip_maps, zip_map_keys
 
 
 def load_network(path: Path) -> Network:
@@ -107,6 +108,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         notes.append("the model's own functions were replaced by the nodes they stand for")
         normalise.use_short_domain(model)
         refuse(path, name_problems(model.graph))
+    map_keys = zip_map_keys(model)
     unknown = runtime_problems(model)
     joined, lowered = _rewrite(path, model, origins, notes)
     num_parameters += sum(item.origin.size for item in joined) + lowered.num_new
@@ -134,6 +136,7 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         runs_as_file=not unknown,
         stated_bits=lowered.bits,
         shared_sizes=branches.shared_sizes,
+        map_keys=map_keys,
     )
 
 
@@ -208,6 +211,9 @@ def _rewrite(
     notes += functions.joined_notes(joined)
     normalise.separate_outputs(graph, names)
     refuse(path, normalise.sort_nodes(graph))
+    opened = open_zip_maps(graph)
+    if opened:
+        notes.append(f"of outputs that map labels to scores the scores are read: {', '.join(opened)}")
     other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
     if other and len(other) == len(graph.output):
         not_covered(path, [f"graph output '{name}' is not a tensor" for name in sorted(other)])

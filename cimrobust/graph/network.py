@@ -56,6 +56,7 @@ class Network:
         runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its place where the file would be run.
         stated_bits: Bits of the integers of a weight, by initializer, where the file states them otherwise than by its element type.
         shared_sizes: Names of axes of inputs that must have one size each for the model to be the file's network, which runtimes do not ask for.
+        map_keys: By output that maps labels to scores in the file, and is those scores here: the labels in their order.
     """
 
     path: Path
@@ -73,3 +74,4 @@ class Network:
     runs_as_file: bool = True
     stated_bits: Mapping[str, int] = field(default_factory=dict)
     shared_sizes: tuple[str, ...] = ()
+    map_keys: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)

@@ -85,7 +85,7 @@ def rare_failures(
     return RareFailures(
         below=below,
         num_wrong=score.num_wrong,
-        num_decisions=int(runtime.task.labels.size),
+        num_decisions=runtime.task.num_decisions,
         num_devices=chips.size,
         settings=settings,
         seed=seed,

@@ -49,6 +49,7 @@ def two_source_bound(
     *,
     num_decisions: int,
     num_inputs: int | None = None,
+    most: int | None = None,
     k: float = 1.0,
     confidence: float = 0.95,
     is_sequential: bool = False,
@@ -64,6 +65,7 @@ def two_source_bound(
         accuracies: Accuracy of every trial on the same samples [num_trials].
         num_decisions: Decisions that each of them counts.
         num_inputs: Independent samples they were made on; None: one decision a sample.
+        most: Decisions that a sample may have; None: each has as many as any other.
         k: Percentage of chips that may be worse.
         confidence: Confidence of the statement as a whole.
         is_sequential: As in `montecarlo.quantile.kpp_of_scores`.
@@ -76,7 +78,8 @@ def two_source_bound(
     observed = float(ordered[rank - 1]) if rank else None
     bound = None
     if observed is not None:
-        bound = accuracy_lower(observed, num_decisions=num_decisions, num_inputs=independent, confidence=1.0 - error * spared)
+        level = 1.0 - error * spared
+        bound = accuracy_lower(observed, num_decisions=num_decisions, num_inputs=independent, confidence=level, most=most)
     return TwoSourceBound(
         k=k,
         confidence=confidence,
@@ -86,7 +89,7 @@ def two_source_bound(
         spared=spared,
         chip_error=error,
         sample_error=error,
-        method=EXACT if independent == num_decisions else HOEFFDING,
+        method=EXACT if independent == num_decisions and most in (None, 1) else HOEFFDING,
         num_trials=ordered.size,
         num_inputs=independent,
         needed_trials=needed_anytime(fraction, 1.0 - error) if is_sequential else needed_trials(100.0 * fraction, 1.0 - error),

@@ -152,10 +152,14 @@ def _disagreement(task: Task, readout: Readout, rows: np.ndarray, output: np.nda
         values = output.reshape(-1).astype(np.float64)
         scale = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
         return float(np.nan_to_num(np.abs(rows[:, 0] - values), nan=np.inf).max() / scale) if rows.shape[0] == values.size else np.inf
-    decided = task.decide(output).reshape(-1)
+    counted = task.counted.reshape(-1)
+    decided, labels = task.decide(output).reshape(-1)[counted], task.labels.reshape(-1)[counted]
     if rows.shape[0] != decided.size:
         return np.inf
-    return float((decide(rows) != decided).mean())
+    found = decide(rows)
+    if task.decision.k > 1:  # rows do not say which class is first where the label is not among the best
+        return float(((found == labels) != (decided == labels)).mean())
+    return float((found != decided).mean())
 
 
 def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:

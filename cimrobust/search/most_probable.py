@@ -167,7 +167,7 @@ class _Search:
         moved = [np.abs(ground.spreads(self._draw(number)) - still) ** 2 for number in range(self.plan.drawn)]
         units = np.sqrt(np.nan_to_num(np.mean(moved, axis=0), nan=1.0, posinf=1.0))
         units = np.maximum(units, 1e-3 * float(np.median(units)) + 1e-12)
-        state = LimitState(task.metric, self.below, (self.score.num_wrong - 0.5) * still.size / task.labels.size, units)
+        state = LimitState(task.metric, self.below, (self.score.num_wrong - 0.5) * still.size / task.num_decisions, units)
         widest = 2 * self.score.num_wrong
         while widest > 1 and state.at(still, widest).value >= 0.0:
             widest //= 2

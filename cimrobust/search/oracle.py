@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,7 @@ from cimrobust.graph.ops.outside import OutsideNode
 from cimrobust.graph.to_torch import Twin
 from cimrobust.search.box import Box, array_of, tensors_of
 from cimrobust.search.objective import Loss, SmoothAccuracy, margins
-from cimrobust.search.readout import Readout
+from cimrobust.search.readout import Readout, decisive
 
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
 _PIECE = 64
@@ -67,7 +67,7 @@ class GradientOracle:
 
     Attributes:
         readout: How rows are read from it.
-        labels: Labels (regression: targets) of all decisions of the crafting set.
+        labels: Labels (regression: targets) of all decisions of the crafting set that are counted, in their order; those of one sample are together.
         device: Where the twin computes; all tensors that go in and come out are there.
     """
 
@@ -84,11 +84,14 @@ class GradientOracle:
         dataset, task = runtime.dataset, runtime.task
         self._inputs = tensors_of({name: array[crafting] for name, array in dataset.inputs.items()}, device)
         self._constants = tensors_of(dataset.constants, device)
-        chosen = task.labels[crafting]
-        self._per_sample = int(np.prod(chosen.shape[1:], dtype=np.int64))
+        part = replace(task, labels=task.labels[crafting])
         kind = torch.float32 if task.is_regression else torch.int64
-        self.labels = torch.from_numpy(chosen.reshape(-1)).to(kind).to(device)
         self._is_regression = task.is_regression
+        self._counted = part.counted.reshape(len(crafting), -1)
+        self.labels = torch.from_numpy(part.labels.reshape(len(crafting), -1)[self._counted]).to(kind).to(device)
+        # Where the decisions of a sample begin, and after the last one.
+        self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
+        self._k = task.decision.k
         size = _piece_size(self._feeding, device)
         self._pieces = [slice(start, min(start + size, len(crafting))) for start in range(0, len(crafting), size)]
 
@@ -141,13 +144,20 @@ class GradientOracle:
         return int(self._pieces[0].stop)
 
     def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
-        """Return the rows of the first samples, without gradients, [decisions, classes]."""
-        held = tensors_of(weights, self.device)
+        """Return the rows of the first samples, without gradients, [decisions, classes]: of the decisions that are counted, see `readout.decisive`."""
+        rows = self._forward(partial(self._rows, tensors_of(weights, self.device)), num_samples)
+        return rows if num_samples is None else rows[: int(self._starts[min(num_samples, self.num_samples)])]
+
+    def plain_rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
+        """Return the rows of all decisions of the first samples as the network gives them, without gradients, [decisions, classes]."""
+        rows = self._forward(partial(self._plain_rows, tensors_of(weights, self.device)), num_samples)
+        return rows[: num_samples * self._counted.shape[1]]
+
+    def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
+        """Return what the pieces of the first samples give, without gradients."""
         pieces = [piece for piece in self._pieces if num_samples is None or piece.start < num_samples]
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
-            parts = list(map_ordered(partial(self._rows, held), pieces, workers=min(self._workers, len(pieces))))
-        rows = torch.cat(parts)
-        return rows if num_samples is None else rows[: num_samples * self._per_sample]
+            return torch.cat(list(map_ordered(run, pieces, workers=min(self._workers, len(pieces)))))
 
     def promising(self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float) -> tuple[tuple[int, Tensor] | None, int]:
         """Return right decisions and margins at a pattern, or None as soon as too many decisions are right, and how many samples were run.
@@ -161,24 +171,27 @@ class GradientOracle:
             Right decisions and the margins of all [decisions], in the order of the crafting set, where at most so many are right.
         """
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
-        labels = self.labels.reshape(self.num_samples, self._per_sample)
         right, parts = 0, []
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
             work = partial(self._rows, weights, order=order)
             for piece, rows in zip(
                 self._pieces, map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))), strict=True
             ):
-                chosen = labels[torch.from_numpy(order[piece]).to(self.device)].reshape(-1)
+                chosen = self.labels[self._decisions_of(order[piece])]
                 right += int(self.right(rows, chosen).sum())
                 if right > most_right:
                     return None, piece.stop
-                parts.append(margins(rows, chosen).reshape(-1, self._per_sample))
-        back = torch.from_numpy(np.argsort(order, kind="stable")).to(self.device)
-        return (right, torch.cat(parts)[back].reshape(-1)), self.num_samples
+                parts.append(margins(rows, chosen))
+        back = torch.argsort(self._decisions_of(order))
+        return (right, torch.cat(parts)[back]), self.num_samples
 
     def safest_first(self, spreads: Tensor) -> np.ndarray:
         """Return the samples, those first that are decided right by the widest margin, given the margins of all decisions."""
-        return np.argsort(array_of(torch.nan_to_num(spreads, nan=0.0).reshape(self.num_samples, -1).mean(dim=1)), kind="stable")
+        finite = torch.nan_to_num(spreads, nan=0.0)
+        if self._counted.all():
+            return np.argsort(array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable")
+        means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(self._starts)
+        return np.argsort(means, kind="stable")
 
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
         """Return damage and gradients at a pattern: one pass."""
@@ -254,7 +267,12 @@ class GradientOracle:
 
     def _positions(self, piece: slice) -> slice:
         """Return which of all decisions those of a piece are."""
-        return slice(piece.start * self._per_sample, piece.stop * self._per_sample)
+        return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
+
+    def _decisions_of(self, samples: np.ndarray) -> Tensor:
+        """Return which of all decisions those of some samples are, int64, in the order of the samples."""
+        found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
+        return torch.from_numpy(np.concatenate(found)).to(self.device)
 
     def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
         return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
@@ -287,6 +305,18 @@ class GradientOracle:
         return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)
 
     def _rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
+        rows = self._plain_rows(weights, piece, order=order)
+        if self._is_regression:
+            return rows
+        counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(-1)
+        if rows.shape[0] != len(counted):
+            return rows  # not a readout of these decisions, which whoever compares it finds
+        if not counted.all():
+            rows = rows[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
+        labels = self.labels[self._positions(piece)] if order is None else self.labels[self._decisions_of(order[piece])]
+        return decisive(rows, labels, k=self._k)
+
+    def _plain_rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
         torch.set_num_threads(1)
         return torch.cat([self.readout.rows(output) for output in self._outputs(weights, piece, order)])
 

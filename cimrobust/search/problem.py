@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from cimrobust.data.task import Task
@@ -19,7 +18,7 @@ from cimrobust.progress import Progress
 from cimrobust.search.box import Box, Pattern, array_of, tensors_of
 from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
-from cimrobust.search.readout import task_readout
+from cimrobust.search.readout import counted_rows, task_readout
 from cimrobust.search.trace import TracePoint
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
@@ -124,15 +123,15 @@ class Problem:
         earlier = self.board.best()
         if self.task.is_regression or (candidate is None and not earlier):
             return False
-        share = (candidate or earlier[0]).key[0] / self.task.labels.size
-        return share <= _COLLAPSED / self.num_classes
+        share = (candidate or earlier[0]).key[0] / self.task.num_decisions
+        return share <= _COLLAPSED * self.task.decision.k / self.num_classes
 
     def offer(self, candidate: Candidate) -> None:
         """Offer a candidate to the board, and trace the best value."""
         best = min((known.key[0] for known in self.board.by_member.values()), default=np.inf)
         self.board.offer(candidate)
         if candidate.key[0] < best:
-            value = -candidate.key[0] if self.task.is_regression else candidate.key[0] / max(self.task.labels.size, 1)
+            value = -candidate.key[0] if self.task.is_regression else candidate.key[0] / max(self.task.num_decisions, 1)
             self.trace.append(TracePoint(self.passes, time.perf_counter() - self.started, value))
 
     @cached_property
@@ -242,7 +241,7 @@ class Problem:
             return ""
         if self.runtime.task.is_regression:
             return f"worst {-best:.4g}"
-        return f"worst {100 * best / max(self.task.labels.size, 1):.1f} %"
+        return f"worst {100 * best / max(self.task.num_decisions, 1):.1f} %"
 
 
 def _measure(runtime: Runtime, task: Task, box: Box, crafting: np.ndarray, threads: int, pattern: Pattern) -> Key:
@@ -256,9 +255,8 @@ def key_of_output(task: Task, output: np.ndarray) -> Key:
     right = float(task.right(output).sum())
     readout = task_readout(task, "")
     if readout is None or not np.issubdtype(output.dtype, np.floating):
-        return right, right / task.labels.size
-    rows = readout.rows(torch.from_numpy(output).float())
-    return right, smooth_accuracy_of(margins(rows, torch.from_numpy(task.labels.reshape(-1))))
+        return right, right / task.num_decisions
+    return right, smooth_accuracy_of(margins(*counted_rows(task, readout, output)))
 
 
 def _error_key(metric: str, errors: np.ndarray) -> Key:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cimrobust.data.decision import NO_DECISION
+from cimrobust.data.rows import have_decision
 from cimrobust.data.task import Task
 from cimrobust.graph.to_torch import Twin
 
@@ -34,21 +36,21 @@ class Readout:
         kind: ``classes``, ``threshold`` or ``value``.
         axis: Class axis, samples counted; -1 where the classes are all that a decision has.
         sign: -1 where the lowest score is the best.
-        threshold: Decision is 1 where the value is greater.
+        threshold: Decision is 1 where the value is greater; one for each decision of a sample, or one for all.
     """
 
     tensor: str
     kind: Literal["classes", "threshold", "value"]
     axis: int = -1
     sign: float = 1.0
-    threshold: float = 0.0
+    threshold: tuple[float, ...] = (0.0,)
 
     def rows(self, output: Tensor) -> Tensor:
         """Return [decisions, classes] (``value``: [values, 1]) of a tensor with samples along the first axis."""
         if self.kind == "value":
             return output.reshape(-1, 1)
         if self.kind == "threshold":
-            distance = output.reshape(-1) - self.threshold
+            distance = (output.reshape(-1, len(self.threshold)) - output.new_tensor(self.threshold)).reshape(-1)
             return torch.stack([torch.zeros_like(distance), distance], dim=1)
         return self.sign * output.movedim(self.axis, -1).reshape(-1, output.shape[self.axis])
 
@@ -59,10 +61,15 @@ def task_readout(task: Task, tensor: str) -> Readout | None:
     if decision.read == "value":
         return Readout(tensor, "value")
     if decision.read == "threshold":
-        return Readout(tensor, "threshold", threshold=float(decision.threshold or 0.0))
+        return Readout(tensor, "threshold", threshold=_shortest(task.threshold_of_each()))
     if decision.read == "label" or task.axis is None:
         return None
     return Readout(tensor, "classes", axis=task.axis, sign=-1.0 if decision.read == "argmin" else 1.0)
+
+
+def _shortest(thresholds: np.ndarray) -> tuple[float, ...]:
+    """Return thresholds as numbers: one where all are the same."""
+    return tuple(thresholds.tolist()) if len(np.unique(thresholds)) > 1 else (float(thresholds[0]),)
 
 
 def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
@@ -95,8 +102,8 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
             readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES
         ):
             readout = replace(readout, tensor=inputs[0])
-        elif readout.kind == "threshold" and op == "Sigmoid" and 0.0 < readout.threshold < 1.0:
-            readout = replace(readout, tensor=inputs[0], threshold=math.log(readout.threshold / (1.0 - readout.threshold)))
+        elif readout.kind == "threshold" and op == "Sigmoid" and all(0.0 < value < 1.0 for value in readout.threshold):
+            readout = replace(readout, tensor=inputs[0], threshold=tuple(math.log(value / (1.0 - value)) for value in readout.threshold))
         else:
             return found
         if readout.tensor not in twin.tensor_names:
@@ -134,6 +141,42 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
             return []
 
 
+def counted_rows(task: Task, readout: Readout, output: np.ndarray, *, double: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the rows of the decisions that are counted, as `decisive` ones, and their labels, of a decision output with scores."""
+    values = torch.from_numpy(np.ascontiguousarray(output))
+    rows = readout.rows(values.double() if double else values.float())
+    counted = torch.from_numpy(task.counted.reshape(-1))
+    labels = torch.from_numpy(task.labels.reshape(-1))[counted]
+    return decisive(rows[counted], labels, k=task.decision.k), labels
+
+
+def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
+    """Return rows in which the label is the first highest score exactly if it is among the k highest, all finite where there is a decision.
+
+    As `data.rows.decisive_rows`; scores that are put below all others have no gradient, so infinities cannot become NaN in it.
+
+    Args:
+        rows: Scores, the highest best, [decisions, classes].
+        labels: The class of every decision, int64 [decisions].
+        k: How many decisions there may be before the label.
+    """
+    own, held = labels[:, None], rows.detach()
+    masked = torch.isneginf(held)
+    if k > 1:
+        ahead = held.scatter(1, own, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, : k - 1]
+        masked = masked.scatter(1, ahead, True)
+    elif rows.device.type == "cpu" and not bool(masked.any()):
+        return rows  # elsewhere to ask costs more than to go on, which changes nothing
+    finite = torch.isfinite(held)
+    low = held.masked_fill(~finite, torch.inf).amin(1, keepdim=True)
+    high = held.masked_fill(~finite, -torch.inf).amax(1, keepdim=True)
+    step = torch.maximum(high - low, torch.maximum(low.abs(), high.abs())).clamp(min=1.0)
+    is_own = torch.zeros_like(masked).scatter(1, own, True)
+    floor = torch.where(is_own, low - 2.0 * step, low - step)
+    made = torch.where(torch.where(is_own, torch.isneginf(held), masked), floor, rows)
+    return torch.where(torch.isfinite(held.amax(1, keepdim=True)), made, torch.nan)
+
+
 def decide(rows: np.ndarray) -> np.ndarray:
-    """Return the decisions that rows stand for, int64 [decisions]; -1 where a score is not finite."""
-    return np.where(np.isfinite(rows).all(axis=1), rows.argmax(axis=1), -1).astype(np.int64)
+    """Return the decisions that rows stand for, int64 [decisions]; `NO_DECISION` where a score is NaN or +infinity, or none is finite."""
+    return np.where(have_decision(rows), rows.argmax(axis=1), NO_DECISION).astype(np.int64)

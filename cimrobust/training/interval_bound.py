@@ -49,7 +49,9 @@ def proved_share(step: Step) -> float:
         return 0.0
     labels = step.objective.labels(step.samples.targets, low.shape[1])
     own = functional.one_hot(labels, low.shape[1]).bool()
-    return float((margins.masked_fill(own, torch.inf).amin(1) > 0).double().mean())
+    # As many classes may be ahead of the label as the decision allows.
+    smallest = margins.masked_fill(own, torch.inf).kthvalue(step.objective.k, dim=1).values
+    return float((smallest > 0).double().mean())
 
 
 def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -64,7 +66,7 @@ def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
     scores = values[plan.tensor]
     assert isinstance(scores, Interval)
     rows = [step.network.readout.rows(end) for end in (scores.lo, scores.hi)]
-    low, high = torch.minimum(*rows), torch.maximum(*rows)
+    low, high = (step.network.counted(end, step.samples) for end in (torch.minimum(*rows), torch.maximum(*rows)))
     if step.objective.kind == "value":
         return low, high, None
     labels = step.objective.labels(step.samples.targets, low.shape[1])

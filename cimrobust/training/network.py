@@ -22,6 +22,7 @@ from cimrobust.search.box import tensor_of
 from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.readout import Readout
+from cimrobust.training.objective import counted_of
 from cimrobust.training.parameters import Parameters, Trainable, initial_parameters
 
 #: Samples in which the functional twin is compared with the one that the search proved right.
@@ -102,13 +103,20 @@ class TrainingNetwork:
         return {**self._fixed, **parameters.weights}
 
     def rows(self, weights: Mapping[str, Tensor], samples: Samples) -> Tensor:
-        """Return the rows of samples, [decisions, classes].
+        """Return the rows of samples, [decisions, classes]: of the decisions that are counted.
 
         Args:
             weights: Everything that `digital` and the chip say.
             samples: Any number of samples.
         """
-        return torch.cat([self.readout.rows(output) for output in self._outputs(weights, samples, self.readout.tensor)])
+        return self.counted(
+            torch.cat([self.readout.rows(output) for output in self._outputs(weights, samples, self.readout.tensor)]), samples
+        )
+
+    def counted(self, rows: Tensor, samples: Samples) -> Tensor:
+        """Return the rows of the decisions that are counted, of rows of all decisions of samples."""
+        counted = counted_of(samples.targets)
+        return rows if bool(counted.all()) else rows[counted.reshape(-1)]
 
     def _outputs(self, weights: Mapping[str, Tensor], samples: Samples, tensor: str) -> list[Tensor]:
         """Return a tensor of the graph, samples first, in runs of as many samples as the network takes."""
@@ -163,7 +171,7 @@ def open_training(
     parameters = initial_parameters(twin, runtime, trainable, update_norms=update_norms, device=device)
     require_stored(runtime.network.path, {name: array.shape for name, array in parameters.to_numpy().items()})
     network = TrainingNetwork(twin, readout, runtime.engine.feeding, trainable, device)
-    expected = opened.oracle.rows(placement.nominal(), num_samples=_CHECKED_SAMPLES)
+    expected = opened.oracle.plain_rows(placement.nominal(), num_samples=min(_CHECKED_SAMPLES, opened.oracle.num_samples))
     _check_same(network, parameters, runtime, expected, opened.crafting[: opened.oracle.run_together])
     _check_reached(network, parameters, runtime)
     return network, parameters
@@ -184,6 +192,8 @@ def _check_same(network: TrainingNetwork, parameters: Parameters, runtime: Runti
         rows = network.rows({**network.digital(parameters), **nominal}, samples).cpu()
     # With few samples together the search may have run fewer than are compared.
     rows, expected = rows[: len(expected)], expected[: len(rows)]
+    finite = torch.isfinite(expected)
+    rows, expected = rows.where(finite | torch.isfinite(rows), 0.0), expected.where(finite, 0.0)  # what is infinite in both is the same
     scale = float(expected.abs().max()) or 1.0
     worst = float((rows - expected).abs().max()) / scale
     if not worst < 1e-3:
@@ -199,7 +209,8 @@ def _check_reached(network: TrainingNetwork, parameters: Parameters, runtime: Ru
     nominal = {name: devices.program(stored[name]).nominal for name, devices in network.trainable.devices.items()}
     rows = network.rows({**network.digital(parameters), **nominal}, samples)
     names = [*parameters.weights, *parameters.digital]
-    gradients = torch.autograd.grad(rows.square().sum(), parameters.leaves(), allow_unused=True)
+    reached = torch.where(torch.isfinite(rows), rows, 0.0).square().sum()
+    gradients = torch.autograd.grad(reached, parameters.leaves(), allow_unused=True)
     lost = [repr(name) for name, gradient in zip(names, gradients, strict=True) if gradient is None or not bool(gradient.any())]
     if lost:
         raise ModelNotCoveredError(

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cimrobust.data.decision import IGNORED
 from cimrobust.data.task import Task
-from cimrobust.search.readout import Readout
+from cimrobust.search.readout import Readout, decisive
 
 _SMALLEST = 1e-12
 
@@ -25,18 +26,20 @@ class Objective:
         scale: ``teacher``: typical margin between the teacher's best two scores; ``value``: typical size of a target, so that losses are near 1.
         spread: ``teacher``: variance of the teacher's scores.
         metric: Error metric of a regression.
+        k: A decision is right where the label is among so many highest scores; the losses want it to be the highest.
     """
 
     kind: Literal["classes", "teacher", "value"]
     scale: float = 1.0
     spread: float = 1.0
     metric: str = ""
+    k: int = 1
 
     def loss(self, rows: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss.
 
         Args:
-            rows: [decisions, classes], or [values, 1] for a regression.
+            rows: [decisions that are counted, classes], or [values, 1] for a regression.
             targets: Labels int64, targets float32, or the teacher's rows; samples first.
         """
         return self.each(rows, targets).mean()
@@ -44,22 +47,34 @@ class Objective:
     def each(self, rows: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of every decision; arguments as for `loss`."""
         if self.kind == "classes":
-            return functional.cross_entropy(rows, targets.reshape(-1), reduction="none")
+            return functional.cross_entropy(rows, self.labels(targets, rows.shape[1]), reduction="none")
         if self.kind == "value":
             error = (rows[:, 0] - targets.reshape(-1)) / self.scale
             return error.abs() if self.metric == "mae" else error**2
         teacher = targets.reshape(rows.shape)
         # The scores themselves, and the choice among them: margins may be far smaller than scores.
-        near = (rows - teacher).square().mean(1) / self.spread
+        # Classes that the teacher masks out with -infinity have no part in either.
+        chosen = torch.isfinite(teacher)
+        near = torch.where(chosen, rows - teacher, 0.0).square().mean(1) / self.spread
         wanted = functional.softmax(teacher / self.scale, dim=1)
-        choice = -(wanted * functional.log_softmax(rows / self.scale, dim=1)).sum(1)
+        choice = -torch.where(chosen, wanted * functional.log_softmax(rows / self.scale, dim=1), 0.0).sum(1)
         return near + choice
 
     def labels(self, targets: Tensor, num_classes: int) -> Tensor:
-        """Return what decisions are scored against, flat: labels, the teacher's decisions, or targets."""
+        """Return what the decisions that are counted are scored against, flat: labels, the teacher's decisions, or targets."""
         if self.kind == "teacher":
             return targets.reshape(-1, num_classes).argmax(1)
-        return targets.reshape(-1)
+        return targets[counted_of(targets)]
+
+    def decisive(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows in which the label is the highest score exactly if the decision is right, see `readout.decisive`, and the labels."""
+        labels = self.labels(targets, rows.shape[1])
+        return decisive(rows, labels, k=self.k), labels
+
+
+def counted_of(targets: Tensor) -> Tensor:
+    """Return which of the targets of samples are counted, bool in their shape; those that are no labels are."""
+    return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
 
 
 def objective_of(task: Task, readout: Readout, teacher: np.ndarray | None) -> tuple[Objective, Tensor]:
@@ -76,8 +91,10 @@ def objective_of(task: Task, readout: Readout, teacher: np.ndarray | None) -> tu
         return Objective("value", scale=max(typical, _SMALLEST), metric=task.metric), targets
     labels = torch.from_numpy(np.asarray(task.labels, np.int64)).reshape(len(task.labels), -1)
     if teacher is None:
-        return Objective("classes"), labels
+        return Objective("classes", k=task.decision.k), labels
     rows = torch.from_numpy(np.asarray(teacher, np.float32))
     best = rows.topk(2, dim=-1).values
-    margin = float((best[..., 0] - best[..., 1]).median())
-    return Objective("teacher", scale=max(margin, _SMALLEST), spread=max(float(rows.var(unbiased=False)), _SMALLEST)), rows
+    apart = best[..., 0] - best[..., 1]
+    margin, seen = float(apart[torch.isfinite(apart)].median().nan_to_num(0.0)), rows[torch.isfinite(rows)]
+    spread = max(float(seen.var(unbiased=False)), _SMALLEST)
+    return Objective("teacher", scale=max(margin, _SMALLEST), spread=spread, k=task.decision.k), rows

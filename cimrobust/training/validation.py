@@ -53,8 +53,9 @@ def score_rows(objective: Objective, rows: Tensor, targets: Tensor) -> float:
         else:
             value = (size**2).mean() if objective.metric == "mse" else (size**2).mean().sqrt()
         return float(torch.nan_to_num(value, nan=torch.inf))
-    right = rows.argmax(1) == objective.labels(targets, rows.shape[1])
-    return float((right & torch.isfinite(rows).all(1)).double().mean())
+    scores, labels = objective.decisive(rows, targets)
+    right = scores.argmax(1) == labels
+    return float((right & torch.isfinite(scores).all(1)).double().mean())
 
 
 def is_better(objective: Objective, first: float, second: float) -> bool:
@@ -163,7 +164,7 @@ def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
 
     def make(fixed: Step) -> Damage:
         def damage(rows: Tensor, targets: Tensor) -> Tensor:
-            spread = margins(rows, fixed.objective.labels(targets, rows.shape[1]))
+            spread = margins(*fixed.objective.decisive(rows, targets))
             return loss.damage(spread, loss.scale_of(spread.detach())).mean()
 
         return damage
@@ -172,7 +173,7 @@ def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
 
 
 def _entropy_damage(fixed: Step) -> Damage:
-    return lambda rows, targets: CrossEntropy().spread(rows, fixed.objective.labels(targets, rows.shape[1])).mean()
+    return lambda rows, targets: CrossEntropy().spread(*fixed.objective.decisive(rows, targets)).mean()
 
 
 def _error_damage(fixed: Step) -> Damage:

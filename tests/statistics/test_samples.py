@@ -48,3 +48,19 @@ def test_hoeffding_covers_samples_of_many_decisions_where_the_binomial_does_not(
     assert sum(bounds[value] > 0.9 for value in right) <= _largest_count(0.05)
     pooled = {value: accuracy_interval(value, num_decisions=900, num_inputs=900, confidence=0.9).low for value in np.unique(right)}
     assert sum(pooled[value] > 0.9 for value in right) > _largest_count(0.05)
+
+
+def test_interval_covers_where_samples_have_different_numbers_of_decisions() -> None:
+    """Samples with many decisions are worse: a mean of fractions a sample would be about another number than the accuracy."""
+    generator, most, samples = np.random.default_rng(4), 8, 60
+    chance = np.linspace(0.99, 0.7, most)
+    counts = np.arange(1, most + 1)
+    true = float((chance * counts).sum() / counts.sum())
+    broken, repeats = np.zeros(2, dtype=int), 2000
+    for _ in range(repeats):
+        drawn = generator.integers(1, most + 1, size=samples)
+        right = np.where(generator.random(samples) < chance[drawn - 1], drawn, 0)
+        accuracy, total = float(right.sum() / drawn.sum()), int(drawn.sum())
+        interval = accuracy_interval(accuracy, num_decisions=total, num_inputs=samples, most=most)
+        broken += [interval.low > true, interval.high < true]
+    assert broken.max() <= stats.binom.isf(1e-6, repeats, 0.025)

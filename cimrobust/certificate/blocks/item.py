@@ -7,6 +7,7 @@ from importlib import metadata
 from cimrobust import __version__
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence, Tested
+from cimrobust.data.dataset import DataSet
 from cimrobust.data.task import Task
 from cimrobust.engine.machine import this_machine
 from cimrobust.graph.layers import CrossbarLayer
@@ -87,9 +88,24 @@ def data(evidence: Tested) -> models.Data:
             output=evidence.runtime.engine.output,
             read=decision.read,
             metric=decision.metric,
-            threshold=decision.threshold,
-            axis=evidence.runtime.task.axis,
+            threshold=list(decision.threshold) if isinstance(decision.threshold, tuple) else decision.threshold,
+            axis=evidence.runtime.task.axis if decision.chooses else decision.axis,
+            axis_reason=evidence.runtime.task.axis_reason or None,
+            k=decision.k if decision.read == "topk" else None,
         ),
+        labels=_labels(evidence.runtime.task, dataset),
+        broken=int(evidence.runtime.task.broken(evidence.runtime.clean_output).sum()),
+    )
+
+
+def _labels(task: Task, dataset: DataSet) -> models.Labels:
+    reading = dataset.reading
+    return models.Labels(
+        classes=None if reading.classes is None else list(reading.classes),
+        first=reading.first,
+        ignore=list(reading.ignore),
+        ignored_samples=dataset.source.num_ignored,
+        ignored_decisions=int((~task.counted).sum()),
     )
 
 

@@ -64,13 +64,16 @@ def clean(evidence: Evidence) -> models.Clean:
     )
 
 
-def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int, rare: models.RareEvent | None = None) -> models.MonteCarlo:
+def monte_carlo(
+    trials: TrialTable, policy: Policy | None, *, num_inputs: int, most: int | None = None, rare: models.RareEvent | None = None
+) -> models.MonteCarlo:
     """Describe the drawn chips.
 
     Args:
         trials: The drawn chips.
         policy: What is required.
         num_inputs: Evaluation samples, each of them an independent draw.
+        most: Decisions that a sample may have; None: each has as many as any other.
         rare: Rare failures, where they were asked for.
     """
     values = np.nan_to_num(trials.value, nan=sys.float_info.max, posinf=sys.float_info.max)
@@ -92,6 +95,7 @@ def monte_carlo(trials: TrialTable, policy: Policy | None, *, num_inputs: int, r
                 ),
                 trials,
                 num_inputs,
+                most,
             )
             for k, confidence in _percentages(policy)
         ],
@@ -184,7 +188,7 @@ def _percentages(policy: Policy | None) -> list[tuple[float, float]]:
     return list(dict.fromkeys([*asked, *((k, CONFIDENCE) for k in KPP_PERCENTAGES)]))
 
 
-def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int) -> models.Kpp:
+def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None) -> models.Kpp:
     side = "at least" if trials.higher_is_better else "at most"
     if kpp.bound is None:
         statement = f"With {kpp.num_trials} trials no bound exists yet at this confidence; {kpp.needed_trials} trials are needed."
@@ -193,7 +197,7 @@ def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int) -> models.Kpp:
             f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips score {side} {kpp.bound:.6g} on these samples "
             f"(order statistic {kpp.rank} of {kpp.num_trials}, whatever the distribution of scores{', whenever the run stopped' if trials.is_sequential else ''})."
         )
-    both, reason = _two_source(kpp, trials, num_inputs)
+    both, reason = _two_source(kpp, trials, num_inputs, most)
     return models.Kpp(
         k=kpp.k,
         score=kpp.score,
@@ -244,13 +248,14 @@ def _stopping(trials: TrialTable, policy: Policy | None) -> models.Stopping | No
     )
 
 
-def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int) -> tuple[models.TwoSource | None, str | None]:
+def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None) -> tuple[models.TwoSource | None, str | None]:
     if trials.count is None:
         return None, "an error has no upper limit, so a finite set of samples bounds nothing without assumptions"
     both = two_source_bound(
         trials.value,
         num_decisions=trials.num_samples,
         num_inputs=num_inputs,
+        most=most,
         k=kpp.k,
         confidence=kpp.confidence,
         is_sequential=trials.is_sequential,

@@ -20,27 +20,32 @@ _CHOSEN = (
 def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
     """State an interval for every accuracy, chips given."""
     runtime = evidence.runtime
-    inputs, decisions = runtime.dataset.num_samples, int(runtime.task.labels.size)
+    inputs, decisions, most = runtime.dataset.num_samples, runtime.task.num_decisions, runtime.task.most_decisions
     if runtime.task.is_regression:
         none = [models.NotRun(name="all", reason="an error has no upper limit, so samples alone bound nothing without assumptions")]
-        return models.EvaluationSet(samples=inputs, decisions=decisions, confidence=CONFIDENCE, intervals=[], not_stated=none)
+        return models.EvaluationSet(
+            samples=inputs, decisions=decisions, most_decisions=most, confidence=CONFIDENCE, intervals=[], not_stated=none
+        )
     omitted = {"clean": _SELF} if runtime.dataset.labels is None else {}
     if evidence.trials.is_sequential:
         omitted["mean"] = _STOPPED
     return models.EvaluationSet(
         samples=inputs,
         decisions=decisions,
+        most_decisions=most,
         confidence=CONFIDENCE,
         intervals=[
-            interval_of(name, score, num_decisions=decisions, num_inputs=inputs) for name, score in _scores(evidence) if name not in omitted
+            interval_of(name, score, num_decisions=decisions, num_inputs=inputs, most=most)
+            for name, score in _scores(evidence)
+            if name not in omitted
         ],
         not_stated=[models.NotRun(name=name, reason=reason) for name, reason in omitted.items()],
     )
 
 
-def _certified(score: float, *, num_decisions: int, num_inputs: int) -> models.SampleInterval:
+def _certified(score: float, *, num_decisions: int, num_inputs: int, most: int | None) -> models.SampleInterval:
     """State how many inputs all chips decide right at once: one event a sample, so one one-sided bound serves every chip."""
-    low = accuracy_lower(score, num_decisions=num_decisions, num_inputs=num_inputs, confidence=CONFIDENCE)
+    low = accuracy_lower(score, num_decisions=num_decisions, num_inputs=num_inputs, most=most, confidence=CONFIDENCE)
     return models.SampleInterval(
         name="certified",
         score=score,
@@ -55,7 +60,7 @@ def _certified(score: float, *, num_decisions: int, num_inputs: int) -> models.S
     )
 
 
-def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int) -> models.SampleInterval:
+def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int, most: int | None = None) -> models.SampleInterval:
     """State the interval of one accuracy.
 
     Args:
@@ -63,11 +68,14 @@ def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int)
         score: The accuracy.
         num_decisions: Decisions it counts.
         num_inputs: Independent samples they were made on.
+        most: Decisions that a sample may have; None: each has as many as any other.
     """
     if name == "certified":
-        return _certified(score, num_decisions=num_decisions, num_inputs=num_inputs)
+        return _certified(score, num_decisions=num_decisions, num_inputs=num_inputs, most=most)
     is_average = name == "mean"
-    interval = accuracy_interval(score, num_decisions=num_decisions, num_inputs=num_inputs, confidence=CONFIDENCE, is_average=is_average)
+    interval = accuracy_interval(
+        score, num_decisions=num_decisions, num_inputs=num_inputs, most=most, confidence=CONFIDENCE, is_average=is_average
+    )
     whose = {"clean": "the model file", "mean": "the drawn chips on average", "worst_found": "the worst chip found"}.get(
         name, "the stored network"
     )

@@ -76,12 +76,28 @@ class DecisionBlock(Block):
     output: str
     read: str
     metric: str
-    threshold: float | None
+    threshold: float | list[float] | None
     axis: int | None
+    axis_reason: str | None = None
+    k: Count | None = None
+
+
+class Labels(Block):
+    """How labels are coded: by a list of classes or numbers from `first`; how many samples and decisions are not counted because their label says so."""
+
+    classes: list[int | str] | None
+    first: int | None
+    ignore: list[int]
+    ignored_samples: Count
+    ignored_decisions: Count
 
 
 class Data(Block):
-    """The evaluation data; `labels_of` names the files of the network whose decisions are the labels, null unless `label_source` is ``model``."""
+    """The evaluation data.
+
+    `labels_of` names the files of the network whose decisions are the labels, null unless `label_source` is ``model``; `broken` counts decisions that the model file itself does not have:
+    its output is NaN or infinite.
+    """
 
     description: str
     files: dict[str, str]
@@ -91,6 +107,8 @@ class Data(Block):
     label_source: Literal["given", "self", "model"]
     labels_of: dict[str, str] | None
     decision: DecisionBlock
+    labels: Labels | None = None
+    broken: Count | None = None
 
 
 class Device(Block):

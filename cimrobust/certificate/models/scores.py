@@ -46,10 +46,11 @@ class SampleInterval(Block):
 
 
 class EvaluationSet(Block):
-    """The finite evaluation set as an uncertainty of its own."""
+    """The finite evaluation set as an uncertainty of its own; `most_decisions` is how many decisions a sample may have, null: all have as many."""
 
     samples: Count
     decisions: Count
+    most_decisions: Count | None = None
     confidence: Fraction
     intervals: list[SampleInterval]
     not_stated: list[NotRun]

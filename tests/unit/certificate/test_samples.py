@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from scipy.stats import binom
 
@@ -22,7 +21,7 @@ def _evidence(
     certified: Any = None,
 ) -> Any:
     score = SimpleNamespace(value=0.9)
-    task = SimpleNamespace(is_regression=is_regression, labels=np.zeros((50, positions)))
+    task = SimpleNamespace(is_regression=is_regression, num_decisions=50 * positions, most_decisions=positions)
     runtime = SimpleNamespace(
         dataset=SimpleNamespace(num_samples=50, labels=labels), task=task, clean=score, quantised=score, converters=converters
     )

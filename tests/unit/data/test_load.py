@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cimrobust.data.load import load_data
+from cimrobust.data.task import make_task
 from cimrobust.errors import InputRefusedError, UsageError
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import TensorSpec
@@ -98,7 +99,8 @@ def test_onnx_test_data_label_themselves(tmp_path):
             (folder / f"{name}.pb").write_bytes(onnx.numpy_helper.from_array(array).SerializeToString())
     loaded = load_data(tmp_path, inputs=ROW)
     assert loaded.inputs["row"].shape == (3, 3)
-    assert loaded.labels.tolist() == [0, 1, 2]
+    assert loaded.reading.kind == "stored"
+    assert make_task(loaded, loaded.labels).labels.tolist() == [0, 1, 2]
 
 
 def test_functions_return_arrays(tmp_path, monkeypatch):

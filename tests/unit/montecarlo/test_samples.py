@@ -53,3 +53,23 @@ def test_one_sided_bound_follows_the_number_of_decisions() -> None:
 def test_senseless_means_are_refused(mean: float, samples: int) -> None:
     with pytest.raises(UsageError, match="mean must be"):
         hoeffding_lower(mean, samples, 0.95)
+
+
+def test_a_lower_bound_with_few_decisions_of_many_is_lower_and_with_all_the_same() -> None:
+    full = hoeffding_lower(0.9, 200, 0.95)
+    assert hoeffding_lower(0.9, 200, 0.95, fill=1.0) == full
+    bounds = [hoeffding_lower(0.9, 200, 0.95, fill=fill) for fill in (0.01, 0.1, 0.5, 0.9)]
+    assert bounds == sorted(bounds)
+    assert 0.0 < bounds[0] < bounds[-1] < full
+    for fill, bound in zip((0.01, 0.1, 0.5, 0.9), bounds, strict=True):
+        seen = bound * (1 - fill) + 0.9 * fill
+        divergence = seen * np.log(seen / bound) + (1 - seen) * np.log((1 - seen) / (1 - bound))
+        assert 200 * divergence == pytest.approx(np.log(1 / 0.05), rel=1e-9)
+
+
+def test_as_many_decisions_as_samples_are_one_each_only_where_a_sample_has_no_more() -> None:
+    one = accuracy_interval(0.9, num_decisions=100, num_inputs=100, most=1)
+    several = accuracy_interval(0.9, num_decisions=100, num_inputs=100, most=4)
+    assert (one.method, several.method) == ("Clopper-Pearson", "Chernoff-Hoeffding")
+    assert several.low < one.low
+    assert several.high > one.high

@@ -141,7 +141,7 @@ def test_positions_of_a_segmentation(opened: Opener) -> None:
     { h = Conv<pads = [1, 1, 1, 1]>(x, w1) \n r = Relu(h) \n y = Conv(r, w2) }"""
     random = np.random.default_rng(0)
     weights = {"w1": random.normal(size=(6, 2, 3, 3)).astype(np.float32), "w2": random.normal(size=(3, 6, 1, 1)).astype(np.float32)}
-    runtime, placement = opened(text, weights, {"x": normal_samples(20, 2, 4, 4)})
+    runtime, placement = opened(text, weights, {"x": normal_samples(20, 2, 4, 4)}, decision=Decision(axis=1))
     result = search(runtime, placement)
     assert result.score.num_samples == 20 * 16
     assert result.score.value < 0.85

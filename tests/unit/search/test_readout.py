@@ -76,7 +76,7 @@ def test_argmin_rows_are_turned_round() -> None:
 
 
 def test_threshold_rows_decide_as_the_threshold_does() -> None:
-    rows = Readout("y", "threshold", threshold=0.5).rows(torch.tensor([[0.4], [0.5], [0.6]]))
+    rows = Readout("y", "threshold", threshold=(0.5,)).rows(torch.tensor([[0.4], [0.5], [0.6]]))
     assert decide(rows.numpy()).tolist() == [0, 0, 1]
 
 

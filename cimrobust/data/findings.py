@@ -1,0 +1,117 @@
+"""What the outputs of the clean network say against it or against how they are read, before anything deviates.
+
+A network that is broken is not one that is fragile: its outputs are refused, or counted and named.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import binom
+
+from cimrobust.data.dataset import DataSet
+from cimrobust.data.decision import IGNORED
+from cimrobust.data.task import Task
+from cimrobust.errors import ModelNotCoveredError, UsageError
+
+# Labels that are one too high by chance: how unlikely that must be before they are refused.
+_CHANCE = 1e-3
+# Fewer decisions may well be the same.
+_FEWEST_DECISIONS = 10
+
+
+def check_clean(task: Task, dataset: DataSet, output: np.ndarray) -> tuple[str, ...]:
+    """Look at the decision output of the clean network on all samples.
+
+    Args:
+        task: Reads and scores it.
+        dataset: Samples and labels.
+        output: The output.
+
+    Returns:
+        Warnings, one sentence each.
+
+    Raises:
+        ModelNotCoveredError: No sample has a decision.
+        UsageError: Labels fit far better if they count from 1.
+    """
+    found = [_broken(task, output), *_shifted(task, dataset, output), *_constant(task, output)]
+    if task.axis_reason:
+        found.append(
+            f"The classes are taken to lie along axis {task.axis} of the decision output, that of {task.axis_reason}: no description says so."
+        )
+    return tuple(text for text in found if text)
+
+
+def _broken(task: Task, output: np.ndarray) -> str:
+    broken = task.broken(output)
+    count, total = int(broken.sum()), int(task.counted.sum())
+    if not count:
+        return ""
+    what = "values" if task.is_regression else "decisions"
+    kinds = _kinds(task, output, broken)
+    if count == total:
+        raise ModelNotCoveredError(
+            f"model must give scores that decide, got {kinds} in all {total} {what} without any deviation (decision output); a broken network is not a fragile one: "
+            "export it again, or check the preprocessing of the samples"
+        )
+    wrong = "the error is infinite" if task.is_regression else "they count as wrong"
+    return (
+        f"{count} of {total} {what} of the model file itself, without any deviation, are {kinds}: {wrong}, and say nothing about devices."
+    )
+
+
+def _kinds(task: Task, output: np.ndarray, broken: np.ndarray) -> str:
+    """Return what is wrong with the outputs of broken decisions."""
+    if task.decision.read == "label":
+        return "no known class"
+    values = np.asarray(output, dtype=np.float64)
+    rows = values[..., None] if task.axis is None else np.moveaxis(values, task.axis, -1)
+    rows = rows.reshape(-1, rows.shape[-1])[broken.reshape(-1)]
+    is_nan = np.isnan(rows).any(axis=1)
+    infinite = np.isinf(rows).any(axis=1) & ~is_nan
+    parts = [(int(is_nan.sum()), "NaN"), (int(infinite.sum()), "infinite")]
+    return " and ".join(f"{name} ({count})" for count, name in parts if count)
+
+
+def _shifted(task: Task, dataset: DataSet, output: np.ndarray) -> list[str]:
+    """Compare with the reading in which labels count from 1."""
+    reading = dataset.reading
+    if dataset.labels is None or not task.decision.chooses or reading.kind != "given" or reading.folders:
+        return []
+    if reading.first is not None or reading.classes is not None:
+        return []
+    counted = task.labels[task.labels != IGNORED]
+    if counted.min() < 1:
+        return []
+    decided = task.decide(output)[task.labels != IGNORED]
+    as_given, one_lower = int((decided == counted).sum()), int((decided == counted - 1).sum())
+    if one_lower <= as_given:
+        return []
+    sentence = f"no label is 0, and {one_lower} of {counted.size} decisions equal the label less 1, where {as_given} equal the label"
+    if float(binom.sf(one_lower - 1, one_lower + as_given, 0.5)) < _CHANCE:
+        raise UsageError(
+            f"labels must count the classes from 0 unless said otherwise, got labels that seem to count from 1: {sentence} ([label] array); set [label] first = 1, or "
+            "first = 0 where they are right as they are"
+        )
+    return [f"Labels are read as counting from 0; {sentence}. If they count from 1, set [label] first = 1."]
+
+
+def _constant(task: Task, output: np.ndarray) -> list[str]:
+    """Name an output that does not depend on the sample, or decisions that are all the same."""
+    if len(output) < 2:
+        return []
+    first = output[:1]
+    same = np.asarray(output == first)
+    if output.dtype.kind == "f":
+        same |= np.isnan(output) & np.isnan(first)
+    if same.all():
+        return [
+            f"The decision output is the same for all {len(output)} samples: the network does not look at them, or all were prepared to the same values."
+        ]
+    if task.is_regression or task.num_decisions < _FEWEST_DECISIONS:
+        return []
+    decided, labels = np.unique(task.decide(output)[task.counted]), np.unique(task.labels[task.counted])
+    if decided.size > 1:
+        return []
+    own = "" if labels.size == 1 else f", where labels are of {labels.size} classes"
+    return [f"All {task.num_decisions} decisions of the model file itself are the same, class {int(decided[0])}{own}."]

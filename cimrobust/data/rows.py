@@ -1,0 +1,51 @@
+"""Rows of scores, one a decision, and what infinities mean in them.
+
+-infinity is a score like any other: that of a class which is masked out and never chosen. NaN and +infinity are none, and a row without any finite score has no
+decision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def class_rows(output: np.ndarray, axis: int, *, lowest_wins: bool) -> np.ndarray:
+    """Return [decisions, classes] in float64, the highest score best, of an output whose classes lie along an axis."""
+    values = np.asarray(output, dtype=np.float64)
+    rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
+    return -rows if lowest_wins else rows
+
+
+def have_decision(rows: np.ndarray) -> np.ndarray:
+    """Return which rows have a decision, bool [decisions]."""
+    return np.asarray(np.isfinite(rows.max(axis=1)))  # NaN and +infinity come out of a maximum
+
+
+def decisive_rows(rows: np.ndarray, labels: np.ndarray, *, k: int = 1) -> np.ndarray:
+    """Return rows in which the label is the first highest score exactly if it is among the k highest scores, and all finite where there is a decision.
+
+    Scores of -infinity, and the k - 1 best of the other classes, are put below all others. A label whose score is -infinity is put lower still: it is never among
+    the best.
+
+    Args:
+        rows: Scores, the highest best, float64 [decisions, classes].
+        labels: The class of every decision, int64 [decisions].
+        k: How many decisions there may be before the label.
+    """
+    own = labels[:, None]
+    masked = np.isneginf(rows)
+    if k > 1:
+        others = rows.copy()
+        np.put_along_axis(others, own, -np.inf, axis=1)
+        np.put_along_axis(masked, np.argsort(-others, axis=1, kind="stable")[:, : k - 1], True, axis=1)
+    elif not masked.any():
+        return rows
+    finite = np.isfinite(rows)
+    low = np.where(finite, rows, np.inf).min(axis=1, keepdims=True)
+    high = np.where(finite, rows, -np.inf).max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # rows without a decision get none
+        step = np.maximum(np.maximum(high - low, np.maximum(np.abs(low), np.abs(high))), 1.0)
+        made = np.where(masked, low - step, rows)
+        score = np.take_along_axis(rows, own, axis=1)
+        np.put_along_axis(made, own, np.where(np.isneginf(score), low - 2.0 * step, score), axis=1)
+    return np.where(have_decision(rows)[:, None], made, np.nan)

@@ -1,0 +1,301 @@
+"""Finding a data description for a model and a data file: what the files tell is written down, what they do not tell is said."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cimrobust.data.arrays import names_in_npz
+from cimrobust.data.description import Step
+from cimrobust.data.images import read_image_folder
+from cimrobust.data.load import fits_input, load_data
+from cimrobust.data.sources import RawData, read_arrays, read_csv
+from cimrobust.engine.judged import output_of
+from cimrobust.engine.ort import run_original
+from cimrobust.errors import CimrobustError, UsageError
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network, TensorSpec
+from cimrobust.pipeline.draft import Draft, DraftInput
+from cimrobust.pipeline.label_readings import Reading, best_reading
+from cimrobust.pipeline.understanding import Understanding, understand
+
+#: Samples that a description is tried on.
+TRIED = 256
+_LABEL_NAMES = ("y", "label", "labels", "target", "targets", "class", "classes", "y_test")
+_IMAGE_RANK = 4
+_COLOURS = (1, 3)
+_BYTE = 255
+
+
+@dataclass(frozen=True)
+class Described:
+    """A description that was found.
+
+    Attributes:
+        text: The file.
+        understanding: How it reads the first samples; None: it cannot be used as it is.
+        problem: Why not; empty: it can.
+    """
+
+    text: str
+    understanding: Understanding | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A data file as it is stored.
+
+    Attributes:
+        path: The file or folder.
+        raw: Its arrays.
+        is_stored: It is a folder of test data.
+        image_steps: What images need to have one size.
+    """
+
+    path: Path
+    raw: RawData
+    is_stored: bool = False
+    image_steps: tuple[Mapping[str, Any], ...] = ()
+
+
+def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Described:
+    """Find a description.
+
+    Args:
+        model: ONNX file.
+        data: .npz, .csv, folder of images or of ONNX test data; None: there are none yet.
+        folder: Folder that the description will be in.
+
+    Raises:
+        UsageError: The data are not of these kinds.
+        InputRefusedError: A file is corrupt.
+        ModelNotCoveredError: The model cannot be loaded.
+    """
+    network = load_network(Path(model))
+    if data is None:
+        draft = Draft(None, tuple(_unfed(spec) for spec in network.inputs), None, notes=_without_data(network))
+        return Described(draft.render(), None, "no data were given: write the name of the data file and its arrays")
+    source = _read(Path(str(data)), network.inputs)
+    label = None if source.is_stored else _label_array(source.raw.arrays)
+    inputs = tuple(_fed(spec, source, label, alone=len(network.inputs) == 1) for spec in network.inputs)
+    draft = Draft(str(source.path.absolute()), inputs, label, notes=_about(source), has_stored_outputs=source.is_stored)
+    missing = [entry.name for entry in inputs if entry.array is None]
+    if missing:
+        return Described(_placed(draft, source, folder).render(), None, f"no array fits the graph inputs {missing}")
+    draft = _with_reading(network, draft, source)
+    return _finished(network, draft, source, folder)
+
+
+def _finished(network: Network, draft: Draft, source: _Source, folder: Path) -> Described:
+    """Try the description as a file, and say what came out."""
+    try:
+        found = _tried(network, draft)
+    except CimrobustError as err:
+        noted = replace(draft, notes={**draft.notes, "decision": [*draft.notes.get("decision", ()), f"As it stands: {err}"]})
+        return Described(_placed(noted, source, folder).render(), None, str(err))
+    score = found.judged.task.score(found.judged.output)
+    first = f"Tried on the first {score.num_samples} decisions of {found.judged.dataset.num_samples} samples: clean {found.judged.task.metric} {score.value:.4g}."
+    notes = {**draft.notes, "file": [*draft.notes.get("file", ()), first, *(f"Warning: {text}" for text in found.warnings)]}
+    return Described(_placed(replace(draft, notes=notes), source, folder).render(), found, "")
+
+
+def _placed(draft: Draft, source: _Source, folder: Path) -> Draft:
+    return replace(draft, file=Path(os.path.relpath(source.path.absolute(), folder.absolute())).as_posix())
+
+
+def _tried(network: Network, draft: Draft) -> Understanding:
+    with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
+        path = Path(folder) / "data.toml"
+        path.write_text(draft.render(), encoding="utf-8")
+        return understand(network, path, limit=TRIED)
+
+
+def _read(path: Path, inputs: Sequence[TensorSpec]) -> _Source:
+    if path.is_dir() and any(path.glob("**/*.pb")):
+        dataset = load_data(path, inputs=inputs)
+        return _Source(path, RawData(dataset.inputs, {}), is_stored=True)
+    if path.is_dir():
+        size = _image_size(inputs)
+        steps = () if size is None else ({"op": "resize", "size": size},)
+        raw, _ = read_image_folder(path, [Step.model_validate(step) for step in steps], limit=TRIED)
+        return _Source(path, raw, image_steps=steps)
+    if path.suffix == ".csv":
+        return _Source(path, read_csv(path))
+    if path.suffix != ".npz":
+        raise UsageError(
+            f"data to describe must be .npz, .csv, a folder of images or of ONNX test data, got '{path}' (DATA); save arrays as .npz"
+        )
+    return _Source(path, read_arrays(path, set(names_in_npz(path))))
+
+
+def _image_size(inputs: Sequence[TensorSpec]) -> list[int] | None:
+    """Return height and width that the graph takes, if it says them."""
+    shape = inputs[0].shape
+    if shape is None or len(shape) != _IMAGE_RANK:
+        return None
+    sides = shape[2:] if shape[1] in _COLOURS else shape[1:3]
+    return [side for side in sides if isinstance(side, int)] if all(isinstance(side, int) for side in sides) else None
+
+
+def _label_array(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Return the array that holds the labels, if its name says so."""
+    return next((name for wanted in _LABEL_NAMES for name in arrays if name.lower() == wanted), None)
+
+
+def _about(source: _Source) -> dict[str, list[str]]:
+    arrays = source.raw.arrays
+    listed = ", ".join(f"'{name}' {array.dtype} {list(array.shape)}" for name, array in arrays.items())
+    notes = {"file": [f"Written by `cimrobust init`; holds {listed}."]}
+    label = None if source.is_stored else _label_array(arrays)
+    if source.is_stored:
+        notes["label"] = ["The outputs stored with the samples say what is right."]
+    elif label is None:
+        named = ", ".join(repr(name) for name in _LABEL_NAMES[:5])
+        notes["label"] = [
+            f"No array is named {named} or the like, so what is right could not be told: the model's own decisions without deviation are the labels, and scores count unchanged decisions.",
+            'If an array holds the labels, write array = "..." in place of self = true.',
+        ]
+    else:
+        notes["label"] = [f"Array '{label}': {arrays[label].dtype} {list(arrays[label].shape)}."]
+    return notes
+
+
+def _without_data(network: Network) -> dict[str, list[str]]:
+    output = network.outputs[0]
+    return {
+        "file": [
+            "Written by `cimrobust init` without data. Steps that may be needed: subtract, multiply, divide, transpose, reshape; for image folders resize, crop."
+        ],
+        "label": [
+            'Without labels the model\'s own decisions are right. With labels: array = "y", and classes, first or ignore where they are coded in another way.'
+        ],
+        "decision": [
+            f"The first output is '{output.name}', {output.dtype} {_shown(output)}; other readings: argmin, topk, threshold, label, value."
+        ],
+    }
+
+
+def _shown(spec: TensorSpec) -> str:
+    return "of unknown shape" if spec.shape is None else str([dim if dim is not None else "?" for dim in spec.shape]).replace("'", "")
+
+
+def _unfed(spec: TensorSpec) -> DraftInput:
+    return DraftInput(spec.name, f"Graph input '{spec.name}': {spec.dtype} {_shown(spec)}.", None, spec.dtype, note="Which array is it?")
+
+
+def _fed(spec: TensorSpec, source: _Source, label: str | None, *, alone: bool) -> DraftInput:
+    """Return what a graph input gets from the arrays of a file."""
+    arrays = {name: array for name, array in source.raw.arrays.items() if name != label and array.ndim and array.dtype.kind in "biuf"}
+    ordered = [name for name in (spec.name, *(("x",) if alone else ())) if name in arrays]
+    ordered += [name for name in arrays if name not in ordered and alone]
+    fitting = [(name, steps) for name in ordered if (steps := _steps_for(arrays[name].shape[1:], spec)) is not None]
+    if not fitting:
+        held = ", ".join(f"'{name}' {list(array.shape)}" for name, array in arrays.items())
+        return replace(_unfed(spec), note=f"No array fits by name and shape; the file holds {held}.")
+    name, steps = fitting[0]
+    array = arrays[name]
+    says = f"Graph input '{spec.name}': {spec.dtype} {_shown(spec)}; array '{name}': {array.dtype} {list(array.shape)}, {_range(array)}."
+    others = [other for other, _ in fitting[1:] if other != name]
+    note = f"Other arrays fit too: {', '.join(others)}." if others else ""
+    return DraftInput(spec.name, says, name, spec.dtype, (*source.image_steps, *steps), note)
+
+
+def _range(array: np.ndarray) -> str:
+    return f"{float(array.min()):g} to {float(array.max()):g}" if array.size else "empty"
+
+
+def _steps_for(sample: tuple[int, ...], spec: TensorSpec) -> tuple[Mapping[str, Any], ...] | None:
+    """Return the steps that make samples fit a graph input; None: nothing simple does."""
+    if fits_input(sample, spec):
+        return ()
+    if len(sample) == 3:  # colours first or last
+        for perm in ([0, 3, 1, 2], [0, 2, 3, 1]):
+            if fits_input([sample[axis - 1] for axis in perm[1:]], spec):
+                return ({"op": "transpose", "perm": perm},)
+    shape = None if spec.shape is None else spec.shape[1:]
+    if shape and all(isinstance(dim, int) for dim in shape) and int(np.prod([int(str(dim)) for dim in shape])) == int(np.prod(sample)):
+        return ({"op": "reshape", "shape": [int(str(dim)) for dim in shape]},)
+    return None
+
+
+def _with_reading(network: Network, draft: Draft, source: _Source) -> Draft:
+    """Return a draft with scaling, label coding and decision that fit best, and with what is uncertain about them."""
+    found: list[tuple[Draft, Reading]] = []
+    problem = ""
+    for candidate in _scalings(draft, source):
+        try:
+            found.append((candidate, _reading(network, candidate, source)))
+        except CimrobustError as err:
+            problem = problem or str(err)
+    if not found:
+        return replace(draft, notes={**draft.notes, "decision": [f"How the output is read could not be told: {problem}"]})
+    best = max(found, key=lambda pair: (pair[1].quality, -len(pair[0].inputs[0].steps)))
+    chosen, reading = best
+    decision = replace(reading.decision, output=reading.output)
+    notes = {key: [*draft.notes.get(key, ()), *reading.notes.get(key, ())] for key in {*draft.notes, *reading.notes}}
+    inputs = tuple(_scale_note(entry, found, best) for entry in chosen.inputs)
+    return replace(chosen, inputs=inputs, reading=reading.labels, decision=decision, notes=notes)
+
+
+def _scalings(draft: Draft, source: _Source) -> Iterator[Draft]:
+    """Yield the draft as it is, and with bytes divided by 255 where the graph takes real numbers."""
+    yield draft
+    bytes_fed = [
+        entry
+        for entry in draft.inputs
+        if entry.array is not None and entry.dtype.startswith("float") and source.raw.arrays[entry.array].dtype == np.uint8
+    ]
+    if bytes_fed:
+        divide = {"op": "divide", "value": _BYTE}
+        yield replace(
+            draft,
+            inputs=tuple(
+                replace(
+                    entry,
+                    steps=(
+                        *[s for s in entry.steps if s["op"] in ("resize", "crop")],
+                        divide,
+                        *[s for s in entry.steps if s["op"] not in ("resize", "crop")],
+                    ),
+                )
+                if entry in bytes_fed
+                else entry
+                for entry in draft.inputs
+            ),
+        )
+
+
+def _scale_note(entry: DraftInput, found: Sequence[tuple[Draft, Reading]], best: tuple[Draft, Reading]) -> DraftInput:
+    """Say what the samples score scaled in another way, where they can be."""
+    if len(found) < 2:
+        return entry
+    scores = {
+        ("divided by 255" if any(step["op"] == "divide" for step in draft.inputs[0].steps) else "as stored"): reading.score
+        for draft, reading in found
+    }
+    listed = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
+    note = (
+        f"Bytes: how the network's training scaled them cannot be told; clean scores {listed}. Mean and standard deviation may be missing:"
+    )
+    return replace(entry, options=(note, 'steps = [..., { op = "subtract", value = [...] }, { op = "divide", value = [...] }, ...]'))
+
+
+def _reading(network: Network, draft: Draft, source: _Source) -> Reading:
+    """Run the samples of a draft and find how labels and output fit."""
+    with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
+        path = Path(folder) / "data.toml"
+        path.write_text(replace(draft, label=None, has_stored_outputs=False, notes={}).render(), encoding="utf-8")
+        dataset = load_data(path, inputs=network.inputs, limit=TRIED)
+    labels = None if draft.label is None else source.raw.arrays[draft.label][: dataset.num_samples]
+    if draft.has_stored_outputs:
+        dataset = load_data(source.path, inputs=network.inputs, limit=TRIED)
+    output = output_of(network.outputs, dataset.decision)
+    values = run_original(network, dataset.inputs, dataset.constants, output=output)
+    return best_reading(network, dataset, labels, source.raw.folders, output, values)

@@ -1,0 +1,309 @@
+"""Data that could be read in several ways, from the command line: read rightly, or refused with the sentence that names the key."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper, parser
+from PIL import Image
+
+from cimrobust.cli.main import run
+
+GENERATOR = np.random.default_rng(0)
+HEAD = '<ir_version: 8, opset_import: ["" : 17]> g '
+X = GENERATOR.normal(size=(48, 8)).astype(np.float32)
+W = GENERATOR.normal(size=(8, 4)).astype(np.float32)
+TOKENS = GENERATOR.normal(size=(24, 6, 8)).astype(np.float32)
+PLAIN = "(float[N, 8] x) => (float[N, 4] y) { y = MatMul(x, w) }"
+TOKEN = "(float[N, 6, 8] x) => (float[N, 6, 4] y) { y = MatMul(x, w) }"
+
+
+def model(folder: Path, text: str, **weights: np.ndarray) -> Path:
+    made = parser.parse_model(HEAD + text)
+    made.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in ({"w": W} | weights).items())
+    onnx.save(made, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def described(folder: Path, more: str = "", **arrays: np.ndarray) -> Path:
+    np.savez(folder / "data.npz", **arrays)
+    (folder / "data.toml").write_text('schema = 1\nfile = "data.npz"\n[[input]]\narray = "x"\n' + more)
+    return folder / "data.toml"
+
+
+def analyze(folder: Path, network: Path, data: Path) -> int:
+    return run(
+        ["analyze", str(network), "--data", str(data), "--effort", "quick", "--trials", "5", "--workers", "1", "--out", str(folder / "out")]
+    )
+
+
+def certificate(folder: Path) -> dict:
+    return json.loads((folder / "out" / "certificate.json").read_text())
+
+
+def replayed(folder: Path, network: Path, data: Path, capsys) -> tuple[int, list[dict]]:
+    capsys.readouterr()
+    code = run(["replay", str(folder / "out"), "--data", str(data), "--model", str(network), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+SIGMOID = "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) y = Sigmoid(z) }"
+
+
+def test_several_labels_a_sample_are_refused_and_read_by_thresholds(tmp_path, capsys):
+    network, labels = model(tmp_path, SIGMOID), (X @ W > 0).astype(int)
+    assert analyze(tmp_path, network, described(tmp_path, x=X, y=labels)) == 2
+    assert 'read = "threshold"' in capsys.readouterr().err
+    data = described(tmp_path, '[decision]\nread = "threshold"\nvalue = [0.5, 0.5, 0.5, 0.5]\n', x=X, y=labels)
+    assert analyze(tmp_path, network, data) == 0
+    made = certificate(tmp_path)
+    assert made["clean"]["score"] == 1.0
+    assert made["clean"]["samples"] == 192
+    assert made["data"]["decision"]["threshold"] == [0.5, 0.5, 0.5, 0.5]
+    assert replayed(tmp_path, network, data, capsys)[0] == 0
+
+
+def test_own_decisions_of_tokens_need_the_axis(tmp_path, capsys):
+    network = model(tmp_path, TOKEN)
+    assert analyze(tmp_path, network, described(tmp_path, "[label]\nself = true\n", x=TOKENS)) == 2
+    assert "[decision] axis" in capsys.readouterr().err
+    data = described(tmp_path, "[label]\nself = true\n[decision]\naxis = 2\n", x=TOKENS)
+    assert analyze(tmp_path, network, data) == 0
+    made = certificate(tmp_path)
+    assert (made["clean"]["samples"], len(made["clean"]["per_class"])) == (144, 4)
+    assert replayed(tmp_path, network, data, capsys)[0] == 0
+
+
+def test_padded_tokens_are_counted_nowhere_and_replayed(tmp_path, capsys):
+    network = model(tmp_path, TOKEN)
+    labels = (TOKENS @ W).argmax(axis=-1)
+    labels[GENERATOR.random(labels.shape) < 0.3] = -100
+    labels[:, 0] = 1
+    labels[3] = -100  # a sample without any
+    data = described(tmp_path, '[label]\narray = "y"\nignore = -100\n', x=TOKENS, y=labels)
+    assert analyze(tmp_path, network, data) == 0
+    made = certificate(tmp_path)
+    kept = np.delete(labels, 3, axis=0)
+    right = int(((np.delete(TOKENS, 3, axis=0) @ W).argmax(axis=-1) == kept).sum())
+    assert (made["clean"]["correct"], made["clean"]["samples"]) == (right, int((kept != -100).sum()))
+    assert (made["data"]["used"], made["data"]["available"]) == (23, 24)
+    assert made["data"]["labels"] == {
+        "classes": None, "first": None, "ignore": [-100], "ignored_samples": 1, "ignored_decisions": int((kept == -100).sum()),
+    }  # fmt: skip
+    assert made["evaluation_set"]["most_decisions"] == 6
+    assert sum(sum(row) for row in made["worst_found"]["confusion"]) == made["clean"]["samples"]
+    assert replayed(tmp_path, network, data, capsys)[0] == 0
+    without = described(tmp_path, '[label]\narray = "y"\nignore = [-100, 3]\n', x=TOKENS, y=labels)
+    code, checks = replayed(tmp_path, network, without, capsys)
+    assert code != 0
+    assert "ignore" in next(check["detail"] for check in checks if check["id"] == "data_reading")
+
+
+def test_the_label_among_the_best_is_certified_and_replayed(tmp_path, capsys):
+    network = model(tmp_path, PLAIN)
+    labels = (X @ W).argsort(axis=1)[:, -2]
+    data = described(tmp_path, '[decision]\nread = "topk"\nk = 2\n', x=X, y=labels)
+    assert analyze(tmp_path, network, data) == 0
+    made = certificate(tmp_path)
+    assert made["clean"]["score"] == 1.0
+    assert made["data"]["decision"]["k"] == 2
+    assert 0 < made["certified"]["score"] <= made["worst_found"]["score"] < 1
+    assert replayed(tmp_path, network, data, capsys)[0] == 0
+
+
+def test_masked_classes_are_never_chosen(tmp_path):
+    network = model(
+        tmp_path, "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) y = Add(z, m) }", m=np.array([0, 0, 0, -np.inf], np.float32)
+    )
+    labels = (X @ W)[:, :3].argmax(axis=1)
+    np.savez(tmp_path / "d.npz", x=X, y=labels)
+    assert analyze(tmp_path, network, tmp_path / "d.npz") == 0
+    made = certificate(tmp_path)
+    assert made["clean"]["score"] == 1.0
+    assert made["worst_found"]["score"] < 1.0
+    assert made["data"]["broken"] == 0
+
+
+def test_outputs_that_are_nan_are_refused_or_counted_everywhere(tmp_path, capsys):
+    network = model(tmp_path, "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) y = Log(z) }")
+    is_safe = np.sort(X @ W, axis=1)[:, 0] > 0
+    all_broken, labels = X[~is_safe], np.arange(48) % 4
+    np.savez(tmp_path / "d.npz", x=all_broken, y=labels[~is_safe])
+    assert analyze(tmp_path, network, tmp_path / "d.npz") == 4
+    assert f"NaN ({len(all_broken)}) in all {len(all_broken)} decisions" in capsys.readouterr().err
+    good = (np.linalg.pinv(W.T) @ GENERATOR.uniform(1, 3, size=(4, 10))).T.astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=np.concatenate([all_broken[:6], good]), y=np.arange(16) % 4)
+    assert analyze(tmp_path, network, tmp_path / "d.npz") == 0
+    sentence = "6 of 16 decisions of the model file itself, without any deviation, are NaN (6)"
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    made = certificate(tmp_path)
+    assert any(sentence in warning for warning in made["warnings"])
+    assert made["data"]["broken"] == 6
+    assert sentence in (tmp_path / "out" / "certificate.html").read_text()
+
+
+NMS = """(float[1, 8] x) => (int64[k, 3] y) <int64[3] b = {1, 8, 4}, int64[3] t = {1, 1, 8}, int64 mx = {5}, float iou = {0.5}, float st = {0}> {
+  z = MatMul(x, v) c = Reshape(z, b) s = Reshape(x, t) y = NonMaxSuppression(c, s, mx, iou, st) }"""
+
+
+def test_a_number_of_boxes_that_depends_on_the_sample_is_no_decision(tmp_path, capsys):
+    network = model(tmp_path, NMS, v=GENERATOR.normal(size=(8, 32)).astype(np.float32))
+    np.savez(tmp_path / "d.npz", x=X, y=np.zeros(48, int))
+    assert analyze(tmp_path, network, tmp_path / "d.npz") == 2
+    assert "another shape for every sample" in capsys.readouterr().err
+
+
+def test_random_operators_are_refused_by_name(tmp_path, capsys):
+    network = model(tmp_path, "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) r = RandomNormalLike(z) y = Add(z, r) }")
+    np.savez(tmp_path / "d.npz", x=X, y=(X @ W).argmax(axis=1))
+    assert analyze(tmp_path, network, tmp_path / "d.npz") == 4
+    assert "random" in capsys.readouterr().err
+
+
+def stored_sets(folder: Path, count: int = 4) -> Path:
+    for index in range(count):
+        one = folder / "td" / f"test_data_set_{index}"
+        one.mkdir(parents=True)
+        x = GENERATOR.normal(size=(1, 2, 4, 5)).astype(np.float32)
+        y = np.einsum("oi,bihw->bohw", W[:3, :2], x)
+        for name, array in (("input_0", x), ("output_0", y.astype(np.float32))):
+            (one / f"{name}.pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
+    return folder / "td"
+
+
+DENSE = "(float[1, 2, 4, 5] x) => (float[1, 3, 4, 5] y) { y = Conv(x, k) }"
+
+
+def test_stored_outputs_of_several_axes_are_read_along_that_of_the_last_layer(tmp_path, capsys):
+    network, data = model(tmp_path, DENSE, k=W[:3, :2].reshape(3, 2, 1, 1).copy()), stored_sets(tmp_path)
+    assert analyze(tmp_path, network, data) == 0
+    made = certificate(tmp_path)
+    assert (made["clean"]["score"], made["clean"]["samples"], len(made["clean"]["per_class"])) == (1.0, 80, 3)
+    assert made["data"]["decision"]["axis_reason"] == "Conv 'y'"
+    assert any("axis 1" in warning for warning in made["warnings"])
+    assert replayed(tmp_path, network, data, capsys)[0] == 0
+
+
+def test_stored_outputs_whose_axis_nothing_shows_are_refused_and_described(tmp_path, capsys):
+    text = "(float[1, 2, 4, 5] x) => (float[1, 3, 4, 5] y) { a = Conv(x, k) b = Relu(a) c = Mul(a, b) y = Sub(c, b) }"
+    network, data = model(tmp_path, text, k=W[:3, :2].reshape(3, 2, 1, 1).copy()), stored_sets(tmp_path)
+    assert analyze(tmp_path, network, data) == 2
+    assert "[decision] axis" in capsys.readouterr().err
+    (tmp_path / "data.toml").write_text('schema = 1\nfile = "td"\n[[input]]\n[decision]\naxis = 1\n')
+    assert run(["inspect", str(network), "--data", str(tmp_path / "data.toml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["decisions"] == 80
+
+
+def test_inspect_shows_how_data_are_understood(tmp_path, capsys):
+    network = model(tmp_path, PLAIN)
+    names = np.array(["ant", "bee", "cow", "doe"])
+    data = described(tmp_path, '[label]\narray = "y"\nclasses = ["ant", "bee", "cow", "doe"]\n', x=X, y=names[(X @ W).argmax(axis=1)])
+    assert run(["inspect", str(network), "--data", str(data), "--limit", "40", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["data"]
+    assert found["samples"] == {"used": 40, "available": 48, "ignored": 0}
+    assert (found["decisions"], found["decisions_a_sample"], found["classes"]) == (40, 1, 4)
+    assert sum(row["count"] for row in found["histogram"]) == 40
+    assert [row["label"] for row in found["histogram"]] == names.tolist()
+    assert found["clean"] == {"metric": "accuracy", "score": 1.0, "correct": 40}
+    best = np.sort((X @ W), axis=1)
+    for row in found["rows"]:
+        assert row["label"] == row["decision"] == names[(X @ W)[row["sample"]].argmax()]
+        assert row["margin"] == pytest.approx(float(best[row["sample"], -1] - best[row["sample"], -2]), rel=1e-4)
+    assert len(found["rows"]) == 5
+    assert run(["inspect", str(network), "--data", str(data)]) == 0
+    text = capsys.readouterr().out
+    assert "48 used of 48" in text
+    assert "First 5 decisions" in text
+
+
+def _init(folder: Path, network: Path, data: Path, capsys) -> dict:
+    """Write a description, check that it is read, and return its tables and how it was understood."""
+    out = folder / "made.toml"
+    assert run(["init", str(network), str(data), "--out", str(out), "--force"]) == 0
+    capsys.readouterr()
+    assert run(["inspect", str(network), "--data", str(out), "--json"]) == 0
+    return {"file": tomllib.loads(out.read_text()), "text": out.read_text(), **json.loads(capsys.readouterr().out)["data"]}
+
+
+@pytest.mark.parametrize(
+    ("labels", "key", "value"),
+    [
+        (lambda right: right, "array", "y"),
+        (lambda right: right + 1, "first", 1),
+        (lambda right: np.where(np.arange(48) < 4, 255, right), "ignore", 255),
+        (lambda right: np.array(["a", "b", "c", "d"])[right], "classes", ["a", "b", "c", "d"]),
+        (lambda right: np.eye(4, dtype=int)[right], "array", "y"),
+    ],
+)
+def test_init_finds_how_labels_are_coded(tmp_path, capsys, labels, key, value):
+    network = model(tmp_path, PLAIN)
+    np.savez(tmp_path / "d.npz", x=X, y=labels((X @ W).argmax(axis=1)))
+    found = _init(tmp_path, network, tmp_path / "d.npz", capsys)
+    assert found["clean"]["score"] == 1.0
+    assert found["file"]["label"][key] == value
+
+
+def test_init_finds_the_axis_and_says_what_it_could_not_tell(tmp_path, capsys):
+    network = model(tmp_path, "(float[N, 4, 8] x) => (float[N, 4, 4] y) { y = MatMul(x, w) }")
+    np.savez(tmp_path / "d.npz", x=TOKENS[:, :4], y=(TOKENS[:, :4] @ W).argmax(axis=-1))
+    found = _init(tmp_path, network, tmp_path / "d.npz", capsys)
+    assert (found["file"]["decision"]["axis"], found["clean"]["score"]) == (2, 1.0)
+    assert "Several axes may hold the classes" in found["text"]
+
+
+def test_init_finds_steps_thresholds_and_values(tmp_path, capsys):
+    network = model(tmp_path, "(float[N, 8] x) => (float[N, 1] y) { z = MatMul(x, u) y = Sigmoid(z) }", u=W[:, :1].copy())
+    np.savez(tmp_path / "d.npz", images=X.reshape(48, 2, 4), target=(X @ W[:, 0] > 0).astype(int))
+    found = _init(tmp_path, network, tmp_path / "d.npz", capsys)
+    assert found["file"]["input"][0]["steps"] == [{"op": "reshape", "shape": [8]}]
+    assert (found["file"]["decision"]["read"], found["file"]["decision"]["value"], found["clean"]["score"]) == ("threshold", 0.5, 1.0)
+    np.savez(tmp_path / "d.npz", x=X, y=np.linspace(0, 1, 48).astype(np.float32))
+    assert _init(tmp_path, network, tmp_path / "d.npz", capsys)["file"]["decision"]["read"] == "value"
+
+
+def test_init_describes_tables_test_data_and_images(tmp_path, capsys):
+    network = model(tmp_path, PLAIN)
+    rows = [",".join([*(f"{value:.6f}" for value in row), str(int(label))]) for row, label in zip(X, (X @ W).argmax(axis=1), strict=True)]
+    (tmp_path / "d.csv").write_text("\n".join(["a,b,c,d,e,f,g,h,label", *rows]) + "\n")
+    assert _init(tmp_path, network, tmp_path / "d.csv", capsys)["clean"]["score"] == 1.0
+    dense = model(tmp_path, DENSE, k=W[:3, :2].reshape(3, 2, 1, 1).copy())
+    assert _init(tmp_path, dense, stored_sets(tmp_path), capsys)["decisions"] == 80
+    coloured = model(
+        tmp_path,
+        "(float[N, 3, 4, 4] x) => (float[N, 2] y) { f = Flatten(x) y = MatMul(f, v) }",
+        v=GENERATOR.normal(size=(48, 2)).astype(np.float32),
+    )
+    for name, shade in (("dark", 30), ("light", 220)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(6):
+            Image.new("RGB", (8, 6), (shade, shade - index, shade)).save(tmp_path / "pictures" / name / f"{index}.png")
+    found = _init(tmp_path, coloured, tmp_path / "pictures", capsys)
+    assert found["samples"]["used"] == 12
+    assert {step["op"] for step in found["file"]["input"][0]["steps"]} >= {"resize", "transpose"}
+
+
+def test_init_without_data_and_init_that_would_replace_a_file(tmp_path, capsys):
+    network = model(tmp_path, PLAIN)
+    assert run(["init", str(network), "--out", "-"]) == 0
+    captured = capsys.readouterr()
+    tables = tomllib.loads(captured.out)
+    assert tables["input"][0]["name"] == "x"
+    assert "no data were given" in captured.err
+    (tmp_path / "there.toml").write_text("mine")
+    assert run(["init", str(network), "--out", str(tmp_path / "there.toml")]) == 2
+    assert "must not replace a file" in capsys.readouterr().err
+    assert (tmp_path / "there.toml").read_text() == "mine"
+    assert run(["init", str(network), str(tmp_path / "none.npz"), "--out", "-"]) == 2
+
+
+def test_init_of_a_broken_network_says_so_in_the_file(tmp_path, capsys):
+    network = model(tmp_path, "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) a = Abs(z) n = Neg(a) y = Log(n) }")
+    np.savez(tmp_path / "d.npz", x=X, y=np.zeros(48, int))
+    assert run(["init", str(network), str(tmp_path / "d.npz"), "--out", str(tmp_path / "made.toml")]) == 0
+    assert "NaN" in capsys.readouterr().err
+    assert "# As it stands: model must give scores that decide" in (tmp_path / "made.toml").read_text()
