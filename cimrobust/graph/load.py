@@ -15,6 +15,7 @@ from cimrobust.graph.external import ExternalFiles
 from cimrobust.graph.files import digest, read_model_file
 from cimrobust.graph.fold import fold_shape_arithmetic
 from cimrobust.graph.limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
+from cimrobust.graph.lowering.run import lower
 from cimrobust.graph.network import FileDigest, Network
 from cimrobust.graph.problems import not_covered, one_line, refuse
 from cimrobust.graph.sandbox import inference_problem
@@ -189,7 +190,9 @@ def _rewrite(path: Path, model: onnx.ModelProto) -> list[str]:
     if dead:
         some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
         notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
-    return notes
+    lowered = lower(model)
+    not_covered(path, lowered.refused)
+    return [*notes, *lowered.notes]
 
 
 def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:

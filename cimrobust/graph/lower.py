@@ -1,4 +1,4 @@
-"""Fused layers as the plain operators they stand for, so that a crossbar kernel needs to know plain ones alone."""
+"""Layers written as Einsum as the plain operators they stand for, so that a crossbar kernel needs to know plain ones alone."""
 
 from __future__ import annotations
 
@@ -13,30 +13,12 @@ from cimrobust.graph.crossbar import stored_uses
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.fold import replace_nodes
 from cimrobust.graph.layouts import einsum_terms
-from cimrobust.graph.shapes import TensorType, infer_types
+from cimrobust.graph.shapes import TensorType, infer_types, rank_of
 from cimrobust.graph.tensors import encode
-from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, attributes, defined_names, int_attribute, op_name
+from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, defined_names, op_name
 from cimrobust.graph.weights import WeightUse, weights_of
 
-#: Activations of fused nodes and the attributes that their parameters are, in order.
-_ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
-    "Elu": ("alpha",),
-    "HardSigmoid": ("alpha", "beta"),
-    "LeakyRelu": ("alpha",),
-    "Relu": (),
-    "Sigmoid": (),
-    "Softplus": (),
-    "Tanh": (),
-}
-
-#: Operators whose output has the rank of their first input.
-_SAME_RANK = frozenset(
-    {"BatchNormalization", "Cast", "Clip", "Dropout", "Erf", "Gelu", "Identity", "LayerNormalization", "Relu", "Sigmoid", "Softmax", "Tanh"}
-)
-
 _Values = Mapping[str, float | list[int]]
-
-_CONV_ATTRIBUTES = frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"})
 
 
 class _CannotLowerError(Exception):
@@ -73,23 +55,12 @@ class _Lowering:
 
     def rank(self, name: str) -> int:
         """Return the number of axes of a tensor, also where inference gave up on its shape."""
-        while True:
-            kind, maker = self.types.get(name), self.makers.get(name)
-            if kind is not None and kind.shape is not None:
-                return len(kind.shape)
-            if maker is None or maker.domain:
-                raise _CannotLowerError
-            order = attributes(maker).get("perm")
-            if maker.op_type == "Transpose" and isinstance(order, list):
-                return len(order)
-            target = self.types.get(maker.input[1]) if maker.op_type == "Reshape" else None
-            if target is not None and target.static_shape:
-                return target.static_shape[0]
-            if maker.op_type not in _SAME_RANK:
-                raise _CannotLowerError
-            name = maker.input[0]
+        rank = rank_of(name, self.types, self.makers)
+        if rank is None:
+            raise _CannotLowerError
+        return rank
 
-    def add(self, op: str, inputs: Sequence[str], wish: str, values: _Values | None = None, keep: frozenset[str] = frozenset()) -> str:
+    def add(self, op: str, inputs: Sequence[str], wish: str, values: _Values | None = None) -> str:
         """Add a node; return the name of its output.
 
         Args:
@@ -97,7 +68,6 @@ class _Lowering:
             inputs: What it reads; inputs left out at the end are cut off.
             wish: What its name ends on.
             values: Its attributes.
-            keep: Further attributes, to take over from the node that is replaced.
         """
         names = list(inputs)
         while not names[-1]:
@@ -105,7 +75,6 @@ class _Lowering:
         output = self.names.take(f"{self.node.output[0]}.{wish}")
         node = onnx.helper.make_node(op, names, [output], name=f"{self.node.name}.{wish}")
         node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in (values or {}).items())
-        node.attribute.extend(attribute for attribute in self.node.attribute if attribute.name in keep)
         self.nodes.append(node)
         return output
 
@@ -129,7 +98,7 @@ class _Lowering:
 
 
 def lower(deployed: Deployed) -> Deployed:
-    """Return the network with fused layers (FusedConv, FusedGemm, FusedMatMul, Einsum) of the graph itself as plain operators.
+    """Return the network with layers written as Einsum, of the graph itself, as plain operators.
 
     Only layers with stored weights are touched, and only where plain operators compute the same up to the order of sums.
     """
@@ -158,55 +127,6 @@ def lower(deployed: Deployed) -> Deployed:
     replace_nodes(model.graph, [new for node in graph.node for new in (jobs[node.name].nodes if node.name in jobs else [node])])
     model.graph.initializer.extend(tensor for job in top_level for tensor in job.initializers)
     return replace(deployed, model=model)
-
-
-def _activate(job: _Lowering, name: str, params: Sequence[float]) -> None:
-    """Add the activation that a fused node ends with."""
-    activation = str(attributes(job.node).get("activation", ""))
-    if activation == "Clip":
-        bounds = [job.constant(np.asarray(value, np.float32), wish) for value, wish in zip(params, ("low", "high"), strict=False)]
-        low = job.add("Max", [name, bounds[0]], "clip_low") if bounds else name
-        if len(bounds) > 1:
-            job.add("Min", [low, bounds[1]], "clip")
-        return
-    if activation and activation not in _ACTIVATIONS:
-        raise _CannotLowerError
-    if activation:
-        job.add(activation, [name], "activation", dict(zip(_ACTIVATIONS[activation], params, strict=False)))
-
-
-def _fused_conv(job: _Lowering) -> None:
-    result = job.add("Conv", [job.input(0), job.input(1), job.input(2)], "conv", keep=_CONV_ATTRIBUTES)
-    if job.input(3):
-        result = job.add("Add", [result, job.input(3)], "sum")
-    params = attributes(job.node).get("activation_params", [])
-    _activate(job, result, params if isinstance(params, list) else [])
-
-
-def _fused_gemm(job: _Lowering) -> None:
-    keep = frozenset({"alpha", "beta", "transA", "transB"})
-    result = job.add("Gemm", [job.input(0), job.input(1), job.input(2)], "gemm", keep=keep)
-    values = attributes(job.node)
-    params = [values[name] for name in ("activation_alpha", "activation_beta") if name in values]
-    _activate(job, result, [value for value in params if isinstance(value, float)])
-
-
-def _fused_matmul(job: _Lowering) -> None:
-    operands = [job.input(0), job.input(1)]
-    for index, letter in enumerate("AB"):
-        if int_attribute(job.node, f"transBatch{letter}", 0):
-            raise _CannotLowerError
-        if int_attribute(job.node, f"trans{letter}", 0):
-            is_weight = index == job.use.slot.index
-            rank = len(job.use.shape) if is_weight else job.rank(operands[index])
-            if rank < 2:
-                raise _CannotLowerError
-            order = [*range(rank - 2), rank - 1, rank - 2]
-            operands[index] = job.transpose(operands[index], order, f"transposed_{letter.lower()}")
-    product = job.add("MatMul", operands, "product")
-    alpha = attributes(job.node).get("alpha", 1.0)
-    if alpha != 1.0:
-        job.add("Mul", [product, job.constant(np.asarray(alpha, np.float32), "alpha")], "scaled")
 
 
 def _einsum(job: _Lowering) -> None:
@@ -263,8 +183,5 @@ def _fits(kind: TensorType | None, letters: str, sizes: Mapping[str, int]) -> bo
 
 
 _LOWERINGS: Mapping[str, Callable[[_Lowering], None]] = {
-    "com.microsoft::FusedConv": _fused_conv,
-    "com.microsoft::FusedGemm": _fused_gemm,
-    "com.microsoft::FusedMatMul": _fused_matmul,
     "Einsum": _einsum,
 }

@@ -14,7 +14,7 @@ from cimrobust.graph.limits import MAX_ACTIVATION_BYTES
 from cimrobust.graph.network import TensorSpec
 from cimrobust.graph.problems import one_line
 from cimrobust.graph.tensors import element_bits, num_elements, type_name
-from cimrobust.graph.walk import all_graphs
+from cimrobust.graph.walk import all_graphs, attributes
 
 _SMALL = 1024
 
@@ -132,6 +132,37 @@ def infer_values(model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: 
     for tensor in bare.graph.initializer:
         values[tensor.name] = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
     return values
+
+
+#: Operators whose output has the rank of their first input.
+_SAME_RANK = frozenset(
+    {"BatchNormalization", "Cast", "Clip", "Dropout", "Erf", "Gelu", "Identity", "LayerNormalization", "Relu", "Sigmoid", "Softmax", "Tanh"}
+)
+
+
+def rank_of(name: str, types: Mapping[str, TensorType], makers: Mapping[str, onnx.NodeProto]) -> int | None:
+    """Return the number of axes of a tensor, also where inference gave up on its shape; None if it cannot be told.
+
+    Args:
+        name: The tensor.
+        types: What inference found.
+        makers: The node that makes each tensor.
+    """
+    while True:
+        kind, maker = types.get(name), makers.get(name)
+        if kind is not None and kind.shape is not None:
+            return len(kind.shape)
+        if maker is None or maker.domain:
+            return None
+        order = attributes(maker).get("perm")
+        if maker.op_type == "Transpose" and isinstance(order, list):
+            return len(order)
+        target = types.get(maker.input[1]) if maker.op_type == "Reshape" else None
+        if target is not None and target.static_shape:
+            return target.static_shape[0]
+        if maker.op_type not in _SAME_RANK:
+            return None
+        name = maker.input[0]
 
 
 def size_problems(types: Mapping[str, TensorType]) -> list[str]:

@@ -9,6 +9,8 @@ import onnx
 from onnx import defs
 
 from cimrobust.graph.limits import MAX_GRAPH_DEPTH, MAX_NODES, MIN_IR_VERSION, MIN_OPSET
+from cimrobust.graph.lowering import catalogue  # noqa: F401  (registers the lowerings)
+from cimrobust.graph.lowering.registry import is_lowered
 from cimrobust.graph.walk import all_nodes, defined_names, op_name, subgraphs
 
 #: Domains whose operators onnxruntime has without a schema in the onnx package.
@@ -103,7 +105,7 @@ def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     foreign: list[str] = []
     for node, versions in _nodes_with_opsets(model, opsets):
         domain = _domain(node.domain)
-        if (domain, node.op_type) in functions or domain in CONTRIB_DOMAINS:
+        if (domain, node.op_type) in functions or domain in CONTRIB_DOMAINS or is_lowered(op_name(node), versions.get("", 0)):
             continue
         if domain not in _SCHEMA_DOMAINS:
             foreign.append(f"{describe(node)} is of an operator domain that is not known here")

@@ -1,0 +1,16 @@
+"""Importing this module registers every lowering."""
+
+from cimrobust.graph.lowering import (  # noqa: F401
+    channels_last,
+    embeddings,
+    fused,
+    gelu,
+    grouped_query,
+    multi_head,
+    norms,
+    quantised_attention,
+    refused,
+    renamed,
+    rotary,
+    self_attention,
+)

@@ -1,0 +1,204 @@
+"""What a lowering sees of its node, and what it builds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from cimrobust.graph.lowering.registry import StaysError, UnknownTypeError
+from cimrobust.graph.shapes import TensorType, rank_of
+from cimrobust.graph.tensors import decode, encode
+from cimrobust.graph.walk import NameMaker, attributes
+
+Attribute = int | float | str | Sequence[int] | Sequence[float]
+
+_NOTHING: Mapping[str, Attribute] = MappingProxyType({})
+
+
+@dataclass
+class Job:
+    """One node that is lowered, and the standard nodes that take its place.
+
+    Attributes:
+        node: The node.
+        opset: Standard operator set of the model; the nodes that are added must be of it.
+        types: Types of all tensors, as far as inference got.
+        makers: Node that makes a tensor.
+        constants: Initializers by name.
+        names: Maker of tensor names.
+        node_names: Maker of node names.
+        nodes: Nodes made so far.
+        initializers: Initializers made so far.
+    """
+
+    node: onnx.NodeProto
+    opset: int
+    types: Mapping[str, TensorType]
+    makers: Mapping[str, onnx.NodeProto]
+    constants: Mapping[str, TensorProto]
+    names: NameMaker
+    node_names: NameMaker
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[TensorProto] = field(default_factory=list)
+    _bound: dict[str, str] = field(default_factory=dict)
+    _known: dict[tuple[str, bytes], str] = field(default_factory=dict)
+
+    # What the node says.
+
+    def input(self, index: int) -> str:
+        """Return the name of an input, ``""`` if it is left out."""
+        return self.node.input[index] if index < len(self.node.input) else ""
+
+    def wants(self, index: int) -> bool:
+        """Return whether an output has a name."""
+        return index < len(self.node.output) and self.node.output[index] != ""
+
+    def integer(self, name: str, default: int) -> int:
+        """Return an integer attribute."""
+        value = attributes(self.node).get(name, default)
+        return value if isinstance(value, int) else default
+
+    def number(self, name: str, default: float) -> float:
+        """Return a float attribute."""
+        value = attributes(self.node).get(name, default)
+        return float(value) if isinstance(value, int | float) else default
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a text attribute."""
+        return str(attributes(self.node).get(name, default))
+
+    def integers(self, name: str) -> list[int]:
+        """Return a list of integers, empty where the attribute is left out."""
+        value = attributes(self.node).get(name, [])
+        return [int(item) for item in value] if isinstance(value, list) else []
+
+    def numbers(self, name: str) -> list[float]:
+        """Return a list of floats, empty where the attribute is left out."""
+        value = attributes(self.node).get(name, [])
+        return [float(item) for item in value] if isinstance(value, list) else []
+
+    def given(self, *names: str) -> dict[str, Attribute]:
+        """Return those of some attributes that the node states, to take them over."""
+        stated = attributes(self.node)
+        return {name: stated[name] for name in names if name in stated}  # type: ignore[misc]
+
+    # What is known of tensors.
+
+    def elem_type(self, name: str) -> int:
+        """Return the ONNX element type of a tensor; raises UnknownTypeError where it is not known (yet)."""
+        kind = self.types.get(name)
+        if kind is None or kind.elem_type == TensorProto.UNDEFINED:
+            raise UnknownTypeError(name)
+        return kind.elem_type
+
+    def rank(self, name: str) -> int:
+        """Return the number of axes of a tensor; raises UnknownTypeError where it is not known (yet)."""
+        rank = rank_of(name, self.types, self.makers)
+        if rank is None:
+            raise UnknownTypeError(name)
+        return rank
+
+    def shape(self, name: str) -> tuple[int | str | None, ...]:
+        """Return the shape of a tensor, symbols and unknown sizes included; raises UnknownTypeError where not even the rank is known (yet)."""
+        kind = self.types.get(name)
+        if kind is None or kind.shape is None:
+            raise UnknownTypeError(name)
+        return kind.shape
+
+    def batch(self, name: str) -> int | str | None:
+        """Return the size of the first axis of a tensor, None where it is not known."""
+        kind = self.types.get(name)
+        return kind.shape[0] if kind is not None and kind.shape else None
+
+    def value(self, name: str) -> np.ndarray | None:
+        """Return the value of an initializer, None for other tensors."""
+        tensor = self.constants.get(name)
+        return None if tensor is None else decode(tensor)
+
+    def known(self, *names: str) -> str:
+        """Return the first of several tensors of one type whose type is known."""
+        present = [name for name in names if name]
+        return next((name for name in present if (kind := self.types.get(name)) and kind.elem_type), present[0])
+
+    # What it builds.
+
+    def add(self, op: str, *inputs: str, wish: str = "", taken: Mapping[str, Attribute] = _NOTHING, **values: Attribute) -> str:
+        """Add a standard node; return the name of its (first) output.
+
+        Args:
+            op: Operator of the standard domain.
+            inputs: Names of what it reads; those left out at the end are cut off.
+            wish: What its name ends on; ``""``: the operator.
+            taken: Attributes taken over, see `given`.
+            values: Further attributes.
+        """
+        return self.many(op, *inputs, wish=wish, outputs=1, taken=taken, **values)[0]
+
+    def many(
+        self, op: str, *inputs: str, outputs: int, wish: str = "", taken: Mapping[str, Attribute] = _NOTHING, **values: Attribute
+    ) -> list[str]:
+        """As `add`, for a node with several outputs; return their names."""
+        read = list(inputs)
+        while read and not read[-1]:
+            read.pop()
+        name = f"{self.node.name}.{wish or op}"
+        made = [self.names.take(name) for _ in range(outputs)]
+        node = helper.make_node(op, read, made, name=self.node_names.take(name))
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in {**taken, **values}.items())
+        self.nodes.append(node)
+        return made
+
+    def constant(self, value: np.ndarray, wish: str = "constant") -> str:
+        """Add an initializer (one for equal values of a node); return its name."""
+        array = np.asarray(value)
+        key = (f"{array.dtype}{array.shape}", array.tobytes())
+        if key not in self._known:
+            name = self.names.take(f"{self.node.name}.{wish}")
+            self.initializers.append(encode(array, name))
+            self._known[key] = name
+        return self._known[key]
+
+    def axes(self, *values: int) -> str:
+        """Add a vector of int64, for axes and shapes; return its name."""
+        return self.constant(np.asarray(values, np.int64), "ints")
+
+    def index(self, value: int) -> str:
+        """Add one int64; return its name."""
+        return self.constant(np.asarray(value, np.int64), "index")
+
+    def scalar(self, value: float, *, like: str) -> str:
+        """Add a number of the element type of another tensor; return its name."""
+        kind = helper.tensor_dtype_to_np_dtype(self.elem_type(like))
+        return self.constant(np.asarray(value, kind), "number")
+
+    def finish(self, *results: str) -> None:
+        """Say which tensors are the outputs of the node, in its order; ``""`` for one that is not made.
+
+        Raises:
+            StaysError: An output that has a name is not made.
+        """
+        for index, output in enumerate(self.node.output):
+            if not output:
+                continue
+            result = results[index] if index < len(results) else ""
+            if not result:
+                raise StaysError(f"its output {index} ('{output}') is not covered")
+            self._bind(output, result)
+
+    def _bind(self, output: str, result: str) -> None:
+        """Give a tensor the name of an output; one that has such a name already, or is no tensor of ours, is copied."""
+        made = {name for node in self.nodes for name in node.output}
+        if result not in made or result in self._bound.values():
+            self.add("Identity", result)
+            self.nodes[-1].output[0] = output
+            self._bound[output] = output
+            return
+        for node in self.nodes:
+            node.input[:] = [output if name == result else name for name in node.input]
+            node.output[:] = [output if name == result else name for name in node.output]
+        self._bound[output] = output

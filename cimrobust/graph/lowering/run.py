@@ -1,0 +1,109 @@
+"""Lowering a whole model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import onnx
+
+from cimrobust.graph.fold import replace_nodes
+from cimrobust.graph.lowering import catalogue  # noqa: F401  (registers the lowerings)
+from cimrobust.graph.lowering.job import Job
+from cimrobust.graph.lowering.registry import Entry, RefusedError, StaysError, UnknownTypeError, entry_of
+from cimrobust.graph.shapes import TensorType, infer_types
+from cimrobust.graph.structure import describe, opset_versions
+from cimrobust.graph.walk import NameMaker, all_graphs, all_nodes, defined_names, op_name
+
+# Standard operator set that is imported where a model with operators of other domains imports none.
+_OPSET = 17
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What lowering did.
+
+    Attributes:
+        notes: What was replaced, one sentence an operator.
+        refused: Nodes that use what is not covered, each with the reason.
+    """
+
+    notes: tuple[str, ...]
+    refused: tuple[str, ...]
+
+
+def lower(model: onnx.ModelProto) -> Lowered:
+    """Replace every node that has a lowering, in place, those of bodies included.
+
+    The model must be sorted, with tensor names unique over all bodies and constants as initializers of the graph. A node keeps the names of its outputs and of the
+    initializers that it reads; the nodes that take its place are named after it.
+    """
+    replaced: Counter[str] = Counter()
+    while True:
+        this = _Round(model)
+        this.run()
+        replaced += this.replaced
+        if this.refused or not (this.replaced and this.untyped):
+            break
+    notes = [f"{count} {'node' if count == 1 else 'nodes'} {op} read as standard operators" for op, count in sorted(replaced.items())]
+    return Lowered((*notes, *this.staying, *this.untyped), tuple(this.refused))
+
+
+class _Round:
+    """One pass over all nodes: lowers those whose types are known. What it makes gives the next round the types of what follows."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._opset = opset_versions(model).get("", 0)
+        self.replaced: Counter[str] = Counter()
+        self.refused: list[str] = []
+        self.staying: list[str] = []
+        self.untyped: list[str] = []
+
+    def run(self) -> None:
+        graph = self._model.graph
+        self._pending = {
+            node.name: entry for node in all_nodes(graph) if (entry := entry_of(op_name(node), self._opset or _OPSET)) is not None
+        }
+        if not self._pending:
+            return
+        if not self._opset:
+            self._opset = _OPSET
+            self._model.opset_import.append(onnx.helper.make_opsetid("", _OPSET))
+        self._types: dict[str, TensorType] = infer_types(self._model, strict=False)
+        self._makers = {name: node for node in all_nodes(graph) for name in node.output if name}
+        self._constants = {tensor.name: tensor for tensor in graph.initializer}
+        self._names = NameMaker(name for inner in all_graphs(graph) for name in defined_names(inner))
+        self._node_names = NameMaker(node.name for node in all_nodes(graph))
+        for inner in reversed(list(all_graphs(graph))):  # bodies first: the nodes that hold them are copied
+            made = [self._lowered(node) for node in inner.node]
+            if any(nodes is not None for nodes in made):
+                old = list(inner.node)
+                replace_nodes(inner, [new for node, nodes in zip(old, made, strict=True) for new in ([node] if nodes is None else nodes)])
+
+    def _lowered(self, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+        """Return what takes the place of a node, None if it stays."""
+        entry = self._pending.get(node.name)
+        if entry is None:
+            return None
+        job = Job(node, self._opset, self._types, self._makers, self._constants, self._names, self._node_names)
+        try:
+            _make(entry, job)
+        except RefusedError as err:
+            self.refused.append(f"{describe(node)}: {err}")
+            return None
+        except StaysError as err:
+            self.staying.append(f"{describe(node)} stays as it is: {err}")
+            return None
+        except UnknownTypeError as err:
+            self.untyped.append(f"{describe(node)} stays as it is: the type or rank of its input '{err}' is not known")
+            return None
+        self._model.graph.initializer.extend(job.initializers)
+        self.replaced[op_name(node)] += 1
+        return job.nodes
+
+
+def _make(entry: Entry, job: Job) -> None:
+    if entry.make is None:
+        raise RefusedError(entry.becomes)
+    entry.make(job)
