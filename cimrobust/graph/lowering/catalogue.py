@@ -9,6 +9,7 @@ from cimrobust.graph.lowering import (  # noqa: F401
     multi_head,
     norms,
     quantised_attention,
+    quantised_lstm,
     refused,
     renamed,
     rotary,
