@@ -28,7 +28,7 @@ from cimrobust.engine.judged import judge
 from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.protocol import Engine
-from cimrobust.errors import CimrobustError
+from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.graph.at_hand import Shape, agreeing, at_hand
 from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import deploy

@@ -202,6 +202,33 @@ class Twin(torch.nn.Module):
         self._check_fed(plan, values)
         return dict(zip(wanted, execute(plan, values), strict=True))
 
+    def each(
+        self, inputs: Mapping[str, Tensor], constants: Mapping[str, Tensor], weights: Mapping[str, Tensor], outputs: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Run the graph on many sets of inputs, each as if it were alone.
+
+        Args:
+            inputs: Graph inputs by name, with one axis more in front, which counts the runs.
+            constants: Graph inputs that all runs share.
+            weights: As in `forward`.
+            outputs: As in `forward`.
+
+        Returns:
+            The wanted tensors by name, runs first.
+
+        Raises:
+            TwinRunError: A node failed on these values, or what it computes depends on the values of a run.
+        """
+
+        def alone(feed: dict[str, Tensor]) -> dict[str, Tensor]:
+            return self.forward({**feed, **constants}, weights, outputs)
+
+        try:
+            made: dict[str, Tensor] = torch.func.vmap(alone)(dict(inputs))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise TwinRunError(f"runs must have outputs of one shape to share a pass, got {error}") from error
+        return made
+
     def _check_fed(self, plan: Plan, values: list[Any]) -> None:
         missing = [name for name in self.inputs if values[self._program.slots[name]] is None]
         if not missing:

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.ort import automatic_batch_size
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.graph.ops.outside import OutsideNode
 from cimrobust.graph.to_torch import Twin
 from cimrobust.search.box import Box, array_of, tensors_of
@@ -93,6 +95,9 @@ class GradientOracle:
         self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
         self._k = task.decision.k
         size = _piece_size(self._feeding, device)
+        self._at_once = runs_at_once(
+            self._twin, readout.tensor, self._inputs, self._constants, feeding=self._feeding, most=_most_runs(runtime, size)
+        )
         self._pieces = [slice(start, min(start + size, len(crafting))) for start in range(0, len(crafting), size)]
 
     @property
@@ -318,22 +323,28 @@ class GradientOracle:
 
     def _plain_rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
         torch.set_num_threads(1)
-        return torch.cat([self.readout.rows(output) for output in self._outputs(weights, piece, order)])
+        return self.readout.rows(self._output(weights, piece, order))
 
-    def _outputs(self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None) -> Iterator[Tensor]:
-        """Yield the tensor read, samples first, in runs of as many samples as the network takes; samples in an order of their own if given."""
-        mode, size = self._feeding.mode, self._feeding.size
-        step = piece.stop - piece.start if mode == "free" else size
-        for start in range(piece.start, piece.stop, step):
-            stop = min(start + step, piece.stop)
-            indices = np.arange(start, start + step) % self.num_samples if mode == "fixed" else np.arange(start, stop)
-            if order is not None:
-                indices = order[indices]
-            feed = {name: tensor[indices[0]] if mode == "none" else tensor[indices] for name, tensor in self._inputs.items()}
-            output = self._twin({**feed, **self._constants}, weights, [self.readout.tensor])[self.readout.tensor]
-            if mode == "none" or (mode == "fixed" and size == 1 and output.shape[:1] != (1,)):
-                output = output[None]
-            yield output[: stop - start]
+    def _output(self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None) -> Tensor:
+        """Return the tensor read, samples first, in runs of as many samples as the network takes; samples in an order of their own if given."""
+        size, tensor = self._feeding.size, self.readout.tensor
+        if self._feeding.mode != "free":
+            # The last run of a fixed batch is filled up with the first samples.
+            places = np.arange(piece.start, piece.start + -(-(piece.stop - piece.start) // size) * size) % self.num_samples
+            taken = torch.from_numpy(places if order is None else order[places]).reshape(-1, size)
+            joined = run_outputs(
+                self._twin, tensor, weights, self._inputs, self._constants, feeding=self._feeding, taken=taken, at_once=self._at_once
+            )
+            return joined[: piece.stop - piece.start]
+        chosen = slice(piece.start, piece.stop) if order is None else order[piece]
+        feed = {name: array[chosen] for name, array in self._inputs.items()}
+        output: Tensor = self._twin({**feed, **self._constants}, weights, [tensor])[tensor]
+        return output
+
+
+def _most_runs(runtime: Runtime, piece: int) -> int:
+    """Return how many runs of a network may share a pass: a piece, and on a processor few enough for its cache."""
+    return max(min(piece, automatic_batch_size(runtime.deployed)) // runtime.engine.feeding.size, 1)
 
 
 def _piece_size(feeding: Feeding, device: torch.device) -> int:

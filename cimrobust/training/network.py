@@ -14,6 +14,7 @@ from cimrobust.certify.plan import Plan, make_plan
 from cimrobust.certify.refusal import NotBoundedError
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.graph.to_torch import Twin, to_torch
 from cimrobust.graph.write_back import require_stored
@@ -70,6 +71,7 @@ class TrainingNetwork:
         self.trainable = trainable
         self.device = device
         self._feeding = feeding
+        self._joins: bool | None = None
         self._fixed = {name: twin.weights[name] for name in trainable.fixed}
         for devices in trainable.devices.values():
             devices.to(device)
@@ -123,15 +125,25 @@ class TrainingNetwork:
         mode, size = self._feeding.mode, self._feeding.size
         if mode == "free":
             return [self.twin({**samples.inputs, **samples.constants}, weights, [tensor])[tensor]]
-        outputs = []
-        for start in range(0, samples.count, size):
-            kept = min(size, samples.count - start)
-            taken = torch.arange(start, start + size) % samples.count
-            feed = {name: array[start] if mode == "none" else array[taken] for name, array in samples.inputs.items()}
-            output = self.twin({**feed, **samples.constants}, weights, [tensor])[tensor]
-            alone = mode == "none" or (size == 1 and output.shape[:1] != (1,))
-            outputs.append(output[None] if alone else output[:kept])
-        return outputs
+        taken = torch.arange(-(-samples.count // size) * size).reshape(-1, size) % samples.count
+        output = run_outputs(
+            self.twin,
+            tensor,
+            weights,
+            samples.inputs,
+            samples.constants,
+            feeding=self._feeding,
+            taken=taken,
+            at_once=len(taken) if self._runs_join(samples) else 1,
+        )
+        return [output[: samples.count]]
+
+    def _runs_join(self, samples: Samples) -> bool:
+        """Tell whether the runs of a batch can share a pass; tried once."""
+        if self._joins is None:
+            tried = runs_at_once(self.twin, self.readout.tensor, samples.inputs, samples.constants, feeding=self._feeding, most=2)
+            self._joins = tried > 1
+        return self._joins
 
     def statistics(self, weights: Mapping[str, Tensor], samples: Samples, tensors: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
         """Return mean and variance of every channel of some tensors over a batch; channels are the second axis."""

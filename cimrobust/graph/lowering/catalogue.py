@@ -11,6 +11,7 @@ from cimrobust.graph.lowering import (  # noqa: F401
     norms,
     qonnx,
     quantised_attention,
+    quantised_lstm,
     refused,
     renamed,
     rotary,

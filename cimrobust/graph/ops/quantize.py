@@ -45,7 +45,7 @@ def to_levels(x: Tensor, scale: Tensor, zero: Tensor | None, limits: tuple[int, 
     if softened:
         return leaky_clamp(levels + shift, *limits)
     if not (torch.is_grad_enabled() and levels.requires_grad):
-        return (levels.round_() + shift).clamp_(*limits)
+        return (levels.round_() + shift).clamp(*limits)
     rounded = surrogate(levels.round(), levels) + shift
     return leaky_clamp(rounded, *limits)
 

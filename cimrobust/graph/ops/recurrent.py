@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN: torch's own kernels for the usual settings, a loop over time for all others."""
+"""LSTM, GRU and RNN: kernels of our own for the usual settings (on an accelerator torch's), a loop over time for all others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
+from torch.nn.functional import linear
 
 from cimrobust.graph.ops.activations import by_name
+from cimrobust.graph.ops.recurrent_kernels import gru_states, lstm_states, rnn_states
 from cimrobust.graph.ops.registry import CannotConvertError, Kernel, Node, operator
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -44,14 +47,17 @@ class Cell:
     linear_before_reset: bool
 
     @property
-    def plain(self) -> bool:
-        """Whether torch has a kernel of its own for these settings."""
-        count = len(self.directions)
-        usual = tuple(name.lower() for name in DEFAULTS[self.op]) * count
-        relu = self.op == "RNN" and self.names == ("relu",) * count
-        return (
-            (self.names == usual or relu) and self.clip is None and not self.input_forget and (self.op != "GRU" or self.linear_before_reset)
-        )
+    def is_usual(self) -> bool:
+        """Whether the cell has the usual activations, and no limits."""
+        usual = [name.lower() for name in DEFAULTS[self.op]]
+        each = {tuple(self.names[start : start + len(usual)]) for start in range(0, len(self.names), len(usual))}
+        known = each == {tuple(usual)} or (self.op == "RNN" and each == {("relu",)})
+        return known and self.clip is None and not self.input_forget
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether torch's own kernels compute the cell."""
+        return self.is_usual and (self.op != "GRU" or self.linear_before_reset)
 
 
 def read_cell(node: Node) -> Cell:
@@ -105,20 +111,77 @@ def recurrent(node: Node) -> Kernel:
         state = (len(cell.directions), x.shape[1], cell.hidden)
         h = x.new_zeros(state) if h is None else h
         c = x.new_zeros(state) if c is None else c
-        if lengths is not None and bool((lengths == x.shape[0]).all()):
+        if lengths is not None and _all_full(lengths, x.shape[0]):
             lengths = None
         if lengths is not None:  # onnxruntime gives zeros as the last state of a sequence without steps
             started = (lengths > 0).to(x.device).reshape(1, -1, 1)
             h, c = h * started, c * started
-        if cell.plain and lengths is None and p is None and x.shape[0]:
+            x = torch.where(_alive(lengths, x), x, torch.zeros_like(x))  # what stands there may be anything
+        if not cell.is_usual or p is not None or not x.shape[0]:
+            y, last, memory = _by_loop(cell, x, w, r, b, lengths, h, c, p)
+        elif lengths is None and _torch_is_faster(cell, x):
             y, last, memory = _by_torch(cell, x, w, r, b, h, c)
         else:
-            y, last, memory = _by_loop(cell, x, w, r, b, lengths, h, c, p)
+            y, last, memory = _by_kernels(cell, x, w, r, b, lengths, h, c)
         if batch_first:
             y, last, memory = y.permute(2, 0, 1, 3), last.transpose(0, 1), memory.transpose(0, 1)
         return (y, last, memory) if cell.op == "LSTM" else (y, last)
 
     return run
+
+
+def _torch_is_faster(cell: Cell, x: Tensor) -> bool:
+    """Tell whether torch has a kernel that is not a loop of its own: all cells on an accelerator, LSTM in float32 on a processor."""
+    if not cell.is_torch or is_batchedtensor(x):
+        return False
+    has_lstm: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return x.is_cuda or (has_lstm and cell.op == "LSTM" and x.dtype == torch.float32)
+
+
+def _all_full(lengths: Tensor, steps: int) -> bool:
+    """Tell whether no sequence is shorter than the input; where runs share a pass, torch cannot know."""
+    return not is_batchedtensor(lengths) and bool((lengths == steps).all())
+
+
+def _by_kernels(
+    cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, lengths: Tensor | None, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the kernels of this package; returns as `_by_torch`, and with lengths as `_by_loop`."""
+    behind = cell.op == "GRU" and cell.linear_before_reset
+    sums = []
+    for index, backwards in enumerate(cell.directions):
+        inputs = _reversed(x, lengths) if backwards else x
+        sums.append(linear(inputs, w[index], None if b is None else _input_bias(b[index], behind=behind)))
+    stacked = torch.stack(sums, 1)
+    alive = None if lengths is None else _alive(lengths, x).unsqueeze(1).expand(*stacked.shape[:3], 1)
+    if cell.op == "LSTM":
+        states, c = lstm_states(stacked, r, h, c, alive)
+    elif cell.op == "GRU":
+        of_new = None if not behind else r.new_zeros(r.shape[0], cell.hidden) if b is None else b[:, 5 * cell.hidden :]
+        states = gru_states(stacked, r, of_new, h, alive)
+    else:
+        states = rnn_states(stacked, r, h, alive, relu=cell.names[0] == "relu")
+    y = states if alive is None else torch.where(alive, states, torch.zeros_like(states))
+    if True in cell.directions:
+        parts = y.unbind(1)
+        turned = [_reversed(part, lengths) if back else part for part, back in zip(parts, cell.directions, strict=True)]
+        y = torch.stack(turned, 1)
+    return y, states[-1], c
+
+
+def _input_bias(b: Tensor, *, behind: bool) -> Tensor:
+    """Return what is added to the products of the inputs of one direction: all biases, but for a GRU's recurrent one behind its reset gate."""
+    of_inputs, of_states = b.chunk(2)
+    if not behind:
+        return of_inputs + of_states
+    gates = len(of_states) // 3 * 2
+    return of_inputs + torch.cat([of_states[:gates], torch.zeros_like(of_states[gates:])])
+
+
+def _alive(lengths: Tensor, x: Tensor) -> Tensor:
+    """Return which steps are within their sequence, bool [time, batch, 1]."""
+    steps = torch.arange(x.shape[0], device=x.device).reshape(-1, 1, 1)
+    return steps < lengths.to(x.device).reshape(1, -1, 1)
 
 
 def _by_torch(cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,9 +218,7 @@ def _by_loop(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Step through time; returns as `_by_torch`. Steps behind the end of a sequence give zeros and keep the state."""
     outputs, lasts, memories = [], [], []
-    valid = None
-    if lengths is not None:
-        valid = torch.arange(x.shape[0], device=x.device).unsqueeze(1) < lengths.to(x.device)
+    valid = None if lengths is None else _alive(lengths, x)
     for index, backwards in enumerate(cell.directions):
         step = _step(cell, index, r[index], None if b is None else b[index], None if p is None else p[index])
         inputs = torch.matmul(x, w[index].t())
@@ -171,7 +232,7 @@ def _by_loop(
                 state, memory = new, kept
                 steps.append(new)
                 continue
-            alive = valid[time].unsqueeze(1)
+            alive = valid[time]
             state, memory = torch.where(alive, new, state), torch.where(alive, kept, memory)
             steps.append(torch.where(alive, new, torch.zeros_like(new)))
         y = torch.stack(steps) if steps else x.new_zeros((0, *state.shape))
