@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, json_option, model_argument, run_options, tolerance_option
+from cimrobust.cli.options import (
+    NUMBER,
+    allow_code_option,
+    count,
+    device_option,
+    json_option,
+    model_argument,
+    run_options,
+    tolerance_option,
+)
 
 
 @click.command(
@@ -35,8 +44,10 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     is_flag=True,
     help="Stop drawing chips as soon as the policy's kpp requirements are decided; --trials is then the most.",
 )
-@click.option("--rare-below", type=float, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is.")
-@click.option("--rare-budget", type=click.IntRange(1), help="Chips that each of its two repeats may evaluate; default 40000.")
+@click.option(
+    "--rare-below", type=NUMBER, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is."
+)
+@click.option("--rare-budget", type=count("rare-budget"), help="Chips that each of its two repeats may evaluate; default 40000.")
 @click.option(
     "--device-type",
     type=click.Choice(["cpu", "cuda"]),
@@ -51,7 +62,7 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
 )
 @click.option(
     "--safety-class",
-    type=click.IntRange(0),
+    type=count("safety-class", least=0),
     metavar="CLASS",
     help="Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it has one.",
 )
@@ -73,6 +84,7 @@ from cimrobust.cli.options import device_option, json_option, model_argument, ru
     help="Network whose clean decisions are the labels of data that have none. Default: MODEL itself.",
 )
 @run_options
+@allow_code_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.

@@ -17,10 +17,13 @@ from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import template_bytes
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.files import digest
+from cimrobust.graph.limits import MAX_EXTERNAL_FILE_BYTES
 from cimrobust.graph.network import Network, TensorSpec
 from cimrobust.graph.shapes import infer_types
+from cimrobust.input_file import FileKind, read_input
 from cimrobust.mapping.placement import Placement
 
+_MODEL = FileKind("model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again")
 _NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
@@ -212,9 +215,9 @@ def _model_file(network: Network) -> bytes | Path:
     for position, known in enumerate(network.files):
         path = network.path if position == 0 else folder / known.name
         try:
-            current = path.read_bytes()
-        except OSError as err:
-            raise InputRefusedError(f"model file must stay readable during a run, got: {err.strerror} ({path}); start again") from err
+            current = read_input(path, _MODEL)
+        except InputRefusedError as err:
+            raise InputRefusedError(f"model file must stay readable during a run; {err}") from err
         if digest(known.name, current) != known:
             raise InputRefusedError(f"model file must not change during a run, got other content ({path}); start again")
         content = content or current

@@ -18,6 +18,7 @@ from cimrobust.graph.vectors import vectors_per_sample
 from cimrobust.mapping.load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.pipeline.arguments import check_tolerance
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def inspect_model(model: str | Path, *, device: str, tolerance: float | None = N
 
 def resolve_profile(device: str, tolerance: float | None) -> DeviceProfile:
     """Load a device profile, with another write-verify tolerance if one is given."""
+    check_tolerance(tolerance)
     profile = load_profile(device)
     return profile if tolerance is None else with_tolerance(profile, tolerance)
 
