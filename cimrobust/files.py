@@ -7,6 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from cimrobust.input_file import FileKind, open_input
+
+_ANY = FileKind("file", 2**40, hint="its digest cannot be told")
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file beside its final name, flush it to the disk, then give it the name.
@@ -27,6 +31,6 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 digest of a file, as hex."""
-    with path.open("rb") as stream:
+    """Return the SHA-256 digest of a file, as hex; raises UsageError where there is none, InputRefusedError unless it is a regular one."""
+    with open_input(path, _ANY) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -12,8 +12,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cimrobust.errors import UsageError
+from cimrobust.input_file import FileKind, printable, read_input
 
 _MAX_BYTES = 1_000_000
+_MAX_DEPTH = 32
+_MAX_SHOWN = 12
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -34,20 +37,32 @@ def read_settings(path: Path, model: type[ModelT], *, what: str) -> ModelT:
 
 def parse_toml(path: Path, *, what: str) -> dict[str, Any]:
     """Return the tables of a TOML file; raises UsageError naming file and line."""
+    content = read_input(path, FileKind(what, _MAX_BYTES, refused=UsageError))
+    where = printable(path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{what} must be at most {_MAX_BYTES} bytes, got {path.stat().st_size} ({path}); is this the right file?")
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as err:
-        raise UsageError(f"{what} must be a readable file, got {err.strerror} ({path}); check the path") from err
+        tables = tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as err:
         raise UsageError(
-            f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start} ({path}); write it as TOML"
+            f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start} ({where}); write it as TOML"
         ) from err
-    except tomllib.TOMLDecodeError as err:
-        raise UsageError(f"{what} must be TOML, got: {err} ({path}); see the README for an example") from err
     except RecursionError as err:
-        raise UsageError(f"{what} must not nest deeply, got more levels than can be read ({path}); see the README for an example") from err
+        raise UsageError(f"{what} must not nest deeply, got more levels than can be read ({where}); see the README for an example") from err
+    except ValueError as err:  # TOMLDecodeError, and what int() says of a number with thousands of digits
+        raise UsageError(f"{what} must be TOML, got: {printable(err)} ({where}); see the README for an example") from err
+    problem = _unreadable(tables, _MAX_DEPTH)
+    if problem:
+        raise UsageError(f"{what} must hold values that can be read, got {problem} ({where}); see the README for an example")
+    return tables
+
+
+def _unreadable(value: Any, depth: int) -> str | None:
+    """Return what no setting can be: too many levels of tables, or a whole number that 64 bits do not hold; None if there is none."""
+    if depth == 0:
+        return f"tables nested in more than {_MAX_DEPTH} levels"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return f"a whole number of {value.bit_length()} bits, where 64 bits are read"
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((problem for part in parts if (problem := _unreadable(part, depth - 1))), None)
 
 
 def check_settings(tables: Mapping[str, Any], model: type[ModelT], *, where: str, what: str) -> ModelT:
@@ -55,14 +70,18 @@ def check_settings(tables: Mapping[str, Any], model: type[ModelT], *, where: str
     try:
         return model.model_validate(dict(tables), strict=True)
     except ValidationError as err:
-        problems = "; ".join(_sentence(problem, model) for problem in err.errors(include_url=False))
-        raise UsageError(f"{what} must follow its format, got: {problems} ({where}); see the README for an example") from err
+        errors = err.errors(include_url=False)
+        problems = "; ".join(_sentence(problem, model) for problem in errors[:_MAX_SHOWN])
+        more = f"; and {len(errors) - _MAX_SHOWN} more" if len(errors) > _MAX_SHOWN else ""
+        raise UsageError(
+            f"{what} must follow its format, got: {problems}{more} ({printable(where)}); see the README for an example"
+        ) from err
 
 
 def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     # In angle brackets: which of several shapes a key was read as, see device.schema.
     place = tuple(part for part in problem["loc"] if not str(part).startswith("<"))
-    key = ".".join(str(part) for part in place) or "file"
+    key = printable(".".join(str(part) for part in place))[:200] or "file"
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.0)
@@ -71,7 +90,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return f"key '{key}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    shown = "" if isinstance(value, dict | list) else f", got {value!r}"
+    shown = "" if isinstance(value, dict | list) else f", got {printable(repr(value))[:100]}"
     return f"key '{key}': {message}{shown}"
 
 

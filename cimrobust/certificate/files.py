@@ -13,6 +13,8 @@ from jsonschema import Draft202012Validator
 from cimrobust.certificate.models import json_schema
 from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
 from cimrobust.files import write_whole
+from cimrobust.input_file import FileKind, printable, read_input
+from cimrobust.json_file import parse_json
 
 CERTIFICATE = "certificate.json"
 REPORT = "certificate.html"
@@ -55,24 +57,17 @@ def read_certificate(directory: Path) -> dict[str, Any]:
     """
     path = directory / CERTIFICATE
     hint = "is this the folder that `cimrobust analyze --out` wrote?"
+    content = read_input(path, FileKind("certificate", _MAX_BYTES, missing=InputRefusedError, hint=hint))
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputRefusedError(f"certificate must be at most {_MAX_BYTES} bytes, got {path.stat().st_size} ({path}); {hint}")
-        certificate = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
-    except OSError as err:
-        raise InputRefusedError(f"certificate must be a readable file, got {err.strerror} ({path}); {hint}") from err
-    except (ValueError, RecursionError) as err:
-        raise InputRefusedError(f"certificate must be JSON, got: {err} ({path}); {hint}") from err
+        certificate = parse_json(content)
+    except ValueError as err:
+        raise InputRefusedError(f"certificate must be JSON, got: {printable(err)[:200]} ({printable(path)}); {hint}") from err
     error = next(iter(_validator().iter_errors(certificate)), None)
     if error is not None:
         message = error.message if len(error.message) < 300 else f"{error.message[:300]}..."
         raise InputRefusedError(f"certificate must follow its schema, got {message} ({path}, {error.json_path}); {hint}")
     checked: dict[str, Any] = certificate
     return checked
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number of JSON")
 
 
 @cache

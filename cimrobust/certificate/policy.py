@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cimrobust.counts import MAX_TRIALS
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.stopping import StopRule
@@ -28,11 +30,22 @@ class KppRequirement(_Strict):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     accuracy: Threshold
 
+    @model_validator(mode="after")
+    def _decidable(self) -> KppRequirement:
+        # The fewest trials n for a bound: 1 - (1 - k/100)^n >= confidence (Wilks 1941).
+        decay = -math.log1p(-self.k / 100)
+        needed = -math.log1p(-self.confidence) / decay if decay > 0 else math.inf
+        if not needed <= MAX_TRIALS:
+            raise ValueError(
+                f"no run can decide k = {self.k:g} % at confidence {self.confidence:g}: it needs {needed:.3g} trials or more, and a run has at most {MAX_TRIALS}"
+            )
+        return self
+
 
 class SafetyRequirement(_Strict):
     """No chip lowers the recall of class `label` below `recall`."""
 
-    label: Annotated[int, Field(ge=0)]
+    label: Annotated[int, Field(ge=0, le=2**31 - 1)]
     recall: Annotated[float, Field(ge=0, le=1)]
 
 

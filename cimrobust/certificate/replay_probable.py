@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
@@ -25,6 +23,7 @@ from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.chip_file import CHIP_FILE
+from cimrobust.tensor_file import read_tensors
 
 _FILE = f"witness/{CHIP_FILE}"
 _PARTS = ("nominal", "deviation", "latents")
@@ -80,10 +79,7 @@ def probable_checks(directory: Path, certificate: Mapping[str, Any], given: Give
 
 
 def _chip(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    try:
-        tensors: dict[str, np.ndarray] = load_file(path)
-    except (SafetensorError, ValueError) as err:
-        raise InputRefusedError(f"chip must be a safetensors file, got: {err} ({_FILE})") from err
+    tensors = read_tensors(path, what="chip")
     missing = [f"{name}.{part}" for name in names for part in _PARTS if f"{name}.{part}" not in tensors]
     if missing:
         raise InputRefusedError(f"chip must have nominal, deviation and latents of every layer, got none of {missing[:3]} ({_FILE})")

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.data.dataset import DataSet
@@ -21,6 +19,7 @@ from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.graph.save import save_model, with_initializers
+from cimrobust.tensor_file import read_tensors
 
 SAFETY_FILE = "witness/safety_class.safetensors"
 _WORST_FILE = "witness/deviations.safetensors"
@@ -96,8 +95,4 @@ def safety_recall(
 
 
 def _tensors(directory: Path, name: str = SAFETY_FILE) -> dict[str, np.ndarray]:
-    try:
-        tensors: dict[str, np.ndarray] = load_file(directory / name)
-    except (SafetensorError, ValueError) as err:
-        raise InputRefusedError(f"deviations must be a safetensors file, got: {err} ({name})") from err
-    return tensors
+    return read_tensors(directory / name, what="deviations of the witness")

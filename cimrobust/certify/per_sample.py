@@ -12,7 +12,10 @@ import pyarrow.parquet as pq
 
 from cimrobust.certify.summary import Certification
 from cimrobust.errors import InputRefusedError
+from cimrobust.input_file import printable
+from cimrobust.parquet_file import read_parquet
 
+_MAX_SAMPLES = 100_000_000
 _COLUMNS = ("sample", "certified", "largest_tolerance_fraction")
 
 
@@ -70,7 +73,7 @@ def from_parquet(path: Path) -> PerSample:
         InputRefusedError: The file is missing, corrupt, or no such table.
     """
     try:
-        read = pq.read_table(path)
+        read = read_parquet(path, what="certified samples", max_rows=_MAX_SAMPLES)
         sample, certified, largest = (read.column(name).to_pylist() for name in _COLUMNS)
         if sample != list(range(len(sample))):
             raise ValueError("samples are not counted from 0")
@@ -79,5 +82,7 @@ def from_parquet(path: Path) -> PerSample:
             np.array([value is not None for value in certified]),
             np.array([np.nan if value is None else value for value in largest], dtype=np.float64),
         )
-    except (OSError, KeyError, ValueError, pa.ArrowException) as err:
-        raise InputRefusedError(f"certified samples must be a table with columns {', '.join(_COLUMNS)}, got: {err} ({path})") from err
+    except (KeyError, ValueError, TypeError, OverflowError, pa.ArrowException) as err:
+        raise InputRefusedError(
+            f"certified samples must be a table with columns {', '.join(_COLUMNS)}, got: {printable(err)[:200]} ({printable(path)})"
+        ) from err

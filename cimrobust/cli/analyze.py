@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from cimrobust.cli.options import (
+    NUMBER,
+    allow_code_option,
+    count,
     device_option,
     digital_option,
     json_option,
@@ -44,8 +47,10 @@ from cimrobust.cli.options import (
     is_flag=True,
     help="Stop drawing chips as soon as the policy's kpp requirements are decided; --trials is then the most.",
 )
-@click.option("--rare-below", type=float, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is.")
-@click.option("--rare-budget", type=click.IntRange(1), help="Chips that each of its two repeats may evaluate; default 40000.")
+@click.option(
+    "--rare-below", type=NUMBER, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is."
+)
+@click.option("--rare-budget", type=count("rare-budget"), help="Chips that each of its two repeats may evaluate; default 40000.")
 @click.option(
     "--device-type",
     type=click.Choice(["cpu", "cuda"]),
@@ -60,7 +65,7 @@ from cimrobust.cli.options import (
 )
 @click.option(
     "--safety-class",
-    type=click.IntRange(0),
+    type=count("safety-class", least=0),
     metavar="CLASS",
     help="Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it has one.",
 )
@@ -83,6 +88,7 @@ from cimrobust.cli.options import (
 )
 @run_options
 @time_limit_option
+@allow_code_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cimrobust.cli.options import json_option
+from cimrobust.cli.options import count, json_option
 
 
 @click.command("demo", epilog="Example: cimrobust demo --out demo-certificate")
@@ -17,7 +17,7 @@ from cimrobust.cli.options import json_option
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the certificate.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors.")
+@click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors.")
 @json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
     """Certify a small network that reads handwritten digits, trained by this project and shipped with it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cimrobust.cli.options import json_option
+from cimrobust.cli.options import NUMBER, json_option
 
 if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
@@ -87,8 +87,8 @@ def show_command(profile: str, levels: bool) -> None:
 @click.option("--bits", type=click.IntRange(1, 8), help="Bits a device stores; default: as many as there are targets, rounded up.")
 @click.option("--target-column", default="target", show_default=True, help="Column of the conductances asked for.")
 @click.option("--measured-column", default="measured", show_default=True, help="Column of the conductances measured.")
-@click.option("--g-min", type=float, help="Lowest conductance of the range, microsiemens; default: the smallest target.")
-@click.option("--g-max", type=float, help="Highest conductance of the range, microsiemens; default: the largest target.")
+@click.option("--g-min", type=NUMBER, help="Lowest conductance of the range, microsiemens; default: the smallest target.")
+@click.option("--g-max", type=NUMBER, help="Highest conductance of the range, microsiemens; default: the largest target.")
 @click.option("--relative", is_flag=True, help="Conductances are normalised: 0 is the lowest of the range, 1 the highest.")
 @click.option("--name", help="Name of the profile; default: that of the file.")
 @click.option("--source", help="Where the measurements come from; default: name and digest of the CSV file.")

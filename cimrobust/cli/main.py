@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -29,8 +31,18 @@ COMMANDS = {
     "report": "Write the HTML of a certificate again from its JSON.",
 }
 
-EXIT_INTERRUPTED = 130
+EXIT_USAGE = 2
+EXIT_REFUSED = 5
 EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+
+# What files, folders and disks answer, which is no fault of this program.
+_SURROUNDINGS = frozenset(
+    (
+        errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG,
+        errno.ENFILE, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM, errno.EROFS, errno.ESTALE, errno.ETXTBSY,
+    )
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):
@@ -99,15 +111,51 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command with --resume to go on", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_left()
+    except OSError as error:
+        if error.errno not in _SURROUNDINGS:
+            return _internal(error)
+        return _fail(f"error: {_place_problem(error)}", EXIT_USAGE)
+    except MemoryError as error:
+        return _fail(f"error: {_memory_problem(error)}", EXIT_REFUSED)
+    except SystemExit as stop:  # no library ends a command, and none makes it a success
+        return _fail(f"internal error: something ended the process with {stop.code!r}", EXIT_INTERNAL)
     except Exception as error:  # the last line of defence: users get a sentence, never a traceback
-        if os.environ.get("CIMROBUST_DEBUG"):
-            traceback.print_exc()
-        text = " ".join(str(error).split())
-        return _fail(f"internal error: {type(error).__name__}: {text}; set CIMROBUST_DEBUG=1 to see where", EXIT_INTERNAL)
+        if _is_about_memory(error):
+            return _fail(f"error: {_memory_problem(error)}", EXIT_REFUSED)
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    if os.environ.get("CIMROBUST_DEBUG"):
+        traceback.print_exc()
+    return _fail(f"internal error: {type(error).__name__}: {error}; set CIMROBUST_DEBUG=1 to see where", EXIT_INTERNAL)
+
+
+def _reader_left() -> int:
+    """End as other programs do whose output nobody reads to its end, as of ``| head``; what was to be written is written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _place_problem(error: OSError) -> str:
+    name = f" ({error.filename})" if error.filename else ""
+    return f"files must be readable and the output folder writable, got '{error.strerror}'{name}; check paths, permissions and free space"
+
+
+def _memory_problem(error: BaseException) -> str:
+    return f"model and data must fit into memory, got: {str(error) or type(error).__name__}; take fewer samples, or a larger machine"
+
+
+def _is_about_memory(error: Exception) -> bool:
+    """Tell whether torch or onnxruntime, which have no error of their own for it, could not get memory."""
+    text = str(error)
+    return any(words in text for words in ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory"))
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(" ".join(message.splitlines()), err=True)
+    """Say one line on stderr, without anything that a terminal would take for a command."""
+    flat = " ".join(message.split())
+    with contextlib.suppress(OSError):
+        click.echo("".join(char if char.isprintable() else "?" for char in flat), err=True)
     return code

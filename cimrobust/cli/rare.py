@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option, tolerance_option
+from cimrobust.cli.options import (
+    NUMBER,
+    allow_code_option,
+    count,
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    time_limit_option,
+    tolerance_option,
+)
 
 
 @click.command("rare", epilog="Example: cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4")
@@ -17,10 +27,12 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
 @device_option
 @tolerance_option
 @digital_option
-@click.option("--below", required=True, type=float, metavar="SCORE", help="Score that a chip has to reach; an error it may not exceed.")
-@click.option("--particles", type=click.IntRange(10), help="Chips of the population; default 100. The interval shrinks with their root.")
-@click.option("--budget", type=click.IntRange(1), help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.")
-@click.option("--repeats", type=click.IntRange(1), default=2, show_default=True, help="Independent repeats.")
+@click.option("--below", required=True, type=NUMBER, metavar="SCORE", help="Score that a chip has to reach; an error it may not exceed.")
+@click.option(
+    "--particles", type=count("particles", least=10), help="Chips of the population; default 100. The interval shrinks with their root."
+)
+@click.option("--budget", type=count("budget"), help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.")
+@click.option("--repeats", type=count("repeats"), default=2, show_default=True, help="Independent repeats.")
 @click.option("--skip-most-probable", is_flag=True, help="Leave out the search for the most probable failing chip.")
 @click.option(
     "--effort",
@@ -30,11 +42,12 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
     help="Of the search for that chip.",
 )
 @click.option("--chip", type=click.Path(path_type=Path, dir_okay=False), help="Write that chip to this file (safetensors).")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random number.")
-@click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors.")
-@click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
+@click.option("--seed", type=count("seed", least=0), default=0, show_default=True, help="Seed of every random number.")
+@click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors.")
+@click.option("--limit", type=count("limit"), help="Use the first N samples only.")
 @click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
 @time_limit_option
+@allow_code_option
 @json_option
 def command(model: Path, as_json: bool, workers: int | None, **settings: Any) -> None:
     """Estimate how likely a drawn chip of MODEL is that misses a score, by multilevel splitting down to 1e-6 and below.

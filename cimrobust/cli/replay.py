@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cimrobust.cli.options import certificate_argument, json_option, time_limit_option
+from cimrobust.cli.options import allow_code_option, certificate_argument, json_option, time_limit_option
 
 EXIT_NOT_HELD = 70
 
@@ -23,6 +23,7 @@ EXIT_NOT_HELD = 70
     help="The network whose decisions are the labels, for a certificate made with `analyze --labels-of`.",
 )
 @time_limit_option
+@allow_code_option
 @json_option
 def command(directory: Path, model: Path | None, data: str | None, labels_of: Path | None, as_json: bool) -> int:
     """Derive the claims of the certificate in DIR again from its files, and say which hold.

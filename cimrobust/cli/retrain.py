@@ -9,6 +9,9 @@ from typing import Any
 import click
 
 from cimrobust.cli.options import (
+    NUMBER,
+    allow_code_option,
+    count,
     device_option,
     digital_option,
     json_option,
@@ -58,33 +61,33 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option(
     "--tune",
     "tuning_epochs",
-    type=click.IntRange(0),
+    type=count("tune", least=0),
     default=0,
     show_default=True,
     metavar="EPOCHS",
     help="Epochs that a search for the settings of the method may take first; needs the extra 'retrain'.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Epochs at most.")
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples of a mini-batch.")
+@click.option("--epochs", type=count("epochs"), default=30, show_default=True, help="Epochs at most.")
+@click.option("--batch", type=count("batch"), default=64, show_default=True, help="Samples of a mini-batch.")
 @click.option(
     "--learning-rate",
-    type=float,
+    type=NUMBER,
     help="Of the first step; falls to 0 along a half cosine. Default: the largest of 2e-3, 1e-3, 5e-4, 2.5e-4 and 1.25e-4 at which the first steps of plain training keep within --clean-loss and one standard error.",
 )
 @click.option("--optimiser", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True)
-@click.option("--weight-decay", type=float, default=0.0, show_default=True)
+@click.option("--weight-decay", type=NUMBER, default=0.0, show_default=True)
 @click.option(
     "--clean-loss",
-    type=float,
+    type=NUMBER,
     default=0.01,
     show_default=True,
     help="Clean accuracy on the validation split that may be lost; of a regression, share of its error that may be added.",
 )
 @click.option(
-    "--patience", type=click.IntRange(1), help="Epochs without a better one after which training stops. Default: half of --epochs."
+    "--patience", type=count("patience"), help="Epochs without a better one after which training stops. Default: half of --epochs."
 )
-@click.option("--search-passes", type=click.IntRange(1), default=15, show_default=True, help="Passes of the search after every epoch.")
-@click.option("--draws", type=click.IntRange(0), default=20, show_default=True, help="Chips drawn after every epoch.")
+@click.option("--search-passes", type=count("search-passes"), default=15, show_default=True, help="Passes of the search after every epoch.")
+@click.option("--draws", type=count("draws", least=0), default=20, show_default=True, help="Chips drawn after every epoch.")
 @click.option("--update-norms", is_flag=True, help="Train batch normalisations too; their statistics follow the data.")
 @click.option("--freeze", multiple=True, metavar="NAME", help="Initializer to leave as it is; may be given several times.")
 @click.option("--drop-overlap", is_flag=True, help="Leave training samples out that are evaluated, in place of an error.")
@@ -103,6 +106,7 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 @click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
 @run_options
 @time_limit_option
+@allow_code_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **options: Any) -> None:
     """Train MODEL so that it withstands the tolerance of its devices.

@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option
+from cimrobust.cli.options import (
+    NUMBER,
+    allow_code_option,
+    count,
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    time_limit_option,
+)
 
 
 def _tolerances(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:
@@ -37,7 +46,7 @@ def _tolerances(context: click.Context, parameter: click.Parameter, value: str) 
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for sweep.json and sweep.html.")
 @click.option(
     "--require",
-    type=float,
+    type=NUMBER,
     metavar="SCORE",
     help="Score that a chip has to reach (an error it may not exceed): look for the largest tolerance at which that is unrefuted, statistically met, certified.",
 )
@@ -48,14 +57,15 @@ def _tolerances(context: click.Context, parameter: click.Parameter, value: str) 
     show_default=True,
     help="How much to search at every tolerance, and how many chips to draw.",
 )
-@click.option("--trials", type=click.IntRange(1), help="Chips to draw at every tolerance; default 300, 1000 or 3000 by effort.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random number.")
-@click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors.")
-@click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
+@click.option("--trials", type=count("trials"), help="Chips to draw at every tolerance; default 300, 1000 or 3000 by effort.")
+@click.option("--seed", type=count("seed", least=0), default=0, show_default=True, help="Seed of every random number.")
+@click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors.")
+@click.option("--limit", type=count("limit"), help="Use the first N samples only.")
 @click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
 @click.option("--witnesses", is_flag=True, help="Write the worst chip of every tolerance too, under witness/.")
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped.")
 @time_limit_option
+@allow_code_option
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip of MODEL, draw chips and certify at several write-verify tolerances.

@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option, tolerance_option
+from cimrobust.cli.options import (
+    NUMBER,
+    allow_code_option,
+    count,
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    time_limit_option,
+    tolerance_option,
+)
 
 
 @click.command("verify", epilog="Example: cimrobust verify model.onnx --data data.toml --shares 0.01,0.05,0.2 --out devices.parquet")
@@ -25,10 +35,10 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
     metavar="SHARE,...",
     help="Shares of all devices to verify more tightly.",
 )
-@click.option("--tighter", type=float, default=10.0, show_default=True, help="How many times tighter.")
+@click.option("--tighter", type=NUMBER, default=10.0, show_default=True, help="How many times tighter.")
 @click.option(
     "--write-sigma",
-    type=float,
+    type=NUMBER,
     default=0.1,
     show_default=True,
     help="Spread of one write as a fraction of the range, for the number of writes.",
@@ -36,12 +46,13 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
 @click.option(
     "--effort", type=click.Choice(["quick", "standard", "thorough"]), default="quick", show_default=True, help="Search on the full box."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random number.")
-@click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors.")
-@click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
+@click.option("--seed", type=count("seed", least=0), default=0, show_default=True, help="Seed of every random number.")
+@click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors.")
+@click.option("--limit", type=count("limit"), help="Use the first N samples only.")
 @click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
 @click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where gradients are computed.")
 @time_limit_option
+@allow_code_option
 @json_option
 def command(model: Path, as_json: bool, workers: int | None, shares: str, **settings: Any) -> None:
     """Rank the devices of MODEL by what verifying them more tightly gains against the worst case, and write the list.

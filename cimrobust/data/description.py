@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cimrobust.data.decision import Decision, LabelReading
+from cimrobust.data.user_code import is_function
 from cimrobust.settings_file import read_settings
 
 Number = int | float
@@ -151,4 +152,4 @@ def names_training_data(data: str | Path) -> bool:
     if path.suffix != ".toml":
         return False
     train_file = read_description(path).train_file
-    return train_file is not None and (path.parent / train_file).exists()
+    return train_file is not None and (is_function(train_file) or (path.parent / train_file).exists())

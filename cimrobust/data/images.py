@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cimrobust.data.arrays import require_fit
 from cimrobust.data.description import Step
 from cimrobust.data.sources import RawData
 from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 
 try:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 except ImportError:  # the extra is optional; asking for images without it is an error below
     Image = None  # type: ignore[assignment]
 
+# What a file is follows from its content; of other formats, such as EPS, Pillow runs other programs.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-_MAX_PIXELS = 100_000_000
+_MAX_PIXELS = 80_000_000
+_IMAGE = FileKind("image", 2**28)
 
 
 def read_image_folder(folder: Path, steps: Sequence[Step], *, limit: int | None) -> tuple[RawData, tuple[Step, ...]]:
@@ -44,12 +51,16 @@ def read_image_folder(folder: Path, steps: Sequence[Step], *, limit: int | None)
         raise UsageError(f"image folder must have one sub-folder of images a class, got none ({folder}); check the path")
     chosen = sorted((position, label) for label, paths in enumerate(files) for position in range(len(paths)))[:limit]
     leading = [step for step in steps if step.op in ("resize", "crop")]
-    images, labels, digest = [], [], hashlib.sha256()
+    images: list[np.ndarray] = []
+    labels, digest = [], hashlib.sha256()
     for position, label in chosen:
         path = files[label][position]
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-        images.append(_read_image(path, leading))
+        content = read_input(path, _IMAGE)
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
+        images.append(_read_image(content, path, leading))
         labels.append(label)
+        if len(images) == 1:
+            require_fit(2 * len(chosen) * images[0].nbytes, what="images of a folder and their stack", where=folder)
     shapes = sorted({image.shape for image in images})
     if len(shapes) > 1:
         raise UsageError(f"images must have one size, got {shapes[:3]} ({folder}); add a 'resize' or 'crop' step")
@@ -58,17 +69,17 @@ def read_image_folder(folder: Path, steps: Sequence[Step], *, limit: int | None)
     return RawData(arrays, {folder.name: digest.hexdigest()}, tuple(entry.name for entry in classes)), left
 
 
-def _read_image(path: Path, steps: Sequence[Step]) -> np.ndarray:
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                raise InputRefusedError(f"image must have at most {_MAX_PIXELS} pixels, got {opened.width} x {opened.height} ({path})")
-            image = opened.convert("L" if opened.mode in ("1", "L", "I;16") else "RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as err:
-        raise InputRefusedError(f"image must be readable, got: {err} ({path}); remove or repair the file") from err
+def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> np.ndarray:
+    with refusing_what_fails("image must be readable", path, hint="remove or repair the file"), warnings.catch_warnings():
+        # Pillow only warns of images that unpack to gigabytes, and of damaged tags.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+            image = _as_bytes(opened, path)
     for step in steps:
         height, width = step.size or [0, 0]
         if step.op == "resize":
+            require_fit(3 * height * width, what="resized image", where=path)
             image = image.resize((width, height), Image.Resampling.BILINEAR)
             continue
         if image.width < width or image.height < height:
@@ -76,3 +87,19 @@ def _read_image(path: Path, steps: Sequence[Step]) -> np.ndarray:
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
     return np.asarray(image)
+
+
+def _as_bytes(opened: Image.Image, path: Path) -> Image.Image:
+    """Return a picture as grey or colour of 8 bits a channel; its size is known before its pixels are unpacked."""
+    where = printable(path)
+    if opened.width * opened.height > _MAX_PIXELS:
+        raise InputRefusedError(
+            f"image must have at most {_MAX_PIXELS} pixels, got {opened.width} x {opened.height} ({where}); scale it down"
+        )
+    if getattr(opened, "is_animated", False) and opened.format != "MPO":  # cameras put a preview beside the picture
+        raise InputRefusedError(f"image must be one picture, got several ({where}); save the one that is meant")
+    if opened.mode == "F" or opened.mode.startswith("I"):
+        raise InputRefusedError(
+            f"image must have 8 bits a channel, got mode '{opened.mode}' ({where}); scale it, or save the numbers as .npz"
+        )
+    return opened.convert("L" if opened.mode in ("1", "L") else "RGB")

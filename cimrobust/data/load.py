@@ -17,6 +17,7 @@ from cimrobust.data.images import read_image_folder
 from cimrobust.data.labels import is_counted
 from cimrobust.data.sources import RawData, call_function, read_arrays, read_csv, read_test_data
 from cimrobust.data.steps import apply_steps
+from cimrobust.data.user_code import is_function, require_code_allowed
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 
@@ -58,7 +59,7 @@ def load_data(
     """
     text = str(path)
     source, by = Path(text), None if like is None or Path(like).suffix != ".toml" else Path(like)
-    if ":" in text and not source.exists() and not text.endswith((".toml", ".npz", ".csv")):
+    if is_function(text) and not source.exists():
         made = call_function(text)
         return _bare(made, text, inputs, limit) if by is None else _described(by, inputs, limit, part, given=made)
     if source.suffix == ".toml":
@@ -83,6 +84,9 @@ def _described(path: Path, inputs: Sequence[GraphInput], limit: int | None, part
     file = description.train_file if part == "train" else description.file
     if given is None and file is None:
         raise UsageError(f"data description must name a train_file for training, got none ({path}, key 'train_file'); add it")
+    if given is None and file is not None and is_function(file) and not (path.parent / file).exists():
+        require_code_allowed(file, path)
+        given = call_function(file)
     entries = _entries(description, inputs, str(path))
     source = path.parent / str(file) if given is None else given
     stored: Mapping[int, StoredOutput] = {}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import hashlib
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from cimrobust.data.arrays import read_npz, require_file
+from cimrobust.data.arrays import MAX_BYTES, read_npz, require_fit
 from cimrobust.data.dataset import StoredOutput
 from cimrobust.data.labels import is_text
+from cimrobust.data.user_code import run_function
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.files import sha256_of
 from cimrobust.graph.testdata import read_tensor
+from cimrobust.input_file import FileKind, read_input, refusing_what_fails
 
+_CSV = FileKind("data file", MAX_BYTES)
 _LABEL_COLUMNS = ("label", "labels", "y", "target", "class")
 _TENSOR_FILE = re.compile(r"(input|output)_(\d+)\.pb")
 
@@ -42,7 +43,8 @@ class RawData:
 
 def read_arrays(path: Path, names: set[str]) -> RawData:
     """Read named arrays from an .npz file."""
-    return RawData(read_npz(path, names), {path.name: sha256_of(path)})
+    arrays, digest = read_npz(path, names)
+    return RawData(arrays, {path.name: digest})
 
 
 def read_csv(path: Path) -> RawData:
@@ -51,23 +53,22 @@ def read_csv(path: Path) -> RawData:
     Raises:
         InputRefusedError: It is not a table of numbers.
     """
-    require_file(path, what="data file")
-    try:
-        table = pa_csv.read_csv(path)
+    content = read_input(path, _CSV)
+    require_fit(3 * len(content), what="CSV, its columns and their copy", where=path)
+    with refusing_what_fails("CSV must be a table with a header", path, hint="check its rows"):
+        table = pa_csv.read_csv(pa.BufferReader(content))
         _require_header(table.column_names, path)
         columns = {name: np.asarray(table.column(name).to_numpy(zero_copy_only=False)) for name in table.column_names}
-    except (pa.ArrowInvalid, UnicodeDecodeError) as err:
-        raise InputRefusedError(f"CSV must be a table with a header, got: {err} ({path}); check its rows") from err
-    label = next((name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1])
-    if columns[label].dtype.kind == "O" and all(isinstance(value, str) for value in columns[label]):
-        columns[label] = columns[label].astype(str)
+        label = next((name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1])
+        if columns[label].dtype.kind == "O" and all(isinstance(value, str) for value in columns[label]):
+            columns[label] = columns[label].astype(str)
     text = [name for name, values in columns.items() if values.dtype.kind not in ("biufU" if name == label else "biuf")]
     if text or len(columns) < 2:
         raise InputRefusedError(
             f"CSV must have at least two columns of numbers, got text in {text} of {list(columns)} ({path}); code text as numbers"
         )
     features = np.stack([values for name, values in columns.items() if name != label], axis=1)
-    return RawData({"x": features, "y": columns[label]}, {path.name: sha256_of(path)})
+    return RawData({"x": features, "y": columns[label]}, {path.name: hashlib.sha256(content).hexdigest()})
 
 
 def _require_header(names: Sequence[str], path: Path) -> None:
@@ -106,8 +107,7 @@ def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, d
             match = _TENSOR_FILE.fullmatch(path.name)
             if match is None:
                 continue
-            files[f"{test_set.name}/{path.name}"] = sha256_of(path)
-            name, array = read_tensor(path)
+            name, array, files[f"{test_set.name}/{path.name}"] = read_tensor(path)
             index = int(match[2])
             if match[1] == "output":
                 outputs.setdefault(index, []).append((name, array))
@@ -139,21 +139,9 @@ def call_function(text: str) -> RawData:
     """Call ``module:function`` and take the arrays that it returns.
 
     The function takes no arguments and returns a mapping of names to arrays, ``x`` and ``y`` or one array for each graph input and ``y``.
-    This runs the user's own code, found on the import path or in the working folder.
+    This runs the user's own code, found on the import path or in the working folder, in a process of its own.
     """
-    module_name, _, function_name = text.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as err:
-        raise UsageError(f"data function must be importable as module:function, got '{text}': {err} (--data)") from err
-    try:
-        arrays: Any = function()
-    except Exception as err:  # the user's code may fail in any way
-        raise UsageError(
-            f"data function must return arrays, got {type(err).__name__}: {err} ({text}); run it by itself to see where"
-        ) from err
+    arrays: Any = run_function(text)
     if not isinstance(arrays, Mapping) or not arrays:
         raise UsageError(f'data function must return a mapping such as {{"x": ..., "y": ...}}, got {type(arrays).__name__} ({text})')
     made = {str(name): np.asarray(value) for name, value in arrays.items()}

@@ -11,6 +11,7 @@ import pyarrow.csv as pa_csv
 
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.input_file import FileKind, read_input, refusing_what_fails
 
 #: Largest file that is read, and fewest devices of one target: fewer say nothing about tails.
 MAX_BYTES = 2**30
@@ -94,18 +95,9 @@ def read_measurements(
 
 
 def _columns(path: Path, *names: str) -> tuple[np.ndarray, ...]:
-    if not path.is_file():
-        raise UsageError(f"measurements must be a file, got none ({path}); check the path")
-    if path.stat().st_size > MAX_BYTES:
-        raise InputRefusedError(
-            f"measurements must be at most {MAX_BYTES} bytes, got {path.stat().st_size} ({path}); take a sample of the devices"
-        )
-    try:
-        table = pa_csv.read_csv(path)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as err:
-        raise InputRefusedError(
-            f"measurements must be a CSV table with a header, got: {' '.join(str(err).split())} ({path}); check its rows"
-        ) from err
+    content = read_input(path, FileKind("measurements", MAX_BYTES, hint="check the path, or take a sample of the devices"))
+    with refusing_what_fails("measurements must be a CSV table with a header", path, hint="check its rows"):
+        table = pa_csv.read_csv(pa.BufferReader(content))
     missing = [name for name in names if table.column_names.count(name) != 1]
     if missing:
         raise UsageError(

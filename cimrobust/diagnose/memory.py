@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from cimrobust.errors import CimrobustError
 from cimrobust.files import write_whole
+from cimrobust.json_file import parse_json
+from cimrobust.tensor_file import read_described_tensors
 
 #: Plain values for JSON, and arrays by name.
 Part = tuple[dict[str, Any], Mapping[str, np.ndarray]]
@@ -54,10 +56,10 @@ class Memory:
     def _read(self, path: Path) -> Part | None:
         """Return the part in a file; None where there is none, it is corrupt, or of another run."""
         try:
-            with safe_open(path, framework="numpy") as opened:
-                described = json.loads((opened.metadata() or {})["part"])
-                if described["fingerprint"] != self.fingerprint:
-                    return None
-                return described["values"], {key: opened.get_tensor(key) for key in opened.keys() if key}  # noqa: SIM118  # no mapping
-        except (OSError, SafetensorError, KeyError, ValueError):
+            arrays, metadata = read_described_tensors(path, what="part of a run")
+            described = parse_json(metadata["part"])
+            if described["fingerprint"] != self.fingerprint:
+                return None
+            return described["values"], {key: array for key, array in arrays.items() if key}
+        except (CimrobustError, KeyError, ValueError, TypeError):
             return None

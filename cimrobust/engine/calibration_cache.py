@@ -13,9 +13,14 @@ import numpy as np
 
 from cimrobust import __version__
 from cimrobust.engine.codings import ArrayRanges
+from cimrobust.errors import CimrobustError
 from cimrobust.files import write_whole
 from cimrobust.graph.network import Network
+from cimrobust.input_file import FileKind, read_input
+from cimrobust.json_file import parse_json
 from cimrobust.mapping.placement import Placement
+
+_CACHE = FileKind("calibration", 2**28)
 
 
 def calibration_key(network: Network, placement: Placement, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]) -> str:
@@ -40,12 +45,12 @@ def calibration_key(network: Network, placement: Placement, inputs: Mapping[str,
 def read_ranges(key: str, arrays: Collection[str]) -> dict[str, ArrayRanges] | None:
     """Return the ranges kept under a key; None where there are none for exactly these products."""
     try:
-        kept = json.loads(_file(key).read_text(encoding="utf-8"))
+        kept = parse_json(read_input(_file(key), _CACHE))
         entries = kept["ranges"]
         if kept["sha256"] != _digest(entries):
             return None
         ranges = {name: _ranges(entry) for name, entry in entries.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (CimrobustError, ValueError, TypeError, KeyError, AttributeError):
         return None  # what cannot be read is measured again
     return ranges if set(ranges) == set(arrays) else None
 

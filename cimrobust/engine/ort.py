@@ -28,12 +28,15 @@ from cimrobust.graph.batch import coupling_operators
 from cimrobust.graph.deploy import template_bytes
 from cimrobust.graph.deployed import Deployed
 from cimrobust.graph.files import digest
+from cimrobust.graph.limits import MAX_EXTERNAL_FILE_BYTES
 from cimrobust.graph.loops import open_ended_nodes
 from cimrobust.graph.network import Network, TensorSpec
 from cimrobust.graph.shapes import infer_types
 from cimrobust.graph.unsigned import exact_file
+from cimrobust.input_file import FileKind, read_input
 from cimrobust.mapping.placement import Placement
 
+_MODEL = FileKind("model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again")
 _NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
@@ -236,9 +239,9 @@ def _model_file(network: Network) -> bytes | Path:
     for position, known in enumerate(network.files):
         path = network.path if position == 0 else folder / known.name
         try:
-            contents.append(path.read_bytes())
-        except OSError as err:
-            raise InputRefusedError(f"model file must stay readable during a run, got: {err.strerror} ({path}); start again") from err
+            contents.append(read_input(path, _MODEL))
+        except InputRefusedError as err:
+            raise InputRefusedError(f"model file must stay readable during a run; {err}") from err
         if digest(known.name, contents[-1]) != known:
             raise InputRefusedError(f"model file must not change during a run, got other content ({path}); start again")
     content = contents[0] if network.runs_as_file else bytes(network.model.SerializeToString())

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError
 from cimrobust.graph.limits import MAX_PROBLEMS_SHOWN
+from cimrobust.input_file import printable
 
 
 def one_line(text: object) -> str:
     """Return text without line breaks and control characters, so that a file cannot forge lines of output."""
-    flat = " ".join(str(text).split())
-    return "".join(char if char.isprintable() else "?" for char in flat)
+    return printable(text)
 
 
 def join_problems(problems: Sequence[str]) -> str:

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 
 from cimrobust.errors import InputRefusedError
+from cimrobust.graph.tensors import data_problem, form_problem
+from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 
-_MAX_BYTES = 2**31 - 1
+_HINT = "write it with onnx.numpy_helper.from_array"
+_TENSOR = FileKind("tensor file", 2**31 - 1, missing=InputRefusedError)
 
 
-def read_tensor(path: Path) -> tuple[str, np.ndarray]:
+def read_tensor(path: Path) -> tuple[str, np.ndarray, str]:
     """Read one ``input_N.pb`` or ``output_N.pb`` file.
 
     Returns:
-        The name in the file, which may be empty, and the array.
+        The name in the file, which may be empty, the array, and the SHA-256 digest of the file.
 
     Raises:
         InputRefusedError: The file is not a tensor, or its data does not fit its shape.
     """
-    hint = "write it with onnx.numpy_helper.from_array"
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputRefusedError(f"tensor file must be under 2 GiB, got {path.stat().st_size} bytes ({path}); {hint}")
-        tensor = onnx.TensorProto.FromString(path.read_bytes())
-    except OSError as err:
-        raise InputRefusedError(f"tensor file must be readable, got {err.strerror} ({path}); check the path") from err
-    except DecodeError as err:
-        raise InputRefusedError(f"tensor file must be an ONNX tensor, got something else ({path}); {hint}") from err
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type not in onnx.TensorProto.DataType.values():
-        raise InputRefusedError(f"tensor file must hold its own data of a known type, got type {tensor.data_type} ({path}); {hint}")
-    try:
-        array = onnx.numpy_helper.to_array(tensor)
-    except (ValueError, TypeError, KeyError, RuntimeError) as err:
-        raise InputRefusedError(f"tensor file must fit its own shape, got: {err} ({path}); {hint}") from err
-    if min(tensor.dims, default=0) < 0 or array.size != math.prod(tensor.dims):
-        raise InputRefusedError(f"tensor file must fit its own shape, got {list(tensor.dims)} for {array.size} values ({path}); {hint}")
-    return tensor.name, array
+    content = read_input(path, _TENSOR)
+    with refusing_what_fails("tensor file must be an ONNX tensor", path, hint=_HINT):
+        tensor = onnx.TensorProto.FromString(content)
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        raise InputRefusedError(f"tensor file must hold its own data, got external data ({printable(path)}); {_HINT}")
+    problem = form_problem(tensor) or data_problem(tensor)
+    if problem:
+        raise InputRefusedError(f"tensor file must fit its own type and shape, got: {printable(problem)} ({printable(path)}); {_HINT}")
+    with refusing_what_fails("tensor file must fit its own shape", path, hint=_HINT):
+        array = np.asarray(onnx.numpy_helper.to_array(tensor))
+    if array.size != math.prod(tensor.dims):
+        raise InputRefusedError(
+            f"tensor file must fit its own shape, got {list(tensor.dims)} for {array.size} values ({printable(path)}); {_HINT}"
+        )
+    return tensor.name, array, hashlib.sha256(content).hexdigest()

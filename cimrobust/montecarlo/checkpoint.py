@@ -13,8 +13,11 @@ from types import TracebackType
 
 from cimrobust.data.decision import Score
 from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.input_file import FileKind, read_input
+from cimrobust.json_file import parse_json
 
 _FORMAT = "cimrobust trials 1"
+_MAX_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,11 @@ class Checkpoint:
 def _read(path: Path, header: str) -> tuple[Opened, int]:
     """Return the trials of a checkpoint of this run, and the length of its valid part; nothing and 0 for any other file."""
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return Opened({}, ""), 0
+        content = read_input(path, FileKind("checkpoint", _MAX_BYTES, missing=UsageError, hint="delete it to begin anew"))
+    except UsageError as err:
+        if isinstance(err.__cause__, FileNotFoundError):
+            return Opened({}, ""), 0
+        raise
     lines = content.split(b"\n")[:-1]  # what follows the last line break was cut off by a kill
     if not lines or lines[0] != header.encode():
         return Opened({}, f"The checkpoint {path.name} is of another run; it was put aside and the trials begin anew."), 0
@@ -91,7 +96,7 @@ def _read(path: Path, header: str) -> tuple[Opened, int]:
 
 def _parse(line: bytes, path: Path, number: int) -> tuple[int, Score]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         count = row["count"]
         return int(row["trial"]), Score(
             value=float(row["value"]), count=None if count is None else int(count), num_samples=int(row["samples"])

@@ -17,6 +17,8 @@ from scipy import stats
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.anytime import anytime_lower, anytime_rank, anytime_upper, needed_anytime
 
+_MOST_NEEDED = 2**53
+
 
 @dataclass(frozen=True)
 class Kpp:
@@ -90,8 +92,13 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     _check_fraction("k / 100", fraction)
     _check_fraction("confidence", confidence)
     high = rank
-    while stats.binom.sf(rank - 1, high, fraction) < confidence:
+    while not stats.binom.sf(rank - 1, high, fraction) >= confidence:
         high *= 2
+        if high > _MOST_NEEDED:
+            raise UsageError(
+                f"percentile must be one that trials can decide, got {k:g} % at confidence {confidence:g}, which needs more than "
+                f"{_MOST_NEEDED} trials; ask for a larger one"
+            )
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cimrobust.counts import MAX_TRIALS
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import FailureRate, Kpp, failure_rate_of_scores, kpp_of_scores
+from cimrobust.parquet_file import read_parquet
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,15 @@ def from_parquet(path: Path) -> TrialTable:
         InputRefusedError: The file is missing, corrupt, or no table of trials.
     """
     try:
-        read = pq.read_table(path)
+        read = read_parquet(path, what="trial table", max_rows=MAX_TRIALS)
         described = {key.decode(): value.decode() for key, value in (read.schema.metadata or {}).items()}
         metric = described["metric"]
         columns = {name: read.column(name).combine_chunks() for name in ("trial", "seed", metric, "correct", "samples")}
         seeds, samples = set(columns["seed"].to_pylist()), set(columns["samples"].to_pylist())
         if len(seeds) != 1 or len(samples) != 1:
             raise ValueError(f"{len(seeds)} seeds and {len(samples)} sample counts")
+        if any(columns[name].null_count for name in ("trial", "seed", metric, "samples")):
+            raise ValueError("rows without a trial, seed, score or number of samples")
         correct = columns["correct"]
         return TrialTable(
             trial=columns["trial"].to_numpy(zero_copy_only=False).astype(np.int64),
@@ -149,6 +153,6 @@ def from_parquet(path: Path) -> TrialTable:
             higher_is_better=described["higher_is_better"] == "true",
             max_trials=int(described["max_trials"]) if "max_trials" in described else None,
         )
-    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as err:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError, pa.ArrowException) as err:
         detail = " ".join(str(err).split())[:200]
         raise InputRefusedError(f"trial table must be a Parquet file of trials, got: {detail} ({path}); make it again") from err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cimrobust.certificate.evidence import RunSetting
 from cimrobust.certificate.policy import EFFORTS
+from cimrobust.counts import check_count
 from cimrobust.errors import UsageError
 from cimrobust.graph.network import Network
 
@@ -31,10 +32,9 @@ def check_tolerance(tolerance: float | None) -> None:
 
 
 def check_counts(*, least: int = 1, **counts: int | None) -> None:
-    """Raise UsageError for the first count, named as its option is, that is given and too small."""
+    """Raise UsageError for the first count, named as its option is, that is given and too small or too large."""
     for name, value in counts.items():
-        if value is not None and value < least:
-            raise UsageError(f"{name} must be at least {least}, got {value} (--{name}); give a larger number")
+        check_count(name.replace("_", "-"), value, least=least)
 
 
 def make_folder(out: Path) -> None:

@@ -18,6 +18,7 @@ from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.pipeline.arguments import check_tolerance
 
 _MOST_NAMED = 8
 
@@ -103,6 +104,7 @@ def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:
 
 def resolve_profile(device: str, tolerance: float | None, digital: Sequence[str] = ()) -> DeviceProfile:
     """Load a device profile, with another write-verify tolerance if one is given, and with further layers that stay digital."""
+    check_tolerance(tolerance)
     profile = load_profile(device)
     return with_digital(profile if tolerance is None else with_tolerance(profile, tolerance), digital)
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from cimrobust.certificate.blocks.rare import rare_event
 from cimrobust.certificate.models import StoredChip
+from cimrobust.counts import check_number
 from cimrobust.engine.latent import check_profile
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
+from cimrobust.pipeline.arguments import check_counts
 from cimrobust.pipeline.item import Item
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.budget import budget_of
@@ -77,6 +79,9 @@ def rare(
     Raises:
         CimrobustError: See its subclasses for what can be wrong.
     """
+    check_counts(particles=particles, budget=budget, repeats=repeats, workers=workers, limit=limit)
+    check_counts(seed=seed, least=0)
+    check_number("below", below)
     settings = splitting(budget, particles)
     if chip is not None and skip_most_probable:
         raise UsageError(

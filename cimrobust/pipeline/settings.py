@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cimrobust.certificate.evidence import RunSetting
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
+from cimrobust.counts import MAX_TRIALS, check_number
 from cimrobust.diagnose.catalogue import chosen
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
@@ -98,7 +99,9 @@ def resolve(request: Request) -> Settings:
     check_tolerance(request.item.tolerance)
     check_counts(trials=request.trials)
     check_counts(seed=request.seed, least=0)
-    check_counts(workers=request.workers, limit=request.item.limit)
+    check_counts(workers=request.workers, limit=request.item.limit, rare_budget=request.rare_budget)
+    check_counts(safety_class=request.safety_class, least=0)
+    check_number("rare-below", request.rare_below)
     open_device(request.device_type)
     policy = None if request.policy is None else read_policy(Path(request.policy))
     num_trials = request.trials or DEFAULT_TRIALS[request.effort]
@@ -124,7 +127,7 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
         )
     rule = stop_rule(policy, higher_is_better=True)
     if trials is None:
-        return max(DEFAULT_TRIALS[effort], 10 * rule.needed_trials)
+        trials = min(max(DEFAULT_TRIALS[effort], 10 * rule.needed_trials), MAX_TRIALS)
     rule.check(trials)
     return trials
 

@@ -15,6 +15,7 @@ from cimrobust import __version__
 from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.files import atomic_text, canonical_json
 from cimrobust.certificate.sweep import Safe, SweepEvidence, assemble_sweep
+from cimrobust.counts import check_number
 from cimrobust.diagnose.memory import Memory
 from cimrobust.diagnose.protocol import Settings
 from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
@@ -105,6 +106,9 @@ def sweep(
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
+    check_counts(workers=workers, limit=limit)
+    check_counts(seed=seed, least=0)
+    check_number("require", require)
     grid = _checked(tolerances, effort, trials)
     item = Item(model, data, device, digital=digital, limit=limit, calibration=calibration)
     progress, threads, out = progress or NullProgress(), workers or available_processors(), Path(out)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cimrobust.counts import check_number
 from cimrobust.diagnose.device_list import write_device_list
 from cimrobust.diagnose.devices import DeviceSpace
 from cimrobust.diagnose.tightening import WriteCycles
@@ -15,6 +16,7 @@ from cimrobust.diagnose.write_verify import selective_verify
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
+from cimrobust.pipeline.arguments import check_counts
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.item import Item
 from cimrobust.progress import NullProgress, Progress
@@ -68,8 +70,10 @@ def verify(
     Raises:
         CimrobustError: See its subclasses for what can be wrong.
     """
-    if not write_sigma > 0:
-        raise UsageError(f"spread of a write must be above 0, got {write_sigma:g} (--write-sigma); give it as a fraction of the full range")
+    check_counts(workers=workers, limit=limit)
+    check_counts(seed=seed, least=0)
+    check_number("write-sigma", write_sigma, above=0)
+    check_number("tighter", tighter, above=1)
     settings = VerifySettings(shares=tuple(shares), factor=tighter, cycles=WriteCycles(write_sigma))
     told, path = progress or NullProgress(), Path(out)
     if not path.parent.is_dir():

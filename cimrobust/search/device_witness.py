@@ -17,6 +17,8 @@ from cimrobust.mapping.placement import Placement, TensorPlacement
 DEVICES_FILE = "devices.safetensors"
 # Levels, scales, nominal weights and deviations are float32: each rounds by 2^-24 of its size, and a few of them meet in a weight.
 _ROUNDING = 2.0**-21
+# Smallest step of float32: weights that are denormal numbers have no more digits than it leaves them.
+_SMALLEST = 2.0**-149
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,10 @@ def check_pattern(tensor: TensorPlacement, deviation: np.ndarray, pattern: Devic
         )
     wanted = tensor.nominal.astype(np.float64) + deviation
     error = np.abs(fold_levels(tensor, programmed) - wanted)
-    reach = np.abs(tensor.nominal) + np.abs(deviation) + np.abs(pattern.scale) * _sum_of_levels(tensor, programmed)
-    if not (error <= _ROUNDING * reach).all():
-        first = tuple(int(index) for index in np.argwhere(~(error <= _ROUNDING * reach))[0])
+    allowed = _ROUNDING * (np.abs(tensor.nominal) + np.abs(deviation) + np.abs(pattern.scale) * _sum_of_levels(tensor, programmed))
+    allowed += tensor.cells_per_weight * _SMALLEST
+    if not (error <= allowed).all():
+        first = tuple(int(index) for index in np.argwhere(~(error <= allowed))[0])
         raise SelfCheckError(
             f"devices of the witness must fold to its weights, got a difference of {float(error[first]):g} at {list(first)} "
             f"('{tensor.initializer}'); report this"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from cimrobust.errors import InputRefusedError, UsageError
+from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import Pattern
 from cimrobust.search.witness import DEVIATIONS_FILE
+from cimrobust.tensor_file import read_tensors
 
 
 def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
@@ -26,12 +25,7 @@ def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
         InputRefusedError: There is no such witness, or its file is corrupt.
     """
     path = folder / DEVIATIONS_FILE
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as err:
-        raise InputRefusedError(
-            f"witness must be one that `cimrobust analyze` wrote, got {type(err).__name__} ({path}); check the folder"
-        ) from err
+    tensors = read_tensors(path, what="witness")
     pattern: Pattern = {}
     for name, tensor in placement.tensors.items():
         parts = [tensors.get(f"{name}.{part}") for part in ("lo", "hi", "deviation")]

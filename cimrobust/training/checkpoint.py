@@ -11,8 +11,11 @@ import torch
 
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import write_whole
+from cimrobust.input_file import FileKind, read_input, refusing_what_fails
 from cimrobust.training.parameters import Parameters
 from cimrobust.training.state import EpochRow, State
+
+_MAX_BYTES = 16 * 2**30
 
 
 def write_checkpoint(path: Path, digest: str, state: State) -> None:
@@ -41,16 +44,18 @@ def read_checkpoint(path: Path, digest: str, state: State) -> int | None:
     """
     if not path.exists():
         return None
-    try:
-        held = torch.load(path, weights_only=True)
-    except Exception as err:  # torch raises several unrelated types
-        raise InputRefusedError(
-            f"checkpoint must be one that a training wrote, got {type(err).__name__} ({path}); leave out --resume"
-        ) from err
-    if held.get("digest") != digest:
-        raise InputRefusedError(
-            f"checkpoint must be of the same model, data, device, method and settings, got another ({path}); leave out --resume"
-        )
+    hint = "leave out --resume"
+    content = read_input(path, FileKind("checkpoint", _MAX_BYTES, hint=hint))
+    with refusing_what_fails("checkpoint must be one that a training wrote", path, hint=hint):
+        held = torch.load(io.BytesIO(content), weights_only=True)
+        if held.get("digest") != digest:
+            raise InputRefusedError(
+                f"checkpoint must be of the same model, data, device, method and settings, got another ({path}); {hint}"
+            )
+        return _take_over(held, state)
+
+
+def _take_over(held: dict[str, Any], state: State) -> int:
     state.parameters.load(_parameters(held["parameters"]))
     if held["averaged"] is not None:
         state.averaged.load(_parameters(held["averaged"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimrobust.counts import check_count
 from cimrobust.errors import UsageError
 
 Optimiser = Literal["adamw", "sgd"]
@@ -59,9 +60,11 @@ class TrainingSettings:
 
     def check(self) -> None:
         """Raise UsageError for settings that cannot be."""
-        for name, count in (("epochs", self.epochs), ("batch", self.batch), ("search passes", self.search_passes)):
-            if count < 1:
-                raise UsageError(f"{name} must be at least 1, got {count}; give a larger number")
+        counts = {"epochs": self.epochs, "batch": self.batch, "search-passes": self.search_passes, "patience": self.patience}
+        for name, count in counts.items():
+            check_count(name, count)
+        for name, count in (("draws", self.draws), ("seed", self.seed)):
+            check_count(name, count, least=0)
         for name, value in (("learning rate", self.learning_rate), ("gradient norm", self.gradient_norm)):
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be positive, got {value}; give a positive number")

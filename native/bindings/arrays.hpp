@@ -58,6 +58,14 @@ inline void require_groups(std::span<const std::int32_t> group, std::size_t size
     }
 }
 
+/// Raises ValueError unless slices of so many bits fit 31 bits together; each is looked at alone first, so that nothing overflows.
+inline void require_slices(int num_slices, int bits_per_device, int most_bits) {
+    if (num_slices < 1 || num_slices > 31 || bits_per_device < 1 || bits_per_device > most_bits || num_slices * bits_per_device > 31) {
+        throw py::value_error("num_slices * bits_per_device must be in 1..31 and bits_per_device at most " + std::to_string(most_bits) +
+                              ", got " + std::to_string(num_slices) + " * " + std::to_string(bits_per_device));
+    }
+}
+
 /// The instruction set of a name, `best` for the widest; raises ValueError for one that is not here.
 Simd simd_named(const std::string& name);
 

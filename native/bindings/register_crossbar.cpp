@@ -37,6 +37,13 @@ void require_between(std::size_t value, std::size_t low, std::size_t high, const
     }
 }
 
+void require_count(int value, int low, int high, const char* name) {
+    if (value < low || value > high) {
+        throw py::value_error(std::string(name) + " must be in " + std::to_string(low) + ".." + std::to_string(high) + ", got " +
+                              std::to_string(value));
+    }
+}
+
 std::vector<std::span<const float>> views(const std::vector<Array<float>>& arrays, const char* name, std::size_t least) {
     std::vector<std::span<const float>> spans;
     for (const auto& array : arrays) {
@@ -123,8 +130,8 @@ Codings codings_of(const PackedArray& array, const CodingArguments& arguments) {
     codings.input.high = arguments.levels[1];
     codings.input.num_passes = arguments.num_passes;
     codings.input.bits_per_pass = arguments.bits_per_pass;
-    require_between(static_cast<std::size_t>(arguments.num_passes), 1, 24, "num_passes");
-    require_between(static_cast<std::size_t>(arguments.bits_per_pass), arguments.num_passes == 1 ? 0 : 1, 24, "bits_per_pass");
+    require_count(arguments.num_passes, 1, 24, "num_passes");
+    require_count(arguments.bits_per_pass, arguments.num_passes == 1 ? 0 : 1, 24, "bits_per_pass");
     if (arguments.num_passes > 1 && (arguments.num_passes * arguments.bits_per_pass > 24 || !codings.input.rounds)) {
         throw py::value_error("num_passes * bits_per_pass must be at most 24 and inputs rounded, got " +
                               std::to_string(arguments.num_passes) + " * " + std::to_string(arguments.bits_per_pass));
@@ -145,9 +152,7 @@ Codings codings_of(const PackedArray& array, const CodingArguments& arguments) {
 }
 
 int checked_threads(int threads) {
-    if (threads < 1 || threads > 1024) {
-        throw py::value_error("threads must be in 1..1024, got " + std::to_string(threads));
-    }
+    require_count(threads, 1, 1024, "threads");
     return threads;
 }
 
@@ -171,7 +176,9 @@ ConvGeometry geometry_of(const PackedArray& array, std::size_t batch, std::size_
         require_between(kernel[axis], 1, kMaxSize, "kernel");
         require_between(stride[axis], 1, kMaxSize, "stride");
         require_between(dilation[axis], 1, kMaxSize, "dilation");
-        require_between(static_cast<std::size_t>(std::abs(pad[axis])), 0, kMaxSize, "pad");
+        if (pad[axis] < -static_cast<std::ptrdiff_t>(kMaxSize) || pad[axis] > static_cast<std::ptrdiff_t>(kMaxSize)) {
+            throw py::value_error("pad must be in -2^31..2^31, got " + std::to_string(pad[axis]));
+        }
         length[axis] = volume({out[axis] - 1, stride[axis]}, "conv") + volume({kernel[axis] - 1, dilation[axis]}, "conv") + stride[axis];
     }
     volume({length[0], length[1], length[2], channels}, "conv");

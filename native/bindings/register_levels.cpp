@@ -9,11 +9,8 @@ namespace {
 
 /// Raises ValueError unless the slices hold every level and fit 31 bits.
 void require_coding(const LevelCoding& coding) {
+    require_slices(coding.num_slices, coding.bits_per_device, 8);
     const int bits = coding.num_slices * coding.bits_per_device;
-    if (coding.num_slices < 1 || coding.bits_per_device < 1 || coding.bits_per_device > 8 || bits > 31) {
-        throw py::value_error("num_slices * bits_per_device must be in 1..31 and bits_per_device at most 8, got " +
-                              std::to_string(coding.num_slices) + " * " + std::to_string(coding.bits_per_device));
-    }
     const std::uint64_t highest = std::uint64_t{coding.max_level} + coding.level_offset;
     if (coding.max_level < 1 || coding.max_level >= (1U << 24) || highest >= (std::uint64_t{1} << bits)) {
         throw py::value_error("max_level must be in 1..2^24 - 1 and fit its slices, got " + std::to_string(coding.max_level));

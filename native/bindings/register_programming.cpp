@@ -65,10 +65,7 @@ void bound_program_weights(const Array<float>& nominal, const Array<std::int32_t
     if (layer.nominal.size() >= (std::uint64_t{1} << 32)) {
         throw py::value_error("nominal must have fewer than 2^32 values, got " + std::to_string(layer.nominal.size()));
     }
-    if (num_slices < 1 || bits_per_device < 1 || num_slices * bits_per_device > 31) {
-        throw py::value_error("num_slices * bits_per_device must be in 1..31, got " + std::to_string(num_slices) + " * " +
-                              std::to_string(bits_per_device));
-    }
+    require_slices(num_slices, bits_per_device, 31);
     const QuantileTable table = table_of(knots, slopes);
     const Simd level = simd_named(simd);
     const py::gil_scoped_release release;

@@ -97,7 +97,8 @@ def inspection() -> Inspection:
 def test_bad_data_end_in_one_clear_line(
     inspection: Inspection, entry: dict[str, Any], decision: dict[str, Any], label: dict[str, Any], labels: str, images: str
 ) -> None:
-    sample = np.load(_SAMPLES / "digits_test.npz")
+    with np.load(_SAMPLES / "digits_test.npz") as archive:
+        sample = dict(archive)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "d.npz", x=_IMAGES[images](sample["x"][:8]), y=_LABELS[labels](sample["y"][:8]))

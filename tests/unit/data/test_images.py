@@ -1,0 +1,101 @@
+"""Pictures that nobody vouches for."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from cimrobust.data import arrays
+from cimrobust.data.images import read_image_folder
+from cimrobust.errors import InputRefusedError
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, depth: int = 1, colour: int = 0) -> bytes:
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes((width + 7) // 8 + 1)))
+        + chunk(b"IEND", b"")
+    )
+
+
+def saved(mode: str, name: str = "1.png", **options):
+    def write(folder):
+        Image.new(mode, (4, 4)).save(folder / name, **options)
+
+    return write
+
+
+def animated(folder):
+    frames = [Image.new("L", (4, 4), value) for value in (0, 200)]
+    frames[0].save(folder / "1.gif", save_all=True, append_images=frames[1:])
+
+
+def cut(folder):
+    Image.effect_noise((64, 64), 90).save(folder / "1.png")
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:300])
+
+
+def content(data: bytes):
+    return lambda folder: (folder / "1.png").write_bytes(data)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+
+
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (content(png(30_000, 30_000)), "900000000 pixels"),
+        (content(png(9_500, 9_500)), "must"),
+        (content(png(2**31 - 1, 2**31 - 1)), "must be readable"),
+        (content(b""), "cannot identify"),
+        (content(b"text"), "cannot identify"),
+        (content(EPS), "cannot identify"),
+        (cut, "must be readable"),
+        (animated, "must be one picture, got several"),
+        (saved("I;16"), "8 bits a channel, got mode 'I;16'"),
+        (saved("I", "1.tif"), "8 bits a channel"),
+        (saved("F", "1.tif"), "8 bits a channel, got mode 'F'"),
+        (lambda folder: os.mkfifo(folder / "1.png"), "got a pipe"),
+        (lambda folder: (folder / "1.png").symlink_to("/dev/zero"), "got a character device"),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_refused_by_name(write, text, tmp_path):
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a")
+    with pytest.raises(InputRefusedError, match=text) as caught:
+        read_image_folder(tmp_path, [], limit=None)
+    assert "a/1." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "shape"),
+    [("1", "1.png", (4, 4)), ("L", "1.png", (4, 4)), ("P", "1.png", (4, 4, 3)), ("CMYK", "1.jpg", (4, 4, 3)), ("RGBA", "1.png", (4, 4, 3))],
+)
+def test_other_kinds_of_pictures_are_grey_or_colour(mode, name, shape, tmp_path):
+    (tmp_path / "a").mkdir()
+    saved(mode, name)(tmp_path / "a")
+    raw, _ = read_image_folder(tmp_path, [], limit=None)
+    assert raw.arrays["x"].shape == (1, *shape)
+    assert raw.arrays["x"].dtype == np.uint8
+
+
+def test_folders_larger_than_memory_are_refused_after_their_first_picture(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    for index in range(100):
+        (tmp_path / "a" / f"{index}.png").write_bytes(b"broken")
+    saved("L", "0.png")(tmp_path / "a")
+    monkeypatch.setattr(arrays, "available_memory", lambda: 2 * 3199)
+    with pytest.raises(InputRefusedError, match="must fit in half of the free memory, 3199 bytes, got 3200 bytes"):
+        read_image_folder(tmp_path, [], limit=None)
