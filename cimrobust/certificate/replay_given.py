@@ -40,11 +40,16 @@ class Given:
         Raises:
             CimrobustError: The data cannot be read, or do not fit.
         """
-        dataset = as_certified(certificate, self.described(certificate, inputs))
+        described = self.described(certificate, inputs)
+        dataset = as_certified(certificate, described)
         if certificate["data"]["label_source"] == "given":
             return dataset
         unlabelled = replace(dataset, labels=None, stored={})
-        return unlabelled if self.teacher is None else labelled_by(self.teacher, unlabelled)
+        if self.teacher is None:
+            return unlabelled
+        # Its decisions are those of the output that the description names, which need not have the same name in this network.
+        asked = replace(unlabelled, decision=replace(dataset.decision, output=described.decision.output))
+        return replace(labelled_by(self.teacher, asked), decision=dataset.decision)
 
     def described(self, certificate: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> DataSet:
         """Return the evaluation samples as the data describe themselves; arguments and errors as for `samples`."""

@@ -132,6 +132,7 @@ def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
         "profile": placement.profile.to_dict(),
         "seed": seed,
         "decision": repr(dataset.decision),
+        "labels": repr(dataset.reading),
         "feeding": [runtime.engine.feeding.mode, runtime.engine.feeding.size],
         "onnxruntime": ort.__version__,
         "converters": None if runtime.converters is None else runtime.converters.to_dict(),

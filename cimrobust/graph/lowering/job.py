@@ -212,7 +212,7 @@ class Job:
         """Add an initializer that another tensor of the file is read as, once for all nodes that read it so; return its name.
 
         Args:
-            source: The tensor of the file, or what the weight is to be called after.
+            source: The tensor of the file, an input of the node, or what else the weight is to be called after.
             value: What it is read as.
             suffix: How the name goes on.
             bits: Bits of its integers, where the file states them.
@@ -225,7 +225,7 @@ class Job:
             self.initializers.append(encode(array, name))
             self.stored.names[key] = name
             self.stored.num_new += array.size
-            if source in self.constants and source not in self.stored.sources:
+            if source in self.node.input and source in self.constants and source not in self.stored.sources:
                 self.stored.sources.add(source)
                 self.stored.num_new -= num_elements(self.constants[source])
             if bits is not None:

@@ -66,7 +66,7 @@ def _take_names(model: onnx.ModelProto, stored: Stored) -> None:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = Counter(source for source, _form, _content in stored.names)
     for (source, _form, _content), name in stored.names.items():
-        if source in read or source not in tensors or made[source] > 1 or tensors[source].dims != tensors[name].dims:
+        if source in read or source not in stored.sources or made[source] > 1 or tensors[source].dims != tensors[name].dims:
             continue
         model.graph.initializer.remove(tensors[source])
         tensors[name].name = source
