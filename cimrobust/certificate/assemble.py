@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 from cimrobust.certificate.blocks import certified, converters, diagnostics, item, limits, rare, results, samples, scope
 from cimrobust.certificate.evidence import Evidence
@@ -35,16 +34,16 @@ for name in {key.rsplit(".", 1)[0] for key in w}:
 session = ort.InferenceSession("witness/worst_case.onnx")  # feed it the evaluation samples and count"""
 
 
-def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]:
-    """Return a certificate as plain values that follow the published schema.
+def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateModel:
+    """Return a certificate.
 
     Args:
         evidence: What the run found.
         policy: What the verdict is given against; None: the verdict is open.
     """
     command = _command(evidence)
-    certificate = CertificateModel(
-        schema_version="1.4.0",
+    open_certificate = CertificateModel(
+        schema_version="1.5",
         tool=item.tool(),
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),
@@ -77,9 +76,9 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
             total_seconds=round(sum(evidence.timings.stages.values()), 3),
             stages={name: round(seconds, 3) for name, seconds in evidence.timings.stages.items()},
         ),
-    ).model_dump()
-    certificate["verdict"] = judge(certificate, policy, evidence.trials).model_dump()
-    return certificate
+    )
+    verdict = judge(open_certificate, policy, evidence.trials)
+    return open_certificate.model_copy(update={"verdict": verdict})
 
 
 def _command(evidence: Evidence) -> str:

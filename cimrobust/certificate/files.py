@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
-from cimrobust.certificate.models import json_schema
-from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.reading import read_result
+from cimrobust.errors import SelfCheckError, UsageError
 from cimrobust.files import write_whole
 
 CERTIFICATE = "certificate.json"
@@ -19,12 +19,11 @@ REPORT = "certificate.html"
 TRIALS = "trials.parquet"
 CERTIFIED = "certified.parquet"
 WITNESS = "witness"
-_MAX_BYTES = 256 * 2**20
 
 
-def canonical_json(certificate: Mapping[str, Any]) -> str:
-    """Return the text of certificate.json: fixed key order, two spaces, no NaN; the same for the same certificate."""
-    return json.dumps(certificate, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def canonical_json(record: BaseModel) -> str:
+    """Return the text of a result file: fixed key order, two spaces, no NaN; the same for the same result."""
+    return json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def atomic_text(path: Path, text: str) -> None:
@@ -40,41 +39,23 @@ def atomic_text(path: Path, text: str) -> None:
         raise UsageError(f"output must be writable, got {err.strerror} ({path}); choose another folder") from err
 
 
-def check_certificate(certificate: Mapping[str, Any]) -> None:
+def check_certificate(certificate: CertificateModel) -> None:
     """Raise SelfCheckError unless a certificate of our own follows the published schema."""
-    error = next(iter(_validator().iter_errors(certificate)), None)
+    error = next(iter(_validator().iter_errors(certificate.model_dump())), None)
     if error is not None:
         raise SelfCheckError(f"certificate must follow its schema, got {error.message} ({error.json_path}); report this")
 
 
-def read_certificate(directory: Path) -> dict[str, Any]:
-    """Read and check somebody's certificate.
+def read_certificate(directory: Path) -> CertificateModel:
+    """Read and check somebody's certificate, of this version of the format or an older one.
 
     Raises:
         InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
     """
-    path = directory / CERTIFICATE
     hint = "is this the folder that `cimrobust analyze --out` wrote?"
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputRefusedError(f"certificate must be at most {_MAX_BYTES} bytes, got {path.stat().st_size} ({path}); {hint}")
-        certificate = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
-    except OSError as err:
-        raise InputRefusedError(f"certificate must be a readable file, got {err.strerror} ({path}); {hint}") from err
-    except (ValueError, RecursionError) as err:
-        raise InputRefusedError(f"certificate must be JSON, got: {err} ({path}); {hint}") from err
-    error = next(iter(_validator().iter_errors(certificate)), None)
-    if error is not None:
-        message = error.message if len(error.message) < 300 else f"{error.message[:300]}..."
-        raise InputRefusedError(f"certificate must follow its schema, got {message} ({path}, {error.json_path}); {hint}")
-    checked: dict[str, Any] = certificate
-    return checked
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number of JSON")
+    return read_result(directory / CERTIFICATE, CertificateModel, hint=hint)
 
 
 @cache
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json_schema())
+    return Draft202012Validator(CertificateModel.published_schema())

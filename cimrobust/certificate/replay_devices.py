@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.device.load import profile_of
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import InputRefusedError
@@ -22,7 +22,7 @@ _ROUNDING = 1e-6
 
 
 def devices_hold(
-    directory: Path, certificate: Mapping[str, Any], stored: Mapping[str, np.ndarray], nominal: Mapping[str, np.ndarray]
+    directory: Path, certificate: CertificateModel, stored: Mapping[str, np.ndarray], nominal: Mapping[str, np.ndarray]
 ) -> tuple[bool, str]:
     """Tell whether every device of a witness lies in the interval that the profile gives its level, and all fold to the stored weights.
 
@@ -44,20 +44,20 @@ def devices_hold(
         tensors = load_file(directory / DEVICES)
     except (SafetensorError, ValueError) as err:
         raise InputRefusedError(f"devices must be a safetensors file, got: {err} ({DEVICES})") from err
-    profile = profile_of(certificate["device"]["profile"], shown="certificate.json")
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
     count = 0
-    for layer in certificate["mapping"]["layers"]:
-        name = layer["initializer"]
+    for layer in certificate.mapping.layers:
+        name = layer.initializer
         missing = [f"{name}.{part}" for part in _PARTS if f"{name}.{part}" not in tensors]
         if missing or name not in stored:
             return False, f"missing {missing or name}"
         level, deviation, low, high, scale = (tensors[f"{name}.{part}"] for part in _PARTS)
-        shape = (layer["cells_per_weight"], stored[name].size)
+        shape = (layer.cells_per_weight, stored[name].size)
         if level.shape != shape or deviation.shape != shape or low.shape not in (shape, (1, 1)) or high.shape not in (shape, (1, 1)):
             return False, f"devices of '{name}' must be {shape[0]} x {shape[1]}, got {list(deviation.shape)}"
         if problem := _outside(level, deviation, low, high, profile):
             return False, f"{problem} of '{name}'"
-        if not _folds(level, deviation, scale * _signs(nominal[name], profile), stored[name], layer["slices"], profile):
+        if not _folds(level, deviation, scale * _signs(nominal[name], profile), stored[name], layer.slices, profile):
             return False, f"devices of '{name}' do not fold to the stored weights"
         count += deviation.size
     return True, f"{count} devices: each in the interval of its level, and folded they are the stored weights"

@@ -1,25 +1,49 @@
-"""Writes the published schemas: ``python -m cimrobust.certificate.schema``."""
+"""The published schemas: of the current version of each format from its model, of older ones as they were released.
+
+``python -m cimrobust.certificate.schema`` writes those of the current versions into `schemas/`.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from cimrobust.certificate.models import json_schema
-from cimrobust.certificate.models.retrained import retraining_schema
-from cimrobust.certificate.models.swept import sweep_json_schema
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.models.swept import SweepModel
+from cimrobust.errors import UsageError
 
-#: File beside this one by what it is the schema of.
-PUBLISHED = {"schema.json": json_schema, "sweep_schema.json": sweep_json_schema, "retrain_schema.json": retraining_schema}
+FOLDER = Path(__file__).with_name("schemas")
+#: Model of the current version by name of the format.
+FORMATS: dict[str, type[Record]] = {kind.NAME: kind for kind in (CertificateModel, SweepModel, Retraining)}
 
 
-def write_schema() -> None:
-    """Write the published schemas beside this file from the models."""
-    for name, make in PUBLISHED.items():
-        schema: dict[str, Any] = make()
-        Path(__file__).with_name(name).write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+def schema_file(name: str, version: str | None = None) -> Path:
+    """Return the file of a published schema.
+
+    Args:
+        name: Of `FORMATS`.
+        version: As the files state it; None: the current one.
+
+    Raises:
+        UsageError: There is no such format or version.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"schema must be one of {', '.join(sorted(FORMATS))}, got '{name}'")
+    wanted = version or FORMATS[name].VERSION
+    known = {path.stem.removeprefix(f"{name}-"): path for path in sorted(FOLDER.glob(f"{name}-*.json"))}
+    if wanted not in known:
+        raise UsageError(f"version of the {name} schema must be one of {', '.join(known)}, got '{wanted}' (--version)")
+    return known[wanted]
+
+
+def write_schemas() -> None:
+    """Write the schemas of the current versions from their models."""
+    for name, kind in FORMATS.items():
+        text = json.dumps(kind.published_schema(), indent=2) + "\n"
+        (FOLDER / f"{name}-{kind.VERSION}.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write_schema()
+    write_schemas()

@@ -22,6 +22,10 @@ class ToleranceRow(Block):
     control: ToleranceScores | None
     after: ToleranceScores
 
+    def by_role(self) -> dict[str, ToleranceScores | None]:
+        """Return the scores of all networks by their role."""
+        return {"before": self.before, "control": self.control, "after": self.after}
+
 
 class ToleranceSummary(Block):
     """One network: why it has no worst scores or no certified curve, and up to which tolerance no chip was found that misses the requirement, which is no proof."""
@@ -44,6 +48,11 @@ class ToleranceComparison(Block):
     control: ToleranceSummary | None
     after: ToleranceSummary
 
+    def networks(self) -> dict[str, ToleranceSummary]:
+        """Return what is said of each network by its role; without a control two of them."""
+        stated = {"before": self.before, "control": self.control, "after": self.after}
+        return {role: summary for role, summary in stated.items() if summary is not None}
+
 
 class LayerScores(Block):
     """Worst scores found when this layer alone deviates, and when all others do; the latter null where there are none."""
@@ -60,6 +69,10 @@ class LayerRow(Block):
     before: LayerScores | None
     control: LayerScores | None
     after: LayerScores | None
+
+    def by_role(self) -> dict[str, LayerScores | None]:
+        """Return the scores of all networks by their role."""
+        return {"before": self.before, "control": self.control, "after": self.after}
 
 
 class LayerComparison(Block):

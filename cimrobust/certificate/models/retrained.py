@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from cimrobust.certificate.models.base import Block, Count
+from cimrobust.certificate.models.base import Block, Count, Record
 from cimrobust.certificate.models.compared import LayerComparison, ToleranceComparison
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
 
@@ -49,7 +49,7 @@ class Training(Block):
     what: str
     knobs: dict[str, float]
     weight_range: float | None
-    bound_share: float
+    bound_share: float | None
     bound_ratio: float | None
     bound_reason: str | None
     best_epoch: Count
@@ -125,10 +125,13 @@ class Parameters(Block):
     left: dict[str, str]
 
 
-class Retraining(Block):
+class Retraining(Record):
     """retrain.json."""
 
-    schema_version: Literal["1.3.0"]
+    NAME = "retrain"
+    VERSION = "1.4"
+
+    schema_version: Literal["1.4"]
     tool: Tool
     metric: Metric
     model: str
@@ -153,9 +156,3 @@ class Retraining(Block):
     notes: list[str]
     files: dict[str, str]
     seconds: dict[str, float]
-
-
-def retraining_schema() -> dict[str, Any]:
-    """Return the JSON Schema of retrain.json."""
-    schema = Retraining.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,10 +1,10 @@
-"""The certificate as a whole, and its published schema."""
+"""The certificate as a whole."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from cimrobust.certificate.models.base import Block
+from cimrobust.certificate.models.base import Record
 from cimrobust.certificate.models.chips import MonteCarlo
 from cimrobust.certificate.models.explained import Converters, Diagnostics
 from cimrobust.certificate.models.found import WorstFound
@@ -13,13 +13,14 @@ from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Ti
 from cimrobust.certificate.models.proven import Certified
 from cimrobust.certificate.models.scores import Clean, EvaluationSet
 
-SCHEMA_ID = "urn:cimrobust:certificate:1.4.0"
 
-
-class CertificateModel(Block):
+class CertificateModel(Record):
     """A robustness certificate."""
 
-    schema_version: Literal["1.4.0"]
+    NAME = "certificate"
+    VERSION = "1.5"
+
+    schema_version: Literal["1.5"]
     tool: Tool
     metric: Metric
     model: Model
@@ -48,9 +49,3 @@ class CertificateModel(Block):
     warnings: list[str]
     reproduce: Reproduce
     timings: Timings
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of certificate.json."""
-    schema = CertificateModel.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}

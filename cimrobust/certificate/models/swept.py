@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from cimrobust.certificate.models.base import Block, Count, Fraction
+from cimrobust.certificate.models.base import Block, Count, Fraction, Record
 from cimrobust.certificate.models.item import Data, Device, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Timings
-
-SWEEP_SCHEMA_ID = "urn:cimrobust:sweep:1.1.0"
 
 
 class SweptMember(Block):
@@ -104,6 +102,14 @@ class SafeTolerances(Block):
     statistical: SafeStatistical
     certified: SafeTolerance
 
+    def claims(self) -> dict[str, SafeTolerance]:
+        """Return the three claims by name, the weakest first."""
+        return {
+            "unrefuted": self.unrefuted,
+            "statistical": self.statistical,
+            "certified": self.certified,
+        }
+
 
 class CleanScores(Block):
     """Scores without deviation."""
@@ -113,10 +119,13 @@ class CleanScores(Block):
     samples: Count
 
 
-class SweepModel(Block):
+class SweepModel(Record):
     """A sweep."""
 
-    schema_version: Literal["1.1.0"]
+    NAME = "sweep"
+    VERSION = "1.2"
+
+    schema_version: Literal["1.2"]
     tool: Tool
     metric: Metric
     model: Model
@@ -132,8 +141,3 @@ class SweepModel(Block):
     warnings: list[str]
     command: str
     timings: Timings
-
-
-def sweep_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of sweep.json."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SWEEP_SCHEMA_ID, **SweepModel.model_json_schema()}
