@@ -5,8 +5,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.base import Record
@@ -38,10 +45,49 @@ def schema_file(name: str, version: str | None = None) -> Path:
     return known[wanted]
 
 
+def described_schema(kind: type[Record]) -> dict[str, Any]:
+    """Return the schema of a format with a description for every property: the text that stands behind its field.
+
+    Only the published files need it, so it is made when they are written, not whenever the models are imported.
+    """
+    schema: dict[str, Any] = json.loads(json.dumps(kind.published_schema()))
+    models = {model.__name__: model for model in _models_of(kind)}
+    for name, described in ((kind.__name__, schema), *schema["$defs"].items()):
+        texts = _field_texts(models[name])
+        for field, properties in described["properties"].items():
+            properties["description"] = texts[field]
+    return schema
+
+
+def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
+    """Return a model and all models that its module's package defines."""
+    package = kind.__module__.rsplit(".", 1)[0]
+    found = {kind}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(package):
+            found |= {value for value in vars(module).values() if isinstance(value, type) and issubclass(value, BaseModel)}
+    return found
+
+
+@cache
+def _field_texts(model: type[BaseModel]) -> dict[str, str]:
+    """Return the string that stands behind each field of a model, inherited fields included."""
+    texts: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base is BaseModel or not issubclass(base, BaseModel):
+            continue
+        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return texts
+
+
 def write_schemas() -> None:
     """Write the schemas of the current versions from their models."""
     for name, kind in FORMATS.items():
-        text = json.dumps(kind.published_schema(), indent=2) + "\n"
+        text = json.dumps(described_schema(kind), indent=2) + "\n"
         (FOLDER / f"{name}-{kind.VERSION}.json").write_text(text, encoding="utf-8")
 
 

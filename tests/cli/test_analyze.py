@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 import cimrobust
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.schema import schema_file
+from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
 
 
@@ -51,7 +51,7 @@ def test_the_worst_chip_is_a_disaster_while_the_average_is_fine(certified):
 
 def test_certificate_follows_the_published_schema(certified):
     published = json.loads(schema_file("certificate").read_text())
-    assert published == CertificateModel.published_schema(), "write it again: python -m cimrobust.certificate.schema"
+    assert published == described_schema(CertificateModel), "write it again: python -m cimrobust.certificate.schema"
     jsonschema.Draft202012Validator(published).validate(certificate_of(certified))
 
 

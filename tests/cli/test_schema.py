@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 
-from cimrobust.certificate.schema import FORMATS
+from cimrobust.certificate.schema import FORMATS, described_schema
 from cimrobust.cli.main import run
 
 
@@ -14,9 +14,17 @@ def test_the_newest_schema_is_printed(capsys):
     for name, kind in FORMATS.items():
         assert run(["schema", name]) == 0
         printed = json.loads(capsys.readouterr().out)
-        assert printed == kind.published_schema(), "write it again: python -m cimrobust.certificate.schema"
+        assert printed == described_schema(kind), "write it again: python -m cimrobust.certificate.schema"
         assert printed["$id"] == f"https://cimrobust.org/schemas/{name}-{kind.VERSION}.json"
         jsonschema.Draft202012Validator.check_schema(printed)
+
+
+def test_every_property_of_the_newest_schemas_is_described():
+    for kind in FORMATS.values():
+        schema = described_schema(kind)
+        for part in (schema, *schema["$defs"].values()):
+            assert part["description"]
+            assert all(len(field["description"]) > 5 for field in part["properties"].values())
 
 
 def test_an_older_schema_is_printed_as_it_was_released(capsys):

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.schema import schema_file
+from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
 from cimrobust.diagnose import sweep as swept_search
 from cimrobust.pipeline import sweep as module
@@ -43,7 +43,7 @@ def without_times(sweep: dict) -> dict:
 
 def test_the_sweep_follows_its_published_schema(swept):
     published = json.loads(schema_file("sweep").read_text())
-    assert published == SweepModel.published_schema(), "write it again: python -m cimrobust.certificate.schema"
+    assert published == described_schema(SweepModel), "write it again: python -m cimrobust.certificate.schema"
     jsonschema.Draft202012Validator(published).validate(sweep_of(swept))
 
 
