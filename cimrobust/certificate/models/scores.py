@@ -43,7 +43,7 @@ class NotRun(Block):
     name: str
     """Name of what was not run."""
     reason: str
-    """Why."""
+    """Why it was not run."""
 
 
 class SampleInterval(Block):
