@@ -13,10 +13,10 @@ from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import CERTIFIED, TRIALS, read_certificate
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.chips import Kpp
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
+from cimrobust.certificate.replay_derived import consistency_checks, trials_check
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_given import Given, labels_checks, open_given
 from cimrobust.certificate.replay_probable import probable_checks
@@ -32,8 +32,6 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.table import TrialTable, from_parquet
-from cimrobust.montecarlo.table import kpp as percentile
-from cimrobust.montecarlo.two_source import two_source_bound
 
 _MODEL = "witness/worst_case.onnx"
 _DEVIATIONS = "witness/deviations.safetensors"
@@ -56,20 +54,27 @@ def replay_certificate(
         InputRefusedError: There is no certificate, or it does not follow the schema.
     """
     certificate = read_certificate(directory)
-    checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate.stated_version}")]
-    checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
-    checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
-    checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])
-    checks += _guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
-    checks += _guarded("trials", lambda: _trials(directory, certificate))
-    checks += [_evaluation_set(certificate)]
-    checks += _guarded("certified_samples", lambda: _certified(directory, certificate))
+    checks = file_checks(directory, certificate)
     checks += _guarded("report", lambda: [_report(directory / html, certificate, render)])
     given = open_given(certificate, model=model, data=data, labels_of=labels_of)
     checks += _guarded("model_hash", lambda: [_model_hash(given.network, certificate)])
     checks += list(labels_checks(certificate, given, is_asked=labels_of is not None))
     checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
     checks += _guarded("scores", lambda: list(_scores(directory, certificate, given)))
+    return checks
+
+
+def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
+    """Derive again what follows from the files of a certificate alone; takes about a second."""
+    checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate.stated_version}")]
+    checks += _guarded("witness_hashes", lambda: _hashes(directory, certificate))
+    checks += _guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
+    checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])
+    checks += _guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
+    checks += _guarded("trials", lambda: _trials(directory, certificate))
+    checks += _guarded("numbers", lambda: list(consistency_checks(certificate)))
+    checks += [_evaluation_set(certificate)]
+    checks += _guarded("certified_samples", lambda: _certified(directory, certificate))
     return checks
 
 
@@ -136,33 +141,8 @@ def _in_box(directory: Path, certificate: CertificateModel) -> ReplayCheck:
 
 
 def _trials(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
-    table, claimed = from_parquet(directory / TRIALS), certificate.monte_carlo
-    same_size = table.num_trials == claimed.trials
-    checks = [
-        ReplayCheck("trials", same_size and table.seed == claimed.seed, f"{table.num_trials} trials of seed {table.seed}"),
-        ReplayCheck("mean", bool(np.isclose(table.mean, claimed.mean, rtol=1e-12)), f"mean {table.mean:.6g}"),
-    ]
-    for entry in claimed.kpp:
-        kpp = percentile(table, entry.k, entry.confidence)
-        held = (kpp.score, kpp.bound, kpp.rank) == (entry.score, entry.lower_bound, entry.rank)
-        checks.append(ReplayCheck(f"kpp {entry.k:g} %", held, f"score {kpp.score:.6g}, bound {kpp.bound}"))
-        if entry.two_source is not None:
-            checks.append(_two_source(entry, table, certificate.data.used))
-    return [*checks, *_stopping(certificate, table), _verdict(certificate, table)]
-
-
-def _two_source(entry: Kpp, table: TrialTable, num_inputs: int) -> ReplayCheck:
-    both = two_source_bound(
-        table.value,
-        num_decisions=table.num_samples,
-        num_inputs=num_inputs,
-        k=entry.k,
-        confidence=entry.confidence,
-        is_sequential=table.is_sequential,
-    )
-    assert entry.two_source is not None
-    held = (both.bound, both.rank) == (entry.two_source.bound, entry.two_source.rank)
-    return ReplayCheck(f"two sources {entry.k:g} %", held, f"bound {both.bound}")
+    table = from_parquet(directory / TRIALS)
+    return [trials_check(certificate, table), *_stopping(certificate, table), _verdict(certificate, table)]
 
 
 def _stopping(certificate: CertificateModel, table: TrialTable) -> list[ReplayCheck]:
