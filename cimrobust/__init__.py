@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cimrobust.certificate.result import Certificate
     from cimrobust.pipeline.analysis import analyze
     from cimrobust.pipeline.checking import gate, replay
     from cimrobust.pipeline.demonstration import demo
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Certificate",
     "TrainingSettings",
     "__version__",
     "analyze",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Certificate": "cimrobust.certificate.result",
     "TrainingSettings": "cimrobust.training.settings",
     "analyze": "cimrobust.pipeline.analysis",
     "demo": "cimrobust.pipeline.demonstration",

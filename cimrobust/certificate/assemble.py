@@ -39,16 +39,16 @@ options.add_session_config_entry("session.x64quantprecision", "1")  # integer pr
 session = ort.InferenceSession("witness/worst_case.onnx", options)  # feed it the evaluation samples and count"""
 
 
-def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]:
-    """Return a certificate as plain values that follow the published schema.
+def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateModel:
+    """Return a certificate.
 
     Args:
         evidence: What the run found.
         policy: What the verdict is given against; None: the verdict is open.
     """
     command = _command(evidence)
-    certificate = CertificateModel(
-        schema_version="1.5.0",
+    open_certificate = CertificateModel(
+        schema_version="1.5",
         tool=item.tool(),
         machine=item.machine(),
         machine_reason=None,
@@ -89,9 +89,9 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> dict[str, Any]
             total_seconds=round(sum(evidence.timings.stages.values()), 3),
             stages={name: round(seconds, 3) for name, seconds in evidence.timings.stages.items()},
         ),
-    ).model_dump()
-    certificate["verdict"] = judge(certificate, policy, evidence.trials).model_dump()
-    return certificate
+    )
+    verdict = judge(open_certificate, policy, evidence.trials)
+    return open_certificate.model_copy(update={"verdict": verdict})
 
 
 def _command(evidence: Evidence) -> str:

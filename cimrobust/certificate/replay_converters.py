@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.explained import ConvertedArray
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.load import profile_of
 from cimrobust.engine.codings import ArrayRanges
@@ -21,7 +22,7 @@ from cimrobust.mapping.placement import Placement
 
 
 def converter_score(
-    certificate: Mapping[str, Any],
+    certificate: CertificateModel,
     network: Network,
     dataset: DataSet,
     chip: Mapping[str, np.ndarray] | Callable[[Placement], Weights],
@@ -37,12 +38,13 @@ def converter_score(
     Raises:
         InputRefusedError: The ranges are not those of this network's products.
     """
-    profile = profile_of(certificate["device"]["profile"], shown="certificate.json")
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
     stored, scan = stored_layers(network, profile)
     ideal = replace(profile, dac=None, adc=None, read_noise=None)
     runtime = open_network(stored, scan, place(scan, ideal), dataset)
     plain = runtime.plain
-    ranges = {row["product"]: _ranges(row) for row in certificate["converters"]["arrays"]}
+    assert certificate.converters is not None
+    ranges = {row.product: _ranges(row) for row in certificate.converters.arrays}
     placement = place(scan, profile)
     products = set(KernelEngine(plain.deployed, placement, output=plain.output, feeding=plain.feeding).arrays)
     if products != set(ranges):
@@ -55,6 +57,6 @@ def converter_score(
     return float(runtime.task.score(output).value)
 
 
-def _ranges(row: Mapping[str, Any]) -> ArrayRanges:
-    sums = None if row["sums"] is None else np.asarray(row["sums"], dtype=np.float64)
-    return ArrayRanges(float(row["input_low"]), float(row["input_high"]), sums)
+def _ranges(row: ConvertedArray) -> ArrayRanges:
+    sums = None if row.sums is None else np.asarray(row.sums, dtype=np.float64)
+    return ArrayRanges(float(row.input_low), float(row.input_high), sums)

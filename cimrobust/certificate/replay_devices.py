@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.device.load import profile_of
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.place import drift_factor
@@ -23,7 +23,7 @@ _SMALLEST = 2.0**-149
 
 
 def devices_hold(
-    directory: Path, certificate: Mapping[str, Any], stored: Mapping[str, np.ndarray], nominal: Mapping[str, np.ndarray]
+    directory: Path, certificate: CertificateModel, stored: Mapping[str, np.ndarray], nominal: Mapping[str, np.ndarray]
 ) -> tuple[bool, str]:
     """Tell whether every device of a witness lies in the interval that the profile gives its level, and all fold to the stored weights.
 
@@ -42,23 +42,23 @@ def devices_hold(
         InputRefusedError: The file is no safetensors file.
     """
     tensors = read_tensors(directory / DEVICES, what="devices of the witness")
-    stated = profile_of(certificate["device"]["profile"], shown="certificate.json")
+    stated = profile_of(certificate.device.profile, shown="certificate.json")
     count = 0
-    for layer in certificate["mapping"]["layers"]:
-        name, rule = layer["initializer"], layer["rule"]
+    for layer in certificate.mapping.layers:
+        name, rule = layer.initializer, layer.rule
         if rule is not None and not 0 <= rule < len(stated.rules):
             return False, f"'{name}' is decided by rule {rule}, and the profile has {len(stated.rules)}"
-        profile = _with_bits(stated.of_rule(rule), layer["weight_bits"])
+        profile = _with_bits(stated.of_rule(rule), layer.weight_bits)
         missing = [f"{name}.{part}" for part in _PARTS if f"{name}.{part}" not in tensors]
         if missing or name not in stored:
             return False, f"missing {missing or name}"
         level, deviation, low, high, scale = (tensors[f"{name}.{part}"] for part in _PARTS)
-        shape = (layer["cells_per_weight"], stored[name].size)
+        shape = (layer.cells_per_weight, stored[name].size)
         if level.shape != shape or deviation.shape != shape or low.shape not in (shape, (1, 1)) or high.shape not in (shape, (1, 1)):
             return False, f"devices of '{name}' must be {shape[0]} x {shape[1]}, got {list(deviation.shape)}"
         if problem := _outside(level, deviation, low, high, profile):
             return False, f"{problem} of '{name}'"
-        if not _folds(level, deviation, scale * _signs(nominal[name], profile), stored[name], layer["slices"], profile):
+        if not _folds(level, deviation, scale * _signs(nominal[name], profile), stored[name], layer.slices, profile):
             return False, f"devices of '{name}' do not fold to the stored weights"
         count += deviation.size
     return True, f"{count} devices: each in the interval of its level, and folded they are the stored weights"

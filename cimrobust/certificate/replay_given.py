@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_reading import as_certified
 from cimrobust.data.dataset import DataSet
@@ -30,7 +30,7 @@ class Given:
     data: str | None
     teacher: Network | None
 
-    def samples(self, certificate: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> DataSet:
+    def samples(self, certificate: CertificateModel, inputs: tuple[TensorSpec, ...]) -> DataSet:
         """Return the evaluation samples with labels from where the certificate says; None for labels that are not at hand, see `without_labels`.
 
         Args:
@@ -42,7 +42,7 @@ class Given:
         """
         described = self.described(certificate, inputs)
         dataset = as_certified(certificate, described)
-        if certificate["data"]["label_source"] == "given":
+        if certificate.data.label_source == "given":
             return dataset
         unlabelled = replace(dataset, labels=None, stored={})
         if self.teacher is None:
@@ -51,14 +51,14 @@ class Given:
         asked = replace(unlabelled, decision=replace(dataset.decision, output=described.decision.output))
         return replace(labelled_by(self.teacher, asked), decision=dataset.decision)
 
-    def described(self, certificate: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> DataSet:
+    def described(self, certificate: CertificateModel, inputs: tuple[TensorSpec, ...]) -> DataSet:
         """Return the evaluation samples as the data describe themselves; arguments and errors as for `samples`."""
         assert self.data is not None
-        return load_data(self.data, inputs=inputs, limit=certificate["data"]["used"])
+        return load_data(self.data, inputs=inputs, limit=certificate.data.used)
 
-    def without_labels(self, certificate: Mapping[str, Any], dataset: DataSet) -> str:
+    def without_labels(self, certificate: CertificateModel, dataset: DataSet) -> str:
         """Return why samples cannot be scored; nothing where they can."""
-        source = certificate["data"]["label_source"]
+        source = certificate.data.label_source
         if dataset.labels is not None:
             return ""
         if source == "model":
@@ -68,9 +68,9 @@ class Given:
         return "labels are the model's own decisions: give --model too" if self.network is None else ""
 
 
-def open_given(certificate: Mapping[str, Any], *, model: Path | None, data: str | None, labels_of: Path | None) -> Given:
+def open_given(certificate: CertificateModel, *, model: Path | None, data: str | None, labels_of: Path | None) -> Given:
     """Load the networks that are at hand; a teacher that the certificate does not have is left aside."""
-    has_teacher = labels_of is not None and certificate["data"]["label_source"] == "model"
+    has_teacher = labels_of is not None and certificate.data.label_source == "model"
     return Given(
         network=None if model is None else load_network(model),
         data=data,
@@ -78,7 +78,7 @@ def open_given(certificate: Mapping[str, Any], *, model: Path | None, data: str 
     )
 
 
-def labels_checks(certificate: Mapping[str, Any], given: Given, *, is_asked: bool) -> Iterator[ReplayCheck]:
+def labels_checks(certificate: CertificateModel, given: Given, *, is_asked: bool) -> Iterator[ReplayCheck]:
     """Compare the digest of the network whose decisions are the labels.
 
     Args:
@@ -86,7 +86,7 @@ def labels_checks(certificate: Mapping[str, Any], given: Given, *, is_asked: boo
         given: What is at hand.
         is_asked: Whether such a network was given, needed or not.
     """
-    claimed = certificate["data"]["labels_of"]
+    claimed = certificate.data.labels_of
     if claimed is None:
         if is_asked:
             yield ReplayCheck("labels_hash", None, "no network of --labels-of made the labels of this certificate; it is not used")
@@ -98,5 +98,5 @@ def labels_checks(certificate: Mapping[str, Any], given: Given, *, is_asked: boo
     yield ReplayCheck("labels_hash", found == set(claimed.values()), f"{given.teacher.path.name}: {len(found)} files compared")
 
 
-def _named(certificate: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} (sha256 {digest[:16]}...)" for name, digest in certificate["data"]["labels_of"].items())
+def _named(certificate: CertificateModel) -> str:
+    return ", ".join(f"{name} (sha256 {digest[:16]}...)" for name, digest in (certificate.data.labels_of or {}).items())

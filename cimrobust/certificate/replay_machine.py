@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cimrobust.certificate.blocks.item import machine
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.replay_check import ReplayCheck
 
 _MAY = (
@@ -14,16 +14,16 @@ _MAY = (
 )
 
 
-def machine_check(certificate: Mapping[str, Any]) -> ReplayCheck:
+def machine_check(certificate: CertificateModel) -> ReplayCheck:
     """Compare the machine that made a certificate with this one; a difference breaks no claim."""
-    made = certificate["machine"]
+    made = certificate.machine
     if made is None:
-        return ReplayCheck("machine", None, f"{certificate['machine_reason']}. What may differ on another machine: {_MAY}")
-    here = machine().model_dump()
-    other = {key: (made[key], here[key]) for key in here if made[key] != here[key]}
+        return ReplayCheck("machine", None, f"{certificate.machine_reason}. What may differ on another machine: {_MAY}")
+    was, here = made.model_dump(), machine().model_dump()
+    other = {key: (was[key], here[key]) for key in here if was[key] != here[key]}
     if not other:
         return ReplayCheck("machine", True, f"made on the same kind of machine: {_shown(here['processor'])}")
-    listed = "; ".join(f"{key.replace('_', ' ')} {_shown(was)}, here {_shown(now)}" for key, (was, now) in other.items())
+    listed = "; ".join(f"{key.replace('_', ' ')} {_shown(then)}, here {_shown(now)}" for key, (then, now) in other.items())
     return ReplayCheck("machine", None, f"made with {listed}. What may differ: {_MAY}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.likely import MostProbable
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_given import Given
@@ -29,7 +30,7 @@ _FILE = f"witness/{CHIP_FILE}"
 _PARTS = ("nominal", "deviation", "latents")
 
 
-def probable_checks(directory: Path, certificate: Mapping[str, Any], given: Given) -> Iterator[ReplayCheck]:
+def probable_checks(directory: Path, certificate: CertificateModel, given: Given) -> Iterator[ReplayCheck]:
     """Check the most probable failing chip; nothing where the certificate has none.
 
     Args:
@@ -40,24 +41,24 @@ def probable_checks(directory: Path, certificate: Mapping[str, Any], given: Give
     Raises:
         InputRefusedError: The certificate names another file, or the file is corrupt.
     """
-    rare = certificate["monte_carlo"]["rare"]
-    claimed = None if rare is None else rare["most_probable"]
-    if claimed is None:
+    rare = certificate.monte_carlo.rare
+    if rare is None or rare.most_probable is None:
         return
-    if claimed["stored"] is None or claimed["stored"]["file"] != _FILE:
+    claimed = rare.most_probable
+    if claimed.stored is None or claimed.stored.file != _FILE:
         raise InputRefusedError(
-            f"the most probable failing chip must be stored in {_FILE}, got {claimed['stored']} (certificate.json); do not trust it"
+            f"the most probable failing chip must be stored in {_FILE}, got {claimed.stored} (certificate.json); do not trust it"
         )
     found = sha256_of(directory / _FILE)
-    yield ReplayCheck(f"hash of {_FILE}", found == claimed["stored"]["sha256"], f"sha256 {found[:16]}...")
-    chip = _chip(directory / _FILE, [row["initializer"] for row in claimed["layers"]])
+    yield ReplayCheck(f"hash of {_FILE}", found == claimed.stored.sha256, f"sha256 {found[:16]}...")
+    chip = _chip(directory / _FILE, [row.initializer for row in claimed.layers])
     yield _norm(claimed, chip)
     network = given.network
     if network is None:
         yield ReplayCheck("most_probable_weights", None, "give --model to make its weights from its latents again")
         yield ReplayCheck("most_probable_score", None, "give --model and --data to score it again")
         return
-    profile = profile_of(certificate["device"]["profile"], shown="certificate.json")
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
     placed, scan = stored_layers(network, profile)
     placement = place(scan, profile)
     yield _weights(placement, chip)
@@ -70,11 +71,11 @@ def probable_checks(directory: Path, certificate: Mapping[str, Any], given: Give
         yield ReplayCheck("most_probable_score", None, missing)
         return
     score = _score(certificate, placed, scan, dataset, placement, chip)
-    below = rare["threshold"]
-    misses = score < below if certificate["metric"]["higher_is_better"] else score > below
-    held = misses and bool(np.isclose(score, claimed["score"], rtol=1e-6, atol=0))
+    below = rare.threshold
+    misses = score < below if certificate.metric.higher_is_better else score > below
+    held = misses and bool(np.isclose(score, claimed.score, rtol=1e-6, atol=0))
     yield ReplayCheck(
-        "most_probable_score", held, f"score {score:.6g}, claimed {claimed['score']:.6g}, misses {below:g}: {'yes' if misses else 'no'}"
+        "most_probable_score", held, f"score {score:.6g}, claimed {claimed.score:.6g}, misses {below:g}: {'yes' if misses else 'no'}"
     )
 
 
@@ -86,20 +87,19 @@ def _chip(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _norm(claimed: Mapping[str, Any], chip: Mapping[str, np.ndarray]) -> ReplayCheck:
+def _norm(claimed: MostProbable, chip: Mapping[str, np.ndarray]) -> ReplayCheck:
     """Derive the norm and its shares again from the stored latents."""
-    squares = {
-        row["initializer"]: float((chip[f"{row['initializer']}.latents"].astype(np.float64) ** 2).sum()) for row in claimed["layers"]
-    }
+    squares = {row.initializer: float((chip[f"{row.initializer}.latents"].astype(np.float64) ** 2).sum()) for row in claimed.layers}
     norm = float(np.sqrt(sum(squares.values())))
-    held = bool(np.isclose(norm, claimed["reliability_index"], rtol=1e-6, atol=1e-9))
-    for row in claimed["layers"]:
-        latents = chip[f"{row['initializer']}.latents"]
-        held &= (
-            bool(np.isclose(squares[row["initializer"]], row["share"] * norm**2, rtol=1e-6, atol=1e-9)) and latents.size == row["devices"]
+    held = bool(np.isclose(norm, claimed.reliability_index, rtol=1e-6, atol=1e-9))
+    for row in claimed.layers:
+        latents = chip[f"{row.initializer}.latents"]
+        held &= bool(np.isclose(squares[row.initializer], row.share * norm**2, rtol=1e-6, atol=1e-9)) and latents.size == row.devices
+        held &= all(
+            int((np.abs(latents) > limit).sum()) == beyond
+            for limit, beyond in enumerate((row.beyond_1, row.beyond_2, row.beyond_3), start=1)
         )
-        held &= all(int((np.abs(latents) > limit).sum()) == row[f"beyond_{limit}"] for limit in (1, 2, 3))
-    return ReplayCheck("most_probable_norm", held, f"norm {norm:.6g} of the stored latents, claimed {claimed['reliability_index']:.6g}")
+    return ReplayCheck("most_probable_norm", held, f"norm {norm:.6g} of the stored latents, claimed {claimed.reliability_index:.6g}")
 
 
 def _weights(placement: Placement, chip: Mapping[str, np.ndarray]) -> ReplayCheck:
@@ -129,7 +129,7 @@ def _latents(placement: Placement, chip: Mapping[str, np.ndarray]) -> np.ndarray
 
 
 def _score(
-    certificate: Mapping[str, Any],
+    certificate: CertificateModel,
     network: Network,
     scan: LayerScan,
     dataset: DataSet,
@@ -138,7 +138,7 @@ def _score(
 ) -> float:
     """Score the chip in the deployed network, through converters where the certificate has them."""
     latents = _latents(placement, chip)
-    if certificate["converters"] is not None:
+    if certificate.converters is not None:
         return converter_score(certificate, network, dataset, lambda placed: LatentChips(placed, as_levels=True).program(latents))
     runtime = open_network(network, scan, placement, dataset)
     weights = {name: np.asarray(chip[f"{name}.nominal"] + chip[f"{name}.deviation"], dtype=np.float32) for name in placement.tensors}

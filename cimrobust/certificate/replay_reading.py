@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
+from cimrobust.certificate.models import CertificateModel, DecisionBlock
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision
 
 
-def as_certified(certificate: Mapping[str, Any], dataset: DataSet) -> DataSet:
+def as_certified(certificate: CertificateModel, dataset: DataSet) -> DataSet:
     """Return data read as the certificate says: its decision with the axis that was found, its coding of labels, its output of several stored ones."""
-    claimed, labels = certificate["data"]["decision"], certificate["data"].get("labels")
-    outputs = [output["name"] for output in certificate["model"]["outputs"]]
-    index = outputs.index(claimed["output"]) if claimed["output"] in outputs else 0
-    judged = replace(dataset.for_output(claimed["output"], index), decision=_decision(claimed))
+    claimed, labels = certificate.data.decision, certificate.data.labels
+    outputs = [output.name for output in certificate.model.outputs]
+    index = outputs.index(claimed.output) if claimed.output in outputs else 0
+    judged = replace(dataset.for_output(claimed.output, index), decision=_decision(claimed))
     if labels is None:
         return judged
-    classes = None if labels["classes"] is None else tuple(labels["classes"])
-    return replace(judged, reading=replace(judged.reading, classes=classes, first=labels["first"], ignore=tuple(labels["ignore"])))
+    classes = None if labels.classes is None else tuple(labels.classes)
+    return replace(judged, reading=replace(judged.reading, classes=classes, first=labels.first, ignore=tuple(labels.ignore)))
 
 
-def reading_check(certificate: Mapping[str, Any], dataset: DataSet) -> ReplayCheck:
+def reading_check(certificate: CertificateModel, dataset: DataSet) -> ReplayCheck:
     """Compare how data describe themselves with how the certificate says they were read."""
-    claimed, labels = certificate["data"]["decision"], certificate["data"].get("labels")
+    claimed, labels = certificate.data.decision, certificate.data.labels
     wanted, found = _decision(claimed), dataset.decision
     parts: dict[str, tuple[object, object]] = {
         "read": (found.read, wanted.read),
@@ -40,20 +39,20 @@ def reading_check(certificate: Mapping[str, Any], dataset: DataSet) -> ReplayChe
     if labels is not None:
         coded = dataset.reading
         if coded.classes is not None:  # else the file of the network may have said them
-            parts["classes"] = (list(coded.classes), labels["classes"])
-        parts["first"] = (coded.first, labels["first"])
-        parts["ignore"] = (list(coded.ignore), labels["ignore"])
+            parts["classes"] = (list(coded.classes), labels.classes)
+        parts["first"] = (coded.first, labels.first)
+        parts["ignore"] = (list(coded.ignore), labels.ignore)
     wrong = [f"{key} {mine!r}, certified {theirs!r}" for key, (mine, theirs) in parts.items() if mine != theirs]
     return ReplayCheck("data_reading", not wrong, "; ".join(wrong) or f"read = {wanted.read} of output '{wanted.output}'")
 
 
-def _decision(claimed: Mapping[str, Any]) -> Decision:
-    threshold = claimed["threshold"]
+def _decision(claimed: DecisionBlock) -> Decision:
+    threshold = claimed.threshold
     return Decision(
-        output=claimed["output"],
-        read=claimed["read"],
-        metric=claimed["metric"],
+        output=claimed.output,
+        read=claimed.read,
+        metric=claimed.metric,
         threshold=tuple(threshold) if isinstance(threshold, list) else threshold,
-        axis=claimed["axis"],
-        k=claimed.get("k") or 1,
+        axis=claimed.axis,
+        k=claimed.k or 1,
     )

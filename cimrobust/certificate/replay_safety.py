@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.diagnosed import SafetyClass
 from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.task import make_task
@@ -26,13 +27,12 @@ _WORST_FILE = "witness/deviations.safetensors"
 Weights = dict[str, np.ndarray]
 
 
-def safety_claim(certificate: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def safety_claim(certificate: CertificateModel) -> SafetyClass | None:
     """Return what a certificate claims of its safety class; None where it has none."""
-    claimed: Mapping[str, Any] | None = (certificate["diagnostics"] or {}).get("safety_class")
-    return claimed
+    return None if certificate.diagnostics is None else certificate.diagnostics.safety_class
 
 
-def check_safety_files(directory: Path, certificate: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
+def check_safety_files(directory: Path, certificate: CertificateModel) -> Iterator[tuple[str, bool, str]]:
     """Yield name, result and detail of the checks that need the witness alone.
 
     Raises:
@@ -41,13 +41,13 @@ def check_safety_files(directory: Path, certificate: Mapping[str, Any]) -> Itera
     claimed = safety_claim(certificate)
     if claimed is None:
         return
-    if list(claimed["witness"]) != [SAFETY_FILE]:
-        raise InputRefusedError(f"witness of the safety class must be {SAFETY_FILE}, got {list(claimed['witness'])}; do not trust it")
+    if list(claimed.witness) != [SAFETY_FILE]:
+        raise InputRefusedError(f"witness of the safety class must be {SAFETY_FILE}, got {list(claimed.witness)}; do not trust it")
     digest = sha256_of(directory / SAFETY_FILE)
-    yield f"hash of {SAFETY_FILE}", digest == claimed["witness"][SAFETY_FILE], f"sha256 {digest[:16]}..."
+    yield f"hash of {SAFETY_FILE}", digest == claimed.witness[SAFETY_FILE], f"sha256 {digest[:16]}..."
     tensors, worst = _tensors(directory), _tensors(directory, _WORST_FILE)
-    for layer in certificate["mapping"]["layers"]:
-        name = layer["initializer"]
+    for layer in certificate.mapping.layers:
+        name = layer.initializer
         parts = ("nominal", "lo", "hi", "deviation")
         if any(f"{name}.{part}" not in held for part in parts for held in (tensors, worst)):
             yield "safety_class_in_box", False, f"'{name}' is missing"
@@ -59,11 +59,11 @@ def check_safety_files(directory: Path, certificate: Mapping[str, Any]) -> Itera
         if not ((lo <= deviation) & (deviation <= hi)).all():
             yield "safety_class_in_box", False, f"a deviation of '{name}' leaves its interval"
             return
-    yield "safety_class_in_box", True, f"{len(certificate['mapping']['layers'])} tensors: lo <= deviation <= hi"
+    yield "safety_class_in_box", True, f"{len(certificate.mapping.layers)} tensors: lo <= deviation <= hi"
 
 
 def safety_recall(
-    directory: Path, certificate: Mapping[str, Any], witness: Network, dataset: DataSet, clean: np.ndarray | None, network: Network | None
+    directory: Path, certificate: CertificateModel, witness: Network, dataset: DataSet, clean: np.ndarray | None, network: Network | None
 ) -> float:
     """Return the recall of the safety class on the chip of its witness, run again.
 
@@ -77,15 +77,15 @@ def safety_recall(
     """
     claimed = safety_claim(certificate)
     assert claimed is not None
-    tensors, output = _tensors(directory), certificate["data"]["decision"]["output"]
-    names = [layer["initializer"] for layer in certificate["mapping"]["layers"]]
+    tensors, output = _tensors(directory), certificate.data.decision.output
+    names = [layer.initializer for layer in certificate.mapping.layers]
     weights: Weights = {name: tensors[f"{name}.nominal"] + tensors[f"{name}.deviation"] for name in names}
     base = clean if clean is not None else run_original(witness, dataset.inputs, dataset.constants, output=output)
     labels = make_task(dataset, base).labels
-    part = np.flatnonzero(labels == claimed["label"])
+    part = np.flatnonzero(labels == claimed.label)
     taken = replace(dataset, inputs={name: array[part] for name, array in dataset.inputs.items()}, labels=labels[part])
     taken = replace(taken, reading=replace(dataset.reading, kind="indices"), stored={})
-    if certificate["converters"] is not None and network is not None:
+    if certificate.converters is not None and network is not None:
         return converter_score(certificate, network, taken, weights)
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         path = Path(folder) / "safety_class.onnx"

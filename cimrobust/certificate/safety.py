@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from cimrobust.certificate.models import RequirementResult, Status
+from cimrobust.certificate.models import CertificateModel, RequirementResult, Status
 from cimrobust.certificate.policy import SafetyRequirement
 
 _FILE = "witness/safety_class.safetensors"
 
 
-def judge_safety_class(certificate: Mapping[str, Any], required: SafetyRequirement) -> RequirementResult:
+def judge_safety_class(certificate: CertificateModel, required: SafetyRequirement) -> RequirementResult:
     """Judge the requirement: refuted by the lowest recall known of any chip, else open."""
     known = list(_known(certificate, required.label))
     status: Status = "open"
@@ -22,7 +21,7 @@ def judge_safety_class(certificate: Mapping[str, Any], required: SafetyRequireme
         sentence = f"{what} has a recall of {recall:.4f}."
         if recall < required.recall:
             status = "refuted"
-        elif (_block(certificate, "safety_class") or {}).get("label") == required.label:
+        elif _has_search_of_its_own(certificate, required.label):
             sentence += " That refutes nothing, and proves nothing about chips that were not tried."
         else:
             sentence += f" No search of its own was made for this class; give --safety-class {required.label}."
@@ -34,20 +33,22 @@ def judge_safety_class(certificate: Mapping[str, Any], required: SafetyRequireme
     )
 
 
-def _known(certificate: Mapping[str, Any], label: int) -> Iterator[tuple[float, str]]:
+def _known(certificate: CertificateModel, label: int) -> Iterator[tuple[float, str]]:
     """Yield recalls of a class, and whose they are; those with the best evidence first."""
-    own = _block(certificate, "safety_class")
-    if own is not None and own["label"] == label:
-        yield own["recall"], f"On the worst chip found for class {label} ({_FILE}) it"
-    for row in (_block(certificate, "classes") or {"rows": []})["rows"]:
-        if row["label"] == label:
-            yield row["recall"], f"On a chip found by a short attack, class {label}"
-    for row in certificate["clean"].get("per_class") or []:
-        if row["label"] == label and row["samples"]:
-            yield row["worst"] / row["samples"], f"On the worst chip for all samples (witness/worst_case.onnx), class {label}"
-            yield row["clean"] / row["samples"], f"Without deviation, class {label}"
+    found = certificate.diagnostics
+    own = None if found is None else found.safety_class
+    if own is not None and own.label == label:
+        yield own.recall, f"On the worst chip found for class {label} ({_FILE}) it"
+    attacked = None if found is None else found.classes
+    for attack in [] if attacked is None else attacked.rows:
+        if attack.label == label:
+            yield attack.recall, f"On a chip found by a short attack, class {label}"
+    for row in certificate.clean.per_class or []:
+        if row.label == label and row.samples:
+            yield row.worst / row.samples, f"On the worst chip for all samples (witness/worst_case.onnx), class {label}"
+            yield row.clean / row.samples, f"Without deviation, class {label}"
 
 
-def _block(certificate: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = (certificate.get("diagnostics") or {}).get(name)
-    return found
+def _has_search_of_its_own(certificate: CertificateModel, label: int) -> bool:
+    found = certificate.diagnostics
+    return found is not None and found.safety_class is not None and found.safety_class.label == label

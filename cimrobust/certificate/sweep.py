@@ -25,7 +25,6 @@ from cimrobust.certificate.models.swept import (
     SweptPoint,
     SweptProof,
     SweptWorst,
-    sweep_json_schema,
 )
 from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
 from cimrobust.diagnose import safe as safes
@@ -89,15 +88,15 @@ class SweepEvidence:
     timings: RunTimings
 
 
-def assemble_sweep(evidence: SweepEvidence) -> dict[str, Any]:
-    """Return a sweep as plain values.
+def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
+    """Return a sweep.
 
     Raises:
         SelfCheckError: They do not follow the schema, or the curve of worst scores rises.
     """
     runtime, timings = evidence.runtime, evidence.timings
     made = SweepModel(
-        schema_version="1.2.0",
+        schema_version="1.2",
         tool=item.tool(),
         metric=item.metric(runtime.task),
         model=item.model(evidence),
@@ -119,8 +118,8 @@ def assemble_sweep(evidence: SweepEvidence) -> dict[str, Any]:
             total_seconds=round(sum(timings.stages.values()), 3),
             stages={name: round(seconds, 3) for name, seconds in timings.stages.items()},
         ),
-    ).model_dump()
-    error = next(iter(_validator().iter_errors(made)), None)
+    )
+    error = next(iter(_validator().iter_errors(made.model_dump())), None)
     if error is not None:
         raise SelfCheckError(f"sweep must follow its schema, got {error.message} ({error.json_path}); report this")
     return made
@@ -242,4 +241,4 @@ def _command(evidence: SweepEvidence) -> str:
 
 @cache
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(sweep_json_schema())
+    return Draft202012Validator(SweepModel.published_schema())

@@ -6,10 +6,9 @@ did not try, so a worst-found requirement that holds is met as written but can p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from cimrobust.certificate.models import RequirementResult, Status, Verdict, Word
+from cimrobust.certificate.models import CertificateModel, RequirementResult, Status, Verdict, Word
 from cimrobust.certificate.policy import EFFORTS, KppRequirement, Policy
 from cimrobust.certificate.safety import judge_safety_class
 from cimrobust.montecarlo.table import TrialTable, failure_rate
@@ -18,11 +17,11 @@ from cimrobust.montecarlo.table import kpp as percentile
 NO_POLICY = "No requirement was given, so nothing is passed or failed; name a policy to get a verdict."
 
 
-def judge(certificate: Mapping[str, Any], policy: Policy | None, trials: TrialTable) -> Verdict:
+def judge(certificate: CertificateModel, policy: Policy | None, trials: TrialTable) -> Verdict:
     """Judge a certificate.
 
     Args:
-        certificate: As in certificate.json; `verdict` and `policy` in it are not looked at.
+        certificate: Its `verdict` and `policy` are not looked at.
         policy: What is required; None: nothing.
         trials: The drawn chips.
 
@@ -37,7 +36,7 @@ def judge(certificate: Mapping[str, Any], policy: Policy | None, trials: TrialTa
     return Verdict(word=word, sentence=sentence, requirements=results)
 
 
-def _results(certificate: Mapping[str, Any], policy: Policy, trials: TrialTable) -> list[RequirementResult]:
+def _results(certificate: CertificateModel, policy: Policy, trials: TrialTable) -> list[RequirementResult]:
     require = policy.require
     results = []
     if require.clean_accuracy is not None:
@@ -71,24 +70,24 @@ def _word(results: list[RequirementResult], policy: Policy) -> tuple[Word, str]:
     )
 
 
-def _better(certificate: Mapping[str, Any]) -> Callable[[float, float], bool]:
+def _better(certificate: CertificateModel) -> Callable[[float, float], bool]:
     """Return the comparison "at least as good as"."""
-    return (lambda a, b: a >= b) if certificate["metric"]["higher_is_better"] else (lambda a, b: a <= b)
+    return (lambda a, b: a >= b) if certificate.metric.higher_is_better else (lambda a, b: a <= b)
 
 
-def _shown(certificate: Mapping[str, Any], value: float) -> str:
-    return f"{value:.4f}" if certificate["metric"]["name"] == "accuracy" else f"{value:.6g}"
+def _shown(certificate: CertificateModel, value: float) -> str:
+    return f"{value:.4f}" if certificate.metric.name == "accuracy" else f"{value:.6g}"
 
 
-def _rule(certificate: Mapping[str, Any], value: float) -> str:
-    words = "at least" if certificate["metric"]["higher_is_better"] else "at most"
+def _rule(certificate: CertificateModel, value: float) -> str:
+    words = "at least" if certificate.metric.higher_is_better else "at most"
     return f"{words} {_shown(certificate, value)}"
 
 
-def _clean(certificate: Mapping[str, Any], threshold: float) -> RequirementResult:
-    score = certificate["clean"]["score"]
+def _clean(certificate: CertificateModel, threshold: float) -> RequirementResult:
+    score = certificate.clean.score
     met = _better(certificate)(score, threshold)
-    metric = certificate["metric"]["name"]
+    metric = certificate.metric.name
     return RequirementResult(
         id="clean_accuracy",
         text=f"Clean {metric} {_rule(certificate, threshold)}",
@@ -97,16 +96,16 @@ def _clean(certificate: Mapping[str, Any], threshold: float) -> RequirementResul
     )
 
 
-def _decided_on(certificate: Mapping[str, Any]) -> str:
+def _decided_on(certificate: CertificateModel) -> str:
     """Return what a score is of, in words: a sample may have several decisions."""
-    decisions, samples = certificate["clean"]["samples"], certificate["data"]["used"]
+    decisions, samples = certificate.clean.samples, certificate.data.used
     return f"{samples} samples" if decisions == samples else f"{decisions} decisions of {samples} samples"
 
 
-def _worst_found(certificate: Mapping[str, Any], threshold: float) -> RequirementResult:
-    found, drawn = certificate["worst_found"]["score"], certificate["monte_carlo"]
-    better, metric = _better(certificate), certificate["metric"]["name"]
-    worst_drawn = drawn["min"] if certificate["metric"]["higher_is_better"] else drawn["max"]
+def _worst_found(certificate: CertificateModel, threshold: float) -> RequirementResult:
+    found, drawn = certificate.worst_found.score, certificate.monte_carlo
+    better, metric = _better(certificate), certificate.metric.name
+    worst_drawn = drawn.min if certificate.metric.higher_is_better else drawn.max
     worst = worst_drawn if better(found, worst_drawn) else found
     met = better(worst, threshold)
     reached = f"The search found a chip with {metric} {_shown(certificate, found)}, replayed from its file."
@@ -118,24 +117,24 @@ def _worst_found(certificate: Mapping[str, Any], threshold: float) -> Requiremen
     )
 
 
-def _certified(certificate: Mapping[str, Any], threshold: float) -> RequirementResult:
-    score = certificate["certified"]["score"]
-    better, metric = _better(certificate), certificate["metric"]["name"]
+def _certified(certificate: CertificateModel, threshold: float) -> RequirementResult:
+    score = certificate.certified.score
+    better, metric = _better(certificate), certificate.metric.name
     status: Status = "open"
     if score is not None and better(score, threshold):
         status = "met"
-    elif not better(certificate["worst_found"]["score"], threshold):
+    elif not better(certificate.worst_found.score, threshold):
         status = "refuted"
-    bound = f"no certified bound ({certificate['certified']['reason']})" if score is None else f"certified {_shown(certificate, score)}"
+    bound = f"no certified bound ({certificate.certified.reason})" if score is None else f"certified {_shown(certificate, score)}"
     return RequirementResult(
         id="certified_accuracy",
         text=f"Certified {metric} {_rule(certificate, threshold)}",
         status=status,
-        sentence=f"There is {bound}; worst found is {_shown(certificate, certificate['worst_found']['score'])}.",
+        sentence=f"There is {bound}; worst found is {_shown(certificate, certificate.worst_found.score)}.",
     )
 
 
-def _kpp(certificate: Mapping[str, Any], required: KppRequirement, trials: TrialTable) -> RequirementResult:
+def _kpp(certificate: CertificateModel, required: KppRequirement, trials: TrialTable) -> RequirementResult:
     kpp = percentile(trials, required.k, required.confidence)
     rate = failure_rate(trials, required.accuracy, required.confidence, aim=required.k / 100)
     status: Status = "open"
@@ -151,14 +150,14 @@ def _kpp(certificate: Mapping[str, Any], required: KppRequirement, trials: Trial
     )
     return RequirementResult(
         id=f"kpp_{required.k:g}",
-        text=f"KPP {required.k:g} % of {certificate['metric']['name']} {_rule(certificate, required.accuracy)} at {percent} confidence",
+        text=f"KPP {required.k:g} % of {certificate.metric.name} {_rule(certificate, required.accuracy)} at {percent} confidence",
         status=status,
         sentence=f"KPP {required.k:g} % of {kpp.num_trials} drawn chips is {_shown(certificate, kpp.score)}; {bound}.",
     )
 
 
-def _effort(certificate: Mapping[str, Any], least: str) -> RequirementResult:
-    made = certificate["worst_found"]["effort"]
+def _effort(certificate: CertificateModel, least: str) -> RequirementResult:
+    made = certificate.worst_found.effort
     return RequirementResult(
         id="effort",
         text=f"Search effort at least {least}",

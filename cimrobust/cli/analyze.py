@@ -101,4 +101,4 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
 
     with TerminalProgress() as progress:
         certificate = analyze(model, out=out, progress=progress, **settings)
-    print_summary(certificate.data, directory=str(out), as_json=as_json)
+    print_summary(certificate.record, directory=str(out), as_json=as_json)

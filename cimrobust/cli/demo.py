@@ -30,4 +30,4 @@ def command(out: Path, workers: int | None, as_json: bool) -> None:
 
     with TerminalProgress() as progress:
         certificate = demo(out=out, workers=workers, progress=progress)
-    print_summary(certificate.data, directory=str(out), as_json=as_json)
+    print_summary(certificate.record, directory=str(out), as_json=as_json)

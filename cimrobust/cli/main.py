@@ -29,6 +29,7 @@ COMMANDS = {
     "gate": "Pass or fail a certificate against a policy.",
     "devices": "List, show and check device profiles.",
     "report": "Write the HTML of a certificate again from its JSON.",
+    "schema": "Print the JSON Schema of a result file.",
 }
 
 EXIT_USAGE = 2

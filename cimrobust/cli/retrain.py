@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from cimrobust.cli.options import (
     tolerance_option,
 )
 from cimrobust.errors import UsageError
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.retrained import Outcome, Retraining
 
 
 def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
@@ -120,7 +123,7 @@ def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **opt
     settings = TrainingSettings(**{name: options.pop(name) for name in TrainingSettings.__dataclass_fields__ if name in options})
     with TerminalProgress() as progress:
         made = retrain(model, out=out, knobs=_knobs(knobs), settings=settings, progress=progress, **options)
-    summary = _summary(made.data, out)
+    summary, equivalent = _summary(made.record, out), made.record.equivalent
     if as_json:
         click.echo(json.dumps(summary, indent=2))
         return
@@ -129,26 +132,24 @@ def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **opt
         if outcome is not None:
             shown = ", ".join(f"{key} {'none' if value is None else f'{value:.4f}'}" for key, value in outcome.items())
             click.echo(f"{name:<22}{shown}")
-    if made.data["equivalent"] is not None and made.data["equivalent"]["tolerance"] is not None:
-        click.echo(
-            f"{'same by write-verify':<22}{100 * made.data['equivalent']['tolerance']:.3g} % in place of {100 * made.data['tolerance']:.3g} %"
-        )
-    click.echo(f"{'epoch kept':<22}{made.data['training']['best_epoch']} of {settings.epochs}")
+    if equivalent is not None and equivalent.tolerance is not None:
+        click.echo(f"{'same by write-verify':<22}{100 * equivalent.tolerance:.3g} % in place of {100 * made.record.tolerance:.3g} %")
+    click.echo(f"{'epoch kept':<22}{made.record.training.best_epoch} of {settings.epochs}")
     click.echo(f"{'model':<22}{summary['model']}")
     click.echo(f"{'report':<22}{summary['html']}")
 
 
-def _summary(data: dict[str, Any], out: Path) -> dict[str, Any]:
-    keys = ("clean", "quantised", "mean", "worst_found", "certified")
+def _summary(record: Retraining, out: Path) -> dict[str, Any]:
+    keys = {"clean", "quantised", "mean", "worst_found", "certified"}
 
-    def part(name: str) -> dict[str, Any] | None:
-        return None if data[name] is None else {key: data[name][key] for key in keys}
+    def part(outcome: Outcome | None) -> dict[str, Any] | None:
+        return None if outcome is None else outcome.model_dump(include=keys)
 
     return {
-        "method": data["training"]["method"],
-        "before": part("before"),
-        "control": part("control_outcome"),
-        "after": part("after"),
+        "method": record.training.method,
+        "before": part(record.before),
+        "control": part(record.control_outcome),
+        "after": part(record.after),
         "model": f"{out}/model.onnx",
         "html": f"{out}/retrain.html",
     }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +18,9 @@ from cimrobust.cli.options import (
     model_argument,
     time_limit_option,
 )
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.swept import SweepModel
 
 
 def _tolerances(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:
@@ -79,48 +81,48 @@ def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     with TerminalProgress() as progress:
         made = sweep(model, out=out, progress=progress, **settings)
     if as_json:
-        click.echo(json.dumps(summary(made.data, str(out)), indent=2))
+        click.echo(json.dumps(summary(made.record, str(out)), indent=2))
         return
-    _print(made.data, str(out))
+    _print(made.record, str(out))
 
 
-def summary(sweep: Mapping[str, Any], directory: str) -> dict[str, Any]:
+def summary(sweep: SweepModel, directory: str) -> dict[str, Any]:
     """Return the numbers that a pipeline wants."""
     points = [
         {
-            "tolerance": point["tolerance"],
-            "worst_found": point["worst_found"]["score"],
-            "mean": point["monte_carlo"]["mean"],
-            "kpp_bound": point["monte_carlo"]["kpp"][0]["lower_bound"],
-            "certified": point["certified"]["score"],
+            "tolerance": point.tolerance,
+            "worst_found": point.worst_found.score,
+            "mean": point.monte_carlo.mean,
+            "kpp_bound": point.monte_carlo.kpp[0].lower_bound,
+            "certified": point.certified.score,
         }
-        for point in sweep["points"]
+        for point in sweep.points
     ]
-    safe = sweep["safe"]
-    named = None if safe is None else {name: safe[name]["tolerance"] for name in ("unrefuted", "statistical", "certified")}
+    safe = sweep.safe
+    named = None if safe is None else {name: claim.tolerance for name, claim in safe.claims().items()}
     return {
-        "metric": sweep["metric"]["name"],
-        "clean": sweep["clean"]["score"],
+        "metric": sweep.metric.name,
+        "clean": sweep.clean.score,
         "points": points,
-        "required": None if safe is None else safe["required"],
+        "required": None if safe is None else safe.required,
         "largest_safe_tolerance": named,
         "sweep": f"{directory}/sweep.json",
         "html": f"{directory}/sweep.html",
-        "warnings": list(sweep["warnings"]),
+        "warnings": list(sweep.warnings),
     }
 
 
-def _print(sweep: Mapping[str, Any], directory: str) -> None:
+def _print(sweep: SweepModel, directory: str) -> None:
     click.echo(f"{'tolerance':<12}{'worst found':<14}{'average chip':<14}{'KPP 1 % bound':<16}certified")
-    for point in sweep["points"]:
-        drawn, proof = point["monte_carlo"], point["certified"]
-        bound, certified = (_number(value) for value in (drawn["kpp"][0]["lower_bound"], proof["score"]))
-        tolerance = f"{100 * point['tolerance']:.4g} %"
-        click.echo(f"{tolerance:<12}{_number(point['worst_found']['score']):<14}{_number(drawn['mean']):<14}{bound:<16}{certified}")
-    if sweep["safe"] is not None:
-        for name in ("unrefuted", "statistical", "certified"):
-            click.echo(f"{name:<12}{sweep['safe'][name]['statement']}")
-    for warning in sweep["warnings"]:
+    for point in sweep.points:
+        drawn, proof = point.monte_carlo, point.certified
+        bound, certified = (_number(value) for value in (drawn.kpp[0].lower_bound, proof.score))
+        tolerance = f"{100 * point.tolerance:.4g} %"
+        click.echo(f"{tolerance:<12}{_number(point.worst_found.score):<14}{_number(drawn.mean):<14}{bound:<16}{certified}")
+    if sweep.safe is not None:
+        for name, claim in sweep.safe.claims().items():
+            click.echo(f"{name:<12}{claim.statement}")
+    for warning in sweep.warnings:
         click.echo(f"{'warning':<12}{warning}")
     click.echo(f"{'report':<12}{directory}/sweep.html")
 

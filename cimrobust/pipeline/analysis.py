@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cimrobust.certificate.evidence import RunTimings
-from cimrobust.certificate.files import REPORT
+from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
@@ -17,29 +15,6 @@ from cimrobust.pipeline.item import Item
 from cimrobust.pipeline.settings import DEFAULT_EFFORT, Request, Settings, resolve
 from cimrobust.pipeline.writing import Findings, write_files
 from cimrobust.progress import NullProgress, Progress
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate and where its files are.
-
-    Attributes:
-        data: As in certificate.json.
-        directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where samples are certified, certified.parquet.
-    """
-
-    data: dict[str, Any]
-    directory: Path
-
-    @property
-    def verdict(self) -> str:
-        """The verdict word."""
-        return str(self.data["verdict"]["word"])
-
-    @property
-    def html(self) -> Path:
-        """The report."""
-        return self.directory / REPORT
 
 
 def analyze(

@@ -31,7 +31,7 @@ def gate(directory: str | Path, *, policy: str | Path, junit: str | Path | None 
     verdict = judge(certificate, required, from_parquet(Path(directory) / TRIALS))
     result = GateResult(verdict, witness=f"{directory}/{WITNESS}/worst_case.onnx")
     if junit is not None:
-        write_junit(result, Path(junit), model=certificate["model"]["name"])
+        write_junit(result, Path(junit), model=certificate.model.name)
     return result
 
 

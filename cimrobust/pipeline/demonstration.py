@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import cimrobust
+from cimrobust.certificate.result import Certificate
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.analysis import Certificate, analyze
+from cimrobust.pipeline.analysis import analyze
 from cimrobust.progress import Progress
 
 _MODEL = "digits_cnn.onnx"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
@@ -29,13 +29,13 @@ def equivalent_tolerance(
     network: Network,
     profile: DeviceProfile,
     evaluation: DataSet,
-    after: Mapping[str, Any],
+    after: CertificateModel,
     *,
     witness: Path,
     seed: int,
     workers: int,
     progress: Progress,
-) -> dict[str, Any]:
+) -> Equivalent:
     """Bisect for the largest tolerance at which nothing worse is found in the old network than the full search found in the new.
 
     At every tolerance what broke the old network at others is tried first, every weight at the same fraction of its own interval; where that is not enough, a quick search.
@@ -51,16 +51,16 @@ def equivalent_tolerance(
         progress: Told of every search.
 
     Returns:
-        ``tolerance`` (fraction of the conductance range, None with a ``reason`` where there is none), ``effort``.
+        The tolerance, a fraction of the conductance range; None with a reason where there is none.
     """
     stated = profile.device.tolerance
     if not isinstance(stated, int | float) or stated <= 0:
-        return {"tolerance": None, "effort": EFFORT, "reason": "the tolerance of the profile is not one number"}
+        return _at(None, "the tolerance of the profile is not one number")
     seen, _notes = as_trained(profile)
     network, scan = stored_layers(network, seen)
     placement = place(scan, seen)
     runtime = open_network(network, scan, placement, evaluation, workers=workers)
-    target = float(after["worst_found"]["score"])
+    target = after.worst_found.score
     breaking: list[tuple[Box, Pattern]] = []
     if (seen.tile, seen.rules) == (profile.tile, profile.rules):  # otherwise the witness has cells that the devices seen here lack
         breaking.append((box_of(placement), transferred_pattern(witness, placement)))
@@ -82,14 +82,14 @@ def equivalent_tolerance(
         return True
 
     if withstands(broken):
-        return {"tolerance": broken, "effort": EFFORT, "reason": "the old network is as good at the stated tolerance"}
+        return _at(broken, "the old network is as good at the stated tolerance")
     if not withstands(held):
-        return {
-            "tolerance": None,
-            "effort": EFFORT,
-            "reason": f"the old network is worse even at {100 * held:.3g} % of the conductance range",
-        }
+        return _at(None, f"the old network is worse even at {100 * held:.3g} % of the conductance range")
     for _ in range(_STEPS):
         middle = (held * broken) ** 0.5
         held, broken = (middle, broken) if withstands(middle) else (held, middle)
-    return {"tolerance": held, "effort": EFFORT, "reason": None}
+    return _at(held, None)
+
+
+def _at(tolerance: float | None, reason: str | None) -> Equivalent:
+    return Equivalent(tolerance=tolerance, effort=EFFORT, reason=reason)

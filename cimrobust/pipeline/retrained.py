@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from cimrobust.certificate import models
 from cimrobust.certificate.models import retrained as blocks
@@ -48,7 +47,7 @@ class Evidence:
     methods: Mapping[str, Method]
     trained: Mapping[str, Trained]
     settings: TrainingSettings
-    certificates: Mapping[str, dict[str, Any]]
+    certificates: Mapping[str, models.CertificateModel]
     evaluation: DataSet
     training: DataSet
     profile: DeviceProfile
@@ -56,20 +55,20 @@ class Evidence:
     seconds: Mapping[str, float]
     tuning: Tuning | None = None
     pace: Pace | None = None
-    equivalent: Mapping[str, Any] | None = None
+    equivalent: blocks.Equivalent | None = None
 
 
-def describe(evidence: Evidence) -> dict[str, Any]:
+def describe(evidence: Evidence) -> blocks.Retraining:
     """Return retrain.json."""
     session, before = evidence.session, evidence.certificates["before"]
     split = session.split
     control = evidence.methods.get("control")
     tolerances, tolerances_reason = compare_tolerances(evidence.certificates, stated=stated_tolerance(evidence.profile))
     layers, layers_reason = compare_layers(evidence.certificates, trained=session.parameters.weights)
-    described = blocks.Retraining(
-        schema_version="1.3.0",
-        tool=models.Tool(**before["tool"]),
-        metric=models.Metric(**before["metric"]),
+    return blocks.Retraining(
+        schema_version="1.4",
+        tool=before.tool,
+        metric=before.metric,
         model=session.runtime.network.path.name,
         device=evidence.profile.name,
         tolerance=evidence.profile.tolerance_fraction(),
@@ -96,12 +95,11 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         tolerances_reason=tolerances_reason,
         layers=layers,
         layers_reason=layers_reason,
-        equivalent=None if evidence.equivalent is None else blocks.Equivalent(**evidence.equivalent),
+        equivalent=evidence.equivalent,
         notes=list(session.notes),
         files={path.name: sha256_of(path) for path in evidence.files},
         seconds=dict(evidence.seconds),
     )
-    return described.model_dump()
 
 
 def _pace(pace: Pace) -> blocks.Paced:
@@ -156,22 +154,30 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _outcome(certificate: Mapping[str, Any], folder: str) -> blocks.Outcome:
-    drawn, worst, certified = certificate["monte_carlo"], certificate["worst_found"], certificate["certified"]
-    transferred = [member["score"] for member in worst["members"] if member["name"] == "transferred_witness"]
-    file = certificate["model"]["files"][0]
+def _outcome(certificate: models.CertificateModel, folder: str) -> blocks.Outcome:
+    drawn, worst, certified = certificate.monte_carlo, certificate.worst_found, certificate.certified
+    transferred = [member.score for member in worst.members if member.name == "transferred_witness"]
+    file = certificate.model.files[0]
     return blocks.Outcome(
         folder=folder,
-        model=models.FileHash(name=file["name"], sha256=file["sha256"], bytes=file["bytes"]),
-        clean=certificate["clean"]["score"],
-        quantised=certificate["clean"]["quantised_score"],
-        mean=drawn["mean"],
-        kpp=[{key: entry[key] for key in ("k", "score", "lower_bound", "confidence")} for entry in drawn["kpp"]],
-        worst_found=worst["score"],
+        model=file,
+        clean=certificate.clean.score,
+        quantised=certificate.clean.quantised_score,
+        mean=drawn.mean,
+        kpp=[
+            {
+                "k": entry.k,
+                "score": entry.score,
+                "lower_bound": entry.lower_bound,
+                "confidence": entry.confidence,
+            }
+            for entry in drawn.kpp
+        ],
+        worst_found=worst.score,
         transferred=transferred[0] if transferred else None,
-        certified=certified["score"],
-        certified_reason=certified.get("reason"),
-        trials=drawn["trials"],
-        effort=worst["effort"],
-        verdict=certificate["verdict"]["word"],
+        certified=certified.score,
+        certified_reason=certified.reason,
+        trials=drawn.trials,
+        effort=worst.effort,
+        verdict=certificate.verdict.word,
     )

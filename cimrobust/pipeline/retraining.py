@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import available_processors, resume_folder
 from cimrobust.pipeline.clock import Clock
@@ -27,12 +28,17 @@ class Retrained:
     """A re-trained network and where its files are.
 
     Attributes:
-        data: As in retrain.json.
+        record: What retrain.json says.
         directory: Folder of model.onnx, retrain.json, retrain.html, training.parquet, before/, after/ and control/.
     """
 
-    data: dict[str, Any]
+    record: Retraining
     directory: Path
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The record as plain values, as in retrain.json."""
+        return self.record.model_dump()
 
     @property
     def model(self) -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cimrobust.certificate.files import WITNESS
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
 from cimrobust.data.load import load_data
@@ -201,13 +202,13 @@ def planned_diagnostics(asked: Request) -> str | None:
     return _DIAGNOSTICS.get(asked.effort) if asked.diagnostics is None else asked.diagnostics
 
 
-def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, dict[str, Any]]:
+def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, CertificateModel]:
     """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
     asked, out = run.asked, run.asked.out
     paths = {BEFORE: asked.model, AFTER: out / MODEL} | ({CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {})
     # By its own decisions a re-trained network would always be right.
     teacher = asked.model if run.evaluation.labels is None else None
-    certificates = {}
+    certificates: dict[str, CertificateModel] = {}
     for name, path in paths.items():
         with clock.stage(f"certificate_{name}"):
             certificates[name] = analyze(
@@ -227,13 +228,11 @@ def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[
                 labels_of=None if name == BEFORE else teacher,
                 resume=asked.resume,
                 progress=progress,
-            ).data
+            ).record
     return certificates
 
 
-def compare(
-    run: Run, choice: Choice, certificates: Mapping[str, dict[str, Any]], clock: Clock, progress: Progress
-) -> dict[str, Any] | None:
+def compare(run: Run, choice: Choice, certificates: Mapping[str, CertificateModel], clock: Clock, progress: Progress) -> Equivalent | None:
     """Search for the tolerance at which the old network would be as good as the new one; None: nobody asked."""
     if not run.asked.equivalent:
         return None

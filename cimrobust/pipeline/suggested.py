@@ -23,7 +23,6 @@ from cimrobust.certificate.models.suggested import (
     SuggestModel,
     TightenedLayer,
     TriedSet,
-    suggest_json_schema,
 )
 from cimrobust.certificate.models.swept import CleanScores
 from cimrobust.certificate.policy import Policy
@@ -153,7 +152,7 @@ def describe_suggestion(evidence: SuggestEvidence) -> dict[str, Any]:
     """
     runtime, timings, best = evidence.runtime, evidence.timings, evidence.best
     made = SuggestModel(
-        schema_version="1.0.0",
+        schema_version="1.0",
         tool=item.tool(),
         metric=item.metric(runtime.task),
         model=item.model(evidence),
@@ -324,4 +323,4 @@ def _without_nothing(value: Any) -> Any:
 
 @cache
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(suggest_json_schema())
+    return Draft202012Validator(SuggestModel.published_schema())

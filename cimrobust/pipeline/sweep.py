@@ -14,6 +14,7 @@ from typing import Any
 from cimrobust import __version__
 from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.sweep import Safe, SweepEvidence, assemble_sweep
 from cimrobust.counts import check_number
 from cimrobust.diagnose.memory import Memory
@@ -47,11 +48,11 @@ class Sweep:
     """A sweep and where its files are.
 
     Attributes:
-        data: As in sweep.json.
+        record: What sweep.json says.
         directory: Folder of sweep.json, sweep.html and, if asked for, witness/.
     """
 
-    data: dict[str, Any]
+    record: SweepModel
     directory: Path
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunTimings
 from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify import per_sample
 from cimrobust.certify.summary import Certification
 from cimrobust.data.decision import Score
@@ -61,11 +61,11 @@ class Findings:
         return self.diagnosis.found
 
 
-def write_files(run: Run, findings: Findings, timings: RunTimings) -> dict[str, Any]:
+def write_files(run: Run, findings: Findings, timings: RunTimings) -> CertificateModel:
     """Write all files beside their final names, then move them there, certificate.json last.
 
     Returns:
-        The certificate, as in certificate.json.
+        The certificate.
 
     Raises:
         SelfCheckError: The witness does not give the score that was reported.

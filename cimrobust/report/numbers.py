@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from markupsafe import Markup, escape
+
+from cimrobust.certificate.models import Metric
+
+
+class Measured(Protocol):
+    """A model of a result file whose scores have a metric."""
+
+    @property
+    def metric(self) -> Metric:
+        """What a score is."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Return plain values as in the file."""
 
 
 def shown(value: Any, kind: str, *, is_fraction: bool) -> str:
@@ -29,16 +42,17 @@ def shown(value: Any, kind: str, *, is_fraction: bool) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def field_reader(certificate: Mapping[str, Any]) -> Callable[[str, str], Markup]:
+def field_reader(certificate: Measured) -> Callable[[str, str], Markup]:
     """Return a function that shows the number at a path such as ``worst_found.members.0.score``.
 
     The path is relative to the certificate; list positions are numbers. The markup states path and exact value, so that a test, or a reader, can compare the
     two.
     """
-    is_fraction = certificate["metric"]["unit"] == "fraction"
+    is_fraction = certificate.metric.unit == "fraction"
+    plain = certificate.model_dump()
 
     def field(path: str, kind: str = "plain") -> Markup:
-        value: Any = certificate
+        value: Any = plain
         for part in path.split("."):
             value = value[int(part)] if isinstance(value, list) else value[part]
         text = shown(value, kind, is_fraction=is_fraction)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import BaseModel
 
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.report import charts, diagnostic_charts, side_by_side
 from cimrobust.report.numbers import field_reader
 
 _MOST_LAYERS_CHARTED = 60
 
 
-def render(certificate: Mapping[str, Any]) -> str:
+def render(certificate: CertificateModel) -> str:
     """Return certificate.html.
 
     Args:
-        certificate: As in certificate.json, following the schema.
+        certificate: What was found.
 
     Returns:
         A page that needs no network and no script; the same certificate gives the same text.
@@ -28,10 +29,10 @@ def render(certificate: Mapping[str, Any]) -> str:
     pictures = {
         "bracket": charts.bracket(certificate),
         "histogram": charts.histogram(certificate),
-        "largest_tolerance": charts.largest_tolerance(certificate) if certificate["certified"]["largest_tolerance"] is not None else "",
-        "members": charts.members(certificate) if certificate["worst_found"]["members"] else "",
-        "effects": charts.effects(certificate) if certificate["diagnostics"] is not None else "",
-        "classes": charts.classes(certificate) if certificate["clean"]["per_class"] else "",
+        "largest_tolerance": charts.largest_tolerance(certificate) if certificate.certified.largest_tolerance is not None else "",
+        "members": charts.members(certificate) if certificate.worst_found.members else "",
+        "effects": charts.effects(certificate) if certificate.diagnostics is not None else "",
+        "classes": charts.classes(certificate) if certificate.clean.per_class else "",
         **diagnostic_charts.pictures(certificate),
     }
     page = environment().get_template("certificate.html.j2")
@@ -43,14 +44,14 @@ def render(certificate: Mapping[str, Any]) -> str:
     )
 
 
-def render_retraining(described: Mapping[str, Any]) -> str:
+def render_retraining(described: Retraining) -> str:
     """Return retrain.html.
 
     Args:
-        described: As in retrain.json.
+        described: What was found.
     """
     columns = [("before", "Before"), ("after", "After")]
-    if described["control_outcome"] is not None:
+    if described.control_outcome is not None:
         columns.insert(1, ("control_outcome", "Control"))
     page = environment().get_template("retrain.html.j2")
     return page.render(
@@ -60,14 +61,14 @@ def render_retraining(described: Mapping[str, Any]) -> str:
         field=field_reader(described),
         curves=Markup(charts.training_curves(described)),
         charts={name: Markup(text) for name, text in side_by_side.pictures(described).items()},
-        certified_apart=described["tolerances"] is not None and side_by_side.certified_apart(described),
+        certified_apart=described.tolerances is not None and side_by_side.certified_apart(described),
         most_layers=side_by_side.MOST_LAYERS,
     )
 
 
-def embedded(certificate: Mapping[str, Any]) -> str:
-    """Return the certificate's JSON in a form that cannot end the element it stands in."""
-    text = json.dumps(certificate, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def embedded(certificate: BaseModel) -> str:
+    """Return a result's JSON in a form that cannot end the element it stands in."""
+    text = json.dumps(certificate.model_dump(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (
         text.replace("&", "\\u0026")
         .replace("<", "\\u003c")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from cimrobust.certificate.models.compared import (
+    LayerRow,
+    LayerScores,
+    ToleranceComparison,
+    ToleranceScores,
+)
+from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.report import charts
 from cimrobust.report.charts import FAINT, GOOD, INK, NEUTRAL, STYLE
 
@@ -40,26 +47,28 @@ class Look:
 _LOOKS = (Look("before", INK, "o", -0.22), Look("control", NEUTRAL, "D", 0.0), Look("after", GOOD, "s", 0.22))
 
 
-def pictures(described: Mapping[str, Any]) -> dict[str, str]:
+def pictures(described: Retraining) -> dict[str, str]:
     """Return the charts by name; an empty text for what was not measured."""
     return {
-        "tolerances": "" if described["tolerances"] is None else tolerances(described),
-        "layers": "" if described["layers"] is None else layers(described),
+        "tolerances": "" if described.tolerances is None else tolerances(described),
+        "layers": "" if described.layers is None else layers(described),
     }
 
 
-def certified_apart(described: Mapping[str, Any]) -> bool:
+def certified_apart(described: Retraining) -> bool:
     """Whether certified curves are drawn apart from worst scores: over fewer samples they may lie above these, and bounds of errors far from them."""
-    return described["metric"]["unit"] != "fraction" or any(
-        summary["certified_samples"] not in (0, described["splits"]["evaluation"])
-        for summary in _networks(described["tolerances"]).values()
+    return described.metric.unit != "fraction" or any(
+        summary.certified_samples not in (0, described.splits.evaluation)
+        for summary in (described.tolerances.networks().values() if described.tolerances else ())
     )
 
 
-def tolerances(described: Mapping[str, Any]) -> str:
+def tolerances(described: Retraining) -> str:
     """Draw worst scores found and certified scores of all networks over the tolerance, and the stated tolerance."""
-    found = described["tolerances"]
-    worst, proven = _curves(found, "worst_found"), _curves(found, "certified")
+    found = described.tolerances
+    assert found is not None
+    worst = _curves(found, lambda scores: scores.worst_found)
+    proven = _curves(found, lambda scores: scores.certified)
     apart = bool(proven) and certified_apart(described)
     with mpl.rc_context(STYLE):
         figure, left, right = _panels(split=apart)
@@ -71,18 +80,21 @@ def tolerances(described: Mapping[str, Any]) -> str:
         if apart:
             _finish_apart(left, right, described, _scores(proven))
         for axes in dict.fromkeys((left, right)):
-            axes.axvline(100 * found["stated"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="stated tolerance")
+            axes.axvline(100 * found.stated, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="stated tolerance")
         figure.legend(*_legend([left, right]), frameon=False, ncols=4, loc="outside upper left", fontsize=9)
-        texts = [f"{look.role} {dict(points)[100 * found['stated']]:.4g}" for look, points in worst.items()]
+        texts = [f"{look.role} {dict(points)[100 * found.stated]:.4g}" for look, points in worst.items()]
         return charts.svg(
             figure, "tolerances", f"Scores over the write-verify tolerance. Worst found at the stated one: {', '.join(texts)}."
         )
 
 
-def layers(described: Mapping[str, Any]) -> str:
+def layers(described: Retraining) -> str:
     """Draw, layer by layer, the worst score found when it alone deviates, and when all others do, of all networks."""
-    rows = described["layers"]["rows"][:MOST_LAYERS]
-    marks = {key: _marks(rows, key) for key in ("alone", "others")}
+    rows = [] if described.layers is None else described.layers.rows[:MOST_LAYERS]
+    marks = {
+        "alone": _marks(rows, lambda scores: scores.alone),
+        "others": _marks(rows, lambda scores: scores.others),
+    }
     values = [value for drawn in marks.values() for value, *_ in drawn]
     with mpl.rc_context(STYLE):
         figure = charts.empty_figure(7.2, 0.5 * len(rows) + 1.2)
@@ -96,7 +108,7 @@ def layers(described: Mapping[str, Any]) -> str:
                 if own:
                     axes.plot(*zip(*own, strict=True), look.marker, color=look.colour, markersize=6, zorder=2, label=look.role)
             axes.tick_params(axis="y", length=0)
-        panels[0].set_yticks(range(len(rows)), [charts.short(row["initializer"], 24) for row in rows])
+        panels[0].set_yticks(range(len(rows)), [charts.short(row.initializer, 24) for row in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
         figure.legend(*_legend(panels), frameon=False, ncols=3, loc="outside upper left")
         return charts.svg(
@@ -104,38 +116,37 @@ def layers(described: Mapping[str, Any]) -> str:
         )
 
 
-def _marks(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float, Look]]:
+def _marks(rows: Sequence[LayerRow], read: Callable[[LayerScores], float | None]) -> list[tuple[float, float, Look]]:
     """Return score, place and look of every mark of one panel; nothing for a network that was not attacked there."""
     return [
-        (row[look.role][key], index + look.offset, look)
+        (score, index + look.offset, look)
         for index, row in enumerate(rows)
         for look in _LOOKS
-        if row[look.role] is not None and row[look.role][key] is not None
+        if (scores := row.by_role()[look.role]) is not None and (score := read(scores)) is not None
     ]
 
 
-def _half_width_scores(axes: Axes, described: Mapping[str, Any], values: Sequence[float]) -> None:
+def _half_width_scores(axes: Axes, described: Retraining, values: Sequence[float]) -> None:
     """Scale the horizontal axis of a panel of half the width, with fewer ticks than a whole one has."""
     charts.score_axis(axes, described, values)
-    if described["metric"]["unit"] != "fraction" or max(values) - min(values) >= charts.ZOOM_BELOW:
+    if described.metric.unit != "fraction" or max(values) - min(values) >= charts.ZOOM_BELOW:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         return
     charts.zoom(axes, min(values), max(values))
     axes.xaxis.set_major_locator(MaxNLocator(3))
 
 
-def _networks(compared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return what is said of each network as a whole, by role; without a control two of them."""
-    return {look.role: compared[look.role] for look in _LOOKS if compared[look.role] is not None}
-
-
-def _curves(found: Mapping[str, Any], key: str) -> dict[Look, list[tuple[float, float]]]:
+def _curves(found: ToleranceComparison, read: Callable[[ToleranceScores], float | None]) -> dict[Look, list[tuple[float, float]]]:
     """Return tolerance in percent and score of every network that has one of them at any tolerance."""
     curves = {}
     for look in _LOOKS:
-        rows = [row for row in found["rows"] if row[look.role] is not None and row[look.role][key] is not None]
-        if rows:
-            curves[look] = [(100 * row["tolerance"], row[look.role][key]) for row in rows]
+        points = [
+            (100 * row.tolerance, score)
+            for row in found.rows
+            if (scores := row.by_role()[look.role]) is not None and (score := read(scores)) is not None
+        ]
+        if points:
+            curves[look] = points
     return curves
 
 
@@ -163,21 +174,22 @@ def _draw(axes: Axes, curves: Mapping[Look, Sequence[tuple[float, float]]], styl
         )  # fmt: skip
 
 
-def _finish_apart(worst: Axes, proven: Axes, described: Mapping[str, Any], bounds: Sequence[float]) -> None:
+def _finish_apart(worst: Axes, proven: Axes, described: Retraining, bounds: Sequence[float]) -> None:
     """Scale the panel of certified scores, whose boxes halve from point to point, and say what is in which panel."""
-    found = described["tolerances"]
-    samples = max(summary["certified_samples"] for summary in _networks(found).values())
-    worst.set_title(f"worst found, {described['splits']['evaluation']} samples", fontsize=10, loc="left")
+    found = described.tolerances
+    assert found is not None
+    samples = max(summary.certified_samples for summary in found.networks().values())
+    worst.set_title(f"worst found, {described.splits.evaluation} samples", fontsize=10, loc="left")
     proven.set_title(f"certified, first {samples} samples", fontsize=10, loc="left")
     charts.vertical_scores(proven, described, bounds)
     # Bounds of errors grow by orders of magnitude with the box.
-    if described["metric"]["unit"] != "fraction" and 0 < _WIDE * min(bounds) < max(bounds):
+    if described.metric.unit != "fraction" and 0 < _WIDE * min(bounds) < max(bounds):
         proven.set_yscale("log")
         proven.set_ylim(min(bounds) / 2, 2 * max(bounds))
         proven.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     proven.set_ylabel("")
     proven.set_xscale("log", base=2)
-    ticks = [100 * found["stated"] / 4**power for power in (4, 3, 2, 1, 0)]
+    ticks = [100 * found.stated / 4**power for power in (4, 3, 2, 1, 0)]
     proven.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
     proven.minorticks_off()
     proven.set_xlabel("tolerance, %")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
 
+from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 from cimrobust.report import charts
 from cimrobust.report.charts import BAD, GOOD, INK, NEUTRAL, STYLE
 from cimrobust.report.numbers import field_reader
 from cimrobust.report.render import embedded, environment
 
 
-def render_sweep(sweep: Mapping[str, Any]) -> str:
+def render_sweep(sweep: SweepModel) -> str:
     """Return sweep.html: no network, no script needed; the same sweep gives the same text."""
-    pictures = {"curve": curve(sweep), "safe": safe(sweep) if sweep["safe"] is not None else ""}
+    pictures = {"curve": curve(sweep), "safe": safe(sweep) if sweep.safe is not None else ""}
     return (
         environment()
         .get_template("sweep.html.j2")
@@ -29,40 +30,40 @@ def render_sweep(sweep: Mapping[str, Any]) -> str:
     )
 
 
-def curve(sweep: Mapping[str, Any]) -> str:
+def curve(sweep: SweepModel) -> str:
     """Draw worst found, certified, percentile bound and mean over the tolerance."""
-    points = sweep["points"]
-    lines = [
-        ("average chip", NEUTRAL, "o-", [point["monte_carlo"]["mean"] for point in points]),
-        ("1 % KPP bound", NEUTRAL, "^--", [point["monte_carlo"]["kpp"][0]["lower_bound"] for point in points]),
-        ("worst found", BAD, "o-", [point["worst_found"]["score"] for point in points]),
-        ("certified", GOOD, "s-", [point["certified"]["score"] for point in points]),
+    points = sweep.points
+    lines: list[tuple[str, str, str, list[float | None]]] = [
+        ("average chip", NEUTRAL, "o-", [point.monte_carlo.mean for point in points]),
+        ("1 % KPP bound", NEUTRAL, "^--", [point.monte_carlo.kpp[0].lower_bound for point in points]),
+        ("worst found", BAD, "o-", [point.worst_found.score for point in points]),
+        ("certified", GOOD, "s-", [point.certified.score for point in points]),
     ]
     with mpl.rc_context(STYLE):
         figure, axes = charts.new_figure(7.2, 3.6)
-        shown = [sweep["clean"]["score"]]
+        shown = [sweep.clean.score]
         for label, colour, style, values in lines:
-            pairs = [(100 * point["tolerance"], value) for point, value in zip(points, values, strict=True) if value is not None]
+            pairs = [(100 * point.tolerance, value) for point, value in zip(points, values, strict=True) if value is not None]
             if pairs:
                 axes.plot([x for x, _ in pairs], [y for _, y in pairs], style, color=colour, markersize=5, linewidth=1.5, label=label)
                 shown += [y for _, y in pairs]
-        axes.axhline(sweep["clean"]["score"], color=INK, linewidth=0.8, linestyle=(0, (1, 3)), label="clean")
-        if sweep["safe"] is not None:
-            axes.axhline(sweep["safe"]["required"], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="required")
+        axes.axhline(sweep.clean.score, color=INK, linewidth=0.8, linestyle=(0, (1, 3)), label="clean")
+        if sweep.safe is not None:
+            axes.axhline(sweep.safe.required, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="required")
         _tolerance_axis(axes, points)
         charts.vertical_scores(axes, sweep, shown)
         axes.legend(frameon=False, ncols=6, loc="lower left", bbox_to_anchor=(-0.02, 1), fontsize=8.5, handlelength=1.6, columnspacing=1.2)
-        text = ", ".join(f"{100 * point['tolerance']:.4g} %: {point['worst_found']['score']:.4g}" for point in points)
+        text = ", ".join(f"{100 * point.tolerance:.4g} %: {point.worst_found.score:.4g}" for point in points)
         return charts.svg(figure, "curve", f"Scores over the write-verify tolerance. Worst found at {text}.")
 
 
-def safe(sweep: Mapping[str, Any]) -> str:
+def safe(sweep: SweepModel) -> str:
     """Draw the three largest safe tolerances on one axis."""
-    rows = [
-        (name, sweep["safe"][name]["tolerance"] or 0.0, colour)
-        for name, colour in (("certified", GOOD), ("statistical", NEUTRAL), ("unrefuted", BAD))
-    ]
-    largest = sweep["points"][-1]["tolerance"]
+    assert sweep.safe is not None
+    colours = {"certified": GOOD, "statistical": NEUTRAL, "unrefuted": BAD}
+    claims = sweep.safe.claims()
+    rows = [(name, claims[name].tolerance or 0.0, colour) for name, colour in colours.items()]
+    largest = sweep.points[-1].tolerance
     with mpl.rc_context(STYLE):
         figure, axes = charts.new_figure(7.2, 1.5)
         axes.barh(range(len(rows)), [100 * value for _, value, _ in rows], color=[colour for _, _, colour in rows], height=0.55)
@@ -75,12 +76,12 @@ def safe(sweep: Mapping[str, Any]) -> str:
         return charts.svg(figure, "safe", f"Largest safe tolerances: {text}.")
 
 
-def _tolerance_axis(axes: Any, points: list[Mapping[str, Any]]) -> None:
+def _tolerance_axis(axes: Any, points: Sequence[SweptPoint]) -> None:
     """Scale the horizontal axis: by powers where the tolerances span more than a decade."""
-    smallest, largest = 100 * points[0]["tolerance"], 100 * points[-1]["tolerance"]
+    smallest, largest = 100 * points[0].tolerance, 100 * points[-1].tolerance
     if smallest * 10 < largest:
         axes.set_xscale("log")
-        ticks = [100 * point["tolerance"] for point in points]
+        ticks = [100 * point.tolerance for point in points]
         axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
         axes.minorticks_off()
     else:

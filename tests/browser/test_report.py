@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.cli.main import run
 from cimrobust.report.render import render_retraining
 
@@ -123,7 +124,9 @@ def test_headings_and_landmarks(browser, report):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1000])
 def test_report_of_a_re_training_never_scrolls_sideways(browser, tmp_path, scheme, width):
-    (tmp_path / "certificate.html").write_text(render_retraining(retraining.description(layers=retraining.layers(12))))
+    (tmp_path / "certificate.html").write_text(
+        render_retraining(Retraining.model_validate(retraining.description(layers=retraining.layers(12))))
+    )
     page = opened(browser, tmp_path, viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert page.seen == [f"request: {(tmp_path / 'certificate.html').as_uri()}"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from cimrobust.certificate.models import json_schema
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.cli.main import run
 
 PROFILE = """schema = 1
@@ -70,7 +70,7 @@ def certificate(out: Path) -> dict[str, Any]:
 
 
 def test_certificate_follows_the_schema_and_explains_the_converters(certificate: dict[str, Any]) -> None:
-    jsonschema.Draft202012Validator(json_schema()).validate(certificate)
+    jsonschema.Draft202012Validator(CertificateModel.published_schema()).validate(certificate)
     assert len(certificate["converters"]["arrays"]) == len(certificate["mapping"]["layers"])
     assert certificate["converters"]["calibration_samples"] == 256
     assert set(certificate["converters"]["calibration_files"]) == {"digits_cnn.toml", "digits_train.npz"}

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
 
-import cimrobust
-from cimrobust.certificate.models.retrained import retraining_schema
+from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 
@@ -43,8 +43,8 @@ def retrained(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_description_follows_its_schema_and_has_both_sides(retrained):
     described = json.loads((retrained / "retrain.json").read_text())
-    published = json.loads((Path(cimrobust.__file__).parent / "certificate" / "retrain_schema.json").read_text())
-    assert published == retraining_schema(), "write it again: python -m cimrobust.certificate.schema"
+    published = json.loads(schema_file("retrain").read_text())
+    assert published == described_schema(Retraining), "write it again: python -m cimrobust.certificate.schema"
     Draft202012Validator(published).validate(described)
     assert described["splits"] | {"training": 303, "validation": 76, "evaluation": 190, "dropped": 0} == described["splits"]
     assert [row["epoch"] for row in described["training"]["epochs"]] == [0, 1, 2, 3, 4]

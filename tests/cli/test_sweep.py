@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-import cimrobust
-from cimrobust.certificate.models.swept import sweep_json_schema
+from cimrobust.certificate.models.swept import SweepModel
+from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
 from cimrobust.diagnose import sweep as swept_search
 from cimrobust.pipeline import sweep as module
@@ -42,8 +42,8 @@ def without_times(sweep: dict) -> dict:
 
 
 def test_the_sweep_follows_its_published_schema(swept):
-    published = json.loads((Path(cimrobust.__file__).parent / "certificate" / "sweep_schema.json").read_text())
-    assert published == sweep_json_schema(), "write it again: python -m cimrobust.certificate.schema"
+    published = json.loads(schema_file("sweep").read_text())
+    assert published == described_schema(SweepModel), "write it again: python -m cimrobust.certificate.schema"
     jsonschema.Draft202012Validator(published).validate(sweep_of(swept))
 
 

@@ -55,11 +55,10 @@ from cimrobust.certificate.models.item import (
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
 from cimrobust.certificate.models.likely import MostProbable, NormShare, ProbableStart, StoredChip
 from cimrobust.certificate.models.proven import Certified, CertifiedPoint, CertifiedShare, LargestTolerance
-from cimrobust.certificate.models.root import SCHEMA_ID, CertificateModel, json_schema
+from cimrobust.certificate.models.root import CertificateModel
 from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
 
 __all__ = [
-    "SCHEMA_ID",
     "Assumption",
     "Attacked",
     "Block",
@@ -138,5 +137,4 @@ __all__ = [
     "Word",
     "WorstFound",
     "WriteVerify",
-    "json_schema",
 ]

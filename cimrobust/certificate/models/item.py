@@ -13,83 +13,126 @@ class Tool(Block):
     """What made the certificate."""
 
     name: str
+    """Name of the tool."""
     version: str
+    """Its version."""
     dependencies: dict[str, str]
+    """Versions of the libraries that results depend on."""
 
 
 class Machine(Block):
     """What made it run: numbers may depend on it in their last bits. `instruction_sets` is null where the system does not say which there are."""
 
     processor: str
+    """Name of the processor."""
     architecture: str
+    """Instruction set architecture."""
     instruction_sets: list[str] | None
+    """Instruction sets that results may depend on; null: the system does not say."""
     onnxruntime: str
+    """Version of onnxruntime."""
     onnxruntime_build: str
+    """Build information of onnxruntime."""
 
 
 class Metric(Block):
     """What a score is."""
 
     name: str
+    """accuracy, rmse, mae, mse or max_error."""
     higher_is_better: bool
+    """Direction."""
     unit: str
+    """fraction, or the unit of the target."""
     description: str
+    """The metric in words."""
 
 
 class FileHash(Block):
     """One file of the model."""
 
     name: str
+    """Name of the file."""
     sha256: str
+    """Its SHA-256 digest, hexadecimal."""
     bytes: Count
+    """Its size."""
 
 
 class Tensor(Block):
     """A graph input or output; symbolic axes are text, unknown ones null."""
 
     name: str
+    """Name in the graph."""
     dtype: str
+    """NumPy name of the element type."""
     shape: list[int | str | None] | None
+    """One entry an axis: a number, a symbol, or null; null as a whole: unknown rank."""
 
 
 class Model(Block):
     """The network as it was loaded."""
 
     name: str
+    """File name of the model."""
     files: list[FileHash]
+    """The model file and its external data."""
     opset: dict[str, int]
+    """Operator set version by domain; the empty name is the standard one."""
     ir_version: int
+    """ONNX IR version."""
     producer: str
+    """Producer that the file states."""
     operators: dict[str, int]
+    """Nodes by operator."""
     parameters: Count
+    """Elements of all initializers."""
     mapped_weights: Count
+    """Those that are stored in devices."""
     mapped_fraction: Fraction
+    """Their share."""
     inputs: list[Tensor]
+    """Graph inputs."""
     outputs: list[Tensor]
+    """Graph outputs."""
     batch: str
+    """How samples are fed, in words."""
     notes: list[str]
+    """What loading changed or noticed."""
 
 
 class DecisionBlock(Block):
     """How the output is read."""
 
     output: str
+    """Graph output that is read."""
     read: str
+    """argmax, argmin, threshold, label or value."""
     metric: str
+    """Metric of the decisions."""
     threshold: float | list[float] | None
+    """Threshold of decisions read by one, or one for each decision of a sample."""
     axis: int | None
+    """Class axis of the output; null: none."""
     axis_reason: str | None = None
+    """Why the axis is that one, where it was not stated."""
     k: Count | None = None
+    """A decision is correct if its label is among the k best; null: it is the best."""
 
 
 class Labels(Block):
-    """How labels are coded: by a list of classes or numbers from `first`; how many samples and decisions are not counted because their label says so."""
+    """How labels are coded, and which of them are not counted."""
 
     classes: list[int | str] | None
+    """Labels in the order of the classes; null: labels are indices."""
     first: int | None
+    """Label of the first class, where labels count from another number than 0."""
     ignore: list[int]
+    """Labels whose decisions are not counted."""
     ignored_samples: Count
+    """Samples of which no decision is counted."""
     ignored_decisions: Count
+    """Decisions that are not counted."""
 
 
 class Data(Block):
@@ -100,15 +143,25 @@ class Data(Block):
     """
 
     description: str
+    """The data set in words."""
     files: dict[str, str]
+    """SHA-256 of its files by name."""
     available: Count
+    """Samples there are."""
     used: Count
+    """Samples evaluated."""
     steps: dict[str, list[dict[str, Any]]]
+    """Preprocessing of every input, in order."""
     label_source: Literal["given", "self", "model"]
+    """given with the data, or decisions of the network itself (self) or of another one (model)."""
     labels_of: dict[str, str] | None
+    """SHA-256 of the files of that other network by name."""
     decision: DecisionBlock
+    """How outputs are read."""
     labels: Labels | None = None
+    """How labels are coded; null: as indices, all counted."""
     broken: Count | None = None
+    """Decisions whose scores are not numbers without any deviation; null: not counted by this version."""
 
 
 class Device(Block):
@@ -119,17 +172,24 @@ class Device(Block):
     """
 
     profile: dict[str, Any]
+    """The device profile, defaults filled in."""
     tolerance_fraction: Annotated[float, Field(ge=0)]
+    """Half width of a device's interval, fraction of the full conductance range."""
     largest_tolerance_fraction: Annotated[float, Field(ge=0)]
+    """Largest half width of any layer, where rules give layers devices of their own."""
     excluded_probability: Fraction
+    """Probability that one device lies outside of its interval; 0 with write-verify."""
 
 
 class Setting(Block):
     """One setting of the run."""
 
     key: str
+    """Name of the setting, as on the command line."""
     value: int | float | str | bool | None
+    """Its value."""
     is_default: bool
+    """Whether nobody set it."""
 
 
 class Layer(Block):
@@ -139,42 +199,72 @@ class Layer(Block):
     """
 
     initializer: str
+    """Name of the initializer in the graph."""
     operators: list[str]
+    """Operators that multiply by it."""
     nodes: list[str]
+    """Nodes that multiply by it; several share one array."""
     shape: list[int]
+    """Its shape."""
     groups: Count
+    """Matrices that it holds."""
     rows: Count
+    """Word lines of one matrix."""
     columns: Count
+    """Bit lines of one matrix."""
     weight_bits: Count
+    """Bits of a weight's magnitude."""
     slices: Count
+    """Bit slices of a weight."""
     cells_per_weight: Count
+    """Devices of one weight."""
     devices: Count
+    """Devices of the layer."""
     tiles: Count
+    """Crossbar tiles that it takes."""
     scale_min: float
+    """Smallest weight of one level."""
     scale_max: float
+    """Largest weight of one level."""
     box_radius: float
+    """Largest deviation that the tolerance allows, in units of the weights."""
     levels_given: bool
+    """Whether the file stores integers, so that nothing is rounded."""
     decided_by: str
+    """The rule of the profile that decides for the layer, in words."""
     rule: Count | None
+    """Its place among the rules of the profile, from 0; null: the profile itself."""
     device_bits: Count
+    """Bits of one device."""
     coding: str
+    """How signed weights are coded in devices."""
     tolerance_fraction: Annotated[float, Field(ge=0)]
+    """Half width of a device's interval, fraction of the full conductance range."""
     tile_rows: Count
+    """Word lines of one tile."""
     tile_columns: Count
+    """Bit lines of one tile."""
 
 
 class Unmapped(Block):
     """A node that stays digital."""
 
     node: str
+    """Name of the node."""
     op: str
+    """Its operator."""
     reason: str
+    """Why it stays digital."""
 
 
 class Mapping(Block):
     """What is stored in devices and what is not."""
 
     layers: list[Layer]
+    """Initializers that are stored in devices."""
     unmapped: list[Unmapped]
+    """Nodes that stay digital."""
     total_devices: Count
+    """Devices of the network."""
     total_tiles: Count
+    """Crossbar tiles of the network."""

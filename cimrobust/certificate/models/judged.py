@@ -9,48 +9,69 @@ class Check(Block):
     """One self-check of the run; `held` is null where it could not be made, and `detail` says why."""
 
     id: str
+    """Stable name of the check."""
     text: str
+    """What was checked."""
     held: bool | None
+    """Whether it held; null: it could not be checked."""
     detail: str
+    """What was compared."""
 
 
 class Assumption(Block):
     """One assumption that the claims rest on."""
 
     id: str
+    """Stable name of the assumption."""
     text: str
+    """The assumption."""
     how_checked: str
+    """How it was checked, if it was."""
     effect_if_false: str
+    """What follows if it is wrong."""
 
 
 class RequirementResult(Block):
     """One requirement of the policy."""
 
     id: str
+    """Name of the requirement."""
     text: str
+    """What is required."""
     status: Status
+    """met, refuted or open."""
     sentence: str
+    """The evidence, as a sentence with its numbers."""
 
 
 class Verdict(Block):
     """What the certificate says against the policy."""
 
     word: Word
+    """PASS_CERTIFIED, PASS_STATISTICAL, FAIL or INCONCLUSIVE."""
     sentence: str
+    """The verdict as a sentence."""
     requirements: list[RequirementResult]
+    """Every requirement, in the order of the policy."""
 
 
 class Reproduce(Block):
     """How to make the certificate again, and how to check its witness without this tool."""
 
     command: str
+    """Command that makes the certificate again."""
     python: str
+    """The same in Python."""
     witness_check: str
+    """Python that checks the witness without this tool."""
 
 
 class Timings(Block):
     """Seconds by stage; differs from run to run, like `seconds` of the search members."""
 
     workers: Count
+    """Threads."""
     total_seconds: float
+    """Sum over the stages, wall-clock seconds."""
     stages: dict[str, float]
+    """Wall-clock seconds by stage."""

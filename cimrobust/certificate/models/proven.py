@@ -10,16 +10,22 @@ class CertifiedPoint(Block):
     """What is proven of a box whose intervals are `box_size` times those of the tolerance box."""
 
     box_size: float
+    """Intervals of the box over those of the tolerance box."""
     tolerance_fraction: float
+    """Write-verify tolerance, fraction of the full conductance range."""
     score: float
+    """Certified score: no chip of this box is worse."""
     correct: Count | None
+    """Decisions that are certified; null for a regression."""
 
 
 class CertifiedShare(Block):
     """The largest tolerance tried at which at least `share` of the samples are certified; null where even the smallest has fewer."""
 
     share: Fraction
+    """Share of the samples."""
     tolerance_fraction: float | None
+    """Largest tolerance tried at which at least this share is certified; null: none."""
 
 
 class LargestTolerance(Block):
@@ -30,24 +36,41 @@ class LargestTolerance(Block):
     """
 
     samples: Count
+    """Samples, the first ones."""
     uncertified: Count
+    """Samples not certified at the smallest tolerance, or not tried."""
     smallest_tried: float
+    """Smallest tolerance tried, fraction of the full conductance range."""
     largest_tried: float
+    """Largest tolerance tried, fraction of the full conductance range."""
     steps_per_octave: Count
+    """Tolerances tried in every doubling."""
     held: list[CertifiedShare]
+    """Largest tolerance for several shares of the samples."""
     histogram: Histogram
+    """Samples by their largest certified tolerance."""
 
 
 class Certified(Block):
     """Sound bound for every chip of the box: the least accuracy, or the largest error; the curve is over the first `curve_samples` samples."""
 
     score: float | None
+    """No chip of the tolerance box scores worse on these samples; null: no bound."""
     reason: str | None
+    """Why there is no bound."""
     correct: Count | None
+    """Decisions that are certified; null for a regression."""
     samples: Count
+    """Decisions that it counts."""
     method: str | None
+    """How the bound was made."""
     operators: dict[str, Count]
+    """Operators of the network that the bound went through, with their number."""
     curve: list[CertifiedPoint]
+    """Certified score over smaller boxes."""
     curve_samples: Count
+    """Samples of the curve, the first ones."""
     largest_tolerance: LargestTolerance | None
+    """Largest tolerance at which single samples are certified."""
     largest_tolerance_reason: str | None
+    """Why there is none."""

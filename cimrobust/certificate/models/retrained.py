@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from cimrobust.certificate.models.base import Block, Count
+from cimrobust.certificate.models.base import Block, Count, Record
 from cimrobust.certificate.models.compared import LayerComparison, ToleranceComparison
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
 
@@ -13,29 +13,48 @@ class Splits(Block):
     """Which samples were used for what; no two of them share a sample, by content."""
 
     training: Count
+    """Samples that weights were trained on."""
     validation: Count
+    """Samples that the epoch and settings were chosen on."""
     evaluation: Count
+    """Samples that the certificates evaluate."""
     dropped: Count
+    """Training samples left out because they are evaluated."""
     digest: str
+    """Digest of which sample is in which part."""
     training_files: dict[str, str]
+    """SHA-256 of the training files by name."""
     evaluation_files: dict[str, str]
+    """SHA-256 of the evaluation files by name."""
 
 
 class Epoch(Block):
     """One epoch; scores are of the validation split, null where nothing was measured."""
 
     epoch: Count
+    """Number of the epoch, from 1."""
     loss: float | None
+    """Mean training loss."""
     clean: float | None
+    """Score without deviation."""
     attacked: float | None
+    """Score on the worst chip of a short attack."""
     kpp: float | None
+    """First percentile of drawn chips."""
     mean: float | None
+    """Mean of drawn chips."""
     proved: float | None
+    """Certified score."""
     learning_rate: float
+    """Learning rate at its end."""
     skipped: Count
+    """Steps left out so far because loss or gradient were not finite."""
     eligible: bool
+    """Whether the clean score is within the loss allowed."""
     seconds: float
+    """Wall-clock seconds, validation included."""
     training_seconds: float
+    """Wall-clock seconds of the training alone."""
 
 
 class Training(Block):
@@ -46,116 +65,183 @@ class Training(Block):
     """
 
     method: str
+    """Name of the method."""
     what: str
+    """The method in words."""
     knobs: dict[str, float]
+    """Settings of the method."""
     weight_range: float | None
-    bound_share: float
+    """Range that weights were clipped to, in standard deviations of their tensor; null: not
+    clipped."""
+    bound_share: float | None
+    """Share of the interval bound in the loss at the end; null: not stated."""
     bound_ratio: float | None
+    """Bounded over attacked loss before training; null: nobody asked, or no bound."""
     bound_reason: str | None
+    """Why the bound has no part in the loss."""
     best_epoch: Count
+    """Epoch that was kept."""
     stopped_early: bool
+    """Whether training ended before its last epoch."""
     epochs: list[Epoch]
+    """Every epoch."""
 
 
 class PacedRate(Block):
     """One learning rate that was tried; null where losses were not finite."""
 
     rate: float
+    """Learning rate."""
     clean: float | None
+    """Clean score after the first steps; null where losses were not finite."""
 
 
 class Paced(Block):
     """How the learning rate was chosen: clean scores on the validation split after the first steps of plain training, and that before."""
 
     rate: float
+    """Learning rate chosen."""
     before: float | None
+    """Clean score before training."""
     tried: list[PacedRate]
+    """Every rate that was tried."""
 
 
 class TunedTrial(Block):
     """One short training of the search; its score is the attacked validation score, ties by the first percentile, far below 0 where too much clean accuracy was lost."""
 
     values: dict[str, float]
+    """Settings that were tried."""
     epochs: Count
+    """Epochs that it took."""
     pruned: bool
+    """Whether it was ended early."""
     score: float
+    """Attacked validation score; far below 0 where too much clean accuracy was lost."""
 
 
 class Tuned(Block):
     """The search for the settings of the method."""
 
     budget_epochs: Count
+    """Epochs that the search might take."""
     used_epochs: Count
+    """Epochs that it took."""
     library: str
+    """Library and version."""
     trials: list[TunedTrial]
+    """Every short training."""
 
 
 class Outcome(Block):
     """What one certificate says; its folder is relative to that of retrain.json."""
 
     folder: str
+    """Folder of the certificate, relative to this file."""
     model: FileHash
+    """The network."""
     clean: float | None
+    """Clean score, float weights."""
     quantised: float | None
+    """Clean score, quantised weights."""
     mean: float | None
+    """Mean of drawn chips."""
     kpp: list[dict[str, float | None]]
+    """K-th percentiles with their bounds."""
     worst_found: float | None
+    """Worst score found."""
     transferred: float | None
+    """Score with the witness of the old network; null: not scored."""
     certified: float | None
+    """Certified score; null: no bound."""
     certified_reason: str | None
+    """Why there is none."""
     trials: Count
+    """Chips drawn."""
     effort: str
+    """Effort of the search: quick, standard or thorough."""
     verdict: str
+    """Verdict word."""
 
 
 class Equivalent(Block):
     """Tolerance at which the old network would be as good as the new one is at the stated one, by quick searches."""
 
     tolerance: float | None
+    """Tolerance at which the old network is as good, fraction of the full conductance range;
+    null: none."""
     effort: str
+    """Effort of the search: quick, standard or thorough."""
     reason: str | None
+    """Why it is none, or what limits it."""
 
 
 class Parameters(Block):
     """Initializers that were trained, and what was left alone and why."""
 
     stored: list[str]
+    """Initializers in devices that were trained."""
     biases: list[str]
+    """Digital biases that were trained."""
     normalisations: list[str]
+    """Scales, shifts and statistics of normalisations that were trained."""
     left: dict[str, str]
+    """Initializers that were left alone, and why."""
 
 
-class Retraining(Block):
+class Retraining(Record):
     """retrain.json."""
 
-    schema_version: Literal["1.3.0"]
+    NAME = "retrain"
+    VERSION = "1.4"
+
+    schema_version: Literal["1.4"]
+    """Version of this format, MAJOR.MINOR."""
     tool: Tool
+    """What made the file."""
     metric: Metric
+    """What a score is."""
     model: str
+    """File name of the network."""
     device: str
+    """Name of the device profile."""
     tolerance: float
+    """Half width of a device's interval, fraction of the full conductance range."""
     self_labelled: bool
+    """Whether labels are the network's own decisions."""
     splits: Splits
+    """Which samples were used for what."""
     settings: dict[str, int | float | str | bool | None]
+    """Every setting of the run, defaults included."""
     parameters: Parameters
+    """What was trained."""
     training: Training
+    """The training with the method."""
     control: Training | None
+    """The training of the control; null: there was none."""
     tuning: Tuned | None
+    """Search for the settings; null: there was none."""
     pace: Paced | None
+    """How the learning rate was chosen; null: it was given."""
     before: Outcome
+    """Certificate of the network as it was."""
     after: Outcome
+    """Certificate of the re-trained network."""
     control_outcome: Outcome | None
+    """Certificate of the control; null: there is none."""
     tolerances: ToleranceComparison | None
+    """Scores of all networks over the tolerance."""
     tolerances_reason: str | None
+    """Why it is null."""
     layers: LayerComparison | None
+    """Fragility of all networks layer by layer."""
     layers_reason: str | None
+    """Why it is null."""
     equivalent: Equivalent | None
+    """Tolerance that would do for the old network what training did; null: nobody asked."""
     notes: list[str]
+    """What a reader has to know."""
     files: dict[str, str]
+    """SHA-256 of the written files by name."""
     seconds: dict[str, float]
-
-
-def retraining_schema() -> dict[str, Any]:
-    """Return the JSON Schema of retrain.json."""
-    schema = Retraining.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    """Wall-clock seconds by stage."""

@@ -1,10 +1,10 @@
-"""The certificate as a whole, and its published schema."""
+"""The certificate as a whole."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from cimrobust.certificate.models.base import Block
+from cimrobust.certificate.models.base import Record
 from cimrobust.certificate.models.chips import MonteCarlo
 from cimrobust.certificate.models.explained import Converters, Diagnostics
 from cimrobust.certificate.models.found import WorstFound
@@ -13,46 +13,72 @@ from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Ti
 from cimrobust.certificate.models.proven import Certified
 from cimrobust.certificate.models.scores import Clean, EvaluationSet
 
-SCHEMA_ID = "urn:cimrobust:certificate:1.5.0"
 
-
-class CertificateModel(Block):
+class CertificateModel(Record):
     """A robustness certificate."""
 
-    schema_version: Literal["1.5.0"]
+    NAME = "certificate"
+    VERSION = "1.5"
+
+    schema_version: Literal["1.5"]
+    """Version of this format, MAJOR.MINOR."""
     tool: Tool
+    """What made the file."""
     machine: Machine | None
+    """Processor and libraries that the numbers were made on."""
     machine_reason: str | None
+    """Why they are not stated."""
     metric: Metric
+    """What a score is."""
     model: Model
+    """The network."""
     data: Data
+    """The evaluation data."""
     device: Device
+    """The devices."""
     settings: list[Setting]
+    """Every setting of the run, defaults included."""
     mapping: Mapping
+    """What is stored in devices."""
     converters: Converters | None
+    """The network through its converters."""
     converters_reason: str | None
+    """Why there are none."""
     clean: Clean
+    """Scores without deviation."""
     monte_carlo: MonteCarlo
+    """Chips drawn from the stated distribution."""
     worst_found: WorstFound
+    """The worst chip found."""
     evaluation_set: EvaluationSet
+    """The finite evaluation set as an uncertainty of its own."""
     certified: Certified
+    """The certified bound."""
     checks: list[Check]
+    """Self-checks of the run, all of which held."""
     diagnostics: Diagnostics | None
+    """What explains the numbers."""
     diagnostics_reason: str | None
+    """Why there are none."""
     retraining: dict[str, Any] | None
+    """Always null; retrain.json describes a re-training."""
     retraining_reason: str | None
+    """Why it is null."""
     assumptions: list[Assumption]
+    """What the claims rest on."""
     not_covered: list[str]
+    """What the file says nothing about."""
     policy: dict[str, Any] | None
+    """The policy, as read; null: none."""
     policy_reason: str | None
+    """Why there is none."""
     verdict: Verdict
+    """The verdict against the policy."""
     seeds: dict[str, int]
+    """Seeds of the run by purpose."""
     warnings: list[str]
+    """What a reader has to know."""
     reproduce: Reproduce
+    """How to make it again."""
     timings: Timings
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of certificate.json."""
-    schema = CertificateModel.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
+    """Where the time went; differs from run to run."""

@@ -5,135 +5,205 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from cimrobust.certificate.models.base import Block, Count, Fraction
+from cimrobust.certificate.models.base import Block, Count, Fraction, Record
 from cimrobust.certificate.models.item import Data, Device, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Timings
-
-SWEEP_SCHEMA_ID = "urn:cimrobust:sweep:1.2.0"
 
 
 class SweptMember(Block):
     """What one member of the search found at a tolerance, on all samples."""
 
     name: str
+    """Name of the member."""
     score: float
+    """Score of its best pattern on all samples."""
     correct: Count | None
+    """Correct decisions that the score counts; null for a regression."""
     passes: Count
+    """Forward and backward passes over the attack set."""
 
 
 class SweptWorst(Block):
     """The worst chip found at a tolerance; `file_score` is that of its model file in plain onnxruntime."""
 
     score: float
+    """Worst score found."""
     correct: Count | None
+    """Correct decisions that the score counts; null for a regression."""
     file_score: float
+    """Score of its model file in plain onnxruntime."""
     member: str
+    """Member of the search ensemble that found it."""
     passes: Count
+    """Forward and backward passes over the attack set."""
     evaluations: Count
+    """Scorings of whole patterns in onnxruntime."""
     has_twin: bool
+    """Whether the search had gradients of a torch twin of the network."""
     members: list[SweptMember]
+    """All members of the ensemble."""
     replay_note: str
+    """How the worst chip was scored again, in words."""
     witness: dict[str, str]
+    """SHA-256 of the witness files by their path in the folder."""
 
 
 class SweptKpp(Block):
     """K-th percentile of the chips drawn at a tolerance; each bound holds at its confidence on its own."""
 
     k: float
+    """Percentage of chips, 0 to 100."""
     score: float
+    """Empirical k-th percentile."""
     lower_bound: float | None
+    """Bound of the percentile; null: too few trials."""
     confidence: Fraction
+    """Confidence of the bound, 0 to 1."""
     needed_trials: Count
+    """Fewest trials that give a bound."""
 
 
 class SweptChips(Block):
     """Chips drawn at a tolerance."""
 
     trials: Count
+    """Chips drawn."""
     mean: float
+    """Mean score."""
     std: float
+    """Standard deviation."""
     min: float
+    """Smallest score."""
     max: float
+    """Largest score."""
     kpp: list[SweptKpp]
+    """K-th percentiles with their bounds."""
 
 
 class SweptProof(Block):
     """What holds for every chip of a tolerance."""
 
     score: float | None
+    """Certified score; null: no bound."""
     correct: Count | None
+    """Decisions that are certified."""
     not_tried: Count
+    """Samples that were not tried, since they failed at a smaller tolerance."""
     reason: str | None
+    """Why there is no bound."""
 
 
 class SweptPoint(Block):
     """One tolerance."""
 
     tolerance: Fraction
+    """Write-verify tolerance, fraction of the full conductance range."""
     worst_found: SweptWorst
+    """The worst chip found."""
     monte_carlo: SweptChips
+    """Chips drawn."""
     certified: SweptProof
+    """What is proven."""
 
 
 class SafeTolerance(Block):
     """The largest tolerance at which a claim holds; null with a reason where it holds at none that was tried."""
 
     tolerance: Fraction | None
+    """Largest tolerance at which the claim holds, fraction of the full conductance range;
+    null: none."""
     fails_at: Fraction | None
+    """Smallest tolerance at which it fails; null: none was tried."""
     reason: str | None
+    """Why it holds at none."""
     tried: list[float]
+    """Tolerances that were tried."""
     statement: str
+    """The result as a sentence."""
 
 
 class SafeStatistical(SafeTolerance):
     """The statistical claim, tested on fresh chips."""
 
     k: float
+    """Percentage of chips that may miss the score."""
     confidence: Fraction
+    """Confidence of the bound, 0 to 1."""
     fresh_trials: Count
+    """Fresh chips of the test."""
     test_confidence: Fraction | None
+    """Confidence of the test; null: there was none."""
 
 
 class SafeTolerances(Block):
     """Largest safe tolerances for a required score, in three senses."""
 
     required: float
+    """Required score."""
     unrefuted: SafeTolerance
+    """No chip was found that misses it."""
     statistical: SafeStatistical
+    """All but few drawn chips keep it, with confidence."""
     certified: SafeTolerance
+    """Every chip keeps it, by proof."""
+
+    def claims(self) -> dict[str, SafeTolerance]:
+        """Return the three claims by name, the weakest first."""
+        return {
+            "unrefuted": self.unrefuted,
+            "statistical": self.statistical,
+            "certified": self.certified,
+        }
 
 
 class CleanScores(Block):
     """Scores without deviation."""
 
     score: float
+    """Score of the model file."""
     quantised_score: float
+    """Score with quantised weights."""
     samples: Count
+    """Decisions that it counts."""
 
 
-class SweepModel(Block):
+class SweepModel(Record):
     """A sweep."""
 
-    schema_version: Literal["1.2.0"]
+    NAME = "sweep"
+    VERSION = "1.2"
+
+    schema_version: Literal["1.2"]
+    """Version of this format, MAJOR.MINOR."""
     tool: Tool
+    """What made the file."""
     metric: Metric
+    """What a score is."""
     model: Model
+    """The network."""
     data: Data
+    """The evaluation data."""
     device: Device
+    """The devices at the profile's own tolerance."""
     settings: list[Setting]
+    """Every setting of the run, defaults included."""
     effort: Literal["quick", "standard", "thorough"]
+    """Effort of the search: quick, standard or thorough."""
     clean: CleanScores
+    """Scores without deviation."""
     points: list[SweptPoint]
+    """One entry for each tolerance, ascending."""
     safe: SafeTolerances | None
+    """Largest safe tolerances; null: no score is required."""
     safe_reason: str | None
+    """Why there are none."""
     not_covered: list[str]
+    """What the file says nothing about."""
     warnings: list[str]
+    """What a reader has to know."""
     command: str
+    """Command that makes the sweep again."""
     timings: Timings
-
-
-def sweep_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of sweep.json."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SWEEP_SCHEMA_ID, **SweepModel.model_json_schema()}
+    """Where the time went; differs from run to run."""

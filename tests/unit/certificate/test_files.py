@@ -18,9 +18,12 @@ from cimrobust.errors import InputRefusedError, UsageError
         (b"\xff\xfe", "JSON"),
         (b"[" * 200_000, "JSON"),
         (b"{}", "schema_version"),
-        (b"[]", "schema"),
+        (b"[]", "JSON object"),
         (b'{"clean": {"score": NaN}}', "NaN"),
-        (json.dumps({"schema_version": "9.0.0"}).encode(), "schema"),
+        (json.dumps({"schema_version": "9.0.0"}).encode(), "later one"),
+        (json.dumps({"schema_version": "1.999"}).encode(), "later one"),
+        (json.dumps({"schema_version": 15}).encode(), "must be like"),
+        (json.dumps({"schema_version": "1.5", "tool": 3}).encode(), r"at \$\.tool"),
     ],
 )
 def test_certificates_that_are_none(tmp_path, content, text):

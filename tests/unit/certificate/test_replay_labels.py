@@ -42,9 +42,9 @@ def checked(folder: Path, **given) -> dict:
 
 def test_certificate_names_the_network_that_made_the_labels(folder):
     made = read_certificate(folder / "out")
-    assert made["data"]["label_source"] == "model"
-    assert made["data"]["labels_of"] == {"teacher.onnx": sha256_of(folder / "teacher.onnx")}
-    assert any("made the labels (teacher.onnx)" in row["text"] for row in made["assumptions"])
+    assert made.data.label_source == "model"
+    assert made.data.labels_of == {"teacher.onnx": sha256_of(folder / "teacher.onnx")}
+    assert any("made the labels (teacher.onnx)" in row.text for row in made.assumptions)
     page = (folder / "out" / "certificate.html").read_text()
     assert f"<code>teacher.onnx</code> sha256 <code>{sha256_of(folder / 'teacher.onnx')}</code>" in page
 
@@ -86,7 +86,7 @@ def test_labels_of_the_data_do_not_take_the_place_of_the_decisions(folder):
 
 def test_network_that_made_no_labels_is_said_to_be_unused(folder):
     analyze(folder / "model.onnx", out=folder / "alone", **settings(folder))
-    assert read_certificate(folder / "alone")["data"]["labels_of"] is None
+    assert read_certificate(folder / "alone").data.labels_of is None
     found = {
         check.id: check
         for check in replay(folder / "alone", model=folder / "model.onnx", data=folder / "d.toml", labels_of=folder / "teacher.onnx")

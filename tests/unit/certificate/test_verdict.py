@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cimrobust.certificate.models import CertificateModel, ClassAttack, ClassAttacks, ClassRow, Diagnostics, SafetyClass
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
 from cimrobust.montecarlo.table import TrialTable
+from tests.unit.report import example
 
 
 def trials(values, metric="accuracy") -> TrialTable:
@@ -17,15 +19,25 @@ def trials(values, metric="accuracy") -> TrialTable:
     return TrialTable(np.arange(values.size), values, None, 100, 0, metric, metric == "accuracy")
 
 
-def certificate(*, clean=0.98, worst=0.5, certified=None, metric="accuracy", effort="quick", drawn=(0.9, 0.97)) -> dict:
-    return {
+BASE = CertificateModel.model_validate(example.certificate())
+
+
+def certificate(
+    *, clean=0.98, worst=0.5, certified=None, metric="accuracy", effort="quick", drawn=(0.9, 0.97), decisions=100
+) -> CertificateModel:
+    changes = {
         "metric": {"name": metric, "higher_is_better": metric == "accuracy"},
-        "clean": {"score": clean, "samples": 100},
+        "clean": {"score": clean, "samples": decisions, "per_class": None},
         "data": {"used": 100},
         "worst_found": {"score": worst, "effort": effort},
         "certified": {"score": certified, "reason": None if certified is not None else "not computed"},
         "monte_carlo": {"min": drawn[0], "max": drawn[1]},
     }
+    return changed(BASE, **changes)
+
+
+def changed(made: CertificateModel, **changes) -> CertificateModel:
+    return made.model_copy(update={name: getattr(made, name).model_copy(update=change) for name, change in changes.items()})
 
 
 def word(require, values=(0.95,) * 400, **more) -> str:
@@ -94,12 +106,14 @@ def test_every_requirement_has_a_sentence_with_its_number():
 
 
 def safety(recall, *, label=3, own=None, row=None, per_class=None) -> tuple[str, str]:
-    made = certificate()
-    made["diagnostics"] = {
-        "safety_class": None if own is None else {"label": own[0], "recall": own[1]},
-        "classes": None if row is None else {"rows": [{"label": row[0], "recall": row[1]}]},
-    }
-    made["clean"]["per_class"] = per_class
+    blocks = dict.fromkeys(Diagnostics.model_fields)
+    if own is not None:
+        blocks["safety_class"] = SafetyClass.model_construct(label=own[0], recall=own[1])
+    if row is not None:
+        blocks["classes"] = ClassAttacks.model_construct(rows=[ClassAttack.model_construct(label=row[0], recall=row[1])])
+    made = certificate().model_copy(update={"diagnostics": Diagnostics.model_construct(**blocks)})
+    rows = None if per_class is None else [ClassRow.model_validate(entry) for entry in per_class]
+    made = changed(made, clean={"per_class": rows})
     policy = Policy.model_validate({"require": {"safety_class": {"label": label, "recall": recall}}})
     result = judge(made, policy, trials((0.95,) * 400))
     return result.word, result.requirements[0].sentence
@@ -129,6 +143,5 @@ def test_a_safety_class_that_was_not_searched_says_what_to_do():
 
 
 def test_several_decisions_a_sample_are_not_called_samples():
-    segmented = certificate() | {"clean": {"score": 0.98, "samples": 6400}}
-    verdict = judge(segmented, Policy.model_validate({"require": {"clean_accuracy": 0.9}}), trials((0.95,) * 20))
+    verdict = judge(certificate(decisions=6400), Policy.model_validate({"require": {"clean_accuracy": 0.9}}), trials((0.95,) * 20))
     assert verdict.requirements[0].sentence == "Clean accuracy is 0.9800 on 6400 decisions of 100 samples."

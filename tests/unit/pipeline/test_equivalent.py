@@ -9,6 +9,8 @@ import pytest
 
 import cimrobust
 from cimrobust.certificate.files import WITNESS
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.load import load_data
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import open_network
@@ -19,6 +21,7 @@ from cimrobust.pipeline import equivalent
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.search.ensemble import search
+from tests.unit.certificate.partial import partial
 
 STATED, TARGET = 0.2, 0.9
 
@@ -55,14 +58,14 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return scores
 
 
-def equal_to(samples: Path, old: Path, target: float, **changes) -> dict:
+def equal_to(samples: Path, old: Path, target: float, **changes) -> Equivalent:
     network = load_network(samples / "breast_cancer_mlp.onnx")
     profile = resolve_profile("rram-write-verify-3pct", STATED)
     return equivalent.equivalent_tolerance(
         network,
         replace(profile, **changes),
         load_data(samples / "breast_cancer_mlp.toml", inputs=network.inputs),
-        {"worst_found": {"score": target}},
+        partial(CertificateModel, {"worst_found": {"score": target}}),
         witness=old / WITNESS,
         seed=0,
         workers=1,
@@ -72,8 +75,8 @@ def equal_to(samples: Path, old: Path, target: float, **changes) -> dict:
 
 def test_nothing_worse_is_found_at_the_tolerance_and_something_just_above(samples, old, searches):
     answer = equal_to(samples, old, TARGET)
-    held = answer["tolerance"]
-    assert answer["reason"] is None
+    held = answer.tolerance
+    assert answer.reason is None
     assert STATED / 32 < held < STATED
     network = load_network(samples / "breast_cancer_mlp.onnx")
     scan, profile = scan_layers(network), resolve_profile("rram-write-verify-3pct", STATED)
@@ -92,21 +95,19 @@ def test_a_chip_that_is_known_to_break_the_network_spares_the_search(samples, ol
     # Two ends and five steps between them are asked about; the witness answers for the stated end.
     assert 1 <= len(searches) < 7
     assert max(searches) >= TARGET
-    assert answer["effort"] == "quick"
+    assert answer.effort == "quick"
 
 
 def test_a_network_that_is_as_good_already_needs_no_tighter_write_verify(samples, old):
-    assert equal_to(samples, old, 0.0) == {
-        "tolerance": STATED,
-        "effort": "quick",
-        "reason": "the old network is as good at the stated tolerance",
-    }
+    assert equal_to(samples, old, 0.0) == Equivalent(
+        tolerance=STATED, effort="quick", reason="the old network is as good at the stated tolerance"
+    )
 
 
 def test_a_target_out_of_reach_is_said_to_be(samples, old, searches):
     answer = equal_to(samples, old, 1.0)
-    assert answer["tolerance"] is None
-    assert answer["reason"].startswith("the old network is worse even at 0.625 %")
+    assert answer.tolerance is None
+    assert answer.reason.startswith("the old network is worse even at 0.625 %")
     assert len(searches) < 2
 
 
@@ -114,6 +115,6 @@ def test_witness_with_cells_that_training_does_not_see_is_left_out(samples, old,
     profile = resolve_profile("rram-write-verify-3pct", STATED)
     dense = equal_to(samples, old, TARGET, tile=replace(profile.tile, grouped="dense"))
     with_search = len(searches)
-    assert dense["reason"] is None
+    assert dense.reason is None
     equal_to(samples, old, TARGET)
     assert len(searches) - with_search < with_search

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from cimrobust.pipeline.side_by_side import compare_layers, compare_tolerances
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.pipeline import side_by_side
+from tests.unit.certificate.partial import partial
 
 STATED = 0.04
 
@@ -33,6 +35,18 @@ def certificate(**changes) -> dict:
         },
     }  # fmt: skip
     return {**made, **changes}
+
+
+def compare_tolerances(certificates: dict, *, stated: float):
+    return side_by_side.compare_tolerances(records(certificates), stated=stated)
+
+
+def compare_layers(certificates: dict, *, trained):
+    return side_by_side.compare_layers(records(certificates), trained=trained)
+
+
+def records(certificates: dict) -> dict:
+    return {role: partial(CertificateModel, plain) for role, plain in certificates.items()}
 
 
 def layer(name: str, alone: float, others: float | None) -> dict:

@@ -7,7 +7,7 @@ HOSTILE = "<script>alert(1)</script>'\"&</td>"
 
 def certificate(**changes) -> dict:
     made = {
-        "schema_version": "1.5.0",
+        "schema_version": "1.5",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
         "machine": {
             "processor": HOSTILE,

@@ -67,7 +67,7 @@ def layers(count: int = 3, roles: tuple[str, ...] = ("before", "control", "after
 
 def description(**changes) -> dict:
     made = {
-        "schema_version": "1.3.0",
+        "schema_version": "1.4",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
         "metric": {"name": "accuracy", "higher_is_better": True, "unit": "fraction", "description": "share of right decisions"},
         "model": HOSTILE, "device": HOSTILE, "tolerance": 0.03, "self_labelled": True,

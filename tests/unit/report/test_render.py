@@ -12,8 +12,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from cimrobust.certificate.models import json_schema
-from cimrobust.report.render import render
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.report import render as rendering
 
 _spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
 example = importlib.util.module_from_spec(_spec)
@@ -39,6 +39,10 @@ class Elements(HTMLParser):
             self.numbers.append((attributes["data-json-path"], attributes["value"]))
 
 
+def render(certificate: dict) -> str:
+    return rendering.render(CertificateModel.model_validate(certificate))
+
+
 def at(certificate, path: str):
     value = certificate
     for part in path.split("."):
@@ -47,7 +51,7 @@ def at(certificate, path: str):
 
 
 def test_the_example_follows_the_schema():
-    jsonschema.validate(example.certificate(), json_schema())
+    jsonschema.validate(example.certificate(), CertificateModel.published_schema())
 
 
 def test_same_certificate_same_bytes():
@@ -117,7 +121,7 @@ def test_largest_tolerances_are_drawn_and_listed():
             "histogram": {"edges": [0.015, 0.03, 0.06], "counts": [2, 4]},
         },
     }  # fmt: skip
-    jsonschema.validate(certificate, json_schema())
+    jsonschema.validate(certificate, CertificateModel.published_schema())
     page = render(certificate)
     assert "8 samples by the largest tolerance at which they are certified; 2 are at none that was tried." in page
     assert ("certified.largest_tolerance.held.1.tolerance_fraction", "0.0425") in Elements(page).numbers

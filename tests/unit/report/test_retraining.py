@@ -9,9 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from cimrobust.certificate.models.retrained import retraining_schema
+from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.report import render as rendering
 from cimrobust.report import side_by_side
-from cimrobust.report.render import render_retraining
 from tests.unit.report.test_render import Elements, at
 
 _spec = importlib.util.spec_from_file_location("retraining_example", Path(__file__).with_name("retraining_example.py"))
@@ -21,6 +21,10 @@ HOSTILE = example.HOSTILE
 REGRESSION = {"name": "rmse", "higher_is_better": False, "unit": "target unit", "description": "error"}
 ALONE = {"control": None, "control_outcome": None}
 TWO = ("before", "after")
+
+
+def render_retraining(described: dict) -> str:
+    return rendering.render_retraining(Retraining.model_validate(described))
 
 
 @pytest.mark.parametrize("changes", [
@@ -39,7 +43,7 @@ TWO = ("before", "after")
 ])  # fmt: skip
 def test_page_of_any_re_training(changes):
     described = example.description(**changes)
-    jsonschema.validate(described, retraining_schema())
+    jsonschema.validate(described, Retraining.published_schema())
     page = render_retraining(described)
     assert 'content: "cimrobust re-training"' in page
     assert page == render_retraining(copy.deepcopy(described))
@@ -107,7 +111,7 @@ def test_smaller_is_said_to_be_better_of_errors_alone():
 def test_picture_of_many_layers_has_the_most_fragile_and_the_table_all():
     described = example.description(layers=example.layers(45))
     page = render_retraining(described)
-    picture = side_by_side.layers(described)
+    picture = side_by_side.layers(Retraining.model_validate(described))
     assert ".39<" in picture
     assert ".40<" not in picture
     assert "layers.rows.44.after.alone" in page
@@ -118,7 +122,7 @@ def test_bounds_of_errors_may_be_orders_of_magnitude_larger():
     made = example.tolerances()
     for row, bound in zip(made["rows"], (0.9, 80.0, None, 1e12), strict=True):
         row["before"]["certified"] = bound
-    picture = side_by_side.tolerances(example.description(metric=REGRESSION, tolerances=made))
+    picture = side_by_side.tolerances(Retraining.model_validate(example.description(metric=REGRESSION, tolerances=made)))
     assert "worst found, 50 samples" in picture
     assert "1e+12" in picture
     assert "mathdefault" not in picture

@@ -9,14 +9,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from cimrobust.certificate.models.swept import sweep_json_schema
-from cimrobust.report.sweep import render_sweep
+from cimrobust.certificate.models.swept import SweepModel
+from cimrobust.report import sweep as rendering
 from tests.unit.report.test_render import Elements, at
 
 _spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
 example = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(example)
 HOSTILE = example.HOSTILE
+
+
+def render_sweep(made: dict) -> str:
+    return rendering.render_sweep(SweepModel.model_validate(made))
 
 
 def point(tolerance: float, worst: float, certified: float | None) -> dict:
@@ -40,7 +44,7 @@ def sweep(**changes) -> dict:
     claim = {"tolerance": 0.01, "fails_at": 0.012, "reason": None, "tried": [0.012], "statement": HOSTILE}
     none = {"tolerance": None, "fails_at": None, "reason": HOSTILE, "tried": [], "statement": HOSTILE}
     made = {
-        "schema_version": "1.2.0",
+        "schema_version": "1.2",
         **{key: base[key] for key in ("tool", "metric", "model", "data", "device", "settings", "timings")},
         "effort": "quick",
         "clean": {"score": 0.96, "quantised_score": 0.94, "samples": 50},
@@ -57,7 +61,7 @@ def sweep(**changes) -> dict:
 @pytest.mark.parametrize("changes", [{}, {"safe": None, "safe_reason": HOSTILE}, {"points": [point(0.01, 0.5, None)]}])
 def test_page_of_any_sweep(changes):
     made = sweep(**changes)
-    jsonschema.validate(made, sweep_json_schema())
+    jsonschema.validate(made, SweepModel.published_schema())
     page = render_sweep(made)
     assert 'content: "cimrobust tolerance sweep"' in page
     assert page == render_sweep(copy.deepcopy(made))

@@ -1,0 +1,204 @@
+"""What the numbers of a certificate and its tables let anyone derive again, without model or data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from cimrobust import __version__
+from cimrobust.certificate.blocks.results import monte_carlo
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.replay_check import ReplayCheck
+from cimrobust.device.load import profile_of
+from cimrobust.montecarlo.table import TrialTable
+
+_MOST_NAMED = 5
+
+
+def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:
+    """Derive every number about the drawn chips again from the table of trials."""
+    problem = _table_problem(certificate, table)
+    if problem:
+        return ReplayCheck("trials", False, problem)
+    policy = None if certificate.policy is None else Policy.model_validate(certificate.policy)
+    claimed = certificate.monte_carlo
+    derived = monte_carlo(table, policy, num_inputs=certificate.data.used, rare=claimed.rare)
+    # Sentences may read differently in another version; their numbers stand beside them.
+    texts = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
+    wrong = list(differences(derived, claimed, place="monte_carlo", texts=texts))
+    if wrong:
+        return ReplayCheck("trials", False, f"{table.num_trials} trials give other values of {_named(wrong)}")
+    return ReplayCheck("trials", True, f"{table.num_trials} trials of seed {table.seed} give every number about drawn chips")
+
+
+def _table_problem(certificate: CertificateModel, table: TrialTable) -> str:
+    """Return what is wrong with the table itself, nothing if nothing is."""
+    metric = certificate.metric
+    if (table.metric, table.higher_is_better) != (metric.name, metric.higher_is_better):
+        return f"the table counts {table.metric}, the certificate {metric.name}"
+    if table.trial.tolist() != list(range(table.num_trials)):
+        return "trials are not counted from 0"
+    if (table.count is None) != (certificate.clean.correct is None):
+        return "correct decisions are in one of table and certificate only"
+    if table.count is not None:
+        shares = table.count / table.num_samples
+        if (table.count < 0).any() or (table.count > table.num_samples).any() or (shares != table.value).any():
+            return "scores are not correct decisions over samples"
+    return ""
+
+
+def differences(derived: Any, claimed: Any, *, place: str, texts: bool = True) -> Iterator[str]:
+    """Yield the places at which two values of one model differ.
+
+    Args:
+        derived: What was derived again.
+        claimed: What the certificate says.
+        place: Path of both in the certificate.
+        texts: Compare sentences too.
+    """
+    if isinstance(derived, BaseModel) and isinstance(claimed, BaseModel):
+        for name in type(derived).model_fields:
+            yield from differences(getattr(derived, name), getattr(claimed, name), place=f"{place}.{name}", texts=texts)
+    elif isinstance(derived, list) and isinstance(claimed, list) and len(derived) == len(claimed):
+        for index, (one, other) in enumerate(zip(derived, claimed, strict=True)):
+            yield from differences(one, other, place=f"{place}.{index}", texts=texts)
+    elif isinstance(derived, str) and isinstance(claimed, str):
+        if texts and derived != claimed:
+            yield place
+    elif derived != claimed:
+        yield place
+
+
+def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
+    """Check numbers of the certificate against each other."""
+    yield _check("shares", list(_wrong_shares(certificate)), "every score is correct decisions over samples")
+    yield _check("worst_found_numbers", list(_wrong_worst(certificate)), "the worst score is that of the witness and of no better member")
+    yield _check("device_numbers", list(_wrong_device(certificate)), "tolerance and excluded devices are those of the profile")
+    yield _check("mapping_numbers", list(_wrong_mapping(certificate)), "devices, tiles and weights add up")
+    yield _check("order", list(_wrong_order(certificate)), "certified bound, worst found and drawn chips contradict each other nowhere")
+
+
+def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
+    return ReplayCheck(name, not wrong, fine if not wrong else f"contradicted at {_named(wrong)}")
+
+
+def _named(wrong: list[str]) -> str:
+    more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+    return ", ".join(wrong[:_MOST_NAMED]) + more
+
+
+def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
+    """Yield scores that are not correct decisions over samples, in any block that states all three."""
+    if certificate.metric.unit != "fraction":
+        return
+    clean, worst = certificate.clean, certificate.worst_found
+    if not _is_share(clean.quantised_score, clean.quantised_correct, clean.samples):
+        yield "clean.quantised_score"
+    if not _is_share(worst.replay.score, worst.replay.correct, worst.samples):
+        yield "worst_found.replay.score"
+    for index, member in enumerate(worst.members):
+        if not _is_share(member.score, member.correct, worst.samples):
+            yield f"worst_found.members.{index}.score"
+    for index, point in enumerate(certificate.certified.curve):
+        if not _is_share(point.score, point.correct, certificate.certified.curve_samples * _decisions_a_sample(certificate)):
+            yield f"certified.curve.{index}.score"
+    if certificate.converters is not None and not _is_share(certificate.converters.score, certificate.converters.correct, clean.samples):
+        yield "converters.score"
+    for place, block in _blocks(certificate, ""):
+        names = type(block).model_fields
+        if {"score", "correct", "samples"} <= names.keys():
+            score, correct, samples = (getattr(block, name) for name in ("score", "correct", "samples"))
+            if score is not None and not _is_share(score, correct, samples):
+                yield f"{place}.score"
+
+
+def _decisions_a_sample(certificate: CertificateModel) -> int:
+    return max(1, certificate.clean.samples // max(1, certificate.data.used))
+
+
+def _is_share(score: float, correct: int | None, samples: int) -> bool:
+    return correct is None or (
+        0 <= correct <= samples and (samples == 0 or math.isclose(score, correct / samples, rel_tol=1e-12, abs_tol=1e-15))
+    )
+
+
+def _blocks(value: Any, place: str) -> Iterator[tuple[str, BaseModel]]:
+    """Yield every block below a value with its path."""
+    if isinstance(value, BaseModel):
+        if place:
+            yield place, value
+        for name in type(value).model_fields:
+            yield from _blocks(getattr(value, name), f"{place}.{name}" if place else name)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _blocks(item, f"{place}.{index}")
+
+
+def _wrong_worst(certificate: CertificateModel) -> Iterator[str]:
+    worst, drawn = certificate.worst_found, certificate.monte_carlo
+    if certificate.converters is None and (worst.score, worst.correct) != (worst.replay.score, worst.replay.correct):
+        yield "worst_found.score"
+    worse = min if certificate.metric.higher_is_better else max
+    if any(worse(worst.score, member.score) != worst.score for member in worst.members):
+        yield "worst_found.members"
+    if worst.samples != certificate.clean.samples or worst.samples != drawn.samples:
+        yield "worst_found.samples"
+    rows = worst.confusion
+    if rows is not None and (sum(map(sum, rows)) != worst.samples or sum(row[label] for label, row in enumerate(rows)) != worst.correct):
+        yield "worst_found.confusion"
+    classes = certificate.clean.per_class
+    if classes is not None and sum(row.samples for row in classes) == worst.samples:
+        if sum(row.worst for row in classes) != worst.correct:
+            yield "clean.per_class"
+        if sum(row.clean for row in classes) != certificate.clean.correct:
+            yield "clean.per_class"
+    if rows is not None and classes is not None and any(sum(row) != one.samples for row, one in zip(rows, classes, strict=False)):
+        yield "worst_found.confusion"
+    if not worst.box_obeyed:
+        yield "worst_found.box_obeyed"
+
+
+def _wrong_device(certificate: CertificateModel) -> Iterator[str]:
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
+    if not math.isclose(certificate.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12):
+        yield "device.tolerance_fraction"
+    if not math.isclose(certificate.device.excluded_probability, profile.excluded_probability(), rel_tol=1e-9, abs_tol=1e-300):
+        yield "device.excluded_probability"
+    curve = certificate.certified.curve
+    for index, point in enumerate(curve):
+        if not math.isclose(point.tolerance_fraction, point.box_size * profile.tolerance_fraction(), rel_tol=1e-9):
+            yield f"certified.curve.{index}.tolerance_fraction"
+
+
+def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
+    mapping = certificate.mapping
+    for index, layer in enumerate(mapping.layers):
+        weights = math.prod(layer.shape)
+        if layer.devices != weights * layer.cells_per_weight:
+            yield f"mapping.layers.{index}.devices"
+        if not 0 <= layer.scale_min <= layer.scale_max:
+            yield f"mapping.layers.{index}.scale_min"
+    if mapping.total_devices != sum(layer.devices for layer in mapping.layers):
+        yield "mapping.total_devices"
+    if mapping.total_tiles != sum(layer.tiles for layer in mapping.layers):
+        yield "mapping.total_tiles"
+    if certificate.model.mapped_weights != sum(math.prod(layer.shape) for layer in mapping.layers):
+        yield "model.mapped_weights"
+
+
+def _wrong_order(certificate: CertificateModel) -> Iterator[str]:
+    """Yield claims that cannot hold together: a proof and a chip that breaks it."""
+    proven, higher = certificate.certified.score, certificate.metric.higher_is_better
+    if proven is not None:
+        for place, score in (
+            ("worst_found.score", certificate.worst_found.score),
+            ("monte_carlo.min" if higher else "monte_carlo.max", certificate.monte_carlo.min if higher else certificate.monte_carlo.max),
+        ):
+            if (score < proven) if higher else (score > proven):
+                yield f"certified.score and {place}"
+    if certificate.certified.correct is not None and certificate.certified.correct > certificate.certified.samples:
+        yield "certified.correct"

@@ -1,0 +1,117 @@
+"""A certificate as users of the Python API hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from cimrobust.certificate.files import REPORT, WITNESS, read_certificate
+from cimrobust.certificate.models import (
+    CertificateModel,
+    Certified,
+    Clean,
+    Device,
+    Diagnostics,
+    Mapping,
+    Metric,
+    Model,
+    MonteCarlo,
+    Verdict,
+    WorstFound,
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Certificate:
+    """A certificate and the folder of its files.
+
+    Attributes:
+        record: Everything that certificate.json says, as typed and documented models (`cimrobust.certificate.models`);
+            the blocks that are read most are attributes of the certificate itself: ``certificate.worst_found.score``,
+            ``certificate.verdict.word``, ``certificate.monte_carlo.kpp[0].lower_bound``.
+        directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where samples are
+            certified, certified.parquet.
+    """
+
+    record: CertificateModel
+    directory: Path
+
+    @classmethod
+    def read(cls, directory: str | Path) -> Self:
+        """Read the certificate in a folder, of the current version of the format or an older one.
+
+        Raises:
+            InputRefusedError: It is missing, not JSON, or does not follow its schema.
+        """
+        return cls(read_certificate(Path(directory)), Path(directory))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The certificate as plain values, as in certificate.json."""
+        return self.record.model_dump()
+
+    @property
+    def html(self) -> Path:
+        """The report."""
+        return self.directory / REPORT
+
+    @property
+    def witness(self) -> Path:
+        """The worst chip found, as an ONNX file."""
+        return self.directory / WITNESS / "worst_case.onnx"
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the certificate says against the policy."""
+        return self.record.verdict
+
+    @property
+    def metric(self) -> Metric:
+        """What a score is."""
+        return self.record.metric
+
+    @property
+    def model(self) -> Model:
+        """The network that was certified."""
+        return self.record.model
+
+    @property
+    def device(self) -> Device:
+        """The device profile, defaults filled in."""
+        return self.record.device
+
+    @property
+    def mapping(self) -> Mapping:
+        """What is stored in devices, layer by layer, and what is not."""
+        return self.record.mapping
+
+    @property
+    def clean(self) -> Clean:
+        """Scores without deviation."""
+        return self.record.clean
+
+    @property
+    def monte_carlo(self) -> MonteCarlo:
+        """Chips drawn from the stated distribution."""
+        return self.record.monte_carlo
+
+    @property
+    def worst_found(self) -> WorstFound:
+        """The worst chip found."""
+        return self.record.worst_found
+
+    @property
+    def certified(self) -> Certified:
+        """The sound bound, or why there is none."""
+        return self.record.certified
+
+    @property
+    def diagnostics(self) -> Diagnostics | None:
+        """What explains the numbers; None: nothing was asked for."""
+        return self.record.diagnostics
+
+    def __repr__(self) -> str:
+        """Say what was certified and how it ended, in one line."""
+        worst = f"worst found {self.worst_found.score:.4g}"
+        return f"<Certificate of {self.model.name}: {self.verdict.word}, {worst}, in {self.directory}>"

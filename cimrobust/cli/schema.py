@@ -1,0 +1,15 @@
+"""`cimrobust schema`: the published schema of a result file."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("schema", epilog="Example: cimrobust schema certificate > certificate-schema.json")
+@click.argument("name", type=click.Choice(["certificate", "sweep", "retrain", "suggest"]))
+@click.option("--version", metavar="VERSION", help="Version of the format, e.g. 1.4.0. Default: the newest.")
+def command(name: str, version: str | None) -> None:
+    """Print the JSON Schema (2020-12) that result files follow."""
+    from cimrobust.certificate.schema import schema_file
+
+    click.echo(schema_file(name, version).read_text(encoding="utf-8"), nl=False)
