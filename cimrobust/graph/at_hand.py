@@ -36,7 +36,7 @@ def at_hand(deployed: Deployed, shapes: Mapping[str, Shape]) -> Deployed:
         for dim, length in zip(dims, shape, strict=False):
             if length is not None and not dim.HasField("dim_value"):
                 dim.dim_value = length
-    resolved = resolve_branches(model, opset_versions(model))
+    resolved = resolve_branches(model, opset_versions(model), share=False)
     return replace(deployed, model=model) if resolved.num_resolved else deployed
 
 

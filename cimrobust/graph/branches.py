@@ -32,13 +32,14 @@ class Branches:
     shared_sizes: tuple[str, ...]
 
 
-def resolve_branches(model: onnx.ModelProto, opsets: Mapping[str, int]) -> Branches:
+def resolve_branches(model: onnx.ModelProto, opsets: Mapping[str, int], *, share: bool = True) -> Branches:
     """Replace `If` nodes of the main graph by the branch taken, where that is the same for all inputs that the model may get, in place.
 
     Every axis of an input that the file gives no number may have any size, the empty one included; two axes of the same name have the same. onnxruntime does
-    not ask for the latter, so it is used only where a condition cannot do without, and reported. All other conditions stay as they are.
+    not ask for the latter, so it is used only where a condition cannot do without, and reported; with `share` off, never. All other conditions stay as
+    they are.
     """
-    work, shared, count = Work(_MAX_STEPS), shared_names(model.graph), 0
+    work, shared, count = Work(_MAX_STEPS), shared_names(model.graph) if share else (), 0
     used = False
     for _ in range(_MAX_ROUNDS):
         taken = _branches_taken(model, opsets, work, apart=True)

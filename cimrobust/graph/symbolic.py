@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-#: Largest size of an axis that anything is claimed of; a longer one has more bytes than a tensor may, even at one byte an entry.
+#: Largest size of an axis that anything is claimed of; a longer one has more bytes than a tensor may have, even at one byte an entry.
 MAX_SIZE = 2**31 - 1
 
 #: Most terms, and highest degree, of an expression; a larger one becomes an atom. A file can ask for powers of powers.
