@@ -360,7 +360,17 @@ def _reduced(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     del reduced.graph.output[:], reduced.graph.node[:]
     reduced.graph.output.extend(kept)
     reduced.graph.node.extend(node for node, stays in zip(model.graph.node, needed, strict=True) if stays)
+    _drop_unread_text(reduced)
     return reduced
+
+
+def _drop_unread_text(model: onnx.ModelProto) -> None:
+    """Leave out initializers of text that no node reads, in place: names of classes, which have no torch form."""
+    read = {name for node in model.graph.node for name in read_names(node)}
+    kept = [tensor for tensor in model.graph.initializer if tensor.data_type != onnx.TensorProto.STRING or tensor.name in read]
+    if len(kept) < len(model.graph.initializer):
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
 
 
 def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from cimrobust.data.dataset import DataSet
@@ -17,6 +18,7 @@ from cimrobust.engine.judged import judge, output_of
 from cimrobust.errors import ModelNotCoveredError, UsageError
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network, TensorSpec
+from cimrobust.graph.to_torch import to_torch
 
 GENERATOR = np.random.default_rng(1)
 X = GENERATOR.normal(size=(24, 6)).astype(np.float32)
@@ -158,5 +160,9 @@ def test_text_labels_of_a_classifier(tmp_path, dataset: Maker, is_mapped: bool) 
     judged = judge(network, data)
     assert judged.task.score(judged.output).value == 1.0
     assert judged.dataset.reading.classes == tuple(keys)
+    twin = to_torch(network.model, weight_names=["w"], outputs=["scores"])  # names of classes need no torch form
+    np.testing.assert_allclose(
+        twin({"x": torch.from_numpy(X)}, twin.weights, ["scores"])["scores"].detach().numpy(), judged.output, atol=1e-6
+    )
     named = judge(network, replace(data, decision=Decision(output="label", read="label"), reading=LabelReading(classes=tuple(keys))))
     assert named.task.score(named.output).value == 1.0
