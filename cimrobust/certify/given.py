@@ -89,14 +89,17 @@ def is_exact(node: Node, types: Mapping[str, int]) -> bool:
     return node.op in SELECTING and node.op != "Cast"
 
 
-def given_rule(step: Step, types: Mapping[str, int], base: Rule | None) -> Given | None:
+def given_rule(step: Step, types: Mapping[str, int], base: Rule | None, *, reads_exact: bool) -> Given | None:
     """Return the rule of a node that reads nothing but what the inputs alone decide; None if it is like any other.
 
     Args:
         step: The node.
         types: Element types of tensors.
         base: Its rule for inputs that are not known exactly, None if it has none.
+        reads_exact: All that it reads is exact.
     """
+    if makes_integers(step.node, types) or (base is None and not reads_exact):
+        return None
     exact = is_exact(step.node, types)
     if exact or step.node.op in _ON_WHOLE | {"Cast"}:
         return Given(step.kernel, exact, step.node.op == "Mul", base)

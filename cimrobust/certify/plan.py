@@ -181,7 +181,9 @@ class _Givens:
 
     def rule(self, step: Step, own: Rule | None) -> Rule | None:
         """Return the rule of a node: of what is given, or its own, None where it has neither."""
-        return (given_rule(step, self.types, own) if self._reads(step.node, self.names) else None) or own
+        if not self._reads(step.node, self.names):
+            return own
+        return given_rule(step, self.types, own, reads_exact=self._reads(step.node, self.exact)) or own
 
     def note(self, node: Node, kind: str) -> None:
         """Remember what a node makes."""
