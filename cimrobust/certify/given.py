@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -51,11 +50,16 @@ SELECTING = frozenset(
     }
 )
 
+#: Operators whose outputs are true or false.
+_DECIDING = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"})
+
 #: Exact on integers.
 _COUNTING = frozenset({"Abs", "Add", "CumSum", "Mod", "Mul", "Neg", "ReduceMax", "ReduceMin", "ReduceSum", "Sub"})
 
-#: Rounded once, correctly, by every engine: exact where the result is a float32 number.
-ROUNDED_ONCE = frozenset({"Add", "Div", "Mul", "Neg", "Sub"})
+#: Exact on small whole numbers, as masks are made of.
+_ON_WHOLE = frozenset({"Add", "Mul", "Neg", "Sub"})
+
+_MOST_WHOLE = 2.0**24
 
 
 def element_types(steps: Iterable[Step]) -> dict[str, int]:
@@ -68,29 +72,37 @@ def element_types(steps: Iterable[Step]) -> dict[str, int]:
     }
 
 
-def is_integer(name: str, types: Mapping[str, int]) -> bool:
-    """Return whether a tensor is known to hold no floating-point numbers."""
-    return name in types and types[name] not in _FLOAT_TYPES
+def makes_integers(node: Node, types: Mapping[str, int]) -> bool:
+    """Return whether the output of a node is known to hold no floating-point numbers."""
+    if node.op in _DECIDING:
+        return True
+    kind = int(node.get("to", 1)) if node.op == "Cast" else types.get(node.outputs[0])
+    if kind is None and node.op in SELECTING | _COUNTING and node.op not in ("ConstantOfShape", "Cast"):
+        kind = types.get(node.inputs[1 if node.op == "Where" else 0])
+    return kind is not None and kind not in _FLOAT_TYPES
 
 
 def is_exact(node: Node, types: Mapping[str, int]) -> bool:
     """Return whether a node makes exact values of exact ones, whatever they are."""
-    if is_integer(node.outputs[0], types):
+    if makes_integers(node, types):
         return node.op in SELECTING | _COUNTING
     return node.op in SELECTING and node.op != "Cast"
 
 
-def given_rule(step: Step, types: Mapping[str, int], base: Rule | None) -> Given | None:
+def given_rule(step: Step, types: Mapping[str, int], base: Rule | None, *, reads_exact: bool) -> Given | None:
     """Return the rule of a node that reads nothing but what the inputs alone decide; None if it is like any other.
 
     Args:
         step: The node.
         types: Element types of tensors.
         base: Its rule for inputs that are not known exactly, None if it has none.
+        reads_exact: All that it reads is exact.
     """
+    if makes_integers(step.node, types) or (base is None and not reads_exact):
+        return None
     exact = is_exact(step.node, types)
-    if exact or step.node.op in ROUNDED_ONCE | {"Cast"}:
-        return Given(step.kernel, exact, base)
+    if exact or step.node.op in _ON_WHOLE | {"Cast"}:
+        return Given(step.kernel, exact, step.node.op == "Mul", base)
     return None
 
 
@@ -101,24 +113,41 @@ class Given:
     Attributes:
         kernel: Computes it.
         is_exact: It rounds nothing.
+        is_product: Of two factors.
         base: Its rule where an input is not known exactly, or where it rounds.
     """
 
     kernel: Kernel
     is_exact: bool
+    is_product: bool
     base: Rule | None
 
     def forward(self, inputs: Sequence[Value]) -> Interval:
         """As in `Rule`."""
         if all(not isinstance(value, Interval) or value.is_point for value in inputs):
-            made: Tensor = self.kernel(*(value.lo if isinstance(value, Interval) else value for value in inputs))
-            if self.is_exact or torch.equal(made, made.to(torch.float32).to(made.dtype)):
+            read = [value.lo if isinstance(value, Interval) else value for value in inputs]
+            made: Tensor = self.kernel(*read)
+            if self.is_exact or self._rounds_nothing(made, [value for value in read if value is not None]):
                 return Interval.point(made)
         if self.base is None:
             raise CannotBoundError("it reads what is rounded before it")
         return self.base.forward(inputs)
 
+    def _rounds_nothing(self, made: Tensor, read: Sequence[Tensor]) -> bool:
+        """Return whether arithmetic is exact in any order: on whole numbers, or a product with 0, 1 or -1."""
+        exact = _is_whole(made)
+        for value in read:
+            exact = exact & _is_whole(value)
+        if self.is_product:
+            for value in read:
+                exact = exact | (value.abs() == 1) | (value == 0)
+        return bool(exact.all())
+
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
         """As in `Rule`."""
         constant = total(form, output.middle) - total(form.abs(), output.radius)
         return Pulled(tuple(None for _ in inputs), constant)
+
+
+def _is_whole(value: Tensor) -> Tensor:
+    return (value == value.round()) & (value.abs() < _MOST_WHOLE)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.expand import expanded
-from cimrobust.certify.given import element_types, given_rule, is_exact, is_integer
+from cimrobust.certify.given import element_types, given_rule, is_exact, makes_integers
+from cimrobust.certify.patterns import recognised
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
 from cimrobust.certify.rules.affine import Affine, keep
 from cimrobust.certify.rules.base import Rule
@@ -24,6 +25,8 @@ from cimrobust.certify.rules.table import RULES, SHAPE_OPS
 from cimrobust.graph.ops.program import Step
 from cimrobust.graph.ops.registry import Node
 from cimrobust.graph.to_torch import Twin
+
+_INT64 = 7
 
 KNOWN, WEIGHT, ACTIVE = "known", "weight", "active"
 
@@ -125,12 +128,13 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     problems: list[str] = []
     read_steps: dict[str, float] = {}
     parts = [part for whole in twin.steps_to(tensor) for part in expanded(whole)]
-    given = _Givens(element_types(parts), {*constants, *known, *twin.inputs}, {*constants, *known, *twin.inputs})
-    for step in parts:
+    fixed = {*constants, *known, *twin.inputs}
+    given = _Givens(element_types(parts), set(fixed), set(fixed), set(twin.inputs))
+    for step in recognised(parts, constants, tensor):
         node = step.node
         read = [name for name in (*node.inputs, *node.captures) if name]
         reads = [kinds.get(name, KNOWN) for name in read]
-        kind = ACTIVE if ACTIVE in reads else WEIGHT if WEIGHT in reads else KNOWN
+        kind = ACTIVE if ACTIVE in reads or given.varying.intersection(read) else WEIGHT if WEIGHT in reads else KNOWN
         if node.op in SHAPE_OPS or given.is_known(node, kind):
             kind = KNOWN
         rule: Rule | None = None
@@ -163,25 +167,36 @@ class _Givens:
         types: Element types of tensors.
         exact: Those whose values are exact.
         names: All of them.
+        varying: Those of them that differ from sample to sample.
     """
 
-    types: Mapping[str, int]
+    types: dict[str, int]
     exact: set[str]
     names: set[str]
+    varying: set[str]
 
     def is_known(self, node: Node, kind: str) -> bool:
         """Return whether a node makes integers, or whether something holds, of exact values: computed, never bounded."""
-        return kind == ACTIVE and self._reads(node, self.exact) and is_integer(node.outputs[0], self.types) and is_exact(node, self.types)
+        return kind == ACTIVE and self._reads(node, self.exact) and makes_integers(node, self.types) and is_exact(node, self.types)
 
     def rule(self, step: Step, own: Rule | None) -> Rule | None:
         """Return the rule of a node: of what is given, or its own, None where it has neither."""
-        return (given_rule(step, self.types, own) if self._reads(step.node, self.names) else None) or own
+        if not self._reads(step.node, self.names):
+            return own
+        return given_rule(step, self.types, own, reads_exact=self._reads(step.node, self.exact)) or own
 
     def note(self, node: Node, kind: str) -> None:
         """Remember what a node makes."""
+        if node.op in SHAPE_OPS:
+            self.names.update(node.outputs)
+            self.exact.update(node.outputs)
         if kind == WEIGHT or not self._reads(node, self.names):
             return
         self.names.update(node.outputs)
+        if makes_integers(node, self.types):
+            self.types.setdefault(node.outputs[0], _INT64)
+        if node.op not in SHAPE_OPS and self.varying.intersection(node.inputs):
+            self.varying.update(node.outputs)
         if kind == KNOWN or (self._reads(node, self.exact) and is_exact(node, self.types)):
             self.exact.update(node.outputs)
 

@@ -19,6 +19,9 @@ from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
 from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.graph.ops.registry import Kernel, Node
 
+#: A gap beyond which a share is 0 up to what every output is charged: exp(-85) is 2^-122. Training works in float32, where exp(89) is infinite and the lowest scores minus a rounding radius are.
+_MOST_GAP = 85.0
+
 #: exp(-150) is 2^-216, below the smallest float32 and below what every output is charged.
 _NO_SHARE = 150.0
 
@@ -98,7 +101,7 @@ def _range(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
 
 def _share(own: Tensor, others: Tensor) -> Tensor:
     """Return ``1 / (1 + sum over j != i of exp(others_j - own_i))``."""
-    gap = others[..., None, :] - own[..., :, None]
+    gap = (others[..., None, :] - own[..., :, None]).nan_to_num(nan=0.0, posinf=_MOST_GAP, neginf=-_MOST_GAP).clamp(max=_MOST_GAP)
     eye = torch.eye(own.shape[-1], dtype=torch.bool)
     return 1.0 / (1.0 + gap.exp().masked_fill(eye, 0.0).sum(-1))
 
