@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ from cimrobust.graph.layers import CrossbarLayer, LayerScan, LayerUse, UnmappedN
 from cimrobust.graph.layouts import Layout
 from cimrobust.graph.levels import ScaleMap, add_scales, stored_values
 from cimrobust.graph.network import Network
-from cimrobust.graph.walk import op_name
+from cimrobust.graph.walk import node_depths, op_name
 from cimrobust.graph.weights import Weights, WeightUse, weights_of
 
 
@@ -37,7 +38,8 @@ def scan_layers(network: Network) -> LayerScan:
 
     Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their quantised forms with a constant weight
     counts; the weight may reach the node through nodes that move, retype or dequantise its elements. An initializer that several nodes
-    read is one array.
+    read is one array. Layers stand in the order in which data reaches them, those at the same depth by name: the order of independent nodes in a file is no part
+    of a network.
     """
     weights = weights_of(network.model)
     leaves: dict[str, _Leaf] = {}
@@ -49,9 +51,20 @@ def scan_layers(network: Network) -> LayerScan:
             mapped.add(use.node.name)
         else:
             failed[use.node.name] = reason
-    layers = tuple(_layer(name, leaf, weights) for name, leaf in leaves.items())
+    order = _in_order(leaves, node_depths(network.model.graph))
+    layers = tuple(_layer(name, leaves[name], weights) for name in order)
     unmapped = [UnmappedNode(node.name, op_name(node), reason) for node, reason in unmapped_nodes(weights, mapped, failed)]
     return LayerScan(layers, tuple(unmapped))
+
+
+def _in_order(leaves: Mapping[str, _Leaf], depths: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Return the initializers by the depth of the first node that reads them; at one depth by name, the weights of one node together, those of its inputs first."""
+    first: dict[str, str] = {}
+    for name, leaf in leaves.items():
+        for use in leaf.uses:
+            first[use.node] = min(name, first.get(use.node, name))
+    places = {name: min((depths[use.node], first[use.node], use.role == "R", name) for use in leaf.uses) for name, leaf in leaves.items()}
+    return sorted(leaves, key=lambda name: places[name])
 
 
 def _add_use(use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]) -> str | None:
