@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from cimrobust.graph.network import Network
 from cimrobust.graph.shapes import infer_types
 from cimrobust.graph.structure import opset_versions
 from cimrobust.graph.tensors import element_bits
-from cimrobust.graph.walk import op_name
+from cimrobust.graph.walk import node_depths, op_name
 from cimrobust.graph.weights import Weights, WeightUse
 
 
@@ -42,7 +42,8 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
 
     Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their quantised forms with a constant weight
     counts; the weight may reach the node through nodes that move, retype or dequantise its elements. An initializer that several nodes
-    read is one array.
+    read is one array. Layers stand in the order in which data reaches them, those at the same depth by name: the
+    order of independent nodes in a file is no part of a network.
 
     Args:
         network: The network.
@@ -66,12 +67,23 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
                 failed[use.node.name], tables[use.node.name] = table, use.trace.leaves[0]
         except ValueError as err:
             failed[use.node.name] = str(err)
-    layers = _of_one_width(tuple(_layer(name, leaf, weights, network.stated_bits.get(name)) for name, leaf in leaves.items()))
+    order = _in_order(leaves, node_depths(network.model.graph))
+    layers = _of_one_width(tuple(_layer(name, leaves[name], weights, network.stated_bits.get(name)) for name in order))
     unmapped = [
         UnmappedNode(node.name, op_name(node), reason, table=tables.get(node.name, ""))
         for node, reason in unmapped_nodes(weights, mapped, failed)
     ]
     return LayerScan(layers, tuple(unmapped))
+
+
+def _in_order(leaves: Mapping[str, _Leaf], depths: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Return the initializers by the depth of the first node that reads them; at one depth by name, the weights of one node together, those of its inputs first."""
+    first: dict[str, str] = {}
+    for name, leaf in leaves.items():
+        for use in leaf.uses:
+            first[use.node] = min(name, first.get(use.node, name))
+    places = {name: min((depths[use.node], first[use.node], use.role == "R", name) for use in leaf.uses) for name, leaf in leaves.items()}
+    return sorted(leaves, key=lambda name: places[name])
 
 
 def _layout_of(use: WeightUse, weights: Weights) -> Layout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 
@@ -105,6 +105,28 @@ def read_names(node: onnx.NodeProto) -> set[str]:
     for body in subgraphs(node):
         names |= outer_names(body)
     return names
+
+
+def node_depths(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Return the depth of every node of a sorted graph by name: the most nodes that data passes on its way there; constants have depth 0.
+
+    A node of a body has the depth of the node that holds the body, and its depth inside it.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    _measure(graph, (), {}, found)
+    return found
+
+
+def _measure(graph: onnx.GraphProto, outer: tuple[int, ...], known: Mapping[str, int], found: dict[str, tuple[int, ...]]) -> None:
+    depths = {**known, **{value.name: 1 for value in graph.input}}
+    depths |= {tensor.name: 0 for tensor in graph.initializer}
+    for node in graph.node:
+        deepest = max((depths.get(name, 0) for name in read_names(node)), default=0)
+        depth = deepest + 1 if deepest else 0
+        found.setdefault(node.name, (*outer, depth))
+        depths.update(dict.fromkeys(node.output, depth))
+        for body in subgraphs(node):
+            _measure(body, (*outer, depth), depths, found)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, object]:

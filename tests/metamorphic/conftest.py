@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,7 +60,12 @@ class Reading:
 @pytest.fixture(autouse=True)
 def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the search of these tests take few steps."""
-    few = replace(
+    monkeypatch.setitem(budget._LEVELS, "quick", few_steps())
+
+
+def few_steps() -> budget.Budget:
+    """Return a budget of few steps."""
+    return replace(
         budget.budget_of("quick"),
         smooth=(14,),
         hinge=(6,),
@@ -74,12 +80,11 @@ def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
         evaluations=6,
         random_corners=2,
     )
-    monkeypatch.setitem(budget._LEVELS, "quick", few)
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Reading]:
-    """Return a function that reads a spelling on samples with labels."""
+    """Return a function that reads a spelling on samples with labels; `unit` is what 1 is worth in its weights."""
 
     def run(
         model: Model,
@@ -87,6 +92,7 @@ def read(tmp_path: Path) -> Callable[..., Reading]:
         labels: np.ndarray,
         *,
         tolerance: float,
+        unit: float = 1.0,
     ) -> Reading:
         path = model if isinstance(model, Path) else tmp_path / "spelling.onnx"
         if not isinstance(model, Path):
@@ -100,7 +106,7 @@ def read(tmp_path: Path) -> Callable[..., Reading]:
         runtime = open_network(network, scan, placement, dataset)
         result = search(runtime, placement)
         rows = (
-            (layer.num_groups, layer.num_rows, layer.num_cols, layer.num_devices, round(layer.box_radius, 6))
+            (layer.num_groups, layer.num_rows, layer.num_cols, layer.num_devices, round(layer.box_radius * unit, 6))
             for layer in placement.tensors.values()
         )
         scores = (runtime.clean, runtime.quantised, result.score)
@@ -112,13 +118,13 @@ def read(tmp_path: Path) -> Callable[..., Reading]:
 
 
 @pytest.fixture(scope="session")
-def known() -> dict[str, Reading]:
-    """Readings of the first spelling of every family, so that each is made once."""
+def known() -> dict[str, Any]:
+    """What was read of the first spelling of every family, so that each is read once."""
     return {}
 
 
 @pytest.fixture
-def same(read: Callable[..., Reading], known: dict[str, Reading]) -> Callable[..., None]:
+def same(read: Callable[..., Reading], known: dict[str, Any]) -> Callable[..., None]:
     """Return a function that asserts that two spellings are read as the same network."""
 
     def check(
@@ -131,11 +137,13 @@ def same(read: Callable[..., Reading], known: dict[str, Reading]) -> Callable[..
         tolerance: float,
         first_inputs: Mapping[str, np.ndarray] | None = None,
         first_labels: np.ndarray | None = None,
+        unit: float = 1.0,
     ) -> None:
         if family not in known:
             given = inputs if first_inputs is None else first_inputs
             known[family] = read(first(), given, labels if first_labels is None else first_labels, tolerance=tolerance)
-        expected, got = known[family], read(other, inputs, labels, tolerance=tolerance)
+        expected: Reading = known[family]
+        got = read(other, inputs, labels, tolerance=tolerance, unit=unit)
         assert got.layers == expected.layers
         assert (got.clean, got.quantised) == (expected.clean, expected.quantised)
         assert got.has_twin == expected.has_twin

@@ -319,3 +319,12 @@ def test_infinite_weights_behind_views_are_refused(load: Load) -> None:
     weights[1, 2] = np.inf
     with pytest.raises(InputRefusedError, match="'W' must be finite"):
         load(HEAD + "g (float[N, 3] x) => (y) { w = Transpose(W) y = MatMul(x, w) }", W=weights)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 3, 2), (0, 3, 1, 2)])
+def test_layers_stand_in_the_order_in_which_data_reaches_them(load: Load, order: tuple[int, ...]) -> None:
+    branches = ["a = MatMul(x, W)", "b = MatMul(x, V)", "c = MatMul(a, Q)", "d = MatMul(b, P)"]
+    body = " ".join(branches[index] for index in order)
+    arrays = {"W": counted(4, 3), "V": counted(4, 3), "Q": counted(3, 2), "P": counted(3, 2)}
+    network = load(HEAD + f"g (float[N, 4] x) => (y) {{ {body} y = Add(c, d) }}", **arrays)
+    assert [layer.initializer for layer in scan_layers(network).layers] == ["V", "W", "P", "Q"]
