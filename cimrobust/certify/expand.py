@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from cimrobust.graph.ops.program import Step
 from cimrobust.graph.ops.registry import Node, find
@@ -12,11 +13,13 @@ _VERSION = 13
 
 
 def expanded(step: Step) -> list[Step]:
-    """Return the steps that a step stands for: itself, unless it is a QLinearAdd.
+    """Return the steps that a step stands for: itself, unless it is a Split, which is one Slice an output, or a QLinearAdd.
 
     The rounding of `QLinearAdd`, which works on levels, is charged at the quantiser that ends it; see `cimrobust.certify.rules.quantise`.
     """
     node = step.node
+    if node.op == "Split":
+        return [_piece(step, index) for index, name in enumerate(node.outputs) if name]
     if node.op != "QLinearAdd":
         return [step]
     names = [f"{node.outputs[0]}, {part}" for part in ("first", "second", "sum")]
@@ -25,6 +28,15 @@ def expanded(step: Step) -> list[Step]:
         node, op="Add", domain="", version=_VERSION, attributes={}, inputs=(names[0], names[1]), outputs=(names[2],), input_types=(1, 1)
     )
     return [*parts, _compiled(add), _step(node, "QuantizeLinear", (None, 6, 7), node.outputs[0], names[2])]
+
+
+def _piece(step: Step, index: int) -> Step:
+    """Return the step that makes one output of a Split."""
+
+    def cut(*values: Any) -> Any:
+        return step.kernel(*values)[index]
+
+    return Step(cut, (), (), replace(step.node, op="Slice", outputs=(step.node.outputs[index],)))
 
 
 def _step(node: Node, op: str, places: Sequence[int | None], output: str, source: str = "") -> Step:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.expand import expanded
+from cimrobust.certify.given import element_types, given_rule, is_exact, makes_integers
+from cimrobust.certify.patterns import recognised
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
 from cimrobust.certify.rules.affine import Affine, keep
 from cimrobust.certify.rules.base import Rule
@@ -23,6 +25,8 @@ from cimrobust.certify.rules.table import RULES, SHAPE_OPS
 from cimrobust.graph.ops.program import Step
 from cimrobust.graph.ops.registry import Node
 from cimrobust.graph.to_torch import Twin
+
+_INT64 = 7
 
 KNOWN, WEIGHT, ACTIVE = "known", "weight", "active"
 
@@ -123,19 +127,27 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     steps: list[PlannedStep] = []
     problems: list[str] = []
     read_steps: dict[str, float] = {}
-    for step in (part for whole in twin.steps_to(tensor) for part in expanded(whole)):
+    parts = [part for whole in twin.steps_to(tensor) for part in expanded(whole)]
+    fixed = {*constants, *known, *twin.inputs}
+    given = _Givens(element_types(parts), set(fixed), set(fixed), set(twin.inputs))
+    for step in recognised(parts, constants, tensor):
         node = step.node
         read = [name for name in node.inputs if name]
         reads = [kinds.get(name, KNOWN) for name in read]
-        kind = ACTIVE if ACTIVE in reads else WEIGHT if WEIGHT in reads else KNOWN
-        if node.op in SHAPE_OPS:
+        kind = ACTIVE if ACTIVE in reads or given.varying.intersection(read) else WEIGHT if WEIGHT in reads else KNOWN
+        if node.op in SHAPE_OPS or given.is_known(node, kind):
             kind = KNOWN
         rule: Rule | None = None
         if kind != KNOWN:
+            reason = ""
             try:
                 rule = _rule_of(step, reads, constants, sum(read_steps.get(name, 0.0) for name in read))
             except CannotBoundError as err:
-                problems.append(f"{node.name} ({node.op}): {err}")
+                reason = str(err)
+            rule = given.rule(step, rule)
+            if rule is None:
+                problems.append(f"{node.name} ({node.op}): {reason}")
+        given.note(node, kind)
         depth = max((depths.get(name, 0) for name in read), default=0) + (kind == ACTIVE and WEIGHT in reads)
         for name in node.outputs:
             kinds[name], depths[name] = kind, depth
@@ -145,6 +157,51 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
     return Plan(tuple(steps), constants, stored, tuple(twin.inputs), tensor)
+
+
+@dataclass(frozen=True)
+class _Givens:
+    """Tensors that no chip changes.
+
+    Attributes:
+        types: Element types of tensors.
+        exact: Those whose values are exact.
+        names: All of them.
+        varying: Those of them that differ from sample to sample.
+    """
+
+    types: dict[str, int]
+    exact: set[str]
+    names: set[str]
+    varying: set[str]
+
+    def is_known(self, node: Node, kind: str) -> bool:
+        """Return whether a node makes integers, or whether something holds, of exact values: computed, never bounded."""
+        return kind == ACTIVE and self._reads(node, self.exact) and makes_integers(node, self.types) and is_exact(node, self.types)
+
+    def rule(self, step: Step, own: Rule | None) -> Rule | None:
+        """Return the rule of a node: of what is given, or its own, None where it has neither."""
+        if not self._reads(step.node, self.names):
+            return own
+        return given_rule(step, self.types, own, reads_exact=self._reads(step.node, self.exact)) or own
+
+    def note(self, node: Node, kind: str) -> None:
+        """Remember what a node makes."""
+        if node.op in SHAPE_OPS:
+            self.names.update(node.outputs)
+            self.exact.update(node.outputs)
+        if kind == WEIGHT or not self._reads(node, self.names):
+            return
+        self.names.update(node.outputs)
+        if makes_integers(node, self.types):
+            self.types.setdefault(node.outputs[0], _INT64)
+        if node.op not in SHAPE_OPS and self.varying.intersection(node.inputs):
+            self.varying.update(node.outputs)
+        if kind == KNOWN or (self._reads(node, self.exact) and is_exact(node, self.types)):
+            self.exact.update(node.outputs)
+
+    def _reads(self, node: Node, names: Collection[str]) -> bool:
+        return all(name in names for name in node.inputs if name)
 
 
 #: Activation functions that never fall, and whose float32 values never fall either.
@@ -241,7 +298,7 @@ def _check_kinds(node: Node, reads: list[str]) -> None:
         raise CannotBoundError("it changes the type of activations")
     elif active and weights:
         raise CannotBoundError("it mixes stored weights with activations")
-    elif node.op not in ("Add", "Sub", "Concat") and reads[1:].count(ACTIVE):
+    elif node.op not in ("Add", "Sub", "Concat", "Where") and reads[1:].count(ACTIVE):
         raise CannotBoundError("a parameter of it is not constant")
 
 

@@ -19,6 +19,12 @@ from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
 from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.graph.ops.registry import Kernel, Node
 
+#: A gap beyond which a share is 0 up to what every output is charged: exp(-85) is 2^-122. Training works in float32, where exp(89) is infinite and the lowest scores minus a rounding radius are.
+_MOST_GAP = 85.0
+
+#: exp(-150) is 2^-216, below the smallest float32 and below what every output is charged.
+_NO_SHARE = 150.0
+
 
 @dataclass(frozen=True)
 class Planes:
@@ -77,10 +83,15 @@ class Softmax:
         return data.lo.movedim(self.axis, -1), data.hi.movedim(self.axis, -1)
 
     def _rounding(self, data: Interval, hi: Tensor) -> Tensor:
-        """Return the rounding radius: exponentials of rounded differences, a sum of them in any order, a quotient, each within a few units in the last place."""
-        size = data.magnitude.amax(self.axis, keepdim=True)
+        """Return the rounding radius: exponentials of rounded differences, a sum of them in any order, a quotient, each within a few units in the last place.
+
+        Scores far below the largest, as masks make them, have no share in any arithmetic and are left out.
+        """
+        counts = data.hi > data.lo.amax(self.axis, keepdim=True) - _NO_SHARE
+        magnitude = torch.where(counts, data.magnitude, torch.zeros_like(data.lo))
+        size = magnitude.amax(self.axis, keepdim=True)
         share = 2.0 * UNIT_FLOAT32 * (4.0 * size + data.lo.shape[self.axis] + 64.0)
-        return hi * share + 2.0**-100 + line_radius(1e-3 + data.magnitude)
+        return hi * share + 2.0**-100 + line_radius(1e-3 + magnitude)
 
 
 def _range(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +101,7 @@ def _range(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
 
 def _share(own: Tensor, others: Tensor) -> Tensor:
     """Return ``1 / (1 + sum over j != i of exp(others_j - own_i))``."""
-    gap = others[..., None, :] - own[..., :, None]
+    gap = (others[..., None, :] - own[..., :, None]).nan_to_num(nan=0.0, posinf=_MOST_GAP, neginf=-_MOST_GAP).clamp(max=_MOST_GAP)
     eye = torch.eye(own.shape[-1], dtype=torch.bool)
     return 1.0 / (1.0 + gap.exp().masked_fill(eye, 0.0).sum(-1))
 

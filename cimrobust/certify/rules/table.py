@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cimrobust.certify.rules import affine, convolution, max_pool, piecewise, product, quantise, smooth, softmax
+from cimrobust.certify.rules import affine, convolution, layer_norm, max_pool, piecewise, product, quantise, smooth, softmax
 from cimrobust.certify.rules.base import Rule
 from cimrobust.graph.ops.registry import Kernel, Node
 
@@ -27,6 +27,7 @@ MOVES = (
     "Tile",
     "Transpose",
     "Unsqueeze",
+    "Where",
 )
 
 RULES: Mapping[str, Maker] = {
@@ -42,10 +43,12 @@ RULES: Mapping[str, Maker] = {
     "DequantizeLinear": quantise.dequantise,
     "Gemm": product.gemm,
     "HardSigmoid": piecewise.hard_sigmoid,
+    "LayerNormalization": layer_norm.layer_norm,
     "LeakyRelu": piecewise.leaky_relu,
     "MatMul": product.matmul,
     "MaxPool": max_pool.max_pool,
     "PRelu": piecewise.PRelu,
+    "RMSNormalization": layer_norm.rms_norm,
     "Relu": piecewise.relu,
     "Softmax": softmax.softmax,
     "Sub": affine.subtract,

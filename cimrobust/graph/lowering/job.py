@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from cimrobust.graph.lowering.registry import StaysError, UnknownTypeError
+from cimrobust.graph.lowering.registry import RefusedError, StaysError, UnknownTypeError
 from cimrobust.graph.shapes import TensorType, rank_of
 from cimrobust.graph.tensors import decode, encode, num_elements
 from cimrobust.graph.walk import NameMaker, attributes
@@ -140,21 +140,21 @@ class Job:
 
     def elem_type(self, name: str) -> int:
         """Return the ONNX element type of a tensor; raises UnknownTypeError where it is not known (yet)."""
-        kind = self.types.get(name)
+        kind = self.types.get(_present(name))
         if kind is None or kind.elem_type == TensorProto.UNDEFINED:
             raise UnknownTypeError(name)
         return kind.elem_type
 
     def rank(self, name: str) -> int:
         """Return the number of axes of a tensor; raises UnknownTypeError where it is not known (yet)."""
-        rank = rank_of(name, self.types, self.makers)
+        rank = rank_of(_present(name), self.types, self.makers)
         if rank is None:
             raise UnknownTypeError(name)
         return rank
 
     def shape(self, name: str) -> tuple[int | str | None, ...]:
         """Return the shape of a tensor, symbols and unknown sizes included; raises UnknownTypeError where not even the rank is known (yet)."""
-        kind = self.types.get(name)
+        kind = self.types.get(_present(name))
         if kind is None or kind.shape is None:
             raise UnknownTypeError(name)
         return kind.shape
@@ -172,7 +172,7 @@ class Job:
     def known(self, *names: str) -> str:
         """Return the first of several tensors of one type whose type is known."""
         present = [name for name in names if name]
-        return next((name for name in present if (kind := self.types.get(name)) and kind.elem_type), present[0])
+        return next((name for name in present if (kind := self.types.get(name)) and kind.elem_type), present[0] if present else "")
 
     # What it builds.
 
@@ -281,3 +281,10 @@ class Job:
             node.input[:] = [output if name == result else name for name in node.input]
             node.output[:] = [output if name == result else name for name in node.output]
         self._bound[result] = output
+
+
+def _present(name: str) -> str:
+    """Return the name of a tensor that an operator cannot be without."""
+    if not name:
+        raise RefusedError("it has not all the inputs that its operator needs")
+    return name

@@ -64,6 +64,14 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...], dict[str, tuple[int, ...]], dict
         {"w1": (5, 5), "w2": (5, 5), "w3": (5, 5), "w4": (5, 3)},
         {"half": ()},
     ),
+    "transformer": (
+        "z = MatMul(x, w1) q, k, v = Split<axis=2, num_outputs=3>(z) "
+        "t = Transpose<perm=[0,2,1]>(k) s = MatMul(q, t) c = Mul(s, half) d = Where(causal, c, far) a = Softmax<axis=-1>(d) o = MatMul(a, v) p = Add(o, x) "
+        "n = LayerNormalization<axis=-1>(p, gain, shift) g = MatMul(n, w2) h = Gelu(g) u = Add(h, n) r = ReduceMean<keepdims=0>(u, axes) y = Gemm(r, w3)",
+        (4, 5),
+        {"w1": (5, 15), "w2": (5, 5), "w3": (5, 3)},
+        {"half": (), "causal": (4, 4), "far": (), "gain": (5,), "shift": (5,)},
+    ),
     "quantised": (
         "q = QuantizeLinear(x, s1, z1) d = DequantizeLinear(q, s1, z1) h = Gemm(d, w1) p = QuantizeLinear(h, s2, z2) e = DequantizeLinear(p, s2, z2) "
         "k = Gemm(e, w2) o = QuantizeLinear(k, s3, z3) u = DequantizeLinear(o, s3, z3) a = Add(u, e) "
@@ -97,6 +105,8 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
     for key, size in digital.items():
         arrays[key] = np.asarray(0.3 * random.normal(size=size), np.float32)
     special = {"var": lambda: np.full(4, 0.7, np.float32), "low": lambda: np.float32(0.0), "high": lambda: np.float32(1.0), "gain": None}
+    if name == "transformer":
+        arrays |= {"causal": np.tri(4, dtype=bool), "far": np.asarray(np.finfo(np.float32).min), "half": np.asarray(0.5, np.float32)}
     if name == "attention":
         arrays["half"] = np.asarray(0.5, np.float32)
     if name == "quantised":
