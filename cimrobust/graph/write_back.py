@@ -75,7 +75,7 @@ def _require(path: Path, model: onnx.ModelProto, shapes: Mapping[str, tuple[int,
     missing = [f"'{name}'" for name, shape in shapes.items() if name not in tensors or tuple(tensors[name].dims) != shape]
     if missing:
         raise ModelNotCoveredError(
-            f"trained tensors must be initializers of the file, got {join_problems(missing)}, which it computes from others or holds in a function or under a name used twice ({path}); "
+            f"trained tensors must be initializers of the file, got {join_problems(missing)}, which it computes from others or holds packed, in a function, in attributes of a node or under a name used twice ({path}); "
             "export the model with these constants folded and without functions, or freeze them (--freeze)"
         )
     return tensors

@@ -19,7 +19,7 @@ class Warned:
     """A named, machine-readable warning.
 
     Attributes:
-        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``NO_TWIN`` or ``MEMBER_FAILED``.
+        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``TWIN_APPROXIMATE``, ``ESTIMATED_GRADIENT``, ``NO_TWIN`` or ``MEMBER_FAILED``.
         text: One sentence for the reader.
     """
 

@@ -42,6 +42,10 @@ class Stored:
     sources: set[str] = field(default_factory=set)
     num_new: int = 0
 
+    def copy(self) -> Stored:
+        """Return what is known so far, to go back to when a lowering gives up half-way."""
+        return Stored(dict(self.names), dict(self.bits), dict(self.instead), dict(self.notes), set(self.sources), self.num_new)
+
 
 @dataclass
 class Job:

@@ -110,7 +110,7 @@ def rounded(values: np.ndarray, mode: str) -> np.ndarray:
 
 @_in_all_domains("Quant", "IntQuant")
 def quant(job: Job) -> None:
-    """Div, Add, Clip, Round, Sub, Mul; of a constant weight DequantizeLinear of its integers."""
+    """Clip, QuantizeLinear, DequantizeLinear, or else Div, Add, Clip, Round, Sub, Mul; of a constant weight DequantizeLinear of its integers."""
     _require(job)
     bits = _bits(job, 3)
     if bits == 1 and job.integer("signed", 1):
@@ -125,10 +125,41 @@ def quant(job: Job) -> None:
         levels = rounded(clipped, job.text("rounding_mode", "ROUND"))
         job.finish(_constant(job, levels, scale, zero, bits=bits - (1 if low == -high else 0)))
         return
+    if _has_integer_type(job, low, high):
+        job.finish(_through_integers(job, low, high))
+        return
     shifted = _shifted(job, job.add("Div", job.input(0), job.input(1)), "Add")
     inside = job.add("Clip", shifted, _float(job, low), _float(job, high))
     levels_name = _rounded(job, inside, job.text("rounding_mode", "ROUND"))
     job.finish(job.add("Mul", _shifted(job, levels_name, "Sub"), job.input(1)))
+
+
+def _has_integer_type(job: Job, low: int, high: int) -> bool:
+    """Tell whether QuantizeLinear gives the same: one scale, halves to even, and a zero point that leaves even numbers even."""
+    scale, zero = job.value(job.input(1)), job.value(job.input(2))
+    if (
+        scale is None
+        or zero is None
+        or scale.size != 1
+        or zero.size != 1
+        or job.text("rounding_mode", "ROUND").upper() not in ("ROUND", "HALF_EVEN")
+    ):
+        return False
+    shift = float(zero.reshape(()))
+    return shift % 2 == 0 and float(scale.reshape(())) > 0 and _level_type(np.array([low, high, shift])) in (np.int8, np.uint8)
+
+
+def _through_integers(job: Job, low: int, high: int) -> str:
+    """Quantise to 8 bits and back, what lies outside the range brought to its ends before."""
+    scale, shift = np.float32(_number(job, 1, "scale")), _number(job, 2, "zero point")
+    kind = _level_type(np.array([low, high, shift]))
+    assert kind is not None
+    inside = job.input(0)
+    if (low, high) != (np.iinfo(kind).min, np.iinfo(kind).max):
+        ends = (np.float32(end - shift) * scale for end in (low, high))
+        inside = job.add("Clip", inside, *(_float(job, float(end)) for end in ends))
+    inputs = (job.constant(np.asarray(scale), "scale"), job.constant(np.array(shift, kind), "zero"))
+    return job.add("DequantizeLinear", job.add("QuantizeLinear", inside, *inputs), *inputs)
 
 
 def _shifted(job: Job, name: str, op: str) -> str:

@@ -50,6 +50,7 @@ def lower(model: onnx.ModelProto) -> Lowered:
     while True:
         this = _Round(model, stored)
         this.run()
+        stored = this.stored
         replaced += this.replaced
         if this.refused or not (this.replaced and this.untyped):
             break
@@ -83,7 +84,7 @@ class _Round:
 
     def __init__(self, model: onnx.ModelProto, stored: Stored) -> None:
         self._model = model
-        self._stored = stored
+        self.stored = stored
         self._opset = opset_versions(model).get("", 0)
         self.replaced: Counter[str] = Counter()
         self.refused: list[str] = []
@@ -116,7 +117,7 @@ class _Round:
         entry = self._pending.get(node.name)
         if entry is None:
             return None
-        job = Job(node, self._opset, self._types, self._makers, self._constants, self._names, self._node_names, stored=self._stored)
+        job = Job(node, self._opset, self._types, self._makers, self._constants, self._names, self._node_names, stored=self.stored.copy())
         try:
             _make(entry, job)
         except RefusedError as err:
@@ -128,6 +129,7 @@ class _Round:
         except UnknownTypeError as err:
             self.untyped.append(f"{describe(node)} stays as it is: the type or rank of its input '{err}' is not known")
             return None
+        self.stored = job.stored
         self._model.graph.initializer.extend(job.initializers)
         self.replaced[op_name(node)] += 1
         return job.nodes
