@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 #: Branches that are merged here.
-MERGED = frozenset({"contrib"})
+MERGED = frozenset({"contrib", "fold", "ops"})
 
 INPUTS, CLASSES, SAMPLES = 32, 5, 48
 TOLERANCE = 0.08
