@@ -105,16 +105,14 @@ def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     foreign: list[str] = []
     for node, versions in _nodes_with_opsets(model, opsets):
         domain = _domain(node.domain)
-        if (
-            (domain, node.op_type, node.overload) in functions
-            or domain in CONTRIB_DOMAINS
-            or is_lowered(op_name(node), versions.get("", 0))
-        ):
+        if (domain, node.op_type, node.overload) in functions or domain in CONTRIB_DOMAINS:
             continue
-        if domain not in _SCHEMA_DOMAINS:
-            foreign.append(f"{describe(node)} is of an operator domain that is not known here")
-        elif domain not in versions:
+        if domain in _SCHEMA_DOMAINS and domain not in versions:
             wrong.append(f"{describe(node)} is of a domain whose operator set is not imported")
+        elif is_lowered(op_name(node), versions.get("", 0)):
+            continue
+        elif domain not in _SCHEMA_DOMAINS:
+            foreign.append(f"{describe(node)} is of an operator domain that is not known here")
         else:
             wrong += _schema_problem(node, domain, versions[domain])
     return wrong, foreign

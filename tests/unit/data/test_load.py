@@ -207,5 +207,5 @@ def test_wrong_arrays_for_the_description_of_others_are_named(tmp_path):
     np.savez(tmp_path / "more.npz", x=np.ones((4, 3)), y=np.zeros(4, int))
     with pytest.raises(UsageError, match=r"must hold the arrays \['is_good', 'row'\], got \['x', 'y'\] without .* \(.*more.npz\)"):
         load_data(tmp_path / "more.npz", inputs=ROW, like=described(tmp_path))
-    with pytest.raises(UsageError, match=r"data file must be an existing file, got .*none.npz"):
+    with pytest.raises(UsageError, match=r"data file must be a readable file, got .*none.npz"):
         load_data(tmp_path / "none.npz", inputs=ROW, like=described(tmp_path))

@@ -150,8 +150,8 @@ def test_wrong_output_shapes_are_ignored_with_a_note(load: Load) -> None:
 
 
 def test_outputs_that_are_no_tensors_are_left_out(load: Load) -> None:
-    text = """<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3]> g (float[N, 2] x) => (float[N, 2] y, seq(map(int64, float)) m) {
-        y = Softmax(x) m = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1]> (y) }"""
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[N, 2] x) => (float[N, 2] y, seq(float[N, 2]) m) {
+        y = Softmax(x) m = SequenceConstruct(y) }"""
     network = load(text)
     assert [spec.name for spec in network.outputs] == ["y"]
     assert any("'m'" in note or " m" in note for note in network.notes)
