@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.rare import rare
     from cimrobust.pipeline.retraining import retrain
     from cimrobust.pipeline.rewriting import rewrite
+    from cimrobust.pipeline.suggesting import suggest
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
     from cimrobust.training.settings import TrainingSettings
@@ -30,6 +31,7 @@ __all__ = [
     "replay",
     "retrain",
     "rewrite",
+    "suggest",
     "sweep",
     "verify",
 ]
@@ -44,6 +46,7 @@ _HOMES = {
     "replay": "cimrobust.pipeline.checking",
     "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
+    "suggest": "cimrobust.pipeline.suggesting",
     "sweep": "cimrobust.pipeline.sweep",
     "verify": "cimrobust.pipeline.verifying",
 }

@@ -8,10 +8,16 @@ from typing import Any
 
 from cimrobust.certificate.models import json_schema
 from cimrobust.certificate.models.retrained import retraining_schema
+from cimrobust.certificate.models.suggested import suggest_json_schema
 from cimrobust.certificate.models.swept import sweep_json_schema
 
 #: File beside this one by what it is the schema of.
-PUBLISHED = {"schema.json": json_schema, "sweep_schema.json": sweep_json_schema, "retrain_schema.json": retraining_schema}
+PUBLISHED = {
+    "schema.json": json_schema,
+    "sweep_schema.json": sweep_json_schema,
+    "retrain_schema.json": retraining_schema,
+    "suggest_schema.json": suggest_json_schema,
+}
 
 
 def write_schema() -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "retrain": "Train a network to withstand its devices, with certificates before and after.",
     "rare": "Estimate how likely a chip is that misses a score.",
     "verify": "Rank the devices that are worth verifying more tightly.",
+    "suggest": "Find the layers that must stay digital, or be verified more tightly, to meet a policy.",
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",
     "replay": "Re-derive a certificate's claims from its files.",
     "gate": "Pass or fail a certificate against a policy.",

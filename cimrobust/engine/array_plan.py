@@ -52,7 +52,7 @@ class PlannedArray:
         Args:
             cells: By initializer the cells of every plane, see `mapping.planes.cells_of`.
         """
-        count = len(next(iter(cells.values())))
+        count = len(cells[self.use.operand.leaves[0]])
         planes = [self.gather({leaf: cells[leaf][plane] for leaf in self.use.operand.leaves}) for plane in range(count)]
         return planes if self.cell_factor is None else [plane * self.cell_factor for plane in planes]
 

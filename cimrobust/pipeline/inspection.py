@@ -79,7 +79,11 @@ def inspect_model(model: str | Path, *, device: str, tolerance: float | None = N
         ModelNotCoveredError: No layer of the model maps to a crossbar.
         UsageError: The profile is wrong, or a rule of it or a pattern fits no layer.
     """
-    profile = resolve_profile(device, tolerance, digital)
+    return inspect_on(model, resolve_profile(device, tolerance, digital))
+
+
+def inspect_on(model: str | Path, profile: DeviceProfile) -> Inspection:
+    """Load a model and place its crossbar layers on the devices of a profile; errors as `inspect_model`."""
     network, scan = stored_layers(load_network(Path(model)), profile)
     if not scan.layers:
         raise ModelNotCoveredError(_nothing_mapped(model, scan))

@@ -55,7 +55,7 @@ class Request:
     train_data: str | Path | None
     device: str | Path
     tolerance: float | None
-    digital: Sequence[str]
+    digital: Sequence[str] = ()
     method: str
     knobs: Mapping[str, float] | None
     settings: TrainingSettings

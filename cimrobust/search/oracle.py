@@ -101,6 +101,10 @@ class GradientOracle:
         """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
         return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers, device=self.device)
 
+    def inside(self, box: Box, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
+        """Return the gradients of the same network around the nominal weights of another box."""
+        return GradientOracle(self._twin, runtime, self.readout, crafting, box, workers=self._workers, device=self.device)
+
     @property
     def operators(self) -> frozenset[str]:
         """Operators between the inputs and what is read, constant parts left out."""

@@ -13,12 +13,13 @@ from cimrobust.device.converters import AdcTable, DacTable
 from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.load import load_profile
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.mapping.placement import Placement
 
 
 def _evidence(*, converters: Any = None, labels: Any = (), has_twin: bool = True, **tables: Any) -> Any:
     profile: DeviceProfile = replace(load_profile("rram-write-verify-3pct"), **tables)
     return SimpleNamespace(
-        placement=SimpleNamespace(profile=profile),
+        placement=Placement(profile, {"w": SimpleNamespace(profile=profile)}),
         runtime=SimpleNamespace(converters=converters, dataset=SimpleNamespace(labels=labels, source=SimpleNamespace(labels_of={}))),
         scan=SimpleNamespace(unmapped=()),
         search=SimpleNamespace(has_twin=has_twin, twin_reason="no gradient"),

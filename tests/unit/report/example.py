@@ -54,6 +54,7 @@ def certificate(**changes) -> dict:
                 "defaults_used": ["tile.rows"],
             },
             "tolerance_fraction": 0.03,
+            "largest_tolerance_fraction": 0.03,
             "excluded_probability": 0.0,
         },
         "settings": [{"key": "effort", "value": "quick", "is_default": False}, {"key": "seed", "value": 0, "is_default": True}],
@@ -63,6 +64,8 @@ def certificate(**changes) -> dict:
                     "initializer": HOSTILE, "operators": ["Gemm"], "nodes": [HOSTILE], "shape": [4, 2], "groups": 1, "rows": 4, "columns": 2,
                     "weight_bits": 8, "slices": 4, "cells_per_weight": 4, "devices": 32, "tiles": 1, "scale_min": 0.001, "scale_max": 0.001,
                     "box_radius": 0.03, "levels_given": False,
+                    "decided_by": "profile", "rule": None, "device_bits": 2, "coding": "sign_magnitude",
+                    "tolerance_fraction": 0.03, "tile_rows": 128, "tile_columns": 128,
                 }
             ],
             "unmapped": [{"node": HOSTILE, "op": "Softmax", "reason": "digital"}],
