@@ -1,6 +1,7 @@
 """Exact arithmetic of quantised networks for tests, and networks quantised in every form that onnxruntime writes.
 
-Integers are int64; what is real is float64, where products of levels with float32 scales are off by 2^-53 only. Nothing here is shared with the package.
+Integers are whole numbers below 2^53; what is made of them by one scale is float64, off by 2^-53 only. What the file itself computes in float32 between integers (its inputs,
+ReduceMean) is float32: a mean of 8 levels is half way between two in one case of eight, and float32 decides which. Nothing here is shared with the package.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ def along(value: np.ndarray, rank: int, axis: int) -> np.ndarray:
 
 
 def convolve(x: np.ndarray, w: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-    """Convolve in the type given, two dimensions, as sums over kernel elements."""
+    """Convolve in two dimensions, as sums over kernel elements; of integers exactly, in float64, where all sums are below 2^53."""
+    is_whole = x.dtype.kind in "iu"
+    if is_whole:
+        assert float(np.abs(x).max(initial=0)) * float(np.abs(w).max(initial=0)) * w[0].size < 2**53
+    x, w = x.astype(np.float64), w.astype(np.float64)
     (top, left, bottom, right), (down, across) = attributes.get("pads", [0] * 4), attributes.get("strides", [1, 1])
     groups = attributes.get("group", 1)
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
@@ -60,9 +65,10 @@ def convolve(x: np.ndarray, w: np.ndarray, attributes: Mapping[str, Any]) -> np.
         for i in range(w.shape[2]):
             for j in range(w.shape[3]):
                 seen = part[:, :, i : i + down * rows : down, j : j + across * columns : across]
-                total += np.einsum("nchw,oc->nohw", seen, kernels[:, :, i, j])
+                total += np.moveaxis(np.tensordot(seen, kernels[:, :, i, j], axes=([1], [1])), -1, 1)
         parts.append(total)
-    return np.concatenate(parts, 1)
+    made = np.concatenate(parts, 1)
+    return made.astype(np.int64) if is_whole else made
 
 
 def qlinear_conv(given: list[Any], attributes: Mapping[str, Any]) -> np.ndarray:
@@ -81,6 +87,14 @@ def qlinear_matmul(given: list[Any], _: Mapping[str, Any]) -> np.ndarray:
     return levels(total * (float(np.squeeze(a_scale)) * np.asarray(b_scale, np.float64) / float(np.squeeze(y_scale))), y_zero)
 
 
+def qlinear_add(given: list[Any], _: Mapping[str, Any]) -> np.ndarray:
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = given
+    real = centred(a, a_zero) * float(a_scale) + centred(b, b_zero) * float(b_scale)
+    low, high = RANGES[np.asarray(y_zero).dtype]
+    # The operator of onnxruntime rounds with the zero point added.
+    return np.clip(np.rint(real / float(y_scale) + int(y_zero)), low, high).astype(np.asarray(y_zero).dtype)
+
+
 def qgemm(given: list[Any], attributes: Mapping[str, Any]) -> np.ndarray:
     a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero = [*given, *[None] * (9 - len(given))]
     right = centred(b, b_zero, 0 if attributes.get("transB") else 1)
@@ -95,7 +109,9 @@ def quantise(given: list[Any], attributes: Mapping[str, Any]) -> np.ndarray:
     axis = attributes.get("axis", 1) % max(np.ndim(x), 1)
     low, high = RANGES[zero.dtype]
     shift = along(zero, np.ndim(x), axis)
-    return np.clip(np.rint(np.asarray(x, np.float64) / along(scale, np.ndim(x), axis)) + shift, low, high).astype(zero.dtype)
+    step = along(scale, np.ndim(x), axis)
+    quotient = x / step.astype(np.float32) if x.dtype == np.float32 else x / step
+    return np.clip(np.rint(quotient) + shift, low, high).astype(zero.dtype)
 
 
 def dequantise(given: list[Any], attributes: Mapping[str, Any]) -> np.ndarray:
@@ -174,9 +190,13 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Mul": lambda given, _: given[0] * np.asarray(given[1], np.float64),
     "NhwcMaxPool": lambda given, attributes: max_pool(given, attributes, 1),
     "QGemm": qgemm,
+    "QLinearAdd": qlinear_add,
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
     "QuantizeLinear": quantise,
+    "ReduceMean": lambda given, attributes: np.float32(given[0]).mean(
+        tuple(attributes["axes"]), keepdims=bool(attributes.get("keepdims", 1))
+    ),
     "Relu": lambda given, _: np.maximum(given[0], 0),
     "Reshape": lambda given, _: given[0].reshape([given[0].shape[at] if size == 0 else size for at, size in enumerate(given[1])]),
     "Squeeze": lambda given, _: np.squeeze(given[0]),

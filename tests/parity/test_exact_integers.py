@@ -64,7 +64,7 @@ def test_the_run_of_a_quantised_file_is_compared_operator_by_operator(form: str,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar_resnet8_qlinear", "cifar_resnet4b_qdq"])
-def test_zoo_networks_are_exact_and_score_what_their_makers_say(zoo: Path, name: str) -> None:
+def test_zoo_networks_decide_as_exact_integers_and_score_what_their_makers_say(zoo: Path, name: str) -> None:
     network = load_network(zoo / f"models/{name}.onnx")
     data = load_data(zoo / f"{name}.toml", inputs=network.inputs, limit=500)
     output = data.decision.output or network.outputs[0].name
@@ -72,6 +72,9 @@ def test_zoo_networks_are_exact_and_score_what_their_makers_say(zoo: Path, name:
     assert found.wrong == ()
     assert not found.left_out
     decisions = run_original(network, data.inputs, data.constants, output=output, threads=2).argmax(1)
+    x, model = next(iter(data.inputs.values())), onnx.load(network.path)
+    expected = np.concatenate([evaluate(model, {network.inputs[0].name: x[start : start + 100]})[0] for start in range(0, len(x), 100)])
+    assert (decisions == expected.argmax(1)).all()
     stated = {entry["name"]: entry for entry in json.loads((zoo / "manifest.json").read_text())["models"]}[name]["clean"]["value"]
     # Of 2000 samples, the first 500 here: within three standard errors.
     assert abs((decisions == data.labels).mean() - stated) < 3 * (stated * (1 - stated) / 500) ** 0.5
