@@ -34,6 +34,7 @@ from cimrobust.graph.structure import (
 )
 from cimrobust.graph.tensors import data_problem, decode, finite_problem, form_problem, num_bytes, num_elements
 from cimrobust.graph.training_mode import dropout_at_inference, training_problems
+from cimrobust.graph.two_bits import widen_two_bits
 from cimrobust.graph.walk import all_graphs, all_nodes, all_tensors, op_name
 from cimrobust.graph.weights import fold_computed_weights, weight_problems
 from cimrobust.graph.zip_maps import open_zip_maps, zip_map_keys
@@ -110,8 +111,21 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         refuse(path, name_problems(model.graph))
     map_keys = zip_map_keys(model)
     unknown = runtime_problems(model)
+<<<<<<< HEAD
     joined, lowered = _rewrite(path, model, origins, notes)
     num_parameters += sum(item.origin.size for item in joined) + lowered.num_new
+||||||| merged common ancestors
+    rewritten, lowered = _rewrite(path, model)
+    notes += rewritten
+=======
+    rewritten, lowered = _rewrite(path, model)
+    notes += rewritten
+    short = widen_two_bits(model)
+    if short:
+        unknown.append(
+            f"products with integers of 2 bits ({', '.join(short[:5])}{' and more' if len(short) > 5 else ''}) are not exact in onnxruntime"
+        )
+>>>>>>> wt-ops
     unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
     types = _check_types(path, model, notes)
@@ -134,9 +148,15 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         num_parameters=num_parameters,
         notes=tuple(notes),
         runs_as_file=not unknown,
+<<<<<<< HEAD
         stated_bits=lowered.bits,
         shared_sizes=branches.shared_sizes,
         map_keys=map_keys,
+||||||| merged common ancestors
+        stated_bits=lowered.bits,
+=======
+        stated_bits={**dict.fromkeys(short, 2), **lowered.bits},
+>>>>>>> wt-ops
     )
 
 

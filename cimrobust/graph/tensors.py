@@ -10,7 +10,11 @@ from onnx import TensorProto, numpy_helper
 
 from cimrobust.graph.limits import MAX_RANK, MAX_TENSOR_BYTES
 
+#: ONNX numbers of UINT2 and INT2, which the oldest onnx package that is supported does not name.
+TWO_BIT_TYPES = (25, 26)
+
 _BITS: dict[int, int] = {
+    **dict.fromkeys(TWO_BIT_TYPES, 2),
     TensorProto.FLOAT: 32,
     TensorProto.UINT8: 8,
     TensorProto.INT8: 8,
@@ -95,9 +99,8 @@ def _num_entries(tensor: TensorProto) -> int:
     count = num_elements(tensor)
     if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128):
         return 2 * count
-    if _BITS[tensor.data_type] == 4:
-        return (count + 1) // 2
-    return count
+    bits = _BITS[tensor.data_type]
+    return -(-count * bits // 8) if bits in (2, 4) else count
 
 
 def decode(tensor: TensorProto) -> np.ndarray:

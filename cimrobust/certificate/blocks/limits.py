@@ -15,11 +15,12 @@ def checks(evidence: Evidence) -> list[models.Check]:
     """List the self-checks that this run passed."""
     done = evidence.runtime.checks
     converters = evidence.runtime.converters
+    source = (
+        "the model file" if evidence.runtime.network.runs_as_file else "the model file as it is read here; the file itself cannot be run"
+    )
     live = sum(1 for tensor in done.liveness if tensor.move != "none")
     return [
-        _parity(
-            "deployed_equals_file", "The deployed network with the file's own weights gives the outputs of the model file.", done.original
-        ),
+        _parity("deployed_equals_file", f"The deployed network with the file's own weights gives the outputs of {source}.", done.original),
         _arithmetic(done.arithmetic),
         _parity("zero_deviation", "Zero deviation gives the quantised model's own output.", done.zero_deviation),
         _parity("corner_equals_saved", "A random corner of the box gives the output of a model saved with these weights.", done.vertex),
