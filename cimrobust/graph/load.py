@@ -111,21 +111,13 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         refuse(path, name_problems(model.graph))
     map_keys = zip_map_keys(model)
     unknown = runtime_problems(model)
-<<<<<<< HEAD
     joined, lowered = _rewrite(path, model, origins, notes)
     num_parameters += sum(item.origin.size for item in joined) + lowered.num_new
-||||||| merged common ancestors
-    rewritten, lowered = _rewrite(path, model)
-    notes += rewritten
-=======
-    rewritten, lowered = _rewrite(path, model)
-    notes += rewritten
     short = widen_two_bits(model)
     if short:
         unknown.append(
             f"products with integers of 2 bits ({', '.join(short[:5])}{' and more' if len(short) > 5 else ''}) are not exact in onnxruntime"
         )
->>>>>>> wt-ops
     unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
     types = _check_types(path, model, notes)
@@ -148,15 +140,9 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
         num_parameters=num_parameters,
         notes=tuple(notes),
         runs_as_file=not unknown,
-<<<<<<< HEAD
-        stated_bits=lowered.bits,
         shared_sizes=branches.shared_sizes,
         map_keys=map_keys,
-||||||| merged common ancestors
-        stated_bits=lowered.bits,
-=======
         stated_bits={**dict.fromkeys(short, 2), **lowered.bits},
->>>>>>> wt-ops
     )
 
 
