@@ -38,6 +38,8 @@ _SAMPLES = 4
 MOST_PRODUCTS = 2**32
 #: Bytes that the inner tensors may take.
 MOST_BYTES = 2**29
+#: Parameters that the network may have: they are held in float64.
+MOST_PARAMETERS = 2**26
 #: Roundings between an exact sum and the level that it becomes: of scales and their quotient, of the sum in float32, of the product, of the zero point.
 _STEP_ROUNDINGS = 32
 _TINY = 1e-300
@@ -80,6 +82,10 @@ def check_arithmetic(network: Network, inputs: Mapping[str, np.ndarray], constan
         return not_compared(
             f"a run of {count} samples takes {products:.3g} products and {size:.3g} bytes, more than the {MOST_PRODUCTS:.3g} and {MOST_BYTES:.3g} that this check may take"
         )
+    if network.num_parameters > MOST_PARAMETERS:
+        return not_compared(
+            f"the network has {network.num_parameters:.3g} parameters, more than the {MOST_PARAMETERS:.3g} that this check may take"
+        )
     try:
         twin = to_torch(network.model, outputs=[output]).double()
     except TwinUnavailableError as err:
@@ -91,8 +97,11 @@ def check_arithmetic(network: Network, inputs: Mapping[str, np.ndarray], constan
         given = as_declared(network.model, dict(zip(names, session.run(list(names), feed), strict=True)))
     except Exception as err:  # whatever onnxruntime raises: its word on inner tensors is not needed for anything else
         return not_compared(f"onnxruntime does not give the inner tensors ({type(err).__name__})")
-    with torch.no_grad(), one_torch_thread():
-        return _Comparison(twin, output, feed, given).result(1 if feeding.mode == "none" else count)
+    try:
+        with torch.no_grad(), one_torch_thread():
+            return _Comparison(twin, output, feed, given).result(1 if feeding.mode == "none" else count)
+    except (CimrobustError, RuntimeError) as err:
+        return not_compared(f"the float64 form does not run ({type(err).__name__})")
 
 
 def _one_batch(inputs: Mapping[str, np.ndarray], feeding: Feeding, count: int) -> dict[str, np.ndarray]:
