@@ -176,7 +176,8 @@ def random_vertex(tensor: TensorPlacement) -> np.ndarray:
 def _redrawn(tensor: TensorPlacement) -> np.ndarray:
     largest = float(np.abs(tensor.nominal).max(initial=0.0)) or 1.0
     noise = stream(_LIVENESS_SEED, "redrawn", tensor.initializer).standard_normal(tensor.shape, dtype=np.float32)
-    return np.asarray(noise * np.float32(largest), dtype=np.float32)
+    most = float(np.finfo(np.float32).max)
+    return np.clip(noise * np.float64(largest), -most, most).astype(np.float32)
 
 
 def check_liveness(

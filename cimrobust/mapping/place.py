@@ -52,14 +52,14 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
 
     The scale is ``max|W| / (2^M - 1)`` over the tensor or a column; levels are rounded to the nearest, halves to even. Integer weights are levels
     already: they are kept exactly, and the scale, by which device deviations reach the weight, follows from their largest magnitude in the same way.
-    Stuck devices are outside the box.
+    A scale is never a denormal number, see `_level_weights`. Stuck devices are outside the box.
 
     Args:
         layer: The layer.
         profile: Its devices.
     """
     group, num_groups = scale_groups(layer, profile)
-    scale = group_maxima(layer.values, group, num_groups) / (2**profile.weight.bits - 1)
+    scale = _level_weights(group_maxima(layer.values, group, num_groups), profile)
     nominal = layer.values.astype(np.float32) if layer.levels is not None else _quantise(layer, group, scale, profile)
     nominal = np.ascontiguousarray(np.where(nominal == 0, np.float32(0), nominal))
     factor = layer_drift_factor(nominal, group, scale, profile)
@@ -86,6 +86,16 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
         levels_given=layer.levels is not None,
         drift_factor=factor,
     )
+
+
+def _level_weights(maxima: np.ndarray, profile: DeviceProfile) -> np.ndarray:
+    """Return the weight of one level by the largest magnitude of each scale group, float64 [num_groups]; 0 for groups of zeros.
+
+    Denormal float32 numbers have too few digits to count levels by, so the weight of a level is at least the smallest normal one, 1.2e-38. Only groups
+    whose largest weight is under 1e-33 are coded more coarsely by this, in a box that is wider than theirs.
+    """
+    scale = maxima / (2**profile.weight.bits - 1)
+    return np.where(maxima > 0, np.maximum(scale, float(np.finfo(np.float32).tiny)), 0.0)
 
 
 def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:

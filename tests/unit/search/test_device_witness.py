@@ -67,6 +67,21 @@ def test_any_pattern_of_the_box_is_one_of_devices(mapping, integer):
         assert check_pattern(tensor, pattern["w"], devices) < 1e-6
 
 
+@pytest.mark.parametrize("size", [1e-45, 1e-44, 1e-42, 1e-40, 1e-38, 1e-36, 1e-34, 1.0, 1e37])
+@pytest.mark.parametrize("mapping", ["levels", "differential", "clipping", "drift"])
+@pytest.mark.parametrize("integer", [False, True])
+def test_devices_make_weights_of_every_size(mapping, size, integer):
+    levels = np.random.default_rng(5).integers(-128, 128, size=(9, 7)).astype(np.int32)
+    values = (levels * np.float64(size) / 128).astype(np.float32)
+    stored = dataclasses.replace(layer(levels if integer else None), values=values)
+    placement = place(LayerScan((stored,), ()), _PROFILES[mapping])
+    tensor = placement.tensors["w"]
+    assert (np.abs(tensor.nominal - values) <= 0.51 * tensor.scale.max() + 1e-45).all()
+    for deviation in (tensor.lo, tensor.hi):
+        devices = device_pattern(tensor, placement.profile, deviation)
+        check_pattern(tensor, placement.profile, deviation, devices)
+
+
 def test_clipped_devices_stay_in_their_window_and_level_intervals_differ():
     placement = place(LayerScan((layer(),), ()), _PROFILES["clipping"])
     tensor = placement.tensors["w"]

@@ -35,7 +35,9 @@ def test_half_of_an_interval_stays_half(opened, tmp_path):
 
 def test_other_layers_and_missing_files_are_named(opened, tmp_path):
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(20, 6)})
-    with pytest.raises(InputRefusedError, match="witness must be one that `cimrobust analyze` wrote"):
+    with pytest.raises(
+        InputRefusedError, match=r"witness must be a readable file, got 'No such file or directory' \(.*deviations.safetensors\)"
+    ):
         transferred_pattern(tmp_path, placement)
     write_witness(tmp_path, runtime, box_of(placement), box_of(placement).zero())
     other = MLP.replace("[6, 12]", "[6, 13]").replace("[12]", "[13]").replace("[12, 4]", "[13, 4]")
