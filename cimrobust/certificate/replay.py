@@ -17,7 +17,12 @@ from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_derived import consistency_checks, trials_check
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_given import Given, labels_checks, open_given
+<<<<<<< HEAD
 from cimrobust.certificate.replay_machine import machine_check
+||||||| 91ec4a3
+=======
+from cimrobust.certificate.replay_layers import layers_check
+>>>>>>> wt-layers
 from cimrobust.certificate.replay_probable import probable_checks
 from cimrobust.certificate.replay_reading import reading_check
 from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall
@@ -61,6 +66,7 @@ def replay_certificate(
     checks += _guarded("report", lambda: [_report(directory / html, certificate, render)])
     given = open_given(certificate, model=model, data=data, labels_of=labels_of)
     checks += _guarded("model_hash", lambda: [_model_hash(given.network, certificate)])
+    checks += _guarded("layers", lambda: [layers_check(certificate, given.network)])
     checks += list(labels_checks(certificate, given, is_asked=labels_of is not None))
     checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
     checks += _guarded("scores", lambda: list(_scores(directory, certificate, given)))

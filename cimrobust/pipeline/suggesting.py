@@ -257,7 +257,8 @@ def _missed_by_rest(run: _Run, runtime: Runtime, placement: Placement, found: Se
 def _outcome(run: _Run, protection: Protection, most_share: float) -> Outcome:
     """Look for the smallest set of one kind of protection."""
     names = [name for name, tensor in run.placement.tensors.items() if protection.helps(tensor)]
-    run.progress.start(f"Layers to protect ({protection.kind})", 4 * len(names) + 2)
+    title, steps = f"Layers to protect ({protection.kind})", 4 * len(names) + 2
+    run.progress.start(title, steps)
     attacks = ProtectedAttacks(
         runtime=run.runtime, placement=run.placement, scan=run.inspection.scan, opened=run.opened, protection=protection,
         needs=run.needs, plan=_PLANS[run.effort], seed=run.seed, workers=run.workers, progress=run.progress, chips=run.chips,
@@ -267,9 +268,11 @@ def _outcome(run: _Run, protection: Protection, most_share: float) -> Outcome:
 
     def confirm(chosen: Chosen) -> bool:
         made = _confirm(run, protection, attacks, chosen)
-        if made is not None:
-            confirmations[chosen] = made
-        return made is not None
+        if made is None:
+            run.progress.start(title, steps)
+            return False
+        confirmations[chosen] = made
+        return True
 
     total = num_devices(run.placement, list(run.placement.tensors))
     found = smallest_set(attacks, confirm, most_devices=int(most_share * total), most_attacks=_MOST_ATTACKS[run.effort])

@@ -126,7 +126,7 @@ def open_session(
     )
     objective, targets = objective_of(runtime.task, twin.readout, teacher)
     samples = Samples(inputs, constants, targets.to(device))
-    return Session(runtime, scan, seen, split, twin, parameters, objective, samples, notes)
+    return Session(runtime, scan, seen, split, twin, parameters, objective, samples, (*notes, *_digital_notes(scan)))
 
 
 def _teacher_rows(network: TrainingNetwork, parameters: Parameters, samples: Samples) -> np.ndarray:
@@ -153,6 +153,12 @@ def as_trained(profile: DeviceProfile) -> tuple[DeviceProfile, tuple[str, ...]]:
             "Training sees grouped convolutions on arrays of their own: cells that hold the zeros of a dense array do not deviate there."
         )
     return profile, tuple(notes)
+
+
+def _digital_notes(scan: LayerScan) -> tuple[str, ...]:
+    """Say which layers are left as they are because the profile keeps them digital."""
+    digital = dict.fromkeys(node.node for node in scan.unmapped if node.rule is not None)
+    return (f"Weights that stay digital by the rules of the profile are not trained: {', '.join(digital)}.",) if digital else ()
 
 
 def _with_separate_groups(profile: DeviceProfile) -> DeviceProfile:
