@@ -57,7 +57,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         data=item.data(evidence),
         device=item.device(evidence.placement),
         settings=[Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings],
-        mapping=item.mapping(evidence),
+        mapping=item.mapping(evidence.scan, evidence.placement),
         converters=converters.converters(evidence),
         converters_reason=None if evidence.runtime.converters else "the profile has ideal converters",
         clean=results.clean(evidence),

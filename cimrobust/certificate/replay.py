@@ -17,12 +17,8 @@ from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.certificate.replay_derived import consistency_checks, trials_check
 from cimrobust.certificate.replay_devices import DEVICES, devices_hold
 from cimrobust.certificate.replay_given import Given, labels_checks, open_given
-<<<<<<< HEAD
-from cimrobust.certificate.replay_machine import machine_check
-||||||| 91ec4a3
-=======
 from cimrobust.certificate.replay_layers import layers_check
->>>>>>> wt-layers
+from cimrobust.certificate.replay_machine import machine_check
 from cimrobust.certificate.replay_probable import probable_checks
 from cimrobust.certificate.replay_reading import reading_check
 from cimrobust.certificate.replay_safety import check_safety_files, safety_claim, safety_recall

@@ -31,7 +31,7 @@ def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayChec
     texts = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
     wrong = list(differences(derived, claimed, place="monte_carlo", texts=texts))
     if wrong:
-        return ReplayCheck("trials", False, f"{table.num_trials} trials give other values of {_named(wrong)}")
+        return ReplayCheck("trials", False, f"{table.num_trials} trials give other values of {named(wrong)}")
     return ReplayCheck("trials", True, f"{table.num_trials} trials of seed {table.seed} give every number about drawn chips")
 
 
@@ -51,7 +51,7 @@ def _table_problem(certificate: CertificateModel, table: TrialTable) -> str:
     return ""
 
 
-def differences(derived: Any, claimed: Any, *, place: str, texts: bool = True) -> Iterator[str]:
+def differences(derived: Any, claimed: Any, *, place: str, texts: bool = True, rtol: float = 0.0) -> Iterator[str]:
     """Yield the places at which two values of one model differ.
 
     Args:
@@ -59,15 +59,19 @@ def differences(derived: Any, claimed: Any, *, place: str, texts: bool = True) -
         claimed: What the certificate says.
         place: Path of both in the certificate.
         texts: Compare sentences too.
+        rtol: Relative difference of two numbers that counts as none.
     """
     if isinstance(derived, BaseModel) and isinstance(claimed, BaseModel):
         for name in type(derived).model_fields:
-            yield from differences(getattr(derived, name), getattr(claimed, name), place=f"{place}.{name}", texts=texts)
+            yield from differences(getattr(derived, name), getattr(claimed, name), place=f"{place}.{name}", texts=texts, rtol=rtol)
     elif isinstance(derived, list) and isinstance(claimed, list) and len(derived) == len(claimed):
         for index, (one, other) in enumerate(zip(derived, claimed, strict=True)):
-            yield from differences(one, other, place=f"{place}.{index}", texts=texts)
+            yield from differences(one, other, place=f"{place}.{index}", texts=texts, rtol=rtol)
     elif isinstance(derived, str) and isinstance(claimed, str):
         if texts and derived != claimed:
+            yield place
+    elif isinstance(derived, float) and isinstance(claimed, float):
+        if not math.isclose(derived, claimed, rel_tol=rtol):
             yield place
     elif derived != claimed:
         yield place
@@ -83,10 +87,11 @@ def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
 
 
 def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
-    return ReplayCheck(name, not wrong, fine if not wrong else f"contradicted at {_named(wrong)}")
+    return ReplayCheck(name, not wrong, fine if not wrong else f"contradicted at {named(wrong)}")
 
 
-def _named(wrong: list[str]) -> str:
+def named(wrong: list[str]) -> str:
+    """Name places, the first few of many."""
     more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
     return ", ".join(wrong[:_MOST_NAMED]) + more
 

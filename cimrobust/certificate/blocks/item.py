@@ -6,11 +6,11 @@ from importlib import metadata
 
 from cimrobust import __version__
 from cimrobust.certificate import models
-from cimrobust.certificate.evidence import Evidence, Tested
+from cimrobust.certificate.evidence import Tested
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.task import Task
 from cimrobust.engine.machine import this_machine
-from cimrobust.graph.layers import CrossbarLayer
+from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.graph.network import Network, TensorSpec
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
@@ -120,12 +120,12 @@ def device(placement: Placement) -> models.Device:
     )
 
 
-def mapping(evidence: Evidence) -> models.Mapping:
+def mapping(scan: LayerScan, placement: Placement) -> models.Mapping:
     """Describe what is stored in devices and what is not."""
-    tensors, profile = evidence.placement.tensors, evidence.placement.profile
+    tensors, profile = placement.tensors, placement.profile
     return models.Mapping(
-        layers=[_layer(layer, tensors[layer.initializer], profile.decider(layer.rule)) for layer in evidence.scan.layers],
-        unmapped=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in evidence.scan.unmapped],
+        layers=[_layer(layer, tensors[layer.initializer], profile.decider(layer.rule)) for layer in scan.layers],
+        unmapped=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in scan.unmapped],
         total_devices=sum(tensor.num_devices for tensor in tensors.values()),
         total_tiles=sum(tensor.num_tiles for tensor in tensors.values()),
     )
