@@ -105,7 +105,9 @@ def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     foreign: list[str] = []
     for node, versions in _nodes_with_opsets(model, opsets):
         domain = _domain(node.domain)
-        if (domain, node.op_type) in functions or domain in CONTRIB_DOMAINS or is_lowered(op_name(node), versions.get("", 0)):
+        if (domain, node.op_type) in functions or domain in CONTRIB_DOMAINS:
+            continue
+        if is_lowered(op_name(node), versions.get("", 0)) and (domain not in _SCHEMA_DOMAINS or domain in versions or not versions):
             continue
         if domain not in _SCHEMA_DOMAINS:
             foreign.append(f"{describe(node)} is of an operator domain that is not known here")
