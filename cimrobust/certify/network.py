@@ -76,7 +76,8 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         runtime: The deployed network with its data.
         placement: Where its weights are stored.
     """
-    refused = next((found for profile in placement.profiles if (found := refuse_profile(profile)) is not None), None)
+    # Converters are those of the chip, whatever devices its layers have.
+    refused = refuse_converters(placement.profile) or next(filter(None, map(refuse_profile, placement.profiles)), None)
     if refused is not None:
         return refused
     if runtime.engine is not runtime.plain or set(placement.tensors) != set(runtime.deployed.weight_names):
@@ -121,12 +122,17 @@ def _refuse_shapes(network: BoundedNetwork) -> Refusal | None:
     return None
 
 
-def refuse_profile(profile: DeviceProfile) -> Refusal | None:
-    """Return why no bound holds for all chips of a profile; None where the box holds them all."""
+def refuse_converters(profile: DeviceProfile) -> Refusal | None:
+    """Return why products through the converters of a profile are out of reach; None where there are none."""
     if profile.dac is not None or profile.adc is not None:
         return Refusal("the profile has converters, which the bounds do not cover: a rounded sum can be anywhere within a step")
     if profile.read_noise is not None:
         return Refusal("the profile has read noise, which differs from read to read and has no limits")
+    return None
+
+
+def refuse_profile(profile: DeviceProfile) -> Refusal | None:
+    """Return why no bound holds for all devices of a profile; None where the box holds them all."""
     if profile.has_faults:
         return Refusal("the profile has stuck devices, which lie outside the tolerance box")
     if not profile.is_bounded:
