@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from cimrobust.certify.arithmetic import check_arithmetic
@@ -14,6 +16,7 @@ from cimrobust.data.load import load_data
 from cimrobust.engine.ort import OrtEngine, run_original
 from cimrobust.graph.deploy import deploy
 from cimrobust.graph.load import load_network
+from cimrobust.graph.save import save_model, with_weights
 from cimrobust.graph.scan import scan_layers
 from tests.exact_integers import DYNAMIC, FORMS, evaluate, quantised, samples
 
@@ -60,6 +63,22 @@ def test_the_run_of_a_quantised_file_is_compared_operator_by_operator(form: str,
     assert found.reason is None
     assert found.compared >= 5
     assert found.wrong == ()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("form", ["QOperator s8 s8", "QOperator u8 s8", "QDQ s8 s8"])
+def test_layers_that_stay_digital_are_exact_in_the_file_of_a_chip_too(form: str, tmp_path: Path) -> None:
+    path, x = quantised(form, tmp_path), samples(16)
+    network = load_network(path)
+    scan = scan_layers(network)
+    first = replace(scan, layers=scan.layers[:1])
+    deployed, weights = deploy(network, first), {first.layers[0].initializer: first.layers[0].values}
+    got = OrtEngine(deployed).run(weights, {"x": x})
+    assert (got.argmax(1) == exact(path, x, form).argmax(1)).all()
+    save_model(with_weights(deployed, weights), tmp_path / "chip.onnx")
+    # A session of anybody, without options.
+    session = onnxruntime.InferenceSession(str(tmp_path / "chip.onnx"), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], got)
 
 
 @pytest.mark.slow
