@@ -16,6 +16,7 @@ from cimrobust.data.decision import Decision
 from cimrobust.device.converters import AdcTable
 from cimrobust.device.effects import FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.mapping.place import place
 from tests.unit.certify.conftest import Maker
 from tests.unit.search.conftest import Opener
 
@@ -42,8 +43,8 @@ def test_profiles_whose_chips_leave_the_box(make: Maker, profile: DeviceProfile,
     [(replace(EXACT, adc=AdcTable(bits=8)), "has converters"), (replace(EXACT, read_noise=ReadNoiseTable(0.01)), "read noise")],
 )
 def test_profiles_whose_products_are_not_the_weights(make: Maker, profile: DeviceProfile, reason: str) -> None:
-    runtime, placement = make("mlp")
-    refused = open_bounds(runtime, replace(placement, profile=profile))
+    runtime, _ = make("mlp")
+    refused = open_bounds(runtime, place(runtime.scan, profile))
     assert isinstance(refused, Refusal)
     assert reason in refused.reason
 
