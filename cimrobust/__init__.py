@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.verifying import verify
     from cimrobust.training.settings import TrainingSettings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Certificate",

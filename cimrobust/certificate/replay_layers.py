@@ -41,7 +41,8 @@ def _wrong(certificate: CertificateModel, network: Network) -> Iterator[str]:
     derived, claimed = item.mapping(scan, placement), certificate.mapping
     # Sentences, and the order of layers, may be others in another version.
     same_version = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
-    yield from differences(item.device(placement), certificate.device, place="device", texts=same_version, rtol=_ROUNDING)
+    device = item.device(placement).model_copy(update={"profile": certificate.device.profile})
+    yield from differences(device, certificate.device, place="device", texts=same_version, rtol=_ROUNDING)
     rows = {row.initializer: row for row in derived.layers}
     missing = rows.keys() - {row.initializer for row in claimed.layers}
     if missing:

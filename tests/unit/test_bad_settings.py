@@ -126,7 +126,7 @@ DATA_FILES = {
     "text": (lambda path: path.write_text("x,y"), 5, "d.npz"),
     "no labels": (lambda path: npz(path, x=X), 2, "'y'"),
     "objects": (lambda path: np.savez(path, x=np.array([{}], dtype=object), y=Y), 5, "array 'x'"),
-    "text array": (lambda path: npz(path, x=X, y=np.array(["a", "b", "c"])), 5, "array 'y'"),
+    "text for numbers": (lambda path: npz(path, x=np.full((3, 1, 2, 2), "a"), y=Y), 2, "array 'x'"),
     "lying header": (lying_header, 5, "array 'x'"),
     "fewer labels": (lambda path: npz(path, x=X, y=Y[:2]), 2, "labels"),
     "no samples": (lambda path: npz(path, x=X[:0], y=Y[:0]), 2, "one or more samples"),

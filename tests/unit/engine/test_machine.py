@@ -7,8 +7,10 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.replay_machine import machine_check
 from cimrobust.engine import machine
+from tests.unit.certificate.partial import partial
 
 X86 = "processor\t: 0\nmodel name\t: A CPU\nflags\t\t: fpu avx2 avx512f avx512_vnni\n\nprocessor\t: 1\nmodel name\t: Another\nflags\t\t: fpu\n"
 ARM = "processor\t: 0\nCPU part\t: 0xd40\nFeatures\t: fp asimd asimddp i8mm\n"
@@ -39,6 +41,10 @@ def test_a_system_that_does_not_say_has_unknown_sets(cpuinfo) -> None:
     assert cpuinfo(None).instruction_sets is None
 
 
+def certificate(**fields):
+    return partial(CertificateModel, fields)
+
+
 def test_replay_says_what_may_differ_on_another_machine(cpuinfo) -> None:
     cpuinfo(X86)
     made = {
@@ -47,14 +53,14 @@ def test_replay_says_what_may_differ_on_another_machine(cpuinfo) -> None:
         "instruction_sets": ["avx2", "avx512f", "avx512_vnni"],
     }
     made |= {"onnxruntime": onnxruntime.__version__, "onnxruntime_build": machine.this_machine().onnxruntime_build}
-    assert machine_check({"machine": made}).held is True
-    other = machine_check({"machine": {**made, "instruction_sets": ["avx2"]}})
+    assert machine_check(certificate(machine=made)).held is True
+    other = machine_check(certificate(machine={**made, "instruction_sets": ["avx2"]}))
     assert other.held is None
     assert "instruction sets avx2, here avx2 avx512f avx512_vnni" in other.detail
     assert "sums of integer products" in other.detail
 
 
 def test_replay_of_a_certificate_without_a_machine_says_so() -> None:
-    check = machine_check({"machine": None, "machine_reason": "made before schema 1.5.0"})
+    check = machine_check(certificate(machine=None, machine_reason="made before schema 1.5"))
     assert check.held is None
-    assert "made before schema 1.5.0" in check.detail
+    assert "made before schema 1.5" in check.detail

@@ -166,7 +166,7 @@ def test_what_is_digital_anyway_may_be_asked_to_be(tmp_path: Path) -> None:
 def test_weights_of_one_array_are_stored_alike(tmp_path: Path, rule: LayerRule) -> None:
     limits = {name: np.array([value], np.int64) for name, value in (("zero", 0), ("four", 4), ("one", 1))}
     network = _written(tmp_path, _PRODUCT, {"w": (4, 4), "v": (4, 4), "u": (4, 4)}, **limits)
-    with pytest.raises(UsageError, match=r"one array holds must be stored alike, got rule 1 \(match 'v'\) for 'v' and profile for 'u'"):
+    with pytest.raises(UsageError, match=r"one array holds must be stored alike, got profile for 'u' and rule 1 \(match 'v'\) for 'v'"):
         decided(network, rule)
     assert decided(network, replace(rule, match="[uv]"))["w"] is None
     assert decided(network, LayerRule(match="v", device=_FINE)) == {"w": None, "v": 0, "u": None}, "tolerances of one array may differ"

@@ -77,7 +77,7 @@ def test_hostile_names_stay_text():
 def test_embedded_json_is_the_certificate():
     certificate = example.certificate()
     text = re.search(r'<script type="application/json" id="certificate">(.*?)</script>', render(certificate), re.DOTALL).group(1)
-    assert json.loads(text) == certificate
+    assert json.loads(text) == CertificateModel.model_validate(certificate).model_dump()
 
 
 def test_nothing_is_fetched_and_identifiers_are_unique():

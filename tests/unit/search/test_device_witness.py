@@ -78,8 +78,8 @@ def test_devices_make_weights_of_every_size(mapping, size, integer):
     tensor = placement.tensors["w"]
     assert (np.abs(tensor.nominal - values) <= 0.51 * tensor.scale.max() + 1e-45).all()
     for deviation in (tensor.lo, tensor.hi):
-        devices = device_pattern(tensor, placement.profile, deviation)
-        check_pattern(tensor, placement.profile, deviation, devices)
+        devices = device_pattern(tensor, deviation)
+        check_pattern(tensor, deviation, devices)
 
 
 def test_clipped_devices_stay_in_their_window_and_level_intervals_differ():
