@@ -62,12 +62,12 @@ def replay_certificate(
     checks += _guarded("witness_devices", lambda: [_devices(directory, certificate)])
     checks += _guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
     checks += _guarded("trials", lambda: _trials(directory, certificate))
-    checks += [_evaluation_set(certificate)]
+    checks += _guarded("evaluation_set", lambda: [_evaluation_set(certificate)])
     checks += _guarded("certified_samples", lambda: _certified(directory, certificate))
     checks += _guarded("report", lambda: [_report(directory / html, render(certificate))])
     given = open_given(certificate, model=model, data=data, labels_of=labels_of)
     checks += _guarded("model_hash", lambda: [_model_hash(given.network, certificate)])
-    checks += list(labels_checks(certificate, given, is_asked=labels_of is not None))
+    checks += _guarded("labels_hash", lambda: list(labels_checks(certificate, given, is_asked=labels_of is not None)))
     checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
     checks += _guarded("scores", lambda: list(_scores(directory, certificate, given)))
     return checks
