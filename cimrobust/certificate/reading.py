@@ -6,7 +6,6 @@ like a file of today. Nothing else in the package knows that older versions exis
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,8 @@ from pydantic import ValidationError
 from cimrobust.certificate.models.base import Record
 from cimrobust.certificate.upgrades import upgraded
 from cimrobust.errors import InputRefusedError
+from cimrobust.input_file import FileKind, printable, read_input
+from cimrobust.json_file import parse_json
 
 _MAX_BYTES = 256 * 2**20
 _MAX_MESSAGE = 300
@@ -80,21 +81,14 @@ def read_result(path: Path, kind: type[Read], *, hint: str) -> Read:
 
 
 def _read_json(path: Path, kind: type[Read], hint: str) -> dict[str, Any]:
+    content = read_input(path, FileKind(kind.NAME, _MAX_BYTES, missing=InputRefusedError, hint=hint))
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputRefusedError(f"{kind.NAME} must be at most {_MAX_BYTES} bytes, got {path.stat().st_size} ({path}); {hint}")
-        plain = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
-    except OSError as err:
-        raise InputRefusedError(f"{kind.NAME} must be a readable file, got {err.strerror} ({path}); {hint}") from err
-    except (ValueError, RecursionError) as err:
-        raise InputRefusedError(f"{kind.NAME} must be JSON, got: {err} ({path}); {hint}") from err
+        plain = parse_json(content)
+    except ValueError as err:
+        raise InputRefusedError(f"{kind.NAME} must be JSON, got: {printable(err)[:200]} ({printable(path)}); {hint}") from err
     if not isinstance(plain, dict):
-        raise InputRefusedError(f"{kind.NAME} must be a JSON object, got {type(plain).__name__} ({path}); {hint}")
+        raise InputRefusedError(f"{kind.NAME} must be a JSON object, got {type(plain).__name__} ({printable(path)}); {hint}")
     return plain
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _first(err: ValidationError) -> str:
@@ -102,4 +96,5 @@ def _first(err: ValidationError) -> str:
     wrong = err.errors(include_url=False)[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in wrong["loc"])
     text = f"{wrong['msg']} at ${place}: {wrong['input']!r}"
+    text = printable(text)
     return text if len(text) < _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."

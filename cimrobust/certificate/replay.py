@@ -63,7 +63,7 @@ def replay_certificate(
     given = open_given(certificate, model=model, data=data, labels_of=labels_of)
     checks += _guarded("model_hash", lambda: [_model_hash(given.network, certificate)])
     checks += _guarded("layers", lambda: [layers_check(certificate, given.network)])
-    checks += list(labels_checks(certificate, given, is_asked=labels_of is not None))
+    checks += _guarded("labels_hash", lambda: list(labels_checks(certificate, given, is_asked=labels_of is not None)))
     checks += _guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
     checks += _guarded("scores", lambda: list(_scores(directory, certificate, given)))
     return checks
@@ -79,7 +79,7 @@ def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCh
     checks += _guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
     checks += _guarded("trials", lambda: _trials(directory, certificate))
     checks += _guarded("numbers", lambda: list(consistency_checks(certificate)))
-    checks += [_evaluation_set(certificate)]
+    checks += _guarded("evaluation_set", lambda: [_evaluation_set(certificate)])
     checks += _guarded("certified_samples", lambda: _certified(directory, certificate))
     return checks
 

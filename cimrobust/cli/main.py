@@ -36,6 +36,7 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 5
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 # What files, folders and disks answer, which is no fault of this program.
 _SURROUNDINGS = frozenset(
@@ -99,8 +100,12 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code. Nothing is raised: an unforeseen error prints one line, and its traceback if CIMROBUST_DEBUG is set.
     """
+    if any("\0" in argument for argument in arguments):
+        return _fail("error: arguments must not hold a null byte, got one; no file has such a name", EXIT_USAGE)
     try:
         result = group.main(arguments, prog_name="cimrobust", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written must be known before the exit code is
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -111,20 +116,25 @@ def run(arguments: list[str]) -> int:
         return _fail(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command with --resume to go on", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        return _reader_left()
-    except OSError as error:
-        if error.errno not in _SURROUNDINGS:
-            return _internal(error)
-        return _fail(f"error: {_place_problem(error)}", EXIT_USAGE)
-    except MemoryError as error:
-        return _fail(f"error: {_memory_problem(error)}", EXIT_REFUSED)
     except SystemExit as stop:  # no library ends a command, and none makes it a success
+        # Click and rich turn a broken pipe into an exit; of click nothing but its wrapper tells.
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper" or isinstance(stop.__context__, BrokenPipeError):
+            return _reader_left()
         return _fail(f"internal error: something ended the process with {stop.code!r}", EXIT_INTERNAL)
     except Exception as error:  # the last line of defence: users get a sentence, never a traceback
-        if _is_about_memory(error):
-            return _fail(f"error: {_memory_problem(error)}", EXIT_REFUSED)
-        return _internal(error)
+        return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> int:
+    """Return the exit code of an error that no part of this package raised on purpose."""
+    if isinstance(error, BrokenPipeError):
+        return _reader_left()
+    if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
+        _drop_output()
+        return _fail(f"error: {_place_problem(error)}", EXIT_USAGE)
+    if isinstance(error, MemoryError) or _is_about_memory(error):
+        return _fail(f"error: {_memory_problem(error)}", EXIT_REFUSED)
+    return _internal(error)
 
 
 def _internal(error: Exception) -> int:
@@ -134,9 +144,18 @@ def _internal(error: Exception) -> int:
 
 
 def _reader_left() -> int:
-    """End as other programs do whose output nobody reads to its end, as of ``| head``; what was to be written is written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    """End as other programs do whose output nobody reads to its end, as of ``| head``.
+
+    Not with 0: a gate that says "failed" to nobody has not passed.
+    """
+    _drop_output()
+    return EXIT_BROKEN_PIPE
+
+
+def _drop_output() -> None:
+    """Let what is still to be printed go nowhere, so that the interpreter does not fail on it when it ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # AttributeError: there is no stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _place_problem(error: OSError) -> str:

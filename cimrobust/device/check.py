@@ -8,6 +8,9 @@ from cimrobust.device.curve import Number, number_at
 from cimrobust.device.intervals import programming_intervals
 from cimrobust.device.profile import DeviceProfile
 
+# Of a fraction of the range, or of an exponent: what is larger leaves float32 once it is folded into weights.
+_MOST = 1e6
+
 
 def number_problems(profile: DeviceProfile) -> list[str]:
     """Return what is wrong with the numbers of a profile, each with its dotted key, the level and the value."""
@@ -32,11 +35,12 @@ def number_problems(profile: DeviceProfile) -> list[str]:
 
 def _problem(profile: DeviceProfile, key: str, number: Number | None, *, least: float) -> str | None:
     values = number_at(number, profile.level_positions(), profile.window)
-    wrong = ~np.isfinite(values) | (values < least)
+    wrong = ~np.isfinite(values) | (values < least) | (np.abs(values) > _MOST)
     if not wrong.any():
         return None
     level = int(np.argmax(wrong))
     rule = "finite" if least < 0 else "finite and not negative"
+    rule = f"at most {_MOST:g} in size" if values[level] > _MOST and np.isfinite(values[level]) else rule
     return f"key '{key}' must be {rule} at every level, is {float(values[level]):g} at level {level}"
 
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from cimrobust.device.converters import AdcSettings, DacSettings
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[float, Field(gt=0, le=8)]
+
+def _not_tiny(value: float) -> float:
+    """Refuse what is neither nothing nor anything that a device shows: its square, or a quotient by it, leaves float64."""
+    if 0 < value < 1e-12:
+        raise ValueError("must be 0 or at least 1e-12 of the range")
+    return value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1), AfterValidator(_not_tiny)]
+# Below a hundredth of a sigma a box holds next to no device.
+Count = Annotated[float, Field(ge=0.01, le=8)]
+# From a nanosecond to 30 000 years; the logarithm of their ratio is what counts, and it must not overflow.
+Seconds = Annotated[float, Field(ge=1e-9, le=1e12)]
+Conductance = Annotated[float, Field(ge=1e-9, le=1e9)]
 Points = Annotated[list[float], Field(max_length=10_000)]
 
 
@@ -59,8 +71,8 @@ class CurveModel(PieceModel):
 
     variable: Literal["relative", "microsiemens"] = "relative"
     unit: Literal["fraction", "microsiemens", "number"] = "fraction"
-    reference_g_max_microsiemens: Annotated[float, Field(gt=0)] | None = None
-    factor: Annotated[float, Field(ge=0)] = 1.0
+    reference_g_max_microsiemens: Conductance | None = None
+    factor: Annotated[float, Field(ge=0, le=1e6)] = 1.0
 
     @model_validator(mode="after")
     def _reference_means_something(self) -> CurveModel:
@@ -74,7 +86,8 @@ def _kind(value: Any) -> str:
 
 
 FractionOrCurve = Annotated[Annotated[Fraction, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
-NumberOrCurve = Annotated[Annotated[float, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
+Moderate = Annotated[float, Field(ge=-1e6, le=1e6)]
+NumberOrCurve = Annotated[Annotated[Moderate, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
 
 
 Quantiles = Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(max_length=100_000)]
@@ -156,8 +169,8 @@ class TileModel(Strict):
 class WindowModel(Strict):
     """Table [window]."""
 
-    g_min_microsiemens: Annotated[float, Field(ge=0)]
-    g_max_microsiemens: Annotated[float, Field(gt=0)]
+    g_min_microsiemens: Annotated[float, Field(ge=0, le=1e9)]
+    g_max_microsiemens: Conductance
     clips: bool = False
 
     @model_validator(mode="after")
@@ -190,8 +203,8 @@ class RelaxationModel(Strict):
 class DriftModel(Strict):
     """Table [drift]."""
 
-    time_seconds: Annotated[float, Field(ge=0)]
-    t0_seconds: Annotated[float, Field(gt=0)] = 1.0
+    time_seconds: Annotated[float, Field(ge=0, le=1e12)]
+    t0_seconds: Seconds = 1.0
     model: Literal["power", "shift"] = "power"
     exponent_mean: NumberOrCurve = 0.0
     exponent_sd: NumberOrCurve = 0.0

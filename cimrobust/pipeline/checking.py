@@ -10,8 +10,12 @@ from cimrobust.certificate.policy import read_policy
 from cimrobust.certificate.replay import replay_certificate
 from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.verdict import judge
+from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.report.render import render
+
+_OURS = "certificate must be one that `cimrobust analyze` wrote"
+_HINT = "it follows the schema but contradicts itself; make it again"
 
 
 def gate(directory: str | Path, *, policy: str | Path, junit: str | Path | None = None) -> GateResult:
@@ -28,7 +32,9 @@ def gate(directory: str | Path, *, policy: str | Path, junit: str | Path | None 
     """
     required = read_policy(Path(policy))
     certificate = read_certificate(Path(directory))
-    verdict = judge(certificate, required, from_parquet(Path(directory) / TRIALS))
+    trials = from_parquet(Path(directory) / TRIALS)
+    with refusing_what_fails(_OURS, directory, hint=_HINT):
+        verdict = judge(certificate, required, trials)
     result = GateResult(verdict, witness=f"{directory}/{WITNESS}/worst_case.onnx")
     if junit is not None:
         write_junit(result, Path(junit), model=certificate.model.name)
@@ -59,5 +65,8 @@ def replay(
 def rewrite_report(directory: str | Path) -> Path:
     """Write the HTML of a certificate again from its JSON; returns its path."""
     path = Path(directory) / REPORT
-    atomic_text(path, render(read_certificate(Path(directory))))
+    certificate = read_certificate(Path(directory))
+    with refusing_what_fails(_OURS, directory, hint=_HINT):
+        html = render(certificate)
+    atomic_text(path, html)
     return path

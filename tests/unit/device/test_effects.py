@@ -78,7 +78,13 @@ def test_stated_effects_are_written_out(tmp_path):
         ("stuck_high = 0.002", "stuck_high = 0.9995", "less than 1"),
         ('unit = "number", clip = [0.049, 0.1]', "clip = [0.049, 0.1]", "'drift.exponent_mean' must be a curve of unit 'number'"),
         ("[0.26348, 1.9650, -1.1731]", "[-0.26348]", "'device.sigma' must be finite and not negative at every level, is -0.0109783 at level 0"),
+        ("[0.26348, 1.9650, -1.1731]", "[1e300]", r"'device.sigma' must be at most 1e\+06 in size at every level"),
         ('compensation = "global"', "mean = 0.1", "model 'power' takes no 'mean'"),
+        ("stuck_high = 0.002", "stuck_high = 1e300", "less than 1"),
+        ("g_min_microsiemens = 1.0", "g_min_microsiemens = 1e300", "less than or equal to"),
+        ("time_seconds = 86400", "time_seconds = 1e300", "less than or equal to 1"),
+        ("t0_seconds = 20", "t0_seconds = 5e-324", "greater than or equal to 1e-09"),
+        ("tolerance_low = 0.03", "tolerance_low = 1e-300", "must be 0 or at least 1e-12 of the range"),
     ],
 )  # fmt: skip
 def test_wrong_profiles_are_refused_with_their_key(tmp_path, old, new, text):
