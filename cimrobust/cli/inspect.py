@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "inspect",
-    epilog="Examples: cimrobust inspect model.onnx --device rram-write-verify-3pct --digital 'conv1*'; "
-    "cimrobust inspect model.onnx --data data.toml",
+    epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct --digital 'conv1*' --data data.toml",
 )
 @model_argument
 @device_option

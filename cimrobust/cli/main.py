@@ -6,6 +6,7 @@ import contextlib
 import errno
 import importlib
 import os
+import select
 import sys
 import traceback
 
@@ -117,12 +118,22 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted; run the same command with --resume to go on", EXIT_INTERRUPTED)
     except SystemExit as stop:  # no library ends a command, and none makes it a success
-        # Click and rich turn a broken pipe into an exit; of click nothing but its wrapper tells.
-        if type(sys.stdout).__name__ == "PacifyFlushWrapper" or isinstance(stop.__context__, BrokenPipeError):
+        # Click and rich turn a broken pipe into an exit, and of click's nothing tells but the pipe.
+        if isinstance(stop.__context__, BrokenPipeError) or _is_reader_gone():
             return _reader_left()
         return _fail(f"internal error: something ended the process with {stop.code!r}", EXIT_INTERNAL)
     except Exception as error:  # the last line of defence: users get a sentence, never a traceback
         return _unforeseen(error)
+
+
+def _is_reader_gone() -> bool:
+    """Return whether the standard output is a pipe that nobody reads any more."""
+    try:
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in watched.poll(0))
+    except (AttributeError, OSError, ValueError):  # closed, or no file at all
+        return False
 
 
 def _unforeseen(error: Exception) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-import cimrobust
-from cimrobust.certificate.models.suggested import suggest_json_schema
+from cimrobust.certificate.models.suggested import SuggestModel
+from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
 
 _COMMON = ("--tolerance", "0.15", "--limit", "80", "--workers", "1")
@@ -77,7 +77,7 @@ def test_analyze_confirms_the_profile_of_tighter_layers(samples: Path, tmp_path:
 def test_no_set_is_accepted_without_an_attack(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(_arguments(samples, tmp_path, "--json")) == 0
     made = _found(capsys)
-    Draft202012Validator(suggest_json_schema()).validate(made)
+    Draft202012Validator(described_schema(SuggestModel)).validate(made)
     met = [row for row in made["tried"] if row["met"]]
     assert {row["how"] for row in met} == {"attack"}
     for kind in ("digital", "tighter"):
@@ -89,8 +89,7 @@ def test_no_set_is_accepted_without_an_attack(samples: Path, tmp_path: Path, cap
 
 
 def test_published_schema_is_that_of_the_models() -> None:
-    published = json.loads((Path(cimrobust.__file__).parent / "certificate" / "suggest_schema.json").read_text())
-    assert published == suggest_json_schema()
+    assert json.loads(schema_file("suggest").read_text()) == described_schema(SuggestModel)
 
 
 def test_nothing_is_protected_where_the_policy_is_met(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_witnesses_replay_in_onnxruntime_alone(swept, samples):
 
 def test_the_page_is_a_function_of_the_json(swept):
     page = (swept / "sweep.html").read_text()
-    assert page == render_sweep(sweep_of(swept))
+    assert page == render_sweep(SweepModel.model_validate(sweep_of(swept)))
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 

@@ -47,8 +47,8 @@ def test_the_list_holds_as_many_devices_as_the_largest_share(arguments, tmp_path
     [
         (["--shares", "0.2,0.1"], "ascending numbers in (0, 1]"),
         (["--shares", "few"], "numbers separated by commas"),
-        (["--tighter", "0.5"], "factor above 1, got 0.5"),
-        (["--write-sigma", "0"], "spread of a write must be above 0"),
+        (["--tighter", "0.5"], "tighter must be finite and above 1, got 0.5"),
+        (["--write-sigma", "0"], "write-sigma must be finite and above 0, got 0.0"),
         (["--out", "/nowhere/at/all/list.parquet"], "folder of the list must exist"),
     ],
 )

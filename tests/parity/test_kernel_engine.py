@@ -94,12 +94,22 @@ def _node(op: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **att
 
 
 def _save(
-    path: Path, nodes: list[onnx.NodeProto], shape: Sequence[int | str | None], constants: Mapping[str, np.ndarray], output: str = "y"
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    shape: Sequence[int | str | None],
+    constants: Mapping[str, np.ndarray],
+    output: str = "y",
+    more: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
+    """Save a network with the input `x` and more inputs, each of the type of its array and fixed at 4 samples."""
+    others = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [4, *array.shape[1:]])
+        for name, array in (more or {}).items()
+    ]
     graph = helper.make_graph(
         nodes,
         "made",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape), *others],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -125,16 +135,19 @@ def _product(
 
 
 def _recurrent(
-    op: str, outputs: Sequence[str], *, gates: int, directions: int = 1, more: dict[str, np.ndarray] | None = None, **attributes: Any
+    op: str, outputs: Sequence[str], *, gates: int, directions: int = 1, more: Sequence[str] = (), **attributes: Any
 ) -> dict[str, Any]:
-    """Sequences [samples, steps, 5] of 4 hidden units, moved to the layout that onnxruntime has."""
-    hidden, more = 4, dict(more or {})
+    """Sequences [samples, steps, 5] of 4 hidden units, moved to the layout that onnxruntime has.
+
+    `more` names inputs of the network: `lens` [samples], and the states `h` and `c` [samples, directions, 4].
+    """
+    hidden = 4
     constants = {
         "w": _weight(directions, gates * hidden, 5),
         "r": _weight(directions, gates * hidden, hidden),
         "b": _weight(directions, 2 * gates * hidden),
     }
-    names = [more_name if more_name in more else "" for more_name in ("lens", "h", "c", "p")]
+    names = ["lens" if "lens" in more else "", *(f"{state}_moved" if state in more else "" for state in "hc")]
     inputs = ["t", "w", "r", "b", *names]
     while not inputs[-1]:
         inputs.pop()
@@ -142,10 +155,11 @@ def _recurrent(
     recurrent = _node(op, inputs, outputs, **{"hidden_size": hidden, "direction": direction, **attributes})
     kept = next(name for name in outputs if name)
     back = _node("Transpose", [kept], perm=[2, 1, 0, 3] if kept == outputs[0] else [1, 0, 2])
+    moved = [_node("Transpose", [state], [f"{state}_moved"], perm=[1, 0, 2]) for state in "hc" if state in more]
     return {
-        "nodes": [_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]), recurrent, back],
+        "nodes": [_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]), *moved, recurrent, back],
         "shape": (7, 5),
-        "constants": {**constants, **more},
+        "constants": constants,
     }
 
 
@@ -243,10 +257,11 @@ def test_converters_of_every_kind_match_the_reference(tmp_path: Path, bits: dict
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize("started", [False, True])
 def test_sequences_of_different_length(tmp_path: Path, op: str, gates: int, outputs: list[str], directions: int, started: bool) -> None:
-    states = {name: _weight(directions, 4, 4) for name in ("hc" if op == "LSTM" else "h")} if started else {}
-    graph = _recurrent(op, outputs, gates=gates, directions=directions, more={"lens": np.array([7, 0, 3, 1], np.int32), **states})
-    path = _save(tmp_path / "m.onnx", graph["nodes"], [4, 7, 5], graph["constants"])
-    runtime, placement = _open(path, {"x": _weight(16, 7, 5)}, _profile())
+    states = {name: _weight(16, directions, 4) for name in ("hc" if op == "LSTM" else "h")} if started else {}
+    more = {"lens": np.tile(np.array([7, 0, 3, 1], np.int32), 4), **states}
+    graph = _recurrent(op, outputs, gates=gates, directions=directions, more=list(more))
+    path = _save(tmp_path / "m.onnx", graph["nodes"], [4, 7, 5], graph["constants"], more=more)
+    runtime, placement = _open(path, {"x": _weight(16, 7, 5), **more}, _profile())
     _require_same_as_onnxruntime(runtime, placement)
 
 
@@ -264,10 +279,10 @@ def test_activations_with_and_without_their_numbers(tmp_path: Path, activation: 
 
 
 def test_states_before_the_first_step(tmp_path: Path) -> None:
-    states = {"h": _weight(1, 4, 4), "c": _weight(1, 4, 4)}
-    graph = _recurrent("LSTM", ["a"], gates=4, input_forget=1, more=states)
-    path = _save(tmp_path / "m.onnx", graph["nodes"], [4, 7, 5], graph["constants"])
-    runtime, placement = _open(path, {"x": _weight(16, 7, 5)}, _profile())
+    states = {"h": _weight(16, 1, 4), "c": _weight(16, 1, 4)}
+    graph = _recurrent("LSTM", ["a"], gates=4, input_forget=1, more=list(states))
+    path = _save(tmp_path / "m.onnx", graph["nodes"], [4, 7, 5], graph["constants"], more=states)
+    runtime, placement = _open(path, {"x": _weight(16, 7, 5), **states}, _profile())
     _require_same_as_onnxruntime(runtime, placement)
 
 

@@ -83,7 +83,7 @@ def test_stated_effects_are_written_out(tmp_path):
         ("stuck_high = 0.002", "stuck_high = 1e300", "less than 1"),
         ("g_min_microsiemens = 1.0", "g_min_microsiemens = 1e300", "less than or equal to"),
         ("time_seconds = 86400", "time_seconds = 1e300", "less than or equal to 1"),
-        ("t0_seconds = 20", "t0_seconds = 5e-324", "greater than or equal to 1e-09"),
+        ("t0_seconds = 20", "t0_seconds = 5e-324", "greater than or equal to 0.000000001"),
         ("tolerance_low = 0.03", "tolerance_low = 1e-300", "must be 0 or at least 1e-12 of the range"),
     ],
 )  # fmt: skip
