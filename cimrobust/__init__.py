@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cimrobust.certificate.result import Certificate
     from cimrobust.pipeline.analysis import analyze
-    from cimrobust.pipeline.checking import gate, replay
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
     from cimrobust.pipeline.rare import rare
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.suggesting import suggest
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
+    from cimrobust.replay.checking import gate, replay
     from cimrobust.training.settings import TrainingSettings
 
 __version__ = "0.2.0"
@@ -43,10 +43,10 @@ _HOMES = {
     "TrainingSettings": "cimrobust.training.settings",
     "analyze": "cimrobust.pipeline.analysis",
     "demo": "cimrobust.pipeline.demonstration",
-    "gate": "cimrobust.pipeline.checking",
+    "gate": "cimrobust.replay.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
     "rare": "cimrobust.pipeline.rare",
-    "replay": "cimrobust.pipeline.checking",
+    "replay": "cimrobust.replay.checking",
     "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
     "suggest": "cimrobust.pipeline.suggesting",

@@ -104,14 +104,14 @@ def _certificate(settings: Settings, progress: Progress) -> Certificate:
     make_folder(out)
     with clock.stage("load"):
         run = stages.open_run(settings, progress)
-    findings = _findings(run, clock)
+    findings = run_stages(run, clock)
     written = write_files(run, findings, RunTimings(settings.workers, clock.stages))
     shutil.rmtree(out / stages.CHECKPOINTS, ignore_errors=True)
     return Certificate(written, out)
 
 
-def _findings(run: stages.Run, clock: Clock) -> Findings:
-    """Run the stages in their order: what one finds, later ones start from or are checked against."""
+def run_stages(run: stages.Run, clock: Clock) -> Findings:
+    """Run the stages of an opened run in their order: what one finds, later ones start from or are checked against."""
     rare, likely = None, None
     rare_below, likely_below = run.request.rare_below, run.settings.most_probable_below
     with clock.stage("monte_carlo"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from cimrobust.certificate.replay_devices import DEVICES
+from cimrobust.replay.device_check import DEVICES
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 

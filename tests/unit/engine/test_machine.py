@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.replay_machine import machine_check
+from cimrobust.replay.machine_check import machine_check
 from cimrobust.engine import machine
 from tests.unit.certificate.partial import partial
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.diagnosed import SafetyClass
-from cimrobust.certificate.replay_converters import converter_score
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
@@ -20,6 +19,7 @@ from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.graph.save import save_model, with_initializers
+from cimrobust.replay.converter_score import converter_score
 from cimrobust.tensor_file import read_tensors
 
 SAFETY_FILE = "witness/safety_class.safetensors"

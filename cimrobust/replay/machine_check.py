@@ -6,7 +6,7 @@ from typing import Any
 
 from cimrobust.certificate.blocks.item import machine
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.replay_check import ReplayCheck
+from cimrobust.replay.check import ReplayCheck
 
 _MAY = (
     "the last bits of float32 sums, so a decision on the edge and the scores by it; seconds. What may not: digests, the box, devices and weights of the witness, drawn "
@@ -25,6 +25,11 @@ def machine_check(certificate: CertificateModel) -> ReplayCheck:
         return ReplayCheck("machine", True, f"made on the same kind of machine: {_shown(here['processor'])}")
     listed = "; ".join(f"{key.replace('_', ' ')} {_shown(then)}, here {_shown(now)}" for key, (then, now) in other.items())
     return ReplayCheck("machine", None, f"made with {listed}. What may differ: {_MAY}")
+
+
+def is_same_machine(certificate: CertificateModel) -> bool:
+    """Return whether a certificate was made on a machine like this one, by the same libraries: then every number must be the same."""
+    return certificate.machine is not None and certificate.machine == machine()
 
 
 def _shown(value: Any) -> str:

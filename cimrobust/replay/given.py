@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.replay_check import ReplayCheck
-from cimrobust.certificate.replay_reading import as_certified
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.load import load_data
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network, TensorSpec
+from cimrobust.replay.check import ReplayCheck
+from cimrobust.replay.reading_check import as_certified
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Given:
         network: The certified network; None: it is not.
         data: The evaluation data; None: they are not.
         teacher: The network whose decisions are the labels; None: it is not, or there is none.
+        calibration: Data that converters took their ranges from, where they were given apart from the evaluation data.
     """
 
     network: Network | None
     data: str | None
     teacher: Network | None
+    calibration: str | None = None
 
     def samples(self, certificate: CertificateModel, inputs: tuple[TensorSpec, ...]) -> DataSet:
         """Return the evaluation samples with labels from where the certificate says; None for labels that are not at hand, see `without_labels`.
@@ -68,13 +70,16 @@ class Given:
         return "labels are the model's own decisions: give --model too" if self.network is None else ""
 
 
-def open_given(certificate: CertificateModel, *, model: Path | None, data: str | None, labels_of: Path | None) -> Given:
+def open_given(
+    certificate: CertificateModel, *, model: Path | None, data: str | None, labels_of: Path | None, calibration: str | None = None
+) -> Given:
     """Load the networks that are at hand; a teacher that the certificate does not have is left aside."""
     has_teacher = labels_of is not None and certificate.data.label_source == "model"
     return Given(
         network=None if model is None else load_network(model),
         data=data,
         teacher=load_network(labels_of) if labels_of is not None and has_teacher else None,
+        calibration=calibration,
     )
 
 

@@ -9,9 +9,6 @@ import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.likely import MostProbable
-from cimrobust.certificate.replay_check import ReplayCheck
-from cimrobust.certificate.replay_converters import converter_score
-from cimrobust.certificate.replay_given import Given
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.load import profile_of
 from cimrobust.engine.latent import LatentChips
@@ -23,6 +20,9 @@ from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.replay.check import ReplayCheck
+from cimrobust.replay.converter_score import converter_score
+from cimrobust.replay.given import Given
 from cimrobust.search.chip_file import CHIP_FILE
 from cimrobust.tensor_file import read_tensors
 

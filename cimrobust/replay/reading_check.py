@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cimrobust.certificate.models import CertificateModel, DecisionBlock
-from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision
+from cimrobust.replay.check import ReplayCheck
 
 
 def as_certified(certificate: CertificateModel, dataset: DataSet) -> DataSet:

@@ -12,11 +12,10 @@ from cimrobust import __version__
 from cimrobust.certificate.blocks.results import monte_carlo
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.device.load import profile_of
 from cimrobust.montecarlo.table import TrialTable
-
-_MOST_NAMED = 5
+from cimrobust.replay.check import ReplayCheck
+from cimrobust.replay.differences import Exactness, differences, named
 
 
 def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:
@@ -29,7 +28,7 @@ def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayChec
     derived = monte_carlo(table, policy, num_inputs=certificate.data.used, rare=claimed.rare)
     # Sentences may read differently in another version; their numbers stand beside them.
     texts = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
-    wrong = list(differences(derived, claimed, place="monte_carlo", texts=texts))
+    wrong = list(differences(derived, claimed, place="monte_carlo", exactness=Exactness(texts=texts)))
     if wrong:
         return ReplayCheck("trials", False, f"{table.num_trials} trials give other values of {named(wrong)}")
     return ReplayCheck("trials", True, f"{table.num_trials} trials of seed {table.seed} give every number about drawn chips")
@@ -51,32 +50,6 @@ def _table_problem(certificate: CertificateModel, table: TrialTable) -> str:
     return ""
 
 
-def differences(derived: Any, claimed: Any, *, place: str, texts: bool = True, rtol: float = 0.0) -> Iterator[str]:
-    """Yield the places at which two values of one model differ.
-
-    Args:
-        derived: What was derived again.
-        claimed: What the certificate says.
-        place: Path of both in the certificate.
-        texts: Compare sentences too.
-        rtol: Relative difference of two numbers that counts as none.
-    """
-    if isinstance(derived, BaseModel) and isinstance(claimed, BaseModel):
-        for name in type(derived).model_fields:
-            yield from differences(getattr(derived, name), getattr(claimed, name), place=f"{place}.{name}", texts=texts, rtol=rtol)
-    elif isinstance(derived, list) and isinstance(claimed, list) and len(derived) == len(claimed):
-        for index, (one, other) in enumerate(zip(derived, claimed, strict=True)):
-            yield from differences(one, other, place=f"{place}.{index}", texts=texts, rtol=rtol)
-    elif isinstance(derived, str) and isinstance(claimed, str):
-        if texts and derived != claimed:
-            yield place
-    elif isinstance(derived, float) and isinstance(claimed, float):
-        if not math.isclose(derived, claimed, rel_tol=rtol):
-            yield place
-    elif derived != claimed:
-        yield place
-
-
 def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
     """Check numbers of the certificate against each other."""
     yield _check("shares", list(_wrong_shares(certificate)), "every score is correct decisions over samples")
@@ -88,12 +61,6 @@ def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
 
 def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
     return ReplayCheck(name, not wrong, fine if not wrong else f"contradicted at {named(wrong)}")
-
-
-def named(wrong: list[str]) -> str:
-    """Name places, the first few of many."""
-    more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
-    return ", ".join(wrong[:_MOST_NAMED]) + more
 
 
 def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:

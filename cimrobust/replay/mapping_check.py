@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from cimrobust import __version__
 from cimrobust.certificate.blocks import item
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.replay_check import ReplayCheck
-from cimrobust.certificate.replay_derived import differences, named
 from cimrobust.device.load import profile_of
 from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
+from cimrobust.replay.check import ReplayCheck
+from cimrobust.replay.differences import Exactness, differences, named
 
 # Scales and the box are float32.
 _ROUNDING = 1e-6
@@ -41,8 +41,9 @@ def _wrong(certificate: CertificateModel, network: Network) -> Iterator[str]:
     derived, claimed = item.mapping(scan, placement), certificate.mapping
     # Sentences, and the order of layers, may be others in another version.
     same_version = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
+    exactness = Exactness(texts=same_version, rtol=_ROUNDING)
     device = item.device(placement).model_copy(update={"profile": certificate.device.profile})
-    yield from differences(device, certificate.device, place="device", texts=same_version, rtol=_ROUNDING)
+    yield from differences(device, certificate.device, place="device", exactness=exactness)
     rows = {row.initializer: row for row in derived.layers}
     missing = rows.keys() - {row.initializer for row in claimed.layers}
     if missing:
@@ -52,7 +53,7 @@ def _wrong(certificate: CertificateModel, network: Network) -> Iterator[str]:
         if row.initializer not in rows:
             yield place_of
         else:
-            yield from differences(rows[row.initializer], row, place=place_of, texts=same_version, rtol=_ROUNDING)
+            yield from differences(rows[row.initializer], row, place=place_of, exactness=exactness)
     if same_version:
         yield from differences(derived.unmapped, claimed.unmapped, place="mapping.unmapped")
     for name in ("total_devices", "total_tiles"):

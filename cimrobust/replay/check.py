@@ -1,0 +1,39 @@
+"""What a replay says about one claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cimrobust.errors import CimrobustError
+from cimrobust.input_file import printable
+
+
+@dataclass(frozen=True)
+class ReplayCheck:
+    """One claim, derived again.
+
+    Attributes:
+        id: Name of the claim.
+        held: Whether it holds; None: not checked.
+        detail: What was compared, or what is missing.
+    """
+
+    id: str
+    held: bool | None
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def guarded(name: str, body: Callable[[], list[ReplayCheck]]) -> list[ReplayCheck]:
+    """Run one group of checks; a file that is missing or corrupt breaks the claim, not the replay."""
+    try:
+        return body()
+    except CimrobustError as err:
+        return [ReplayCheck(name, False, str(err))]
+    except Exception as err:  # evidence is hostile until proved otherwise: what cannot be derived from it is no evidence
+        return [ReplayCheck(name, False, f"cannot be derived: {printable(err)[:200]} ({type(err).__name__})")]

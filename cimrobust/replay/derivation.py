@@ -1,0 +1,282 @@
+"""A whole certificate, derived again from network, profile, samples, seeds, trials and witness, and compared with the one that is claimed.
+
+Only what a search found on its way is taken from the claim: members, their passes, diagnostics, rare failures. `rerun.py` derives those too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cimrobust import __version__
+from cimrobust.certificate.assemble import assemble
+from cimrobust.certificate.evidence import Evidence, RunTimings
+from cimrobust.certificate.files import CERTIFIED, TRIALS, WITNESS
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.verdict import judge
+from cimrobust.certify import per_sample
+from cimrobust.certify.per_sample import PerSample
+from cimrobust.certify.summary import certify_run
+from cimrobust.data.decision import Score
+from cimrobust.engine.ort import run_original
+from cimrobust.errors import InputRefusedError
+from cimrobust.graph.load import load_network
+from cimrobust.montecarlo.table import TrialTable, from_parquet
+from cimrobust.pipeline.stages import Run, tabulate_effects
+from cimrobust.replay.check import ReplayCheck
+from cimrobust.replay.differences import Exactness, differences, named
+from cimrobust.replay.machine_check import is_same_machine
+from cimrobust.search.box import Box, Pattern, box_of
+from cimrobust.search.device_witness import write_device_witness
+from cimrobust.search.protocol import MemberResult, SearchResult, Warned
+from cimrobust.search.replay import confirm
+from cimrobust.search.trace import EffortCurve, TracePoint
+from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
+from cimrobust.tensor_file import read_tensors
+
+# Float32 sums in another order, and tables of quantiles made by another library.
+_RTOL = 1e-6
+# Decisions on the edge that another processor may take the other way.
+_EDGE_DECISIONS = 2
+#: What no derivation can say again: it names the maker, its machine and its clock.
+NOT_DERIVED = frozenset({"tool", "machine", "machine_reason", "timings", "seconds", "retraining", "retraining_reason", "schema_version"})
+
+
+@dataclass(frozen=True)
+class Witness:
+    """The worst chip of a certificate, run again.
+
+    Attributes:
+        pattern: Its deviations.
+        file_output: Decision output of the model file that is stored with it.
+        output: Decision output of these weights in the engine of the run.
+    """
+
+    pattern: Pattern
+    file_output: np.ndarray
+    output: np.ndarray
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What follows from what is at hand.
+
+    Attributes:
+        certificate: The certificate that follows.
+        proven: What is proven of every sample; None: nothing is.
+    """
+
+    certificate: CertificateModel
+    proven: PerSample | None
+
+
+def witness_checks(directory: Path, run: Run) -> Iterator[ReplayCheck]:
+    """Compare what the witness states as nominal weights and box with those of model and profile.
+
+    Args:
+        directory: Folder of the certificate.
+        run: The run, opened again.
+    """
+    box = box_of(run.placement)
+    tensors = read_tensors(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
+    for part, expected in (("nominal", box.nominal), ("lo", box.lo), ("hi", box.hi)):
+        wrong = [name for name, array in expected.items() if not _is_close(tensors.get(f"{name}.{part}"), array, box.hi[name])]
+        says = "the quantised weights of the model" if part == "nominal" else "the tolerance interval of every weight"
+        yield ReplayCheck(
+            f"witness_{part}", not wrong, says if not wrong else f"'{part}' of {named(wrong)} does not follow from model and profile"
+        )
+
+
+def run_witness(directory: Path, run: Run) -> Witness:
+    """Run the worst chip again: its file, and its deviations in the network that is certified.
+
+    Args:
+        directory: Folder of the certificate.
+        run: The run, opened again.
+
+    Raises:
+        InputRefusedError: Deviations are missing or leave the box of model and profile.
+    """
+    runtime, threads = run.runtime, run.settings.workers
+    box, pattern = box_of(run.placement), _pattern(directory, box_of(run.placement))
+    file = load_network(directory / WITNESS / MODEL_FILE)
+    dataset = runtime.dataset
+    file_output = run_original(file, dataset.inputs, dataset.constants, output=runtime.engine.output, threads=threads)
+    return Witness(pattern, file_output, runtime.outputs(box.weights(pattern), threads=threads))
+
+
+def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Witness) -> Derived:
+    """Return the certificate that follows from what is at hand.
+
+    Args:
+        directory: Folder of the certificate.
+        certificate: What is claimed; what a search found on its way is taken from it.
+        run: The run, opened again.
+        witness: The worst chip, run again.
+
+    Raises:
+        CimrobustError: The witness contradicts a bound, or a file is corrupt.
+    """
+    table = from_parquet(directory / TRIALS)
+    certification = certify_run(
+        run.runtime,
+        run.placement,
+        effort=run.request.effort,
+        worst_output=witness.output,
+        workers=run.settings.workers,
+        progress=run.progress,
+    )
+    search = _search(certificate, run, witness)
+    with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
+        devices = write_device_witness(Path(folder), run.placement, witness.pattern)
+    evidence = Evidence(
+        network=run.inspection.network,
+        scan=run.inspection.scan,
+        placement=run.placement,
+        runtime=run.runtime,
+        trials=table,
+        search=search,
+        certification=certification,
+        effects=tabulate_effects(run),
+        worst_output=witness.output if run.runtime.converters is not None else witness.file_output,
+        witness=_stated_files(certificate),
+        devices=devices,
+        settings=run.settings.stated(),
+        device_argument=str(run.request.item.device),
+        data_argument=str(run.request.item.data),
+        timings=RunTimings(certificate.timings.workers, certificate.timings.stages),
+    )
+    made = _with_claims(assemble(evidence, run.settings.policy), certificate, run, table)
+    return Derived(made, per_sample.per_sample(certification, run.placement.profile.tolerance_fraction()))
+
+
+def derivation_checks(derived: CertificateModel, certificate: CertificateModel) -> Iterator[ReplayCheck]:
+    """Compare what was derived again with what is claimed, block by block.
+
+    Args:
+        derived: What `derive` returned.
+        certificate: What is claimed.
+    """
+    for block in CertificateModel.model_fields:
+        if block in NOT_DERIVED:
+            continue
+        wrong = list(compare(getattr(derived, block), getattr(certificate, block), certificate, place=block))
+        fine = f"'{block}' follows from model, data, profile, trials and witness"
+        yield ReplayCheck(f"derived {block}", not wrong, fine if not wrong else f"other values follow at {named(wrong)}")
+
+
+def compare(derived: object, claimed: object, certificate: CertificateModel, *, place: str) -> Iterator[str]:
+    """Yield the places at which a part of a certificate is not what was derived again, as exactly as its maker allows.
+
+    Sentences, and what an older format does not have, are compared for certificates of this version alone; on another machine decisions on
+    the edge may fall the other way.
+    """
+    same_machine = is_same_machine(certificate)
+    same_version = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
+    slack = 0 if same_machine else _EDGE_DECISIONS
+    atol = slack / max(1, certificate.clean.samples) if certificate.metric.unit == "fraction" else 0.0
+    exactness = Exactness(texts=same_machine and same_version, rtol=_RTOL, atol=atol, slack=slack, skip=NOT_DERIVED)
+    yield from differences(derived, claimed, place=place, exactness=exactness)
+
+
+def certified_samples_check(directory: Path, derived: PerSample | None) -> ReplayCheck | None:
+    """Compare what is stored of every certified sample with the bound, computed again; None where there is neither.
+
+    Args:
+        directory: Folder of the certificate.
+        derived: What is proven of every sample, computed again.
+    """
+    path = directory / CERTIFIED
+    if derived is None or not path.exists():
+        missing = derived is not None or path.exists()
+        return ReplayCheck("certified_again", False, f"{CERTIFIED} and the bound must both be there, or neither") if missing else None
+    stored = per_sample.from_parquet(path)
+    held = np.array_equal(derived.certified, stored.certified) and np.array_equal(derived.largest, stored.largest, equal_nan=True)
+    return ReplayCheck("certified_again", held, f"{len(stored.certified)} samples of {CERTIFIED}, bounded again")
+
+
+def _is_close(stated: np.ndarray | None, derived: np.ndarray, reach: np.ndarray) -> bool:
+    """Tell whether an array is what follows, but for the rounding of another machine."""
+    if stated is None or stated.shape != derived.shape:
+        return False
+    allowed = _RTOL * (np.abs(derived) + np.abs(reach))
+    return bool((np.abs(stated - derived) <= allowed).all())
+
+
+def _pattern(directory: Path, box: Box) -> Pattern:
+    tensors = read_tensors(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
+    pattern: Pattern = {}
+    for name, low in box.lo.items():
+        deviation = tensors.get(f"{name}.deviation")
+        if deviation is None or deviation.shape != low.shape or deviation.dtype != np.float32:
+            raise InputRefusedError(f"witness must have float32 deviations of '{name}' {list(low.shape)}, got none ({DEVIATIONS_FILE})")
+        slack = _RTOL * (np.abs(low) + np.abs(box.hi[name]))
+        if not ((low - slack <= deviation) & (deviation <= box.hi[name] + slack)).all():
+            raise InputRefusedError(f"deviations of '{name}' must lie in the box of model and profile, got others ({DEVIATIONS_FILE})")
+        pattern[name] = np.clip(deviation, low, box.hi[name])
+    return pattern
+
+
+def _search(certificate: CertificateModel, run: Run, witness: Witness) -> SearchResult:
+    """Return the result of the search: scores from the witness, its course from the claim."""
+    claimed, task = certificate.worst_found, run.runtime.task
+    engine_score = task.score(witness.output)
+    file_score, note = confirm(run.runtime, box_of(run.placement), witness.pattern, engine_score, workers=run.settings.workers)
+    ran = [
+        MemberResult(
+            member.name,
+            Score(member.score, member.correct, claimed.samples),
+            member.seconds,
+            member.passes,
+            member.evaluations,
+            member.note,
+        )
+        for member in claimed.members
+    ]
+    left_out = [MemberResult(row.name, None, 0.0, 0, 0, row.reason) for row in claimed.not_run]
+    return SearchResult(
+        score=file_score if run.runtime.converters is None else engine_score,
+        file_score=file_score,
+        member=claimed.member,
+        deviations=witness.pattern,
+        members=(*ran, *left_out),
+        has_twin=claimed.has_twin,
+        twin_reason=claimed.twin_reason,
+        warnings=tuple(Warned(row.code, row.text) for row in claimed.warnings),
+        effort=claimed.effort,
+        seed=certificate.monte_carlo.seed,
+        crafting_samples=claimed.crafting_samples,
+        passes=sum(member.passes for member in claimed.members),
+        evaluations=sum(member.evaluations for member in claimed.members),
+        engine_score=engine_score,
+        replay_note=note,
+        curve=_curve(certificate),
+    )
+
+
+def _curve(certificate: CertificateModel) -> EffortCurve | None:
+    curve = certificate.worst_found.effort_curve
+    if curve is None:
+        return None
+    points = tuple(TracePoint(point.passes, point.seconds, point.score) for point in curve.points)
+    return EffortCurve(points, TracePoint(curve.near.passes, curve.near.seconds, curve.near.score))
+
+
+def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
+    """Return the digests of the witness's files, which `file_checks` compares with the files themselves."""
+    safety = None if certificate.diagnostics is None else certificate.diagnostics.safety_class
+    return {**certificate.worst_found.witness, **({} if safety is None else safety.witness)}
+
+
+def _with_claims(derived: CertificateModel, claimed: CertificateModel, run: Run, table: TrialTable) -> CertificateModel:
+    """Return a derived certificate with what only a new run can derive taken from the claim, judged again."""
+    diagnostics = claimed.diagnostics
+    if diagnostics is not None and derived.diagnostics is not None:
+        diagnostics = diagnostics.model_copy(update={"effects": derived.diagnostics.effects})
+    drawn = derived.monte_carlo.model_copy(update={"rare": claimed.monte_carlo.rare, "rare_reason": claimed.monte_carlo.rare_reason})
+    whole = derived.model_copy(update={"diagnostics": diagnostics, "monte_carlo": drawn, "diagnostics_reason": claimed.diagnostics_reason})
+    return whole.model_copy(update={"verdict": judge(whole, run.settings.policy, table)})

@@ -1,0 +1,66 @@
+"""Drawn chips, drawn again: a few trials, chosen by the reviewer, from the seed that the table states."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.montecarlo.table import TrialTable
+from cimrobust.pipeline.stages import Run
+from cimrobust.replay.check import ReplayCheck
+from cimrobust.replay.machine_check import is_same_machine
+
+# Decisions on the edge that another processor may take the other way.
+_EDGE_DECISIONS = 2
+_RTOL = 1e-6
+_NAMED = 5
+
+
+def redraw_check(certificate: CertificateModel, table: TrialTable, run: Run, *, count: int, seed: int) -> ReplayCheck:
+    """Draw trials again and compare them with the table.
+
+    If a share q of the table is invented, `count` trials miss it with probability (1 - q) to the power of `count`. The worst trial is always among
+    them, because it is where the table is most likely to have been touched.
+
+    Args:
+        certificate: The certificate.
+        table: Its trials.
+        run: The run, opened again.
+        count: Trials to draw; 0: none.
+        seed: Chooses them; the reviewer's, so that nobody knows beforehand which.
+    """
+    if count == 0:
+        return ReplayCheck("redrawn_trials", None, "no trial was drawn again (--redraw 0)")
+    chosen = _chosen(table, count, seed)
+    exact = is_same_machine(certificate)
+    wrong = [trial for trial in _progressing(run, chosen) if not _is_same(table, trial, run, exact=exact)]
+    missed = f"if a tenth of the table were invented, this would miss it with probability {0.9 ** len(chosen):.2g}"
+    if wrong:
+        named = ", ".join(map(str, wrong[:_NAMED]))
+        return ReplayCheck(
+            "redrawn_trials", False, f"{len(wrong)} of {len(chosen)} trials score something else, drawn again: {named} (seed {seed})"
+        )
+    return ReplayCheck(
+        "redrawn_trials", True, f"{len(chosen)} of {table.num_trials} trials, chosen by seed {seed}, score the same drawn again; {missed}"
+    )
+
+
+def _progressing(run: Run, trials: list[int]) -> list[int]:
+    run.progress.start("Drawing trials again", len(trials))
+    return trials
+
+
+def _chosen(table: TrialTable, count: int, seed: int) -> list[int]:
+    generator = np.random.default_rng(seed)
+    drawn = generator.choice(table.num_trials, size=min(count, table.num_trials), replace=False)
+    return sorted({table.worst_trial, *(int(trial) for trial in drawn)})
+
+
+def _is_same(table: TrialTable, trial: int, run: Run, *, exact: bool) -> bool:
+    """Tell whether a trial scores what the table says; where the machine is another one, but for decisions on the edge."""
+    score = run.runtime.score(run.runtime.engine.draw(run.placement, seed=table.seed, trial=trial), threads=run.settings.workers)
+    run.progress.advance()
+    claimed = float(table.value[trial])
+    if table.count is not None and score.count is not None:
+        return abs(score.count - int(table.count[trial])) <= (0 if exact else _EDGE_DECISIONS)
+    return bool(np.isclose(score.value, claimed, rtol=_RTOL, atol=0, equal_nan=True))

@@ -1,0 +1,143 @@
+"""The run of a certificate, opened again: network, devices, samples and settings as the certificate states them."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.policy import Policy
+from cimrobust.data.calibration import load_samples
+from cimrobust.data.dataset import DataSet
+from cimrobust.device.load import profile_of
+from cimrobust.diagnose.catalogue import chosen
+from cimrobust.errors import InputRefusedError
+from cimrobust.graph.network import Network
+from cimrobust.mapping.decided import stored_layers
+from cimrobust.mapping.place import place
+from cimrobust.pipeline.examined import open_examined
+from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.item import Item
+from cimrobust.pipeline.settings import DEFAULT_TRIALS, Request, Settings
+from cimrobust.pipeline.stages import Run
+from cimrobust.progress import Progress
+from cimrobust.replay.given import Given
+
+_SettingValue = int | float | str | bool | None
+
+
+def reopen(certificate: CertificateModel, given: Given, *, out: Path, workers: int, progress: Progress) -> Run:
+    """Open the run of a certificate again.
+
+    Args:
+        certificate: The certificate.
+        given: What is at hand: the network, and samples with their labels.
+        out: Folder that stages may write into.
+        workers: Threads; no result depends on it.
+        progress: Told how far the work is.
+
+    Raises:
+        CimrobustError: Network, devices and samples do not go together, or the network fails a check of its own.
+    """
+    network = given.network
+    assert network is not None
+    inspection = _inspection(certificate, network)
+    dataset = given.samples(certificate, network.inputs)
+    calibrating = _calibration(certificate, given, network) if inspection.placement.profile.needs_kernel else None
+    runtime = open_examined(inspection, dataset, calibration=calibrating, workers=workers)
+    return Run(_settings(certificate, given, out=out, workers=workers), inspection, runtime, progress)
+
+
+def missing_for_rerun(certificate: CertificateModel, given: Given) -> str:
+    """Return what is missing to open a run again; nothing where it can be."""
+    if given.network is None or given.data is None:
+        return "give --model and --data"
+    if certificate.converters is not None and _stated(certificate).get("calibration") is not None and given.calibration is None:
+        return f"give --calibration: converters took their ranges from {_stated(certificate)['calibration']}"
+    return given.without_labels(certificate, given.samples(certificate, given.network.inputs))
+
+
+def _inspection(certificate: CertificateModel, network: Network) -> Inspection:
+    profile = profile_of(certificate.device.profile, shown="certificate.json")
+    stored, scan = stored_layers(network, profile)
+    return Inspection(stored, scan, place(scan, profile))
+
+
+def _calibration(certificate: CertificateModel, given: Given, network: Network) -> DataSet | None:
+    assert given.data is not None
+    calibrating = load_samples(given.data, given.calibration, inputs=network.inputs, limit=certificate.data.used, needs_calibration=True)[1]
+    # What they are judged by is the decision of the evaluation samples.
+    return None if calibrating is None else replace(calibrating, decision=given.samples(certificate, network.inputs).decision)
+
+
+def _stated(certificate: CertificateModel) -> dict[str, _SettingValue]:
+    return {setting.key: setting.value for setting in certificate.settings}
+
+
+def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers: int) -> Settings:
+    """Return settings that follow from the numbers of a certificate where they do, else from what it states."""
+    stated, drawn = _stated(certificate), certificate.monte_carlo
+    policy = None if certificate.policy is None else Policy.model_validate(certificate.policy)
+    effort = certificate.worst_found.effort
+    most = drawn.trials if drawn.stopping is None else drawn.stopping.max_trials
+    may_be_default = drawn.stopping is not None or most == DEFAULT_TRIALS[effort]
+    is_default = may_be_default and any(setting.key == "trials" and setting.is_default for setting in certificate.settings)
+    named = _arguments(certificate.reproduce.command)
+    request = Request(
+        item=Item(
+            str(given.network.path) if given.network is not None else "",
+            named.get("--data", str(given.data)),
+            named.get("--device", ""),
+            tolerance=_number(stated.get("tolerance")),
+            digital=[str(setting.value) for setting in certificate.settings if setting.key == "digital" and setting.value is not None],
+            limit=_count(stated.get("limit")),
+            calibration=_text(stated.get("calibration")),
+            labels_of=_text(stated.get("labels-of")),
+        ),
+        out=out,
+        effort=effort,
+        trials=None if is_default else most,
+        seed=drawn.seed,
+        workers=workers,
+        policy=_text(stated.get("policy")),
+        stop_early=drawn.stopping is not None,
+        rare_below=None if drawn.rare is None else drawn.rare.threshold,
+        rare_budget=_count(stated.get("rare-budget")),
+        skip_most_probable=bool(stated.get("skip-most-probable")),
+        diagnostics=_text(stated.get("diagnostics")),
+        safety_class=_count(stated.get("safety-class")),
+        transfer=_text(stated.get("transfer")),
+        resume=False,
+        device_type=_text(stated.get("device-type")) or "cpu",
+    )
+    return Settings(
+        request=request,
+        workers=workers,
+        num_trials=most,
+        policy=policy,
+        diagnostics=chosen(request.diagnostics, effort=effort),
+        safety_class=request.safety_class,
+    )
+
+
+def _arguments(command: str) -> dict[str, str]:
+    """Return the values of the options of the command that a certificate states."""
+    try:
+        words = shlex.split(command)
+    except ValueError as err:
+        raise InputRefusedError(f"reproduction command must be a command line, got {err} (reproduce.command); do not trust it") from err
+    return {option: value for option, value in pairwise(words) if option.startswith("--")}
+
+
+def _text(value: _SettingValue) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: _SettingValue) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(value: _SettingValue) -> int | None:
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
