@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.suggesting import suggest
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
-    from cimrobust.replay.checking import gate, replay
+    from cimrobust.review.checking import gate, replay
     from cimrobust.training.settings import TrainingSettings
 
 __version__ = "0.2.0"
@@ -43,10 +43,10 @@ _HOMES = {
     "TrainingSettings": "cimrobust.training.settings",
     "analyze": "cimrobust.pipeline.analysis",
     "demo": "cimrobust.pipeline.demonstration",
-    "gate": "cimrobust.replay.checking",
+    "gate": "cimrobust.review.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
     "rare": "cimrobust.pipeline.rare",
-    "replay": "cimrobust.replay.checking",
+    "replay": "cimrobust.review.checking",
     "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
     "suggest": "cimrobust.pipeline.suggesting",

@@ -20,7 +20,7 @@ def command(directory: Path, policy: Path, junit: Path | None, as_json: bool) ->
 
     Exit code 0: every requirement holds. 1: one is refuted, the witness is in DIR. 3: one can be neither confirmed nor refuted.
     """
-    from cimrobust.replay.checking import gate
+    from cimrobust.review.checking import gate
 
     result = gate(directory, policy=policy, junit=junit)
     if as_json:

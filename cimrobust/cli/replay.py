@@ -23,6 +23,7 @@ EXIT_REFUTED = 6
     help="The network whose decisions are the labels, for a certificate made with `analyze --labels-of`.",
 )
 @click.option("--calibration", metavar="DATA", help="The calibration data, for a certificate made with `analyze --calibration`.")
+@click.option("--device", metavar="PROFILE", help="The device profile. Default: the shipped one of the name that the certificate states.")
 @click.option("--redraw", type=count("redraw", least=0), default=30, show_default=True, help="Trials to draw again and compare.")
 @click.option(
     "--reviewer-seed",
@@ -43,6 +44,7 @@ def command(
     data: str | None,
     labels_of: Path | None,
     calibration: str | None,
+    device: str | None,
     redraw: int,
     reviewer_seed: int | None,
     search: str | None,
@@ -56,7 +58,7 @@ def command(
     again. Exit code 0: all that was checked holds. 6: something is refuted.
     """
     from cimrobust.cli.progress import TerminalProgress
-    from cimrobust.replay.checking import replay
+    from cimrobust.review.checking import replay
 
     with TerminalProgress() as progress:
         checks = replay(
@@ -65,6 +67,7 @@ def command(
             data=data,
             labels_of=labels_of,
             calibration=calibration,
+            device=device,
             redraw=redraw,
             reviewer_seed=reviewer_seed,
             search=search,

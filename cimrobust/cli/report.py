@@ -13,6 +13,6 @@ from cimrobust.cli.options import certificate_argument
 @certificate_argument
 def command(directory: Path) -> None:
     """Write DIR/certificate.html again from DIR/certificate.json."""
-    from cimrobust.replay.checking import rewrite_report
+    from cimrobust.review.checking import rewrite_report
 
     click.echo(str(rewrite_report(directory)))

@@ -153,8 +153,8 @@ def test_replay_catches_tampering(certified, samples, tmp_path, capsys, tamperin
         (out / "trials.parquet").write_bytes((out / "trials.parquet").read_bytes()[:-10])
     else:
         (out / "certificate.html").write_text("all is well")
-    assert run(["replay", str(out), "--data", str(samples / "digits_cnn.toml")]) == 70
-    assert "BROKEN" in capsys.readouterr().out
+    assert run(["replay", str(out), "--data", str(samples / "digits_cnn.toml")]) == 6
+    assert "REFUTED" in capsys.readouterr().out
 
 
 def test_report_is_a_function_of_the_json(certified, tmp_path):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from cimrobust.replay.device_check import DEVICES
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
+from cimrobust.review.device_check import DEVICES
 
 
 def test_the_certificate_lists_the_devices_and_their_check(certified):
@@ -52,7 +52,7 @@ def _tampered(certified: Path, out: Path, name: str, change) -> Path:
 )
 def test_replay_finds_devices_that_cannot_be(certified, tmp_path, capsys, name, change, said):
     out = _tampered(certified, tmp_path / "out", name, change)
-    assert run(["replay", str(out), "--json"]) == 70
+    assert run(["replay", str(out), "--json"]) == 6
     check = next(check for check in json.loads(capsys.readouterr().out) if check["id"] == "witness_devices")
     assert check["held"] is False
     assert said in check["detail"]

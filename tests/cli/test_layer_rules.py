@@ -109,8 +109,8 @@ def test_replay_derives_the_devices_of_every_layer_from_its_rule(
     assert run(["replay", str(forged), *data]) != 0
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines() if "witness_devices" in line or line.split()[1] == "layers"] == [
-        "BROKEN",
-        "BROKEN",
+        "REFUTED",
+        "REFUTED",
     ]
 
 

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.replay.machine_check import machine_check
 from cimrobust.engine import machine
+from cimrobust.review.machine_check import machine_check
 from tests.unit.certificate.partial import partial
 
 X86 = "processor\t: 0\nmodel name\t: A CPU\nflags\t\t: fpu avx2 avx512f avx512_vnni\n\nprocessor\t: 1\nmodel name\t: Another\nflags\t\t: fpu\n"

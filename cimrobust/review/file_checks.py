@@ -18,11 +18,12 @@ from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.table import TrialTable, from_parquet
-from cimrobust.replay.check import ReplayCheck, guarded
-from cimrobust.replay.consistency import consistency_checks, trials_check
-from cimrobust.replay.device_check import DEVICES, devices_hold
-from cimrobust.replay.machine_check import machine_check
-from cimrobust.replay.safety_witness import check_safety_files
+from cimrobust.review.check import ReplayCheck, guarded
+from cimrobust.review.chosen_diagnostics import diagnostics_check
+from cimrobust.review.consistency import consistency_checks, trials_check
+from cimrobust.review.device_check import DEVICES, devices_hold
+from cimrobust.review.machine_check import machine_check
+from cimrobust.review.safety_witness import check_safety_files
 from cimrobust.tensor_file import read_tensors
 
 MODEL = "witness/worst_case.onnx"
@@ -39,6 +40,7 @@ def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCh
     checks += guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
     checks += guarded("trials", lambda: _trials(directory, certificate))
     checks += guarded("numbers", lambda: list(consistency_checks(certificate)))
+    checks += guarded("diagnostics", lambda: [diagnostics_check(certificate)])
     checks += guarded("evaluation_set", lambda: [_evaluation_set(certificate)])
     checks += guarded("certified_samples", lambda: _certified(directory, certificate))
     return checks

@@ -6,7 +6,7 @@ from typing import Any
 
 from cimrobust.certificate.blocks.item import machine
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.replay.check import ReplayCheck
+from cimrobust.review.check import ReplayCheck
 
 _MAY = (
     "the last bits of float32 sums, so a decision on the edge and the scores by it; seconds. What may not: digests, the box, devices and weights of the witness, drawn "

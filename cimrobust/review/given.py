@@ -12,8 +12,8 @@ from cimrobust.data.load import load_data
 from cimrobust.engine.teacher import labelled_by
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network, TensorSpec
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.reading_check import as_certified
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.reading_check import as_certified
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.pipeline.stages import Run
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.machine_check import is_same_machine
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.machine_check import is_same_machine
 
 # Decisions on the edge that another processor may take the other way.
 _EDGE_DECISIONS = 2

@@ -10,10 +10,10 @@ from cimrobust.pipeline.analysis import run_stages
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.stages import Run
 from cimrobust.pipeline.writing import write_files
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.derivation import NOT_DERIVED, compare
-from cimrobust.replay.differences import named
-from cimrobust.replay.machine_check import is_same_machine
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.derivation import NOT_DERIVED, compare
+from cimrobust.review.differences import named
+from cimrobust.review.machine_check import is_same_machine
 
 
 def rerun(run: Run) -> CertificateModel:

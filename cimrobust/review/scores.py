@@ -13,12 +13,12 @@ from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.converter_score import converter_score
-from cimrobust.replay.file_checks import MODEL
-from cimrobust.replay.given import Given
-from cimrobust.replay.reading_check import reading_check
-from cimrobust.replay.safety_witness import safety_claim, safety_recall
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.converter_score import converter_score
+from cimrobust.review.file_checks import MODEL
+from cimrobust.review.given import Given
+from cimrobust.review.reading_check import reading_check
+from cimrobust.review.safety_witness import safety_claim, safety_recall
 
 
 def score_checks(directory: Path, certificate: CertificateModel, given: Given) -> Iterator[ReplayCheck]:

@@ -27,9 +27,9 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.graph.load import load_network
 from cimrobust.montecarlo.table import TrialTable, from_parquet
 from cimrobust.pipeline.stages import Run, tabulate_effects
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.differences import Exactness, differences, named
-from cimrobust.replay.machine_check import is_same_machine
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.differences import Exactness, differences, named
+from cimrobust.review.machine_check import is_same_machine
 from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.protocol import MemberResult, SearchResult, Warned
@@ -43,7 +43,10 @@ _RTOL = 1e-6
 # Decisions on the edge that another processor may take the other way.
 _EDGE_DECISIONS = 2
 #: What no derivation can say again: it names the maker, its machine and its clock.
-NOT_DERIVED = frozenset({"tool", "machine", "machine_reason", "timings", "seconds", "retraining", "retraining_reason", "schema_version"})
+#: Which keys of a profile are defaults is what `profile_check` compares, because a certificate states them all.
+NOT_DERIVED = frozenset(
+    {"tool", "machine", "machine_reason", "timings", "seconds", "retraining", "retraining_reason", "schema_version", "defaults_used"}
+)
 
 
 @dataclass(frozen=True)
@@ -274,9 +277,9 @@ def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
 
 def _with_claims(derived: CertificateModel, claimed: CertificateModel, run: Run, table: TrialTable) -> CertificateModel:
     """Return a derived certificate with what only a new run can derive taken from the claim, judged again."""
-    diagnostics = claimed.diagnostics
-    if diagnostics is not None and derived.diagnostics is not None:
-        diagnostics = diagnostics.model_copy(update={"effects": derived.diagnostics.effects})
+    diagnostics = derived.diagnostics
+    if claimed.diagnostics is not None and diagnostics is not None:
+        diagnostics = claimed.diagnostics.model_copy(update={"effects": diagnostics.effects})
     drawn = derived.monte_carlo.model_copy(update={"rare": claimed.monte_carlo.rare, "rare_reason": claimed.monte_carlo.rare_reason})
-    whole = derived.model_copy(update={"diagnostics": diagnostics, "monte_carlo": drawn, "diagnostics_reason": claimed.diagnostics_reason})
+    whole = derived.model_copy(update={"diagnostics": diagnostics, "monte_carlo": drawn})
     return whole.model_copy(update={"verdict": judge(whole, run.settings.policy, table)})

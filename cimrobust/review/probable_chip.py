@@ -20,9 +20,9 @@ from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.converter_score import converter_score
-from cimrobust.replay.given import Given
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.converter_score import converter_score
+from cimrobust.review.given import Given
 from cimrobust.search.chip_file import CHIP_FILE
 from cimrobust.tensor_file import read_tensors
 

@@ -15,17 +15,18 @@ from cimrobust.input_file import FileKind, read_input
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.pipeline.stages import Run
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.replay.check import ReplayCheck, guarded
-from cimrobust.replay.derivation import certified_samples_check, derivation_checks, derive, run_witness, witness_checks
-from cimrobust.replay.file_checks import file_checks
-from cimrobust.replay.given import Given, labels_checks, open_given
-from cimrobust.replay.mapping_check import layers_check
-from cimrobust.replay.probable_chip import probable_checks
-from cimrobust.replay.redraw import redraw_check
-from cimrobust.replay.reopened import missing_for_rerun, reopen
-from cimrobust.replay.rerun import rerun, rerun_checks, rerun_problem
-from cimrobust.replay.scores import score_checks
-from cimrobust.replay.second_search import second_search_check
+from cimrobust.review.check import ReplayCheck, guarded
+from cimrobust.review.derivation import certified_samples_check, derivation_checks, derive, run_witness, witness_checks
+from cimrobust.review.file_checks import file_checks
+from cimrobust.review.given import Given, labels_checks, open_given
+from cimrobust.review.mapping_check import layers_check
+from cimrobust.review.probable_chip import probable_checks
+from cimrobust.review.profile_check import profile_check
+from cimrobust.review.redraw import redraw_check
+from cimrobust.review.reopened import missing_for_rerun, reopen
+from cimrobust.review.rerun import rerun, rerun_checks, rerun_problem
+from cimrobust.review.scores import score_checks
+from cimrobust.review.second_search import second_search_check
 
 _MAX_REPORT = 2**30
 #: Trials that a replay draws again where nobody says how many.
@@ -60,6 +61,7 @@ def replay_certificate(
     data: str | None,
     labels_of: Path | None,
     calibration: str | None,
+    device: str | None,
     depth: Depth,
     render: Callable[[CertificateModel], str],
     html: str,
@@ -72,6 +74,7 @@ def replay_certificate(
         data: The evaluation data; None: scores are not checked.
         labels_of: The network whose decisions are the labels; None: scores by them are not checked.
         calibration: Data that converters took their ranges from, where they were given apart.
+        device: The device profile; None: the shipped one of the name stated, where there is one.
         depth: How much is computed again.
         render: Makes the report of a certificate.
         html: Name of the report's file.
@@ -84,6 +87,7 @@ def replay_certificate(
     checks += guarded("report", lambda: [_report(directory / html, certificate, render)])
     given = open_given(certificate, model=model, data=data, labels_of=labels_of, calibration=calibration)
     checks += guarded("model_hash", lambda: [_model_hash(given.network, certificate)])
+    checks += guarded("device_profile", lambda: [profile_check(certificate, device)])
     checks += guarded("layers", lambda: [layers_check(certificate, given.network)])
     checks += guarded("labels_hash", lambda: list(labels_checks(certificate, given, is_asked=labels_of is not None)))
     checks += guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))

@@ -23,7 +23,7 @@ from cimrobust.pipeline.item import Item
 from cimrobust.pipeline.settings import DEFAULT_TRIALS, Request, Settings
 from cimrobust.pipeline.stages import Run
 from cimrobust.progress import Progress
-from cimrobust.replay.given import Given
+from cimrobust.review.given import Given
 
 _SettingValue = int | float | str | bool | None
 
@@ -84,7 +84,7 @@ def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers
     most = drawn.trials if drawn.stopping is None else drawn.stopping.max_trials
     may_be_default = drawn.stopping is not None or most == DEFAULT_TRIALS[effort]
     is_default = may_be_default and any(setting.key == "trials" and setting.is_default for setting in certificate.settings)
-    named = _arguments(certificate.reproduce.command)
+    named = named_arguments(certificate.reproduce.command)
     request = Request(
         item=Item(
             str(given.network.path) if given.network is not None else "",
@@ -122,8 +122,15 @@ def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers
     )
 
 
-def _arguments(command: str) -> dict[str, str]:
-    """Return the values of the options of the command that a certificate states."""
+def named_arguments(command: str) -> dict[str, str]:
+    """Return the values of the options of the command that a certificate states.
+
+    Args:
+        command: A command line.
+
+    Raises:
+        InputRefusedError: It is none.
+    """
     try:
         words = shlex.split(command)
     except ValueError as err:

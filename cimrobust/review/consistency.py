@@ -14,8 +14,8 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.device.load import profile_of
 from cimrobust.montecarlo.table import TrialTable
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.differences import Exactness, differences, named
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.differences import Exactness, differences, named
 
 
 def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from cimrobust.certificate.models import CertificateModel, DecisionBlock
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision
-from cimrobust.replay.check import ReplayCheck
+from cimrobust.review.check import ReplayCheck
 
 
 def as_certified(certificate: CertificateModel, dataset: DataSet) -> DataSet:

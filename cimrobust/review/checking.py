@@ -13,9 +13,9 @@ from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.replay.certificate_replay import REDRAWN, Depth, replay_certificate
-from cimrobust.replay.check import ReplayCheck
 from cimrobust.report.render import render
+from cimrobust.review.certificate_replay import REDRAWN, Depth, replay_certificate
+from cimrobust.review.check import ReplayCheck
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"
@@ -51,6 +51,7 @@ def replay(
     data: str | Path | None = None,
     labels_of: str | Path | None = None,
     calibration: str | Path | None = None,
+    device: str | Path | None = None,
     redraw: int = REDRAWN,
     reviewer_seed: int | None = None,
     search: str | None = None,
@@ -66,6 +67,7 @@ def replay(
         data: The evaluation data; None: scores are not checked.
         labels_of: The network whose decisions are the labels, where the certificate names one; None: scores by them are not checked.
         calibration: Data that converters took their ranges from, where the certificate names some.
+        device: The device profile, by name or file; None: the shipped one of the name that the certificate states, where there is one.
         redraw: Trials to draw again, chosen by `reviewer_seed`; 0: none.
         reviewer_seed: Seed of what the reviewer draws and searches; None: one that nobody knows beforehand, named in the results.
         search: Effort of a search of the reviewer's own, ``quick``, ``standard`` or ``thorough``; None: none.
@@ -99,6 +101,7 @@ def replay(
         data=None if data is None else str(data),
         labels_of=None if labels_of is None else Path(labels_of),
         calibration=None if calibration is None else str(calibration),
+        device=None if device is None else str(device),
         depth=depth,
         render=render,
         html=REPORT,

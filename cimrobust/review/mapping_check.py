@@ -11,8 +11,8 @@ from cimrobust.device.load import profile_of
 from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.replay.check import ReplayCheck
-from cimrobust.replay.differences import Exactness, differences, named
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.differences import Exactness, differences, named
 
 # Scales and the box are float32.
 _ROUNDING = 1e-6

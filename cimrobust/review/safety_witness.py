@@ -19,7 +19,7 @@ from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.graph.save import save_model, with_initializers
-from cimrobust.replay.converter_score import converter_score
+from cimrobust.review.converter_score import converter_score
 from cimrobust.tensor_file import read_tensors
 
 SAFETY_FILE = "witness/safety_class.safetensors"
