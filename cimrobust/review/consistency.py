@@ -56,6 +56,7 @@ def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
     yield _check("worst_found_numbers", list(_wrong_worst(certificate)), "the worst score is that of the witness and of no better member")
     yield _check("device_numbers", list(_wrong_device(certificate)), "tolerance and excluded devices are those of the profile")
     yield _check("mapping_numbers", list(_wrong_mapping(certificate)), "devices, tiles and weights add up")
+    yield _check("timings", list(_wrong_timings(certificate)), "seconds of the stages add up")
     yield _check("order", list(_wrong_order(certificate)), "certified bound, worst found and drawn chips contradict each other nowhere")
 
 
@@ -160,6 +161,13 @@ def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
         yield "mapping.total_tiles"
     if certificate.model.mapped_weights != sum(math.prod(layer.shape) for layer in mapping.layers):
         yield "model.mapped_weights"
+
+
+def _wrong_timings(certificate: CertificateModel) -> Iterator[str]:
+    total = sum(certificate.timings.stages.values())
+    # Every stage is rounded to a thousandth by itself.
+    if not math.isclose(certificate.timings.total_seconds, total, abs_tol=0.001 * (len(certificate.timings.stages) + 1)):
+        yield "timings.total_seconds"
 
 
 def _wrong_order(certificate: CertificateModel) -> Iterator[str]:
