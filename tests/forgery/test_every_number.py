@@ -90,11 +90,12 @@ def test_a_new_run_names_every_number_but_clocks(case: Case, derived: tuple[Cert
     assert count > 300
 
 
-def test_at_most_a_twentieth_of_all_values_is_beyond_any_check(case: Case) -> None:
+def test_at_most_a_twentieth_of_all_fields_is_beyond_any_check(case: Case) -> None:
     plain = json.loads((case.folder / "certificate.json").read_text())
-    places = list(_leaves(plain))
-    beyond = [place for place in places if NOT_DERIVED.fullmatch(place) or place.startswith(("tool.", "machine"))]
-    assert 0 < len(beyond) <= 0.05 * len(places)
+    fields = {re.sub(r"\.\d+", ".*", place) for place in _leaves(plain)}
+    # The machine is compared with the reviewer's, and a difference is named, although it refutes nothing.
+    beyond = {field for field in fields if NOT_DERIVED.fullmatch(field) and not field.startswith("machine.")}
+    assert 0 < len(beyond) <= 0.05 * len(fields)
 
 
 def test_a_replay_names_every_number_but_the_course_of_the_search(case: Case, derived: tuple[CertificateModel, CertificateModel]) -> None:
