@@ -10,6 +10,7 @@ from cimrobust.certificate.evidence import Evidence, RunSetting
 from cimrobust.certificate.files import WITNESS
 from cimrobust.certificate.models import (
     CertificateModel,
+    ItemDescription,
     RareEvent,
     Reproduce,
     Setting,
@@ -47,13 +48,14 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         policy: What the verdict is given against; None: the verdict is open.
     """
     command = _command(evidence)
+    described = None if policy is None else policy.item
     open_certificate = CertificateModel(
         schema_version="1.6",
         tool=item.tool(),
         issued=evidence.issued,
         issued_reason=None if evidence.issued is not None else "no day was given (--issued), and no clock is read",
-        item=None,
-        item_reason="the policy has no [item]" if policy is not None else "no policy was given",
+        item=None if described is None else ItemDescription.model_validate(described.model_dump()),
+        item_reason=None if described is not None else "no policy was given" if policy is None else "the policy has no [item]",
         machine=item.machine(),
         machine_reason=None,
         metric=item.metric(evidence.runtime.task),

@@ -150,6 +150,6 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
 
 def _safety_class(policy: Policy | None, asked: int | None) -> int | None:
     """Return the safety class; the policy says which it is if the user does not."""
-    if asked is None and policy is not None and policy.require.safety_class is not None:
-        return policy.require.safety_class.label
+    if asked is None and policy is not None and policy.safety_class is not None:
+        return policy.safety_class.label
     return asked
