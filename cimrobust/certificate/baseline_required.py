@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.judging import Case, Judged
+from cimrobust.certificate.judging import Case, Judged, capital
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy_tables import EFFORTS, RequireRow
 from cimrobust.certificate.programmed import programmed_score
@@ -15,7 +15,7 @@ def judge_baseline(case: Case, row: RequireRow) -> Judged:
     made, baseline = case.certificate, case.occasion.baseline
     better = made.metric.higher_is_better
     asked = (
-        f"{score_name(made)} without deviation and of the worst chip found at most {_slack(made, row.threshold)} "
+        f"{score_name(made)}, without deviation and of the worst chip found, at most {_slack(made, row.threshold)} "
         f"{'below' if better else 'above'} those of the baseline, {on_samples(made)}"
     )
     if row.samples == "beyond":
@@ -36,7 +36,7 @@ def judge_baseline(case: Case, row: RequireRow) -> Judged:
     sentence = "; ".join(f"{what} {shown(made, ours)}, baseline {shown(made, theirs)}" for what, (ours, theirs) in pairs.items())
     # A difference of two fractions is off by their rounding, which must not decide: 0.96 - 0.95 is above 0.01.
     held = all(loss <= row.threshold + 1e-12 * max(1.0, abs(row.threshold)) for loss in lost)
-    return Judged(asked, "met" if held else "refuted", f"{score_name(made).capitalize()} {sentence}.")
+    return Judged(asked, "met" if held else "refuted", f"{capital(score_name(made))} {sentence}.")
 
 
 def _slack(made: CertificateModel, value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.judging import Case, Judged
+from cimrobust.certificate.judging import Case, Judged, capital
 from cimrobust.certificate.models import CertificateModel, SampleInterval, Status
 from cimrobust.certificate.policy_tables import RequireRow
 from cimrobust.certificate.programmed import programmed_correct, programmed_interval, programmed_score
@@ -17,9 +17,10 @@ def judge_clean(case: Case, row: RequireRow) -> Judged:
     score, file = programmed_score(made), made.clean.score
     through = "quantised weights" if made.converters is None else "quantised weights, through converters"
     found = counted(made, score, programmed_correct(made), made.clean.samples)
-    sentence = f"The network that is programmed ({through}) has {score_name(made)} {found} {on_samples(made)}; the model file has {shown(made, file)}."
+    whose = f"{capital(score_name(made))}, without deviation, of the network that is programmed ({through})"
+    sentence = f"{whose} is {found} {on_samples(made)}; that of the model file is {shown(made, file)}."
     status: Status = "met" if is_reached(made, score, row.threshold) else "refuted"
-    asked = f"{score_name(made)} without deviation {rule(made, row.threshold)}"
+    asked = f"{score_name(made)}, without deviation, {rule(made, row.threshold)}"
     return _beyond(case, row, Judged(asked, status, sentence), programmed_interval(made))
 
 

@@ -19,7 +19,7 @@ def score_name(certificate: CertificateModel) -> str:
         return _ERRORS.get(metric, metric)
     source = certificate.data.label_source
     if source == "self":
-        return "agreement with its own decisions without deviation"
+        return "agreement with its own clean decisions"
     return (
         "accuracy"
         if source == "given"

@@ -146,5 +146,6 @@ def test_a_safety_class_that_was_not_searched_says_what_to_do():
 def test_several_decisions_a_sample_are_not_called_samples():
     verdict = judge(certificate(decisions=6400), Policy.model_validate({"require": {"clean_accuracy": 0.9}}), trials((0.95,) * 20))
     assert verdict.requirements[0].sentence == (
-        "The network that is programmed (quantised weights, through converters) has accuracy 98.00 % on these 6400 decisions of 100 samples; the model file has 98.00 %."
+        "Accuracy, without deviation, of the network that is programmed (quantised weights, through converters) is 98.00 % on these 6400 decisions of 100 "
+        "samples; that of the model file is 98.00 %."
     )
