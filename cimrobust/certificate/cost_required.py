@@ -57,7 +57,9 @@ def cost_matrix(table: CostTable | None, num_classes: int, names: list[str]) -> 
 def _index(name: int | str, num_classes: int, names: list[str]) -> int | None:
     if str(name) in names:
         return names.index(str(name))
-    return name if isinstance(name, int) and not names and name < num_classes else None
+    # Where names are numbers themselves, a number is a name.
+    has_numbers = any(known.lstrip("-").isdecimal() for known in names)
+    return name if isinstance(name, int) and not has_numbers and name < num_classes else None
 
 
 def _names(made: CertificateModel) -> list[str]:

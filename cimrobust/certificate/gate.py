@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from cimrobust.certificate.evidence import NamedDigest
-from cimrobust.certificate.evidence_problems import EvidenceProblem
 from cimrobust.certificate.files import atomic_text
 from cimrobust.certificate.models import RequirementResult, Verdict
 from cimrobust.certificate.policy_tables import CONDITION
@@ -61,6 +60,23 @@ class GateResult:
             "policy_sha256": self.policy.sha256,
             **self.verdict.model_dump(),
         }
+
+
+@dataclass(frozen=True)
+class EvidenceProblem:
+    """One claim that does not hold, or a file that is missing.
+
+    Attributes:
+        id: Name of the claim.
+        detail: What was found.
+    """
+
+    id: str
+    detail: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain values for JSON."""
+        return asdict(self)
 
 
 class EvidenceProblemsError(EvidenceRefutedError):

@@ -6,9 +6,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from cimrobust.certificate.evidence import NamedDigest
-from cimrobust.certificate.evidence_problems import EvidenceProblem, evidence_problems
 from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
-from cimrobust.certificate.gate import EvidenceProblemsError, GateResult, write_evidence_junit, write_junit
+from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult, write_evidence_junit, write_junit
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, read_policy
@@ -21,6 +20,7 @@ from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.pipeline.arguments import check_day
+from cimrobust.pipeline.evidence_problems import evidence_problems
 from cimrobust.report.render import render
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"

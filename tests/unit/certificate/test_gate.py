@@ -249,7 +249,7 @@ def test_a_certificate_must_be_issued_after_the_day_that_is_asked(failing, tmp_p
     policy = write(tmp_path, LAX)
     for day, status in (("2026-10-31", "met"), ("2026-11-01", "refuted")):
         assert cimrobust.gate(failing, policy=policy, issued_after=day).requirements[-1].status == status
-    with pytest.raises(UsageError, match="day must be like 2026-11-29, got '1.11.2026'"):
+    with pytest.raises(UsageError, match=r"day must be like 2026-11-29, got '1\.11\.2026'"):
         cimrobust.gate(failing, policy=policy, issued_after="1.11.2026")
 
 

@@ -13,7 +13,7 @@ from cimrobust.certificate.cost_required import cost_matrix
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.models import CertificateModel, RequirementResult, Verdict
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.policy_tables import CostTable
+from cimrobust.certificate.policy_tables import Conditions, CostTable
 from cimrobust.certificate.verdict import judge
 from cimrobust.device.digest import profile_digest
 from cimrobust.device.load import load_profile
@@ -195,6 +195,8 @@ def test_costs_are_found_by_index_or_by_name_and_no_class_is_the_dearest():
     assert cost_matrix(pairs, 2, []) == "no class 'stop'"
     indices = CostTable.model_validate({"pair": [{"label": 1, "decision": 0, "cost": 50}]})
     assert cost_matrix(indices, 2, []) == [[0, 1, 1], [50, 0, 50]]
+    assert cost_matrix(indices, 2, ["go", "stop"]) == [[0, 1, 1], [50, 0, 50]]
+    assert cost_matrix(indices, 2, ["1", "2"]) == "no class '0'"
     assert cost_matrix(None, 3, [])[0] == [0, 1, 1, 1]
 
 
@@ -267,8 +269,6 @@ def test_conditions(asked, status):
 
 
 def test_every_condition_is_tested():
-    from cimrobust.certificate.policy_tables import Conditions
-
     marks = [mark for mark in test_conditions.pytestmark if mark.name == "parametrize"]
     assert {key for asked, _ in marks[0].args[1] for key in asked} == set(Conditions.model_fields)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cimrobust.certificate.baseline_required import data_digests
 from cimrobust.certificate.files import CERTIFIED, TRIALS
+from cimrobust.certificate.gate import EvidenceProblem
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.replay import file_checks
 from cimrobust.data.load import load_data
@@ -17,23 +17,6 @@ from cimrobust.input_file import printable
 
 _WITNESS_MODEL = "witness/worst_case.onnx"
 _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
-
-
-@dataclass(frozen=True)
-class EvidenceProblem:
-    """One claim that does not hold, or a file that is missing.
-
-    Attributes:
-        id: Name of the claim.
-        detail: What was found.
-    """
-
-    id: str
-    detail: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 def evidence_problems(directory: Path, certificate: CertificateModel, model: Path | None, data: str | None) -> list[EvidenceProblem]:
