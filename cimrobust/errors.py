@@ -1,7 +1,7 @@
 """Errors that a user can act on, and the exit code each one ends a command with.
 
 The exit codes are those of the command line's contract: 2 wrong usage, 4 model not covered, 5 input refused,
-6 evidence refuted, 70 internal error. Every message reads ``<thing> must <rule>, got <value> (<where>); <what to do>``.
+6 evidence missing or refuted, 70 internal error. Every message reads ``<thing> must <rule>, got <value> (<where>); <what to do>``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class InputRefusedError(CimrobustError):
 
 
 class EvidenceRefutedError(CimrobustError):
-    """Evidence is missing, damaged, forged, or of another network: nothing that it claims may be relied on."""
+    """Evidence that somebody shows is missing, forged, damaged, or of another network; it passes nothing."""
 
     exit_code = 6
 

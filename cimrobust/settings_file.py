@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -96,14 +96,22 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     current: Any = model
-    for part in place:
+    for index, part in enumerate(place):
         if isinstance(part, int):
             continue
+        is_list = index + 1 < len(place) and isinstance(place[index + 1], int)
         field = getattr(current, "model_fields", {}).get(part)
         if field is None:
             return []
-        current = _model_in(field.annotation)
+        current = _listed_model_in(field.annotation) if is_list else _model_in(field.annotation)
     return [field.alias or name for name, field in getattr(current, "model_fields", {}).items()]
+
+
+def _listed_model_in(annotation: Any) -> Any:
+    """Return the model of a list's entries, where a key may hold one table or a list of tables."""
+    if get_origin(annotation) is list:
+        return _model_in(annotation)
+    return next((found for part in get_args(annotation) if (found := _listed_model_in(part)) is not None), None)
 
 
 def _model_in(annotation: Any) -> Any:

@@ -10,6 +10,7 @@ from cimrobust.certificate.evidence import Evidence, RunSetting
 from cimrobust.certificate.files import WITNESS
 from cimrobust.certificate.models import (
     CertificateModel,
+    ItemDescription,
     RareEvent,
     Reproduce,
     Setting,
@@ -47,15 +48,20 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         policy: What the verdict is given against; None: the verdict is open.
     """
     command = _command(evidence)
+    described = None if policy is None else policy.item
     open_certificate = CertificateModel(
-        schema_version="1.5",
+        schema_version="1.6",
         tool=item.tool(),
+        issued=evidence.issued,
+        issued_reason=None if evidence.issued is not None else "no day was given (--issued), and no clock is read",
+        item=None if described is None else ItemDescription.model_validate(described.model_dump()),
+        item_reason=None if described is not None else "no policy was given" if policy is None else "the policy has no [item]",
         machine=item.machine(),
         machine_reason=None,
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),
         data=item.data(evidence),
-        device=item.device(evidence.placement),
+        device=item.certified_device(evidence.placement),
         settings=[Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings],
         mapping=item.mapping(evidence.scan, evidence.placement),
         converters=converters.converters(evidence),
@@ -80,6 +86,8 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         not_covered=scope.not_covered(evidence),
         policy=None if policy is None else policy.to_dict(),
         policy_reason="no policy was given" if policy is None else None,
+        policy_file=None if evidence.policy_file is None else evidence.policy_file.name,
+        policy_sha256=None if evidence.policy_file is None else evidence.policy_file.sha256,
         verdict=Verdict(word="INCONCLUSIVE", sentence=NO_POLICY, requirements=[]),
         seeds={"run": evidence.trials.seed},
         warnings=limits.warnings(evidence),
@@ -113,9 +121,8 @@ def _python(evidence: Evidence) -> str:
 
 
 def _given(evidence: Evidence) -> list[RunSetting]:
-    """Return the settings that were given and change what is found: the policy only where it decides when the trials stop."""
-    skipped = set() if evidence.trials.is_sequential else {"policy"}
-    return [setting for setting in evidence.settings if not setting.is_default and setting.key not in skipped]
+    """Return the settings that were given: with all of them a run gives the same certificate, verdict included."""
+    return [setting for setting in evidence.settings if not setting.is_default]
 
 
 def _rare(evidence: Evidence) -> RareEvent | None:

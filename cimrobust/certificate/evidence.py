@@ -32,6 +32,14 @@ class RunSetting:
 
 
 @dataclass(frozen=True)
+class NamedDigest:
+    """A file by its name alone, and its SHA-256 digest."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class RunTimings:
     """Seconds by stage, and how many threads there were."""
 
@@ -79,6 +87,8 @@ class Evidence:
         diagnosis: What explains the worst chip; None: no diagnostics were run.
         likely: Search for the most probable such chip; None: not asked for.
         likely_digest: SHA-256 digest of its file; None: there is no chip.
+        issued: Day of issue, YYYY-MM-DD, as the user says; None: not stated.
+        policy_file: The policy's file; None: there is no policy.
     """
 
     network: Network
@@ -100,3 +110,5 @@ class Evidence:
     diagnosis: Diagnosis | None = None
     likely: LikelySearch | None = None
     likely_digest: str | None = None
+    issued: str | None = None
+    policy_file: NamedDigest | None = None

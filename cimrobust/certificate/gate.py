@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
+from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.files import atomic_text
 from cimrobust.certificate.models import RequirementResult, Verdict
+from cimrobust.certificate.policy_tables import CONDITION
+from cimrobust.errors import EvidenceRefutedError
 
 EXIT_CODES = {"PASS_CERTIFIED": 0, "PASS_STATISTICAL": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+#: Word of a gate that refuses to judge, since the evidence does not hold.
+EVIDENCE_REFUTED = "EVIDENCE_REFUTED"
+_CLASS = "cimrobust.gate"
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,12 @@ class GateResult:
     Attributes:
         verdict: Word, sentence and requirements.
         witness: File of the worst chip found.
+        policy: File name and digest of the policy.
     """
 
     verdict: Verdict
     witness: str
+    policy: NamedDigest
 
     @property
     def exit_code(self) -> int:
@@ -38,31 +48,96 @@ class GateResult:
 
     @property
     def requirements(self) -> list[RequirementResult]:
-        """Requirements in the order of the policy."""
+        """Requirements in the order of the policy, then its conditions."""
         return self.verdict.requirements
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"exit_code": self.exit_code, "witness": self.witness, **self.verdict.model_dump()}
+        return {
+            "exit_code": self.exit_code,
+            "witness": self.witness,
+            "policy_file": self.policy.name,
+            "policy_sha256": self.policy.sha256,
+            **self.verdict.model_dump(),
+        }
+
+
+@dataclass(frozen=True)
+class EvidenceProblem:
+    """One claim that does not hold, or a file that is missing.
+
+    Attributes:
+        id: Name of the claim.
+        detail: What was found.
+    """
+
+    id: str
+    detail: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+class EvidenceProblemsError(EvidenceRefutedError):
+    """Evidence is missing or refuted; nothing was judged.
+
+    Attributes:
+        problems: What does not hold.
+    """
+
+    def __init__(self, problems: Sequence[EvidenceProblem], directory: str | Path) -> None:
+        self.problems = tuple(problems)
+        named = "; ".join(f"{problem.id}: {problem.detail}" for problem in self.problems[:_NAMED])
+        more = f"; and {len(self.problems) - _NAMED} more" if len(self.problems) > _NAMED else ""
+        super().__init__(
+            f"evidence must be complete and hold before it is judged, got {named}{more} ({directory}); make the certificate again"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"exit_code": self.exit_code, "word": EVIDENCE_REFUTED, "problems": [problem.to_dict() for problem in self.problems]}
 
 
 def write_junit(result: GateResult, path: Path, *, model: str) -> None:
     """Write one test case a requirement, and one for the verdict; open requirements are errors, because pipelines take skipped ones for passed."""
-    suite = TestSuite(f"cimrobust gate: {model}")
-    for requirement in result.requirements:
-        case = TestCase(requirement.id, classname="cimrobust.gate")
-        text = f"{requirement.text}: {requirement.sentence}"
-        if requirement.status == "refuted":
-            case.result = [Failure(f"{text} Witness: {result.witness}", "refuted")]
-        elif requirement.status == "open":
-            case.result = [Error(text, "inconclusive")]
-        suite.add_testcase(case)
-    verdict = TestCase("verdict", classname="cimrobust.gate")
+    cases = [_requirement_case(requirement, result.witness) for requirement in result.requirements]
+    verdict = TestCase("verdict", classname=_CLASS)
     if result.exit_code == 1:
         verdict.result = [Failure(result.verdict.sentence, result.word)]
     elif result.exit_code != 0:
         verdict.result = [Error(result.verdict.sentence, result.word)]
-    suite.add_testcase(verdict)
+    _write([*cases, verdict], path, model=model)
+
+
+def write_evidence_junit(problems: Sequence[EvidenceProblem], path: Path, *, model: str) -> None:
+    """Write one error a claim that does not hold, and one for the verdict that there is none of."""
+    cases = []
+    for problem in problems:
+        case = TestCase(f"evidence: {problem.id}", classname=_CLASS)
+        case.result = [Error(problem.detail, "evidence")]
+        cases.append(case)
+    verdict = TestCase("verdict", classname=_CLASS)
+    verdict.result = [Error("Evidence is missing or refuted, so nothing was judged.", EVIDENCE_REFUTED)]
+    _write([*cases, verdict], path, model=model)
+
+
+def _requirement_case(requirement: RequirementResult, witness: str) -> TestCase:
+    case = TestCase(requirement.id, classname=_CLASS)
+    text = f"{requirement.text}: {requirement.sentence}"
+    if requirement.id.startswith(CONDITION) and requirement.status != "met":
+        case.result = [Error(text, "condition")]  # no chip refutes a condition, so there is no failure and no witness
+    elif requirement.status == "refuted":
+        case.result = [Failure(f"{text} Witness: {witness}", "refuted")]
+    elif requirement.status == "open":
+        case.result = [Error(text, "inconclusive")]
+    return case
+
+
+def _write(cases: Sequence[TestCase], path: Path, *, model: str) -> None:
+    suite = TestSuite(f"cimrobust gate: {model}")
+    for case in cases:
+        suite.add_testcase(case)
     document = JUnitXml()
     document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]

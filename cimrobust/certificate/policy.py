@@ -1,80 +1,93 @@
-"""A policy: what a certificate has to show before a network may be shipped."""
+"""A policy: what a certificate has to show before a network may be shipped, and under which conditions it counts."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from cimrobust.counts import MAX_TRIALS
+from cimrobust.certificate.policy_tables import (
+    EFFORTS,
+    Conditions,
+    CostTable,
+    ItemTable,
+    KppRequirement,
+    RequireRow,
+    RequireTable,
+    SafetyRequirement,
+    Table,
+)
+from cimrobust.certificate.vacuous import asks_nothing
 from cimrobust.errors import UsageError
+from cimrobust.input_file import printable
 from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.stopping import StopRule
 from cimrobust.settings_file import read_settings
 
-EFFORTS = ("quick", "standard", "thorough")
-
-Threshold = Annotated[float, Field(ge=0)]
+__all__ = ["EFFORTS", "KppRequirement", "Policy", "SafetyRequirement", "read_policy", "stop_rule"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+def _form(value: Any) -> str:
+    return "<rows>" if isinstance(value, list) else "<table>"
 
 
-class KppRequirement(_Strict):
-    """All but the worst k percent of chips reach `accuracy`, with this confidence."""
-
-    k: Annotated[float, Field(gt=0, lt=100)]
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    accuracy: Threshold
-
-    @model_validator(mode="after")
-    def _decidable(self) -> KppRequirement:
-        # The fewest trials n for a bound: 1 - (1 - k/100)^n >= confidence (Wilks 1941).
-        decay = -math.log1p(-self.k / 100)
-        needed = -math.log1p(-self.confidence) / decay if decay > 0 else math.inf
-        if not needed <= MAX_TRIALS:
-            raise ValueError(
-                f"no run can decide k = {self.k:g} % at confidence {self.confidence:g}: it needs {needed:.3g} trials or more, and a run has at most {MAX_TRIALS}"
-            )
-        return self
+Requirements = Annotated[
+    Annotated[RequireTable, Tag("<table>")] | Annotated[list[RequireRow], Field(min_length=1, max_length=10_000), Tag("<rows>")],
+    Discriminator(_form),
+]
 
 
-class SafetyRequirement(_Strict):
-    """No chip lowers the recall of class `label` below `recall`."""
-
-    label: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    recall: Annotated[float, Field(ge=0, le=1)]
-
-
-class Require(_Strict):
-    """Requirements; for error metrics, where lower is better, every ``accuracy`` is the largest error allowed."""
-
-    clean_accuracy: Threshold | None = None
-    worst_found_accuracy: Threshold | None = None
-    certified_accuracy: Threshold | None = None
-    kpp: list[KppRequirement] = []
-    safety_class: SafetyRequirement | None = None
-    effort: Literal["quick", "standard", "thorough"] | None = None
-
-    @field_validator("kpp", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Require:
-        if not self.model_fields_set:
-            raise ValueError("[require] must name at least one requirement")
-        return self
-
-
-class Policy(_Strict):
+class Policy(Table):
     """A policy file."""
 
-    require: Require
+    item: ItemTable | None = None
+    conditions: Conditions | None = None
+    require: Requirements
+    cost: CostTable | None = None
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Policy:
+        ids = [row.id for row in self.rows]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"ids of requirements must differ, got '{twice[0]}' more than once")
+        return self
+
+    @property
+    def rows(self) -> list[RequireRow]:
+        """All requirements on scores, in the order of the file, whichever form it has."""
+        return self.require.rows() if isinstance(self.require, RequireTable) else self.require
+
+    @property
+    def effort(self) -> str | None:
+        """Least effort that the older form requires; the conditions of today's form are apart from it."""
+        return self.require.effort if isinstance(self.require, RequireTable) else None
+
+    @property
+    def least_effort(self) -> str | None:
+        """Least effort of the search that is asked in either form; None: any."""
+        asked = [effort for effort in (self.effort, None if self.conditions is None else self.conditions.effort) if effort is not None]
+        return max(asked, key=EFFORTS.index, default=None)
+
+    @property
+    def percentiles(self) -> list[KppRequirement]:
+        """All percentile requirements."""
+        return [row.kpp for row in self.rows if row.kpp is not None]
+
+    @property
+    def safety_class(self) -> SafetyRequirement | None:
+        """The first requirement on the recall of one class; None: there is none."""
+        return next((row.safety_class for row in self.rows if row.safety_class is not None), None)
+
+    def thresholds(self, kind: str) -> Iterator[float]:
+        """Yield the thresholds of all requirements of a kind, see `policy_tables.KINDS`."""
+        yield from (row.threshold for row in self.rows if row.kind == kind)
+
+    def strictest(self, kind: str, *, higher_is_better: bool) -> float | None:
+        """Return the strictest threshold of a kind; None: no requirement asks it."""
+        return (max if higher_is_better else min)(self.thresholds(kind), default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the policy as plain values, without what it leaves open."""
@@ -82,8 +95,20 @@ class Policy(_Strict):
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy; raises UsageError that names file and every wrong key."""
-    return read_settings(path, Policy, what="policy")
+    """Read a policy.
+
+    Raises:
+        UsageError: It is wrong, or a requirement asks for nothing; names file and every wrong key.
+    """
+    policy = read_settings(path, Policy, what="policy")
+    empty = [f"'{row.id}': {reason}" for row in policy.rows if (reason := asks_nothing(row, policy.cost))]
+    if empty:
+        raise UsageError(
+            f"policy must ask for something in every requirement, got {'; '.join(empty)} ({printable(path)}); state what is needed, or leave the requirement out"
+        )
+    if not policy.rows and policy.effort is None:
+        raise UsageError(f"policy must have at least one requirement, got none ({printable(path)}); add one")
+    return policy
 
 
 def stop_rule(policy: Policy, *, higher_is_better: bool) -> StopRule:
@@ -92,10 +117,10 @@ def stop_rule(policy: Policy, *, higher_is_better: bool) -> StopRule:
     Raises:
         UsageError: The policy has none.
     """
-    if not policy.require.kpp:
+    if not policy.percentiles:
         raise UsageError(
             "a run that may stop early needs a percentile requirement, got a policy without (--policy, [require] kpp); add one"
         )
     return StopRule(
-        tuple(Target(float(asked.k), asked.confidence, asked.accuracy) for asked in policy.require.kpp), higher_is_better=higher_is_better
+        tuple(Target(float(asked.k), asked.confidence, asked.accuracy) for asked in policy.percentiles), higher_is_better=higher_is_better
     )

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cimrobust.certificate.models import CertificateModel, RequirementResult, Status
-from cimrobust.certificate.policy import SafetyRequirement
+from cimrobust.certificate.judging import Case, Judged
+from cimrobust.certificate.models import CertificateModel, Status
+from cimrobust.certificate.policy_tables import RequireRow
+from cimrobust.certificate.wording import on_samples
 
 _FILE = "witness/safety_class.safetensors"
 
 
-def judge_safety_class(certificate: CertificateModel, required: SafetyRequirement) -> RequirementResult:
+def judge_safety_class(case: Case, row: RequireRow) -> Judged:
     """Judge the requirement: refuted by the lowest recall known of any chip, else open."""
+    certificate, required = case.certificate, row.safety_class
+    assert required is not None
     known = list(_known(certificate, required.label))
     status: Status = "open"
     if not known:
         sentence = f"No recall of class {required.label} is in the certificate; give --safety-class {required.label}."
     else:
         recall, what = min(known, key=lambda entry: entry[0])
-        sentence = f"{what} has a recall of {recall:.4f}."
+        sentence = f"{what} has a recall of {100 * recall:.2f} %."
         if recall < required.recall:
             status = "refuted"
         elif _has_search_of_its_own(certificate, required.label):
             sentence += " That refutes nothing, and proves nothing about chips that were not tried."
         else:
             sentence += f" No search of its own was made for this class; give --safety-class {required.label}."
-    return RequirementResult(
-        id="safety_class",
-        text=f"Recall of class {required.label} at least {required.recall:.4f} on every chip",
-        status=status,
-        sentence=sentence,
-    )
+    beyond = " and beyond these samples" if row.samples == "beyond" else ""
+    asked = f"recall of class {required.label} at least {100 * required.recall:.2f} % on every chip {on_samples(certificate)}{beyond}"
+    return Judged(asked, status, sentence)
 
 
 def _known(certificate: CertificateModel, label: int) -> Iterator[tuple[float, str]]:

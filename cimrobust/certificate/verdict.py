@@ -2,161 +2,149 @@
 
 Three statuses a requirement can have: *met*, *refuted* (by an attack, by the statistics or by a measurement), and *open*. A search proves nothing about chips it
 did not try, so a worst-found requirement that holds is met as written but can pass no network: a pass is certified, or statistical if the policy asked for it.
+
+Conditions say when evidence counts at all. One that does not hold keeps every certificate from passing, since the evidence was made for something else. A refuted
+requirement fails all the same: the chip that refutes it exists, whatever else was asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from cimrobust.certificate.models import CertificateModel, RequirementResult, Status, Verdict, Word
-from cimrobust.certificate.policy import EFFORTS, KppRequirement, Policy
+from cimrobust.certificate.baseline_required import judge_baseline
+from cimrobust.certificate.conditions import judge_conditions
+from cimrobust.certificate.cost_required import judge_cost
+from cimrobust.certificate.judging import Case, Judged, Occasion, capital
+from cimrobust.certificate.models import CertificateModel, RequirementResult, Verdict, Word
+from cimrobust.certificate.percentile_required import judge_percentile
+from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.policy_tables import CONDITION, EFFORTS, RequireRow
 from cimrobust.certificate.safety import judge_safety_class
-from cimrobust.montecarlo.table import TrialTable, failure_rate
-from cimrobust.montecarlo.table import kpp as percentile
+from cimrobust.certificate.scores_required import interval, judge_certified, judge_clean, judge_worst_found
+from cimrobust.certificate.vacuous import asks_nothing_here
+from cimrobust.certificate.wording import counted, on_samples, score_name, shown, worst_chip
+from cimrobust.montecarlo.table import TrialTable
 
 NO_POLICY = "No requirement was given, so nothing is passed or failed; name a policy to get a verdict."
+NOTHING_UNTRIED = (
+    "Nothing refutes the policy, but nothing in it is about chips that were not tried; require a kpp or a certified accuracy to pass."
+)
+_BASELINE = "no_worse_than_baseline"
+_JUDGES: Mapping[str, Callable[[Case, RequireRow], Judged]] = {
+    "clean_accuracy": judge_clean,
+    "worst_found_accuracy": judge_worst_found,
+    "certified_accuracy": judge_certified,
+    "kpp": judge_percentile,
+    "safety_class": judge_safety_class,
+    "cost": judge_cost,
+    _BASELINE: judge_baseline,
+}
+# Requirements that the worst chip found can refute.
+_ABOUT_WORST = {"worst_found_accuracy", "certified_accuracy", "cost", _BASELINE}
+_ALONE = Occasion()
 
 
-def judge(certificate: CertificateModel, policy: Policy | None, trials: TrialTable) -> Verdict:
+def judge(certificate: CertificateModel, policy: Policy | None, trials: TrialTable, occasion: Occasion = _ALONE) -> Verdict:
     """Judge a certificate.
 
     Args:
         certificate: Its `verdict` and `policy` are not looked at.
         policy: What is required; None: nothing.
         trials: The drawn chips.
+        occasion: What it is judged beside: day, baseline.
 
     Returns:
-        ``FAIL`` if a requirement is refuted; ``INCONCLUSIVE`` if one is open or none of them says anything about chips that were not tried;
-        else ``PASS_CERTIFIED`` if a certified requirement is met, ``PASS_STATISTICAL`` if a percentile requirement is.
+        ``FAIL`` if a requirement is refuted; ``INCONCLUSIVE`` if a condition does not hold, a requirement is open, or none of them says anything about chips
+        that were not tried; else ``PASS_CERTIFIED`` if a certified requirement is met, ``PASS_STATISTICAL`` if a percentile requirement is.
     """
     if policy is None:
         return Verdict(word="INCONCLUSIVE", sentence=NO_POLICY, requirements=[])
-    results = _results(certificate, policy, trials)
-    word, sentence = _word(results, policy)
-    return Verdict(word=word, sentence=sentence, requirements=results)
+    rows = _asked(policy, occasion)
+    case = Case(certificate, trials, policy.cost, occasion)
+    results = [_judged(case, row) for row in rows]
+    if policy.effort is not None:
+        results.append(_effort(certificate, policy.effort))
+    conditions = judge_conditions(certificate, policy.conditions, occasion)
+    word, sentence = _word(certificate, rows, results, conditions)
+    return Verdict(word=word, sentence=sentence, requirements=[*results, *conditions])
 
 
-def _results(certificate: CertificateModel, policy: Policy, trials: TrialTable) -> list[RequirementResult]:
-    require = policy.require
-    results = []
-    if require.clean_accuracy is not None:
-        results.append(_clean(certificate, require.clean_accuracy))
-    if require.worst_found_accuracy is not None:
-        results.append(_worst_found(certificate, require.worst_found_accuracy))
-    if require.certified_accuracy is not None:
-        results.append(_certified(certificate, require.certified_accuracy))
-    results += [_kpp(certificate, kpp, trials) for kpp in require.kpp]
-    if require.safety_class is not None:
-        results.append(judge_safety_class(certificate, require.safety_class))
-    if require.effort is not None:
-        results.append(_effort(certificate, require.effort))
-    return results
+def _asked(policy: Policy, occasion: Occasion) -> list[RequireRow]:
+    """Return the requirements of the policy and the one that the occasion adds."""
+    rows = list(policy.rows)
+    if occasion.no_worse_than is not None:
+        taken = {row.id for row in rows}
+        name = next(name for name in (_BASELINE, *(f"{_BASELINE}#{number}" for number in range(2, len(rows) + 3))) if name not in taken)
+        rows.append(RequireRow(id=name, no_worse_than_baseline=occasion.no_worse_than))
+    return rows
 
 
-def _word(results: list[RequirementResult], policy: Policy) -> tuple[Word, str]:
-    refuted = [result.id for result in results if result.status == "refuted"]
+def _judged(case: Case, row: RequireRow) -> RequirementResult:
+    judged = _JUDGES[row.kind](case, row)
+    text = capital(judged.asked) if row.text is None else f"{row.text} ({judged.asked})"
+    nothing = asks_nothing_here(row, case.cost, case.certificate, case.occasion.baseline)
+    if nothing:
+        return RequirementResult(
+            id=row.id, text=text, status="open", sentence=f"This asks for nothing: {nothing}. What holds anyway passes nothing."
+        )
+    return RequirementResult(id=row.id, text=text, status=judged.status, sentence=judged.sentence)
+
+
+def _word(
+    certificate: CertificateModel, rows: list[RequireRow], results: list[RequirementResult], conditions: list[RequirementResult]
+) -> tuple[Word, str]:
+    refuted = [result for result in results if result.status == "refuted"]
     undecided = [result.id for result in results if result.status == "open"]
+    elsewhere = [result for result in conditions if result.status != "met"]
     if refuted:
-        return "FAIL", f"Refuted: {', '.join(refuted)}."
+        besides = f" Besides, {_elsewhere(elsewhere)}" if elsewhere else ""
+        return "FAIL", f"Refuted: {', '.join(result.id for result in refuted)}. {refuted[0].sentence}{besides}"
+    if elsewhere:
+        return "INCONCLUSIVE", f"It passes nothing, since {_elsewhere(elsewhere)}"
     if undecided:
         return "INCONCLUSIVE", f"Neither confirmed nor refuted: {', '.join(undecided)}."
-    if policy.require.certified_accuracy is not None:
-        return "PASS_CERTIFIED", "Every requirement is met, and the certified bound holds for every chip within the tolerance."
-    if policy.require.kpp:
-        return "PASS_STATISTICAL", "Every requirement is met, the percentile with the stated confidence for chips drawn as stated."
-    return (
-        "INCONCLUSIVE",
-        "Nothing refutes the policy, but nothing in it is about chips that were not tried; require a kpp or a certified accuracy to pass.",
-    )
+    kinds = {row.kind for row in rows}
+    if "certified_accuracy" in kinds:
+        return "PASS_CERTIFIED", f"Every requirement is met. {_certified(certificate)} {_worst(certificate, kinds)}"
+    if "kpp" in kinds:
+        where = (
+            on_samples(certificate)
+            if any(row.kind == "kpp" and row.samples == "these" for row in rows)
+            else "on these samples and beyond them"
+        )
+        return (
+            "PASS_STATISTICAL",
+            f"Every requirement is met, the percentile with the stated confidence for chips drawn as stated, {where}. {_worst(certificate, kinds)}",
+        )
+    return "INCONCLUSIVE", NOTHING_UNTRIED
 
 
-def _better(certificate: CertificateModel) -> Callable[[float, float], bool]:
-    """Return the comparison "at least as good as"."""
-    return (lambda a, b: a >= b) if certificate.metric.higher_is_better else (lambda a, b: a <= b)
+def _elsewhere(conditions: list[RequirementResult]) -> str:
+    """Say which conditions do not hold, as the end of a sentence."""
+    named = ", ".join(result.id.removeprefix(CONDITION) for result in conditions)
+    return f"the evidence was made for something else than the policy's conditions: {named}. {conditions[0].sentence}"
 
 
-def _shown(certificate: CertificateModel, value: float) -> str:
-    return f"{value:.4f}" if certificate.metric.name == "accuracy" else f"{value:.6g}"
+def _certified(made: CertificateModel) -> str:
+    """Say what is proven, on these samples and beyond them."""
+    proven, beyond = made.certified, interval(made, "certified")
+    if proven.score is None:
+        return ""
+    side = "at least" if made.metric.higher_is_better else "at most"
+    score = counted(made, proven.score, proven.correct, proven.samples)
+    said = f"Proven: every chip within the tolerance has {score_name(made)} {side} {score} {on_samples(made)}"
+    if beyond is None:
+        return f"{said}; beyond them nothing is stated."
+    return f"{said}; beyond them at least {shown(made, beyond.low)} with {100 * made.evaluation_set.confidence:g} % confidence."
 
 
-def _rule(certificate: CertificateModel, value: float) -> str:
-    words = "at least" if certificate.metric.higher_is_better else "at most"
-    return f"{words} {_shown(certificate, value)}"
-
-
-def _clean(certificate: CertificateModel, threshold: float) -> RequirementResult:
-    score = certificate.clean.score
-    met = _better(certificate)(score, threshold)
-    metric = certificate.metric.name
-    return RequirementResult(
-        id="clean_accuracy",
-        text=f"Clean {metric} {_rule(certificate, threshold)}",
-        status="met" if met else "refuted",
-        sentence=f"Clean {metric} is {_shown(certificate, score)} on {_decided_on(certificate)}.",
-    )
-
-
-def _decided_on(certificate: CertificateModel) -> str:
-    """Return what a score is of, in words: a sample may have several decisions."""
-    decisions, samples = certificate.clean.samples, certificate.data.used
-    return f"{samples} samples" if decisions == samples else f"{decisions} decisions of {samples} samples"
-
-
-def _worst_found(certificate: CertificateModel, threshold: float) -> RequirementResult:
-    found, drawn = certificate.worst_found.score, certificate.monte_carlo
-    better, metric = _better(certificate), certificate.metric.name
-    worst_drawn = drawn.min if certificate.metric.higher_is_better else drawn.max
-    worst = worst_drawn if better(found, worst_drawn) else found
-    met = better(worst, threshold)
-    reached = f"The search found a chip with {metric} {_shown(certificate, found)}, replayed from its file."
-    return RequirementResult(
-        id="worst_found_accuracy",
-        text=f"Worst {metric} found {_rule(certificate, threshold)}",
-        status="met" if met else "refuted",
-        sentence=reached if not met else f"{reached} That refutes nothing, and proves nothing about chips that were not tried.",
-    )
-
-
-def _certified(certificate: CertificateModel, threshold: float) -> RequirementResult:
-    score = certificate.certified.score
-    better, metric = _better(certificate), certificate.metric.name
-    status: Status = "open"
-    if score is not None and better(score, threshold):
-        status = "met"
-    elif not better(certificate.worst_found.score, threshold):
-        status = "refuted"
-    bound = f"no certified bound ({certificate.certified.reason})" if score is None else f"certified {_shown(certificate, score)}"
-    return RequirementResult(
-        id="certified_accuracy",
-        text=f"Certified {metric} {_rule(certificate, threshold)}",
-        status=status,
-        sentence=f"There is {bound}; worst found is {_shown(certificate, certificate.worst_found.score)}.",
-    )
-
-
-def _kpp(certificate: CertificateModel, required: KppRequirement, trials: TrialTable) -> RequirementResult:
-    kpp = percentile(trials, required.k, required.confidence)
-    rate = failure_rate(trials, required.accuracy, required.confidence, aim=required.k / 100)
-    status: Status = "open"
-    if kpp.bound is not None and _better(certificate)(kpp.bound, required.accuracy):
-        status = "met"
-    elif rate.lower > required.k / 100:
-        status = "refuted"
-    percent = f"{100 * required.confidence:g} %"
-    bound = (
-        f"no bound exists with {kpp.num_trials} trials, {kpp.needed_trials} are needed"
-        if kpp.bound is None
-        else f"its bound at {percent} confidence is {_shown(certificate, kpp.bound)}"
-    )
-    return RequirementResult(
-        id=f"kpp_{required.k:g}",
-        text=f"KPP {required.k:g} % of {certificate.metric.name} {_rule(certificate, required.accuracy)} at {percent} confidence",
-        status=status,
-        sentence=f"KPP {required.k:g} % of {kpp.num_trials} drawn chips is {_shown(certificate, kpp.score)}; {bound}.",
-    )
+def _worst(made: CertificateModel, kinds: set[str]) -> str:
+    """Name the worst chip found: a pass must not hide it."""
+    return f"{worst_chip(made)}{'' if kinds & _ABOUT_WORST else '; no requirement asks about it'}."
 
 
 def _effort(certificate: CertificateModel, least: str) -> RequirementResult:
+    """Judge the effort that the older form of a policy requires; with too little of it a certificate fails."""
     made = certificate.worst_found.effort
     return RequirementResult(
         id="effort",

@@ -86,6 +86,7 @@ from cimrobust.cli.options import (
     metavar="MODEL",
     help="Network whose clean decisions are the labels of data that have none. Default: MODEL itself.",
 )
+@click.option("--issued", metavar="YYYY-MM-DD", help="Day of issue that the certificate states. Default: none; no clock is read.")
 @run_options
 @time_limit_option
 @allow_code_option

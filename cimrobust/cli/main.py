@@ -72,7 +72,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done or gate passed, 1 gate failed, 2 wrong usage, 3 gate inconclusive, 4 model not covered, "
-    "5 input refused, 70 internal error or failed self-check, 130 interrupted (resumable).",
+    "5 input refused, 6 evidence missing or refuted, 70 internal error or failed self-check, 130 interrupted (resumable).",
 )
 @click.version_option(__version__, prog_name="cimrobust")
 def group() -> None:

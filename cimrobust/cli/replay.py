@@ -24,6 +24,7 @@ EXIT_REFUTED = 6
 )
 @click.option("--calibration", metavar="DATA", help="The calibration data, for a certificate made with `analyze --calibration`.")
 @click.option("--device", metavar="PROFILE", help="The device profile. Default: the shipped one of the name that the certificate states.")
+@click.option("--policy", type=click.Path(path_type=Path), help="The policy file that the verdict was given against.")
 @click.option("--redraw", type=count("redraw", least=0), default=30, show_default=True, help="Trials to draw again and compare.")
 @click.option(
     "--reviewer-seed",
@@ -45,6 +46,7 @@ def command(
     labels_of: Path | None,
     calibration: str | None,
     device: str | None,
+    policy: Path | None,
     redraw: int,
     reviewer_seed: int | None,
     search: str | None,
@@ -68,6 +70,7 @@ def command(
             labels_of=labels_of,
             calibration=calibration,
             device=device,
+            policy=policy,
             redraw=redraw,
             reviewer_seed=reviewer_seed,
             search=search,

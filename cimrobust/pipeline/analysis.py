@@ -40,6 +40,7 @@ def analyze(
     safety_class: int | None = None,
     transfer: str | Path | None = None,
     labels_of: str | Path | None = None,
+    issued: str | None = None,
     resume: bool = False,
     device_type: str = "cpu",
     progress: Progress | None = None,
@@ -70,6 +71,7 @@ def analyze(
         safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it names one.
         transfer: Certificate folder of another network with the same layers, whose witness is scored with the patterns found here.
         labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.
+        issued: Day of issue that the certificate states, YYYY-MM-DD; None: none. No clock is read, so that the same command gives the same bytes.
         resume: Take over the trials of an interrupted run of the same command.
         device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
         progress: Told how far the work is.
@@ -92,6 +94,7 @@ def analyze(
         diagnostics=diagnostics,
         safety_class=safety_class,
         transfer=transfer,
+        issued=issued,
         resume=resume,
         device_type=device_type,
     )

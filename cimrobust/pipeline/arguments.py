@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 
 from cimrobust.certificate.evidence import RunSetting
@@ -35,6 +36,25 @@ def check_counts(*, least: int = 1, **counts: int | None) -> None:
     """Raise UsageError for the first count, named as its option is, that is given and too small or too large."""
     for name, value in counts.items():
         check_count(name.replace("_", "-"), value, least=least)
+
+
+def check_day(option: str, day: str | None) -> date | None:
+    """Return a day that was given as text; raises UsageError unless it reads YYYY-MM-DD.
+
+    Args:
+        option: What it was given by, for messages.
+        day: The text; None: none was given.
+    """
+    if day is None:
+        return None
+    try:
+        read = date.fromisoformat(day)
+    except (TypeError, ValueError):
+        read = None
+    # Python reads other forms of ISO 8601 too; one form sorts and compares as text.
+    if read is None or read.isoformat() != day:
+        raise UsageError(f"day must be like 2026-11-29, got {day!r} ({option}); write year, month and day")
+    return read
 
 
 def make_folder(out: Path) -> None:

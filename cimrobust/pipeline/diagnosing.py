@@ -41,7 +41,7 @@ def diagnose_settings(settings: RunSettings, progress: Progress) -> Settings:
         asked.seed,
         settings.workers,
         progress,
-        required=None if policy is None else policy.require.worst_found_accuracy,
+        required=None if policy is None else next(policy.thresholds("worst_found_accuracy"), None),
         safety_class=settings.safety_class,
         device_type=asked.device_type,
     )

@@ -5,13 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cimrobust.certificate.evidence import RunSetting
+from cimrobust.certificate.evidence import NamedDigest, RunSetting
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
 from cimrobust.counts import MAX_TRIALS, check_number
 from cimrobust.diagnose.catalogue import chosen
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, check_tolerance, stored, stored_each, stored_file
+from cimrobust.files import sha256_of
+from cimrobust.pipeline.arguments import (
+    available_processors,
+    check_counts,
+    check_day,
+    check_effort,
+    check_tolerance,
+    stored,
+    stored_each,
+    stored_file,
+)
 from cimrobust.pipeline.item import Item
 
 DEFAULT_EFFORT = "standard"
@@ -36,6 +46,7 @@ class Request:
     diagnostics: str | None
     safety_class: int | None
     transfer: str | Path | None
+    issued: str | None
     resume: bool
     device_type: str
 
@@ -49,6 +60,7 @@ class Settings:
         workers: Threads; no result depends on it.
         num_trials: Chips to draw; with early stopping the most.
         policy: What the verdict is given against; None: nothing.
+        policy_file: Its file; None: there is none.
         diagnostics: Names of the diagnostics to run.
         safety_class: Class whose recall must not fall; None: no class is special.
     """
@@ -57,6 +69,7 @@ class Settings:
     workers: int
     num_trials: int
     policy: Policy | None
+    policy_file: NamedDigest | None
     diagnostics: tuple[str, ...]
     safety_class: int | None
 
@@ -86,6 +99,7 @@ class Settings:
             stored_file("labels-of", item.labels_of),
             stored_file("transfer", asked.transfer),
             stored_file("policy", asked.policy),
+            stored("issued", asked.issued),
         )
 
 
@@ -102,6 +116,7 @@ def resolve(request: Request) -> Settings:
     check_counts(workers=request.workers, limit=request.item.limit, rare_budget=request.rare_budget)
     check_counts(safety_class=request.safety_class, least=0)
     check_number("rare-below", request.rare_below)
+    check_day("--issued", request.issued)
     open_device(request.device_type)
     policy = None if request.policy is None else read_policy(Path(request.policy))
     num_trials = request.trials or DEFAULT_TRIALS[request.effort]
@@ -114,6 +129,7 @@ def resolve(request: Request) -> Settings:
         workers=request.workers or available_processors(),
         num_trials=num_trials,
         policy=policy,
+        policy_file=None if request.policy is None else NamedDigest(Path(request.policy).name, sha256_of(Path(request.policy))),
         diagnostics=chosen(request.diagnostics, effort=request.effort),
         safety_class=_safety_class(policy, request.safety_class),
     )
@@ -134,6 +150,6 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
 
 def _safety_class(policy: Policy | None, asked: int | None) -> int | None:
     """Return the safety class; the policy says which it is if the user does not."""
-    if asked is None and policy is not None and policy.require.safety_class is not None:
-        return policy.require.safety_class.label
+    if asked is None and policy is not None and policy.safety_class is not None:
+        return policy.safety_class.label
     return asked

@@ -37,6 +37,7 @@ KINDS = {"both": (DIGITAL, TIGHTER), DIGITAL: (DIGITAL,), TIGHTER: (TIGHTER,)}
 DEFAULT_EFFORT = "standard"
 _PLANS = {"quick": AttackPlan().scaled(0.5), "standard": AttackPlan(), "thorough": AttackPlan().scaled(3.0)}
 _MOST_ATTACKS = {"quick": 40, "standard": 120, "thorough": 400}
+_LOOKED_AT = {"clean_accuracy", "worst_found_accuracy", "certified_accuracy", "kpp"}
 # Known chips that the second search of a choice starts from.
 _STARTS = 4
 
@@ -191,16 +192,19 @@ def _needs(policy: Policy, runtime: Runtime, effort: str) -> Needs:
     Raises:
         UsageError: It asks for nothing of the kind, or for what is not looked at here.
     """
-    require = policy.require
-    if require.safety_class is not None:
-        raise UsageError("policy must ask for what is looked at here, got safety_class (--policy); leave it out, and give it to analyze")
-    if require.effort is not None and EFFORTS.index(require.effort) > EFFORTS.index(effort):
-        raise UsageError(f"effort must be at least that of the policy, got {effort} in place of {require.effort} (--effort); give it")
+    other = [row.id for row in policy.rows if row.kind not in _LOOKED_AT or row.samples != "these"]
+    if other:
+        raise UsageError(
+            f"policy must ask for what is looked at here, got {', '.join(other)} (--policy); leave it out, and give it to analyze"
+        )
+    if policy.least_effort is not None and EFFORTS.index(policy.least_effort) > EFFORTS.index(effort):
+        raise UsageError(f"effort must be at least that of the policy, got {effort} in place of {policy.least_effort} (--effort); give it")
+    better = runtime.task.higher_is_better
     needs = Needs(
-        worst_found=require.worst_found_accuracy,
-        percentiles=tuple(Percentile(float(asked.k), asked.confidence, asked.accuracy) for asked in require.kpp),
-        certified=require.certified_accuracy,
-        higher_is_better=runtime.task.higher_is_better,
+        worst_found=policy.strictest("worst_found_accuracy", higher_is_better=better),
+        percentiles=tuple(Percentile(float(asked.k), asked.confidence, asked.accuracy) for asked in policy.percentiles),
+        certified=policy.strictest("certified_accuracy", higher_is_better=better),
+        higher_is_better=better,
     )
     if needs.least is None and not needs.percentiles:
         raise UsageError(
@@ -228,10 +232,11 @@ def _searched(
 
 def _missed_without(run: _Run, policy: Policy) -> str:
     """Return what the network misses without any protection, in words; nothing where there is nothing to do."""
-    needs, asked = run.needs, policy.require.clean_accuracy
-    if asked is not None and not needs.met(run.runtime.clean.value, asked):
+    needs, clean = run.needs, run.runtime.nominal.value
+    asked = policy.strictest("clean_accuracy", higher_is_better=needs.higher_is_better)
+    if asked is not None and not needs.met(clean, asked):
         raise UsageError(
-            f"clean score must reach what the policy asks before devices matter, got {run.runtime.clean.value:.4g} in place of {asked:g} "
+            f"clean score must reach what the policy asks before devices matter, got {clean:.4g} in place of {asked:g} with quantised weights "
             "(--policy); no protection of layers can help"
         )
     if needs.least is not None and not needs.met(run.base.score.value, needs.least):

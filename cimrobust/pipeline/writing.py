@@ -125,6 +125,8 @@ def _evidence(
         diagnosis=findings.diagnosis,
         likely=findings.likely,
         likely_digest=sha256_of(chip) if chip.exists() else None,
+        issued=run.request.issued,
+        policy_file=run.settings.policy_file,
     )
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from cimrobust.certificate.files import TRIALS, read_certificate
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.policy import read_policy
 from cimrobust.errors import InputRefusedError
+from cimrobust.files import sha256_of
 from cimrobust.graph.network import Network
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.montecarlo.table import from_parquet
@@ -62,6 +64,7 @@ def replay_certificate(
     labels_of: Path | None,
     calibration: str | None,
     device: str | None,
+    policy: Path | None,
     depth: Depth,
     render: Callable[[CertificateModel], str],
     html: str,
@@ -75,6 +78,7 @@ def replay_certificate(
         labels_of: The network whose decisions are the labels; None: scores by them are not checked.
         calibration: Data that converters took their ranges from, where they were given apart.
         device: The device profile; None: the shipped one of the name stated, where there is one.
+        policy: The policy file; None: its digest is not compared.
         depth: How much is computed again.
         render: Makes the report of a certificate.
         html: Name of the report's file.
@@ -88,6 +92,7 @@ def replay_certificate(
     given = open_given(certificate, model=model, data=data, labels_of=labels_of, calibration=calibration)
     checks += guarded("model_hash", lambda: [_model_hash(given.network, certificate)])
     checks += guarded("device_profile", lambda: [profile_check(certificate, device)])
+    checks += guarded("policy_file", lambda: [_policy_file(certificate, policy)])
     checks += guarded("layers", lambda: [layers_check(certificate, given.network)])
     checks += guarded("labels_hash", lambda: list(labels_checks(certificate, given, is_asked=labels_of is not None)))
     checks += guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
@@ -161,6 +166,15 @@ def _report(path: Path, certificate: CertificateModel, render: Callable[[Certifi
     expected = render(certificate)
     content = read_input(path, FileKind("report", _MAX_REPORT, missing=InputRefusedError))
     return ReplayCheck("report", content == expected.encode(), f"{path.name} is what certificate.json renders to")
+
+
+def _policy_file(certificate: CertificateModel, policy: Path | None) -> ReplayCheck:
+    if policy is None:
+        missing = certificate.policy_sha256 is not None
+        return ReplayCheck("policy_file", None if missing else True, "give --policy to compare its digest" if missing else "there is none")
+    digest = sha256_of(policy)
+    same = digest == certificate.policy_sha256 and read_policy(policy).to_dict() == certificate.policy
+    return ReplayCheck("policy_file", same, f"{policy.name}: sha256 {digest[:16]}...")
 
 
 def _model_hash(network: Network | None, certificate: CertificateModel) -> ReplayCheck:

@@ -3,45 +3,120 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
-from cimrobust.certificate.gate import GateResult, write_junit
-from cimrobust.certificate.policy import read_policy
+from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult, write_evidence_junit, write_junit
+from cimrobust.certificate.judging import Occasion
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.verdict import judge
+from cimrobust.counts import check_number
+from cimrobust.errors import UsageError
+from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.table import from_parquet
-from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort
+from cimrobust.pipeline.arguments import available_processors, check_counts, check_day, check_effort
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render
 from cimrobust.review.certificate_replay import REDRAWN, Depth, replay_certificate
 from cimrobust.review.check import ReplayCheck
+from cimrobust.review.evidence_problems import evidence_problems
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"
 
 
-def gate(directory: str | Path, *, policy: str | Path, junit: str | Path | None = None) -> GateResult:
-    """Judge a certificate against a policy.
+def gate(
+    directory: str | Path,
+    *,
+    policy: str | Path,
+    model: str | Path | None = None,
+    data: str | Path | None = None,
+    baseline: str | Path | None = None,
+    no_worse_than: float | None = None,
+    today: str | None = None,
+    issued_after: str | None = None,
+    junit: str | Path | None = None,
+) -> GateResult:
+    """Judge a certificate against a policy, after all that its files tell about it was checked.
 
     Args:
         directory: Folder of the certificate.
         policy: Policy file.
+        model: The network that is to be deployed; a certificate of another one is refused. None: it is not compared.
+        data: The evaluation data, in any form that `analyze` takes; a certificate of others is refused. None: they are not compared.
+        baseline: Folder of the certificate of the network in use, for requirements that ask no_worse_than_baseline.
+        no_worse_than: Require besides that scores without deviation and of the worst chip found are at most this much worse than the baseline's.
+        today: Day, YYYY-MM-DD, that the age of the certificate is counted to; None: today, by the clock (UTC), where the policy asks for an age.
+        issued_after: Require besides that the certificate states a day of issue after this one, YYYY-MM-DD.
         junit: Write the result as JUnit XML there too.
 
+    Returns:
+        The verdict and its exit code.
+
     Raises:
-        UsageError: The policy is wrong.
-        InputRefusedError: The certificate or its trials are missing or corrupt.
+        UsageError: The policy or an argument is wrong.
+        InputRefusedError: certificate.json is missing or corrupt.
+        EvidenceRefutedError: Evidence is missing, forged, damaged, or of another network or other data; its `problems` say what.
     """
     required = read_policy(Path(policy))
+    occasion = _occasion(required, baseline=baseline, no_worse_than=no_worse_than, today=today, issued_after=issued_after)
     certificate = read_certificate(Path(directory))
+    problems = evidence_problems(Path(directory), certificate, None if model is None else Path(model), None if data is None else str(data))
+    problems += _baseline_problems(baseline, occasion.baseline)
+    if problems:
+        if junit is not None:
+            write_evidence_junit(problems, Path(junit), model=certificate.model.name)
+        raise EvidenceProblemsError(problems, directory)
     trials = from_parquet(Path(directory) / TRIALS)
     with refusing_what_fails(_OURS, directory, hint=_HINT):
-        verdict = judge(certificate, required, trials)
-    result = GateResult(verdict, witness=f"{directory}/{WITNESS}/worst_case.onnx")
+        verdict = judge(certificate, required, trials, occasion)
+    digest = NamedDigest(Path(policy).name, sha256_of(Path(policy)))
+    result = GateResult(verdict, witness=f"{directory}/{WITNESS}/worst_case.onnx", policy=digest)
     if junit is not None:
         write_junit(result, Path(junit), model=certificate.model.name)
     return result
+
+
+def _occasion(
+    policy: Policy, *, baseline: str | Path | None, no_worse_than: float | None, today: str | None, issued_after: str | None
+) -> Occasion:
+    """Return what the certificate is judged beside; raises UsageError for arguments that do not go together."""
+    check_number("no-worse-than", no_worse_than)
+    if no_worse_than is not None and no_worse_than < 0:
+        raise UsageError(f"score that may be lost must be at least 0, got {no_worse_than} (--no-worse-than); give 0 or more")
+    if no_worse_than is not None and baseline is None:
+        raise UsageError("comparison needs a certificate to compare with, got none (--no-worse-than); give --baseline too")
+    if baseline is not None and no_worse_than is None and not list(policy.thresholds("no_worse_than_baseline")):
+        raise UsageError(
+            "baseline must be asked about, got a policy without no_worse_than_baseline (--baseline); say by --no-worse-than what may be lost"
+        )
+    return Occasion(
+        today=_day_of_gate(policy, today),
+        issued_after=check_day("--issued-after", issued_after),
+        baseline=None if baseline is None else read_certificate(Path(baseline)),
+        no_worse_than=no_worse_than,
+    )
+
+
+def _day_of_gate(policy: Policy, today: str | None) -> date | None:
+    """Return the day that ages are counted to: the clock is read only where the policy asks for an age and nobody says which day it is."""
+    given = check_day("--today", today)
+    asked = policy.conditions is not None and policy.conditions.newest_days is not None
+    return datetime.now(UTC).date() if given is None and asked else given
+
+
+def _baseline_problems(directory: str | Path | None, certificate: CertificateModel | None) -> list[EvidenceProblem]:
+    """Check the evidence of the baseline too: a forged one would make any network look better."""
+    if directory is None or certificate is None:
+        return []
+    return [
+        EvidenceProblem(f"baseline: {problem.id}", problem.detail)
+        for problem in evidence_problems(Path(directory), certificate, None, None)
+    ]
 
 
 def replay(
@@ -52,6 +127,7 @@ def replay(
     labels_of: str | Path | None = None,
     calibration: str | Path | None = None,
     device: str | Path | None = None,
+    policy: str | Path | None = None,
     redraw: int = REDRAWN,
     reviewer_seed: int | None = None,
     search: str | None = None,
@@ -68,6 +144,7 @@ def replay(
         labels_of: The network whose decisions are the labels, where the certificate names one; None: scores by them are not checked.
         calibration: Data that converters took their ranges from, where the certificate names some.
         device: The device profile, by name or file; None: the shipped one of the name that the certificate states, where there is one.
+        policy: The policy file that the verdict was given against; None: its digest is not compared.
         redraw: Trials to draw again, chosen by `reviewer_seed`; 0: none.
         reviewer_seed: Seed of what the reviewer draws and searches; None: one that nobody knows beforehand, named in the results.
         search: Effort of a search of the reviewer's own, ``quick``, ``standard`` or ``thorough``; None: none.
@@ -102,6 +179,7 @@ def replay(
         labels_of=None if labels_of is None else Path(labels_of),
         calibration=None if calibration is None else str(calibration),
         device=None if device is None else str(device),
+        policy=None if policy is None else Path(policy),
         depth=depth,
         render=render,
         html=REPORT,

@@ -12,6 +12,7 @@ from cimrobust import __version__
 from cimrobust.certificate.blocks.results import monte_carlo
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
+from cimrobust.device.digest import profile_digest
 from cimrobust.device.load import profile_of
 from cimrobust.montecarlo.table import TrialTable
 from cimrobust.review.check import ReplayCheck
@@ -141,6 +142,9 @@ def _wrong_device(certificate: CertificateModel) -> Iterator[str]:
         yield "device.tolerance_fraction"
     if not math.isclose(certificate.device.excluded_probability, profile.excluded_probability(), rel_tol=1e-9, abs_tol=1e-300):
         yield "device.excluded_probability"
+    claimed = certificate.device.profile_sha256
+    if claimed is not None and claimed != profile_digest(profile):
+        yield "device.profile_sha256"
     curve = certificate.certified.curve
     for index, point in enumerate(curve):
         if not math.isclose(point.tolerance_fraction, point.box_size * profile.tolerance_fraction(), rel_tol=1e-9):

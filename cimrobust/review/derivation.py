@@ -152,6 +152,8 @@ def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Wi
         device_argument=str(run.request.item.device),
         data_argument=str(run.request.item.data),
         timings=RunTimings(certificate.timings.workers, certificate.timings.stages),
+        issued=run.request.issued,
+        policy_file=run.settings.policy_file,
     )
     made = _with_claims(assemble(evidence, run.settings.policy), certificate, run, table)
     return Derived(made, per_sample.per_sample(certification, run.placement.profile.tolerance_fraction()))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import CERTIFIED, TRIALS
@@ -154,6 +155,8 @@ def _certified(directory: Path, certificate: CertificateModel) -> list[ReplayChe
 
 
 def _verdict(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:
+    if certificate.tool.version != __version__ or certificate.stated_version != certificate.VERSION:
+        return ReplayCheck("verdict", None, "judged by an earlier version's rules")
     policy = None if certificate.policy is None else Policy.model_validate(certificate.policy)
     again = judge(certificate, policy, table)
     return ReplayCheck("verdict", again == certificate.verdict, again.word)

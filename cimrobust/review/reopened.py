@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.data.calibration import load_samples
@@ -109,6 +110,7 @@ def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers
         diagnostics=_text(stated.get("diagnostics")),
         safety_class=_count(stated.get("safety-class")),
         transfer=_text(stated.get("transfer")),
+        issued=certificate.issued,
         resume=False,
         device_type=_text(stated.get("device-type")) or "cpu",
     )
@@ -117,9 +119,15 @@ def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers
         workers=workers,
         num_trials=most,
         policy=policy,
+        policy_file=_policy_file(certificate),
         diagnostics=chosen(request.diagnostics, effort=effort),
         safety_class=request.safety_class,
     )
+
+
+def _policy_file(certificate: CertificateModel) -> NamedDigest | None:
+    name, digest = certificate.policy_file, certificate.policy_sha256
+    return None if name is None or digest is None else NamedDigest(name, digest)
 
 
 def named_arguments(command: str) -> dict[str, str]:

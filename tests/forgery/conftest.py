@@ -60,7 +60,7 @@ class Case:
 
     def replay(self, folder: Path, **more: Any) -> list[ReplayCheck]:
         """Replay a certificate as a reviewer would."""
-        return cimrobust.replay(folder, model=self.model, data=self.data, reviewer_seed=7, workers=1, **more)
+        return cimrobust.replay(folder, model=self.model, data=self.data, policy=self.policy, reviewer_seed=7, workers=1, **more)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ exponent_sd = 0.002
 POLICY = """[require]
 clean_accuracy = 0.5
 worst_found_accuracy = 0.2
-certified_accuracy = 0.0
+certified_accuracy = 0.05
 kpp = { k = 10, confidence = 0.9, accuracy = 0.3 }
 safety_class = { label = 1, recall = 0.1 }
 effort = "quick"

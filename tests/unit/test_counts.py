@@ -68,7 +68,7 @@ def test_percentiles_that_no_number_of_trials_decides_are_refused(kpp, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "kpp", ["k = 1e-4, accuracy = 0.5", "k = 99.99, accuracy = 0.5", "k = 1, confidence = 0.9999999999999999, accuracy = 0.5"]
+    "kpp", ["k = 1e-4, accuracy = 0.5", "k = 94.99, accuracy = 0.5", "k = 1, confidence = 0.9999999999999999, accuracy = 0.5"]
 )
 def test_percentiles_that_trials_decide_are_accepted(kpp, tmp_path):
     assert len(policy(tmp_path, kpp).require.kpp) == 1

@@ -9,6 +9,7 @@ from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Tested
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.task import Task
+from cimrobust.device.digest import profile_digest
 from cimrobust.engine.machine import this_machine
 from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.graph.network import Network, TensorSpec
@@ -118,6 +119,12 @@ def device(placement: Placement) -> models.Device:
         largest_tolerance_fraction=placement.tolerance_fraction,
         excluded_probability=placement.excluded_probability,
     )
+
+
+def certified_device(placement: Placement) -> models.CertifiedDevice:
+    """Describe the devices, with the digest of their profile."""
+    described = device(placement)
+    return models.CertifiedDevice(**dict(described), profile_sha256=profile_digest(placement.profile))
 
 
 def mapping(scan: LayerScan, placement: Placement) -> models.Mapping:

@@ -184,7 +184,7 @@ def _member(member: MemberResult, score: Score) -> models.Member:
 
 
 def _percentages(policy: Policy | None) -> list[tuple[float, float]]:
-    asked = [] if policy is None else [(float(kpp.k), kpp.confidence) for kpp in policy.require.kpp]
+    asked = [] if policy is None else [(float(kpp.k), kpp.confidence) for kpp in policy.percentiles]
     return list(dict.fromkeys([*asked, *((k, CONFIDENCE) for k in KPP_PERCENTAGES)]))
 
 
@@ -212,7 +212,7 @@ def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None) -> mod
 
 
 def _requirement(trials: TrialTable, policy: Policy | None) -> tuple[models.Requirement | None, str | None]:
-    asked = [] if policy is None else policy.require.kpp
+    asked = [] if policy is None else policy.percentiles
     if not asked:
         return None, "no policy with a percentile requirement was given"
     rate = failure_rate(trials, asked[0].accuracy, asked[0].confidence, aim=asked[0].k / 100)

@@ -37,10 +37,12 @@ from cimrobust.certificate.models.diagnosed import (
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
 from cimrobust.certificate.models.found import EffortCurve, EffortPoint, Member, Replay, Warned, WorstFound
 from cimrobust.certificate.models.item import (
+    CertifiedDevice,
     Data,
     DecisionBlock,
     Device,
     FileHash,
+    ItemDescription,
     Labels,
     Layer,
     Machine,
@@ -64,6 +66,7 @@ __all__ = [
     "Block",
     "CertificateModel",
     "Certified",
+    "CertifiedDevice",
     "CertifiedPoint",
     "CertifiedShare",
     "Check",
@@ -89,6 +92,7 @@ __all__ = [
     "FragileInput",
     "FragileInputs",
     "Histogram",
+    "ItemDescription",
     "Kpp",
     "Labels",
     "LargestTolerance",

@@ -181,6 +181,32 @@ class Device(Block):
     """Probability that one device lies outside of its interval; 0 with write-verify."""
 
 
+class CertifiedDevice(Device):
+    """The device profile of a certificate, and its digest."""
+
+    profile_sha256: str | None
+    """SHA-256 of the profile's canonical form; null: made before schema 1.6."""
+
+
+class ItemDescription(Block):
+    """What the network is part of, as the policy describes it."""
+
+    name: str | None
+    """Name of the item; null: not stated."""
+    version: str | None
+    """Its version; null: not stated."""
+    intended_use: list[str]
+    """What it is for."""
+    operational_domain: list[str]
+    """Where it is used, and what its inputs are like there."""
+    hazards: list[str]
+    """Hazards that wrong decisions lead to."""
+    safety_goals: list[str]
+    """Safety goals that the requirements serve."""
+    owner: list[str]
+    """Who answers for the policy."""
+
+
 class Setting(Block):
     """One setting of the run."""
 

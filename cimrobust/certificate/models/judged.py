@@ -52,7 +52,7 @@ class Verdict(Block):
     sentence: str
     """The verdict as a sentence."""
     requirements: list[RequirementResult]
-    """Every requirement, in the order of the policy."""
+    """Every requirement, in the order of the policy, then its conditions, whose ids begin with `condition:`."""
 
 
 class Reproduce(Block):

@@ -8,7 +8,7 @@ from cimrobust.certificate.models.base import Record
 from cimrobust.certificate.models.chips import MonteCarlo
 from cimrobust.certificate.models.explained import Converters, Diagnostics
 from cimrobust.certificate.models.found import WorstFound
-from cimrobust.certificate.models.item import Data, Device, Machine, Mapping, Metric, Model, Setting, Tool
+from cimrobust.certificate.models.item import CertifiedDevice, Data, ItemDescription, Machine, Mapping, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Timings, Verdict
 from cimrobust.certificate.models.proven import Certified
 from cimrobust.certificate.models.scores import Clean, EvaluationSet
@@ -18,12 +18,20 @@ class CertificateModel(Record):
     """A robustness certificate."""
 
     NAME = "certificate"
-    VERSION = "1.5"
+    VERSION = "1.6"
 
-    schema_version: Literal["1.5"]
+    schema_version: Literal["1.6"]
     """Version of this format, MAJOR.MINOR."""
     tool: Tool
     """What made the file."""
+    issued: str | None
+    """Day on which it was issued, YYYY-MM-DD, as whoever made it says; null: not stated, no clock is read."""
+    issued_reason: str | None
+    """Why there is none."""
+    item: ItemDescription | None
+    """What the network is part of; null: the policy does not say."""
+    item_reason: str | None
+    """Why there is none."""
     machine: Machine | None
     """Processor and libraries that the numbers were made on."""
     machine_reason: str | None
@@ -34,7 +42,7 @@ class CertificateModel(Record):
     """The network."""
     data: Data
     """The evaluation data."""
-    device: Device
+    device: CertifiedDevice
     """The devices."""
     settings: list[Setting]
     """Every setting of the run, defaults included."""
@@ -72,6 +80,10 @@ class CertificateModel(Record):
     """The policy, as read; null: none."""
     policy_reason: str | None
     """Why there is none."""
+    policy_file: str | None
+    """Name of the policy file; null: no policy, or made before schema 1.6."""
+    policy_sha256: str | None
+    """SHA-256 of the policy file; null: no policy, or made before schema 1.6."""
     verdict: Verdict
     """The verdict against the policy."""
     seeds: dict[str, int]

@@ -23,7 +23,7 @@ from cimrobust.errors import InputRefusedError, UsageError
         (json.dumps({"schema_version": "9.0.0"}).encode(), "later one"),
         (json.dumps({"schema_version": "1.999"}).encode(), "later one"),
         (json.dumps({"schema_version": 15}).encode(), "must be like"),
-        (json.dumps({"schema_version": "1.5", "tool": 3}).encode(), r"at \$\.tool"),
+        (json.dumps({"schema_version": "1.6", "tool": 3}).encode(), r"at \$\.tool"),
     ],
 )
 def test_certificates_that_are_none(tmp_path, content, text):

@@ -101,7 +101,7 @@ def test_older_certificates_are_replayed_and_their_page_is_not_called_forged(pat
 def test_files_of_later_versions_are_refused_with_what_to_do(tmp_path):
     plain = json.loads(CERTIFICATES[-1].read_text()) | {"schema_version": "1.99"}
     (tmp_path / "c.json").write_text(json.dumps(plain))
-    with pytest.raises(InputRefusedError, match=r"schema version 1\.0 to 1\.5, got 1\.99 .*; use the version"):
+    with pytest.raises(InputRefusedError, match=r"schema version 1\.0 to 1\.6, got 1\.99 .*; use the version"):
         read_result(tmp_path / "c.json", CertificateModel, hint="look")
 
 
@@ -115,5 +115,5 @@ def test_a_file_of_today_may_not_lack_what_older_ones_may(tmp_path):
 
 
 def test_an_unknown_version_of_a_schema_names_those_there_are():
-    with pytest.raises(UsageError, match=r"must be one of 1\.0\.0, .*1\.5, got '1\.7'"):
+    with pytest.raises(UsageError, match=r"must be one of 1\.0\.0, .*1\.6, got '1\.7'"):
         schema_file("certificate", "1.7")

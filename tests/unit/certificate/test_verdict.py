@@ -27,7 +27,8 @@ def certificate(
 ) -> CertificateModel:
     changes = {
         "metric": {"name": metric, "higher_is_better": metric == "accuracy"},
-        "clean": {"score": clean, "samples": decisions, "per_class": None},
+        "clean": {"score": clean, "quantised_score": clean, "quantised_correct": None, "samples": decisions, "per_class": None},
+        "converters": {"score": clean},
         "data": {"used": 100},
         "worst_found": {"score": worst, "effort": effort},
         "certified": {"score": certified, "reason": None if certified is not None else "not computed"},
@@ -102,7 +103,7 @@ def test_no_policy_passes_nothing():
 def test_every_requirement_has_a_sentence_with_its_number():
     verdict = judge(certificate(worst=0.1234), Policy.model_validate({"require": {"worst_found_accuracy": 0.5}}), trials([0.9]))
     assert verdict.requirements[0].status == "refuted"
-    assert "0.1234" in verdict.requirements[0].sentence
+    assert "12.34 %" in verdict.requirements[0].sentence
 
 
 def safety(recall, *, label=3, own=None, row=None, per_class=None) -> tuple[str, str]:
@@ -144,4 +145,7 @@ def test_a_safety_class_that_was_not_searched_says_what_to_do():
 
 def test_several_decisions_a_sample_are_not_called_samples():
     verdict = judge(certificate(decisions=6400), Policy.model_validate({"require": {"clean_accuracy": 0.9}}), trials((0.95,) * 20))
-    assert verdict.requirements[0].sentence == "Clean accuracy is 0.9800 on 6400 decisions of 100 samples."
+    assert verdict.requirements[0].sentence == (
+        "Accuracy, without deviation, of the network that is programmed (quantised weights, through converters) is 98.00 % on these 6400 decisions of 100 "
+        "samples; that of the model file is 98.00 %."
+    )

@@ -28,6 +28,7 @@ REQUEST = Request(
     diagnostics=None,
     safety_class=None,
     transfer=None,
+    issued=None,
     resume=False,
     device_type="cpu",
 )

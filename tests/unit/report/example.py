@@ -7,7 +7,7 @@ HOSTILE = "<script>alert(1)</script>'\"&</td>"
 
 def certificate(**changes) -> dict:
     made = {
-        "schema_version": "1.5",
+        "schema_version": "1.6", "issued": None, "issued_reason": "not given", "item": None, "item_reason": "no policy was given",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
         "machine": {
             "processor": HOSTILE,
@@ -56,6 +56,7 @@ def certificate(**changes) -> dict:
             "tolerance_fraction": 0.03,
             "largest_tolerance_fraction": 0.03,
             "excluded_probability": 0.0,
+            "profile_sha256": "ab" * 32,
         },
         "settings": [{"key": "effort", "value": "quick", "is_default": False}, {"key": "seed", "value": 0, "is_default": True}],
         "mapping": {
@@ -247,7 +248,7 @@ def certificate(**changes) -> dict:
         "diagnostics_reason": None, "retraining": None, "retraining_reason": "none",
         "assumptions": [{"id": "A1", "text": "Within.", "how_checked": "Not.", "effect_if_false": "Worse."}],
         "not_covered": ["Drift."],
-        "policy": None, "policy_reason": "no policy was given",
+        "policy": None, "policy_reason": "no policy was given", "policy_file": None, "policy_sha256": None,
         "verdict": {"word": "INCONCLUSIVE", "sentence": "None.", "requirements": []},
         "seeds": {"run": 0},
         "warnings": [HOSTILE],

@@ -133,3 +133,25 @@ def test_the_course_of_the_search_is_told_or_its_absence_explained():
     assert ("worst_found.effort_curve.near.passes", "30") in Elements(render(certificate)).numbers
     certificate["worst_found"] |= {"effort_curve": None, "effort_curve_reason": "no pattern was found"}
     assert "Course of the search: none, since no pattern was found." in render(certificate)
+
+
+def test_item_policy_and_day_of_issue_are_shown():
+    item = {
+        "name": example.HOSTILE,
+        "version": "2.1",
+        "intended_use": [],
+        "operational_domain": ["Roads."],
+        "hazards": ["H1", example.HOSTILE],
+        "safety_goals": [],
+        "owner": [],
+    }
+    certificate = example.certificate(
+        issued="2026-11-29", item=item, item_reason=None, policy_file=f"{example.HOSTILE}.toml", policy_sha256="ab" * 32
+    )
+    jsonschema.validate(certificate, CertificateModel.published_schema())
+    page = render(certificate)
+    assert "Issued 2026-11-29" in page
+    assert "What the network is part of" in page
+    assert f"sha256 <code>{'ab' * 32}</code>" in page
+    assert example.HOSTILE not in page
+    assert "Intended use" not in page

@@ -1,0 +1,59 @@
+"""A requirement on a percentile of the drawn chips, on these samples or beyond them."""
+
+from __future__ import annotations
+
+from cimrobust.certificate.judging import Case, Judged
+from cimrobust.certificate.models import CertificateModel, Status
+from cimrobust.certificate.policy_tables import KppRequirement, RequireRow
+from cimrobust.certificate.scores_required import BEYOND
+from cimrobust.certificate.wording import is_reached, on_samples, rule, score_name, shown
+from cimrobust.montecarlo.table import TrialTable, failure_rate
+from cimrobust.montecarlo.table import kpp as percentile
+from cimrobust.montecarlo.two_source import two_source_bound
+
+
+def judge_percentile(case: Case, row: RequireRow) -> Judged:
+    """Judge a percentile by its bound: met with the confidence asked for, refuted with the same."""
+    required, made, trials = row.kpp, case.certificate, case.trials
+    assert required is not None
+    kpp = percentile(trials, required.k, required.confidence)
+    rate = failure_rate(trials, required.accuracy, required.confidence, aim=required.k / 100)
+    status: Status = "open"
+    if kpp.bound is not None and is_reached(made, kpp.bound, required.accuracy):
+        status = "met"
+    elif rate.lower > required.k / 100:
+        status = "refuted"
+    percent = f"{100 * required.confidence:g} %"
+    bound = (
+        f"no bound exists with {kpp.num_trials} trials, {kpp.needed_trials} are needed"
+        if kpp.bound is None
+        else f"its bound at {percent} confidence is {shown(made, kpp.bound)}"
+    )
+    sentence = f"KPP {required.k:g} % of {kpp.num_trials} drawn chips is {shown(made, kpp.score)}; {bound}, {on_samples(made)}."
+    asked = f"KPP {required.k:g} % of {score_name(made)} {rule(made, required.accuracy)} at {percent} confidence {on_samples(made)}"
+    if row.samples == "these":
+        return Judged(asked, status, sentence)
+    held, said = _beyond(made, trials, required)
+    return Judged(f"{asked} {BEYOND}", status if status != "met" or held else "open", f"{sentence} {said}")
+
+
+def _beyond(made: CertificateModel, trials: TrialTable, required: KppRequirement) -> tuple[bool, str]:
+    """Return whether the bound for chips and samples both drawn reaches the requirement, and the bound as a sentence."""
+    if trials.count is None:
+        return (
+            False,
+            "Beyond these samples nothing is stated: an error has no upper limit, so samples alone bound nothing without assumptions.",
+        )
+    both = two_source_bound(
+        trials.value,
+        num_decisions=trials.num_samples,
+        num_inputs=made.data.used,
+        most=made.evaluation_set.most_decisions,
+        k=required.k,
+        confidence=required.confidence,
+        is_sequential=trials.is_sequential,
+    )
+    if both.bound is None:
+        return False, f"Beyond these samples no bound exists with {both.num_trials} trials, {both.needed_trials} are needed."
+    said = f"Beyond these samples its bound is {shown(made, both.bound)} with {100 * both.confidence:g} % confidence, if they were drawn independently."
+    return both.bound >= required.accuracy, said

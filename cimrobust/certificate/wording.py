@@ -1,0 +1,69 @@
+"""How scores are said: what they are of, in which unit, on how many samples."""
+
+from __future__ import annotations
+
+from cimrobust.certificate.models import CertificateModel
+
+_ERRORS = {
+    "rmse": "root mean square error",
+    "mae": "mean absolute error",
+    "mse": "mean square error",
+    "max_error": "largest absolute error",
+}
+
+
+def score_name(certificate: CertificateModel) -> str:
+    """Return what a score is called: labels that are decisions of a network measure agreement, not accuracy."""
+    metric = certificate.metric.name
+    if metric != "accuracy":
+        return _ERRORS.get(metric, metric)
+    source = certificate.data.label_source
+    if source == "self":
+        return "agreement with its own clean decisions"
+    return (
+        "accuracy"
+        if source == "given"
+        else f"agreement with the decisions of {', '.join(certificate.data.labels_of or {}) or 'another network'}"
+    )
+
+
+def shown(certificate: CertificateModel, value: float) -> str:
+    """Return a score with its unit: accuracies in percent, errors with four significant digits."""
+    if certificate.metric.name == "accuracy":
+        return f"{100 * value:.2f} %"
+    return f"{value:.4g} ({unit(certificate)})"
+
+
+def unit(certificate: CertificateModel) -> str:
+    """Return the unit of a score in words."""
+    if certificate.metric.name == "accuracy":
+        return "fraction"
+    return "squared unit of the target" if certificate.metric.name == "mse" else "unit of the target"
+
+
+def counted(certificate: CertificateModel, value: float, correct: int | None, total: int) -> str:
+    """Return a score with its counts."""
+    return shown(certificate, value) if correct is None else f"{shown(certificate, value)} ({correct} of {total})"
+
+
+def rule(certificate: CertificateModel, threshold: float) -> str:
+    """Return a threshold with its direction."""
+    return f"{'at least' if certificate.metric.higher_is_better else 'at most'} {shown(certificate, threshold)}"
+
+
+def is_reached(certificate: CertificateModel, value: float, threshold: float) -> bool:
+    """Tell whether a score is as good as a threshold."""
+    return value >= threshold if certificate.metric.higher_is_better else value <= threshold
+
+
+def on_samples(certificate: CertificateModel) -> str:
+    """Return what a score is of, in words: a sample may have several decisions."""
+    decisions, samples = certificate.clean.samples, certificate.data.used
+    return f"on these {samples} samples" if decisions == samples else f"on these {decisions} decisions of {samples} samples"
+
+
+def worst_chip(certificate: CertificateModel) -> str:
+    """Return the worst chip found as a sentence."""
+    found, tolerance = certificate.worst_found, certificate.device.largest_tolerance_fraction
+    score = counted(certificate, found.score, found.correct, found.samples)
+    return f"The search found a chip inside the tolerance of {100 * tolerance:.4g} % with {score_name(certificate)} {score} {on_samples(certificate)}"

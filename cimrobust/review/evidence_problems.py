@@ -1,0 +1,92 @@
+"""What is wrong with the evidence of a certificate, as far as its files tell without running a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cimrobust.certificate.baseline_required import data_digests
+from cimrobust.certificate.files import CERTIFIED, TRIALS
+from cimrobust.certificate.gate import EvidenceProblem
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.data.load import load_data
+from cimrobust.graph.load import load_network
+from cimrobust.graph.network import Network
+from cimrobust.input_file import printable
+from cimrobust.review.file_checks import file_checks
+
+_WITNESS_MODEL = "witness/worst_case.onnx"
+_WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
+
+
+def evidence_problems(directory: Path, certificate: CertificateModel, model: Path | None, data: str | None) -> list[EvidenceProblem]:
+    """Check everything that the files of a certificate tell about it; runs no network.
+
+    Args:
+        directory: Folder of the certificate.
+        certificate: The certificate.
+        model: The network that is to be deployed; None: it is not compared.
+        data: The evaluation data; None: they are not compared.
+
+    Returns:
+        What does not hold; empty: all holds.
+
+    Raises:
+        CimrobustError: The network or the data that are given cannot be read.
+    """
+    problems = list(_missing(directory, certificate))
+    problems += [EvidenceProblem(check.id, check.detail) for check in file_checks(directory, certificate) if check.held is False]
+    network = None if model is None else load_network(model)
+    if network is not None:
+        problems += _other_model(certificate, network)
+    if data is not None:
+        problems += _other_data(directory, certificate, network, data)
+    return problems
+
+
+def _missing(directory: Path, certificate: CertificateModel) -> Iterator[EvidenceProblem]:
+    """Yield files that every certificate has, or that this one names, and that are not there."""
+    witness = certificate.worst_found.witness
+    needed = [TRIALS, *_WITNESS, *(name for name in witness if name not in _WITNESS)]
+    # Certificates of the first versions have no largest tolerance, and no table of it.
+    if certificate.certified.largest_tolerance is not None and certificate.certified.correct is not None:
+        needed.append(CERTIFIED)
+    for name in needed:
+        if not (directory / name).is_file():
+            yield EvidenceProblem("missing", f"file {printable(name)[:200]} is missing")
+    for name in _WITNESS:
+        if name not in witness:
+            yield EvidenceProblem("witness", f"the certificate states no digest of {name}")
+
+
+def _other_model(certificate: CertificateModel, network: Network) -> Iterator[EvidenceProblem]:
+    """Compare a network with the certified one: files, and what the certificate says of it."""
+    claimed, found = {file.sha256 for file in certificate.model.files}, {file.sha256 for file in network.files}
+    if claimed != found:
+        stated = ", ".join(f"{printable(file.name)[:100]} (sha256 {file.sha256[:16]}...)" for file in certificate.model.files)
+        yield EvidenceProblem("model_hash", f"the certificate is of another network: {stated or 'no file'}, not of {network.path.name}")
+        return
+    described = certificate.model
+    pairs = {
+        "parameters": (described.parameters, network.num_parameters),
+        "operators": (described.operators, dict(network.operators)),
+        "ir_version": (described.ir_version, network.ir_version),
+    }
+    wrong = [f"model.{name}" for name, (theirs, ours) in pairs.items() if theirs != ours]
+    if wrong:
+        yield EvidenceProblem("model_numbers", f"the certificate describes the network wrongly: {', '.join(wrong)}")
+
+
+def _other_data(directory: Path, certificate: CertificateModel, network: Network | None, data: str) -> Iterator[EvidenceProblem]:
+    """Compare evaluation data with those of the certificate."""
+    if network is None:
+        witness = directory / _WITNESS_MODEL
+        if not witness.is_file():  # reported as missing already
+            return
+        network = load_network(witness)
+    dataset = load_data(data, inputs=network.inputs, limit=certificate.data.used)
+    found = {digest for name, digest in dataset.source.files.items() if not name.endswith(".toml")}
+    if found != data_digests(certificate):
+        yield EvidenceProblem("data_hash", f"the certificate is of other data than {printable(data)}")
+    elif dataset.num_samples != certificate.data.used:
+        yield EvidenceProblem("data_samples", f"there are {dataset.num_samples} samples, the certificate uses {certificate.data.used}")
