@@ -1,7 +1,7 @@
 """Errors that a user can act on, and the exit code each one ends a command with.
 
 The exit codes are those of the command line's contract: 2 wrong usage, 4 model not covered, 5 input refused,
-70 internal error. Every message reads ``<thing> must <rule>, got <value> (<where>); <what to do>``.
+6 evidence refuted, 70 internal error. Every message reads ``<thing> must <rule>, got <value> (<where>); <what to do>``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ class InputRefusedError(CimrobustError):
     """A file is unsafe or corrupt and was not used."""
 
     exit_code = 5
+
+
+class EvidenceRefutedError(CimrobustError):
+    """Evidence does not hold: it is forged, damaged, of something else, or not signed by whom it must be."""
+
+    exit_code = 6
 
 
 class SelfCheckError(CimrobustError):

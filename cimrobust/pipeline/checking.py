@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
 from cimrobust.certificate.gate import GateResult, write_junit
+from cimrobust.certificate.manifest import update_manifests
 from cimrobust.certificate.policy import read_policy
 from cimrobust.certificate.replay import replay_certificate
 from cimrobust.certificate.replay_check import ReplayCheck
@@ -69,4 +70,5 @@ def rewrite_report(directory: str | Path) -> Path:
     with refusing_what_fails(_OURS, directory, hint=_HINT):
         html = render(certificate)
     atomic_text(path, html)
+    update_manifests(Path(directory), REPORT)
     return path
