@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.rare import rare
     from cimrobust.pipeline.retraining import retrain
     from cimrobust.pipeline.rewriting import rewrite
+    from cimrobust.pipeline.signing import sign, verify_signature
     from cimrobust.pipeline.suggesting import suggest
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
@@ -33,9 +34,11 @@ __all__ = [
     "replay",
     "retrain",
     "rewrite",
+    "sign",
     "suggest",
     "sweep",
     "verify",
+    "verify_signature",
 ]
 
 _HOMES = {
@@ -49,9 +52,11 @@ _HOMES = {
     "replay": "cimrobust.pipeline.checking",
     "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
+    "sign": "cimrobust.pipeline.signing",
     "suggest": "cimrobust.pipeline.suggesting",
     "sweep": "cimrobust.pipeline.sweep",
     "verify": "cimrobust.pipeline.verifying",
+    "verify_signature": "cimrobust.pipeline.signing",
 }
 
 

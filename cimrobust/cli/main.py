@@ -28,6 +28,8 @@ COMMANDS = {
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",
     "replay": "Re-derive a certificate's claims from its files.",
     "gate": "Pass or fail a certificate against a policy.",
+    "sign": "Sign a certificate and all files of its folder.",
+    "verify-signature": "Say who signed a certificate, and whether it was changed since.",
     "devices": "List, show and check device profiles.",
     "report": "Write the HTML of a certificate again from its JSON.",
     "schema": "Print the JSON Schema of a result file.",
@@ -59,7 +61,7 @@ class LazyGroup(click.Group):
         """Import the module of one subcommand."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cimrobust.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"cimrobust.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -72,7 +74,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done or gate passed, 1 gate failed, 2 wrong usage, 3 gate inconclusive, 4 model not covered, "
-    "5 input refused, 70 internal error or failed self-check, 130 interrupted (resumable).",
+    "5 input refused, 6 evidence refuted, 70 internal error or failed self-check, 130 interrupted (resumable).",
 )
 @click.version_option(__version__, prog_name="cimrobust")
 def group() -> None:

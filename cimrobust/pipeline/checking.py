@@ -13,25 +13,32 @@ from cimrobust.certificate.replay_check import ReplayCheck
 from cimrobust.certificate.verdict import judge
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.table import from_parquet
+from cimrobust.pipeline import signing
 from cimrobust.report.render import render
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"
 
 
-def gate(directory: str | Path, *, policy: str | Path, junit: str | Path | None = None) -> GateResult:
+def gate(
+    directory: str | Path, *, policy: str | Path, junit: str | Path | None = None, require_signature: str | Path | None = None
+) -> GateResult:
     """Judge a certificate against a policy.
 
     Args:
         directory: Folder of the certificate.
         policy: Policy file.
         junit: Write the result as JUnit XML there too.
+        require_signature: Who must have signed the certificate, see `cimrobust.verify_signature`; None: nobody.
 
     Raises:
+        EvidenceRefutedError: It is not signed by whom it must be.
         UsageError: The policy is wrong.
         InputRefusedError: The certificate or its trials are missing or corrupt.
     """
     required = read_policy(Path(policy))
+    if require_signature is not None:
+        signing.require_signature(directory, require_signature)
     certificate = read_certificate(Path(directory))
     trials = from_parquet(Path(directory) / TRIALS)
     with refusing_what_fails(_OURS, directory, hint=_HINT):
