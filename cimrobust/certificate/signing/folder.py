@@ -10,7 +10,7 @@ from cimrobust.certificate.files import CERTIFICATE, read_certificate
 from cimrobust.certificate.manifest import MANIFEST, manifest_problems
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
-from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE, attestation_of, test_result_of
+from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE, as_test_result, attestation_of
 from cimrobust.certificate.signing.statements import About, Subject, read_statement, write_statement
 from cimrobust.errors import EvidenceRefutedError
 from cimrobust.files import sha256_of
@@ -32,7 +32,7 @@ def statements_of(directory: Path, certificate: CertificateModel, policy: dict[s
     attestation = attestation_of(directory, certificate, policy)
     return {
         PREDICATE_TYPE: write_statement(subjects, PREDICATE_TYPE, attestation.model_dump()),
-        TEST_RESULT_TYPE: write_statement(subjects, TEST_RESULT_TYPE, test_result_of(attestation)),
+        TEST_RESULT_TYPE: write_statement(subjects, TEST_RESULT_TYPE, as_test_result(attestation)),
     }
 
 
@@ -71,7 +71,7 @@ def check_statements(directory: Path, payloads: Mapping[str, bytes]) -> tuple[Ce
         _check_subjects(directory, certificate, about.subjects)
     attestation = _check_predicate(directory, certificate, read[PREDICATE_TYPE].predicate)
     stated = read[TEST_RESULT_TYPE].predicate
-    _require(stated == test_result_of(attestation), "test result must be that of the attestation beside it, got another one", directory)
+    _require(stated == as_test_result(attestation), "test result must be that of the attestation beside it, got another one", directory)
     return certificate, attestation
 
 

@@ -77,7 +77,7 @@ def attestation_of(directory: Path, certificate: CertificateModel, policy: dict[
     )
 
 
-def test_result_of(attestation: Attestation) -> dict[str, Any]:
+def as_test_result(attestation: Attestation) -> dict[str, Any]:
     """Return the same as the public predicate for test results, which policy engines know.
 
     Policy, profile and data are its configuration. A name that several requirements share stands in the worst list that one of them belongs to.
