@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cimrobust.certificate.result import Certificate
     from cimrobust.pipeline.analysis import analyze
+    from cimrobust.pipeline.billing import bom
     from cimrobust.pipeline.checking import gate, replay
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
@@ -27,6 +28,7 @@ __all__ = [
     "TrainingSettings",
     "__version__",
     "analyze",
+    "bom",
     "demo",
     "gate",
     "inspect_model",
@@ -45,6 +47,7 @@ _HOMES = {
     "Certificate": "cimrobust.certificate.result",
     "TrainingSettings": "cimrobust.training.settings",
     "analyze": "cimrobust.pipeline.analysis",
+    "bom": "cimrobust.pipeline.billing",
     "demo": "cimrobust.pipeline.demonstration",
     "gate": "cimrobust.pipeline.checking",
     "inspect_model": "cimrobust.pipeline.inspection",

@@ -17,7 +17,7 @@ from typing import Literal
 from cimrobust.certificate.files import atomic_text, canonical_json
 from cimrobust.certificate.models.listed import ListedFile, Manifest
 from cimrobust.certificate.reading import read_result
-from cimrobust.errors import CimrobustError, InputRefusedError
+from cimrobust.errors import CimrobustError, EvidenceRefutedError, InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
 
@@ -31,6 +31,7 @@ SIGNATURES = frozenset({ATTESTATION, TEST_RESULT, ATTESTATION_BUNDLE, TEST_RESUL
 _MAX_FILES = 10_000
 _MAX_BYTES = 16 * 2**20
 _MAX_DEPTH = 32
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,17 @@ def manifest_problems(folder: Path) -> list[ManifestProblem]:
         elif path not in known:
             problems.append(ManifestProblem(path, "extra", f"it is not in {MANIFEST}"))
     return sorted(problems, key=lambda problem: (problem.path, problem.kind))
+
+
+def require_manifest(folder: Path) -> None:
+    """Raise EvidenceRefutedError unless a folder is as its manifest says, and InputRefusedError unless there is one; see `manifest_problems`."""
+    problems = manifest_problems(folder)
+    if problems:
+        shown = "; ".join(str(problem) for problem in problems[:_MOST_SHOWN])
+        more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
+        raise EvidenceRefutedError(
+            f"folder must be as its {MANIFEST} says, got {len(problems)} differences: {shown}{more} ({printable(folder)}); do not trust it"
+        )
 
 
 def _listed_problems(folder: Path, listed: Iterable[ListedFile], entries: dict[str, bool]) -> Iterator[ManifestProblem]:

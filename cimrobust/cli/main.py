@@ -30,6 +30,7 @@ COMMANDS = {
     "gate": "Pass or fail a certificate against a policy.",
     "sign": "Sign a certificate and all files of its folder.",
     "verify-signature": "Say who signed a certificate, and whether it was changed since.",
+    "bom": "Write a bill of materials (CycloneDX ML-BOM) of a certified network.",
     "devices": "List, show and check device profiles.",
     "report": "Write the HTML of a certificate again from its JSON.",
     "schema": "Print the JSON Schema of a result file.",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cimrobust.certificate.extras import needing
 from cimrobust.certificate.files import REPORT, atomic_text, read_certificate
-from cimrobust.certificate.manifest import ATTESTATION, ATTESTATION_BUNDLE, TEST_RESULT, TEST_RESULT_BUNDLE
+from cimrobust.certificate.manifest import ATTESTATION, ATTESTATION_BUNDLE, TEST_RESULT, TEST_RESULT_BUNDLE, require_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
 from cimrobust.certificate.policy import read_policy
 from cimrobust.certificate.replay import file_checks
-from cimrobust.certificate.signing.extras import needing
 from cimrobust.certificate.signing.identity import Identity, KeyIdentity, SigstoreIdentity, identity_of
 from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE
 from cimrobust.errors import EvidenceRefutedError, UsageError
@@ -101,7 +101,7 @@ def sign(directory: str | Path, *, key: str | Path | None = None, sigstore: bool
     with needing("sign", _PURPOSE):
         from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415  # an extra
     required = None if policy is None else read_policy(Path(policy)).to_dict()
-    signed_folder.check_manifest(folder)
+    require_manifest(folder)
     certificate = read_certificate(folder)
     _check_claims(folder, certificate)
     with refusing_what_fails("certificate must be one that `cimrobust analyze` wrote", folder, hint="make it again"):

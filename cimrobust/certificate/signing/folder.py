@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cimrobust.certificate.files import CERTIFICATE, read_certificate
-from cimrobust.certificate.manifest import MANIFEST, manifest_problems
+from cimrobust.certificate.manifest import MANIFEST, require_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
 from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE, as_test_result, attestation_of
@@ -36,17 +36,6 @@ def statements_of(directory: Path, certificate: CertificateModel, policy: dict[s
     }
 
 
-def check_manifest(directory: Path) -> None:
-    """Raise EvidenceRefutedError unless a folder is as its manifest says."""
-    problems = manifest_problems(directory)
-    if problems:
-        shown = "; ".join(str(problem) for problem in problems[:_MOST_SHOWN])
-        more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
-        raise EvidenceRefutedError(
-            f"folder must be as its {MANIFEST} says, got {len(problems)} differences: {shown}{more} ({printable(directory)}); do not trust it"
-        )
-
-
 def check_statements(directory: Path, payloads: Mapping[str, bytes]) -> tuple[CertificateModel, Attestation]:
     """Compare signed statements with the folder that they stand in.
 
@@ -65,7 +54,7 @@ def check_statements(directory: Path, payloads: Mapping[str, bytes]) -> tuple[Ce
     for kind, about in read.items():
         _require(about.predicate_type == kind, f"predicateType must be {kind}, got '{printable(about.predicate_type)[:100]}'", directory)
         _check_files(directory, about)
-    check_manifest(directory)
+    require_manifest(directory)
     certificate = read_certificate(directory)
     for about in read.values():
         _check_subjects(directory, certificate, about.subjects)

@@ -1,4 +1,4 @@
-"""Libraries that only signing needs, and what to do where they are not installed."""
+"""Libraries that only signatures and bills of materials need, and what to do where they are not installed."""
 
 from __future__ import annotations
 

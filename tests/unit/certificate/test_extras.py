@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cimrobust.certificate.signing.extras import needing
+from cimrobust.certificate.extras import needing
 from cimrobust.errors import UsageError
 
 
