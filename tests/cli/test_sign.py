@@ -22,6 +22,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 import cimrobust
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.schema import schema_file
+from cimrobust.certificate.signing import bundles
 from cimrobust.cli.main import run
 from cimrobust.errors import EvidenceRefutedError
 
@@ -190,7 +191,7 @@ def edited_certificate_and_manifest(folder: Path, signer: Signer, beside: Path) 
     write_manifest(folder)
 
 
-def edited_trials(folder: Path, signer: Signer, beside: Path) -> None:
+def edited_trials(folder: Path, signer: Signer | None, beside: Path) -> None:
     content = bytearray((folder / "trials.parquet").read_bytes())
     content[100] ^= 1
     (folder / "trials.parquet").write_bytes(content)
@@ -432,3 +433,18 @@ def test_keys_that_are_none(name, folder, tmp_path, capsys):
     for command in ("sign", "verify-signature"):
         assert run([command, str(folder), "--key", str(tmp_path / name)]) == (2 if name == "absent.pem" else 5)
         assert "key must be" in capsys.readouterr().err
+
+
+def test_sigstore_signs_the_same_statements(certified, tmp_path, monkeypatch, capsys):
+    """The service is replaced by one that writes payloads as they are, because tests have no network."""
+    folder = Path(shutil.copytree(certified, tmp_path / "out"))
+    monkeypatch.setattr(bundles, "sign_bundles", lambda payloads: [payload.decode() for payload in payloads])
+    monkeypatch.setattr(bundles, "open_bundle", lambda content, identity, where: content)
+    assert run(["sign", str(folder), "--sigstore"]) == 0
+    assert (folder / "test-result.sigstore.json").exists()
+    who = "ci@example.org@https://accounts.google.com"
+    capsys.readouterr()
+    assert run(["verify-signature", str(folder), "--identity", who]) == 0
+    assert who in capsys.readouterr().out
+    edited_trials(folder, signer=None, beside=tmp_path)
+    assert run(["verify-signature", str(folder), "--identity", who]) == 6

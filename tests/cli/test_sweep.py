@@ -50,7 +50,7 @@ def test_the_sweep_follows_its_published_schema(swept):
 
 def test_the_manifest_has_every_file(swept):
     assert manifest_problems(swept) == []
-    assert {"sweep.json", "sweep.html", "/0.05/worst_case.onnx"} <= {file.path for file in read_manifest(swept).files}
+    assert {"sweep.json", "sweep.html", "witness/0.05/worst_case.onnx"} <= {file.path for file in read_manifest(swept).files}
 
 
 def test_tolerances_are_sorted_and_scores_fall(swept):
