@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cimrobust.certificate.result import Certificate
     from cimrobust.pipeline.analysis import analyze
+    from cimrobust.pipeline.billing import bom
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
     from cimrobust.pipeline.rare import rare
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
     from cimrobust.review.checking import gate, replay
+    from cimrobust.review.signing import sign, verify_signature
     from cimrobust.training.settings import TrainingSettings
 
 __version__ = "0.2.0"
@@ -26,6 +28,7 @@ __all__ = [
     "TrainingSettings",
     "__version__",
     "analyze",
+    "bom",
     "demo",
     "gate",
     "inspect_model",
@@ -33,15 +36,18 @@ __all__ = [
     "replay",
     "retrain",
     "rewrite",
+    "sign",
     "suggest",
     "sweep",
     "verify",
+    "verify_signature",
 ]
 
 _HOMES = {
     "Certificate": "cimrobust.certificate.result",
     "TrainingSettings": "cimrobust.training.settings",
     "analyze": "cimrobust.pipeline.analysis",
+    "bom": "cimrobust.pipeline.billing",
     "demo": "cimrobust.pipeline.demonstration",
     "gate": "cimrobust.review.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
@@ -49,9 +55,11 @@ _HOMES = {
     "replay": "cimrobust.review.checking",
     "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",
+    "sign": "cimrobust.review.signing",
     "suggest": "cimrobust.pipeline.suggesting",
     "sweep": "cimrobust.pipeline.sweep",
     "verify": "cimrobust.pipeline.verifying",
+    "verify_signature": "cimrobust.review.signing",
 }
 
 

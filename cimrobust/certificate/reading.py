@@ -48,19 +48,20 @@ class Version:
         return f"{self.major}.{self.minor}"
 
 
-def read_result(path: Path, kind: type[Read], *, hint: str) -> Read:
+def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MAX_BYTES) -> Read:
     """Read a result file.
 
     Args:
         path: The file.
         kind: Model of what it holds.
         hint: What to do if it cannot be read.
+        max_bytes: Most bytes that such a file may have.
 
     Raises:
         InputRefusedError: It is missing, too large, not JSON, of a version that is not known here, or does not
             follow its schema; names the place.
     """
-    plain = _read_json(path, kind, hint)
+    plain = _read_json(path, kind, hint, max_bytes)
     try:
         stated, known = Version.of(plain.get("schema_version")), Version.of(kind.VERSION)
     except ValueError as err:
@@ -80,8 +81,8 @@ def read_result(path: Path, kind: type[Read], *, hint: str) -> Read:
     return record
 
 
-def _read_json(path: Path, kind: type[Read], hint: str) -> dict[str, Any]:
-    content = read_input(path, FileKind(kind.NAME, _MAX_BYTES, missing=InputRefusedError, hint=hint))
+def _read_json(path: Path, kind: type[Read], hint: str, max_bytes: int) -> dict[str, Any]:
+    content = read_input(path, FileKind(kind.NAME, max_bytes, missing=InputRefusedError, hint=hint))
     try:
         plain = parse_json(content)
     except ValueError as err:

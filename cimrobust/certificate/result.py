@@ -31,7 +31,7 @@ class Certificate:
             the blocks that are read most are attributes of the certificate itself: ``certificate.worst_found.score``,
             ``certificate.verdict.word``, ``certificate.monte_carlo.kpp[0].lower_bound``.
         directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where samples are
-            certified, certified.parquet.
+            certified, certified.parquet; manifest.json has the digests of them all.
     """
 
     record: CertificateModel

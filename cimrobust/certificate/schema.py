@@ -16,7 +16,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.attested import Attestation
 from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.listed import Manifest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
 from cimrobust.certificate.models.swept import SweepModel
@@ -24,7 +26,9 @@ from cimrobust.errors import UsageError
 
 FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.
-FORMATS: dict[str, type[Record]] = {kind.NAME: kind for kind in (CertificateModel, SweepModel, Retraining, SuggestModel)}
+FORMATS: dict[str, type[Record]] = {
+    kind.NAME: kind for kind in (CertificateModel, SweepModel, Retraining, SuggestModel, Manifest, Attestation)
+}
 
 
 def schema_file(name: str, version: str | None = None) -> Path:

@@ -35,6 +35,11 @@ from cimrobust.cli.options import NUMBER, allow_code_option, certificate_argumen
     "--issued-after", metavar="YYYY-MM-DD", help="Require too that the certificate states a later day of issue (analyze --issued)."
 )
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JUnit XML too.")
+@click.option(
+    "--require-signature",
+    metavar="IDENTITY",
+    help="Refuse a certificate that is not signed by IDENTITY: a public key file, or NAME@https://ISSUER of sigstore.",
+)
 @allow_code_option
 @json_option
 def command(directory: Path, as_json: bool, **arguments: Any) -> int:

@@ -28,6 +28,9 @@ COMMANDS = {
     "rewrite": "Write the model with its crossbar layers as nodes of their own.",
     "replay": "Re-derive a certificate's claims from its files.",
     "gate": "Pass or fail a certificate against a policy.",
+    "sign": "Sign a certificate and all files of its folder.",
+    "verify-signature": "Say who signed a certificate, and whether it was changed since.",
+    "bom": "Write a bill of materials (CycloneDX ML-BOM) of a certified network.",
     "devices": "List, show and check device profiles.",
     "report": "Write the HTML of a certificate again from its JSON.",
     "schema": "Print the JSON Schema of a result file.",
@@ -59,7 +62,7 @@ class LazyGroup(click.Group):
         """Import the module of one subcommand."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cimrobust.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"cimrobust.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

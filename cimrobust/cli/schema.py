@@ -6,10 +6,10 @@ import click
 
 
 @click.command("schema", epilog="Example: cimrobust schema certificate > certificate-schema.json")
-@click.argument("name", type=click.Choice(["certificate", "sweep", "retrain", "suggest"]))
+@click.argument("name", type=click.Choice(["certificate", "sweep", "retrain", "suggest", "manifest", "attestation"]))
 @click.option("--version", metavar="VERSION", help="Version of the format, e.g. 1.4.0. Default: the newest.")
 def command(name: str, version: str | None) -> None:
-    """Print the JSON Schema (2020-12) that result files follow."""
+    """Print the JSON Schema (2020-12) that result files follow; attestation: the predicate of what `cimrobust sign` signs."""
     from cimrobust.certificate.schema import schema_file
 
     click.echo(schema_file(name, version).read_text(encoding="utf-8"), nl=False)

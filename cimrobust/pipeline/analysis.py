@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cimrobust.certificate.evidence import RunTimings
+from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
@@ -110,6 +111,7 @@ def _certificate(settings: Settings, progress: Progress) -> Certificate:
     findings = run_stages(run, clock)
     written = write_files(run, findings, RunTimings(settings.workers, clock.stages))
     shutil.rmtree(out / stages.CHECKPOINTS, ignore_errors=True)
+    write_manifest(out)
     return Certificate(written, out)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import available_processors, resume_folder
@@ -141,6 +142,7 @@ def _retrained(asked: stages.Request, progress: Progress) -> Retrained:
     planned = stages.plan(asked)
     resume_folder(out, stages.RESUME, resume=asked.resume)
     (out / DESCRIPTION).unlink(missing_ok=True)
+    remove_seal(out)
     with clock.stage("load"):
         run = stages.open_run(asked, planned)
     evidence = _evidence(run, clock, progress)
@@ -148,6 +150,7 @@ def _retrained(asked: stages.Request, progress: Progress) -> Retrained:
     atomic_text(out / REPORT, render_retraining(described))
     atomic_text(out / DESCRIPTION, canonical_json(described))
     shutil.rmtree(out / stages.RESUME, ignore_errors=True)
+    write_manifest(out)
     return Retrained(described, out)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from cimrobust import __version__
 from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.sweep import Safe, SweepEvidence, assemble_sweep
 from cimrobust.counts import check_number
@@ -138,6 +139,7 @@ def sweep(
     )
     made = _write(out, inspection, subject, evidence, witnesses=witnesses)
     shutil.rmtree(out / _RESUME, ignore_errors=True)
+    write_manifest(out)
     return made
 
 
@@ -204,6 +206,7 @@ def _write(out: Path, inspection: Inspection, subject: Subject, evidence: SweepE
         found = assemble_sweep(complete)
         atomic_text(made / SWEEP_REPORT, render_sweep(found))
         (out / SWEEP).unlink(missing_ok=True)
+        remove_seal(out)
         shutil.rmtree(out / WITNESSES, ignore_errors=True)
         if witnesses:
             (made / WITNESSES).replace(out / WITNESSES)

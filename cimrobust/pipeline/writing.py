@@ -11,6 +11,7 @@ import numpy as np
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunTimings
 from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
+from cimrobust.certificate.manifest import remove_seal
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify import per_sample
 from cimrobust.certify.summary import Certification
@@ -133,6 +134,7 @@ def _evidence(
 def _move(made: Path, out: Path) -> None:
     """Move finished files to their final names; of an older certificate that is there nothing stays that this one lacks."""
     (out / CERTIFICATE).unlink(missing_ok=True)
+    remove_seal(out)
     (out / WITNESS).mkdir(exist_ok=True)
     (out / WITNESS / CHIP_FILE).unlink(missing_ok=True)
     (out / WITNESS / SAFETY_FILE).unlink(missing_ok=True)

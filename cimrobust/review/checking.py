@@ -10,6 +10,7 @@ from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
 from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult, write_evidence_junit, write_junit
 from cimrobust.certificate.judging import Occasion
+from cimrobust.certificate.manifest import update_manifests
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.verdict import judge
@@ -21,6 +22,7 @@ from cimrobust.montecarlo.table import from_parquet
 from cimrobust.pipeline.arguments import available_processors, check_counts, check_day, check_effort
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render
+from cimrobust.review import signing
 from cimrobust.review.certificate_replay import REDRAWN, Depth, replay_certificate
 from cimrobust.review.check import ReplayCheck
 from cimrobust.review.evidence_problems import evidence_problems
@@ -40,6 +42,7 @@ def gate(
     today: str | None = None,
     issued_after: str | None = None,
     junit: str | Path | None = None,
+    require_signature: str | Path | None = None,
 ) -> GateResult:
     """Judge a certificate against a policy, after all that its files tell about it was checked.
 
@@ -53,6 +56,7 @@ def gate(
         today: Day, YYYY-MM-DD, that the age of the certificate is counted to; None: today, by the clock (UTC), where the policy asks for an age.
         issued_after: Require besides that the certificate states a day of issue after this one, YYYY-MM-DD.
         junit: Write the result as JUnit XML there too.
+        require_signature: Who must have signed the certificate, see `cimrobust.verify_signature`; None: nobody.
 
     Returns:
         The verdict and its exit code.
@@ -64,6 +68,8 @@ def gate(
     """
     required = read_policy(Path(policy))
     occasion = _occasion(required, baseline=baseline, no_worse_than=no_worse_than, today=today, issued_after=issued_after)
+    if require_signature is not None:
+        signing.require_signature(directory, require_signature)
     certificate = read_certificate(Path(directory))
     problems = evidence_problems(Path(directory), certificate, None if model is None else Path(model), None if data is None else str(data))
     problems += _baseline_problems(baseline, occasion.baseline)
@@ -193,4 +199,5 @@ def rewrite_report(directory: str | Path) -> Path:
     with refusing_what_fails(_OURS, directory, hint=_HINT):
         html = render(certificate)
     atomic_text(path, html)
+    update_manifests(Path(directory), REPORT)
     return path

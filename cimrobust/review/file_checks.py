@@ -9,7 +9,8 @@ import numpy as np
 from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples import interval_of
-from cimrobust.certificate.files import CERTIFIED, TRIALS
+from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, TRIALS
+from cimrobust.certificate.manifest import MANIFEST, manifest_problems, read_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certificate.verdict import judge
@@ -29,12 +30,15 @@ from cimrobust.tensor_file import read_tensors
 
 MODEL = "witness/worst_case.onnx"
 _DEVIATIONS = "witness/deviations.safetensors"
+# Versions of certificates that were made before folders had a manifest.
+_WITHOUT_MANIFEST = frozenset({"1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "1.5"})
 
 
 def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
     """Derive again what follows from the files of a certificate alone; takes about a second."""
     checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate.stated_version}")]
     checks.append(machine_check(certificate))
+    checks += guarded("manifest", lambda: [_manifest(directory, certificate)])
     checks += guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
     checks += guarded("witness_devices", lambda: [_devices(directory, certificate)])
@@ -45,6 +49,22 @@ def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCh
     checks += guarded("evaluation_set", lambda: [_evaluation_set(certificate)])
     checks += guarded("certified_samples", lambda: _certified(directory, certificate))
     return checks
+
+
+def _manifest(directory: Path, certificate: CertificateModel) -> ReplayCheck:
+    """Compare every file with the digest that the folder's manifest states; a file that somebody added refutes nothing."""
+    if not (directory / MANIFEST).exists():
+        is_old = certificate.stated_version in _WITHOUT_MANIFEST
+        return ReplayCheck(
+            "manifest", None if is_old else False, f"there is no {MANIFEST}{': made by an earlier version' if is_old else ''}"
+        )
+    problems = [problem for problem in manifest_problems(directory) if problem.kind != "extra"]
+    missing = {TRIALS, CERTIFICATE, *certificate.worst_found.witness} - {file.path for file in read_manifest(directory).files}
+    if problems or missing:
+        return ReplayCheck(
+            "manifest", False, "; ".join([*map(str, problems[:3]), *(f"{name} is not listed" for name in sorted(missing)[:3])])
+        )
+    return ReplayCheck("manifest", True, f"every file has the digest that {MANIFEST} states")
 
 
 def _hashes(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:

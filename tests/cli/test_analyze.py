@@ -20,6 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import cimrobust
+from cimrobust.certificate.manifest import manifest_problems
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
@@ -181,6 +182,15 @@ def test_other_samples(samples, tmp_path, name):
     assert certificate["worst_found"]["score"] < certificate["monte_carlo"]["min"]
 
 
+def test_signatures_of_an_older_certificate_do_not_stay_in_its_folder(samples, tmp_path):
+    (tmp_path / "attestation.dsse.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text("{}")
+    model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
+    assert run(["analyze", model, "--data", data, "--effort", "quick", "--trials", "5", "--limit", "20", "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "attestation.dsse.json").exists()
+    assert manifest_problems(tmp_path) == []
+
+
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 2.5, 4.0])
 def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
     command = [sys.executable, "-m", "cimrobust", *analyze_arguments(samples, tmp_path / "out", "--trials", "5000")]
@@ -202,6 +212,7 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert run([*arguments, "--resume"]) == 0
+    assert manifest_problems(tmp_path / "out") == []
     assert run(analyze_arguments(samples, tmp_path / "fresh", "--trials", "400")) == 0
     assert without_timings(certificate_of(tmp_path / "out")) == without_timings(certificate_of(tmp_path / "fresh"))
 

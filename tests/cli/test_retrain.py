@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
 
+from cimrobust.certificate.manifest import manifest_problems, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
@@ -53,6 +55,16 @@ def test_description_follows_its_schema_and_has_both_sides(retrained):
         certificate = json.loads((retrained / folder / "certificate.json").read_text())
         assert described[key]["worst_found"] == certificate["worst_found"]["score"]
     assert described["after"]["transferred"] >= described["after"]["worst_found"]
+
+
+def test_the_manifest_has_every_file_and_follows_a_report_that_is_made_again(retrained, tmp_path):
+    folder = Path(shutil.copytree(retrained, tmp_path / "out"))
+    assert manifest_problems(folder) == manifest_problems(folder / "after") == []
+    (folder / "after" / "certificate.html").write_text("<p>")
+    assert [problem.path for problem in manifest_problems(folder)] == ["after/certificate.html"]
+    write_manifest(folder / "after")
+    assert run(["report", str(folder / "after")]) == 0
+    assert manifest_problems(folder) == manifest_problems(folder / "after") == []
 
 
 def test_rate_is_chosen_where_none_is_given_and_both_trainings_use_it(retrained):

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from cimrobust.certificate.manifest import manifest_problems, read_manifest
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.schema import described_schema, schema_file
 from cimrobust.cli.main import run
@@ -45,6 +46,11 @@ def test_the_sweep_follows_its_published_schema(swept):
     published = json.loads(schema_file("sweep").read_text())
     assert published == described_schema(SweepModel), "write it again: python -m cimrobust.certificate.schema"
     jsonschema.Draft202012Validator(published).validate(sweep_of(swept))
+
+
+def test_the_manifest_has_every_file(swept):
+    assert manifest_problems(swept) == []
+    assert {"sweep.json", "sweep.html", "witness/0.05/worst_case.onnx"} <= {file.path for file in read_manifest(swept).files}
 
 
 def test_tolerances_are_sorted_and_scores_fall(swept):
@@ -103,6 +109,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_result(swept, samples, tmp_pat
     assert json.dumps(without_times(sweep_of(tmp_path))) == json.dumps(without_times(sweep_of(swept)))
     assert (tmp_path / "sweep.html").exists()
     assert not (tmp_path / ".resume-sweep").exists()
+    assert manifest_problems(tmp_path) == []
 
 
 def test_the_summary_is_json_alone(samples, tmp_path, capsys):

@@ -13,6 +13,7 @@ import pytest
 
 import cimrobust
 from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, canonical_json
+from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
@@ -47,6 +48,7 @@ class Forged:
         (self.folder / CERTIFICATE).write_text(canonical_json(made))
         if rendered:
             (self.folder / REPORT).write_text(render(made))
+        write_manifest(self.folder)
 
 
 @dataclass(frozen=True)
