@@ -30,7 +30,7 @@ demo: $(SETUP) ## Certify the digits network that is shipped with the package
 	$(BIN)/cimrobust demo --out out/demo
 
 test: $(DEV_SETUP) ## Run the Python tests
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-native: $(DEV_SETUP) ## Run the C++ tests under the address and undefined-behaviour sanitizers
 	PATH="$(CURDIR)/$(BIN):$$PATH" native/test.sh
