@@ -1,1 +1,1 @@
-"""Layer `certificate`: see design notes in docs/architecture.md."""
+"""Layer `certificate`: see design notes in docs/explanation/architecture.md."""

@@ -1,1 +1,1 @@
-"""Layer `cli`: see design notes in docs/architecture.md."""
+"""Layer `cli`: see design notes in docs/explanation/architecture.md."""

@@ -1,1 +1,1 @@
-"""Layer `data`: see design notes in docs/architecture.md."""
+"""Layer `data`: see design notes in docs/explanation/architecture.md."""

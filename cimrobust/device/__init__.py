@@ -1,1 +1,1 @@
-"""Layer `device`: see design notes in docs/architecture.md."""
+"""Layer `device`: see design notes in docs/explanation/architecture.md."""

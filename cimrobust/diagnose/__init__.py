@@ -1,1 +1,1 @@
-"""Layer `diagnose`: what explains a worst case and what to do about it; see docs/architecture.md."""
+"""Layer `diagnose`: what explains a worst case and what to do about it; see docs/explanation/architecture.md."""

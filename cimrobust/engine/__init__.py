@@ -1,1 +1,1 @@
-"""Layer `engine`: see design notes in docs/architecture.md."""
+"""Layer `engine`: see design notes in docs/explanation/architecture.md."""

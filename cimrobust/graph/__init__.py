@@ -1,1 +1,1 @@
-"""Layer `graph`: see design notes in docs/architecture.md."""
+"""Layer `graph`: see design notes in docs/explanation/architecture.md."""

@@ -1,1 +1,1 @@
-"""Layer `mapping`: see design notes in docs/architecture.md."""
+"""Layer `mapping`: see design notes in docs/explanation/architecture.md."""

@@ -1,1 +1,1 @@
-"""Layer `montecarlo`: see design notes in docs/architecture.md."""
+"""Layer `montecarlo`: see design notes in docs/explanation/architecture.md."""

@@ -1,1 +1,1 @@
-"""Layer `report`: see design notes in docs/architecture.md."""
+"""Layer `report`: see design notes in docs/explanation/architecture.md."""

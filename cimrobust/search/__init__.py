@@ -1,1 +1,1 @@
-"""Layer `search`: see design notes in docs/architecture.md."""
+"""Layer `search`: see design notes in docs/explanation/architecture.md."""

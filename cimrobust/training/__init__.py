@@ -1,1 +1,1 @@
-"""Layer `retrain`: robust networks out of fragile ones; see docs/architecture.md."""
+"""Layer `retrain`: robust networks out of fragile ones; see docs/explanation/architecture.md."""

@@ -1,1 +1,1 @@
-"""Layer `graph.ops`: see design notes in docs/architecture.md."""
+"""Layer `graph.ops`: see design notes in docs/explanation/architecture.md."""
