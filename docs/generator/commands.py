@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Iterator
 
 import click
-from generator.markdown import table
 
 from cimrobust.cli.main import GROUPS, group
+from generator.markdown import table
 
 
 def page() -> str:

@@ -6,10 +6,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from generator.markdown import prose, table
-
 import cimrobust
 from cimrobust.errors import EXIT_CODES, CimrobustError
+from generator.markdown import prose, table
 
 PACKAGE = Path(cimrobust.__file__).parent
 #: Files whose ValueErrors become sentences about the keys of a settings file.
@@ -31,11 +30,12 @@ def page() -> str:
     rows = [(f"`{kind.__name__}`", str(kind.exit_code), prose((kind.__doc__ or "").partition("\n")[0])) for kind in kinds]
     parts += ["## Exceptions\n", "All are in `cimrobust.errors`.\n", table(("exception", "exit code", "when"), rows)]
     parts += ["## Messages\n", "In braces: what a message fills in. The module is where to look for the reason.\n"]
+    messages = list(_messages())
     for kind in kinds:
-        found = [(module, text) for module, name, text in _messages() if name == kind.__name__]
+        found = [(module, text) for module, name, text in messages if name == kind.__name__]
         if found:
             parts += [f"### `{kind.__name__}`, exit code {kind.exit_code}\n", _message_table(found)]
-    wrong = [(module, text) for module, name, text in _messages() if name == "ValueError" and module in _modules(SETTINGS)]
+    wrong = [(module, text) for module, name, text in messages if name == "ValueError" and module in _modules(SETTINGS)]
     parts += ["### In settings files, exit code 2\n", "Behind the key and before the value that was given.\n", _message_table(wrong)]
     return "\n".join(parts)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from generator.markdown import anchor, prose, table
 from pydantic import BaseModel
 
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.schema import FORMATS, described_schema, field_texts
 from cimrobust.data.description import Description
 from cimrobust.device.schema import ProfileModel
+from generator.markdown import anchor, prose, table
 
 Schema = Mapping[str, Any]
 _SETTINGS = "Settings are TOML. Unknown keys are errors that name the nearest known one."
@@ -80,7 +80,9 @@ def _settings_page(kind: type[BaseModel], title: str, text: str) -> str:
 
 def _model(root: type[BaseModel], name: str) -> type[BaseModel]:
     """Return the model of a definition, by its name."""
-    kinds = [kind for kind in _subclasses(BaseModel) if kind.__name__ == name and kind.__module__.startswith(root.__module__.rsplit(".", 1)[0])]
+    kinds = [
+        kind for kind in _subclasses(BaseModel) if kind.__name__ == name and kind.__module__.startswith(root.__module__.rsplit(".", 1)[0])
+    ]
     assert len(kinds) == 1, f"{name} is the name of {len(kinds)} models"
     return kinds[0]
 

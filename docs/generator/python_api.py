@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from generator.markdown import prose
-
 import cimrobust
+from generator.markdown import prose
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 
