@@ -106,7 +106,7 @@ Quantiles = Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(max_leng
 
 
 class WeightModel(Strict):
-    """Table [weight]."""
+    """Table [weight]: how a weight becomes levels."""
 
     bits: Annotated[int, Field(ge=1, le=16)] = 8
     """Magnitude bits of a weight."""
@@ -118,7 +118,7 @@ class WeightModel(Strict):
 
 
 class DeviceModel(Strict):
-    """Table [device]."""
+    """Table [device]: how precisely one device is programmed."""
 
     bits: Annotated[int, Field(ge=1, le=8)] = 2
     """Bits that one device stores."""
@@ -187,7 +187,7 @@ class DeviceModel(Strict):
 
 
 class TileModel(Strict):
-    """Table [tile]."""
+    """Table [tile]: one physical array."""
 
     rows: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     """Word lines of an array."""
@@ -199,7 +199,7 @@ class TileModel(Strict):
 
 
 class WindowModel(Strict):
-    """Table [window]."""
+    """Table [window]: the programmable range of conductances."""
 
     g_min_microsiemens: Annotated[float, Field(ge=0, le=1e9)]
     """Conductance of level 0."""
@@ -216,7 +216,7 @@ class WindowModel(Strict):
 
 
 class FaultsModel(Strict):
-    """Table [faults]."""
+    """Table [faults]: devices that cannot be programmed. They neither deviate nor drift, and lie outside the tolerance box."""
 
     stuck_low: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of devices that stay at g_min."""
@@ -231,7 +231,7 @@ class FaultsModel(Strict):
 
 
 class RelaxationModel(Strict):
-    """Table [relaxation]."""
+    """Table [relaxation]: gaussian change of the conductance after verification."""
 
     sigma: FractionOrCurve
     """Standard deviation of the change after verification, fraction of the range."""
@@ -240,7 +240,7 @@ class RelaxationModel(Strict):
 
 
 class DriftModel(Strict):
-    """Table [drift]."""
+    """Table [drift]: change of the conductance with time, after relaxation."""
 
     time_seconds: Annotated[float, Field(ge=0, le=1e12)]
     """Time after programming at which the chip is used."""
@@ -276,7 +276,7 @@ class DriftModel(Strict):
 
 
 class ReadNoiseModel(Strict):
-    """Table [read_noise]."""
+    """Table [read_noise]: gaussian noise of a device at every read, independent between reads."""
 
     sigma: FractionOrCurve
     """Standard deviation of one read, fraction of the range. It is in no chip and in no box."""

@@ -194,14 +194,14 @@ def _type(value: Schema, headings: Mapping[str, str], *, nullable: bool) -> str:
     for key in ("anyOf", "oneOf"):
         if key in value:
             texts = [_type(part, headings, nullable=nullable) for part in value[key] if nullable or part.get("type") != "null"]
-            return " or ".join(dict.fromkeys(texts))
+            return " or ".join(text for text in dict.fromkeys(texts) if text != "integer" or "number" not in texts)
     return _plain(value, headings, nullable=nullable)
 
 
 def _plain(value: Schema, headings: Mapping[str, str], *, nullable: bool) -> str:
     kind = value.get("type")
     if kind == "array":
-        length = f"{value['minItems']} of " if value.get("minItems") == value.get("maxItems", -1) else ""
+        length = f"{value['minItems']}, each " if value.get("minItems") == value.get("maxItems", -1) else ""
         return f"list of {length}{_type(value['items'], headings, nullable=nullable)}" if value.get("items") else "list"
     if kind == "object":
         inside = value.get("additionalProperties")

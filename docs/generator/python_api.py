@@ -33,6 +33,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
 
 
 def _members(kind: type) -> Iterator[str]:
+    yield "**Properties and methods**\n"
     for name, member in vars(kind).items():
         if name.startswith("_"):
             continue
