@@ -27,8 +27,11 @@ class KppRequirement(_Strict):
     """All but the worst k percent of chips reach `accuracy`, with this confidence."""
 
     k: Annotated[float, Field(gt=0, lt=100)]
+    """Percent of chips that may be worse."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Confidence that the bound has to hold with."""
     accuracy: Threshold
+    """Least score of the others; of an error metric the largest."""
 
     @model_validator(mode="after")
     def _decidable(self) -> KppRequirement:
@@ -46,18 +49,27 @@ class SafetyRequirement(_Strict):
     """No chip lowers the recall of class `label` below `recall`."""
 
     label: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    """Class, by its index among the scores, from 0."""
     recall: Annotated[float, Field(ge=0, le=1)]
+    """Least share of the samples of this class that every chip finds."""
 
 
 class Require(_Strict):
     """Requirements; for error metrics, where lower is better, every ``accuracy`` is the largest error allowed."""
 
     clean_accuracy: Threshold | None = None
+    """Least score of the model file itself, without deviation."""
     worst_found_accuracy: Threshold | None = None
+    """Least score of the worst chip that the search finds. It can fail a network, never pass one
+    alone."""
     certified_accuracy: Threshold | None = None
+    """Least score that is proven for every chip of the tolerance box."""
     kpp: list[KppRequirement] = []
+    """Percentile performance: one table, or a list of them."""
     safety_class: SafetyRequirement | None = None
+    """Recall of one class, which gets a search of its own."""
     effort: Literal["quick", "standard", "thorough"] | None = None
+    """Least effort of the run. A certificate made with less fails."""
 
     @field_validator("kpp", mode="before")
     @classmethod
@@ -75,6 +87,7 @@ class Policy(_Strict):
     """A policy file."""
 
     require: Require
+    """What a certificate has to show."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the policy as plain values, without what it leaves open."""

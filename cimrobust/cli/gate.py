@@ -7,10 +7,18 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import certificate_argument, json_option
 
 
-@click.command("gate", epilog="Example: cimrobust gate out --policy policy.toml --junit gate.xml")
+@click.command(
+    "gate",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust gate out --policy policy.toml",
+        "cimrobust gate out --policy policy.toml --junit gate.xml --json",
+    ),
+)
 @certificate_argument
 @click.option("--policy", required=True, type=click.Path(path_type=Path), help="Policy (TOML).")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JUnit XML too.")

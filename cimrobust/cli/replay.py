@@ -7,12 +7,20 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import allow_code_option, certificate_argument, json_option, time_limit_option
 
 EXIT_NOT_HELD = 70
 
 
-@click.command("replay", epilog="Example: cimrobust replay out --model model.onnx --data data.toml")
+@click.command(
+    "replay",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust replay out",
+        "cimrobust replay out --model model.onnx --data data.toml",
+    ),
+)
 @certificate_argument
 @click.option("--model", type=click.Path(path_type=Path), help="The certified network, to check its hash and its clean score.")
 @click.option("--data", metavar="DATA", help="The evaluation data, to score the witness again.")
