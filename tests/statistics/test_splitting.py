@@ -57,7 +57,9 @@ def test_interval_covers_one_in_a_thousand(event: Callable[[int, float], tuple[S
     assert 4e-4 < exact < 1.1e-3
     uncovered, ratio = _uncovered(score, size, exact, times=40 * REPEATS, settings=Splitting(50, 5, 10))
     assert uncovered <= int(stats.binom.isf(1e-6, 40 * REPEATS, 0.05))
-    assert ratio == pytest.approx(1.0, abs=0.25)  # over three standard deviations of the mean of 40 ideal estimates with 100 points; seeds are fixed
+    assert ratio == pytest.approx(
+        1.0, abs=0.25
+    )  # over three standard deviations of the mean of 40 ideal estimates with 100 points; seeds are fixed
 
 
 @pytest.mark.slow
