@@ -9,7 +9,7 @@ DEV_SETUP := $(VENV)/.installed-dev
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint format bench reports samples clean
+.PHONY: help demo test test-native lint format docs reference bench reports samples clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,7 +30,7 @@ demo: $(SETUP) ## Certify the digits network that is shipped with the package
 	$(BIN)/cimrobust demo --out out/demo
 
 test: $(DEV_SETUP) ## Run the Python tests
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-native: $(DEV_SETUP) ## Run the C++ tests under the address and undefined-behaviour sanitizers
 	PATH="$(CURDIR)/$(BIN):$$PATH" native/test.sh
@@ -44,6 +44,12 @@ lint: $(DEV_SETUP) ## Check style, types and layers
 format: $(DEV_SETUP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DEV_SETUP) ## Build the docs in out/docs and check their links
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs out/docs
+
+reference: $(DEV_SETUP) ## Write the reference pages again from the code
+	$(BIN)/python docs/generate.py
 
 bench: $(DEV_SETUP) ## Measure the performance goals (minutes)
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_help.py tests/benchmarks/bench_programming.py

@@ -1,10 +1,23 @@
 """Errors that a user can act on, and the exit code each one ends a command with.
 
-The exit codes are those of the command line's contract: 2 wrong usage, 4 model not covered, 5 input refused,
-6 evidence missing or refuted, 70 internal error. Every message reads ``<thing> must <rule>, got <value> (<where>); <what to do>``.
+Every message reads ``<thing> must <rule>, got <value> (<where>); <what to do>``.
 """
 
 from __future__ import annotations
+
+#: What the exit codes of the command line promise.
+EXIT_CODES = {
+    0: "done, or the gate passed",
+    1: "the gate failed; the witness is attached",
+    2: "wrong usage: an option, a settings file, a path",
+    3: "the gate can neither pass nor fail, or no set of layers meets the policy",
+    4: "the model is not covered",
+    5: "a file is unsafe, corrupt or too large, and was not used",
+    6: "evidence is missing, damaged or forged, or of another network",
+    70: "internal error, or a failed self-check",
+    130: "interrupted; the same command with --resume goes on",
+    141: "nobody reads the output any more",
+}
 
 
 class CimrobustError(Exception):

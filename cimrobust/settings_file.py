@@ -17,6 +17,7 @@ from cimrobust.input_file import FileKind, printable, read_input
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 32
 _MAX_SHOWN = 12
+_HELP = "docs/reference has every key, docs/how-to examples"
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -46,12 +47,12 @@ def parse_toml(path: Path, *, what: str) -> dict[str, Any]:
             f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start} ({where}); write it as TOML"
         ) from err
     except RecursionError as err:
-        raise UsageError(f"{what} must not nest deeply, got more levels than can be read ({where}); see the README for an example") from err
+        raise UsageError(f"{what} must not nest deeply, got more levels than can be read ({where}); {_HELP}") from err
     except ValueError as err:  # TOMLDecodeError, and what int() says of a number with thousands of digits
-        raise UsageError(f"{what} must be TOML, got: {printable(err)} ({where}); see the README for an example") from err
+        raise UsageError(f"{what} must be TOML, got: {printable(err)} ({where}); {_HELP}") from err
     problem = _unreadable(tables, _MAX_DEPTH)
     if problem:
-        raise UsageError(f"{what} must hold values that can be read, got {problem} ({where}); see the README for an example")
+        raise UsageError(f"{what} must hold values that can be read, got {problem} ({where}); {_HELP}")
     return tables
 
 
@@ -73,9 +74,7 @@ def check_settings(tables: Mapping[str, Any], model: type[ModelT], *, where: str
         errors = err.errors(include_url=False)
         problems = "; ".join(_sentence(problem, model) for problem in errors[:_MAX_SHOWN])
         more = f"; and {len(errors) - _MAX_SHOWN} more" if len(errors) > _MAX_SHOWN else ""
-        raise UsageError(
-            f"{what} must follow its format, got: {problems}{more} ({printable(where)}); see the README for an example"
-        ) from err
+        raise UsageError(f"{what} must follow its format, got: {problems}{more} ({printable(where)}); {_HELP}") from err
 
 
 def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:

@@ -43,9 +43,13 @@ class Policy(Table):
     """A policy file."""
 
     item: ItemTable | None = None
+    """What the network is part of; the certificate repeats it."""
     conditions: Conditions | None = None
+    """Under which conditions evidence counts: what was made under others passes nothing."""
     require: Requirements
+    """What a certificate has to show: `[[require]]` rows, or one table of the older form."""
     cost: CostTable | None = None
+    """Costs of wrong decisions; 1 each where it is left out."""
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Policy:

@@ -59,26 +59,42 @@ class ItemTable(Table):
     """What the network is part of: free text, which the certificate repeats."""
 
     name: Text | None = None
+    """Name of the item."""
     version: Text | None = None
+    """Its version."""
     intended_use: Texts = []
+    """What it is used for: one text or a list."""
     operational_domain: Texts = []
+    """Where and when it is used: one text or a list."""
     hazards: Texts = []
+    """Hazards that it may cause: one text or a list."""
     safety_goals: Texts = []
+    """Safety goals, with their ids: one text or a list."""
     owner: Texts = []
+    """Who is responsible: one text or a list."""
 
 
 class Conditions(Table):
     """Under which conditions evidence counts."""
 
     device: Text | None = None
+    """Name of a shipped profile, or `sha256:` and the digest of the profile."""
     least_tolerance: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Least write-verify tolerance of every stored layer, fraction of the conductance range."""
     least_samples: Annotated[int, Field(ge=1, lt=2**63)] | None = None
+    """Fewest evaluation samples."""
     data_sha256: Digests | None = None
+    """Digest of the data, or a list of them: all files must be among them."""
     model_sha256: Digests | None = None
+    """Digest of the network, or a list of them: all files must be among them."""
     effort: Effort | None = None
+    """Least effort of the search."""
     least_trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
+    """Fewest drawn chips."""
     tool: Annotated[str, Field(pattern=r"^\d{1,6}(\.\d{1,6}){0,3}$")] | None = None
+    """Least version of cimrobust."""
     newest_days: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Most days since the certificate was issued (`analyze --issued`)."""
 
     @field_validator("device")
     @classmethod
@@ -96,8 +112,11 @@ class KppRequirement(Table):
     """All but the worst k percent of chips reach `accuracy`, with this confidence."""
 
     k: Annotated[float, Field(gt=0, lt=100)]
+    """Percent of chips that may be worse."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Confidence that the bound has to hold with."""
     accuracy: Threshold
+    """Least score of the others; of an error metric the largest."""
 
     @model_validator(mode="after")
     def _decidable(self) -> KppRequirement:
@@ -115,22 +134,34 @@ class SafetyRequirement(Table):
     """No chip lowers the recall of class `label` below `recall`."""
 
     label: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    """Class, by its index among the scores, from 0."""
     recall: Annotated[float, Field(ge=0, le=1)]
+    """Least share of the samples of this class that every chip finds."""
 
 
 class RequireRow(Table):
     """One requirement; for error metrics, where lower is better, every accuracy is the largest error allowed."""
 
     id: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+    """The project's own id of the requirement, one line."""
     text: Text | None = None
+    """The requirement in the project's words."""
     clean_accuracy: Threshold | None = None
+    """Least score of the programmed network without deviation."""
     worst_found_accuracy: Threshold | None = None
+    """Least score of the worst chip found. It can fail a network, never pass one alone."""
     certified_accuracy: Threshold | None = None
+    """Least score that is proven for every chip of the tolerance box."""
     kpp: KppRequirement | None = None
+    """Percentile performance of drawn chips."""
     safety_class: SafetyRequirement | None = None
+    """Recall of one class, which gets a search of its own."""
     cost: Threshold | None = None
+    """Largest mean cost of a decision on the worst chip found, by [cost]."""
     no_worse_than_baseline: Threshold | None = None
+    """Score that may be lost against the certificate of `gate --baseline`."""
     samples: Samples = "these"
+    """Whether the requirement is about these samples, or about inputs beyond them too."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> RequireRow:
@@ -163,11 +194,17 @@ class RequireTable(Table):
     """The older form: one table of requirements, whose ids are their keys."""
 
     clean_accuracy: Threshold | None = None
+    """Least score of the programmed network without deviation."""
     worst_found_accuracy: Threshold | None = None
+    """Least score of the worst chip found. It can fail a network, never pass one alone."""
     certified_accuracy: Threshold | None = None
+    """Least score that is proven for every chip of the tolerance box."""
     kpp: Annotated[list[KppRequirement], BeforeValidator(_one_or_many)] = []
+    """Percentile performance of drawn chips: one table, or a list of them."""
     safety_class: SafetyRequirement | None = None
+    """Recall of one class, which gets a search of its own."""
     effort: Effort | None = None
+    """Least effort of the run. A certificate made with less fails."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> RequireTable:
@@ -200,15 +237,20 @@ class CostPair(Table):
     """What one wrong decision costs."""
 
     label: ClassName
+    """Class of the label, by index or name."""
     decision: ClassName
+    """Class that is decided for, by index or name."""
     cost: Threshold
+    """What that costs."""
 
 
 class CostTable(Table):
     """Cost of deciding for a column where the label is the row."""
 
     matrix: Annotated[list[list[Threshold]], Field(min_length=2)] | None = None
+    """Costs, row the label, column the decision."""
     pair: list[CostPair] = []
+    """Costs of single wrong decisions; others cost 1, right ones 0."""
 
     @model_validator(mode="after")
     def _one_form(self) -> CostTable:

@@ -58,7 +58,7 @@ def described_schema(kind: type[Record]) -> dict[str, Any]:
     schema: dict[str, Any] = json.loads(json.dumps(kind.published_schema()))
     models = {model.__name__: model for model in _models_of(kind)}
     for name, described in ((kind.__name__, schema), *schema["$defs"].items()):
-        texts = _field_texts(models[name])
+        texts = field_texts(models[name])
         for field, properties in described["properties"].items():
             properties["description"] = texts[field]
     return schema
@@ -75,7 +75,7 @@ def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
 
 
 @cache
-def _field_texts(model: type[BaseModel]) -> dict[str, str]:
+def field_texts(model: type[BaseModel]) -> dict[str, str]:
     """Return the string that stands behind each field of a model, inherited fields included."""
     texts: dict[str, str] = {}
     for base in reversed(model.__mro__):

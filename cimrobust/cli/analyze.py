@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import (
     NUMBER,
     allow_code_option,
@@ -23,7 +24,13 @@ from cimrobust.cli.options import (
 
 @click.command(
     "analyze",
-    epilog="Example: cimrobust analyze model.onnx --data data.toml --device rram-write-verify-3pct --effort quick --out out",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust analyze model.onnx --data data.toml --out out",
+        "cimrobust analyze model.onnx --data data.toml --device isaac-like-8bit --effort quick --out out",
+        "cimrobust analyze model.onnx --data data.toml --policy policy.toml --stop-early --out out",
+        "cimrobust analyze model.onnx --data data.toml --digital 'conv1*' --tolerance 0.01 --out out",
+    ),
 )
 @model_argument
 @click.option(

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import certificate_argument
 
 
-@click.command("bom", epilog="Example: cimrobust bom out --out model.cdx.json")
+@click.command(
+    "bom",
+    cls=ExampleCommand,
+    examples=("cimrobust bom out --out model.cdx.json",),
+)
 @certificate_argument
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write, outside of DIR.")
 @click.option(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import count, json_option
 
 
-@click.command("demo", epilog="Example: cimrobust demo --out demo-certificate")
+@click.command("demo", cls=ExampleCommand, examples=("cimrobust demo --out demo-certificate",))
 @click.option(
     "--out",
     default="cimrobust-demo",

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand, ExampleGroup
 from cimrobust.cli.options import NUMBER, json_option
 
 if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
 
 
-@click.group("devices")
+@click.group("devices", cls=ExampleGroup, examples=("cimrobust devices list", "cimrobust devices show rram-write-verify-3pct --levels"))
 def command() -> None:
     """List, show, check and fit device profiles."""
 
 
-@command.command("list", epilog="Example: cimrobust devices list")
+@command.command("list", cls=ExampleCommand, examples=("cimrobust devices list",))
 @json_option
 def list_command(as_json: bool) -> None:
     """List the profiles that are shipped."""
@@ -46,7 +47,7 @@ def list_command(as_json: bool) -> None:
     )
 
 
-@command.command("show", epilog="Example: cimrobust devices show rram-write-verify-3pct")
+@command.command("show", cls=ExampleCommand, examples=("cimrobust devices show rram-write-verify-3pct",))
 @click.argument("profile")
 @click.option("--levels", is_flag=True, help="Print the box and the spread of every level as a table instead.")
 def show_command(profile: str, levels: bool) -> None:
@@ -73,7 +74,12 @@ def show_command(profile: str, levels: bool) -> None:
     _print_table(f"Levels of {shown.name}", ("level", "conductance", "lowest", "highest", "read noise"), rows)
 
 
-@command.command("fit", epilog="Example: cimrobust devices fit measurements.csv -o my-device.toml --plot my-device.svg")
+@command.command(
+    "fit",
+    short_help="Make a profile from measurements.",
+    cls=ExampleCommand,
+    examples=("cimrobust devices fit measurements.csv -o my-device.toml --plot my-device.svg",),
+)
 @click.argument("measurements", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Profile file to write, .toml.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Picture of measurements and profile to write, .svg or .png.")
@@ -123,7 +129,9 @@ def fit_command(measurements: Path, as_json: bool, **options: Any) -> None:
             click.echo(f"written: {fitted[key]}")
 
 
-@command.command("check", epilog="Example: cimrobust devices check my-profile.toml")
+@command.command(
+    "check", short_help="Check a profile and say what it means.", cls=ExampleCommand, examples=("cimrobust devices check my-profile.toml",)
+)
 @click.argument("profile")
 def check_command(profile: str) -> None:
     """Check the file PROFILE and say what it means, or everything that is wrong with it."""

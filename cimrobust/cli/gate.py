@@ -8,12 +8,21 @@ from typing import Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import NUMBER, allow_code_option, certificate_argument, json_option
 
 
-@click.command("gate", epilog="Example: cimrobust gate out --policy policy.toml --model model.onnx --data data.toml --junit gate.xml")
+@click.command(
+    "gate",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust gate out --policy policy.toml",
+        "cimrobust gate out --policy policy.toml --model model.onnx --data data.toml --junit gate.xml",
+        "cimrobust gate out --policy policy.toml --baseline released --no-worse-than 0.01",
+    ),
+)
 @certificate_argument
-@click.option("--policy", required=True, type=click.Path(path_type=Path), help="Policy (TOML), see docs/policy.md.")
+@click.option("--policy", required=True, type=click.Path(path_type=Path), help="Policy (TOML), see docs/how-to/policy.md.")
 @click.option(
     "--model", type=click.Path(path_type=Path), help="The network that is to be deployed: a certificate of another one is refused."
 )

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import model_argument
 
 
-@click.command("init", epilog="Example: cimrobust init model.onnx test.npz --out data.toml")
+@click.command(
+    "init",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust init model.onnx test.npz --out data.toml",
+        "cimrobust init model.onnx images/ --out -",
+    ),
+)
 @model_argument
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option("--out", default="data.toml", show_default=True, metavar="FILE", help="Where to write the description; - prints it.")

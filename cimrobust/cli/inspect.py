@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 @click.command(
     "inspect",
-    epilog="Example: cimrobust inspect model.onnx --device rram-write-verify-3pct --digital 'conv1*' --data data.toml",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust inspect model.onnx",
+        "cimrobust inspect model.onnx --data data.toml",
+        "cimrobust inspect model.onnx --device isaac-like-8bit --digital 'conv1*'",
+    ),
 )
 @model_argument
 @device_option

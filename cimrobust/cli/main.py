@@ -13,28 +13,49 @@ import traceback
 import click
 
 from cimrobust import __version__
-from cimrobust.errors import CimrobustError
+from cimrobust.cli.help import ExampleGroup, write_groups
+from cimrobust.errors import EXIT_CODES, CimrobustError
 
-COMMANDS = {
-    "demo": "The whole job on a sample network that is shipped with the package.",
-    "inspect": "Show what maps to crossbars, what does not and why, and how data are understood.",
-    "init": "Write a data description for a model and a data file.",
-    "analyze": "Find the worst chip and write the robustness certificate.",
-    "sweep": "Worst chip, drawn chips and proof over write-verify tolerances; largest safe tolerance.",
-    "retrain": "Train a network to withstand its devices, with certificates before and after.",
-    "rare": "Estimate how likely a chip is that misses a score.",
-    "verify": "Rank the devices that are worth verifying more tightly.",
-    "suggest": "Find the layers that must stay digital, or be verified more tightly, to meet a policy.",
-    "rewrite": "Write the model with its crossbar layers as nodes of their own.",
-    "replay": "Re-derive a certificate's claims from its files.",
-    "gate": "Pass or fail a certificate against a policy.",
-    "sign": "Sign a certificate and all files of its folder.",
-    "verify-signature": "Say who signed a certificate, and whether it was changed since.",
-    "bom": "Write a bill of materials (CycloneDX ML-BOM) of a certified network.",
-    "devices": "List, show and check device profiles.",
-    "report": "Write the HTML of a certificate again from its JSON.",
-    "schema": "Print the JSON Schema of a result file.",
+#: Purpose of every command, in groups, in the order in which a new user meets them.
+GROUPS = {
+    "Start": {
+        "demo": "The whole job on a sample network that is shipped with the package.",
+        "init": "Write a data description for a model and a data file.",
+        "inspect": "Show what maps to crossbars, what does not and why, and how data are understood.",
+    },
+    "Certify": {
+        "analyze": "Find the worst chip and write the robustness certificate.",
+        "sweep": "Worst chip, drawn chips and proof over write-verify tolerances; largest safe tolerance.",
+        "rare": "Estimate how likely a chip is that misses a score.",
+    },
+    "Check": {
+        "gate": "Pass or fail a certificate against a policy.",
+        "replay": "Derive a certificate's claims again: files, numbers, chips, search.",
+        "sign": "Sign a certificate and all files of its folder.",
+        "verify-signature": "Say who signed a certificate, and whether it was changed since.",
+        "bom": "Write a bill of materials (CycloneDX ML-BOM) of a certified network.",
+        "report": "Write the HTML of a certificate again from its JSON.",
+        "schema": "Print the JSON Schema of a result file.",
+    },
+    "Improve": {
+        "retrain": "Train a network to withstand its devices, with certificates before and after.",
+        "suggest": "Find the layers that must stay digital, or be verified more tightly, to meet a policy.",
+        "verify": "Rank the devices that are worth verifying more tightly.",
+    },
+    "Models and devices": {
+        "devices": "List, show, check and fit device profiles.",
+        "rewrite": "Write the model with its crossbar layers as nodes of their own.",
+    },
 }
+COMMANDS = {name: purpose for commands in GROUPS.values() for name, purpose in commands.items()}
+
+EXAMPLES = (
+    "cimrobust demo",
+    "cimrobust init model.onnx test.npz",
+    "cimrobust inspect model.onnx --data data.toml",
+    "cimrobust analyze model.onnx --data data.toml --device rram-write-verify-3pct --out out",
+    "cimrobust gate out --policy policy.toml",
+)
 
 EXIT_USAGE = 2
 EXIT_REFUSED = 5
@@ -51,7 +72,7 @@ _SURROUNDINGS = frozenset(
 )  # fmt: skip
 
 
-class LazyGroup(click.Group):
+class LazyGroup(ExampleGroup):
     """A group that imports a subcommand only when it is run, so that help answers at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,28 +87,20 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of subcommands without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        """Write the groups of subcommands without importing any of them."""
+        write_groups(formatter, [(title, list(commands.items())) for title, commands in GROUPS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, then what exit codes mean."""
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
 
-@click.group(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done or gate passed, 1 gate failed, 2 wrong usage, 3 gate inconclusive, 4 model not covered, "
-    "5 input refused, 6 evidence missing or refuted, 70 internal error or failed self-check, 130 interrupted (resumable).",
-)
+@click.group(cls=LazyGroup, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cimrobust")
 def group() -> None:
-    r"""What a neural network does on an imperfect analog chip, in the worst case.
-
-    \b
-    Examples:
-      cimrobust demo
-      cimrobust inspect model.onnx
-      cimrobust analyze model.onnx --data data.toml --device rram-write-verify-3pct --out out
-      cimrobust gate out --policy policy.toml
-    """
+    """What a neural network does on an imperfect analog chip, in the worst case."""
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import (
     NUMBER,
     allow_code_option,
@@ -21,7 +22,7 @@ from cimrobust.cli.options import (
 )
 
 
-@click.command("rare", epilog="Example: cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4")
+@click.command("rare", cls=ExampleCommand, examples=("cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4",))
 @model_argument
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
 @device_option

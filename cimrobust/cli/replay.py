@@ -7,12 +7,21 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import allow_code_option, certificate_argument, count, json_option, time_limit_option
 
 EXIT_REFUTED = 6
 
 
-@click.command("replay", epilog="Example: cimrobust replay out --model model.onnx --data data.toml --search quick")
+@click.command(
+    "replay",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust replay out",
+        "cimrobust replay out --model model.onnx --data data.toml --search quick",
+        "cimrobust replay out --model model.onnx --data data.toml --rerun",
+    ),
+)
 @certificate_argument
 @click.option("--model", type=click.Path(path_type=Path), help="The certified network.")
 @click.option("--data", metavar="DATA", help="The evaluation data.")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import certificate_argument
 
 
-@click.command("report", epilog="Example: cimrobust report out")
+@click.command("report", cls=ExampleCommand, examples=("cimrobust report out",))
 @certificate_argument
 def command(directory: Path) -> None:
     """Write DIR/certificate.html again from DIR/certificate.json."""

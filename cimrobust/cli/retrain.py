@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import (
     NUMBER,
     allow_code_option,
@@ -40,7 +41,11 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
 
 @click.command(
     "retrain",
-    epilog="Example: cimrobust retrain model.onnx --data data.toml --device rram-write-verify-3pct --epochs 30 --out hardened",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust retrain model.onnx --data data.toml --epochs 30 --out hardened",
+        "cimrobust retrain model.onnx --data data.toml --method ibp --clean-loss 0.1 --out hardened",
+    ),
 )
 @model_argument
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`; nothing is chosen by it.")

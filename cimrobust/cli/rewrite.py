@@ -7,10 +7,18 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option, tolerance_option
 
 
-@click.command("rewrite", epilog="Example: cimrobust rewrite model.onnx --device rram-write-verify-3pct -o crossbars.onnx")
+@click.command(
+    "rewrite",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust rewrite model.onnx --out crossbars.onnx",
+        "cimrobust rewrite model.onnx --device isaac-like-8bit --digital 'conv1*' --out crossbars.onnx",
+    ),
+)
 @model_argument
 @device_option
 @click.option("-o", "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="ONNX file to write.")

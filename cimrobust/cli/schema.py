@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 
-@click.command("schema", epilog="Example: cimrobust schema certificate > certificate-schema.json")
+
+@click.command(
+    "schema",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust schema certificate > certificate-schema.json",
+        "cimrobust schema certificate --version 1.0.0",
+    ),
+)
 @click.argument("name", type=click.Choice(["certificate", "sweep", "retrain", "suggest", "manifest", "attestation"]))
 @click.option("--version", metavar="VERSION", help="Version of the format, e.g. 1.4.0. Default: the newest.")
 def command(name: str, version: str | None) -> None:

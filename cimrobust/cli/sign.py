@@ -6,10 +6,15 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import certificate_argument
 
 
-@click.command("sign", epilog="Example: cimrobust sign out --key signer.pem")
+@click.command(
+    "sign",
+    cls=ExampleCommand,
+    examples=("cimrobust sign out --key signer.pem",),
+)
 @certificate_argument
 @click.option(
     "--key",

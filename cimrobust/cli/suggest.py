@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
 
 _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
 
 
 @click.command(
-    "suggest",
-    epilog="Example: cimrobust suggest model.onnx --data data.toml --policy policy.toml --tolerance 0.01 --out protected.toml",
+    "suggest", cls=ExampleCommand, examples=("cimrobust suggest model.onnx --data data.toml --policy policy.toml --out protected.toml",)
 )
 @model_argument
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import (
     NUMBER,
     allow_code_option,
@@ -32,7 +33,7 @@ def _tolerances(context: click.Context, parameter: click.Parameter, value: str) 
 
 
 @click.command(
-    "sweep", epilog="Example: cimrobust sweep model.onnx --data data.toml --tolerances 0.005,0.01,0.02,0.03 --require 0.9 --out sweep"
+    "sweep", cls=ExampleCommand, examples=("cimrobust sweep model.onnx --data data.toml --tolerances 0.01,0.03 --require 0.9 --out sweep",)
 )
 @model_argument
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import (
     NUMBER,
     allow_code_option,
@@ -21,7 +22,9 @@ from cimrobust.cli.options import (
 )
 
 
-@click.command("verify", epilog="Example: cimrobust verify model.onnx --data data.toml --shares 0.01,0.05,0.2 --out devices.parquet")
+@click.command(
+    "verify", cls=ExampleCommand, examples=("cimrobust verify model.onnx --data data.toml --shares 0.01,0.05 --out devices.parquet",)
+)
 @model_argument
 @click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
 @device_option

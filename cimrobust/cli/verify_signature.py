@@ -7,11 +7,19 @@ from pathlib import Path
 
 import click
 
+from cimrobust.cli.help import ExampleCommand
 from cimrobust.cli.options import certificate_argument, json_option
 from cimrobust.errors import UsageError
 
 
-@click.command("verify-signature", epilog="Example: cimrobust verify-signature out --key signer.pub.pem --model model.onnx")
+@click.command(
+    "verify-signature",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust verify-signature out --key signer.pub.pem",
+        "cimrobust verify-signature out --key signer.pub.pem --model model.onnx",
+    ),
+)
 @certificate_argument
 @click.option("--key", type=click.Path(path_type=Path), help="Public key (PEM) of whom must have signed.")
 @click.option("--identity", metavar="IDENTITY", help="Who must have signed: a public key file, or NAME@https://ISSUER of sigstore.")

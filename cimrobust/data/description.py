@@ -23,10 +23,15 @@ class Step(_Strict):
     """One preprocessing step; which of the keys it needs depends on `op`."""
 
     op: Literal["subtract", "multiply", "divide", "transpose", "reshape", "resize", "crop"]
+    """What to do. `resize` and `crop` work on image folders, and come first."""
     value: Values | None = None
+    """For `subtract`, `multiply` and `divide`: a number, or one for each entry of the last axis."""
     perm: list[int] | None = None
+    """For `transpose`: order of the axes, sample axis 0 first."""
     shape: list[int] | None = None
+    """For `reshape`: shape of a sample, without the sample axis; one -1 takes what is left."""
     size: Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)] | None = None
+    """For `resize` and `crop`: height and width in pixels."""
 
     @model_validator(mode="after")
     def _complete(self) -> Step:
@@ -47,12 +52,18 @@ class Input(_Strict):
     """What one graph input gets."""
 
     name: Annotated[str, Field(min_length=1)] | None = None
+    """Graph input. May be left out where the graph has one."""
     array: str | None = None
+    """Array of the file. Left out: `x`; of ONNX test data, the name of the input. Images and CSV
+    columns are `x`."""
     value: Number | list[Any] | None = None
+    """The same array in every run, in place of `array` and `steps`."""
     dtype: Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"] = (
         "float32"
     )
+    """Element type that is fed. A value that it cannot hold is an error."""
     steps: list[Step] = []
+    """Preprocessing, in order, on an array whose first axis counts samples."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Input:
@@ -65,10 +76,18 @@ class Label(_Strict):
     """Where the labels are, and how they are coded."""
 
     array: str | None = None
+    """Array of the labels. Without a table [label]: `y`. Exactly one of `array` and `self`."""
     self_: Annotated[bool, Field(alias="self")] = False
+    """The model's own decisions without deviation are the labels: scores count unchanged
+    decisions."""
     classes: Annotated[list[int | str], Field(min_length=2)] | None = None
+    """Label of every class in the order of the scores of the network; of images the names of the
+    sub-folders."""
     first: int | None = None
+    """Label of the first class: 1 where labels count from 1. Left out: 0, and refused where 1 fits
+    far better."""
     ignore: int | list[int] | None = None
+    """Label, or labels, that count nowhere: -100 for padding, 255 for pixels without a class."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Label:
@@ -92,11 +111,19 @@ class DecisionTable(_Strict):
     """How the output is read."""
 
     output: str | None = None
+    """Graph output. Left out: the first, or the scores beside it where the first holds labels."""
     read: Literal["argmax", "argmin", "topk", "threshold", "label", "value"] = "argmax"
+    """How a decision is read from the output."""
     metric: Literal["accuracy", "rmse", "mae", "mse", "max_error"] | None = None
+    """What is scored. Left out: `accuracy`, and `rmse` where `read = "value"`."""
     value: Number | Annotated[list[Number], Field(min_length=1)] | None = None
+    """For `threshold`: the decision is 1 where the output is greater; a list has one for each
+    label."""
     axis: int | None = None
+    """Class axis of the output, the sample axis counted as 0. Left out: found from shapes, or
+    asked for."""
     k: Annotated[int, Field(ge=1)] | None = None
+    """For `topk`: the label has to be among the k highest scores."""
 
     @model_validator(mode="after")
     def _fitting(self) -> DecisionTable:
@@ -123,11 +150,18 @@ class Description(_Strict):
     """A data description file."""
 
     format: Literal[1] = Field(alias="schema")
+    """Format of the description."""
     file: Annotated[str, Field(min_length=1)]
+    """Data, relative to the description: `.npz`, `.csv`, a folder of images or of ONNX test data,
+    or `module:function`."""
     train_file: Annotated[str, Field(min_length=1)] | None = None
+    """The same for re-training and for the ranges of converters."""
     input: list[Input] = [Input()]
+    """One table [[input]] for each graph input."""
     label: Label = Label(array="y")
+    """Where the labels are, and how they are coded."""
     decision: DecisionTable = DecisionTable()
+    """How the output is read and scored."""
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Description:

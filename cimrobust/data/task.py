@@ -308,7 +308,8 @@ def _like(array: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _error(metric: str, output: np.ndarray, targets: np.ndarray) -> float:
-    difference = np.asarray(output, dtype=np.float64).reshape(targets.shape) - targets
+    with np.errstate(invalid="ignore"):  # targets may be the network's own outputs, infinite ones among them
+        difference = np.asarray(output, dtype=np.float64).reshape(targets.shape) - targets
     if not np.isfinite(difference).all():
         return float("inf")
     if metric == "rmse":

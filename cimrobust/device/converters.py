@@ -62,9 +62,15 @@ class DacSettings(_Strict):
     """The table [dac] of a profile file."""
 
     bits: Annotated[int, Field(ge=1, le=16)]
+    """Bits of an input level, the sign included where there is one."""
     bits_per_pass: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Bits that one read of the array drives: 1 is bit-serial. Left out: all magnitude bits at
+    once."""
     encoding: Literal["auto", "signed", "offset"] = "auto"
+    """`signed`: magnitude and sign; `offset`: levels from 0, that of a zero activation is
+    subtracted digitally; `auto`: offset where calibration saw no negative input."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 100.0
+    """Share of the calibration inputs, in percent, inside the range; the others are clipped."""
 
     @model_validator(mode="after")
     def _fits(self) -> DacSettings:
@@ -79,11 +85,20 @@ class AdcSettings(_Strict):
     """The table [adc] of a profile file."""
 
     bits: Annotated[int, Field(ge=1, le=20)]
+    """Bits of a code, the sign included where there is one."""
     symmetric: bool = True
+    """A signed converter has as many codes below 0 as above."""
     range: Literal["full_scale", "granular", "calibrated"] = "calibrated"
+    """`full_scale`: every sum of nominal levels fits; `granular`: full scale in steps that are
+    powers of two of level products; `calibrated`: a percentile of the sums that calibration
+    data cause."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 100.0
+    """Share of the calibration sums, in percent, inside a calibrated range."""
     per: Literal["layer", "tile"] = "layer"
+    """One calibrated range a layer, or one for every tile and plane."""
     subtract: Literal["analog", "digital"] = "analog"
+    """Pairs and reference columns are subtracted before the converter (`analog`) or behind it
+    (`digital`)."""
 
     @model_validator(mode="after")
     def _fits(self) -> AdcSettings:

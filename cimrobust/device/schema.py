@@ -36,12 +36,20 @@ class PieceModel(Strict):
     """The form of a curve."""
 
     form: Literal["polynomial", "saturating", "logarithmic", "points", "piecewise"]
+    """`polynomial`; `saturating`: c0 (1 - exp(-v / c1)); `logarithmic`: c0 ln v + c1; `points`:
+    linear between them; `piecewise`."""
     coefficients: Annotated[list[float], Field(max_length=32)] = []
+    """Of a polynomial, ascending powers; of the other two formulas c0 and c1."""
     x: Points = []
+    """For `points`: values of the variable, ascending."""
     y: Points = []
+    """For `points`: values of the curve."""
     breaks: Annotated[list[float], Field(max_length=32)] = []
+    """For `piecewise`: where one piece ends and the next begins, ascending."""
     pieces: Annotated[list[PieceModel], Field(max_length=32)] = []
+    """For `piecewise`: one curve more than there are breaks."""
     clip: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Least and largest value of the curve."""
 
     @model_validator(mode="after")
     def _fits_its_form(self) -> PieceModel:
@@ -70,9 +78,13 @@ class CurveModel(PieceModel):
     """A curve with its variable and unit."""
 
     variable: Literal["relative", "microsiemens"] = "relative"
+    """What the curve depends on: the target conductance as a share of g_max, or in microsiemens."""
     unit: Literal["fraction", "microsiemens", "number"] = "fraction"
+    """Of its values: fraction of the range, microsiemens, or a plain number (drift exponents)."""
     reference_g_max_microsiemens: Conductance | None = None
+    """g_max of the devices that the curve was measured on: it scales with that of the window."""
     factor: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """Multiplies the curve."""
 
     @model_validator(mode="after")
     def _reference_means_something(self) -> CurveModel:
@@ -94,25 +106,41 @@ Quantiles = Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(max_leng
 
 
 class WeightModel(Strict):
-    """Table [weight]."""
+    """Table [weight]: how a weight becomes levels."""
 
     bits: Annotated[int, Field(ge=1, le=16)] = 8
+    """Magnitude bits of a weight."""
     scale: Literal["tensor", "column"] = "tensor"
+    """One scale for a tensor, or one for each output column."""
     mapping: Literal["sign_magnitude", "differential", "offset"] = "sign_magnitude"
+    """How signs are stored: one device a slice and a digital sign, pairs of devices, or one device
+    beside a reference column."""
 
 
 class DeviceModel(Strict):
-    """Table [device]."""
+    """Table [device]: how precisely one device is programmed."""
 
     bits: Annotated[int, Field(ge=1, le=8)] = 2
+    """Bits that one device stores."""
     tolerance: FractionOrCurve | None = None
+    """Write-verify accepts a device within this fraction of the range around its target. Left out:
+    no write-verify, or one with two sides."""
     tolerance_low: FractionOrCurve | None = None
+    """With a tolerance of two sides: how far below its target a device is accepted."""
     tolerance_high: FractionOrCurve | None = None
+    """How far above."""
     distribution: Literal["truncated_gaussian", "uniform", "gaussian", "table"] = "truncated_gaussian"
+    """Of the deviation: Gaussian cut at the tolerance, uniform within it, Gaussian without
+    write-verify, or a table of quantiles."""
     sigma: FractionOrCurve | None = None
+    """Standard deviation of the Gaussian, fraction of the range."""
     z: Count = 3.0
+    """Without write-verify: half-width of the tolerance box in sigmas."""
     quantiles: Quantiles = []
+    """For `table`: deviations at equally spaced probabilities from 0 to 1, ascending, the same at
+    every level."""
     level_quantiles: Annotated[list[Quantiles], Field(max_length=256)] = []
+    """The same with a row for every level."""
 
     @model_validator(mode="after")
     def _complete(self) -> DeviceModel:
@@ -159,19 +187,26 @@ class DeviceModel(Strict):
 
 
 class TileModel(Strict):
-    """Table [tile]."""
+    """Table [tile]: one physical array."""
 
     rows: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    """Word lines of an array."""
     columns: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    """Bit lines of an array."""
     grouped: Literal["separate", "dense"] = "separate"
+    """Every group of a grouped convolution has arrays of its own, or all are blocks of one dense
+    matrix whose zero cells deviate too."""
 
 
 class WindowModel(Strict):
-    """Table [window]."""
+    """Table [window]: the programmable range of conductances."""
 
     g_min_microsiemens: Annotated[float, Field(ge=0, le=1e9)]
+    """Conductance of level 0."""
     g_max_microsiemens: Conductance
+    """Conductance of the highest level."""
     clips: bool = False
+    """No device leaves the range, whatever its deviation or drift."""
 
     @model_validator(mode="after")
     def _has_width(self) -> WindowModel:
@@ -181,10 +216,12 @@ class WindowModel(Strict):
 
 
 class FaultsModel(Strict):
-    """Table [faults]."""
+    """Table [faults]: devices that cannot be programmed. They neither deviate nor drift, and lie outside the tolerance box."""
 
     stuck_low: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of devices that stay at g_min."""
     stuck_high: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of devices that stay at g_max."""
 
     @model_validator(mode="after")
     def _some_devices_work(self) -> FaultsModel:
@@ -194,26 +231,39 @@ class FaultsModel(Strict):
 
 
 class RelaxationModel(Strict):
-    """Table [relaxation]."""
+    """Table [relaxation]: gaussian change of the conductance after verification."""
 
     sigma: FractionOrCurve
+    """Standard deviation of the change after verification, fraction of the range."""
     z: Count = 3.0
+    """Half-width of the tolerance box in sigmas."""
 
 
 class DriftModel(Strict):
-    """Table [drift]."""
+    """Table [drift]: change of the conductance with time, after relaxation."""
 
     time_seconds: Annotated[float, Field(ge=0, le=1e12)]
+    """Time after programming at which the chip is used."""
     t0_seconds: Seconds = 1.0
+    """Time after programming at which the conductance was verified. Before it nothing drifts."""
     model: Literal["power", "shift"] = "power"
+    """`power`: g(t) = g(t0) (t / t0)^-nu; `shift`: a Gaussian that grows with ln(t / t0) is added."""
     exponent_mean: NumberOrCurve = 0.0
+    """For `power`: mean of nu."""
     exponent_sd: NumberOrCurve = 0.0
+    """For `power`: standard deviation of nu, one draw a device."""
     mean: NumberOrCurve = 0.0
+    """For `shift`: mean at t0, fraction of the range."""
     sd: NumberOrCurve = 0.0
+    """For `shift`: standard deviation at t0."""
     mean_per_log_second: NumberOrCurve = 0.0
+    """For `shift`: growth of the mean per factor e of time."""
     sd_per_log_second: NumberOrCurve = 0.0
+    """For `shift`: growth of the standard deviation per factor e of time."""
     z: Count = 3.0
+    """Half-width of the tolerance box in sigmas of nu or of the shift."""
     compensation: Literal["none", "global"] = "none"
+    """`global`: the outputs of a layer are multiplied by one number."""
 
     @model_validator(mode="after")
     def _fits_its_model(self) -> DriftModel:
@@ -226,22 +276,34 @@ class DriftModel(Strict):
 
 
 class ReadNoiseModel(Strict):
-    """Table [read_noise]."""
+    """Table [read_noise]: gaussian noise of a device at every read, independent between reads."""
 
     sigma: FractionOrCurve
+    """Standard deviation of one read, fraction of the range. It is in no chip and in no box."""
 
 
 class LayerModel(Strict):
     """A [[layer]] table. Its own tables are checked together with those of the profile, which fill in what they leave out."""
 
     match: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    """Pattern of the name of an initializer, or of a node that reads it: `*`, `?` and `[abc]` as
+    in a shell."""
     operator: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Operator that reads the initializer; of other domains `domain::Op`."""
     position: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    """First and last of a range of crossbar layers, in graph order from 0; negative numbers count
+    from the end."""
     digital: bool | None = None
+    """The layers stay digital, with the weights of the file. `false` takes them back from an
+    earlier rule."""
     source: Annotated[str, Field(max_length=2000)] = ""
+    """Where the rule comes from."""
     weight: dict[str, Any] = {}
+    """Keys of [weight] for these layers."""
     device: dict[str, Any] = {}
+    """Keys of [device] for these layers. `tolerance` alone scales the distribution of the profile."""
     tile: dict[str, Any] = {}
+    """Keys of [tile] for these layers."""
 
     @model_validator(mode="after")
     def _says_which_and_what(self) -> LayerModel:
@@ -262,19 +324,33 @@ class ProfileModel(Strict):
     """A profile file."""
 
     format: Literal[1] = Field(alias="schema")
+    """Format of the profile."""
     name: Annotated[str, Field(min_length=1, max_length=100)]
+    """Short name, as certificates show it."""
     source: Annotated[str, Field(max_length=2000)] = "not stated"
+    """Where its numbers come from."""
     weight: WeightModel = WeightModel()
+    """How a weight becomes levels."""
     device: DeviceModel
+    """How precisely one device is programmed."""
     tile: TileModel = TileModel()
+    """One physical array."""
     dac: DacSettings | None = None
+    """Converters of the word lines. Left out: ideal."""
     adc: AdcSettings | None = None
+    """Converters of the bit lines. Left out: ideal."""
     window: WindowModel | None = None
+    """Programmable range of conductances. Left out: g_min is zero, and nothing is clipped."""
     faults: FaultsModel | None = None
+    """Devices that cannot be programmed; they lie outside the tolerance box. Left out: none."""
     relaxation: RelaxationModel | None = None
+    """Gaussian change after verification. Left out: none."""
     drift: DriftModel | None = None
+    """Change with time, after relaxation. Left out: none."""
     read_noise: ReadNoiseModel | None = None
+    """Gaussian noise of every read. Left out: none."""
     layer: Annotated[list[LayerModel], Field(max_length=1000)] | None = None
+    """Rules for single layers; the last one that fits decides."""
 
     @model_validator(mode="after")
     def _units_have_a_window(self) -> ProfileModel:

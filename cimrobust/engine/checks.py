@@ -25,7 +25,7 @@ FLOAT_TOLERANCE = 1e-4
 HALF_TOLERANCE = 16.0 * 2.0**-11
 # Integer products are exact in both runs (`graph.unsigned`), so what is left is one rounding: the deployed network multiplies dequantised float32 weights, and a
 # float32 sum within gamma(n) sum |w a| of a half becomes the level on its other side. That level moves others behind it, so no bound of the end follows from
-# that of a layer; of 21 networks built for it no decision in 256 was seen to differ, of the two of the model zoo 0 and 1 in 2000 (docs/integers.md).
+# that of a layer; of 21 networks built for it no decision in 256 was seen to differ, of the two of the model zoo 0 and 1 in 2000 (docs/explanation/integers.md).
 # Share of decisions that may: an alarm, not a tolerance of arithmetic, which is checked operator by operator (`certify.arithmetic`).
 INTEGER_DECISIONS = 0.01
 # The same for regression, as a share of the largest output: a few levels of 8 bits, 0.4 % each; two of them, 1.3 %, were seen.

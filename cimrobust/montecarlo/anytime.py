@@ -1,7 +1,7 @@
 """Bounds that hold after every trial at once, so that a run may stop as soon as they decide.
 
 Repeatedly looking at a bound for a fixed number of trials, and stopping when it is green, breaks its promise (22.8 % false passes at a stated 5 %, see
-docs/statistics.md). Here the evidence against a rate p is the beta mixture
+docs/explanation/statistics.md). Here the evidence against a rate p is the beta mixture
 
     M_n(p) = B(a + S, b + n - S) / (B(a, b) p^S (1 - p)^(n - S))
 

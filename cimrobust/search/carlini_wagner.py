@@ -59,7 +59,7 @@ def grid_of(passes: int) -> Grid:
     """Return how so many passes are spent.
 
     Ten values of c as in the papers and three learning rates where that leaves enough steps; else one run, fast where it has the steps to settle: below a plateau it
-    leads further than several slow ones with as many passes together (docs/search.md).
+    leads further than several slow ones with as many passes together (docs/lab-book/search.md).
     """
     if passes >= len(_SPEEDS) * _ROUNDS * _LEAST:
         return Grid(_SPEEDS, _ROUNDS, passes // (len(_SPEEDS) * _ROUNDS))

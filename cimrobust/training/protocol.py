@@ -148,6 +148,6 @@ class Recipe:
         unknown = sorted(set(values or {}) - set(self.knobs))
         if unknown:
             raise UsageError(
-                f"settings of method {self.name} must be among {sorted(self.knobs)}, got {unknown} (--set); see docs/retraining.md"
+                f"settings of method {self.name} must be among {sorted(self.knobs)}, got {unknown} (--set); see docs/how-to/retraining.md"
             )
         return self.make({name: knob.default for name, knob in self.knobs.items()} | dict(values or {}))

@@ -2,7 +2,7 @@
 
 A bound that is far above what any attack reaches pulls the weights towards what is easily bounded, away from what is robust. How far depends on depth, on how often a weight is used for one
 sample, and on the tolerance: before training, at its full box, the bound of the loss is 1.4 to 5 times the attacked loss of the dense networks measured, and 30 times that of the convolutional ones
-or more (docs/retraining.md).
+or more (docs/lab-book/retraining.md).
 """
 
 from __future__ import annotations

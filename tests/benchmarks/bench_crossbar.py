@@ -1,6 +1,6 @@
 """What a chip with converters costs: one chip redrawn and run, as a multiple of plain onnxruntime inference of the same inputs.
 
-Run it as ``python tests/benchmarks/bench_crossbar.py``; docs/performance.md keeps the figures. Plain inference is the fastest of one session with all threads,
+Run it as ``python tests/benchmarks/bench_crossbar.py``; docs/lab-book/performance.md keeps the figures. Plain inference is the fastest of one session with all threads,
 pieces of the inputs side by side, and whole passes side by side. Goals for LeNet-5, 256 inputs, 2 threads: 1.2 without converters, 4 with 8-bit converters in one pass on
 128 x 128 tiles, 20 with 7 input bits in series, 40 with 2 weight slices on top.
 """

@@ -1,6 +1,6 @@
 """Cost and output error beside aihwkit-lightning (IBM, MIT licence), with equal settings in the same run.
 
-Install it with ``pip install --group simulators``, then run ``python tests/benchmarks/bench_lightning.py``; docs/performance.md keeps the figures. The LeNet-5
+Install it with ``pip install --group simulators``, then run ``python tests/benchmarks/bench_lightning.py``; docs/lab-book/performance.md keeps the figures. The LeNet-5
 of bench_crossbar, 256 inputs, 2 threads, a Gaussian of 2 % of the largest weight on every weight, redrawn for every pass; then with 8-bit converters in one
 pass on 128-row tiles, the range of a code being 128 times that of input times weight in both. Errors of one layer of 128 x 84 are compared where both
 compute the same model: inputs of 8 bits, with and without the converters of the bit lines.

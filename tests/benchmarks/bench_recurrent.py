@@ -1,6 +1,6 @@
 """What a pass of the search costs on recurrent networks and attention, as a multiple of plain onnxruntime inference of the same samples.
 
-Run it as ``python tests/benchmarks/bench_recurrent.py [words of a network's name ...]``; docs/performance.md keeps the figures. A pass is one forward and backward run
+Run it as ``python tests/benchmarks/bench_recurrent.py [words of a network's name ...]``; docs/lab-book/performance.md keeps the figures. A pass is one forward and backward run
 of the torch twin over 60 samples; the plain run feeds the samples to the model file as it is, one at a time where it takes one. The goal is a ratio of at most 15.
 Both run on one thread and are measured in processor time, so that other work on the machine matters little.
 """

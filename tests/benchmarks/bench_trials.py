@@ -1,6 +1,6 @@
 """What a drawn chip costs beside the inference itself: T trials against T plain onnxruntime passes over the same inputs.
 
-Run it as ``python tests/benchmarks/bench_trials.py [model ...]``; docs/performance.md keeps the figures. The goal is a ratio of at most 1.1.
+Run it as ``python tests/benchmarks/bench_trials.py [model ...]``; docs/lab-book/performance.md keeps the figures. The goal is a ratio of at most 1.1.
 On a machine that does other work too, the ratio of processor time is the steadier one. The plain pass uses one session that is opened once, with onnxruntime's default settings, the same batches and the same number of threads.
 """
 

@@ -1,4 +1,4 @@
-"""Certify real networks on accelerators with converters and write the tables of docs/results.md.
+"""Certify real networks on accelerators with converters and write the tables of docs/lab-book/results.md.
 
     python tests/benchmarks/converter_tables.py --zoo ../shared/zoo --out out/converters
 

@@ -1,4 +1,4 @@
-"""Compare quantised networks with exact integer arithmetic and write the tables of docs/integers.md.
+"""Compare quantised networks with exact integer arithmetic and write the tables of docs/explanation/integers.md.
 
     python tests/benchmarks/integer_tables.py --zoo ../shared/zoo --tables docs/integers-tables.md
 

@@ -1,4 +1,4 @@
-"""What each member of the search finds on real networks, and the papers' method alone at ten times the passes: the tables of docs/search.md.
+"""What each member of the search finds on real networks, and the papers' method alone at ten times the passes: the tables of docs/lab-book/search.md.
 
     python tests/benchmarks/member_tables.py --zoo ../shared/zoo --out out/members --jobs 8 --device-type cuda
 

@@ -1,4 +1,4 @@
-"""Certify real networks at several tolerances and write the tables of docs/results.md.
+"""Certify real networks at several tolerances and write the tables of docs/lab-book/results.md.
 
     python tests/benchmarks/zoo_tables.py --zoo ../shared/zoo --out out/zoo
 

@@ -37,9 +37,14 @@ def without_timings(value):
     return [without_timings(entry) for entry in value] if isinstance(value, list) else value
 
 
-def analyze_arguments(samples: Path, out: Path, *more: str) -> list[str]:
-    model = str(samples / "digits_cnn.onnx")
-    return ["analyze", model, "--data", str(samples / "digits_cnn.toml"), "--effort", "quick", "--out", str(out), *more]
+def analyze_arguments(samples: Path, out: Path, *more: str, sample: str = "digits_cnn") -> list[str]:
+    model, data = (str(samples / f"{sample}.{end}") for end in ("onnx", "toml"))
+    return ["analyze", model, "--data", data, "--effort", "quick", "--out", str(out), *more]
+
+
+def small_arguments(samples: Path, out: Path, *more: str) -> list[str]:
+    """The same for a network whose analysis takes a few seconds."""
+    return analyze_arguments(samples, out, *more, sample="breast_cancer_mlp")
 
 
 def test_the_worst_chip_is_a_disaster_while_the_average_is_fine(certified):
@@ -82,22 +87,26 @@ def test_trials_hold_one_row_a_chip(certified):
 
 
 def test_results_do_not_depend_on_the_number_of_workers(certified, samples, tmp_path):
-    assert run(analyze_arguments(samples, tmp_path / "one", "--workers", "1")) == 0
-    assert run(analyze_arguments(samples, tmp_path / "four", "--workers", "4")) == 0
+    assert run(small_arguments(samples, tmp_path / "one", "--workers", "1")) == 0
+    assert run(small_arguments(samples, tmp_path / "four", "--workers", "4")) == 0
+    assert run(analyze_arguments(samples, tmp_path / "digits", "--workers", "3")) == 0
+    assert without_timings(certificate_of(tmp_path / "digits")) == without_timings(certificate_of(certified))
     one, four = certificate_of(tmp_path / "one"), certificate_of(tmp_path / "four")
     assert json.dumps(without_timings(one)) == json.dumps(without_timings(four))
     for name in ("witness/worst_case.onnx", "witness/deviations.safetensors", "trials.parquet"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "four" / name).read_bytes()
 
 
-def test_python_returns_what_the_command_line_writes(certified, samples, tmp_path):
-    made = cimrobust.analyze(samples / "digits_cnn.onnx", data=samples / "digits_cnn.toml", out=tmp_path, effort="quick")
-    assert without_timings(made.data) == without_timings(certificate_of(certified))
+def test_python_returns_what_the_command_line_writes(samples, tmp_path):
+    name = samples / "breast_cancer_mlp"
+    made = cimrobust.analyze(name.with_suffix(".onnx"), data=name.with_suffix(".toml"), out=tmp_path / "python", effort="quick")
+    assert run(small_arguments(samples, tmp_path / "command")) == 0
+    assert without_timings(made.data) == without_timings(certificate_of(tmp_path / "command"))
     assert made.html.is_file()
 
 
 def test_json_summary_is_all_that_is_printed(samples, tmp_path, capsys):
-    assert run(analyze_arguments(samples, tmp_path, "--trials", "3", "--limit", "50", "--json")) == 0
+    assert run(small_arguments(samples, tmp_path, "--trials", "3", "--limit", "50", "--json")) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["worst_found"] == certificate_of(tmp_path)["worst_found"]["score"]
 
@@ -203,7 +212,7 @@ def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
 
 
 def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path):
-    arguments = [*analyze_arguments(samples, tmp_path / "out", "--trials", "400")]
+    arguments = small_arguments(samples, tmp_path / "out", "--trials", "6000")
     process = subprocess.Popen([sys.executable, "-m", "cimrobust", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / "out" / ".resume"
     deadline = time.monotonic() + 60
@@ -213,7 +222,7 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path)
     process.wait()
     assert run([*arguments, "--resume"]) == 0
     assert manifest_problems(tmp_path / "out") == []
-    assert run(analyze_arguments(samples, tmp_path / "fresh", "--trials", "400")) == 0
+    assert run(small_arguments(samples, tmp_path / "fresh", "--trials", "6000")) == 0
     assert without_timings(certificate_of(tmp_path / "out")) == without_timings(certificate_of(tmp_path / "fresh"))
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 
+import click
 import pytest
 
-from cimrobust.cli.main import COMMANDS, run
+from cimrobust.cli.main import COMMANDS, EXAMPLES, GROUPS, group, run
+from cimrobust.errors import EXIT_CODES
+
+
+def _commands(command=group, path=()):
+    """Yield every command with the words that name it."""
+    yield list(path), command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from _commands(command.get_command(context, name), (*path, name))
 
 
 def test_help_lists_every_command(capsys):
@@ -21,7 +34,33 @@ def test_every_command_explains_itself_with_an_example(name, capsys):
     assert run([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert "Usage:" in text
-    assert name == "devices" or "Example: cimrobust" in text
+    assert re.search(r"^Examples?:\n  cimrobust ", text, re.MULTILINE)
+
+
+def test_help_shows_commands_in_groups_and_examples_one_a_line(capsys):
+    assert run(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [title for title in GROUPS if f"{title}:" not in lines] == []
+    start = lines.index("Examples:") + 1
+    assert lines[start : start + len(EXAMPLES)] == [f"  {example}" for example in EXAMPLES]
+
+
+def test_help_says_what_every_exit_code_means(capsys):
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^  {code} +{meaning[:40]}", text, re.MULTILINE) for code, meaning in EXIT_CODES.items())
+
+
+@pytest.mark.parametrize(("path", "example"), [(path, example) for path, command in _commands() for example in command.examples])
+def test_every_example_can_be_given(path, example, capsys):
+    words = shlex.split(example.partition(" > ")[0])
+    command, name, *rest = group, *words
+    assert words[1 : len(path) + 1] == path or not path
+    while isinstance(command, click.Group) and rest:
+        name, *rest = rest
+        command = command.get_command(click.Context(command), name)
+    command.make_context(name, rest)
+    assert len(example) <= 100
 
 
 def test_help_imports_nothing_heavy():

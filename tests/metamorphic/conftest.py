@@ -1,6 +1,6 @@
 """One network in many spellings: what is read from each of them must be the same.
 
-What a spelling may change, and what not (docs/architecture.md, "Spellings"):
+What a spelling may change, and what not (docs/explanation/architecture.md, "Spellings"):
 
 - the same in every spelling: layers with their matrices and devices, the radius of the tolerance
   box, the clean score, the score of the quantised weights, certified samples;

@@ -31,7 +31,7 @@ def opened(model: Path, description: Path, limit: int) -> tuple[Runtime, Placeme
     return open_network(inspection.network, inspection.scan, inspection.placement, dataset), inspection.placement
 
 
-# Boxes a little smaller than those at which half of the inputs are certified, see docs/certified.md; relative to a tolerance of 3 %.
+# Boxes a little smaller than those at which half of the inputs are certified, see docs/explanation/certified.md; relative to a tolerance of 3 %.
 @pytest.mark.parametrize(
     ("folder", "name", "scale", "least"),
     [

@@ -85,6 +85,11 @@ def test_zoo_network_on_crossbars(zoo: Path, name: str) -> None:
 _RNG = np.random.default_rng(11)
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_whatever_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_RNG", np.random.default_rng(0))
+
+
 def _weight(*shape: int) -> np.ndarray:
     return _RNG.normal(size=shape).astype(np.float32)
 
@@ -144,7 +149,7 @@ def _recurrent(
     hidden = 4
     constants = {
         "w": _weight(directions, gates * hidden, 5),
-        "r": _weight(directions, gates * hidden, hidden),
+        "r": 0.5 * _weight(directions, gates * hidden, hidden),  # so that no activation without a limit grows from step to step
         "b": _weight(directions, 2 * gates * hidden),
     }
     names = ["lens" if "lens" in more else "", *(f"{state}_moved" if state in more else "" for state in "hc")]

@@ -34,7 +34,7 @@ def read_signer(path: Path, passphrase: str | None) -> CryptoSigner:
         InputRefusedError: It is no private key of a kind that signs, or not one of this passphrase.
     """
     content = read_input(path, FileKind("private key", _MAX_BYTES, hint="name a PEM file (--key)"))
-    with refusing_what_fails("private key must be one in PEM", path, hint=f"make one of {_KINDS}, see docs/signing.md"):
+    with refusing_what_fails("private key must be one in PEM", path, hint=f"make one of {_KINDS}, see docs/how-to/signing.md"):
         key = _private_key(content, path, passphrase)
         _check(key.public_key(), path)
         return CryptoSigner(key)
@@ -51,7 +51,7 @@ def read_verifier(path: Path) -> SSlibKey:
         InputRefusedError: It is no public key of a kind that signs.
     """
     content = read_input(path, FileKind("public key", _MAX_BYTES, hint="name a PEM file, or NAME@https://ISSUER"))
-    with refusing_what_fails("public key must be one in PEM", path, hint=f"give one of {_KINDS}, see docs/signing.md"):
+    with refusing_what_fails("public key must be one in PEM", path, hint=f"give one of {_KINDS}, see docs/how-to/signing.md"):
         key = load_pem_public_key(content)
         _check(key, path)
         return SSlibKey.from_crypto(key)

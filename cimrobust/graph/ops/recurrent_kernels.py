@@ -2,7 +2,7 @@
 
 The derivatives of a cell are linear in the gradient of its state, so the factors are computed
 for all steps at once, and what is left of a step on the way back is one product with the weights
-and a few multiplications (docs/performance.md has the cost beside torch.gru).
+and a few multiplications (docs/lab-book/performance.md has the cost beside torch.gru).
 
 *Sums* [time, directions, batch, gates hidden] are the products of the inputs with their weights,
 biases added; *states* are [directions, batch, hidden]. Every direction has its own order of time.

@@ -2,7 +2,7 @@
 
 The loop that was published is not public (Yan, Hu, Shi, IEEE TCAD 2024, arXiv 2312.06137 states that the two are combined "efficiently"). *Chained* draws censored noise r, takes
 one gradient G at W + r, and descends on the loss at ``project(r + th sign(G))``: two backward runs a batch. *Summed* adds the loss at an attacked chip to the loss at a noisy one:
-three. The name ``a-trice`` stands for the reading that measured better, summed (docs/retraining.md, "Measured").
+three. The name ``a-trice`` stands for the reading that measured better, summed (docs/lab-book/retraining.md, "Measured").
 """
 
 from __future__ import annotations

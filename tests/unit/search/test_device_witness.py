@@ -136,7 +136,7 @@ def test_the_numpy_of_the_documentation_folds_the_file(mapping, tmp_path, monkey
     write_device_witness(Path("witness"), placement, pattern)
     save_file({"w.nominal": box.nominal["w"], "w.deviation": pattern["w"]}, "witness/deviations.safetensors")
     Path("certificate.json").write_text(json.dumps({"device": {"profile": placement.profile.to_dict()}}))
-    code = re.search(r"```python\n(import json.*?)```", (_ROOT / "docs" / "device-level.md").read_text(), re.DOTALL)
+    code = re.search(r"```python\n(import json.*?)```", (_ROOT / "docs" / "how-to" / "device-level.md").read_text(), re.DOTALL)
     assert code is not None
     names: dict[str, np.ndarray] = {}
     exec(code[1], names)

@@ -7,7 +7,7 @@ from pathlib import Path
 from cimrobust.graph.lowering.listing import markdown_table
 from cimrobust.graph.lowering.registry import ENTRIES
 
-DOCS = Path(__file__).resolve().parents[4] / "docs" / "operators.md"
+DOCS = Path(__file__).resolve().parents[4] / "docs" / "reference" / "operators.md"
 
 
 def test_the_docs_hold_the_table() -> None:

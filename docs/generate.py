@@ -1,0 +1,45 @@
+"""Write the reference pages from the code: `python docs/generate.py`; with --check: say which are not up to date."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from generator import commands, errors, keys, python_api
+
+REFERENCE = Path(__file__).with_name("reference")
+NOTE = "<!-- Made by `python docs/generate.py` from the code; change the code, not this page. -->\n"
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands": commands.page,
+    "policy": keys.policy_page,
+    "profile": keys.profile_page,
+    "data": keys.data_page,
+    "schemas": keys.schemas_page,
+    **{f"schema-{name}": page for name, page in keys.schema_pages().items()},
+    "python": python_api.page,
+    "errors": errors.page,
+}
+
+
+def main() -> int:
+    """Write or check every page; return the exit code."""
+    stale = []
+    for name, page in PAGES.items():
+        path = REFERENCE / f"{name}.md"
+        title, _, rest = page().partition("\n")
+        text = f"{title}\n\n{NOTE}{rest}".rstrip("\n") + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.name)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, encoding="utf-8")
+    if stale and "--check" in sys.argv[1:]:
+        sys.stderr.write(f"not what the code says: {', '.join(stale)}; run `python docs/generate.py`\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

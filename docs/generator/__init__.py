@@ -1,0 +1,1 @@
+"""Pages of the reference, each a function without arguments that returns Markdown."""
