@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from cimrobust.certificate.models import CertificateModel, RequirementResult
+from cimrobust.certificate.policy import Policy
 
 MODEL, CERTIFICATE, WITNESS = "model", "certificate", "witness"
 
-# Requirements that one bad chip refutes; the others are refuted by numbers of the certificate.
-_ABOUT_ONE_CHIP = ("worst_found", "certified", "safety_class")
+# Kinds of requirements that one bad chip refutes; the others are refuted by numbers of the certificate.
+_ABOUT_ONE_CHIP = ("worst_found_accuracy", "certified_accuracy", "safety_class", "cost")
 
 Plain = dict[str, Any]
 
@@ -51,8 +52,9 @@ def _claims(certificate: CertificateModel) -> Iterator[Plain]:
     yield _undisturbed(certificate)
     if proves_something(certificate):
         yield _certified(certificate)
+    kinds = {} if certificate.policy is None else {row.id: row.kind for row in Policy.model_validate(certificate.policy).rows}
     for index, asked in enumerate(certificate.verdict.requirements):
-        yield _required(index, asked)
+        yield _required(index, asked, kinds.get(asked.id, ""))
 
 
 def _undisturbed(certificate: CertificateModel) -> Plain:
@@ -81,7 +83,7 @@ def _certified(certificate: CertificateModel) -> Plain:
     }
 
 
-def _required(index: int, asked: RequirementResult) -> Plain:
+def _required(index: int, asked: RequirementResult, kind: str) -> Plain:
     claim: Plain = {
         "bom-ref": f"claim-required-{index}",
         "target": MODEL,
@@ -91,5 +93,5 @@ def _required(index: int, asked: RequirementResult) -> Plain:
     if asked.status == "met":
         return claim | {"evidence": [CERTIFICATE]}
     if asked.status == "refuted":
-        return claim | {"counterEvidence": [WITNESS if asked.id.startswith(_ABOUT_ONE_CHIP) else CERTIFICATE]}
+        return claim | {"counterEvidence": [WITNESS if kind in _ABOUT_ONE_CHIP else CERTIFICATE]}
     return claim

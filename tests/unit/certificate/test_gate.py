@@ -16,6 +16,7 @@ import cimrobust
 from cimrobust.certificate.blocks.results import monte_carlo
 from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import canonical_json, read_certificate
+from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
 from cimrobust.cli.main import run
@@ -40,6 +41,8 @@ def forged(genuine: Path, folder: Path, forge: Forge) -> Path:
     plain = json.loads(path.read_text())
     forge(out, plain)
     path.write_text(json.dumps(plain))
+    if (out / "manifest.json").exists():  # a forger states the new digests too
+        write_manifest(out)
     return out
 
 
@@ -309,6 +312,7 @@ def test_older_certificates_are_gated_by_todays_rules_and_their_verdict_is_not_c
         del plain["device"]["profile_sha256"]
         plain["tool"]["version"] = "0.2.0"
         plain["verdict"]["sentence"] = "As version 0.2.0 said it."
+        (out / "manifest.json").unlink()
 
     out = forged(failing, tmp_path, older)
     assert cimrobust.gate(out, policy=write(tmp_path, LAX)).word == "INCONCLUSIVE"
