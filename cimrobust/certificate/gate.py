@@ -1,4 +1,4 @@
-"""A certificate at the gate before deployment: exit code, and JUnit XML for pipelines."""
+"""A certificate at the gate before deployment: its verdict, or what is wrong with its evidence."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
-
 from cimrobust.certificate.evidence import NamedDigest
-from cimrobust.certificate.files import atomic_text
 from cimrobust.certificate.models import RequirementResult, Verdict
-from cimrobust.certificate.policy_tables import CONDITION
 from cimrobust.errors import EvidenceRefutedError
 
 EXIT_CODES = {"PASS_CERTIFIED": 0, "PASS_STATISTICAL": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 #: Word of a gate that refuses to judge, since the evidence does not hold.
 EVIDENCE_REFUTED = "EVIDENCE_REFUTED"
-_CLASS = "cimrobust.gate"
 _NAMED = 3
 
 
@@ -97,49 +92,3 @@ class EvidenceProblemsError(EvidenceRefutedError):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {"exit_code": self.exit_code, "word": EVIDENCE_REFUTED, "problems": [problem.to_dict() for problem in self.problems]}
-
-
-def write_junit(result: GateResult, path: Path, *, model: str) -> None:
-    """Write one test case a requirement, and one for the verdict; open requirements are errors, because pipelines take skipped ones for passed."""
-    cases = [_requirement_case(requirement, result.witness) for requirement in result.requirements]
-    verdict = TestCase("verdict", classname=_CLASS)
-    if result.exit_code == 1:
-        verdict.result = [Failure(result.verdict.sentence, result.word)]
-    elif result.exit_code != 0:
-        verdict.result = [Error(result.verdict.sentence, result.word)]
-    _write([*cases, verdict], path, model=model)
-
-
-def write_evidence_junit(problems: Sequence[EvidenceProblem], path: Path, *, model: str) -> None:
-    """Write one error a claim that does not hold, and one for the verdict that there is none of."""
-    cases = []
-    for problem in problems:
-        case = TestCase(f"evidence: {problem.id}", classname=_CLASS)
-        case.result = [Error(problem.detail, "evidence")]
-        cases.append(case)
-    verdict = TestCase("verdict", classname=_CLASS)
-    verdict.result = [Error("Evidence is missing or refuted, so nothing was judged.", EVIDENCE_REFUTED)]
-    _write([*cases, verdict], path, model=model)
-
-
-def _requirement_case(requirement: RequirementResult, witness: str) -> TestCase:
-    case = TestCase(requirement.id, classname=_CLASS)
-    text = f"{requirement.text}: {requirement.sentence}"
-    if requirement.id.startswith(CONDITION) and requirement.status != "met":
-        case.result = [Error(text, "condition")]  # no chip refutes a condition, so there is no failure and no witness
-    elif requirement.status == "refuted":
-        case.result = [Failure(f"{text} Witness: {witness}", "refuted")]
-    elif requirement.status == "open":
-        case.result = [Error(text, "inconclusive")]
-    return case
-
-
-def _write(cases: Sequence[TestCase], path: Path, *, model: str) -> None:
-    suite = TestSuite(f"cimrobust gate: {model}")
-    for case in cases:
-        suite.add_testcase(case)
-    document = JUnitXml()
-    document.add_testsuite(suite)
-    document.update_statistics()  # type: ignore[no-untyped-call]
-    text = document.tostring()  # type: ignore[no-untyped-call]
-    atomic_text(path, text.decode("utf-8"))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
-from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult, write_evidence_junit, write_junit
+from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult
 from cimrobust.certificate.judging import Occasion
+from cimrobust.certificate.junit import write_evidence_junit, write_junit
 from cimrobust.certificate.manifest import update_manifests
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, read_policy
@@ -75,15 +76,15 @@ def gate(
     problems += _baseline_problems(baseline, occasion.baseline)
     if problems:
         if junit is not None:
-            write_evidence_junit(problems, Path(junit), model=certificate.model.name)
+            write_evidence_junit(problems, Path(junit), certificate=certificate)
         raise EvidenceProblemsError(problems, directory)
     trials = from_parquet(Path(directory) / TRIALS)
     with refusing_what_fails(_OURS, directory, hint=_HINT):
         verdict = judge(certificate, required, trials, occasion)
     digest = NamedDigest(Path(policy).name, sha256_of(Path(policy)))
-    result = GateResult(verdict, witness=f"{directory}/{WITNESS}/worst_case.onnx", policy=digest)
+    result = GateResult(verdict, witness=f"{WITNESS}/worst_case.onnx", policy=digest)
     if junit is not None:
-        write_junit(result, Path(junit), model=certificate.model.name)
+        write_junit(result, Path(junit), certificate=certificate)
     return result
 
 

@@ -1,0 +1,100 @@
+"""The result of a gate as JUnit XML: one test case a requirement, with its evidence whether it is met or not.
+
+Elements and attributes are those that Jenkins accepts (jenkinsci/xunit-plugin, junit-10.xsd), which knows no skipped cases of a whole file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+
+from cimrobust.certificate.files import atomic_text
+from cimrobust.certificate.gate import EVIDENCE_REFUTED, EvidenceProblem, GateResult
+from cimrobust.certificate.models import CertificateModel, RequirementResult
+from cimrobust.certificate.policy_tables import CONDITION
+
+_CLASS = "cimrobust.gate"
+
+
+def write_junit(result: GateResult, path: Path, *, certificate: CertificateModel) -> None:
+    """Write one test case a requirement, and one for the verdict.
+
+    Open requirements are errors, because pipelines take skipped ones for passed.
+
+    Args:
+        result: What the gate decided.
+        path: File to write.
+        certificate: What it decided on.
+    """
+    cases = [_requirement_case(requirement, result.witness) for requirement in result.requirements]
+    verdict = TestCase("verdict", classname=_CLASS)
+    verdict.system_out = result.verdict.sentence
+    if result.exit_code == 1:
+        verdict.result = [Failure(result.verdict.sentence, result.word)]
+    elif result.exit_code != 0:
+        verdict.result = [Error(result.verdict.sentence, result.word)]
+    properties = {"verdict": result.word, "policy.file": result.policy.name, "policy.sha256": result.policy.sha256}
+    _write([*cases, verdict], path, certificate, properties)
+
+
+def write_evidence_junit(problems: Sequence[EvidenceProblem], path: Path, *, certificate: CertificateModel) -> None:
+    """Write one error a claim that does not hold, and one for the verdict that there is none of.
+
+    Args:
+        problems: Claims that do not hold.
+        path: File to write.
+        certificate: Whose claims they are.
+    """
+    cases = []
+    for problem in problems:
+        case = TestCase(f"evidence: {problem.id}", classname=_CLASS)
+        case.result = [Error(problem.detail, "evidence")]
+        cases.append(case)
+    verdict = TestCase("verdict", classname=_CLASS)
+    verdict.result = [Error("Evidence is missing or refuted, so nothing was judged.", EVIDENCE_REFUTED)]
+    _write([*cases, verdict], path, certificate, {"verdict": EVIDENCE_REFUTED})
+
+
+def _requirement_case(requirement: RequirementResult, witness: str) -> TestCase:
+    case = TestCase(requirement.id, classname=_CLASS)
+    text = f"{requirement.text}: {requirement.sentence}"
+    case.system_out = text
+    if requirement.id.startswith(CONDITION) and requirement.status != "met":
+        case.result = [Error(text, "condition")]  # no chip refutes a condition, so there is no failure and no witness
+    elif requirement.status == "refuted":
+        case.result = [Failure(f"{text} Witness: {witness}", "refuted")]
+    elif requirement.status == "open":
+        case.result = [Error(text, "inconclusive")]
+    return case
+
+
+def _properties(certificate: CertificateModel) -> dict[str, str]:
+    """Return what identifies the evidence; a file of a network that consists of several has one digest each."""
+    stated = {
+        "tool": f"{certificate.tool.name} {certificate.tool.version}",
+        "issued": certificate.issued or "",
+        "device": str(certificate.device.profile.get("name", "")),
+        "tolerance_fraction": repr(certificate.device.tolerance_fraction),
+        "samples": str(certificate.data.used),
+        "trials": str(certificate.monte_carlo.trials),
+        "effort": certificate.worst_found.effort,
+        **{f"model.{file.name}.sha256": file.sha256 for file in certificate.model.files},
+        **{f"data.{name}.sha256": digest for name, digest in certificate.data.files.items()},
+    }
+    return {name: value for name, value in stated.items() if value}
+
+
+def _write(cases: Iterable[TestCase], path: Path, certificate: CertificateModel, properties: dict[str, str]) -> None:
+    suite = TestSuite(f"cimrobust gate: {certificate.model.name}")
+    for name, value in {**_properties(certificate), **properties}.items():
+        suite.add_property(name, value)
+    for case in cases:
+        suite.add_testcase(case)
+    document = JUnitXml()
+    document.add_testsuite(suite)
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    document._elem.attrib.pop("skipped", None)
+    text = document.tostring()  # type: ignore[no-untyped-call]
+    atomic_text(path, text.decode("utf-8"))
