@@ -34,6 +34,7 @@ def not_covered(evidence: Evidence) -> list[str]:
         "Perturbed, shifted or adversarial inputs: inputs are the evaluation samples as they are.",
         "Biases, normalisation and activations: they are digital and exact.",
         "Chips worse than the one found: a search proves nothing about patterns it did not try.",
+        "Whether the search was made as stated: files cannot tell, a new search or a new run can (`cimrobust replay --search quick`, `--rerun`).",
     ]
     digital = len(evidence.scan.unmapped)
     if digital:
