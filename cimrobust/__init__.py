@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cimrobust.review.signing import sign, verify_signature
     from cimrobust.training.settings import TrainingSettings
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "Certificate",
