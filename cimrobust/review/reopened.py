@@ -45,7 +45,7 @@ def reopen(certificate: CertificateModel, given: Given, *, out: Path, workers: i
     network = given.network
     assert network is not None
     inspection = _inspection(certificate, network)
-    dataset = given.samples(certificate, network.inputs)
+    dataset = _samples(certificate, given, network)
     calibrating = _calibration(certificate, given, network) if inspection.placement.profile.needs_kernel else None
     runtime = open_examined(inspection, dataset, calibration=calibrating, workers=workers)
     return Run(_settings(certificate, given, out=out, workers=workers), inspection, runtime, progress)
@@ -70,7 +70,15 @@ def _calibration(certificate: CertificateModel, given: Given, network: Network) 
     assert given.data is not None
     calibrating = load_samples(given.data, given.calibration, inputs=network.inputs, limit=certificate.data.used, needs_calibration=True)[1]
     # What they are judged by is the decision of the evaluation samples.
-    return None if calibrating is None else replace(calibrating, decision=given.samples(certificate, network.inputs).decision)
+    return None if calibrating is None else replace(calibrating, decision=_samples(certificate, given, network).decision)
+
+
+def _samples(certificate: CertificateModel, given: Given, network: Network) -> DataSet:
+    """Return the evaluation samples; a class axis that was found and not described is to be found again."""
+    dataset = given.samples(certificate, network.inputs)
+    if certificate.data.decision.axis_reason is None:
+        return dataset
+    return replace(dataset, decision=replace(dataset.decision, axis=None))
 
 
 def _stated(certificate: CertificateModel) -> dict[str, _SettingValue]:
