@@ -20,6 +20,13 @@ def available_memory() -> int:
     return max(0, min(_machine(), _container(), _process()))
 
 
+def is_about_memory(error: Exception) -> bool:
+    """Tell whether an error says that there is no memory left; torch and onnxruntime have no error of their own for it."""
+    text = str(error)
+    words = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+    return isinstance(error, MemoryError) or any(part in text for part in words)
+
+
 def _machine() -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

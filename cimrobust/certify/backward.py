@@ -23,6 +23,9 @@ from cimrobust.certify.rules.relaxation import Activation
 
 #: Values of one backward pass over a batch; bounds its memory to a few times this in bytes times 8.
 _MOST_VALUES = 2**24
+# Tensors of this size that are alive at once in the product of a form with intervals, and copies of every interval: ends, middle, radius.
+_TEMPORARIES = 8
+_COPIES = 4
 
 
 @dataclass
@@ -67,6 +70,25 @@ def form_cost(state: State, steps: int | None = None) -> int:
 
 def forms_at_once(state: State) -> int:
     """Return how many forms a backward pass takes at once, from the largest tensor on its way."""
+    return max(1, _MOST_VALUES // (_largest(state) * state.num_samples))
+
+
+def batch_bytes(state: State, *, samples: int) -> int:
+    """Return the bytes that bounding a batch takes at its peak, about: the passes and the box of the weights.
+
+    Args:
+        state: Of the same network, with any number of samples.
+        samples: Of the batch.
+    """
+    values = max(_MOST_VALUES, _largest(state) * samples)
+    made = {step.output for step in state.plan.steps}
+    held = {name: value.lo for name, value in state.values.items() if isinstance(value, Interval)}
+    stored = sum(end[0].numel() * samples if name in made and end.dim() else end.numel() for name, end in held.items())
+    return 8 * (_TEMPORARIES * values + _COPIES * stored)
+
+
+def _largest(state: State) -> int:
+    """Return the values of the largest tensor that a form makes on its way, for one sample."""
     largest = 1
     for step in state.plan.steps:
         value = state.values.get(step.output)
@@ -75,7 +97,13 @@ def forms_at_once(state: State) -> int:
             weight = state.values.get(step.node.inputs[1]) if step.node.op == "Conv" else None
             if isinstance(weight, Interval):
                 largest = max(largest, weight.lo.numel(), weight.lo[0].numel() * value.lo[0, 0].numel())
-    return max(1, _MOST_VALUES // (largest * state.num_samples))
+    return largest
+
+
+def lower_bounds(state: State, tensor: str, form: Tensor) -> Tensor:
+    """Return the same as `lower_bound` for any number of forms: as many at once as fit into memory."""
+    parts = torch.split(form, forms_at_once(state))
+    return torch.cat([lower_bound(state, tensor, part) for part in parts])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.certify.backward import State, lower_bound
+from cimrobust.certify.backward import State, lower_bounds
 from cimrobust.certify.branch import BranchSettings, prove
 from cimrobust.certify.interval import Interval, flat
 from cimrobust.certify.network import BoundedNetwork
@@ -158,7 +158,7 @@ def _decided(
     if reading.kind == "value":
         return _error(state, tensor, labels.reshape(scores.lo.shape), method)
     form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
-    bound = _interval_bound(state, tensor, form) if method == "interval" else lower_bound(state, tensor, form)
+    bound = _interval_bound(state, tensor, form) if method == "interval" else lower_bounds(state, tensor, form)
     needed = (reading.needed + reading.needed_share * flat(scores.magnitude).amax(1))[None] - offset
     # Offsets are added in float64: a few roundings of the numbers added.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
@@ -225,8 +225,8 @@ def _error(state: State, tensor: str, targets: Tensor, method: Method) -> tuple[
     if method == "linear":
         count, size = len(targets), math.prod(lo.shape[1:])
         form = torch.eye(size, dtype=lo.dtype)[:, None].expand(size, count, size).reshape(size, *lo.shape)
-        lo = torch.maximum(lo, lower_bound(state, tensor, form).T.reshape(lo.shape))
-        hi = torch.minimum(hi, -lower_bound(state, tensor, -form).T.reshape(lo.shape))
+        lo = torch.maximum(lo, lower_bounds(state, tensor, form).T.reshape(lo.shape))
+        hi = torch.minimum(hi, -lower_bounds(state, tensor, -form).T.reshape(lo.shape))
     error = flat(torch.maximum((hi - targets).abs(), (lo - targets).abs())).amax(1)
     error = error + 2.0**-48 * (error + flat(targets.abs()).amax(1))
     return -error, torch.isfinite(error)

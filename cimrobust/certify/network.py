@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.certify.backward import lower_bound
+from cimrobust.available_memory import available_memory, is_about_memory
+from cimrobust.certify.backward import State, batch_bytes, form_cost, lower_bound
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
 from cimrobust.certify.propagate import propagate
@@ -24,6 +25,8 @@ from cimrobust.mapping.placement import Placement
 
 #: Samples that are bounded together. As many units are narrowed for each as the one with the most bent units needs, so company can only tighten a bound.
 _BATCH = 16
+#: Share of the free memory that one batch may take: two may be at work, and something else may run.
+_MOST_MEMORY = 0.4
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class BoundedNetwork:
         placement: Stored weights and their box.
         inputs: Samples by graph input, floating-point ones in float64.
         constants: Graph inputs that are the same for all samples.
+        cost: Multiplications that linear bounds of one sample take in one box, about.
     """
 
     plan: Plan
@@ -45,6 +49,7 @@ class BoundedNetwork:
     placement: Placement
     inputs: Mapping[str, Tensor]
     constants: Mapping[str, Tensor]
+    cost: float = 0.0
 
     @property
     def num_samples(self) -> int:
@@ -98,12 +103,11 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         return err.refusal
     except CimrobustError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
-    network = BoundedNetwork(plan, reading, task, placement, inputs, constants)
-    return _refuse_shapes(network) or network
+    return _tried(BoundedNetwork(plan, reading, task, placement, inputs, constants))
 
 
-def _refuse_shapes(network: BoundedNetwork) -> Refusal | None:
-    """Bound one sample roughly: some rules find out from shapes and parameters alone that they do not hold.
+def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
+    """Bound one sample roughly: some rules find out from shapes and parameters alone that they do not hold, and sizes say what a bound costs.
 
     A rule that fails on a shape nobody thought of costs the bound, and the certificate says so; it does not cost what else was found.
     """
@@ -112,14 +116,30 @@ def _refuse_shapes(network: BoundedNetwork) -> Refusal | None:
         state = propagate(
             plan, {name: tensor[:1] for name, tensor in network.inputs.items()}, network.constants, network.weights(1.0), effort=0.0
         )
+        refused = _refuse_size(state)
+        if refused is not None:
+            return refused
         lower_bound(state, plan.tensor, torch.ones_like(state.interval(plan.tensor).lo)[None])
     except CannotBoundError as err:
         return Refusal(f"the network has no form that can be bounded: {err}")
     except (RuntimeError, IndexError, ValueError) as err:
+        if is_about_memory(err):
+            return Refusal(f"the bound needs more memory than there is: {err}")
         return Refusal(
             f"a rule of the bounds fails on a tensor of this network, which is a fault of this tool ({type(err).__name__}: {err}); report this"
         )
-    return None
+    scores = state.interval(plan.tensor).lo
+    forms = max(1, scores[0].numel() - 1) if network.reading.kind != "threshold" else 1
+    return replace(network, cost=float(form_cost(state)) * forms)
+
+
+def _refuse_size(state: State) -> Refusal | None:
+    """Return why the bounds do not fit into memory; None where they do."""
+    needed = batch_bytes(state, samples=_BATCH)
+    free = available_memory()
+    if needed <= _MOST_MEMORY * free:
+        return None
+    return Refusal(f"a batch of {_BATCH} samples needs about {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free")
 
 
 def refuse_converters(profile: DeviceProfile) -> Refusal | None:

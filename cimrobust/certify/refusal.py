@@ -24,6 +24,11 @@ class Refusal:
         return self.reason
 
 
+def lacks_memory(reason: str | None) -> bool:
+    """Return whether a reason is that of one machine: another, with more memory, may have a bound."""
+    return reason is not None and ("GB of memory" in reason or "more memory than there is" in reason)
+
+
 class NotBoundedError(CimrobustError):
     """A network has no bound; `refusal` says why."""
 

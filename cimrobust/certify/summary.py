@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimrobust.available_memory import is_about_memory
 from cimrobust.certify.bounds import Bounds, Method, bisection_rounds, certify, largest_certified_tolerance
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.network import BoundedNetwork, open_bounds
@@ -37,6 +38,12 @@ _MOST_SAMPLES = {"quick": 500, "standard": 2000, "thorough": 10**9}
 _ERROR_CURVE = {"quick": 8, "standard": 16, "thorough": 64}
 _MOST_ERRORS = {"quick": 64, "standard": 512, "thorough": 10**9}
 _INTERVALS_ALONE = "Interval propagation alone for the score of all samples; the curve has linear bounds too. {method}"
+#: Multiplications that linear bounds of one sample may take in one box.
+_MOST_COST = {"quick": 3e10, "standard": 3e11, "thorough": 3e12}
+_TOO_COSTLY = (
+    "Interval propagation alone, in float64, every rounding of the deployed float32 network charged: linear bounds would take about {cost:.1e} multiplications a "
+    "sample in every box, and effort {effort} has {most:.0e}."
+)
 _NOT_TRIED = "{method} {count} samples were not tried at this effort and count as not certified."
 #: Multiplications that narrowing one layer may cost a sample, and how far samples are branched on, by effort.
 EFFORTS = {
@@ -114,7 +121,25 @@ def certify_run(
     network = open_bounds(runtime, placement)
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
-    progress = progress or NullProgress()
+    try:
+        return _certified(network, runtime, placement, effort, worst_output, workers, progress or NullProgress())
+    except (MemoryError, RuntimeError) as err:
+        if not is_about_memory(err):
+            raise
+        # A bound that does not fit costs itself, never what the search found.
+        return Certification(None, None, Refusal(f"the bound needs more memory than there is: {err}"), {})
+
+
+def _certified(
+    network: BoundedNetwork,
+    runtime: Runtime,
+    placement: Placement,
+    effort: str,
+    worst_output: np.ndarray | None,
+    workers: int,
+    progress: Progress,
+) -> Certification:
+    """Return the certified bound of a network that is ready to be bounded; arguments as for `certify_run`."""
     count = min(_CURVE_SAMPLES[effort], network.num_samples)
     work = _Work(network, effort, workers, progress)
     if network.task.is_regression:
@@ -137,7 +162,7 @@ def certify_run(
             f"no chip of the box may break a certified sample, got sample {sample} broken by the worst chip found; report this"
         )
     untried = len(others) - len(tried) + int((~asked).sum())
-    method = _NOT_TRIED.format(method=METHOD, count=untried) if untried else METHOD
+    method = work.words if not untried else _NOT_TRIED.format(method=work.words, count=untried)
     known = ~right | np.isin(np.arange(network.num_samples), [*np.flatnonzero(asked), *tried])
     return Certification(_share(held), held, None, network.plan.operators, curve, count, method, known, largest, STEPS[effort])
 
@@ -151,8 +176,21 @@ class _Work:
     workers: int
     progress: Progress
 
+    @property
+    def is_too_costly(self) -> bool:
+        """Whether linear bounds of one sample cost more than this effort has."""
+        return self.network.cost > _MOST_COST[self.effort]
+
+    @property
+    def words(self) -> str:
+        """How samples are bounded, in words."""
+        if not self.is_too_costly:
+            return METHOD
+        return _TOO_COSTLY.format(cost=self.network.cost, most=_MOST_COST[self.effort], effort=self.effort)
+
     def certify(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Bounds:
-        """Bound some samples."""
+        """Bound some samples; by intervals alone where linear bounds cost too much."""
+        method = "interval" if self.is_too_costly else method
         narrowing, branching = EFFORTS[self.effort]
         return certify(
             self.network, scale=scale, method=method, samples=samples, effort=narrowing, branching=branching, workers=self.workers
@@ -179,6 +217,7 @@ class _Work:
         if len(left):
             found[left] = largest_certified_tolerance(
                 self.network,
+                method="interval" if self.is_too_costly else "linear",
                 samples=left,
                 octaves=OCTAVES,
                 steps=STEPS[self.effort],
@@ -210,7 +249,7 @@ class _Work:
         linear = self.network.num_samples <= _MOST_ERRORS[self.effort]
         score = self.error_score(np.arange(self.network.num_samples), 1.0, "linear" if linear else "interval")
         self.progress.finish()
-        method = METHOD if linear else _INTERVALS_ALONE.format(method=METHOD)
+        method = self.words if linear else _INTERVALS_ALONE.format(method=self.words)
         return Certification(score, None, None, self.network.plan.operators, curve, count, method)
 
     def error_curve(self, count: int) -> tuple[CurvePoint, ...]:

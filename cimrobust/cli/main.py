@@ -13,6 +13,7 @@ import traceback
 import click
 
 from cimrobust import __version__
+from cimrobust.available_memory import is_about_memory
 from cimrobust.cli.help import ExampleGroup, write_groups
 from cimrobust.errors import EXIT_CODES, CimrobustError
 
@@ -159,7 +160,7 @@ def _unforeseen(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
         _drop_output()
         return _fail(f"error: {_place_problem(error)}", EXIT_USAGE)
-    if isinstance(error, MemoryError) or _is_about_memory(error):
+    if is_about_memory(error):
         return _fail(f"error: {_memory_problem(error)}", EXIT_REFUSED)
     return _internal(error)
 
@@ -192,12 +193,6 @@ def _place_problem(error: OSError) -> str:
 
 def _memory_problem(error: BaseException) -> str:
     return f"model and data must fit into memory, got: {str(error) or type(error).__name__}; take fewer samples, or a larger machine"
-
-
-def _is_about_memory(error: Exception) -> bool:
-    """Tell whether torch or onnxruntime, which have no error of their own for it, could not get memory."""
-    text = str(error)
-    return any(words in text for words in ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory"))
 
 
 def _fail(message: str, code: int) -> int:

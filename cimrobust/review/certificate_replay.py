@@ -18,7 +18,7 @@ from cimrobust.montecarlo.table import from_parquet
 from cimrobust.pipeline.stages import Run
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.review.check import ReplayCheck, guarded
-from cimrobust.review.derivation import certified_samples_check, derivation_checks, derive, run_witness, witness_checks
+from cimrobust.review.derivation import OtherMemoryError, certified_samples_check, derivation_checks, derive, run_witness, witness_checks
 from cimrobust.review.file_checks import file_checks
 from cimrobust.review.given import Given, labels_checks, open_given
 from cimrobust.review.mapping_check import layers_check
@@ -148,7 +148,11 @@ def _of_run(directory: Path, certificate: CertificateModel, run: Run, depth: Dep
 
 
 def _derived(directory: Path, certificate: CertificateModel, run: Run) -> Iterator[ReplayCheck]:
-    derived = derive(directory, certificate, run, run_witness(directory, run))
+    try:
+        derived = derive(directory, certificate, run, run_witness(directory, run))
+    except OtherMemoryError as err:
+        yield ReplayCheck("derived", None, str(err))
+        return
     yield from derivation_checks(derived.certificate, certificate)
     stored = certified_samples_check(directory, derived.proven)
     if stored is not None:

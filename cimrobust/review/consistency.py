@@ -155,7 +155,9 @@ def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
     mapping = certificate.mapping
     for index, layer in enumerate(mapping.layers):
         weights = math.prod(layer.shape)
-        if layer.devices != weights * layer.cells_per_weight:
+        own = weights * layer.cells_per_weight
+        # An offset coding has reference columns beside the weights, which follow from the placement alone (`layers`).
+        if layer.devices < own or (layer.devices != own and layer.coding != "offset"):
             yield f"mapping.layers.{index}.devices"
         if not 0 <= layer.scale_min <= layer.scale_max:
             yield f"mapping.layers.{index}.scale_min"

@@ -20,10 +20,11 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
 from cimrobust.certify.per_sample import PerSample
+from cimrobust.certify.refusal import lacks_memory
 from cimrobust.certify.summary import certify_run
 from cimrobust.data.decision import Score
 from cimrobust.engine.ort import run_original
-from cimrobust.errors import InputRefusedError
+from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.graph.load import load_network
 from cimrobust.montecarlo.table import TrialTable, from_parquet
 from cimrobust.pipeline.stages import Run, tabulate_effects
@@ -47,6 +48,10 @@ _EDGE_DECISIONS = 2
 NOT_DERIVED = frozenset(
     {"tool", "machine", "machine_reason", "timings", "seconds", "retraining", "retraining_reason", "schema_version", "defaults_used"}
 )
+
+
+class OtherMemoryError(CimrobustError):
+    """Memory decides on the certified bound, here or where the certificate was made; what rests on it cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,9 @@ def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Wi
         workers=run.settings.workers,
         progress=run.progress,
     )
+    refusal = None if certification.refusal is None else str(certification.refusal)
+    if refusal != certificate.certified.reason and (lacks_memory(refusal) or lacks_memory(certificate.certified.reason)):
+        raise OtherMemoryError(refusal or f"there is a bound here, and where the certificate was made {certificate.certified.reason}")
     search = _search(certificate, run, witness)
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         devices = write_device_witness(Path(folder), run.placement, witness.pattern)

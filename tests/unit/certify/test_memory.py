@@ -1,0 +1,66 @@
+"""A bound that does not fit costs itself and nothing else; one that fits in pieces is the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cimrobust.certify import backward, network, summary
+from cimrobust.certify.bounds import certify
+from cimrobust.certify.network import BoundedNetwork, open_bounds
+from cimrobust.certify.refusal import Refusal
+from cimrobust.certify.summary import certify_run
+from tests.unit.certify.conftest import Maker
+
+_GB = 10**9
+
+
+def test_forms_in_pieces_give_the_same_bounds(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_bounds(*make("residual", seed=3))
+    assert isinstance(opened, BoundedNetwork)
+    whole = certify(opened, scale=0.2)
+    monkeypatch.setattr(backward, "_MOST_VALUES", 1)
+    pieces = certify(opened, scale=0.2)
+    np.testing.assert_array_equal(whole.certified, pieces.certified)
+    np.testing.assert_allclose(whole.margin, pieces.margin, rtol=1e-12)  # float64 sums may be blocked in another way
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "available_memory", lambda: _GB)
+    refused = open_bounds(*make("mlp"))
+    assert isinstance(refused, Refusal)
+    assert "needs about 1.07 GB of memory, and 1 GB are free" in str(refused)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_memory_that_runs_out_all_the_same_is_a_reason(make: Maker, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def runs_out(*_arguments: object, **_more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(summary, "certify", runs_out)
+    found = certify_run(*make("mlp"), effort="quick")
+    assert found.score is None
+    assert "the bound needs more memory than there is" in str(found.refusal)
+
+
+def test_other_errors_of_the_bounds_are_not_hidden(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_arguments: object, **_more: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(summary, "certify", fails)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        certify_run(*make("mlp"), effort="quick")
+
+
+def test_linear_bounds_that_cost_too_much_are_left_out_and_said(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, placement = make("mlp")
+    linear = certify_run(runtime, placement, effort="quick")
+    monkeypatch.setattr(summary, "_MOST_COST", {"quick": 1.0})
+    found = certify_run(runtime, placement, effort="quick")
+    assert found.method.startswith("Interval propagation alone")
+    assert "effort quick has 1e+00" in found.method
+    assert found.score is not None
+    assert linear.score is not None
+    assert found.score.value <= linear.score.value
