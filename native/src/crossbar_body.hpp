@@ -1,10 +1,10 @@
 #pragma once
 
-// The crossbar product, written once over a type of lanes. Each instruction set includes this file in a source of its own, with its own flags; everything
-// sits in an unnamed namespace so that no wide instruction can be linked into a narrow path.
+// The crossbar product, written once over a type of lanes. Each instruction set includes this file in a source of its own, with its own
+// flags; everything sits in an unnamed namespace so that no wide instruction can be linked into a narrow path.
 //
-// Sums of one bit line run over its word lines in order, one fused multiply-add each, whatever the instruction set; lanes are different outputs, never parts of
-// one sum. So results are the same bits everywhere, and the NumPy reference can follow them.
+// Sums of one bit line run over its word lines in order, one fused multiply-add each, whatever the instruction set; lanes are different
+// outputs, never parts of one sum. So results are the same bits everywhere, and the NumPy reference can follow them.
 
 #include <algorithm>
 #include <cmath>
@@ -231,7 +231,8 @@ struct Block {
                 const std::size_t lane = static_cast<std::size_t>(n) * Lanes::kWidth;
                 auto code = sums[m][n];
                 if (args.inverse_step != nullptr) {
-                    const auto inverse = kSide == ColumnSide::kRows ? Lanes::setf(args.inverse_step[m]) : Lanes::load(args.inverse_step + lane);
+                    const auto inverse =
+                        kSide == ColumnSide::kRows ? Lanes::setf(args.inverse_step[m]) : Lanes::load(args.inverse_step + lane);
                     code = Lanes::minf(high, Lanes::maxf(low, Lanes::rint(Lanes::mulf(code, inverse))));
                 }
                 const auto gain = kSide == ColumnSide::kRows ? Lanes::setf(args.gain[m]) : Lanes::load(args.gain + lane);
@@ -328,7 +329,8 @@ class DigitPlanes {
         const ConvGeometry& g = job_.geometry;
         for (std::size_t image = 0; image < piece_.num_images; ++image) {
             for (std::size_t channel = 0; channel < g.channels; ++channel) {
-                const std::size_t plane = (piece_.first_image + image) * job_.array.shape.groups * g.channels + group * g.channels + channel;
+                const std::size_t plane =
+                    (piece_.first_image + image) * job_.array.shape.groups * g.channels + group * g.channels + channel;
                 const float* source = job_.x.data() + plane * g.in_volume();
                 std::size_t target = (image * g.channels + channel) * volume_;
                 for (std::size_t i0 = 0; i0 < length_[0]; ++i0) {
@@ -476,8 +478,8 @@ class ConvRounds {
         return panels_.get() + (pass * round_ + first_position) / Blocks::kLanes * panel_size_;
     }
 
-    /// Copies the digits of up to kLanes positions, word line by word line. Every copy is one register wide: what it writes too much, the next one
-    /// overwrites, and what it reads too much lies in slack space.
+    /// Copies the digits of up to kLanes positions, word line by word line. Every copy is one register wide: what it writes too much, the
+    /// next one overwrites, and what it reads too much lies in slack space.
     void pack(std::size_t first_row, std::size_t depth, std::size_t first, std::size_t count, std::size_t at) {
         Run runs[Blocks::kLanes > 6 ? Blocks::kLanes : 6];  // copy_runs is compiled for 6 runs on any path
         std::size_t num_runs = 0;
@@ -508,13 +510,15 @@ class ConvRounds {
         }
     }
 
-    /// One register-wide piece of an output row: where it is read, counted from the beginning of a word line's digits, and where it goes in the panel.
+    /// One register-wide piece of an output row: where it is read, counted from the beginning of a word line's digits, and where it goes in
+    /// the panel.
     struct Run {
         std::size_t from;
         std::size_t to;
     };
 
-    static void copy_runs(const Run* runs, std::size_t num_runs, const float* digits, const std::size_t* offsets, std::size_t depth, float* target) {
+    static void copy_runs(const Run* runs, std::size_t num_runs, const float* digits, const std::size_t* offsets, std::size_t depth,
+                          float* target) {
         switch (num_runs) {
             case 1:
                 return copy_some<1>(runs, digits, offsets, depth, target);
@@ -708,9 +712,7 @@ class VectorRounds {
         return smaller(Blocks::kRows, count - index / Blocks::kRows * Blocks::kRows);
     }
 
-    float* panel(std::size_t pass, std::size_t first_of_block) const {
-        return panels_.get() + (pass * round_ + first_of_block) * depth_;
-    }
+    float* panel(std::size_t pass, std::size_t first_of_block) const { return panels_.get() + (pass * round_ + first_of_block) * depth_; }
 
     /// Codes one vector's activations of a tile and puts its digits side by side with those of its neighbours.
     void pack(std::size_t group, std::size_t first_row, std::size_t depth, std::size_t vector, std::size_t index, std::size_t count) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// The programming loop, written once over a type of lanes. Each instruction set includes this file in a source of its own, with its own flags; everything
-// sits in an unnamed namespace so that no wide instruction can be linked into a narrow path.
+// The programming loop, written once over a type of lanes. Each instruction set includes this file in a source of its own, with its own
+// flags; everything sits in an unnamed namespace so that no wide instruction can be linked into a narrow path.
 
 #include <bit>
 #include <cmath>
@@ -13,9 +13,7 @@
 namespace cimrobust {
 namespace {
 
-inline float slice_weight(int bits_per_device, int slice) {
-    return static_cast<float>(std::uint32_t{1} << (bits_per_device * slice));
-}
+inline float slice_weight(int bits_per_device, int slice) { return static_cast<float>(std::uint32_t{1} << (bits_per_device * slice)); }
 
 /// One lane: plain C++.
 struct ScalarLanes {
@@ -106,8 +104,7 @@ inline typename Lanes::Float fold_devices(std::uint64_t first_weight, const Prog
     for (int block = 0; block * 4 < num_devices; ++block) {
         // A layer has fewer than 2^32 weights, so the counter's second word is free for the block of four devices.
         typename Lanes::Int words[4] = {Lanes::ramp(static_cast<std::uint32_t>(first_weight)),
-                                        Lanes::set(static_cast<std::uint32_t>(block)),
-                                        Lanes::set(static_cast<std::uint32_t>(stream.trial)),
+                                        Lanes::set(static_cast<std::uint32_t>(block)), Lanes::set(static_cast<std::uint32_t>(stream.trial)),
                                         Lanes::set(static_cast<std::uint32_t>(stream.trial >> 32))};
         philox_lanes<Lanes>(words, stream.key);
         for (int word = 0; word < 4 && block * 4 + word < num_devices; ++word) {

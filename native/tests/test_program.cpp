@@ -54,7 +54,8 @@ void every_instruction_set_gives_the_same_bits() {
         const std::vector<float> hi{0.05F, 9.0F, 0.0F};
         for (const bool grouped : {false, true}) {
             for (const bool pair : {false, true}) {
-                const ProgramLayer layer{nominal, grouped ? std::span<const std::int32_t>(group) : std::span<const std::int32_t>(), scale, lo, hi};
+                const ProgramLayer layer{nominal, grouped ? std::span<const std::int32_t>(group) : std::span<const std::int32_t>(), scale,
+                                         lo, hi};
                 const ProgramSpec spec{3, 2, pair, !pair, true};
                 std::vector<float> expected(size);
                 cimrobust::program_weights(layer, spec, table.view(), StreamKey{42, 7}, Simd::kScalar, expected);

@@ -11,7 +11,8 @@
 
 namespace cimrobust {
 
-/// One layer's arrays: `groups` matrices of rows x cols cells, cut every tile_rows word lines; `planes` of cells are read one after the other.
+/// One layer's arrays: `groups` matrices of rows x cols cells, cut every tile_rows word lines; `planes` of cells are read one after the
+/// other.
 ///
 /// A plane is what one analog-to-digital conversion sees of a weight: a bit slice, or one side of it where pairs are subtracted digitally.
 struct ArrayShape {
@@ -46,7 +47,8 @@ struct InputCoding {
     int bits_per_pass = 0;
 };
 
-/// What becomes of the sum on a bit line: code = min(max(rint(sum * inverse_step), low), high), total += code * gain * 2^(bits_per_pass pass).
+/// What becomes of the sum on a bit line: code = min(max(rint(sum * inverse_step), low), high), total += code * gain * 2^(bits_per_pass
+/// pass).
 ///
 /// gain, inverse_step: planes * row tiles * columns. Without a converter inverse_step is empty and code is the sum.
 /// column_scale, bias: columns; the output is total * column_scale + bias.

@@ -10,12 +10,12 @@ namespace cimrobust {
 
 /// Quantile function of one device's deviation, in level units, at probabilities that get denser towards both ends.
 ///
-/// A 32-bit random word u picks a half by its top bit and a distance m in [0, 2^31) from that end. The float m + 0.5 is read as exponent and
-/// mantissa: its exponent and its top kSegmentBits mantissa bits are the segment, the other mantissa bits the place in it. So a
-/// segment is 1/64 of an octave of probability, and tails keep their shape down to probabilities of 1e-10.
+/// A 32-bit random word u picks a half by its top bit and a distance m in [0, 2^31) from that end. The float m + 0.5 is read as exponent
+/// and mantissa: its exponent and its top kSegmentBits mantissa bits are the segment, the other mantissa bits the place in it. So a segment
+/// is 1/64 of an octave of probability, and tails keep their shape down to probabilities of 1e-10.
 ///
-/// knots, slopes: kHalfSize values for the lower half, then kHalfSize for the upper; the value is knots[i] + slopes[i] * place, place in [0, 1).
-/// Where the deviation depends on the level that a device holds, one such table follows the other, a table a level.
+/// knots, slopes: kHalfSize values for the lower half, then kHalfSize for the upper; the value is knots[i] + slopes[i] * place, place in
+/// [0, 1). Where the deviation depends on the level that a device holds, one such table follows the other, a table a level.
 struct QuantileTable {
     static constexpr int kSegmentBits = 6;
     static constexpr int kShift = 23 - kSegmentBits;
@@ -106,8 +106,8 @@ Simd best_simd();
 
 /// Programs the devices of one layer once and folds them into weights.
 ///
-/// programmed: n values, may not overlap the inputs. The result is a function of the arguments alone: the same bits on every instruction set.
-/// Allocates nothing; safe from many threads.
+/// programmed: n values, may not overlap the inputs. The result is a function of the arguments alone: the same bits on every instruction
+/// set. Allocates nothing; safe from many threads.
 void program_weights(const ProgramLayer& layer, const ProgramSpec& spec, const QuantileTable& table, StreamKey stream, Simd simd,
                      std::span<float> programmed);
 
