@@ -88,12 +88,14 @@ struct Codings {
     ReadNoise noise;
 };
 
+/// What Python hands over for them, by the names of the fields they become; levels and codes are (lowest, highest).
 struct CodingArguments {
     const Array<float>& gain;
     const Array<float>& inverse_step;
     const Array<float>& column_scale;
     const Array<float>& bias;
-    const std::optional<float> inverse_scale;
+    /// Empty where activations are not rounded.
+    std::optional<float> inverse_scale;
     float zero_point;
     std::array<float, 2> levels;
     int num_passes;

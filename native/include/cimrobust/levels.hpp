@@ -7,6 +7,7 @@ namespace cimrobust {
 
 /// How the level of a weight is spread over its devices.
 struct LevelCoding {
+    /// Devices of one sign that hold a weight.
     int num_slices = 1;
     /// Slice j holds the bits from bits_per_device * j on.
     int bits_per_device = 1;
