@@ -18,6 +18,7 @@ void check(const ArrayShape& shape, ColumnSide side, Simd simd) {
     CAPTURE(static_cast<int>(simd));
     Values values(11);
     std::vector<std::vector<float>> planes;
+    planes.reserve(shape.planes);
     for (std::size_t plane = 0; plane < shape.planes; ++plane) {
         planes.push_back(values.floats(shape.groups * shape.rows * shape.cols, 1.0F, 2.0F));
     }

@@ -97,14 +97,17 @@ TEST_CASE("noise goes by the number of the vector, through calls and beyond 2^32
     Product product({1, 5, 4, 5, 1}, values, true, false);
     product.first_vector = (std::uint64_t{1} << 32) - 3;
     check(product, 6, values);
-    const auto x = values.floats(6 * 5);
+    constexpr std::size_t kRows = 5;
+    constexpr std::size_t kCols = 4;
+    const auto x = values.floats(6 * kRows);
     const PackedArray array = product.pack(ColumnSide::kLanes, best_simd());
-    std::vector<float> whole(6 * 4);
-    std::vector<float> parts(6 * 4);
+    std::vector<float> whole(6 * kCols);
+    std::vector<float> parts(6 * kCols);
     multiply_vectors(x, 6, array, product.input, product.output(), product.noise(), 1, whole);
+    const std::span<const float> from(x);
     const std::span<float> to(parts);
-    multiply_vectors(std::span(x).first(4 * 5), 4, array, product.input, product.output(), product.noise(), 1, to.first(4 * 4));
+    multiply_vectors(from.first(4 * kRows), 4, array, product.input, product.output(), product.noise(), 1, to.first(4 * kCols));
     product.first_vector += 4;
-    multiply_vectors(std::span(x).subspan(4 * 5), 2, array, product.input, product.output(), product.noise(), 1, to.subspan(4 * 4));
+    multiply_vectors(from.subspan(4 * kRows), 2, array, product.input, product.output(), product.noise(), 1, to.subspan(4 * kCols));
     CHECK(first_difference(whole, parts) == kSame);
 }

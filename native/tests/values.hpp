@@ -1,9 +1,9 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -38,7 +38,7 @@ inline constexpr std::size_t kSame = ~std::size_t{0};
 /// Index of the first element whose bits differ, or kSame.
 inline std::size_t first_difference(std::span<const float> a, std::span<const float> b) {
     for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
-        if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0) {
+        if (std::bit_cast<std::uint32_t>(a[i]) != std::bit_cast<std::uint32_t>(b[i])) {
             return i;
         }
     }
@@ -59,9 +59,7 @@ Tables symmetric_table(Quantile lower) {
     Tables tables{std::vector<float>(QuantileTable::kSize), std::vector<float>(QuantileTable::kSize)};
     const auto distance = [](std::size_t i) {
         const auto bits = (static_cast<std::uint32_t>(i) + QuantileTable::kFirstSegment) << QuantileTable::kShift;
-        float value = 0.0F;
-        std::memcpy(&value, &bits, sizeof value);
-        return static_cast<double>(value);
+        return static_cast<double>(std::bit_cast<float>(bits));
     };
     for (std::size_t i = 0; i < QuantileTable::kHalfSize; ++i) {
         const double here = lower(distance(i) * 0x1p-32);
