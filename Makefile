@@ -58,6 +58,7 @@ reference: $(DEV_SETUP) ## Write the reference pages again from the code
 bench: $(DEV_SETUP) ## Measure the performance goals (minutes)
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_help.py tests/benchmarks/bench_programming.py
 	$(BIN)/python tests/benchmarks/bench_trials.py
+	$(BIN)/python native/bench/bench_kernel.py
 
 reports: $(SETUP) ## Make the example certificates again
 	$(BIN)/cimrobust demo --out out/reports/digits_cnn
