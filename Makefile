@@ -9,7 +9,7 @@ DEV_SETUP := $(VENV)/.installed-dev
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint format docs reference bench reports samples clean
+.PHONY: help demo test test-native lint lint-native format docs reference bench reports samples clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,15 +35,19 @@ test: $(DEV_SETUP) ## Run the Python tests
 test-native: $(DEV_SETUP) ## Run the C++ tests under the address and undefined-behaviour sanitizers
 	PATH="$(CURDIR)/$(BIN):$$PATH" native/test.sh
 
-lint: $(DEV_SETUP) ## Check style, types and layers
+lint: lint-native $(DEV_SETUP) ## Check style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+lint-native: $(DEV_SETUP) ## Check layout and mistakes of the C++ code
+	PATH="$(CURDIR)/$(BIN):$$PATH" native/lint.sh
+
 format: $(DEV_SETUP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	PATH="$(CURDIR)/$(BIN):$$PATH" native/lint.sh --fix
 
 docs: $(DEV_SETUP) ## Build the docs in out/docs and check their links
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs out/docs
@@ -54,6 +58,7 @@ reference: $(DEV_SETUP) ## Write the reference pages again from the code
 bench: $(DEV_SETUP) ## Measure the performance goals (minutes)
 	$(BIN)/python -m pytest -s tests/benchmarks/bench_help.py tests/benchmarks/bench_programming.py
 	$(BIN)/python tests/benchmarks/bench_trials.py
+	$(BIN)/python native/bench/bench_kernel.py
 
 reports: $(SETUP) ## Make the example certificates again
 	$(BIN)/cimrobust demo --out out/reports/digits_cnn

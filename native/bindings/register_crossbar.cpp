@@ -71,8 +71,8 @@ PackedArray make_array(const std::vector<Array<float>>& planes, const std::vecto
         throw py::value_error("columns_on must be 'rows' or 'lanes', got '" + columns_on + "'");
     }
     volume({groups, rows, cols, planes.size()}, "cells");
-    const std::size_t last = volume({groups - 1, strides[0]}, "strides") + volume({rows - 1, strides[1]}, "strides") +
-                             volume({cols - 1, strides[2]}, "strides");
+    const std::size_t last =
+        volume({groups - 1, strides[0]}, "strides") + volume({rows - 1, strides[1]}, "strides") + volume({cols - 1, strides[2]}, "strides");
     const auto cells = views(planes, "planes", last + 1);
     const auto noise = views(variances, "variances", last + 1);
     const Simd level = simd_named(simd);
@@ -88,12 +88,14 @@ struct Codings {
     ReadNoise noise;
 };
 
+/// What Python hands over for them, by the names of the fields they become; levels and codes are (lowest, highest).
 struct CodingArguments {
     const Array<float>& gain;
     const Array<float>& inverse_step;
     const Array<float>& column_scale;
     const Array<float>& bias;
-    const std::optional<float> inverse_scale;
+    /// Empty where activations are not rounded.
+    std::optional<float> inverse_scale;
     float zero_point;
     std::array<float, 2> levels;
     int num_passes;
@@ -192,11 +194,11 @@ ConvGeometry geometry_of(const PackedArray& array, std::size_t batch, std::size_
 }
 
 void bound_conv(const PackedArray& array, const Array<float>& x, Array<float>& y, std::size_t batch, std::size_t channels, const Sizes& in,
-                const Sizes& out, const Sizes& kernel, const Sizes& stride, const Sizes& dilation,
-                const std::array<std::ptrdiff_t, 3>& pad, const Array<float>& gain, const Array<float>& inverse_step,
-                const Array<float>& column_scale, const Array<float>& bias, std::optional<float> inverse_scale, float zero_point,
-                std::array<float, 2> levels, int num_passes, int bits_per_pass, std::array<float, 2> codes, float input_sum_gain,
-                const Array<float>& knots, const Array<float>& slopes, std::uint64_t noise_key, std::uint64_t first_vector, int threads) {
+                const Sizes& out, const Sizes& kernel, const Sizes& stride, const Sizes& dilation, const std::array<std::ptrdiff_t, 3>& pad,
+                const Array<float>& gain, const Array<float>& inverse_step, const Array<float>& column_scale, const Array<float>& bias,
+                std::optional<float> inverse_scale, float zero_point, std::array<float, 2> levels, int num_passes, int bits_per_pass,
+                std::array<float, 2> codes, float input_sum_gain, const Array<float>& knots, const Array<float>& slopes,
+                std::uint64_t noise_key, std::uint64_t first_vector, int threads) {
     const ConvGeometry geometry = geometry_of(array, batch, channels, in, out, kernel, stride, dilation, pad);
     const Codings codings = codings_of(array, {gain, inverse_step, column_scale, bias, inverse_scale, zero_point, levels, num_passes,
                                                bits_per_pass, codes, input_sum_gain, knots, slopes, noise_key, first_vector});

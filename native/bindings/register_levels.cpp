@@ -62,10 +62,10 @@ void bound_emit_levels(const Array<float>& nominal, const Array<std::int32_t>& g
     emit_levels(n, g, s, coding, out);
 }
 
-void bound_program_levels(const Array<float>& nominal, const Array<std::int32_t>& group, const Array<float>& scale,
-                          const Array<float>& lo, const Array<float>& hi, const Array<float>& knots, const Array<float>& slopes,
-                          const LevelCoding& coding, const Faults& faults, std::uint64_t key, std::uint64_t trial, bool clamps,
-                          Array<float>& out, Array<float>& devices, const std::string& simd) {
+void bound_program_levels(const Array<float>& nominal, const Array<std::int32_t>& group, const Array<float>& scale, const Array<float>& lo,
+                          const Array<float>& hi, const Array<float>& knots, const Array<float>& slopes, const LevelCoding& coding,
+                          const Faults& faults, std::uint64_t key, std::uint64_t trial, bool clamps, Array<float>& out,
+                          Array<float>& devices, const std::string& simd) {
     const LevelLayer layer{view(nominal, "nominal"), view(group, "group"), view(scale, "scale"), view(lo, "lo"), view(hi, "hi")};
     const QuantileTable table{view(knots, "knots"), view(slopes, "slopes")};
     const LevelOutput output{writable(out, "out"), writable(devices, "devices")};

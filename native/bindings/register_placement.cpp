@@ -41,9 +41,8 @@ void bound_emit_box(const Array<float>& nominal, const Array<std::int32_t>& grou
 void register_placement(py::module_& module) {
     module.def("quantise", &bound_quantise, py::arg("values").noconvert(), py::arg("group").noconvert(), py::arg("scale").noconvert(),
                py::arg("max_level"), py::arg("nominal").noconvert());
-    module.def("emit_box", &bound_emit_box, py::arg("nominal").noconvert(), py::arg("group").noconvert(),
-               py::arg("group_lo").noconvert(), py::arg("group_hi").noconvert(), py::arg("mirrors_negative"),
-               py::arg("lo").noconvert(), py::arg("hi").noconvert());
+    module.def("emit_box", &bound_emit_box, py::arg("nominal").noconvert(), py::arg("group").noconvert(), py::arg("group_lo").noconvert(),
+               py::arg("group_hi").noconvert(), py::arg("mirrors_negative"), py::arg("lo").noconvert(), py::arg("hi").noconvert());
 }
 
 }  // namespace cimrobust::bindings

@@ -52,10 +52,10 @@ std::vector<std::string> simd_levels() {
     return levels;
 }
 
-void bound_program_weights(const Array<float>& nominal, const Array<std::int32_t>& group, const Array<float>& scale,
-                           const Array<float>& lo, const Array<float>& hi, const Array<float>& knots, const Array<float>& slopes,
-                           std::uint64_t key, std::uint64_t trial, int num_slices, int bits_per_device, bool is_pair,
-                           bool mirrors_negative, bool clamps, Array<float>& out, const std::string& simd) {
+void bound_program_weights(const Array<float>& nominal, const Array<std::int32_t>& group, const Array<float>& scale, const Array<float>& lo,
+                           const Array<float>& hi, const Array<float>& knots, const Array<float>& slopes, std::uint64_t key,
+                           std::uint64_t trial, int num_slices, int bits_per_device, bool is_pair, bool mirrors_negative, bool clamps,
+                           Array<float>& out, const std::string& simd) {
     const ProgramLayer layer{view(nominal, "nominal"), view(group, "group"), view(scale, "scale"), view(lo, "lo"), view(hi, "hi")};
     const auto programmed = writable(out, "out");
     require_length(programmed.size(), layer.nominal.size(), "out");
@@ -69,12 +69,12 @@ void bound_program_weights(const Array<float>& nominal, const Array<std::int32_t
     const QuantileTable table = table_of(knots, slopes);
     const Simd level = simd_named(simd);
     const py::gil_scoped_release release;
-    program_weights(layer, ProgramSpec{num_slices, bits_per_device, is_pair, mirrors_negative, clamps}, table, StreamKey{key, trial},
-                    level, programmed);
+    program_weights(layer, ProgramSpec{num_slices, bits_per_device, is_pair, mirrors_negative, clamps}, table, StreamKey{key, trial}, level,
+                    programmed);
 }
 
-Array<float> bound_draw_deviations(std::size_t num_weights, std::size_t num_devices, const Array<float>& knots,
-                                   const Array<float>& slopes, std::uint64_t key, std::uint64_t trial) {
+Array<float> bound_draw_deviations(std::size_t num_weights, std::size_t num_devices, const Array<float>& knots, const Array<float>& slopes,
+                                   std::uint64_t key, std::uint64_t trial) {
     if (num_devices < 1 || num_devices > 64 || num_weights > (std::size_t{1} << 28)) {
         throw py::value_error("num_devices must be in 1..64 and num_weights at most 2^28, got " + std::to_string(num_devices) + " and " +
                               std::to_string(num_weights));
@@ -98,8 +98,8 @@ void register_programming(py::module_& module) {
     module.def("program_weights", &bound_program_weights, py::arg("nominal").noconvert(), py::arg("group").noconvert(),
                py::arg("scale").noconvert(), py::arg("lo").noconvert(), py::arg("hi").noconvert(), py::arg("knots").noconvert(),
                py::arg("slopes").noconvert(), py::kw_only(), py::arg("key"), py::arg("trial"), py::arg("num_slices"),
-               py::arg("bits_per_device"), py::arg("is_pair"), py::arg("mirrors_negative"), py::arg("clamps"),
-               py::arg("out").noconvert(), py::arg("simd") = "best");
+               py::arg("bits_per_device"), py::arg("is_pair"), py::arg("mirrors_negative"), py::arg("clamps"), py::arg("out").noconvert(),
+               py::arg("simd") = "best");
     module.def("draw_deviations", &bound_draw_deviations, py::arg("num_weights"), py::arg("num_devices"), py::arg("knots").noconvert(),
                py::arg("slopes").noconvert(), py::kw_only(), py::arg("key"), py::arg("trial"));
 }

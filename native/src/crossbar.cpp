@@ -114,7 +114,8 @@ std::size_t PackedArray::block_width(std::size_t index) const {
 std::size_t PackedArray::offset(std::size_t group, std::size_t tile, std::size_t plane, std::size_t block) const {
     const std::size_t width = side == ColumnSide::kLanes ? num_blocks() * block_cols() : shape.cols;
     const std::size_t depth = std::min(shape.tile_rows, shape.rows - tile * shape.tile_rows);
-    return width * (group * shape.rows * shape.planes + tile * shape.tile_rows * shape.planes + plane * depth) + block * block_cols() * depth;
+    return width * (group * shape.rows * shape.planes + tile * shape.tile_rows * shape.planes + plane * depth) +
+           block * block_cols() * depth;
 }
 
 namespace {

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
-#include "crossbar_body.hpp"
+#include "crossbar/conv.hpp"
+#include "crossbar/vectors.hpp"
 
 namespace cimrobust {
 namespace {

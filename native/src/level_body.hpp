@@ -7,10 +7,12 @@
 namespace cimrobust {
 namespace {
 
-/// The level in the slices of the (positive) device and of the negative one, and what is left after rounding.
+/// How the weights of a block are stored.
 template <class Lanes>
 struct LaneLevels {
+    /// Level in the slices of the (positive) device, then of the negative one.
     typename Lanes::Int level[2];
+    /// What is left of the weight after rounding, in levels; it belongs to slice 0.
     typename Lanes::Float remainder[2];
 };
 

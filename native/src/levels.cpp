@@ -49,8 +49,8 @@ float toward_zero(double value) {
 }  // namespace
 
 void emit_level_box(std::span<const float> nominal, std::span<const std::int32_t> group, std::span<const double> scale,
-                    std::span<const double> level_lo, std::span<const double> level_hi, const LevelCoding& coding,
-                    std::span<float> lo, std::span<float> hi) {
+                    std::span<const double> level_lo, std::span<const double> level_hi, const LevelCoding& coding, std::span<float> lo,
+                    std::span<float> hi) {
     for (std::size_t i = 0; i < nominal.size(); ++i) {
         const double step = scale[group_of(group, i)];
         const StoredLevels stored = stored_levels(nominal[i], static_cast<float>(step), coding);

@@ -13,8 +13,8 @@ std::size_t group_of(std::span<const std::int32_t> group, std::size_t index) {
 
 }  // namespace
 
-void quantise(std::span<const float> values, std::span<const std::int32_t> group, std::span<const double> scale,
-              std::int32_t max_level, std::span<float> nominal) {
+void quantise(std::span<const float> values, std::span<const std::int32_t> group, std::span<const double> scale, std::int32_t max_level,
+              std::span<float> nominal) {
     const auto highest = static_cast<double>(max_level);
     for (std::size_t i = 0; i < values.size(); ++i) {
         const double step = scale[group_of(group, i)];

@@ -62,8 +62,7 @@ void program_avx2(const ProgramLayer& layer, const ProgramSpec& spec, const Quan
     program_all<Avx2Lanes>(layer, spec, table, stream, programmed);
 }
 
-void levels_avx2(const LevelLayer& layer, const LevelSpec& spec, const QuantileTable& table, StreamKey stream,
-                   const LevelOutput& output) {
+void levels_avx2(const LevelLayer& layer, const LevelSpec& spec, const QuantileTable& table, StreamKey stream, const LevelOutput& output) {
     levels_all<Avx2Lanes>(layer, spec, table, stream, output);
 }
 

@@ -21,10 +21,9 @@ void draw_deviations(std::size_t num_weights, std::size_t num_devices, const Qua
                      std::span<float> deviations) {
     for (std::size_t weight = 0; weight < num_weights; ++weight) {
         for (std::size_t device = 0; device < num_devices; ++device) {
-            const PhiloxBlock words =
-                philox({static_cast<std::uint32_t>(weight), static_cast<std::uint32_t>(device / 4),
-                        static_cast<std::uint32_t>(stream.trial), static_cast<std::uint32_t>(stream.trial >> 32)},
-                       stream.key);
+            const PhiloxBlock words = philox({static_cast<std::uint32_t>(weight), static_cast<std::uint32_t>(device / 4),
+                                              static_cast<std::uint32_t>(stream.trial), static_cast<std::uint32_t>(stream.trial >> 32)},
+                                             stream.key);
             deviations[weight * num_devices + device] = quantile<ScalarLanes>(words[device % 4], table, kOnlyTable);
         }
     }

@@ -1,10 +1,12 @@
+#include "cimrobust/levels.hpp"
+
+#include <doctest/doctest.h>
+
 #include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "check.hpp"
-#include "cimrobust/levels.hpp"
 #include "cimrobust/program.hpp"
+#include "values.hpp"
 
 namespace {
 
@@ -14,6 +16,8 @@ using cimrobust::LevelSpec;
 using cimrobust::QuantileTable;
 using cimrobust::Simd;
 using cimrobust::StreamKey;
+using cimrobust::testing::first_difference;
+using cimrobust::testing::kSame;
 
 constexpr LevelCoding kSigned{3, 2, false, true, 63, 0, false};
 constexpr LevelCoding kPair{3, 2, true, false, 63, 0, false};
@@ -36,10 +40,6 @@ struct Tables {
     }
     QuantileTable view() const { return {knots, slopes}; }
 };
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
 
 std::vector<float> weights(std::size_t size) {
     std::vector<float> values(size);
@@ -64,7 +64,9 @@ Chip program(const std::vector<float>& nominal, const LevelSpec& spec, const Tab
     return chip;
 }
 
-void every_instruction_set_gives_the_same_bits() {
+}  // namespace
+
+TEST_CASE("every instruction set gives the same bits") {
     for (const std::size_t size : {0U, 1U, 7U, 16U, 33U, 500U}) {
         for (const std::size_t num_tables : {1U, 4U}) {
             const Tables tables(num_tables);
@@ -74,8 +76,8 @@ void every_instruction_set_gives_the_same_bits() {
                     const Chip expected = program(weights(size), spec, tables, Simd::kScalar);
                     for (int level = 1; level <= static_cast<int>(cimrobust::best_simd()); ++level) {
                         const Chip got = program(weights(size), spec, tables, static_cast<Simd>(level));
-                        CHECK(same_bits(expected.programmed, got.programmed));
-                        CHECK(same_bits(expected.devices, got.devices));
+                        CHECK(first_difference(expected.programmed, got.programmed) == kSame);
+                        CHECK(first_difference(expected.devices, got.devices) == kSame);
                     }
                 }
             }
@@ -83,7 +85,7 @@ void every_instruction_set_gives_the_same_bits() {
     }
 }
 
-void devices_add_up_to_the_weight() {
+TEST_CASE("devices add up to the weight") {
     const Tables tables(4);
     const auto nominal = weights(127);
     for (const LevelCoding& coding : {kSigned, kPair, kOffset}) {
@@ -101,7 +103,7 @@ void devices_add_up_to_the_weight() {
     }
 }
 
-void devices_deviate_by_the_table_of_their_level() {
+TEST_CASE("devices deviate by the table of their level") {
     const auto nominal = weights(127);
     std::vector<float> targets(127 * 3);
     const std::vector<float> scale{1.0F};
@@ -115,7 +117,7 @@ void devices_deviate_by_the_table_of_their_level() {
     }
 }
 
-void stuck_devices_sit_at_their_level_and_are_not_clamped() {
+TEST_CASE("stuck devices sit at their level and are not clamped") {
     const Tables tables(1);
     const auto nominal = weights(127);
     const Chip low = program(nominal, LevelSpec{kSigned, true, Faults{9, 0xFFFFFFFFU, 0, 3.0F}}, tables, cimrobust::best_simd());
@@ -125,11 +127,12 @@ void stuck_devices_sit_at_their_level_and_are_not_clamped() {
         CHECK(high.programmed[i] == (nominal[i] < 0.0F ? -63.0F : 63.0F));
     }
     for (std::size_t i = 0; i < low.devices.size(); ++i) {
-        CHECK(low.devices[i] == 0.0F && high.devices[i] == 3.0F);
+        CHECK(low.devices[i] == 0.0F);
+        CHECK(high.devices[i] == 3.0F);
     }
 }
 
-void boxes_add_up_the_bounds_of_the_levels() {
+TEST_CASE("boxes add up the bounds of the levels") {
     const std::vector<float> nominal{2.0F * 27.0F, 2.0F * -27.0F};  // 27 = 3 + 4 * 2 + 16 * 1
     const std::vector<double> scale{2.0};
     const std::vector<double> low{-0.5, -0.25, -0.125, 0.0};
@@ -139,39 +142,34 @@ void boxes_add_up_the_bounds_of_the_levels() {
     cimrobust::emit_level_box(nominal, {}, scale, low, high, kSigned, lo, hi);
     const float sum_low = 2.0F * (0.0F - 4.0F * 0.125F - 16.0F * 0.25F);
     const float sum_high = 2.0F * (4.0F + 4.0F * 2.0F + 16.0F);
-    CHECK(lo[0] == sum_low && hi[0] == sum_high);
-    CHECK(lo[1] == -sum_high && hi[1] == -sum_low);
+    CHECK(lo[0] == sum_low);
+    CHECK(hi[0] == sum_high);
+    CHECK(lo[1] == -sum_high);
+    CHECK(hi[1] == -sum_low);
     cimrobust::emit_level_box(nominal, {}, scale, low, high, kPair, lo, hi);
-    CHECK(lo[0] == sum_low && hi[0] == sum_high + 2.0F * 21.0F * 0.5F);
-    CHECK(lo[1] == -hi[0] && hi[1] == -lo[0]);
+    CHECK(lo[0] == sum_low);
+    CHECK(hi[0] == sum_high + 2.0F * 21.0F * 0.5F);
+    CHECK(lo[1] == -hi[0]);
+    CHECK(hi[1] == -lo[0]);
 }
 
-void remainders_belong_to_slice_0() {
+TEST_CASE("remainders belong to slice 0") {
     const std::vector<float> nominal{5.25F, -5.25F, 0.0F};
     const std::vector<float> scale{1.0F};
     std::vector<float> levels(12);
     cimrobust::emit_levels(nominal, {}, scale, kOffset, levels);
-    CHECK(levels[0] == 1.25F && levels[1] == 2.75F && levels[2] == 0.0F);  // 69.25, 58.75, 64
-    CHECK(levels[3] == 1.0F && levels[4] == 2.0F && levels[5] == 0.0F);
+    CHECK(levels[0] == 1.25F);  // 69.25, 58.75, 64
+    CHECK(levels[1] == 2.75F);
+    CHECK(levels[2] == 0.0F);
+    CHECK(levels[3] == 1.0F);
+    CHECK(levels[4] == 2.0F);
+    CHECK(levels[5] == 0.0F);
 }
 
-void a_scale_of_zero_is_level_zero() {
+TEST_CASE("a scale of zero is level zero") {
     const std::vector<float> nominal{0.0F};
     const std::vector<float> scale{0.0F};
     std::vector<float> levels(3);
     cimrobust::emit_levels(nominal, {}, scale, kSigned, levels);
     CHECK(levels == std::vector<float>(3, 0.0F));
-}
-
-}  // namespace
-
-int main() {
-    every_instruction_set_gives_the_same_bits();
-    devices_add_up_to_the_weight();
-    devices_deviate_by_the_table_of_their_level();
-    stuck_devices_sit_at_their_level_and_are_not_clamped();
-    boxes_add_up_the_bounds_of_the_levels();
-    remainders_belong_to_slice_0();
-    a_scale_of_zero_is_level_zero();
-    return 0;
 }

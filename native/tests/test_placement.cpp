@@ -1,13 +1,12 @@
+#include "cimrobust/placement.hpp"
+
+#include <doctest/doctest.h>
+
 #include <array>
 #include <cmath>
 #include <limits>
 
-#include "check.hpp"
-#include "cimrobust/placement.hpp"
-
-namespace {
-
-void rounds_halves_to_even_and_keeps_signs() {
+TEST_CASE("rounds halves to even and keeps signs") {
     const std::array<float, 6> values{0.5F, 1.5F, -2.5F, 3.2F, -0.2F, 0.0F};
     const std::array<double, 1> scale{1.0};
     std::array<float, 6> nominal{};
@@ -16,7 +15,7 @@ void rounds_halves_to_even_and_keeps_signs() {
     CHECK(!std::signbit(nominal[4]));
 }
 
-void a_group_of_zeros_stays_zero() {
+TEST_CASE("a group of zeros stays zero") {
     const std::array<float, 2> values{0.0F, 3.0F};
     const std::array<std::int32_t, 2> group{0, 1};
     const std::array<double, 2> scale{0.0, 3.0 / 255.0};
@@ -26,7 +25,7 @@ void a_group_of_zeros_stays_zero() {
     CHECK(std::fabs(nominal[1] - 3.0F) < 1e-6F);
 }
 
-void levels_stop_at_the_highest() {
+TEST_CASE("levels stop at the highest") {
     const std::array<float, 1> values{std::numeric_limits<float>::max()};
     const std::array<double, 1> scale{1.0};
     std::array<float, 1> nominal{};
@@ -34,7 +33,7 @@ void levels_stop_at_the_highest() {
     CHECK(nominal[0] == 15.0F);
 }
 
-void boxes_of_negative_weights_are_mirrored_where_asked() {
+TEST_CASE("boxes of negative weights are mirrored where asked") {
     const std::array<float, 2> nominal{1.0F, -1.0F};
     const std::array<float, 1> low{-0.1F};
     const std::array<float, 1> high{0.3F};
@@ -45,14 +44,4 @@ void boxes_of_negative_weights_are_mirrored_where_asked() {
     CHECK((hi == std::array<float, 2>{0.3F, 0.1F}));
     cimrobust::emit_box(nominal, {}, low, high, false, lo, hi);
     CHECK((lo == std::array<float, 2>{-0.1F, -0.1F}));
-}
-
-}  // namespace
-
-int main() {
-    rounds_halves_to_even_and_keeps_signs();
-    a_group_of_zeros_stays_zero();
-    levels_stop_at_the_highest();
-    boxes_of_negative_weights_are_mirrored_where_asked();
-    return 0;
 }

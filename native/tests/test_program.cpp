@@ -1,8 +1,10 @@
-#include <cstring>
+#include "cimrobust/program.hpp"
+
+#include <doctest/doctest.h>
+
 #include <vector>
 
-#include "check.hpp"
-#include "cimrobust/program.hpp"
+#include "values.hpp"
 
 namespace {
 
@@ -11,6 +13,8 @@ using cimrobust::ProgramSpec;
 using cimrobust::QuantileTable;
 using cimrobust::Simd;
 using cimrobust::StreamKey;
+using cimrobust::testing::first_difference;
+using cimrobust::testing::kSame;
 
 /// A table whose value at distance m from the lower end rises from -1 to 0, and falls from 1 to 0 from the upper end.
 struct Table {
@@ -37,11 +41,9 @@ std::vector<float> weights(std::size_t size) {
     return values;
 }
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
+}  // namespace
 
-void every_instruction_set_gives_the_same_bits() {
+TEST_CASE("every instruction set gives the same bits") {
     const Table table;
     for (const std::size_t size : {0U, 1U, 7U, 8U, 16U, 17U, 1000U}) {
         const auto nominal = weights(size);
@@ -54,21 +56,22 @@ void every_instruction_set_gives_the_same_bits() {
         const std::vector<float> hi{0.05F, 9.0F, 0.0F};
         for (const bool grouped : {false, true}) {
             for (const bool pair : {false, true}) {
-                const ProgramLayer layer{nominal, grouped ? std::span<const std::int32_t>(group) : std::span<const std::int32_t>(), scale, lo, hi};
+                const ProgramLayer layer{nominal, grouped ? std::span<const std::int32_t>(group) : std::span<const std::int32_t>(), scale,
+                                         lo, hi};
                 const ProgramSpec spec{3, 2, pair, !pair, true};
                 std::vector<float> expected(size);
                 cimrobust::program_weights(layer, spec, table.view(), StreamKey{42, 7}, Simd::kScalar, expected);
                 for (int level = 1; level <= static_cast<int>(cimrobust::best_simd()); ++level) {
                     std::vector<float> programmed(size);
                     cimrobust::program_weights(layer, spec, table.view(), StreamKey{42, 7}, static_cast<Simd>(level), programmed);
-                    CHECK(same_bits(expected, programmed));
+                    CHECK(first_difference(expected, programmed) == kSame);
                 }
             }
         }
     }
 }
 
-void a_weight_is_the_fold_of_its_devices() {
+TEST_CASE("a weight is the fold of its devices") {
     const Table table;
     const auto nominal = weights(5);
     const std::vector<float> scale{0.5F};
@@ -89,7 +92,7 @@ void a_weight_is_the_fold_of_its_devices() {
     }
 }
 
-void a_scale_of_zero_leaves_weights_alone() {
+TEST_CASE("a scale of zero leaves weights alone") {
     const Table table;
     const auto nominal = weights(33);
     const std::vector<float> zero{0.0F};
@@ -99,23 +102,13 @@ void a_scale_of_zero_leaves_weights_alone() {
     CHECK(programmed == nominal);
 }
 
-void trials_and_keys_differ() {
+TEST_CASE("trials and keys differ") {
     const Table table;
     std::vector<float> one(64);
     std::vector<float> two(64);
     cimrobust::draw_deviations(16, 4, table.view(), StreamKey{1, 0}, one);
     cimrobust::draw_deviations(16, 4, table.view(), StreamKey{1, 1}, two);
-    CHECK(!same_bits(one, two));
+    CHECK(first_difference(one, two) != kSame);
     cimrobust::draw_deviations(16, 4, table.view(), StreamKey{2, 0}, two);
-    CHECK(!same_bits(one, two));
-}
-
-}  // namespace
-
-int main() {
-    every_instruction_set_gives_the_same_bits();
-    a_weight_is_the_fold_of_its_devices();
-    a_scale_of_zero_leaves_weights_alone();
-    trials_and_keys_differ();
-    return 0;
+    CHECK(first_difference(one, two) != kSame);
 }

@@ -9,8 +9,8 @@ namespace cimrobust {
 ///
 /// values, nominal: n weights. group: n indices into scale, or empty when there is one. A group of scale 0 holds zeros only.
 /// Divides and multiplies in double, rounds the product to float once.
-void quantise(std::span<const float> values, std::span<const std::int32_t> group, std::span<const double> scale,
-              std::int32_t max_level, std::span<float> nominal);
+void quantise(std::span<const float> values, std::span<const std::int32_t> group, std::span<const double> scale, std::int32_t max_level,
+              std::span<float> nominal);
 
 /// Writes the tolerance box of every weight: the bounds of its group, mirrored for negative weights where asked.
 ///
