@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from cimrobust.certificate.files import read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.progress import NullProgress
-from cimrobust.review.derivation import compare, derive, run_witness
-from cimrobust.review.given import open_given
+from cimrobust.review.agreement import compare
+from cimrobust.review.derivation import derive, run_witness
+from cimrobust.review.given import AtHand, open_given
 from cimrobust.review.reopened import reopen
 from cimrobust.review.rerun import rerun
 from tests.forgery.conftest import Case, Forged
@@ -78,7 +79,7 @@ def _unnamed(plain: dict[str, Any], derived: CertificateModel) -> tuple[list[str
 def derived(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[CertificateModel, CertificateModel]:
     """The certificate derived again, and that of a new run."""
     certificate = read_certificate(case.folder)
-    given = open_given(certificate, model=case.model, data=str(case.data), labels_of=None)
+    given = open_given(certificate, AtHand(model=case.model, data=str(case.data)))
     run = reopen(certificate, given, out=tmp_path_factory.mktemp("rerun"), workers=1, progress=NullProgress())
     return derive(case.folder, certificate, run, run_witness(case.folder, run)).certificate, rerun(run)
 
