@@ -31,6 +31,7 @@ GROUPS = {
     "Check": {
         "gate": "Pass or fail a certificate against a policy.",
         "replay": "Derive the claims of a certificate, sweep or re-training again: files, numbers, chips, search.",
+        "compare": "Two certificates side by side: what was equal, which numbers and requirements changed.",
         "sign": "Sign a certificate and all files of its folder.",
         "verify-signature": "Say who signed a certificate, and whether it was changed since.",
         "bom": "Write a bill of materials (CycloneDX ML-BOM) of a certified network.",

@@ -186,7 +186,11 @@ def certified_samples_check(directory: Path, derived: PerSample | None) -> Repla
         missing = derived is not None or path.exists()
         return ReplayCheck("certified_again", False, f"{CERTIFIED} and the bound must both be there, or neither") if missing else None
     stored = per_sample.from_parquet(path)
-    held = np.array_equal(derived.certified, stored.certified) and np.array_equal(derived.largest, stored.largest, equal_nan=True)
+    held = (
+        np.array_equal(derived.certified, stored.certified)
+        and np.array_equal(derived.tried, stored.tried)
+        and np.array_equal(derived.largest, stored.largest, equal_nan=True)
+    )
     return ReplayCheck("certified_again", held, f"{len(stored.certified)} samples of {CERTIFIED}, bounded again")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def _in_box(directory: Path, certificate: CertificateModel) -> ReplayCheck:
             return ReplayCheck("witness_in_box", False, problem)
         lo, hi = tensors[f"{name}.lo"], tensors[f"{name}.hi"]
         radius = max(float(hi.max(initial=0)), -float(lo.min(initial=0)))
-        if not radius <= layer.box_radius * (1 + 1e-6):
+        if not math.isclose(radius, layer.box_radius, rel_tol=1e-6, abs_tol=1e-300):
             return ReplayCheck(
                 "witness_in_box", False, f"the box of '{name}' has radius {radius:g}, the certificate says {layer.box_radius:g}"
             )

@@ -44,8 +44,13 @@ def results_in(directory: Path) -> list[str]:
     return [name for name in _REPLAYS if (directory / name).is_file()]
 
 
-def require_certificate(directory: Path) -> None:
-    """Raise UsageError for the folder of a sweep or a re-training where a certificate is asked for."""
+def require_certificate(directory: Path, *, what: str = "gate") -> None:
+    """Raise UsageError for the folder of a sweep or a re-training where a certificate is asked for.
+
+    Args:
+        directory: The folder.
+        what: Who asks for it.
+    """
     found = results_in(directory)
     if not found or CERTIFICATE in found:
         return
@@ -56,4 +61,4 @@ def require_certificate(directory: Path) -> None:
         else "a sweep has no verdict, so certify the tolerance that is to be shipped with `cimrobust analyze --tolerance`"
     )
     kind = "a re-training" if DESCRIPTION in found else "a sweep"
-    raise UsageError(f"gate must have the folder of a certificate, got that of {kind} ({shown}, {found[0]}); {hint}")
+    raise UsageError(f"{what} must have the folder of a certificate, got that of {kind} ({shown}, {found[0]}); {hint}")
