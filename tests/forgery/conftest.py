@@ -6,12 +6,13 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 import cimrobust
 from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, canonical_json, read_certificate
@@ -24,6 +25,7 @@ from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.progress import NullProgress
+from cimrobust.report import charts
 from cimrobust.report.render import render
 from cimrobust.review import certificate_replay
 from cimrobust.review.check import ReplayCheck
@@ -125,6 +127,14 @@ class Case:
         except EvidenceProblemsError:
             return True
         return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_pictures() -> Iterator[None]:
+    """Leave pictures out of all pages: drawing them takes longer than all checks, and no claim stands in them alone."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(charts, "svg", lambda _figure, name, text: f'<svg role="img" id="{name}"><title>{escape(text)}</title></svg>')
+        yield
 
 
 @pytest.fixture(scope="session")

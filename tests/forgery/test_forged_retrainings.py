@@ -165,9 +165,11 @@ def test_a_genuine_re_training_holds(genuine: Path, samples: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_replay_refutes(forged: ForgedRetraining, name: str) -> None:
+def test_replay_refutes(forged: ForgedRetraining, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     forge, expected = FORGERIES[name]
     forge(forged)
+    if not any(":" in check for check in expected):  # of no certificate: theirs are replayed by other tests
+        monkeypatch.setattr(retrain_replay, "replay_certificate", lambda *_arguments: [])
     assert expected <= {check.id for check in cimrobust.replay(forged.folder) if check.held is False}
 
 
