@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.sweep import sweep
     from cimrobust.pipeline.verifying import verify
     from cimrobust.review.checking import gate, replay
+    from cimrobust.review.comparing import compare
     from cimrobust.review.signing import sign, verify_signature
     from cimrobust.training.settings import TrainingSettings
 
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "analyze",
     "bom",
+    "compare",
     "demo",
     "gate",
     "inspect_model",
@@ -48,6 +50,7 @@ _HOMES = {
     "TrainingSettings": "cimrobust.training.settings",
     "analyze": "cimrobust.pipeline.analysis",
     "bom": "cimrobust.pipeline.billing",
+    "compare": "cimrobust.review.comparing",
     "demo": "cimrobust.pipeline.demonstration",
     "gate": "cimrobust.review.checking",
     "inspect_model": "cimrobust.pipeline.inspection",

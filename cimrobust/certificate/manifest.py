@@ -140,6 +140,11 @@ def manifest_problems(folder: Path) -> list[ManifestProblem]:
     return sorted(problems, key=lambda problem: (problem.path, problem.kind))
 
 
+def unsafe_entries(folder: Path) -> list[str]:
+    """Return what is below a folder and is no regular file with a name in UTF-8: links, pipes and the like."""
+    return [path for path, is_plain in islice(_entries(folder), _MAX_FILES) if not is_plain]
+
+
 def require_manifest(folder: Path) -> None:
     """Raise EvidenceRefutedError unless a folder is as its manifest says, and InputRefusedError unless there is one; see `manifest_problems`."""
     problems = manifest_problems(folder)

@@ -61,7 +61,7 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
         InputRefusedError: It is missing, too large, not JSON, of a version that is not known here, or does not
             follow its schema; names the place.
     """
-    plain = _read_json(path, kind, hint, max_bytes)
+    plain = read_plain(path, kind, hint=hint, max_bytes=max_bytes)
     try:
         stated, known = Version.of(plain.get("schema_version")), Version.of(kind.VERSION)
     except ValueError as err:
@@ -81,7 +81,8 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
     return record
 
 
-def _read_json(path: Path, kind: type[Read], hint: str, max_bytes: int) -> dict[str, Any]:
+def read_plain(path: Path, kind: type[Record], *, hint: str, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
+    """Read what a result file states, as it states it; arguments and errors as for `read_result`, but nothing of it is checked."""
     content = read_input(path, FileKind(kind.NAME, max_bytes, missing=InputRefusedError, hint=hint))
     try:
         plain = parse_json(content)

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import Attestation
 from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.comparison import Comparison
 from cimrobust.certificate.models.listed import Manifest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
@@ -27,7 +28,7 @@ from cimrobust.errors import UsageError
 FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.
 FORMATS: dict[str, type[Record]] = {
-    kind.NAME: kind for kind in (CertificateModel, SweepModel, Retraining, SuggestModel, Manifest, Attestation)
+    kind.NAME: kind for kind in (CertificateModel, SweepModel, Retraining, SuggestModel, Comparison, Manifest, Attestation)
 }
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from jsonschema import Draft202012Validator
 
@@ -16,8 +15,6 @@ from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import (
     CleanScores,
-    SafeStatistical,
-    SafeTolerances,
     SweepModel,
     SweptChips,
     SweptKpp,
@@ -26,9 +23,7 @@ from cimrobust.certificate.models.swept import (
     SweptProof,
     SweptWorst,
 )
-from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
-from cimrobust.diagnose import safe as safes
-from cimrobust.diagnose.safe import SafeTolerance
+from cimrobust.certificate.safe_statements import Safe, safe_tolerances
 from cimrobust.diagnose.worst import Proof, Worst
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
@@ -41,16 +36,6 @@ _NOT_COVERED = [
     "Drawn chips follow the profile's distribution, scaled to each tolerance; real devices may be distributed otherwise.",
     "Every number is about the samples used.",
 ]
-
-
-@dataclass(frozen=True)
-class Safe:
-    """Largest safe tolerances for a required score."""
-
-    required: float
-    unrefuted: SafeTolerance
-    statistical: SafeTolerance
-    certified: SafeTolerance
 
 
 @dataclass(frozen=True)
@@ -96,8 +81,10 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
     """
     runtime, timings = evidence.runtime, evidence.timings
     made = SweepModel(
-        schema_version="1.2",
+        schema_version="1.3",
         tool=item.tool(),
+        machine=item.machine(),
+        machine_reason=None,
         metric=item.metric(runtime.task),
         model=item.model(evidence),
         data=item.data(evidence),
@@ -108,11 +95,18 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
             score=finite(runtime.clean.value), quantised_score=finite(runtime.quantised.value), samples=runtime.clean.num_samples
         ),
         points=[_point(worst, evidence) for worst in evidence.worst],
-        safe=None if evidence.safe is None else _safe(evidence.safe, evidence),
+        safe=None
+        if evidence.safe is None
+        else safe_tolerances(evidence.safe, runtime.task.metric, higher_is_better=runtime.task.higher_is_better),
         safe_reason="no score is required (--require)" if evidence.safe is None else None,
         not_covered=[*_NOT_COVERED, *_layer_rows(evidence)],
         warnings=list(runtime.warnings),
-        command=_command(evidence),
+        command=sweep_command(
+            evidence.network.path.name,
+            evidence.data_argument,
+            evidence.device_argument,
+            [(s.key, s.value) for s in evidence.settings if not s.is_default],
+        ),
         timings=Timings(
             workers=timings.workers,
             total_seconds=round(sum(timings.stages.values()), 3),
@@ -144,17 +138,23 @@ def _point(worst: Worst, evidence: SweepEvidence) -> SweptPoint:
             replay_note=worst.replay_note,
             witness=dict(evidence.witnesses.get(worst.tolerance, {})),
         ),
-        monte_carlo=_chips(evidence.tables[worst.tolerance]),
-        certified=SweptProof(
-            score=None if proof.score is None else finite(proof.score.value),
-            correct=None if proof.score is None else proof.score.count,
-            not_tried=proof.not_tried,
-            reason=proof.reason or None,
-        ),
+        monte_carlo=swept_chips(evidence.tables[worst.tolerance]),
+        certified=swept_proof(proof),
     )
 
 
-def _chips(table: TrialTable) -> SweptChips:
+def swept_proof(proof: Proof) -> SweptProof:
+    """Describe what is proven at one tolerance."""
+    return SweptProof(
+        score=None if proof.score is None else finite(proof.score.value),
+        correct=None if proof.score is None else proof.score.count,
+        not_tried=proof.not_tried,
+        reason=proof.reason or None,
+    )
+
+
+def swept_chips(table: TrialTable) -> SweptChips:
+    """Describe the chips drawn at one tolerance."""
     bounds = [kpp(table, k, CONFIDENCE) for k in KPP_PERCENTAGES]
     return SweptChips(
         trials=table.num_trials,
@@ -175,44 +175,6 @@ def _chips(table: TrialTable) -> SweptChips:
     )
 
 
-def _safe(safe: Safe, evidence: SweepEvidence) -> SafeTolerances:
-    rule = f"{'at least' if evidence.runtime.task.higher_is_better else 'at most'} {safe.required:g}"
-    metric, k = evidence.runtime.task.metric, safes.PERCENT
-    claims = {
-        "unrefuted": f"no chip was found that misses {metric} {rule}; others may",
-        "statistical": f"all but {k:g} % of chips drawn as stated have {metric} {rule}, at {100 * safes.CONFIDENCE:g} % confidence",
-        "certified": f"every chip has {metric} {rule}, by proof",
-    }
-    found = safe.statistical
-    return SafeTolerances(
-        required=safe.required,
-        unrefuted=SafeBlock(**_claim(safe.unrefuted, claims["unrefuted"])),
-        statistical=SafeStatistical(
-            **_claim(found, claims["statistical"]),
-            k=k,
-            confidence=safes.CONFIDENCE,
-            fresh_trials=found.trials,
-            test_confidence=found.confidence,
-        ),
-        certified=SafeBlock(**_claim(safe.certified, claims["certified"])),
-    )
-
-
-def _claim(found: SafeTolerance, claim: str) -> dict[str, Any]:
-    if found.tolerance is None:
-        statement = f"At no tolerance: {found.reason}."
-    else:
-        beyond = "larger ones were not tried" if found.fails_at is None else f"not at {100 * found.fails_at:.4g} %"
-        statement = f"Up to a tolerance of {100 * found.tolerance:.4g} % {claim}; {beyond}."
-    return {
-        "tolerance": found.tolerance,
-        "fails_at": found.fails_at,
-        "reason": found.reason or None,
-        "tried": list(found.tried),
-        "statement": statement,
-    }
-
-
 def _layer_rows(evidence: SweepEvidence) -> list[str]:
     """Say what happens to layers that the rules of the profile decide for."""
     profile, scan = evidence.placement.profile, evidence.runtime.scan
@@ -230,12 +192,19 @@ def _layer_rows(evidence: SweepEvidence) -> list[str]:
     return rows
 
 
-def _command(evidence: SweepEvidence) -> str:
-    parts = ["cimrobust", "sweep", evidence.network.path.name, "--data", evidence.data_argument.rstrip("/").rsplit("/", 1)[-1]]
-    parts += ["--device", evidence.device_argument.rstrip("/").rsplit("/", 1)[-1], "--out", "out"]
-    for setting in evidence.settings:
-        if not setting.is_default:
-            parts += [f"--{setting.key}"] if setting.value is True else [f"--{setting.key}", str(setting.value)]
+def sweep_command(model: str, data: str, device: str, settings: Iterable[tuple[str, int | float | str | bool | None]]) -> str:
+    """Return the command that makes a sweep again.
+
+    Args:
+        model: File name of the model.
+        data: Evaluation data as the user named them.
+        device: Device profile as the user named it.
+        settings: Names and values of the settings that are not the defaults.
+    """
+    parts = ["cimrobust", "sweep", model, "--data", data.rstrip("/").rsplit("/", 1)[-1]]
+    parts += ["--device", device.rstrip("/").rsplit("/", 1)[-1], "--out", "out"]
+    for key, value in settings:
+        parts += [f"--{key}"] if value is True else [f"--{key}", str(value)]
     return shlex.join(parts)
 
 

@@ -31,11 +31,12 @@ GROUPS = {
     },
     "Check": {
         "gate": "Pass or fail a certificate against a policy.",
-        "replay": "Derive a certificate's claims again: files, numbers, chips, search.",
+        "replay": "Derive the claims of a certificate, sweep or re-training again: files, numbers, chips, search.",
+        "compare": "Two certificates side by side: what was equal, which numbers and requirements changed.",
         "sign": "Sign a certificate and all files of its folder.",
         "verify-signature": "Say who signed a certificate, and whether it was changed since.",
         "bom": "Write a bill of materials (CycloneDX ML-BOM) of a certified network.",
-        "report": "Write the HTML of a certificate again from its JSON.",
+        "report": "Write the page of a certificate, sweep or re-training again from its JSON.",
         "schema": "Print the JSON Schema of a result file.",
     },
     "Improve": {

@@ -1,4 +1,4 @@
-"""`cimrobust replay`: somebody else's certificate, checked again."""
+"""`cimrobust replay`: somebody else's certificate, sweep or re-training, checked again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXIT_REFUTED = 6
     ),
 )
 @certificate_argument
-@click.option("--model", type=click.Path(path_type=Path), help="The certified network.")
+@click.option("--model", type=click.Path(path_type=Path), help="The certified network; of a re-training the one before it.")
 @click.option("--data", metavar="DATA", help="The evaluation data.")
 @click.option(
     "--labels-of",
@@ -32,9 +32,21 @@ EXIT_REFUTED = 6
     help="The network whose decisions are the labels, for a certificate made with `analyze --labels-of`.",
 )
 @click.option("--calibration", metavar="DATA", help="The calibration data, for a certificate made with `analyze --calibration`.")
+@click.option(
+    "--transfer",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The other network's certificate, for one made with `analyze --transfer`; a re-training has it.",
+)
 @click.option("--device", metavar="PROFILE", help="The device profile. Default: the shipped one of the name that the certificate states.")
 @click.option("--policy", type=click.Path(path_type=Path), help="The policy file that the verdict was given against.")
-@click.option("--redraw", type=count("redraw", least=0), default=30, show_default=True, help="Trials to draw again and compare.")
+@click.option(
+    "--redraw",
+    type=count("redraw", least=0),
+    default=30,
+    show_default=True,
+    help="Trials to draw again and compare; of a sweep at every tolerance.",
+)
 @click.option(
     "--reviewer-seed",
     type=count("reviewer-seed", least=0),
@@ -54,6 +66,7 @@ def command(
     data: str | None,
     labels_of: Path | None,
     calibration: str | None,
+    transfer: Path | None,
     device: str | None,
     policy: Path | None,
     redraw: int,
@@ -63,7 +76,7 @@ def command(
     workers: int | None,
     as_json: bool,
 ) -> int:
-    """Derive the claims of the certificate in DIR again, and say which hold.
+    """Derive the claims of the certificate, sweep or re-training in DIR again, and say which hold.
 
     Its files alone are checked first. With --model and --data every number that follows from them is derived again, and some chips are drawn
     again. Exit code 0: all that was checked holds. 6: something is refuted.
@@ -78,6 +91,7 @@ def command(
             data=data,
             labels_of=labels_of,
             calibration=calibration,
+            transfer=transfer,
             device=device,
             policy=policy,
             redraw=redraw,

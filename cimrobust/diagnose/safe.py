@@ -109,20 +109,34 @@ def largest_statistical(subject: Subject, tables: Mapping[float, TrialTable], re
     return SafeTolerance(None, fails_at, f"fresh chips did not confirm it at {_FRESH_TESTS} tolerances", explored.tried)
 
 
-def _edge(holds: Callable[[float], bool], grid: Sequence[float], none: str) -> SafeTolerance:
-    """Find the edge of a claim on the tolerances of the sweep, then between them."""
+def tried_between(holds: Callable[[float], bool], low: float, high: float) -> tuple[float, float, tuple[float, ...]]:
+    """Look for the edge of a claim between two tolerances.
+
+    Args:
+        holds: Whether it holds at a tolerance.
+        low: It holds here; 0 where no tolerance is known at which it does.
+        high: It does not hold here.
+
+    Returns:
+        The largest tolerance known to hold, the smallest known not to, and those that were tried, ascending.
+    """
     tried: list[float] = []
 
     def noted(tolerance: float) -> bool:
         tried.append(tolerance)
         return holds(tolerance)
 
+    low, high = bisect(noted, low=low, high=high, steps=_STEPS, resolution=_RESOLUTION)
+    return low, high, tuple(sorted(tried))
+
+
+def _edge(holds: Callable[[float], bool], grid: Sequence[float], none: str) -> SafeTolerance:
+    """Find the edge of a claim on the tolerances of the sweep, then between them."""
     fails = min((tolerance for tolerance in grid if not holds(tolerance)), default=None)
     if fails is None:
         return SafeTolerance(max(grid), None, "", ())
-    low = max((tolerance for tolerance in grid if tolerance < fails), default=0.0)
-    low, high = bisect(noted, low=low, high=fails, steps=_STEPS, resolution=_RESOLUTION)
-    return SafeTolerance(low or None, high, "" if low else none, tuple(sorted(tried)))
+    low, high, tried = tried_between(holds, max((tolerance for tolerance in grid if tolerance < fails), default=0.0), fails)
+    return SafeTolerance(low or None, high, "" if low else none, tried)
 
 
 def _worst_between(subject: Subject, known: Mapping[float, Worst], tolerance: float, required: float) -> Worst:

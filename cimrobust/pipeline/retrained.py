@@ -88,9 +88,9 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         control=None if control is None else _training(control, evidence.trained["control"]),
         tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
         pace=None if evidence.pace is None else _pace(evidence.pace),
-        before=_outcome(before, "before"),
-        after=_outcome(evidence.certificates["after"], "after"),
-        control_outcome=None if control is None else _outcome(evidence.certificates["control"], "control"),
+        before=outcome_of(before, "before"),
+        after=outcome_of(evidence.certificates["after"], "after"),
+        control_outcome=None if control is None else outcome_of(evidence.certificates["control"], "control"),
         tolerances=tolerances,
         tolerances_reason=tolerances_reason,
         layers=layers,
@@ -154,7 +154,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _outcome(certificate: models.CertificateModel, folder: str) -> blocks.Outcome:
+def outcome_of(certificate: models.CertificateModel, folder: str) -> blocks.Outcome:
+    """Return what retrain.json says of a certificate.
+
+    Args:
+        certificate: The certificate.
+        folder: Its folder, relative to retrain.json.
+    """
     drawn, worst, certified = certificate.monte_carlo, certificate.worst_found, certificate.certified
     transferred = [member.score for member in worst.members if member.name == "transferred_witness"]
     file = certificate.model.files[0]

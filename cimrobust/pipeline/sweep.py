@@ -16,7 +16,8 @@ from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.sweep import Safe, SweepEvidence, assemble_sweep
+from cimrobust.certificate.safe_statements import Safe
+from cimrobust.certificate.sweep import SweepEvidence, assemble_sweep
 from cimrobust.counts import check_number
 from cimrobust.diagnose.memory import Memory
 from cimrobust.diagnose.protocol import Settings
@@ -42,6 +43,49 @@ DEFAULT_EFFORT = "quick"
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}
 _MOST_TOLERANCES = 50
 _RESUME = ".resume-sweep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest:
+    """What a sweep was asked for, checked; attributes as the arguments of `cimrobust.sweep`.
+
+    Tolerances are ascending, each once.
+    """
+
+    data: str | Path
+    out: Path
+    tolerances: Sequence[float]
+    device: str | Path
+    digital: Sequence[str]
+    effort: str
+    trials: int | None
+    require: float | None
+    seed: int
+    workers: int
+    limit: int | None
+    calibration: str | Path | None
+    witnesses: bool
+    resume: bool
+    device_type: str
+
+    @property
+    def num_trials(self) -> int:
+        """Chips drawn at every tolerance."""
+        return self.trials or DEFAULT_TRIALS[self.effort]
+
+    def stated(self) -> tuple[RunSetting, ...]:
+        """Return what sweep.json says of how it was made."""
+        return (
+            RunSetting("tolerances", ",".join(f"{tolerance:g}" for tolerance in self.tolerances), False),
+            *stored_each("digital", self.digital),
+            stored("effort", self.effort, default=DEFAULT_EFFORT),
+            RunSetting("trials", self.num_trials, self.trials is None),
+            stored("require", self.require),
+            stored("seed", self.seed, default=0),
+            stored("limit", self.limit),
+            stored_file("calibration", self.calibration),
+            stored("witnesses", self.witnesses, default=False),
+        )
 
 
 @dataclass(frozen=True)
@@ -112,15 +156,48 @@ def sweep(
     check_counts(seed=seed, least=0)
     check_number("require", require)
     grid = _checked(tolerances, effort, trials)
+    asked = SweepRequest(
+        data=data,
+        out=Path(out),
+        tolerances=grid,
+        device=device,
+        digital=tuple(digital),
+        effort=effort,
+        trials=trials,
+        require=require,
+        seed=seed,
+        workers=workers or available_processors(),
+        limit=limit,
+        calibration=calibration,
+        witnesses=witnesses,
+        resume=resume,
+        device_type=device_type,
+    )
     item = Item(model, data, device, digital=digital, limit=limit, calibration=calibration)
-    progress, threads, out = progress or NullProgress(), workers or available_processors(), Path(out)
-    num_trials, clock = trials or DEFAULT_TRIALS[effort], Clock()
-    settings = Settings(effort, seed, threads, progress, required=require, device_type=device_type)
+    clock = Clock()
     with clock.stage("load"):
         inspection = item.inspect()
-        runtime = item.open(inspection, workers=threads)
-        subject = _subject(inspection, runtime, settings, out, grid, resume=resume)
-    worst, tables, proofs, safe = _stages(subject, grid, require, num_trials, clock)
+        runtime = item.open(inspection, workers=asked.workers)
+    return sweep_opened(asked, inspection, runtime, clock, progress or NullProgress())
+
+
+def sweep_opened(asked: SweepRequest, inspection: Inspection, runtime: Runtime, clock: Clock, progress: Progress) -> Sweep:
+    """Sweep a network that is open; writes its files.
+
+    Args:
+        asked: What to do.
+        inspection: The network and where it is stored.
+        runtime: The deployed network and its data.
+        clock: Times the stages.
+        progress: Told of every step.
+
+    Raises:
+        CimrobustError: The folder cannot be written to, or a check of the tool's own fails.
+    """
+    settings = Settings(asked.effort, asked.seed, asked.workers, progress, required=asked.require, device_type=asked.device_type)
+    with clock.stage("load"):
+        subject = _subject(inspection, runtime, settings, asked)
+    worst, tables, proofs, safe = _stages(subject, asked.tolerances, asked.require, asked.num_trials, clock)
     progress.finish()
     evidence = SweepEvidence(
         network=inspection.network,
@@ -131,27 +208,27 @@ def sweep(
         proofs=proofs,
         safe=safe,
         witnesses={},
-        effort=effort,
-        settings=_settings(grid, effort, trials, num_trials, require, seed, limit, calibration, witnesses, digital),
-        device_argument=str(device),
-        data_argument=str(data),
-        timings=RunTimings(threads, clock.stages),
+        effort=asked.effort,
+        settings=asked.stated(),
+        device_argument=str(asked.device),
+        data_argument=str(asked.data),
+        timings=RunTimings(asked.workers, clock.stages),
     )
-    made = _write(out, inspection, subject, evidence, witnesses=witnesses)
-    shutil.rmtree(out / _RESUME, ignore_errors=True)
-    write_manifest(out)
+    made = _write(asked.out, inspection, subject, evidence, witnesses=asked.witnesses)
+    shutil.rmtree(asked.out / _RESUME, ignore_errors=True)
+    write_manifest(asked.out)
     return made
 
 
-def _subject(inspection: Inspection, runtime: Runtime, settings: Settings, out: Path, grid: Sequence[float], *, resume: bool) -> Subject:
+def _subject(inspection: Inspection, runtime: Runtime, settings: Settings, asked: SweepRequest) -> Subject:
     """Return what is swept, with the memory of an interrupted run of the same if it goes on from one."""
     key = {
         "trials": fingerprint(runtime, inspection.placement, settings.seed),
-        "grid": grid,
+        "grid": asked.tolerances,
         "effort": settings.effort,
         "device": settings.device_type,
     }
-    return Subject(runtime, inspection.scan, inspection.placement, settings, _memory(out, key, resume=resume))
+    return Subject(runtime, inspection.scan, inspection.placement, settings, _memory(asked.out, key, resume=asked.resume))
 
 
 def _stages(
@@ -213,31 +290,6 @@ def _write(out: Path, inspection: Inspection, subject: Subject, evidence: SweepE
         (made / SWEEP_REPORT).replace(out / SWEEP_REPORT)
         atomic_text(out / SWEEP, canonical_json(found))
     return Sweep(found, out)
-
-
-def _settings(
-    grid: Sequence[float],
-    effort: str,
-    trials: int | None,
-    num_trials: int,
-    require: float | None,
-    seed: int,
-    limit: int | None,
-    calibration: str | Path | None,
-    witnesses: bool,
-    digital: Sequence[str],
-) -> tuple[RunSetting, ...]:
-    return (
-        RunSetting("tolerances", ",".join(f"{tolerance:g}" for tolerance in grid), False),
-        *stored_each("digital", digital),
-        stored("effort", effort, default=DEFAULT_EFFORT),
-        RunSetting("trials", num_trials, trials is None),
-        stored("require", require),
-        stored("seed", seed, default=0),
-        stored("limit", limit),
-        stored_file("calibration", calibration),
-        stored("witnesses", witnesses, default=False),
-    )
 
 
 def _checked(tolerances: Sequence[float], effort: str, trials: int | None) -> list[float]:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from cimrobust.certificate.evidence import NamedDigest
-from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
+from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, read_certificate
 from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.junit import write_evidence_junit, write_junit
@@ -21,12 +21,20 @@ from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.pipeline.arguments import available_processors, check_counts, check_day, check_effort
+from cimrobust.pipeline.retraining import DESCRIPTION
+from cimrobust.pipeline.retraining import REPORT as RETRAIN_REPORT
+from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.report.render import render
+from cimrobust.report.render import render, render_retraining
+from cimrobust.report.sweep import render_sweep
 from cimrobust.review import signing
-from cimrobust.review.certificate_replay import REDRAWN, Depth, replay_certificate
 from cimrobust.review.check import ReplayCheck
+from cimrobust.review.depth import REDRAWN, Depth
 from cimrobust.review.evidence_problems import evidence_problems
+from cimrobust.review.given import AtHand
+from cimrobust.review.result_folder import replay_folder, require_certificate, results_in
+from cimrobust.review.retrain_replay import read_retraining
+from cimrobust.review.sweep_replay import read_sweep
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"
@@ -71,6 +79,7 @@ def gate(
     occasion = _occasion(required, baseline=baseline, no_worse_than=no_worse_than, today=today, issued_after=issued_after)
     if require_signature is not None:
         signing.require_signature(directory, require_signature)
+    require_certificate(Path(directory))
     certificate = read_certificate(Path(directory))
     problems = evidence_problems(Path(directory), certificate, None if model is None else Path(model), None if data is None else str(data))
     problems += _baseline_problems(baseline, occasion.baseline)
@@ -133,6 +142,7 @@ def replay(
     data: str | Path | None = None,
     labels_of: str | Path | None = None,
     calibration: str | Path | None = None,
+    transfer: str | Path | None = None,
     device: str | Path | None = None,
     policy: str | Path | None = None,
     redraw: int = REDRAWN,
@@ -142,14 +152,15 @@ def replay(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[ReplayCheck]:
-    """Derive the claims of a certificate again: from its files; with model and data, every number that follows from them.
+    """Derive the claims of a certificate, a sweep or a re-training again: from its files; with model and data, every number that follows from them.
 
     Args:
-        directory: Folder of the certificate.
-        model: The certified network; None: what needs it is not checked.
+        directory: Folder of certificate.json, sweep.json or retrain.json.
+        model: The network that it is about, of a re-training the one before it; None: what needs it is not checked.
         data: The evaluation data; None: scores are not checked.
         labels_of: The network whose decisions are the labels, where the certificate names one; None: scores by them are not checked.
         calibration: Data that converters took their ranges from, where the certificate names some.
+        transfer: Folder of the certificate whose witness the search knew, where the certificate names one; a re-training has it.
         device: The device profile, by name or file; None: the shipped one of the name that the certificate states, where there is one.
         policy: The policy file that the verdict was given against; None: its digest is not compared.
         redraw: Trials to draw again, chosen by `reviewer_seed`; 0: none.
@@ -163,7 +174,7 @@ def replay(
         One check a claim.
 
     Raises:
-        InputRefusedError: There is no certificate, or it does not follow the schema.
+        InputRefusedError: There is no result, or it does not follow its schema.
         UsageError: An argument is wrong.
     """
     check_counts(redraw=redraw, least=0)
@@ -179,26 +190,37 @@ def replay(
         workers=workers or available_processors(),
         progress=progress or NullProgress(),
     )
-    return replay_certificate(
-        Path(directory),
+    at_hand = AtHand(
         model=None if model is None else Path(model),
         data=None if data is None else str(data),
         labels_of=None if labels_of is None else Path(labels_of),
         calibration=None if calibration is None else str(calibration),
+        transfer=None if transfer is None else Path(transfer),
         device=None if device is None else str(device),
         policy=None if policy is None else Path(policy),
-        depth=depth,
-        render=render,
-        html=REPORT,
     )
+    return replay_folder(Path(directory), at_hand, depth)
 
 
 def rewrite_report(directory: str | Path) -> Path:
-    """Write the HTML of a certificate again from its JSON; returns its path."""
-    path = Path(directory) / REPORT
-    certificate = read_certificate(Path(directory))
-    with refusing_what_fails(_OURS, directory, hint=_HINT):
-        html = render(certificate)
-    atomic_text(path, html)
-    update_manifests(Path(directory), REPORT)
-    return path
+    """Write the page of a certificate, a sweep or a re-training again from its JSON; returns its path.
+
+    Raises:
+        InputRefusedError: There is no result, or it does not follow its schema.
+    """
+    folder = Path(directory)
+    name, rendered = _rendered(folder)
+    atomic_text(folder / name, rendered)
+    update_manifests(folder, name)
+    return folder / name
+
+
+def _rendered(folder: Path) -> tuple[str, str]:
+    """Return name and content of the page of the first result in a folder."""
+    found = [*results_in(folder), CERTIFICATE][0]
+    with refusing_what_fails(f"{found} must be one that cimrobust wrote", folder, hint=_HINT):
+        if found == SWEEP:
+            return SWEEP_REPORT, render_sweep(read_sweep(folder))
+        if found == DESCRIPTION:
+            return RETRAIN_REPORT, render_retraining(read_retraining(folder))
+        return REPORT, render(read_certificate(folder))

@@ -53,6 +53,7 @@ def _table_problem(certificate: CertificateModel, table: TrialTable) -> str:
 
 def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
     """Check numbers of the certificate against each other."""
+    yield _check("metric_numbers", list(_wrong_metric(certificate)), "metric of decisions and scores is one")
     yield _check("shares", list(_wrong_shares(certificate)), "every score is correct decisions over samples")
     yield _check("worst_found_numbers", list(_wrong_worst(certificate)), "the worst score is that of the witness and of no better member")
     yield _check("device_numbers", list(_wrong_device(certificate)), "tolerance and excluded devices are those of the profile")
@@ -63,6 +64,14 @@ def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
 
 def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
     return ReplayCheck(name, not wrong, fine if not wrong else f"contradicted at {named(wrong)}")
+
+
+def _wrong_metric(certificate: CertificateModel) -> Iterator[str]:
+    if certificate.data.decision.metric != certificate.metric.name:
+        yield "data.decision.metric"
+    # A share has counts, an error has none: neither may pass for the other.
+    if (certificate.clean.correct is None) is (certificate.metric.name == "accuracy"):
+        yield "clean.correct"
 
 
 def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust import __version__
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.evidence import Evidence, RunTimings
 from cimrobust.certificate.files import CERTIFIED, TRIALS, WITNESS
@@ -28,9 +27,9 @@ from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.graph.load import load_network
 from cimrobust.montecarlo.table import TrialTable, from_parquet
 from cimrobust.pipeline.stages import Run, tabulate_effects
+from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.check import ReplayCheck
-from cimrobust.review.differences import Exactness, differences, named
-from cimrobust.review.machine_check import is_same_machine
+from cimrobust.review.differences import named
 from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.protocol import MemberResult, SearchResult, Warned
@@ -38,16 +37,6 @@ from cimrobust.search.replay import confirm
 from cimrobust.search.trace import EffortCurve, TracePoint
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
 from cimrobust.tensor_file import read_tensors
-
-# Float32 sums in another order, and tables of quantiles made by another library.
-_RTOL = 1e-6
-# Decisions on the edge that another processor may take the other way.
-_EDGE_DECISIONS = 2
-#: What no derivation can say again: it names the maker, its machine and its clock.
-#: Which keys of a profile are defaults is what `profile_check` compares, because a certificate states them all.
-NOT_DERIVED = frozenset(
-    {"tool", "machine", "machine_reason", "timings", "seconds", "retraining", "retraining_reason", "schema_version", "defaults_used"}
-)
 
 
 class OtherMemoryError(CimrobustError):
@@ -89,14 +78,26 @@ def witness_checks(directory: Path, run: Run) -> Iterator[ReplayCheck]:
         directory: Folder of the certificate.
         run: The run, opened again.
     """
-    box = box_of(run.placement)
     tensors = read_tensors(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
-    for part, expected in (("nominal", box.nominal), ("lo", box.lo), ("hi", box.hi)):
-        wrong = [name for name, array in expected.items() if not _is_close(tensors.get(f"{name}.{part}"), array, box.hi[name])]
+    for part, wrong in wrong_parts(tensors, box_of(run.placement)).items():
         says = "the quantised weights of the model" if part == "nominal" else "the tolerance interval of every weight"
         yield ReplayCheck(
             f"witness_{part}", not wrong, says if not wrong else f"'{part}' of {named(wrong)} does not follow from model and profile"
         )
+
+
+def wrong_parts(tensors: Mapping[str, np.ndarray], box: Box) -> dict[str, list[str]]:
+    """Return, for nominal weights and both ends of the intervals, the layers of a witness that state others than model and profile give.
+
+    Args:
+        tensors: The file of deviations.
+        box: The box of model and profile.
+    """
+    parts = {"nominal": box.nominal, "lo": box.lo, "hi": box.hi}
+    return {
+        part: [name for name, array in expected.items() if not _is_close(tensors.get(f"{name}.{part}"), array, box.hi[name])]
+        for part, expected in parts.items()
+    }
 
 
 def run_witness(directory: Path, run: Run) -> Witness:
@@ -110,7 +111,8 @@ def run_witness(directory: Path, run: Run) -> Witness:
         InputRefusedError: Deviations are missing or leave the box of model and profile.
     """
     runtime, threads = run.runtime, run.settings.workers
-    box, pattern = box_of(run.placement), _pattern(directory, box_of(run.placement))
+    box = box_of(run.placement)
+    pattern = stored_pattern(directory / WITNESS / DEVIATIONS_FILE, box)
     file = load_network(directory / WITNESS / MODEL_FILE)
     dataset = runtime.dataset
     file_output = run_original(file, dataset.inputs, dataset.constants, output=runtime.engine.output, threads=threads)
@@ -175,25 +177,9 @@ def derivation_checks(derived: CertificateModel, certificate: CertificateModel) 
         certificate: What is claimed.
     """
     for block in CertificateModel.model_fields:
-        if block in NOT_DERIVED:
-            continue
-        wrong = list(compare(getattr(derived, block), getattr(certificate, block), certificate, place=block))
-        fine = f"'{block}' follows from model, data, profile, trials and witness"
-        yield ReplayCheck(f"derived {block}", not wrong, fine if not wrong else f"other values follow at {named(wrong)}")
-
-
-def compare(derived: object, claimed: object, certificate: CertificateModel, *, place: str) -> Iterator[str]:
-    """Yield the places at which a part of a certificate is not what was derived again, as exactly as its maker allows.
-
-    Sentences, and what an older format does not have, are compared for certificates of this version alone; on another machine decisions on
-    the edge may fall the other way.
-    """
-    same_machine = is_same_machine(certificate)
-    same_version = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
-    slack = 0 if same_machine else _EDGE_DECISIONS
-    atol = slack / max(1, certificate.clean.samples) if certificate.metric.unit == "fraction" else 0.0
-    exactness = Exactness(texts=same_machine and same_version, rtol=_RTOL, atol=atol, slack=slack, skip=NOT_DERIVED)
-    yield from differences(derived, claimed, place=place, exactness=exactness)
+        if block not in NOT_DERIVED:
+            values = getattr(derived, block), getattr(certificate, block)
+            yield block_check("derived", *values, certificate, block, fine="follows from model, data, profile, trials and witness")
 
 
 def certified_samples_check(directory: Path, derived: PerSample | None) -> ReplayCheck | None:
@@ -208,7 +194,11 @@ def certified_samples_check(directory: Path, derived: PerSample | None) -> Repla
         missing = derived is not None or path.exists()
         return ReplayCheck("certified_again", False, f"{CERTIFIED} and the bound must both be there, or neither") if missing else None
     stored = per_sample.from_parquet(path)
-    held = np.array_equal(derived.certified, stored.certified) and np.array_equal(derived.largest, stored.largest, equal_nan=True)
+    held = (
+        np.array_equal(derived.certified, stored.certified)
+        and np.array_equal(derived.tried, stored.tried)
+        and np.array_equal(derived.largest, stored.largest, equal_nan=True)
+    )
     return ReplayCheck("certified_again", held, f"{len(stored.certified)} samples of {CERTIFIED}, bounded again")
 
 
@@ -216,18 +206,27 @@ def _is_close(stated: np.ndarray | None, derived: np.ndarray, reach: np.ndarray)
     """Tell whether an array is what follows, but for the rounding of another machine."""
     if stated is None or stated.shape != derived.shape:
         return False
-    allowed = _RTOL * (np.abs(derived) + np.abs(reach))
+    allowed = RTOL * (np.abs(derived) + np.abs(reach))
     return bool((np.abs(stated - derived) <= allowed).all())
 
 
-def _pattern(directory: Path, box: Box) -> Pattern:
-    tensors = read_tensors(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
+def stored_pattern(path: Path, box: Box) -> Pattern:
+    """Read the deviations of a witness, brought into the box where they leave it by rounding alone.
+
+    Args:
+        path: The file of deviations.
+        box: The box of model and profile.
+
+    Raises:
+        InputRefusedError: Deviations are missing or leave the box.
+    """
+    tensors = read_tensors(path, what="deviations of the witness")
     pattern: Pattern = {}
     for name, low in box.lo.items():
         deviation = tensors.get(f"{name}.deviation")
         if deviation is None or deviation.shape != low.shape or deviation.dtype != np.float32:
             raise InputRefusedError(f"witness must have float32 deviations of '{name}' {list(low.shape)}, got none ({DEVIATIONS_FILE})")
-        slack = _RTOL * (np.abs(low) + np.abs(box.hi[name]))
+        slack = RTOL * (np.abs(low) + np.abs(box.hi[name]))
         if not ((low - slack <= deviation) & (deviation <= box.hi[name] + slack)).all():
             raise InputRefusedError(f"deviations of '{name}' must lie in the box of model and profile, got others ({DEVIATIONS_FILE})")
         pattern[name] = np.clip(deviation, low, box.hi[name])

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
-from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, TRIALS
-from cimrobust.certificate.manifest import MANIFEST, manifest_problems, read_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, stop_rule
-from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
+from cimrobust.device.load import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.graph.load import load_network
@@ -24,20 +23,26 @@ from cimrobust.review.check import ReplayCheck, guarded
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
 from cimrobust.review.device_check import DEVICES, devices_hold
+from cimrobust.review.folder_check import folder_check
 from cimrobust.review.machine_check import machine_check
+from cimrobust.review.rare_numbers import rare_check
+from cimrobust.review.record_checks import record_checks
 from cimrobust.review.safety_witness import check_safety_files
+from cimrobust.review.stated_settings import settings_check
+from cimrobust.review.verdict_check import verdict_check
+from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.tensor_file import read_tensors
 
 MODEL = "witness/worst_case.onnx"
 _DEVIATIONS = "witness/deviations.safetensors"
 # Versions of certificates that were made before folders had a manifest.
-_WITHOUT_MANIFEST = frozenset({"1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "1.5"})
+_WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4", "1.5"})
 
 
 def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
     """Derive again what follows from the files of a certificate alone; takes about a second."""
-    checks = [ReplayCheck("schema", True, f"certificate.json follows schema {certificate.stated_version}")]
-    checks.append(machine_check(certificate))
+    checks = guarded("schema", lambda: list(record_checks(directory / CERTIFICATE, certificate, certificate)))
+    checks += guarded("machine", lambda: [machine_check(certificate)])
     checks += guarded("manifest", lambda: [_manifest(directory, certificate)])
     checks += guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
@@ -45,6 +50,8 @@ def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCh
     checks += guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
     checks += guarded("trials", lambda: _trials(directory, certificate))
     checks += guarded("numbers", lambda: list(consistency_checks(certificate)))
+    checks += guarded("rare_numbers", lambda: list(rare_check(certificate)))
+    checks += guarded("settings", lambda: [settings_check(certificate)])
     checks += guarded("diagnostics", lambda: [diagnostics_check(certificate)])
     checks += guarded("evaluation_set", lambda: [_evaluation_set(certificate)])
     checks += guarded("certified_samples", lambda: _certified(directory, certificate))
@@ -52,19 +59,8 @@ def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCh
 
 
 def _manifest(directory: Path, certificate: CertificateModel) -> ReplayCheck:
-    """Compare every file with the digest that the folder's manifest states; a file that somebody added refutes nothing."""
-    if not (directory / MANIFEST).exists():
-        is_old = certificate.stated_version in _WITHOUT_MANIFEST
-        return ReplayCheck(
-            "manifest", None if is_old else False, f"there is no {MANIFEST}{': made by an earlier version' if is_old else ''}"
-        )
-    problems = [problem for problem in manifest_problems(directory) if problem.kind != "extra"]
-    missing = {TRIALS, CERTIFICATE, *certificate.worst_found.witness} - {file.path for file in read_manifest(directory).files}
-    if problems or missing:
-        return ReplayCheck(
-            "manifest", False, "; ".join([*map(str, problems[:3]), *(f"{name} is not listed" for name in sorted(missing)[:3])])
-        )
-    return ReplayCheck("manifest", True, f"every file has the digest that {MANIFEST} states")
+    needed = {TRIALS, CERTIFICATE, *certificate.worst_found.witness}
+    return folder_check(directory, needed, may_lack=certificate.stated_version in _WITHOUT_MANIFEST)
 
 
 def _hashes(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
@@ -93,31 +89,30 @@ def _devices(directory: Path, certificate: CertificateModel) -> ReplayCheck:
 
 
 def _in_box(directory: Path, certificate: CertificateModel) -> ReplayCheck:
-    tensors = _deviations(directory)
-    stored = load_network(directory / MODEL).initializers
+    tensors, witness = _deviations(directory), load_network(directory / MODEL)
+    named = [layer.initializer for layer in certificate.mapping.layers]
     for layer in certificate.mapping.layers:
         name = layer.initializer
-        missing = [f"{name}.{part}" for part in ("nominal", "lo", "hi", "deviation") if f"{name}.{part}" not in tensors]
-        if missing or name not in stored:
-            return ReplayCheck("witness_in_box", False, f"missing {missing or name}")
-        nominal, lo, hi, deviation = (tensors[f"{name}.{part}"] for part in ("nominal", "lo", "hi", "deviation"))
-        if not ((lo <= deviation) & (deviation <= hi)).all():
-            return ReplayCheck("witness_in_box", False, f"a deviation of '{name}' leaves its interval")
+        problem = box_problem(tensors, witness.initializers, name)
+        if problem:
+            return ReplayCheck("witness_in_box", False, problem)
+        lo, hi = tensors[f"{name}.lo"], tensors[f"{name}.hi"]
         radius = max(float(hi.max(initial=0)), -float(lo.min(initial=0)))
-        if radius > layer.box_radius * (1 + 1e-6):
+        if not math.isclose(radius, layer.box_radius, rel_tol=1e-6, abs_tol=1e-300):
             return ReplayCheck(
                 "witness_in_box", False, f"the box of '{name}' has radius {radius:g}, the certificate says {layer.box_radius:g}"
             )
-        if not np.array_equal(stored[name], nominal + deviation):
-            return ReplayCheck("witness_in_box", False, f"weights of '{name}' are not nominal + deviation")
-    return ReplayCheck(
-        "witness_in_box", True, f"{len(certificate.mapping.layers)} tensors: lo <= deviation <= hi, and nominal + deviation stored"
-    )
+    if deviating_layers(tensors) != set(named):
+        return ReplayCheck("witness_in_box", False, "the file of deviations is about other layers than those that the certificate names")
+    missing = left_out(witness, profile_of(certificate.device.profile, shown="certificate.json"), named)
+    if missing:
+        return ReplayCheck("witness_in_box", False, f"the witness stores {missing} in devices, the certificate does not name it")
+    return ReplayCheck("witness_in_box", True, f"{len(named)} tensors: lo <= deviation <= hi, and nominal + deviation stored")
 
 
 def _trials(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
     table = from_parquet(directory / TRIALS)
-    return [trials_check(certificate, table), *_stopping(certificate, table), _verdict(certificate, table)]
+    return [trials_check(certificate, table), *_stopping(certificate, table), verdict_check(certificate, table)]
 
 
 def _stopping(certificate: CertificateModel, table: TrialTable) -> list[ReplayCheck]:
@@ -172,11 +167,3 @@ def _certified(directory: Path, certificate: CertificateModel) -> list[ReplayChe
         ReplayCheck("certified_samples", held, f"{int(table.certified.sum())} of {len(table.certified)} samples in {CERTIFIED}"),
         ReplayCheck("largest_tolerance", again == largest, f"{again.samples} samples, {again.uncertified} of them uncertified"),
     ]
-
-
-def _verdict(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:
-    if certificate.tool.version != __version__ or certificate.stated_version != certificate.VERSION:
-        return ReplayCheck("verdict", None, "judged by an earlier version's rules")
-    policy = None if certificate.policy is None else Policy.model_validate(certificate.policy)
-    again = judge(certificate, policy, table)
-    return ReplayCheck("verdict", again == certificate.verdict, again.word)

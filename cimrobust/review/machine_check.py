@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from cimrobust.certificate.blocks.item import machine
-from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.item import Machine
+from cimrobust.certificate.reading import Version
+from cimrobust.input_file import printable
 from cimrobust.review.check import ReplayCheck
 
 _MAY = (
@@ -13,12 +15,36 @@ _MAY = (
     "chips, statistics of the stored trials, intervals, and the sums of integer products"
 )
 
+# Results state the machine from these versions on.
+_FIRST = {"certificate": Version(1, 5), "sweep": Version(1, 3)}
 
-def machine_check(certificate: CertificateModel) -> ReplayCheck:
-    """Compare the machine that made a certificate with this one; a difference breaks no claim."""
-    made = certificate.machine
+
+class Made(Protocol):
+    """A result that states where it was made."""
+
+    NAME: ClassVar[str]
+
+    @property
+    def stated_version(self) -> str:
+        """Version of the format that it states."""
+
+    @property
+    def machine(self) -> Machine | None:
+        """Processor and libraries; None: not stated."""
+
+    @property
+    def machine_reason(self) -> str | None:
+        """Why not."""
+
+
+def machine_check(result: Made) -> ReplayCheck:
+    """Compare the machine that made a result with this one; a difference breaks no claim."""
+    made = result.machine
+    first = _FIRST[result.NAME]
+    if made is None and Version.of(result.stated_version) >= first:
+        return ReplayCheck("machine", False, f"every {result.NAME} from schema {first} on states the machine, this one does not")
     if made is None:
-        return ReplayCheck("machine", None, f"{certificate.machine_reason}. What may differ on another machine: {_MAY}")
+        return ReplayCheck("machine", None, f"{printable(result.machine_reason)[:200]}. What may differ on another machine: {_MAY}")
     was, here = made.model_dump(), machine().model_dump()
     other = {key: (was[key], here[key]) for key in here if was[key] != here[key]}
     if not other:
@@ -27,9 +53,9 @@ def machine_check(certificate: CertificateModel) -> ReplayCheck:
     return ReplayCheck("machine", None, f"made with {listed}. What may differ: {_MAY}")
 
 
-def is_same_machine(certificate: CertificateModel) -> bool:
-    """Return whether a certificate was made on a machine like this one, by the same libraries: then every number must be the same."""
-    return certificate.machine is not None and certificate.machine == machine()
+def is_same_machine(made: Made) -> bool:
+    """Return whether a result was made on a machine like this one, by the same libraries: then every number must be the same."""
+    return made.machine is not None and made.machine == machine()
 
 
 def _shown(value: Any) -> str:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cimrobust import __version__
-from cimrobust.certificate.models import CertificateModel
 from cimrobust.device.load import list_profiles
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import differences, named
+from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.reopened import named_arguments
 
 
-def profile_check(certificate: CertificateModel, device: str | None) -> ReplayCheck:
+def profile_check(certificate: Evaluated, command: str, device: str | None) -> ReplayCheck:
     """Compare every key of the device profile.
 
     Args:
-        certificate: The certificate.
+        certificate: The certificate, or a sweep.
+        command: The command that it states.
         device: Name of a shipped profile, or a file; None: the shipped profile that the command of the certificate names, if there is one.
 
     Raises:
         UsageError: The profile given is wrong.
     """
-    name = named_arguments(certificate.reproduce.command).get("--device", "")
+    name = named_arguments(command).get("--device", "")
     wanted = device if device is not None else name if name in list_profiles() else None
     if wanted is None:
         return ReplayCheck("device_profile", None, f"'{name}' is no shipped profile: give --device to compare it")
@@ -39,7 +40,7 @@ def profile_check(certificate: CertificateModel, device: str | None) -> ReplayCh
     return ReplayCheck("device_profile", False, f"{wanted} has other values of {named(wrong)}")
 
 
-def _changes(certificate: CertificateModel) -> tuple[float | None, Sequence[str]]:
+def _changes(certificate: Evaluated) -> tuple[float | None, Sequence[str]]:
     """Return the tolerance and the patterns of digital layers that the settings state."""
     tolerances = [setting.value for setting in certificate.settings if setting.key == "tolerance"]
     given = next((value for value in tolerances if isinstance(value, int | float)), None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cimrobust.certificate.models import CertificateModel, DecisionBlock
+from cimrobust.certificate.models import DecisionBlock
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision
 from cimrobust.review.check import ReplayCheck
+from cimrobust.review.evaluated import Evaluated
 
 
-def as_certified(certificate: CertificateModel, dataset: DataSet) -> DataSet:
+def as_certified(certificate: Evaluated, dataset: DataSet) -> DataSet:
     """Return data read as the certificate says: its decision with the axis that was found, its coding of labels, its output of several stored ones."""
     claimed, labels = certificate.data.decision, certificate.data.labels
     outputs = [output.name for output in certificate.model.outputs]
@@ -22,7 +23,7 @@ def as_certified(certificate: CertificateModel, dataset: DataSet) -> DataSet:
     return replace(judged, reading=replace(judged.reading, classes=classes, first=labels.first, ignore=tuple(labels.ignore)))
 
 
-def reading_check(certificate: CertificateModel, dataset: DataSet) -> ReplayCheck:
+def reading_check(certificate: Evaluated, dataset: DataSet) -> ReplayCheck:
     """Compare how data describe themselves with how the certificate says they were read."""
     claimed, labels = certificate.data.decision, certificate.data.labels
     wanted, found = _decision(claimed), dataset.decision
@@ -32,6 +33,9 @@ def reading_check(certificate: CertificateModel, dataset: DataSet) -> ReplayChec
         "value": (found.threshold, wanted.threshold),
         "k": (found.k, wanted.k),
     }
+    if dataset.labels is not None:
+        # Labels of the data always count; a network judged by its own decisions is right by definition.
+        parts["labels"] = ("given", certificate.data.label_source)
     if found.output is not None:
         parts["output"] = (found.output, wanted.output)
     if found.axis is not None and found.axis >= 0:

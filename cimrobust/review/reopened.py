@@ -14,8 +14,10 @@ from cimrobust.data.calibration import load_samples
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.load import profile_of
 from cimrobust.diagnose.catalogue import chosen
+from cimrobust.engine.open import Runtime
 from cimrobust.errors import InputRefusedError
 from cimrobust.graph.network import Network
+from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.pipeline.examined import open_examined
@@ -24,6 +26,7 @@ from cimrobust.pipeline.item import Item
 from cimrobust.pipeline.settings import DEFAULT_TRIALS, Request, Settings
 from cimrobust.pipeline.stages import Run
 from cimrobust.progress import Progress
+from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.given import Given
 
 _SettingValue = int | float | str | bool | None
@@ -42,38 +45,45 @@ def reopen(certificate: CertificateModel, given: Given, *, out: Path, workers: i
     Raises:
         CimrobustError: Network, devices and samples do not go together, or the network fails a check of its own.
     """
-    network = given.network
-    assert network is not None
-    inspection = _inspection(certificate, network)
-    dataset = _samples(certificate, given, network)
-    calibrating = _calibration(certificate, given, network) if inspection.placement.profile.needs_kernel else None
-    runtime = open_examined(inspection, dataset, calibration=calibrating, workers=workers)
+    inspection, runtime = reopen_network(certificate, given, workers=workers)
     return Run(_settings(certificate, given, out=out, workers=workers), inspection, runtime, progress)
 
 
-def missing_for_rerun(certificate: CertificateModel, given: Given) -> str:
+def reopen_network(result: Evaluated, given: Given, *, workers: int) -> tuple[Inspection, Runtime]:
+    """Open the network of a certificate or a sweep again, on its devices and samples; arguments and errors as for `reopen`."""
+    network = given.network
+    assert network is not None
+    inspection = _inspection(result, network)
+    dataset = _samples(result, given, network)
+    calibrating = _calibration(result, given, network) if inspection.placement.profile.needs_kernel else None
+    return inspection, open_examined(inspection, dataset, calibration=calibrating, workers=workers)
+
+
+def missing_for_rerun(certificate: Evaluated, given: Given) -> str:
     """Return what is missing to open a run again; nothing where it can be."""
     if given.network is None or given.data is None:
         return "give --model and --data"
-    if certificate.converters is not None and _stated(certificate).get("calibration") is not None and given.calibration is None:
-        return f"give --calibration: converters took their ranges from {_stated(certificate)['calibration']}"
+    needs_ranges = profile_of(certificate.device.profile, shown="certificate.json").needs_kernel
+    calibration = _stated(certificate).get("calibration")
+    if needs_ranges and calibration is not None and given.calibration is None:
+        return f"give --calibration: converters took their ranges from {printable(calibration)[:100]}"
     return given.without_labels(certificate, given.samples(certificate, given.network.inputs))
 
 
-def _inspection(certificate: CertificateModel, network: Network) -> Inspection:
+def _inspection(certificate: Evaluated, network: Network) -> Inspection:
     profile = profile_of(certificate.device.profile, shown="certificate.json")
     stored, scan = stored_layers(network, profile)
     return Inspection(stored, scan, place(scan, profile))
 
 
-def _calibration(certificate: CertificateModel, given: Given, network: Network) -> DataSet | None:
+def _calibration(certificate: Evaluated, given: Given, network: Network) -> DataSet | None:
     assert given.data is not None
     calibrating = load_samples(given.data, given.calibration, inputs=network.inputs, limit=certificate.data.used, needs_calibration=True)[1]
     # What they are judged by is the decision of the evaluation samples.
     return None if calibrating is None else replace(calibrating, decision=_samples(certificate, given, network).decision)
 
 
-def _samples(certificate: CertificateModel, given: Given, network: Network) -> DataSet:
+def _samples(certificate: Evaluated, given: Given, network: Network) -> DataSet:
     """Return the evaluation samples; a class axis that was found and not described is to be found again."""
     dataset = given.samples(certificate, network.inputs)
     if certificate.data.decision.axis_reason is None:
@@ -81,7 +91,7 @@ def _samples(certificate: CertificateModel, given: Given, network: Network) -> D
     return replace(dataset, decision=replace(dataset.decision, axis=None))
 
 
-def _stated(certificate: CertificateModel) -> dict[str, _SettingValue]:
+def _stated(certificate: Evaluated) -> dict[str, _SettingValue]:
     return {setting.key: setting.value for setting in certificate.settings}
 
 

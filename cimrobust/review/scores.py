@@ -15,6 +15,7 @@ from cimrobust.graph.load import load_network
 from cimrobust.graph.network import Network
 from cimrobust.review.check import ReplayCheck
 from cimrobust.review.converter_score import converter_score
+from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.file_checks import MODEL
 from cimrobust.review.given import Given
 from cimrobust.review.reading_check import reading_check
@@ -37,10 +38,7 @@ def score_checks(directory: Path, certificate: CertificateModel, given: Given) -
         return
     witness = load_network(directory / MODEL)
     dataset, network = given.samples(certificate, witness.inputs), given.network
-    digests = {value for key, value in dataset.source.files.items() if not key.endswith(".toml")}
-    claimed = {value for key, value in certificate.data.files.items() if not key.endswith(".toml")}
-    yield ReplayCheck("data_hash", digests == claimed, f"{len(digests)} files, {dataset.num_samples} samples")
-    yield reading_check(certificate, given.described(certificate, witness.inputs))
+    yield from data_checks(certificate, given, dataset, witness)
     missing = given.without_labels(certificate, dataset)
     if missing:
         yield ReplayCheck("worst_found", None, missing)
@@ -52,6 +50,21 @@ def score_checks(directory: Path, certificate: CertificateModel, given: Given) -
     yield from _safety(directory, certificate, network, dataset, witness, clean)
     if certificate.converters is not None:
         yield _through_converters(certificate, network, dataset, witness)
+
+
+def data_checks(result: Evaluated, given: Given, dataset: DataSet, network: Network) -> Iterator[ReplayCheck]:
+    """Compare the digests of the data, and how they describe themselves.
+
+    Args:
+        result: A certificate or a sweep.
+        given: What is at hand.
+        dataset: The samples, read as the result says.
+        network: Any network with its inputs.
+    """
+    digests = {value for key, value in dataset.source.files.items() if not key.endswith(".toml")}
+    claimed = {value for key, value in result.data.files.items() if not key.endswith(".toml")}
+    yield ReplayCheck("data_hash", digests == claimed, f"{len(digests)} files, {dataset.num_samples} samples")
+    yield reading_check(result, given.described(result, network.inputs))
 
 
 def _safety(

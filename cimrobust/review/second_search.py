@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models import CertificateModel, Metric
 from cimrobust.pipeline.stages import Run
 from cimrobust.review.check import ReplayCheck
 from cimrobust.search.ensemble import search
@@ -34,13 +34,31 @@ def second_search_check(certificate: CertificateModel, run: Run, *, effort: str,
         known={},
         device_type=run.request.device_type,
     )
-    claimed, nominal = certificate.worst_found.score, run.runtime.nominal.value
-    sign = 1.0 if certificate.metric.higher_is_better else -1.0
-    loss, claimed_loss = sign * (nominal - found.score.value), sign * (nominal - claimed)
+    claimed = certificate.worst_found.score
     detail = f"a search of effort {effort} and seed {seed} finds a chip that scores {found.score.value:.6g}, the certificate's worst scores {claimed:.6g}"
-    edge = _DECISIONS / certificate.clean.samples if certificate.metric.unit == "fraction" else 0.0
-    if loss > _MORE_LOSS * max(claimed_loss, 0.0) + edge:
+    worse = much_worse(
+        claimed, found.score.value, nominal=run.runtime.nominal.value, metric=certificate.metric, samples=certificate.clean.samples
+    )
+    if worse:
         return ReplayCheck("second_search", False, f"{detail}: the claimed worst chip is tame")
-    if loss > claimed_loss:
+    if worse is None:
         return ReplayCheck("second_search", None, f"{detail}: a little worse, which refutes no certificate but belongs into the next")
     return ReplayCheck("second_search", True, detail)
+
+
+def much_worse(claimed: float, found: float, *, nominal: float, metric: Metric, samples: int) -> bool | None:
+    """Tell whether a chip that was found now is much worse than the worst one claimed; None: it is worse, but by no more than chance explains.
+
+    Args:
+        claimed: Score of the worst chip claimed.
+        found: Score of the chip found now.
+        nominal: Score without deviation.
+        metric: What a score is.
+        samples: Decisions that a score counts.
+    """
+    sign = 1.0 if metric.higher_is_better else -1.0
+    loss, claimed_loss = sign * (nominal - found), sign * (nominal - claimed)
+    edge = _DECISIONS / max(1, samples) if metric.unit == "fraction" else 0.0
+    if loss > _MORE_LOSS * max(claimed_loss, 0.0) + edge:
+        return True
+    return None if loss > claimed_loss else False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cimrobust.input_file import refusing_what_fails
+from cimrobust.parquet_file import read_parquet
 from cimrobust.training.state import EpochRow
 
+_MAX_EPOCHS = 1_000_000
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 
 
@@ -31,3 +35,21 @@ def write_log(path: Path, trainings: Mapping[str, Sequence[EpochRow]]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_log(path: Path) -> dict[str, list[dict[str, int | float | bool | None]]]:
+    """Read a training log; returns by role the values of every epoch by name, null where nothing was measured.
+
+    Raises:
+        InputRefusedError: It is missing, or no such table.
+    """
+    read = read_parquet(path, what="training log", max_rows=_MAX_EPOCHS)
+    names = list(EpochRow.__dataclass_fields__)
+    with refusing_what_fails("training log must be a table of epochs", path, hint="take the file from where it was made"):
+        roles = read.column("role").to_pylist()
+        columns = [read.column(name).to_pylist() for name in names]
+        trainings: dict[str, list[dict[str, int | float | bool | None]]] = {}
+        for role, *values in zip(roles, *columns, strict=True):
+            finite = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+            trainings.setdefault(str(role), []).append(dict(zip(names, finite, strict=True)))
+        return trainings

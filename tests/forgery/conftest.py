@@ -2,27 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 import cimrobust
-from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, canonical_json
+from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, canonical_json, read_certificate
+from cimrobust.certificate.gate import EvidenceProblemsError
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
+from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.table import from_parquet
+from cimrobust.progress import NullProgress
+from cimrobust.report import charts
 from cimrobust.report.render import render
+from cimrobust.review import certificate_replay
 from cimrobust.review.check import ReplayCheck
+from cimrobust.review.given import AtHand, open_given
+from cimrobust.review.reopened import reopen
+from cimrobust.review.rerun import rerun
 
 POLICY = "[require]\nclean_accuracy = 0.9\nworst_found_accuracy = 0.8\nkpp = { k = 1, accuracy = 0.8 }\n"
+
+
+#: Claims that need neither model nor data.
+FROM_FILES = frozenset(
+    [
+        "schema",
+        "tool",
+        "metric",
+        "machine",
+        "manifest",
+        "witness_in_box",
+        "witness_devices",
+        "trials",
+        "stopping",
+        "verdict",
+        "metric_numbers",
+        "shares",
+        "worst_found_numbers",
+        "device_numbers",
+        "settings",
+        "diagnostics",
+        "evaluation_set",
+        "certified_samples",
+        "rare_numbers",
+        "device_profile",
+        "policy_file",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +103,39 @@ class Case:
         """Replay a certificate as a reviewer would."""
         return cimrobust.replay(folder, model=self.model, data=self.data, policy=self.policy, reviewer_seed=7, workers=1, **more)
 
+    def refuted(self, folder: Path, expected: set[str], *more: str) -> set[str]:
+        """Return the names of the claims that the command refutes, and check its exit code; without model and data where files alone must tell.
+
+        Args:
+            folder: The certificate.
+            expected: Claims that must be refuted.
+            more: More options of the command.
+        """
+        options = ["--policy", str(self.policy), "--reviewer-seed", "7", "--workers", "1", "--json", *more]
+        if not expected <= FROM_FILES:
+            options += ["--model", str(self.model), "--data", str(self.data)]
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            code = run(["replay", str(folder), *options])
+        found = {check["id"] for check in json.loads(said.getvalue()) if check["held"] is False}
+        assert code == (6 if found else 0)
+        return found
+
+    def is_stopped(self, folder: Path) -> bool:
+        """Tell whether the gate refuses to judge a certificate; it gets the files of the network and of the data, and runs neither."""
+        try:
+            cimrobust.gate(folder, policy=self.policy, model=self.model, data=self.data)
+        except EvidenceProblemsError:
+            return True
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_pictures() -> Iterator[None]:
+    """Leave pictures out of all pages: drawing them takes longer than all checks, and no claim stands in them alone."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(charts, "svg", lambda _figure, name, text: f'<svg role="img" id="{name}"><title>{escape(text)}</title></svg>')
+        yield
+
 
 @pytest.fixture(scope="session")
 def case(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
@@ -74,9 +146,33 @@ def case(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     model, data = (samples / f"breast_cancer_mlp.{end}" for end in ("onnx", "toml"))
     out = folder / "out"
     cimrobust.analyze(
-        model, data=data, out=out, tolerance=0.12, effort="quick", trials=60, policy=policy, diagnostics="layers", safety_class=1, workers=1
+        model,
+        data=data,
+        out=out,
+        tolerance=0.12,
+        effort="quick",
+        trials=60,
+        limit=100,
+        policy=policy,
+        diagnostics="layers",
+        safety_class=1,
+        workers=1,
     )
     return Case(model, data, policy, out)
+
+
+@pytest.fixture(scope="session")
+def made_again(case: Case, tmp_path_factory: pytest.TempPathFactory) -> CertificateModel:
+    """The certificate of a new run, made once: it does not depend on what is claimed."""
+    certificate = read_certificate(case.folder)
+    given = open_given(certificate, AtHand(model=case.model, data=str(case.data)))
+    return rerun(reopen(certificate, given, out=tmp_path_factory.mktemp("rerun"), workers=1, progress=NullProgress()))
+
+
+@pytest.fixture
+def one_rerun(made_again: CertificateModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let replays that run the analysis again take the run that was made once."""
+    monkeypatch.setattr(certificate_replay, "rerun", lambda *_arguments, **_more: made_again)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from cimrobust.certificate.files import read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.progress import NullProgress
-from cimrobust.review.derivation import compare, derive, run_witness
-from cimrobust.review.given import open_given
+from cimrobust.review.agreement import compare
+from cimrobust.review.derivation import derive, run_witness
+from cimrobust.review.given import AtHand, open_given
 from cimrobust.review.reopened import reopen
-from cimrobust.review.rerun import rerun
 from tests.forgery.conftest import Case, Forged
 
 #: Clocks, threads and machines: nothing that a run derives. docs/explanation/replay.md lists them with the reason.
@@ -75,12 +75,14 @@ def _unnamed(plain: dict[str, Any], derived: CertificateModel) -> tuple[list[str
 
 
 @pytest.fixture(scope="module")
-def derived(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[CertificateModel, CertificateModel]:
+def derived(
+    case: Case, made_again: CertificateModel, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[CertificateModel, CertificateModel]:
     """The certificate derived again, and that of a new run."""
     certificate = read_certificate(case.folder)
-    given = open_given(certificate, model=case.model, data=str(case.data), labels_of=None)
-    run = reopen(certificate, given, out=tmp_path_factory.mktemp("rerun"), workers=1, progress=NullProgress())
-    return derive(case.folder, certificate, run, run_witness(case.folder, run)).certificate, rerun(run)
+    given = open_given(certificate, AtHand(model=case.model, data=str(case.data)))
+    run = reopen(certificate, given, out=tmp_path_factory.mktemp("derived"), workers=1, progress=NullProgress())
+    return derive(case.folder, certificate, run, run_witness(case.folder, run)).certificate, made_again
 
 
 def test_a_new_run_names_every_number_but_clocks(case: Case, derived: tuple[CertificateModel, CertificateModel]) -> None:

@@ -44,12 +44,18 @@ def machine() -> models.Machine:
 
 def metric(task: Task) -> models.Metric:
     """Describe what a score is."""
-    return models.Metric(
-        name=task.metric,
-        higher_is_better=task.higher_is_better,
-        unit="fraction" if task.metric == "accuracy" else "target unit",
-        description=_METRICS[task.metric],
-    )
+    found = metric_named(task.metric)
+    assert found is not None
+    assert found.higher_is_better == task.higher_is_better
+    return found
+
+
+def metric_named(name: str) -> models.Metric | None:
+    """Describe the metric of a name; None: there is none."""
+    if name not in _METRICS:
+        return None
+    is_share = name == "accuracy"
+    return models.Metric(name=name, higher_is_better=is_share, unit="fraction" if is_share else "target unit", description=_METRICS[name])
 
 
 def model(evidence: Tested) -> models.Model:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cimrobust.certificate.models.base import Block, Count, Fraction, Record
-from cimrobust.certificate.models.item import Data, Device, Metric, Model, Setting, Tool
+from cimrobust.certificate.models.item import Data, Device, Machine, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Timings
 
 
@@ -173,12 +173,16 @@ class SweepModel(Record):
     """A sweep."""
 
     NAME = "sweep"
-    VERSION = "1.2"
+    VERSION = "1.3"
 
-    schema_version: Literal["1.2"]
+    schema_version: Literal["1.3"]
     """Version of this format, MAJOR.MINOR."""
     tool: Tool
     """What made the file."""
+    machine: Machine | None
+    """Processor and libraries that the numbers were made on."""
+    machine_reason: str | None
+    """Why they are not stated."""
     metric: Metric
     """What a score is."""
     model: Model

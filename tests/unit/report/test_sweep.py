@@ -45,8 +45,8 @@ def sweep(**changes) -> dict:
     claim = {"tolerance": 0.01, "fails_at": 0.012, "reason": None, "tried": [0.012], "statement": HOSTILE}
     none = {"tolerance": None, "fails_at": None, "reason": HOSTILE, "tried": [], "statement": HOSTILE}
     made = {
-        "schema_version": "1.2",
-        **{key: base[key] for key in ("tool", "metric", "model", "data", "device", "settings", "timings")},
+        "schema_version": "1.3",
+        **{key: base[key] for key in ("tool", "machine", "machine_reason", "metric", "model", "data", "device", "settings", "timings")},
         "effort": "quick",
         "clean": {"score": 0.96, "quantised_score": 0.94, "samples": 50},
         "points": [point(0.001, 0.94, 0.9), point(0.03, 0.1, None)],

@@ -1,0 +1,15 @@
+"""The page of two certificates side by side: one HTML file, a pure function of the comparison."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from cimrobust.certificate.models.comparison import Comparison
+from cimrobust.report.numbers import field_reader
+from cimrobust.report.render import embedded, environment
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Return the page: no network, no script needed; the same comparison gives the same text."""
+    page = environment().get_template("comparison.html.j2")
+    return page.render(c=comparison, field=field_reader(comparison), embedded=Markup(embedded(comparison)))

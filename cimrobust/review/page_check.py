@@ -1,0 +1,38 @@
+"""The page beside a result file: exactly what the file renders to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.item import Tool
+from cimrobust.errors import InputRefusedError
+from cimrobust.input_file import FileKind, printable, read_input
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.record_checks import is_of_today
+
+_MAX_PAGE = 2**30
+
+
+def page_check(path: Path, record: Record, tool: Tool, made: Callable[[], str]) -> ReplayCheck:
+    """Compare a page with what its result file renders to; one of another version was made by other code.
+
+    Args:
+        path: The page.
+        record: The result.
+        tool: What made it.
+        made: Renders it.
+    """
+    if record.stated_version != record.VERSION:
+        by = f"the page was made by cimrobust {printable(tool.version)[:40]} of schema {record.stated_version}"
+        return ReplayCheck("report", None, f"{by}; `cimrobust report` makes it again in today's form")
+    content = read_input(path, FileKind("report", _MAX_PAGE, missing=InputRefusedError))
+    is_same = content == made().encode()
+    if not is_same and not is_of_today(record, tool):
+        return ReplayCheck(
+            "report",
+            None,
+            f"{path.name} is not what {record.NAME}.json renders to today; it was made by cimrobust {printable(tool.version)[:40]}",
+        )
+    return ReplayCheck("report", is_same, f"{path.name} is what {record.NAME}.json renders to")

@@ -1,0 +1,111 @@
+"""What any result file says of itself: the format that it follows, the tool that made it, the metric of its scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from jsonschema import Draft202012Validator
+
+from cimrobust import __version__
+from cimrobust.certificate.blocks.item import metric_named
+from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.item import Metric, Tool
+from cimrobust.certificate.reading import Version, read_plain
+from cimrobust.certificate.schema import schema_file
+from cimrobust.errors import UsageError
+from cimrobust.input_file import printable
+from cimrobust.json_file import parse_json
+from cimrobust.review.check import ReplayCheck
+
+#: The tool that a version of a format first appeared in; versions in between came with the same tool.
+_FIRST_TOOL = {
+    "certificate": {"1.0": "0.1.0", "1.5": "0.2.0", "1.6": "0.3.0"},
+    "sweep": {"1.0": "0.1.0", "1.2": "0.2.0", "1.3": "0.3.0"},
+    "retrain": {"1.0": "0.1.0", "1.4": "0.2.0"},
+}
+
+
+class Measured(Protocol):
+    """A result file with scores."""
+
+    @property
+    def tool(self) -> Tool:
+        """What made it."""
+
+    @property
+    def metric(self) -> Metric:
+        """What a score is."""
+
+    @property
+    def stated_version(self) -> str:
+        """Version of the format that it states."""
+
+
+def is_of_today(record: Record, tool: Tool) -> bool:
+    """Return whether a file was made by this version of the tool in the format of today: then every sentence must be the same."""
+    return tool.version == __version__ and record.stated_version == record.VERSION
+
+
+def record_checks(path: Path, record: Record, made: Measured) -> Iterator[ReplayCheck]:
+    """Check format, tool and metric of a result file.
+
+    Args:
+        path: The file.
+        record: What it holds.
+        made: The same.
+    """
+    yield _schema_check(path, record)
+    yield _tool_check(record, made.tool)
+    wanted = metric_named(made.metric.name)
+    wrong = wanted is None or (wanted.higher_is_better, wanted.unit) != (made.metric.higher_is_better, made.metric.unit)
+    better = "higher" if made.metric.higher_is_better else "lower"
+    yield ReplayCheck(
+        "metric", not wrong, f"{printable(made.metric.name)[:40]}, {better} is better, unit {printable(made.metric.unit)[:40]}"
+    )
+
+
+def _schema_check(path: Path, record: Record) -> ReplayCheck:
+    """Check that a file that states an older version has exactly what files of that version had: no version may be stated to leave checks out."""
+    if record.stated_version == record.VERSION:
+        return ReplayCheck("schema", True, f"{path.name} follows schema {record.stated_version}")
+    plain = read_plain(path, type(record), hint="make it again")
+    stated = str(plain["schema_version"])
+    try:
+        published = parse_json(schema_file(record.NAME, stated).read_bytes())
+    except UsageError:
+        return ReplayCheck("schema", False, f"there never was a version {printable(stated)} of the {record.NAME} format")
+    error = next(iter(Draft202012Validator(published).iter_errors(plain)), None)
+    if error is not None:
+        return ReplayCheck(
+            "schema",
+            False,
+            f"files of schema {stated} never looked so: {printable(error.message)[:160]} at {printable(error.json_path)[:80]}",
+        )
+    return ReplayCheck("schema", True, f"{path.name} follows schema {record.stated_version}")
+
+
+def _tool_check(record: Record, tool: Tool) -> ReplayCheck:
+    """Check that the tool that is named can have written the format, so that no other version is named to leave checks out."""
+    made, here = _release(tool.version), _release(__version__)
+    shown = f"{printable(tool.name)[:40]} {printable(tool.version)[:40]}, schema {record.stated_version}"
+    if tool.name != "cimrobust" or made is None or here is None:
+        return ReplayCheck("tool", False, f"no tool that writes such files: {shown}")
+    stated = Version.of(record.stated_version)
+    firsts = {Version.of(version): _release(first) or here for version, first in _FIRST_TOOL[record.NAME].items()}
+    earliest = max(first for version, first in firsts.items() if version <= stated)
+    later = [first for version, first in firsts.items() if version > stated and first > earliest]
+    # A tool in development writes the format of its next release.
+    too_early = made < earliest and not (made == here and stated == Version.of(record.VERSION))
+    if too_early or (later and made >= min(later)):
+        return ReplayCheck("tool", False, f"that version of the tool never wrote this version of the format: {shown}")
+    if made > here:
+        return ReplayCheck("tool", None, f"made by a later version than this one, {__version__}: {shown}")
+    return ReplayCheck("tool", True, shown)
+
+
+def _release(text: str) -> tuple[int, ...] | None:
+    found = re.match(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?![\d])", text)
+    return None if found is None else tuple(int(part) for part in found.groups())

@@ -1,0 +1,94 @@
+"""The whole replay of a re-training: its files, then each of its certificates with the network of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cimrobust.certificate.files import WITNESS
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.reading import read_result
+from cimrobust.device.load import profile_of
+from cimrobust.pipeline.equivalent import equivalent_tolerance
+from cimrobust.pipeline.retraining import DESCRIPTION
+from cimrobust.pipeline.retraining_stages import AFTER, BEFORE
+from cimrobust.review.certificate_replay import replay_certificate
+from cimrobust.review.check import ReplayCheck, guarded
+from cimrobust.review.depth import Depth
+from cimrobust.review.differences import differences, named
+from cimrobust.review.given import AtHand, open_given
+from cimrobust.review.machine_check import is_same_machine
+from cimrobust.review.retrain_files import NETWORKS, read_certificates, retrain_file_checks
+
+_NOT_TRAINED = (
+    "the training is not run again: its settings, the splits of the training data and how the learning rate was chosen follow from nothing at hand; "
+    "what the networks do that came of it is checked"
+)
+
+
+def read_retraining(directory: Path) -> Retraining:
+    """Read and check somebody's re-training, of this version of the format or an older one.
+
+    Raises:
+        InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
+    """
+    return read_result(directory / DESCRIPTION, Retraining, hint="is this the folder that `cimrobust retrain --out` wrote?")
+
+
+def replay_retraining(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayCheck]:
+    """Derive the claims of a re-training again.
+
+    Args:
+        directory: Folder of the re-training.
+        at_hand: What the reviewer has beside it; the network is that before training, the others lie in the folder.
+        depth: How much is computed again, of every certificate.
+
+    Raises:
+        InputRefusedError: There is no re-training or one of its certificates, or they do not follow the schema.
+    """
+    described = read_retraining(directory)
+    certificates = read_certificates(directory, described)
+    checks = retrain_file_checks(directory, described, certificates)
+    checks.append(ReplayCheck("training", None, _NOT_TRAINED))
+    for role, certificate in certificates.items():
+        found = replay_certificate(directory / role, _beside(directory, role, certificate, at_hand), depth)
+        checks += [replace(check, id=f"{role}: {check.id}") for check in found]
+    checks += guarded("equivalent", lambda: list(_equivalent(directory, described, certificates, at_hand, depth)))
+    return checks
+
+
+def _beside(directory: Path, role: str, certificate: CertificateModel, at_hand: AtHand) -> AtHand:
+    """Return what belongs to one of the certificates; labels that are decisions are those of the network before training."""
+    if role == BEFORE:
+        return at_hand
+    labels_of = at_hand.labels_of or (at_hand.model if certificate.data.label_source == "model" else None)
+    return replace(at_hand, model=directory / NETWORKS[role], labels_of=labels_of, transfer=directory / BEFORE)
+
+
+def _equivalent(
+    directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel], at_hand: AtHand, depth: Depth
+) -> Iterator[ReplayCheck]:
+    """Look again for the tolerance at which the old network would be as good as the new one."""
+    if described.equivalent is None:
+        return
+    if not depth.rerun or at_hand.model is None or at_hand.data is None:
+        yield ReplayCheck("equivalent", None, "the equivalent tolerance is derived by new searches alone (--model, --data, --rerun)")
+        return
+    before = certificates[BEFORE]
+    given = open_given(before, at_hand)
+    assert given.network is not None
+    derived = equivalent_tolerance(
+        given.network,
+        profile_of(before.device.profile, shown="certificate.json"),
+        given.samples(before, given.network.inputs),
+        certificates[AFTER],
+        witness=directory / BEFORE / WITNESS,
+        seed=before.monte_carlo.seed,
+        workers=depth.workers,
+        progress=depth.progress,
+    )
+    wrong = list(differences(derived, described.equivalent, place="equivalent"))
+    said = "the same searches end at the same tolerance" if not wrong else f"the same searches give other values of {named(wrong)}"
+    yield ReplayCheck("equivalent", None if wrong and not is_same_machine(before) else not wrong, said)

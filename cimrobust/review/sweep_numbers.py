@@ -1,0 +1,135 @@
+"""Numbers of a sweep against each other, without model or data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+from cimrobust.certificate.models.swept import SweepModel, SweptChips
+from cimrobust.certificate.sweep import sweep_command
+from cimrobust.device.load import profile_of
+from cimrobust.errors import InputRefusedError
+from cimrobust.montecarlo.quantile import needed_trials
+from cimrobust.review.check import ReplayCheck
+from cimrobust.review.differences import named
+from cimrobust.review.reopened import named_arguments
+from cimrobust.review.stated_settings import wrong_limit
+
+# Mean of equal scores, in floating point.
+_ROUNDING = 1e-12
+
+
+def sweep_number_checks(sweep: SweepModel) -> Iterator[ReplayCheck]:
+    """Check numbers of a sweep against each other.
+
+    Args:
+        sweep: The sweep.
+
+    Raises:
+        InputRefusedError: There are no points, or the profile is none.
+    """
+    if not sweep.points:
+        raise InputRefusedError("sweep must have at least one tolerance, got none (sweep.json, points); do not trust it")
+    yield _check("curve", list(_wrong_curve(sweep)), "tolerances rise, scores never improve, and no proof is contradicted by a chip")
+    yield _check("shares", list(_wrong_shares(sweep)), "every score is correct decisions over samples")
+    yield _check("chips", list(_wrong_chips(sweep)), "percentiles, mean and extremes of drawn chips go together")
+    yield _check("settings", list(_wrong_settings(sweep)), "tolerances, trials, effort, samples and command are those of the settings")
+    profile = profile_of(sweep.device.profile, shown="sweep.json")
+    same = math.isclose(sweep.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12)
+    yield _check("device_numbers", [] if same else ["device.tolerance_fraction"], "the tolerance is that of the profile")
+
+
+def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
+    return ReplayCheck(name, not wrong, fine if not wrong else f"contradicted at {named(wrong)}")
+
+
+def _wrong_curve(sweep: SweepModel) -> Iterator[str]:
+    def is_better(one: float, other: float) -> bool:
+        return one > other if sweep.metric.higher_is_better else one < other
+
+    for index, (smaller, larger) in enumerate(pairwise(sweep.points), start=1):
+        if not smaller.tolerance < larger.tolerance:
+            yield f"points.{index}.tolerance"
+        if is_better(larger.worst_found.score, smaller.worst_found.score):
+            yield f"points.{index}.worst_found.score"
+        proven = smaller.certified.score, larger.certified.score
+        if proven[0] is not None and proven[1] is not None and is_better(proven[1], proven[0]):
+            yield f"points.{index}.certified.score"
+    for index, point in enumerate(sweep.points):
+        worst, drawn, proof = point.worst_found, point.monte_carlo, point.certified
+        if any(is_better(worst.score, member.score) for member in worst.members):
+            yield f"points.{index}.worst_found.members"
+        known = (worst.score, drawn.min if sweep.metric.higher_is_better else drawn.max)
+        if proof.score is not None and any(is_better(proof.score, score) for score in known):
+            yield f"points.{index}.certified.score"
+        if (proof.score is None) is (proof.reason is None):
+            yield f"points.{index}.certified.reason"
+
+
+def _wrong_shares(sweep: SweepModel) -> Iterator[str]:
+    is_share, samples = sweep.metric.name == "accuracy", sweep.clean.samples
+    ideal = not profile_of(sweep.device.profile, shown="sweep.json").needs_kernel
+    if sweep.data.decision.metric != sweep.metric.name:
+        yield "data.decision.metric"
+    for index, point in enumerate(sweep.points):
+        worst, place = point.worst_found, f"points.{index}.worst_found"
+        if not _is_share(worst.score, worst.correct, samples, is_share=is_share):
+            yield f"{place}.score"
+        if ideal and worst.file_score != worst.score:
+            yield f"{place}.file_score"
+        for row, member in enumerate(worst.members):
+            if not _is_share(member.score, member.correct, samples, is_share=is_share):
+                yield f"{place}.members.{row}.score"
+        proof = point.certified
+        if proof.score is not None and not _is_share(proof.score, proof.correct, samples, is_share=is_share):
+            yield f"points.{index}.certified.score"
+
+
+def _is_share(score: float, correct: int | None, samples: int, *, is_share: bool) -> bool:
+    if correct is None:
+        return not is_share
+    return is_share and 0 <= correct <= samples and math.isclose(score, correct / max(1, samples), rel_tol=_ROUNDING, abs_tol=1e-15)
+
+
+def _wrong_chips(sweep: SweepModel) -> Iterator[str]:
+    for index, point in enumerate(sweep.points):
+        for name in _wrong_statistics(point.monte_carlo, higher=sweep.metric.higher_is_better):
+            yield f"points.{index}.monte_carlo.{name}"
+
+
+def _wrong_statistics(drawn: SweptChips, *, higher: bool) -> Iterator[str]:
+    slack = _ROUNDING * max(abs(drawn.min), abs(drawn.max))
+    if not drawn.min - slack <= drawn.mean <= drawn.max + slack:
+        yield "mean"
+    # No sample leaves half of its range by more, n - 1 in the denominator.
+    most = 0.5 * (drawn.max - drawn.min) * math.sqrt(drawn.trials / max(1, drawn.trials - 1))
+    if not 0 <= drawn.std <= most + slack:
+        yield "std"
+    for index, row in enumerate(drawn.kpp):
+        place = f"kpp.{index}"
+        if not drawn.min <= row.score <= drawn.max:
+            yield f"{place}.score"
+        is_short = drawn.trials < row.needed_trials
+        is_above = row.lower_bound is not None and ((row.lower_bound > row.score) if higher else (row.lower_bound < row.score))
+        if row.needed_trials != needed_trials(row.k, row.confidence) or (row.lower_bound is None) is not is_short or is_above:
+            yield f"{place}.lower_bound"
+
+
+def _wrong_settings(sweep: SweepModel) -> Iterator[str]:
+    stated = {row.key: row.value for row in sweep.settings}
+    profile = profile_of(sweep.device.profile, shown="sweep.json")
+    yield from wrong_limit(sweep.data, sweep.settings, has_converters=profile.needs_kernel)
+    if stated.get("tolerances") != ",".join(f"{point.tolerance:g}" for point in sweep.points):
+        yield "settings.tolerances"
+    if any(point.monte_carlo.trials != stated.get("trials") for point in sweep.points):
+        yield "settings.trials"
+    if stated.get("effort") != sweep.effort:
+        yield "settings.effort"
+    has_witnesses = [bool(point.worst_found.witness) for point in sweep.points]
+    if has_witnesses != [bool(stated.get("witnesses"))] * len(sweep.points):
+        yield "settings.witnesses"
+    arguments = named_arguments(sweep.command)
+    given = [(row.key, row.value) for row in sweep.settings if not row.is_default]
+    if sweep.command != sweep_command(sweep.model.name, arguments.get("--data", ""), arguments.get("--device", ""), given):
+        yield "command"

@@ -1,0 +1,60 @@
+"""Deviations of a witness in the intervals that are stored with them, and the weights of its model file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.errors import CimrobustError
+from cimrobust.graph.network import Network
+from cimrobust.input_file import printable
+from cimrobust.mapping.decided import stored_layers
+
+PARTS = ("nominal", "lo", "hi", "deviation")
+_MOST_NAMED = 3
+
+
+def deviating_layers(tensors: Mapping[str, np.ndarray]) -> set[str]:
+    """Return the names of the layers that a file of deviations is about."""
+    return {key.rsplit(".", 1)[0] for key in tensors if "." in key}
+
+
+def box_problem(tensors: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray], name: str) -> str:
+    """Return what is wrong with one layer of a witness, nothing if nothing is.
+
+    Args:
+        tensors: The file of deviations.
+        stored: Initializers of the model file.
+        name: The layer.
+    """
+    shown = printable(name)[:100]
+    missing = [f"{shown}.{part}" for part in PARTS if f"{name}.{part}" not in tensors]
+    if missing or name not in stored:
+        return f"missing {missing or shown}"
+    arrays = [tensors[f"{name}.{part}"] for part in PARTS]
+    if any(array.shape != stored[name].shape for array in arrays):
+        return f"parts of '{shown}' have other shapes than its weights"
+    nominal, lo, hi, deviation = arrays
+    if not ((lo <= deviation) & (deviation <= hi)).all():
+        return f"a deviation of '{shown}' leaves its interval"
+    if not np.array_equal(stored[name], nominal + deviation):
+        return f"weights of '{shown}' are not nominal + deviation"
+    return ""
+
+
+def left_out(witness: Network, profile: DeviceProfile, named: Collection[str]) -> str:
+    """Return which layers of a witness's model file are stored in devices and are named nowhere, so that nobody checked their weights.
+
+    Args:
+        witness: The model file; it has the layers of the certified network under their names.
+        profile: The devices.
+        named: Layers that are named.
+    """
+    try:
+        found = {layer.initializer for layer in stored_layers(witness, profile)[1].layers}
+    except CimrobustError:  # rules that name nodes of the certified network, which the model file may lack
+        return ""
+    extra = sorted(found - set(named))
+    return ", ".join(f"'{printable(name)[:100]}'" for name in extra[:_MOST_NAMED])
