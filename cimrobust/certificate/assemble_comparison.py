@@ -14,7 +14,7 @@ from cimrobust.device.digest import digest_of_tables
 from cimrobust.input_file import printable
 
 _NOT_STATED = "not stated"
-_NOT_CHECKED = "Nothing of the evidence was checked: `cimrobust replay` does that for each of the two."
+_NOT_CHECKED = "Nothing of the evidence was checked: cimrobust replay does that for each of the two."
 _DIGITS = 16
 
 

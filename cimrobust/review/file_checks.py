@@ -41,7 +41,7 @@ _WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2", "1.3", "1.4", "1.5"})
 
 def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
     """Derive again what follows from the files of a certificate alone; takes about a second."""
-    checks = guarded("schema", lambda: list(record_checks(directory / CERTIFICATE, certificate, certificate)))
+    checks = guarded("schema", lambda: list(record_checks(directory / CERTIFICATE, certificate)))
     checks += guarded("machine", lambda: [machine_check(certificate)])
     checks += guarded("manifest", lambda: [_manifest(directory, certificate)])
     checks += guarded("witness_hashes", lambda: _hashes(directory, certificate))

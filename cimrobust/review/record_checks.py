@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from jsonschema import Draft202012Validator
 
 from cimrobust import __version__
 from cimrobust.certificate.blocks.item import metric_named
+from cimrobust.certificate.models import CertificateModel, Tool
 from cimrobust.certificate.models.base import Record
-from cimrobust.certificate.models.item import Metric, Tool
+from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.reading import Version, read_plain
 from cimrobust.certificate.schema import schema_file
 from cimrobust.errors import UsageError
@@ -28,20 +29,8 @@ _FIRST_TOOL = {
 }
 
 
-class Measured(Protocol):
-    """A result file with scores."""
-
-    @property
-    def tool(self) -> Tool:
-        """What made it."""
-
-    @property
-    def metric(self) -> Metric:
-        """What a score is."""
-
-    @property
-    def stated_version(self) -> str:
-        """Version of the format that it states."""
+#: A result file with scores.
+Result = CertificateModel | SweepModel | Retraining
 
 
 def is_of_today(record: Record, tool: Tool) -> bool:
@@ -49,21 +38,20 @@ def is_of_today(record: Record, tool: Tool) -> bool:
     return tool.version == __version__ and record.stated_version == record.VERSION
 
 
-def record_checks(path: Path, record: Record, made: Measured) -> Iterator[ReplayCheck]:
+def record_checks(path: Path, record: Result) -> Iterator[ReplayCheck]:
     """Check format, tool and metric of a result file.
 
     Args:
         path: The file.
         record: What it holds.
-        made: The same.
     """
     yield _schema_check(path, record)
-    yield _tool_check(record, made.tool)
-    wanted = metric_named(made.metric.name)
-    wrong = wanted is None or (wanted.higher_is_better, wanted.unit) != (made.metric.higher_is_better, made.metric.unit)
-    better = "higher" if made.metric.higher_is_better else "lower"
+    yield _tool_check(record, record.tool)
+    wanted = metric_named(record.metric.name)
+    wrong = wanted is None or (wanted.higher_is_better, wanted.unit) != (record.metric.higher_is_better, record.metric.unit)
+    better = "higher" if record.metric.higher_is_better else "lower"
     yield ReplayCheck(
-        "metric", not wrong, f"{printable(made.metric.name)[:40]}, {better} is better, unit {printable(made.metric.unit)[:40]}"
+        "metric", not wrong, f"{printable(record.metric.name)[:40]}, {better} is better, unit {printable(record.metric.unit)[:40]}"
     )
 
 

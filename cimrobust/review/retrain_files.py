@@ -62,7 +62,7 @@ def retrain_file_checks(directory: Path, described: Retraining, certificates: Ma
     """
     may_lack = described.stated_version in _WITHOUT_MANIFEST or described.tool.version.startswith(_TOOLS_WITHOUT_MANIFEST)
     needed = {DESCRIPTION, REPORT, MODEL, LOG, *(f"{role}/{CERTIFICATE}" for role in certificates)}
-    checks = guarded("schema", lambda: list(record_checks(directory / DESCRIPTION, described, described)))
+    checks = guarded("schema", lambda: list(record_checks(directory / DESCRIPTION, described)))
     checks += guarded("manifest", lambda: [folder_check(directory, needed, may_lack=may_lack)])
     checks += guarded("files", lambda: [_files(directory, described)])
     checks += guarded("outcomes", lambda: list(_outcomes(described, certificates)))

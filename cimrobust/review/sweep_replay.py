@@ -76,7 +76,7 @@ def sweep_file_checks(directory: Path, sweep: SweepModel) -> list[ReplayCheck]:
     """
     needed = {SWEEP, SWEEP_REPORT, *(name for point in sweep.points for name in point.worst_found.witness)}
     may_lack = sweep.stated_version in _WITHOUT_MANIFEST
-    checks = guarded("schema", lambda: list(record_checks(directory / SWEEP, sweep, sweep)))
+    checks = guarded("schema", lambda: list(record_checks(directory / SWEEP, sweep)))
     checks += guarded("machine", lambda: [machine_check(sweep)])
     checks += guarded("manifest", lambda: [folder_check(directory, needed, may_lack=may_lack)])
     checks += guarded("witnesses", lambda: list(sweep_witness_checks(directory, sweep)))

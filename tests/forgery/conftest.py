@@ -152,7 +152,6 @@ def case(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
         tolerance=0.12,
         effort="quick",
         trials=60,
-        limit=100,
         policy=policy,
         diagnostics="layers",
         safety_class=1,
