@@ -8,16 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.cli.main import run
 from cimrobust.report.render import render_retraining
 
 CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-]  # fmt: skip
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}")
 
 _spec = importlib.util.spec_from_file_location(
@@ -25,23 +20,6 @@ _spec = importlib.util.spec_from_file_location(
 )
 retraining = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(retraining)
-
-
-@pytest.fixture(scope="module")
-def report(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("browser")
-    model, data = str(samples / "digits_cnn.onnx"), str(samples / "digits_cnn.toml")
-    policy = str(samples / "policies" / "strict.toml")
-    assert run(["analyze", model, "--data", data, "--effort", "quick", "--trials", "30", "--policy", policy, "--out", str(out)]) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 def opened(browser, report: Path, **options):
