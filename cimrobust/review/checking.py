@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from cimrobust.certificate.evidence import NamedDigest
-from cimrobust.certificate.files import REPORT, TRIALS, WITNESS, atomic_text, read_certificate
+from cimrobust.certificate.files import CHANGE, REPORT, TRIALS, WITNESS, atomic_bytes, atomic_text, read_certificate
 from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult, write_evidence_junit, write_junit
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.manifest import update_manifests
@@ -21,6 +21,7 @@ from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.table import from_parquet
 from cimrobust.pipeline.arguments import available_processors, check_counts, check_day, check_effort
 from cimrobust.progress import NullProgress, Progress
+from cimrobust.report.archive import pdf_of
 from cimrobust.report.render import render
 from cimrobust.review import signing
 from cimrobust.review.certificate_replay import REDRAWN, Depth, replay_certificate
@@ -192,12 +193,35 @@ def replay(
     )
 
 
-def rewrite_report(directory: str | Path) -> Path:
-    """Write the HTML of a certificate again from its JSON; returns its path."""
-    path = Path(directory) / REPORT
-    certificate = read_certificate(Path(directory))
+def rewrite_report(directory: str | Path, *, previous: str | Path | None = None, pdf: str | Path | None = None) -> list[Path]:
+    """Write the HTML of a certificate again from its JSON.
+
+    Args:
+        directory: Folder of the certificate.
+        previous: Folder of an earlier certificate; a second page, change.html, compares both. None: there is none.
+        pdf: File for the page as PDF/A, with the comparison if there is one; None: none is written.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputRefusedError: A certificate is missing or corrupt.
+        UsageError: A file cannot be written, or the extra `pdf` is not installed.
+    """
+    folder, certificate = Path(directory), read_certificate(Path(directory))
+    before = None if previous is None else read_certificate(Path(previous))
     with refusing_what_fails(_OURS, directory, hint=_HINT):
-        html = render(certificate)
-    atomic_text(path, html)
-    update_manifests(Path(directory), REPORT)
-    return path
+        page = render(certificate)
+        compared = None if before is None else render(certificate, before)
+    document = None if pdf is None else pdf_of(compared or page)
+    atomic_text(folder / REPORT, page)
+    update_manifests(folder, REPORT)
+    written = [folder / REPORT]
+    if compared is not None:
+        # A page of its own: certificate.html stays what certificate.json alone renders to, which replay and signatures rest on.
+        atomic_text(folder / CHANGE, compared)
+        written.append(folder / CHANGE)
+    if pdf is not None and document is not None:
+        atomic_bytes(Path(pdf), document)
+        written.append(Path(pdf))
+    return written
