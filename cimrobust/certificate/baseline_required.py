@@ -36,7 +36,7 @@ def judge_baseline(case: Case, row: RequireRow) -> Judged:
     sentence = "; ".join(f"{what} {shown(made, ours)}, baseline {shown(made, theirs)}" for what, (ours, theirs) in pairs.items())
     # A difference of two fractions is off by their rounding, which must not decide: 0.96 - 0.95 is above 0.01.
     held = all(loss <= row.threshold + 1e-12 * max(1.0, abs(row.threshold)) for loss in lost)
-    return Judged(asked, "met" if held else "refuted", f"{capital(score_name(made))} {sentence}.")
+    return Judged(asked, "met" if held else "refuted", f"{capital(score_name(made))} {sentence}.", max(lost), "searched")
 
 
 def _slack(made: CertificateModel, value: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from cimrobust.certificate.baseline_required import data_digests
-from cimrobust.certificate.judging import Occasion
+from cimrobust.certificate.judging import NO_NUMBERS, Occasion
 from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy_tables import CONDITION, EFFORTS, Conditions
 from cimrobust.device.digest import digest_of_tables, profile_digest
@@ -55,7 +55,7 @@ def _rows(made: CertificateModel, asked: Conditions, occasion: Occasion) -> Iter
 
 def _row(key: str, text: str, held: bool, sentence: str) -> RequirementResult:
     return RequirementResult(
-        id=f"{CONDITION}{key}", text=f"Evidence counts with {text}", status="met" if held else "refuted", sentence=sentence
+        id=f"{CONDITION}{key}", text=f"Evidence counts with {text}", status="met" if held else "refuted", sentence=sentence, **NO_NUMBERS
     )
 
 

@@ -28,8 +28,8 @@ def judge_cost(case: Case, row: RequireRow) -> Judged:
     )
     sentence = f"The decisions of the worst chip found cost {mean:.4g} on average{_dearest(rows, costs, _names(made))}."
     if mean > row.threshold:
-        return Judged(asked, "refuted", sentence)
-    return Judged(asked, "met", f"{sentence} That refutes nothing, and proves nothing about chips that were not tried.")
+        return Judged(asked, "refuted", sentence, mean, "searched")
+    return Judged(asked, "met", f"{sentence} That refutes nothing, and proves nothing about chips that were not tried.", mean, "searched")
 
 
 def cost_matrix(table: CostTable | None, num_classes: int, names: list[str]) -> list[list[float]] | str:

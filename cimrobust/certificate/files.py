@@ -16,6 +16,7 @@ from cimrobust.files import write_whole
 
 CERTIFICATE = "certificate.json"
 REPORT = "certificate.html"
+CHANGE = "change.html"
 TRIALS = "trials.parquet"
 CERTIFIED = "certified.parquet"
 WITNESS = "witness"
@@ -32,9 +33,18 @@ def atomic_text(path: Path, text: str) -> None:
     Raises:
         UsageError: The place cannot be written to.
     """
+    atomic_bytes(path, text.encode("utf-8"))
+
+
+def atomic_bytes(path: Path, content: bytes) -> None:
+    """Write a file under its final name only when it is complete.
+
+    Raises:
+        UsageError: The place cannot be written to.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode("utf-8"))
+        write_whole(path, content)
     except OSError as err:
         raise UsageError(f"output must be writable, got {err.strerror} ({path}); choose another folder") from err
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from cimrobust.certificate.models import CertificateModel, Status
+from cimrobust.certificate.models import CertificateModel, Status, Strength
 from cimrobust.certificate.policy_tables import CostTable
 from cimrobust.montecarlo.table import TrialTable
+
+#: Fields of a row of a verdict that asks for no score.
+NO_NUMBERS: Mapping[str, Any] = {"threshold": None, "found": None, "margin": None, "evidence": None, "samples": None}
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,15 @@ class Judged:
         asked: What is required, in words.
         status: met, refuted or open.
         sentence: The evidence.
+        found: Number that decides, in the unit of what is asked; None: there is none.
+        evidence: How strong it is; None: there is none.
     """
 
     asked: str
     status: Status
     sentence: str
+    found: float | None = None
+    evidence: Strength | None = None
 
 
 def capital(text: str) -> str:

@@ -6,6 +6,7 @@ like a file of today. Nothing else in the package knows that older versions exis
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +62,7 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
         InputRefusedError: It is missing, too large, not JSON, of a version that is not known here, or does not
             follow its schema; names the place.
     """
-    plain = read_plain(path, kind, hint=hint, max_bytes=max_bytes)
+    plain, digest = _read_json(path, kind, hint, max_bytes)
     try:
         stated, known = Version.of(plain.get("schema_version")), Version.of(kind.VERSION)
     except ValueError as err:
@@ -77,12 +78,17 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
         record = kind.model_validate({**plain, "schema_version": kind.VERSION}, strict=True)
     except ValidationError as err:
         raise InputRefusedError(f"{kind.NAME} must follow schema version {stated}, got {_first(err)} ({path}); {hint}") from err
-    record.stated_version = str(stated)
+    record.stated_version, record.file_sha256 = str(stated), digest
     return record
 
 
 def read_plain(path: Path, kind: type[Record], *, hint: str, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
     """Read what a result file states, as it states it; arguments and errors as for `read_result`, but nothing of it is checked."""
+    return _read_json(path, kind, hint, max_bytes)[0]
+
+
+def _read_json(path: Path, kind: type[Record], hint: str, max_bytes: int) -> tuple[dict[str, Any], str]:
+    """Return the content of a file and its digest."""
     content = read_input(path, FileKind(kind.NAME, max_bytes, missing=InputRefusedError, hint=hint))
     try:
         plain = parse_json(content)
@@ -90,7 +96,7 @@ def read_plain(path: Path, kind: type[Record], *, hint: str, max_bytes: int = _M
         raise InputRefusedError(f"{kind.NAME} must be JSON, got: {printable(err)[:200]} ({printable(path)}); {hint}") from err
     if not isinstance(plain, dict):
         raise InputRefusedError(f"{kind.NAME} must be a JSON object, got {type(plain).__name__} ({printable(path)}); {hint}")
-    return plain
+    return plain, hashlib.sha256(content).hexdigest()
 
 
 def _first(err: ValidationError) -> str:

@@ -18,6 +18,7 @@ def judge_safety_class(case: Case, row: RequireRow) -> Judged:
     assert required is not None
     known = list(_known(certificate, required.label))
     status: Status = "open"
+    lowest = min((recall for recall, _ in known), default=None)
     if not known:
         sentence = f"No recall of class {required.label} is in the certificate; give --safety-class {required.label}."
     else:
@@ -31,7 +32,7 @@ def judge_safety_class(case: Case, row: RequireRow) -> Judged:
             sentence += f" No search of its own was made for this class; give --safety-class {required.label}."
     beyond = " and beyond these samples" if row.samples == "beyond" else ""
     asked = f"recall of class {required.label} at least {100 * required.recall:.2f} % on every chip {on_samples(certificate)}{beyond}"
-    return Judged(asked, status, sentence)
+    return Judged(asked, status, sentence, lowest, None if lowest is None else "searched")
 
 
 def _known(certificate: CertificateModel, label: int) -> Iterator[tuple[float, str]]:

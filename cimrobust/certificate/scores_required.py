@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cimrobust.certificate.judging import Case, Judged, capital
-from cimrobust.certificate.models import CertificateModel, SampleInterval, Status
+from cimrobust.certificate.models import CertificateModel, SampleInterval, Status, Strength
 from cimrobust.certificate.policy_tables import RequireRow
 from cimrobust.certificate.programmed import programmed_correct, programmed_interval, programmed_score
 from cimrobust.certificate.wording import counted, is_reached, on_samples, rule, score_name, shown, worst_chip
@@ -21,7 +23,7 @@ def judge_clean(case: Case, row: RequireRow) -> Judged:
     sentence = f"{whose} is {found} {on_samples(made)}; that of the model file is {shown(made, file)}."
     status: Status = "met" if is_reached(made, score, row.threshold) else "refuted"
     asked = f"{score_name(made)}, without deviation, {rule(made, row.threshold)}"
-    return _beyond(case, row, Judged(asked, status, sentence), programmed_interval(made))
+    return _beyond(case, row, Judged(asked, status, sentence, score, "measured"), programmed_interval(made))
 
 
 def judge_worst_found(case: Case, row: RequireRow) -> Judged:
@@ -37,7 +39,7 @@ def judge_worst_found(case: Case, row: RequireRow) -> Judged:
     if met:
         sentence += " That refutes nothing, and proves nothing about chips that were not tried."
     asked = f"worst {score_name(made)} found {rule(made, row.threshold)}"
-    return _beyond(case, row, Judged(asked, "met" if met else "refuted", sentence), "worst_found")
+    return _beyond(case, row, Judged(asked, "met" if met else "refuted", sentence, worst, "searched"), "worst_found")
 
 
 def judge_certified(case: Case, row: RequireRow) -> Judged:
@@ -50,7 +52,10 @@ def judge_certified(case: Case, row: RequireRow) -> Judged:
         status = "refuted"
     sentence = f"{_proven(made)} The worst chip found has {shown(made, made.worst_found.score)}."
     asked = f"certified {score_name(made)} {rule(made, row.threshold)}"
-    return _beyond(case, row, Judged(asked, status, sentence), "certified")
+    # A chip that breaks the requirement decides, where there is one; else the proof, as far as it goes.
+    found = made.worst_found.score if status == "refuted" else proven.score
+    evidence: Strength | None = None if found is None else "searched" if status == "refuted" else "proved"
+    return _beyond(case, row, Judged(asked, status, sentence, found, evidence), "certified")
 
 
 def _proven(made: CertificateModel) -> str:
@@ -67,20 +72,25 @@ def _proven(made: CertificateModel) -> str:
 def _beyond(case: Case, row: RequireRow, these: Judged, name: str) -> Judged:
     """Return a judgement as asked: on these samples, or on the distribution that they were drawn from too."""
     if row.samples == "these":
-        return Judged(f"{these.asked} {on_samples(case.certificate)}", these.status, these.sentence)
+        return replace(these, asked=f"{these.asked} {on_samples(case.certificate)}")
     asked = f"{these.asked} {on_samples(case.certificate)} {BEYOND}"
     stated = interval(case.certificate, name)
     if stated is None:
         reason = _not_stated(case.certificate, name)
+        refuted = these.status == "refuted"
+        sentence = f"{these.sentence} Beyond these samples nothing is stated: {reason}."
         return Judged(
-            asked, "refuted" if these.status == "refuted" else "open", f"{these.sentence} Beyond these samples nothing is stated: {reason}."
+            asked, these.status if refuted else "open", sentence, these.found if refuted else None, these.evidence if refuted else None
         )
     # A sample interval is two-sided or, for a proof, one-sided; its lower end holds at least with the stated confidence.
     held = is_reached(case.certificate, stated.low, row.threshold)
     status: Status = these.status if these.status != "met" or held else "open"
     confidence = 100 * case.certificate.evaluation_set.confidence
     bound = f"Beyond these samples it is at least {shown(case.certificate, stated.low)} with {confidence:g} % confidence"
-    return Judged(asked, status, f"{these.sentence} {bound}, if they were drawn independently.")
+    sentence = f"{these.sentence} {bound}, if they were drawn independently."
+    if these.status == "refuted":
+        return Judged(asked, status, sentence, these.found, these.evidence)
+    return Judged(asked, status, sentence, stated.low, "statistical")
 
 
 def interval(made: CertificateModel, name: str) -> SampleInterval | None:

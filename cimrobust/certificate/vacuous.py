@@ -5,10 +5,7 @@ from __future__ import annotations
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy_tables import CostTable, KppRequirement, RequireRow
 from cimrobust.certificate.programmed import programmed_score
-
-# The error of a network that always answers the mean is the spread of the targets. A hundred times the clean error is as much for a network that explains
-# 99.99 % of their variance, so a larger one is kept by networks that have learnt nothing.
-_ABSURD = 100.0
+from cimrobust.certificate.wording import ABSURD
 
 
 def asks_nothing(row: RequireRow, cost: CostTable | None) -> str:
@@ -61,8 +58,8 @@ def asks_nothing_here(row: RequireRow, cost: CostTable | None, certificate: Cert
         one = 1 / max(1, certificate.clean.samples)
         return "one correct decision is enough" if row.threshold <= one else ""
     scale = programmed_score(certificate) or certificate.worst_found.score
-    if scale > 0 and row.threshold > _ABSURD * scale:
-        return f"it allows more than {_ABSURD:g} times the error without deviation, which a network that has learnt nothing keeps"
+    if scale > 0 and row.threshold > ABSURD * scale:
+        return f"it allows more than {ABSURD:g} times the error without deviation, which a network that has learnt nothing keeps"
     return ""
 
 
@@ -73,4 +70,4 @@ def _no_comparison(slack: float, certificate: CertificateModel, baseline: Certif
     scores = (programmed_score(baseline), baseline.worst_found.score)
     if certificate.metric.higher_is_better:
         return f"no accuracy is {slack:g} below that of the baseline" if slack >= max(scores) else ""
-    return f"it allows errors {_ABSURD:g} times those of the baseline" if 0 < _ABSURD * max(scores) < slack else ""
+    return f"it allows errors {ABSURD:g} times those of the baseline" if 0 < ABSURD * max(scores) < slack else ""

@@ -10,11 +10,12 @@ requirement fails all the same: the chip that refutes it exists, whatever else w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from cimrobust.certificate.baseline_required import judge_baseline
 from cimrobust.certificate.conditions import judge_conditions
 from cimrobust.certificate.cost_required import judge_cost
-from cimrobust.certificate.judging import Case, Judged, Occasion, capital
+from cimrobust.certificate.judging import NO_NUMBERS, Case, Judged, Occasion, capital
 from cimrobust.certificate.models import CertificateModel, RequirementResult, Verdict, Word
 from cimrobust.certificate.percentile_required import judge_percentile
 from cimrobust.certificate.policy import Policy
@@ -41,6 +42,8 @@ _JUDGES: Mapping[str, Callable[[Case, RequireRow], Judged]] = {
 }
 # Requirements that the worst chip found can refute.
 _ABOUT_WORST = {"worst_found_accuracy", "certified_accuracy", "cost", _BASELINE}
+# Requirements that less is better for, whatever the metric.
+_LOWER_IS_BETTER = {"cost", _BASELINE}
 _ALONE = Occasion()
 
 
@@ -84,10 +87,24 @@ def _judged(case: Case, row: RequireRow) -> RequirementResult:
     text = capital(judged.asked) if row.text is None else f"{row.text} ({judged.asked})"
     nothing = asks_nothing_here(row, case.cost, case.certificate, case.occasion.baseline)
     if nothing:
-        return RequirementResult(
-            id=row.id, text=text, status="open", sentence=f"This asks for nothing: {nothing}. What holds anyway passes nothing."
-        )
-    return RequirementResult(id=row.id, text=text, status=judged.status, sentence=judged.sentence)
+        judged = replace(judged, status="open", sentence=f"This asks for nothing: {nothing}. What holds anyway passes nothing.")
+    return RequirementResult(
+        id=row.id,
+        text=text,
+        status=judged.status,
+        sentence=judged.sentence,
+        threshold=row.threshold,
+        found=judged.found,
+        margin=None if judged.found is None else _margin(case, row, judged.found),
+        evidence=judged.evidence,
+        samples=row.samples,
+    )
+
+
+def _margin(case: Case, row: RequireRow, found: float) -> float:
+    """Return by how much a requirement is kept, negative where it is missed."""
+    lower = row.kind in _LOWER_IS_BETTER or (row.kind != "safety_class" and not case.certificate.metric.higher_is_better)
+    return row.threshold - found if lower else found - row.threshold
 
 
 def _word(
@@ -151,4 +168,5 @@ def _effort(certificate: CertificateModel, least: str) -> RequirementResult:
         text=f"Search effort at least {least}",
         status="met" if EFFORTS.index(made) >= EFFORTS.index(least) else "refuted",
         sentence=f"The certificate was made with effort {made}.",
+        **NO_NUMBERS,
     )

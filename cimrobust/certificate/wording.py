@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from cimrobust.certificate.models import CertificateModel
 
+# The error of a network that always answers the mean is the spread of the targets. A hundred times the clean error is as much for a network that explains
+# 99.99 % of their variance, so a larger one is kept by networks that have learnt nothing.
+ABSURD = 100.0
 _ERRORS = {
     "rmse": "root mean square error",
     "mae": "mean absolute error",
@@ -25,6 +28,23 @@ def score_name(certificate: CertificateModel) -> str:
         if source == "given"
         else f"agreement with the decisions of {', '.join(certificate.data.labels_of or {}) or 'another network'}"
     )
+
+
+def score_word(certificate: CertificateModel) -> str:
+    """Return what a score is called where there is little room: accuracy, agreement, or the name of the error."""
+    if certificate.metric.name != "accuracy":
+        return certificate.metric.name
+    return "accuracy" if certificate.data.label_source == "given" else "agreement"
+
+
+def is_proof(certificate: CertificateModel) -> bool:
+    """Tell whether what is certified says anything: an accuracy of 0, or an error that a network keeps that has learnt nothing, does not."""
+    score = certificate.certified.score
+    if score is None:
+        return False
+    if certificate.metric.higher_is_better:
+        return score > 0
+    return score <= ABSURD * max(certificate.clean.quantised_score, 0.0) or score == 0
 
 
 def shown(certificate: CertificateModel, value: float) -> str:

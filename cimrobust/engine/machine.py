@@ -28,6 +28,7 @@ class Machine:
         instruction_sets: Those it has of the ones that matter; None where the system does not say.
         onnxruntime: Version.
         onnxruntime_build: What its makers say of the build.
+        operating_system: Its name and C library, whose functions numbers may depend on.
     """
 
     processor: str
@@ -35,6 +36,7 @@ class Machine:
     instruction_sets: tuple[str, ...] | None
     onnxruntime: str
     onnxruntime_build: str
+    operating_system: str
 
 
 @cache
@@ -45,7 +47,11 @@ def this_machine() -> Machine:
     flags = fields.get("flags", fields.get("Features"))
     sets = None if flags is None else tuple(name for name in _SETS if name in flags.split())
     build = " ".join(str(ort.get_build_info()).removeprefix("ORT Build Info:").split())
-    return Machine(processor, platform.machine(), sets, ort.__version__, build)
+    return Machine(processor, platform.machine(), sets, ort.__version__, build, _operating_system())
+
+
+def _operating_system() -> str:
+    return " ".join(filter(None, (platform.system(), *platform.libc_ver())))
 
 
 def _read() -> str:

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from cimrobust.certificate.models import CertificateModel, Diagnostics
 from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
 from cimrobust.certificate.models.diagnosed import ClassAttacks, LayerAttacks, ToleranceCurve
+from cimrobust.certificate.wording import shown
 from cimrobust.report import charts
 from cimrobust.report.charts import BAD, GOOD, INK, NEUTRAL, STYLE
 
@@ -33,64 +34,55 @@ def pictures(certificate: CertificateModel) -> dict[str, str]:
 
 
 def layers(certificate: CertificateModel, found: LayerAttacks) -> str:
-    """Draw the worst score of every layer alone and of all others, beside that of all together."""
+    """Draw what every layer alone, and all others, make the network lose, beside all together: long is bad."""
     rows = found.rows
-    worst = certificate.worst_found.score
+    alone = [charts.lost(certificate, row.alone.score) for row in rows]
+    others = [(charts.lost(certificate, row.others.score), index) for index, row in enumerate(rows) if row.others is not None]
+    together = charts.lost(certificate, certificate.worst_found.score)
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(7.2, 0.42 * len(rows) + 1.0)
-        others = [(row.others.score, index) for index, row in enumerate(rows) if row.others is not None]
-        charts.score_axis(
-            axes,
-            certificate,
-            [worst, certificate.clean.score, *(row.alone.score for row in rows), *(value for value, _ in others)],
-        )
-        axes.barh(range(len(rows)), [row.alone.score for row in rows], color=BAD, height=0.5, label="this layer alone")
+        figure, axes = charts.new_figure(charts.WIDTH, 0.36 * len(rows) + 1.0)
+        axes.barh(range(len(rows)), alone, color=BAD, height=0.5, label="this layer alone")
         if others:
-            axes.plot(
-                [value for value, _ in others],
-                [index for _, index in others],
-                "D",
-                color=NEUTRAL,
-                markeredgecolor=INK,
-                markersize=6,
-                zorder=3,
-                label="all but this layer",
-            )
-        axes.axvline(worst, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="all layers")
-        axes.set_yticks(range(len(rows)), [charts.short(row.initializer) for row in rows])
+            places = ([value for value, _ in others], [index for _, index in others])
+            axes.plot(*places, "D", color=NEUTRAL, markeredgecolor=INK, markersize=6, zorder=3, label="all but this layer")
+        axes.axvline(together, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="all layers")
+        charts.loss_axis(axes, certificate, [together, *alone, *(value for value, _ in others)])
+        axes.set_yticks(range(len(rows)), [charts.short(row.initializer, 24) for row in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-        return charts.svg(figure, "layers", "Worst score found by layer: this layer alone, all but this layer, and all layers.")
+        axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=9)
+        worst = (
+            f"{rows[0].initializer} alone {charts.loss_text(certificate, alone[0])}, all layers {charts.loss_text(certificate, together)}"
+        )
+        return charts.svg(figure, "layers", f"{charts.loss_name(certificate)} by layer: {worst}.")
 
 
 def classes(_certificate: CertificateModel, found: ClassAttacks) -> str:
     """Draw the recall of every class, clean and on the chip that is worst for it."""
     rows = sorted(found.rows, key=lambda row: row.label)
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(7.2, 2.4)
-        bars = (
-            (-0.2, [row.clean for row in rows], NEUTRAL, "clean"),
-            (0.2, [row.recall for row in rows], BAD, "worst chip for this class"),
-        )
-        for offset, recalls, colour, label in bars:
-            places = [index + offset for index in range(len(rows))]
-            axes.bar(places, recalls, width=0.38, color=colour, label=label)
+        figure, axes = charts.new_figure(charts.WIDTH, 2.4)
+        charts.pair_of_bars(axes, [row.clean for row in rows], [row.recall for row in rows], "worst chip for this class")
         axes.set_xticks(range(len(rows)), [str(row.label) for row in rows])
         axes.set_xlabel("class")
         charts.percent_axis(axes)
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-        return charts.svg(figure, "worst-classes", "Recall by class: clean, and on the chip that is worst for that class.")
+        return charts.svg(
+            figure,
+            "worst-classes",
+            f"Recall by class: clean, and on the chip that is worst for that class ({', '.join(f'{row.label}: {100 * row.recall:.0f} %' for row in rows)}).",
+        )
 
 
 def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str:
     """Draw the worst score found over the tolerance, what bisection tried, and the score required."""
     points = sorted([*curve.points, *curve.tried], key=lambda point: point.tolerance)
     bound = certificate.certified
-    # A bound over some of the samples may lie above the worst score over all of them: only like is drawn beside like.
-    proven = bound.curve if bound.curve_samples == bound.samples else []
+    # A bound over some of the samples may lie above the worst score over all of them: it is told apart by name and look.
+    is_whole = bound.curve_samples == bound.samples
+    proven = bound.curve if certificate.metric.higher_is_better or is_whole else []
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(7.2, 2.8)
+        figure, axes = charts.new_figure(charts.WIDTH, 2.8)
         axes.plot(
             [100 * point.tolerance for point in points],
             [point.score for point in points],
@@ -101,15 +93,16 @@ def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str
         )
         if proven:
             axes.plot(
-                [100 * point.tolerance_fraction for point in proven], [point.score for point in proven], "s-", color=GOOD, markersize=4,
-                label="certified",
+                [100 * point.tolerance_fraction for point in proven], [point.score for point in proven], "s-" if is_whole else "s:", color=GOOD, markersize=4,
+                label="certified" if is_whole else f"certified, first {bound.curve_samples} samples",
             )  # fmt: skip
         axes.axhline(curve.required, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="required")
         axes.set_xlabel("write-verify tolerance, % of the conductance range")
         axes.set_xlim(left=0)
         charts.vertical_scores(axes, certificate, [point.score for point in points])
-        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-        return charts.svg(figure, "tolerances", "Worst score found and certified score over the write-verify tolerance.")
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
+        said = ", ".join(f"{100 * point.tolerance:.3g} %: {shown(certificate, point.score)}" for point in points)
+        return charts.svg(figure, "tolerances", f"Worst score found over the write-verify tolerance: {said}.")
 
 
 def stuck_devices(certificate: CertificateModel, found: StuckDevices) -> str:
@@ -157,7 +150,7 @@ def _curves(
 ) -> str:
     """Draw scores over a logarithmic axis."""
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(7.2, 2.8)
+        figure, axes = charts.new_figure(charts.WIDTH, 2.8)
         for text, (across, scores, colour, mark) in lines.items():
             axes.plot(across, scores, mark, color=colour, label=text, markersize=5)
         ticks = sorted({value for across, *_ in lines.values() for value in across})
@@ -166,5 +159,7 @@ def _curves(
         axes.minorticks_off()
         axes.set_xlabel(label)
         charts.vertical_scores(axes, certificate, [score for _, scores, *_ in lines.values() for score in scores])
-        axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
-        return charts.svg(figure, name, description)
+        axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
+        text, (across, scores, *_) = next(iter(lines.items()))
+        said = ", ".join(f"{at:g}: {shown(certificate, score)}" for at, score in zip(across, scores, strict=True))
+        return charts.svg(figure, name, f"{description} {text.capitalize()} at {said}.")

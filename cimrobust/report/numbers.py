@@ -26,20 +26,32 @@ def shown(value: Any, kind: str, *, is_fraction: bool) -> str:
 
     Args:
         value: Number or None.
-        kind: ``score``, ``percent``, ``fine_percent`` (six digits), ``count``, ``seconds`` or ``plain``.
+        kind: ``score``, ``percent``, ``fine_percent`` (four digits), ``count``, ``seconds``, ``margin`` (signed) or ``plain``.
         is_fraction: Whether scores are fractions, shown as percentages.
     """
     if value is None:
         return "none"
     if kind == "percent" or (kind == "score" and is_fraction):
-        return f"{100 * value:.2f} %"
+        return f"{100 * value:.2f}\u00a0%"
     if kind == "fine_percent":
-        return f"{100 * value:.6g} %"
+        return f"{digits(100 * value)}\u00a0%"
+    if kind == "margin":
+        return f"{100 * value:+.2f}\u00a0points" if is_fraction else f"{'+' if value >= 0 else ''}{digits(value)}"
     if kind == "count":
         return f"{value:,}".replace(",", "\u202f")
     if kind == "seconds":
-        return f"{value:.1f} s"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return f"{value:.1f}\u00a0s"
+    return digits(value) if isinstance(value, float) else str(value)
+
+
+def digits(value: float) -> str:
+    """Return a number with four significant digits, none of those before its point left out."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
+
+
+def tidy(text: str) -> str:
+    """Return a text whose numbers are not parted from their percent signs."""
+    return text.replace(" %", "\u00a0%")
 
 
 def field_reader(certificate: Measured) -> Callable[[str, str], Markup]:
@@ -56,8 +68,6 @@ def field_reader(certificate: Measured) -> Callable[[str, str], Markup]:
         for part in path.split("."):
             value = value[int(part)] if isinstance(value, list) else value[part]
         text = shown(value, kind, is_fraction=is_fraction)
-        return Markup('<data class="number" data-json-path="{}" value="{}">{}</data>').format(
-            path, "" if value is None else repr(value), escape(text)
-        )
+        return Markup('<data data-json-path="{}" value="{}">{}</data>').format(path, "" if value is None else repr(value), escape(text))
 
     return field

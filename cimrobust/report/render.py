@@ -4,44 +4,87 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel
 
+from cimrobust.certificate.judging import capital
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.report import charts, diagnostic_charts, side_by_side
-from cimrobust.report.numbers import field_reader
+from cimrobust.certificate.wording import is_proof, score_name, score_word
+from cimrobust.report import argument, charts, comparison, contents, diagnostic_charts, failure_modes, side_by_side
+from cimrobust.report.budget import uncertainties
+from cimrobust.report.gain import gain_of
+from cimrobust.report.headline import headlines
+from cimrobust.report.identity import Identity, css_text, digest_of, of_certificate
+from cimrobust.report.numbers import field_reader, tidy
+from cimrobust.report.remedies import remedies
 
-_MOST_LAYERS_CHARTED = 60
 
-
-def render(certificate: CertificateModel) -> str:
+def render(certificate: CertificateModel, previous: CertificateModel | None = None) -> str:
     """Return certificate.html.
 
     Args:
         certificate: What was found.
+        previous: An earlier certificate, which the page compares it with; None: none, and the page has no section on changes.
 
     Returns:
         A page that needs no network and no script; the same certificate gives the same text.
     """
-    pictures = {
+    compared = None if previous is None else comparison.change(certificate, previous)
+    page = environment().get_template("certificate.html.j2")
+    return page.render(
+        c=certificate,
+        tool=certificate.tool,
+        identity=of_certificate(certificate),
+        sections=contents.sections(certificate, has_change=compared is not None),
+        left_out=contents.left_out(certificate),
+        charts={name: Markup(text) for name, text in _pictures(certificate).items()},
+        field=field_reader(certificate),
+        change=compared,
+        embedded=Markup(embedded(certificate)),
+        **_words(certificate),
+        **_findings(certificate),
+    )
+
+
+def _pictures(certificate: CertificateModel) -> dict[str, str]:
+    """Return the charts by name; an empty text for what is not there."""
+    largest = certificate.certified.largest_tolerance
+    return {
         "bracket": charts.bracket(certificate),
         "histogram": charts.histogram(certificate),
-        "largest_tolerance": charts.largest_tolerance(certificate) if certificate.certified.largest_tolerance is not None else "",
+        "largest_tolerance": charts.largest_tolerance(certificate) if largest is not None else "",
         "members": charts.members(certificate) if certificate.worst_found.members else "",
         "effects": charts.effects(certificate) if certificate.diagnostics is not None else "",
         "classes": charts.classes(certificate) if certificate.clean.per_class else "",
         **diagnostic_charts.pictures(certificate),
     }
-    page = environment().get_template("certificate.html.j2")
-    return page.render(
-        c=certificate,
-        charts={name: Markup(text) for name, text in pictures.items()},
-        field=field_reader(certificate),
-        embedded=Markup(embedded(certificate)),
-    )
+
+
+def _words(certificate: CertificateModel) -> dict[str, Any]:
+    """Return how scores are called on the page."""
+    return {"score_name": score_name(certificate), "score_word": score_word(certificate), "proven": is_proof(certificate)}
+
+
+def _findings(certificate: CertificateModel) -> dict[str, Any]:
+    """Return what the sections of the page show that is put together from several blocks."""
+    return {
+        "headlines": headlines(certificate),
+        "argument": argument.steps(certificate),
+        "conditions": argument.conditions(certificate),
+        "kinds": argument.kinds(certificate),
+        "budget": uncertainties(certificate),
+        "remedies": remedies(certificate),
+        "transitions": failure_modes.transitions(certificate),
+        "collapse": failure_modes.collapse(certificate),
+        "costs": failure_modes.costs(certificate),
+        "names": failure_modes.class_names(certificate),
+        "flips_note": failure_modes.shown_part(certificate.worst_found.flipped),
+        "line_box": failure_modes.line_box(),
+    }
 
 
 def render_retraining(described: Retraining) -> str:
@@ -56,6 +99,9 @@ def render_retraining(described: Retraining) -> str:
     page = environment().get_template("retrain.html.j2")
     return page.render(
         r=described,
+        tool=described.tool,
+        identity=Identity(kind="re-training", subject=described.model, sha256=digest_of(described), file="retrain.json"),
+        gain=gain_of(described),
         columns=columns,
         roles=[(key.removesuffix("_outcome"), title) for key, title in columns],
         field=field_reader(described),
@@ -81,6 +127,8 @@ def embedded(certificate: BaseModel) -> str:
 @cache
 def environment() -> Environment:
     """Return where templates come from, everything escaped."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("cimrobust.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters.update(css_text=css_text, line_of=failure_modes.line_of, capitalize_first=capital, tidy=tidy)
+    return made

@@ -97,7 +97,7 @@ def layers(described: Retraining) -> str:
     }
     values = [value for drawn in marks.values() for value, *_ in drawn]
     with mpl.rc_context(STYLE):
-        figure = charts.empty_figure(7.2, 0.5 * len(rows) + 1.2)
+        figure = charts.empty_figure(charts.WIDTH, 0.5 * len(rows) + 1.2)
         panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
         for axes, drawn, title in zip(panels, marks.values(), ("this layer alone deviates", "all but this layer deviate"), strict=True):
             axes.set_title(title, fontsize=10, loc="left")
@@ -157,9 +157,9 @@ def _scores(curves: Mapping[Look, Sequence[tuple[float, float]]]) -> list[float]
 def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
     """Return a figure and where worst and certified scores go, which may be the same place."""
     if not split:
-        figure, axes = charts.new_figure(7.2, 3.6)
+        figure, axes = charts.new_figure(charts.WIDTH, 3.6)
         return figure, axes, axes
-    figure = charts.empty_figure(7.2, 3.6)
+    figure = charts.empty_figure(charts.WIDTH, 3.6)
     worst, proven = figure.subplots(1, 2, width_ratios=(3, 2))
     return figure, worst, proven
 

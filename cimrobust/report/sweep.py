@@ -11,6 +11,7 @@ from markupsafe import Markup
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 from cimrobust.report import charts
 from cimrobust.report.charts import BAD, GOOD, INK, NEUTRAL, STYLE
+from cimrobust.report.identity import Identity, digest_of
 from cimrobust.report.numbers import field_reader
 from cimrobust.report.render import embedded, environment
 
@@ -23,6 +24,8 @@ def render_sweep(sweep: SweepModel) -> str:
         .get_template("sweep.html.j2")
         .render(
             c=sweep,
+            tool=sweep.tool,
+            identity=Identity(kind="tolerance sweep", subject=sweep.model.name, sha256=digest_of(sweep), file="sweep.json"),
             charts={name: Markup(text) for name, text in pictures.items()},
             field=field_reader(sweep),
             embedded=Markup(embedded(sweep)),
@@ -36,11 +39,11 @@ def curve(sweep: SweepModel) -> str:
     lines: list[tuple[str, str, str, list[float | None]]] = [
         ("average chip", NEUTRAL, "o-", [point.monte_carlo.mean for point in points]),
         ("1 % KPP bound", NEUTRAL, "^--", [point.monte_carlo.kpp[0].lower_bound for point in points]),
-        ("worst found", BAD, "o-", [point.worst_found.score for point in points]),
+        ("worst found", BAD, "X-", [point.worst_found.score for point in points]),
         ("certified", GOOD, "s-", [point.certified.score for point in points]),
     ]
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(7.2, 3.6)
+        figure, axes = charts.new_figure(charts.WIDTH, 3.6)
         shown = [sweep.clean.score]
         for label, colour, style, values in lines:
             pairs = [(100 * point.tolerance, value) for point, value in zip(points, values, strict=True) if value is not None]
@@ -52,20 +55,22 @@ def curve(sweep: SweepModel) -> str:
             axes.axhline(sweep.safe.required, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="required")
         _tolerance_axis(axes, points)
         charts.vertical_scores(axes, sweep, shown)
-        axes.legend(frameon=False, ncols=6, loc="lower left", bbox_to_anchor=(-0.02, 1), fontsize=8.5, handlelength=1.6, columnspacing=1.2)
-        text = ", ".join(f"{100 * point.tolerance:.4g} %: {point.worst_found.score:.4g}" for point in points)
+        if sweep.metric.unit == "fraction" and max(shown) - min(shown) < charts.ZOOM_BELOW:
+            charts.zoom_up(axes, min(shown), max(shown))
+        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 1), fontsize=9, handlelength=1.6, columnspacing=1.2)
+        text = ", ".join(f"{100 * point.tolerance:.4g} %: {_score(sweep, point.worst_found.score)}" for point in points)
         return charts.svg(figure, "curve", f"Scores over the write-verify tolerance. Worst found at {text}.")
 
 
 def safe(sweep: SweepModel) -> str:
     """Draw the three largest safe tolerances on one axis."""
     assert sweep.safe is not None
-    colours = {"certified": GOOD, "statistical": NEUTRAL, "unrefuted": BAD}
+    colours = {"certified": GOOD, "statistical": NEUTRAL, "unrefuted": INK}
     claims = sweep.safe.claims()
     rows = [(name, claims[name].tolerance or 0.0, colour) for name, colour in colours.items()]
     largest = sweep.points[-1].tolerance
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(7.2, 1.5)
+        figure, axes = charts.new_figure(charts.WIDTH, 1.5)
         axes.barh(range(len(rows)), [100 * value for _, value, _ in rows], color=[colour for _, _, colour in rows], height=0.55)
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.tick_params(axis="y", length=0)
@@ -74,6 +79,10 @@ def safe(sweep: SweepModel) -> str:
         axes.set_xlabel("write-verify tolerance, % of the conductance range")
         text = ", ".join(f"{name} {100 * value:.4g} %" for name, value, _ in rows)
         return charts.svg(figure, "safe", f"Largest safe tolerances: {text}.")
+
+
+def _score(sweep: SweepModel, value: float) -> str:
+    return f"{100 * value:.2f} %" if sweep.metric.unit == "fraction" else f"{value:.4g}"
 
 
 def _tolerance_axis(axes: Any, points: Sequence[SweptPoint]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from cimrobust.certificate.evidence import NamedDigest
-from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, WITNESS, atomic_text, read_certificate
+from cimrobust.certificate.files import CERTIFICATE, CHANGE, REPORT, TRIALS, WITNESS, atomic_bytes, atomic_text, read_certificate
 from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.junit import write_evidence_junit, write_junit
@@ -25,6 +25,7 @@ from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining import REPORT as RETRAIN_REPORT
 from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
 from cimrobust.progress import NullProgress, Progress
+from cimrobust.report.archive import pdf_of
 from cimrobust.report.render import render, render_retraining
 from cimrobust.report.sweep import render_sweep
 from cimrobust.review import signing
@@ -202,22 +203,49 @@ def replay(
     return replay_folder(Path(directory), at_hand, depth)
 
 
-def rewrite_report(directory: str | Path) -> Path:
-    """Write the page of a certificate, a sweep or a re-training again from its JSON; returns its path.
+def rewrite_report(directory: str | Path, *, previous: str | Path | None = None, pdf: str | Path | None = None) -> list[Path]:
+    """Write the page of a certificate, a sweep or a re-training again from its JSON.
+
+    Args:
+        directory: Folder of the result.
+        previous: Folder of an earlier certificate; a second page, change.html, compares both. None: there is none.
+        pdf: File for the page as PDF/A, with the comparison if there is one; None: none is written.
+
+    Returns:
+        What was written.
 
     Raises:
         InputRefusedError: There is no result, or it does not follow its schema.
+        UsageError: A file cannot be written, the extra `pdf` is not installed, or a sweep is to be set beside a certificate.
     """
     folder = Path(directory)
-    name, rendered = _rendered(folder)
-    atomic_text(folder / name, rendered)
-    update_manifests(folder, name)
-    return folder / name
-
-
-def _rendered(folder: Path) -> tuple[str, str]:
-    """Return name and content of the page of the first result in a folder."""
     found = [*results_in(folder), CERTIFICATE][0]
+    if previous is not None and found != CERTIFICATE:
+        raise UsageError(
+            f"an earlier certificate must be set beside a certificate, got {found} ({folder}, --previous); give the folder of one"
+        )
+    before = None if previous is None else read_certificate(Path(previous))
+    name, page = _rendered(folder, found)
+    compared = None
+    if before is not None:
+        with refusing_what_fails(_OURS, directory, hint=_HINT):
+            compared = render(read_certificate(folder), before)
+    document = None if pdf is None else pdf_of(compared or page)
+    atomic_text(folder / name, page)
+    update_manifests(folder, name)
+    written = [folder / name]
+    if compared is not None:
+        # A page of its own: certificate.html stays what certificate.json alone renders to, which replay and signatures rest on.
+        atomic_text(folder / CHANGE, compared)
+        written.append(folder / CHANGE)
+    if pdf is not None and document is not None:
+        atomic_bytes(Path(pdf), document)
+        written.append(Path(pdf))
+    return written
+
+
+def _rendered(folder: Path, found: str) -> tuple[str, str]:
+    """Return name and content of the page of a result."""
     with refusing_what_fails(f"{found} must be one that cimrobust wrote", folder, hint=_HINT):
         if found == SWEEP:
             return SWEEP_REPORT, render_sweep(read_sweep(folder))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
 from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, TRIALS
@@ -23,6 +24,7 @@ from cimrobust.review.check import ReplayCheck, guarded
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
 from cimrobust.review.device_check import DEVICES, devices_hold
+from cimrobust.review.differences import Exactness, differences
 from cimrobust.review.folder_check import folder_check
 from cimrobust.review.machine_check import machine_check
 from cimrobust.review.rare_numbers import rare_check
@@ -143,12 +145,14 @@ def _evaluation_set(certificate: CertificateModel) -> ReplayCheck:
         "worst_found": certificate.worst_found.score,
         "certified": certificate.certified.score,
     }
+    # Sentences may read differently in another version; their numbers stand beside them.
+    exactness = Exactness(texts=certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION)
     for row in claimed.intervals:
         score = scores.get(row.name)
         if score is None:
             return ReplayCheck("evaluation_set", False, f"there is no score '{row.name}'")
         again = interval_of(row.name, score, num_decisions=claimed.decisions, num_inputs=claimed.samples, most=claimed.most_decisions)
-        if again != row or claimed.samples != certificate.data.used:
+        if list(differences(again, row, place=row.name, exactness=exactness)) or claimed.samples != certificate.data.used:
             return ReplayCheck("evaluation_set", False, f"the interval of '{row.name}' is {again.low:.6g} to {again.high:.6g}")
     return ReplayCheck("evaluation_set", True, f"{len(claimed.intervals)} intervals on {claimed.samples} samples")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import platform
 from importlib import metadata
 
 from cimrobust import __version__
@@ -27,7 +29,8 @@ _METRICS = {
 
 def tool() -> models.Tool:
     """Describe what made the certificate."""
-    return models.Tool(name="cimrobust", version=__version__, dependencies={name: metadata.version(name) for name in _DEPENDENCIES})
+    versions = {name: metadata.version(name) for name in _DEPENDENCIES}
+    return models.Tool(name="cimrobust", version=__version__, dependencies={"python": platform.python_version(), **versions})
 
 
 def machine() -> models.Machine:
@@ -39,6 +42,7 @@ def machine() -> models.Machine:
         instruction_sets=None if here.instruction_sets is None else list(here.instruction_sets),
         onnxruntime=here.onnxruntime,
         onnxruntime_build=here.onnxruntime_build,
+        operating_system=here.operating_system,
     )
 
 
@@ -130,7 +134,14 @@ def device(placement: Placement) -> models.Device:
 def certified_device(placement: Placement) -> models.CertifiedDevice:
     """Describe the devices, with the digest of their profile."""
     described = device(placement)
-    return models.CertifiedDevice(**dict(described), profile_sha256=profile_digest(placement.profile))
+    outside = [(tensor.num_devices, tensor.profile.excluded_probability()) for tensor in placement.tensors.values()]
+    inside = math.fsum(count * math.log1p(-min(share, 1.0)) if share < 1 else -math.inf for count, share in outside)
+    return models.CertifiedDevice(
+        **dict(described),
+        profile_sha256=profile_digest(placement.profile),
+        devices_outside=math.fsum(count * share for count, share in outside),
+        chip_inside_probability=math.exp(inside),
+    )
 
 
 def mapping(scan: LayerScan, placement: Placement) -> models.Mapping:

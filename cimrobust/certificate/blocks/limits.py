@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cimrobust.certificate import models
@@ -9,6 +11,9 @@ from cimrobust.certificate.evidence import Evidence
 from cimrobust.engine.arithmetic import Arithmetic
 from cimrobust.engine.checks import Parity
 from cimrobust.engine.converters import Converters
+
+# Expected devices outside the box from which a warning is due: one chip in twenty has one.
+_FEW_OUTSIDE = 0.05
 
 
 def checks(evidence: Evidence) -> list[models.Check]:
@@ -84,8 +89,22 @@ def warnings(evidence: Evidence) -> list[str]:
     """Collect what a reader has to know before believing a number."""
     return [
         *evidence.runtime.warnings,
+        *_outside(evidence),
         *_wide_levels(evidence),
         *(f"{warned.code}: {warned.text}" for warned in evidence.search.warnings),
+    ]
+
+
+def _outside(evidence: Evidence) -> list[str]:
+    """Warn where chips inside the box hardly exist: the worst chip found, and what is proven, are about those alone."""
+    tensors = evidence.placement.tensors.values()
+    expected = sum(tensor.num_devices * tensor.profile.excluded_probability() for tensor in tensors)
+    if expected < _FEW_OUTSIDE:
+        return []
+    devices = sum(tensor.num_devices for tensor in tensors)
+    return [
+        f"About {expected:.3g} of the {devices} devices of a chip are expected outside the tolerance box, and a chip is wholly inside with a probability of about {math.exp(-expected):.2g}: "
+        "the worst chip found and the certified bound are about chips inside. Drawn chips have such devices."
     ]
 
 

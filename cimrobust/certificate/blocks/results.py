@@ -7,6 +7,8 @@ import sys
 import numpy as np
 
 from cimrobust.certificate import models
+from cimrobust.certificate.blocks.flipped import flipped
+from cimrobust.certificate.blocks.likelihood import worst_likelihood
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.data.decision import Score
@@ -128,6 +130,8 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
         reason = f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CONFUSION}"
     else:
         confusion = [[int(count) for count in row] for row in task.confusion(evidence.worst_output)]
+    inputs, no_inputs = flipped(evidence)
+    likelihood, no_likelihood = worst_likelihood(evidence)
     return models.WorstFound(
         score=finite(search.score.value),
         correct=search.score.count,
@@ -153,6 +157,10 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
         warnings=[models.Warned(code=warned.code, text=warned.text) for warned in search.warnings],
         confusion=confusion,
         confusion_reason=reason,
+        flipped=inputs,
+        flipped_reason=no_inputs,
+        likelihood=likelihood,
+        likelihood_reason=no_likelihood,
     )
 
 
@@ -194,7 +202,7 @@ def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None) -> mod
         statement = f"With {kpp.num_trials} trials no bound exists yet at this confidence; {kpp.needed_trials} trials are needed."
     else:
         statement = (
-            f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips score {side} {kpp.bound:.6g} on these samples "
+            f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips score {side} {_score(kpp.bound, trials)} on these samples "
             f"(order statistic {kpp.rank} of {kpp.num_trials}, whatever the distribution of scores{', whenever the run stopped' if trials.is_sequential else ''})."
         )
     both, reason = _two_source(kpp, trials, num_inputs, most)
@@ -209,6 +217,11 @@ def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None) -> mod
         two_source=both,
         two_source_reason=reason,
     )
+
+
+def _score(value: float, trials: TrialTable) -> str:
+    """Return a score as everywhere: accuracies in percent, errors with four digits."""
+    return f"{value:.4g}" if trials.count is None else f"{100 * value:.2f} %"
 
 
 def _requirement(trials: TrialTable, policy: Policy | None) -> tuple[models.Requirement | None, str | None]:
@@ -263,7 +276,7 @@ def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None)
     if both.bound is None or both.observed is None:
         return None, f"{both.num_trials} trials are too few; {both.needed_trials} are needed"
     statement = (
-        f"With {100 * both.confidence:g} % confidence, all but the worst {both.k:g} % of chips have an accuracy of at least {both.bound:.6g} on the "
+        f"With {100 * both.confidence:g} % confidence, all but the worst {both.k:g} % of chips have an accuracy of at least {_score(both.bound, trials)} on the "
         "distribution that the evaluation samples were drawn from, if they were drawn independently."
     )
     return (

@@ -53,7 +53,7 @@ def _certified(score: float, *, num_decisions: int, num_inputs: int, most: int |
         high=1.0,
         method=f"{EXACT}, one-sided",
         statement=(
-            f"With {100 * CONFIDENCE:g} % confidence, every chip within the tolerance, all of them at once, has an accuracy of at least {low:.6g} on the distribution that "
+            f"With {100 * CONFIDENCE:g} % confidence, every chip within the tolerance, all of them at once, has an accuracy of at least {100 * low:.2f} % on the distribution that "
             "the evaluation samples were drawn from, if they were drawn independently."
         ),
         caveat=None,
@@ -81,7 +81,7 @@ def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int,
     )
     statement = (
         f"With {100 * interval.confidence:g} % confidence, the accuracy of {whose} on the distribution that the evaluation samples were drawn from is between "
-        f"{interval.low:.6g} and {interval.high:.6g}, if they were drawn independently."
+        f"{100 * interval.low:.2f} % and {100 * interval.high:.2f} %, if they were drawn independently."
     )
     return models.SampleInterval(
         name=name,

@@ -54,7 +54,13 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
     distributions = dict.fromkeys(profile.device.distribution for profile in shares)
     profile = placement.profile
     rows = [
-        (_tolerance_claim(own, names if len(shares) > 1 else []), _tolerance_source(own), "A chip can be worse than every number here.")
+        (
+            _tolerance_claim(own, names if len(shares) > 1 else []),
+            _tolerance_source(own),
+            "A chip can be worse than every number here."
+            if own.excluded_probability() == 0
+            else "A chip with devices outside, which is nearly every chip of many devices, can be worse than the worst one found inside, and than what is proven.",
+        )
         for own, names in shares.items()
     ]
     rows += [
@@ -82,6 +88,13 @@ def _tolerance_claim(profile: DeviceProfile, names: Sequence[str]) -> str:
     working = "working device" if profile.has_faults else "device"
     more = f" and {len(names) - _MOST_NAMES} other layers" if len(names) > _MOST_NAMES else ""
     whose = f" of {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
+    share = profile.excluded_probability()
+    if share > 0:
+        written = "" if profile.device.is_verified else " is programmed once, without write-verify, and"
+        return (
+            f"A {working}{whose}{written} ends outside of {within} of the conductance range of its target{level}{when} with probability {share:.3g}; the tolerance box is what "
+            "lies inside."
+        )
     return f"Every {working}{whose} ends within {within} of the conductance range of its target{level}{when}."
 
 
@@ -178,7 +191,10 @@ def _time_gaps(placement: Placement) -> list[str]:
     if probability > 0:
         is_verified = all(own.device.is_verified for own in placement.profiles)
         cause = "after write-verify" if is_verified else "without write-verify"
-        rows.append(f"Devices outside the box: {cause} each device leaves it with probability {probability:.3g}.")
+        expected = sum(tensor.num_devices * tensor.profile.excluded_probability() for tensor in placement.tensors.values())
+        rows.append(
+            f"Devices outside the box: {cause} each device leaves it with probability {probability:.3g}, so that about {expected:.3g} devices of a chip do."
+        )
     return rows
 
 

@@ -5,7 +5,7 @@ own unit (errors), over the samples used, with integer counts beside them. `timi
 command may differ in.
 """
 
-from cimrobust.certificate.models.base import Block, Count, Fraction, Status, Word
+from cimrobust.certificate.models.base import Block, Count, Fraction, Reach, Status, Strength, Word
 from cimrobust.certificate.models.chips import (
     FirstOrder,
     Histogram,
@@ -35,7 +35,17 @@ from cimrobust.certificate.models.diagnosed import (
     TransferDirection,
 )
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
-from cimrobust.certificate.models.found import EffortCurve, EffortPoint, Member, Replay, Warned, WorstFound
+from cimrobust.certificate.models.found import (
+    EffortCurve,
+    EffortPoint,
+    Flipped,
+    FlippedInput,
+    Member,
+    Replay,
+    Warned,
+    WorstFound,
+    WorstLikelihood,
+)
 from cimrobust.certificate.models.item import (
     CertifiedDevice,
     Data,
@@ -88,6 +98,8 @@ __all__ = [
     "EvaluationSet",
     "FileHash",
     "FirstOrder",
+    "Flipped",
+    "FlippedInput",
     "Fraction",
     "FragileInput",
     "FragileInputs",
@@ -111,6 +123,7 @@ __all__ = [
     "ProbableStart",
     "RareEvent",
     "RareRepeat",
+    "Reach",
     "Replay",
     "Reproduce",
     "Requirement",
@@ -121,6 +134,7 @@ __all__ = [
     "Status",
     "Stopping",
     "StoredChip",
+    "Strength",
     "StuckCurve",
     "StuckDevice",
     "StuckDevices",
@@ -140,5 +154,6 @@ __all__ = [
     "Warned",
     "Word",
     "WorstFound",
+    "WorstLikelihood",
     "WriteVerify",
 ]

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 Word = Literal["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"]
 Status = Literal["met", "refuted", "open"]
+Strength = Literal["proved", "statistical", "searched", "measured"]
+Reach = Literal["these", "beyond"]
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,6 +29,7 @@ class Record(Block):
     NAME: ClassVar[str]
     VERSION: ClassVar[str]
     _stated_version: str | None = PrivateAttr(default=None)
+    _file_sha256: str | None = PrivateAttr(default=None)
 
     @property
     def stated_version(self) -> str:
@@ -36,6 +39,15 @@ class Record(Block):
     @stated_version.setter
     def stated_version(self, version: str) -> None:
         self._stated_version = version
+
+    @property
+    def file_sha256(self) -> str | None:
+        """SHA-256 of the file that the record was read from, hexadecimal; None: it was not read from a file."""
+        return self._file_sha256
+
+    @file_sha256.setter
+    def file_sha256(self, digest: str) -> None:
+        self._file_sha256 = digest
 
     @classmethod
     def published_schema(cls) -> dict[str, object]:

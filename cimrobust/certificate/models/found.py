@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from cimrobust.certificate.models.base import Block, Count
 from cimrobust.certificate.models.scores import NotRun
@@ -71,6 +73,63 @@ class EffortCurve(Block):
     """Where the score came within a factor of 1.1 of its last."""
 
 
+class FlippedInput(Block):
+    """One input that is decided right without deviation and wrong on the worst chip found; the network's own input, after preprocessing."""
+
+    sample: Count
+    """Index of the sample."""
+    label: int
+    """Its label, which is also the decision without deviation."""
+    becomes: int
+    """Decision on the worst chip found; -1: none."""
+    margin: float | None
+    """Logit of its label minus the best other, without deviation; null: the output is a decision, or infinite."""
+    worst_margin: float | None
+    """The same on the worst chip found."""
+    picture: Annotated[str, Field(pattern="^[A-Za-z0-9+/=]+$", max_length=4096)] | None
+    """PNG of the input, in base64, each input from its least (black) to its largest value (white); null: it is no image."""
+    values: list[float] | None
+    """Its values, four significant digits; null: it is an image."""
+
+
+class Flipped(Block):
+    """Inputs that the worst chip found decides wrong, a few of them shown."""
+
+    count: Count
+    """Decisions that are right without deviation and wrong on the worst chip found."""
+    form: Literal["image", "signal", "table"]
+    """How an input is shown: by its shape."""
+    input: str
+    """Graph input that is shown."""
+    shape: list[int]
+    """Shape of one input as the network takes it."""
+    shown_shape: list[int]
+    """Shape of what is shown: pictures are made smaller, tables are cut."""
+    choice: str
+    """Which of them are shown."""
+    rows: list[FlippedInput]
+    """Those that are shown."""
+
+
+class WorstLikelihood(Block):
+    """How far the worst chip found lies from the chips that the profile draws, at first order; it believes the profile.
+
+    With w the deviation of a weight and s its standard deviation by the profile, the chip reaches T = sum of w^2/s^2 in its own direction. Deviations are independent and, centred and truncated Gaussian,
+    no heavier than Gaussian ones of that sigma, so by Chernoff a drawn chip reaches T with probability at most exp(-T/2).
+    """
+
+    distance: float
+    """Root of T: standard deviations from the chip without deviation to the worst chip found."""
+    drawn_distance: float
+    """The same of a drawn chip, about: root of the number of weights that deviate."""
+    log10_probability: float
+    """Decimal logarithm of the bound exp(-T/2): at most this share of drawn chips reach as far in its direction."""
+    statement: str
+    """The result as a sentence."""
+    meaning: str
+    """What it does not say."""
+
+
 class WorstFound(Block):
     """The worst chip found."""
 
@@ -112,3 +171,11 @@ class WorstFound(Block):
     a regression."""
     confusion_reason: str | None
     """Why there is none."""
+    flipped: Flipped | None
+    """Inputs that the worst chip found decides wrong."""
+    flipped_reason: str | None
+    """Why none are shown."""
+    likelihood: WorstLikelihood | None
+    """How far the worst chip found lies from drawn chips, at first order."""
+    likelihood_reason: str | None
+    """Why it is not stated."""

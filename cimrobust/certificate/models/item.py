@@ -33,6 +33,8 @@ class Machine(Block):
     """Version of onnxruntime."""
     onnxruntime_build: str
     """Build information of onnxruntime."""
+    operating_system: str | None = None
+    """Operating system and C library; null: not stated."""
 
 
 class Metric(Block):
@@ -186,6 +188,10 @@ class CertifiedDevice(Device):
 
     profile_sha256: str | None
     """SHA-256 of the profile's canonical form; null: made before schema 1.6."""
+    devices_outside: float | None
+    """Devices of a chip that are expected outside of their interval, without faults; null: made before schema 1.6."""
+    chip_inside_probability: Fraction | None
+    """Probability that all fault-free devices of a chip are inside; null: made before schema 1.6."""
 
 
 class ItemDescription(Block):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.base import Block, Count, Status, Word
+from cimrobust.certificate.models.base import Block, Count, Reach, Status, Strength, Word
 
 
 class Check(Block):
@@ -42,6 +42,16 @@ class RequirementResult(Block):
     """met, refuted or open."""
     sentence: str
     """The evidence, as a sentence with its numbers."""
+    threshold: float | None
+    """Number that is asked for, in the unit of what is judged; null: a condition, which asks for no score, or made before schema 1.6."""
+    found: float | None
+    """Number that decides: a score, or the bound that is asked for; null: there is none."""
+    margin: float | None
+    """Found minus asked, the other way round where lower is better: not negative where it is kept; null: one of them is missing."""
+    evidence: Strength | None
+    """How strong `found` is: proved of every chip, statistical of drawn chips, searched (of one chip), or measured; null: there is none."""
+    samples: Reach | None
+    """Whether it is asked on these samples, or beyond them too; null: not of samples."""
 
 
 class Verdict(Block):

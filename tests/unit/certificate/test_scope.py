@@ -12,14 +12,14 @@ from cimrobust.certificate.blocks.scope import assumptions, not_covered
 from cimrobust.device.converters import AdcTable, DacTable
 from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.load import load_profile
-from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.mapping.placement import Placement
 
 
 def _evidence(*, converters: Any = None, labels: Any = (), has_twin: bool = True, **tables: Any) -> Any:
     profile: DeviceProfile = replace(load_profile("rram-write-verify-3pct"), **tables)
     return SimpleNamespace(
-        placement=Placement(profile, {"w": SimpleNamespace(profile=profile)}),
+        placement=Placement(profile, {"w": SimpleNamespace(profile=profile, num_devices=100)}),
         runtime=SimpleNamespace(converters=converters, dataset=SimpleNamespace(labels=labels, source=SimpleNamespace(labels_of={}))),
         scan=SimpleNamespace(unmapped=()),
         search=SimpleNamespace(has_twin=has_twin, twin_reason="no gradient"),
@@ -82,3 +82,9 @@ def test_identifiers_count_up() -> None:
     rows = assumptions(_evidence(labels=None, faults=FaultsTable(0.01, 0.0)))
     assert [row.id for row in rows] == [f"A{number}" for number in range(1, len(rows) + 1)]
     assert "own decisions" in rows[-1].text
+
+
+def test_without_write_verify_nothing_is_said_of_every_device() -> None:
+    evidence = _evidence(device=DeviceTable(tolerance=None, distribution="gaussian", sigma=0.1, z=3.0))
+    assert assumptions(evidence)[0].text.startswith("A device is programmed once, without write-verify, and ends outside of 30 %")
+    assert any("so that about 0.27 devices of a chip do" in row for row in not_covered(evidence))

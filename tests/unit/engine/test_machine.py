@@ -53,6 +53,7 @@ def test_replay_says_what_may_differ_on_another_machine(cpuinfo) -> None:
         "instruction_sets": ["avx2", "avx512f", "avx512_vnni"],
     }
     made |= {"onnxruntime": onnxruntime.__version__, "onnxruntime_build": machine.this_machine().onnxruntime_build}
+    made |= {"operating_system": machine.this_machine().operating_system}
     assert machine_check(certificate(machine=made)).held is True
     other = machine_check(certificate(machine={**made, "instruction_sets": ["avx2"]}))
     assert other.held is None

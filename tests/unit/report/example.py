@@ -56,7 +56,7 @@ def certificate(**changes) -> dict:
             "tolerance_fraction": 0.03,
             "largest_tolerance_fraction": 0.03,
             "excluded_probability": 0.0,
-            "profile_sha256": "ab" * 32,
+            "profile_sha256": "ab" * 32, "devices_outside": 0.0, "chip_inside_probability": 1.0,
         },
         "settings": [{"key": "effort", "value": "quick", "is_default": False}, {"key": "seed", "value": 0, "is_default": True}],
         "mapping": {
@@ -145,6 +145,16 @@ def certificate(**changes) -> dict:
             "witness": {"witness/worst_case.onnx": "ef" * 32},
             "warnings": [{"code": "ZERO_GRADIENT", "text": HOSTILE}],
             "confusion": [[2, 23, 0], [22, 3, 0]], "confusion_reason": None,
+            "flipped": {
+                "count": 43, "form": "table", "input": HOSTILE, "shape": [4], "shown_shape": [4], "choice": HOSTILE,
+                "rows": [
+                    {"sample": 7, "label": 1, "becomes": 0, "margin": 0.2, "worst_margin": -0.4, "picture": None, "values": [0.5, -1.0, 2.0, 3.25]},
+                    {"sample": 9, "label": 0, "becomes": -1, "margin": None, "worst_margin": None, "picture": None, "values": [0.0, 0.0, 1.0, 2.0]},
+                ],
+            },
+            "flipped_reason": None,
+            "likelihood": {"distance": 148.8, "drawn_distance": 38.6, "log10_probability": -4809.0, "statement": HOSTILE, "meaning": HOSTILE},
+            "likelihood_reason": None,
         },
         "evaluation_set": {
             "samples": 50, "decisions": 50, "confidence": 0.95,

@@ -132,7 +132,7 @@ def test_the_course_of_the_search_is_told_or_its_absence_explained():
     certificate = example.certificate()
     assert ("worst_found.effort_curve.near.passes", "30") in Elements(render(certificate)).numbers
     certificate["worst_found"] |= {"effort_curve": None, "effort_curve_reason": "no pattern was found"}
-    assert "Course of the search: none, since no pattern was found." in render(certificate)
+    assert "Course of the search: no pattern was found." in render(certificate)
 
 
 def test_item_policy_and_day_of_issue_are_shown():

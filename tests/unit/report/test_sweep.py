@@ -41,7 +41,8 @@ def point(tolerance: float, worst: float, certified: float | None) -> dict:
 
 def sweep(**changes) -> dict:
     base = example.certificate()
-    del base["device"]["profile_sha256"]  # sweeps have none
+    for key in ("profile_sha256", "devices_outside", "chip_inside_probability"):  # sweeps have none
+        del base["device"][key]
     claim = {"tolerance": 0.01, "fails_at": 0.012, "reason": None, "tried": [0.012], "statement": HOSTILE}
     none = {"tolerance": None, "fails_at": None, "reason": HOSTILE, "tried": [], "statement": HOSTILE}
     made = {

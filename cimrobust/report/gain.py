@@ -1,0 +1,47 @@
+"""What a re-training gained, in a word and a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cimrobust.certificate.models.retrained import Retraining
+
+# Percentage points, or share of an error, below which two searches of one effort are not told apart.
+_NOTICEABLE = 0.01
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a re-training gained.
+
+    Attributes:
+        word: In a word.
+        sentence: In a sentence with its numbers.
+        tone: How it is coloured: pass, fail or open.
+    """
+
+    word: str
+    sentence: str
+    tone: str
+
+
+def gain_of(described: Retraining) -> Gain:
+    """Compare the worst chips found before and after."""
+    before, after, control = described.before.worst_found, described.after.worst_found, described.control_outcome
+    if before is None or after is None:
+        return Gain("NOT COMPARED", "A certificate states no worst chip.", "open")
+    better = after - before if described.metric.higher_is_better else before - after
+    scale = 1.0 if described.metric.unit == "fraction" else abs(before) or 1.0
+    sentence = f"The worst chip found has {described.metric.name} {_shown(described, before)} before and {_shown(described, after)} after, by searches of one effort."
+    if control is not None and control.worst_found is not None:
+        sentence += f" Plain fine-tuning alone gives {_shown(described, control.worst_found)}."
+    sentence += f" Without deviation: {_shown(described, described.before.clean)} before, {_shown(described, described.after.clean)} after."
+    if abs(better) < _NOTICEABLE * scale:
+        return Gain("NO GAIN", sentence, "open")
+    return Gain("GAIN", sentence, "pass") if better > 0 else Gain("LOSS", sentence, "fail")
+
+
+def _shown(described: Retraining, value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{100 * value:.2f} %" if described.metric.unit == "fraction" else f"{value:.4g}"
