@@ -29,6 +29,7 @@ from cimrobust.montecarlo.table import TrialTable, from_parquet
 from cimrobust.pipeline.stages import Run, tabulate_effects
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.check import ReplayCheck
+from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
 from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.device_witness import write_device_witness
@@ -177,7 +178,9 @@ def derivation_checks(derived: CertificateModel, certificate: CertificateModel) 
         certificate: What is claimed.
     """
     for block in CertificateModel.model_fields:
-        if block not in NOT_DERIVED:
+        if block == "data" and has_other_description(derived.data, certificate.data):
+            yield data_check("derived", derived, certificate)
+        elif block not in NOT_DERIVED:
             values = getattr(derived, block), getattr(certificate, block)
             yield block_check("derived", *values, certificate, block, fine="follows from model, data, profile, trials and witness")
 

@@ -15,6 +15,7 @@ from cimrobust.pipeline.stages import Run
 from cimrobust.pipeline.writing import write_files
 from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.check import ReplayCheck
+from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.given import Given
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.second_search import much_worse
@@ -46,6 +47,9 @@ def rerun_checks(certificate: CertificateModel, made: CertificateModel) -> Itera
     is_exact = is_same_machine(certificate)
     for block in CertificateModel.model_fields:
         if block in NOT_DERIVED:
+            continue
+        if block == "data" and has_other_description(made.data, certificate.data):
+            yield data_check("rerun", made, certificate)
             continue
         values = getattr(made, block), getattr(certificate, block)
         check = block_check("rerun", *values, certificate, block, fine="is what the run made again gives")

@@ -364,3 +364,15 @@ def test_another_network_is_named_and_nothing_is_derived_from_it(case: Case, sam
     checks = {check.id: check for check in cimrobust.replay(case.folder, model=samples / "digits_resnet.onnx", data=case.data, workers=1)}
     assert checks["model_hash"].held is False
     assert checks["derived"].held is None
+
+
+def test_other_words_for_the_same_data_refute_nothing(case: Case, tmp_path: Path) -> None:
+    described = case.data.read_text() + "# a comment of the reviewer's\n"
+    for name in ("breast_cancer_test.npz", "breast_cancer_train.npz"):
+        (tmp_path / name).write_bytes((case.data.parent / name).read_bytes())
+    (tmp_path / "reviewer.toml").write_text(described)
+    checks = {
+        check.id: check for check in cimrobust.replay(case.folder, model=case.model, data=tmp_path / "reviewer.toml", redraw=0, workers=1)
+    }
+    assert [check for check in checks.values() if check.held is False] == []
+    assert checks["derived data"].held is None
