@@ -176,8 +176,9 @@ def _chips(table: TrialTable) -> SweptChips:
 
 
 def _safe(safe: Safe, evidence: SweepEvidence) -> SafeTolerances:
-    rule = f"{'at least' if evidence.runtime.task.higher_is_better else 'at most'} {safe.required:g}"
     metric, k = evidence.runtime.task.metric, safes.PERCENT
+    required = f"{100 * safe.required:.4g} %" if metric == "accuracy" else f"{safe.required:.4g}"
+    rule = f"{'at least' if evidence.runtime.task.higher_is_better else 'at most'} {required}"
     claims = {
         "unrefuted": f"no chip was found that misses {metric} {rule}; others may",
         "statistical": f"all but {k:g} % of chips drawn as stated have {metric} {rule}, at {100 * safes.CONFIDENCE:g} % confidence",
