@@ -29,7 +29,8 @@ def safe_tolerances(safe: Safe, metric: str, *, higher_is_better: bool) -> SafeT
         metric: Name of the metric.
         higher_is_better: Direction of the metric.
     """
-    rule = f"{'at least' if higher_is_better else 'at most'} {safe.required:g}"
+    required = f"{100 * safe.required:.4g} %" if metric == "accuracy" else f"{safe.required:.4g}"
+    rule = f"{'at least' if higher_is_better else 'at most'} {required}"
     k = safes.PERCENT
     claims = {
         "unrefuted": f"no chip was found that misses {metric} {rule}; others may",

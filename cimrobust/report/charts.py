@@ -375,7 +375,7 @@ def small(text: str) -> str:
     text = re.sub(r' id="([^"]*)"', lambda found: found.group(0) if found.group(1) in used else "", text)
     for number, name in enumerate(sorted(used)):
         text = re.sub(rf'((?:id="|#)){re.escape(name)}(?=["\)])', rf"\g<1>{number}", text)
-    text = re.sub(r"(?<!scale\()-?\b\d+\.\d{2,}", lambda found: f"{float(found.group(0)):.1f}".removesuffix(".0"), text)
+    text = re.sub(r"<[^>]*>", lambda tag: _rounded(tag.group(0)), text)
     text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font-size: \1px", text)
     text = re.sub(r' transform="rotate\(-?0[ )][^"]*"', "", text)
     text = re.sub(r"; (stroke-linejoin: miter|stroke-linecap: butt|stroke-miterlimit: \d+)(?=[;\"])", "", text)
@@ -384,6 +384,11 @@ def small(text: str) -> str:
     text = re.sub(r'<path d="[^"]*" style="fill:none"/>', "", text)
     text = re.sub(r" ?\n(?=[LQCMz\"])|(?<=[MLQC]) (?=[-\d])", "", text)
     return _ungrouped(text)
+
+
+def _rounded(tag: str) -> str:
+    """Return a tag with its coordinates rounded; what stands between tags is for people to read, and stays."""
+    return re.sub(r"(?<!scale\()-?\b\d+\.\d{2,}", lambda found: f"{float(found.group(0)):.1f}".removesuffix(".0"), tag)
 
 
 def _ungrouped(text: str) -> str:

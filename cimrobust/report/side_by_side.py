@@ -25,6 +25,8 @@ from cimrobust.report.charts import FAINT, GOOD, INK, NEUTRAL, STYLE
 MOST_LAYERS = 40
 #: Ratio of the largest to the smallest bound above which they are drawn over a logarithmic axis.
 _WIDE = 30.0
+# Inches of a figure of two panels, whose titles need room.
+_TWO_PANELS = 6.6
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def layers(described: Retraining) -> str:
     }
     values = [value for drawn in marks.values() for value, *_ in drawn]
     with mpl.rc_context(STYLE):
-        figure = charts.empty_figure(charts.WIDTH, 0.5 * len(rows) + 1.2)
+        figure = charts.empty_figure(_TWO_PANELS, 0.5 * len(rows) + 1.2)
         panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
         for axes, drawn, title in zip(panels, marks.values(), ("this layer alone deviates", "all but this layer deviate"), strict=True):
             axes.set_title(title, fontsize=10, loc="left")
@@ -159,7 +161,7 @@ def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
     if not split:
         figure, axes = charts.new_figure(charts.WIDTH, 3.6)
         return figure, axes, axes
-    figure = charts.empty_figure(charts.WIDTH, 3.6)
+    figure = charts.empty_figure(_TWO_PANELS, 3.4)
     worst, proven = figure.subplots(1, 2, width_ratios=(3, 2))
     return figure, worst, proven
 
@@ -179,8 +181,8 @@ def _finish_apart(worst: Axes, proven: Axes, described: Retraining, bounds: Sequ
     found = described.tolerances
     assert found is not None
     samples = max(summary.certified_samples for summary in found.networks().values())
-    worst.set_title(f"worst found, {described.splits.evaluation} samples", fontsize=10, loc="left")
-    proven.set_title(f"certified, first {samples} samples", fontsize=10, loc="left")
+    worst.set_title(f"worst found, {described.splits.evaluation} samples", fontsize=9, loc="left")
+    proven.set_title(f"certified, first {samples} samples", fontsize=9, loc="left")
     charts.vertical_scores(proven, described, bounds)
     # Bounds of errors grow by orders of magnitude with the box.
     if described.metric.unit != "fraction" and 0 < _WIDE * min(bounds) < max(bounds):

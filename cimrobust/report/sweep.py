@@ -72,9 +72,11 @@ def safe(sweep: SweepModel) -> str:
     with mpl.rc_context(STYLE):
         figure, axes = charts.new_figure(charts.WIDTH, 1.5)
         axes.barh(range(len(rows)), [100 * value for _, value, _ in rows], color=[colour for _, _, colour in rows], height=0.55)
+        for place, (_, value, _) in enumerate(rows):
+            axes.annotate(f" {100 * value:.4g} %" if value else " none", (100 * value, place), va="center", fontsize=9)
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.tick_params(axis="y", length=0)
-        axes.set_xlim(0, 100 * largest * 1.02)
+        axes.set_xlim(0, 100 * largest * 1.15)
         axes.invert_yaxis()
         axes.set_xlabel("write-verify tolerance, % of the conductance range")
         text = ", ".join(f"{name} {100 * value:.4g} %" for name, value, _ in rows)
