@@ -164,7 +164,9 @@ def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
     mapping = certificate.mapping
     for index, layer in enumerate(mapping.layers):
         weights = math.prod(layer.shape)
-        if layer.devices != weights * layer.cells_per_weight:
+        # Offset coding has reference cells beside those of the weights.
+        spare = layer.devices - weights * layer.cells_per_weight
+        if spare < 0 or (spare > 0 and layer.coding != "offset"):
             yield f"mapping.layers.{index}.devices"
         if not 0 <= layer.scale_min <= layer.scale_max:
             yield f"mapping.layers.{index}.scale_min"

@@ -55,6 +55,8 @@ def reopen_network(result: Evaluated, given: Given, *, workers: int) -> tuple[In
     assert network is not None
     inspection = _inspection(result, network)
     dataset = given.samples(result, network.inputs)
+    if result.data.decision.axis_reason is not None:  # found in the network, as it is again
+        dataset = replace(dataset, decision=replace(dataset.decision, axis=None))
     calibrating = _calibration(result, given, network) if inspection.placement.profile.needs_kernel else None
     return inspection, open_examined(inspection, dataset, calibration=calibrating, workers=workers)
 
