@@ -68,3 +68,12 @@ def test_replay_says_what_it_did_not_check(certified, tmp_path, capsys):
     check = next(check for check in json.loads(capsys.readouterr().out) if check["id"] == "witness_devices")
     assert check["held"] is None
     assert "earlier version" in check["detail"]
+
+
+def test_reference_cells_of_offset_coding_are_no_contradiction(samples, tmp_path):
+    model, data = (str(samples / f"breast_cancer_mlp.{end}") for end in ("onnx", "toml"))
+    more = ["--device", "rram-offset-3pct", "--trials", "3", "--limit", "20", "--effort", "quick", "--out", str(tmp_path / "out")]
+    assert run(["analyze", model, "--data", data, *more]) == 0
+    layers = json.loads((tmp_path / "out" / "certificate.json").read_text())["mapping"]["layers"]
+    assert any(row["devices"] > row["cells_per_weight"] * int(np.prod(row["shape"])) for row in layers)
+    assert run(["replay", str(tmp_path / "out"), "--model", model, "--data", data, "--redraw", "0"]) == 0
