@@ -18,6 +18,7 @@ from cimrobust.certificate.blocks.samples import interval_of
 from cimrobust.certificate.files import canonical_json, read_certificate
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.policy import Policy
+from cimrobust.certificate.schema import schema_file
 from cimrobust.certificate.verdict import judge
 from cimrobust.cli.main import run
 from cimrobust.errors import EvidenceRefutedError, UsageError
@@ -304,12 +305,29 @@ def test_the_policy_of_a_run_is_in_its_certificate_and_its_command(tmp_path):
     assert cimrobust.gate(tmp_path / "out", policy=policy, today="2026-11-30").word == "INCONCLUSIVE"
 
 
+def of_schema(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+    """Return what a published schema has fields for."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rsplit("/", 1)[1]]
+    for choice in schema.get("anyOf", []):
+        if value is not None and choice.get("type") != "null":
+            return of_schema(value, choice, definitions)
+    if isinstance(value, dict) and "properties" in schema:
+        return {
+            name: of_schema(part, schema["properties"][name], definitions) for name, part in value.items() if name in schema["properties"]
+        }
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [of_schema(part, schema["items"], definitions) for part in value]
+    return value
+
+
 def test_older_certificates_are_gated_by_todays_rules_and_their_verdict_is_not_called_forged(failing, tmp_path):
     def older(out: Path, plain: dict[str, Any]) -> None:
+        published = json.loads(schema_file("certificate", "1.5").read_text())
+        kept = of_schema(plain, published, published["$defs"])
+        plain.clear()
+        plain.update(kept)
         plain["schema_version"] = "1.5"
-        for name in ("issued", "issued_reason", "item", "item_reason", "policy_file", "policy_sha256"):
-            del plain[name]
-        del plain["device"]["profile_sha256"]
         plain["tool"]["version"] = "0.2.0"
         plain["verdict"]["sentence"] = "As version 0.2.0 said it."
         (out / "manifest.json").unlink()
