@@ -9,6 +9,7 @@ from pathlib import Path
 from cimrobust.certificate.files import REPORT, TRIALS, read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import read_policy
+from cimrobust.certify.refusal import lacks_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.table import from_parquet
@@ -117,6 +118,10 @@ def _derived(directory: Path, certificate: CertificateModel, run: Run) -> Iterat
         yield ReplayCheck("derived", None, str(err))
         return
     yield from derivation_checks(derived.certificate, certificate)
+    if lacks_memory(certificate.certified.reason):
+        yield ReplayCheck(
+            "certified_memory", None, f"where it was made {certificate.certified.reason}: whether there is a bound was not checked"
+        )
     stored = certified_samples_check(directory, derived.proven)
     if stored is not None:
         yield stored

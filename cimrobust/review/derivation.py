@@ -19,8 +19,8 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
 from cimrobust.certify.per_sample import PerSample
-from cimrobust.certify.refusal import lacks_memory
-from cimrobust.certify.summary import certify_run
+from cimrobust.certify.refusal import Refusal, lacks_memory
+from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.decision import Score
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
@@ -41,7 +41,7 @@ from cimrobust.tensor_file import read_tensors
 
 
 class OtherMemoryError(CimrobustError):
-    """Memory decides on the certified bound, here or where the certificate was made; what rests on it cannot be compared."""
+    """There is no memory for the certified bound here; what rests on it cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,11 @@ def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Wi
         workers=run.settings.workers,
         progress=run.progress,
     )
-    refusal = None if certification.refusal is None else str(certification.refusal)
-    if refusal != certificate.certified.reason and (lacks_memory(refusal) or lacks_memory(certificate.certified.reason)):
-        raise OtherMemoryError(refusal or f"there is a bound here, and where the certificate was made {certificate.certified.reason}")
+    refusal, claimed = None if certification.refusal is None else str(certification.refusal), certificate.certified.reason
+    if lacks_memory(refusal) and refusal != claimed:
+        raise OtherMemoryError(str(refusal))
+    if claimed is not None and lacks_memory(claimed):  # taken as stated, so that the bound alone is left unchecked
+        certification = Certification(None, None, Refusal(claimed), {})
     search = _search(certificate, run, witness)
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         devices = write_device_witness(Path(folder), run.placement, witness.pattern)

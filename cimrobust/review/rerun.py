@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.certify.refusal import lacks_memory
 from cimrobust.input_file import printable
 from cimrobust.pipeline.analysis import run_stages
 from cimrobust.pipeline.clock import Clock
@@ -19,6 +20,9 @@ from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.given import Given
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.second_search import much_worse
+
+# Blocks that say something else where memory decides on the certified bound.
+_RESTS_ON_BOUND = frozenset({"certified", "evaluation_set", "checks", "diagnostics", "verdict", "warnings"})
 
 
 def rerun(run: Run, *, transfer: Path | None = None) -> CertificateModel:
@@ -54,6 +58,7 @@ def rerun_checks(certificate: CertificateModel, made: CertificateModel) -> Itera
         values = getattr(made, block), getattr(certificate, block)
         check = block_check("rerun", *values, certificate, block, fine="is what the run made again gives")
         may_differ = not is_exact and not (block == "worst_found" and _is_tame(certificate, made))
+        may_differ |= block in _RESTS_ON_BOUND and any(lacks_memory(record.certified.reason) for record in (made, certificate))
         yield _on_other_machine(check) if check.held is False and may_differ else check
 
 

@@ -376,3 +376,21 @@ def test_other_words_for_the_same_data_refute_nothing(case: Case, tmp_path: Path
     }
     assert [check for check in checks.values() if check.held is False] == []
     assert checks["derived data"].held is None
+
+
+def test_memory_is_no_excuse_for_other_numbers(case: Case, forged: Forged) -> None:
+    values = forged.plain
+    certified = values["certified"]
+    certified.update(score=None, correct=None, method=None, operators={}, curve=[], curve_samples=0, largest_tolerance=None)
+    certified["reason"] = "the bound needs more memory than there is: 9 GB"
+    certified["largest_tolerance_reason"] = "there is no certified bound"
+    values["evaluation_set"]["intervals"] = [row for row in values["evaluation_set"]["intervals"] if row["name"] != "certified"]
+    values["checks"] = [row for row in values["checks"] if row["id"] != "certified_unbroken"]
+    (forged.folder / CERTIFIED).unlink(missing_ok=True)
+    for row in values["diagnostics"]["effects"]:
+        row["mean"] = 0.99
+    forged.write(values)
+    checks = {check.id: check for check in case.replay(forged.folder, redraw=0)}
+    assert checks["derived diagnostics"].held is False
+    assert checks["derived certified"].held is True
+    assert checks["certified_memory"].held is None
