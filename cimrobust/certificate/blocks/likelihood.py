@@ -43,7 +43,8 @@ def worst_likelihood(evidence: Evidence) -> tuple[models.WorstLikelihood | None,
 
 
 def _statement(distance: float, drawn: float, log10: float) -> str:
-    share = f"at most one in 10^{-log10:.0f}" if log10 < -1 else f"at most {100 * 10**log10:.3g} %"
+    # Rounded so that the sentence never says less than the bound.
+    share = f"at most one in 10^{math.floor(-log10)}" if log10 < -1 else f"at most {math.ceil(1000 * 10**log10) / 10:g} %"
     return (
         f"The worst chip found lies {distance:.4g} standard deviations from the chip without deviation, a drawn chip about {drawn:.4g}. Of drawn chips, {share} reach as far in its "
         "direction, if the profile is right."

@@ -104,3 +104,17 @@ def test_what_never_flips_has_a_reason():
     assert found is None
     assert "no input wrong" in reason
     assert flips.MOST_SHOWN == 12
+
+
+@pytest.mark.parametrize(
+    ("log10", "said"),
+    [
+        (-12.6, "at most one in 10^12 "),
+        (-12.4, "at most one in 10^12 "),
+        (-1.0001, "at most one in 10^1 "),
+        (-0.9, "at most 12.6 %"),
+        (-0.5, "at most 31.7 %"),
+    ],
+)
+def test_the_sentence_is_never_stronger_than_the_bound(log10: float, said: str) -> None:
+    assert said in likelihood._statement(5.0, 2.0, log10)
