@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cimrobust.pipeline.billing import bom
     from cimrobust.pipeline.demonstration import demo
     from cimrobust.pipeline.inspection import inspect_model
-    from cimrobust.pipeline.rare import rare
+    from cimrobust.pipeline.rare_chips import rare
     from cimrobust.pipeline.retraining import retrain
     from cimrobust.pipeline.rewriting import rewrite
     from cimrobust.pipeline.suggesting import suggest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cimrobust.review.checking import gate, replay
     from cimrobust.review.comparing import compare
     from cimrobust.review.signing import sign, verify_signature
-    from cimrobust.training.settings import TrainingSettings
+    from cimrobust.training.training_settings import TrainingSettings
 
 __version__ = "0.3.0"
 
@@ -47,14 +47,14 @@ __all__ = [
 
 _HOMES = {
     "Certificate": "cimrobust.certificate.result",
-    "TrainingSettings": "cimrobust.training.settings",
+    "TrainingSettings": "cimrobust.training.training_settings",
     "analyze": "cimrobust.pipeline.analysis",
     "bom": "cimrobust.pipeline.billing",
     "compare": "cimrobust.review.comparing",
     "demo": "cimrobust.pipeline.demonstration",
     "gate": "cimrobust.review.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
-    "rare": "cimrobust.pipeline.rare",
+    "rare": "cimrobust.pipeline.rare_chips",
     "replay": "cimrobust.review.checking",
     "retrain": "cimrobust.pipeline.retraining",
     "rewrite": "cimrobust.pipeline.rewriting",

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 
 from cimrobust.engine.sessions import EXACT
-from cimrobust.graph.unsigned import exact_file
+from cimrobust.onnx_io.unsigned import exact_file
 
 
 def exact_options() -> onnxruntime.SessionOptions:

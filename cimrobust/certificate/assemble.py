@@ -5,9 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cimrobust.certificate.blocks import certified, converters, diagnostics, item, limits, rare, results, samples, scope
+from cimrobust.certificate.blocks import certified, diagnostics, results, scope
+from cimrobust.certificate.blocks import converter_block as converters
+from cimrobust.certificate.blocks import item_block as item
+from cimrobust.certificate.blocks import limits_block as limits
+from cimrobust.certificate.blocks import rare_block as rare
+from cimrobust.certificate.blocks import samples_block as samples
+from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.evidence import Evidence, RunSetting
-from cimrobust.certificate.files import WITNESS
 from cimrobust.certificate.models import (
     CertificateModel,
     ItemDescription,
@@ -20,7 +25,7 @@ from cimrobust.certificate.models import (
 )
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import NO_POLICY, judge
-from cimrobust.search.chip_file import CHIP_FILE
+from cimrobust.reliability.chip_file import CHIP_FILE
 
 # Settings that may be given several times.
 _REPEATED = frozenset({"digital"})

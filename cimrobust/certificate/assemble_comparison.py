@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from cimrobust.certificate.baseline_required import data_digests
-from cimrobust.certificate.blocks import item
+from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.comparison import ChangedLayer, ChangedRequirement, ComparedCertificate, Comparison, Sameness
+from cimrobust.certificate.models.compared_certificates import ChangedLayer, ChangedRequirement, ComparedCertificate, Comparison, Sameness
 from cimrobust.certificate.models.item import Layer
 from cimrobust.certificate.score_differences import JOINT_CONFIDENCE, Side, compare_scores, measured
 from cimrobust.device.digest import digest_of_tables

@@ -13,7 +13,7 @@ from cimrobust.certificate.judging import NO_NUMBERS, Occasion
 from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy_tables import CONDITION, EFFORTS, Conditions
 from cimrobust.device.digest import digest_of_tables, profile_digest
-from cimrobust.device.load import list_profiles, load_profile
+from cimrobust.device.load_profile import list_profiles, load_profile
 
 
 def judge_conditions(certificate: CertificateModel, conditions: Conditions | None, occasion: Occasion) -> list[RequirementResult]:

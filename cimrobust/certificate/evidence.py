@@ -8,18 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
-from cimrobust.certify.summary import Certification
-from cimrobust.diagnose.protocol import Diagnosis
+from cimrobust.attack.diagnosis_protocol import Diagnosis
+from cimrobust.certify.bound_summary import Certification
 from cimrobust.engine.open import Runtime
-from cimrobust.graph.layers import LayerScan
-from cimrobust.graph.network import Network
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.effects import EffectRow
+from cimrobust.montecarlo.effect_costs import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.network import Network
+from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.search.device_witness import DeviceCheck
-from cimrobust.search.likely import LikelySearch
-from cimrobust.search.protocol import SearchResult
+from cimrobust.search.search_results import SearchResult
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from cimrobust.certificate.models import CertificateModel, Status, Strength
 from cimrobust.certificate.policy_tables import CostTable
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 
 #: Fields of a row of a verdict that asks for no score.
 NO_NUMBERS: Mapping[str, Any] = {"threshold": None, "found": None, "margin": None, "evidence": None, "samples": None}

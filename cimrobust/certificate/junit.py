@@ -10,8 +10,8 @@ from pathlib import Path
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
-from cimrobust.certificate.files import atomic_text
-from cimrobust.certificate.gate import EVIDENCE_REFUTED, EvidenceProblem, GateResult
+from cimrobust.certificate.certificate_files import atomic_text
+from cimrobust.certificate.gate_evidence import EVIDENCE_REFUTED, EvidenceProblem, GateResult
 from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy_tables import CONDITION
 

@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.models.listed import ListedFile, Manifest
-from cimrobust.certificate.reading import read_result
+from cimrobust.certificate.read_record import read_result
 from cimrobust.errors import CimrobustError, EvidenceRefutedError, InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable

@@ -7,8 +7,8 @@ from cimrobust.certificate.models import CertificateModel, Status
 from cimrobust.certificate.policy_tables import KppRequirement, RequireRow
 from cimrobust.certificate.scores_required import BEYOND
 from cimrobust.certificate.wording import is_reached, on_samples, rule, score_name, shown
-from cimrobust.montecarlo.table import TrialTable, failure_rate
-from cimrobust.montecarlo.table import kpp as percentile
+from cimrobust.montecarlo.trial_table import TrialTable, failure_rate
+from cimrobust.montecarlo.trial_table import kpp as percentile
 from cimrobust.montecarlo.two_source import two_source_bound
 
 

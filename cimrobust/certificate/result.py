@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cimrobust.certificate.files import REPORT, WITNESS, read_certificate
+from cimrobust.certificate.certificate_files import REPORT, WITNESS, read_certificate
 from cimrobust.certificate.models import (
     CertificateModel,
     Certified,

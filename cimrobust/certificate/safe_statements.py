@@ -7,8 +7,8 @@ from typing import Any
 
 from cimrobust.certificate.models.swept import SafeStatistical, SafeTolerances
 from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
-from cimrobust.diagnose import safe as safes
-from cimrobust.diagnose.safe import SafeTolerance
+from cimrobust.tolerance_sweep import safe_tolerance as safes
+from cimrobust.tolerance_sweep.safe_tolerance import SafeTolerance
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import numpy as np
 from scipy import stats
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.comparison import BoundedScore, ComparedScore
+from cimrobust.certificate.models.compared_certificates import BoundedScore, ComparedScore
 from cimrobust.certificate.programmed import programmed_score
 from cimrobust.certificate.wording import score_name, shown
 from cimrobust.certify.per_sample import PerSample
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 
 #: Confidence at which two intervals of 95 % hold at once.
 JOINT_CONFIDENCE = 0.9

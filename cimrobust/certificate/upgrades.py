@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.record_base import Record
 
 Plain = dict[str, Any]
 

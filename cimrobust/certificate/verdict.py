@@ -20,11 +20,11 @@ from cimrobust.certificate.models import CertificateModel, RequirementResult, Ve
 from cimrobust.certificate.percentile_required import judge_percentile
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.policy_tables import CONDITION, EFFORTS, RequireRow
-from cimrobust.certificate.safety import judge_safety_class
+from cimrobust.certificate.safety_requirement import judge_safety_class
 from cimrobust.certificate.scores_required import interval, judge_certified, judge_clean, judge_worst_found
 from cimrobust.certificate.vacuous import asks_nothing_here
 from cimrobust.certificate.wording import counted, on_samples, score_name, shown, worst_chip
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 
 NO_POLICY = "No requirement was given, so nothing is passed or failed; name a policy to get a verdict."
 NOTHING_UNTRIED = (

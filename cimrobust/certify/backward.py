@@ -16,10 +16,10 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import ACTIVE, KNOWN, Plan, PlannedStep
-from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.certify.rules.bilinear import Bilinear
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.relaxation import Activation
+from cimrobust.certify.rules.rule import Pulled, Value, total
 
 #: Values of one backward pass over a batch; bounds its memory to a few times this in bytes times 8.
 _MOST_VALUES = 2**24

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.backward import State, lower_bounds
+from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.branch import BranchSettings, prove
 from cimrobust.certify.interval import Interval, flat
-from cimrobust.certify.network import BoundedNetwork
 from cimrobust.certify.propagate import propagate
-from cimrobust.certify.rules.base import total
+from cimrobust.certify.rules.rule import total
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cimrobust.graph.ops.program import Step
-from cimrobust.graph.ops.registry import Node, find
+from cimrobust.twin.ops.converter_registry import Node, find
+from cimrobust.twin.ops.program import Step
 
 _VERSION = 13
 

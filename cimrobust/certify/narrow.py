@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, form_cost, forms_at_once, lower_bound
 from cimrobust.certify.interval import Interval, flat
-from cimrobust.certify.rules.base import Bent
 from cimrobust.certify.rules.max_pool import MaxPool
+from cimrobust.certify.rules.rule import Bent
 
 #: Multiplications a sample that narrowing a whole layer may cost without being asked what for.
 _CHEAP = 1e7

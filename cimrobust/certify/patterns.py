@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cimrobust.graph.ops.program import Step
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.twin.ops.converter_registry import Kernel, Node
+from cimrobust.twin.ops.program import Step
 
 
 def recognised(steps: Sequence[Step], constants: Mapping[str, Tensor], tensor: str) -> list[Step]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cimrobust.certify.summary import Certification
+from cimrobust.certify.bound_summary import Certification
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
 from cimrobust.parquet_file import read_parquet

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.expand import expanded
-from cimrobust.certify.given import element_types, given_rule, is_exact, makes_integers
+from cimrobust.certify.given_tensors import element_types, given_rule, is_exact, makes_integers
 from cimrobust.certify.patterns import recognised
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError
 from cimrobust.certify.rules.affine import Affine, keep
-from cimrobust.certify.rules.base import Rule
 from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.max_pool import MaxPool
 from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.quantise import quantiser
-from cimrobust.certify.rules.table import RULES, SHAPE_OPS
-from cimrobust.graph.ops.program import Step
-from cimrobust.graph.ops.registry import Node
-from cimrobust.graph.to_torch import Twin
+from cimrobust.certify.rules.rule import Rule
+from cimrobust.certify.rules.rule_table import RULES, SHAPE_OPS
+from cimrobust.twin.ops.converter_registry import Node
+from cimrobust.twin.ops.program import Step
+from cimrobust.twin.to_torch import Twin
 
 _INT64 = 7
 

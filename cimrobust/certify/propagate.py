@@ -12,8 +12,8 @@ from cimrobust.certify.backward import State
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.narrow import narrow, narrow_contest
 from cimrobust.certify.plan import ACTIVE, Plan
-from cimrobust.certify.rules.base import Bent, Value
 from cimrobust.certify.rules.max_pool import MaxPool
+from cimrobust.certify.rules.rule import Bent, Value
 
 #: Share of the effort that goes into narrowing contests in front of a maximum, and where only one product with weights is in front of it: those gain least.
 _CONTEST, _FIRST_CONTEST = 0.5, 0.06

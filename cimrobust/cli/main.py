@@ -14,7 +14,7 @@ import click
 
 from cimrobust import __version__
 from cimrobust.available_memory import is_about_memory
-from cimrobust.cli.help import ExampleGroup, write_groups
+from cimrobust.cli.command_help import ExampleGroup, write_groups
 from cimrobust.errors import EXIT_CODES, CimrobustError
 
 #: Purpose of every command, in groups, in the order in which a new user meets them.
@@ -85,7 +85,7 @@ class LazyGroup(ExampleGroup):
         """Import the module of one subcommand."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cimrobust.cli.{cmd_name.replace('-', '_')}").command
+        command: click.Command = importlib.import_module(f"cimrobust.cli.{cmd_name.replace('-', '_')}_command").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

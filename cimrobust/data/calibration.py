@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
-from cimrobust.data.load import GraphInput, load_data
+from cimrobust.data.load_dataset import GraphInput, load_data
 from cimrobust.errors import UsageError
 
 #: Samples that ranges are taken from.

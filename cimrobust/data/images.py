@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust.data.arrays import require_fit
+from cimrobust.data.array_files import require_fit
 from cimrobust.data.description import Step
 from cimrobust.data.sources import RawData
 from cimrobust.errors import InputRefusedError, UsageError

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from cimrobust.data.arrays import MAX_BYTES, read_npz, require_fit
+from cimrobust.data.array_files import MAX_BYTES, read_npz, require_fit
 from cimrobust.data.dataset import StoredOutput
 from cimrobust.data.labels import is_text
 from cimrobust.data.user_code import run_function
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.graph.testdata import read_tensor
 from cimrobust.input_file import FileKind, read_input, refusing_what_fails
+from cimrobust.onnx_io.testdata import read_tensor
 
 _CSV = FileKind("data file", MAX_BYTES)
 _LABEL_COLUMNS = ("label", "labels", "y", "target", "class")

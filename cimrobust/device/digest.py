@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.device.schema import ProfileModel
+from cimrobust.device.profile_keys import ProfileModel
 
 
 def profile_digest(profile: DeviceProfile) -> str:

@@ -13,7 +13,7 @@ from cimrobust.device.curve import Number, number_at
 from cimrobust.device.intervals import final_intervals, programming_intervals, shift_terms
 
 if TYPE_CHECKING:
-    from cimrobust.device.effects import DriftTable
+    from cimrobust.device.effect_tables import DriftTable
     from cimrobust.device.profile import DeviceProfile
 
 Quantile = Callable[[np.ndarray, bool], np.ndarray]

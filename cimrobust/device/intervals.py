@@ -10,7 +10,7 @@ import numpy as np
 from cimrobust.device.curve import number_at
 
 if TYPE_CHECKING:
-    from cimrobust.device.effects import DriftTable
+    from cimrobust.device.effect_tables import DriftTable
     from cimrobust.device.profile import DeviceProfile
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cimrobust.device import distribution, intervals
-from cimrobust.device.converters import AdcTable, DacTable
+from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.curve import Curve, Number, number_at, scale_number
-from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
+from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.layer_rules import DIGITAL_OPTION, LayerRule
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import UsageError

@@ -7,7 +7,7 @@ from typing import Any
 
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.profile import DeviceProfile, with_tolerance
-from cimrobust.device.schema import LayerModel, ProfileModel
+from cimrobust.device.profile_keys import LayerModel, ProfileModel
 from cimrobust.errors import UsageError
 
 _TABLES = ("weight", "device", "tile")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimrobust.attack.attack import Attack, Plan
+from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
-from cimrobust.diagnose.attack import Attack, Plan
-from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.search.box import Pattern
 
 NAME = "classes"

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.proofs import BRANCHING, NARROWING
+from cimrobust.attack.tolerances import bisect
+from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.bounds import largest_certified_tolerance
-from cimrobust.certify.network import open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.classes import WORST, decided_in, known_patterns
-from cimrobust.diagnose.proofs import BRANCHING, NARROWING
-from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
-from cimrobust.diagnose.tolerances import bisect
 from cimrobust.errors import SelfCheckError
 from cimrobust.search.box import Pattern
-from cimrobust.search.objective import margins
+from cimrobust.search.losses import margins
 from cimrobust.search.readout import counted_rows, task_readout
 
 NAME = "fragile_inputs"

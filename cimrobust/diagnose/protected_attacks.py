@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cimrobust.certify.summary import Certification
+from cimrobust.attack.box_attack import AttackPlan, attack_box
+from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.box_attack import AttackPlan, attack_box
 from cimrobust.diagnose.protection import Protection, num_devices
 from cimrobust.engine.open import Runtime
-from cimrobust.graph.layers import LayerScan
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.quantile import needed_trials
-from cimrobust.montecarlo.table import TrialTable, kpp
+from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.gradients import Opened

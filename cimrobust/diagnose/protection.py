@@ -11,9 +11,9 @@ import numpy as np
 from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.profile import DeviceProfile, DeviceTable, with_tolerance
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place_layer
 from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 DIGITAL, TIGHTER = "digital", "tighter"
 #: Where rules that were found come from.

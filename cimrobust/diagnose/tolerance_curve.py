@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from cimrobust.attack.attack import Attack, Bench, Plan
+from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.tolerances import at_tolerance, bisect, carried, stated_tolerance
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.attack import Attack, Bench, Plan
-from cimrobust.diagnose.protocol import Case, Diagnostic, Finding, Settings
-from cimrobust.diagnose.tolerances import at_tolerance, bisect, carried, stated_tolerance
 from cimrobust.search.box import Box, Pattern
 
 NAME = "tolerance_curve"

@@ -11,8 +11,8 @@ from cimrobust.engine.batches import feeding_of_file
 from cimrobust.engine.checks import FLOAT_TOLERANCE, max_difference
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.graph.batch import coupling_operators
-from cimrobust.graph.network import Network
+from cimrobust.onnx_io.batch import coupling_operators
+from cimrobust.onnx_io.network import Network
 
 _SAMPLES = 64
 # Copies of one sample that fill a batch of fixed size are run for fewer samples.

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cimrobust.engine.arrays import ArrayUse, arrays_of
+from cimrobust.device.quantiles import standard_normal
 from cimrobust.engine.codings import ArrayRanges, input_coding, output_coding
-from cimrobust.engine.crossbar import Crossbar, InputCoding, OutputCoding, ReadNoise
-from cimrobust.graph.crossbar import CrossbarNode
-from cimrobust.graph.partition import Plan
+from cimrobust.engine.crossbar_product import Crossbar, InputCoding, OutputCoding, ReadNoise
+from cimrobust.engine.node_arrays import ArrayUse, arrays_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.mapping.planes import plane_set, read_variances
-from cimrobust.mapping.quantiles import standard_normal
+from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
+from cimrobust.onnx_io.partition import Plan
 from cimrobust.seeds import stream_key
 
 

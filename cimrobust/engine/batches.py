@@ -17,8 +17,8 @@ import numpy as np
 from cimrobust.data.casting import cast
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
-from cimrobust.graph.network import TensorSpec
-from cimrobust.graph.shapes import TensorType
+from cimrobust.onnx_io.network import TensorSpec
+from cimrobust.onnx_io.shapes import TensorType
 
 # Two of the largest activations of one batch should fit a core's second-level cache (2 MiB), and small networks need enough samples to
 # outweigh the cost of a call: on each of the twelve networks of the model zoo, this choice is near the best power of two.

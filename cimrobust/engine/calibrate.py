@@ -10,11 +10,11 @@ import numpy as np
 
 from cimrobust.engine.array_plan import PlannedArray
 from cimrobust.engine.codings import ArrayRanges, input_coding, tiles_of_columns
-from cimrobust.engine.crossbar import ConvGeometry, Crossbar, InputCoding
+from cimrobust.engine.crossbar_product import ConvGeometry, Crossbar, InputCoding
 from cimrobust.engine.crossbar_reference import digits_of, levels_of
 from cimrobust.engine.fields import fields_at, spread
 from cimrobust.engine.kernel_engine import KernelEngine
-from cimrobust.mapping.devices import target_levels
+from cimrobust.mapping.device_levels import target_levels
 from cimrobust.mapping.placement import Placement
 from cimrobust.mapping.planes import cells_of
 

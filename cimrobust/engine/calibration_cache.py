@@ -15,10 +15,10 @@ from cimrobust import __version__
 from cimrobust.engine.codings import ArrayRanges
 from cimrobust.errors import CimrobustError
 from cimrobust.files import write_whole
-from cimrobust.graph.network import Network
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.json_file import parse_json
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.network import Network
 
 _CACHE = FileKind("calibration", 2**28)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimrobust.engine.activations import Activation, activations_of
+from cimrobust.engine.recurrent_activations import Activation, activations_of
 from cimrobust.errors import ModelNotCoveredError
 
 #: (direction, [n, inputs] float32) -> [n, gates * hidden] float32, without bias.

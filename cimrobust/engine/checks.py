@@ -8,14 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from cimrobust.engine.arithmetic import NOT_ASKED, Arithmetic
+from cimrobust.engine.arithmetic_findings import NOT_ASKED, Arithmetic
 from cimrobust.engine.batches import Feed, run_batches
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
-from cimrobust.graph.save import with_weights
 from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.onnx_io.save import with_weights
 from cimrobust.seeds import stream
 
 # Largest difference, as a fraction of the largest output, that another order of float32 sums may cause: thousands of terms a layer at

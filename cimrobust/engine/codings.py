@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimrobust.device.converters import AdcTable
+from cimrobust.device.converter_tables import AdcTable
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.engine.crossbar import CellLayout, InputCoding, OutputCoding
+from cimrobust.engine.crossbar_product import CellLayout, InputCoding, OutputCoding
 from cimrobust.mapping.planes import PlaneSet, plane_set
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cimrobust.engine.crossbar import CellLayout, ConvGeometry, InputCoding, OutputCoding, ReadNoise
+from cimrobust.engine.crossbar_product import CellLayout, ConvGeometry, InputCoding, OutputCoding, ReadNoise
 from cimrobust.engine.reference import philox, quantiles
 
 _F32 = np.float32

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from cimrobust.engine.crossbar import ConvGeometry
+from cimrobust.engine.crossbar_product import ConvGeometry
 
 
 def spread(size: int, count: int) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 
 from cimrobust.engine.watchdog import current_time_limit
 from cimrobust.errors import CimrobustError, ModelNotCoveredError
-from cimrobust.graph.problems import one_line
+from cimrobust.onnx_io.problems import one_line
 
 #: Share of the memory that is free when the run starts that it may take.
 MEMORY_SHARE = 0.8

@@ -9,10 +9,10 @@ import numpy as np
 
 from cimrobust import _native
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.quantiles import QuantileTable, tabulate
 from cimrobust.mapping.coding import flat_group, level_coding, mirrors_negative
 from cimrobust.mapping.place import group_bounds
 from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.mapping.quantiles import QuantileTable, tabulate
 from cimrobust.seeds import stream_key
 
 _NOTHING = np.empty(0, dtype=np.float32)

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from cimrobust.engine.arrays import number
 from cimrobust.engine.cells import run_cell
-from cimrobust.engine.crossbar import ConvGeometry
+from cimrobust.engine.crossbar_product import ConvGeometry
+from cimrobust.engine.node_arrays import number
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.graph.crossbar import CrossbarNode
+from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
 
 # Steps of a recurrent layer number their vectors apart, so that no read shares its noise with another.
 _STEP = 40

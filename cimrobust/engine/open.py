@@ -23,20 +23,20 @@ from cimrobust.engine.checks import (
     compare,
     random_vertex,
 )
-from cimrobust.engine.converters import Converters, open_converters
-from cimrobust.engine.judged import judge
+from cimrobust.engine.converter_proof import Converters, open_converters
+from cimrobust.engine.engine_protocol import Engine
+from cimrobust.engine.judged_outputs import judge
 from cimrobust.engine.kernel_engine import Weights
 from cimrobust.engine.ort import OrtEngine
-from cimrobust.engine.protocol import Engine
 from cimrobust.errors import CimrobustError, SelfCheckError
-from cimrobust.graph.at_hand import Shape, agreeing, at_hand
-from cimrobust.graph.batch import coupling_operators
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.deployed import Deployed
-from cimrobust.graph.layers import LayerScan
-from cimrobust.graph.network import Network
-from cimrobust.graph.shapes import has_half_activations
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.at_hand import Shape, agreeing, at_hand
+from cimrobust.onnx_io.batch import coupling_operators
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.shapes import has_half_activations
 
 _PARITY_SAMPLES = 512
 _SAVED_SAMPLES = 128

@@ -24,17 +24,17 @@ from cimrobust.engine.first_pass import check_first_pass
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.graph.batch import coupling_operators
-from cimrobust.graph.deploy import template_bytes
-from cimrobust.graph.deployed import Deployed
-from cimrobust.graph.files import digest
-from cimrobust.graph.limits import MAX_EXTERNAL_FILE_BYTES
-from cimrobust.graph.loops import open_ended_nodes
-from cimrobust.graph.network import Network, TensorSpec
-from cimrobust.graph.shapes import infer_types
-from cimrobust.graph.unsigned import exact_file
 from cimrobust.input_file import FileKind, read_input
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.batch import coupling_operators
+from cimrobust.onnx_io.deploy import template_bytes
+from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.loops import open_ended_nodes
+from cimrobust.onnx_io.model_files import digest
+from cimrobust.onnx_io.network import Network, TensorSpec
+from cimrobust.onnx_io.shapes import infer_types
+from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES
+from cimrobust.onnx_io.unsigned import exact_file
 
 _MODEL = FileKind("model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again")
 _NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})

@@ -15,8 +15,8 @@ from cimrobust.engine.first_pass import check_first_pass
 from cimrobust.engine.ort import model_source
 from cimrobust.engine.sessions import open_session, run_outputs
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
-from cimrobust.graph.loops import open_ended_nodes
-from cimrobust.graph.network import Network, TensorSpec
+from cimrobust.onnx_io.loops import open_ended_nodes
+from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.seeds import stream
 
 #: Sizes that are different for all axes, one after the other: small odd ones, and multiples of four.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from cimrobust.device.quantiles import HALF_SIZE, SEGMENT_BITS, QuantileTable, tabulate
 from cimrobust.engine.kernel import fault_key, fault_thresholds, needs_levels, programming_key, stuck_high_level
 from cimrobust.mapping.coding import level_offset, max_level, mirrors_negative
 from cimrobust.mapping.placement import Placement, TensorPlacement
-from cimrobust.mapping.quantiles import HALF_SIZE, SEGMENT_BITS, QuantileTable, tabulate
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)

@@ -10,7 +10,7 @@ import numpy as np
 
 from cimrobust.engine import crossbar_reference as reference
 from cimrobust.engine.array_plan import PlannedArray
-from cimrobust.engine.crossbar import ConvGeometry, Crossbar, ReadNoise
+from cimrobust.engine.crossbar_product import ConvGeometry, Crossbar, ReadNoise
 from cimrobust.engine.fields import fields_at, spread
 from cimrobust.engine.kernel_engine import KernelEngine, Weights
 from cimrobust.errors import SelfCheckError

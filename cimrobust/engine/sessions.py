@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from cimrobust.engine.watchdog import limited_run
 from cimrobust.errors import CimrobustError, ModelNotCoveredError, UsageError
-from cimrobust.graph.problems import one_line
+from cimrobust.onnx_io.problems import one_line
 
 # Errors are raised as exceptions, with the text that would be printed.
 _FATAL_ONLY = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cimrobust.data.dataset import DataSet
-from cimrobust.engine.judged import judge
-from cimrobust.graph.network import Network
+from cimrobust.engine.judged_outputs import judge
+from cimrobust.onnx_io.network import Network
 
 
 def labelled_by(network: Network, dataset: DataSet, *, workers: int = 1) -> DataSet:

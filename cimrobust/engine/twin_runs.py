@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cimrobust.engine.batches import Feeding
-from cimrobust.graph.to_torch import Twin, TwinRunError
+from cimrobust.twin.to_torch import Twin, TwinRunError
 
 
 def run_outputs(

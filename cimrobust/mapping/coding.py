@@ -77,10 +77,3 @@ def stored_levels(
 def flat_group(group: np.ndarray | None) -> np.ndarray:
     """Return scale groups as the kernel takes them: flat, and empty where there is one scale."""
     return _NO_GROUPS if group is None else group.reshape(-1)
-
-
-def toward_zero(values: np.ndarray) -> np.ndarray:
-    """Return values as float32, none larger in magnitude than before."""
-    rounded = values.astype(np.float32)
-    outside = np.abs(rounded.astype(np.float64)) > np.abs(values)
-    return np.where(outside, np.nextafter(rounded, np.float32(0)), rounded).astype(np.float32)

@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import UsageError
-from cimrobust.graph.densify import with_dense_groups
-from cimrobust.graph.layers import CrossbarLayer, LayerScan, UnmappedNode
-from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.own_profile import own_profile
+from cimrobust.onnx_io.densify import with_dense_groups
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan, UnmappedNode
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.scan import scan_layers
 
 _MOST_NAMES = 3
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.graph.layers import CrossbarLayer
 from cimrobust.mapping.coding import num_slices
+from cimrobust.onnx_io.layers import CrossbarLayer
 
 
 def own_profile(layer: CrossbarLayer, profile: DeviceProfile) -> DeviceProfile:

@@ -10,8 +10,8 @@ from cimrobust import _native
 from cimrobust.device.curve import number_at
 from cimrobust.device.intervals import shift_terms
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.rounding import toward_zero
 from cimrobust.errors import InputRefusedError
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.coding import (
     cells_per_weight,
     flat_group,
@@ -20,10 +20,10 @@ from cimrobust.mapping.coding import (
     mirrors_negative,
     num_slices,
     stored_levels,
-    toward_zero,
 )
 from cimrobust.mapping.own_profile import own_profile
 from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 def place(scan: LayerScan, profile: DeviceProfile) -> Placement:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import level_offset, num_slices
-from cimrobust.mapping.devices import whole_levels
+from cimrobust.mapping.device_levels import whole_levels
 from cimrobust.mapping.placement import TensorPlacement
 
 

@@ -12,7 +12,7 @@ from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.rare import Probability, pool
+from cimrobust.montecarlo.rare_failures import Probability, pool
 from cimrobust.montecarlo.splitting import Run, Splitting, split
 from cimrobust.progress import Progress
 

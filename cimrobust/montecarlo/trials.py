@@ -18,9 +18,9 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.checkpoint import Checkpoint
 from cimrobust.montecarlo.stopping import StopRule, Watch
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_checkpoint import Checkpoint
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.progress import Progress
 
 Buffers = SimpleQueue[dict[str, np.ndarray]]

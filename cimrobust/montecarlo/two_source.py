@@ -8,7 +8,7 @@ import numpy as np
 
 from cimrobust.montecarlo.anytime import anytime_rank, needed_anytime
 from cimrobust.montecarlo.quantile import bound_rank, needed_trials, worst_first
-from cimrobust.montecarlo.samples import EXACT, HOEFFDING, accuracy_lower
+from cimrobust.montecarlo.sample_uncertainty import EXACT, HOEFFDING, accuracy_lower
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
+from cimrobust.pipeline.analysis_settings import DEFAULT_EFFORT, Request, Settings, resolve
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.item import Item
-from cimrobust.pipeline.settings import DEFAULT_EFFORT, Request, Settings, resolve
+from cimrobust.pipeline.opened_item import Item
 from cimrobust.pipeline.writing import Findings, write_files
 from cimrobust.progress import NullProgress, Progress
 
@@ -68,7 +68,7 @@ def analyze(
         skip_most_probable: Leave out the search for the most probable chip that misses that score.
         calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
-        diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.catalogue`; None: none at effort quick, all at others.
+        diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.diagnostic_catalogue`; None: none at effort quick, all at others.
         safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it names one.
         transfer: Certificate folder of another network with the same layers, whose witness is scored with the patterns found here.
         labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.

@@ -12,7 +12,7 @@ from cimrobust.certificate.evidence import RunSetting
 from cimrobust.certificate.policy import EFFORTS
 from cimrobust.counts import check_count
 from cimrobust.errors import UsageError
-from cimrobust.graph.network import Network
+from cimrobust.onnx_io.network import Network
 
 
 def available_processors() -> int:

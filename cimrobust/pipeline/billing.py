@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from cimrobust.certificate.certificate_files import CERTIFICATE, WITNESS, atomic_text, read_certificate
 from cimrobust.certificate.extras import needing
-from cimrobust.certificate.files import CERTIFICATE, WITNESS, atomic_text, read_certificate
 from cimrobust.certificate.manifest import ATTESTATION, MANIFEST, require_manifest
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.files import sha256_of

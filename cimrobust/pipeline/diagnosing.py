@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust.certify.summary import Certification
-from cimrobust.diagnose.protocol import Diagnosis, Settings
-from cimrobust.diagnose.safety import SafetyClass
+from cimrobust.attack.diagnosis_protocol import Diagnosis, Settings
+from cimrobust.certify.bound_summary import Certification
+from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
-from cimrobust.pipeline.settings import Settings as RunSettings
+from cimrobust.pipeline.analysis_settings import Settings as RunSettings
 from cimrobust.progress import Progress
 from cimrobust.search.box import box_of
 from cimrobust.search.witness import SAFETY_FILE, write_deviations

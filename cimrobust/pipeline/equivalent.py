@@ -10,13 +10,13 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.engine.open import open_network
-from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.network import Network
 from cimrobust.progress import Progress
 from cimrobust.search.box import Box, Pattern, box_of
+from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
-from cimrobust.search.transfer import transferred_pattern
 from cimrobust.search.unit import rescaled
 from cimrobust.training.session import as_trained
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cimrobust.certify.arithmetic import check_arithmetic
+from cimrobust.certify.exact_arithmetic import check_arithmetic
 from cimrobust.data.dataset import DataSet
-from cimrobust.engine.arithmetic import Arithmetic
+from cimrobust.engine.arithmetic_findings import Arithmetic
 from cimrobust.engine.open import DeployedDiffersError, Runtime, open_network
 from cimrobust.engine.ort import decision_output
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError

@@ -9,13 +9,13 @@ from typing import Any
 import tomli_w
 
 from cimrobust.device.fit import FittedProfile, Form, fit
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
+from cimrobust.device.measurement_plot import draw_fit
 from cimrobust.device.measurements import Measurements, read_measurements
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of, write_whole
-from cimrobust.graph.problems import one_line
-from cimrobust.report.measurement_plot import draw_fit
+from cimrobust.onnx_io.problems import one_line
 
 _PLOTS = (".svg", ".png")
 

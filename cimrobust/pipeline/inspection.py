@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, with_digital, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
-from cimrobust.graph.layers import LayerScan
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
-from cimrobust.graph.vectors import vectors_per_sample
+from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.decided import stored_layers
-from cimrobust.mapping.load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.vectors import vectors_per_sample
 from cimrobust.pipeline.arguments import check_tolerance
 
 _MOST_NAMED = 8

@@ -14,8 +14,8 @@ from cimrobust.data.findings import check_clean
 from cimrobust.data.labels import as_text, is_counted, is_text
 from cimrobust.data.task import Task, make_task
 from cimrobust.errors import CimrobustError, UsageError
-from cimrobust.graph.network import Network
-from cimrobust.graph.output_axis import output_axis
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.output_axis import output_axis
 
 _IGNORED = (255, -1, -100)
 # By how much the lowest score has to decide better than the highest before it is taken to decide.

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cimrobust.certificate.files import atomic_text, canonical_json
+from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import available_processors, resume_folder
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.retrained import Evidence, describe
+from cimrobust.pipeline.retrained_record import Evidence, describe
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render_retraining
-from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.training_settings import TrainingSettings
 
 DESCRIPTION = "retrain.json"
 REPORT = "retrain.html"
@@ -91,7 +91,7 @@ def retrain(
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
         digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
-        method: Name of the method, see `cimrobust.training.methods.catalogue`.
+        method: Name of the method, see `cimrobust.training.methods.method_catalogue`.
         knobs: Settings of the method that differ from their defaults.
         settings: How to train.
         freeze: Initializers to leave as they are.

@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cimrobust.certificate.files import WITNESS
+from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.description import names_training_data
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.diagnose.catalogue import chosen
+from cimrobust.diagnose.diagnostic_catalogue import chosen
 from cimrobust.engine.open import rounds_activations
 from cimrobust.engine.other_sizes import check_sizes
 from cimrobust.errors import CimrobustError, UsageError
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
-from cimrobust.graph.save import to_bytes
-from cimrobust.graph.write_back import write_back
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.save import to_bytes
+from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import check_effort, check_not_overwritten
 from cimrobust.pipeline.clock import Clock
@@ -32,12 +32,12 @@ from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.progress import Progress
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
-from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.pace import Pace, choose_pace
 from cimrobust.training.parameters import check_changed, stored_integers
-from cimrobust.training.protocol import Method, Recipe
 from cimrobust.training.session import Session, open_session
-from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.training_protocol import Method, Recipe
+from cimrobust.training.training_settings import TrainingSettings
 from cimrobust.training.tuning import Tuning, tune
 from cimrobust.training.written import check_written
 

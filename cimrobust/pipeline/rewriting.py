@@ -15,12 +15,12 @@ from cimrobust.engine.open import rounds_activations
 from cimrobust.engine.other_sizes import SizesCheck, check_sizes
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.deployed import Deployed
-from cimrobust.graph.lower import lower
-from cimrobust.graph.problems import one_line
-from cimrobust.graph.rewrite import with_crossbar_nodes
-from cimrobust.graph.save import save_model, to_bytes
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.lower import lower
+from cimrobust.onnx_io.problems import one_line
+from cimrobust.onnx_io.rewrite import with_crossbar_nodes
+from cimrobust.onnx_io.save import save_model, to_bytes
 from cimrobust.pipeline.inspection import Inspection, inspect_model, layer_dict
 
 

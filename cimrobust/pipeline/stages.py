@@ -5,32 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cimrobust.certificate.files import WITNESS
+from cimrobust.attack.diagnosis_protocol import Diagnosis
+from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.policy import stop_rule
-from cimrobust.certify.summary import Certification, certify_run
-from cimrobust.diagnose.protocol import Diagnosis
-from cimrobust.diagnose.run import diagnose
-from cimrobust.diagnose.safety import check_safety_class
+from cimrobust.certify.bound_summary import Certification, certify_run
+from cimrobust.diagnose.run_diagnostics import diagnose
+from cimrobust.diagnose.safety_class import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.effects import EffectRow, add_effects
+from cimrobust.montecarlo.effect_costs import EffectRow, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.pipeline.analysis_settings import Request, Settings
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.diagnosing import check_unbroken, diagnose_settings
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.rare import splitting
-from cimrobust.pipeline.settings import Request, Settings
+from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.progress import Progress
+from cimrobust.reliability.likely_chip import LikelySearch
+from cimrobust.reliability.most_probable import most_probable
 from cimrobust.search.box import Pattern, box_of
+from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
-from cimrobust.search.likely import LikelySearch
-from cimrobust.search.most_probable import most_probable
-from cimrobust.search.protocol import SearchResult
-from cimrobust.search.transfer import transferred_pattern
+from cimrobust.search.search_results import SearchResult
 
 #: Chips for every row of the table of effects.
 EFFECT_CHIPS = {"quick": 20, "standard": 50, "thorough": 200}

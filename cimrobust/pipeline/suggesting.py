@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from cimrobust.attack.box_attack import AttackPlan
 from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
-from cimrobust.certify.summary import certify_run
-from cimrobust.diagnose.box_attack import AttackPlan
+from cimrobust.certify.bound_summary import certify_run
 from cimrobust.diagnose.protected_attacks import Chosen, Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
@@ -24,14 +24,14 @@ from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, check_tolerance, stored, stored_each, stored_file
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection, inspect_on
-from cimrobust.pipeline.item import Item
-from cimrobust.pipeline.suggested import Confirmed, Outcome, SuggestEvidence, describe_suggestion, write_profile
+from cimrobust.pipeline.opened_item import Item
+from cimrobust.pipeline.suggested_record import Confirmed, Outcome, SuggestEvidence, describe_suggestion, write_profile
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.box import Pattern, box_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import Opened, open_gradients
-from cimrobust.search.protocol import SearchResult
+from cimrobust.search.search_budget import budget_of
+from cimrobust.search.search_results import SearchResult
 
 KINDS = {"both": (DIGITAL, TIGHTER), DIGITAL: (DIGITAL,), TIGHTER: (TIGHTER,)}
 DEFAULT_EFFORT = "standard"

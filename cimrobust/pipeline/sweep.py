@@ -12,31 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from cimrobust import __version__
+from cimrobust.attack.diagnosis_protocol import Settings
+from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
+from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.evidence import RunSetting, RunTimings
-from cimrobust.certificate.files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.safe_statements import Safe
-from cimrobust.certificate.sweep import SweepEvidence, assemble_sweep
 from cimrobust.counts import check_number
-from cimrobust.diagnose.memory import Memory
-from cimrobust.diagnose.protocol import Settings
-from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
-from cimrobust.diagnose.sweep import Subject, draw_chips, prove, sweep_worst
-from cimrobust.diagnose.worst import Proof, Worst
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, resume_folder, stored, stored_each, stored_file
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.item import Item
+from cimrobust.pipeline.opened_item import Item
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.report.sweep import render_sweep
+from cimrobust.report.sweep_page import render_sweep
 from cimrobust.search.box import box_of
 from cimrobust.search.witness import write_witness
+from cimrobust.tolerance_sweep.safe_tolerance import largest_certified, largest_statistical, largest_unrefuted
+from cimrobust.tolerance_sweep.sweep_memory import Memory
+from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove, sweep_worst
+from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 SWEEP, SWEEP_REPORT, WITNESSES = "sweep.json", "sweep.html", "witness"
 DEFAULT_EFFORT = "quick"

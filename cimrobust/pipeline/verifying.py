@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from cimrobust.counts import check_number
-from cimrobust.diagnose.device_list import write_device_list
-from cimrobust.diagnose.devices import DeviceSpace
-from cimrobust.diagnose.tightening import WriteCycles
-from cimrobust.diagnose.verification import SHARES, Verification, VerifySettings
-from cimrobust.diagnose.write_verify import selective_verify
+from cimrobust.device_level.device_list import write_device_list
+from cimrobust.device_level.ranked_devices import DeviceSpace
+from cimrobust.device_level.tightening import WriteCycles
+from cimrobust.device_level.verification import SHARES, Verification, VerifySettings
+from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.arguments import check_counts
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.item import Item
+from cimrobust.pipeline.opened_item import Item
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.budget import budget_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import open_gradients
+from cimrobust.search.search_budget import budget_of
 
 
 def verify(

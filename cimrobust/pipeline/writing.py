@@ -8,31 +8,40 @@ from pathlib import Path
 
 import numpy as np
 
+from cimrobust.attack.diagnosis_protocol import Diagnosis
 from cimrobust.certificate.assemble import assemble
+from cimrobust.certificate.certificate_files import (
+    CERTIFICATE,
+    CERTIFIED,
+    REPORT,
+    TRIALS,
+    WITNESS,
+    atomic_text,
+    canonical_json,
+    check_certificate,
+)
 from cimrobust.certificate.evidence import Evidence, RunTimings
-from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, REPORT, TRIALS, WITNESS, atomic_text, canonical_json, check_certificate
 from cimrobust.certificate.manifest import remove_seal
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify import per_sample
-from cimrobust.certify.summary import Certification
+from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.protocol import Diagnosis
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of
-from cimrobust.graph.load import load_network
-from cimrobust.montecarlo.effects import EffectRow
+from cimrobust.montecarlo.effect_costs import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
-from cimrobust.montecarlo.table import TrialTable, to_parquet
+from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.diagnosing import write_safety_witness
 from cimrobust.pipeline.stages import Run
+from cimrobust.reliability.chip_file import CHIP_FILE, write_chip
+from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.report.render import render
 from cimrobust.search.box import box_of
-from cimrobust.search.chip_file import CHIP_FILE, write_chip
 from cimrobust.search.device_witness import DeviceCheck, write_device_witness
-from cimrobust.search.likely import LikelySearch
-from cimrobust.search.protocol import SearchResult
+from cimrobust.search.search_results import SearchResult
 from cimrobust.search.witness import SAFETY_FILE, write_witness
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from cimrobust.certificate.models.comparison import Comparison
+from cimrobust.certificate.models.compared_certificates import Comparison
 from cimrobust.report.numbers import field_reader
 from cimrobust.report.render import embedded, environment
 

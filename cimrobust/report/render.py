@@ -14,13 +14,15 @@ from cimrobust.certificate.judging import capital
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.wording import is_proof, score_name, score_word
-from cimrobust.report import argument, charts, comparison, contents, diagnostic_charts, failure_modes, side_by_side
-from cimrobust.report.budget import uncertainties
+from cimrobust.report import argument, charts, contents, diagnostic_charts, failure_modes
+from cimrobust.report import comparison_view as comparison
+from cimrobust.report import side_by_side_charts as side_by_side
 from cimrobust.report.gain import gain_of
 from cimrobust.report.headline import headlines
-from cimrobust.report.identity import Identity, css_text, digest_of, of_certificate
 from cimrobust.report.numbers import field_reader, tidy
+from cimrobust.report.page_identity import Identity, css_text, digest_of, of_certificate
 from cimrobust.report.remedies import remedies
+from cimrobust.report.uncertainty_budget import uncertainties
 
 
 def render(certificate: CertificateModel, previous: CertificateModel | None = None) -> str:

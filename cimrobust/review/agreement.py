@@ -7,9 +7,9 @@ from typing import ClassVar, Protocol
 
 from cimrobust import __version__
 from cimrobust.certificate.models import Metric, Tool
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.machine_check import Made, is_same_machine
+from cimrobust.review.replay_check import ReplayCheck
 
 #: Float32 sums in another order, and tables of quantiles made by another library.
 RTOL = 1e-6

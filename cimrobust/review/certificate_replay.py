@@ -6,28 +6,28 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cimrobust.certificate.files import REPORT, TRIALS, read_certificate
+from cimrobust.certificate.certificate_files import REPORT, TRIALS, read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import read_policy
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
-from cimrobust.montecarlo.table import from_parquet
+from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.pipeline.stages import Run
 from cimrobust.report.render import render
-from cimrobust.review.check import ReplayCheck, guarded
+from cimrobust.review.at_the_reviewer import AtHand, Given, labels_checks, model_check, open_given
 from cimrobust.review.depth import Depth
 from cimrobust.review.derivation import OtherMemoryError, certified_samples_check, derivation_checks, derive, run_witness, witness_checks
 from cimrobust.review.file_checks import file_checks
-from cimrobust.review.given import AtHand, Given, labels_checks, model_check, open_given
 from cimrobust.review.mapping_check import layers_check
 from cimrobust.review.page_check import page_check
 from cimrobust.review.probable_chip import probable_checks
 from cimrobust.review.profile_check import profile_check
 from cimrobust.review.redraw import redraw_check
 from cimrobust.review.reopened import missing_for_rerun, reopen
+from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.rerun import rerun, rerun_checks, rerun_problem
-from cimrobust.review.scores import score_checks
+from cimrobust.review.score_check import score_checks
 from cimrobust.review.second_search import second_search_check
 
 

@@ -6,9 +6,18 @@ import secrets
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from cimrobust.certificate.certificate_files import (
+    CERTIFICATE,
+    CHANGE,
+    REPORT,
+    TRIALS,
+    WITNESS,
+    atomic_bytes,
+    atomic_text,
+    read_certificate,
+)
 from cimrobust.certificate.evidence import NamedDigest
-from cimrobust.certificate.files import CERTIFICATE, CHANGE, REPORT, TRIALS, WITNESS, atomic_bytes, atomic_text, read_certificate
-from cimrobust.certificate.gate import EvidenceProblem, EvidenceProblemsError, GateResult
+from cimrobust.certificate.gate_evidence import EvidenceProblem, EvidenceProblemsError, GateResult
 from cimrobust.certificate.judging import Occasion
 from cimrobust.certificate.junit import write_evidence_junit, write_junit
 from cimrobust.certificate.manifest import update_manifests
@@ -19,7 +28,7 @@ from cimrobust.counts import check_number
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
-from cimrobust.montecarlo.table import from_parquet
+from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.pipeline.arguments import available_processors, check_counts, check_day, check_effort
 from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining import REPORT as RETRAIN_REPORT
@@ -27,12 +36,12 @@ from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.archive import pdf_of
 from cimrobust.report.render import render, render_retraining
-from cimrobust.report.sweep import render_sweep
+from cimrobust.report.sweep_page import render_sweep
 from cimrobust.review import signing
-from cimrobust.review.check import ReplayCheck
+from cimrobust.review.at_the_reviewer import AtHand
 from cimrobust.review.depth import REDRAWN, Depth
 from cimrobust.review.evidence_problems import evidence_problems
-from cimrobust.review.given import AtHand
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.result_folder import replay_folder, require_certificate, results_in
 from cimrobust.review.retrain_replay import read_retraining
 from cimrobust.review.sweep_replay import read_sweep

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.diagnose.catalogue import DIAGNOSTICS, chosen
-from cimrobust.diagnose.run import NOT_CHOSEN
-from cimrobust.review.check import ReplayCheck
+from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS, chosen
+from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN
 from cimrobust.review.differences import named
+from cimrobust.review.replay_check import ReplayCheck
 
 
 def diagnostics_check(certificate: CertificateModel) -> ReplayCheck:

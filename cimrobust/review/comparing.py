@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from cimrobust.certificate.assemble_comparison import assemble_comparison
-from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, TRIALS, atomic_text
+from cimrobust.certificate.certificate_files import CERTIFICATE, CERTIFIED, TRIALS, atomic_text
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.comparison import Comparison
-from cimrobust.certificate.reading import read_result
+from cimrobust.certificate.models.compared_certificates import Comparison
+from cimrobust.certificate.read_record import read_result
 from cimrobust.certificate.score_differences import Side
 from cimrobust.certify import per_sample
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
-from cimrobust.montecarlo.table import TrialTable, from_parquet
+from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.report.comparison_page import render_comparison
 from cimrobust.review.result_folder import require_certificate
 

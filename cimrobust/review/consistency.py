@@ -13,10 +13,10 @@ from cimrobust.certificate.blocks.results import monte_carlo
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.device.digest import profile_digest
-from cimrobust.device.load import profile_of
-from cimrobust.montecarlo.table import TrialTable
-from cimrobust.review.check import ReplayCheck
+from cimrobust.device.load_profile import profile_of
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.review.differences import Exactness, differences, named
+from cimrobust.review.replay_check import ReplayCheck
 
 
 def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:

@@ -10,15 +10,15 @@ import numpy as np
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.explained import ConvertedArray
 from cimrobust.data.dataset import DataSet
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.kernel_engine import KernelEngine, Weights, wider
 from cimrobust.engine.open import open_network
 from cimrobust.errors import InputRefusedError
-from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.network import Network
 
 
 def converter_score(

@@ -13,30 +13,30 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.certificate.assemble import assemble
+from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS, WITNESS
 from cimrobust.certificate.evidence import Evidence, RunTimings
-from cimrobust.certificate.files import CERTIFIED, TRIALS, WITNESS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
+from cimrobust.certify.bound_summary import Certification, certify_run
 from cimrobust.certify.per_sample import PerSample
 from cimrobust.certify.refusal import Refusal, lacks_memory
-from cimrobust.certify.summary import Certification, certify_run
 from cimrobust.data.decision import Score
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
-from cimrobust.graph.load import load_network
-from cimrobust.montecarlo.table import TrialTable, from_parquet
+from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.stages import Run, tabulate_effects
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.device_witness import write_device_witness
-from cimrobust.search.protocol import MemberResult, SearchResult, Warned
-from cimrobust.search.replay import confirm
+from cimrobust.search.search_results import MemberResult, SearchResult, Warned
 from cimrobust.search.trace import EffortCurve, TracePoint
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
+from cimrobust.search.witness_replay import confirm
 from cimrobust.tensor_file import read_tensors
 
 

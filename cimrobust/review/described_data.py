@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cimrobust.certificate.models import CertificateModel, Data
 from cimrobust.review.agreement import compare
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import named
+from cimrobust.review.replay_check import ReplayCheck
 
 # What another description says in other words; that samples are read the same, their scores tell.
 _WORDS = ("description", "files", "steps", "available")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.place import drift_factor
 from cimrobust.tensor_file import read_tensors

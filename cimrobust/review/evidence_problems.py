@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cimrobust.certificate.baseline_required import data_digests
-from cimrobust.certificate.files import CERTIFIED, TRIALS
-from cimrobust.certificate.gate import EvidenceProblem
+from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS
+from cimrobust.certificate.gate_evidence import EvidenceProblem
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.data.load import load_data
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
+from cimrobust.data.load_dataset import load_data
 from cimrobust.input_file import printable
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
 from cimrobust.review.file_checks import file_checks
 
 _WITNESS_MODEL = "witness/worst_case.onnx"

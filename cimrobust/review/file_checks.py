@@ -9,18 +9,17 @@ import numpy as np
 
 from cimrobust import __version__
 from cimrobust.certificate.blocks.certified import largest_tolerance
-from cimrobust.certificate.blocks.samples import interval_of
-from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, TRIALS
+from cimrobust.certificate.blocks.samples_block import interval_of
+from cimrobust.certificate.certificate_files import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.certify import per_sample
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
-from cimrobust.graph.load import load_network
 from cimrobust.montecarlo.stopping import Watch
-from cimrobust.montecarlo.table import TrialTable, from_parquet
-from cimrobust.review.check import ReplayCheck, guarded
+from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.review.chosen_diagnostics import diagnostics_check
 from cimrobust.review.consistency import consistency_checks, trials_check
 from cimrobust.review.device_check import DEVICES, devices_hold
@@ -29,6 +28,7 @@ from cimrobust.review.folder_check import folder_check
 from cimrobust.review.machine_check import machine_check
 from cimrobust.review.rare_numbers import rare_check
 from cimrobust.review.record_checks import record_checks
+from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.safety_witness import check_safety_files
 from cimrobust.review.stated_settings import settings_check
 from cimrobust.review.verdict_check import verdict_check

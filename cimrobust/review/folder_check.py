@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cimrobust.certificate.manifest import MANIFEST, manifest_problems, read_manifest, unsafe_entries
 from cimrobust.input_file import printable
-from cimrobust.review.check import ReplayCheck
+from cimrobust.review.replay_check import ReplayCheck
 
 _MOST_NAMED = 3
 

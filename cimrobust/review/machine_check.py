@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
-from cimrobust.certificate.blocks.item import machine
+from cimrobust.certificate.blocks.item_block import machine
 from cimrobust.certificate.models.item import Machine
-from cimrobust.certificate.reading import Version
+from cimrobust.certificate.read_record import Version
 from cimrobust.input_file import printable
-from cimrobust.review.check import ReplayCheck
+from cimrobust.review.replay_check import ReplayCheck
 
 _MAY = (
     "the last bits of float32 sums, so a decision on the edge and the scores by it; seconds. What may not: digests, the box, devices and weights of the witness, drawn "

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cimrobust import __version__
-from cimrobust.certificate.blocks import item
+from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.device.load import profile_of
-from cimrobust.graph.network import Network
+from cimrobust.device.load_profile import profile_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
-from cimrobust.review.check import ReplayCheck
+from cimrobust.onnx_io.network import Network
 from cimrobust.review.differences import Exactness, differences, named
+from cimrobust.review.replay_check import ReplayCheck
 
 # Scales and the box are float32.
 _ROUNDING = 1e-6

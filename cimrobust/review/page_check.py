@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cimrobust.certificate.models.base import Record
 from cimrobust.certificate.models.item import Tool
+from cimrobust.certificate.models.record_base import Record
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.record_checks import is_of_today
+from cimrobust.review.replay_check import ReplayCheck
 
 _MAX_PAGE = 2**30
 

@@ -10,20 +10,20 @@ import numpy as np
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.likely import MostProbable
 from cimrobust.data.dataset import DataSet
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import open_network
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
-from cimrobust.graph.layers import LayerScan
-from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
-from cimrobust.review.check import ReplayCheck
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.network import Network
+from cimrobust.reliability.chip_file import CHIP_FILE
+from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.converter_score import converter_score
-from cimrobust.review.given import Given
-from cimrobust.search.chip_file import CHIP_FILE
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.tensor_file import read_tensors
 
 _FILE = f"witness/{CHIP_FILE}"

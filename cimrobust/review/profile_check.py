@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cimrobust import __version__
-from cimrobust.device.load import list_profiles
+from cimrobust.device.load_profile import list_profiles
 from cimrobust.pipeline.inspection import resolve_profile
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import differences, named
 from cimrobust.review.evaluated import Evaluated
 from cimrobust.review.reopened import named_arguments
+from cimrobust.review.replay_check import ReplayCheck
 
 
 def profile_check(certificate: Evaluated, command: str, device: str | None) -> ReplayCheck:

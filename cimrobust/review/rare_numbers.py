@@ -9,8 +9,8 @@ from scipy.special import log_ndtr, ndtr, ndtri
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.chips import RareEvent
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import named
+from cimrobust.review.replay_check import ReplayCheck
 
 # Functions of the normal distribution from another build of a library.
 _RTOL = 1e-9

@@ -7,8 +7,8 @@ from dataclasses import replace
 from cimrobust.certificate.models import DecisionBlock
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.evaluated import Evaluated
+from cimrobust.review.replay_check import ReplayCheck
 
 
 def as_certified(certificate: Evaluated, dataset: DataSet) -> DataSet:

@@ -9,17 +9,17 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 from cimrobust import __version__
-from cimrobust.certificate.blocks.item import metric_named
+from cimrobust.certificate.blocks.item_block import metric_named
 from cimrobust.certificate.models import CertificateModel, Tool
-from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.record_base import Record
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.reading import Version, read_plain
-from cimrobust.certificate.schema import schema_file
+from cimrobust.certificate.published_schemas import schema_file
+from cimrobust.certificate.read_record import Version, read_plain
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.json_file import parse_json
-from cimrobust.review.check import ReplayCheck
+from cimrobust.review.replay_check import ReplayCheck
 
 #: The tool that a version of a format first appeared in; versions in between came with the same tool.
 _FIRST_TOOL = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.pipeline.stages import Run
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.machine_check import is_same_machine
+from cimrobust.review.replay_check import ReplayCheck
 
 # Decisions on the edge that another processor may take the other way.
 _EDGE_DECISIONS = 2

@@ -12,22 +12,22 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.data.calibration import load_samples
 from cimrobust.data.dataset import DataSet
-from cimrobust.device.load import profile_of
-from cimrobust.diagnose.catalogue import chosen
+from cimrobust.device.load_profile import profile_of
+from cimrobust.diagnose.diagnostic_catalogue import chosen
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import InputRefusedError
-from cimrobust.graph.network import Network
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.network import Network
+from cimrobust.pipeline.analysis_settings import DEFAULT_TRIALS, Request, Settings
 from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.item import Item
-from cimrobust.pipeline.settings import DEFAULT_TRIALS, Request, Settings
+from cimrobust.pipeline.opened_item import Item
 from cimrobust.pipeline.stages import Run
 from cimrobust.progress import Progress
+from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.evaluated import Evaluated
-from cimrobust.review.given import Given
 
 _SettingValue = int | float | str | bool | None
 

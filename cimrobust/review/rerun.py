@@ -15,10 +15,10 @@ from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.stages import Run
 from cimrobust.pipeline.writing import write_files
 from cimrobust.review.agreement import NOT_DERIVED, block_check
-from cimrobust.review.check import ReplayCheck
+from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.described_data import data_check, has_other_description
-from cimrobust.review.given import Given
 from cimrobust.review.machine_check import is_same_machine
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.second_search import much_worse
 
 # Blocks that say something else where memory decides on the certified bound.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cimrobust.certificate.files import CERTIFICATE
+from cimrobust.certificate.certificate_files import CERTIFICATE
 from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.sweep import SWEEP
+from cimrobust.review.at_the_reviewer import AtHand
 from cimrobust.review.certificate_replay import replay_certificate
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.depth import Depth
-from cimrobust.review.given import AtHand
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.retrain_replay import replay_retraining
 from cimrobust.review.sweep_replay import replay_sweep
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cimrobust.certificate.files import CERTIFICATE, read_certificate
+from cimrobust.attack.tolerances import stated_tolerance
+from cimrobust.certificate.certificate_files import CERTIFICATE, read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Outcome, Retraining, Training
-from cimrobust.device.load import profile_of
-from cimrobust.diagnose.tolerances import stated_tolerance
+from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
-from cimrobust.pipeline.retrained import outcome_of
+from cimrobust.pipeline.retrained_record import outcome_of
 from cimrobust.pipeline.retraining import DESCRIPTION, REPORT
 from cimrobust.pipeline.retraining_stages import AFTER, BEFORE, CONTROL, LOG, METHOD, MODEL
-from cimrobust.pipeline.side_by_side import compare_layers, compare_tolerances
+from cimrobust.pipeline.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.report.render import render_retraining
-from cimrobust.review.check import ReplayCheck, guarded
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.folder_check import folder_check
 from cimrobust.review.page_check import page_check
 from cimrobust.review.record_checks import is_of_today, record_checks
+from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.training.log import read_log
 
 #: Networks by the folder of their certificate, relative to that of the re-training; that of before lies elsewhere.

@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cimrobust.certificate.files import WITNESS
+from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.certificate.reading import read_result
-from cimrobust.device.load import profile_of
+from cimrobust.certificate.read_record import read_result
+from cimrobust.device.load_profile import profile_of
 from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining_stages import AFTER, BEFORE
+from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.certificate_replay import replay_certificate
-from cimrobust.review.check import ReplayCheck, guarded
 from cimrobust.review.depth import Depth
 from cimrobust.review.differences import differences, named
-from cimrobust.review.given import AtHand, open_given
 from cimrobust.review.machine_check import is_same_machine
+from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.retrain_files import NETWORKS, read_certificates, retrain_file_checks
 
 _NOT_TRAINED = (

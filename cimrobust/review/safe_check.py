@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from cimrobust.certificate.models.swept import SafeTolerance as SafeBlock
 from cimrobust.certificate.models.swept import SafeTolerances, SweepModel, SweptPoint
 from cimrobust.certificate.safe_statements import Safe, safe_tolerances
-from cimrobust.diagnose import safe as safes
-from cimrobust.diagnose.safe import SafeTolerance, tried_between
 from cimrobust.montecarlo.quantile import needed_trials
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.record_checks import is_of_today
+from cimrobust.review.replay_check import ReplayCheck
+from cimrobust.tolerance_sweep import safe_tolerance as safes
+from cimrobust.tolerance_sweep.safe_tolerance import SafeTolerance, tried_between
 
 
 def safe_check(sweep: SweepModel) -> ReplayCheck:

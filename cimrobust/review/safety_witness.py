@@ -16,9 +16,9 @@ from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
-from cimrobust.graph.save import save_model, with_initializers
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.save import save_model, with_initializers
 from cimrobust.review.converter_score import converter_score
 from cimrobust.tensor_file import read_tensors
 

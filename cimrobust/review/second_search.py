@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cimrobust.certificate.models import CertificateModel, Metric
 from cimrobust.pipeline.stages import Run
-from cimrobust.review.check import ReplayCheck
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.search.ensemble import search
 
 # A second search with another seed may find a slightly worse chip than an honest first one. More than this is no chance.

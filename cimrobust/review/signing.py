@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cimrobust.certificate.certificate_files import REPORT, atomic_text, read_certificate
 from cimrobust.certificate.extras import needing
-from cimrobust.certificate.files import REPORT, atomic_text, read_certificate
 from cimrobust.certificate.manifest import ATTESTATION, ATTESTATION_BUNDLE, TEST_RESULT, TEST_RESULT_BUNDLE, require_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
 from cimrobust.certificate.policy import read_policy
-from cimrobust.certificate.signing.identity import Identity, KeyIdentity, SigstoreIdentity, identity_of
 from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE
+from cimrobust.certificate.signing.signer_identity import Identity, KeyIdentity, SigstoreIdentity, identity_of
 from cimrobust.errors import EvidenceRefutedError, UsageError
-from cimrobust.graph.load import load_network
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.report.render import render
 from cimrobust.review.file_checks import file_checks
 

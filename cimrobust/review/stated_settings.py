@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from cimrobust.certificate.models import CertificateModel, Setting
 from cimrobust.certificate.models.item import Data
 from cimrobust.data.calibration import CALIBRATION_SAMPLES
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import named
+from cimrobust.review.replay_check import ReplayCheck
 
 _TRANSFERRED = "transferred_witness"
 

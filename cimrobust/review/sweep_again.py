@@ -8,31 +8,31 @@ from pathlib import Path
 
 import numpy as np
 
+from cimrobust.attack.diagnosis_protocol import Settings
+from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep, swept_chips, swept_proof
 from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint, SweptProof
-from cimrobust.certificate.sweep import SweepEvidence, assemble_sweep, swept_chips, swept_proof
-from cimrobust.diagnose.memory import Memory
-from cimrobust.diagnose.protocol import Settings
-from cimrobust.diagnose.sweep import Subject, draw_chips, prove
-from cimrobust.diagnose.worst import Proof, Worst
 from cimrobust.engine.open import Runtime
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.sweep import SweepRequest, sweep_opened
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
-from cimrobust.review.check import ReplayCheck, guarded
+from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.depth import Depth
 from cimrobust.review.derivation import stored_pattern, wrong_parts
 from cimrobust.review.differences import named
-from cimrobust.review.given import Given
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.reopened import named_arguments, reopen_network
+from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.second_search import much_worse
 from cimrobust.review.sweep_witnesses import witness_folder
 from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness import DEVIATIONS_FILE
 from cimrobust.tensor_file import read_tensors
+from cimrobust.tolerance_sweep.sweep_memory import Memory
+from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove
+from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 # What is compared point by point, or follows from other parts of the file.
 _POINTS = frozenset({"points", "safe", "safe_reason"})

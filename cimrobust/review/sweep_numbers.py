@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
+from cimrobust.certificate.assemble_sweep import sweep_command
 from cimrobust.certificate.models.swept import SweepModel, SweptChips
-from cimrobust.certificate.sweep import sweep_command
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import needed_trials
-from cimrobust.review.check import ReplayCheck
 from cimrobust.review.differences import named
 from cimrobust.review.reopened import named_arguments
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.stated_settings import wrong_limit
 
 # Mean of equal scores, in floating point.

@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.reading import read_result
+from cimrobust.certificate.read_record import read_result
 from cimrobust.data.task import make_task
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import InputRefusedError
-from cimrobust.graph.load import load_network
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
-from cimrobust.report.sweep import render_sweep
-from cimrobust.review.check import ReplayCheck, guarded
+from cimrobust.report.sweep_page import render_sweep
+from cimrobust.review.at_the_reviewer import AtHand, Given, model_check, open_given
 from cimrobust.review.depth import Depth
 from cimrobust.review.folder_check import folder_check
-from cimrobust.review.given import AtHand, Given, model_check, open_given
 from cimrobust.review.machine_check import machine_check
 from cimrobust.review.page_check import page_check
 from cimrobust.review.profile_check import profile_check
 from cimrobust.review.record_checks import record_checks
 from cimrobust.review.reopened import missing_for_rerun
+from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.safe_check import safe_check
-from cimrobust.review.scores import data_checks
+from cimrobust.review.score_check import data_checks
 from cimrobust.review.sweep_again import again_checks, reopen_sweep
 from cimrobust.review.sweep_numbers import sweep_number_checks
 from cimrobust.review.sweep_witnesses import sweep_witness_checks, witness_folder

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile import with_tolerance
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
-from cimrobust.graph.load import load_network
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.sweep import WITNESSES
-from cimrobust.review.check import ReplayCheck
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
 from cimrobust.tensor_file import read_tensors

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from cimrobust.certificate.models import CertificateModel, Verdict
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
-from cimrobust.montecarlo.table import TrialTable
-from cimrobust.review.check import ReplayCheck
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.review.differences import named
 from cimrobust.review.record_checks import is_of_today
+from cimrobust.review.replay_check import ReplayCheck
 
 _CLEAN = "clean_accuracy"
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import CimrobustError
-from cimrobust.graph.network import Network
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
+from cimrobust.onnx_io.network import Network
 
 PARTS = ("nominal", "lo", "hi", "deviation")
 _MOST_NAMED = 3

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from cimrobust.search.box import Pattern, array_of
-from cimrobust.search.objective import Loss
+from cimrobust.search.losses import Loss
 from cimrobust.search.oracle import Evaluation
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.unit import Unit

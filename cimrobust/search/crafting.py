@@ -10,10 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cimrobust.engine.open import Runtime
-from cimrobust.graph.to_torch import Twin
 from cimrobust.search.box import tensor_of
-from cimrobust.search.budget import Budget
+from cimrobust.search.search_budget import Budget
 from cimrobust.seeds import stream
+from cimrobust.twin.to_torch import Twin
 
 # Fewer samples say too little about a data set, whatever they cost.
 _FEWEST = 128

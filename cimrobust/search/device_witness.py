@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import write_whole
-from cimrobust.mapping.devices import device_bounds, device_deviations, device_factors, fold_levels, target_levels
+from cimrobust.mapping.device_levels import device_bounds, device_deviations, device_factors, fold_levels, target_levels
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 DEVICES_FILE = "devices.safetensors"

@@ -20,17 +20,17 @@ from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.box import box_of
-from cimrobust.search.budget import Budget, budget_of, papers_budget
-from cimrobust.search.carlini_wagner import CARLINI_WAGNER
-from cimrobust.search.given import Given, check_given, score_known, take_start
+from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
 from cimrobust.search.gradients import check_gradients, open_gradients
 from cimrobust.search.masking import masking_warnings
-from cimrobust.search.members import MEMBERS
+from cimrobust.search.members.carlini_wagner import CARLINI_WAGNER
+from cimrobust.search.members.member_list import MEMBERS
 from cimrobust.search.problem import Problem
-from cimrobust.search.protocol import Member, MemberResult, SearchResult, Warned
-from cimrobust.search.replay import confirm
 from cimrobust.search.scored import Scored, score_candidate, worst_of
+from cimrobust.search.search_budget import Budget, budget_of, papers_budget
+from cimrobust.search.search_results import Member, MemberResult, SearchResult, Warned
 from cimrobust.search.trace import effort_curve
+from cimrobust.search.witness_replay import confirm
 
 NOMINAL = "no_deviation"
 

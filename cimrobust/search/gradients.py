@@ -14,17 +14,17 @@ from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError
-from cimrobust.graph.fake_quant import with_fake_quantisers
-from cimrobust.graph.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.fake_quant import with_fake_quantisers
 from cimrobust.search.box import array_of, box_of, tensors_of
-from cimrobust.search.budget import Budget
 from cimrobust.search.crafting import affordable_samples, crafting_subset
-from cimrobust.search.objective import CrossEntropy, Loss, RegressionError
+from cimrobust.search.losses import CrossEntropy, Loss, RegressionError
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
-from cimrobust.search.protocol import Warned
 from cimrobust.search.readout import Readout, decide, possible_readouts
+from cimrobust.search.search_budget import Budget
+from cimrobust.search.search_results import Warned
+from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
 
 _CHECKED_SAMPLES = 128
 # Share of decisions in which the twin may differ: sums in another order flip near ties, and in networks that round their activations whole

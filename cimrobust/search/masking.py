@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cimrobust.search import cross_fidelity
+from cimrobust.search.members import cross_fidelity
 from cimrobust.search.problem import Problem
-from cimrobust.search.protocol import MemberResult, Warned
 from cimrobust.search.scored import Scored, worst_of
+from cimrobust.search.search_results import MemberResult, Warned
 
 _CRAFTED = "On the crafting samples, a control found more than the members that use the network's gradients"
 

@@ -22,11 +22,11 @@ from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
-from cimrobust.graph.ops.outside import OutsideNode
-from cimrobust.graph.to_torch import Twin
 from cimrobust.search.box import Box, array_of, tensors_of
-from cimrobust.search.objective import Loss, SmoothAccuracy, margins
+from cimrobust.search.losses import Loss, SmoothAccuracy, margins
 from cimrobust.search.readout import Readout, decisive
+from cimrobust.twin.ops.outside import OutsideNode
+from cimrobust.twin.to_torch import Twin
 
 #: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
 _PIECE = 64

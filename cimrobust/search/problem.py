@@ -16,7 +16,7 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.errors import SelfCheckError
 from cimrobust.progress import Progress
 from cimrobust.search.box import Box, Pattern, array_of, tensors_of
-from cimrobust.search.objective import Loss, margins, smooth_accuracy_of
+from cimrobust.search.losses import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import counted_rows, task_readout
 from cimrobust.search.trace import TracePoint

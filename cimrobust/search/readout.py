@@ -18,7 +18,7 @@ from torch import Tensor
 from cimrobust.data.decision import NO_DECISION
 from cimrobust.data.rows import have_decision
 from cimrobust.data.task import Task
-from cimrobust.graph.to_torch import Twin
+from cimrobust.twin.to_torch import Twin
 
 _SAME_ELEMENTS = frozenset({"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout"})
 # Rising functions, one value at a time or over the classes; those that are flat somewhere are not among them.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cimrobust.search.box import Pattern, array_of
 from cimrobust.search.climb import PATIENCE, climb_in_turn
-from cimrobust.search.objective import Loss
+from cimrobust.search.losses import Loss
 from cimrobust.search.problem import Candidate, Problem
 
 _AVERAGED_POINTS = 4

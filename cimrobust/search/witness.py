@@ -10,8 +10,8 @@ from safetensors.numpy import save
 
 from cimrobust.engine.open import Runtime
 from cimrobust.files import write_whole
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.save import Model, save_model, with_weights
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.save import Model, save_model, with_weights
 from cimrobust.search.box import Box
 
 MODEL_FILE = "worst_case.onnx"

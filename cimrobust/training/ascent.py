@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from cimrobust.training.protocol import Deviation, Step
+from cimrobust.training.training_protocol import Deviation, Step
 
 #: A point of the box stretched to [-1, 1], by initializer.
 Unit = dict[str, Tensor]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from cimrobust.training.objective import Objective
 from cimrobust.training.parameters import Parameters
-from cimrobust.training.protocol import Method
+from cimrobust.training.training_loss import Objective
+from cimrobust.training.training_protocol import Method
 
 #: Steps in which a range is widened, in standard deviations, and the widest: behind it hardly a weight is left to clip.
 _STEP, _WIDEST = 0.5, 5.0

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import program_chip
-from cimrobust.graph.layers import LayerScan
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
-from cimrobust.training.devices import Chip, LayerDevices
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.training.weights_on_devices import Chip, LayerDevices
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.plan import ACTIVE, Plan, PlannedStep
-from cimrobust.certify.rules.base import Value
 from cimrobust.certify.rules.product import MatrixProduct
-from cimrobust.training.protocol import Step
+from cimrobust.certify.rules.rule import Value
+from cimrobust.training.training_protocol import Step
 
 
 def worst_loss(step: Step, size: float) -> Tensor:

@@ -12,12 +12,12 @@ from torch import Tensor
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
-from cimrobust.graph.layers import LayerScan
-from cimrobust.graph.tensors import is_float
-from cimrobust.graph.to_torch import Twin
-from cimrobust.graph.trainable import DigitalParameters, digital_parameters
 from cimrobust.mapping.own_profile import own_profile
-from cimrobust.training.devices import LayerDevices, grid_of
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.tensors import is_float
+from cimrobust.onnx_io.trainable import DigitalParameters, digital_parameters
+from cimrobust.training.weights_on_devices import LayerDevices, grid_of
+from cimrobust.twin.to_torch import Twin
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,19 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.torch_device import open_device
-from cimrobust.graph.layers import LayerScan
-from cimrobust.graph.network import Network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.network import Network
 from cimrobust.search.box import tensor_of
 from cimrobust.training.draws import ChipSource
 from cimrobust.training.loop import Job
-from cimrobust.training.network import Samples, TrainingNetwork, open_training
-from cimrobust.training.objective import Objective, objective_of
 from cimrobust.training.parameters import Parameters, Trainable, find_trainable
-from cimrobust.training.protocol import Method
-from cimrobust.training.settings import TrainingSettings
 from cimrobust.training.split import Split, split_samples
+from cimrobust.training.trained_network import Samples, TrainingNetwork, open_training
+from cimrobust.training.training_loss import Objective, objective_of
+from cimrobust.training.training_protocol import Method
+from cimrobust.training.training_settings import TrainingSettings
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.training.ascent import ascend, deviation_of, random_unit
 from cimrobust.training.interval_bound import worst_loss
-from cimrobust.training.protocol import Method, Step
+from cimrobust.training.training_protocol import Method, Step
 
 #: Passes of the attack that the bound is compared with.
 _PASSES = 6

@@ -16,10 +16,10 @@ from cimrobust.errors import UsageError
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.seeds import stream_key
 from cimrobust.training.loop import DivergedError, train
-from cimrobust.training.protocol import Knob, Recipe
 from cimrobust.training.session import Session
-from cimrobust.training.settings import TrainingSettings
 from cimrobust.training.state import EpochRow
+from cimrobust.training.training_protocol import Knob, Recipe
+from cimrobust.training.training_settings import TrainingSettings
 
 LIBRARY = "optuna"
 _LEARNING_RATE = "learning_rate"

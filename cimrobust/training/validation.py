@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from cimrobust.search.climb import checkpoints
-from cimrobust.search.objective import CrossEntropy, RegressionError, SmoothAccuracy, margins
+from cimrobust.search.losses import CrossEntropy, RegressionError, SmoothAccuracy, margins
 from cimrobust.training.ascent import Damage, Unit, deviation_of, gradients, zero_unit
 from cimrobust.training.interval_bound import proved_share
-from cimrobust.training.objective import Objective
-from cimrobust.training.protocol import Step
+from cimrobust.training.training_loss import Objective
+from cimrobust.training.training_protocol import Step
 
 _MOMENTUM = 0.75
 _SHARE_IMPROVED = 0.75

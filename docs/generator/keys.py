@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.schema import FORMATS, described_schema, field_texts
+from cimrobust.certificate.published_schemas import FORMATS, described_schema, field_texts
 from cimrobust.data.description import Description
-from cimrobust.device.schema import ProfileModel
+from cimrobust.device.profile_keys import ProfileModel
 from generator.markdown import anchor, prose, table
 
 Schema = Mapping[str, Any]

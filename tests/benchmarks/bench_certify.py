@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from cimrobust.certify.bound_summary import EFFORTS
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
-from cimrobust.certify.network import BoundedNetwork, open_bounds
-from cimrobust.certify.summary import EFFORTS
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.placement import Placement

@@ -26,14 +26,14 @@ from onnx import helper, numpy_helper
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.engine.crossbar import CellLayout, ConvGeometry, Crossbar, InputCoding, OutputCoding
+from cimrobust.engine.crossbar_product import CellLayout, ConvGeometry, Crossbar, InputCoding, OutputCoding
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 
 GOALS = {"no converters": 1.2, "8-bit converters": 4.0, "7 bits in series": 20.0, "and 2 slices": 40.0}
 SAMPLES = 256

@@ -27,14 +27,14 @@ from onnx import helper, numpy_helper
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 
 try:
     from aihwkit_lightning.nn.conversion import convert_to_analog

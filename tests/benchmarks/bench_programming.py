@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cimrobust import _native
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.kernel import program_chip
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 SHAPE = (2048, 1024)
 REPEATS = 9

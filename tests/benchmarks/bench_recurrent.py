@@ -23,14 +23,14 @@ from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.sessions import open_session, run_session
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.box import box_of, tensors_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import open_gradients
-from cimrobust.search.objective import SmoothAccuracy
+from cimrobust.search.losses import SmoothAccuracy
+from cimrobust.search.search_budget import budget_of
 
 SAMPLES = 60
 REPEATS = 7

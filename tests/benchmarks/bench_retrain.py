@@ -34,24 +34,24 @@ import numpy as np
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
-from cimrobust.certify.network import BoundedNetwork, open_bounds
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import open_network
 from cimrobust.engine.ort import run_original
-from cimrobust.graph.load import load_network
-from cimrobust.graph.write_back import write_back
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.inspection import inspect_model, resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.search.ensemble import search
 from cimrobust.training.clipping import clip_weights
 from cimrobust.training.loop import make_step, start_training, train
-from cimrobust.training.methods.catalogue import RECIPES, recipe_of
+from cimrobust.training.methods.method_catalogue import RECIPES, recipe_of
 from cimrobust.training.pace import choose_pace
 from cimrobust.training.parameters import stored_integers
 from cimrobust.training.session import open_session
-from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.training_settings import TrainingSettings
 from cimrobust.training.tuning import tune
 from cimrobust.training.validation import clean_score
 

@@ -23,19 +23,19 @@ from onnx import helper, numpy_helper
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.data.load import load_data
-from cimrobust.device.load import load_profile
+from cimrobust.data.load_dataset import load_data
+from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.batches import run_batches
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import TensorSpec
-from cimrobust.graph.save import with_weights
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import TensorSpec
+from cimrobust.onnx_io.save import with_weights
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
 
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"

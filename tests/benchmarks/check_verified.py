@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from cimrobust.attack.box_attack import AttackPlan, attack_box
 from cimrobust.data.calibration import load_samples
-from cimrobust.diagnose.box_attack import AttackPlan, attack_box
-from cimrobust.diagnose.devices import DeviceSpace
-from cimrobust.diagnose.tightening import Tightening
+from cimrobust.device_level.ranked_devices import DeviceSpace
+from cimrobust.device_level.tightening import Tightening
 from cimrobust.engine.open import open_network
 from cimrobust.engine.torch_device import open_device
 from cimrobust.pipeline.inspection import inspect_model
 from cimrobust.progress import NullProgress
-from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.problem import UNLIMITED, Problem
+from cimrobust.search.search_budget import budget_of
 
 
 def numbers(space: DeviceSpace, path: Path, count: int) -> np.ndarray:

@@ -21,16 +21,16 @@ import onnxruntime
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from cimrobust.certify.arithmetic import check_arithmetic  # noqa: E402
-from cimrobust.data.load import load_data  # noqa: E402
+from cimrobust.certify.exact_arithmetic import check_arithmetic  # noqa: E402
+from cimrobust.data.load_dataset import load_data  # noqa: E402
 from cimrobust.engine.batches import cast_inputs, feeding_of_file, run_batches  # noqa: E402
 from cimrobust.engine.machine import this_machine  # noqa: E402
 from cimrobust.engine.ort import OrtEngine, run_original  # noqa: E402
-from cimrobust.graph.batch import coupling_operators  # noqa: E402
-from cimrobust.graph.deploy import deploy  # noqa: E402
-from cimrobust.graph.load import load_network  # noqa: E402
-from cimrobust.graph.network import Network  # noqa: E402
-from cimrobust.graph.scan import scan_layers  # noqa: E402
+from cimrobust.onnx_io.batch import coupling_operators  # noqa: E402
+from cimrobust.onnx_io.deploy import deploy  # noqa: E402
+from cimrobust.onnx_io.load_network import load_network  # noqa: E402
+from cimrobust.onnx_io.network import Network  # noqa: E402
+from cimrobust.onnx_io.scan import scan_layers  # noqa: E402
 from tests.exact_integers import FORMS, evaluate, quantised, samples  # noqa: E402
 
 COUNT = 256

@@ -21,16 +21,16 @@ from pathlib import Path
 
 import torch
 
-from cimrobust.data.load import load_data
-from cimrobust.device.load import load_profile
+from cimrobust.data.load_dataset import load_data
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.ensemble import search, search_by_papers
-from cimrobust.search.protocol import SearchResult
+from cimrobust.search.search_results import SearchResult
 
 DEVICE = "rram-write-verify-3pct"
 SAMPLES = ("digits_cnn", "breast_cancer_mlp", "digits_resnet")

@@ -11,7 +11,7 @@ import pytest
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.report.render import render_retraining
-from cimrobust.report.sweep import render_sweep
+from cimrobust.report.sweep_page import render_sweep
 
 CHROMIUM = "/usr/bin/chromium"
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}")

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 import cimrobust
 from cimrobust.certificate.manifest import manifest_problems
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.schema import described_schema, schema_file
+from cimrobust.certificate.published_schemas import described_schema, schema_file
 from cimrobust.cli.main import run
 
 
@@ -57,7 +57,7 @@ def test_the_worst_chip_is_a_disaster_while_the_average_is_fine(certified):
 
 def test_certificate_follows_the_published_schema(certified):
     published = json.loads(schema_file("certificate").read_text())
-    assert published == described_schema(CertificateModel), "write it again: python -m cimrobust.certificate.schema"
+    assert published == described_schema(CertificateModel), "write it again: python -m cimrobust.certificate.published_schemas"
     jsonschema.Draft202012Validator(published).validate(certificate_of(certified))
 
 

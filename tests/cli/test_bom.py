@@ -14,7 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 import cimrobust
 from cimrobust.certificate.bom.bill import EvidenceFile, bill_of_materials
-from cimrobust.certificate.files import read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.cli.main import run
 
 

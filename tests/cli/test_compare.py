@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import cimrobust
-from cimrobust.certificate.models.comparison import Comparison
-from cimrobust.certificate.schema import schema_file
+from cimrobust.certificate.models.compared_certificates import Comparison
+from cimrobust.certificate.published_schemas import schema_file
 from cimrobust.certificate.score_differences import upper_percentile
 from cimrobust.cli.main import run
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.report.comparison_page import render_comparison
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "results").glob("certificate-*.json"))

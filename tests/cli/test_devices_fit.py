@@ -13,10 +13,10 @@ import pytest
 from scipy import stats
 
 from cimrobust.cli.main import run
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.kernel import program_devices
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.pipeline.fitting import fit_profile
 
 TARGETS = np.linspace(2.0, 40.0, 8)

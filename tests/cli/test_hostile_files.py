@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(name, tmp_path, capsys, monkeypatc
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         whole(path, content)
 
-    monkeypatch.setattr("cimrobust.certificate.files.write_whole", fill)
+    monkeypatch.setattr("cimrobust.certificate.certificate_files.write_whole", fill)
     assert run(arguments(tmp_path)) == 2
     error = capsys.readouterr().err
     assert "No space left on device" in error

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from cimrobust.cli.main import run
-from cimrobust.graph.load import load_network
+from cimrobust.onnx_io.load_network import load_network
 
 _RULES = """
 schema = 1

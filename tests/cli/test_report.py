@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cimrobust.certificate.files import read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.cli.main import run
 
 

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.manifest import manifest_problems, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.certificate.schema import described_schema, schema_file
+from cimrobust.certificate.published_schemas import described_schema, schema_file
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 
@@ -46,7 +46,7 @@ def retrained(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_description_follows_its_schema_and_has_both_sides(retrained):
     described = json.loads((retrained / "retrain.json").read_text())
     published = json.loads(schema_file("retrain").read_text())
-    assert published == described_schema(Retraining), "write it again: python -m cimrobust.certificate.schema"
+    assert published == described_schema(Retraining), "write it again: python -m cimrobust.certificate.published_schemas"
     Draft202012Validator(published).validate(described)
     assert described["splits"] | {"training": 303, "validation": 76, "evaluation": 190, "dropped": 0} == described["splits"]
     assert [row["epoch"] for row in described["training"]["epochs"]] == [0, 1, 2, 3, 4]

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from cimrobust.cli.main import run
-from cimrobust.graph.branches import Branches
+from cimrobust.onnx_io.branches import Branches
 
 CONDITIONS = {"equal sizes": "c = Equal(H, W)", "modulo": "r = Mod(H, i4) c = Equal(r, i0)"}
 
@@ -82,7 +82,7 @@ def test_a_wrong_network_is_never_written(tmp_path: Path, capsys: pytest.Capture
         model.graph.node.extend(copies)
         return Branches(1, ())
 
-    monkeypatch.setattr("cimrobust.graph.load.resolve_branches", wrong)
+    monkeypatch.setattr("cimrobust.onnx_io.load_network.resolve_branches", wrong)
     assert run(["rewrite", str(path), "-o", str(target)]) == 70
     assert "at all sizes" in capsys.readouterr().err
     assert not target.exists()

@@ -12,11 +12,11 @@ import pytest
 
 from cimrobust.certificate.manifest import manifest_problems, read_manifest
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.certificate.schema import described_schema, schema_file
+from cimrobust.certificate.published_schemas import described_schema, schema_file
 from cimrobust.cli.main import run
-from cimrobust.diagnose import sweep as swept_search
 from cimrobust.pipeline import sweep as module
-from cimrobust.report.sweep import render_sweep
+from cimrobust.report.sweep_page import render_sweep
+from cimrobust.tolerance_sweep import sweep_tolerances as swept_search
 
 GRID = "0.05,0.2,0.1"
 MORE = ["--trials", "300", "--limit", "80", "--require", "0.9", "--workers", "1"]
@@ -44,7 +44,7 @@ def without_times(sweep: dict) -> dict:
 
 def test_the_sweep_follows_its_published_schema(swept):
     published = json.loads(schema_file("sweep").read_text())
-    assert published == described_schema(SweepModel), "write it again: python -m cimrobust.certificate.schema"
+    assert published == described_schema(SweepModel), "write it again: python -m cimrobust.certificate.published_schemas"
     jsonschema.Draft202012Validator(published).validate(sweep_of(swept))
 
 

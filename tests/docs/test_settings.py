@@ -10,7 +10,7 @@ import pytest
 
 from cimrobust.certificate.policy import Policy
 from cimrobust.data.description import Description
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.settings_file import check_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,22 +15,22 @@ import pytest
 from markupsafe import escape
 
 import cimrobust
-from cimrobust.certificate.files import CERTIFICATE, REPORT, TRIALS, canonical_json, read_certificate
-from cimrobust.certificate.gate import EvidenceProblemsError
+from cimrobust.certificate.certificate_files import CERTIFICATE, REPORT, TRIALS, canonical_json, read_certificate
+from cimrobust.certificate.gate_evidence import EvidenceProblemsError
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
-from cimrobust.montecarlo.table import from_parquet
+from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.progress import NullProgress
 from cimrobust.report import charts
 from cimrobust.report.render import render
 from cimrobust.review import certificate_replay
-from cimrobust.review.check import ReplayCheck
-from cimrobust.review.given import AtHand, open_given
+from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.reopened import reopen
+from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.rerun import rerun
 
 POLICY = "[require]\nclean_accuracy = 0.9\nworst_found_accuracy = 0.8\nkpp = { k = 1, accuracy = 0.8 }\n"

@@ -14,13 +14,13 @@ from safetensors.numpy import load_file, save_file
 
 import cimrobust
 from cimrobust.certificate.blocks.results import monte_carlo
-from cimrobust.certificate.files import CERTIFICATE, CERTIFIED, TRIALS
+from cimrobust.certificate.certificate_files import CERTIFICATE, CERTIFIED, TRIALS
 from cimrobust.certificate.manifest import MANIFEST, write_manifest
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.schema import schema_file
+from cimrobust.certificate.published_schemas import schema_file
 from cimrobust.certify import per_sample
 from cimrobust.cli.main import run
-from cimrobust.montecarlo.table import TrialTable, from_parquet, to_parquet
+from cimrobust.montecarlo.trial_table import TrialTable, from_parquet, to_parquet
 from cimrobust.review.device_check import DEVICES
 from tests.forgery.conftest import Case, Forged, Forgery
 from tests.forgery.test_forged_certificates import tame_witness

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cimrobust.certificate.files import read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.progress import NullProgress
 from cimrobust.review.agreement import compare
+from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.derivation import derive, run_witness
-from cimrobust.review.given import AtHand, open_given
 from cimrobust.review.reopened import reopen
 from tests.forgery.conftest import Case, Forged
 

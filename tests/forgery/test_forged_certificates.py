@@ -14,12 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 import cimrobust
 from cimrobust.certificate.blocks.results import monte_carlo
-from cimrobust.certificate.blocks.samples import interval_of
-from cimrobust.certificate.files import CERTIFIED, TRIALS
+from cimrobust.certificate.blocks.samples_block import interval_of
+from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS
 from cimrobust.certificate.policy import Policy
 from cimrobust.certify import per_sample
 from cimrobust.cli.main import run
-from cimrobust.montecarlo.table import TrialTable, from_parquet, to_parquet
+from cimrobust.montecarlo.trial_table import TrialTable, from_parquet, to_parquet
 from tests.forgery.conftest import Case, Forged, Forgery
 
 _DEVIATIONS, _DEVICES, _MODEL = "witness/deviations.safetensors", "witness/devices.safetensors", "witness/worst_case.onnx"

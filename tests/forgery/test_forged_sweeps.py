@@ -16,13 +16,13 @@ from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 import cimrobust
-from cimrobust.certificate.files import canonical_json
+from cimrobust.certificate.certificate_files import canonical_json
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.cli.main import run
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
-from cimrobust.report.sweep import render_sweep
+from cimrobust.report.sweep_page import render_sweep
 
 _GRID = (0.05, 0.2)
 

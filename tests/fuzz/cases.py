@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 
 from cimrobust.certificate.policy import read_policy
-from cimrobust.data.load import load_data
-from cimrobust.device.load import load_profile
+from cimrobust.data.load_dataset import load_data
+from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.open import open_network
 from cimrobust.errors import CimrobustError, SelfCheckError
-from cimrobust.graph.load import load_network
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 from tests.fuzz.mutations import damage_bytes, damage_json, damage_model, damage_toml
 from tests.fuzz.outcome import Fault, Outcome, declared_batch, outputs, parsed, require_same, run_command

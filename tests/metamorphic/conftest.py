@@ -26,10 +26,10 @@ from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
-from cimrobust.search import budget
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.search import search_budget as budget
 from cimrobust.search.ensemble import search
 
 #: Decisions of a spelling's worst found score may differ by so many samples.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from cimrobust.graph.builtin_operators import CONTRIB_OPERATORS
+from cimrobust.onnx_io.builtin_operators import CONTRIB_OPERATORS
 
 
 def test_no_operator_is_missing() -> None:

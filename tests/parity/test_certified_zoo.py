@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cimrobust.certify.bound_summary import certify_run
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
-from cimrobust.certify.network import BoundedNetwork, open_bounds
-from cimrobust.certify.summary import certify_run
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.placement import Placement

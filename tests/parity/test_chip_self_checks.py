@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from cimrobust.data.calibration import load_samples
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.effects import FaultsTable, ReadNoiseTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.effect_tables import FaultsTable, ReadNoiseTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.mapping.devices import target_levels
+from cimrobust.mapping.device_levels import target_levels
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials

@@ -19,12 +19,12 @@ import torch
 from onnxruntime import quantization
 from torch import nn
 
-from cimrobust.graph.deploy import deploy, template_bytes
-from cimrobust.graph.deployed import Deployed
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
-from cimrobust.graph.save import save_model, with_weights
-from cimrobust.graph.scan import scan_layers
+from cimrobust.onnx_io.deploy import deploy, template_bytes
+from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.save import save_model, with_weights
+from cimrobust.onnx_io.scan import scan_layers
 from tests.exact_runs import exact_model, exact_options
 
 Feeds = dict[str, np.ndarray]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cimrobust.data.load import load_data
-from cimrobust.device.load import load_profile
+from cimrobust.data.load_dataset import load_data
+from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.open import open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 
 SAMPLES = 200
 WIDENED = (

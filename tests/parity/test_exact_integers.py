@@ -11,13 +11,13 @@ import onnx
 import onnxruntime
 import pytest
 
-from cimrobust.certify.arithmetic import check_arithmetic
-from cimrobust.data.load import load_data
+from cimrobust.certify.exact_arithmetic import check_arithmetic
+from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.ort import OrtEngine, run_original
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.load import load_network
-from cimrobust.graph.save import save_model, with_weights
-from cimrobust.graph.scan import scan_layers
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.save import save_model, with_weights
+from cimrobust.onnx_io.scan import scan_layers
 from tests.exact_integers import DYNAMIC, FORMS, evaluate, quantised, samples
 
 COUNT = 64

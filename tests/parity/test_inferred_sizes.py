@@ -10,7 +10,7 @@ import onnx.parser
 import onnxruntime as ort
 import pytest
 
-from cimrobust.graph.shapes import infer_types
+from cimrobust.onnx_io.shapes import infer_types
 
 HEAD = '<ir_version: 8, opset_import: ["": 17]> g (float[n, 4, h, w] x, float[n, 4, h2, w2] z, float[a] v, float[b] u, int64 k) => (y)'
 CONSTANTS = """<int64[1] one = {1}, int64[1] minus = {-1}, int64[2] flat = {0, -1}, int64[4] like = {0, 0, 0, -1}, int64[1] four = {4}, int64[1] two = {2},

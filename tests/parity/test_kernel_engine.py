@@ -15,17 +15,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.data.load import load_data
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.load import load_profile
+from cimrobust.data.load_dataset import load_data
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, TileTable
 from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 
 ZOO = (
     "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "cifar_resnet4b", "cifar_tinymobilenet", "acasxu_1_1", "cifar_resnet8_qlinear",

@@ -11,19 +11,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.data.calibration import load_samples
-from cimrobust.device.converters import AdcTable, DacTable
+from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.curve import Curve
-from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable
+from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable
 from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, DeviceTable, TileTable, WeightTable
 from cimrobust.engine import kernel, reference
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.search.box import box_of
 from cimrobust.search.device_witness import write_device_witness
 

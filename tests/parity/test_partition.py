@@ -13,13 +13,13 @@ import onnx.parser
 import onnxruntime as ort
 import pytest
 
-from cimrobust.graph.crossbar import CROSSBAR_OPS, CrossbarNode, crossbar_nodes
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.deployed import Deployed
-from cimrobust.graph.load import load_network
-from cimrobust.graph.lower import lower
-from cimrobust.graph.partition import Plan, Segment, partition
-from cimrobust.graph.scan import scan_layers
+from cimrobust.onnx_io.crossbar_nodes import CROSSBAR_OPS, CrossbarNode, crossbar_nodes
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.deployed import Deployed
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.lower import lower
+from cimrobust.onnx_io.partition import Plan, Segment, partition
+from cimrobust.onnx_io.scan import scan_layers
 from tests.exact_runs import exact_model, exact_options
 
 Arrays = Mapping[str, np.ndarray]

@@ -7,10 +7,10 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.load import load_network
-from cimrobust.graph.save import with_weights
-from cimrobust.graph.scan import scan_layers
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.save import with_weights
+from cimrobust.onnx_io.scan import scan_layers
 from tests.exact_runs import exact_model, exact_options
 
 MODEL = """

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.load import load_data
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
-from cimrobust.graph.write_back import write_back
+from cimrobust.data.load_dataset import load_data
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.training.loop import train
-from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.parameters import check_changed, stored_integers
 from cimrobust.training.session import open_session
-from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.training_settings import TrainingSettings
 
 
 def part(dataset: DataSet, some: slice) -> DataSet:

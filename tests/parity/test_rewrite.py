@@ -12,8 +12,8 @@ import onnx.parser
 import onnxruntime as ort
 import pytest
 
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.save import with_weights
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.save import with_weights
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 from cimrobust.pipeline.rewriting import Rewritten, rewrite
 from tests.exact_runs import exact_model, exact_options

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cimrobust.data.load import load_data
-from cimrobust.device.load import load_profile
+from cimrobust.data.load_dataset import load_data
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
-from cimrobust.search import budget
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.search import search_budget as budget
 from cimrobust.search.ensemble import search
-from cimrobust.search.protocol import SearchResult
+from cimrobust.search.search_results import SearchResult
 
 SMALL = replace(
     budget.budget_of("quick"),

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from cimrobust.graph.to_torch import to_torch
+from cimrobust.twin.to_torch import to_torch
 
 
 class Recurrent(nn.Module):

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
-from cimrobust.graph.to_torch import Twin, to_torch
+from cimrobust.twin.to_torch import Twin, to_torch
 from tests.exact_runs import exact_options
 
 FLOAT = [

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimrobust import _native
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
+from cimrobust.device.quantiles import tabulate
 from cimrobust.engine import crossbar_reference as reference
-from cimrobust.engine.crossbar import CellLayout, ConvGeometry, Crossbar, InputCoding, OutputCoding, ReadNoise
-from cimrobust.mapping.quantiles import tabulate
+from cimrobust.engine.crossbar_product import CellLayout, ConvGeometry, Crossbar, InputCoding, OutputCoding, ReadNoise
 
 TABLE = tabulate(load_profile("pcm-no-verify"))
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import open_network
 from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.pipeline.inspection import Inspection, inspect_model

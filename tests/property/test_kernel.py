@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimrobust import _native
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.quantiles import HALF_SIZE, SEGMENT_BITS
 from cimrobust.engine import kernel, reference
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
-from cimrobust.mapping.quantiles import HALF_SIZE, SEGMENT_BITS
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 @st.composite

@@ -16,7 +16,7 @@ from cimrobust.data.failure import margins_of
 from cimrobust.data.rows import decisive_rows, have_decision
 from cimrobust.data.task import Task, make_task
 from cimrobust.errors import UsageError
-from cimrobust.search.objective import margins
+from cimrobust.search.losses import margins
 from cimrobust.search.readout import decide, decisive
 
 SIZES = st.integers(1, 4)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.load import profile_of
+from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable, with_tolerance
 from cimrobust.engine import kernel, reference
-from cimrobust.graph.layers import CrossbarLayer, LayerScan, LayerUse
 from cimrobust.mapping.decided import decide
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan, LayerUse
 
 _TOLERANCES = st.sampled_from([0.0, 0.001, 0.02, 0.3])
 _NAMES = ("a", "b", "c")

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from cimrobust import _native
 from cimrobust.device.curve import Curve
-from cimrobust.device.effects import DriftTable, FaultsTable, RelaxationTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.effect_tables import DriftTable, FaultsTable, RelaxationTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.quantiles import HALF_SIZE
 from cimrobust.device.window import WindowTable
 from cimrobust.engine import kernel, reference
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.mapping.devices import fold_levels, spread_deviation, target_levels
+from cimrobust.mapping.device_levels import fold_levels, spread_deviation, target_levels
 from cimrobust.mapping.place import place
-from cimrobust.mapping.quantiles import HALF_SIZE
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 SIGMA = Curve("polynomial", (0.26348, 1.9650, -1.1731), unit="microsiemens", reference_g_max_microsiemens=25.0)
 RISING = Curve("points", x=(0.0, 1.0), y=(0.01, 0.08))

@@ -17,7 +17,7 @@ from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.vacuous import asks_nothing
 from cimrobust.certificate.verdict import judge
 from cimrobust.errors import UsageError
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.pipeline.draft import toml
 from tests.unit.report import example
 

@@ -9,13 +9,13 @@ import pytest
 from scipy import stats
 
 from cimrobust.device.curve import Curve
-from cimrobust.device.effects import DriftTable, FaultsTable, RelaxationTable
+from cimrobust.device.effect_tables import DriftTable, FaultsTable, RelaxationTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.device.window import WindowTable
 from cimrobust.engine.kernel import program_chip, program_devices
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.mapping.devices import target_levels
+from cimrobust.mapping.device_levels import target_levels
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 NUM = 200_000
 # Kolmogorov-Smirnov distance that a right sample of this size passes with probability 1e-6 (Massart), and half the widest segment of a table.

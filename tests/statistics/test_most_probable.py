@@ -17,22 +17,22 @@ from scipy import optimize, stats
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.effects import FaultsTable, ReadNoiseTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.effect_tables import FaultsTable, ReadNoiseTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.errors import UsageError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.failing import rare_failures
-from cimrobust.montecarlo.rare import first_order
+from cimrobust.montecarlo.rare_failures import first_order
 from cimrobust.montecarlo.splitting import Splitting
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
-from cimrobust.search.likely import LikelySearch, ProbableChip
-from cimrobust.search.most_probable import most_probable
+from cimrobust.reliability.likely_chip import LikelySearch, ProbableChip
+from cimrobust.reliability.most_probable import most_probable
 
 WEIGHT = 0.5
 BASE = load_profile("rram-write-verify-3pct")

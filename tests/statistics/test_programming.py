@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from cimrobust import _native
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
+from cimrobust.device.quantiles import quantile, tabulate
 from cimrobust.engine.kernel import program_chip
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
-from cimrobust.mapping.quantiles import quantile, tabulate
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 NUM = 250_000
 # Kolmogorov-Smirnov distance that a right sample of this size passes with probability 1e-6 (Massart's constant).

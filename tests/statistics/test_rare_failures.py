@@ -18,17 +18,17 @@ from scipy import stats
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.errors import UsageError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.splitting import Splitting
 from cimrobust.montecarlo.trials import run_trials
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
 
 WEIGHT = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cimrobust.montecarlo.samples import accuracy_interval, hoeffding_lower
+from cimrobust.montecarlo.sample_uncertainty import accuracy_interval, hoeffding_lower
 
 REPEATS = 10_000
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cimrobust.montecarlo.rare import Probability, pool
+from cimrobust.montecarlo.rare_failures import Probability, pool
 from cimrobust.montecarlo.splitting import Run, Splitting, split
 from cimrobust.progress import NullProgress
 

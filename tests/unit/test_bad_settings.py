@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimrobust.certificate.policy import read_policy
-from cimrobust.data.load import load_data
-from cimrobust.device.load import load_profile
+from cimrobust.data.load_dataset import load_data
+from cimrobust.device.load_profile import load_profile
 from cimrobust.errors import CimrobustError, UsageError
-from cimrobust.graph.network import TensorSpec
+from cimrobust.onnx_io.network import TensorSpec
 
 INPUT = (TensorSpec("image", "float32", ("batch", 1, 2, 2)),)
 

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from cimrobust.attack.diagnosis_protocol import Outcome
 from cimrobust.certificate import models
-from cimrobust.certificate.blocks.device_level import stuck_devices, write_verify
+from cimrobust.certificate.blocks.device_level_block import stuck_devices, write_verify
 from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.decision import Score
-from cimrobust.diagnose.catalogue import DIAGNOSTICS
 from cimrobust.diagnose.classes import Classes
+from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.diagnose.fragile_inputs import FragileInputs
-from cimrobust.diagnose.layers import Layers
-from cimrobust.diagnose.protocol import Outcome
-from cimrobust.diagnose.run import NOT_CHOSEN
-from cimrobust.diagnose.safety import SafetyClass
+from cimrobust.diagnose.fragile_layers import Layers
+from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN
+from cimrobust.diagnose.safety_class import SafetyClass
+from cimrobust.diagnose.sample_transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.diagnose.tolerance_curve import CurvePoint, ToleranceCurve
-from cimrobust.diagnose.transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.search.witness import SAFETY_FILE
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.mapping.devices import level_weights
+from cimrobust.mapping.device_levels import level_weights
 from cimrobust.mapping.placement import TensorPlacement
 
 _MEANING = (

@@ -14,9 +14,9 @@ from cimrobust.certificate.policy import Policy, stop_rule
 from cimrobust.data.decision import Score
 from cimrobust.montecarlo.quantile import Kpp, kpp_of_scores
 from cimrobust.montecarlo.stopping import Watch
-from cimrobust.montecarlo.table import TrialTable, failure_rate
+from cimrobust.montecarlo.trial_table import TrialTable, failure_rate
 from cimrobust.montecarlo.two_source import TwoSourceBound, two_source_bound
-from cimrobust.search.protocol import MemberResult
+from cimrobust.search.search_results import MemberResult
 from cimrobust.search.trace import EffortCurve, TracePoint
 from cimrobust.search.witness import SAFETY_FILE
 

@@ -5,7 +5,6 @@ own unit (errors), over the samples used, with integer counts beside them. `timi
 command may differ in.
 """
 
-from cimrobust.certificate.models.base import Block, Count, Fraction, Reach, Status, Strength, Word
 from cimrobust.certificate.models.chips import (
     FirstOrder,
     Histogram,
@@ -67,6 +66,7 @@ from cimrobust.certificate.models.item import (
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
 from cimrobust.certificate.models.likely import MostProbable, NormShare, ProbableStart, StoredChip
 from cimrobust.certificate.models.proven import Certified, CertifiedPoint, CertifiedShare, LargestTolerance
+from cimrobust.certificate.models.record_base import Block, Count, Fraction, Reach, Status, Strength, Word
 from cimrobust.certificate.models.root import CertificateModel
 from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from cimrobust.certificate.models.base import Block, Count, Record, Status, Word
 from cimrobust.certificate.models.listed import Sha256
+from cimrobust.certificate.models.record_base import Block, Count, Record, Status, Word
 
 #: Type of the predicate; changes with the major version of its schema alone.
 PREDICATE_TYPE = "https://cimrobust.org/attestation/robustness/v1"

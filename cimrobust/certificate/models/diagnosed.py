@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cimrobust.certificate.models.base import Block, Count, Fraction
+from cimrobust.certificate.models.record_base import Block, Count, Fraction
 
 
 class DiagnosticCost(Block):

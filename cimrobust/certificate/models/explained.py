@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.base import Block, Count
 from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
 from cimrobust.certificate.models.diagnosed import (
     ClassAttacks,
@@ -14,6 +13,7 @@ from cimrobust.certificate.models.diagnosed import (
     Transfer,
 )
 from cimrobust.certificate.models.item import Unmapped
+from cimrobust.certificate.models.record_base import Block, Count
 
 
 class ConvertedArray(Block):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from cimrobust.certificate.models.base import Block, Count, Fraction
+from cimrobust.certificate.models.record_base import Block, Count, Fraction
 
 
 class Tool(Block):

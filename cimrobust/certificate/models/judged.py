@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.base import Block, Count, Reach, Status, Strength, Word
+from cimrobust.certificate.models.record_base import Block, Count, Reach, Status, Strength, Word
 
 
 class Check(Block):

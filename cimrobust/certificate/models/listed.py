@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cimrobust.certificate.models.base import Block, Count, Record
+from cimrobust.certificate.models.record_base import Block, Count, Record
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

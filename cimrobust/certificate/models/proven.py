@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.base import Block, Count, Fraction
 from cimrobust.certificate.models.chips import Histogram
+from cimrobust.certificate.models.record_base import Block, Count, Fraction
 
 
 class CertifiedPoint(Block):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cimrobust.certificate.models.base import Block, Count, Record
 from cimrobust.certificate.models.compared import LayerComparison, ToleranceComparison
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
+from cimrobust.certificate.models.record_base import Block, Count, Record
 
 
 class Splits(Block):

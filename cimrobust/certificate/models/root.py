@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from cimrobust.certificate.models.base import Record
 from cimrobust.certificate.models.chips import MonteCarlo
 from cimrobust.certificate.models.explained import Converters, Diagnostics
 from cimrobust.certificate.models.found import WorstFound
 from cimrobust.certificate.models.item import CertifiedDevice, Data, ItemDescription, Machine, Mapping, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Timings, Verdict
 from cimrobust.certificate.models.proven import Certified
+from cimrobust.certificate.models.record_base import Record
 from cimrobust.certificate.models.scores import Clean, EvaluationSet
 
 

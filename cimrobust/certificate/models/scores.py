@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.base import Block, Count, Fraction
+from cimrobust.certificate.models.record_base import Block, Count, Fraction
 
 
 class ClassRow(Block):

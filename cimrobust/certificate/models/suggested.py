@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from cimrobust.certificate.models.base import Block, Count, Fraction, Record
 from cimrobust.certificate.models.item import Data, Device, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Timings
+from cimrobust.certificate.models.record_base import Block, Count, Fraction, Record
 from cimrobust.certificate.models.swept import CleanScores
 
 

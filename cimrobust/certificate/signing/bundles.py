@@ -14,7 +14,7 @@ from sigstore.verify import Verifier
 from sigstore.verify.policy import Identity
 
 from cimrobust.certificate.signing.envelopes import PAYLOAD_TYPE
-from cimrobust.certificate.signing.identity import SigstoreIdentity
+from cimrobust.certificate.signing.signer_identity import SigstoreIdentity
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.input_file import printable, refusing_what_fails
 

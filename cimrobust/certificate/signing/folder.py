@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cimrobust.certificate.files import CERTIFICATE, read_certificate
+from cimrobust.certificate.certificate_files import CERTIFICATE, read_certificate
 from cimrobust.certificate.manifest import MANIFEST, require_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation

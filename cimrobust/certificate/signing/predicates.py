@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cimrobust.certificate.files import TRIALS
+from cimrobust.certificate.certificate_files import TRIALS
 from cimrobust.certificate.models import CertificateModel, Verdict
 from cimrobust.certificate.models.attested import (
     Attestation,
@@ -22,7 +22,7 @@ from cimrobust.certificate.models.attested import (
 )
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
-from cimrobust.montecarlo.table import from_parquet
+from cimrobust.montecarlo.trial_table import from_parquet
 
 #: https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md
 TEST_RESULT_TYPE = "https://in-toto.io/attestation/test-result/v0.1"

@@ -11,8 +11,8 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import product_radius, value_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: Operators that keep every element, once.
 _ONE_TO_ONE = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.rounding import product_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.certify.rules.product import product_interval
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.rounding import product_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.certify.rules.product import as_interval, product_interval, shared_form, shared_point
-from cimrobust.graph.ops.conv import TRANSPOSED
-from cimrobust.graph.ops.registry import Kernel, Node
-from cimrobust.graph.ops.window import Window, pad
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.conv import TRANSPOSED
+from cimrobust.twin.ops.converter_registry import Kernel, Node
+from cimrobust.twin.ops.sliding_window import Window, pad
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius, product_radius, value_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: Largest relative error of a variance for which the first-order estimate of the error of its root holds.
 _MOST_RELATIVE = 0.25

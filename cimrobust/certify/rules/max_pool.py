@@ -22,10 +22,10 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import line_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
 from cimrobust.certify.rules.convolution import Columns
-from cimrobust.graph.ops.registry import Kernel, Node
-from cimrobust.graph.ops.window import Window
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel, Node
+from cimrobust.twin.ops.sliding_window import Window
 
 
 def _below_all(like: Tensor) -> float:

@@ -12,9 +12,9 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import value_radius
-from cimrobust.certify.rules.base import Pulled, Value
 from cimrobust.certify.rules.relaxation import Activation, Lines, chord, rising
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.certify.rules.rule import Pulled, Value
+from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 
 def leaky_lines(slope: float | Tensor, lo: Tensor, hi: Tensor) -> Lines:

@@ -17,8 +17,8 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval, chord_of_absolute
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import product_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 
 def as_interval(value: Value) -> Interval:

@@ -26,12 +26,12 @@ from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import UNIT_FLOAT32, gamma
 from cimrobust.certify.rules.affine import Affine
-from cimrobust.certify.rules.base import Value
 from cimrobust.certify.rules.piecewise import clip_bends, clip_lines
 from cimrobust.certify.rules.relaxation import Activation, Lines
-from cimrobust.graph.ops.registry import Kernel, Node
-from cimrobust.graph.ops.surrogate import round_clamp
-from cimrobust.graph.ops.tensors import INTEGER_RANGES
+from cimrobust.certify.rules.rule import Value
+from cimrobust.twin.ops.converter_registry import Kernel, Node
+from cimrobust.twin.ops.surrogate import round_clamp
+from cimrobust.twin.ops.torch_tensors import INTEGER_RANGES
 
 # Element type UINT8 of the ONNX format: what a quantiser gives that names none.
 _UINT8 = 2

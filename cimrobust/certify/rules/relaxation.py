@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.rounding import line_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
-from cimrobust.graph.ops.registry import Kernel
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel
 
 
 @dataclass(frozen=True)

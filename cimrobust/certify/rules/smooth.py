@@ -14,7 +14,7 @@ from torch import Tensor
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import line_radius
 from cimrobust.certify.rules.relaxation import Activation, Lines, chord
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 _CELLS = 32
 

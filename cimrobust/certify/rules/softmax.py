@@ -16,8 +16,8 @@ from torch import Tensor
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.refusal import CannotBoundError
 from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
-from cimrobust.certify.rules.base import Pulled, Value, total
-from cimrobust.graph.ops.registry import Kernel, Node
+from cimrobust.certify.rules.rule import Pulled, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 #: A gap beyond which a share is 0 up to what every output is charged: exp(-85) is 2^-122. Training works in float32, where exp(89) is infinite and the lowest scores minus a rounding radius are.
 _MOST_GAP = 85.0

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cimrobust.training.ascent import ascend, deviation_of, gradients, zero_unit
 from cimrobust.training.methods.trice import CENSORING, SIGMA, censored_noise
-from cimrobust.training.protocol import Knob, Method, Recipe, Step
+from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _CHAINED = "A-TRICE, chained: one sign step from censored noise, projected to the tolerance box"
 _SUMMED = "A-TRICE, summed: loss of an attacked chip plus loss of a chip with censored noise"

@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from cimrobust.training.ascent import ascend, deviation_of, zero_unit
-from cimrobust.training.protocol import Knob, Method, Recipe, Step
+from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = "adversarial training: sign steps in the tolerance box, fresh in every mini-batch"
 

@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor
 
 from cimrobust.training.ascent import gradients
-from cimrobust.training.protocol import Knob, Method, Recipe, Step
+from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = "adversarial weight perturbation: a step along the gradient, relative to the norm of each layer"
 _SMALLEST = 1e-12

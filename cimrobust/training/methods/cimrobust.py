@@ -18,7 +18,7 @@ from torch import Tensor
 from cimrobust.training.ascent import Unit, ascend, deviation_of
 from cimrobust.training.interval_bound import worst_loss
 from cimrobust.training.methods.ibp import CLIPPING, growth
-from cimrobust.training.protocol import Knob, Method, Recipe, Step
+from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = "carried multi-step attack in a growing box, narrow weights, averaged weights, the interval bound where it is tight"
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from cimrobust.training.interval_bound import worst_loss
 from cimrobust.training.methods.a_trice import chained_loss
 from cimrobust.training.methods.trice import CENSORING, SIGMA
-from cimrobust.training.protocol import Knob, Method, Recipe, Step
+from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = "interval bound over the tolerance box, growing with the training"
 _MIXED = "interval bound over the tolerance box, and A-TRICE (chained)"

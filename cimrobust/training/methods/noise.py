@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from cimrobust.training.protocol import Knob, Method, Recipe, Step
+from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = "Gaussian noise on the weights"
 _DRAWN = "chips drawn from the distribution of the device profile"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cimrobust.training.protocol import Method, Recipe, Step
+from cimrobust.training.training_protocol import Method, Recipe, Step
 
 _WHAT = "fine-tuning without deviations, the control"
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cimrobust.training.protocol import Knob, Method, Recipe, Step
+from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = "TRICE: right-censored Gaussian noise on the weights"
 

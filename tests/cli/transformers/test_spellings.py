@@ -14,12 +14,12 @@ import pytest
 
 import cimrobust
 from cimrobust.cli.main import run
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
-from cimrobust.graph.trainable import digital_parameters
-from cimrobust.graph.walk import op_name
-from cimrobust.graph.write_back import write_back
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.onnx_io.trainable import digital_parameters
+from cimrobust.onnx_io.walk import op_name
+from cimrobust.onnx_io.write_back import write_back
 
 SAMPLES = 16
 

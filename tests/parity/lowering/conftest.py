@@ -12,8 +12,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from cimrobust.graph.lowering.run import Lowered, lower
-from cimrobust.graph.to_torch import to_torch
+from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
+from cimrobust.twin.to_torch import to_torch
 
 # float32 sums of tens of terms, in another order.
 TOLERANCE = 2e-5

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from cimrobust.graph.lowering.block_quantised import unpacked
+from cimrobust.onnx_io.lowering.block_quantised import unpacked
 
 from .conftest import Pair
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cimrobust.graph.lowering.run import lower
+from cimrobust.onnx_io.lowering.lower_model import lower
 
 from .conftest import Pair
 

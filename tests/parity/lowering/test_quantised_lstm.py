@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from cimrobust.graph.lowering.run import lower
+from cimrobust.onnx_io.lowering.lower_model import lower
 
 STEPS, INPUTS, HIDDEN = 6, 5, 4
 NAMES = ("x", "w", "r", "b", "", "h", "c", "p", "ws", "wz", "rs", "rz")

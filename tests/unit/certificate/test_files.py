@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cimrobust.certificate.files import atomic_text, read_certificate
+from cimrobust.certificate.certificate_files import atomic_text, read_certificate
 from cimrobust.errors import InputRefusedError, UsageError
 
 

@@ -14,15 +14,15 @@ import pytest
 
 import cimrobust
 from cimrobust.certificate.blocks.results import monte_carlo
-from cimrobust.certificate.blocks.samples import interval_of
-from cimrobust.certificate.files import canonical_json, read_certificate
+from cimrobust.certificate.blocks.samples_block import interval_of
+from cimrobust.certificate.certificate_files import canonical_json, read_certificate
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.schema import schema_file
+from cimrobust.certificate.published_schemas import schema_file
 from cimrobust.certificate.verdict import judge
 from cimrobust.cli.main import run
 from cimrobust.errors import EvidenceRefutedError, UsageError
-from cimrobust.montecarlo.table import from_parquet, to_parquet
+from cimrobust.montecarlo.trial_table import from_parquet, to_parquet
 from tests.unit.certificate.conftest import DATA, MODEL, SAMPLES
 
 Forge = Callable[[Path, dict[str, Any]], None]

@@ -16,8 +16,8 @@ from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.policy_tables import Conditions, CostTable
 from cimrobust.certificate.verdict import judge
 from cimrobust.device.digest import profile_digest
-from cimrobust.device.load import load_profile
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.device.load_profile import load_profile
+from cimrobust.montecarlo.trial_table import TrialTable
 from tests.unit.report import example
 
 DEVICE = load_profile("rram-write-verify-3pct")

@@ -12,17 +12,17 @@ import pytest
 
 import cimrobust
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.base import Record
+from cimrobust.certificate.models.record_base import Record
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.reading import read_result
-from cimrobust.certificate.schema import FORMATS, schema_file
+from cimrobust.certificate.published_schemas import FORMATS, schema_file
+from cimrobust.certificate.read_record import read_result
 from cimrobust.certificate.verdict import judge
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.report.render import render, render_retraining
-from cimrobust.report.sweep import render_sweep
+from cimrobust.report.sweep_page import render_sweep
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden" / "results").glob("*.json"))
 RENDER = {CertificateModel: render, SweepModel: render_sweep, Retraining: render_retraining}

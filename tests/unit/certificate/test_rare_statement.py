@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimrobust.certificate.blocks.rare import rare_event
+from cimrobust.certificate.blocks.rare_block import rare_event
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
 from cimrobust.progress import NullProgress

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cimrobust import analyze, replay
-from cimrobust.certificate.files import read_certificate
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from tests.unit.training.conftest import MLP, clusters, weights_of_mlp, write_model

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cimrobust.certificate.blocks.results import monte_carlo
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 
 
 def table(value: np.ndarray) -> TrialTable:

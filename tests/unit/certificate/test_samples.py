@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scipy.stats import binom
 
-from cimrobust.certificate.blocks.samples import evaluation_set
+from cimrobust.certificate.blocks.samples_block import evaluation_set
 
 
 def _evidence(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cimrobust.certificate.blocks.scope import assumptions, not_covered
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.mapping.placement import Placement
 

@@ -10,7 +10,7 @@ import pytest
 from cimrobust.certificate.models import CertificateModel, ClassAttack, ClassAttacks, ClassRow, Diagnostics, SafetyClass
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import judge
-from cimrobust.montecarlo.table import TrialTable
+from cimrobust.montecarlo.trial_table import TrialTable
 from tests.unit.report import example
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from cimrobust.certify.backward import Options, lower_bound
-from cimrobust.certify.network import BoundedNetwork
+from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.propagate import propagate
 from cimrobust.engine.open import Runtime
-from cimrobust.graph.to_torch import Twin, to_torch
 from cimrobust.mapping.placement import Placement
+from cimrobust.twin.to_torch import Twin, to_torch
 
 Chip = dict[str, np.ndarray]
 

@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import cimrobust.certify.arithmetic as arithmetic
-import cimrobust.graph.exposed as exposed
-from cimrobust.certify.arithmetic import check_arithmetic
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
+import cimrobust.certify.exact_arithmetic as arithmetic
+import cimrobust.onnx_io.exposed as exposed
+from cimrobust.certify.exact_arithmetic import check_arithmetic
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
 from tests.exact_integers import quantised, samples
 
 FLOAT = """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 6] x) => (float[n, 3] y)

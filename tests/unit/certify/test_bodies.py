@@ -9,7 +9,7 @@ import pytest
 
 from cimrobust.certify.plan import make_plan
 from cimrobust.certify.refusal import NotBoundedError
-from cimrobust.graph.to_torch import to_torch
+from cimrobust.twin.to_torch import to_torch
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 g (float[n, 4] x, bool b) => (float[n, 3] y) <float[4, 3] W = {1,2,3,4,5,6,7,8,9,10,11,12}> {

@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper
 
 from cimrobust.certify.rules.smooth import SHAPES
-from cimrobust.graph.ops.registry import find
+from cimrobust.twin.ops.converter_registry import find
 from tests.unit.certify.test_rules import node_of
 
 

@@ -12,7 +12,7 @@ from cimrobust.certify.plan import Plan, make_plan
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.refusal import NotBoundedError
 from cimrobust.certify.rules.layer_norm import LayerNorm
-from cimrobust.graph.to_torch import Twin, to_torch
+from cimrobust.twin.to_torch import Twin, to_torch
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> net'
 

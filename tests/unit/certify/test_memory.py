@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.certify import backward, network, summary
+from cimrobust.certify import backward
+from cimrobust.certify import bound_summary as summary
+from cimrobust.certify import bounded_network as network
+from cimrobust.certify.bound_summary import certify_run
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
-from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
-from cimrobust.certify.summary import certify_run
 from tests.unit.certify.conftest import Maker
 
 _GB = 10**9

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
-from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
 from tests.unit.certify.attack import PerInputAttack
 from tests.unit.certify.test_soundness import random_chips

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from cimrobust.certify.bounded_network import BoundedNetwork
 from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.network import BoundedNetwork
 from cimrobust.certify.plan import ACTIVE, make_plan, pools_first
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.rules.max_pool import MaxPool
-from cimrobust.graph.to_torch import to_torch
+from cimrobust.twin.to_torch import to_torch
 from tests.unit.certify.attack import Chip
 from tests.unit.certify.conftest import Maker
 from tests.unit.certify.test_soundness import opened_bounds, random_chips

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.certify.summary import Certification, certify_run
+from cimrobust.certify.bound_summary import Certification, certify_run
 from tests.unit.search.conftest import Opener
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w> { y = MatMul(x, w) }"""

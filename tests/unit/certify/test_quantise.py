@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.expand import expanded
 from cimrobust.certify.interval import Interval
-from cimrobust.certify.network import open_bounds
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.refusal import CannotBoundError, Refusal
 from cimrobust.certify.rules.quantise import Staircase, quantiser
-from cimrobust.graph.ops import catalogue  # noqa: F401
-from cimrobust.graph.ops.program import Step
-from cimrobust.graph.ops.registry import MICROSOFT, Node, Settings, find
+from cimrobust.twin.ops import converter_catalogue as catalogue  # noqa: F401
+from cimrobust.twin.ops.converter_registry import MICROSOFT, Node, Settings, find
+from cimrobust.twin.ops.program import Step
 from tests.unit.certify.conftest import Maker
 from tests.unit.certify.test_soundness import opened_bounds
 from tests.unit.search.conftest import Opener

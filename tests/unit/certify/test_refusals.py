@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.certify.network import open_bounds
+from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.refusal import Refusal
-from cimrobust.certify.rules.base import Pulled
 from cimrobust.certify.rules.product import MatrixProduct
+from cimrobust.certify.rules.rule import Pulled
 from cimrobust.data.decision import Decision
-from cimrobust.device.converters import AdcTable
-from cimrobust.device.effects import FaultsTable, ReadNoiseTable, RelaxationTable
+from cimrobust.device.converter_tables import AdcTable
+from cimrobust.device.effect_tables import FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.mapping.place import place
 from tests.unit.certify.conftest import Maker

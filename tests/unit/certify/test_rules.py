@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.interval import Interval, chord_of_absolute
-from cimrobust.certify.network import BoundedNetwork, open_bounds
-from cimrobust.certify.rules.base import total
 from cimrobust.certify.rules.bilinear import product_of_activations
 from cimrobust.certify.rules.max_pool import Contest, max_pool
 from cimrobust.certify.rules.product import shared_form
 from cimrobust.certify.rules.relaxation import Activation
+from cimrobust.certify.rules.rule import total
+from cimrobust.certify.rules.rule_table import RULES
 from cimrobust.certify.rules.smooth import SHAPES
 from cimrobust.certify.rules.softmax import softmax
-from cimrobust.certify.rules.table import RULES
-from cimrobust.graph.ops import catalogue  # noqa: F401
-from cimrobust.graph.ops.registry import Node, Settings, find
+from cimrobust.twin.ops import converter_catalogue as catalogue  # noqa: F401
+from cimrobust.twin.ops.converter_registry import Node, Settings, find
 from tests.unit.search.conftest import Opener
 
 CASES = [

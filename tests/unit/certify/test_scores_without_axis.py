@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
-from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Decision
 from cimrobust.engine.open import Runtime

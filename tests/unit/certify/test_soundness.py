@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
-from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.device.curve import Curve
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.engine.open import Runtime

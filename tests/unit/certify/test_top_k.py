@@ -9,16 +9,16 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
+from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
-from cimrobust.certify.network import BoundedNetwork, open_bounds
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.data.failure import margins_of
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 

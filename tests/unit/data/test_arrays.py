@@ -9,8 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from cimrobust.data import arrays
-from cimrobust.data.arrays import read_npz
+from cimrobust.data import array_files as arrays
+from cimrobust.data.array_files import read_npz
 from cimrobust.errors import InputRefusedError, UsageError
 
 X = np.arange(60, dtype=np.float32).reshape(3, 20)

@@ -9,7 +9,7 @@ import pytest
 
 from cimrobust.data.calibration import CALIBRATION_SAMPLES, load_samples
 from cimrobust.errors import UsageError
-from cimrobust.graph.network import TensorSpec
+from cimrobust.onnx_io.network import TensorSpec
 
 ROW = (TensorSpec("row", "float32", ("batch", 1)),)
 

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from cimrobust.data import arrays
+from cimrobust.data import array_files as arrays
 from cimrobust.data.images import read_image_folder
 from cimrobust.errors import InputRefusedError
 

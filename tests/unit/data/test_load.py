@@ -9,11 +9,11 @@ import onnx
 import pytest
 from PIL import Image
 
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.data.task import make_task
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import TensorSpec
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import TensorSpec
 
 IMAGE = (TensorSpec("image", "float32", ("batch", 3, 2, 4)),)
 ROW = (TensorSpec("row", "float32", ("batch", 3)),)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.data.user_code import code_allowed, is_function, run_function
 from cimrobust.errors import UsageError
-from cimrobust.graph.network import TensorSpec
+from cimrobust.onnx_io.network import TensorSpec
 
 ROW = (TensorSpec("row", "float32", ("n", 3)),)
 GOOD = 'import numpy as np\ndef data():\n    return {"x": np.ones((2, 3), ">f8"), "y": [0, 1]}\n'

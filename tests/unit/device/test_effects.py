@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.device.converters import AdcTable, DacTable
+from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.intervals import largest_programming_error
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.errors import UsageError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cimrobust.device.curve import Curve
-from cimrobust.device.load import load_profile, profile_of
+from cimrobust.device.load_profile import load_profile, profile_of
 from cimrobust.device.profile import DeviceProfile, DeviceTable, with_digital, with_tolerance
 from cimrobust.errors import UsageError
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cimrobust.device.curve import Number, number_at
-from cimrobust.device.load import list_profiles, load_profile
+from cimrobust.device.load_profile import list_profiles, load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import program_devices
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 def one_matrix(values: np.ndarray) -> LayerScan:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
-from cimrobust.device.load import list_profiles, load_profile, profile_of
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
+from cimrobust.device.load_profile import list_profiles, load_profile, profile_of
 from cimrobust.device.profile import with_tolerance
 from cimrobust.errors import UsageError
 

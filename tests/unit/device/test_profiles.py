@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from cimrobust.device.load import list_profiles, load_profile
+from cimrobust.device.load_profile import list_profiles, load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.errors import UsageError
 

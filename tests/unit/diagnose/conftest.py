@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cimrobust.diagnose.attack import Bench
-from cimrobust.diagnose.protocol import Case, Settings
+from cimrobust.attack.attack import Bench
+from cimrobust.attack.diagnosis_protocol import Case, Settings
 from cimrobust.engine.open import Runtime
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.ensemble import search
 from tests.unit.search.conftest import MLP, opened, small  # noqa: F401
 

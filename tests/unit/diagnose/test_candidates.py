@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from cimrobust.diagnose.attack import Bench
-from cimrobust.diagnose.candidates import known_candidates, worst_of
-from cimrobust.diagnose.parts import restricted
+from cimrobust.attack.attack import Bench
+from cimrobust.attack.candidates import known_candidates, worst_of
+from cimrobust.attack.case_parts import restricted
 
 
 def test_known_patterns_and_their_corners_are_brought_into_the_box(small):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cimrobust.attack.case_parts import part_of
 from cimrobust.diagnose.classes import CLASSES
-from cimrobust.diagnose.parts import part_of
-from cimrobust.diagnose.safety import SAFETY_CLASS, check_safety_class
+from cimrobust.diagnose.safety_class import SAFETY_CLASS, check_safety_class
 from cimrobust.errors import UsageError
 from cimrobust.search.box import box_of
 

@@ -7,21 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cimrobust.attack.box_attack import AttackPlan
 from cimrobust.data.decision import Decision
-from cimrobust.device.converters import AdcTable, DacTable
+from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable
-from cimrobust.diagnose.box_attack import AttackPlan
-from cimrobust.diagnose.stuck import StuckSettings, stuck_budget
-from cimrobust.diagnose.stuck_search import StuckEffort
-from cimrobust.diagnose.verification import VerifySettings
-from cimrobust.diagnose.write_verify import selective_verify
+from cimrobust.device_level.stuck import StuckSettings, stuck_budget
+from cimrobust.device_level.stuck_search import StuckEffort
+from cimrobust.device_level.verification import VerifySettings
+from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import open_network
 from cimrobust.engine.torch_device import open_device
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.box import box_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import open_gradients
+from cimrobust.search.search_budget import budget_of
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 _STUCK = StuckSettings((1, 4), draws=3, effort=StuckEffort(exchanges=1, rounds=2))

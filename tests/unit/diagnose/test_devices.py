@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
-from cimrobust.diagnose.devices import DeviceSpace
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
+from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 def profile(mapping="sign_magnitude") -> DeviceProfile:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS, OWN
-from cimrobust.diagnose.run import diagnose
+from cimrobust.diagnose.run_diagnostics import diagnose
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 

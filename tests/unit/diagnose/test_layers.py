@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimrobust.diagnose.attack import Plan
-from cimrobust.diagnose.layers import LAYERS
-from cimrobust.diagnose.parts import restricted
+from cimrobust.attack.attack import Plan
+from cimrobust.attack.case_parts import restricted
+from cimrobust.diagnose.fragile_layers import LAYERS
 from cimrobust.search.box import box_of
 
 

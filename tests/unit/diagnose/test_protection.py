@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cimrobust.attack.box_attack import AttackPlan
 from cimrobust.device.profile import DeviceTable
-from cimrobust.diagnose.box_attack import AttackPlan
 from cimrobust.diagnose.protected_attacks import Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.engine.torch_device import open_device
@@ -16,8 +16,8 @@ from cimrobust.mapping.decided import decide
 from cimrobust.mapping.place import place
 from cimrobust.progress import NullProgress
 from cimrobust.search.box import box_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import open_gradients
+from cimrobust.search.search_budget import budget_of
 from tests.unit.search.conftest import opened, small  # noqa: F401
 
 

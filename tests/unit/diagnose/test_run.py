@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cimrobust.attack.diagnosis_protocol import Diagnostic, Finding
 from cimrobust.certificate.blocks.diagnostics import BLOCKS
 from cimrobust.certificate.models import Diagnostics
-from cimrobust.diagnose import run as running
-from cimrobust.diagnose.catalogue import DIAGNOSTICS, chosen
-from cimrobust.diagnose.protocol import Diagnostic, Finding
-from cimrobust.diagnose.run import NOT_CHOSEN, diagnose
+from cimrobust.diagnose import run_diagnostics as running
+from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS, chosen
+from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN, diagnose
 from cimrobust.errors import UsageError
 from cimrobust.search.ensemble import search
-from cimrobust.search.protocol import SearchResult
+from cimrobust.search.search_results import SearchResult
 
 
 def test_every_diagnostic_has_a_block_and_a_field():

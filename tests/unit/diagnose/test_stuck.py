@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 
 from cimrobust.device.curve import Curve
-from cimrobust.device.effects import DriftTable, FaultsTable
+from cimrobust.device.effect_tables import DriftTable, FaultsTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.device.window import WindowTable
-from cimrobust.diagnose.devices import DeviceSpace
-from cimrobust.diagnose.stuck import AT_TARGETS, StuckSettings, stuck_budget
-from cimrobust.diagnose.stuck_chip import HIGH, LOW, Choice, StuckChips, kinds_of, nothing_stuck, random_choice
-from cimrobust.diagnose.stuck_search import StuckEffort, StuckSearch
+from cimrobust.device_level.ranked_devices import DeviceSpace
+from cimrobust.device_level.stuck import AT_TARGETS, StuckSettings, stuck_budget
+from cimrobust.device_level.stuck_chip import HIGH, LOW, Choice, StuckChips, kinds_of, nothing_stuck, random_choice
+from cimrobust.device_level.stuck_search import StuckEffort, StuckSearch
 from cimrobust.engine.torch_device import open_device
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.graph.scan import scan_layers
-from cimrobust.mapping.devices import fold_levels, target_levels
+from cimrobust.mapping.device_levels import fold_levels, target_levels
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
 from cimrobust.search.box import box_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import Opened, open_gradients
 from cimrobust.search.problem import UNLIMITED, Problem
+from cimrobust.search.search_budget import budget_of
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 _WINDOW = WindowTable(1.0, 25.0, clips=True)

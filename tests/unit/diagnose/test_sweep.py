@@ -8,14 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from cimrobust.diagnose import sweep as module
-from cimrobust.diagnose.memory import Memory
-from cimrobust.diagnose.safe import largest_certified, largest_statistical, largest_unrefuted
-from cimrobust.diagnose.sweep import Subject, draw_chips, prove, sweep_worst
-from cimrobust.diagnose.worst import Proof, Worst
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.box import box_of
+from cimrobust.tolerance_sweep import sweep_tolerances as module
+from cimrobust.tolerance_sweep.safe_tolerance import largest_certified, largest_statistical, largest_unrefuted
+from cimrobust.tolerance_sweep.sweep_memory import Memory
+from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove, sweep_worst
+from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 GRID = [0.01, 0.03, 0.06]

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from cimrobust.attack.tolerances import at_tolerance, bisect, carried
 from cimrobust.diagnose.tolerance_curve import TOLERANCE_CURVE
-from cimrobust.diagnose.tolerances import at_tolerance, bisect, carried
 from cimrobust.search.box import box_of
 
 

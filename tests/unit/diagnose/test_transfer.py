@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.diagnose.transfer import TRANSFER, halves, property_of
+from cimrobust.diagnose.sample_transfer import TRANSFER, halves, property_of
 from cimrobust.montecarlo.quantile import clopper_pearson_upper
 from cimrobust.search.box import box_of
 

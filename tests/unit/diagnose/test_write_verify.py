@@ -10,30 +10,30 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from cimrobust.attack.box_attack import AttackPlan
 from cimrobust.device.curve import Curve
-from cimrobust.device.effects import DriftTable
+from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable, with_tolerance
 from cimrobust.device.window import WindowTable
-from cimrobust.diagnose import write_verify
-from cimrobust.diagnose.box_attack import AttackPlan
-from cimrobust.diagnose.device_list import write_device_list
-from cimrobust.diagnose.devices import DeviceSpace
-from cimrobust.diagnose.rankings import by_curvature, by_gain, by_magnitude, by_worst_curvature
-from cimrobust.diagnose.tightening import Tightening, WriteCycles
-from cimrobust.diagnose.verification import VerifySettings
-from cimrobust.diagnose.write_verify import chosen_devices, selective_verify
+from cimrobust.device_level import write_verify
+from cimrobust.device_level.device_list import write_device_list
+from cimrobust.device_level.ranked_devices import DeviceSpace
+from cimrobust.device_level.rankings import by_curvature, by_gain, by_magnitude, by_worst_curvature
+from cimrobust.device_level.tightening import Tightening, WriteCycles
+from cimrobust.device_level.verification import VerifySettings
+from cimrobust.device_level.write_verify import chosen_devices, selective_verify
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.graph.scan import scan_layers
-from cimrobust.mapping.devices import fold_levels, target_levels, whole_levels
+from cimrobust.mapping.device_levels import fold_levels, target_levels, whole_levels
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
 from cimrobust.search.box import box_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.gradients import open_gradients
-from cimrobust.search.objective import CrossEntropy
+from cimrobust.search.losses import CrossEntropy
 from cimrobust.search.problem import UNLIMITED, Problem
+from cimrobust.search.search_budget import budget_of
 from cimrobust.seeds import stream
 from tests.unit.search.conftest import mlp_weights, samples
 

@@ -13,10 +13,10 @@ from onnx import numpy_helper, parser
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.graph.layers import LayerScan
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
 from cimrobust.mapping.placement import Placement, TensorPlacement
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
 
 Loader = Callable[..., Network]
 

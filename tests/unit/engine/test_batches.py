@@ -5,8 +5,8 @@ import pytest
 
 from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file, free_batch_size, run_batches
 from cimrobust.errors import UsageError
-from cimrobust.graph.network import TensorSpec
-from cimrobust.graph.shapes import TensorType
+from cimrobust.onnx_io.network import TensorSpec
+from cimrobust.onnx_io.shapes import TensorType
 
 X = np.arange(30, dtype=np.float32).reshape(10, 3)
 

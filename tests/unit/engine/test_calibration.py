@@ -14,15 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, TileTable
 from cimrobust.engine import calibration_cache
 from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 
 _RNG = np.random.default_rng(2)
 WEIGHT = _RNG.integers(-3, 4, (6, 4)).astype(np.float32)
@@ -94,7 +94,7 @@ def test_a_percentile_leaves_out_the_largest(tmp_path: Path) -> None:
 
 
 def test_ranges_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cimrobust.engine.converters.read_ranges", lambda *_: None)
+    monkeypatch.setattr("cimrobust.engine.converter_proof.read_ranges", lambda *_: None)
     many = np.random.default_rng(3).normal(size=(700, 6)).astype(np.float32)
     one, three = (_ranges(_open(tmp_path, _profile(), many, workers)) for workers in (1, 3))
     assert (one.low, one.high, one.sums.tolist()) == (three.low, three.high, three.sums.tolist())  # type: ignore[union-attr]

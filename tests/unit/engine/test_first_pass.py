@@ -15,7 +15,7 @@ from cimrobust.engine.ort import run_original
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.engine.watchdog import current_time_limit, time_limit
 from cimrobust.errors import CimrobustError, ModelNotCoveredError
-from cimrobust.graph.load import load_network
+from cimrobust.onnx_io.load_network import load_network
 
 HEAD = '<ir_version: 8, opset_import: ["": 17]>'
 ENDLESS = """g (float[N, 4] x) => (float[N, 4] y) <float big = {1e30}> {

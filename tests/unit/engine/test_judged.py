@@ -14,11 +14,11 @@ from onnx import helper, numpy_helper
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.engine.apart import check_samples_apart
-from cimrobust.engine.judged import judge, output_of
+from cimrobust.engine.judged_outputs import judge, output_of
 from cimrobust.errors import ModelNotCoveredError, UsageError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network, TensorSpec
-from cimrobust.graph.to_torch import to_torch
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network, TensorSpec
+from cimrobust.twin.to_torch import to_torch
 
 GENERATOR = np.random.default_rng(1)
 X = GENERATOR.normal(size=(24, 6)).astype(np.float32)

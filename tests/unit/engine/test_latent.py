@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from cimrobust.device.effects import DriftTable, FaultsTable, ReadNoiseTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.window import WindowTable
 from cimrobust.engine.kernel import program_chip, program_devices, programming_key
@@ -17,9 +17,9 @@ from cimrobust.engine.kernel_engine import DeviceLevels
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.reference import draw_words
 from cimrobust.errors import UsageError
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 BASE = load_profile("rram-write-verify-3pct")
 PROFILES = {

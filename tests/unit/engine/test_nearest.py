@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.latent import REACH, LatentChips
-from cimrobust.engine.nearest import NearestChips
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
+from cimrobust.reliability.nearest import NearestChips
 
 BASE = load_profile("rram-write-verify-3pct")
 GAUSSIAN = replace(BASE, device=replace(BASE.device, distribution="gaussian", tolerance=None))

@@ -13,8 +13,8 @@ from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.ort import OrtEngine
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError, UsageError
-from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.scan import scan_layers
 
 GENERATOR = np.random.default_rng(0)
 W = {name: GENERATOR.normal(size=shape).astype(np.float32) for name, shape in (("w1", (6, 5)), ("w2", (5, 4)))}

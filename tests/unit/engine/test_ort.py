@@ -10,9 +10,9 @@ import pytest
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.ort import OrtEngine, run_original
 from cimrobust.errors import InputRefusedError, ModelNotCoveredError, UsageError
-from cimrobust.graph.deploy import deploy
-from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
+from cimrobust.onnx_io.deploy import deploy
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.scan import scan_layers
 
 Loader = Callable[..., Network]
 DENSE = """

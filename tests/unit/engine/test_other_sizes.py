@@ -12,8 +12,8 @@ import pytest
 
 from cimrobust.engine.other_sizes import check_sizes
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
 
 Load = Callable[[str], Network]
 

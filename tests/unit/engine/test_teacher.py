@@ -9,7 +9,7 @@ import numpy as np
 from cimrobust import analyze
 from cimrobust.engine.ort import run_original
 from cimrobust.engine.teacher import labelled_by
-from cimrobust.graph.load import load_network
+from cimrobust.onnx_io.load_network import load_network
 from tests.unit.training.conftest import MLP, clusters, dataset, weights_of_mlp, write_model
 
 

@@ -10,7 +10,7 @@ from onnx import numpy_helper, parser
 
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
-from cimrobust.graph.to_torch import Twin, to_torch
+from cimrobust.twin.to_torch import Twin, to_torch
 
 HEAD = '<ir_version: 8, opset_import: ["": 17]>'
 SAMPLES = 12

@@ -11,14 +11,14 @@ import pytest
 from onnx import numpy_helper, parser
 
 from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, DeviceTable, TileTable, WeightTable, with_digital
 from cimrobust.errors import UsageError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.network import Network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.decided import decide, stored_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.network import Network
+from cimrobust.onnx_io.scan import scan_layers
 
 _TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from cimrobust.device.curve import Curve
-from cimrobust.device.effects import DriftTable, FaultsTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.effect_tables import DriftTable, FaultsTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import InputRefusedError
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.mapping.devices import fold_levels, spread_deviation, target_levels, whole_levels
+from cimrobust.mapping.device_levels import fold_levels, spread_deviation, target_levels, whole_levels
 from cimrobust.mapping.place import drift_factor, place, place_layer
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 def layer(values, levels=None) -> CrossbarLayer:

@@ -10,14 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cimrobust.device.converters import AdcTable, DacTable
-from cimrobust.device.load import load_profile
+from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, TileTable
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
-from cimrobust.graph.vectors import vectors_per_sample
-from cimrobust.mapping.load import ArrayLoad, array_load
+from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.onnx_io.vectors import vectors_per_sample
 
 
 def _profile(**changes: object) -> DeviceProfile:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.device.effects import FaultsTable
+from cimrobust.device.effect_tables import FaultsTable
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.engine import kernel, reference
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
-from cimrobust.mapping.devices import fold_levels, target_levels
+from cimrobust.mapping.device_levels import fold_levels, target_levels
 from cimrobust.mapping.own_profile import own_profile, with_stated_bits
 from cimrobust.mapping.place import place, place_layer
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 MAPPINGS = ["sign_magnitude", "differential", "offset"]
 

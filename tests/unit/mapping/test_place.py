@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.errors import InputRefusedError
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place, place_layer
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 def layer(values, *, columns=None, groups=1, **more) -> CrossbarLayer:

@@ -6,7 +6,7 @@ import pytest
 
 from cimrobust.data.decision import Score
 from cimrobust.errors import InputRefusedError, UsageError
-from cimrobust.montecarlo.checkpoint import Checkpoint
+from cimrobust.montecarlo.trial_checkpoint import Checkpoint
 
 SCORES = {0: Score(0.1 + 0.2, 3, 10), 2: Score(1 / 3, None, 10)}
 

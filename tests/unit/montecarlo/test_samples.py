@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cimrobust.errors import UsageError
-from cimrobust.montecarlo.samples import accuracy_interval, accuracy_lower, hoeffding_lower
+from cimrobust.montecarlo.sample_uncertainty import accuracy_interval, accuracy_lower, hoeffding_lower
 
 
 @pytest.mark.parametrize(("right", "samples"), [(0, 50), (49, 50), (50, 50), (1948, 2000)])

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cimrobust.errors import UsageError
-from cimrobust.montecarlo.rare import first_order, pool
+from cimrobust.montecarlo.rare_failures import first_order, pool
 from cimrobust.montecarlo.splitting import Run, Splitting, split
 from cimrobust.progress import NullProgress
 

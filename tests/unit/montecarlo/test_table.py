@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cimrobust.errors import InputRefusedError
-from cimrobust.montecarlo.table import TrialTable, failure_rate, from_parquet, kpp, to_parquet
+from cimrobust.montecarlo.trial_table import TrialTable, failure_rate, from_parquet, kpp, to_parquet
 
 TABLE = TrialTable(
     trial=np.arange(4),

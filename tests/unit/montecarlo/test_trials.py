@@ -15,19 +15,19 @@ from onnx import numpy_helper, parser
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.errors import UsageError
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo import trials
 from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.stopping import StopRule
 from cimrobust.montecarlo.trials import fingerprint, run_trials
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
 
 DENSE = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimrobust.montecarlo.quantile import bound_rank, clopper_pearson_lower
-from cimrobust.montecarlo.samples import hoeffding_lower
+from cimrobust.montecarlo.sample_uncertainty import hoeffding_lower
 from cimrobust.montecarlo.two_source import two_source_bound
 
 

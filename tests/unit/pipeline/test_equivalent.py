@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 import cimrobust
-from cimrobust.certificate.files import WITNESS
+from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.pipeline import equivalent
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.progress import NullProgress

@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 import cimrobust.pipeline.examined as examined
 from cimrobust.data.dataset import DataSet
-from cimrobust.data.load import load_data
-from cimrobust.engine.arithmetic import Arithmetic, WrongTensor, not_compared
+from cimrobust.data.load_dataset import load_data
+from cimrobust.engine.arithmetic_findings import Arithmetic, WrongTensor, not_compared
 from cimrobust.engine.open import DeployedDiffersError
 from cimrobust.errors import ModelNotCoveredError, SelfCheckError
 from cimrobust.pipeline.examined import open_examined

@@ -11,7 +11,7 @@ from cimrobust.errors import SelfCheckError
 from cimrobust.pipeline import retraining_stages
 from cimrobust.progress import NullProgress
 from cimrobust.training.loop import Trained, train
-from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.session import Session
 from tests.unit.training.conftest import Opener, opened, quick
 

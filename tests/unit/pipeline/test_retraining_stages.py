@@ -9,7 +9,7 @@ import pytest
 
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.retraining_stages import Request, plan, planned_diagnostics
-from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.training_settings import TrainingSettings
 
 REQUEST = Request(
     model=Path("no.onnx"), data="no.toml", out=Path("out"), train_data=None, device="rram-write-verify-3pct", tolerance=0.01, method="noise",

@@ -9,8 +9,8 @@ import pytest
 
 from cimrobust.certificate.policy import read_policy, stop_rule
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.item import Item
-from cimrobust.pipeline.settings import Request, resolve
+from cimrobust.pipeline.analysis_settings import Request, resolve
+from cimrobust.pipeline.opened_item import Item
 
 ITEM = Item("model.onnx", "data.toml", "rram-write-verify-3pct")
 REQUEST = Request(

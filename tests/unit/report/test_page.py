@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from cimrobust.certificate.files import canonical_json
+from cimrobust.certificate.certificate_files import canonical_json
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.report import argument, comparison, contents, failure_modes
-from cimrobust.report.budget import uncertainties
+from cimrobust.report import argument, contents, failure_modes
+from cimrobust.report import comparison_view as comparison
 from cimrobust.report.headline import headlines
-from cimrobust.report.identity import css_text, of_certificate
 from cimrobust.report.numbers import shown
+from cimrobust.report.page_identity import css_text, of_certificate
 from cimrobust.report.remedies import remedies
 from cimrobust.report.render import render
+from cimrobust.report.uncertainty_budget import uncertainties
 from tests.unit.report.test_render import Elements, at
 
 _spec = importlib.util.spec_from_file_location("page_example", Path(__file__).with_name("example.py"))

@@ -11,7 +11,7 @@ import pytest
 
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.report import render as rendering
-from cimrobust.report import side_by_side
+from cimrobust.report import side_by_side_charts as side_by_side
 from tests.unit.report.test_render import Elements, at
 
 _spec = importlib.util.spec_from_file_location("retraining_example", Path(__file__).with_name("retraining_example.py"))

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from cimrobust.certificate.models.swept import SweepModel
-from cimrobust.report import sweep as rendering
+from cimrobust.report import sweep_page as rendering
 from tests.unit.report.test_render import Elements, at
 
 _spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))

@@ -5,8 +5,8 @@ import pytest
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import box_of
-from cimrobust.search.carlini_wagner import _Weights, grid_of
 from cimrobust.search.ensemble import search_by_papers
+from cimrobust.search.members.carlini_wagner import _Weights, grid_of
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 Small = tuple[Runtime, Placement]

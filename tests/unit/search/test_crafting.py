@@ -7,14 +7,14 @@ import pytest
 
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
-from cimrobust.graph.to_torch import to_torch
 from cimrobust.mapping.placement import Placement
-from cimrobust.search import budget
-from cimrobust.search.budget import EFFORTS, budget_of
+from cimrobust.search import search_budget as budget
 from cimrobust.search.climb import checkpoints
 from cimrobust.search.crafting import affordable_samples, crafting_subset
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
+from cimrobust.search.search_budget import EFFORTS, budget_of
+from cimrobust.twin.to_torch import to_torch
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 

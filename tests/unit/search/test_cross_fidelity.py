@@ -8,9 +8,9 @@ import pytest
 
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
-from cimrobust.search import budget
+from cimrobust.search import search_budget as budget
 from cimrobust.search.ensemble import search
-from cimrobust.search.protocol import MemberResult, SearchResult
+from cimrobust.search.search_results import MemberResult, SearchResult
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 pytestmark = pytest.mark.usefixtures("cheap")

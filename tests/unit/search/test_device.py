@@ -7,13 +7,13 @@ import torch
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device, repeatable_convolutions
 from cimrobust.errors import UsageError
-from cimrobust.graph.to_torch import to_torch
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.readout import Readout
 from cimrobust.search.unit import unit_box
+from cimrobust.twin.to_torch import to_torch
 
 Small = tuple[Runtime, Placement]
 

@@ -12,12 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from cimrobust.device.curve import Curve
-from cimrobust.device.effects import DriftTable
+from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import SelfCheckError
-from cimrobust.graph.layers import CrossbarLayer, LayerScan
 from cimrobust.mapping.place import place
+from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.search.box import box_of
 from cimrobust.search.device_witness import DEVICES_FILE, check_pattern, device_pattern, write_device_witness
 

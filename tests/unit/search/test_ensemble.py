@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from cimrobust.data.decision import Decision
-from cimrobust.data.load import load_data
+from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.pipeline.inspection import inspect_model
-from cimrobust.search import budget
+from cimrobust.search import search_budget as budget
 from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 from tests.unit.search.conftest import MLP, Opener, mlp_weights
@@ -174,7 +174,7 @@ def test_fixed_batches_and_none(opened: Opener, batch: str) -> None:
 
 
 def test_without_a_twin_only_gradient_free_members_search(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cimrobust.graph.ops.program.SOURCES", [lambda node, proto, scope: None])
+    monkeypatch.setattr("cimrobust.twin.ops.program.SOURCES", [lambda node, proto, scope: None])
     runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(200, 6)}, tolerance=0.1)
     result = search(runtime, placement)
     assert not result.has_twin

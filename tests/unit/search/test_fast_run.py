@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cimrobust.search.ensemble import search
-from cimrobust.search.protocol import MemberResult, SearchResult
+from cimrobust.search.search_results import MemberResult, SearchResult
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 

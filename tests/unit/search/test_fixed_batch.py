@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from cimrobust.engine.open import Runtime
-from cimrobust.graph.to_torch import to_torch
 from cimrobust.mapping.placement import Placement
 from cimrobust.search.box import box_of, tensors_of
-from cimrobust.search.objective import CrossEntropy
+from cimrobust.search.losses import CrossEntropy
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.readout import Readout
+from cimrobust.twin.to_torch import to_torch
 
 Opener = Callable[..., tuple[Runtime, Placement]]
 

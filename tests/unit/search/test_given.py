@@ -50,7 +50,7 @@ def test_a_start_from_a_smaller_tolerance_is_stretched(opened: Opener, cheap: No
 def test_where_there_is_no_twin_corners_are_searched_from_the_start(opened: Opener, cheap: None, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(200, 6)}, tolerance=0.05)
     found = search(runtime, placement)
-    monkeypatch.setattr("cimrobust.graph.ops.program.SOURCES", [lambda node, proto, scope: None])
+    monkeypatch.setattr("cimrobust.twin.ops.program.SOURCES", [lambda node, proto, scope: None])
     result = search(runtime, placement, starts={"earlier": found.deviations})
     corner = next(member.score for member in result.members if member.name == "corner_search")
     assert not result.has_twin

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.search.limit_state import LimitState
+from cimrobust.reliability.limit_state import LimitState
 
 _ERRORS = np.random.default_rng(0).normal(size=40)
 _METRICS = {"rmse": lambda e: np.sqrt((e**2).mean()), "mae": lambda e: np.abs(e).mean(), "mse": lambda e: (e**2).mean()}

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from cimrobust.device.converters import AdcTable, DacTable
+from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.errors import UsageError
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
-from cimrobust.search import most_probable as subject
-from cimrobust.search.chip_file import write_chip
+from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.reliability import most_probable as subject
+from cimrobust.reliability.chip_file import write_chip
+from cimrobust.reliability.likely_chip import PLANS, LikelySearch
+from cimrobust.reliability.most_probable import most_probable
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import Opened
-from cimrobust.search.likely import PLANS, LikelySearch
-from cimrobust.search.most_probable import most_probable
 
 Small = tuple[Runtime, Placement]
 

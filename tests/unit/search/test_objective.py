@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cimrobust.search.objective import (
+from cimrobust.search.losses import (
     Collapse,
     CrossEntropy,
     Hinge,

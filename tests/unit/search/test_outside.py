@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cimrobust.graph.ops import registry
 from cimrobust.search.ensemble import search
+from cimrobust.twin.ops import converter_registry as registry
 
 Opener = Callable[..., Any]
 TEXT = """<ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 3]>

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimrobust.engine.latent import REACH
-from cimrobust.search.ray import first_failing
+from cimrobust.reliability.ray import first_failing
 
 
 @pytest.mark.parametrize("start", [0.1, 0.99, 1.01, 30.0])

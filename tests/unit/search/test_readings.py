@@ -17,15 +17,15 @@ from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.data.failure import margins_of
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import Runtime, open_network
-from cimrobust.graph.load import load_network
-from cimrobust.graph.scan import scan_layers
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.search.box import box_of, tensors_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import open_gradients
-from cimrobust.search.objective import CrossEntropy, Hinge, MarginRatio, SmoothAccuracy
+from cimrobust.search.losses import CrossEntropy, Hinge, MarginRatio, SmoothAccuracy
+from cimrobust.search.search_budget import budget_of
 
 GENERATOR = np.random.default_rng(5)
 W1, W2 = GENERATOR.normal(size=(6, 16)).astype(np.float32), GENERATOR.normal(size=(16, 5)).astype(np.float32)

@@ -9,8 +9,8 @@ from onnx import parser
 
 from cimrobust.data.decision import Decision
 from cimrobust.data.task import Task
-from cimrobust.graph.to_torch import Twin, to_torch
 from cimrobust.search.readout import Readout, decide, possible_readouts
+from cimrobust.twin.to_torch import Twin, to_torch
 
 BODY: dict[str, tuple[str, str]] = {
     "softmax": ("float[N, 3]", "y = Softmax(z)"),

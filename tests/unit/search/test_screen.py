@@ -8,11 +8,11 @@ from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress
 from cimrobust.search.box import box_of, tensors_of
-from cimrobust.search.budget import budget_of
 from cimrobust.search.climb import climb
 from cimrobust.search.gradients import open_gradients
-from cimrobust.search.objective import CrossEntropy, SmoothAccuracy
+from cimrobust.search.losses import CrossEntropy, SmoothAccuracy
 from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.search_budget import budget_of
 
 Small = tuple[Runtime, Placement]
 

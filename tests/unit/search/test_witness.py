@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 from cimrobust.data.decision import Score
 from cimrobust.errors import SelfCheckError
 from cimrobust.search.box import box_of
-from cimrobust.search.replay import compare_replay, replay_file
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE, write_witness
+from cimrobust.search.witness_replay import compare_replay, replay_file
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 

@@ -13,11 +13,11 @@ from onnx import numpy_helper, parser
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.load import load_profile
+from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, with_tolerance
-from cimrobust.graph.load import load_network
+from cimrobust.onnx_io.load_network import load_network
 from cimrobust.training.session import Session, open_session
-from cimrobust.training.settings import TrainingSettings
+from cimrobust.training.training_settings import TrainingSettings
 
 Opener = Callable[..., Session]
 

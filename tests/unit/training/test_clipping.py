@@ -10,10 +10,10 @@ from torch import Tensor
 from cimrobust.progress import NullProgress
 from cimrobust.training.clipping import affordable_range, clip_weights
 from cimrobust.training.loop import train
-from cimrobust.training.methods.catalogue import recipe_of
-from cimrobust.training.objective import Objective
+from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.parameters import Parameters
-from cimrobust.training.protocol import Method, Step
+from cimrobust.training.training_loss import Objective
+from cimrobust.training.training_protocol import Method, Step
 from tests.unit.training.conftest import quick
 
 CLASSES = Objective("classes")

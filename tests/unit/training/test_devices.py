@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.device.load import load_profile
-from cimrobust.graph.layers import CrossbarLayer
+from cimrobust.device.load_profile import load_profile
 from cimrobust.mapping.place import place_layer
-from cimrobust.training.devices import LayerDevices, grid_of
+from cimrobust.onnx_io.layers import CrossbarLayer
+from cimrobust.training.weights_on_devices import LayerDevices, grid_of
 
 
 def layer(values: np.ndarray, **more) -> CrossbarLayer:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from cimrobust.cli.retrain import command
+from cimrobust.cli.retrain_command import command
 from cimrobust.errors import UsageError
 from cimrobust.training.ascent import ascend, deviation_of, random_unit, zero_unit
 from cimrobust.training.loop import make_step
 from cimrobust.training.methods.a_trice import chained_loss
-from cimrobust.training.methods.catalogue import ALIASES, RECIPES, recipe_of
+from cimrobust.training.methods.method_catalogue import ALIASES, RECIPES, recipe_of
 from cimrobust.training.methods.trice import censored_mean, censored_noise
 from tests.unit.training.conftest import profile_of, quick
 

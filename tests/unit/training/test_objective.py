@@ -9,7 +9,7 @@ import torch
 from cimrobust.data.decision import Decision
 from cimrobust.data.task import Task
 from cimrobust.search.readout import Readout
-from cimrobust.training.objective import objective_of
+from cimrobust.training.training_loss import objective_of
 from tests.unit.training.conftest import MLP, clusters, dataset
 from tests.unit.training.test_loop import trained
 

@@ -11,7 +11,7 @@ from cimrobust.progress import NullProgress
 from cimrobust.training import tightness
 from cimrobust.training.interval_bound import worst_loss
 from cimrobust.training.loop import Trained, make_step, train
-from cimrobust.training.methods.catalogue import recipe_of
+from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.session import Session
 from cimrobust.training.tightness import bound_use
 from tests.unit.training.conftest import MLP, dataset, profile_of, quick, weights_of_mlp

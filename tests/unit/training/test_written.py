@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from cimrobust.errors import SelfCheckError
-from cimrobust.graph.layers import CrossbarLayer
 from cimrobust.mapping.place import place_layer
-from cimrobust.training.devices import LayerDevices
+from cimrobust.onnx_io.layers import CrossbarLayer
+from cimrobust.training.weights_on_devices import LayerDevices
 from cimrobust.training.written import check_written
 from tests.unit.training.conftest import profile_of
 

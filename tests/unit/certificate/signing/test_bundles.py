@@ -9,7 +9,7 @@ import pytest
 from sigstore.errors import VerificationError
 
 from cimrobust.certificate.signing import bundles
-from cimrobust.certificate.signing.identity import SigstoreIdentity
+from cimrobust.certificate.signing.signer_identity import SigstoreIdentity
 from cimrobust.errors import EvidenceRefutedError, UsageError
 
 WHO = SigstoreIdentity("ci@example.org", "https://accounts.google.com")

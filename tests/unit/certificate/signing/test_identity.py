@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cimrobust.certificate.signing.identity import KeyIdentity, SigstoreIdentity, identity_of
+from cimrobust.certificate.signing.signer_identity import KeyIdentity, SigstoreIdentity, identity_of
 from cimrobust.errors import UsageError
 
 _WORKFLOW = "https://github.com/o/r/.github/workflows/certify.yml@refs/heads/main"

@@ -1,0 +1,142 @@
+"""What diagnostics are given and give back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from cimrobust.attack.attack import Bench
+from cimrobust.engine.open import Runtime
+from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.search.box import Pattern
+from cimrobust.search.search_results import SearchResult
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much to do, and for whom.
+
+    Attributes:
+        effort: ``quick``, ``standard`` or ``thorough``.
+        seed: Seed of the run.
+        workers: Threads; no result depends on it.
+        progress: Told of every step.
+        required: Score that the policy asks of the worst chip; None: it asks nothing.
+        safety_class: Class whose recall must not fall; None: no class is special.
+        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
+    """
+
+    effort: str = "quick"
+    seed: int = 0
+    workers: int = 1
+    progress: Progress = field(default_factory=NullProgress)
+    required: float | None = None
+    safety_class: int | None = None
+    device_type: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is diagnosed.
+
+    Attributes:
+        runtime: The network and its data.
+        scan: Its crossbar layers.
+        placement: Where they are stored.
+        found: The worst pattern found by the search.
+        bench: Gradients and attacks that diagnostics share.
+        patterns: Patterns of the box that earlier diagnostics found, by where they come from.
+    """
+
+    runtime: Runtime
+    scan: LayerScan
+    placement: Placement
+    found: SearchResult
+    bench: Bench
+    patterns: Mapping[str, Pattern] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one diagnostic found.
+
+    Attributes:
+        result: Its own frozen dataclass.
+        passes: Forward-backward passes over its crafting samples; extra to those of the search.
+        evaluations: Forward runs over its samples.
+        patterns: Patterns of the box worth keeping for later diagnostics, by where they come from; layers that are not named are exact.
+        broken: Samples that other patterns of the box broke, bool [samples]; None: none to tell of.
+    """
+
+    result: Any
+    passes: int
+    evaluations: int
+    patterns: Mapping[str, Pattern] = field(default_factory=dict)
+    broken: np.ndarray | None = None
+
+
+class DiagnosticRun(Protocol):
+    """Body of a diagnostic."""
+
+    def __call__(self, case: Case, settings: Settings) -> Finding:
+        """Diagnose; the same case, effort and seed give the same finding."""
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One diagnostic.
+
+    Attributes:
+        name: Name on the command line and in the certificate, where `diagnostics.<name>` holds its result.
+        title: What its progress bar is called.
+        run: Does it.
+        applies: Tells why it cannot run on a case; nothing where it can.
+        is_optional: Chosen by `--diagnostics`; False: runs whenever it applies.
+    """
+
+    name: str
+    title: str
+    run: DiagnosticRun
+    applies: Callable[[Case, Settings], str] = field(default=lambda case, settings: "")
+    is_optional: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one diagnostic.
+
+    Attributes:
+        name: Its name.
+        result: What it found; None: see `reason`.
+        reason: Why it did not run; empty where it did.
+        passes: Forward-backward passes.
+        evaluations: Forward runs.
+        seconds: Wall-clock time.
+    """
+
+    name: str
+    result: Any | None
+    reason: str
+    passes: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All diagnostics of a run.
+
+    Attributes:
+        outcomes: One entry for each diagnostic there is, in the order of the catalogue.
+        found: The worst pattern found, which a diagnostic may have beaten.
+        broken: Samples that a pattern of the box broke in any diagnostic, bool [samples]; None for a regression or several decisions a sample.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    found: SearchResult
+    broken: np.ndarray | None

@@ -1,0 +1,85 @@
+"""One network at several write-verify tolerances: boxes in each other, and patterns carried from one to the next.
+
+A pattern of a smaller box lies in every larger one, so the worst score found can only fall as the tolerance grows: what was found for a smaller one is found for
+a larger one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from cimrobust.device.intervals import largest_programming_error
+from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.engine.kernel_engine import KernelEngine
+from cimrobust.engine.open import Runtime
+from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.place import place
+from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.search.box import Box, Pattern
+from cimrobust.search.unit import rescaled
+
+
+def stated_tolerance(profile: DeviceProfile) -> float:
+    """Return the write-verify tolerance that a profile states, the largest over levels and sides; z sigmas where it has none."""
+    return largest_programming_error(profile)
+
+
+def at_tolerance(
+    runtime: Runtime, scan: LayerScan, placement: Placement, tolerance: float, *, workers: int = 1
+) -> tuple[Runtime, Placement]:
+    """Return the same network on devices with another write-verify tolerance.
+
+    Args:
+        runtime: The network, opened at its own tolerance.
+        scan: Its crossbar layers.
+        placement: Where they are stored at its own tolerance.
+        tolerance: Fraction of the full conductance range.
+        workers: Threads; no result depends on it.
+
+    Raises:
+        InputRefusedError: Weights leave float32 at this tolerance.
+        SelfCheckError: The stored weights are other ones; they do not depend on the tolerance.
+    """
+    placed = place(scan, with_tolerance(placement.profile, tolerance))
+    if any(not np.array_equal(placed.tensors[name].nominal, tensor.nominal) for name, tensor in placement.tensors.items()):
+        raise SelfCheckError(f"stored weights must not depend on the tolerance, got others at {tolerance:g}; report this")
+    engine, converters = runtime.engine, runtime.converters
+    if not isinstance(engine, KernelEngine) or converters is None:
+        return runtime, placed
+    kernel = KernelEngine(
+        runtime.plain.deployed, placed, output=engine.output, feeding=engine.feeding, ranges=converters.ranges, workers=workers
+    )
+    return replace(runtime, engine=kernel), placed
+
+
+def carried(pattern: Mapping[str, np.ndarray], source: Box, target: Box) -> dict[str, Pattern]:
+    """Return starts for one box from a pattern of another: as it is, brought inside, and stretched to the same share of every interval."""
+    return {"as it is": target.clip(pattern), "stretched": rescaled(pattern, of=source, to=target)}
+
+
+def bisect(holds: Callable[[float], bool], *, low: float, high: float, steps: int, resolution: float) -> tuple[float, float]:
+    """Narrow the place where a claim stops to hold.
+
+    Args:
+        holds: Whether it holds at a tolerance; asked between the two ends alone.
+        low: It holds here.
+        high: It does not hold here.
+        steps: Most questions.
+        resolution: Width, as a share of the upper end, at which to stop.
+
+    Returns:
+        The largest value known to hold, and the smallest known not to.
+    """
+    for _ in range(steps):
+        if high - low <= resolution * high:
+            break
+        middle = (low + high) / 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle
+    return low, high

@@ -1,0 +1,101 @@
+"""The published schemas: of the current version of each format from its model, of older ones as they were released.
+
+``python -m cimrobust.certificate.published_schemas`` writes those of the current versions into `schemas/`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models.attested import Attestation
+from cimrobust.certificate.models.compared_certificates import Comparison
+from cimrobust.certificate.models.listed import Manifest
+from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.models.suggested import SuggestModel
+from cimrobust.certificate.models.swept import SweepModel
+from cimrobust.errors import UsageError
+
+FOLDER = Path(__file__).with_name("schemas")
+#: Model of the current version by name of the format.
+FORMATS: dict[str, type[Record]] = {
+    kind.NAME: kind for kind in (CertificateModel, SweepModel, Retraining, SuggestModel, Comparison, Manifest, Attestation)
+}
+
+
+def schema_file(name: str, version: str | None = None) -> Path:
+    """Return the file of a published schema.
+
+    Args:
+        name: Of `FORMATS`.
+        version: As the files state it; None: the current one.
+
+    Raises:
+        UsageError: There is no such format or version.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"schema must be one of {', '.join(sorted(FORMATS))}, got '{name}'")
+    wanted = version or FORMATS[name].VERSION
+    known = {path.stem.removeprefix(f"{name}-"): path for path in sorted(FOLDER.glob(f"{name}-*.json"))}
+    if wanted not in known:
+        raise UsageError(f"version of the {name} schema must be one of {', '.join(known)}, got '{wanted}' (--version)")
+    return known[wanted]
+
+
+def described_schema(kind: type[Record]) -> dict[str, Any]:
+    """Return the schema of a format with a description for every property: the text that stands behind its field.
+
+    Only the published files need it, so it is made when they are written, not whenever the models are imported.
+    """
+    schema: dict[str, Any] = json.loads(json.dumps(kind.published_schema()))
+    models = {model.__name__: model for model in _models_of(kind)}
+    for name, described in ((kind.__name__, schema), *schema["$defs"].items()):
+        texts = field_texts(models[name])
+        for field, properties in described["properties"].items():
+            properties["description"] = texts[field]
+    return schema
+
+
+def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
+    """Return a model and all models that its module's package defines."""
+    package = kind.__module__.rsplit(".", 1)[0]
+    found = {kind}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(package):
+            found |= {value for value in vars(module).values() if isinstance(value, type) and issubclass(value, BaseModel)}
+    return found
+
+
+@cache
+def field_texts(model: type[BaseModel]) -> dict[str, str]:
+    """Return the string that stands behind each field of a model, inherited fields included."""
+    texts: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base is BaseModel or not issubclass(base, BaseModel):
+            continue
+        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return texts
+
+
+def write_schemas() -> None:
+    """Write the schemas of the current versions from their models."""
+    for name, kind in FORMATS.items():
+        text = json.dumps(described_schema(kind), indent=2) + "\n"
+        (FOLDER / f"{name}-{kind.VERSION}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_schemas()

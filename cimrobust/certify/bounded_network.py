@@ -1,0 +1,168 @@
+"""A deployed network made ready to be bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.available_memory import available_memory, is_about_memory
+from cimrobust.certify.backward import State, batch_bytes, form_cost, lower_bound
+from cimrobust.certify.decision_margins import Reading, reading_of
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_first
+from cimrobust.certify.propagate import propagate
+from cimrobust.certify.refusal import CannotBoundError, NotBoundedError, Refusal
+from cimrobust.data.task import Task
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.engine.open import Runtime
+from cimrobust.errors import CimrobustError
+from cimrobust.mapping.placement import Placement
+from cimrobust.twin.to_torch import to_torch
+
+#: Samples that are bounded together. As many units are narrowed for each as the one with the most bent units needs, so company can only tighten a bound.
+_BATCH = 16
+#: Share of the free memory that one batch may take: two may be at work, and something else may run.
+_MOST_MEMORY = 0.4
+
+
+@dataclass(frozen=True)
+class BoundedNetwork:
+    """A network, its box and its samples, ready to be bounded.
+
+    Attributes:
+        plan: Operators between the inputs and the scores.
+        reading: How decisions are read from the scores.
+        task: Decisions and labels.
+        placement: Stored weights and their box.
+        inputs: Samples by graph input, floating-point ones in float64.
+        constants: Graph inputs that are the same for all samples.
+        cost: Multiplications that linear bounds of one sample take in one box, about.
+    """
+
+    plan: Plan
+    reading: Reading
+    task: Task
+    placement: Placement
+    inputs: Mapping[str, Tensor]
+    constants: Mapping[str, Tensor]
+    cost: float = 0.0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples there are."""
+        return len(next(iter(self.inputs.values())))
+
+    def weights(self, scale: float) -> dict[str, Interval]:
+        """Return the box of every stored weight, every deviation multiplied by a factor.
+
+        Ends are exact in float64 up to one rounding; that a chip holds the float32 nearest to its weight is among the roundings charged to products.
+        """
+        boxes = {}
+        for name, tensor in self.placement.tensors.items():
+            nominal, lo, hi = (np.asarray(array, np.float64) for array in (tensor.nominal, tensor.lo, tensor.hi))
+            boxes[name] = Interval(torch.from_numpy(nominal + scale * lo), torch.from_numpy(nominal + scale * hi))
+        return boxes
+
+    def batches(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+        """Yield samples in batches: their indices and inputs."""
+        for start in range(0, len(indices), _BATCH):
+            some = indices[start : start + _BATCH]
+            yield some, {name: tensor[torch.from_numpy(some)] for name, tensor in self.inputs.items()}
+
+
+def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refusal:
+    """Make a deployed network ready to be bounded, or say why it cannot be.
+
+    Args:
+        runtime: The deployed network with its data.
+        placement: Where its weights are stored.
+    """
+    # Converters are those of the chip, whatever devices its layers have.
+    refused = refuse_converters(placement.profile) or next(filter(None, map(refuse_profile, placement.profiles)), None)
+    if refused is not None:
+        return refused
+    if runtime.engine is not runtime.plain or set(placement.tensors) != set(runtime.deployed.weight_names):
+        return Refusal("the chip computes more than products of activations and programmed weights, which is all that the bounds cover")
+    if runtime.plain.feeding.mode != "free":
+        return Refusal("the network cannot be run on several samples at once, which the bounds do")
+    dataset, task = runtime.dataset, runtime.task
+    try:
+        twin = to_torch(runtime.at_hand.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output]).double()
+        inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
+        constants = {name: _tensor(array) for name, array in dataset.constants.items()}
+        shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))
+        reading = reading_of(twin, task, runtime.plain.output, shape)
+        plan = make_plan(twin, reading.tensor)
+        check_samples_apart(plan, twin, inputs, constants)
+        plan = pools_first(plan)
+    except NotBoundedError as err:
+        return err.refusal
+    except CimrobustError as err:
+        return Refusal(f"the network has no form that can be bounded: {err}")
+    return _tried(BoundedNetwork(plan, reading, task, placement, inputs, constants))
+
+
+def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
+    """Bound one sample roughly: some rules find out from shapes and parameters alone that they do not hold, and sizes say what a bound costs.
+
+    A rule that fails on a shape nobody thought of costs the bound, and the certificate says so; it does not cost what else was found.
+    """
+    plan = network.plan
+    try:
+        state = propagate(
+            plan, {name: tensor[:1] for name, tensor in network.inputs.items()}, network.constants, network.weights(1.0), effort=0.0
+        )
+        refused = _refuse_size(state)
+        if refused is not None:
+            return refused
+        lower_bound(state, plan.tensor, torch.ones_like(state.interval(plan.tensor).lo)[None])
+    except CannotBoundError as err:
+        return Refusal(f"the network has no form that can be bounded: {err}")
+    except (RuntimeError, IndexError, ValueError) as err:
+        if is_about_memory(err):
+            return Refusal(f"the bound needs more memory than there is: {err}")
+        return Refusal(
+            f"a rule of the bounds fails on a tensor of this network, which is a fault of this tool ({type(err).__name__}: {err}); report this"
+        )
+    scores = state.interval(plan.tensor).lo
+    forms = max(1, scores[0].numel() - 1) if network.reading.kind != "threshold" else 1
+    return replace(network, cost=float(form_cost(state)) * forms)
+
+
+def _refuse_size(state: State) -> Refusal | None:
+    """Return why the bounds do not fit into memory; None where they do."""
+    needed = batch_bytes(state, samples=_BATCH)
+    free = available_memory()
+    if needed <= _MOST_MEMORY * free:
+        return None
+    return Refusal(f"a batch of {_BATCH} samples needs about {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free")
+
+
+def refuse_converters(profile: DeviceProfile) -> Refusal | None:
+    """Return why products through the converters of a profile are out of reach; None where there are none."""
+    if profile.dac is not None or profile.adc is not None:
+        return Refusal("the profile has converters, which the bounds do not cover: a rounded sum can be anywhere within a step")
+    if profile.read_noise is not None:
+        return Refusal("the profile has read noise, which differs from read to read and has no limits")
+    return None
+
+
+def refuse_profile(profile: DeviceProfile) -> Refusal | None:
+    """Return why no bound holds for all devices of a profile; None where the box holds them all."""
+    if profile.has_faults:
+        return Refusal("the profile has stuck devices, which lie outside the tolerance box")
+    if not profile.is_bounded:
+        share = profile.excluded_probability()
+        return Refusal(
+            f"a device may end outside the tolerance box, with probability {share:.3g}, and no bound holds for a chip that has one"
+        )
+    return None
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.double() if tensor.is_floating_point() else tensor

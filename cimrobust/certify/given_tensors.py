@@ -1,0 +1,153 @@
+"""Tensors that the inputs alone decide: embeddings, masks, positions. No chip changes them, and what only selects or compares is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cimrobust.certify.interval import Interval
+from cimrobust.certify.refusal import CannotBoundError
+from cimrobust.certify.rules.rule import Pulled, Rule, Value, total
+from cimrobust.twin.ops.converter_registry import Kernel, Node
+from cimrobust.twin.ops.program import Step
+
+_FLOAT_TYPES = frozenset({1, 10, 11, 16})
+
+#: Operators whose elements are elements of an input, or whether something holds: exact in any arithmetic.
+SELECTING = frozenset(
+    {
+        "And",
+        "Cast",
+        "Concat",
+        "ConstantOfShape",
+        "Equal",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Not",
+        "Or",
+        "Range",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Trilu",
+        "Unsqueeze",
+        "Where",
+        "Xor",
+    }
+)
+
+#: Operators whose outputs are true or false.
+_DECIDING = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"})
+
+#: Exact on integers.
+_COUNTING = frozenset({"Abs", "Add", "CumSum", "Mod", "Mul", "Neg", "ReduceMax", "ReduceMin", "ReduceSum", "Sub"})
+
+#: Exact on small whole numbers, as masks are made of.
+_ON_WHOLE = frozenset({"Add", "Mul", "Neg", "Sub"})
+
+_MOST_WHOLE = 2.0**24
+
+
+def element_types(steps: Iterable[Step]) -> dict[str, int]:
+    """Return the ONNX element types of tensors, as far as the nodes that read them know."""
+    return {
+        name: kind
+        for step in steps
+        for name, kind in zip(step.node.inputs, step.node.input_types, strict=False)
+        if name and kind is not None
+    }
+
+
+def makes_integers(node: Node, types: Mapping[str, int]) -> bool:
+    """Return whether the output of a node is known to hold no floating-point numbers."""
+    if node.op in _DECIDING:
+        return True
+    kind = int(node.get("to", 1)) if node.op == "Cast" else types.get(node.outputs[0])
+    if kind is None and node.op in SELECTING | _COUNTING and node.op not in ("ConstantOfShape", "Cast"):
+        kind = types.get(node.inputs[1 if node.op == "Where" else 0])
+    return kind is not None and kind not in _FLOAT_TYPES
+
+
+def is_exact(node: Node, types: Mapping[str, int]) -> bool:
+    """Return whether a node makes exact values of exact ones, whatever they are."""
+    if makes_integers(node, types):
+        return node.op in SELECTING | _COUNTING
+    return node.op in SELECTING and node.op != "Cast"
+
+
+def given_rule(step: Step, types: Mapping[str, int], base: Rule | None, *, reads_exact: bool) -> Given | None:
+    """Return the rule of a node that reads nothing but what the inputs alone decide; None if it is like any other.
+
+    Args:
+        step: The node.
+        types: Element types of tensors.
+        base: Its rule for inputs that are not known exactly, None if it has none.
+        reads_exact: All that it reads is exact.
+    """
+    if makes_integers(step.node, types) or (base is None and not reads_exact):
+        return None
+    exact = is_exact(step.node, types)
+    if exact or step.node.op in _ON_WHOLE | {"Cast"}:
+        return Given(step.kernel, exact, step.node.op == "Mul", base)
+    return None
+
+
+@dataclass(frozen=True)
+class Given:
+    """An operator whose inputs no chip changes.
+
+    Attributes:
+        kernel: Computes it.
+        is_exact: It rounds nothing.
+        is_product: Of two factors.
+        base: Its rule where an input is not known exactly, or where it rounds.
+    """
+
+    kernel: Kernel
+    is_exact: bool
+    is_product: bool
+    base: Rule | None
+
+    def forward(self, inputs: Sequence[Value]) -> Interval:
+        """As in `Rule`."""
+        if all(not isinstance(value, Interval) or value.is_point for value in inputs):
+            read = [value.lo if isinstance(value, Interval) else value for value in inputs]
+            made: Tensor = self.kernel(*read)
+            if self.is_exact or self._rounds_nothing(made, [value for value in read if value is not None]):
+                return Interval.point(made)
+        if self.base is None:
+            raise CannotBoundError("it reads what is rounded before it")
+        return self.base.forward(inputs)
+
+    def _rounds_nothing(self, made: Tensor, read: Sequence[Tensor]) -> bool:
+        """Return whether arithmetic is exact in any order: on whole numbers, or a product with 0, 1 or -1."""
+        exact = _is_whole(made)
+        for value in read:
+            exact = exact & _is_whole(value)
+        if self.is_product:
+            for value in read:
+                exact = exact | (value.abs() == 1) | (value == 0)
+        return bool(exact.all())
+
+    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+        """As in `Rule`."""
+        constant = total(form, output.middle) - total(form.abs(), output.radius)
+        return Pulled(tuple(None for _ in inputs), constant)
+
+
+def _is_whole(value: Tensor) -> Tensor:
+    return (value == value.round()) & (value.abs() < _MOST_WHOLE)

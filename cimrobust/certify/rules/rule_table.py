@@ -1,0 +1,58 @@
+"""Which rule bounds which operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from cimrobust.certify.rules import affine, convolution, layer_norm, max_pool, piecewise, product, quantise, smooth, softmax
+from cimrobust.certify.rules.rule import Rule
+from cimrobust.twin.ops.converter_registry import Kernel, Node
+
+Maker = Callable[[Node, Kernel], Rule]
+
+#: Operators that only move elements.
+MOVES = (
+    "Concat",
+    "DepthToSpace",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Pad",
+    "Reshape",
+    "Slice",
+    "SpaceToDepth",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+)
+
+RULES: Mapping[str, Maker] = {
+    **dict.fromkeys(MOVES, affine.move),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), affine.average),
+    **dict.fromkeys(("Mul", "Div", "Neg"), affine.scale),
+    **dict.fromkeys(smooth.SHAPES, smooth.smooth),
+    "Add": affine.add,
+    "BatchNormalization": affine.normalise,
+    "Cast": affine.widen,
+    "Clip": piecewise.Clip,
+    "Conv": convolution.conv,
+    "DequantizeLinear": quantise.dequantise,
+    "Gemm": product.gemm,
+    "HardSigmoid": piecewise.hard_sigmoid,
+    "LayerNormalization": layer_norm.layer_norm,
+    "LeakyRelu": piecewise.leaky_relu,
+    "MatMul": product.matmul,
+    "MaxPool": max_pool.max_pool,
+    "PRelu": piecewise.PRelu,
+    "RMSNormalization": layer_norm.rms_norm,
+    "Relu": piecewise.relu,
+    "Softmax": softmax.softmax,
+    "Sub": affine.subtract,
+}
+
+#: Operators that look at the shape of a tensor alone.
+SHAPE_OPS = frozenset({"Shape", "Size"})

@@ -1,0 +1,36 @@
+"""`cimrobust report`: the page of a result, again from its JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cimrobust.cli.command_help import ExampleCommand
+from cimrobust.cli.options import certificate_argument
+
+
+@click.command(
+    "report",
+    cls=ExampleCommand,
+    examples=("cimrobust report out", "cimrobust report out --previous released --pdf certificate.pdf"),
+)
+@certificate_argument
+@click.option(
+    "--previous",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of an earlier certificate: DIR/change.html is the page with what changed since then.",
+)
+@click.option(
+    "--pdf",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the page as PDF/A-3u too (extra `pdf`), with what changed if --previous is given.",
+)
+def command(directory: Path, previous: Path | None, pdf: Path | None) -> None:
+    """Write the page of a certificate, a sweep or a re-training in DIR again from its JSON."""
+    from cimrobust.review.checking import rewrite_report
+
+    for path in rewrite_report(directory, previous=previous, pdf=pdf):
+        click.echo(str(path))

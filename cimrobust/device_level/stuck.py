@@ -1,0 +1,294 @@
+"""The stuck-cell budget: the worst that so many stuck devices can do, beside as many drawn at random and as many chosen by magnitude."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.data.decision import Score
+from cimrobust.device_level.ranked_devices import DeviceSpace
+from cimrobust.device_level.stuck_chip import HIGH, Choice, StuckChips, kinds_of, nothing_stuck
+from cimrobust.device_level.stuck_search import StuckEffort, StuckSearch, magnitude_choice, random_choices
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.mapping.device_levels import target_levels
+from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.onnx_io.save import save_model
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.search.box import box_of
+from cimrobust.search.gradients import Opened
+from cimrobust.search.problem import UNLIMITED, Problem
+from cimrobust.search.witness import MODEL_FILE, witness_model
+from cimrobust.search.witness_replay import compare_replay, replay_file
+
+#: Stuck devices of a chip that are asked about.
+BUDGETS = (1, 2, 5, 10, 20, 50, 100)
+AT_TARGETS, AT_WORST = "all other devices at their targets", "all other devices as in the worst pattern found"
+
+
+@dataclass(frozen=True)
+class StuckSettings:
+    """What is asked.
+
+    Attributes:
+        budgets: Numbers of stuck devices, ascending.
+        draws: Random controls for each.
+        effort: What the search may spend.
+    """
+
+    budgets: tuple[int, ...] = BUDGETS
+    draws: int = 20
+    effort: StuckEffort = field(default_factory=StuckEffort)
+
+
+@dataclass(frozen=True)
+class StuckDevice:
+    """One stuck device.
+
+    Attributes:
+        layer: Initializer.
+        group: Matrix of the layer.
+        row: Word line.
+        column: Bit line of the weight, before slices and pairs.
+        slice_index: Bit slice, 0 the least significant.
+        side: ``positive`` or ``negative`` in a pair, else ``single``.
+        stuck: ``low`` or ``high``.
+        target: Level it should have.
+        weight_change: What sticking changes in its weight.
+    """
+
+    layer: str
+    group: int
+    row: int
+    column: int
+    slice_index: int
+    side: str
+    stuck: str
+    target: float
+    weight_change: float
+
+
+@dataclass(frozen=True)
+class StuckPoint:
+    """The worst found with at most so many stuck devices.
+
+    Attributes:
+        budget: Stuck devices allowed.
+        score: Score on all samples: of the programmed weights' file in onnxruntime; with converters, of the kernel.
+        file_score: Score of the file, which has no converters.
+        magnitude: Score with as many devices, those that change their weight most.
+        random_mean: Mean score of random draws of as many devices.
+        random_worst: Worst of them.
+        devices: The stuck devices, the most harmful found first.
+    """
+
+    budget: int
+    score: Score
+    file_score: Score
+    magnitude: Score
+    random_mean: float
+    random_worst: float
+    devices: tuple[StuckDevice, ...]
+
+
+@dataclass(frozen=True)
+class StuckCurve:
+    """Scores over budgets, from one state of all other devices.
+
+    Attributes:
+        others: What all other devices do, in words.
+        base: Score without stuck devices.
+        points: One entry a budget.
+    """
+
+    others: str
+    base: Score
+    points: tuple[StuckPoint, ...]
+
+
+@dataclass(frozen=True)
+class StuckBudget:
+    """What few stuck devices can do.
+
+    Attributes:
+        curves: With all others at their targets, and as in the worst pattern found.
+        kinds: How devices may be stuck.
+        ranking: ``gain``, or without a twin ``slice significance and layer probes``.
+        draws: Random draws of every control.
+        total_devices: Devices there are.
+        crafting_samples: Samples that devices were chosen on; all are scored on every sample.
+        passes: Forward-backward passes.
+        evaluations: Forward runs over the crafting samples.
+    """
+
+    curves: tuple[StuckCurve, ...]
+    kinds: tuple[str, ...]
+    ranking: str
+    draws: int
+    total_devices: int
+    crafting_samples: int
+    passes: int
+    evaluations: int
+
+
+def stuck_budget(
+    runtime: Runtime,
+    placement: Placement,
+    scan: LayerScan,
+    opened: Opened,
+    worst: Mapping[str, np.ndarray],
+    *,
+    settings: StuckSettings | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> StuckBudget:
+    """Find the few devices that do the most harm when they are stuck.
+
+    Args:
+        runtime: The network and its data.
+        placement: Where its weights are stored.
+        scan: Its crossbar layers.
+        opened: Its twin and crafting samples.
+        worst: The worst pattern found inside the tolerance box.
+        settings: What is asked; None: the defaults.
+        seed: Seed of the run.
+        workers: Threads; no result depends on it.
+        progress: Told of every step.
+
+    Raises:
+        SelfCheckError: A chip's file does not score what the engine says.
+    """
+    space, box, kinds = DeviceSpace(placement, scan), box_of(placement), kinds_of(placement.profile)
+    told, settings = progress or NullProgress(), settings or StuckSettings()
+    told.start("Stuck devices", 2 * len(settings.budgets))
+    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, NullProgress(), most_passes=UNLIMITED)
+    curves = []
+    for others, base in ((AT_TARGETS, box.zero()), (AT_WORST, dict(worst))):
+        search = StuckSearch(problem, StuckChips(space, base), kinds, others, settings.effort, told)
+        with one_torch_thread():
+            found = search.run(settings.budgets)
+        curves.append(_curve(search, found, settings, others))
+    told.finish()
+    return StuckBudget(
+        curves=tuple(curves),
+        kinds=tuple(_word(kind) for kind in kinds),
+        ranking="gain" if opened.oracle is not None else "slice significance and layer probes",
+        draws=settings.draws,
+        total_devices=space.size,
+        crafting_samples=len(opened.crafting),
+        passes=problem.passes,
+        evaluations=problem.evaluations,
+    )
+
+
+def _curve(search: StuckSearch, found: Mapping[int, Choice], settings: StuckSettings, others: str) -> StuckCurve:
+    problem = search.problem
+    base, base_file = _replayed(search, nothing_stuck())
+    points: list[StuckPoint] = []
+    best = (base, base_file, nothing_stuck())
+    for budget in settings.budgets:
+        score, file_score = _replayed(search, found[budget])
+        # At most so many devices: what fewer did still counts.
+        if problem.task.is_worse(score, best[0]):
+            best = (score, file_score, found[budget])
+        count = min(budget, search.space.size)
+        drawn = random_choices(search.chips, search.kinds, count, settings.draws, problem.random)
+        values = list(map_ordered(partial(_value, search), drawn, workers=problem.workers))
+        points.append(
+            StuckPoint(
+                budget=budget,
+                score=best[0],
+                file_score=best[1],
+                magnitude=_score(search, magnitude_choice(search.chips, search.kinds, count)),
+                random_mean=float(np.mean(values)),
+                random_worst=min(values) if problem.task.higher_is_better else max(values),
+                devices=stuck_devices(search.chips, best[2]),
+            )
+        )
+    return StuckCurve(others, base, tuple(points))
+
+
+def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
+    """Return stuck devices with their places."""
+    space = chips.space
+    places = space.places(choice.device)
+    target = {name: target_levels(tensor).reshape(-1) for name, tensor in space.placement.tensors.items()}
+    found = []
+    for index, side in enumerate(space.sides(places)):
+        layer, device, kind = int(places.layer[index]), int(choice.device[index]), int(choice.kind[index])
+        name = space.names[layer]
+        found.append(
+            StuckDevice(
+                layer=name,
+                group=int(places.group[index]),
+                row=int(places.row[index]),
+                column=int(places.column[index]),
+                slice_index=int(places.slice_index[index]),
+                side=side,
+                stuck=_word(kind),
+                target=float(target[name][device - int(space.starts[layer])]),
+                weight_change=float(chips.change[kind, device]),
+            )
+        )
+    return tuple(found)
+
+
+def _replayed(search: StuckSearch, choice: Choice) -> tuple[Score, Score]:
+    """Return the score of a chip on all samples, and that of its model file in a fresh onnxruntime session."""
+    runtime, workers = search.problem.runtime, search.problem.workers
+    weights = search.chips.weights(choice)
+    dataset = runtime.dataset
+    with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
+        path = Path(folder) / MODEL_FILE
+        save_model(witness_model(runtime, weights), path)
+        file_score = replay_file(path, dataset, runtime.task, workers=workers)
+    plain = runtime.task.score(runtime.plain.run(weights, dataset.inputs, dataset.constants, threads=workers))
+    compare_replay(runtime, plain, file_score)
+    return (file_score if runtime.converters is None else _score(search, choice)), file_score
+
+
+def _score(search: StuckSearch, choice: Choice, *, threads: int | None = None) -> Score:
+    runtime = search.problem.runtime
+    chip = search.chips.chip(choice, as_levels=runtime.converters is not None)
+    return runtime.score(chip, threads=threads or search.problem.workers)
+
+
+def _value(search: StuckSearch, choice: Choice) -> float:
+    return _score(search, choice, threads=1).value
+
+
+def _word(kind: int) -> str:
+    return "high" if kind == HIGH else "low"
+
+
+def _run(case: Case, settings: Settings) -> Finding:
+    found = stuck_budget(
+        case.runtime,
+        case.placement,
+        case.scan,
+        case.bench.opened,
+        case.found.deviations,
+        settings=_EFFORTS[settings.effort],
+        seed=settings.seed,
+        workers=settings.workers,
+        progress=settings.progress,
+    )
+    return Finding(found, found.passes, found.evaluations)
+
+
+_EFFORTS = {
+    "quick": StuckSettings((1, 2, 5, 10, 20, 50), draws=5, effort=StuckEffort(exchanges=3, rounds=6)),
+    "standard": StuckSettings(draws=10),
+    "thorough": StuckSettings((*BUDGETS, 200, 500)),
+}
+
+STUCK_DEVICES = Diagnostic("stuck_devices", "Stuck devices", _run)

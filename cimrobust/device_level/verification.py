@@ -1,0 +1,114 @@
+"""Selective write-verify: what is asked, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.data.decision import Score
+from cimrobust.device_level.tightening import WriteCycles
+from cimrobust.errors import UsageError
+from cimrobust.search.box import Pattern
+
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+#: Rankings in the order in which they are tried.
+RANKINGS: Mapping[str, str] = {
+    "worst_case": "second derivative at and on the way to attacked points times squared range, attacked again as devices are taken",
+    "gain": "gradient at attacked points times range",
+    "second_derivative": "second derivative at the quantised weights (SWIM) times squared range",
+    "magnitude": "magnitude of the weight times range",
+    "slice": "range of the device alone, equal ones at random",
+    "random": "at random",
+}
+
+
+@dataclass(frozen=True)
+class VerifySettings:
+    """What is asked.
+
+    Attributes:
+        shares: Shares of all devices, ascending, in (0, 1].
+        factor: How many times tighter they are verified.
+        draws: Random rankings.
+        plan: Passes of every attack.
+        cycles: Model of the writes that a tolerance takes.
+        rankings: Names of the rankings to compare.
+    """
+
+    shares: tuple[float, ...] = SHARES
+    factor: float = 10.0
+    draws: int = 3
+    plan: AttackPlan = field(default_factory=AttackPlan)
+    cycles: WriteCycles = field(default_factory=WriteCycles)
+    rankings: tuple[str, ...] = tuple(RANKINGS)
+
+    def __post_init__(self) -> None:
+        bad = [share for share in self.shares if not 0 < share <= 1]
+        if bad or list(self.shares) != sorted(set(self.shares)) or not self.shares:
+            raise UsageError(
+                f"shares of devices must be ascending numbers in (0, 1], got {', '.join(f'{share:g}' for share in self.shares)} (--shares); "
+                "give for example 0.01,0.05,0.2"
+            )
+
+
+@dataclass(frozen=True)
+class VerifyRow:
+    """One ranking and one share.
+
+    Attributes:
+        ranking: Name of the ranking; of random ones the mean is stated.
+        share: Share of devices verified more tightly.
+        devices: Their number.
+        score: Worst score found in the box that is left.
+        regained: By how much that is better than without; in the metric's unit.
+        extra_writes: Writes added, as a share of all writes without.
+        regained_per_write: The one over the other.
+        origin: How the worst pattern was reached; for random rankings of the worst draw.
+    """
+
+    ranking: str
+    share: float
+    devices: int
+    score: float
+    regained: float
+    extra_writes: float
+    regained_per_write: float
+    origin: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Worst-found score over share and ranking.
+
+    Attributes:
+        base: Worst score found without tighter verification: of the search and of all attacks here, since tighter boxes lie inside the full one.
+        rows: One entry a ranking and share.
+        order: Devices by the ranking that did best, as numbers of a `DeviceSpace`, the most urgent first.
+        gain: Score that the best ranking gives each of them.
+        best: Name of that ranking: the one with the best mean score over the shares.
+        factor: How many times tighter.
+        writes: Mean writes of a device, without and with tighter verification.
+        write_sigma: Standard deviation of one write, fraction of the range.
+        draws: Random rankings.
+        crafting_samples: Samples that attacks were made on.
+        passes: Forward-backward passes.
+        evaluations: Forward runs over the crafting samples.
+        pattern: The pattern with that score.
+    """
+
+    base: Score
+    rows: tuple[VerifyRow, ...]
+    order: np.ndarray
+    gain: np.ndarray
+    best: str
+    factor: float
+    writes: tuple[float, float]
+    write_sigma: float
+    draws: int
+    crafting_samples: int
+    passes: int
+    evaluations: int
+    pattern: Pattern

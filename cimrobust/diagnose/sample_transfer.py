@@ -1,0 +1,131 @@
+"""Diagnostic: is the worst chip a property of the chip or of the samples? Search on one half of the samples, score on the other, both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cimrobust.attack.case_parts import part_of
+from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.data.decision import Score
+from cimrobust.data.task import Task
+from cimrobust.montecarlo.sample_uncertainty import Interval, accuracy_interval
+from cimrobust.search.box import Pattern
+from cimrobust.search.ensemble import search
+from cimrobust.seeds import stream
+
+NAME = "transfer"
+CONFIDENCE = 0.95
+#: Fewest samples: with halves of fewer, the intervals say next to nothing.
+FEWEST_SAMPLES = 20
+#: Share of the damage that held-out samples suffer, from which on it counts as the chip's, and up to which as the samples'.
+CHIP_SHARE, SAMPLES_SHARE = 0.8, 0.2
+_EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
+
+Property = Literal["chip", "samples", "both", "too little damage"]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A pattern made on one half and scored on the other.
+
+    Attributes:
+        searched_clean: Score without deviation on the half searched.
+        searched: Score on it of the worst pattern found for it.
+        held_out_clean: Score without deviation on the other half.
+        held_out: Score of the same pattern there.
+        interval: What the held-out samples say of that chip's accuracy on the distribution they were drawn from; None for a regression.
+        share: Damage on the held-out half over damage on the half searched; None where the damage is smaller than half the interval, so that chance may make
+            or hide it.
+    """
+
+    searched_clean: Score
+    searched: Score
+    held_out_clean: Score
+    held_out: Score
+    interval: Interval | None
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Both directions.
+
+    Attributes:
+        directions: First half to second, second to first.
+        property_of: ``chip``: other samples suffer nearly the same; ``samples``: they hardly suffer; ``both``: between; ``too little damage`` to tell on so many samples.
+        effort: Effort of each search.
+    """
+
+    directions: tuple[Direction, ...]
+    property_of: Property
+    effort: str
+
+
+def halves(task: Task, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of two halves of the samples, drawn at random; with one label a sample every class is shared out evenly."""
+    num_samples = task.labels.shape[0]
+    order = stream(seed, "diagnose", NAME).permutation(num_samples)
+    if not task.is_regression and task.labels.ndim == 1:
+        order = order[np.argsort(task.labels[order], kind="stable")]
+    return np.sort(order[::2]), np.sort(order[1::2])
+
+
+def _run(case: Case, settings: Settings) -> Finding:
+    first, second = halves(case.runtime.task, settings.seed)
+    directions, kept, passes, evaluations = [], {}, 0, 0
+    effort = _EFFORT[settings.effort]
+    for number, (part, other) in enumerate(((first, second), (second, first)), start=1):
+        found = search(
+            part_of(case.runtime, case.placement, part, workers=settings.workers),
+            case.placement,
+            effort=effort,
+            seed=settings.seed,
+            workers=settings.workers,
+            progress=settings.progress,
+            device_type=settings.device_type,
+        )
+        pattern = dict(found.deviations)
+        directions.append(_direction(case, pattern, part, other))
+        kept[f"half {number} of the samples"] = pattern
+        passes, evaluations = passes + found.passes, evaluations + found.evaluations + 4
+    return Finding(Transfer(tuple(directions), property_of(directions), effort), passes, evaluations, kept)
+
+
+def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray) -> Direction:
+    box, runtime = case.bench.box, case.runtime
+    zero, weights = box.weights(box.zero()), box.weights(pattern)
+    clean, held_out_clean = (runtime.score(zero, subset=some, threads=case.bench.workers) for some in (part, other))
+    found, held_out = (runtime.score(weights, subset=some, threads=case.bench.workers) for some in (part, other))
+    damage, suffered = clean.value - found.value, held_out_clean.value - held_out.value
+    interval, visible = None, damage != 0
+    if not runtime.task.is_regression:
+        interval = accuracy_interval(
+            held_out.value,
+            num_decisions=held_out.num_samples,
+            num_inputs=len(other),
+            most=runtime.task.most_decisions,
+            confidence=CONFIDENCE,
+        )
+        visible = damage > (interval.high - interval.low) / 2
+    return Direction(clean, found, held_out_clean, held_out, interval, suffered / damage if visible else None)
+
+
+def property_of(directions: list[Direction]) -> Property:
+    """Tell what the damage belongs to, by the share of it that held-out samples suffer in either direction."""
+    shares = [direction.share for direction in directions if direction.share is not None]
+    if len(shares) < len(directions):
+        return "too little damage"
+    if min(shares) >= CHIP_SHARE:
+        return "chip"
+    return "samples" if max(shares) <= SAMPLES_SHARE else "both"
+
+
+def _applies(case: Case, settings: Settings) -> str:
+    count = case.runtime.dataset.num_samples
+    return "" if count >= FEWEST_SAMPLES else f"{count} samples are too few to search on half of them; {FEWEST_SAMPLES} are needed"
+
+
+TRANSFER = Diagnostic(NAME, "Transfer to held-out samples", _run, applies=_applies)

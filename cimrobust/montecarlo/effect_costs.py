@@ -1,0 +1,97 @@
+"""Which effect costs what: the score with every effect of a profile added in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.parallel import map_ordered
+from cimrobust.mapping.place import place
+from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.progress import Progress
+
+
+@dataclass(frozen=True)
+class EffectRow:
+    """The score with one more effect.
+
+    Attributes:
+        effect: What was added.
+        mean: Score; with chips drawn, their mean.
+        low: Smallest score of a chip.
+        high: Largest score.
+        chips: Chips drawn; 0: there is nothing to draw.
+    """
+
+    effect: str
+    mean: float
+    low: float
+    high: float
+    chips: int
+
+
+def add_effects(
+    runtime: Runtime, scan: LayerScan, placement: Placement, *, num_chips: int, seed: int, workers: int, progress: Progress
+) -> tuple[EffectRow, ...]:
+    """Return the score with float weights, quantised weights, converters, read noise, and then every effect on devices, each added to those before it.
+
+    The same chips are drawn for every row: a device gets the same random numbers whichever effects act on it.
+
+    Args:
+        runtime: The network and its data.
+        scan: Its crossbar layers.
+        placement: Where they are stored.
+        num_chips: Chips for every row that has any.
+        seed: Seed of the run.
+        workers: Threads; no result depends on it.
+        progress: Told of every chip.
+    """
+    rows = list(_without_chips(runtime))
+    stages = list(_stages(placement.profile))
+    progress.start("Effects in turn", num_chips * len(stages))
+    for effect, profile in stages:
+        stage = placement if profile == placement.profile else place(scan, profile)
+        scores = []
+        for value in map_ordered(partial(_score, runtime, stage, seed), range(num_chips), workers=workers):
+            scores.append(value)
+            progress.advance(1)
+        rows.append(EffectRow(effect, float(np.mean(scores)), min(scores), max(scores), num_chips))
+    progress.finish()
+    return tuple(rows)
+
+
+def _without_chips(runtime: Runtime) -> Iterator[EffectRow]:
+    yield _single("float weights", runtime.clean.value)
+    yield _single("quantised weights", runtime.quantised.value)
+    if runtime.converters is None:
+        return
+    if runtime.converters.exact_reads is not None:
+        yield _single("converters", runtime.converters.exact_reads.value)
+        yield _single("read noise", runtime.nominal.value)
+    else:
+        yield _single("converters", runtime.nominal.value)
+
+
+def _single(effect: str, score: float) -> EffectRow:
+    return EffectRow(effect, score, score, score, 0)
+
+
+def _stages(profile: DeviceProfile) -> Iterator[tuple[str, DeviceProfile]]:
+    """Yield the effects on devices in turn, each with the profile that has it and those before."""
+    yield "programming", profile.with_effects(faults=False, relaxation=False, drift=False)
+    if profile.faults is not None:
+        yield "stuck devices", profile.with_effects(relaxation=False, drift=False)
+    if profile.relaxation is not None:
+        yield "relaxation", profile.with_effects(drift=False)
+    if profile.drift is not None:
+        yield "drift", profile
+
+
+def _score(runtime: Runtime, placement: Placement, seed: int, trial: int) -> float:
+    return runtime.score(runtime.engine.draw(placement, seed=seed, trial=trial)).value

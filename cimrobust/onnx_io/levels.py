@@ -1,0 +1,150 @@
+"""Integer weights: the levels, scales and zero points a file states for every element of an initializer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from cimrobust.onnx_io.fold import Constants
+from cimrobust.onnx_io.tensors import decode
+from cimrobust.onnx_io.views import FLOAT_TYPES, LEVEL_TYPES, Trace
+from cimrobust.onnx_io.walk import int_attribute
+from cimrobust.onnx_io.weights import WeightUse
+
+
+@dataclass(frozen=True)
+class StoredValues:
+    """What an initializer holds.
+
+    Attributes:
+        values: Weights, float32, dequantised, own shape.
+        levels: Integers with the zero point subtracted, int32, own shape; None for float weights.
+        scale_group: Index of the scale of every element, int32, own shape; None: one scale.
+    """
+
+    values: np.ndarray
+    levels: np.ndarray | None
+    scale_group: np.ndarray | None
+
+
+class ScaleMap:
+    """Collects scale and zero point of every element of one initializer from all its uses."""
+
+    def __init__(self, size: int) -> None:
+        self.scale = np.ones(size, np.float32)
+        self.zero_point = np.zeros(size, np.int32)
+        self.group = np.full(size, -1, np.int64)
+        self._num_groups = 0
+        self._seen: set[str] = set()
+
+    def add(self, key: str, positions: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, group: np.ndarray) -> None:
+        """Add what one node says about the elements at `positions`; all arrays have one entry a position.
+
+        Raises:
+            ValueError: It contradicts what another node says.
+        """
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        known = self.group[positions] >= 0
+        if known.any():
+            same = (self.scale[positions] == scale) & (self.zero_point[positions] == zero_point)
+            if not same[known].all():
+                raise ValueError("nodes that share it dequantise it differently")
+        fresh = positions[~known]
+        self.scale[fresh], self.zero_point[fresh] = scale[~known], zero_point[~known]
+        self.group[fresh] = group[~known] + self._num_groups
+        self._num_groups += int(group.max(initial=0)) + 1
+
+    def groups(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return the scale groups numbered from 0, None if there is one."""
+        unique, numbered = np.unique(self.group, return_inverse=True)
+        return None if len(unique) <= 1 else numbered.reshape(shape).astype(np.int32)
+
+
+def add_scales(scales: ScaleMap, leaf: str, use: WeightUse, constants: Constants) -> None:
+    """Add what one use says about the scales of an initializer.
+
+    Raises:
+        ValueError: A scale is not constant, or contradicts another.
+    """
+    for item in use.trace.dequantisers:
+        scale, zero = (_constant(item.node, position, constants) for position in (1, 2))
+        axis, block = int_attribute(item.node, "axis", 1), int_attribute(item.node, "block_size", 0)
+        _add(scales, item.node.name, leaf, (use.trace, item.index), (scale, zero, axis, block))
+    slot = use.slot
+    if slot.scale is not None or slot.zero_point is not None:
+        scale, zero = (_constant(use.node, position, constants) for position in (slot.scale, slot.zero_point))
+        _add(scales, use.node.name, leaf, (use.trace, use.trace.index), (scale, zero, slot.channel_axis, 0))
+
+
+def _constant(node: onnx.NodeProto, position: int | None, constants: Constants) -> np.ndarray | None:
+    """Return a quantisation input, None if the node has none there.
+
+    Raises:
+        ValueError: It is not constant.
+    """
+    if position is None or position >= len(node.input) or not node.input[position]:
+        return None
+    value = constants.value(node.input[position])
+    if value is None:
+        raise ValueError(f"its scale or zero point '{node.input[position]}' is computed at run time")
+    return value
+
+
+def _add(
+    scales: ScaleMap,
+    key: str,
+    leaf: str,
+    place: tuple[Trace, np.ndarray],
+    quantisation: tuple[np.ndarray | None, np.ndarray | None, int, int],
+) -> None:
+    traced, index = place
+    scale, zero, axis, block = quantisation
+    start = sum(traced.sizes[: traced.leaves.index(leaf)])
+    size = traced.sizes[traced.leaves.index(leaf)]
+    mask = (index >= start) & (index < start + size)
+    scales_of = np.ones((), np.float32) if scale is None else scale
+    zeros_of = np.zeros((), np.int32) if zero is None else zero
+    longer = scales_of if scales_of.size >= zeros_of.size else zeros_of
+    group = np.arange(longer.size).reshape(longer.shape)
+    positions, first = np.unique(index[mask] - start, return_index=True)
+    spread = [spread_along(part, index.shape, axis=axis, block=block)[mask][first] for part in (scales_of, zeros_of, group)]
+    scales.add(key, positions, spread[0].astype(np.float32), spread[1].astype(np.int32), spread[2])
+
+
+def spread_along(values: np.ndarray, shape: tuple[int, ...], *, axis: int, block: int) -> np.ndarray:
+    """Spread scales over a tensor: one for all, one an index of an axis, or one a block along an axis.
+
+    Raises:
+        ValueError: They do not fit.
+    """
+    if values.size == 1:
+        return np.broadcast_to(values.reshape(()), shape)
+    axis = axis % len(shape) if shape else 0
+    if values.ndim == 1 and shape and values.size == shape[axis]:
+        view = [1] * len(shape)
+        view[axis] = values.size
+        return np.broadcast_to(values.reshape(view), shape)
+    if block > 0 and values.ndim == len(shape):
+        repeated = values.repeat(block, axis=axis)
+        return repeated[tuple(slice(0, size) for size in shape)]
+    if values.ndim == len(shape) and all(a in (1, b) for a, b in zip(values.shape, shape, strict=True)):
+        return np.broadcast_to(values, shape)
+    raise ValueError(f"scales of shape {list(values.shape)} do not fit a weight of shape {list(shape)}")
+
+
+def stored_values(tensor: onnx.TensorProto, scales: ScaleMap) -> StoredValues:
+    """Return the weights an initializer stands for."""
+    raw = decode(tensor)
+    shape = tuple(tensor.dims)
+    if tensor.data_type in FLOAT_TYPES:
+        return StoredValues(np.ascontiguousarray(raw, np.float32), None, None)
+    scale = scales.scale.reshape(shape)
+    if tensor.data_type not in LEVEL_TYPES:
+        return StoredValues(np.asarray(raw.astype(np.float32) * scale, np.float32), None, None)
+    levels = raw.astype(np.int32) - scales.zero_point.reshape(shape)
+    values = np.asarray(levels.astype(np.float32) * scale, np.float32)
+    return StoredValues(values, np.asarray(levels, np.int32), scales.groups(shape))

@@ -1,0 +1,302 @@
+"""Loading an ONNX file that nobody has vouched for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
+
+from cimrobust.errors import CimrobustError
+from cimrobust.onnx_io import functions, normalise
+from cimrobust.onnx_io.branches import Branches, resolve_branches
+from cimrobust.onnx_io.external import ExternalFiles
+from cimrobust.onnx_io.fold import Constants, fold_shape_arithmetic
+from cimrobust.onnx_io.loops import iteration_problems, repeating_nodes
+from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
+from cimrobust.onnx_io.model_files import digest, read_model_file
+from cimrobust.onnx_io.network import FileDigest, Network
+from cimrobust.onnx_io.problems import not_covered, one_line, refuse
+from cimrobust.onnx_io.sandbox import inference_problem
+from cimrobust.onnx_io.shapes import TensorType, checker_problem, infer_types, read_type, size_problems, skeleton, spec_of
+from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
+from cimrobust.onnx_io.structure import (
+    function_problems,
+    header_problems,
+    name_problems,
+    nesting_problems,
+    operator_problems,
+    opset_versions,
+    runtime_problems,
+    version_problems,
+)
+from cimrobust.onnx_io.tensors import data_problem, decode, finite_problem, form_problem, num_bytes, num_elements
+from cimrobust.onnx_io.training_mode import dropout_at_inference, training_problems
+from cimrobust.onnx_io.two_bits import widen_two_bits
+from cimrobust.onnx_io.walk import all_graphs, all_nodes, all_tensors, op_name
+from cimrobust.onnx_io.weights import fold_computed_weights, weight_problems
+from cimrobust.onnx_io.zip_maps import open_zip_maps, zip_map_keys
+
+
+def load_network(path: Path) -> Network:
+    """Read, check and normalise an ONNX model.
+
+    Args:
+        path: The .onnx file; external data is looked for in its folder.
+
+    Raises:
+        UsageError: There is no such file.
+        InputRefusedError: The file or its external data is unsafe, corrupt or contradicts itself; all problems are named together.
+        ModelNotCoveredError: The file is sound but uses something this version does not cover, all of it named.
+    """
+    path = Path(path)
+    content = read_model_file(path, limit=MAX_MODEL_BYTES)
+    try:
+        model, external = _parse(path, content)
+        return _normalise(path, model, (digest(path.name, content), *external))
+    except CimrobustError:
+        raise
+    except Exception as err:  # the file is hostile until proved otherwise: whatever a library raises on it is the file's fault
+        refuse(path, [f"it cannot be read as an ONNX model ({type(err).__name__}: {one_line(err)[:200]})"])
+        raise
+
+
+def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDigest, ...]]:
+    """Return the model with all tensor data inside and checked, and the digests of its external files."""
+    if not content:
+        refuse(path, ["it is empty"])
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        refuse(path, ["it is not an ONNX model, or is cut off (protobuf cannot be decoded)"])
+    refuse(path, header_problems(model))
+    refuse(path, nesting_problems(model.graph))
+    tensors = list(all_tensors(model))
+    refuse(path, [problem for tensor in tensors if (problem := form_problem(tensor))])
+    total = sum(num_bytes(tensor) for tensor in tensors)
+    if total > MAX_TENSOR_BYTES:
+        not_covered(path, [f"{total} bytes of tensors, at most {MAX_TENSOR_BYTES} are covered"])
+    files = ExternalFiles(path.absolute().parent)
+    problems = [problem for tensor in tensors if (problem := _take_data(tensor, files))]
+    refuse(path, problems)
+    return model, files.digests
+
+
+def _take_data(tensor: onnx.TensorProto, files: ExternalFiles) -> str | None:
+    """Bring the data of a tensor inside and check its amount and values; return what is wrong, None if nothing."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        problem = files.embed(tensor)
+        if problem:
+            return problem
+    elif tensor.external_data:
+        return f"tensor '{tensor.name}' is not marked external but names external data"
+    return data_problem(tensor) or finite_problem(tensor.name, decode(tensor))
+
+
+def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]) -> Network:
+    ir_version, producer = int(model.ir_version), f"{model.producer_name} {model.producer_version}".strip()
+    notes = _settle_functions(path, model)
+    operators: Counter[str] = Counter() if model.functions else _count_operators(model)
+    num_parameters = sum(num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer)
+    notes += _check_and_sort(path, model)
+    origins: dict[str, functions.Origin] = {}
+    if model.functions:
+        model, origins = functions.inline_functions(model)
+        operators = _count_operators(model)
+        notes.append("the model's own functions were replaced by the nodes they stand for")
+        normalise.use_short_domain(model)
+        refuse(path, name_problems(model.graph))
+    map_keys = zip_map_keys(model)
+    unknown = runtime_problems(model)
+    joined, lowered = _rewrite(path, model, origins, notes)
+    num_parameters += sum(item.origin.size for item in joined) + lowered.num_new
+    short = widen_two_bits(model)
+    if short:
+        unknown.append(
+            f"products with integers of 2 bits ({', '.join(short[:5])}{' and more' if len(short) > 5 else ''}) are not exact in onnxruntime"
+        )
+    unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
+    notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
+    types = _check_types(path, model, notes)
+    branches = _fold(path, model, types, notes)
+    _complete_outputs(path, model)
+    opsets = opset_versions(model)
+    refuse(path, weight_problems(model.graph, opsets, infer_types(model, strict=False)))
+    initializers = {tensor.name: decode(tensor) for tensor in model.graph.initializer}
+    return Network(
+        path=path,
+        model=model,
+        initializers=initializers,
+        inputs=tuple(spec_of(value) for value in model.graph.input),
+        outputs=tuple(spec_of(value) for value in model.graph.output),
+        opsets=opsets,
+        ir_version=ir_version,
+        producer=producer,
+        files=files,
+        operators=dict(sorted(operators.items())),
+        num_parameters=num_parameters,
+        notes=tuple(notes),
+        runs_as_file=not unknown,
+        shared_sizes=branches.shared_sizes,
+        map_keys=map_keys,
+        stated_bits={**dict.fromkeys(short, 2), **lowered.bits},
+    )
+
+
+def _settle_functions(path: Path, model: onnx.ModelProto) -> list[str]:
+    """Leave the functions that a runtime would call, in place; return notes."""
+    refuse(path, functions.repeated_functions(model))
+    not_covered(path, functions.foreign_functions(model))
+    built_in = functions.built_in_operators(model)
+    functions.drop_built_in(model)
+    not_covered(path, functions.opset_differences(model))
+    if not built_in:
+        return []
+    return [f"onnxruntime takes operators of its own in place of functions of the file that have their names: {', '.join(built_in)}"]
+
+
+def _count_operators(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(op_name(node) for node in all_nodes(model.graph))
+
+
+def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
+    """Check names, operators and value kinds of the file as it is, and sort its nodes; return notes."""
+    notes: list[str] = []
+    not_covered(path, version_problems(opset_versions(model)))
+    refuse(path, [*name_problems(model.graph), *function_problems(model)])
+    wrong, foreign = operator_problems(model)
+    refuse(path, wrong)
+    sparse = [f"initializer '{t.values.name}' is sparse" for graph in all_graphs(model.graph) for t in graph.sparse_initializer]
+    not_covered(path, [*foreign, *sparse, *_input_problems(model.graph)])
+    refuse(path, normalise.sort_nodes(model.graph))
+    if _clear_negative_dims(model.graph):
+        notes.append("negative dims of graph inputs and outputs are read as unknown")
+    if model.training_info:
+        del model.training_info[:]
+        notes.append("training information in the file is not used")
+    return notes
+
+
+def _clear_negative_dims(graph: onnx.GraphProto) -> bool:
+    """Turn dims of -1, by which some exporters mean an unknown size, into unknown ones, in place; return whether there were any."""
+    found = False
+    for value in (*graph.input, *graph.output):
+        for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+            if dim.dim_value < 0:
+                dim.Clear()
+                found = True
+    return found
+
+
+def _input_problems(graph: onnx.GraphProto) -> list[str]:
+    """Return graph inputs that are not tensors of a known type."""
+    problems: list[str] = []
+    for value in graph.input:
+        kind = read_type(value)
+        if kind is None:
+            problems.append(f"graph input '{value.name}' is a {value.type.WhichOneof('value') or 'value without type'}, not a tensor")
+        elif kind.elem_type == onnx.TensorProto.UNDEFINED:
+            problems.append(f"graph input '{value.name}' has no element type")
+    return problems
+
+
+def _rewrite(
+    path: Path, model: onnx.ModelProto, origins: Mapping[str, functions.Origin], notes: list[str]
+) -> tuple[list[functions.Joined], Lowered]:
+    """Bring a checked model into normal form, in place; add notes, return the constants of functions, and what lowering did."""
+    graph = model.graph
+    normalise.use_short_domain(model)
+    if normalise.drop_initializer_inputs(model):
+        notes.append("initializers that were also graph inputs cannot be overridden by a caller any more")
+    names = normalise.make_names_unique(graph)
+    not_covered(path, normalise.hoist_constants(graph, names))
+    joined = functions.join_constants(graph, origins, names)
+    notes += functions.joined_notes(joined)
+    normalise.separate_outputs(graph, names)
+    refuse(path, normalise.sort_nodes(graph))
+    opened = open_zip_maps(graph)
+    if opened:
+        notes.append(f"of outputs that map labels to scores the scores are read: {', '.join(opened)}")
+    other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
+    if other and len(other) == len(graph.output):
+        not_covered(path, [f"graph output '{name}' is not a tensor" for name in sorted(other)])
+    if other:
+        normalise.drop_outputs(graph, other)
+        notes.append(f"outputs that are not tensors are left out: {', '.join(sorted(other))}")
+    dead = normalise.drop_dead_parts(graph)
+    if dead:
+        some = ", ".join(dead[:5]) + (" and more" if len(dead) > 5 else "")
+        notes.append(f"{len(dead)} nodes that no output depends on are left out: {some}")
+    lowered = lower(model)
+    not_covered(path, lowered.refused)
+    notes += lowered.notes
+    return joined, lowered
+
+
+def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:
+    """Bring nodes in training mode into inference mode, in place; return a note, empty where there are none."""
+    not_covered(path, training_problems(model))
+    found = dropout_at_inference(model)
+    return (
+        f"Dropout in training mode is left out, as at inference: {', '.join(found[:5])}{' and more' if len(found) > 5 else ''}"
+        if found
+        else ""
+    )
+
+
+def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[str, TensorType]:
+    """Check operators and types strictly; return the type of every tensor."""
+    for graph in all_graphs(model.graph):
+        del graph.value_info[:]
+    model.graph.name = model.graph.name or "graph"
+    refused = checker_problem(model)
+    refuse(path, [f"the ONNX checker says: {refused[:400]}"] if refused else [])
+    unsafe = inference_problem(skeleton(model).SerializeToString())
+    refuse(path, [unsafe] if unsafe else [])
+    try:
+        types = infer_types(model, strict=True)
+    except ValueError as first:
+        try:
+            types = infer_types(model, strict=True, ignore_output_shapes=True)
+        except ValueError as err:
+            refuse(path, [f"its shapes or types contradict each other: {err}"])
+            raise
+        notes.append(f"the file states wrong shapes for its outputs; they are ignored ({str(first)[:200]})")
+        for value in model.graph.output:
+            kind = types.get(value.name)
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, kind.shape if kind else None))
+    refuse(path, size_problems(types))
+    return types
+
+
+def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
+    """Give outputs the type and shape that inference finds where the file says nothing, in place."""
+    types = infer_types(model, strict=False)
+    for value in model.graph.output:
+        kind, stated = types.get(value.name), value.type.tensor_type
+        if stated.elem_type == onnx.TensorProto.UNDEFINED and (kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED):
+            not_covered(path, [f"the type of graph output '{value.name}' is not known"])
+        if kind is not None and (stated.elem_type == onnx.TensorProto.UNDEFINED or not stated.HasField("shape")):
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type or kind.elem_type, kind.shape))
+
+
+def _fold(path: Path, model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]) -> Branches:
+    """Fold shape arithmetic, branches that are taken whatever the input, and computed weights, in place; add notes."""
+    opsets = opset_versions(model)
+    fold_shape_arithmetic(model.graph, opsets, types)
+    branches = resolve_branches(model, opsets)
+    if branches.num_resolved:
+        notes.append(f"{branches.num_resolved} branches on constant conditions were resolved")
+        types.update(infer_types(model, strict=False))
+    if branches.shared_sizes:
+        named = ", ".join(f"'{name}'" for name in branches.shared_sizes)
+        notes.append(f"axes of inputs that the file gives one name are taken to have one size, which data are checked for: {named}")
+    if repeating_nodes(model.graph):
+        not_covered(path, iteration_problems(model.graph, Constants(model.graph, opsets, types)))
+    notes += fold_computed_weights(model.graph, opsets, types)
+    normalise.drop_dead_parts(model.graph)
+    normalise.name_nodes(model.graph)
+    return branches

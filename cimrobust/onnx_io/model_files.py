@@ -1,0 +1,42 @@
+"""Reading files once, so that what is hashed is what is parsed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from cimrobust.input_file import FileKind, read_input, read_whole, require_kind
+from cimrobust.onnx_io.network import FileDigest
+
+
+def read_descriptor(descriptor: int, *, limit: int, name: str) -> bytes:
+    """Read a regular file whole from an open descriptor.
+
+    Args:
+        descriptor: Open for reading.
+        limit: Most bytes.
+        name: File as messages call it.
+
+    Raises:
+        InputRefusedError: It is not a regular file, or is larger than `limit`, or grows or shrinks meanwhile.
+    """
+    kind = FileKind("model file", limit, hint="copy the data to a plain file")
+    require_kind(descriptor, name, kind)
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        return read_whole(stream, name, kind)
+
+
+def read_model_file(path: Path, *, limit: int) -> bytes:
+    """Read the file a user named.
+
+    Raises:
+        UsageError: There is no such file, it is a folder, or may not be read.
+        InputRefusedError: It is not a regular file, or is too large.
+    """
+    return read_input(path, FileKind("model", limit, hint="name an .onnx file; large tensors belong in external data files"))
+
+
+def digest(name: str, content: bytes) -> FileDigest:
+    """Return the digest of bytes that were read."""
+    return FileDigest(name=name, sha256=hashlib.sha256(content).hexdigest(), num_bytes=len(content))

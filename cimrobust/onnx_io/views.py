@@ -1,0 +1,163 @@
+"""Following a weight back to the initializers it is read from, through nodes that only move its elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from cimrobust.onnx_io.evaluate import evaluate_node
+from cimrobust.onnx_io.fold import Constants
+
+#: Operators that move, repeat or leave out elements of their first input (Concat: of all), the other inputs being constants.
+MOVING_OPS = frozenset(
+    {
+        "Concat",
+        "DepthToSpace",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+
+#: Operators that change the type of the elements and leave them where they are.
+TYPE_OPS = frozenset({"Cast", "CastLike", "DequantizeLinear"})
+
+FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16})
+LEVEL_TYPES = frozenset({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4, TensorProto.INT16, TensorProto.UINT16})
+FLOAT8_TYPES = frozenset({TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2, TensorProto.FLOAT8E5M2FNUZ})
+
+STORED_TYPES = FLOAT_TYPES | LEVEL_TYPES | FLOAT8_TYPES
+
+
+@dataclass(frozen=True)
+class Dequantiser:
+    """A DequantizeLinear node on the way of a weight.
+
+    Attributes:
+        node: The node.
+        index: What `Trace.index` is at its input.
+    """
+
+    node: onnx.NodeProto
+    index: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where every element of a tensor comes from.
+
+    Attributes:
+        leaves: Initializers it is read from.
+        index: Position of every element, int64, in the leaves flattened and laid one after the other.
+        sizes: Number of elements of every leaf.
+        nodes: Nodes between the leaves and the tensor, in order.
+        dequantisers: Those of them that dequantise.
+    """
+
+    leaves: tuple[str, ...]
+    index: np.ndarray
+    sizes: tuple[int, ...]
+    nodes: tuple[onnx.NodeProto, ...] = ()
+    dequantisers: tuple[Dequantiser, ...] = ()
+
+
+def is_view(node: onnx.NodeProto) -> bool:
+    """Return whether a node only moves or retypes elements."""
+    if node.domain == "com.microsoft" and node.op_type == "DequantizeLinear":
+        return True
+    if node.domain or node.op_type not in MOVING_OPS | TYPE_OPS:
+        return False
+    if node.op_type == "Cast":
+        return any(attribute.name == "to" and attribute.i in FLOAT_TYPES for attribute in node.attribute)
+    return True
+
+
+def data_inputs(node: onnx.NodeProto) -> list[str]:
+    """Return the inputs of a view node whose elements it moves."""
+    return list(node.input) if node.op_type == "Concat" else [node.input[0]]
+
+
+def trace(name: str, constants: Constants, opsets: Mapping[str, int]) -> Trace | None:
+    """Return where the elements of a tensor come from, None if it is not a view of initializers of stored types."""
+    tensor = constants.tensor(name)
+    if tensor is not None:
+        size = math.prod(tensor.dims)
+        index = np.arange(size, dtype=np.int64).reshape(tuple(tensor.dims))
+        return Trace((name,), index, (size,)) if tensor.data_type in STORED_TYPES else None
+    node = constants.maker(name)
+    if node is None or not is_view(node):
+        return None
+    sources = [trace(source, constants, opsets) for source in data_inputs(node)]
+    found = [source for source in sources if source is not None]
+    if len(found) < len(sources):
+        return None
+    merged, indices = _merge(found)
+    dequantisers = merged.dequantisers
+    if node.op_type in TYPE_OPS:
+        if node.op_type == "DequantizeLinear":
+            dequantisers = (*dequantisers, Dequantiser(node, indices[0]))
+        moved: np.ndarray | None = indices[0]
+    else:
+        moved = _move(node, name, indices, constants, opsets)
+    if moved is None:
+        return None
+    return Trace(merged.leaves, moved, merged.sizes, (*merged.nodes, node), dequantisers)
+
+
+def _merge(sources: list[Trace]) -> tuple[Trace, list[np.ndarray]]:
+    """Lay the leaves of several traces one after the other; return the union and the index of every source into it."""
+    leaves: dict[str, int] = {}
+    for source in sources:
+        leaves.update(zip(source.leaves, source.sizes, strict=True))
+    starts = dict(zip(leaves, np.cumsum([0, *leaves.values()])[:-1].tolist(), strict=True))
+    nodes = {node.name: node for source in sources for node in source.nodes}
+    indices, dequantisers = [], []
+    for source in sources:
+        shift = _shifter(source, starts)
+        indices.append(shift(source.index))
+        dequantisers += [Dequantiser(item.node, shift(item.index)) for item in source.dequantisers]
+    return Trace(tuple(leaves), indices[0], tuple(leaves.values()), tuple(nodes.values()), tuple(dequantisers)), indices
+
+
+def _shifter(source: Trace, starts: Mapping[str, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what moves an index from the leaf order of one trace to given starts of the leaves."""
+    bounds = np.cumsum(source.sizes)
+    offsets = np.asarray([starts[leaf] for leaf in source.leaves]) - (bounds - np.asarray(source.sizes))
+
+    def shift(index: np.ndarray) -> np.ndarray:
+        if not offsets.any():
+            return index
+        shifted: np.ndarray = index + offsets[np.searchsorted(bounds, index, side="right")]
+        return shifted
+
+    return shift
+
+
+def _move(node: onnx.NodeProto, name: str, indices: list[np.ndarray], constants: Constants, opsets: Mapping[str, int]) -> np.ndarray | None:
+    """Return what a node makes of index arrays."""
+    if node.op_type == "Identity":
+        return indices[0]
+    inputs: list[np.ndarray | None] = list(indices)
+    if node.op_type != "Concat":
+        rest = [constants.value(source) if source else None for source in node.input[1:]]
+        if any(source and value is None for source, value in zip(node.input[1:], rest, strict=True)):
+            return None
+        inputs += rest
+    try:
+        return evaluate_node(node, inputs, opsets)[list(node.output).index(name)]
+    except ValueError:
+        return None

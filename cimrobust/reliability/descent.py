@@ -1,0 +1,174 @@
+"""From a start to the nearest failing chip: steps of Hasofer, Lind, Rackwitz and Fiessler on a smooth stand-in, then on the event itself.
+
+References:
+    Y. Zhang, A. Der Kiureghian, "Two improved algorithms for reliability analysis", in: Reliability and Optimization of Structural Systems, 1995 (line search on a merit function).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from cimrobust.engine.latent import LatentChips
+from cimrobust.reliability.limit_state import LimitState
+from cimrobust.reliability.nearest import NearestChips
+from cimrobust.reliability.ray import Crossed, Event, first_failing
+from cimrobust.search.box import array_of
+from cimrobust.search.oracle import GradientOracle
+
+# The most chips that one ray may cost; 4 to 8 are usual.
+RAY_CHIPS = 40
+_HALVINGS = 5
+_STANDS_STILL = 0.02
+# By how much nearer a chip has to be to count as an improvement.
+_NEARER = 0.003
+_PROBE = np.float32(0.01)
+
+
+@dataclass
+class Spent:
+    """What was spent so far.
+
+    Attributes:
+        passes: Forward-backward passes of the twin over the crafting samples.
+        forwards: Forward runs of the twin over them.
+        evaluations: Chips run through the deployed network on all samples.
+    """
+
+    passes: int = 0
+    forwards: int = 0
+    evaluations: int = 0
+
+
+@dataclass
+class Ground:
+    """What a descent stands on.
+
+    Attributes:
+        chips: Makes weights from latents.
+        nearest: Solves linear problems.
+        oracle: Gradients.
+        event: Asked of the deployed network; counts its own evaluations in `spent`.
+        advance: Told of every pass.
+        spent: Counts.
+    """
+
+    chips: LatentChips
+    nearest: NearestChips
+    oracle: GradientOracle
+    event: Event
+    advance: Callable[[], None]
+    spent: Spent = field(default_factory=Spent)
+
+    def spreads(self, latents: np.ndarray) -> np.ndarray:
+        """Return the spreads of a chip by the twin, float64 [decisions]."""
+        self.spent.forwards += 1
+        return array_of(self.oracle.spreads(self.chips.weights(latents)).double())
+
+    def linear(self, latents: np.ndarray, state: LimitState, neighbours: int) -> tuple[float, np.ndarray]:
+        """Return the stand-in at a chip and its gradient with respect to every device's deviation in level units, float32 [size]: one pass."""
+        reach = state.at(self.spreads(latents), neighbours)
+        pulled = self.oracle.spread_gradients(self.chips.weights(latents), torch.from_numpy(reach.factors).float())
+        self.spent.passes += 1
+        self.advance()
+        return reach.value, self.chips.pull_back({name: array_of(gradient) for name, gradient in pulled.items()})
+
+
+def walk(ground: Ground, start: np.ndarray, state: LimitState, *, neighbours: int, passes: int) -> np.ndarray:
+    """Return where the improved HL-RF iteration on the stand-in leads from a start; the point need not fail.
+
+    Every step goes towards the nearest chip that the linearised stand-in lets fail, solved with the exact quantile functions (`engine.nearest`), as far as the merit
+    ``|u|^2 / 2 + c |value|`` falls enough (Armijo), with ``c = 2 |u| / |gradient|``.
+
+    Args:
+        ground: The problem.
+        start: Latents, float32 [size].
+        state: The stand-in.
+        neighbours: Its width.
+        passes: Most passes.
+    """
+    point = start
+    for _ in range(passes):
+        value, gradient = ground.linear(point, state, neighbours)
+        target = _target(ground, point, gradient, value)
+        moved = _line_search(ground, point, target, value, gradient, state, neighbours)
+        step = float(np.linalg.norm(moved - point))
+        point = moved
+        if step <= _STANDS_STILL * float(np.linalg.norm(point)):
+            break
+    return point
+
+
+def polish(ground: Ground, found: Crossed, states: Sequence[LimitState], *, widest: int, passes: int) -> Crossed:
+    """Return the nearest failing chip that steps from a failing one lead to; no smoothing decides, only the deployed network.
+
+    A step goes towards the nearest point of the plane through the chip that the stand-in's gradient is normal to, and is taken where a chip in that direction, a little nearer than the best
+    so far, fails. The width of the stand-in changes where no step does, and then its units.
+
+    Args:
+        ground: The problem.
+        found: A failing chip.
+        states: Stand-ins, in turn.
+        widest: Their largest width, in decisions; begun with a quarter of it.
+        passes: Most passes.
+    """
+    widths = [max(widest >> shift, 2) for shift in range(2, 8)]
+    widths = sorted(set(widths), reverse=True) if states[0].wrong is not None else [2]
+    views = [(state, width) for state in states for width in widths]
+    turn, failed, reach = 0, 0, 1.0
+    for _ in range(passes):
+        if failed >= len(views):
+            break
+        _, gradient = ground.linear(found.latents, *views[turn])
+        target = _target(ground, found.latents, gradient, 0.0)
+        share, nearer = _nearer(ground, found, target, min(2.0 * reach, 1.0))
+        if nearer is None:
+            turn, failed, reach = (turn + 1) % len(views), failed + 1, 0.5
+        else:
+            found, failed, reach = nearer, 0, share
+    return found
+
+
+def _target(ground: Ground, point: np.ndarray, gradient: np.ndarray, value: float) -> np.ndarray:
+    """Return the nearest chip that the plane through a point with this value and gradient lets fail."""
+    deviations = ground.chips.deviations(point)
+    least = float(np.dot(gradient.astype(np.float64), deviations.astype(np.float64))) - value
+    return ground.nearest.solve(gradient, least)[0]
+
+
+def _line_search(
+    ground: Ground, point: np.ndarray, target: np.ndarray, value: float, gradient: np.ndarray, state: LimitState, neighbours: int
+) -> np.ndarray:
+    rises = (ground.chips.deviations(point + _PROBE) - ground.chips.deviations(point - _PROBE)) / (2 * _PROBE)
+    steepness = max(float(np.linalg.norm(gradient * rises)), 1e-30)
+    norm = float(np.linalg.norm(point))
+    weight = 2.0 * max(norm, float(np.linalg.norm(target))) / steepness
+    merit = 0.5 * norm**2 + weight * abs(value)
+    slope = float(np.dot(point, target - point)) - weight * abs(value)
+    share, moved = 1.0, target
+    for _ in range(_HALVINGS):
+        moved = point + np.float32(share) * (target - point)
+        reached = state.at(ground.spreads(moved), neighbours).value
+        if 0.5 * float(np.linalg.norm(moved)) ** 2 + weight * abs(reached) <= merit + 1e-4 * share * slope:
+            break
+        share /= 2
+    return moved
+
+
+def _nearer(ground: Ground, found: Crossed, target: np.ndarray, first: float) -> tuple[float, Crossed | None]:
+    """Return the share of a step at which a nearer chip fails, and that chip; None: at no share."""
+    share = first
+    for _ in range(_HALVINGS):
+        direction = found.latents + np.float32(share) * (target - found.latents)
+        norm = float(np.linalg.norm(direction))
+        if norm > 0.0:
+            tried = direction * np.float32(found.norm * (1.0 - _NEARER) / norm)
+            if ground.event(tried) <= 0.0:
+                crossed = first_failing(ground.event, tried, most=RAY_CHIPS)
+                if crossed is not None and crossed.norm < found.norm:
+                    return share, crossed
+        share /= 2
+    return share, None

@@ -1,0 +1,165 @@
+"""Member: the method of the papers, as the baseline that the others have to beat.
+
+Additive noise N on every weight, in units of max|W| of its layer, minimises by Adam
+
+    c * sum_k max(Z_k[label] - max_{i != label} Z_k[i], -kappa) + max|N|,   kappa = 0,
+
+and c is searched for: smaller where the noise reaches the bound, larger where it does not (Yan, Hu, Shi, ICCAD 2022, arXiv 2207.07626;
+the loss is that of Carlini, Wagner, S&P 2017, equation 6, and its f_6). Changed, each time in favour of the method: the runner-up is the
+true one (the published code takes 0 where all wrong scores are negative), the noise is projected to the box after every step (it is a soft
+penalty there, so that results at a bound are not within it), c may also grow (it stands still there), every step sees all samples, learning
+rates are tried in a grid, and the best of all iterates counts, not the last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cimrobust.search.box import array_of
+from cimrobust.search.losses import Hinge, margins, median_scale
+from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.search_budget import Budget
+from cimrobust.search.search_results import Member
+from cimrobust.search.starts import most_promising, needs_classes
+
+NAME = "carlini_wagner"
+_LOSS = Hinge(0.0)
+# First c: the hinge term of the quantised weights is this many times the largest distance.
+FIRST_WEIGHT = 100.0
+# Share of its bound that noise must come to, somewhere, to have reached it.
+_REACHED = 0.999
+# The grid of the papers' method alone: learning rates (see `Grid`), values of c, and steps of a run at least.
+FASTEST = 20.0
+_SPEEDS, _ROUNDS, _LEAST = (2.0, 6.0, FASTEST), 10, 30
+# Steps from which on the fastest of them pays, and the learning rate below.
+SETTLED, _SHORT = 20, 3.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the passes are spent: learning rates times values of c times Adam steps.
+
+    Attributes:
+        speeds: Learning rates, as bounds crossed in one run by a weight that always moves the same way.
+        rounds: Values of c, one search each learning rate.
+        steps: Adam steps of a run.
+    """
+
+    speeds: tuple[float, ...]
+    rounds: int
+    steps: int
+
+
+def grid_of(passes: int) -> Grid:
+    """Return how so many passes are spent.
+
+    Ten values of c as in the papers and three learning rates where that leaves enough steps; else one run, fast where it has the steps to settle: below a plateau it
+    leads further than several slow ones with as many passes together (docs/lab-book/search.md).
+    """
+    if passes >= len(_SPEEDS) * _ROUNDS * _LEAST:
+        return Grid(_SPEEDS, _ROUNDS, passes // (len(_SPEEDS) * _ROUNDS))
+    return Grid((FASTEST if passes >= SETTLED else _SHORT,), 1, passes)
+
+
+def _run(problem: Problem, budget: Budget) -> list[Candidate]:
+    grid = grid_of(budget.papers // (2 if problem.has_collapsed() else 1))
+    if grid.steps == 0:
+        return []
+    results: list[Candidate] = []
+    for speed in grid.speeds:
+        for weight in (search := _Weights(FIRST_WEIGHT)).values(grid.rounds):
+            if problem.nothing_left or not problem.left:
+                break
+            candidate, share = minimise(problem, weight, speed, grid.steps)
+            search.report(reached=share >= _REACHED)
+            results.append(candidate)
+    return most_promising(results)
+
+
+class _Weights:
+    """Bisection, in the logarithm, for the smallest c whose noise reaches the bound."""
+
+    def __init__(self, first: float) -> None:
+        self._next, self._reached, self._missed = first, math.inf, 0.0
+
+    def values(self, count: int) -> Iterator[float]:
+        """Yield the values to try; each must be reported on before the next."""
+        for _ in range(count):
+            yield self._next
+
+    def report(self, *, reached: bool) -> None:
+        """Say whether the noise of the last value reached the bound."""
+        if reached:
+            self._reached = self._next
+            self._next = math.sqrt(self._next * self._missed) if self._missed else self._next / 10
+        else:
+            self._missed = self._next
+            self._next = math.sqrt(self._next * self._reached) if self._reached < math.inf else self._next * 10
+
+
+def minimise(problem: Problem, weight: float, speed: float, steps: int, *, member: str = NAME) -> tuple[Candidate, float]:
+    """Run Adam from zero; return the best iterate and how much of the bound its last noise uses, at the weight that uses most.
+
+    Args:
+        problem: The search problem.
+        weight: c, as the hinge term of the quantised weights over the largest distance.
+        speed: Learning rate, see `Grid`.
+        steps: Adam steps, one pass each; fewer where passes or decisions run out.
+        member: Name of the member that runs it.
+    """
+    space, sizes = problem.space, _sizes(problem)
+    bound = max(float((torch.maximum(space.hi[name], -space.lo[name]) / size).max()) for name, size in sizes.items())
+    noise = {name: torch.zeros_like(lo, requires_grad=True) for name, lo in space.lo.items()}
+    adam = torch.optim.Adam(noise.values(), lr=max(speed * bound / steps, 1e-30))
+    factor = weight * bound / median_scale(margins(problem.nominal_rows, _labels(problem)))
+    origin = f"c {factor / len(_labels(problem)):.2g}, learning rate {speed * bound / steps:.2g}"
+    best: Candidate | None = None
+    for _ in range(steps):
+        pattern = _inside(problem, {name: n.detach() * sizes[name] for name, n in noise.items()})
+        evaluation = problem.step(pattern, _LOSS, 1.0)
+        deviations = {name: array_of(d) for name, d in pattern.items()}
+        candidate = Candidate(deviations, problem.key_of(evaluation, deviations), origin, member)
+        problem.offer(candidate)
+        best = candidate if best is None or candidate.key < best.key else best
+        if problem.nothing_left or not problem.left:
+            break
+        adam.zero_grad()
+        _distance(noise).backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for name, n in noise.items():
+                assert n.grad is not None
+                n.grad -= factor * sizes[name] * evaluation.gradients[name]
+            adam.step()
+            for name, n in noise.items():
+                n.copy_(torch.minimum(torch.maximum(n, space.lo[name] / sizes[name]), space.hi[name] / sizes[name]))
+    assert best is not None
+    return best, float(_distance(noise).detach()) / bound if bound > 0 else 1.0
+
+
+def _sizes(problem: Problem) -> dict[str, float]:
+    """Return max|W| of every layer, the unit of its noise; 1 where all weights are 0."""
+    return {name: float(abs(nominal).max(initial=0.0)) or 1.0 for name, nominal in problem.box.nominal.items()}
+
+
+def _labels(problem: Problem) -> Tensor:
+    assert problem.oracle is not None
+    return problem.oracle.labels
+
+
+def _inside(problem: Problem, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the nearest deviations inside the box; noise in other units may miss the border by a rounding."""
+    lo, hi = problem.space.lo, problem.space.hi
+    return {name: torch.minimum(torch.maximum(d, lo[name]), hi[name]) for name, d in deviations.items()}
+
+
+def _distance(noise: dict[str, Tensor]) -> Tensor:
+    """Return the largest magnitude of all noise."""
+    return torch.stack([n.abs().amax() for n in noise.values() if n.numel()]).amax()
+
+
+CARLINI_WAGNER = Member(NAME, _run, applies=needs_classes)

@@ -1,0 +1,113 @@
+"""What members of the ensemble are given and give back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from cimrobust.data.decision import Score
+from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.search_budget import Budget
+from cimrobust.search.trace import EffortCurve
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A named, machine-readable warning.
+
+    Attributes:
+        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``TWIN_APPROXIMATE``, ``ESTIMATED_GRADIENT``, ``NO_TWIN`` or ``MEMBER_FAILED``.
+        text: One sentence for the reader.
+    """
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What one member found.
+
+    Attributes:
+        name: Name of the member.
+        score: Score of its best pattern on all samples, by onnxruntime; None where it could not run.
+        seconds: Wall-clock time, scoring included.
+        passes: Forward-backward passes over the crafting set.
+        evaluations: Forward runs over the crafting set, by onnxruntime or the twin; runs that stopped early count by their samples.
+        note: What a reader should know, e.g. which start won or why it did not run.
+    """
+
+    name: str
+    score: Score | None
+    seconds: float
+    passes: int
+    evaluations: int
+    note: str
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The worst pattern found, replayed, and how it was found.
+
+    Attributes:
+        score: Score of the deviated ONNX file in a fresh onnxruntime session; with converters, that of the kernel.
+        file_score: Score of the deviated ONNX file in a fresh onnxruntime session.
+        member: Member that found the pattern.
+        deviations: The pattern; ``lo <= d <= hi`` and ``worst weight = float32(nominal + d)`` exactly.
+        members: All members, in the order they ran.
+        has_twin: Gradient members ran.
+        twin_reason: Why they did not; None where they did.
+        warnings: Named warnings.
+        effort: Level of effort.
+        seed: Seed.
+        crafting_samples: Samples that patterns were made on; all are scored on every sample.
+        passes: Forward-backward passes of all members.
+        evaluations: Forward runs over the crafting set of all members.
+        engine_score: Score of the same pattern in the engine that the trials use.
+        curve: How fast the search became as good as it is; None where nothing was found.
+        replay_note: How the replay was run, and how it differs from the engine's score, if it does.
+    """
+
+    score: Score
+    file_score: Score
+    member: str
+    deviations: Mapping[str, np.ndarray]
+    members: tuple[MemberResult, ...]
+    has_twin: bool
+    twin_reason: str | None
+    warnings: tuple[Warned, ...]
+    effort: str
+    seed: int
+    crafting_samples: int
+    passes: int
+    evaluations: int
+    engine_score: Score
+    replay_note: str
+    curve: EffortCurve | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """One way of searching.
+
+    Attributes:
+        name: Name in the certificate.
+        run: Searches within the budget; offers every pattern to the problem's board and returns the best of its own.
+        needs_gradient: Runs only where there is a twin.
+        applies: Tells whether it makes sense for a problem, and if not why.
+    """
+
+    name: str
+    run: MemberRun
+    needs_gradient: bool = True
+    applies: Callable[[Problem], str] = field(default=lambda problem: "")
+
+
+class MemberRun(Protocol):
+    """Body of a member."""
+
+    def __call__(self, problem: Problem, budget: Budget) -> Sequence[Candidate]:
+        """Return the best patterns found, the most promising first; all of them are scored on all samples."""

@@ -1,0 +1,153 @@
+"""What a method of training is given and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from cimrobust.errors import UsageError
+from cimrobust.training.trained_network import Samples, TrainingNetwork
+from cimrobust.training.training_loss import Objective
+from cimrobust.training.weights_on_devices import Chip
+
+#: Deviations of stored weights by initializer.
+Deviation = Mapping[str, Tensor]
+
+
+@dataclass
+class Step:
+    """One mini-batch.
+
+    Attributes:
+        network: The network.
+        objective: Its loss.
+        samples: The mini-batch.
+        chips: Stored weights on their devices, quantised from the current values; gradients flow through them.
+        digital: Everything else that the network takes.
+        generator: Random numbers of this step alone.
+        progress: Share of the training that is over, in [0, 1).
+        memory: What a method keeps from step to step; part of a checkpoint.
+        draw: Draws a chip from the distribution of the profile, by its number.
+        bound_share: Share of the interval bound in the loss, for methods that take one where it is tight.
+    """
+
+    network: TrainingNetwork
+    objective: Objective
+    samples: Samples
+    chips: Mapping[str, Chip]
+    digital: Mapping[str, Tensor]
+    generator: torch.Generator
+    progress: float
+    memory: dict[str, Tensor]
+    draw: Callable[[int], dict[str, Tensor]]
+    bound_share: float = 0.0
+
+    def rows(self, deviation: Deviation | None = None) -> Tensor:
+        """Return the rows of the mini-batch on a chip with a deviation; None: without."""
+        weights = {name: chip.nominal if deviation is None else chip.nominal + deviation[name] for name, chip in self.chips.items()}
+        return self.network.rows({**self.digital, **weights}, self.samples)
+
+    def loss(self, deviation: Deviation | None = None) -> Tensor:
+        """Return the mean loss of the mini-batch on a chip with a deviation."""
+        return self.objective.loss(self.rows(deviation), self.samples.targets)
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Return standard normal numbers in the shape of a tensor; drawn on the CPU, so that every device sees the same."""
+        return torch.randn(like.shape, generator=self.generator).to(like.device)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Return uniform numbers in [0, 1) in the shape of a tensor."""
+        return torch.rand(like.shape, generator=self.generator).to(like.device)
+
+    def drawn(self) -> dict[str, Tensor]:
+        """Return the deviation of a chip drawn from the distribution of the profile."""
+        return self.draw(int(torch.randint(2**31, (1,), generator=self.generator)))
+
+    def fixed(self) -> Step:
+        """Return the same step with weights and box cut off from gradients, for attacks."""
+        chips = {name: Chip(*(part.detach() for part in (chip.nominal, chip.lo, chip.hi, chip.reach))) for name, chip in self.chips.items()}
+        digital = {name: tensor.detach() for name, tensor in self.digital.items()}
+        return replace(self, chips=chips, digital=digital)
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting of a method.
+
+    Attributes:
+        default: Its default.
+        low: Smallest value that a search for hyper-parameters tries.
+        high: Largest.
+        is_log: Tried on a logarithmic scale.
+        what: One sentence.
+    """
+
+    default: float
+    low: float
+    high: float
+    is_log: bool
+    what: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of training.
+
+    Attributes:
+        name: Name on the command line.
+        what: One sentence.
+        loss: Loss of a mini-batch; its gradient is what the optimiser follows.
+        knobs: Its settings and their values.
+        averaging: Decay of the running mean of the weights that is kept in place of the last weights; 0: none.
+        weight_range: Largest weight of a tensor in its standard deviations, the others are clipped; shrinks the box. None: not limited.
+        clipping_loss: Clean accuracy that clipping may cost before training (of a regression, share by which the error may grow); `weight_range` is widened until it does not cost more.
+        bound_share: Share of the interval bound in the loss, where it is tight.
+        tight: Most that the bound of the loss may be, in attacked losses, to count as tight; of the network before training.
+        proves: Epochs are chosen by what the interval bound proves, before the attacked score.
+        ready: Share of the training from which the box has its full size; epochs before are kept only if none after is within the clean loss.
+    """
+
+    name: str
+    what: str
+    loss: Callable[[Step], Tensor]
+    knobs: Mapping[str, float] = field(default_factory=dict)
+    averaging: float = 0.0
+    weight_range: float | None = None
+    clipping_loss: float = 0.05
+    bound_share: float = 0.0
+    tight: float = 0.0
+    proves: bool = False
+    ready: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is made from its settings.
+
+    Attributes:
+        name: Name on the command line.
+        what: One sentence.
+        knobs: Its settings.
+        make: Makes the method from the values of all settings.
+    """
+
+    name: str
+    what: str
+    knobs: Mapping[str, Knob]
+    make: Callable[[Mapping[str, float]], Method]
+
+    def method(self, values: Mapping[str, float] | None = None) -> Method:
+        """Return the method with some settings changed.
+
+        Raises:
+            UsageError: It has no such setting.
+        """
+        unknown = sorted(set(values or {}) - set(self.knobs))
+        if unknown:
+            raise UsageError(
+                f"settings of method {self.name} must be among {sorted(self.knobs)}, got {unknown} (--set); see docs/how-to/retraining.md"
+            )
+        return self.make({name: knob.default for name, knob in self.knobs.items()} | dict(values or {}))

@@ -1,0 +1,330 @@
+"""Operators on integers: QLinearConv and its relatives, and those of com.microsoft.
+
+Every one of them is the float operator between DequantizeLinear and QuantizeLinear. Products are formed on the integers themselves, so the
+sums are exact up to 2^24 and the rounding is that of the integer kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from cimrobust.twin.ops.conv import convolution
+from cimrobust.twin.ops.converter_registry import MICROSOFT, Kernel, Node, operator
+from cimrobust.twin.ops.pool import average_pool
+from cimrobust.twin.ops.quantize import dynamic_quantize_linear, integer_range, to_levels
+from cimrobust.twin.ops.sliding_window import Window
+from cimrobust.twin.ops.surrogate import round_clamp
+from cimrobust.twin.ops.torch_tensors import together
+
+
+def centred(x: Tensor, zero: Tensor | None, dtype: torch.dtype, view: tuple[int, ...] = ()) -> Tensor:
+    """Return integers minus their zero point in a floating-point type; `view` is the shape of a zero point per channel."""
+    x = x.to(dtype)
+    if zero is None:
+        return x
+    zero = zero.to(device=x.device, dtype=dtype)
+    return x - (zero.reshape(view) if zero.numel() > 1 and view else zero if zero.numel() > 1 else zero.reshape(()))
+
+
+def restored(x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
+    """Return what integers stand for."""
+    return centred(x, zero, scale.dtype) * scale.reshape(())
+
+
+def _declared(node: Node, index: int) -> int | None:
+    return node.input_types[index] if index < len(node.input_types) else None
+
+
+def _quantised(node: Node, y: Tensor, scale: Tensor, zero: Tensor | None, index: int) -> Tensor:
+    limits = integer_range(_declared(node, index), zero)
+    return to_levels(y, scale.reshape(()), None if zero is None else zero.reshape(()), limits, softened=node.settings.softened)
+
+
+def _levels(node: Node, levels: Tensor, unit: Tensor, shift: Tensor, y_zero: Tensor) -> Tensor:
+    return to_levels(levels, unit, shift, integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
+
+
+@operator("QLinearConv")
+def qlinear_conv(node: Node) -> Kernel:
+    """QLinearConv-10: integer convolution, int32 bias in units of x_scale w_scale."""
+    product = convolution(Window.of(node), int(node.get("group", 1)))
+
+    def run(
+        x: Tensor,
+        x_scale: Tensor,
+        x_zero: Tensor,
+        w: Tensor,
+        w_scale: Tensor,
+        w_zero: Tensor,
+        y_scale: Tensor,
+        y_zero: Tensor,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        dtype = y_scale.dtype
+        total = product(
+            centred(x, x_zero, dtype),
+            centred(w, w_zero, dtype, (-1, *(1,) * (w.dim() - 1))),
+            None if bias is None else bias.to(dtype),
+        )
+        factor = x_scale.reshape(()) * w_scale / y_scale.reshape(())
+        levels = total * factor.reshape(1, -1, *(1,) * (w.dim() - 2))
+        return _levels(node, levels, torch.ones_like(y_scale.reshape(())), y_zero.reshape(()), y_zero)
+
+    return run
+
+
+def _row_view(value: Tensor, x: Tensor) -> Tensor:
+    """Give a scale or zero point per row of the left operand its place."""
+    return value.unsqueeze(-1) if value.dim() == 1 and value.numel() > 1 and value.numel() == x.shape[-2] else value
+
+
+@operator("QLinearMatMul")
+def qlinear_matmul(node: Node) -> Kernel:
+    """QLinearMatMul-10."""
+
+    def run(
+        a: Tensor, a_scale: Tensor, a_zero: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor, y_scale: Tensor, y_zero: Tensor
+    ) -> Tensor:
+        dtype = y_scale.dtype
+        total = torch.matmul(a.to(dtype) - _row_view(a_zero, a).to(dtype), b.to(dtype) - b_zero.to(dtype))
+        levels = total * (_row_view(a_scale, a) * b_scale / y_scale)
+        return _levels(node, levels, torch.ones_like(y_scale.flatten()[0]), y_zero, y_zero)
+
+    return run
+
+
+@operator("QGemm", domain=MICROSOFT)
+def q_gemm(node: Node) -> Kernel:
+    """QGemm of com.microsoft: alpha A' B' + C in units of the product scale; floats out where no output scale is given."""
+    alpha, flip_a, flip_b = node.get("alpha", 1.0), node.get("transA", 0), node.get("transB", 0)
+
+    def run(
+        a: Tensor,
+        a_scale: Tensor,
+        a_zero: Tensor,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero: Tensor,
+        c: Tensor | None = None,
+        y_scale: Tensor | None = None,
+        y_zero: Tensor | None = None,
+    ) -> Tensor:
+        dtype = a_scale.dtype
+        left = centred(a.t() if flip_a else a, a_zero, dtype)
+        right = centred(b, b_zero, dtype, (-1, 1) if flip_b else (1, -1))
+        total = left @ (right.t() if flip_b else right)
+        if c is not None:
+            total = total + c.to(dtype)
+        y = total * (alpha * a_scale * b_scale)
+        return y if y_scale is None else _quantised(node, y, y_scale, y_zero, 8)
+
+    return run
+
+
+@operator("ConvInteger")
+def conv_integer(node: Node) -> Kernel:
+    """ConvInteger-10: the int32 sums are held as floating-point numbers."""
+    product = convolution(Window.of(node), int(node.get("group", 1)))
+    settings = node.settings
+
+    def run(x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
+        dtype = settings.dtype
+        return product(centred(x, x_zero, dtype), centred(w, w_zero, dtype, (-1, *(1,) * (w.dim() - 1))))  # type: ignore[no-any-return]
+
+    return run
+
+
+@operator("MatMulInteger")
+def matmul_integer(node: Node) -> Kernel:
+    """MatMulInteger-10: the int32 sums are held as floating-point numbers."""
+    settings = node.settings
+
+    def run(a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None) -> Tensor:
+        dtype = settings.dtype
+        left, right = a.to(dtype), b.to(dtype)
+        if a_zero is not None:
+            left = left - _row_view(a_zero, a).to(dtype)
+        return torch.matmul(left, right if b_zero is None else right - b_zero.to(dtype))
+
+    return run
+
+
+@operator("MatMulIntegerToFloat", domain=MICROSOFT)
+def matmul_integer_to_float(node: Node) -> Kernel:
+    """MatMulIntegerToFloat of com.microsoft."""
+
+    def run(
+        a: Tensor,
+        b: Tensor,
+        a_scale: Tensor,
+        b_scale: Tensor,
+        a_zero: Tensor | None = None,
+        b_zero: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        left = centred(a, a_zero, a_scale.dtype)
+        y = torch.matmul(left, centred(b, b_zero, a_scale.dtype, (1, -1))) * (a_scale * b_scale)
+        return y if bias is None else y + bias
+
+    return run
+
+
+@operator("DynamicQuantizeMatMul", domain=MICROSOFT)
+def dynamic_quantize_matmul(node: Node) -> Kernel:
+    """DynamicQuantizeMatMul of com.microsoft: the left operand is quantised by its own range."""
+    from_range = dynamic_quantize_linear(node)
+
+    def run(a: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        levels, a_scale, a_zero = from_range(a)
+        y: Tensor = torch.matmul(levels - a_zero, centred(b, b_zero, a.dtype, (1, -1))) * (a_scale * b_scale)
+        return y if bias is None else y + bias
+
+    return run
+
+
+def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Return a b + c with one rounding, as the vector instruction does it, where the type is float32."""
+    if c.dtype != torch.float32:
+        return a * b + c
+    return (a.double() * b.double() + c.double()).float()
+
+
+@operator("QLinearAdd", domain=MICROSOFT)
+def qlinear_add(node: Node) -> Kernel:
+    """QLinearAdd of com.microsoft, in the order of operations of onnxruntime's kernel (mlas/lib/qladd.cpp).
+
+    Integers make halfway cases frequent, so the order decides the level. The zero point takes part in the rounding.
+    """
+
+    def run(
+        a: Tensor,
+        a_scale: Tensor,
+        a_zero: Tensor | None,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero: Tensor | None,
+        y_scale: Tensor,
+        y_zero: Tensor | None = None,
+    ) -> Tensor:
+        dtype = y_scale.dtype
+        a_ratio, b_ratio = (a_scale / y_scale).reshape(()), (b_scale / y_scale).reshape(())
+        a_shift, b_shift, y_shift = (
+            torch.zeros_like(a_ratio) if zero is None else zero.to(dtype).reshape(()) for zero in (a_zero, b_zero, y_zero)
+        )
+        fixed = y_shift - (a_ratio * a_shift + b_ratio * b_shift)
+        value = fused_multiply_add(a.to(dtype), a_ratio, fused_multiply_add(b.to(dtype), b_ratio, fixed))
+        return round_clamp(value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
+
+    return run
+
+
+@operator("QLinearMul", domain=MICROSOFT)
+def qlinear_mul(node: Node) -> Kernel:
+    """QLinearMul of com.microsoft; the zero point takes part in the rounding."""
+
+    def run(
+        a: Tensor,
+        a_scale: Tensor,
+        a_zero: Tensor | None,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero: Tensor | None,
+        y_scale: Tensor,
+        y_zero: Tensor | None = None,
+    ) -> Tensor:
+        dtype = y_scale.dtype
+        ratio = (a_scale * b_scale / y_scale).reshape(())
+        shift = torch.zeros_like(ratio) if y_zero is None else y_zero.to(dtype).reshape(())
+        value = centred(a, a_zero, dtype) * centred(b, b_zero, dtype) * ratio + shift
+        return round_clamp(value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
+
+    return run
+
+
+def _qlinear_unary(name: str, make: Callable[[Node], Callable[[Tensor], Tensor]]) -> None:
+    """Register an operator of com.microsoft with inputs X, X_scale, X_zero_point, Y_scale, Y_zero_point."""
+
+    def convert(node: Node) -> Kernel:
+        function = make(node)
+
+        def run(x: Tensor, x_scale: Tensor, x_zero: Tensor | None, y_scale: Tensor, y_zero: Tensor | None = None) -> Tensor:
+            return _quantised(node, function(restored(x, x_scale, x_zero)), y_scale, y_zero, 4)
+
+        return run
+
+    operator(name, domain=MICROSOFT)(convert)
+
+
+def _leaky(node: Node) -> Callable[[Tensor], Tensor]:
+    alpha = node.get("alpha", 0.01)
+    return lambda x: F.leaky_relu(x, alpha)
+
+
+def _softmax(node: Node) -> Callable[[Tensor], Tensor]:
+    axis, coerced = node.get("axis", -1), int(node.get("opset", 13)) < 13
+
+    def run(x: Tensor) -> Tensor:
+        return torch.softmax(x.flatten(axis % x.dim()), -1).reshape(x.shape) if coerced else torch.softmax(x, axis)
+
+    return run
+
+
+def _global_average(node: Node) -> Callable[[Tensor], Tensor]:
+    last = bool(node.get("channels_last", 0))
+    return lambda x: x.mean(tuple(range(1, x.dim() - 1) if last else range(2, x.dim())), keepdim=True)
+
+
+def _average(node: Node) -> Callable[[Tensor], Tensor]:
+    pool = average_pool(node)
+    last = bool(node.get("channels_last", 0))
+    return lambda x: pool(x.movedim(-1, 1)).movedim(1, -1) if last else pool(x)
+
+
+def _reduce_mean(node: Node) -> Callable[[Tensor], Tensor]:
+    axes, keep = node.get("axes"), bool(node.get("keepdims", 1))
+    return lambda x: x.mean(tuple(axes or range(x.dim())), keepdim=keep)
+
+
+_qlinear_unary("QLinearSigmoid", lambda node: torch.sigmoid)
+_qlinear_unary("QLinearLeakyRelu", _leaky)
+_qlinear_unary("QLinearSoftmax", _softmax)
+_qlinear_unary("QLinearGlobalAveragePool", _global_average)
+_qlinear_unary("QLinearAveragePool", _average)
+_qlinear_unary("QLinearReduceMean", _reduce_mean)
+
+
+@operator("QLinearConcat", domain=MICROSOFT)
+def qlinear_concat(node: Node) -> Kernel:
+    """QLinearConcat of com.microsoft: Y_scale, Y_zero_point, then three inputs a part."""
+    axis = int(node.get("axis", 1))
+
+    def run(y_scale: Tensor, y_zero: Tensor, *rest: Tensor) -> Tensor:
+        parts = [restored(*rest[index : index + 3]) for index in range(0, len(rest), 3)]
+        return _quantised(node, torch.cat(list(together(parts)), axis), y_scale, y_zero, 1)
+
+    return run
+
+
+@operator("QLinearWhere", domain=MICROSOFT)
+def qlinear_where(node: Node) -> Kernel:
+    """QLinearWhere of com.microsoft."""
+
+    def run(
+        condition: Tensor,
+        a: Tensor,
+        a_scale: Tensor,
+        a_zero: Tensor,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero: Tensor,
+        y_scale: Tensor,
+        y_zero: Tensor,
+    ) -> Tensor:
+        y = torch.where(condition, restored(a, a_scale, a_zero), restored(b, b_scale, b_zero))
+        return _quantised(node, y, y_scale, y_zero, 8)
+
+    return run
