@@ -8,7 +8,10 @@ from pathlib import Path
 
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
 )
 
 #: Assumed where the system does not tell.
@@ -16,12 +19,18 @@ _UNKNOWN = 2**40
 
 
 def available_memory() -> int:
-    """Return the bytes that this process can still take: the least of what the machine, its container and `ulimit -v` leave."""
+    """Return the bytes that this process can still take.
+
+    The least of what the machine, its container and `ulimit -v` leave.
+    """
     return max(0, min(_machine(), _container(), _process()))
 
 
 def is_about_memory(error: Exception) -> bool:
-    """Tell whether an error says that there is no memory left; torch and onnxruntime have no error of their own for it."""
+    """Tell whether an error says that there is no memory left.
+
+    Torch and onnxruntime have no error of their own for it.
+    """
     text = str(error)
     words = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
     return isinstance(error, MemoryError) or any(part in text for part in words)
@@ -30,7 +39,9 @@ def is_about_memory(error: Exception) -> bool:
 def _machine() -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+        kilobytes = {
+            name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)
+        }
         return 1024 * kilobytes["MemAvailable"]
     except (OSError, ValueError, KeyError, IndexError):
         return _UNKNOWN

@@ -1,4 +1,7 @@
-"""Largest numbers that a run takes, each with its reason: what is larger is refused before any work starts."""
+"""Largest numbers that a run takes, each with its reason.
+
+What is larger is refused before any work starts.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import math
 
 from cimrobust.errors import UsageError
 
-#: Most trials of one run: their scores are held in memory, and a bound for the worst chip in a million needs three of these millions.
+#: Most trials of one run: their scores are held in memory, and a bound for the worst chip in a
+#: million needs three of these millions.
 MAX_TRIALS = 10_000_000
 
 _MANY = (1_000_000_000, "no run of this tool ends that needs more")
@@ -38,10 +42,15 @@ def check_count(name: str, value: int | None, *, least: int = 1) -> None:
         return
     shown = value if value.bit_length() < 128 else f"a number of {value.bit_length()} bits"
     if value < least:
-        raise UsageError(f"{name} must be at least {least}, got {shown} (--{name}); give a larger number")
+        raise UsageError(
+            f"{name} must be at least {least}, got {shown} (--{name}); give a larger number"
+        )
     most, reason = _LARGEST.get(name, _MANY)
     if value > most:
-        raise UsageError(f"{name} must be at most {most}, because {reason}, got {shown} (--{name}); give a smaller number")
+        raise UsageError(
+            f"{name} must be at most {most}, because {reason}, got {shown} (--{name}); give a"
+            " smaller number"
+        )
 
 
 def check_number(name: str, value: float | None, *, above: float = -math.inf) -> None:

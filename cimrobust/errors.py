@@ -45,7 +45,10 @@ class InputRefusedError(CimrobustError):
 
 
 class EvidenceRefutedError(CimrobustError):
-    """Evidence that somebody shows is missing, forged, damaged, or of another network; it passes nothing."""
+    """Evidence that somebody shows is missing, forged, damaged, or of another network.
+
+    It passes nothing.
+    """
 
     exit_code = 6
 

@@ -1,4 +1,7 @@
-"""The one door for files that somebody else wrote: kind and size are checked on the open file before a byte of it is used."""
+"""The one door for files that somebody else wrote.
+
+Kind and size are checked on the open file before a byte of it is used.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class FileKind:
         max_bytes: Most bytes.
         hint: What to do about a file that is not accepted.
         missing: Raised for a file that is not there, is a folder, or may not be read.
-        refused: Raised for a pipe, socket or device, for one that is too large, and for one that changes.
+        refused: Raised for a pipe, socket or device, for one that is too large, and for one that
+            changes.
     """
 
     what: str
@@ -50,8 +54,10 @@ def printable(text: object) -> str:
 def open_input(path: Path, kind: FileKind) -> Iterator[BufferedReader]:
     """Open a regular file for reading; links to one are followed.
 
-    It is looked at before it is opened, because opening a device can act on it; opened without waiting, because a pipe
-    would wait for ever; and looked at again afterwards, because it may have been replaced in between.
+    It is looked at before it is opened, because opening a device can act on it; opened without
+    waiting, because a pipe
+    would wait for ever; and looked at again afterwards, because it may have been replaced in
+    between.
 
     Args:
         path: The file.
@@ -68,7 +74,10 @@ def open_input(path: Path, kind: FileKind) -> Iterator[BufferedReader]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as err:
         reason = err.strerror if isinstance(err, OSError) else err
-        raise kind.missing(f"{kind.what} must be a readable file, got '{printable(reason)}' ({printable(path)}); {kind.hint}") from err
+        raise kind.missing(
+            f"{kind.what} must be a readable file, got '{printable(reason)}' ({printable(path)});"
+            f" {kind.hint}"
+        ) from err
     with os.fdopen(descriptor, "rb") as stream:
         require_kind(descriptor, path, kind)
         yield stream
@@ -80,39 +89,54 @@ def require_kind(descriptor: int, where: object, kind: FileKind) -> None:
     _require_regular(status.st_mode, where, kind)
     if status.st_size > kind.max_bytes:
         raise kind.refused(
-            f"{kind.what} must have at most {kind.max_bytes} bytes, got {status.st_size} ({printable(where)}); is this the right file?"
+            f"{kind.what} must have at most {kind.max_bytes} bytes, got {status.st_size}"
+            f" ({printable(where)}); is this the right file?"
         )
 
 
 def read_input(path: Path, kind: FileKind) -> bytes:
-    """Return the content of a file; raises as `open_input`, and `kind.refused` where it changes meanwhile."""
+    """Return the content of a file.
+
+    Raises as `open_input`, and `kind.refused` where it changes meanwhile.
+    """
     with open_input(path, kind) as stream:
         return read_whole(stream, path, kind)
 
 
 def read_whole(stream: BufferedReader, where: object, kind: FileKind) -> bytes:
-    """Return what an open file holds; raises `kind.refused` where that is not as much as its size says."""
+    """Return what an open file holds.
+
+    Raises `kind.refused` where that is not as much as its size says.
+    """
     size = os.fstat(stream.fileno()).st_size
     try:
         content = stream.read(size + 1)
     except OSError as err:
-        raise kind.missing(f"{kind.what} must be readable, got '{err.strerror}' ({printable(where)}); {kind.hint}") from err
+        raise kind.missing(
+            f"{kind.what} must be readable, got '{err.strerror}' ({printable(where)}); {kind.hint}"
+        ) from err
     if len(content) != size:
         raise kind.refused(
-            f"{kind.what} must not change while it is read, got {len(content)} of {size} bytes ({printable(where)}); try again"
+            f"{kind.what} must not change while it is read, got {len(content)} of {size} bytes"
+            f" ({printable(where)}); try again"
         )
     return content
 
 
 @contextmanager
-def refusing_what_fails(what: str, where: object, *, hint: str, refused: type[CimrobustError] = InputRefusedError) -> Iterator[None]:
+def refusing_what_fails(
+    what: str, where: object, *, hint: str, refused: type[CimrobustError] = InputRefusedError
+) -> Iterator[None]:
     """Take every error that a library raises on somebody's file for the file's fault.
 
-    Libraries that unpack and parse raise what the code below them raises: zlib.error, lzma.LZMAError, struct.error, EOFError,
-    OverflowError, SyntaxError and more, and other ones in their next version. The file is hostile until proved otherwise.
+    Libraries that unpack and parse raise what the code below them raises: zlib.error,
+    lzma.LZMAError, struct.error, EOFError,
+    OverflowError, SyntaxError and more, and other ones in their next version. The file is hostile
+    until proved otherwise.
 
     Args:
-        what: What is read and what it must be, e.g. ``"data file must be a complete .npz archive"``.
+        what: What is read and what it must be, e.g. ``"data file must be a complete .npz
+            archive"``.
         where: File, and place in it.
         hint: What to do.
         refused: Raised instead.
@@ -122,7 +146,10 @@ def refusing_what_fails(what: str, where: object, *, hint: str, refused: type[Ci
     except CimrobustError:
         raise
     except MemoryError as err:
-        raise refused(f"{what}, got one that asks for more memory than there is: {_reason(err)} ({printable(where)}); {hint}") from err
+        raise refused(
+            f"{what}, got one that asks for more memory than there is: {_reason(err)}"
+            f" ({printable(where)}); {hint}"
+        ) from err
     except Exception as err:
         raise refused(f"{what}, got: {_reason(err)} ({printable(where)}); {hint}") from err
 
@@ -132,7 +159,9 @@ def _require_regular(mode: int, where: object, kind: FileKind) -> None:
         return
     found = _KINDS.get(stat.S_IFMT(mode), "another kind of file")
     error = kind.missing if stat.S_ISDIR(mode) else kind.refused
-    raise error(f"{kind.what} must be a regular file, got {found} ({printable(where)}); {kind.hint}")
+    raise error(
+        f"{kind.what} must be a regular file, got {found} ({printable(where)}); {kind.hint}"
+    )
 
 
 def _reason(err: BaseException) -> str:

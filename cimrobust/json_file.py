@@ -1,4 +1,7 @@
-"""JSON that somebody else wrote: no NaN, no infinity, no key twice, no number that 64 bits do not hold."""
+"""JSON that somebody else wrote.
+
+No NaN, no infinity, no key twice, no number that 64 bits do not hold.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,18 @@ def parse_json(content: bytes | str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ValueError: It is not JSON in UTF-8, nests too deeply, or holds what JSON leaves to chance; says what.
+        ValueError: It is not JSON in UTF-8, nests too deeply, or holds what JSON leaves to chance;
+            says what.
     """
     text = content if isinstance(content, str) else content.decode("utf-8")
     try:
-        return json.loads(text, parse_constant=_refused, parse_float=_float, parse_int=_int, object_pairs_hook=_object)
+        return json.loads(
+            text,
+            parse_constant=_refused,
+            parse_float=_float,
+            parse_int=_int,
+            object_pairs_hook=_object,
+        )
     except RecursionError as err:
         raise ValueError("it nests deeper than can be read") from err
 
@@ -41,5 +51,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"key '{next(name for name in names if names.count(name) > 1)[:100]}' stands twice in one object")
+        raise ValueError(
+            f"key '{next(name for name in names if names.count(name) > 1)[:100]}' stands twice in"
+            " one object"
+        )
     return made

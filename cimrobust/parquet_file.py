@@ -15,7 +15,9 @@ _MAX_COLUMNS = 1000
 
 
 def read_parquet(path: Path, *, what: str, max_rows: int) -> pa.Table:
-    """Read a table; the number of rows is looked at first, because few bytes can stand for many equal rows.
+    """Read a table.
+
+    The number of rows is looked at first, because few bytes can stand for many equal rows.
 
     Args:
         path: The file.
@@ -25,13 +27,15 @@ def read_parquet(path: Path, *, what: str, max_rows: int) -> pa.Table:
     Raises:
         InputRefusedError: It is missing, too large, or no Parquet file.
     """
-    content = read_input(path, FileKind(what, _MAX_BYTES, missing=InputRefusedError, hint="make it again"))
+    content = read_input(
+        path, FileKind(what, _MAX_BYTES, missing=InputRefusedError, hint="make it again")
+    )
     with refusing_what_fails(f"{what} must be a Parquet file", path, hint="make it again"):
         opened = pq.ParquetFile(pa.BufferReader(content))
         rows, columns = opened.metadata.num_rows, opened.metadata.num_columns
         if rows > max_rows or columns > _MAX_COLUMNS:
             raise InputRefusedError(
-                f"{what} must have at most {max_rows} rows and {_MAX_COLUMNS} columns, got {rows} and {columns} ({printable(path)}); "
-                "make it again"
+                f"{what} must have at most {max_rows} rows and {_MAX_COLUMNS} columns, got {rows}"
+                f" and {columns} ({printable(path)}); make it again"
             )
         return opened.read(use_threads=False)

@@ -1,4 +1,7 @@
-"""How long work reports that it moves on; the command line draws it, everything below only calls it."""
+"""How long work reports that it moves on.
+
+The command line draws it, everything below only calls it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Named random streams: every random number is a function of one seed and of names, never of call order."""
+"""Named random streams.
+
+Every random number is a function of one seed and of names, never of call order.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ def stream_key(seed: int, *names: str | int) -> int:
         names: What the stream is for, e.g. ``"programming"`` and the name of an initializer.
 
     Returns:
-        The first 8 bytes, little endian, of the SHA-256 digest of the parts, each preceded by its length.
+        The first 8 bytes, little endian, of the SHA-256 digest of the parts, each preceded by its
+        length.
     """
     digest = hashlib.sha256()
     for part in (str(seed), *map(str, names)):

@@ -1,4 +1,7 @@
-"""Settings files: TOML checked against a pydantic model, with every problem of the file in one sentence."""
+"""Settings files.
+
+TOML checked against a pydantic model, with every problem of the file in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ def read_settings(path: Path, model: type[ModelT], *, what: str) -> ModelT:
         what: What the file is called in messages, e.g. ``"device profile"``.
 
     Raises:
-        UsageError: There is no such file, it is not TOML, or it does not fit; names the file and every key.
+        UsageError: There is no such file, it is not TOML, or it does not fit; names the file and
+            every key.
     """
     return check_settings(parse_toml(path, what=what), model, where=str(path), what=what)
 
@@ -44,20 +48,30 @@ def parse_toml(path: Path, *, what: str) -> dict[str, Any]:
         tables = tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as err:
         raise UsageError(
-            f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start} ({where}); write it as TOML"
+            f"{what} must be UTF-8 text, got byte {err.object[err.start]:#04x} at {err.start}"
+            f" ({where}); write it as TOML"
         ) from err
     except RecursionError as err:
-        raise UsageError(f"{what} must not nest deeply, got more levels than can be read ({where}); {_HELP}") from err
-    except ValueError as err:  # TOMLDecodeError, and what int() says of a number with thousands of digits
+        raise UsageError(
+            f"{what} must not nest deeply, got more levels than can be read ({where}); {_HELP}"
+        ) from err
+    except (
+        ValueError
+    ) as err:  # TOMLDecodeError, and what int() says of a number with thousands of digits
         raise UsageError(f"{what} must be TOML, got: {printable(err)} ({where}); {_HELP}") from err
     problem = _unreadable(tables, _MAX_DEPTH)
     if problem:
-        raise UsageError(f"{what} must hold values that can be read, got {problem} ({where}); {_HELP}")
+        raise UsageError(
+            f"{what} must hold values that can be read, got {problem} ({where}); {_HELP}"
+        )
     return tables
 
 
 def _unreadable(value: Any, depth: int) -> str | None:
-    """Return what no setting can be: too many levels of tables, or a whole number that 64 bits do not hold; None if there is none."""
+    """Return what no setting can be.
+
+    Too many levels of tables, or a whole number that 64 bits do not hold; None if there is none.
+    """
     if depth == 0:
         return f"tables nested in more than {_MAX_DEPTH} levels"
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
@@ -66,7 +80,9 @@ def _unreadable(value: Any, depth: int) -> str | None:
     return next((problem for part in parts if (problem := _unreadable(part, depth - 1))), None)
 
 
-def check_settings(tables: Mapping[str, Any], model: type[ModelT], *, where: str, what: str) -> ModelT:
+def check_settings(
+    tables: Mapping[str, Any], model: type[ModelT], *, where: str, what: str
+) -> ModelT:
     """Fit parsed tables to a model; raises UsageError that lists every problem with its key."""
     try:
         return model.model_validate(dict(tables), strict=True)
@@ -74,7 +90,9 @@ def check_settings(tables: Mapping[str, Any], model: type[ModelT], *, where: str
         errors = err.errors(include_url=False)
         problems = "; ".join(_sentence(problem, model) for problem in errors[:_MAX_SHOWN])
         more = f"; and {len(errors) - _MAX_SHOWN} more" if len(errors) > _MAX_SHOWN else ""
-        raise UsageError(f"{what} must follow its format, got: {problems}{more} ({printable(where)}); {_HELP}") from err
+        raise UsageError(
+            f"{what} must follow its format, got: {problems}{more} ({printable(where)}); {_HELP}"
+        ) from err
 
 
 def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
@@ -84,7 +102,11 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.0)
-        return f"unknown key '{key}', nearest known key '{near[0]}'" if near else f"unknown key '{key}'"
+        return (
+            f"unknown key '{key}', nearest known key '{near[0]}'"
+            if near
+            else f"unknown key '{key}'"
+        )
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -110,10 +132,15 @@ def _listed_model_in(annotation: Any) -> Any:
     """Return the model of a list's entries, where a key may hold one table or a list of tables."""
     if get_origin(annotation) is list:
         return _model_in(annotation)
-    return next((found for part in get_args(annotation) if (found := _listed_model_in(part)) is not None), None)
+    return next(
+        (found for part in get_args(annotation) if (found := _listed_model_in(part)) is not None),
+        None,
+    )
 
 
 def _model_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+    return next(
+        (found for part in get_args(annotation) if (found := _model_in(part)) is not None), None
+    )

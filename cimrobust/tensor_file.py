@@ -30,13 +30,18 @@ def read_tensors(path: Path, *, what: str) -> dict[str, np.ndarray]:
     return read_described_tensors(path, what=what)[0]
 
 
-def read_described_tensors(path: Path, *, what: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_described_tensors(
+    path: Path, *, what: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read all tensors of a file and its description, texts by name; raises as `read_tensors`."""
     kind = FileKind(what, _MAX_BYTES, missing=InputRefusedError, hint=_HINT)
     with open_input(path, kind) as stream:
         size = stream.seek(0, 2)
         if 3 * size > available_memory():  # the content, its tensors and what is derived from them
-            raise InputRefusedError(f"{what} must fit into memory, got {size} bytes ({printable(path)}); use a larger machine")
+            raise InputRefusedError(
+                f"{what} must fit into memory, got {size} bytes ({printable(path)}); use a larger"
+                " machine"
+            )
         stream.seek(0)
         content = read_whole(stream, path, kind)
     with refusing_what_fails(f"{what} must be a safetensors file", path, hint=_HINT):

@@ -1,4 +1,7 @@
-"""Write the reference pages from the code: `python docs/generate.py`; with --check: say which are not up to date."""
+"""Write the reference pages from the code: `python docs/generate.py`.
+
+With --check: say which are not up to date.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def main() -> int:
         if "--check" not in sys.argv[1:]:
             path.write_text(text, encoding="utf-8")
     if stale and "--check" in sys.argv[1:]:
-        sys.stderr.write(f"not what the code says: {', '.join(stale)}; run `python docs/generate.py`\n")
+        sys.stderr.write(
+            f"not what the code says: {', '.join(stale)}; run `python docs/generate.py`\n"
+        )
         return 1
     return 0
 

@@ -2,7 +2,8 @@
 
     python samples/train_samples.py
 
-Plain training, no robustness measures: the samples show what an ordinary network does. The same seed gives the same files on one machine and torch version.
+Plain training, no robustness measures: the samples show what an ordinary network does. The same
+seed gives the same files on one machine and torch version.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ class DigitsCnn(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
         )
         self.classifier = nn.Sequential(nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10))
 
@@ -79,13 +85,23 @@ class BreastCancerMlp(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(30, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1))
+        self.net = nn.Sequential(
+            nn.Linear(30, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1)
+        )
 
     def forward(self, measurements: Tensor) -> Tensor:
         return self.net(measurements)
 
 
-def train(network: nn.Module, x: np.ndarray, y: np.ndarray, *, loss: nn.Module, epochs: int, decay: float = 1e-4) -> None:
+def train(
+    network: nn.Module,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    loss: nn.Module,
+    epochs: int,
+    decay: float = 1e-4,
+) -> None:
     """Train with Adam, batches of 64, the learning rate falling along a cosine."""
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, weight_decay=decay)
@@ -95,13 +111,22 @@ def train(network: nn.Module, x: np.ndarray, y: np.ndarray, *, loss: nn.Module, 
     for _ in range(epochs):
         for batch in torch.randperm(len(inputs), generator=order).split(64):
             optimiser.zero_grad()
-            loss(network(inputs[batch]).squeeze(-1) if labels.is_floating_point() else network(inputs[batch]), labels[batch]).backward()
+            loss(
+                (
+                    network(inputs[batch]).squeeze(-1)
+                    if labels.is_floating_point()
+                    else network(inputs[batch])
+                ),
+                labels[batch],
+            ).backward()
             optimiser.step()
         schedule.step()
     network.eval()
 
 
-def export(network: nn.Module, example: np.ndarray, path: Path, *, names: tuple[str, str], dynamic: bool) -> None:
+def export(
+    network: nn.Module, example: np.ndarray, path: Path, *, names: tuple[str, str], dynamic: bool
+) -> None:
     """Export at opset 17, batch normalisation kept apart; the batch axis named or fixed at 1."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -125,34 +150,65 @@ def export(network: nn.Module, example: np.ndarray, path: Path, *, names: tuple[
 def digits() -> None:
     """Train both digits networks; 1198 images to train on, 599 to judge."""
     data = load_digits()
-    train_x, test_x, train_y, test_y = train_test_split(data.images, data.target, test_size=1 / 3, random_state=0, stratify=data.target)
+    train_x, test_x, train_y, test_y = train_test_split(
+        data.images, data.target, test_size=1 / 3, random_state=0, stratify=data.target
+    )
     for name, x, y in (("digits_train", train_x, train_y), ("digits_test", test_x, test_y)):
         np.savez_compressed(HERE / f"{name}.npz", x=x.astype(np.uint8), y=y.astype(np.int64))
     inputs = (train_x[:, None] / 16).astype(np.float32)
-    for network, name, dynamic in ((DigitsCnn, "digits_cnn", True), (DigitsResnet, "digits_resnet", False)):
+    for network, name, dynamic in (
+        (DigitsCnn, "digits_cnn", True),
+        (DigitsResnet, "digits_resnet", False),
+    ):
         torch.manual_seed(0)
         made = network()
         train(made, inputs, train_y.astype(np.int64), loss=nn.CrossEntropyLoss(), epochs=40)
-        right = made(torch.from_numpy((test_x[:, None] / 16).astype(np.float32))).argmax(1).numpy() == test_y
+        right = (
+            made(torch.from_numpy((test_x[:, None] / 16).astype(np.float32))).argmax(1).numpy()
+            == test_y
+        )
         print(f"{name}: {right.mean():.4f} on {right.size} images")
         export(made, inputs[:1], HERE / f"{name}.onnx", names=("image", "scores"), dynamic=dynamic)
 
 
 def breast_cancer() -> None:
-    """Train the tumour network; 379 patients to train on, 190 to judge; measurements scaled by the training set's mean and deviation."""
+    """Train the tumour network; 379 patients to train on, 190 to judge.
+
+    Measurements scaled by the training set's mean and deviation.
+    """
     data = load_breast_cancer()
-    train_x, test_x, train_y, test_y = train_test_split(data.data, data.target, test_size=1 / 3, random_state=0, stratify=data.target)
+    train_x, test_x, train_y, test_y = train_test_split(
+        data.data, data.target, test_size=1 / 3, random_state=0, stratify=data.target
+    )
     mean, deviation = train_x.mean(axis=0), train_x.std(axis=0)
-    for name, x, y in (("breast_cancer_train", train_x, train_y), ("breast_cancer_test", test_x, test_y)):
+    for name, x, y in (
+        ("breast_cancer_train", train_x, train_y),
+        ("breast_cancer_test", test_x, test_y),
+    ):
         scaled = ((x - mean) / deviation).astype(np.float32)
         np.savez_compressed(HERE / f"{name}.npz", x=scaled, y=y.astype(np.int64))
     torch.manual_seed(0)
     network = BreastCancerMlp()
     inputs = ((train_x - mean) / deviation).astype(np.float32)
-    train(network, inputs, train_y.astype(np.float32), loss=nn.BCEWithLogitsLoss(), epochs=60, decay=1e-3)
-    right = (network(torch.from_numpy(((test_x - mean) / deviation).astype(np.float32))).squeeze(-1) > 0).numpy() == test_y
+    train(
+        network,
+        inputs,
+        train_y.astype(np.float32),
+        loss=nn.BCEWithLogitsLoss(),
+        epochs=60,
+        decay=1e-3,
+    )
+    right = (
+        network(torch.from_numpy(((test_x - mean) / deviation).astype(np.float32))).squeeze(-1) > 0
+    ).numpy() == test_y
     print(f"breast_cancer_mlp: {right.mean():.4f} on {right.size} patients")
-    export(network, inputs[:1], HERE / "breast_cancer_mlp.onnx", names=("measurements", "benign_score"), dynamic=True)
+    export(
+        network,
+        inputs[:1],
+        HERE / "breast_cancer_mlp.onnx",
+        names=("measurements", "benign_score"),
+        dynamic=True,
+    )
 
 
 def main() -> None:

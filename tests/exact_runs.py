@@ -1,4 +1,6 @@
-"""onnxruntime sessions of tests with exact integer products, whatever the processor and the optimisation level."""
+"""onnxruntime sessions of tests with exact integer products, whatever the processor and the
+optimisation level.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def exact_options() -> onnxruntime.SessionOptions:
 
 
 def exact_model(model: onnx.ModelProto | bytes | str | Path) -> bytes | str:
-    """Return a model whose integer products are exact without optimisation too, where the session options do nothing."""
+    """Return a model whose integer products are exact without optimisation too, where the session
+    options do nothing.
+    """
     if isinstance(model, str | Path):
         return exact_file(Path(model).read_bytes(), Path(model).parent) or str(model)
     content = model if isinstance(model, bytes) else model.SerializeToString()

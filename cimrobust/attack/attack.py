@@ -1,4 +1,7 @@
-"""Short attacks that diagnostics share: a box, some starts, a few passes; scores come from the deployed engine."""
+"""Short attacks that diagnostics share: a box, some starts, a few passes.
+
+Scores come from the deployed engine.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,29 @@ from functools import cached_property
 
 import numpy as np
 
-from cimrobust.attack.candidates import CORNER, NO_DEVIATION, SCORED, known_candidates, without_gradient, worst_of
+from cimrobust.attack.candidates import (
+    CORNER,
+    NO_DEVIATION,
+    SCORED,
+    known_candidates,
+    without_gradient,
+    worst_of,
+)
 from cimrobust.attack.case_parts import part_of
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress
-from cimrobust.search.box import Box, Pattern, array_of, box_of
 from cimrobust.search.climb import climb_in_turn
 from cimrobust.search.crafting import crafting_subset
 from cimrobust.search.gradients import Opened, open_gradients
 from cimrobust.search.losses import Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.search_budget import budget_of
+from cimrobust.search.torch_patterns import array_of
 
 # First step of a climb that goes on from a pattern of the search, in half-widths of the box.
 _WARM_STEP = 0.5
@@ -35,7 +46,8 @@ class Plan:
     Attributes:
         warm: Passes that go on from the best start.
         fresh: Passes from zero.
-        evaluations: Evaluations of the gradient-free search, which takes their place where there is no twin.
+        evaluations: Evaluations of the gradient-free search, which takes their place where there is
+            no twin.
     """
 
     warm: int
@@ -81,7 +93,8 @@ class Bench:
         effort: Gives the number of crafting samples.
         seed: Seed of the run.
         workers: Threads; no result depends on it.
-        source: A bench of the same stored weights with another box, whose twin is used; None: a twin of its own is opened.
+        source: A bench of the same stored weights with another box, whose twin is used; None: a
+            twin of its own is opened.
         device_type: Where gradients are computed, ``cpu`` or ``cuda``.
     """
 
@@ -104,7 +117,14 @@ class Bench:
         if self.source is not None:
             return self.source.opened
         device = open_device(self.device_type)
-        return open_gradients(self.runtime, self.placement, budget_of(self.effort), seed=self.seed, workers=self.workers, device=device)
+        return open_gradients(
+            self.runtime,
+            self.placement,
+            budget_of(self.effort),
+            seed=self.seed,
+            workers=self.workers,
+            device=device,
+        )
 
     @property
     def has_gradient(self) -> bool:
@@ -121,20 +141,55 @@ class Bench:
         """
         if part is None:
             opened = self.opened
-            return Problem(self.runtime, box, opened.crafting, opened.oracle, self.seed, self.workers, NullProgress(), most_passes=passes)
+            return Problem(
+                self.runtime,
+                box,
+                opened.crafting,
+                opened.oracle,
+                self.seed,
+                self.workers,
+                NullProgress(),
+                most_passes=passes,
+            )
         runtime = part_of(self.runtime, self.placement, part, workers=self.workers)
         task = runtime.task
-        crafting = crafting_subset(task.labels, count=len(self.opened.crafting), seed=self.seed, is_regression=task.is_regression)
+        crafting = crafting_subset(
+            task.labels,
+            count=len(self.opened.crafting),
+            seed=self.seed,
+            is_regression=task.is_regression,
+        )
         oracle = None if self.opened.oracle is None else self.opened.oracle.on(runtime, crafting)
-        return Problem(runtime, box, crafting, oracle, self.seed, self.workers, NullProgress(), most_passes=passes)
+        return Problem(
+            runtime,
+            box,
+            crafting,
+            oracle,
+            self.seed,
+            self.workers,
+            NullProgress(),
+            most_passes=passes,
+        )
 
     def steepest(self, pattern: Pattern, sample: int) -> Pattern:
         """Return the corner of the box that lowers the margin of one sample fastest, seen from a pattern: one pass over that sample."""
         problem = self.problem(self.box, np.array([sample]), passes=1)
-        evaluation = problem.step(problem.space.pattern(problem.space.unit(pattern)), Hinge(np.inf), 1.0)
-        return self.box.corner({name: array_of(gradient) for name, gradient in evaluation.gradients.items()})
+        evaluation = problem.step(
+            problem.space.pattern(problem.space.unit(pattern)), Hinge(np.inf), 1.0
+        )
+        return self.box.corner(
+            {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
+        )
 
-    def attack(self, name: str, *, box: Box, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray | None = None) -> Attack:
+    def attack(
+        self,
+        name: str,
+        *,
+        box: Box,
+        plan: Plan,
+        starts: Mapping[str, Pattern],
+        part: np.ndarray | None = None,
+    ) -> Attack:
         """Look for a pattern of a box that is as bad as possible, from known ones and from zero.
 
         Args:
@@ -162,23 +217,40 @@ def _climbs(problem: Problem, name: str, plan: Plan, known: list[Candidate]) -> 
     if problem.task.is_regression:
         error: list[Loss] = [RegressionError(problem.task.metric)]
         runs = [
-            (error, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(CORNER)}"),
+            (
+                error,
+                best.pattern,
+                plan.warm,
+                _WARM_STEP,
+                f"from {best.origin.removesuffix(CORNER)}",
+            ),
             (error, problem.box.zero(), plan.fresh, 2.0, "from zero"),
         ]
     else:
         near: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0)]
         runs = [
             (near, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(CORNER)}"),
-            ([SmoothAccuracy(0.5), SmoothAccuracy(0.25)], problem.box.zero(), plan.fresh, 2.0, "from zero"),
+            (
+                [SmoothAccuracy(0.5), SmoothAccuracy(0.25)],
+                problem.box.zero(),
+                plan.fresh,
+                2.0,
+                "from zero",
+            ),
         ]
     found: list[Candidate] = []
     for losses, start, passes, first_step, origin in runs:
-        found += climb_in_turn(problem, name, losses, start=start, passes=passes, first_step=first_step, origin=origin)
+        found += climb_in_turn(
+            problem, name, losses, start=start, passes=passes, first_step=first_step, origin=origin
+        )
     return found
 
 
 def _scored(problem: Problem, candidates: list[Candidate]) -> Attack:
-    """Score the best candidates on all samples of the problem; the worst is what the attack found, no deviation if nothing does harm."""
+    """Score the best candidates on all samples of the problem.
+
+    The worst is what the attack found, no deviation if nothing does harm.
+    """
     zero = [candidate for candidate in candidates if candidate.origin == NO_DEVIATION]
     ranked = [*sorted(candidates, key=lambda candidate: candidate.key)[:SCORED], *zero]
     score, output, candidate = worst_of(problem, ranked)

@@ -1,4 +1,7 @@
-"""A short attack on a restricted box: from scratch, and from patterns known from a larger or smaller one."""
+"""A short attack on a restricted box.
+
+From scratch, and from patterns known from a larger or smaller one.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,16 @@ from dataclasses import dataclass
 from cimrobust.attack.candidates import SCORED, known_candidates, without_gradient, worst_of
 from cimrobust.data.decision import Score
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.climb import climb, climb_in_turn
-from cimrobust.search.losses import Collapse, CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
+from cimrobust.search.losses import (
+    Collapse,
+    CrossEntropy,
+    Hinge,
+    Loss,
+    RegressionError,
+    SmoothAccuracy,
+)
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.targets import nearest_classes
 
@@ -28,7 +38,8 @@ class AttackPlan:
         entropy: From zero on cross-entropy.
         collapse: Onto each of the two nearest classes.
         onward: From the best of these and of the known patterns.
-        evaluations: Evaluations of the gradient-free search that takes their place where there is no twin.
+        evaluations: Evaluations of the gradient-free search that takes their place where there is
+            no twin.
     """
 
     cooling: int = 20
@@ -40,7 +51,9 @@ class AttackPlan:
 
     def scaled(self, factor: float) -> AttackPlan:
         """Return a plan of another length."""
-        return AttackPlan(**{name: max(round(factor * count), 1) for name, count in vars(self).items()})
+        return AttackPlan(
+            **{name: max(round(factor * count), 1) for name, count in vars(self).items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,9 @@ def attack_box(problem: Problem, known: Mapping[str, Pattern], plan: AttackPlan)
             candidates += _climbs(problem, candidates, plan)
     ranked = sorted(candidates, key=lambda candidate: candidate.key)
     score, _, worst = worst_of(problem, ranked[:SCORED])
-    return BoxAttack(score, worst.pattern, worst.origin, tuple(candidate.pattern for candidate in ranked))
+    return BoxAttack(
+        score, worst.pattern, worst.origin, tuple(candidate.pattern for candidate in ranked)
+    )
 
 
 def _climbs(problem: Problem, known: list[Candidate], plan: AttackPlan) -> list[Candidate]:
@@ -84,21 +99,43 @@ def _climbs(problem: Problem, known: list[Candidate], plan: AttackPlan) -> list[
     if problem.task.is_regression:
         error = RegressionError(problem.task.metric)
         runs: list[tuple[list[Loss], int, str]] = [
-            ([error], plan.cooling + plan.hinge + plan.entropy + 2 * plan.collapse, "error from zero")
+            (
+                [error],
+                plan.cooling + plan.hinge + plan.entropy + 2 * plan.collapse,
+                "error from zero",
+            )
         ]
         later: list[Loss] = [error]
     else:
-        runs = [([SmoothAccuracy(0.5), SmoothAccuracy(0.2)], plan.cooling, "smooth accuracy from zero")]
-        runs += [([Hinge(0.0)], plan.hinge, "hinge from zero"), ([CrossEntropy()], plan.entropy, "cross-entropy from zero")]
-        runs += [([Collapse(target)], plan.collapse, f"onto class {target}") for target in nearest_classes(problem)[:2]]
+        runs = [
+            ([SmoothAccuracy(0.5), SmoothAccuracy(0.2)], plan.cooling, "smooth accuracy from zero")
+        ]
+        runs += [
+            ([Hinge(0.0)], plan.hinge, "hinge from zero"),
+            ([CrossEntropy()], plan.entropy, "cross-entropy from zero"),
+        ]
+        runs += [
+            ([Collapse(target)], plan.collapse, f"onto class {target}")
+            for target in nearest_classes(problem)[:2]
+        ]
         later = [SmoothAccuracy(0.1), Hinge(0.0)]
     made: list[Candidate] = []
     for losses, passes, origin in runs:
-        made += climb_in_turn(problem, _MEMBER, losses, start=zero, passes=passes, origin=origin)[-1:]
+        made += climb_in_turn(problem, _MEMBER, losses, start=zero, passes=passes, origin=origin)[
+            -1:
+        ]
     best = min([*known, *made], key=lambda candidate: candidate.key)
     share = plan.onward // len(later)
     for loss in later:
-        onward = climb(problem, _MEMBER, loss, start=best.pattern, passes=share, first_step=_LATER_STEP, origin=f"after {best.origin}")
+        onward = climb(
+            problem,
+            _MEMBER,
+            loss,
+            start=best.pattern,
+            passes=share,
+            first_step=_LATER_STEP,
+            origin=f"after {best.origin}",
+        )
         if onward is not None:
             made.append(onward)
             best = min(best, onward, key=lambda candidate: candidate.key)

@@ -1,4 +1,7 @@
-"""What short attacks share, whatever they climb on: the patterns they start from, the way without gradients, and the score of the best."""
+"""What short attacks share, whatever they climb on.
+
+The patterns they start from, the way without gradients, and the score of the best.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from cimrobust.data.decision import Score
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.members.corner_search import CORNER_SEARCH
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.search_budget import budget_of
@@ -16,11 +19,14 @@ from cimrobust.search.search_budget import budget_of
 NO_DEVIATION = "no deviation"
 #: What starts and climbs add to the name of a pattern that is the corner beside one of theirs.
 CORNER = ", corner"
-#: Patterns of an attack that are scored on all samples: the best on the crafting samples need not be the best on all.
+#: Patterns of an attack that are scored on all samples: the best on the crafting samples need not
+#: be the best on all.
 SCORED = 3
 
 
-def known_candidates(problem: Problem, member: str, known: Mapping[str, Pattern]) -> list[Candidate]:
+def known_candidates(
+    problem: Problem, member: str, known: Mapping[str, Pattern]
+) -> list[Candidate]:
     """Return no deviation, and known patterns and their corners, brought into the box and measured on the crafting samples.
 
     Args:
@@ -33,16 +39,25 @@ def known_candidates(problem: Problem, member: str, known: Mapping[str, Pattern]
         inside[origin] = problem.box.clip(pattern)
         inside[f"{origin}{CORNER}"] = problem.box.corner(inside[origin])
     keys = problem.measure(list(inside.values()))
-    return [Candidate(pattern, key, origin, member) for (origin, pattern), key in zip(inside.items(), keys, strict=True)]
+    return [
+        Candidate(pattern, key, origin, member)
+        for (origin, pattern), key in zip(inside.items(), keys, strict=True)
+    ]
 
 
 def without_gradient(problem: Problem, evaluations: int) -> list[Candidate]:
     """Search without gradients, from zero."""
-    return list(CORNER_SEARCH.run(problem, replace(budget_of("quick"), evaluations_alone=evaluations)))
+    return list(
+        CORNER_SEARCH.run(problem, replace(budget_of("quick"), evaluations_alone=evaluations))
+    )
 
 
-def worst_of(problem: Problem, candidates: Sequence[Candidate]) -> tuple[Score, np.ndarray, Candidate]:
-    """Score candidates on all samples of a problem by the deployed engine; return score, decision output and candidate of the worst.
+def worst_of(
+    problem: Problem, candidates: Sequence[Candidate]
+) -> tuple[Score, np.ndarray, Candidate]:
+    """Score candidates on all samples of a problem by the deployed engine.
+
+    Return score, decision output and candidate of the worst.
 
     Of equals the first counts. Every pattern is checked to lie in the box first.
     """

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import Box
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.box import Box
 
 
-def part_of(runtime: Runtime, placement: Placement, part: np.ndarray, *, workers: int = 1) -> Runtime:
+def part_of(
+    runtime: Runtime, placement: Placement, part: np.ndarray, *, workers: int = 1
+) -> Runtime:
     """Return a runtime that knows some of the samples only, its scores without deviation those of these samples.
 
     Args:
@@ -28,10 +30,14 @@ def part_of(runtime: Runtime, placement: Placement, part: np.ndarray, *, workers
         inputs={name: array[part] for name, array in dataset.inputs.items()},
         labels=None if dataset.labels is None else dataset.labels[part],
     )
-    quantised = task.score(runtime.plain.run(nominal, taken.inputs, taken.constants, threads=workers))
+    quantised = task.score(
+        runtime.plain.run(nominal, taken.inputs, taken.constants, threads=workers)
+    )
     converters = runtime.converters
     if converters is not None:
-        score = task.score(runtime.engine.run(nominal, taken.inputs, taken.constants, threads=workers))
+        score = task.score(
+            runtime.engine.run(nominal, taken.inputs, taken.constants, threads=workers)
+        )
         converters = replace(converters, score=score)
     return replace(
         runtime,
@@ -48,6 +54,10 @@ def restricted(box: Box, names: Collection[str]) -> Box:
     """Return the box in which only some initializers may deviate."""
     return Box(
         nominal=box.nominal,
-        lo={name: array if name in names else np.zeros_like(array) for name, array in box.lo.items()},
-        hi={name: array if name in names else np.zeros_like(array) for name, array in box.hi.items()},
+        lo={
+            name: array if name in names else np.zeros_like(array) for name, array in box.lo.items()
+        },
+        hi={
+            name: array if name in names else np.zeros_like(array) for name, array in box.hi.items()
+        },
     )

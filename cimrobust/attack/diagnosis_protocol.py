@@ -10,10 +10,10 @@ import numpy as np
 
 from cimrobust.attack.attack import Bench
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.box import Pattern
 from cimrobust.search.search_results import SearchResult
 
 
@@ -69,7 +69,8 @@ class Finding:
         result: Its own frozen dataclass.
         passes: Forward-backward passes over its crafting samples; extra to those of the search.
         evaluations: Forward runs over its samples.
-        patterns: Patterns of the box worth keeping for later diagnostics, by where they come from; layers that are not named are exact.
+        patterns: Patterns of the box worth keeping for later diagnostics, by where they come from;
+            layers that are not named are exact.
         broken: Samples that other patterns of the box broke, bool [samples]; None: none to tell of.
     """
 
@@ -92,7 +93,8 @@ class Diagnostic:
     """One diagnostic.
 
     Attributes:
-        name: Name on the command line and in the certificate, where `diagnostics.<name>` holds its result.
+        name: Name on the command line and in the certificate, where `diagnostics.<name>` holds its
+            result.
         title: What its progress bar is called.
         run: Does it.
         applies: Tells why it cannot run on a case; nothing where it can.
@@ -134,7 +136,8 @@ class Diagnosis:
     Attributes:
         outcomes: One entry for each diagnostic there is, in the order of the catalogue.
         found: The worst pattern found, which a diagnostic may have beaten.
-        broken: Samples that a pattern of the box broke in any diagnostic, bool [samples]; None for a regression or several decisions a sample.
+        broken: Samples that a pattern of the box broke in any diagnostic, bool [samples]; None for
+            a regression or several decisions a sample.
     """
 
     outcomes: tuple[Outcome, ...]

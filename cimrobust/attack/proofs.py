@@ -22,7 +22,9 @@ MOST_SAMPLES = {"quick": 500, "standard": 2000, "thorough": 10**9}
 _FIRST = 16
 
 
-def proven(network: BoundedNetwork, samples: np.ndarray, *, effort: str, workers: int) -> np.ndarray:
+def proven(
+    network: BoundedNetwork, samples: np.ndarray, *, effort: str, workers: int
+) -> np.ndarray:
     """Return which samples no chip of the box can break, bool [number of samples of the network].
 
     Where linear bounds prove none of the first ones, intervals alone are tried on the others.
@@ -38,7 +40,14 @@ def proven(network: BoundedNetwork, samples: np.ndarray, *, effort: str, workers
     for part in (samples[:_FIRST], samples[_FIRST:]):
         if part.size:
             method: Method = "linear" if hopeful else "interval"
-            bounds = certify(network, method=method, samples=part, effort=NARROWING[effort], branching=BRANCHING[effort], workers=workers)
+            bounds = certify(
+                network,
+                method=method,
+                samples=part,
+                effort=NARROWING[effort],
+                branching=BRANCHING[effort],
+                workers=workers,
+            )
             held[part] = bounds.certified
             hopeful = bool(bounds.certified.any())
     return held

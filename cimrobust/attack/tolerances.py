@@ -1,6 +1,9 @@
-"""One network at several write-verify tolerances: boxes in each other, and patterns carried from one to the next.
+"""One network at several write-verify tolerances.
 
-A pattern of a smaller box lies in every larger one, so the worst score found can only fall as the tolerance grows: what was found for a smaller one is found for
+Boxes in each other, and patterns carried from one to the next.
+
+A pattern of a smaller box lies in every larger one, so the worst score found can only fall as the
+tolerance grows: what was found for a smaller one is found for
 a larger one too.
 """
 
@@ -16,15 +19,18 @@ from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.box import Box, Pattern
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.search.box import Box, Pattern
 from cimrobust.search.unit import rescaled
 
 
 def stated_tolerance(profile: DeviceProfile) -> float:
-    """Return the write-verify tolerance that a profile states, the largest over levels and sides; z sigmas where it has none."""
+    """Return the write-verify tolerance that a profile states, the largest over levels and sides.
+
+    Z sigmas where it has none.
+    """
     return largest_programming_error(profile)
 
 
@@ -45,23 +51,39 @@ def at_tolerance(
         SelfCheckError: The stored weights are other ones; they do not depend on the tolerance.
     """
     placed = place(scan, with_tolerance(placement.profile, tolerance))
-    if any(not np.array_equal(placed.tensors[name].nominal, tensor.nominal) for name, tensor in placement.tensors.items()):
-        raise SelfCheckError(f"stored weights must not depend on the tolerance, got others at {tolerance:g}; report this")
+    if any(
+        not np.array_equal(placed.tensors[name].nominal, tensor.nominal)
+        for name, tensor in placement.tensors.items()
+    ):
+        raise SelfCheckError(
+            f"stored weights must not depend on the tolerance, got others at {tolerance:g}; report"
+            " this"
+        )
     engine, converters = runtime.engine, runtime.converters
     if not isinstance(engine, KernelEngine) or converters is None:
         return runtime, placed
     kernel = KernelEngine(
-        runtime.plain.deployed, placed, output=engine.output, feeding=engine.feeding, ranges=converters.ranges, workers=workers
+        runtime.plain.deployed,
+        placed,
+        output=engine.output,
+        feeding=engine.feeding,
+        ranges=converters.ranges,
+        workers=workers,
     )
     return replace(runtime, engine=kernel), placed
 
 
 def carried(pattern: Mapping[str, np.ndarray], source: Box, target: Box) -> dict[str, Pattern]:
-    """Return starts for one box from a pattern of another: as it is, brought inside, and stretched to the same share of every interval."""
+    """Return starts for one box from a pattern of another.
+
+    As it is, brought inside, and stretched to the same share of every interval.
+    """
     return {"as it is": target.clip(pattern), "stretched": rescaled(pattern, of=source, to=target)}
 
 
-def bisect(holds: Callable[[float], bool], *, low: float, high: float, steps: int, resolution: float) -> tuple[float, float]:
+def bisect(
+    holds: Callable[[float], bool], *, low: float, high: float, steps: int, resolution: float
+) -> tuple[float, float]:
     """Narrow the place where a claim stops to hold.
 
     Args:

@@ -41,8 +41,10 @@ for name in {key.rsplit(".", 1)[0] for key in w}:
     lo, hi, d = w[name + ".lo"], w[name + ".hi"], w[name + ".deviation"]
     assert ((lo <= d) & (d <= hi)).all() and (stored[name] == w[name + ".nominal"] + d).all()
 options = ort.SessionOptions()
-options.add_session_config_entry("session.x64quantprecision", "1")  # integer products exact on every processor
-session = ort.InferenceSession("witness/worst_case.onnx", options)  # feed it the evaluation samples and count"""
+# Integer products exact on every processor.
+options.add_session_config_entry("session.x64quantprecision", "1")
+# Feed it the evaluation samples and count.
+session = ort.InferenceSession("witness/worst_case.onnx", options)"""
 
 
 def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateModel:
@@ -58,19 +60,33 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         schema_version="1.6",
         tool=item.tool(),
         issued=evidence.issued,
-        issued_reason=None if evidence.issued is not None else "no day was given (--issued), and no clock is read",
+        issued_reason=(
+            None
+            if evidence.issued is not None
+            else "no day was given (--issued), and no clock is read"
+        ),
         item=None if described is None else ItemDescription.model_validate(described.model_dump()),
-        item_reason=None if described is not None else "no policy was given" if policy is None else "the policy has no [item]",
+        item_reason=(
+            None
+            if described is not None
+            else "no policy was given"
+            if policy is None
+            else "the policy has no [item]"
+        ),
         machine=item.machine(),
         machine_reason=None,
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),
         data=item.data(evidence),
         device=item.certified_device(evidence.placement),
-        settings=[Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings],
+        settings=[
+            Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings
+        ],
         mapping=item.mapping(evidence.scan, evidence.placement),
         converters=converters.converters(evidence),
-        converters_reason=None if evidence.runtime.converters else "the profile has ideal converters",
+        converters_reason=(
+            None if evidence.runtime.converters else "the profile has ideal converters"
+        ),
         clean=results.clean(evidence),
         monte_carlo=results.monte_carlo(
             evidence.trials,
@@ -96,7 +112,9 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         verdict=Verdict(word="INCONCLUSIVE", sentence=NO_POLICY, requirements=[]),
         seeds={"run": evidence.trials.seed},
         warnings=limits.warnings(evidence),
-        reproduce=Reproduce(command=command, python=_python(evidence), witness_check=_WITNESS_CHECK),
+        reproduce=Reproduce(
+            command=command, python=_python(evidence), witness_check=_WITNESS_CHECK
+        ),
         timings=Timings(
             workers=evidence.timings.workers,
             total_seconds=round(sum(evidence.timings.stages.values()), 3),
@@ -108,10 +126,20 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
 
 
 def _command(evidence: Evidence) -> str:
-    parts = ["cimrobust", "analyze", evidence.network.path.name, "--data", _base_name(evidence.data_argument)]
+    parts = [
+        "cimrobust",
+        "analyze",
+        evidence.network.path.name,
+        "--data",
+        _base_name(evidence.data_argument),
+    ]
     parts += ["--device", _base_name(evidence.device_argument), "--out", "out"]
     for setting in _given(evidence):
-        parts += [f"--{setting.key}"] if setting.value is True else [f"--{setting.key}", str(setting.value)]
+        parts += (
+            [f"--{setting.key}"]
+            if setting.value is True
+            else [f"--{setting.key}", str(setting.value)]
+        )
     return shlex.join(parts)
 
 
@@ -119,14 +147,27 @@ def _python(evidence: Evidence) -> str:
     given: dict[str, Any] = {}
     for setting in _given(evidence):
         name = setting.key.replace("-", "_")
-        given[name] = [*given.get(name, []), setting.value] if setting.key in _REPEATED else setting.value
-    arguments = {"data": _base_name(evidence.data_argument), "device": _base_name(evidence.device_argument), "out": "out", **given}
+        given[name] = (
+            [*given.get(name, []), setting.value] if setting.key in _REPEATED else setting.value
+        )
+    arguments = {
+        "data": _base_name(evidence.data_argument),
+        "device": _base_name(evidence.device_argument),
+        "out": "out",
+        **given,
+    }
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return f"import cimrobust\n\ncertificate = cimrobust.analyze({evidence.network.path.name!r}, {shown})"
+    return (
+        f"import cimrobust\n\ncertificate = cimrobust.analyze({evidence.network.path.name!r},"
+        f" {shown})"
+    )
 
 
 def _given(evidence: Evidence) -> list[RunSetting]:
-    """Return the settings that were given: with all of them a run gives the same certificate, verdict included."""
+    """Return the settings that were given.
+
+    With all of them a run gives the same certificate, verdict included.
+    """
     return [setting for setting in evidence.settings if not setting.is_default]
 
 
@@ -138,7 +179,11 @@ def _rare(evidence: Evidence) -> RareEvent | None:
     certification = evidence.certification.score
     certified_score = None if certification is None else certification.value
     return rare.rare_event(
-        evidence.rare, higher_is_better=evidence.trials.higher_is_better, search=evidence.likely, stored=stored, certified=certified_score
+        evidence.rare,
+        higher_is_better=evidence.trials.higher_is_better,
+        search=evidence.likely,
+        stored=stored,
+        certified=certified_score,
     )
 
 

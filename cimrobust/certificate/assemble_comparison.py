@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterator
 from cimrobust.certificate.baseline_required import data_digests
 from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.compared_certificates import ChangedLayer, ChangedRequirement, ComparedCertificate, Comparison, Sameness
+from cimrobust.certificate.models.compared_certificates import (
+    ChangedLayer,
+    ChangedRequirement,
+    ComparedCertificate,
+    Comparison,
+    Sameness,
+)
 from cimrobust.certificate.models.item import Layer
 from cimrobust.certificate.score_differences import JOINT_CONFIDENCE, Side, compare_scores, measured
 from cimrobust.device.digest import digest_of_tables
 from cimrobust.input_file import printable
 
 _NOT_STATED = "not stated"
-_NOT_CHECKED = "Nothing of the evidence was checked: cimrobust replay does that for each of the two."
+_NOT_CHECKED = (
+    "Nothing of the evidence was checked: cimrobust replay does that for each of the two."
+)
 _DIGITS = 16
 
 
@@ -74,18 +82,26 @@ def _sameness(one: CertificateModel, other: CertificateModel) -> Iterator[Samene
     for key in dict.fromkeys([*settings[0], *settings[1]]):
         values = [found.get(key, _NOT_STATED) for found in settings]
         if values[0] != values[1]:
-            yield Sameness(name=f"setting {printable(key)[:100]}", equal=False, a=values[0], b=values[1])
+            yield Sameness(
+                name=f"setting {printable(key)[:100]}", equal=False, a=values[0], b=values[1]
+            )
 
 
 def _settings(made: CertificateModel) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for row in made.settings:
-        found.setdefault(row.key, []).append("none" if row.value is None else printable(row.value)[:200])
+        found.setdefault(row.key, []).append(
+            "none" if row.value is None else printable(row.value)[:200]
+        )
     return {key: ", ".join(values) for key, values in found.items()}
 
 
 def _short(digests: object) -> str:
-    return ", ".join(sorted(f"{digest[:_DIGITS]}..." for digest in digests)) if isinstance(digests, set) else str(digests)
+    return (
+        ", ".join(sorted(f"{digest[:_DIGITS]}..." for digest in digests))
+        if isinstance(digests, set)
+        else str(digests)
+    )
 
 
 def _model_digests(made: CertificateModel) -> set[str]:
@@ -95,29 +111,49 @@ def _model_digests(made: CertificateModel) -> set[str]:
 def _policy(made: CertificateModel) -> str:
     if made.policy is None:
         return "none"
-    return _NOT_STATED if made.policy_file is None else f"{printable(made.policy_file)[:100]}, {str(made.policy_sha256)[:_DIGITS]}..."
+    return (
+        _NOT_STATED
+        if made.policy_file is None
+        else f"{printable(made.policy_file)[:100]}, {str(made.policy_sha256)[:_DIGITS]}..."
+    )
 
 
 def _machine(made: CertificateModel) -> str:
-    return _NOT_STATED if made.machine is None else f"{printable(made.machine.processor)[:100]}, onnxruntime {made.machine.onnxruntime}"
+    return (
+        _NOT_STATED
+        if made.machine is None
+        else f"{printable(made.machine.processor)[:100]}, onnxruntime {made.machine.onnxruntime}"
+    )
 
 
 _Reader = Callable[[CertificateModel], object]
 #: What is compared, by name: what must be equal, and how it reads.
 _READERS: dict[str, tuple[_Reader, Callable[[CertificateModel], str]]] = {
-    "network": (_model_digests, lambda made: f"{printable(made.model.name)[:100]}, {_short(_model_digests(made))}"),
-    "data": (data_digests, lambda made: f"{printable(made.data.description)[:100]}, {_short(data_digests(made))}"),
-    "samples": (lambda made: made.data.used, lambda made: f"{made.data.used} of {made.data.available}"),
+    "network": (
+        _model_digests,
+        lambda made: f"{printable(made.model.name)[:100]}, {_short(_model_digests(made))}",
+    ),
+    "data": (
+        data_digests,
+        lambda made: f"{printable(made.data.description)[:100]}, {_short(data_digests(made))}",
+    ),
+    "samples": (
+        lambda made: made.data.used,
+        lambda made: f"{made.data.used} of {made.data.available}",
+    ),
     "scores": (measured, lambda made: printable(measured(made))[:200]),
     "device profile": (
         lambda made: digest_of_tables(made.device.profile),
         lambda made: (
-            f"{printable(made.device.profile.get('name', _NOT_STATED))[:100]}, {digest_of_tables(made.device.profile)[:_DIGITS]}..."
+            f"{printable(made.device.profile.get('name', _NOT_STATED))[:100]},"
+            f" {digest_of_tables(made.device.profile)[:_DIGITS]}..."
         ),
     ),
     "tolerance": (
         lambda made: made.device.largest_tolerance_fraction,
-        lambda made: f"{100 * made.device.largest_tolerance_fraction:.6g} % of the conductance range",
+        lambda made: (
+            f"{100 * made.device.largest_tolerance_fraction:.6g} % of the conductance range"
+        ),
     ),
     "search effort": (lambda made: made.worst_found.effort, lambda made: made.worst_found.effort),
     "drawn chips": (
@@ -125,7 +161,10 @@ _READERS: dict[str, tuple[_Reader, Callable[[CertificateModel], str]]] = {
         lambda made: f"{made.monte_carlo.trials}, seed {made.monte_carlo.seed}",
     ),
     "policy": (lambda made: made.policy, _policy),
-    "tool": (lambda made: made.tool, lambda made: f"{printable(made.tool.name)[:40]} {printable(made.tool.version)[:40]}"),
+    "tool": (
+        lambda made: made.tool,
+        lambda made: f"{printable(made.tool.name)[:40]} {printable(made.tool.version)[:40]}",
+    ),
     "machine": (lambda made: made.machine, _machine),
 }
 
@@ -147,20 +186,33 @@ def _layers(one: CertificateModel, other: CertificateModel) -> Iterator[ChangedL
     first, second = ({row.initializer: row for row in made.mapping.layers} for made in (one, other))
     for name in dict.fromkeys([*first, *second]):
         a, b = first.get(name), second.get(name)
-        fields = [] if a is None or b is None else [field for field in Layer.model_fields if getattr(a, field) != getattr(b, field)]
+        fields = (
+            []
+            if a is None or b is None
+            else [field for field in Layer.model_fields if getattr(a, field) != getattr(b, field)]
+        )
         yield ChangedLayer(initializer=name, in_a=a is not None, in_b=b is not None, fields=fields)
 
 
 def _notes(one: CertificateModel, other: CertificateModel, *, same_samples: bool) -> Iterator[str]:
     yield _NOT_CHECKED
     if same_samples:
-        yield "Both were judged on the same samples: on these the differences are facts; the intervals are about other samples, or other chips."
+        yield (
+            "Both were judged on the same samples: on these the differences are facts; the"
+            " intervals are about other samples, or other chips."
+        )
     else:
         yield "They were judged on different samples: a difference may come from the samples alone."
     if digest_of_tables(one.device.profile) != digest_of_tables(other.device.profile):
         yield "They were made for different devices: a difference may come from the devices alone."
     if one.worst_found.effort != other.worst_found.effort:
-        yield "Their searches had different effort: the one that searched less may look better for that alone."
+        yield (
+            "Their searches had different effort: the one that searched less may look better for"
+            " that alone."
+        )
     older = [made.stated_version for made in (one, other) if made.stated_version != made.VERSION]
     if older:
-        yield f"Files of schema {', '.join(older)} lack what later versions state; it reads '{_NOT_STATED}'."
+        yield (
+            f"Files of schema {', '.join(older)} lack what later versions state; it reads"
+            f" '{_NOT_STATED}'."
+        )

@@ -32,8 +32,14 @@ from cimrobust.onnx_io.network import Network
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 _NOT_COVERED = [
-    "A search proves nothing about chips it did not try: below the unrefuted tolerance there may be chips that miss the requirement.",
-    "Drawn chips follow the profile's distribution, scaled to each tolerance; real devices may be distributed otherwise.",
+    (
+        "A search proves nothing about chips it did not try: below the unrefuted tolerance there"
+        " may be chips that miss the requirement."
+    ),
+    (
+        "Drawn chips follow the profile's distribution, scaled to each tolerance; real devices may"
+        " be distributed otherwise."
+    ),
     "Every number is about the samples used.",
 ]
 
@@ -89,15 +95,23 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
         model=item.model(evidence),
         data=item.data(evidence),
         device=item.device(evidence.placement),
-        settings=[Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings],
+        settings=[
+            Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings
+        ],
         effort=evidence.effort,  # type: ignore[arg-type]  # checked by pydantic
         clean=CleanScores(
-            score=finite(runtime.clean.value), quantised_score=finite(runtime.quantised.value), samples=runtime.clean.num_samples
+            score=finite(runtime.clean.value),
+            quantised_score=finite(runtime.quantised.value),
+            samples=runtime.clean.num_samples,
         ),
         points=[_point(worst, evidence) for worst in evidence.worst],
-        safe=None
-        if evidence.safe is None
-        else safe_tolerances(evidence.safe, runtime.task.metric, higher_is_better=runtime.task.higher_is_better),
+        safe=(
+            None
+            if evidence.safe is None
+            else safe_tolerances(
+                evidence.safe, runtime.task.metric, higher_is_better=runtime.task.higher_is_better
+            )
+        ),
         safe_reason="no score is required (--require)" if evidence.safe is None else None,
         not_covered=[*_NOT_COVERED, *_layer_rows(evidence)],
         warnings=list(runtime.warnings),
@@ -115,7 +129,9 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
     )
     error = next(iter(_validator().iter_errors(made.model_dump())), None)
     if error is not None:
-        raise SelfCheckError(f"sweep must follow its schema, got {error.message} ({error.json_path}); report this")
+        raise SelfCheckError(
+            f"sweep must follow its schema, got {error.message} ({error.json_path}); report this"
+        )
     return made
 
 
@@ -132,7 +148,12 @@ def _point(worst: Worst, evidence: SweepEvidence) -> SweptPoint:
             evaluations=worst.evaluations,
             has_twin=worst.has_twin,
             members=[
-                SweptMember(name=row.name, score=finite(row.score.value), correct=row.score.count, passes=row.passes)
+                SweptMember(
+                    name=row.name,
+                    score=finite(row.score.value),
+                    correct=row.score.count,
+                    passes=row.passes,
+                )
                 for row in worst.members
             ],
             replay_note=worst.replay_note,
@@ -178,21 +199,32 @@ def swept_chips(table: TrialTable) -> SweptChips:
 def _layer_rows(evidence: SweepEvidence) -> list[str]:
     """Say what happens to layers that the rules of the profile decide for."""
     profile, scan = evidence.placement.profile, evidence.runtime.scan
-    own = [layer.initializer for layer in scan.layers if layer.rule is not None and profile.rules[layer.rule].device is not None]
+    own = [
+        layer.initializer
+        for layer in scan.layers
+        if layer.rule is not None and profile.rules[layer.rule].device is not None
+    ]
     digital = [node for node in scan.unmapped if node.rule is not None]
     rows = []
     if own:
         rows.append(
-            f"The tolerances are those of the profile's own devices; {', '.join(own)} have a tolerance of their own and keep its ratio to it."
+            f"The tolerances are those of the profile's own devices; {', '.join(own)} have a"
+            " tolerance of their own and keep its ratio to it."
         )
     if digital:
         rows.append(
-            f"Digital by the rules of the profile, and exact at every tolerance: {', '.join(dict.fromkeys(node.node for node in digital))}."
+            "Digital by the rules of the profile, and exact at every tolerance:"
+            f" {', '.join(dict.fromkeys(node.node for node in digital))}."
         )
     return rows
 
 
-def sweep_command(model: str, data: str, device: str, settings: Iterable[tuple[str, int | float | str | bool | None]]) -> str:
+def sweep_command(
+    model: str,
+    data: str,
+    device: str,
+    settings: Iterable[tuple[str, int | float | str | bool | None]],
+) -> str:
     """Return the command that makes a sweep again.
 
     Args:

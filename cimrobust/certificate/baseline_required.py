@@ -11,19 +11,27 @@ from cimrobust.device.digest import digest_of_tables
 
 
 def judge_baseline(case: Case, row: RequireRow) -> Judged:
-    """Compare scores without deviation and of the worst chips found; open unless both certificates were made for the same purpose."""
+    """Compare scores without deviation and of the worst chips found.
+
+    Open unless both certificates were made for the same purpose.
+    """
     made, baseline = case.certificate, case.occasion.baseline
     better = made.metric.higher_is_better
     asked = (
-        f"{score_name(made)}, without deviation and of the worst chip found, at most {_slack(made, row.threshold)} "
-        f"{'below' if better else 'above'} those of the baseline, {on_samples(made)}"
+        f"{score_name(made)}, without deviation and of the worst chip found, at most"
+        f" {_slack(made, row.threshold)} {'below' if better else 'above'} those of the baseline,"
+        f" {on_samples(made)}"
     )
     if row.samples == "beyond":
         return Judged(
-            f"{asked} and beyond them", "open", "No bound of a difference beyond these samples is computed; ask it on these (samples)."
+            f"{asked} and beyond them",
+            "open",
+            "No bound of a difference beyond these samples is computed; ask it on these (samples).",
         )
     if baseline is None:
-        return Judged(asked, "open", "No baseline is at hand; give its certificate (gate --baseline).")
+        return Judged(
+            asked, "open", "No baseline is at hand; give its certificate (gate --baseline)."
+        )
     different = _incomparable(made, baseline)
     if different:
         return Judged(asked, "open", f"The baseline cannot be compared with: {different}.")
@@ -33,14 +41,28 @@ def judge_baseline(case: Case, row: RequireRow) -> Judged:
     }
     sign = 1 if better else -1
     lost = [sign * (theirs - ours) for ours, theirs in pairs.values()]
-    sentence = "; ".join(f"{what} {shown(made, ours)}, baseline {shown(made, theirs)}" for what, (ours, theirs) in pairs.items())
-    # A difference of two fractions is off by their rounding, which must not decide: 0.96 - 0.95 is above 0.01.
+    sentence = "; ".join(
+        f"{what} {shown(made, ours)}, baseline {shown(made, theirs)}"
+        for what, (ours, theirs) in pairs.items()
+    )
+    # A difference of two fractions is off by their rounding, which must not decide: 0.96 - 0.95 is
+    # above 0.01.
     held = all(loss <= row.threshold + 1e-12 * max(1.0, abs(row.threshold)) for loss in lost)
-    return Judged(asked, "met" if held else "refuted", f"{capital(score_name(made))} {sentence}.", max(lost), "searched")
+    return Judged(
+        asked,
+        "met" if held else "refuted",
+        f"{capital(score_name(made))} {sentence}.",
+        max(lost),
+        "searched",
+    )
 
 
 def _slack(made: CertificateModel, value: float) -> str:
-    return f"{100 * value:.4g} percentage points" if made.metric.name == "accuracy" else shown(made, value)
+    return (
+        f"{100 * value:.4g} percentage points"
+        if made.metric.name == "accuracy"
+        else shown(made, value)
+    )
 
 
 def _incomparable(made: CertificateModel, baseline: CertificateModel) -> str:
@@ -52,7 +74,10 @@ def _incomparable(made: CertificateModel, baseline: CertificateModel) -> str:
     if digest_of_tables(made.device.profile) != digest_of_tables(baseline.device.profile):
         return "it was made for other devices"
     if EFFORTS.index(made.worst_found.effort) < EFFORTS.index(baseline.worst_found.effort):
-        return f"its worst chip was searched for with effort {baseline.worst_found.effort}, this one's with {made.worst_found.effort} only"
+        return (
+            f"its worst chip was searched for with effort {baseline.worst_found.effort}, this one's"
+            f" with {made.worst_found.effort} only"
+        )
     return ""
 
 

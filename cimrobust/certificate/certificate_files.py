@@ -23,7 +23,10 @@ WITNESS = "witness"
 
 
 def canonical_json(record: BaseModel) -> str:
-    """Return the text of a result file: fixed key order, two spaces, no NaN; the same for the same result."""
+    """Return the text of a result file: fixed key order, two spaces, no NaN.
+
+    The same for the same result.
+    """
     return json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -46,14 +49,19 @@ def atomic_bytes(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as err:
-        raise UsageError(f"output must be writable, got {err.strerror} ({path}); choose another folder") from err
+        raise UsageError(
+            f"output must be writable, got {err.strerror} ({path}); choose another folder"
+        ) from err
 
 
 def check_certificate(certificate: CertificateModel) -> None:
     """Raise SelfCheckError unless a certificate of our own follows the published schema."""
     error = next(iter(_validator().iter_errors(certificate.model_dump())), None)
     if error is not None:
-        raise SelfCheckError(f"certificate must follow its schema, got {error.message} ({error.json_path}); report this")
+        raise SelfCheckError(
+            f"certificate must follow its schema, got {error.message} ({error.json_path}); report"
+            " this"
+        )
 
 
 def read_certificate(directory: Path) -> CertificateModel:

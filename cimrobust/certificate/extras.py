@@ -30,4 +30,7 @@ def needing(extra: str, purpose: str) -> Iterator[None]:
         yield
     except ImportError as err:
         missing = err.name or "one of them"
-        raise UsageError(f"{purpose} must have {_LIBRARIES[extra]}, got no {missing}; pip install 'cimrobust[{extra}]'") from err
+        raise UsageError(
+            f"{purpose} must have {_LIBRARIES[extra]}, got no {missing}; pip install"
+            f" 'cimrobust[{extra}]'"
+        ) from err

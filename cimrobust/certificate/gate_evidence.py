@@ -86,9 +86,14 @@ class EvidenceProblemsError(EvidenceRefutedError):
         named = "; ".join(f"{problem.id}: {problem.detail}" for problem in self.problems[:_NAMED])
         more = f"; and {len(self.problems) - _NAMED} more" if len(self.problems) > _NAMED else ""
         super().__init__(
-            f"evidence must be complete and hold before it is judged, got {named}{more} ({directory}); make the certificate again"
+            f"evidence must be complete and hold before it is judged, got {named}{more}"
+            f" ({directory}); make the certificate again"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"exit_code": self.exit_code, "word": EVIDENCE_REFUTED, "problems": [problem.to_dict() for problem in self.problems]}
+        return {
+            "exit_code": self.exit_code,
+            "word": EVIDENCE_REFUTED,
+            "problems": [problem.to_dict() for problem in self.problems],
+        }

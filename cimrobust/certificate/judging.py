@@ -12,7 +12,13 @@ from cimrobust.certificate.policy_tables import CostTable
 from cimrobust.montecarlo.trial_table import TrialTable
 
 #: Fields of a row of a verdict that asks for no score.
-NO_NUMBERS: Mapping[str, Any] = {"threshold": None, "found": None, "margin": None, "evidence": None, "samples": None}
+NO_NUMBERS: Mapping[str, Any] = {
+    "threshold": None,
+    "found": None,
+    "margin": None,
+    "evidence": None,
+    "samples": None,
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,8 @@ class Occasion:
         today: Day that its age is counted to; None: the day on which it was issued.
         issued_after: Day after which it must have been issued; None: any.
         baseline: Certificate of the network in use, to compare with; None: none.
-        no_worse_than: Score that may be lost against the baseline, beside what the policy says; None: nothing is added.
+        no_worse_than: Score that may be lost against the baseline, beside what the policy says;
+            None: nothing is added.
     """
 
     today: date | None = None

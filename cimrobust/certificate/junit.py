@@ -1,6 +1,9 @@
-"""The result of a gate as JUnit XML: one test case a requirement, with its evidence whether it is met or not.
+"""The result of a gate as JUnit XML.
 
-Elements and attributes are those that Jenkins accepts (jenkinsci/xunit-plugin, junit-10.xsd), which knows no skipped cases of a whole file.
+One test case a requirement, with its evidence whether it is met or not.
+
+Elements and attributes are those that Jenkins accepts (jenkinsci/xunit-plugin, junit-10.xsd), which
+knows no skipped cases of a whole file.
 """
 
 from __future__ import annotations
@@ -35,11 +38,17 @@ def write_junit(result: GateResult, path: Path, *, certificate: CertificateModel
         verdict.result = [Failure(result.verdict.sentence, result.word)]
     elif result.exit_code != 0:
         verdict.result = [Error(result.verdict.sentence, result.word)]
-    properties = {"verdict": result.word, "policy.file": result.policy.name, "policy.sha256": result.policy.sha256}
+    properties = {
+        "verdict": result.word,
+        "policy.file": result.policy.name,
+        "policy.sha256": result.policy.sha256,
+    }
     _write([*cases, verdict], path, certificate, properties)
 
 
-def write_evidence_junit(problems: Sequence[EvidenceProblem], path: Path, *, certificate: CertificateModel) -> None:
+def write_evidence_junit(
+    problems: Sequence[EvidenceProblem], path: Path, *, certificate: CertificateModel
+) -> None:
     """Write one error a claim that does not hold, and one for the verdict that there is none of.
 
     Args:
@@ -53,7 +62,9 @@ def write_evidence_junit(problems: Sequence[EvidenceProblem], path: Path, *, cer
         case.result = [Error(problem.detail, "evidence")]
         cases.append(case)
     verdict = TestCase("verdict", classname=_CLASS)
-    verdict.result = [Error("Evidence is missing or refuted, so nothing was judged.", EVIDENCE_REFUTED)]
+    verdict.result = [
+        Error("Evidence is missing or refuted, so nothing was judged.", EVIDENCE_REFUTED)
+    ]
     _write([*cases, verdict], path, certificate, {"verdict": EVIDENCE_REFUTED})
 
 
@@ -62,7 +73,9 @@ def _requirement_case(requirement: RequirementResult, witness: str) -> TestCase:
     text = f"{requirement.text}: {requirement.sentence}"
     case.system_out = text
     if requirement.id.startswith(CONDITION) and requirement.status != "met":
-        case.result = [Error(text, "condition")]  # no chip refutes a condition, so there is no failure and no witness
+        case.result = [
+            Error(text, "condition")
+        ]  # no chip refutes a condition, so there is no failure and no witness
     elif requirement.status == "refuted":
         case.result = [Failure(f"{text} Witness: {witness}", "refuted")]
     elif requirement.status == "open":
@@ -71,7 +84,10 @@ def _requirement_case(requirement: RequirementResult, witness: str) -> TestCase:
 
 
 def _properties(certificate: CertificateModel) -> dict[str, str]:
-    """Return what identifies the evidence; a file of a network that consists of several has one digest each."""
+    """Return what identifies the evidence.
+
+    A file of a network that consists of several has one digest each.
+    """
     stated = {
         "tool": f"{certificate.tool.name} {certificate.tool.version}",
         "issued": certificate.issued or "",
@@ -86,7 +102,9 @@ def _properties(certificate: CertificateModel) -> dict[str, str]:
     return {name: value for name, value in stated.items() if value}
 
 
-def _write(cases: Iterable[TestCase], path: Path, certificate: CertificateModel, properties: dict[str, str]) -> None:
+def _write(
+    cases: Iterable[TestCase], path: Path, certificate: CertificateModel, properties: dict[str, str]
+) -> None:
     suite = TestSuite(f"cimrobust gate: {certificate.model.name}")
     for name, value in {**_properties(certificate), **properties}.items():
         suite.add_property(name, value)

@@ -1,6 +1,9 @@
-"""manifest.json: the digest of every file of a folder of results, so that one signature covers them all.
+"""manifest.json.
 
-It lists everything below the folder but itself and signatures, and is written last. Links are never listed, because what they
+The digest of every file of a folder of results, so that one signature covers them all.
+
+It lists everything below the folder but itself and signatures, and is written last. Links are never
+listed, because what they
 lead to is not in the folder.
 """
 
@@ -22,12 +25,14 @@ from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
 
 MANIFEST = "manifest.json"
-#: Signatures stand in the folder that they sign, at any depth, and cannot be listed by what they sign.
+#: Signatures stand in the folder that they sign, at any depth, and cannot be listed by what they
+#: sign.
 ATTESTATION, TEST_RESULT = "attestation.dsse.json", "test-result.dsse.json"
 ATTESTATION_BUNDLE, TEST_RESULT_BUNDLE = "attestation.sigstore.json", "test-result.sigstore.json"
 SIGNATURES = frozenset({ATTESTATION, TEST_RESULT, ATTESTATION_BUNDLE, TEST_RESULT_BUNDLE})
 
-# A folder of results has some dozen files. More than this are not ours: somebody chose a folder of other things for --out.
+# A folder of results has some dozen files. More than this are not ours: somebody chose a folder of
+# other things for --out.
 _MAX_FILES = 10_000
 _MAX_BYTES = 16 * 2**20
 _MAX_DEPTH = 32
@@ -40,8 +45,10 @@ class ManifestProblem:
 
     Attributes:
         path: File, relative to the folder.
-        kind: ``missing``: listed and not there; ``changed``: another size or digest; ``extra``: there and not listed;
-            ``unsafe``: a link, another special file, or a listed path that does not stay below the folder.
+        kind: ``missing``: listed and not there; ``changed``: another size or digest; ``extra``:
+            there and not listed;
+            ``unsafe``: a link, another special file, or a listed path that does not stay below the
+            folder.
         detail: What was expected and found.
     """
 
@@ -57,7 +64,8 @@ class ManifestProblem:
 def write_manifest(folder: Path) -> None:
     """Write the manifest of a finished folder of results; the last file of it.
 
-    A folder with very many files gets none: it was not made for results alone, and could not be signed.
+    A folder with very many files gets none: it was not made for results alone, and could not be
+    signed.
 
     Raises:
         UsageError: The folder cannot be written to.
@@ -68,7 +76,8 @@ def write_manifest(folder: Path) -> None:
         return
     listed = []
     for path, is_plain in found:
-        # What cannot be read is not listed, and stands out when the manifest is checked. The results are there all the same.
+        # What cannot be read is not listed, and stands out when the manifest is checked. The
+        # results are there all the same.
         with contextlib.suppress(CimrobustError):
             if is_plain:
                 listed.append(_listed(folder, path))
@@ -78,7 +87,8 @@ def write_manifest(folder: Path) -> None:
 def update_manifests(folder: Path, name: str) -> None:
     """State in a folder's manifest what one of its files holds now, after the file was made again.
 
-    A manifest of the folder above (of a re-training) that lists both is brought up to date too. Without a manifest nothing is done.
+    A manifest of the folder above (of a re-training) that lists both is brought up to date too.
+    Without a manifest nothing is done.
 
     Args:
         folder: The folder.
@@ -117,7 +127,8 @@ def read_manifest(folder: Path) -> Manifest:
 def manifest_problems(folder: Path) -> list[ManifestProblem]:
     """Compare a folder with its manifest.
 
-    Sizes are compared before digests are made, and nothing that is listed outside of the folder, or behind a link, is opened.
+    Sizes are compared before digests are made, and nothing that is listed outside of the folder, or
+    behind a link, is opened.
 
     Args:
         folder: Folder of results.
@@ -134,14 +145,23 @@ def manifest_problems(folder: Path) -> list[ManifestProblem]:
     known = {file.path for file in listed}
     for path, is_plain in entries.items():
         if not is_plain:
-            problems.append(ManifestProblem(path, "unsafe", "it must be a regular file below a folder, got a link or another kind of file"))
+            problems.append(
+                ManifestProblem(
+                    path,
+                    "unsafe",
+                    "it must be a regular file below a folder, got a link or another kind of file",
+                )
+            )
         elif path not in known:
             problems.append(ManifestProblem(path, "extra", f"it is not in {MANIFEST}"))
     return sorted(problems, key=lambda problem: (problem.path, problem.kind))
 
 
 def unsafe_entries(folder: Path) -> list[str]:
-    """Return what is below a folder and is no regular file with a name in UTF-8: links, pipes and the like."""
+    """Return what is below a folder and is no regular file with a name in UTF-8.
+
+    Links, pipes and the like.
+    """
     return [path for path, is_plain in islice(_entries(folder), _MAX_FILES) if not is_plain]
 
 
@@ -152,15 +172,20 @@ def require_manifest(folder: Path) -> None:
         shown = "; ".join(str(problem) for problem in problems[:_MOST_SHOWN])
         more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
         raise EvidenceRefutedError(
-            f"folder must be as its {MANIFEST} says, got {len(problems)} differences: {shown}{more} ({printable(folder)}); do not trust it"
+            f"folder must be as its {MANIFEST} says, got {len(problems)} differences: {shown}{more}"
+            f" ({printable(folder)}); do not trust it"
         )
 
 
-def _listed_problems(folder: Path, listed: Iterable[ListedFile], entries: dict[str, bool]) -> Iterator[ManifestProblem]:
+def _listed_problems(
+    folder: Path, listed: Iterable[ListedFile], entries: dict[str, bool]
+) -> Iterator[ManifestProblem]:
     seen: set[str] = set()
     for file in listed:
         if not _stays_inside(file.path):
-            yield ManifestProblem(file.path, "unsafe", "it must be a plain relative path below the folder")
+            yield ManifestProblem(
+                file.path, "unsafe", "it must be a plain relative path below the folder"
+            )
         elif file.path in seen:
             yield ManifestProblem(file.path, "unsafe", "it must be listed once, got it twice")
         elif file.path not in entries:
@@ -174,20 +199,30 @@ def _changed(folder: Path, file: ListedFile) -> Iterator[ManifestProblem]:
     try:
         size = (folder / file.path).lstat().st_size
         if size != file.bytes:
-            yield ManifestProblem(file.path, "changed", f"it must have {file.bytes} bytes, got {size}")
+            yield ManifestProblem(
+                file.path, "changed", f"it must have {file.bytes} bytes, got {size}"
+            )
             return
         digest = sha256_of(folder / file.path)
     except (OSError, CimrobustError) as err:
         yield ManifestProblem(file.path, "missing", f"it cannot be read ({printable(err)[:200]})")
         return
     if digest != file.sha256:
-        yield ManifestProblem(file.path, "changed", f"its sha256 must be {file.sha256[:16]}..., got {digest[:16]}...")
+        yield ManifestProblem(
+            file.path, "changed", f"its sha256 must be {file.sha256[:16]}..., got {digest[:16]}..."
+        )
 
 
 def _stays_inside(path: str) -> bool:
     """Return whether a listed path is one that `_entries` could have found."""
     parts = path.split("/")
-    return path == str(PurePosixPath(path)) and not path.startswith("/") and "\0" not in path and ".." not in parts and path != "."
+    return (
+        path == str(PurePosixPath(path))
+        and not path.startswith("/")
+        and "\0" not in path
+        and ".." not in parts
+        and path != "."
+    )
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
@@ -215,16 +250,23 @@ def _below(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, bool]]:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether a name can be written into a file in UTF-8; names of files are bytes, and may be any."""
+    """Return whether a name can be written into a file in UTF-8.
+
+    Names of files are bytes, and may be any.
+    """
     return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def _listed(folder: Path, path: str) -> ListedFile:
-    return ListedFile(path=path, bytes=(folder / path).stat().st_size, sha256=sha256_of(folder / path))
+    return ListedFile(
+        path=path, bytes=(folder / path).stat().st_size, sha256=sha256_of(folder / path)
+    )
 
 
 def _restate(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
-    made = {file.path: file for file in manifest.files} | {name: _listed(folder, name) for name in names}
+    made = {file.path: file for file in manifest.files} | {
+        name: _listed(folder, name) for name in names
+    }
     files = [made[path] for path in sorted(made)]
     if files != manifest.files:
         _write(folder, files)

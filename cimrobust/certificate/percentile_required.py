@@ -29,8 +29,14 @@ def judge_percentile(case: Case, row: RequireRow) -> Judged:
         if kpp.bound is None
         else f"its bound at {percent} confidence is {shown(made, kpp.bound)}"
     )
-    sentence = f"KPP {required.k:g} % of {kpp.num_trials} drawn chips is {shown(made, kpp.score)}; {bound}, {on_samples(made)}."
-    asked = f"KPP {required.k:g} % of {score_name(made)} {rule(made, required.accuracy)} at {percent} confidence {on_samples(made)}"
+    sentence = (
+        f"KPP {required.k:g} % of {kpp.num_trials} drawn chips is {shown(made, kpp.score)};"
+        f" {bound}, {on_samples(made)}."
+    )
+    asked = (
+        f"KPP {required.k:g} % of {score_name(made)} {rule(made, required.accuracy)} at {percent}"
+        f" confidence {on_samples(made)}"
+    )
     if row.samples == "these":
         found = kpp.score if status == "refuted" else kpp.bound
         return Judged(asked, status, sentence, found, None if found is None else "statistical")
@@ -38,15 +44,26 @@ def judge_percentile(case: Case, row: RequireRow) -> Judged:
     held = bound_beyond is not None and is_reached(made, bound_beyond, required.accuracy)
     found = kpp.score if status == "refuted" else bound_beyond
     status = status if status != "met" or held else "open"
-    return Judged(f"{asked} {BEYOND}", status, f"{sentence} {said}", found, None if found is None else "statistical")
+    return Judged(
+        f"{asked} {BEYOND}",
+        status,
+        f"{sentence} {said}",
+        found,
+        None if found is None else "statistical",
+    )
 
 
-def _beyond(made: CertificateModel, trials: TrialTable, required: KppRequirement) -> tuple[float | None, str]:
+def _beyond(
+    made: CertificateModel, trials: TrialTable, required: KppRequirement
+) -> tuple[float | None, str]:
     """Return the bound for chips and samples both drawn, if there is one, and the bound as a sentence."""
     if trials.count is None:
         return (
             None,
-            "Beyond these samples nothing is stated: an error has no upper limit, so samples alone bound nothing without assumptions.",
+            (
+                "Beyond these samples nothing is stated: an error has no upper limit, so samples"
+                " alone bound nothing without assumptions."
+            ),
         )
     both = two_source_bound(
         trials.value,
@@ -58,6 +75,15 @@ def _beyond(made: CertificateModel, trials: TrialTable, required: KppRequirement
         is_sequential=trials.is_sequential,
     )
     if both.bound is None:
-        return None, f"Beyond these samples no bound exists with {both.num_trials} trials, {both.needed_trials} are needed."
-    said = f"Beyond these samples its bound is {shown(made, both.bound)} with {100 * both.confidence:g} % confidence, if they were drawn independently."
+        return (
+            None,
+            (
+                f"Beyond these samples no bound exists with {both.num_trials} trials,"
+                f" {both.needed_trials} are needed."
+            ),
+        )
+    said = (
+        f"Beyond these samples its bound is {shown(made, both.bound)} with"
+        f" {100 * both.confidence:g} % confidence, if they were drawn independently."
+    )
     return both.bound, said

@@ -34,7 +34,8 @@ def _form(value: Any) -> str:
 
 
 Requirements = Annotated[
-    Annotated[RequireTable, Tag("<table>")] | Annotated[list[RequireRow], Field(min_length=1, max_length=10_000), Tag("<rows>")],
+    Annotated[RequireTable, Tag("<table>")]
+    | Annotated[list[RequireRow], Field(min_length=1, max_length=10_000), Tag("<rows>")],
     Discriminator(_form),
 ]
 
@@ -66,13 +67,20 @@ class Policy(Table):
 
     @property
     def effort(self) -> str | None:
-        """Least effort that the older form requires; the conditions of today's form are apart from it."""
+        """Least effort that the older form requires.
+
+        The conditions of today's form are apart from it.
+        """
         return self.require.effort if isinstance(self.require, RequireTable) else None
 
     @property
     def least_effort(self) -> str | None:
         """Least effort of the search that is asked in either form; None: any."""
-        asked = [effort for effort in (self.effort, None if self.conditions is None else self.conditions.effort) if effort is not None]
+        asked = [
+            effort
+            for effort in (self.effort, None if self.conditions is None else self.conditions.effort)
+            if effort is not None
+        ]
         return max(asked, key=EFFORTS.index, default=None)
 
     @property
@@ -105,26 +113,37 @@ def read_policy(path: Path) -> Policy:
         UsageError: It is wrong, or a requirement asks for nothing; names file and every wrong key.
     """
     policy = read_settings(path, Policy, what="policy")
-    empty = [f"'{row.id}': {reason}" for row in policy.rows if (reason := asks_nothing(row, policy.cost))]
+    empty = [
+        f"'{row.id}': {reason}" for row in policy.rows if (reason := asks_nothing(row, policy.cost))
+    ]
     if empty:
         raise UsageError(
-            f"policy must ask for something in every requirement, got {'; '.join(empty)} ({printable(path)}); state what is needed, or leave the requirement out"
+            f"policy must ask for something in every requirement, got {'; '.join(empty)}"
+            f" ({printable(path)}); state what is needed, or leave the requirement out"
         )
     if not policy.rows and policy.effort is None:
-        raise UsageError(f"policy must have at least one requirement, got none ({printable(path)}); add one")
+        raise UsageError(
+            f"policy must have at least one requirement, got none ({printable(path)}); add one"
+        )
     return policy
 
 
 def stop_rule(policy: Policy, *, higher_is_better: bool) -> StopRule:
-    """Return when a run of trials may stop early: as soon as the policy's percentile requirements are decided.
+    """Return when a run of trials may stop early.
+
+    As soon as the policy's percentile requirements are decided.
 
     Raises:
         UsageError: The policy has none.
     """
     if not policy.percentiles:
         raise UsageError(
-            "a run that may stop early needs a percentile requirement, got a policy without (--policy, [require] kpp); add one"
+            "a run that may stop early needs a percentile requirement, got a policy without"
+            " (--policy, [require] kpp); add one"
         )
     return StopRule(
-        tuple(Target(float(asked.k), asked.confidence, asked.accuracy) for asked in policy.percentiles), higher_is_better=higher_is_better
+        tuple(
+            Target(float(asked.k), asked.confidence, asked.accuracy) for asked in policy.percentiles
+        ),
+        higher_is_better=higher_is_better,
     )

@@ -6,7 +6,15 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from cimrobust.counts import MAX_TRIALS
 
@@ -46,7 +54,11 @@ def _one_or_many(value: Any) -> Any:
 Threshold = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(max_length=_MAX_TEXT), AfterValidator(_printable)]
 Texts = Annotated[list[Text], BeforeValidator(_one_or_many)]
-Digests = Annotated[list[Annotated[str, AfterValidator(_digest)]], BeforeValidator(_one_or_many), Field(min_length=1)]
+Digests = Annotated[
+    list[Annotated[str, AfterValidator(_digest)]],
+    BeforeValidator(_one_or_many),
+    Field(min_length=1),
+]
 
 
 class Table(BaseModel):
@@ -99,7 +111,11 @@ class Conditions(Table):
     @field_validator("device")
     @classmethod
     def _name_or_digest(cls, value: str | None) -> str | None:
-        return f"sha256:{_digest(value)}" if value is not None and value.startswith("sha256:") else value
+        return (
+            f"sha256:{_digest(value)}"
+            if value is not None and value.startswith("sha256:")
+            else value
+        )
 
     @model_validator(mode="after")
     def _not_empty(self) -> Conditions:
@@ -125,7 +141,8 @@ class KppRequirement(Table):
         needed = -math.log1p(-self.confidence) / decay if decay > 0 else math.inf
         if not needed <= MAX_TRIALS:
             raise ValueError(
-                f"no run can decide k = {self.k:g} % at confidence {self.confidence:g}: it needs {needed:.3g} trials or more, and a run has at most {MAX_TRIALS}"
+                f"no run can decide k = {self.k:g} % at confidence {self.confidence:g}: it needs"
+                f" {needed:.3g} trials or more, and a run has at most {MAX_TRIALS}"
             )
         return self
 
@@ -140,7 +157,10 @@ class SafetyRequirement(Table):
 
 
 class RequireRow(Table):
-    """One requirement; for error metrics, where lower is better, every accuracy is the largest error allowed."""
+    """One requirement.
+
+    For error metrics, where lower is better, every accuracy is the largest error allowed.
+    """
 
     id: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
     """The project's own id of the requirement, one line."""
@@ -167,9 +187,15 @@ class RequireRow(Table):
     def _one_kind(self) -> RequireRow:
         kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
-            raise ValueError(f"a requirement must ask exactly one of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}")
+            raise ValueError(
+                f"a requirement must ask exactly one of {', '.join(KINDS)}, got"
+                f" {', '.join(kinds) or 'none'}"
+            )
         if self.id == "verdict" or self.id.startswith(CONDITION.strip()):
-            raise ValueError(f"id must not be 'verdict' nor begin with '{CONDITION.strip()}', which rows of the gate's own have")
+            raise ValueError(
+                f"id must not be 'verdict' nor begin with '{CONDITION.strip()}', which rows of the"
+                " gate's own have"
+            )
         return self
 
     @property
@@ -219,15 +245,28 @@ class RequireTable(Table):
             for kind in ("clean_accuracy", "worst_found_accuracy", "certified_accuracy")
             if (asked := getattr(self, kind)) is not None
         ]
-        rows += [RequireRow(id=name, kpp=asked) for name, asked in zip(_kpp_ids(self.kpp), self.kpp, strict=True)]
-        return rows if self.safety_class is None else [*rows, RequireRow(id="safety_class", safety_class=self.safety_class)]
+        rows += [
+            RequireRow(id=name, kpp=asked)
+            for name, asked in zip(_kpp_ids(self.kpp), self.kpp, strict=True)
+        ]
+        return (
+            rows
+            if self.safety_class is None
+            else [*rows, RequireRow(id="safety_class", safety_class=self.safety_class)]
+        )
 
 
 def _kpp_ids(asked: list[KppRequirement]) -> list[str]:
     """Return one name for each: by k, and where k is not enough by confidence too, then by number."""
     short = [f"kpp_{kpp.k:g}" for kpp in asked]
-    longer = [name if short.count(name) == 1 else f"{name}@{kpp.confidence:.15g}" for name, kpp in zip(short, asked, strict=True)]
-    return [name if longer.count(name) == 1 else f"{name}#{longer[: index + 1].count(name)}" for index, name in enumerate(longer)]
+    longer = [
+        name if short.count(name) == 1 else f"{name}@{kpp.confidence:.15g}"
+        for name, kpp in zip(short, asked, strict=True)
+    ]
+    return [
+        name if longer.count(name) == 1 else f"{name}#{longer[: index + 1].count(name)}"
+        for index, name in enumerate(longer)
+    ]
 
 
 ClassName = Annotated[int, Field(ge=0, le=2**31 - 1)] | Annotated[str, Field(max_length=_MAX_TEXT)]
@@ -257,10 +296,16 @@ class CostTable(Table):
         if (self.matrix is None) == (not self.pair):
             raise ValueError("[cost] must have a matrix, or [[cost.pair]] tables, and not both")
         if self.matrix is not None and any(len(row) != len(self.matrix) for row in self.matrix):
-            raise ValueError("matrix must have as many columns as rows: one of each for every class")
+            raise ValueError(
+                "matrix must have as many columns as rows: one of each for every class"
+            )
         return self
 
     @property
     def largest(self) -> float:
         """The largest cost of a decision; 1 for wrong decisions that are not listed."""
-        return max((*(pair.cost for pair in self.pair), 1.0)) if self.matrix is None else max(map(max, self.matrix))
+        return (
+            max((*(pair.cost for pair in self.pair), 1.0))
+            if self.matrix is None
+            else max(map(max, self.matrix))
+        )

@@ -1,4 +1,7 @@
-"""The network that is programmed: with quantised weights, and through converters where the profile has some."""
+"""The network that is programmed.
+
+With quantised weights, and through converters where the profile has some.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,20 @@ from cimrobust.certificate.models import CertificateModel
 
 def programmed_score(certificate: CertificateModel) -> float:
     """Return the score without deviation of the network that is programmed, which need not be that of the model file."""
-    return certificate.clean.quantised_score if certificate.converters is None else certificate.converters.score
+    return (
+        certificate.clean.quantised_score
+        if certificate.converters is None
+        else certificate.converters.score
+    )
 
 
 def programmed_correct(certificate: CertificateModel) -> int | None:
     """Return its correct decisions; None for a regression."""
-    return certificate.clean.quantised_correct if certificate.converters is None else certificate.converters.correct
+    return (
+        certificate.clean.quantised_correct
+        if certificate.converters is None
+        else certificate.converters.correct
+    )
 
 
 def programmed_interval(certificate: CertificateModel) -> str:

@@ -1,6 +1,9 @@
-"""The published schemas: of the current version of each format from its model, of older ones as they were released.
+"""The published schemas.
 
-``python -m cimrobust.certificate.published_schemas`` writes those of the current versions into `schemas/`.
+Of the current version of each format from its model, of older ones as they were released.
+
+``python -m cimrobust.certificate.published_schemas`` writes those of the current versions into
+`schemas/`.
 """
 
 from __future__ import annotations
@@ -28,7 +31,16 @@ from cimrobust.errors import UsageError
 FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.
 FORMATS: dict[str, type[Record]] = {
-    kind.NAME: kind for kind in (CertificateModel, SweepModel, Retraining, SuggestModel, Comparison, Manifest, Attestation)
+    kind.NAME: kind
+    for kind in (
+        CertificateModel,
+        SweepModel,
+        Retraining,
+        SuggestModel,
+        Comparison,
+        Manifest,
+        Attestation,
+    )
 }
 
 
@@ -45,16 +57,24 @@ def schema_file(name: str, version: str | None = None) -> Path:
     if name not in FORMATS:
         raise UsageError(f"schema must be one of {', '.join(sorted(FORMATS))}, got '{name}'")
     wanted = version or FORMATS[name].VERSION
-    known = {path.stem.removeprefix(f"{name}-"): path for path in sorted(FOLDER.glob(f"{name}-*.json"))}
+    known = {
+        path.stem.removeprefix(f"{name}-"): path for path in sorted(FOLDER.glob(f"{name}-*.json"))
+    }
     if wanted not in known:
-        raise UsageError(f"version of the {name} schema must be one of {', '.join(known)}, got '{wanted}' (--version)")
+        raise UsageError(
+            f"version of the {name} schema must be one of {', '.join(known)}, got '{wanted}'"
+            " (--version)"
+        )
     return known[wanted]
 
 
 def described_schema(kind: type[Record]) -> dict[str, Any]:
-    """Return the schema of a format with a description for every property: the text that stands behind its field.
+    """Return the schema of a format with a description for every property.
 
-    Only the published files need it, so it is made when they are written, not whenever the models are imported.
+    The text that stands behind its field.
+
+    Only the published files need it, so it is made when they are written, not whenever the models
+    are imported.
     """
     schema: dict[str, Any] = json.loads(json.dumps(kind.published_schema()))
     models = {model.__name__: model for model in _models_of(kind)}
@@ -71,7 +91,11 @@ def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
     found = {kind}
     for name, module in list(sys.modules.items()):
         if name.startswith(package):
-            found |= {value for value in vars(module).values() if isinstance(value, type) and issubclass(value, BaseModel)}
+            found |= {
+                value
+                for value in vars(module).values()
+                if isinstance(value, type) and issubclass(value, BaseModel)
+            }
     return found
 
 
@@ -85,7 +109,11 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
         body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+            ):
                 texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return texts
 

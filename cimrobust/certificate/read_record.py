@@ -1,6 +1,7 @@
 """Reads result files of the current version of their format and of every older one.
 
-A file of an older version is brought to the form of the current one in `upgrades`, and then validated
+A file of an older version is brought to the form of the current one in `upgrades`, and then
+validated
 like a file of today. Nothing else in the package knows that older versions exist.
 """
 
@@ -27,7 +28,10 @@ Read = TypeVar("Read", bound=Record)
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """Version of a file format; a file can be read by every tool of its major version that is not older."""
+    """Version of a file format.
+
+    A file can be read by every tool of its major version that is not older.
+    """
 
     major: int
     minor: int
@@ -40,7 +44,9 @@ class Version:
             ValueError: It is neither.
         """
         parts = text.split(".") if isinstance(text, str) else []
-        if len(parts) not in (2, 3) or not all(part.isdecimal() and len(part) < 6 for part in parts):
+        if len(parts) not in (2, 3) or not all(
+            part.isdecimal() and len(part) < 6 for part in parts
+        ):
             raise ValueError(f"schema_version must be like '1.5', got {str(text)[:40]!r}")
         return cls(int(parts[0]), int(parts[1]))
 
@@ -59,43 +65,60 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
         max_bytes: Most bytes that such a file may have.
 
     Raises:
-        InputRefusedError: It is missing, too large, not JSON, of a version that is not known here, or does not
+        InputRefusedError: It is missing, too large, not JSON, of a version that is not known here,
+            or does not
             follow its schema; names the place.
     """
     plain, digest = _read_json(path, kind, hint, max_bytes)
     try:
         stated, known = Version.of(plain.get("schema_version")), Version.of(kind.VERSION)
     except ValueError as err:
-        raise InputRefusedError(f"{kind.NAME} must state its version, got: {err} ({path}); {hint}") from err
+        raise InputRefusedError(
+            f"{kind.NAME} must state its version, got: {err} ({path}); {hint}"
+        ) from err
     if stated.major != known.major or stated > known:
         raise InputRefusedError(
-            f"{kind.NAME} must be of schema version {known.major}.0 to {known}, got {stated} ({path}); "
-            "use the version of cimrobust that made it, or a later one"
+            f"{kind.NAME} must be of schema version {known.major}.0 to {known}, got {stated}"
+            f" ({path}); use the version of cimrobust that made it, or a later one"
         )
     if stated < known:
         plain = upgraded(plain, kind, minor=stated.minor)
     try:
         record = kind.model_validate({**plain, "schema_version": kind.VERSION}, strict=True)
     except ValidationError as err:
-        raise InputRefusedError(f"{kind.NAME} must follow schema version {stated}, got {_first(err)} ({path}); {hint}") from err
+        raise InputRefusedError(
+            f"{kind.NAME} must follow schema version {stated}, got {_first(err)} ({path}); {hint}"
+        ) from err
     record.stated_version, record.file_sha256 = str(stated), digest
     return record
 
 
-def read_plain(path: Path, kind: type[Record], *, hint: str, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
-    """Read what a result file states, as it states it; arguments and errors as for `read_result`, but nothing of it is checked."""
+def read_plain(
+    path: Path, kind: type[Record], *, hint: str, max_bytes: int = _MAX_BYTES
+) -> dict[str, Any]:
+    """Read what a result file states, as it states it.
+
+    Arguments and errors as for `read_result`, but nothing of it is checked.
+    """
     return _read_json(path, kind, hint, max_bytes)[0]
 
 
-def _read_json(path: Path, kind: type[Record], hint: str, max_bytes: int) -> tuple[dict[str, Any], str]:
+def _read_json(
+    path: Path, kind: type[Record], hint: str, max_bytes: int
+) -> tuple[dict[str, Any], str]:
     """Return the content of a file and its digest."""
     content = read_input(path, FileKind(kind.NAME, max_bytes, missing=InputRefusedError, hint=hint))
     try:
         plain = parse_json(content)
     except ValueError as err:
-        raise InputRefusedError(f"{kind.NAME} must be JSON, got: {printable(err)[:200]} ({printable(path)}); {hint}") from err
+        raise InputRefusedError(
+            f"{kind.NAME} must be JSON, got: {printable(err)[:200]} ({printable(path)}); {hint}"
+        ) from err
     if not isinstance(plain, dict):
-        raise InputRefusedError(f"{kind.NAME} must be a JSON object, got {type(plain).__name__} ({printable(path)}); {hint}")
+        raise InputRefusedError(
+            f"{kind.NAME} must be a JSON object, got {type(plain).__name__} ({printable(path)});"
+            f" {hint}"
+        )
     return plain, hashlib.sha256(content).hexdigest()
 
 

@@ -27,10 +27,13 @@ class Certificate:
     """A certificate and the folder of its files.
 
     Attributes:
-        record: Everything that certificate.json says, as typed and documented models (`cimrobust.certificate.models`);
-            the blocks that are read most are attributes of the certificate itself: ``certificate.worst_found.score``,
+        record: Everything that certificate.json says, as typed and documented models
+            (`cimrobust.certificate.models`);
+            the blocks that are read most are attributes of the certificate itself:
+            ``certificate.worst_found.score``,
             ``certificate.verdict.word``, ``certificate.monte_carlo.kpp[0].lower_bound``.
-        directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where samples are
+        directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where
+            samples are
             certified, certified.parquet; manifest.json has the digests of them all.
     """
 
@@ -114,4 +117,6 @@ class Certificate:
     def __repr__(self) -> str:
         """Say what was certified and how it ended, in one line."""
         worst = f"worst found {self.worst_found.score:.4g}"
-        return f"<Certificate of {self.model.name}: {self.verdict.word}, {worst}, in {self.directory}>"
+        return (
+            f"<Certificate of {self.model.name}: {self.verdict.word}, {worst}, in {self.directory}>"
+        )

@@ -34,7 +34,10 @@ def safe_tolerances(safe: Safe, metric: str, *, higher_is_better: bool) -> SafeT
     k = safes.PERCENT
     claims = {
         "unrefuted": f"no chip was found that misses {metric} {rule}; others may",
-        "statistical": f"all but {k:g} % of chips drawn as stated have {metric} {rule}, at {100 * safes.CONFIDENCE:g} % confidence",
+        "statistical": (
+            f"all but {k:g} % of chips drawn as stated have {metric} {rule}, at"
+            f" {100 * safes.CONFIDENCE:g} % confidence"
+        ),
         "certified": f"every chip has {metric} {rule}, by proof",
     }
     found = safe.statistical
@@ -56,7 +59,11 @@ def _claim(found: SafeTolerance, claim: str) -> dict[str, Any]:
     if found.tolerance is None:
         statement = f"At no tolerance: {found.reason}."
     else:
-        beyond = "larger ones were not tried" if found.fails_at is None else f"not at {100 * found.fails_at:.4g} %"
+        beyond = (
+            "larger ones were not tried"
+            if found.fails_at is None
+            else f"not at {100 * found.fails_at:.4g} %"
+        )
         statement = f"Up to a tolerance of {100 * found.tolerance:.4g} % {claim}; {beyond}."
     return {
         "tolerance": found.tolerance,

@@ -1,4 +1,7 @@
-"""A requirement on the recall of one class: a chip that was found can refute it, and nothing that was found can prove it."""
+"""A requirement on the recall of one class.
+
+A chip that was found can refute it, and nothing that was found can prove it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ def judge_safety_class(case: Case, row: RequireRow) -> Judged:
     status: Status = "open"
     lowest = min((recall for recall, _ in known), default=None)
     if not known:
-        sentence = f"No recall of class {required.label} is in the certificate; give --safety-class {required.label}."
+        sentence = (
+            f"No recall of class {required.label} is in the certificate; give --safety-class"
+            f" {required.label}."
+        )
     else:
         recall, what = min(known, key=lambda entry: entry[0])
         sentence = f"{what} has a recall of {100 * recall:.2f} %."
@@ -29,9 +35,15 @@ def judge_safety_class(case: Case, row: RequireRow) -> Judged:
         elif _has_search_of_its_own(certificate, required.label):
             sentence += " That refutes nothing, and proves nothing about chips that were not tried."
         else:
-            sentence += f" No search of its own was made for this class; give --safety-class {required.label}."
+            sentence += (
+                " No search of its own was made for this class; give --safety-class"
+                f" {required.label}."
+            )
     beyond = " and beyond these samples" if row.samples == "beyond" else ""
-    asked = f"recall of class {required.label} at least {100 * required.recall:.2f} % on every chip {on_samples(certificate)}{beyond}"
+    asked = (
+        f"recall of class {required.label} at least {100 * required.recall:.2f} % on every chip"
+        f" {on_samples(certificate)}{beyond}"
+    )
     return Judged(asked, status, sentence, lowest, None if lowest is None else "searched")
 
 
@@ -47,10 +59,15 @@ def _known(certificate: CertificateModel, label: int) -> Iterator[tuple[float, s
             yield attack.recall, f"On a chip found by a short attack, class {label}"
     for row in certificate.clean.per_class or []:
         if row.label == label and row.samples:
-            yield row.worst / row.samples, f"On the worst chip for all samples (witness/worst_case.onnx), class {label}"
+            yield (
+                row.worst / row.samples,
+                f"On the worst chip for all samples (witness/worst_case.onnx), class {label}",
+            )
             yield row.clean / row.samples, f"Without deviation, class {label}"
 
 
 def _has_search_of_its_own(certificate: CertificateModel, label: int) -> bool:
     found = certificate.diagnostics
-    return found is not None and found.safety_class is not None and found.safety_class.label == label
+    return (
+        found is not None and found.safety_class is not None and found.safety_class.label == label
+    )

@@ -1,7 +1,9 @@
 """Numbers of two certificates side by side, and whether chance can explain their difference.
 
-Two intervals that hold with 95 % each hold at once with 90 % at least, whatever they depend on. So where they do not overlap, chance does not explain the difference
-at that confidence. Where they do, nothing follows: certificates do not state which samples were decided right, and without that no paired test is sound. Which
+Two intervals that hold with 95 % each hold at once with 90 % at least, whatever they depend on. So
+where they do not overlap, chance does not explain the difference
+at that confidence. Where they do, nothing follows: certificates do not state which samples were
+decided right, and without that no paired test is sound. Which
 samples are certified is stored, so certified scores on the same samples are compared in pairs.
 """
 
@@ -40,7 +42,9 @@ class Side:
     certified: PerSample | None = None
 
 
-def compare_scores(a: Side, b: Side, *, same_metric: bool, same_samples: bool) -> Iterator[ComparedScore]:
+def compare_scores(
+    a: Side, b: Side, *, same_metric: bool, same_samples: bool
+) -> Iterator[ComparedScore]:
     """Yield the numbers of two certificates side by side.
 
     Args:
@@ -51,8 +55,12 @@ def compare_scores(a: Side, b: Side, *, same_metric: bool, same_samples: bool) -
     """
     one, other = a.certificate, b.certificate
     frame = _Frame(one, same_metric=same_metric)
-    name = "converters" if one.converters is not None and other.converters is not None else "quantised"
-    yield frame.by_samples("clean", "Clean, as programmed", _programmed(one, name), _programmed(other, name))
+    name = (
+        "converters" if one.converters is not None and other.converters is not None else "quantised"
+    )
+    yield frame.by_samples(
+        "clean", "Clean, as programmed", _programmed(one, name), _programmed(other, name)
+    )
     yield frame.by_samples(
         "mean",
         "Average of the drawn chips",
@@ -66,7 +74,10 @@ def compare_scores(a: Side, b: Side, *, same_metric: bool, same_samples: bool) -
         _of_samples(one, "worst_found", one.worst_found.score),
         _of_samples(other, "worst_found", other.worst_found.score),
         beyond=None,
-        why="Both are results of a search: neither is the worst case, and a better search may turn the difference round.",
+        why=(
+            "Both are results of a search: neither is the worst case, and a better search may turn"
+            " the difference round."
+        ),
     )
     yield _proofs(frame, a, b, same_samples=same_samples)
 
@@ -74,7 +85,8 @@ def compare_scores(a: Side, b: Side, *, same_metric: bool, same_samples: bool) -
 def upper_percentile(table: TrialTable, k: float) -> float | None:
     """Return what the k-th percentile of chips is at most as good as, with 95 % confidence and whatever the distribution; None: too few trials.
 
-    The j-th worst of n trials is a bound if a chip as bad as the percentile is drawn at least j times with probability 5 % at most.
+    The j-th worst of n trials is a bound if a chip as bad as the percentile is drawn at least j
+    times with probability 5 % at most.
     """
     ranks = np.arange(1, table.num_trials + 1)
     fine = np.flatnonzero(stats.binom.sf(ranks - 1, table.num_trials, k / 100) <= 1 - _CONFIDENCE)
@@ -91,7 +103,9 @@ class _Frame:
     certificate: CertificateModel
     same_metric: bool
 
-    def by_samples(self, name: str, title: str, a: BoundedScore | None, b: BoundedScore | None) -> ComparedScore:
+    def by_samples(
+        self, name: str, title: str, a: BoundedScore | None, b: BoundedScore | None
+    ) -> ComparedScore:
         """Return a row whose intervals are about other samples."""
         return self.row(name, title, a, b, beyond=_apart(a, b), why=_said(a, b, "the samples"))
 
@@ -133,8 +147,14 @@ class _Frame:
 
     def _much(self, difference: float) -> str:
         if self.certificate.metric.name == "accuracy":
-            return f"B is {abs(100 * difference):.4g} percentage points {'higher' if difference > 0 else 'lower'}."
-        return f"B is {shown(self.certificate, abs(difference))} {'higher' if difference > 0 else 'lower'}."
+            return (
+                f"B is {abs(100 * difference):.4g} percentage points"
+                f" {'higher' if difference > 0 else 'lower'}."
+            )
+        return (
+            f"B is {shown(self.certificate, abs(difference))}"
+            f" {'higher' if difference > 0 else 'lower'}."
+        )
 
 
 def _programmed(made: CertificateModel, name: str) -> BoundedScore:
@@ -145,11 +165,18 @@ def _programmed(made: CertificateModel, name: str) -> BoundedScore:
 
 def _of_samples(made: CertificateModel, name: str, score: float) -> BoundedScore:
     found = next((row for row in made.evaluation_set.intervals if row.name == name), None)
-    return BoundedScore(score=score, low=None if found is None else found.low, high=None if found is None else found.high)
+    return BoundedScore(
+        score=score,
+        low=None if found is None else found.low,
+        high=None if found is None else found.high,
+    )
 
 
 def _apart(a: BoundedScore | None, b: BoundedScore | None) -> bool | None:
-    """Return True where two intervals do not overlap; None where they do or one is missing, as nothing follows then."""
+    """Return True where two intervals do not overlap.
+
+    None where they do or one is missing, as nothing follows then.
+    """
     if a is None or b is None or a.low is None or a.high is None or b.low is None or b.high is None:
         return None
     return True if a.low > b.high or b.low > a.high else None
@@ -159,12 +186,19 @@ def _said(a: BoundedScore | None, b: BoundedScore | None, what: str) -> str:
     if a is None or b is None or a.low is None or b.low is None or a.high is None or b.high is None:
         return "Without an interval of both, nothing is said about chance."
     if _apart(a, b):
-        return f"The intervals do not overlap: the choice of {what} does not explain the difference, with {100 * JOINT_CONFIDENCE:g} % confidence."
+        return (
+            f"The intervals do not overlap: the choice of {what} does not explain the difference,"
+            f" with {100 * JOINT_CONFIDENCE:g} % confidence."
+        )
     return f"The intervals overlap: the choice of {what} may explain the difference."
 
 
 def _percentiles(frame: _Frame, a: Side, b: Side, *, same_samples: bool) -> Iterator[ComparedScore]:
-    """Yield percentiles that both state; on the same samples, bounds on both sides tell whether the choice of chips explains a difference."""
+    """Yield percentiles that both state.
+
+    On the same samples, bounds on both sides tell whether the choice of chips explains a
+    difference.
+    """
     known = {row.k: row for row in b.certificate.monte_carlo.kpp}
     for row in a.certificate.monte_carlo.kpp:
         if row.k not in known:
@@ -186,34 +220,58 @@ def _percentiles(frame: _Frame, a: Side, b: Side, *, same_samples: bool) -> Iter
         )
 
 
-def _percentile(side: Side, score: float, bound: float | None, confidence: float, k: float) -> BoundedScore:
+def _percentile(
+    side: Side, score: float, bound: float | None, confidence: float, k: float
+) -> BoundedScore:
     """Return a percentile with its bound, and the bound on the other side where the trials are at hand."""
     other = None
-    if side.trials is not None and side.trials.num_trials == side.certificate.monte_carlo.trials and confidence >= _CONFIDENCE:
+    if (
+        side.trials is not None
+        and side.trials.num_trials == side.certificate.monte_carlo.trials
+        and confidence >= _CONFIDENCE
+    ):
         other = upper_percentile(side.trials, k)
     ends = (bound, other) if side.certificate.metric.higher_is_better else (other, bound)
     return BoundedScore(score=score, low=ends[0], high=ends[1])
 
 
 def _proofs(frame: _Frame, a: Side, b: Side, *, same_samples: bool) -> ComparedScore:
-    """Compare certified scores: on the same samples in pairs, as which samples are certified is known."""
+    """Compare certified scores.
+
+    On the same samples in pairs, as which samples are certified is known.
+    """
     one, other = (
-        None if side.certificate.certified.score is None else _of_samples(side.certificate, "certified", side.certificate.certified.score)
+        (
+            None
+            if side.certificate.certified.score is None
+            else _of_samples(side.certificate, "certified", side.certificate.certified.score)
+        )
         for side in (a, b)
     )
     title = "Certified for every chip"
     first, second = a.certified, b.certified
     # Decisions of one sample are not independent of each other.
-    is_paired = same_samples and all(side.certificate.certified.samples == side.certificate.data.used for side in (a, b))
-    if not is_paired or first is None or second is None or len(first.certified) != len(second.certified):
+    is_paired = same_samples and all(
+        side.certificate.certified.samples == side.certificate.data.used for side in (a, b)
+    )
+    if (
+        not is_paired
+        or first is None
+        or second is None
+        or len(first.certified) != len(second.certified)
+    ):
         why = "Certified scores are bounded on one side alone, so nothing is said about chance."
         return frame.row("certified", title, one, other, beyond=None, why=why)
-    only_a, only_b = int((first.certified & ~second.certified).sum()), int((second.certified & ~first.certified).sum())
+    only_a, only_b = (
+        int((first.certified & ~second.certified).sum()),
+        int((second.certified & ~first.certified).sum()),
+    )
     chance = float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
     is_beyond = chance <= 1 - _CONFIDENCE
     said = (
-        f"Of the same samples {only_a} are certified in A alone and {only_b} in B alone: by the sign test the choice of samples "
-        f"{'does not explain' if is_beyond else 'may explain'} the difference, p = {chance:.2g}."
+        f"Of the same samples {only_a} are certified in A alone and {only_b} in B alone: by the"
+        f" sign test the choice of samples {'does not explain' if is_beyond else 'may explain'} the"
+        f" difference, p = {chance:.2g}."
     )
     return frame.row("certified", title, one, other, beyond=True if is_beyond else None, why=said)
 

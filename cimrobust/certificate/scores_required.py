@@ -7,8 +7,20 @@ from dataclasses import replace
 from cimrobust.certificate.judging import Case, Judged, capital
 from cimrobust.certificate.models import CertificateModel, SampleInterval, Status, Strength
 from cimrobust.certificate.policy_tables import RequireRow
-from cimrobust.certificate.programmed import programmed_correct, programmed_interval, programmed_score
-from cimrobust.certificate.wording import counted, is_reached, on_samples, rule, score_name, shown, worst_chip
+from cimrobust.certificate.programmed import (
+    programmed_correct,
+    programmed_interval,
+    programmed_score,
+)
+from cimrobust.certificate.wording import (
+    counted,
+    is_reached,
+    on_samples,
+    rule,
+    score_name,
+    shown,
+    worst_chip,
+)
 
 BEYOND = "and beyond these samples"
 
@@ -17,13 +29,22 @@ def judge_clean(case: Case, row: RequireRow) -> Judged:
     """Judge the score without deviation, of the network that is programmed."""
     made = case.certificate
     score, file = programmed_score(made), made.clean.score
-    through = "quantised weights" if made.converters is None else "quantised weights, through converters"
+    through = (
+        "quantised weights" if made.converters is None else "quantised weights, through converters"
+    )
     found = counted(made, score, programmed_correct(made), made.clean.samples)
-    whose = f"{capital(score_name(made))}, without deviation, of the network that is programmed ({through})"
-    sentence = f"{whose} is {found} {on_samples(made)}; that of the model file is {shown(made, file)}."
+    whose = (
+        f"{capital(score_name(made))}, without deviation, of the network that is programmed"
+        f" ({through})"
+    )
+    sentence = (
+        f"{whose} is {found} {on_samples(made)}; that of the model file is {shown(made, file)}."
+    )
     status: Status = "met" if is_reached(made, score, row.threshold) else "refuted"
     asked = f"{score_name(made)}, without deviation, {rule(made, row.threshold)}"
-    return _beyond(case, row, Judged(asked, status, sentence, score, "measured"), programmed_interval(made))
+    return _beyond(
+        case, row, Judged(asked, status, sentence, score, "measured"), programmed_interval(made)
+    )
 
 
 def judge_worst_found(case: Case, row: RequireRow) -> Judged:
@@ -39,7 +60,12 @@ def judge_worst_found(case: Case, row: RequireRow) -> Judged:
     if met:
         sentence += " That refutes nothing, and proves nothing about chips that were not tried."
     asked = f"worst {score_name(made)} found {rule(made, row.threshold)}"
-    return _beyond(case, row, Judged(asked, "met" if met else "refuted", sentence, worst, "searched"), "worst_found")
+    return _beyond(
+        case,
+        row,
+        Judged(asked, "met" if met else "refuted", sentence, worst, "searched"),
+        "worst_found",
+    )
 
 
 def judge_certified(case: Case, row: RequireRow) -> Judged:
@@ -52,9 +78,12 @@ def judge_certified(case: Case, row: RequireRow) -> Judged:
         status = "refuted"
     sentence = f"{_proven(made)} The worst chip found has {shown(made, made.worst_found.score)}."
     asked = f"certified {score_name(made)} {rule(made, row.threshold)}"
-    # A chip that breaks the requirement decides, where there is one; else the proof, as far as it goes.
+    # A chip that breaks the requirement decides, where there is one; else the proof, as far as it
+    # goes.
     found = made.worst_found.score if status == "refuted" else proven.score
-    evidence: Strength | None = None if found is None else "searched" if status == "refuted" else "proved"
+    evidence: Strength | None = (
+        None if found is None else "searched" if status == "refuted" else "proved"
+    )
     return _beyond(case, row, Judged(asked, status, sentence, found, evidence), "certified")
 
 
@@ -63,14 +92,23 @@ def _proven(made: CertificateModel) -> str:
     if proven.score is None:
         return f"Nothing is proven ({proven.reason})."
     if made.metric.higher_is_better and proven.score == 0:
-        return f"Proven of every chip within the tolerance: nothing; no decision is certified {on_samples(made)}."
+        return (
+            "Proven of every chip within the tolerance: nothing; no decision is certified"
+            f" {on_samples(made)}."
+        )
     side = "at least" if made.metric.higher_is_better else "at most"
     score = counted(made, proven.score, proven.correct, proven.samples)
-    return f"Proven: every chip within the tolerance has {score_name(made)} {side} {score} {on_samples(made)}."
+    return (
+        f"Proven: every chip within the tolerance has {score_name(made)} {side} {score}"
+        f" {on_samples(made)}."
+    )
 
 
 def _beyond(case: Case, row: RequireRow, these: Judged, name: str) -> Judged:
-    """Return a judgement as asked: on these samples, or on the distribution that they were drawn from too."""
+    """Return a judgement as asked.
+
+    On these samples, or on the distribution that they were drawn from too.
+    """
     if row.samples == "these":
         return replace(these, asked=f"{these.asked} {on_samples(case.certificate)}")
     asked = f"{these.asked} {on_samples(case.certificate)} {BEYOND}"
@@ -80,13 +118,21 @@ def _beyond(case: Case, row: RequireRow, these: Judged, name: str) -> Judged:
         refuted = these.status == "refuted"
         sentence = f"{these.sentence} Beyond these samples nothing is stated: {reason}."
         return Judged(
-            asked, these.status if refuted else "open", sentence, these.found if refuted else None, these.evidence if refuted else None
+            asked,
+            these.status if refuted else "open",
+            sentence,
+            these.found if refuted else None,
+            these.evidence if refuted else None,
         )
-    # A sample interval is two-sided or, for a proof, one-sided; its lower end holds at least with the stated confidence.
+    # A sample interval is two-sided or, for a proof, one-sided; its lower end holds at least with
+    # the stated confidence.
     held = is_reached(case.certificate, stated.low, row.threshold)
     status: Status = these.status if these.status != "met" or held else "open"
     confidence = 100 * case.certificate.evaluation_set.confidence
-    bound = f"Beyond these samples it is at least {shown(case.certificate, stated.low)} with {confidence:g} % confidence"
+    bound = (
+        f"Beyond these samples it is at least {shown(case.certificate, stated.low)} with"
+        f" {confidence:g} % confidence"
+    )
     sentence = f"{these.sentence} {bound}, if they were drawn independently."
     if these.status == "refuted":
         return Judged(asked, status, sentence, these.found, these.evidence)
@@ -94,11 +140,15 @@ def _beyond(case: Case, row: RequireRow, these: Judged, name: str) -> Judged:
 
 
 def interval(made: CertificateModel, name: str) -> SampleInterval | None:
-    """Return what the samples say of a score on the distribution they were drawn from; None: nothing."""
+    """Return what the samples say of a score on the distribution they were drawn from.
+
+    None: nothing.
+    """
     return next((row for row in made.evaluation_set.intervals if row.name == name), None)
 
 
 def _not_stated(made: CertificateModel, name: str) -> str:
     return next(
-        (row.reason for row in made.evaluation_set.not_stated if row.name in (name, "all")), "the certificate has no interval of it"
+        (row.reason for row in made.evaluation_set.not_stated if row.name in (name, "all")),
+        "the certificate has no interval of it",
     )

@@ -1,7 +1,9 @@
 """Brings result files of older minor versions to the form of the current one.
 
-Within a major version fields are only ever added. So an older file lacks fields: those that may be null become
-null, with the reason that its version does not state them; lists and tables become empty. What else a version
+Within a major version fields are only ever added. So an older file lacks fields: those that may be
+null become
+null, with the reason that its version does not state them; lists and tables become empty. What else
+a version
 needs is written out, one function for each version.
 """
 
@@ -34,7 +36,10 @@ def upgraded(plain: Mapping[str, Any], kind: type[Record], *, minor: int) -> Pla
 
 
 def _filled(plain: Mapping[str, Any], model: type[BaseModel], *, reason: str) -> Plain:
-    """Return an object with the fields that it lacks, in the order of the model; fields that the model lacks are kept."""
+    """Return an object with the fields that it lacks, in the order of the model.
+
+    Fields that the model lacks are kept.
+    """
     made: Plain = {}
     for name, field in model.model_fields.items():
         if name in plain:
@@ -57,7 +62,9 @@ def _filled_value(value: Any, annotation: Any, *, reason: str) -> Any:
         if isinstance(value, list) and origin is list:
             return [_filled_value(item, arguments[0], reason=reason) for item in value]
         if isinstance(value, dict) and origin is dict:
-            return {key: _filled_value(item, arguments[1], reason=reason) for key, item in value.items()}
+            return {
+                key: _filled_value(item, arguments[1], reason=reason) for key, item in value.items()
+            }
     return value
 
 
@@ -78,11 +85,23 @@ def _empty(annotation: Any) -> Any:
 
 def _certificate_1_1(plain: Plain) -> Plain:
     """1.0 had one two-source bound for all percentiles, always null, and no intervals."""
-    drawn = {key: value for key, value in _part(plain, "monte_carlo").items() if not key.startswith("two_source")}
+    drawn = {
+        key: value
+        for key, value in _part(plain, "monte_carlo").items()
+        if not key.startswith("two_source")
+    }
     if isinstance(drawn.get("requirement"), dict):
         drawn["requirement"] = {"method": "not stated", **drawn["requirement"]}
-    samples, decisions = _part(plain, "data").get("used", 0), _part(plain, "clean").get("samples", 0)
-    missing = [{"name": "all", "reason": "files of version 1.0 state no intervals of the finite evaluation set"}]
+    samples, decisions = (
+        _part(plain, "data").get("used", 0),
+        _part(plain, "clean").get("samples", 0),
+    )
+    missing = [
+        {
+            "name": "all",
+            "reason": "files of version 1.0 state no intervals of the finite evaluation set",
+        }
+    ]
     return {
         **plain,
         "monte_carlo": drawn,
@@ -99,12 +118,18 @@ def _certificate_1_1(plain: Plain) -> Plain:
 def _certificate_1_2(plain: Plain) -> Plain:
     """1.1 and older said nothing about the samples of a bound."""
     samples = _part(plain, "data").get("used", 0)
-    return {**plain, "certified": {"samples": samples, "curve_samples": 0, **_part(plain, "certified")}}
+    return {
+        **plain,
+        "certified": {"samples": samples, "curve_samples": 0, **_part(plain, "certified")},
+    }
 
 
 def _certificate_1_5(plain: Plain) -> Plain:
     """1.4 and older had one device profile for all layers."""
-    profile, stated = _part(_part(plain, "device"), "profile"), _part(plain, "device").get("tolerance_fraction")
+    profile, stated = (
+        _part(_part(plain, "device"), "profile"),
+        _part(plain, "device").get("tolerance_fraction"),
+    )
     weight, device, tile = (_part(profile, name) for name in ("weight", "device", "tile"))
     own = {
         "decided_by": "the profile",
@@ -117,14 +142,21 @@ def _certificate_1_5(plain: Plain) -> Plain:
     }
     mapping = _part(plain, "mapping")
     rows = mapping.get("layers")
-    layers = [{**layer, **own} if isinstance(layer, dict) else layer for layer in rows] if isinstance(rows, list) else rows
+    layers = (
+        [{**layer, **own} if isinstance(layer, dict) else layer for layer in rows]
+        if isinstance(rows, list)
+        else rows
+    )
     return {**_with_largest_tolerance(plain), "mapping": {**mapping, "layers": layers}}
 
 
 def _with_largest_tolerance(plain: Plain) -> Plain:
     """Files without rules for layers have one tolerance."""
     device = _part(plain, "device")
-    return {**plain, "device": {**device, "largest_tolerance_fraction": device.get("tolerance_fraction")}}
+    return {
+        **plain,
+        "device": {**device, "largest_tolerance_fraction": device.get("tolerance_fraction")},
+    }
 
 
 def _part(plain: Mapping[str, Any], name: str) -> Plain:

@@ -9,7 +9,9 @@ from cimrobust.certificate.wording import ABSURD
 
 
 def asks_nothing(row: RequireRow, cost: CostTable | None) -> str:
-    """Return why a requirement asks for nothing, as far as the policy alone tells; nothing where it asks for something.
+    """Return why a requirement asks for nothing, as far as the policy alone tells.
+
+    Nothing where it asks for something.
 
     Args:
         row: The requirement.
@@ -21,7 +23,11 @@ def asks_nothing(row: RequireRow, cost: CostTable | None) -> str:
         return ""
     if row.cost is not None:
         most = 1.0 if cost is None else cost.largest
-        return f"no decision costs more than {most:g}, so every chip keeps {row.cost:g}" if row.cost >= most else ""
+        return (
+            f"no decision costs more than {most:g}, so every chip keeps {row.cost:g}"
+            if row.cost >= most
+            else ""
+        )
     if row.threshold > 0:
         return ""
     return (
@@ -35,12 +41,21 @@ def _weak_percentile(kpp: KppRequirement) -> str:
     if kpp.confidence < 0.5:
         return f"confidence {kpp.confidence:g} is less than that of a coin's toss"
     if kpp.k / 100 >= kpp.confidence:
-        return f"with k = {kpp.k:g} % at confidence {kpp.confidence:g} a single drawn chip is enough"
+        return (
+            f"with k = {kpp.k:g} % at confidence {kpp.confidence:g} a single drawn chip is enough"
+        )
     return ""
 
 
-def asks_nothing_here(row: RequireRow, cost: CostTable | None, certificate: CertificateModel, baseline: CertificateModel | None) -> str:
-    """Return why a requirement asks for nothing of the network of a certificate; nothing where it asks for something.
+def asks_nothing_here(
+    row: RequireRow,
+    cost: CostTable | None,
+    certificate: CertificateModel,
+    baseline: CertificateModel | None,
+) -> str:
+    """Return why a requirement asks for nothing of the network of a certificate.
+
+    Nothing where it asks for something.
 
     Args:
         row: The requirement.
@@ -59,15 +74,26 @@ def asks_nothing_here(row: RequireRow, cost: CostTable | None, certificate: Cert
         return "one correct decision is enough" if row.threshold <= one else ""
     scale = programmed_score(certificate) or certificate.worst_found.score
     if scale > 0 and row.threshold > ABSURD * scale:
-        return f"it allows more than {ABSURD:g} times the error without deviation, which a network that has learnt nothing keeps"
+        return (
+            f"it allows more than {ABSURD:g} times the error without deviation, which a network"
+            " that has learnt nothing keeps"
+        )
     return ""
 
 
-def _no_comparison(slack: float, certificate: CertificateModel, baseline: CertificateModel | None) -> str:
+def _no_comparison(
+    slack: float, certificate: CertificateModel, baseline: CertificateModel | None
+) -> str:
     """Return why a comparison with a baseline asks for nothing."""
     if baseline is None:
         return ""
     scores = (programmed_score(baseline), baseline.worst_found.score)
     if certificate.metric.higher_is_better:
-        return f"no accuracy is {slack:g} below that of the baseline" if slack >= max(scores) else ""
-    return f"it allows errors {ABSURD:g} times those of the baseline" if 0 < ABSURD * max(scores) < slack else ""
+        return (
+            f"no accuracy is {slack:g} below that of the baseline" if slack >= max(scores) else ""
+        )
+    return (
+        f"it allows errors {ABSURD:g} times those of the baseline"
+        if 0 < ABSURD * max(scores) < slack
+        else ""
+    )

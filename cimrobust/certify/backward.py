@@ -1,8 +1,11 @@
 """Linear forms, backwards.
 
-A linear form on a tensor is rewritten, operator by operator, as a linear form on earlier tensors that is never larger, until it rests on the inputs, which are
-known (Zhang et al., Efficient Neural Network Robustness Certification with General Activation Functions, 2018; Xu et al., LiRPA, 2020, for graphs; here the weights
-are uncertain and the inputs are not). At every tensor that all of the form rests on, its interval gives a bound as well, and the largest is kept.
+A linear form on a tensor is rewritten, operator by operator, as a linear form on earlier tensors
+that is never larger, until it rests on the inputs, which are
+known (Zhang et al., Efficient Neural Network Robustness Certification with General Activation
+Functions, 2018; Xu et al., LiRPA, 2020, for graphs; here the weights
+are uncertain and the inputs are not). At every tensor that all of the form rests on, its interval
+gives a bound as well, and the largest is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from cimrobust.certify.rules.rule import Pulled, Value, total
 
 #: Values of one backward pass over a batch; bounds its memory to a few times this in bytes times 8.
 _MOST_VALUES = 2**24
-# Tensors of this size that are alive at once in the product of a form with intervals, and copies of every interval: ends, middle, radius.
+# Tensors of this size that are alive at once in the product of a form with intervals, and copies of
+# every interval: ends, middle, radius.
 _TEMPORARIES = 8
 _COPIES = 4
 
@@ -57,13 +61,19 @@ def form_cost(state: State, steps: int | None = None) -> int:
     """Return the multiplications that a form on the tensor behind the first so many steps costs a sample, about."""
     cost = 0
     for step in state.plan.steps[:steps]:
-        weight = state.values.get(step.node.inputs[1]) if step.node.op in ("Conv", "Gemm", "MatMul") else None
+        weight = (
+            state.values.get(step.node.inputs[1])
+            if step.node.op in ("Conv", "Gemm", "MatMul")
+            else None
+        )
         if weight is not None and step.kind == ACTIVE:
             numel = weight.lo.numel() if isinstance(weight, Interval) else weight.numel()
             if isinstance(step.rule, Bilinear):
                 numel //= state.num_samples
             made = state.interval(step.output).lo
-            positions = made[0, 0].numel() if step.node.op == "Conv" else math.prod(made.shape[1:-1])
+            positions = (
+                made[0, 0].numel() if step.node.op == "Conv" else math.prod(made.shape[1:-1])
+            )
             cost += 4 * numel * positions
     return max(cost, 1)
 
@@ -74,7 +84,9 @@ def forms_at_once(state: State) -> int:
 
 
 def batch_bytes(state: State, *, samples: int) -> int:
-    """Return the bytes that bounding a batch takes at its peak, about: the passes and the box of the weights.
+    """Return the bytes that bounding a batch takes at its peak, about.
+
+    The passes and the box of the weights.
 
     Args:
         state: Of the same network, with any number of samples.
@@ -83,7 +95,10 @@ def batch_bytes(state: State, *, samples: int) -> int:
     values = max(_MOST_VALUES, _largest(state) * samples)
     made = {step.output for step in state.plan.steps}
     held = {name: value.lo for name, value in state.values.items() if isinstance(value, Interval)}
-    stored = sum(end[0].numel() * samples if name in made and end.dim() else end.numel() for name, end in held.items())
+    stored = sum(
+        end[0].numel() * samples if name in made and end.dim() else end.numel()
+        for name, end in held.items()
+    )
     return 8 * (_TEMPORARIES * values + _COPIES * stored)
 
 
@@ -96,7 +111,9 @@ def _largest(state: State) -> int:
             largest = max(largest, value.lo[0].numel())
             weight = state.values.get(step.node.inputs[1]) if step.node.op == "Conv" else None
             if isinstance(weight, Interval):
-                largest = max(largest, weight.lo.numel(), weight.lo[0].numel() * value.lo[0, 0].numel())
+                largest = max(
+                    largest, weight.lo.numel(), weight.lo[0].numel() * value.lo[0, 0].numel()
+                )
     return largest
 
 
@@ -111,10 +128,13 @@ class Options:
     """What a backward pass may do differently.
 
     Attributes:
-        slopes: Slopes of the lines below activation functions, [forms, samples, ...], by the name of their output; others are chosen by area.
-        duals: What is added to the form on the input of activation functions, [forms, samples, ...], by the name of their output: a multiplier times something
+        slopes: Slopes of the lines below activation functions, [forms, samples, ...], by the name
+            of their output; others are chosen by area.
+        duals: What is added to the form on the input of activation functions, [forms, samples,
+            ...], by the name of their output: a multiplier times something
             that no chip looked at has positive.
-        corner: Output of a matrix product of data that are not negative, and the corner, 1 or -1, that its weights are at.
+        corner: Output of a matrix product of data that are not negative, and the corner, 1 or -1,
+            that its weights are at.
         forms_at: Filled with the forms on all tensors on the way; None: they are dropped.
     """
 
@@ -124,7 +144,14 @@ class Options:
     forms_at: dict[str, Tensor] | None = None
 
 
-def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = None, options: Options | None = None) -> Tensor:
+def lower_bound(
+    state: State,
+    tensor: str,
+    form: Tensor,
+    *,
+    steps: int | None = None,
+    options: Options | None = None,
+) -> Tensor:
     """Return a lower bound of linear forms on a tensor, for every chip of the box.
 
     Args:
@@ -141,7 +168,8 @@ def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = 
     forms: dict[str, Tensor] = {tensor: form}
     constant = torch.zeros(form.shape[:2], dtype=form.dtype)
     best = torch.full_like(constant, -math.inf)
-    # On the way to a product at one corner of its weights, intervals are about all chips, not about those.
+    # On the way to a product at one corner of its weights, intervals are about all chips, not about
+    # those.
     may_rest = not options.corner[1]
     for step in reversed(state.plan.steps[:steps]):
         current = forms.pop(step.output, None)
@@ -167,7 +195,9 @@ def lower_bound(state: State, tensor: str, form: Tensor, *, steps: int | None = 
     for name, part in forms.items():
         constant = constant + _at_worst(part, state.interval(name))
     # A bound that is no number proves nothing.
-    return torch.nan_to_num(torch.maximum(best, constant), nan=-math.inf, posinf=-math.inf, neginf=-math.inf)
+    return torch.nan_to_num(
+        torch.maximum(best, constant), nan=-math.inf, posinf=-math.inf, neginf=-math.inf
+    )
 
 
 def _pull(state: State, step: PlannedStep, form: Tensor, options: Options) -> Pulled:

@@ -1,4 +1,7 @@
-"""The certified bound of a run: one score for all samples at the stated tolerance, and a curve over smaller ones."""
+"""The certified bound of a run.
+
+One score for all samples at the stated tolerance, and a curve over smaller ones.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,13 @@ import numpy as np
 
 from cimrobust.available_memory import is_about_memory
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
-from cimrobust.certify.bounds import Bounds, Method, bisection_rounds, certify, largest_certified_tolerance
+from cimrobust.certify.bounds import (
+    Bounds,
+    Method,
+    bisection_rounds,
+    certify,
+    largest_certified_tolerance,
+)
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
@@ -19,33 +28,43 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress, Progress
 
 METHOD = (
-    "Interval propagation, then linear bounds propagated backwards (CROWN) with weights as intervals and inputs as points, one device for all positions of a "
-    "convolution kernel; float64, every rounding of the deployed float32 network charged."
+    "Interval propagation, then linear bounds propagated backwards (CROWN) with weights as"
+    " intervals and inputs as points, one device for all positions of a convolution kernel;"
+    " float64, every rounding of the deployed float32 network charged."
 )
 #: Box sizes of the curve, smallest first; the last is the stated tolerance.
 CURVE = tuple(2.0**power for power in range(-8, 1))
-#: Largest boxes of single samples are searched for from the smallest of the curve up to four times the stated one, on a grid of so many sizes an octave.
+#: Largest boxes of single samples are searched for from the smallest of the curve up to four times
+#: the stated one, on a grid of so many sizes an octave.
 OCTAVES = (-8, 2)
 STEPS = {"quick": 4, "standard": 8, "thorough": 16}
 #: Samples of the curve.
 _CURVE_SAMPLES = {"quick": 16, "standard": 48, "thorough": 256}
-#: Samples that are tried at the smallest box first; where none of them is certified, the network is taken for hopeless.
+#: Samples that are tried at the smallest box first; where none of them is certified, the network is
+#: taken for hopeless.
 _PROBED = 3
-#: Samples beside those of the curve that linear bounds are tried on at most; others count as not certified.
+#: Samples beside those of the curve that linear bounds are tried on at most; others count as not
+#: certified.
 _MOST_SAMPLES = {"quick": 500, "standard": 2000, "thorough": 10**9}
-#: Samples of a regression that linear bounds are taken of at most, for the curve and in all; with more, all errors are bounded by intervals alone, as one
-#: loose bound would spoil the metric of all.
+#: Samples of a regression that linear bounds are taken of at most, for the curve and in all; with
+#: more, all errors are bounded by intervals alone, as one loose bound would spoil the metric of
+#: all.
 _ERROR_CURVE = {"quick": 8, "standard": 16, "thorough": 64}
 _MOST_ERRORS = {"quick": 64, "standard": 512, "thorough": 10**9}
-_INTERVALS_ALONE = "Interval propagation alone for the score of all samples; the curve has linear bounds too. {method}"
+_INTERVALS_ALONE = (
+    "Interval propagation alone for the score of all samples; the curve has linear bounds too."
+    " {method}"
+)
 #: Multiplications that linear bounds of one sample may take in one box.
 _MOST_COST = {"quick": 3e10, "standard": 3e11, "thorough": 3e12}
 _TOO_COSTLY = (
-    "Interval propagation alone, in float64, every rounding of the deployed float32 network charged: linear bounds would take about {cost:.1e} multiplications a "
-    "sample in every box, and effort {effort} has {most:.0e}."
+    "Interval propagation alone, in float64, every rounding of the deployed float32 network"
+    " charged: linear bounds would take about {cost:.1e} multiplications a sample in every box, and"
+    " effort {effort} has {most:.0e}."
 )
 _NOT_TRIED = "{method} {count} samples were not tried at this effort and count as not certified."
-#: Multiplications that narrowing one layer may cost a sample, and how far samples are branched on, by effort.
+#: Multiplications that narrowing one layer may cost a sample, and how far samples are branched on,
+#: by effort.
 EFFORTS = {
     "quick": (3e8, BranchSettings(most_parts=16, passes=0)),
     "standard": (1e9, BranchSettings(most_parts=64, passes=4)),
@@ -71,15 +90,21 @@ class Certification:
     """Certified bound of a run.
 
     Attributes:
-        score: Lower bound of the score (upper bound of an error) that holds for every chip of the box; None: see `refusal`.
-        certified: Samples that no chip of the box can break, bool [samples]; None for a regression or without a bound.
+        score: Lower bound of the score (upper bound of an error) that holds for every chip of the
+            box; None: see `refusal`.
+        certified: Samples that no chip of the box can break, bool [samples]; None for a regression
+            or without a bound.
         refusal: Why there is no bound.
         operators: Operators that are bounded, and how often they occur.
-        curve: Certified scores up to the stated tolerance, smallest box first, over the first `curve_samples` samples; empty without a bound.
+        curve: Certified scores up to the stated tolerance, smallest box first, over the first
+            `curve_samples` samples; empty without a bound.
         curve_samples: Samples of the curve.
-        tried: Samples that were tried, or that a chip of the box is known to break, bool [samples]; None where `certified` is.
-        largest: Largest box size at which each of the curve's samples is certified, on a grid of `steps` an octave from the first to the second power of two in
-            `OCTAVES`, 0 where there is none, float64 [curve_samples]; None for a regression or without a bound.
+        tried: Samples that were tried, or that a chip of the box is known to break, bool [samples];
+            None where `certified` is.
+        largest: Largest box size at which each of the curve's samples is certified, on a grid of
+            `steps` an octave from the first to the second power of two in
+            `OCTAVES`, 0 where there is none, float64 [curve_samples]; None for a regression or
+            without a bound.
         steps: See `largest`.
         method: How the bound was found, in words.
     """
@@ -111,7 +136,8 @@ def certify_run(
         runtime: The deployed network with its data.
         placement: Where its weights are stored; gives the box.
         effort: ``quick``, ``standard`` or ``thorough``.
-        worst_output: Decision output of a chip of the box on all samples; those that it breaks are not tried.
+        worst_output: Decision output of a chip of the box on all samples; those that it breaks are
+            not tried.
         workers: Threads; the result does not depend on it.
         progress: Told how far the work is.
 
@@ -122,12 +148,16 @@ def certify_run(
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
     try:
-        return _certified(network, runtime, placement, effort, worst_output, workers, progress or NullProgress())
+        return _certified(
+            network, runtime, placement, effort, worst_output, workers, progress or NullProgress()
+        )
     except (MemoryError, RuntimeError) as err:
         if not is_about_memory(err):
             raise
         # A bound that does not fit costs itself, never what the search found.
-        return Certification(None, None, Refusal(f"the bound needs more memory than there is: {err}"), {})
+        return Certification(
+            None, None, Refusal(f"the bound needs more memory than there is: {err}"), {}
+        )
 
 
 def _certified(
@@ -139,15 +169,24 @@ def _certified(
     workers: int,
     progress: Progress,
 ) -> Certification:
-    """Return the certified bound of a network that is ready to be bounded; arguments as for `certify_run`."""
+    """Return the certified bound of a network that is ready to be bounded.
+
+    Arguments as for `certify_run`.
+    """
     count = min(_CURVE_SAMPLES[effort], network.num_samples)
     work = _Work(network, effort, workers, progress)
     if network.task.is_regression:
         return work.regression()
     progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 2)
-    right = np.ones(network.num_samples, dtype=bool) if worst_output is None else runtime.task.right(worst_output).reshape(-1)
+    right = (
+        np.ones(network.num_samples, dtype=bool)
+        if worst_output is None
+        else runtime.task.right(worst_output).reshape(-1)
+    )
     first = replace(runtime.task, labels=runtime.task.labels[:count])
-    undisturbed = first.right(runtime.outputs(placement.nominal(), subset=np.arange(count), threads=workers)).reshape(-1)
+    undisturbed = first.right(
+        runtime.outputs(placement.nominal(), subset=np.arange(count), threads=workers)
+    ).reshape(-1)
     largest, asked = work.largest(undisturbed)
     curve = tuple(CurvePoint(scale, _share(largest >= scale)) for scale in CURVE)
     held = largest >= 1.0
@@ -159,12 +198,24 @@ def _certified(
     if (held & ~right).any():
         sample = int(np.flatnonzero(held & ~right)[0])
         raise SelfCheckError(
-            f"no chip of the box may break a certified sample, got sample {sample} broken by the worst chip found; report this"
+            f"no chip of the box may break a certified sample, got sample {sample} broken by the"
+            " worst chip found; report this"
         )
     untried = len(others) - len(tried) + int((~asked).sum())
     method = work.words if not untried else _NOT_TRIED.format(method=work.words, count=untried)
     known = ~right | np.isin(np.arange(network.num_samples), [*np.flatnonzero(asked), *tried])
-    return Certification(_share(held), held, None, network.plan.operators, curve, count, method, known, largest, STEPS[effort])
+    return Certification(
+        _share(held),
+        held,
+        None,
+        network.plan.operators,
+        curve,
+        count,
+        method,
+        known,
+        largest,
+        STEPS[effort],
+    )
 
 
 @dataclass(frozen=True)
@@ -186,20 +237,29 @@ class _Work:
         """How samples are bounded, in words."""
         if not self.is_too_costly:
             return METHOD
-        return _TOO_COSTLY.format(cost=self.network.cost, most=_MOST_COST[self.effort], effort=self.effort)
+        return _TOO_COSTLY.format(
+            cost=self.network.cost, most=_MOST_COST[self.effort], effort=self.effort
+        )
 
     def certify(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Bounds:
         """Bound some samples; by intervals alone where linear bounds cost too much."""
         method = "interval" if self.is_too_costly else method
         narrowing, branching = EFFORTS[self.effort]
         return certify(
-            self.network, scale=scale, method=method, samples=samples, effort=narrowing, branching=branching, workers=self.workers
+            self.network,
+            scale=scale,
+            method=method,
+            samples=samples,
+            effort=narrowing,
+            branching=branching,
+            workers=self.workers,
         )
 
     def largest(self, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the largest boxes at which the first samples are certified, and which samples were decided on, bool.
 
-        Samples that are wrong without deviation are not tried; those that fail at the smallest box are not tried at others; where the first few all do, the
+        Samples that are wrong without deviation are not tried; those that fail at the smallest box
+        are not tried at others; where the first few all do, the
         others are not tried at all, and count as not certified.
 
         Args:
@@ -247,7 +307,9 @@ class _Work:
         count = min(_ERROR_CURVE[self.effort], self.network.num_samples)
         curve = self.error_curve(count)
         linear = self.network.num_samples <= _MOST_ERRORS[self.effort]
-        score = self.error_score(np.arange(self.network.num_samples), 1.0, "linear" if linear else "interval")
+        score = self.error_score(
+            np.arange(self.network.num_samples), 1.0, "linear" if linear else "interval"
+        )
         self.progress.finish()
         method = self.words if linear else _INTERVALS_ALONE.format(method=self.words)
         return Certification(score, None, None, self.network.plan.operators, curve, count, method)

@@ -23,7 +23,8 @@ from cimrobust.errors import CimrobustError
 from cimrobust.mapping.placement import Placement
 from cimrobust.twin.to_torch import to_torch
 
-#: Samples that are bounded together. As many units are narrowed for each as the one with the most bent units needs, so company can only tighten a bound.
+#: Samples that are bounded together. As many units are narrowed for each as the one with the most
+#: bent units needs, so company can only tighten a bound.
 _BATCH = 16
 #: Share of the free memory that one batch may take: two may be at work, and something else may run.
 _MOST_MEMORY = 0.4
@@ -59,19 +60,27 @@ class BoundedNetwork:
     def weights(self, scale: float) -> dict[str, Interval]:
         """Return the box of every stored weight, every deviation multiplied by a factor.
 
-        Ends are exact in float64 up to one rounding; that a chip holds the float32 nearest to its weight is among the roundings charged to products.
+        Ends are exact in float64 up to one rounding; that a chip holds the float32 nearest to its
+        weight is among the roundings charged to products.
         """
         boxes = {}
         for name, tensor in self.placement.tensors.items():
-            nominal, lo, hi = (np.asarray(array, np.float64) for array in (tensor.nominal, tensor.lo, tensor.hi))
-            boxes[name] = Interval(torch.from_numpy(nominal + scale * lo), torch.from_numpy(nominal + scale * hi))
+            nominal, lo, hi = (
+                np.asarray(array, np.float64) for array in (tensor.nominal, tensor.lo, tensor.hi)
+            )
+            boxes[name] = Interval(
+                torch.from_numpy(nominal + scale * lo), torch.from_numpy(nominal + scale * hi)
+            )
         return boxes
 
     def batches(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
         """Yield samples in batches: their indices and inputs."""
         for start in range(0, len(indices), _BATCH):
             some = indices[start : start + _BATCH]
-            yield some, {name: tensor[torch.from_numpy(some)] for name, tensor in self.inputs.items()}
+            yield (
+                some,
+                {name: tensor[torch.from_numpy(some)] for name, tensor in self.inputs.items()},
+            )
 
 
 def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refusal:
@@ -82,16 +91,27 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
         placement: Where its weights are stored.
     """
     # Converters are those of the chip, whatever devices its layers have.
-    refused = refuse_converters(placement.profile) or next(filter(None, map(refuse_profile, placement.profiles)), None)
+    refused = refuse_converters(placement.profile) or next(
+        filter(None, map(refuse_profile, placement.profiles)), None
+    )
     if refused is not None:
         return refused
-    if runtime.engine is not runtime.plain or set(placement.tensors) != set(runtime.deployed.weight_names):
-        return Refusal("the chip computes more than products of activations and programmed weights, which is all that the bounds cover")
+    if runtime.engine is not runtime.plain or set(placement.tensors) != set(
+        runtime.deployed.weight_names
+    ):
+        return Refusal(
+            "the chip computes more than products of activations and programmed weights, which is"
+            " all that the bounds cover"
+        )
     if runtime.plain.feeding.mode != "free":
         return Refusal("the network cannot be run on several samples at once, which the bounds do")
     dataset, task = runtime.dataset, runtime.task
     try:
-        twin = to_torch(runtime.at_hand.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output]).double()
+        twin = to_torch(
+            runtime.at_hand.model,
+            weight_names=runtime.deployed.weight_names,
+            outputs=[runtime.plain.output],
+        ).double()
         inputs = {name: _tensor(array) for name, array in dataset.inputs.items()}
         constants = {name: _tensor(array) for name, array in dataset.constants.items()}
         shape = torch.Size((len(task.labels), *runtime.clean_output.shape[1:]))
@@ -107,14 +127,22 @@ def open_bounds(runtime: Runtime, placement: Placement) -> BoundedNetwork | Refu
 
 
 def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
-    """Bound one sample roughly: some rules find out from shapes and parameters alone that they do not hold, and sizes say what a bound costs.
+    """Bound one sample roughly.
 
-    A rule that fails on a shape nobody thought of costs the bound, and the certificate says so; it does not cost what else was found.
+    Some rules find out from shapes and parameters alone that they do not hold, and sizes say what a
+    bound costs.
+
+    A rule that fails on a shape nobody thought of costs the bound, and the certificate says so; it
+    does not cost what else was found.
     """
     plan = network.plan
     try:
         state = propagate(
-            plan, {name: tensor[:1] for name, tensor in network.inputs.items()}, network.constants, network.weights(1.0), effort=0.0
+            plan,
+            {name: tensor[:1] for name, tensor in network.inputs.items()},
+            network.constants,
+            network.weights(1.0),
+            effort=0.0,
         )
         refused = _refuse_size(state)
         if refused is not None:
@@ -126,7 +154,8 @@ def _tried(network: BoundedNetwork) -> BoundedNetwork | Refusal:
         if is_about_memory(err):
             return Refusal(f"the bound needs more memory than there is: {err}")
         return Refusal(
-            f"a rule of the bounds fails on a tensor of this network, which is a fault of this tool ({type(err).__name__}: {err}); report this"
+            "a rule of the bounds fails on a tensor of this network, which is a fault of this tool"
+            f" ({type(err).__name__}: {err}); report this"
         )
     scores = state.interval(plan.tensor).lo
     forms = max(1, scores[0].numel() - 1) if network.reading.kind != "threshold" else 1
@@ -139,15 +168,26 @@ def _refuse_size(state: State) -> Refusal | None:
     free = available_memory()
     if needed <= _MOST_MEMORY * free:
         return None
-    return Refusal(f"a batch of {_BATCH} samples needs about {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free")
+    return Refusal(
+        f"a batch of {_BATCH} samples needs about {needed / 1e9:.3g} GB of memory, and"
+        f" {free / 1e9:.3g} GB are free"
+    )
 
 
 def refuse_converters(profile: DeviceProfile) -> Refusal | None:
-    """Return why products through the converters of a profile are out of reach; None where there are none."""
+    """Return why products through the converters of a profile are out of reach.
+
+    None where there are none.
+    """
     if profile.dac is not None or profile.adc is not None:
-        return Refusal("the profile has converters, which the bounds do not cover: a rounded sum can be anywhere within a step")
+        return Refusal(
+            "the profile has converters, which the bounds do not cover: a rounded sum can be"
+            " anywhere within a step"
+        )
     if profile.read_noise is not None:
-        return Refusal("the profile has read noise, which differs from read to read and has no limits")
+        return Refusal(
+            "the profile has read noise, which differs from read to read and has no limits"
+        )
     return None
 
 
@@ -158,7 +198,8 @@ def refuse_profile(profile: DeviceProfile) -> Refusal | None:
     if not profile.is_bounded:
         share = profile.excluded_probability()
         return Refusal(
-            f"a device may end outside the tolerance box, with probability {share:.3g}, and no bound holds for a chip that has one"
+            f"a device may end outside the tolerance box, with probability {share:.3g}, and no"
+            " bound holds for a chip that has one"
         )
     return None
 

@@ -33,8 +33,10 @@ class Bounds:
     Attributes:
         scale: Size of the box: every deviation interval times this.
         method: ``interval`` or ``linear``.
-        certified: The decision is right on every chip, bool [samples]; for a regression: there is a bound of the error.
-        margin: Lower bound of the smallest margin over all chips, float64 [samples]; for a regression the upper bound of the largest absolute error, negated.
+        certified: The decision is right on every chip, bool [samples]; for a regression: there is a
+            bound of the error.
+        margin: Lower bound of the smallest margin over all chips, float64 [samples]; for a
+            regression the upper bound of the largest absolute error, negated.
         seconds: Time taken.
     """
 
@@ -85,7 +87,8 @@ def certify(
         method: ``interval``: forwards only; ``linear``: with backward passes.
         samples: Indices of the samples; None: all.
         effort: Multiplications that narrowing one layer may cost a sample.
-        branching: How far chips are split for samples that linear bounds do not prove; None: not at all.
+        branching: How far chips are split for samples that linear bounds do not prove; None: not at
+            all.
         workers: Threads; the result does not depend on it.
 
     Returns:
@@ -93,7 +96,14 @@ def certify(
     """
     started = time.perf_counter()
     indices = np.arange(network.num_samples) if samples is None else samples
-    certified, margin = _bound_groups(network, {scale: indices}, method=method, effort=effort, branching=branching, workers=workers)[scale]
+    certified, margin = _bound_groups(
+        network,
+        {scale: indices},
+        method=method,
+        effort=effort,
+        branching=branching,
+        workers=workers,
+    )[scale]
     return Bounds(scale, method, certified, margin, time.perf_counter() - started)
 
 
@@ -106,7 +116,9 @@ def _bound_groups(
     branching: BranchSettings | None,
     workers: int,
 ) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-    """Bound groups of samples, each over a box of its own size; their batches share the workers, since a group is often one batch alone.
+    """Bound groups of samples, each over a box of its own size.
+
+    Their batches share the workers, since a group is often one batch alone.
 
     Args:
         network: As for `certify`.
@@ -121,7 +133,8 @@ def _bound_groups(
     """
 
     def batches() -> Iterator[_Batch]:
-        # One box after the other, and not before its turn: of a large network only few fit into memory.
+        # One box after the other, and not before its turn: of a large network only few fit into
+        # memory.
         for scale, indices in groups.items():
             weights = network.weights(scale)
             for samples, inputs in network.batches(indices):
@@ -130,7 +143,13 @@ def _bound_groups(
     def bounded(batch: _Batch) -> tuple[float, Tensor, Tensor]:
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
         check_stopped()
-        state = propagate(network.plan, batch.inputs, network.constants, batch.weights, effort=effort if method == "linear" else 0.0)
+        state = propagate(
+            network.plan,
+            batch.inputs,
+            network.constants,
+            batch.weights,
+            effort=effort if method == "linear" else 0.0,
+        )
         worst, enough = _decided(network, state, batch, method, branching)
         return batch.scale, enough, worst
 
@@ -139,7 +158,10 @@ def _bound_groups(
         for scale, enough, worst in map_ordered(bounded, batches(), workers=workers):
             parts[scale].append((enough, worst))
     return {
-        scale: (torch.cat([enough for enough, _ in of]).numpy(), torch.cat([worst for _, worst in of]).numpy())
+        scale: (
+            torch.cat([enough for enough, _ in of]).numpy(),
+            torch.cat([worst for _, worst in of]).numpy(),
+        )
         for scale, of in parts.items()
     }
 
@@ -158,17 +180,27 @@ def _decided(
     if reading.kind == "value":
         return _error(state, tensor, labels.reshape(scores.lo.shape), method)
     form, offset = reading.forms(labels.reshape(-1), scores.lo.shape)
-    bound = _interval_bound(state, tensor, form) if method == "interval" else lower_bounds(state, tensor, form)
+    bound = (
+        _interval_bound(state, tensor, form)
+        if method == "interval"
+        else lower_bounds(state, tensor, form)
+    )
     needed = (reading.needed + reading.needed_share * flat(scores.magnitude).amax(1))[None] - offset
     # Offsets are added in float64: a few roundings of the numbers added.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
     finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
-    # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is worst. All others must stay behind.
+    # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is
+    # worst. All others must stay behind.
     excepted = _worst_forms(bound - needed, reading.most_ahead)
     proven = ((bound > needed) | excepted) & finite
     if method == "linear" and branching is not None:
-        proven = _branched(network, state, batch, form, bound, needed, proven | ~finite, branching) & finite
-    return torch.where(finite, (bound + offset).masked_fill(excepted, math.inf).amin(0), -math.inf), proven.all(0)
+        proven = (
+            _branched(network, state, batch, form, bound, needed, proven | ~finite, branching)
+            & finite
+        )
+    return torch.where(
+        finite, (bound + offset).masked_fill(excepted, math.inf).amin(0), -math.inf
+    ), proven.all(0)
 
 
 def _worst_forms(excess: Tensor, count: int) -> Tensor:
@@ -176,7 +208,9 @@ def _worst_forms(excess: Tensor, count: int) -> Tensor:
     worst = torch.zeros_like(excess, dtype=torch.bool)
     if count == 0:
         return worst
-    return worst.scatter(0, excess.nan_to_num(nan=-math.inf).argsort(dim=0, stable=True)[:count], True)
+    return worst.scatter(
+        0, excess.nan_to_num(nan=-math.inf).argsort(dim=0, stable=True)[:count], True
+    )
 
 
 def _branched(
@@ -189,7 +223,10 @@ def _branched(
     proven: Tensor,
     settings: BranchSettings,
 ) -> Tensor:
-    """Prove what linear bounds leave open by branching: the worst form of every sample first, the others only where that succeeds."""
+    """Prove what linear bounds leave open by branching.
+
+    The worst form of every sample first, the others only where that succeeds.
+    """
     proven = proven.clone()
     worst = (bound - needed).masked_fill(proven, math.inf).argmin(0, keepdim=True)
     for only_worst in (True, False):
@@ -224,7 +261,11 @@ def _error(state: State, tensor: str, targets: Tensor, method: Method) -> tuple[
     lo, hi = scores.lo, scores.hi
     if method == "linear":
         count, size = len(targets), math.prod(lo.shape[1:])
-        form = torch.eye(size, dtype=lo.dtype)[:, None].expand(size, count, size).reshape(size, *lo.shape)
+        form = (
+            torch.eye(size, dtype=lo.dtype)[:, None]
+            .expand(size, count, size)
+            .reshape(size, *lo.shape)
+        )
         lo = torch.maximum(lo, lower_bounds(state, tensor, form).T.reshape(lo.shape))
         hi = torch.minimum(hi, -lower_bounds(state, tensor, -form).T.reshape(lo.shape))
     error = flat(torch.maximum((hi - targets).abs(), (lo - targets).abs())).amax(1)
@@ -247,7 +288,8 @@ def largest_certified_tolerance(
 ) -> np.ndarray:
     """Return the largest box size, on a grid of some steps an octave, at which each sample is certified.
 
-    A proof for one box holds for every smaller one, so what is returned is proven whatever bisection missed.
+    A proof for one box holds for every smaller one, so what is returned is proven whatever
+    bisection missed.
 
     Args:
         network: From `open_bounds`; not of a regression.
@@ -255,14 +297,16 @@ def largest_certified_tolerance(
         samples: Indices of the samples; None: all.
         octaves: The grid goes from 2 to the first power to 2 to the second.
         steps: Box sizes an octave.
-        known: Sizes at which the samples are certified already, float64 [samples], 0 where none is known: a warm start.
+        known: Sizes at which the samples are certified already, float64 [samples], 0 where none is
+            known: a warm start.
         effort: As for `certify`.
         branching: As for `certify`.
         workers: As for `certify`.
         on_round: Called after each of at most `bisection_rounds` rounds.
 
     Returns:
-        Float64 [samples], sizes relative to the placement's box; 0 where even the smallest is not certified.
+        Float64 [samples], sizes relative to the placement's box; 0 where even the smallest is not
+        certified.
     """
     indices = np.arange(network.num_samples) if samples is None else samples
     first, last = steps * octaves[0], steps * octaves[1]
@@ -272,12 +316,19 @@ def largest_certified_tolerance(
         # A size a hair below a step of the grid is that step, computed in another way.
         held = np.maximum(
             held,
-            np.floor(steps * np.log2(known, where=known > 0, out=np.full(len(indices), -np.inf)) + 1e-9).clip(first - 1, last).astype(int),
+            np.floor(
+                steps * np.log2(known, where=known > 0, out=np.full(len(indices), -np.inf)) + 1e-9
+            )
+            .clip(first - 1, last)
+            .astype(int),
         )
     while ((broken - held) > 1).any():
         middle = (held + broken) // 2
         is_open = (broken - held) > 1
-        groups = {int(step): np.flatnonzero((middle == step) & is_open) for step in np.unique(middle[is_open])}
+        groups = {
+            int(step): np.flatnonzero((middle == step) & is_open)
+            for step in np.unique(middle[is_open])
+        }
         bounded = _bound_groups(
             network,
             {2.0 ** (step / steps): indices[here] for step, here in groups.items()},
@@ -286,7 +337,9 @@ def largest_certified_tolerance(
             branching=branching,
             workers=workers,
         )
-        for (step, here), (certified, _margins) in zip(groups.items(), bounded.values(), strict=True):
+        for (step, here), (certified, _margins) in zip(
+            groups.items(), bounded.values(), strict=True
+        ):
             held[here[certified]], broken[here[~certified]] = step, step
         if on_round is not None:
             on_round()

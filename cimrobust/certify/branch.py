@@ -1,6 +1,7 @@
 """Branching: chips are split by the sign of one ReLU's input, and each half is bounded alone.
 
-Without bent ReLUs the linear bounds of a network of matrix products are exact, so few splits often close the gap (Bunel et al., 2020, for inputs as boxes).
+Without bent ReLUs the linear bounds of a network of matrix products are exact, so few splits often
+close the gap (Bunel et al., 2020, for inputs as boxes).
 The unit that is split is the one whose lines leave most between them, weighted with the form on it.
 """
 
@@ -22,7 +23,8 @@ from cimrobust.certify.tighten import bent_steps, tightened
 
 #: Parts that are bounded together.
 _PARTS = 64
-# What is missing has to shrink at least at this share of the pace at which it would vanish at the greatest depth; else a form is given up.
+# What is missing has to shrink at least at this share of the pace at which it would vanish at the
+# greatest depth; else a form is given up.
 _PACE = 0.5
 
 
@@ -34,7 +36,8 @@ class BranchSettings:
         most_parts: Parts that the chips are split into for one form on one sample.
         passes: Backward passes with gradients for every part.
         effort: Multiplications that narrowing one layer may cost a part.
-        most_cost: Networks on which a form costs more multiplications are not branched on: they have so many bent units that it does not pay.
+        most_cost: Networks on which a form costs more multiplications are not branched on: they
+            have so many bent units that it does not pay.
     """
 
     most_parts: int = 64
@@ -91,14 +94,20 @@ def prove(
     parts = _Parts(torch.arange(len(samples)), _no_signs(state, len(samples)))
     depth, deepest = 0, int(math.log2(settings.most_parts))
     while len(parts.task):
-        bound, choice = _bounded(state.plan, state, inputs, constants, weights, tensor, form, samples, parts, settings)
+        bound, choice = _bounded(
+            state.plan, state, inputs, constants, weights, tensor, form, samples, parts, settings
+        )
         short = needed[parts.task] - bound
         is_open = short >= 0
         worst = torch.full_like(first, -math.inf).scatter_reduce(0, parts.task, short, "amax")
         if depth == 0:
             first = worst
-        slow = worst > first * (1.0 - _PACE * depth / deepest) if depth else torch.zeros_like(given_up)
-        stuck = torch.zeros_like(given_up).scatter_reduce(0, parts.task, (is_open & (choice < 0)).to(torch.bool), "amax")
+        slow = (
+            worst > first * (1.0 - _PACE * depth / deepest) if depth else torch.zeros_like(given_up)
+        )
+        stuck = torch.zeros_like(given_up).scatter_reduce(
+            0, parts.task, (is_open & (choice < 0)).to(torch.bool), "amax"
+        )
         given_up |= (worst >= 0) & (slow | stuck | (depth >= deepest))
         left = is_open & ~given_up[parts.task]
         parts, depth = _split(parts, left, choice), depth + 1
@@ -107,7 +116,9 @@ def prove(
 
 def _no_signs(state: State, count: int) -> dict[str, Tensor]:
     return {
-        step.node.inputs[0]: torch.zeros(count, *state.interval(step.node.inputs[0]).lo.shape[1:], dtype=torch.int8)
+        step.node.inputs[0]: torch.zeros(
+            count, *state.interval(step.node.inputs[0]).lo.shape[1:], dtype=torch.int8
+        )
         for step in bent_steps(state)
     }
 
@@ -124,7 +135,10 @@ def _bounded(
     parts: _Parts,
     settings: BranchSettings,
 ) -> tuple[Tensor, Tensor]:
-    """Return the bounds of parts, and the unit to split next: its place among all units in the order of `signs`; -1: there is none."""
+    """Return the bounds of parts, and the unit to split next.
+
+    Its place among all units in the order of `signs`; -1: there is none.
+    """
     bounds, choices = [], []
     for start in range(0, len(parts.task), _PARTS):
         task = parts.task[start : start + _PARTS]

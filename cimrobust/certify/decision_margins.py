@@ -14,8 +14,9 @@ from cimrobust.data.task import Task
 from cimrobust.twin.to_torch import Twin
 
 _SAME = frozenset({"Identity", "Dropout"})
-# Softmax is computed in float32: scores that differ by less than this, or than this share of their magnitude, may come out equal or, with the errors of an
-# exponential of a few units in the last place, in the wrong order. Sixteen times what a good exponential needs.
+# Softmax is computed in float32: scores that differ by less than this, or than this share of their
+# magnitude, may come out equal or, with the errors of an exponential of a few units in the last
+# place, in the wrong order. Sixteen times what a good exponential needs.
 _SOFTMAX_SHARE = 2.0**-19
 _SOFTMAX_LEAST = 2.0**-16
 _SIGMOID_ERROR = 2.0**-19
@@ -44,7 +45,10 @@ class Reading:
     most_ahead: int = 0
 
     def forms(self, labels: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        """Return linear forms on the tensor and offsets; a decision is right if every form plus offset, `most_ahead` excepted, is greater than what is needed.
+        """Return linear forms on the tensor and offsets.
+
+        A decision is right if every form plus offset, `most_ahead` excepted, is greater than what
+        is needed.
 
         Args:
             labels: Labels of the samples, int64 [samples].
@@ -56,14 +60,19 @@ class Reading:
         count = len(labels)
         if self.kind == "threshold":
             side = torch.where(labels > 0, 1.0, -1.0).to(torch.float64)
-            return side.reshape(1, count, *(1,) * (len(shape) - 1)).expand(1, *shape).clone(), (-side * self.threshold)[None]
+            return (
+                side.reshape(1, count, *(1,) * (len(shape) - 1)).expand(1, *shape).clone(),
+                (-side * self.threshold)[None],
+            )
         num_classes = math.prod(shape[1:])
         others = torch.arange(num_classes - 1)[:, None].expand(-1, count)
         others = others + (others >= labels)
         form = torch.zeros(num_classes - 1, count, num_classes, dtype=torch.float64)
         form.scatter_(2, others[..., None], -self.sign)
         form.scatter_(2, labels[None, :, None].expand(num_classes - 1, -1, 1), self.sign)
-        return form.reshape(num_classes - 1, *shape), torch.zeros(num_classes - 1, count, dtype=torch.float64)
+        return form.reshape(num_classes - 1, *shape), torch.zeros(
+            num_classes - 1, count, dtype=torch.float64
+        )
 
 
 def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Reading:
@@ -84,10 +93,16 @@ def reading_of(twin: Twin, task: Task, output: str, shape: torch.Size) -> Readin
     if task.labels.size != task.labels.shape[0]:
         raise NotBoundedError(f"a sample must have one decision, got {task.labels[0].size}")
     if read == "label":
-        raise NotBoundedError("the decision output holds labels, not the scores that they are chosen by")
+        raise NotBoundedError(
+            "the decision output holds labels, not the scores that they are chosen by"
+        )
     if read == "threshold":
-        return _before_sigmoid(twin, Reading(output, "threshold", threshold=float(task.threshold_of_each()[0])))
-    found = Reading(output, "classes", sign=-1.0 if read == "argmin" else 1.0, most_ahead=task.decision.k - 1)
+        return _before_sigmoid(
+            twin, Reading(output, "threshold", threshold=float(task.threshold_of_each()[0]))
+        )
+    found = Reading(
+        output, "classes", sign=-1.0 if read == "argmin" else 1.0, most_ahead=task.decision.k - 1
+    )
     return _before_softmax(twin, found) if len(shape) == 2 else found
 
 
@@ -106,10 +121,13 @@ def _before_sigmoid(twin: Twin, reading: Reading) -> Reading:
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
         if op == "Sigmoid" and 0.0 < reading.threshold < 1.0:
-            # Near its threshold t a sigmoid rises by t (1 - t), by half of that within a distance of 1.
+            # Near its threshold t a sigmoid rises by t (1 - t), by half of that within a distance
+            # of 1.
             rise = reading.threshold * (1.0 - reading.threshold)
             reading = replace(
-                reading, threshold=math.log(reading.threshold / (1.0 - reading.threshold)), needed=2.0 * _SIGMOID_ERROR / rise
+                reading,
+                threshold=math.log(reading.threshold / (1.0 - reading.threshold)),
+                needed=2.0 * _SIGMOID_ERROR / rise,
             )
         elif op not in _SAME or op == "Sigmoid":
             break

@@ -1,9 +1,13 @@
 """onnxruntime's arithmetic against exact arithmetic, operator by operator, with the limits that rounding has.
 
-Every operator is computed again in float64 from the inputs that onnxruntime itself gave it, so that a difference is the operator's own. Levels and their sums
-are whole numbers below 2^53, so products of integers are exact here. What float32 may be off is derived, never measured (`certify.rounding`): a sum of n
-products by ``gamma(n + 8) sum |w a|``; a quantiser gives the level on either side only where the exact value is within `_STEP_ROUNDINGS` roundings of a half.
-Operators between a DequantizeLinear and the next quantiser, which onnxruntime fuses, are bounded together.
+Every operator is computed again in float64 from the inputs that onnxruntime itself gave it, so that
+a difference is the operator's own. Levels and their sums
+are whole numbers below 2^53, so products of integers are exact here. What float32 may be off is
+derived, never measured (`certify.rounding`): a sum of n
+products by ``gamma(n + 8) sum |w a|``; a quantiser gives the level on either side only where the
+exact value is within `_STEP_ROUNDINGS` roundings of a half.
+Operators between a DequantizeLinear and the next quantiser, which onnxruntime fuses, are bounded
+together.
 """
 
 from __future__ import annotations
@@ -40,23 +44,40 @@ MOST_PRODUCTS = 2**32
 MOST_BYTES = 2**29
 #: Parameters that the network may have: they are held in float64.
 MOST_PARAMETERS = 2**26
-#: Roundings between an exact sum and the level that it becomes: of scales and their quotient, of the sum in float32, of the product, of the zero point.
+#: Roundings between an exact sum and the level that it becomes: of scales and their quotient, of
+#: the sum in float32, of the product, of the zero point.
 _STEP_ROUNDINGS = 32
 _TINY = 1e-300
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _EXACT = frozenset({"MatMulInteger", "ConvInteger"})
-_LEVEL_PRODUCTS = frozenset({"MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul", "QGemm"})
-#: What stands between a product and its quantiser without being computed in another way where it is fused.
+_LEVEL_PRODUCTS = frozenset(
+    {"MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul", "QGemm"}
+)
+#: What stands between a product and its quantiser without being computed in another way where it is
+#: fused.
 _BEHIND_PRODUCTS = frozenset({"Relu", "Clip", "QuantizeLinear"})
-#: Operators that give levels and round once, from a value that their converter gives without the last rounding.
+#: Operators that give levels and round once, from a value that their converter gives without the
+#: last rounding.
 _REQUANTISERS = frozenset(
     {
-        *("QuantizeLinear", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearWhere"),
+        *(
+            "QuantizeLinear",
+            "QLinearConv",
+            "QLinearMatMul",
+            "QLinearAdd",
+            "QLinearMul",
+            "QLinearConcat",
+            "QLinearWhere",
+        ),
         *("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearLeakyRelu"),
     }
 )
-#: Scales of the inputs and of the output, by operator; the largest intermediate value in levels follows from them.
-_SCALES: Mapping[str, tuple[tuple[int, ...], int]] = {"QLinearAdd": ((1, 4), 6), "QLinearMul": ((1, 4), 6)}
+#: Scales of the inputs and of the output, by operator; the largest intermediate value in levels
+#: follows from them.
+_SCALES: Mapping[str, tuple[tuple[int, ...], int]] = {
+    "QLinearAdd": ((1, 4), 6),
+    "QLinearMul": ((1, 4), 6),
+}
 
 
 class _Unknown:
@@ -66,7 +87,13 @@ class _Unknown:
 _UNKNOWN = _Unknown()
 
 
-def check_arithmetic(network: Network, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray], *, output: str) -> Arithmetic:
+def check_arithmetic(
+    network: Network,
+    inputs: Mapping[str, np.ndarray],
+    constants: Mapping[str, np.ndarray],
+    *,
+    output: str,
+) -> Arithmetic:
     """Compare onnxruntime's run of a network with exact arithmetic on a few samples.
 
     Args:
@@ -75,45 +102,72 @@ def check_arithmetic(network: Network, inputs: Mapping[str, np.ndarray], constan
         constants: Graph inputs that are the same for all samples.
         output: Output that decisions are read from.
     """
-    feeding = feeding_of_file(network.inputs, inputs, _SAMPLES, apart=bool(coupling_operators(network.model)))
-    count = feeding.size if feeding.mode != "free" else min(_SAMPLES, len(next(iter(inputs.values()))))
+    feeding = feeding_of_file(
+        network.inputs, inputs, _SAMPLES, apart=bool(coupling_operators(network.model))
+    )
+    count = (
+        feeding.size if feeding.mode != "free" else min(_SAMPLES, len(next(iter(inputs.values()))))
+    )
     products, size = work_of(network.model, count)
     if products > MOST_PRODUCTS or size > MOST_BYTES:
         return not_compared(
-            f"a run of {count} samples takes {products:.3g} products and {size:.3g} bytes, more than the {MOST_PRODUCTS:.3g} and {MOST_BYTES:.3g} that this check may take"
+            f"a run of {count} samples takes {products:.3g} products and {size:.3g} bytes, more"
+            f" than the {MOST_PRODUCTS:.3g} and {MOST_BYTES:.3g} that this check may take"
         )
     if network.num_parameters > MOST_PARAMETERS:
         return not_compared(
-            f"the network has {network.num_parameters:.3g} parameters, more than the {MOST_PARAMETERS:.3g} that this check may take"
+            f"the network has {network.num_parameters:.3g} parameters, more than the"
+            f" {MOST_PARAMETERS:.3g} that this check may take"
         )
     try:
         twin = to_torch(network.model, outputs=[output]).double()
     except TwinUnavailableError as err:
-        return not_compared(f"no float64 form of {'; '.join(err.nodes[:3])}{' and others' if len(err.nodes) > 3 else ''}")
-    feed = {**_one_batch(cast_inputs(network.inputs, inputs), feeding, count), **cast_inputs(network.inputs, constants)}
+        return not_compared(
+            "no float64 form of"
+            f" {'; '.join(err.nodes[:3])}{' and others' if len(err.nodes) > 3 else ''}"
+        )
+    feed = {
+        **_one_batch(cast_inputs(network.inputs, inputs), feeding, count),
+        **cast_inputs(network.inputs, constants),
+    }
     names = cut_tensors(network.model, output)
     try:
         session = open_session(with_outputs(network.model, names))
-        given = as_declared(network.model, dict(zip(names, session.run(list(names), feed), strict=True)))
-    except Exception as err:  # whatever onnxruntime raises: its word on inner tensors is not needed for anything else
+        given = as_declared(
+            network.model, dict(zip(names, session.run(list(names), feed), strict=True))
+        )
+    except Exception as err:  # whatever onnxruntime raises: nothing else needs inner tensors
         return not_compared(f"onnxruntime does not give the inner tensors ({type(err).__name__})")
     try:
         with torch.no_grad(), one_torch_thread():
-            return _Comparison(twin, output, feed, given).result(1 if feeding.mode == "none" else count)
+            return _Comparison(twin, output, feed, given).result(
+                1 if feeding.mode == "none" else count
+            )
     except (CimrobustError, RuntimeError) as err:
         return not_compared(f"the float64 form does not run ({type(err).__name__})")
 
 
-def _one_batch(inputs: Mapping[str, np.ndarray], feeding: Feeding, count: int) -> dict[str, np.ndarray]:
+def _one_batch(
+    inputs: Mapping[str, np.ndarray], feeding: Feeding, count: int
+) -> dict[str, np.ndarray]:
     if feeding.mode == "none":
         return {name: array[0] for name, array in inputs.items()}
-    return {name: np.take(array, np.arange(count) % len(array), axis=0) for name, array in inputs.items()}
+    return {
+        name: np.take(array, np.arange(count) % len(array), axis=0)
+        for name, array in inputs.items()
+    }
 
 
 class _Comparison:
     """One run, compared step by step."""
 
-    def __init__(self, twin: Twin, output: str, feed: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        twin: Twin,
+        output: str,
+        feed: Mapping[str, np.ndarray],
+        given: Mapping[str, np.ndarray],
+    ) -> None:
         self._twin, self._output, self._given = twin, output, given
         self._values: dict[str, Any] = {"": None, **twin.constants()}
         self._known = set(self._values)
@@ -129,8 +183,17 @@ class _Comparison:
         for step in self._twin.steps_to(self._output):
             try:
                 made = self._made(step)
-            except (CannotBoundError, CimrobustError, RuntimeError, IndexError, ValueError, AssertionError, TypeError):
-                # Rules are written for floats with samples first; one that does not fit leaves the operator out.
+            except (
+                CannotBoundError,
+                CimrobustError,
+                RuntimeError,
+                IndexError,
+                ValueError,
+                AssertionError,
+                TypeError,
+            ):
+                # Rules are written for floats with samples first; one that does not fit leaves the
+                # operator out.
                 made = None
             if made is None:
                 self._left_out[step.node.op] += 1
@@ -140,10 +203,14 @@ class _Comparison:
                 if name in self._given:
                     self._values[name] = _point(self._given[name])
                 elif name:
-                    self._values[name] = made if isinstance(made, Interval | Tensor) and not index else _UNKNOWN
+                    self._values[name] = (
+                        made if isinstance(made, Interval | Tensor) and not index else _UNKNOWN
+                    )
         left_out = tuple(sorted(self._left_out.items()))
         if not self._compared:
-            return not_compared(f"no limit is derived for {', '.join(op for op, _ in left_out) or 'any operator'}")
+            return not_compared(
+                f"no limit is derived for {', '.join(op for op, _ in left_out) or 'any operator'}"
+            )
         return Arithmetic(num_samples, self._compared, self._share, tuple(self._wrong), left_out)
 
     def _is_product(self, step: Step) -> bool:
@@ -151,16 +218,25 @@ class _Comparison:
         node = step.node
         if node.op in _LEVEL_PRODUCTS or node.op in _PRODUCTS:
             return True
-        return node.op in _BEHIND_PRODUCTS and bool(node.inputs) and node.inputs[0] in self._of_products
+        return (
+            node.op in _BEHIND_PRODUCTS
+            and bool(node.inputs)
+            and node.inputs[0] in self._of_products
+        )
 
     def _made(self, step: Step) -> Any:
-        """Return the value of the first output, compared if onnxruntime gave it; None: nothing is derived."""
+        """Return the value of the first output, compared if onnxruntime gave it.
+
+        None: nothing is derived.
+        """
         node = step.node
         read = [self._values.get(name, _UNKNOWN) for name in (*node.inputs, *node.captures)]
         if any(value is _UNKNOWN for value in read):
             return None
         if node.op in SHAPE_OPS or not any(isinstance(value, Interval) for value in read):
-            return step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
+            return step.kernel(
+                *[value.lo if isinstance(value, Interval) else value for value in read]
+            )
         if node.op in _EXACT:
             return self._exact(step, read)
         if node.op in _REQUANTISERS or (node.op == "QGemm" and node.has(7)):
@@ -179,11 +255,24 @@ class _Comparison:
 
     def _requantised(self, step: Step, read: Sequence[Any]) -> Interval | _Unknown:
         lo = self._unrounded(step, _ends(read, 0))
-        hi = lo if all(value.is_point for value in read if isinstance(value, Interval)) else self._unrounded(step, _ends(read, 1))
+        hi = (
+            lo
+            if all(value.is_point for value in read if isinstance(value, Interval))
+            else self._unrounded(step, _ends(read, 1))
+        )
         lo, hi = (lo, hi) if lo is hi else (torch.minimum(lo, hi), torch.maximum(lo, hi))
-        slack = gamma(_STEP_ROUNDINGS, UNIT_FLOAT32) * (float(torch.maximum(lo.abs().max(), hi.abs().max())) + self._largest(step, read))
-        # A level within half a step of a value that is anywhere between the two; ends of the range are clamped in the values already.
-        self._compare(step, torch.ceil(lo - (slack + 0.5)), torch.floor(hi + (slack + 0.5)), is_integer=True, middle=0.5 * (lo + hi))
+        slack = gamma(_STEP_ROUNDINGS, UNIT_FLOAT32) * (
+            float(torch.maximum(lo.abs().max(), hi.abs().max())) + self._largest(step, read)
+        )
+        # A level within half a step of a value that is anywhere between the two; ends of the range
+        # are clamped in the values already.
+        self._compare(
+            step,
+            torch.ceil(lo - (slack + 0.5)),
+            torch.floor(hi + (slack + 0.5)),
+            is_integer=True,
+            middle=0.5 * (lo + hi),
+        )
         return _UNKNOWN
 
     def _largest(self, step: Step, read: Sequence[Any]) -> float:
@@ -192,7 +281,9 @@ class _Comparison:
         places = _SCALES.get(step.node.op)
         if places is None:
             return levels
-        first, second, target = (float(_points([read[place]])[0]) for place in (*places[0], places[1]))
+        first, second, target = (
+            float(_points([read[place]])[0]) for place in (*places[0], places[1])
+        )
         if step.node.op == "QLinearAdd":
             return levels * (1.0 + (first + second) / target)
         return levels * (1.0 + first * second * 255.0 / target)
@@ -210,7 +301,11 @@ class _Comparison:
         low, high = min(float(data.min()), 0.0), max(float(data.max()), 0.0)
         exact = torch.tensor((high - low) / 255.0)
         self._compare_values(
-            step, torch.from_numpy(scale), exact * (1 - gamma(8, UNIT_FLOAT32)), exact * (1 + gamma(8, UNIT_FLOAT32)), exact
+            step,
+            torch.from_numpy(scale),
+            exact * (1 - gamma(8, UNIT_FLOAT32)),
+            exact * (1 + gamma(8, UNIT_FLOAT32)),
+            exact,
         )
         value = (data / float(scale) + float(zero)).clamp(0, 255)
         slack = gamma(_STEP_ROUNDINGS, UNIT_FLOAT32) * (value.abs() + 256.0)
@@ -218,11 +313,24 @@ class _Comparison:
         self._compare_values(step, torch.from_numpy(levels), lo, hi, value, is_integer=True)
         return _UNKNOWN
 
-    def _compare(self, step: Step, lo: Tensor, hi: Tensor, *, is_integer: bool, middle: Tensor | None = None) -> None:
+    def _compare(
+        self, step: Step, lo: Tensor, hi: Tensor, *, is_integer: bool, middle: Tensor | None = None
+    ) -> None:
         got = torch.from_numpy(np.asarray(self._given[step.node.outputs[0]], np.float64))
-        self._compare_values(step, got, lo, hi, 0.5 * (lo + hi) if middle is None else middle, is_integer=is_integer)
+        self._compare_values(
+            step, got, lo, hi, 0.5 * (lo + hi) if middle is None else middle, is_integer=is_integer
+        )
 
-    def _compare_values(self, step: Step, got: Tensor, lo: Tensor, hi: Tensor, middle: Tensor, *, is_integer: bool = False) -> None:
+    def _compare_values(
+        self,
+        step: Step,
+        got: Tensor,
+        lo: Tensor,
+        hi: Tensor,
+        middle: Tensor,
+        *,
+        is_integer: bool = False,
+    ) -> None:
         if got.shape != lo.shape:
             raise CannotBoundError("another shape")
         self._compared += 1
@@ -230,7 +338,8 @@ class _Comparison:
         if not is_integer:
             finite = torch.isfinite(lo) & torch.isfinite(hi) & torch.isfinite(got)
             off &= finite
-            # Operators that bend have intervals of one side; products say how near to its limit rounding comes.
+            # Operators that bend have intervals of one side; products say how near to its limit
+            # rounding comes.
             known = (
                 torch.zeros(0)
                 if step.node.op not in _PRODUCTS
@@ -239,10 +348,27 @@ class _Comparison:
             self._share = max(self._share, float(known.max()) if known.numel() else 0.0)
         if bool(off.any()):
             is_product = is_integer and self._is_product(step)
-            self._wrong.append(_wrong_tensor(step, off, (got - middle).abs(), hi - middle, is_integer=is_integer, is_product=is_product))
+            self._wrong.append(
+                _wrong_tensor(
+                    step,
+                    off,
+                    (got - middle).abs(),
+                    hi - middle,
+                    is_integer=is_integer,
+                    is_product=is_product,
+                )
+            )
 
 
-def _wrong_tensor(step: Step, off: Tensor, distance: Tensor, allowed: Tensor, *, is_integer: bool, is_product: bool) -> WrongTensor:
+def _wrong_tensor(
+    step: Step,
+    off: Tensor,
+    distance: Tensor,
+    allowed: Tensor,
+    *,
+    is_integer: bool,
+    is_product: bool,
+) -> WrongTensor:
     node = step.node
     worst = int(torch.where(off, distance, -1.0).argmax())
     return WrongTensor(
@@ -266,7 +392,11 @@ def _bounded(step: Step, read: Sequence[Any]) -> Interval | None:
     if node.op in ("MatMulIntegerToFloat", "QGemm"):
         return _float_of_integers(step, read)
     maker = RULES.get(node.op)
-    return None if maker is None or sum(map(bool, node.outputs)) != 1 else maker(node, step.kernel).forward(read)
+    return (
+        None
+        if maker is None or sum(map(bool, node.outputs)) != 1
+        else maker(node, step.kernel).forward(read)
+    )
 
 
 def _float_of_integers(step: Step, read: Sequence[Any]) -> Interval:
@@ -279,7 +409,10 @@ def _float_of_integers(step: Step, read: Sequence[Any]) -> Interval:
 
 
 def _point(array: np.ndarray) -> Any:
-    """Return an array as a known value: floats and levels as points of float64, whole numbers that are no levels as they are."""
+    """Return an array as a known value.
+
+    Floats and levels as points of float64, whole numbers that are no levels as they are.
+    """
     if array.dtype in (np.int64, np.bool_) or array.dtype.kind not in "fiu":
         return torch.from_numpy(np.ascontiguousarray(array))
     return Interval.point(torch.from_numpy(np.array(array, np.float64)))
@@ -292,4 +425,6 @@ def _points(read: Sequence[Any]) -> list[Any]:
 
 
 def _ends(read: Sequence[Any], side: int) -> list[Any]:
-    return [(value.hi if side else value.lo) if isinstance(value, Interval) else value for value in read]
+    return [
+        (value.hi if side else value.lo) if isinstance(value, Interval) else value for value in read
+    ]

@@ -13,9 +13,12 @@ _VERSION = 13
 
 
 def expanded(step: Step) -> list[Step]:
-    """Return the steps that a step stands for: itself, unless it is a Split, which is one Slice an output, or a QLinearAdd.
+    """Return the steps that a step stands for.
 
-    The rounding of `QLinearAdd`, which works on levels, is charged at the quantiser that ends it; see `cimrobust.certify.rules.quantise`.
+    Itself, unless it is a Split, which is one Slice an output, or a QLinearAdd.
+
+    The rounding of `QLinearAdd`, which works on levels, is charged at the quantiser that ends it;
+    see `cimrobust.certify.rules.quantise`.
     """
     node = step.node
     if node.op == "Split":
@@ -23,11 +26,25 @@ def expanded(step: Step) -> list[Step]:
     if node.op != "QLinearAdd":
         return [step]
     names = [f"{node.outputs[0]}, {part}" for part in ("first", "second", "sum")]
-    parts = [_step(node, "DequantizeLinear", range(first, first + 3), name) for first, name in ((0, names[0]), (3, names[1]))]
+    parts = [
+        _step(node, "DequantizeLinear", range(first, first + 3), name)
+        for first, name in ((0, names[0]), (3, names[1]))
+    ]
     add = replace(
-        node, op="Add", domain="", version=_VERSION, attributes={}, inputs=(names[0], names[1]), outputs=(names[2],), input_types=(1, 1)
+        node,
+        op="Add",
+        domain="",
+        version=_VERSION,
+        attributes={},
+        inputs=(names[0], names[1]),
+        outputs=(names[2],),
+        input_types=(1, 1),
     )
-    return [*parts, _compiled(add), _step(node, "QuantizeLinear", (None, 6, 7), node.outputs[0], names[2])]
+    return [
+        *parts,
+        _compiled(add),
+        _step(node, "QuantizeLinear", (None, 6, 7), node.outputs[0], names[2]),
+    ]
 
 
 def _piece(step: Step, index: int) -> Step:
@@ -41,9 +58,26 @@ def _piece(step: Step, index: int) -> Step:
 
 def _step(node: Node, op: str, places: Sequence[int | None], output: str, source: str = "") -> Step:
     """Return a quantiser that reads some inputs of a node, `source` where a place is None."""
-    inputs = tuple(source if place is None else node.inputs[place] if node.has(place) else "" for place in places)
-    types = tuple(1 if place is None else node.input_types[place] if place < len(node.input_types) else None for place in places)
-    return _compiled(replace(node, op=op, domain="", version=_VERSION, attributes={}, inputs=inputs, outputs=(output,), input_types=types))
+    inputs = tuple(
+        source if place is None else node.inputs[place] if node.has(place) else ""
+        for place in places
+    )
+    types = tuple(
+        1 if place is None else node.input_types[place] if place < len(node.input_types) else None
+        for place in places
+    )
+    return _compiled(
+        replace(
+            node,
+            op=op,
+            domain="",
+            version=_VERSION,
+            attributes={},
+            inputs=inputs,
+            outputs=(output,),
+            input_types=types,
+        )
+    )
 
 
 def _compiled(node: Node) -> Step:

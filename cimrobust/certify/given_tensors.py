@@ -1,4 +1,7 @@
-"""Tensors that the inputs alone decide: embeddings, masks, positions. No chip changes them, and what only selects or compares is exact."""
+"""Tensors that the inputs alone decide: embeddings, masks, positions.
+
+No chip changes them, and what only selects or compares is exact.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from cimrobust.twin.ops.program import Step
 
 _FLOAT_TYPES = frozenset({1, 10, 11, 16})
 
-#: Operators whose elements are elements of an input, or whether something holds: exact in any arithmetic.
+#: Operators whose elements are elements of an input, or whether something holds: exact in any
+#: arithmetic.
 SELECTING = frozenset(
     {
         "And",
@@ -51,10 +55,14 @@ SELECTING = frozenset(
 )
 
 #: Operators whose outputs are true or false.
-_DECIDING = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"})
+_DECIDING = frozenset(
+    {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"}
+)
 
 #: Exact on integers.
-_COUNTING = frozenset({"Abs", "Add", "CumSum", "Mod", "Mul", "Neg", "ReduceMax", "ReduceMin", "ReduceSum", "Sub"})
+_COUNTING = frozenset(
+    {"Abs", "Add", "CumSum", "Mod", "Mul", "Neg", "ReduceMax", "ReduceMin", "ReduceSum", "Sub"}
+)
 
 #: Exact on small whole numbers, as masks are made of.
 _ON_WHOLE = frozenset({"Add", "Mul", "Neg", "Sub"})
@@ -77,7 +85,11 @@ def makes_integers(node: Node, types: Mapping[str, int]) -> bool:
     if node.op in _DECIDING:
         return True
     kind = int(node.get("to", 1)) if node.op == "Cast" else types.get(node.outputs[0])
-    if kind is None and node.op in SELECTING | _COUNTING and node.op not in ("ConstantOfShape", "Cast"):
+    if (
+        kind is None
+        and node.op in SELECTING | _COUNTING
+        and node.op not in ("ConstantOfShape", "Cast")
+    ):
         kind = types.get(node.inputs[1 if node.op == "Where" else 0])
     return kind is not None and kind not in _FLOAT_TYPES
 
@@ -89,8 +101,12 @@ def is_exact(node: Node, types: Mapping[str, int]) -> bool:
     return node.op in SELECTING and node.op != "Cast"
 
 
-def given_rule(step: Step, types: Mapping[str, int], base: Rule | None, *, reads_exact: bool) -> Given | None:
-    """Return the rule of a node that reads nothing but what the inputs alone decide; None if it is like any other.
+def given_rule(
+    step: Step, types: Mapping[str, int], base: Rule | None, *, reads_exact: bool
+) -> Given | None:
+    """Return the rule of a node that reads nothing but what the inputs alone decide.
+
+    None if it is like any other.
 
     Args:
         step: The node.
@@ -127,14 +143,19 @@ class Given:
         if all(not isinstance(value, Interval) or value.is_point for value in inputs):
             read = [value.lo if isinstance(value, Interval) else value for value in inputs]
             made: Tensor = self.kernel(*read)
-            if self.is_exact or self._rounds_nothing(made, [value for value in read if value is not None]):
+            if self.is_exact or self._rounds_nothing(
+                made, [value for value in read if value is not None]
+            ):
                 return Interval.point(made)
         if self.base is None:
             raise CannotBoundError("it reads what is rounded before it")
         return self.base.forward(inputs)
 
     def _rounds_nothing(self, made: Tensor, read: Sequence[Tensor]) -> bool:
-        """Return whether arithmetic is exact in any order: on whole numbers, or a product with 0, 1 or -1."""
+        """Return whether arithmetic is exact in any order.
+
+        On whole numbers, or a product with 0, 1 or -1.
+        """
         exact = _is_whole(made)
         for value in read:
             exact = exact & _is_whole(value)

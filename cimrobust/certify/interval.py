@@ -22,9 +22,12 @@ class Interval:
     Attributes:
         lo: Lower ends, float64; samples first, except for weights.
         hi: Upper ends.
-        rounding: Radius of the rounding error of the operator that made it, inside `lo` and `hi` already; None: it is exact.
-        corners: Of a product whose weights are used once, and of what is shifted or moved from it: the largest value that an element has on chips with its own
-            weights at their lower corner, and the smallest on chips with its own weights at their upper corner; None: nothing better than `hi` and `lo` is known.
+        rounding: Radius of the rounding error of the operator that made it, inside `lo` and `hi`
+            already; None: it is exact.
+        corners: Of a product whose weights are used once, and of what is shifted or moved from it:
+            the largest value that an element has on chips with its own
+            weights at their lower corner, and the smallest on chips with its own weights at their
+            upper corner; None: nothing better than `hi` and `lo` is known.
         kept: What rules worked out from it, by rule.
     """
 
@@ -77,26 +80,47 @@ class Interval:
     def within(self, other: Interval) -> Interval:
         """Return the part that lies in another interval as well.
 
-        Both hold the true value, so they overlap; where rounding makes them miss each other, the own ends are kept.
+        Both hold the true value, so they overlap; where rounding makes them miss each other, the
+        own ends are kept.
         """
         least, most = torch.maximum(self.lo, other.lo), torch.minimum(self.hi, other.hi)
         sane = least <= most
         corners = self.corners
         if corners is not None and other.corners is not None:
-            corners = (torch.minimum(corners[0], other.corners[0]), torch.maximum(corners[1], other.corners[1]))
-        return Interval(torch.where(sane, least, self.lo), torch.where(sane, most, self.hi), self.rounding, corners)
+            corners = (
+                torch.minimum(corners[0], other.corners[0]),
+                torch.maximum(corners[1], other.corners[1]),
+            )
+        return Interval(
+            torch.where(sane, least, self.lo),
+            torch.where(sane, most, self.hi),
+            self.rounding,
+            corners,
+        )
 
     def of_sign(self, signs: Tensor) -> Interval:
-        """Return the part where elements are not negative (sign 1) or not positive (sign -1); elements that have one sign alone stay as they are."""
+        """Return the part where elements are not negative (sign 1) or not positive (sign -1).
+
+        Elements that have one sign alone stay as they are.
+        """
         straddles = (self.lo < 0) & (self.hi > 0)
         zero = torch.zeros_like(self.lo)
         lo = torch.where(straddles & (signs > 0), zero, self.lo)
-        return Interval(lo, torch.where(straddles & (signs < 0), zero, self.hi), self.rounding, self.corners)
+        return Interval(
+            lo, torch.where(straddles & (signs < 0), zero, self.hi), self.rounding, self.corners
+        )
 
     def part(self, samples: Tensor) -> Interval:
         """Return the interval of some samples."""
-        corners = None if self.corners is None else (self.corners[0][samples], self.corners[1][samples])
-        return Interval(self.lo[samples], self.hi[samples], None if self.rounding is None else self.rounding[samples], corners)
+        corners = (
+            None if self.corners is None else (self.corners[0][samples], self.corners[1][samples])
+        )
+        return Interval(
+            self.lo[samples],
+            self.hi[samples],
+            None if self.rounding is None else self.rounding[samples],
+            corners,
+        )
 
     def lower_side(self) -> tuple[Tensor, Tensor]:
         """Return the ends of the values on chips with an element's own weights at their lower corner; no chip has smaller ones."""
@@ -112,14 +136,20 @@ class Interval:
 
 
 def flat(tensor: Tensor, leading: int = 1) -> Tensor:
-    """Return a tensor with the axes behind the leading ones made one; where there are none, one of one element (a score a sample has no axis of its own)."""
+    """Return a tensor with the axes behind the leading ones made one.
+
+    Where there are none, one of one element (a score a sample has no axis of its own).
+    """
     return tensor.reshape(*tensor.shape[:leading], math.prod(tensor.shape[leading:]))
 
 
 def chord_of_absolute(middle: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Return slope and intercept of a line above ``|x|`` for x within a radius of a middle: ``|x| <= slope x + intercept``.
+    """Return slope and intercept of a line above ``|x|`` for x within a radius of a middle.
 
-    The line goes through both ends. Where the sign of x is known it is ``|x|`` itself: slope 1 or -1, intercept 0.
+    ``|x| <= slope x + intercept``.
+
+    The line goes through both ends. Where the sign of x is known it is ``|x|`` itself: slope 1 or
+    -1, intercept 0.
     """
     slope = (middle / radius.clamp(min=_LEAST_RADIUS)).clamp(-1.0, 1.0)
     return slope, (radius - middle * slope).clamp(min=0.0)

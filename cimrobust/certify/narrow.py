@@ -24,24 +24,40 @@ def narrow(state: State, index: int, rule: Bent, effort: float) -> None:
     before = state.interval(name)
     bent = flat(rule.bends(before))
     cost = form_cost(state, index)
-    # Straight units need no narrowing themselves, but the layers behind them gain; where that costs next to nothing all are narrowed.
-    wanted = bent.shape[1] if bent.shape[1] * cost <= _CHEAP and bool(bent.any()) else int(bent.sum(1).max())
+    # Straight units need no narrowing themselves, but the layers behind them gain; where that costs
+    # next to nothing all are narrowed.
+    wanted = (
+        bent.shape[1]
+        if bent.shape[1] * cost <= _CHEAP and bool(bent.any())
+        else int(bent.sum(1).max())
+    )
     most = min(wanted, int(min(effort / cost, 2**31)))
     if most == 0:
         return
     units = _widest(before, bent, most)
-    lower, upper = _narrowed(state, index, units, before.lo, 1, 0), _narrowed(state, index, units, before.hi, -1, 0)
+    lower, upper = (
+        _narrowed(state, index, units, before.lo, 1, 0),
+        _narrowed(state, index, units, before.hi, -1, 0),
+    )
     after = before.within(Interval(lower, upper))
     product = state.plan.product_behind.get(name, "")
     if before.corners is not None and _is_nonnegative_product(state, product):
         # The weights of the product at one corner, and the other end of what is then left.
-        low, high = _narrowed(state, index, units, before.corners[0], -1, -1), _narrowed(state, index, units, before.corners[1], 1, 1)
-        after = replace(after, corners=(torch.minimum(low, before.corners[0]), torch.maximum(high, before.corners[1])))
+        low, high = (
+            _narrowed(state, index, units, before.corners[0], -1, -1),
+            _narrowed(state, index, units, before.corners[1], 1, 1),
+        )
+        after = replace(
+            after,
+            corners=(torch.minimum(low, before.corners[0]), torch.maximum(high, before.corners[1])),
+        )
     state.values[name] = after
 
 
 def _widest(data: Interval, bent: Tensor, count: int) -> Tensor:
-    """Return units of every sample [samples, count]: the bent ones whose function is furthest from a line, or any others where there are fewer.
+    """Return units of every sample [samples, count].
+
+    The bent ones whose function is furthest from a line, or any others where there are fewer.
 
     All channels of a position come together, so that forms at once rest on little of a plane.
     """
@@ -53,8 +69,13 @@ def _widest(data: Interval, bent: Tensor, count: int) -> Tensor:
     return units.gather(1, by_place.argsort(dim=1))
 
 
-def _narrowed(state: State, index: int, units: Tensor, ends: Tensor, sign: int, corner: int) -> Tensor:
-    """Return ends of the input of a step, better at some units: lower ends for sign 1, upper ones for -1."""
+def _narrowed(
+    state: State, index: int, units: Tensor, ends: Tensor, sign: int, corner: int
+) -> Tensor:
+    """Return ends of the input of a step, better at some units.
+
+    Lower ends for sign 1, upper ones for -1.
+    """
     name = state.plan.steps[index].node.inputs[0]
     options = Options(corner=(state.plan.product_behind[name], corner) if corner else ("", 0))
     best = flat(ends).clone()
@@ -63,7 +84,12 @@ def _narrowed(state: State, index: int, units: Tensor, ends: Tensor, sign: int, 
         some = units[:, start : start + size]
         form = torch.zeros(some.shape[1], state.num_samples, best.shape[1], dtype=best.dtype)
         form.scatter_(2, some.T[..., None], float(sign))
-        bound = sign * lower_bound(state, name, form.reshape(some.shape[1], *ends.shape), steps=index, options=options).T
+        bound = (
+            sign
+            * lower_bound(
+                state, name, form.reshape(some.shape[1], *ends.shape), steps=index, options=options
+            ).T
+        )
         choose = torch.maximum if sign > 0 else torch.minimum
         best.scatter_(1, some, choose(best.gather(1, some), bound))
     return best.reshape(ends.shape)
@@ -88,20 +114,32 @@ def narrow_contest(state: State, index: int, effort: float) -> None:
     if count == 0:
         return
     places = rule.places(data)
-    own = (contest.reference * places).sum(2, keepdim=True).expand_as(contest.most).long().flatten(1)
+    own = (
+        (contest.reference * places).sum(2, keepdim=True).expand_as(contest.most).long().flatten(1)
+    )
     pairs = places.flatten().expand_as(own).clamp(min=0), own
     which = _in_order(most.topk(count, dim=1).indices, places)
-    most = most.scatter(1, which, torch.minimum(most.gather(1, which), -_difference(state, index, pairs, which, -1.0)))
+    most = most.scatter(
+        1,
+        which,
+        torch.minimum(most.gather(1, which), -_difference(state, index, pairs, which, -1.0)),
+    )
     # Where an element cannot be above the reference nothing is asked of the other end.
     left = int((most.gather(1, which) > 0).sum(1).max())
     least = contest.least.flatten(1)
     if left:
         still = which.gather(1, most.gather(1, which).topk(left, dim=1).indices)
         still = _in_order(still, places)
-        least = least.scatter(1, still, torch.maximum(least.gather(1, still), _difference(state, index, pairs, still, 1.0)))
+        least = least.scatter(
+            1,
+            still,
+            torch.maximum(least.gather(1, still), _difference(state, index, pairs, still, 1.0)),
+        )
     # Both ends hold; where rounding makes them miss each other, they are one.
     least = torch.minimum(least, most)
-    data.kept[rule] = replace(contest, least=least.reshape(contest.least.shape), most=most.reshape(contest.most.shape))
+    data.kept[rule] = replace(
+        contest, least=least.reshape(contest.least.shape), most=most.reshape(contest.most.shape)
+    )
 
 
 def _in_order(which: Tensor, places: Tensor) -> Tensor:
@@ -111,16 +149,27 @@ def _in_order(which: Tensor, places: Tensor) -> Tensor:
     return which.gather(1, ((window * places.shape[0] + channel) * taps + tap).argsort(dim=1))
 
 
-def _difference(state: State, index: int, pairs: tuple[Tensor, Tensor], which: Tensor, sign: float) -> Tensor:
-    """Return lower bounds of the differences of pairs of elements, [samples, count]; of their negatives for sign -1."""
+def _difference(
+    state: State, index: int, pairs: tuple[Tensor, Tensor], which: Tensor, sign: float
+) -> Tensor:
+    """Return lower bounds of the differences of pairs of elements, [samples, count].
+
+    Of their negatives for sign -1.
+    """
     name = state.plan.steps[index].node.inputs[0]
     shape = state.interval(name).lo.shape
     bounds = []
     size = forms_at_once(state)
     for start in range(0, which.shape[1], size):
         some = which[:, start : start + size]
-        form = torch.zeros(some.shape[1], state.num_samples, math.prod(shape[1:]), dtype=torch.float64)
+        form = torch.zeros(
+            some.shape[1], state.num_samples, math.prod(shape[1:]), dtype=torch.float64
+        )
         for units, side in zip(pairs, (sign, -sign), strict=True):
-            form.scatter_add_(2, units.gather(1, some).T[..., None], torch.full((*some.T.shape, 1), side, dtype=torch.float64))
+            form.scatter_add_(
+                2,
+                units.gather(1, some).T[..., None],
+                torch.full((*some.T.shape, 1), side, dtype=torch.float64),
+            )
         bounds.append(lower_bound(state, name, form.reshape(some.shape[1], *shape), steps=index).T)
     return torch.cat(bounds, dim=1)

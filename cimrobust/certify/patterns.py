@@ -1,4 +1,6 @@
-"""Operators that exporters write out, seen as the ones that they stand for: layer normalisation, and small powers.
+"""Operators that exporters write out, seen as the ones that they stand for.
+
+Layer normalisation, and small powers.
 
 Bounds of ``c / sqrt(mean(c^2) + epsilon)`` piece by piece know nothing of the two c being the same.
 """
@@ -25,7 +27,7 @@ def recognised(steps: Sequence[Step], constants: Mapping[str, Tensor], tensor: s
     """
     makers = {name: step.node for step in steps for name in step.node.outputs if name}
     found = _Finder(makers, constants)
-    made = [part for step in steps for part in (found.norm(step) or found.power(step) or [step])]
+    made = [part for step in steps for part in found.norm(step) or found.power(step) or [step]]
     return _needed(made, tensor)
 
 
@@ -76,9 +78,16 @@ class _Finder:
         if exponent not in (2.0, 3.0):
             return None
         base = node.inputs[0]
-        names = [node.outputs[0]] if exponent == 2.0 else [f"{node.outputs[0]}, squared", node.outputs[0]]
+        names = (
+            [node.outputs[0]]
+            if exponent == 2.0
+            else [f"{node.outputs[0]}, squared", node.outputs[0]]
+        )
         lefts = [base, *names[:-1]]
-        products = [replace(node, op="Mul", inputs=(left, base), outputs=(name,)) for left, name in zip(lefts, names, strict=True)]
+        products = [
+            replace(node, op="Mul", inputs=(left, base), outputs=(name,))
+            for left, name in zip(lefts, names, strict=True)
+        ]
         return [Step(torch.mul, (), (), product) for product in products]
 
     def _quotient(self, node: Node) -> tuple[str, str] | None:
@@ -114,7 +123,11 @@ class _Finder:
         maker = self.makers.get(name)
         if maker is None or maker.op != "ReduceMean" or maker.get("keepdims", 1) != 1:
             return None
-        given = self.constants.get(maker.inputs[1]) if len(maker.inputs) > 1 and maker.inputs[1] else None
+        given = (
+            self.constants.get(maker.inputs[1])
+            if len(maker.inputs) > 1 and maker.inputs[1]
+            else None
+        )
         axes = maker.get("axes") if given is None else given.tolist()
         return maker.inputs[0] if axes is not None and list(axes) == [-1] else None
 

@@ -24,9 +24,11 @@ class PerSample:
     """What is proven of every sample.
 
     Attributes:
-        certified: No chip of the stated tolerance breaks it, bool [samples]; False where it was not tried.
+        certified: No chip of the stated tolerance breaks it, bool [samples]; False where it was not
+            tried.
         tried: Whether it was tried, or is known to be broken by a chip, bool [samples].
-        largest: Largest tolerance at which it is certified, as a fraction of the conductance range, float64 [samples]; 0: none was, or it was not tried; NaN: it was not asked for.
+        largest: Largest tolerance at which it is certified, as a fraction of the conductance range,
+            float64 [samples]; 0: none was, or it was not tried; NaN: it was not asked for.
     """
 
     certified: np.ndarray
@@ -41,7 +43,11 @@ def per_sample(certification: Certification, tolerance: float) -> PerSample | No
         certification: The certified bound.
         tolerance: The stated tolerance, a fraction of the conductance range.
     """
-    if certification.certified is None or certification.tried is None or certification.largest is None:
+    if (
+        certification.certified is None
+        or certification.tried is None
+        or certification.largest is None
+    ):
         return None
     largest = np.full(len(certification.certified), np.nan)
     largest[: len(certification.largest)] = tolerance * certification.largest
@@ -49,14 +55,18 @@ def per_sample(certification: Certification, tolerance: float) -> PerSample | No
 
 
 def to_parquet(table: PerSample, path: Path) -> None:
-    """Write the table, whole or not at all; columns sample, certified (null: not tried), largest_tolerance_fraction (null: not asked for).
+    """Write the table, whole or not at all.
+
+    Columns sample, certified (null: not tried), largest_tolerance_fraction (null: not asked for).
 
     The same table gives the same bytes.
     """
     columns = {
         "sample": pa.array(np.arange(len(table.certified)), pa.int64()),
         "certified": pa.array(table.certified, pa.bool_(), mask=~table.tried),
-        "largest_tolerance_fraction": pa.array(table.largest, pa.float64(), mask=np.isnan(table.largest)),
+        "largest_tolerance_fraction": pa.array(
+            table.largest, pa.float64(), mask=np.isnan(table.largest)
+        ),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -84,5 +94,6 @@ def from_parquet(path: Path) -> PerSample:
         )
     except (KeyError, ValueError, TypeError, OverflowError, pa.ArrowException) as err:
         raise InputRefusedError(
-            f"certified samples must be a table with columns {', '.join(_COLUMNS)}, got: {printable(err)[:200]} ({printable(path)})"
+            f"certified samples must be a table with columns {', '.join(_COLUMNS)}, got:"
+            f" {printable(err)[:200]} ({printable(path)})"
         ) from err

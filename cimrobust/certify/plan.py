@@ -87,7 +87,9 @@ class Plan:
     def read_once(self) -> frozenset[str]:
         """Tensors that one operator reads, and nothing else."""
         reads = Counter(name for step in self.steps for name in step.node.inputs if name)
-        return frozenset(name for name, count in reads.items() if count == 1 and name != self.tensor)
+        return frozenset(
+            name for name, count in reads.items() if count == 1 and name != self.tensor
+        )
 
     @cached_property
     def product_behind(self) -> dict[str, str]:
@@ -104,7 +106,9 @@ class Plan:
     @property
     def operators(self) -> dict[str, int]:
         """Bounded operators and how often they occur."""
-        names = sorted(step.node.op for step in self.steps if step.rule is not None and step.kind == ACTIVE)
+        names = sorted(
+            step.node.op for step in self.steps if step.rule is not None and step.kind == ACTIVE
+        )
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
@@ -114,14 +118,19 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
     Args:
         twin: The network in float64.
         tensor: What decisions are read from.
-        known: Weights of the twin that do not deviate; their values are given with those of the inputs.
+        known: Weights of the twin that do not deviate; their values are given with those of the
+            inputs.
 
     Raises:
         NotBoundedError: Operators have no rule; names all of them.
     """
     constants = twin.constants()
     stored = tuple(name for name in twin.weight_names if name not in known)
-    kinds = dict.fromkeys((*constants, *known), KNOWN) | dict.fromkeys(stored, WEIGHT) | dict.fromkeys(twin.inputs, ACTIVE)
+    kinds = (
+        dict.fromkeys((*constants, *known), KNOWN)
+        | dict.fromkeys(stored, WEIGHT)
+        | dict.fromkeys(twin.inputs, ACTIVE)
+    )
     kinds = {**kinds, **dict.fromkeys((name for name in twin.inputs if name in constants), KNOWN)}
     depths: dict[str, int] = {}
     steps: list[PlannedStep] = []
@@ -134,25 +143,39 @@ def make_plan(twin: Twin, tensor: str, *, known: Collection[str] = ()) -> Plan:
         node = step.node
         read = [name for name in (*node.inputs, *node.captures) if name]
         reads = [kinds.get(name, KNOWN) for name in read]
-        kind = ACTIVE if ACTIVE in reads or given.varying.intersection(read) else WEIGHT if WEIGHT in reads else KNOWN
+        kind = (
+            ACTIVE
+            if ACTIVE in reads or given.varying.intersection(read)
+            else WEIGHT
+            if WEIGHT in reads
+            else KNOWN
+        )
         if node.op in SHAPE_OPS or given.is_known(node, kind):
             kind = KNOWN
         rule: Rule | None = None
         if kind != KNOWN:
             reason = ""
             try:
-                rule = _rule_of(step, reads, constants, sum(read_steps.get(name, 0.0) for name in read))
+                rule = _rule_of(
+                    step, reads, constants, sum(read_steps.get(name, 0.0) for name in read)
+                )
             except CannotBoundError as err:
                 reason = str(err)
             rule = given.rule(step, rule)
             if rule is None:
                 problems.append(f"{node.name} ({node.op}): {reason}")
         given.note(node, kind)
-        depth = max((depths.get(name, 0) for name in read), default=0) + (kind == ACTIVE and WEIGHT in reads)
+        depth = max((depths.get(name, 0) for name in read), default=0) + (
+            kind == ACTIVE and WEIGHT in reads
+        )
         for name in node.outputs:
             kinds[name], depths[name] = kind, depth
             stays_float = kind == ACTIVE and WEIGHT in reads
-            read_steps[name] = 0.0 if stays_float else _steps_read(node, constants, sum(read_steps.get(part, 0.0) for part in read))
+            read_steps[name] = (
+                0.0
+                if stays_float
+                else _steps_read(node, constants, sum(read_steps.get(part, 0.0) for part in read))
+            )
         steps.append(PlannedStep(step, rule, kind, depth))
     if problems:
         raise NotBoundedError(f"operators without a bound: {'; '.join(problems)}", problems)
@@ -176,14 +199,24 @@ class _Givens:
     varying: set[str]
 
     def is_known(self, node: Node, kind: str) -> bool:
-        """Return whether a node makes integers, or whether something holds, of exact values: computed, never bounded."""
-        return kind == ACTIVE and self._reads(node, self.exact) and makes_integers(node, self.types) and is_exact(node, self.types)
+        """Return whether a node makes integers, or whether something holds, of exact values.
+
+        Computed, never bounded.
+        """
+        return (
+            kind == ACTIVE
+            and self._reads(node, self.exact)
+            and makes_integers(node, self.types)
+            and is_exact(node, self.types)
+        )
 
     def rule(self, step: Step, own: Rule | None) -> Rule | None:
         """Return the rule of a node: of what is given, or its own, None where it has neither."""
         if not self._reads(step.node, self.names):
             return own
-        return given_rule(step, self.types, own, reads_exact=self._reads(step.node, self.exact)) or own
+        return (
+            given_rule(step, self.types, own, reads_exact=self._reads(step.node, self.exact)) or own
+        )
 
     def note(self, node: Node, kind: str) -> None:
         """Remember what a node makes."""
@@ -211,13 +244,21 @@ _RISING = frozenset({"Relu", "LeakyRelu", "Clip"})
 def pools_first(plan: Plan) -> Plan:
     """Return the plan with maxima taken in front of activation functions instead of behind them.
 
-    A function that never falls commutes with a maximum exactly, so every tensor behind both keeps its value. There are fewer maxima than elements, and in a window with one
+    A function that never falls commutes with a maximum exactly, so every tensor behind both keeps
+    its value. There are fewer maxima than elements, and in a window with one
     element above zero for sure no ReLU is bent, whatever the others do.
     """
     steps = list(plan.steps)
     for index, step in enumerate(steps):
-        behind = next((place for place, other in enumerate(steps) if step.output in other.node.inputs), None)
-        if step.node.op not in _RISING or step.kind != ACTIVE or behind is None or step.output not in plan.read_once:
+        behind = next(
+            (place for place, other in enumerate(steps) if step.output in other.node.inputs), None
+        )
+        if (
+            step.node.op not in _RISING
+            or step.kind != ACTIVE
+            or behind is None
+            or step.output not in plan.read_once
+        ):
             continue
         pool = steps[behind]
         if not isinstance(pool.rule, MaxPool) or not pool.rule.is_dense:
@@ -236,7 +277,8 @@ def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
 def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> float:
     """Return the sum of the steps of the levels that a tensor is computed from, back to the quantisers or stored weights in front of it.
 
-    Infinite behind a Softmax of levels: engines fuse it to one of integer exponentials, whose error is not known.
+    Infinite behind a Softmax of levels: engines fuse it to one of integer exponentials, whose error
+    is not known.
     """
     if node.op == "QuantizeLinear":
         return 0.0
@@ -250,7 +292,11 @@ def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> f
 def _does_nothing(node: Node, constants: Mapping[str, Tensor]) -> bool:
     """Return whether a node is a maximum with the lowest float, which deployment puts behind layers so that engines leave them alone."""
     lowest = constants.get(node.inputs[1]) if node.op == "Max" and len(node.inputs) == 2 else None
-    return lowest is not None and lowest.numel() == 1 and float(lowest) <= -torch.finfo(torch.float32).max
+    return (
+        lowest is not None
+        and lowest.numel() == 1
+        and float(lowest) <= -torch.finfo(torch.float32).max
+    )
 
 
 def _rule_of(step: Step, reads: list[str], constants: Mapping[str, Tensor], steps: float) -> Rule:
@@ -290,7 +336,9 @@ def _check_kinds(node: Node, reads: list[str]) -> None:
     active, weights = reads.count(ACTIVE), reads.count(WEIGHT)
     if node.op in ("Conv", "Gemm", "MatMul"):
         if reads[0] != ACTIVE or active > 1:
-            raise CannotBoundError("it multiplies activations by activations, or has its weight on the left")
+            raise CannotBoundError(
+                "it multiplies activations by activations, or has its weight on the left"
+            )
     elif node.op in ("Mul", "Div"):
         if active + weights > 1 or (node.op == "Div" and reads[0] == KNOWN):
             raise CannotBoundError("it multiplies or divides by something that is not constant")
@@ -303,21 +351,36 @@ def _check_kinds(node: Node, reads: list[str]) -> None:
 
 
 @torch.no_grad()
-def check_samples_apart(plan: Plan, twin: Twin, inputs: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> None:
+def check_samples_apart(
+    plan: Plan, twin: Twin, inputs: Mapping[str, Tensor], constants: Mapping[str, Tensor]
+) -> None:
     """Check that every tensor has its samples in front and that no sample depends on another.
 
     Raises:
         NotBoundedError: One does not.
     """
     made = {name for step in twin.steps_to(plan.tensor) for name in step.node.outputs}
-    names = [step.output for step in plan.steps if step.kind == ACTIVE and step.output in made] or [plan.tensor]
+    names = [step.output for step in plan.steps if step.kind == ACTIVE and step.output in made] or [
+        plan.tensor
+    ]
     count = min(5, *(len(tensor) for tensor in inputs.values()))
-    together = twin({**{name: tensor[:count] for name, tensor in inputs.items()}, **constants}, outputs=names)
+    together = twin(
+        {**{name: tensor[:count] for name, tensor in inputs.items()}, **constants}, outputs=names
+    )
     for size in dict.fromkeys((1, min(3, count))):
-        part = twin({**{name: tensor[:size] for name, tensor in inputs.items()}, **constants}, outputs=names)
+        part = twin(
+            {**{name: tensor[:size] for name, tensor in inputs.items()}, **constants}, outputs=names
+        )
         for name in names:
             whole, some = together[name], part[name]
             if whole.shape[:1] != (count,) or some.shape[:1] != (size,):
-                raise NotBoundedError(f"tensor '{name}' of shape {list(whole.shape)} must have its {count} samples along the first axis")
-            if not torch.allclose(whole[:size], some, rtol=1e-6, atol=1e-9 * (1.0 + float(whole.abs().max()))):
-                raise NotBoundedError(f"tensor '{name}' must not depend on other samples of its batch")
+                raise NotBoundedError(
+                    f"tensor '{name}' of shape {list(whole.shape)} must have its {count} samples"
+                    " along the first axis"
+                )
+            if not torch.allclose(
+                whole[:size], some, rtol=1e-6, atol=1e-9 * (1.0 + float(whole.abs().max()))
+            ):
+                raise NotBoundedError(
+                    f"tensor '{name}' must not depend on other samples of its batch"
+                )

@@ -14,7 +14,8 @@ class Refusal:
 
     Attributes:
         reason: One clause, for a reader.
-        nodes: Nodes in the way as ``name (operator): why``; empty where the network is not the reason.
+        nodes: Nodes in the way as ``name (operator): why``; empty where the network is not the
+            reason.
     """
 
     reason: str
@@ -26,7 +27,9 @@ class Refusal:
 
 def lacks_memory(reason: str | None) -> bool:
     """Return whether a reason is that of one machine: another, with more memory, may have a bound."""
-    return reason is not None and ("GB of memory" in reason or "more memory than there is" in reason)
+    return reason is not None and (
+        "GB of memory" in reason or "more memory than there is" in reason
+    )
 
 
 class NotBoundedError(CimrobustError):

@@ -1,16 +1,24 @@
 """How far rounded arithmetic may be from the real numbers that the bounds are about.
 
-The claim is about the deployed network, which computes in float32 in an order that nobody states. With u the unit roundoff, a sum of n products
-computed in any order, with or without fused multiply-add, is off by at most ``gamma(n) sum |w a|``, ``gamma(n) = n u / (1 - n u)`` (Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd ed., section 3.1). Every operator therefore gets a rounding radius: its output is that of exact arithmetic on its own
-rounded inputs, plus an unknown error within the radius. Errors are unknowns of their own, so they are bounded like any other: an interval is widened by the
+The claim is about the deployed network, which computes in float32 in an order that nobody states.
+With u the unit roundoff, a sum of n products
+computed in any order, with or without fused multiply-add, is off by at most ``gamma(n) sum |w a|``,
+``gamma(n) = n u / (1 - n u)`` (Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed., section 3.1). Every operator therefore gets a rounding
+radius: its output is that of exact arithmetic on its own
+rounded inputs, plus an unknown error within the radius. Errors are unknowns of their own, so they
+are bounded like any other: an interval is widened by the
 radius, and a linear form A on an output pays ``|A| radius``.
 
-Engines rewrite graphs: a factor or a shift is folded into weights, layers are fused. That replaces a value by one that is rounded in other places, at most once
-more for every operator folded; `_EXTRA` roundings are added to every count for it, and for the rounding of a chip's weights themselves.
+Engines rewrite graphs: a factor or a shift is folded into weights, layers are fused. That replaces
+a value by one that is rounded in other places, at most once
+more for every operator folded; `_EXTRA` roundings are added to every count for it, and for the
+rounding of a chip's weights themselves.
 
-The bounds are computed in float64. Their own error is at most the same formula with u = 2^-53 and the number of terms of the longest sum of the pass, which
-`_LONGEST` bounds; it is charged with the first. Numbers below the smallest normal float32 may be flushed to zero: `_TINY` a term.
+The bounds are computed in float64. Their own error is at most the same formula with u = 2^-53 and
+the number of terms of the longest sum of the pass, which
+`_LONGEST` bounds; it is charged with the first. Numbers below the smallest normal float32 may be
+flushed to zero: `_TINY` a term.
 """
 
 from __future__ import annotations
@@ -36,7 +44,9 @@ def gamma(num_terms: int, unit: float) -> float:
 def product_radius(magnitude: Tensor, num_terms: int) -> Tensor:
     """Return the rounding radius of sums of `num_terms` products, given the sums of their magnitudes."""
     count = num_terms + _EXTRA
-    return (gamma(count, UNIT_FLOAT32) + gamma(count + _LONGEST, UNIT_FLOAT64)) * magnitude + count * _TINY
+    return (
+        gamma(count, UNIT_FLOAT32) + gamma(count + _LONGEST, UNIT_FLOAT64)
+    ) * magnitude + count * _TINY
 
 
 def value_radius(magnitude: Tensor) -> Tensor:

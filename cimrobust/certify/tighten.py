@@ -1,7 +1,9 @@
 """Linear bounds made tighter by gradient ascent.
 
-Two things are free. A line below a bent ReLU may have any slope from 0 to 1 (Xu et al., Fast and Complete, 2021: alpha). Where only chips are looked at on which an
-input z of a ReLU has a sign, a multiplier times the sign times z may be subtracted, as no such chip has that negative (Wang et al., Beta-CROWN, 2021: beta).
+Two things are free. A line below a bent ReLU may have any slope from 0 to 1 (Xu et al., Fast and
+Complete, 2021: alpha). Where only chips are looked at on which an
+input z of a ReLU has a sign, a multiplier times the sign times z may be subtracted, as no such chip
+has that negative (Wang et al., Beta-CROWN, 2021: beta).
 Every choice gives a sound bound; the best of all passes is kept.
 """
 
@@ -37,10 +39,21 @@ class Tightened:
 
 def bent_steps(state: State) -> list[PlannedStep]:
     """Return the activation functions whose lines have free slopes, or that bend at zero."""
-    return [step for step in state.plan.steps if isinstance(step.rule, Activation) and step.rule.least_slope is not None]
+    return [
+        step
+        for step in state.plan.steps
+        if isinstance(step.rule, Activation) and step.rule.least_slope is not None
+    ]
 
 
-def tightened(state: State, tensor: str, form: Tensor, *, passes: int, signs: Mapping[str, Tensor] | None = None) -> Tightened:
+def tightened(
+    state: State,
+    tensor: str,
+    form: Tensor,
+    *,
+    passes: int,
+    signs: Mapping[str, Tensor] | None = None,
+) -> Tightened:
     """Bound linear forms on a tensor, as `lower_bound` does, with several backward passes.
 
     Args:
@@ -100,14 +113,24 @@ class _Free:
             bent = step.rule.bends_below(data)
             drawn = step.rule.lines(data).lower_slope
             if bool(bent.any()):
-                least = torch.where(bent, torch.full_like(drawn, step.rule.least_slope or 0.0), drawn)
-                free._add(("slope", step.output), drawn.expand_as(form).clone(), (least, torch.where(bent, torch.ones_like(drawn), drawn)))
+                least = torch.where(
+                    bent, torch.full_like(drawn, step.rule.least_slope or 0.0), drawn
+                )
+                free._add(
+                    ("slope", step.output),
+                    drawn.expand_as(form).clone(),
+                    (least, torch.where(bent, torch.ones_like(drawn), drawn)),
+                )
             if source in signs and bool((signs[source] != 0).any()):
                 sign = signs[source].to(form.dtype)
-                size = flat(form.abs(), 2).mean(-1).reshape(*form.shape[:2], *(1,) * (form.dim() - 2))
+                size = (
+                    flat(form.abs(), 2).mean(-1).reshape(*form.shape[:2], *(1,) * (form.dim() - 2))
+                )
                 free.scales["dual", step.output] = -sign * size
                 free._add(
-                    ("dual", step.output), torch.zeros_like(form), (torch.zeros_like(sign), torch.where(sign != 0, 1e6, 0.0).to(form.dtype))
+                    ("dual", step.output),
+                    torch.zeros_like(form),
+                    (torch.zeros_like(sign), torch.where(sign != 0, 1e6, 0.0).to(form.dtype)),
                 )
         return free
 
@@ -118,7 +141,11 @@ class _Free:
     def used(self, leaves: Mapping[_Key, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return slopes and multipliers as `lower_bound` takes them."""
         slopes = {name: leaf for (kind, name), leaf in leaves.items() if kind == "slope"}
-        duals = {name: leaf * self.scales[kind, name] for (kind, name), leaf in leaves.items() if kind == "dual"}
+        duals = {
+            name: leaf * self.scales[kind, name]
+            for (kind, name), leaf in leaves.items()
+            if kind == "dual"
+        }
         return slopes, duals
 
     def ascend(self, grads: Mapping[_Key, Tensor | None], rate: float, count: int) -> None:

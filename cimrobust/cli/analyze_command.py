@@ -27,9 +27,15 @@ from cimrobust.cli.options import (
     cls=ExampleCommand,
     examples=(
         "cimrobust analyze model.onnx --data data.toml --out out",
-        "cimrobust analyze model.onnx --data data.toml --device isaac-like-8bit --effort quick --out out",
+        (
+            "cimrobust analyze model.onnx --data data.toml --device isaac-like-8bit --effort quick"
+            " --out out"
+        ),
         "cimrobust analyze model.onnx --data data.toml --policy policy.toml --stop-early --out out",
-        "cimrobust analyze model.onnx --data data.toml --digital 'conv1*' --tolerance 0.01 --out out",
+        (
+            "cimrobust analyze model.onnx --data data.toml --digital 'conv1*' --tolerance 0.01"
+            " --out out"
+        ),
     ),
 )
 @model_argument
@@ -37,27 +43,52 @@ from cimrobust.cli.options import (
     "--data",
     required=True,
     metavar="DATA",
-    help="Data description (TOML), .npz with x and y, CSV, image folder, folder of ONNX test data, or module:function.",
+    help=(
+        "Data description (TOML), .npz with x and y, CSV, image folder, folder of ONNX test data,"
+        " or module:function."
+    ),
 )
 @device_option
 @tolerance_option
 @digital_option
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the certificate.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the certificate.",
+)
 @click.option(
     "--calibration",
     metavar="DATA",
-    help="Data that converters take their ranges from. Default: the description's train_file, else samples held out from --data.",
+    help=(
+        "Data that converters take their ranges from. Default: the description's train_file, else"
+        " samples held out from --data."
+    ),
 )
-@click.option("--policy", type=click.Path(path_type=Path), help="Policy (TOML) that the verdict is given against.")
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="Policy (TOML) that the verdict is given against.",
+)
 @click.option(
     "--stop-early",
     is_flag=True,
-    help="Stop drawing chips as soon as the policy's kpp requirements are decided; --trials is then the most.",
+    help=(
+        "Stop drawing chips as soon as the policy's kpp requirements are decided; --trials is then"
+        " the most."
+    ),
 )
 @click.option(
-    "--rare-below", type=NUMBER, metavar="SCORE", help="Estimate how likely a chip is that misses this score, however rare it is."
+    "--rare-below",
+    type=NUMBER,
+    metavar="SCORE",
+    help="Estimate how likely a chip is that misses this score, however rare it is.",
 )
-@click.option("--rare-budget", type=count("rare-budget"), help="Chips that each of its two repeats may evaluate; default 40000.")
+@click.option(
+    "--rare-budget",
+    type=count("rare-budget"),
+    help="Chips that each of its two repeats may evaluate; default 40000.",
+)
 @click.option(
     "--device-type",
     type=click.Choice(["cpu", "cuda"]),
@@ -68,13 +99,19 @@ from cimrobust.cli.options import (
 @click.option(
     "--diagnostics",
     metavar="all|none|NAME,...",
-    help="What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs, stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough.",
+    help=(
+        "What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs,"
+        " stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough."
+    ),
 )
 @click.option(
     "--safety-class",
     type=count("safety-class", least=0),
     metavar="CLASS",
-    help="Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it has one.",
+    help=(
+        "Class whose recall alone gets a search of its own. Default: the policy's safety_class, if"
+        " it has one."
+    ),
 )
 @click.option(
     "--skip-most-probable",
@@ -91,9 +128,16 @@ from cimrobust.cli.options import (
     "--labels-of",
     type=click.Path(path_type=Path),
     metavar="MODEL",
-    help="Network whose clean decisions are the labels of data that have none. Default: MODEL itself.",
+    help=(
+        "Network whose clean decisions are the labels of data that have none. Default: MODEL"
+        " itself."
+    ),
 )
-@click.option("--issued", metavar="YYYY-MM-DD", help="Day of issue that the certificate states. Default: none; no clock is read.")
+@click.option(
+    "--issued",
+    metavar="YYYY-MM-DD",
+    help="Day of issue that the certificate states. Default: none; no clock is read.",
+)
 @run_options
 @time_limit_option
 @allow_code_option

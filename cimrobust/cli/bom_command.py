@@ -16,16 +16,25 @@ from cimrobust.cli.options import certificate_argument
     examples=("cimrobust bom out --out model.cdx.json",),
 )
 @certificate_argument
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write, outside of DIR.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write, outside of DIR.",
+)
 @click.option(
     "--timestamp",
     metavar="TIME",
-    help="When it is made, e.g. 2026-11-29T12:00:00+00:00. Default: not stated, so that the same DIR gives the same file.",
+    help=(
+        "When it is made, e.g. 2026-11-29T12:00:00+00:00. Default: not stated, so that the same DIR"
+        " gives the same file."
+    ),
 )
 def command(directory: Path, out: Path, timestamp: str | None) -> None:
     """Write a CycloneDX 1.6 ML-BOM of the network of the certificate in DIR.
 
-    Scores become metrics of a model card, limits its limitations; the certificate is evidence, the worst chip found counter-evidence.
+    Scores become metrics of a model card, limits its limitations; the certificate is evidence, the
+    worst chip found counter-evidence.
     """
     from cimrobust.pipeline.billing import bom
 

@@ -33,7 +33,10 @@ def summarise(certificate: CertificateModel, *, directory: str) -> dict[str, Any
         directory: Where its files are.
     """
     safety = _safety(certificate)
-    kpp = [entry.model_dump(include={"k", "score", "lower_bound", "confidence"}) for entry in certificate.monte_carlo.kpp]
+    kpp = [
+        entry.model_dump(include={"k", "score", "lower_bound", "confidence"})
+        for entry in certificate.monte_carlo.kpp
+    ]
     return {
         "verdict": certificate.verdict.word,
         "metric": certificate.metric.name,
@@ -43,7 +46,11 @@ def summarise(certificate: CertificateModel, *, directory: str) -> dict[str, Any
         "kpp": kpp,
         "worst_found": certificate.worst_found.score,
         "certified": certificate.certified.score,
-        "safety_class": None if safety is None else safety.model_dump(include={"label", "recall", "correct", "samples"}),
+        "safety_class": (
+            None
+            if safety is None
+            else safety.model_dump(include={"label", "recall", "correct", "samples"})
+        ),
         "certificate": f"{directory}/certificate.json",
         "html": f"{directory}/certificate.html",
         "witness": f"{directory}/witness/worst_case.onnx",
@@ -57,20 +64,44 @@ def _lines(certificate: CertificateModel) -> list[tuple[str, str]]:
     clean = certificate.clean
     lines = [
         ("verdict", certificate.verdict.word),
-        (f"clean {metric}", f"{_number(clean.score)} float, {_number(clean.quantised_score)} quantised"),
+        (
+            f"clean {metric}",
+            f"{_number(clean.score)} float, {_number(clean.quantised_score)} quantised",
+        ),
         ("average chip", f"{_number(trials.mean)} over {trials.trials} drawn chips"),
     ]
     for entry in trials.kpp:
-        bound = "no bound yet" if entry.lower_bound is None else f"bound {_number(entry.lower_bound)}"
+        bound = (
+            "no bound yet" if entry.lower_bound is None else f"bound {_number(entry.lower_bound)}"
+        )
         if entry.two_source is not None:
             bound += f", {_number(entry.two_source.bound)} beyond these samples"
-        lines.append((f"KPP {entry.k:g} %", f"{_number(entry.score)} ({bound} at {100 * entry.confidence:g} % confidence)"))
+        lines.append(
+            (
+                f"KPP {entry.k:g} %",
+                f"{_number(entry.score)} ({bound} at {100 * entry.confidence:g} % confidence)",
+            )
+        )
     lines.append(("worst chip found", _number(certificate.worst_found.score)))
     safety = _safety(certificate)
     if safety is not None:
-        lines.append((f"safety class {safety.label}", f"recall {_number(safety.recall)} on the worst chip found for it"))
+        lines.append(
+            (
+                f"safety class {safety.label}",
+                f"recall {_number(safety.recall)} on the worst chip found for it",
+            )
+        )
     certified = certificate.certified
-    lines.append(("certified", _number(certified.score) if certified.score is not None else f"none: {certified.reason}"))
+    lines.append(
+        (
+            "certified",
+            (
+                _number(certified.score)
+                if certified.score is not None
+                else f"none: {certified.reason}"
+            ),
+        )
+    )
     return lines
 
 

@@ -36,7 +36,9 @@ def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> N
             formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
-def write_groups(formatter: click.HelpFormatter, groups: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+def write_groups(
+    formatter: click.HelpFormatter, groups: Iterable[tuple[str, Sequence[tuple[str, str]]]]
+) -> None:
     """Write a section for every group of commands, with one column for all of their names.
 
     Args:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 def command(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
     """Set the certificates A and B, folders or certificate.json files, side by side.
 
-    Says what was equal, which numbers differ and whether chance can explain it, and which requirements and layers changed. Judges nothing: `gate --baseline`
+    Says what was equal, which numbers differ and whether chance can explain it, and which
+    requirements and layers changed. Judges nothing: `gate --baseline`
     does that. Checks no evidence: `replay` does that.
     """
     from cimrobust.review.comparing import compare
@@ -48,17 +49,30 @@ def command(a: Path, b: Path, out: Path | None, as_json: bool) -> None:
 def _print(found: Comparison) -> None:
     from cimrobust.input_file import printable
 
-    click.echo(f"A: {printable(found.a.model)}, {found.a.verdict}; B: {printable(found.b.model)}, {found.b.verdict}")
+    click.echo(
+        f"A: {printable(found.a.model)}, {found.a.verdict}; B: {printable(found.b.model)},"
+        f" {found.b.verdict}"
+    )
     click.echo(f"equal: {', '.join(row.name for row in found.sameness if row.equal) or 'nothing'}")
     for row in found.sameness:
         if not row.equal:
             click.echo(f"different {row.name}: {printable(row.a)} | {printable(row.b)}")
     for score in found.scores:
-        click.echo(f"{score.name:<12} {_shown(score.a):<36} {_shown(score.b):<36} {printable(score.statement)}")
+        click.echo(
+            f"{score.name:<12} {_shown(score.a):<36} {_shown(score.b):<36}"
+            f" {printable(score.statement)}"
+        )
     for requirement in found.requirements:
-        click.echo(f"requirement {printable(requirement.id)}: {requirement.a or 'not asked'} -> {requirement.b or 'not asked'}")
+        click.echo(
+            f"requirement {printable(requirement.id)}: {requirement.a or 'not asked'} ->"
+            f" {requirement.b or 'not asked'}"
+        )
     for layer in found.layers:
-        how = ", ".join(layer.fields) if layer.in_a and layer.in_b else f"in devices in {'A' if layer.in_a else 'B'} alone"
+        how = (
+            ", ".join(layer.fields)
+            if layer.in_a and layer.in_b
+            else f"in devices in {'A' if layer.in_a else 'B'} alone"
+        )
         click.echo(f"layer {printable(layer.initializer)}: {how}")
     for note in found.notes:
         click.echo(note)

@@ -17,30 +17,55 @@ def print_data(data: Mapping[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    for table in (_facts(data), *([_histogram(data)] if data["histogram"] else []), _rows(data["rows"])):
+    for table in (
+        _facts(data),
+        *([_histogram(data)] if data["histogram"] else []),
+        _rows(data["rows"]),
+    ):
         console.print(table)
     for warning in data["warnings"]:
         click.echo(f"warning: {warning}")
 
 
 def _facts(data: Mapping[str, Any]) -> Table:
-    table = Table(title=f"Data: {escape(data['description'])}", box=box.SIMPLE, title_justify="left", show_header=False)
+    table = Table(
+        title=f"Data: {escape(data['description'])}",
+        box=box.SIMPLE,
+        title_justify="left",
+        show_header=False,
+    )
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     samples, labels, decision = data["samples"], data["labels"], data["decision"]
-    left_out = f"; {samples['ignored']} without a label that is counted left out" if samples["ignored"] else ""
+    left_out = (
+        f"; {samples['ignored']} without a label that is counted left out"
+        if samples["ignored"]
+        else ""
+    )
     table.add_row("samples", f"{samples['used']:,} used of {samples['available']:,}{left_out}")
     for entry in (*data["inputs"], *data["constants"]):
         ends = "" if entry["least"] is None else f", {entry['least']:g} to {entry['most']:g}"
-        table.add_row(f"input {escape(entry['name'])}", f"{entry['dtype']} {entry['shape']}{ends}".replace("[", "\\["))
+        table.add_row(
+            f"input {escape(entry['name'])}",
+            f"{entry['dtype']} {entry['shape']}{ends}".replace("[", "\\["),
+        )
     table.add_row("labels", escape(_labels(labels)))
     table.add_row("decision", escape(_decision(decision)))
-    ignored = f"; {data['ignored_decisions']:,} are not counted" if data["ignored_decisions"] else ""
+    ignored = (
+        f"; {data['ignored_decisions']:,} are not counted" if data["ignored_decisions"] else ""
+    )
     broken = f"; {data['broken']:,} have no valid output" if data["broken"] else ""
-    table.add_row("decisions", f"{data['decisions']:,}, {data['decisions_a_sample']:,} a sample{ignored}{broken}")
+    table.add_row(
+        "decisions",
+        f"{data['decisions']:,}, {data['decisions_a_sample']:,} a sample{ignored}{broken}",
+    )
     if data["classes"] is not None:
         table.add_row("classes", f"{data['classes']:,}")
-    correct = "" if data["clean"]["correct"] is None else f" ({data['clean']['correct']:,} of {data['decisions']:,})"
+    correct = (
+        ""
+        if data["clean"]["correct"] is None
+        else f" ({data['clean']['correct']:,} of {data['decisions']:,})"
+    )
     table.add_row(f"clean {data['clean']['metric']}", f"{data['clean']['score']:.6g}{correct}")
     return table
 
@@ -75,10 +100,16 @@ def _decision(decision: Mapping[str, Any]) -> str:
 
 def _histogram(data: Mapping[str, Any]) -> Table:
     shown = data["histogram"]
-    title = "Labels" if len(shown) == data["classes"] else f"Labels: the {len(shown)} most frequent of {data['classes']} classes"
+    title = (
+        "Labels"
+        if len(shown) == data["classes"]
+        else f"Labels: the {len(shown)} most frequent of {data['classes']} classes"
+    )
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     for heading in ("class", "label", "count"):
-        table.add_column(heading, justify="right" if heading != "label" else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading != "label" else "left", overflow="fold"
+        )
     for row in shown:
         table.add_row(str(row["class"]), escape(row["label"]), f"{row['count']:,}")
     return table

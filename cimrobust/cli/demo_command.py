@@ -18,7 +18,11 @@ from cimrobust.cli.options import count, json_option
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the certificate.",
 )
-@click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors.")
+@click.option(
+    "--workers",
+    type=count("workers"),
+    help="Threads; results do not depend on it. Default: all processors.",
+)
 @json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
     """Certify a small network that reads handwritten digits, trained by this project and shipped with it.

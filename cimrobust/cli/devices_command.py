@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
 
 
-@click.group("devices", cls=ExampleGroup, examples=("cimrobust devices list", "cimrobust devices show rram-write-verify-3pct --levels"))
+@click.group(
+    "devices",
+    cls=ExampleGroup,
+    examples=("cimrobust devices list", "cimrobust devices show rram-write-verify-3pct --levels"),
+)
 def command() -> None:
     """List, show, check and fit device profiles."""
 
@@ -43,13 +47,18 @@ def list_command(as_json: bool) -> None:
     ]
     _print_table("Shipped device profiles", ("name", "bits", "box", "effects", "source"), rows)
     click.echo(
-        "bits: of a weight / of a device; box: largest deviation of a device that the tolerance box holds, share of the conductance range"
+        "bits: of a weight / of a device; box: largest deviation of a device that the tolerance box"
+        " holds, share of the conductance range"
     )
 
 
-@command.command("show", cls=ExampleCommand, examples=("cimrobust devices show rram-write-verify-3pct",))
+@command.command(
+    "show", cls=ExampleCommand, examples=("cimrobust devices show rram-write-verify-3pct",)
+)
 @click.argument("profile")
-@click.option("--levels", is_flag=True, help="Print the box and the spread of every level as a table instead.")
+@click.option(
+    "--levels", is_flag=True, help="Print the box and the spread of every level as a table instead."
+)
 def show_command(profile: str, levels: bool) -> None:
     """Print PROFILE in full, with every default that it uses, as JSON."""
     from cimrobust.device.load_profile import load_profile
@@ -71,7 +80,9 @@ def show_command(profile: str, levels: bool) -> None:
         )
         for level in range(top + 1)
     ]
-    _print_table(f"Levels of {shown.name}", ("level", "conductance", "lowest", "highest", "read noise"), rows)
+    _print_table(
+        f"Levels of {shown.name}", ("level", "conductance", "lowest", "highest", "read noise"), rows
+    )
 
 
 @command.command(
@@ -81,8 +92,18 @@ def show_command(profile: str, levels: bool) -> None:
     examples=("cimrobust devices fit measurements.csv -o my-device.toml --plot my-device.svg",),
 )
 @click.argument("measurements", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Profile file to write, .toml.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Picture of measurements and profile to write, .svg or .png.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Profile file to write, .toml.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Picture of measurements and profile to write, .svg or .png.",
+)
 @click.option(
     "--form",
     type=click.Choice(["table", "curve"]),
@@ -90,20 +111,52 @@ def show_command(profile: str, levels: bool) -> None:
     show_default=True,
     help="Quantile tables level by level, or a curve for sigma.",
 )
-@click.option("--bits", type=click.IntRange(1, 8), help="Bits a device stores; default: as many as there are targets, rounded up.")
-@click.option("--target-column", default="target", show_default=True, help="Column of the conductances asked for.")
-@click.option("--measured-column", default="measured", show_default=True, help="Column of the conductances measured.")
-@click.option("--g-min", type=NUMBER, help="Lowest conductance of the range, microsiemens; default: the smallest target.")
-@click.option("--g-max", type=NUMBER, help="Highest conductance of the range, microsiemens; default: the largest target.")
-@click.option("--relative", is_flag=True, help="Conductances are normalised: 0 is the lowest of the range, 1 the highest.")
+@click.option(
+    "--bits",
+    type=click.IntRange(1, 8),
+    help="Bits a device stores; default: as many as there are targets, rounded up.",
+)
+@click.option(
+    "--target-column",
+    default="target",
+    show_default=True,
+    help="Column of the conductances asked for.",
+)
+@click.option(
+    "--measured-column",
+    default="measured",
+    show_default=True,
+    help="Column of the conductances measured.",
+)
+@click.option(
+    "--g-min",
+    type=NUMBER,
+    help="Lowest conductance of the range, microsiemens; default: the smallest target.",
+)
+@click.option(
+    "--g-max",
+    type=NUMBER,
+    help="Highest conductance of the range, microsiemens; default: the largest target.",
+)
+@click.option(
+    "--relative",
+    is_flag=True,
+    help="Conductances are normalised: 0 is the lowest of the range, 1 the highest.",
+)
 @click.option("--name", help="Name of the profile; default: that of the file.")
-@click.option("--source", help="Where the measurements come from; default: name and digest of the CSV file.")
+@click.option(
+    "--source", help="Where the measurements come from; default: name and digest of the CSV file."
+)
 @json_option
 def fit_command(measurements: Path, as_json: bool, **options: Any) -> None:
-    """Make a device profile from MEASUREMENTS, a CSV file with one device a row: the conductance asked for and the one measured.
+    """Make a device profile from MEASUREMENTS, a CSV file with one device a row.
 
-    As a table, every level draws from what was measured around it, and the tolerance box reaches to the smallest and largest measured deviation.
-    As a curve, deviations are Gaussian with a sigma that is a polynomial in the conductance, and the box is 3 sigmas wide.
+    The conductance asked for and the one measured.
+
+    As a table, every level draws from what was measured around it, and the tolerance box reaches to
+    the smallest and largest measured deviation.
+    As a curve, deviations are Gaussian with a sigma that is a polynomial in the conductance, and
+    the box is 3 sigmas wide.
     """
     from cimrobust.pipeline.fitting import fit_profile
 
@@ -113,16 +166,28 @@ def fit_command(measurements: Path, as_json: bool, **options: Any) -> None:
         return
     rows = [
         (
-            f"{target['target']:.4f}", f"{target['devices']:,}", *(f"{100 * target[key]:+.3f} %" for key in ("mean", "low", "high")),
-            f"{100 * target['sd']:.3f} %", f"{target['distance']:.4f}{' (!)' if target['distance'] > target['significant'] else ''}",
+            f"{target['target']:.4f}",
+            f"{target['devices']:,}",
+            *(f"{100 * target[key]:+.3f} %" for key in ("mean", "low", "high")),
+            f"{100 * target['sd']:.3f} %",
+            f"{target['distance']:.4f}"
+            f"{' (!)' if target['distance'] > target['significant'] else ''}",
         )
         for target in fitted["targets"]
-    ]  # fmt: skip
-    _print_table("Measured targets", ("target", "devices", "mean", "lowest", "highest", "sd", "distance"), rows)
-    click.echo("distance: of measured and fitted distribution (Kolmogorov-Smirnov); (!) where chance explains it with less than 1 %")
+    ]
+    _print_table(
+        "Measured targets",
+        ("target", "devices", "mean", "lowest", "highest", "sd", "distance"),
+        rows,
+    )
     click.echo(
-        f"{fitted['name']}: {fitted['levels']} levels, box {100 * fitted['box_low']:+.3g} % to {100 * fitted['box_high']:+.3g} % of the range; "
-        f"at most {fitted['left_out']:.2g} of the devices of a target lie outside"
+        "distance: of measured and fitted distribution (Kolmogorov-Smirnov); (!) where chance"
+        " explains it with less than 1 %"
+    )
+    click.echo(
+        f"{fitted['name']}: {fitted['levels']} levels, box {100 * fitted['box_low']:+.3g} % to"
+        f" {100 * fitted['box_high']:+.3g} % of the range; at most {fitted['left_out']:.2g} of the"
+        " devices of a target lie outside"
     )
     for key in ("profile", "plot"):
         if fitted[key]:
@@ -130,7 +195,10 @@ def fit_command(measurements: Path, as_json: bool, **options: Any) -> None:
 
 
 @command.command(
-    "check", short_help="Check a profile and say what it means.", cls=ExampleCommand, examples=("cimrobust devices check my-profile.toml",)
+    "check",
+    short_help="Check a profile and say what it means.",
+    cls=ExampleCommand,
+    examples=("cimrobust devices check my-profile.toml",),
 )
 @click.argument("profile")
 def check_command(profile: str) -> None:
@@ -139,9 +207,10 @@ def check_command(profile: str) -> None:
 
     checked = load_profile(profile)
     click.echo(
-        f"{checked.name}: valid; {checked.weight.bits}-bit weights ({checked.weight.mapping}, scale per {checked.weight.scale}) in "
-        f"{checked.device.bits}-bit devices; a device stays within {100 * checked.tolerance_fraction():.3g} % of the conductance range "
-        f"(probability left out: {checked.excluded_probability():.3g} a device)"
+        f"{checked.name}: valid; {checked.weight.bits}-bit weights ({checked.weight.mapping}, scale"
+        f" per {checked.weight.scale}) in {checked.device.bits}-bit devices; a device stays within"
+        f" {100 * checked.tolerance_fraction():.3g} % of the conductance range (probability left"
+        f" out: {checked.excluded_probability():.3g} a device)"
     )
     for index, rule in enumerate(checked.rules):
         click.echo(f"{rule.named(index)}: {_meaning(checked, index)}")
@@ -153,8 +222,9 @@ def _meaning(profile: DeviceProfile, index: int) -> str:
         return "digital, with the weights of the file"
     own = profile.of_rule(index)
     return (
-        f"{own.weight.bits}-bit weights ({own.weight.mapping}, scale per {own.weight.scale}) in {own.device.bits}-bit devices within "
-        f"{100 * own.tolerance_fraction():.3g} %, tiles of {own.tile.rows} x {own.tile.columns}"
+        f"{own.weight.bits}-bit weights ({own.weight.mapping}, scale per {own.weight.scale}) in"
+        f" {own.device.bits}-bit devices within {100 * own.tolerance_fraction():.3g} %, tiles of"
+        f" {own.tile.rows} x {own.tile.columns}"
     )
 
 
@@ -168,7 +238,10 @@ def _effects(profile: DeviceProfile) -> str:
         "drift": "drift",
         "read_noise": "read noise",
     }
-    return ", ".join(text for table, text in tables.items() if getattr(profile, table) is not None) or "programming"
+    return (
+        ", ".join(text for table, text in tables.items() if getattr(profile, table) is not None)
+        or "programming"
+    )
 
 
 def _print_table(title: str, headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

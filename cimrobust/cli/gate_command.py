@@ -17,48 +17,84 @@ from cimrobust.cli.options import NUMBER, allow_code_option, certificate_argumen
     cls=ExampleCommand,
     examples=(
         "cimrobust gate out --policy policy.toml",
-        "cimrobust gate out --policy policy.toml --model model.onnx --data data.toml --junit gate.xml",
+        (
+            "cimrobust gate out --policy policy.toml --model model.onnx --data data.toml --junit"
+            " gate.xml"
+        ),
         "cimrobust gate out --policy policy.toml --baseline released --no-worse-than 0.01",
     ),
 )
 @certificate_argument
-@click.option("--policy", required=True, type=click.Path(path_type=Path), help="Policy (TOML), see docs/how-to/policy.md.")
 @click.option(
-    "--model", type=click.Path(path_type=Path), help="The network that is to be deployed: a certificate of another one is refused."
+    "--policy",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Policy (TOML), see docs/how-to/policy.md.",
 )
-@click.option("--data", metavar="DATA", help="The evaluation data, as for analyze: a certificate of others is refused.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="The network that is to be deployed: a certificate of another one is refused.",
+)
+@click.option(
+    "--data",
+    metavar="DATA",
+    help="The evaluation data, as for analyze: a certificate of others is refused.",
+)
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Certificate of the network in use, to compare with. Example: --baseline released --no-worse-than 0.01",
+    help=(
+        "Certificate of the network in use, to compare with. Example: --baseline released"
+        " --no-worse-than 0.01"
+    ),
 )
 @click.option(
     "--no-worse-than",
     type=NUMBER,
     metavar="X",
-    help="Require too that scores without deviation and of the worst chip found are at most X worse than the baseline's.",
+    help=(
+        "Require too that scores without deviation and of the worst chip found are at most X worse"
+        " than the baseline's."
+    ),
 )
-@click.option("--today", metavar="YYYY-MM-DD", help="Day that the policy's newest_days counts to. Default: today (UTC).")
 @click.option(
-    "--issued-after", metavar="YYYY-MM-DD", help="Require too that the certificate states a later day of issue (analyze --issued)."
+    "--today",
+    metavar="YYYY-MM-DD",
+    help="Day that the policy's newest_days counts to. Default: today (UTC).",
 )
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write the result as JUnit XML too.")
+@click.option(
+    "--issued-after",
+    metavar="YYYY-MM-DD",
+    help="Require too that the certificate states a later day of issue (analyze --issued).",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the result as JUnit XML too.",
+)
 @click.option(
     "--require-signature",
     metavar="IDENTITY",
-    help="Refuse a certificate that is not signed by IDENTITY: a public key file, or NAME@https://ISSUER of sigstore.",
+    help=(
+        "Refuse a certificate that is not signed by IDENTITY: a public key file, or"
+        " NAME@https://ISSUER of sigstore."
+    ),
 )
 @allow_code_option
 @json_option
 def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     """Check the certificate in DIR against a policy.
 
-    First everything is derived again that the files in DIR let one derive without running a network: digests, numbers, verdict. Nothing is judged unless all
+    First everything is derived again that the files in DIR let one derive without running a
+    network: digests, numbers, verdict. Nothing is judged unless all
     of it holds.
 
-    Exit code 0: every requirement and condition holds. 1: a requirement is refuted, the witness is in DIR. 3: one can be neither confirmed nor refuted, or
-    the evidence was made under other conditions than the policy's. 6: evidence is missing, damaged or forged, or of another network or other data.
+    Exit code 0: every requirement and condition holds. 1: a requirement is refuted, the witness is
+    in DIR. 3: one can be neither confirmed nor refuted, or
+    the evidence was made under other conditions than the policy's. 6: evidence is missing, damaged
+    or forged, or of another network or other data.
     """
     from cimrobust.certificate.gate_evidence import EvidenceProblemsError
     from cimrobust.input_file import printable
@@ -74,7 +110,9 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
         for requirement in result.requirements:
-            click.echo(f"{requirement.status:<14}{printable(f'{requirement.id}: {requirement.sentence}')}")
+            click.echo(
+                f"{requirement.status:<14}{printable(f'{requirement.id}: {requirement.sentence}')}"
+            )
         click.echo(f"verdict: {result.word}")
         click.echo(printable(result.verdict.sentence))
     return result.exit_code

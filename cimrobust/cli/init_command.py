@@ -20,12 +20,21 @@ from cimrobust.cli.options import model_argument
 )
 @model_argument
 @click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option("--out", default="data.toml", show_default=True, metavar="FILE", help="Where to write the description; - prints it.")
+@click.option(
+    "--out",
+    default="data.toml",
+    show_default=True,
+    metavar="FILE",
+    help="Where to write the description; - prints it.",
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def command(model: Path, data: Path | None, out: str, force: bool) -> None:
-    """Write a data description for MODEL and DATA (.npz, .csv, a folder of images or of ONNX test data).
+    """Write a data description for MODEL and DATA.
 
-    It says what the files tell, and as comments what they do not; the first samples are run to check it. Look at the result with
+    .npz, .csv, a folder of images or of ONNX test data.
+
+    It says what the files tell, and as comments what they do not; the first samples are run to
+    check it. Look at the result with
     `cimrobust inspect MODEL --data FILE`.
     """
     from cimrobust.errors import UsageError
@@ -34,9 +43,14 @@ def command(model: Path, data: Path | None, out: str, force: bool) -> None:
 
     path = Path(out)
     if out != "-" and path.exists() and not force:
-        raise UsageError(f"description must not replace a file, got {path} (--out); give another name, or --force")
+        raise UsageError(
+            f"description must not replace a file, got {path} (--out); give another name, or"
+            " --force"
+        )
     if out != "-" and not path.absolute().parent.is_dir():
-        raise UsageError(f"description must go into a folder that is there, got {path} (--out); make it first")
+        raise UsageError(
+            f"description must go into a folder that is there, got {path} (--out); make it first"
+        )
     found = describe(model, data, folder=Path.cwd() if out == "-" else path.absolute().parent)
     if out == "-":
         click.echo(found.text, nl=False)
@@ -47,7 +61,9 @@ def command(model: Path, data: Path | None, out: str, force: bool) -> None:
         task, output = found.understanding.judged.task, found.understanding.judged.output
         score = task.score(output)
         click.echo(
-            f"clean {task.metric:16}{score.value:.4f} on the first {found.understanding.judged.dataset.num_samples} samples", err=out == "-"
+            f"clean {task.metric:16}{score.value:.4f} on the first"
+            f" {found.understanding.judged.dataset.num_samples} samples",
+            err=out == "-",
         )
     if found.problem:
         click.echo(f"open: {found.problem}", err=True)

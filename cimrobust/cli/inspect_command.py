@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import (
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    tolerance_option,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +35,10 @@ if TYPE_CHECKING:
 @device_option
 @tolerance_option
 @digital_option
-@click.option("--data", help="Show how these data are understood: samples, labels, decisions, clean score, five rows.")
+@click.option(
+    "--data",
+    help="Show how these data are understood: samples, labels, decisions, clean score, five rows.",
+)
 @click.option("--limit", type=int, help="Use the first so many samples.")
 @json_option
 def command(
@@ -41,10 +50,14 @@ def command(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Show which weights of MODEL map to crossbars, what stays digital and why; with --data how the data are understood.
+    """Show which weights of MODEL map to crossbars, what stays digital and why.
 
-    For each layer: matrix shape per group, devices, slices, tiles, how full they are, input vectors and conversions of one sample (at most, where the
-    device has converters), scale and box radius (the largest deviation of a weight), and which rule of the profile decided for it, where it has any.
+    With --data how the data are understood.
+
+    For each layer: matrix shape per group, devices, slices, tiles, how full they are, input vectors
+    and conversions of one sample (at most, where the
+    device has converters), scale and box radius (the largest deviation of a weight), and which rule
+    of the profile decided for it, where it has any.
     """
     from cimrobust.pipeline.inspection import inspect_model
 
@@ -72,7 +85,11 @@ def _layer_table(summary: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
     has_rules = any(layer["decided_by"] != "profile" for layer in summary["layers"])
-    layers = Table(title=f"Crossbar layers on {escape(summary['device'])}", box=box.SIMPLE, title_justify="left")
+    layers = Table(
+        title=f"Crossbar layers on {escape(summary['device'])}",
+        box=box.SIMPLE,
+        title_justify="left",
+    )
     for heading in (
         "initializer",
         "operators",
@@ -87,7 +104,11 @@ def _layer_table(summary: Mapping[str, Any]) -> Table:
         "box radius",
         *(("decided by",) if has_rules else ()),
     ):
-        layers.add_column(heading, overflow="fold", justify="left" if heading in ("initializer", "operators", "matrix") else "right")
+        layers.add_column(
+            heading,
+            overflow="fold",
+            justify="left" if heading in ("initializer", "operators", "matrix") else "right",
+        )
     for layer in summary["layers"]:
         layers.add_row(
             escape(layer["initializer"]),
@@ -125,14 +146,21 @@ def _print_tables(summary: Mapping[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    for table in (_layer_table(summary), *([_digital_table(summary)] if summary["unmapped"] else [])):
+    for table in (
+        _layer_table(summary),
+        *([_digital_table(summary)] if summary["unmapped"] else []),
+    ):
         console.print(table)
     click.echo(
-        f"{summary['mapped_weights']:,} of {summary['parameters']:,} parameters in {summary['total_devices']:,} devices "
-        f"on {summary['total_tiles']:,} tiles ({100 * summary['utilisation']:.1f} % used); opset {summary['opset']}, {len(summary['layers'])} layers"
+        f"{summary['mapped_weights']:,} of {summary['parameters']:,} parameters in"
+        f" {summary['total_devices']:,} devices on {summary['total_tiles']:,} tiles"
+        f" ({100 * summary['utilisation']:.1f} % used); opset {summary['opset']},"
+        f" {len(summary['layers'])} layers"
     )
     if summary["conversions_per_sample"] is not None:
-        click.echo(f"at most {summary['conversions_per_sample']:,} conversions of bit lines for one sample")
+        click.echo(
+            f"at most {summary['conversions_per_sample']:,} conversions of bit lines for one sample"
+        )
     for note in summary["notes"]:
         click.echo(f"note: {note}")
 

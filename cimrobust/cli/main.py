@@ -1,4 +1,7 @@
-"""The `cimrobust` command: finds the subcommand, and turns every failure into one line and an exit code."""
+"""The `cimrobust` command.
+
+Finds the subcommand, and turns every failure into one line and an exit code.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,27 @@ GROUPS = {
     "Start": {
         "demo": "The whole job on a sample network that is shipped with the package.",
         "init": "Write a data description for a model and a data file.",
-        "inspect": "Show what maps to crossbars, what does not and why, and how data are understood.",
+        "inspect": (
+            "Show what maps to crossbars, what does not and why, and how data are understood."
+        ),
     },
     "Certify": {
         "analyze": "Find the worst chip and write the robustness certificate.",
-        "sweep": "Worst chip, drawn chips and proof over write-verify tolerances; largest safe tolerance.",
+        "sweep": (
+            "Worst chip, drawn chips and proof over write-verify tolerances; largest safe"
+            " tolerance."
+        ),
         "rare": "Estimate how likely a chip is that misses a score.",
     },
     "Check": {
         "gate": "Pass or fail a certificate against a policy.",
-        "replay": "Derive the claims of a certificate, sweep or re-training again: files, numbers, chips, search.",
-        "compare": "Two certificates side by side: what was equal, which numbers and requirements changed.",
+        "replay": (
+            "Derive the claims of a certificate, sweep or re-training again: files, numbers, chips,"
+            " search."
+        ),
+        "compare": (
+            "Two certificates side by side: what was equal, which numbers and requirements changed."
+        ),
         "sign": "Sign a certificate and all files of its folder.",
         "verify-signature": "Say who signed a certificate, and whether it was changed since.",
         "bom": "Write a bill of materials (CycloneDX ML-BOM) of a certified network.",
@@ -41,7 +54,9 @@ GROUPS = {
     },
     "Improve": {
         "retrain": "Train a network to withstand its devices, with certificates before and after.",
-        "suggest": "Find the layers that must stay digital, or be verified more tightly, to meet a policy.",
+        "suggest": (
+            "Find the layers that must stay digital, or be verified more tightly, to meet a policy."
+        ),
         "verify": "Rank the devices that are worth verifying more tightly.",
     },
     "Models and devices": {
@@ -68,10 +83,26 @@ EXIT_BROKEN_PIPE = 141
 # What files, folders and disks answer, which is no fault of this program.
 _SURROUNDINGS = frozenset(
     (
-        errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG,
-        errno.ENFILE, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.ENOTEMPTY, errno.EPERM, errno.EROFS, errno.ESTALE, errno.ETXTBSY,
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EMFILE,
+        errno.ENAMETOOLONG,
+        errno.ENFILE,
+        errno.ENOENT,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.ENOTEMPTY,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ESTALE,
+        errno.ETXTBSY,
     )
-)  # fmt: skip
+)
 
 
 class LazyGroup(ExampleGroup):
@@ -85,12 +116,16 @@ class LazyGroup(ExampleGroup):
         """Import the module of one subcommand."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cimrobust.cli.{cmd_name.replace('-', '_')}_command").command
+        command: click.Command = importlib.import_module(
+            f"cimrobust.cli.{cmd_name.replace('-', '_')}_command"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups of subcommands without importing any of them."""
-        write_groups(formatter, [(title, list(commands.items())) for title, commands in GROUPS.items()])
+        write_groups(
+            formatter, [(title, list(commands.items())) for title, commands in GROUPS.items()]
+        )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, then what exit codes mean."""
@@ -99,7 +134,9 @@ class LazyGroup(ExampleGroup):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
 
-@click.group(cls=LazyGroup, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="cimrobust")
 def group() -> None:
     """What a neural network does on an imperfect analog chip, in the worst case."""
@@ -117,10 +154,14 @@ def run(arguments: list[str]) -> int:
         arguments: What stands behind ``cimrobust``.
 
     Returns:
-        The exit code. Nothing is raised: an unforeseen error prints one line, and its traceback if CIMROBUST_DEBUG is set.
+        The exit code. Nothing is raised: an unforeseen error prints one line, and its traceback if
+        CIMROBUST_DEBUG is set.
     """
     if any("\0" in argument for argument in arguments):
-        return _fail("error: arguments must not hold a null byte, got one; no file has such a name", EXIT_USAGE)
+        return _fail(
+            "error: arguments must not hold a null byte, got one; no file has such a name",
+            EXIT_USAGE,
+        )
     try:
         result = group.main(arguments, prog_name="cimrobust", standalone_mode=False)
         if sys.stdout is not None:
@@ -139,7 +180,9 @@ def run(arguments: list[str]) -> int:
         # Click and rich turn a broken pipe into an exit, and of click's nothing tells but the pipe.
         if isinstance(stop.__context__, BrokenPipeError) or _is_reader_gone():
             return _reader_left()
-        return _fail(f"internal error: something ended the process with {stop.code!r}", EXIT_INTERNAL)
+        return _fail(
+            f"internal error: something ended the process with {stop.code!r}", EXIT_INTERNAL
+        )
     except Exception as error:  # the last line of defence: users get a sentence, never a traceback
         return _unforeseen(error)
 
@@ -169,7 +212,10 @@ def _unforeseen(error: Exception) -> int:
 def _internal(error: Exception) -> int:
     if os.environ.get("CIMROBUST_DEBUG"):
         traceback.print_exc()
-    return _fail(f"internal error: {type(error).__name__}: {error}; set CIMROBUST_DEBUG=1 to see where", EXIT_INTERNAL)
+    return _fail(
+        f"internal error: {type(error).__name__}: {error}; set CIMROBUST_DEBUG=1 to see where",
+        EXIT_INTERNAL,
+    )
 
 
 def _reader_left() -> int:
@@ -183,17 +229,25 @@ def _reader_left() -> int:
 
 def _drop_output() -> None:
     """Let what is still to be printed go nowhere, so that the interpreter does not fail on it when it ends."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # AttributeError: there is no stdout
+    with contextlib.suppress(
+        OSError, ValueError, AttributeError
+    ):  # AttributeError: there is no stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _place_problem(error: OSError) -> str:
     name = f" ({error.filename})" if error.filename else ""
-    return f"files must be readable and the output folder writable, got '{error.strerror}'{name}; check paths, permissions and free space"
+    return (
+        f"files must be readable and the output folder writable, got '{error.strerror}'{name};"
+        " check paths, permissions and free space"
+    )
 
 
 def _memory_problem(error: BaseException) -> str:
-    return f"model and data must fit into memory, got: {str(error) or type(error).__name__}; take fewer samples, or a larger machine"
+    return (
+        f"model and data must fit into memory, got: {str(error) or type(error).__name__}; take"
+        " fewer samples, or a larger machine"
+    )
 
 
 def _fail(message: str, code: int) -> int:

@@ -27,7 +27,10 @@ device_option = click.option(
 
 
 def count(name: str, *, least: int = 1) -> click.IntRange:
-    """Return the type of a whole number, named as its option is: from `least` to the largest that a run takes."""
+    """Return the type of a whole number, named as its option is.
+
+    From `least` to the largest that a run takes.
+    """
     return click.IntRange(least, largest(name))
 
 
@@ -55,13 +58,18 @@ class _Fraction(_Number):
 tolerance_option = click.option(
     "--tolerance",
     type=_Fraction(),
-    help="Write-verify tolerance as a fraction of the conductance range, in place of the profile's.",
+    help=(
+        "Write-verify tolerance as a fraction of the conductance range, in place of the profile's."
+    ),
 )
 digital_option = click.option(
     "--digital",
     multiple=True,
     metavar="PATTERN",
-    help="Layers that stay digital: an initializer or node name, * and ? as in a shell; may be given several times.",
+    help=(
+        "Layers that stay digital: an initializer or node name, * and ? as in a shell; may be given"
+        " several times."
+    ),
 )
 
 
@@ -78,7 +86,10 @@ time_limit_option = click.option(
     metavar="SECONDS",
     expose_value=False,
     callback=_time_limit,
-    help="Longest that one run of the model on one batch may take, against loops without end. Default: 600.",
+    help=(
+        "Longest that one run of the model on one batch may take, against loops without end."
+        " Default: 600."
+    ),
 )
 
 
@@ -94,9 +105,14 @@ allow_code_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_allow_code,
-    help='Run code that a data description names (file = "module:function"); on the command line it needs no leave.',
+    help=(
+        'Run code that a data description names (file = "module:function"); on the command line it'
+        " needs no leave."
+    ),
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the machine-readable result alone.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the machine-readable result alone."
+)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,11 +125,29 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="How much to search, and how many chips to draw.",
         ),
-        click.option("--trials", type=count("trials"), help="Chips to draw; default 300, 1000 or 10000 by effort."),
-        click.option("--seed", type=count("seed", least=0), default=0, show_default=True, help="Seed of every random number."),
-        click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors."),
+        click.option(
+            "--trials",
+            type=count("trials"),
+            help="Chips to draw; default 300, 1000 or 10000 by effort.",
+        ),
+        click.option(
+            "--seed",
+            type=count("seed", least=0),
+            default=0,
+            show_default=True,
+            help="Seed of every random number.",
+        ),
+        click.option(
+            "--workers",
+            type=count("workers"),
+            help="Threads; results do not depend on it. Default: all processors.",
+        ),
         click.option("--limit", type=count("limit"), help="Use the first N samples only."),
-        click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."),
+        click.option(
+            "--resume",
+            is_flag=True,
+            help="Go on where an interrupted run of the same command stopped.",
+        ),
     )
     for option in reversed(options):
         command = option(command)

@@ -22,19 +22,43 @@ from cimrobust.cli.options import (
 )
 
 
-@click.command("rare", cls=ExampleCommand, examples=("cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4",))
+@click.command(
+    "rare",
+    cls=ExampleCommand,
+    examples=("cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4",),
+)
 @model_argument
-@click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
+@click.option(
+    "--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`."
+)
 @device_option
 @tolerance_option
 @digital_option
-@click.option("--below", required=True, type=NUMBER, metavar="SCORE", help="Score that a chip has to reach; an error it may not exceed.")
 @click.option(
-    "--particles", type=count("particles", least=10), help="Chips of the population; default 100. The interval shrinks with their root."
+    "--below",
+    required=True,
+    type=NUMBER,
+    metavar="SCORE",
+    help="Score that a chip has to reach; an error it may not exceed.",
 )
-@click.option("--budget", type=count("budget"), help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.")
-@click.option("--repeats", type=count("repeats"), default=2, show_default=True, help="Independent repeats.")
-@click.option("--skip-most-probable", is_flag=True, help="Leave out the search for the most probable failing chip.")
+@click.option(
+    "--particles",
+    type=count("particles", least=10),
+    help="Chips of the population; default 100. The interval shrinks with their root.",
+)
+@click.option(
+    "--budget",
+    type=count("budget"),
+    help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.",
+)
+@click.option(
+    "--repeats", type=count("repeats"), default=2, show_default=True, help="Independent repeats."
+)
+@click.option(
+    "--skip-most-probable",
+    is_flag=True,
+    help="Leave out the search for the most probable failing chip.",
+)
 @click.option(
     "--effort",
     type=click.Choice(["quick", "standard", "thorough"]),
@@ -42,33 +66,58 @@ from cimrobust.cli.options import (
     show_default=True,
     help="Of the search for that chip.",
 )
-@click.option("--chip", type=click.Path(path_type=Path, dir_okay=False), help="Write that chip to this file (safetensors).")
-@click.option("--seed", type=count("seed", least=0), default=0, show_default=True, help="Seed of every random number.")
-@click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors.")
+@click.option(
+    "--chip",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write that chip to this file (safetensors).",
+)
+@click.option(
+    "--seed",
+    type=count("seed", least=0),
+    default=0,
+    show_default=True,
+    help="Seed of every random number.",
+)
+@click.option(
+    "--workers",
+    type=count("workers"),
+    help="Threads; results do not depend on it. Default: all processors.",
+)
 @click.option("--limit", type=count("limit"), help="Use the first N samples only.")
-@click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
+@click.option(
+    "--calibration",
+    metavar="DATA",
+    help="Data that converters take their ranges from, as for `cimrobust analyze`.",
+)
 @time_limit_option
 @allow_code_option
 @json_option
 def command(model: Path, as_json: bool, workers: int | None, **settings: Any) -> None:
     """Estimate how likely a drawn chip of MODEL is that misses a score, by multilevel splitting down to 1e-6 and below.
 
-    Beside it stands the most probable failing chip that a search finds, and its first-order probability.
+    Beside it stands the most probable failing chip that a search finds, and its first-order
+    probability.
 
-    Model-based: it believes the stated distribution of devices far into its tails. The bounds of `cimrobust analyze` do not.
+    Model-based: it believes the stated distribution of devices far into its tails. The bounds of
+    `cimrobust analyze` do not.
     """
     from cimrobust.cli.progress_bars import TerminalProgress
     from cimrobust.pipeline.arguments import available_processors
     from cimrobust.pipeline.rare_chips import rare
 
     with TerminalProgress() as progress:
-        found = rare(model, workers=workers or available_processors(), progress=progress, **settings)
+        found = rare(
+            model, workers=workers or available_processors(), progress=progress, **settings
+        )
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
     click.echo(found["statement"])
     for number, repeat in enumerate(found["repeats"], start=1):
-        click.echo(f"{f'repeat {number}':<22}{repeat['probability']:.3g}, {repeat['levels']} levels, {repeat['evaluations']} chips")
+        click.echo(
+            f"{f'repeat {number}':<22}{repeat['probability']:.3g}, {repeat['levels']} levels,"
+            f" {repeat['evaluations']} chips"
+        )
     click.echo(found["label"])
     for line in _most_probable(found):
         click.echo(line)
@@ -79,11 +128,17 @@ def _most_probable(found: dict[str, Any]) -> list[str]:
     chip, first = found["most_probable"], found["first_order"]
     if chip is None:
         return [f"No most probable failing chip: {found['most_probable_reason']}."]
-    starts = [f"{row['name']}: {'none' if row['norm'] is None else format(row['norm'], '.4g')}" for row in chip["starts"]]
+    starts = [
+        f"{row['name']}: {'none' if row['norm'] is None else format(row['norm'], '.4g')}"
+        for row in chip["starts"]
+    ]
     return [
         chip["statement"],
         f"{'norm by start':<22}{'; '.join(starts)}",
-        f"{'devices':<22}{chip['beyond_1']} of {chip['devices']} beyond 1 in latents, {chip['beyond_2']} beyond 2, {chip['beyond_3']} beyond 3",
+        (
+            f"{'devices':<22}{chip['beyond_1']} of {chip['devices']} beyond 1 in latents,"
+            f" {chip['beyond_2']} beyond 2, {chip['beyond_3']} beyond 3"
+        ),
         chip["label"],
         first["comparison"],
         first["meaning"],

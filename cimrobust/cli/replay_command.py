@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import allow_code_option, certificate_argument, count, json_option, time_limit_option
+from cimrobust.cli.options import (
+    allow_code_option,
+    certificate_argument,
+    count,
+    json_option,
+    time_limit_option,
+)
 
 EXIT_REFUTED = 6
 
@@ -23,23 +29,45 @@ EXIT_REFUTED = 6
     ),
 )
 @certificate_argument
-@click.option("--model", type=click.Path(path_type=Path), help="The certified network; of a re-training the one before it.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="The certified network; of a re-training the one before it.",
+)
 @click.option("--data", metavar="DATA", help="The evaluation data.")
 @click.option(
     "--labels-of",
     type=click.Path(path_type=Path),
     metavar="MODEL",
-    help="The network whose decisions are the labels, for a certificate made with `analyze --labels-of`.",
+    help=(
+        "The network whose decisions are the labels, for a certificate made with `analyze"
+        " --labels-of`."
+    ),
 )
-@click.option("--calibration", metavar="DATA", help="The calibration data, for a certificate made with `analyze --calibration`.")
+@click.option(
+    "--calibration",
+    metavar="DATA",
+    help="The calibration data, for a certificate made with `analyze --calibration`.",
+)
 @click.option(
     "--transfer",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The other network's certificate, for one made with `analyze --transfer`; a re-training has it.",
+    help=(
+        "The other network's certificate, for one made with `analyze --transfer`; a re-training"
+        " has it."
+    ),
 )
-@click.option("--device", metavar="PROFILE", help="The device profile. Default: the shipped one of the name that the certificate states.")
-@click.option("--policy", type=click.Path(path_type=Path), help="The policy file that the verdict was given against.")
+@click.option(
+    "--device",
+    metavar="PROFILE",
+    help="The device profile. Default: the shipped one of the name that the certificate states.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="The policy file that the verdict was given against.",
+)
 @click.option(
     "--redraw",
     type=count("redraw", least=0),
@@ -53,10 +81,18 @@ EXIT_REFUTED = 6
     help="Chooses those trials and starts the search. Default: a random one, which is named.",
 )
 @click.option(
-    "--search", type=click.Choice(["quick", "standard", "thorough"]), help="Search again independently: this alone refutes a tame witness."
+    "--search",
+    type=click.Choice(["quick", "standard", "thorough"]),
+    help="Search again independently: this alone refutes a tame witness.",
 )
-@click.option("--rerun", is_flag=True, help="Run the whole analysis again and compare every number.")
-@click.option("--workers", type=count("workers"), help="Threads; results do not depend on it. Default: all processors.")
+@click.option(
+    "--rerun", is_flag=True, help="Run the whole analysis again and compare every number."
+)
+@click.option(
+    "--workers",
+    type=count("workers"),
+    help="Threads; results do not depend on it. Default: all processors.",
+)
 @time_limit_option
 @allow_code_option
 @json_option
@@ -78,7 +114,8 @@ def command(
 ) -> int:
     """Derive the claims of the certificate, sweep or re-training in DIR again, and say which hold.
 
-    Its files alone are checked first. With --model and --data every number that follows from them is derived again, and some chips are drawn
+    Its files alone are checked first. With --model and --data every number that follows from them
+    is derived again, and some chips are drawn
     again. Exit code 0: all that was checked holds. 6: something is refuted.
     """
     from cimrobust.cli.progress_bars import TerminalProgress
@@ -108,7 +145,9 @@ def command(
         for check in checks:
             click.echo(f"{_mark(check.held):<14}{check.id:<40} {check.detail}")
         held = sum(check.held is True for check in checks)
-        click.echo(f"{held} claims hold, {refuted} refuted, {len(checks) - held - refuted} not checked")
+        click.echo(
+            f"{held} claims hold, {refuted} refuted, {len(checks) - held - refuted} not checked"
+        )
     return EXIT_REFUTED if refuted else 0
 
 

@@ -13,14 +13,20 @@ from cimrobust.cli.options import certificate_argument
 @click.command(
     "report",
     cls=ExampleCommand,
-    examples=("cimrobust report out", "cimrobust report out --previous released --pdf certificate.pdf"),
+    examples=(
+        "cimrobust report out",
+        "cimrobust report out --previous released --pdf certificate.pdf",
+    ),
 )
 @certificate_argument
 @click.option(
     "--previous",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of an earlier certificate: DIR/change.html is the page with what changed since then.",
+    help=(
+        "Folder of an earlier certificate: DIR/change.html is the page with what changed since"
+        " then."
+    ),
 )
 @click.option(
     "--pdf",

@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, time_limit_option, tolerance_option
+from cimrobust.cli.options import (
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    time_limit_option,
+    tolerance_option,
+)
 
 
 @click.command(
@@ -16,21 +23,40 @@ from cimrobust.cli.options import device_option, digital_option, json_option, mo
     cls=ExampleCommand,
     examples=(
         "cimrobust rewrite model.onnx --out crossbars.onnx",
-        "cimrobust rewrite model.onnx --device isaac-like-8bit --digital 'conv1*' --out crossbars.onnx",
+        (
+            "cimrobust rewrite model.onnx --device isaac-like-8bit --digital 'conv1*' --out"
+            " crossbars.onnx"
+        ),
     ),
 )
 @model_argument
 @device_option
-@click.option("-o", "--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="ONNX file to write.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="ONNX file to write.",
+)
 @tolerance_option
 @digital_option
 @time_limit_option
 @json_option
-def command(model: Path, device: str, out: Path, tolerance: float | None, digital: tuple[str, ...], as_json: bool) -> None:
+def command(
+    model: Path,
+    device: str,
+    out: Path,
+    tolerance: float | None,
+    digital: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Write MODEL with one node of domain `cimrobust` for every crossbar layer, holding the weights as the device profile quantises them.
 
-    The result is an ordinary ONNX file: each of these nodes is a function of the plain operator, so it opens in any viewer and runs in any
-    runtime. Bits, slices, tiles, scale and box radius of each layer are in the metadata of its node.
+    The result is an ordinary ONNX file: each of these nodes is a function of the plain operator, so
+    it opens in any viewer and runs in any
+    runtime. Bits, slices, tiles, scale and box radius of each layer are in the metadata of its
+    node.
     """
     from cimrobust.pipeline.rewriting import rewrite
 
@@ -41,7 +67,8 @@ def command(model: Path, device: str, out: Path, tolerance: float | None, digita
         return
     nodes = ", ".join(f"{count} {name}" for name, count in summary["crossbar_nodes"].items())
     click.echo(
-        f"{summary['file']}: {nodes}; {summary['mapped_weights']:,} weights in {summary['total_devices']:,} devices on {summary['device']}"
+        f"{summary['file']}: {nodes}; {summary['mapped_weights']:,} weights in"
+        f" {summary['total_devices']:,} devices on {summary['device']}"
     )
     for note in summary["notes"]:
         click.echo(f"note: {note}")

@@ -19,12 +19,25 @@ from cimrobust.cli.options import certificate_argument
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
-    help="Private key (PEM: ed25519, ECDSA or RSA); CIMROBUST_KEY_PASSPHRASE holds the passphrase of an encrypted one.",
+    help=(
+        "Private key (PEM: ed25519, ECDSA or RSA); CIMROBUST_KEY_PASSPHRASE holds the passphrase of"
+        " an encrypted one."
+    ),
 )
-@click.option("--sigstore", is_flag=True, help="Sign by sigstore, as the identity of the pipeline or of a sign-in in the browser.")
-@click.option("--policy", type=click.Path(path_type=Path), help="Policy of the signed verdict, in place of the certificate's own.")
+@click.option(
+    "--sigstore",
+    is_flag=True,
+    help="Sign by sigstore, as the identity of the pipeline or of a sign-in in the browser.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="Policy of the signed verdict, in place of the certificate's own.",
+)
 def command(directory: Path, key: Path | None, sigstore: bool, policy: Path | None) -> None:
-    """Sign the certificate in DIR: the network's digests, certificate.json, and every other file by manifest.json.
+    """Sign the certificate in DIR.
+
+    The network's digests, certificate.json, and every other file by manifest.json.
 
     What can be seen to be wrong without data is not signed (exit code 6).
     """

@@ -1,4 +1,7 @@
-"""`cimrobust suggest`: which layers must stay digital, or be verified more tightly, to meet a policy."""
+"""`cimrobust suggest`.
+
+Which layers must stay digital, or be verified more tightly, to meet a policy.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,34 @@ from typing import Any
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import device_option, digital_option, json_option, model_argument, tolerance_option
+from cimrobust.cli.options import (
+    device_option,
+    digital_option,
+    json_option,
+    model_argument,
+    tolerance_option,
+)
 
 _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
 
 
 @click.command(
-    "suggest", cls=ExampleCommand, examples=("cimrobust suggest model.onnx --data data.toml --policy policy.toml --out protected.toml",)
+    "suggest",
+    cls=ExampleCommand,
+    examples=(
+        "cimrobust suggest model.onnx --data data.toml --policy policy.toml --out protected.toml",
+    ),
 )
 @model_argument
-@click.option("--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`.")
-@click.option("--policy", required=True, type=click.Path(path_type=Path), help="Policy (TOML) that is to be met.")
+@click.option(
+    "--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`."
+)
+@click.option(
+    "--policy",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Policy (TOML) that is to be met.",
+)
 @device_option
 @tolerance_option
 @digital_option
@@ -36,7 +56,10 @@ _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
     "--tighten",
     type=click.FloatRange(0, 1),
     metavar="TOLERANCE",
-    help="Tolerance of devices that are verified more tightly, fraction of the conductance range. Default: a tenth of what their layer has.",
+    help=(
+        "Tolerance of devices that are verified more tightly, fraction of the conductance range."
+        " Default: a tenth of what their layer has."
+    ),
 )
 @click.option(
     "--most-share",
@@ -58,18 +81,40 @@ _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
     show_default=True,
     help="Of the attacks on every set, and of the searches that confirm the last.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every random number.")
-@click.option("--workers", type=click.IntRange(1), help="Threads; results do not depend on it. Default: all processors.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of every random number.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Threads; results do not depend on it. Default: all processors.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
-@click.option("--calibration", metavar="DATA", help="Data that converters take their ranges from, as for `cimrobust analyze`.")
-@click.option("--device-type", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where gradients are computed.")
+@click.option(
+    "--calibration",
+    metavar="DATA",
+    help="Data that converters take their ranges from, as for `cimrobust analyze`.",
+)
+@click.option(
+    "--device-type",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where gradients are computed.",
+)
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> int:
     """Find the smallest set of layers of MODEL, by devices, that must stay digital or be verified more tightly to meet a policy.
 
-    Every set is attacked, from the worst chips of the sets before; the last is confirmed by full searches, and printed as options of `cimrobust analyze`.
+    Every set is attacked, from the worst chips of the sets before; the last is confirmed by full
+    searches, and printed as options of `cimrobust analyze`.
 
-    Exit code 0: a set was found, or nothing has to be protected. 3: no set that was tried meets the policy.
+    Exit code 0: a set was found, or nothing has to be protected. 3: no set that was tried meets the
+    policy.
     """
     from cimrobust.cli.progress_bars import TerminalProgress
     from cimrobust.pipeline.suggesting import suggest
@@ -85,7 +130,8 @@ def command(model: Path, as_json: bool, **settings: Any) -> int:
 
 def _print(data: Mapping[str, Any]) -> None:
     click.echo(
-        f"{'worst chip found':<22}{data['unprotected_score']:.4f} with no layer protected, {data['clean']['quantised_score']:.4f} without deviation"
+        f"{'worst chip found':<22}{data['unprotected_score']:.4f} with no layer protected,"
+        f" {data['clean']['quantised_score']:.4f} without deviation"
     )
     if data["unprotected_missed"] is None:
         click.echo("The policy is met without any protection.")
@@ -104,7 +150,8 @@ def _print_tried(rows: list[Mapping[str, Any]]) -> None:
         score = "-" if row["score"] is None else f"{row['score']:.4f}"
         layers = ", ".join(row["layers"]) or "none"
         click.echo(
-            f"{row['protection']:<12}{100 * row['share']:>7.2f} %  {score:<9}{'meets' if row['met'] else 'misses':<10}{layers} ({row['how']})"
+            f"{row['protection']:<12}{100 * row['share']:>7.2f} % "
+            f" {score:<9}{'meets' if row['met'] else 'misses':<10}{layers} ({row['how']})"
         )
 
 
@@ -112,12 +159,19 @@ def _print_set(kind: str, found: Mapping[str, Any] | None, reason: str, total: i
     if found is None:
         click.echo(f"{_WORDS[kind]:<22}{reason}")
         return
-    claim = "every set with fewer devices was refuted" if found["is_smallest"] else "none of these layers can be left out"
+    claim = (
+        "every set with fewer devices was refuted"
+        if found["is_smallest"]
+        else "none of these layers can be left out"
+    )
     click.echo(
-        f"{_WORDS[kind]:<22}{', '.join(found['layers'])}: {100 * found['share']:.3g} % of {total:,} devices; "
-        f"worst chip found then {found['score']:.4f} ({claim})"
+        f"{_WORDS[kind]:<22}{', '.join(found['layers'])}: {100 * found['share']:.3g} % of {total:,}"
+        f" devices; worst chip found then {found['score']:.4f} ({claim})"
     )
     click.echo(f"{'options':<22}{shlex.join(found['options'])}")
     if kind == "tighter":
-        click.echo(f"{'rules':<22}which that profile has behind those of the one given here; --protect tighter --out FILE writes it")
+        click.echo(
+            f"{'rules':<22}which that profile has behind those of the one given here; --protect"
+            " tighter --out FILE writes it"
+        )
         click.echo("\n".join(f"    {line}" for line in found["rules"].rstrip().splitlines()))

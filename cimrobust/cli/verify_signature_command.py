@@ -21,19 +21,34 @@ from cimrobust.errors import UsageError
     ),
 )
 @certificate_argument
-@click.option("--key", type=click.Path(path_type=Path), help="Public key (PEM) of whom must have signed.")
-@click.option("--identity", metavar="IDENTITY", help="Who must have signed: a public key file, or NAME@https://ISSUER of sigstore.")
-@click.option("--model", type=click.Path(path_type=Path), help="The network that is to be shipped, to compare with what was signed.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="Public key (PEM) of whom must have signed."
+)
+@click.option(
+    "--identity",
+    metavar="IDENTITY",
+    help="Who must have signed: a public key file, or NAME@https://ISSUER of sigstore.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="The network that is to be shipped, to compare with what was signed.",
+)
 @json_option
-def command(directory: Path, key: Path | None, identity: str | None, model: Path | None, as_json: bool) -> None:
+def command(
+    directory: Path, key: Path | None, identity: str | None, model: Path | None, as_json: bool
+) -> None:
     """Verify the signature of the certificate in DIR, and that DIR is what was signed.
 
-    Exit code 6: it is not signed by whom it must be, or something was changed, added or removed since.
+    Exit code 6: it is not signed by whom it must be, or something was changed, added or removed
+    since.
     """
     from cimrobust.review.signing import NOT_SAID, verify_signature
 
     if (key is None) is (identity is None):
-        raise UsageError("a signer must be named, got none or two (--key, --identity); give one of them")
+        raise UsageError(
+            "a signer must be named, got none or two (--key, --identity); give one of them"
+        )
     asked = key if identity is None else identity
     assert asked is not None
     found = verify_signature(directory, identity=asked, model=model)
@@ -49,7 +64,10 @@ def command(directory: Path, key: Path | None, identity: str | None, model: Path
         "files": "certificate.json and every file of manifest.json are those that were signed",
     }
     compared = "as signed" if found.model_compared else "not compared, give --model"
-    rows |= {f"model {name}": f"sha256 {digest[:16]}... ({compared})" for name, digest in found.model.items()}
+    rows |= {
+        f"model {name}": f"sha256 {digest[:16]}... ({compared})"
+        for name, digest in found.model.items()
+    }
     for name, text in rows.items():
         click.echo(f"{_plain(name):<22} {_plain(text)}")
     click.echo(NOT_SAID)

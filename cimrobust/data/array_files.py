@@ -1,4 +1,7 @@
-"""Arrays from files that nobody vouches for: sizes are checked before memory is taken, and nothing is unpickled."""
+"""Arrays from files that nobody vouches for.
+
+Sizes are checked before memory is taken, and nothing is unpickled.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +59,8 @@ def require_fit(num_bytes: int, *, what: str, where: object) -> None:
     allowed = int(_SHARE * available_memory())
     if num_bytes > allowed:
         raise InputRefusedError(
-            f"{what} must fit in half of the free memory, {allowed} bytes, got {num_bytes} bytes ({printable(where)}); "
-            "keep fewer samples in the file"
+            f"{what} must fit in half of the free memory, {allowed} bytes, got {num_bytes} bytes"
+            f" ({printable(where)}); keep fewer samples in the file"
         )
 
 
@@ -92,38 +95,63 @@ def names_in_npz(path: Path) -> list[str]:
 
 
 def _read_archive(stream: BufferedReader, names: set[str], path: Path) -> dict[str, np.ndarray]:
-    with refusing_what_fails("data file must be a complete .npz archive", path, hint=_HINT), zipfile.ZipFile(stream) as archive:
+    with (
+        refusing_what_fails("data file must be a complete .npz archive", path, hint=_HINT),
+        zipfile.ZipFile(stream) as archive,
+    ):
         members = _members(archive.infolist(), names, path)
-        require_fit(sum(info.file_size for info in members.values()), what="arrays of a data file", where=path)
-        headers = {name: _header_of(archive, info, f"{path}, array '{name}'") for name, info in sorted(members.items())}
-        return {name: _read_member(archive, members[name], header, f"{path}, array '{name}'") for name, header in headers.items()}
+        require_fit(
+            sum(info.file_size for info in members.values()),
+            what="arrays of a data file",
+            where=path,
+        )
+        headers = {
+            name: _header_of(archive, info, f"{path}, array '{name}'")
+            for name, info in sorted(members.items())
+        }
+        return {
+            name: _read_member(archive, members[name], header, f"{path}, array '{name}'")
+            for name, header in headers.items()
+        }
 
 
-def _members(infos: Iterable[zipfile.ZipInfo], names: set[str], path: Path) -> dict[str, zipfile.ZipInfo]:
+def _members(
+    infos: Iterable[zipfile.ZipInfo], names: set[str], path: Path
+) -> dict[str, zipfile.ZipInfo]:
     """Return the wanted entries of an archive's directory."""
     entries = list(infos)
     if len(entries) > MAX_MEMBERS:
-        raise InputRefusedError(f"data file must hold at most {MAX_MEMBERS} arrays, got {len(entries)} ({printable(path)}); {_HINT}")
+        raise InputRefusedError(
+            f"data file must hold at most {MAX_MEMBERS} arrays, got {len(entries)}"
+            f" ({printable(path)}); {_HINT}"
+        )
     members = {info.filename.removesuffix(".npy"): info for info in entries}
     missing = sorted(names - members.keys())
     if missing:
         raise UsageError(
-            f"data file must hold the arrays {sorted(names)}, got {[printable(name)[:100] for name in sorted(members)[:20]]} "
-            f"without {missing} ({printable(path)}); check [[input]] array and [label] array"
+            f"data file must hold the arrays {sorted(names)}, got"
+            f" {[printable(name)[:100] for name in sorted(members)[:20]]} without {missing}"
+            f" ({printable(path)}); check [[input]] array and [label] array"
         )
     if len(members) < len(entries):
-        raise InputRefusedError(f"data file must name each array once, got repeated names ({printable(path)}); {_HINT}")
+        raise InputRefusedError(
+            f"data file must name each array once, got repeated names ({printable(path)}); {_HINT}"
+        )
     return {name: members[name] for name in names}
 
 
 def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> _Header:
     """Read the header of an array, and refuse what it says before any of the data is unpacked."""
-    with refusing_what_fails("array must be in NumPy's format", where, hint=_HINT), archive.open(info) as stream:
+    with (
+        refusing_what_fails("array must be in NumPy's format", where, hint=_HINT),
+        archive.open(info) as stream,
+    ):
         header = _read_header(stream)
         size = stream.tell() + header.num_bytes
     if header.dtype.kind not in _KINDS:
         raise InputRefusedError(
-            f"array must hold numbers or text, got type {printable(header.dtype)[:100]} ({where}); objects are not read"
+            f"array must hold numbers or text, got type {printable(header.dtype)[:100]} ({where});"
+            " objects are not read"
         )
     if (
         header.dtype.itemsize < 1
@@ -133,8 +161,8 @@ def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> _
         or size != info.file_size
     ):
         raise InputRefusedError(
-            f"array must fit its file, got shape {list(header.shape)[:_MAX_AXES]} of {header.dtype} in {info.file_size} bytes "
-            f"({where}); {_HINT}"
+            f"array must fit its file, got shape {list(header.shape)[:_MAX_AXES]} of {header.dtype}"
+            f" in {info.file_size} bytes ({where}); {_HINT}"
         )
     return header
 
@@ -150,8 +178,13 @@ def _read_header(stream: IO[bytes]) -> _Header:
     return _Header(tuple(int(length) for length in shape), bool(fortran), dtype)
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, where: str) -> np.ndarray:
-    with refusing_what_fails("array must be readable, not damaged", where, hint=_HINT), archive.open(info) as stream:
+def _read_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, where: str
+) -> np.ndarray:
+    with (
+        refusing_what_fails("array must be readable, not damaged", where, hint=_HINT),
+        archive.open(info) as stream,
+    ):
         _read_header(stream)
         array = np.empty(math.prod(header.shape), dtype=header.dtype)
         content = array.view(np.uint8).data if array.size else memoryview(b"")
@@ -159,10 +192,14 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Heade
         while filled < len(content):
             part = stream.read(min(_CHUNK, len(content) - filled))
             if not part:
-                raise InputRefusedError(f"array must have {header.num_bytes} bytes, got {filled} ({where}); {_HINT}")
+                raise InputRefusedError(
+                    f"array must have {header.num_bytes} bytes, got {filled} ({where}); {_HINT}"
+                )
             content[filled : filled + len(part)] = part
             filled += len(part)
         if header.dtype.kind == "b":
-            array = array.view(np.uint8) != 0  # other bytes than 0 and 1 are neither true nor false to NumPy
+            array = (
+                array.view(np.uint8) != 0
+            )  # other bytes than 0 and 1 are neither true nor false to NumPy
         shaped = array.reshape(header.shape, order="F" if header.is_fortran else "C")
         return shaped.astype(header.dtype.newbyteorder("="), copy=False)

@@ -16,11 +16,17 @@ _LARGEST_SHARE = 0.25
 
 
 def load_samples(
-    data: str | Path, calibration: str | None, *, inputs: Sequence[GraphInput], limit: int | None, needs_calibration: bool
+    data: str | Path,
+    calibration: str | None,
+    *,
+    inputs: Sequence[GraphInput],
+    limit: int | None,
+    needs_calibration: bool,
 ) -> tuple[DataSet, DataSet | None]:
     """Load the samples to evaluate and, where they are needed, others to calibrate with.
 
-    Calibration samples come from `calibration` if it is given, else from the description's ``train_file``, else from the end of `data`: up to 256, a quarter
+    Calibration samples come from `calibration` if it is given, else from the description's
+    ``train_file``, else from the end of `data`: up to 256, a quarter
     of the file at most, which are then left out of the evaluation.
 
     Args:
@@ -41,7 +47,9 @@ def load_samples(
     if calibration is not None:
         evaluated = load_data(data, inputs=inputs, limit=limit)
         return evaluated, _apart(
-            load_data(calibration, inputs=inputs, limit=CALIBRATION_SAMPLES), evaluated, f"{calibration}, --calibration"
+            load_data(calibration, inputs=inputs, limit=CALIBRATION_SAMPLES),
+            evaluated,
+            f"{calibration}, --calibration",
         )
     if names_training_data(data):
         evaluated = load_data(data, inputs=inputs, limit=limit)
@@ -51,11 +59,13 @@ def load_samples(
     count = min(CALIBRATION_SAMPLES, int(_LARGEST_SHARE * whole.num_samples))
     if count < 1:
         raise UsageError(
-            f"data must have at least {int(1 / _LARGEST_SHARE)} samples to set some apart for calibration, got {whole.num_samples} ({data}); "
-            "give --calibration"
+            f"data must have at least {int(1 / _LARGEST_SHARE)} samples to set some apart for"
+            f" calibration, got {whole.num_samples} ({data}); give --calibration"
         )
     kept = whole.num_samples - count
-    return whole.part(slice(0, kept if limit is None else min(limit, kept))), whole.part(slice(kept, None))
+    return whole.part(slice(0, kept if limit is None else min(limit, kept))), whole.part(
+        slice(kept, None)
+    )
 
 
 def _apart(calibration: DataSet, evaluated: DataSet, where: str) -> DataSet:
@@ -63,8 +73,9 @@ def _apart(calibration: DataSet, evaluated: DataSet, where: str) -> DataSet:
     shared = _digests(calibration) & _digests(evaluated)
     if shared:
         raise UsageError(
-            f"calibration data must not be evaluation data, got the same file, sha256 {sorted(shared)[0][:16]}... ({where}); give other samples, or leave it "
-            "out: then the last quarter of the data, 256 samples at most, is set apart"
+            "calibration data must not be evaluation data, got the same file, sha256"
+            f" {sorted(shared)[0][:16]}... ({where}); give other samples, or leave it out: then the"
+            " last quarter of the data, 256 samples at most, is set apart"
         )
     return calibration
 

@@ -1,4 +1,7 @@
-"""Arrays in the element types that a graph wants; a value that a type cannot hold is an error, never another value."""
+"""Arrays in the element types that a graph wants.
+
+A value that a type cannot hold is an error, never another value.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,16 @@ def cast(array: np.ndarray, dtype: str, where: str) -> np.ndarray:
             made = np.ascontiguousarray(array.astype(dtype)).reshape(array.shape)
             held = np.isfinite(made) if made.dtype.kind == "f" else np.asarray(made == array)
     except (TypeError, ValueError) as err:
-        raise UsageError(f"values must convert to {dtype}, got {array.dtype} ({where}); state a dtype that does") from err
+        raise UsageError(
+            f"values must convert to {dtype}, got {array.dtype} ({where}); state a dtype that does"
+        ) from err
     if not held.all():
         wrong = array[~held].ravel()[0]
         what = "finite numbers" if made.dtype.kind == "f" else "whole numbers in its range"
-        raise UsageError(f"values must be {what} as {dtype}, got {wrong} ({where}, key 'dtype'); change the steps or the dtype")
+        raise UsageError(
+            f"values must be {what} as {dtype}, got {wrong} ({where}, key 'dtype'); change the"
+            " steps or the dtype"
+        )
     return made
 
 
@@ -44,12 +52,18 @@ def constant(value: Any, dtype: str, where: str) -> np.ndarray:
         where: File and input, for messages.
 
     Raises:
-        UsageError: The lists differ in length, hold something else than numbers, or the type cannot hold a number.
+        UsageError: The lists differ in length, hold something else than numbers, or the type cannot
+            hold a number.
     """
     try:
         array = np.asarray(value)
     except ValueError as err:
-        raise UsageError(f"'value' must be a number or lists of equal length, got lists that differ ({where}); correct it") from err
+        raise UsageError(
+            f"'value' must be a number or lists of equal length, got lists that differ ({where});"
+            " correct it"
+        ) from err
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-        raise UsageError(f"'value' must hold finite numbers that fit 64 bits, got others ({where}); correct it")
+        raise UsageError(
+            f"'value' must hold finite numbers that fit 64 bits, got others ({where}); correct it"
+        )
     return cast(array, dtype, where)

@@ -1,6 +1,9 @@
-"""The program that calls a data function: run as a script by `user_code.run_function`, in the process that the function may end.
+"""The program that calls a data function.
 
-It imports nothing of this package, so that what it runs finds the interpreter as a script of the user's would.
+Run as a script by `user_code.run_function`, in the process that the function may end.
+
+It imports nothing of this package, so that what it runs finds the interpreter as a script of the
+user's would.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ _IMPORT = "be importable as module:function"
 
 
 def main(argument: str) -> None:
-    """Call the function and send its arrays: 8 bytes length, a head in JSON, then the arrays one after the other."""
+    """Call the function and send its arrays.
+
+    8 bytes length, a head in JSON, then the arrays one after the other.
+    """
     given = json.loads(argument)
     os.set_inheritable(given["writer"], False)
     sys.path[:] = given["path"]
@@ -40,7 +46,9 @@ def _arrays(text: str) -> dict[str, Any]:
     module_name, _, function_name = text.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except BaseException as err:  # the user's code may fail in any way, and may try to end the process
+    except (
+        BaseException
+    ) as err:  # the user's code may fail in any way, and may try to end the process
         raise _Problem(_IMPORT, f"'{text}': {_shown(err)}") from err
     try:
         return _as_arrays(function())
@@ -56,22 +64,36 @@ def _as_arrays(returned: object) -> dict[str, Any]:
     if not isinstance(returned, Mapping) or not returned:
         raise _Problem('return a mapping such as {"x": ..., "y": ...}', type(returned).__name__)
     arrays = {str(name): np.asarray(value) for name, value in returned.items()}
-    arrays = {name: array.astype(str) if _is_text(array) else array for name, array in arrays.items()}
-    wrong = sorted(name for name, array in arrays.items() if array.dtype.kind not in "biufU" or array.ndim == 0)
+    arrays = {
+        name: array.astype(str) if _is_text(array) else array for name, array in arrays.items()
+    }
+    wrong = sorted(
+        name for name, array in arrays.items() if array.dtype.kind not in "biufU" or array.ndim == 0
+    )
     if wrong:
-        raise _Problem("return arrays of numbers, or text for labels, with a sample axis", f"others for {wrong}")
+        raise _Problem(
+            "return arrays of numbers, or text for labels, with a sample axis",
+            f"others for {wrong}",
+        )
     return arrays
 
 
 def _is_text(array: Any) -> bool:
-    return array.dtype.kind == "O" and array.ndim > 0 and all(isinstance(part, str) for part in array.flat)
+    return (
+        array.dtype.kind == "O"
+        and array.ndim > 0
+        and all(isinstance(part, str) for part in array.flat)
+    )
 
 
 def _send(sink: BinaryIO, arrays: Mapping[str, Any]) -> None:
     import numpy as np  # noqa: PLC0415
 
     types = {name: array.dtype.newbyteorder("=") for name, array in arrays.items()}
-    entries = [{"name": name, "shape": array.shape, "dtype": types[name].str} for name, array in arrays.items()]
+    entries = [
+        {"name": name, "shape": array.shape, "dtype": types[name].str}
+        for name, array in arrays.items()
+    ]
     _send_head(sink, {"problem": None, "arrays": entries})
     sink.flush()  # the other side may find them too large, and end this process
     for name, array in arrays.items():

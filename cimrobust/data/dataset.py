@@ -21,7 +21,8 @@ class DataSource:
         steps: Preprocessing per graph input, as written in the description.
         num_available: Samples in the file.
         num_ignored: Samples of these that have no label that is counted, and are left out.
-        labels_of: Name and SHA-256 digest of every file of the network whose decisions are the labels; empty: no other network's are.
+        labels_of: Name and SHA-256 digest of every file of the network whose decisions are the
+            labels; empty: no other network's are.
     """
 
     description: str
@@ -52,11 +53,13 @@ class DataSet:
     Attributes:
         inputs: Per graph input, samples along the first axis.
         constants: Graph inputs that get the same array in every run, without a sample axis.
-        labels: One label or target a sample (or an array of them), as stored; None: the model's own clean decisions.
+        labels: One label or target a sample (or an array of them), as stored; None: the model's own
+            clean decisions.
         decision: How an output is read and scored.
         source: Provenance.
         reading: How labels are coded.
-        stored: Outputs that came with the samples, in the order of the graph's outputs, with their names, which may be empty; see `for_output`.
+        stored: Outputs that came with the samples, in the order of the graph's outputs, with their
+            names, which may be empty; see `for_output`.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -78,11 +81,16 @@ class DataSet:
             self,
             inputs={name: array[samples] for name, array in self.inputs.items()},
             labels=None if self.labels is None else self.labels[samples],
-            stored={index: replace(output, array=output.array[samples]) for index, output in self.stored.items()},
+            stored={
+                index: replace(output, array=output.array[samples])
+                for index, output in self.stored.items()
+            },
         )
 
     def for_output(self, name: str, index: int) -> DataSet:
-        """Return the data set judged by the stored outputs for one output of the graph; one without stored outputs as it is.
+        """Return the data set judged by the stored outputs for one output of the graph.
+
+        One without stored outputs as it is.
 
         Args:
             name: Name of the output.
@@ -98,11 +106,13 @@ class DataSet:
         if chosen is None or (not named and chosen.name):
             held = [output.name or f"output_{place}" for place, output in self.stored.items()]
             raise UsageError(
-                f"stored outputs must include the decision output '{name}', got {held} (test data); choose another [decision] output"
+                f"stored outputs must include the decision output '{name}', got {held} (test data);"
+                " choose another [decision] output"
             )
         if chosen.array.shape[:1] != (self.num_samples,):
             raise UsageError(
-                f"stored outputs must have one entry a sample ({self.num_samples}) along their first axis, got shape {list(chosen.array.shape)} for '{name}' (test data); "
-                "choose another [decision] output, or save samples and labels as .npz"
+                f"stored outputs must have one entry a sample ({self.num_samples}) along their"
+                f" first axis, got shape {list(chosen.array.shape)} for '{name}' (test data);"
+                " choose another [decision] output, or save samples and labels as .npz"
             )
         return replace(self, labels=chosen.array, reading=replace(self.reading, kind="stored"))

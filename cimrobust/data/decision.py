@@ -33,11 +33,14 @@ class Decision:
     """How a decision is read from an output.
 
     Attributes:
-        output: Name of the graph output; None: the first, or the scores beside it where the first holds labels.
+        output: Name of the graph output; None: the first, or the scores beside it where the first
+            holds labels.
         read: ``argmax``, ``argmin``, ``topk``, ``threshold``, ``label`` or ``value``.
         metric: ``accuracy``, ``rmse``, ``mae``, ``mse`` or ``max_error``.
-        threshold: For ``threshold``: the decision is 1 where the output is greater; one number, or one for each entry of the axis.
-        axis: Class axis of the output (``threshold`` with a list: that of the numbers), the sample axis counted; None: found from shapes.
+        threshold: For ``threshold``: the decision is 1 where the output is greater; one number, or
+            one for each entry of the axis.
+        axis: Class axis of the output (``threshold`` with a list: that of the numbers), the sample
+            axis counted; None: found from shapes.
         k: For ``topk``: a decision is right where the label is among the k highest scores.
     """
 
@@ -59,12 +62,15 @@ class LabelReading:
     """How labels are coded.
 
     Attributes:
-        kind: ``given``: one label a decision, or one-hot rows; ``stored``: outputs that somebody stored, of which the decisions are the labels; ``indices``:
+        kind: ``given``: one label a decision, or one-hot rows; ``stored``: outputs that somebody
+            stored, of which the decisions are the labels; ``indices``:
             classes by their index, `IGNORED` among them.
-        classes: Label of every class in the order of the network's scores; None: numbers that count from `first`.
+        classes: Label of every class in the order of the network's scores; None: numbers that count
+            from `first`.
         first: Label of the first class; None: 0, unless the outputs speak for 1.
         ignore: Labels that are not counted.
-        folders: Names of the sub-folders that images came from, in the order of their labels; empty: they came from somewhere else.
+        folders: Names of the sub-folders that images came from, in the order of their labels;
+            empty: they came from somewhere else.
     """
 
     kind: Literal["given", "stored", "indices"] = "given"

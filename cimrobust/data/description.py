@@ -1,4 +1,7 @@
-"""The data description file: which arrays go into which graph inputs, after which steps, and how the output is judged."""
+"""The data description file.
+
+Which arrays go into which graph inputs, after which steps, and how the output is judged.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,28 @@ class Step(_Strict):
     """For `transpose`: order of the axes, sample axis 0 first."""
     shape: list[int] | None = None
     """For `reshape`: shape of a sample, without the sample axis; one -1 takes what is left."""
-    size: Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)] | None = None
+    size: (
+        Annotated[list[Annotated[int, Field(ge=1, le=16384)]], Field(min_length=2, max_length=2)]
+        | None
+    ) = None
     """For `resize` and `crop`: height and width in pixels."""
 
     @model_validator(mode="after")
     def _complete(self) -> Step:
-        needed = {"transpose": "perm", "reshape": "shape", "resize": "size", "crop": "size"}.get(self.op, "value")
-        given = [key for key in ("value", "perm", "shape", "size") if getattr(self, key) is not None]
+        needed = {"transpose": "perm", "reshape": "shape", "resize": "size", "crop": "size"}.get(
+            self.op, "value"
+        )
+        given = [
+            key for key in ("value", "perm", "shape", "size") if getattr(self, key) is not None
+        ]
         if given != [needed]:
-            raise ValueError(f"step '{self.op}' takes '{needed}' and nothing else, got {', '.join(given) or 'nothing'}")
-        if self.op == "divide" and 0 in (self.value if isinstance(self.value, list) else [self.value]):
+            raise ValueError(
+                f"step '{self.op}' takes '{needed}' and nothing else, got"
+                f" {', '.join(given) or 'nothing'}"
+            )
+        if self.op == "divide" and 0 in (
+            self.value if isinstance(self.value, list) else [self.value]
+        ):
             raise ValueError("step 'divide' must not divide by 0")
         return self
 
@@ -58,9 +73,20 @@ class Input(_Strict):
     columns are `x`."""
     value: Number | list[Any] | None = None
     """The same array in every run, in place of `array` and `steps`."""
-    dtype: Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"] = (
-        "float32"
-    )
+    dtype: Literal[
+        "float16",
+        "float32",
+        "float64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "bool",
+    ] = "float32"
     """Element type that is fed. A value that it cannot hold is an error."""
     steps: list[Step] = []
     """Preprocessing, in order, on an array whose first axis counts samples."""
@@ -94,7 +120,10 @@ class Label(_Strict):
         if self.self_ == (self.array is not None):
             raise ValueError("a label takes 'array', or 'self = true', and exactly one of them")
         if self.self_ and (self.first is not None or self.ignore is not None):
-            raise ValueError("'first' and 'ignore' are about labels of an 'array'; with 'self = true' there are none")
+            raise ValueError(
+                "'first' and 'ignore' are about labels of an 'array'; with 'self = true' there are"
+                " none"
+            )
         if self.classes is not None and self.first is not None:
             raise ValueError("labels are listed by 'classes' or counted from 'first', not both")
         if self.classes is not None and len(set(self.classes)) < len(self.classes):
@@ -103,8 +132,18 @@ class Label(_Strict):
 
     def to_reading(self) -> LabelReading:
         """Return how labels are coded."""
-        ignore = [] if self.ignore is None else self.ignore if isinstance(self.ignore, list) else [self.ignore]
-        return LabelReading(classes=None if self.classes is None else tuple(self.classes), first=self.first, ignore=tuple(ignore))
+        ignore = (
+            []
+            if self.ignore is None
+            else self.ignore
+            if isinstance(self.ignore, list)
+            else [self.ignore]
+        )
+        return LabelReading(
+            classes=None if self.classes is None else tuple(self.classes),
+            first=self.first,
+            ignore=tuple(ignore),
+        )
 
 
 class DecisionTable(_Strict):
@@ -131,10 +170,18 @@ class DecisionTable(_Strict):
             raise ValueError("read = \"threshold\" needs 'value', and nothing else takes one")
         if (self.read == "topk") != (self.k is not None):
             raise ValueError("read = \"topk\" needs 'k', and nothing else takes one")
-        if self.axis is not None and (self.read in ("label", "value") or (self.read == "threshold" and not isinstance(self.value, list))):
-            raise ValueError("'axis' is that of the classes, or of several thresholds; nothing else takes one")
+        if self.axis is not None and (
+            self.read in ("label", "value")
+            or (self.read == "threshold" and not isinstance(self.value, list))
+        ):
+            raise ValueError(
+                "'axis' is that of the classes, or of several thresholds; nothing else takes one"
+            )
         if self.metric is not None and (self.read == "value") == (self.metric == "accuracy"):
-            raise ValueError(f"metric '{self.metric}' does not fit read = \"{self.read}\"; decisions take accuracy, values an error metric")
+            raise ValueError(
+                f"metric '{self.metric}' does not fit read = \"{self.read}\"; decisions take"
+                " accuracy, values an error metric"
+            )
         return self
 
     def to_decision(self) -> Decision:
@@ -142,8 +189,17 @@ class DecisionTable(_Strict):
         metric = self.metric or ("rmse" if self.read == "value" else "accuracy")
         threshold: float | tuple[float, ...] | None = None
         if self.value is not None:
-            threshold = tuple(map(float, self.value)) if isinstance(self.value, list) else float(self.value)
-        return Decision(output=self.output, read=self.read, metric=metric, threshold=threshold, axis=self.axis, k=self.k or 1)
+            threshold = (
+                tuple(map(float, self.value)) if isinstance(self.value, list) else float(self.value)
+            )
+        return Decision(
+            output=self.output,
+            read=self.read,
+            metric=metric,
+            threshold=threshold,
+            axis=self.axis,
+            k=self.k or 1,
+        )
 
 
 class Description(_Strict):
@@ -165,12 +221,17 @@ class Description(_Strict):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Description:
-        coded = [key for key in ("classes", "first", "ignore") if getattr(self.label, key) is not None]
+        coded = [
+            key for key in ("classes", "first", "ignore") if getattr(self.label, key) is not None
+        ]
         if self.decision.read == "value" and coded:
-            raise ValueError(f'[label] {", ".join(coded)} is about classes; read = "value" has targets')
+            raise ValueError(
+                f'[label] {", ".join(coded)} is about classes; read = "value" has targets'
+            )
         if self.decision.read == "label" and self.label.first is not None:
             raise ValueError(
-                "[label] first does not apply to read = \"label\", where output and labels are the same numbers; list 'classes'"
+                '[label] first does not apply to read = "label", where output and labels are the'
+                " same numbers; list 'classes'"
             )
         return self
 
@@ -181,9 +242,14 @@ def read_description(path: Path) -> Description:
 
 
 def names_training_data(data: str | Path) -> bool:
-    """Tell whether data is a description that names a train_file which is there; raises UsageError as `read_description`."""
+    """Tell whether data is a description that names a train_file which is there.
+
+    Raises UsageError as `read_description`.
+    """
     path = Path(data)
     if path.suffix != ".toml":
         return False
     train_file = read_description(path).train_file
-    return train_file is not None and (is_function(train_file) or (path.parent / train_file).exists())
+    return train_file is not None and (
+        is_function(train_file) or (path.parent / train_file).exists()
+    )

@@ -1,4 +1,7 @@
-"""Chips that miss a required score, as an event with a distance to it: what methods need that walk towards failing chips."""
+"""Chips that miss a required score, as an event with a distance to it.
+
+What methods need that walk towards failing chips.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from cimrobust.data.rows import class_rows, decisive_rows
 from cimrobust.data.task import Task
 from cimrobust.errors import UsageError
 
-# Converters round margins, so that chips may tie at the w-th: then the mean of the smallest 4 w decides, far below any difference between margins in float32.
+# Converters round margins, so that chips may tie at the w-th: then the mean of the smallest 4 w
+# decides, far below any difference between margins in float32.
 _NEIGHBOURS = 4
 _TIE_BREAK = 1e-9
 _TINY = float(np.nextafter(0.0, 1.0))
@@ -19,7 +23,8 @@ _LARGE = float(np.finfo(np.float32).max)
 class FailureScore:
     """A number that is 0 or less exactly if a chip misses a score, and falls as it comes nearer to that.
 
-    An accuracy is missed exactly if at least w decisions are wrong, and they are exactly if the w-th smallest margin is not positive; so the score is that margin, which has no plateaus
+    An accuracy is missed exactly if at least w decisions are wrong, and they are exactly if the
+    w-th smallest margin is not positive; so the score is that margin, which has no plateaus
     where the accuracy has. For an error it is the requirement minus the error.
 
     Attributes:
@@ -34,11 +39,13 @@ class FailureScore:
             below: Score that chips have to reach; an error they may not exceed.
 
         Raises:
-            UsageError: The output is the decision itself, so there is no margin; or no chip can miss the score.
+            UsageError: The output is the decision itself, so there is no margin; or no chip can
+                miss the score.
         """
         if task.decision.read == "label":
             raise UsageError(
-                'rare events need an output with scores of classes, got one with the decision itself ([decision] read = "label"); export the network without its last ArgMax'
+                "rare events need an output with scores of classes, got one with the decision"
+                ' itself ([decision] read = "label"); export the network without its last ArgMax'
             )
         self._task, self._below = task, below
         self.num_wrong = None if task.is_regression else wrong_needed(task.num_decisions, below)
@@ -47,7 +54,9 @@ class FailureScore:
         """Return the score of a chip from its decision output on all samples."""
         if self.num_wrong is None:
             score = self._below - self._task.score(output).value
-            return score if score != 0.0 else _TINY  # an error that equals the requirement is no miss
+            return (
+                score if score != 0.0 else _TINY
+            )  # an error that equals the requirement is no miss
         lowest = np.sort(self.margins(output))[: _NEIGHBOURS * self.num_wrong]
         margin, others = float(lowest[self.num_wrong - 1]), lowest[np.isfinite(lowest)]
         moved = margin + _TIE_BREAK * float(others.mean()) if others.size else margin
@@ -58,14 +67,20 @@ class FailureScore:
         return score.value > self._below if self.num_wrong is None else score.value < self._below
 
     def margins(self, output: np.ndarray) -> np.ndarray:
-        """Return the margin of every decision that is counted, float64; positive exactly where the decision is right."""
+        """Return the margin of every decision that is counted, float64.
+
+        Positive exactly where the decision is right.
+        """
         return margins_of(self._task, output)
 
 
 def margins_of(task: Task, output: np.ndarray) -> np.ndarray:
-    """Return the margin of every decision that is counted, float64; positive exactly where the decision is right.
+    """Return the margin of every decision that is counted, float64.
 
-    With -infinity among the scores it is as large as the others are apart, with NaN or +infinity -infinity.
+    Positive exactly where the decision is right.
+
+    With -infinity among the scores it is as large as the others are apart, with NaN or +infinity
+    -infinity.
 
     Args:
         task: Reads the output, which is not the decision itself.
@@ -83,20 +98,30 @@ def margins_of(task: Task, output: np.ndarray) -> np.ndarray:
         rows = class_rows(output, task.axis, lowest_wins=task.decision.read == "argmin")[counted]
         raw = _class_margins(decisive_rows(rows, labels, k=task.decision.k), labels)
     # A tie goes to the class that is first; an output without a decision is wrong.
-    return np.where(right, np.maximum(raw, _TINY), np.where(np.isfinite(raw), np.minimum(raw, 0.0), -np.inf))
+    return np.where(
+        right, np.maximum(raw, _TINY), np.where(np.isfinite(raw), np.minimum(raw, 0.0), -np.inf)
+    )
 
 
 def wrong_needed(num_decisions: int, below: float) -> int:
-    """Return how many wrong decisions make an accuracy smaller than required; compared as everywhere, count over number in float64.
+    """Return how many wrong decisions make an accuracy smaller than required.
+
+    Compared as everywhere, count over number in float64.
 
     Raises:
         UsageError: No number of them does.
     """
     missing = np.flatnonzero(np.arange(num_decisions, -1, -1) / num_decisions < below)
     if missing.size == 0:
-        raise UsageError(f"accuracy that a chip may miss must be more than 0, got {below} (option --below); give a fraction such as 0.9")
+        raise UsageError(
+            f"accuracy that a chip may miss must be more than 0, got {below} (option --below); give"
+            " a fraction such as 0.9"
+        )
     if missing[0] == 0:
-        raise UsageError(f"accuracy that a chip may miss must be at most 1, got {below} (option --below); give a fraction such as 0.9")
+        raise UsageError(
+            f"accuracy that a chip may miss must be at most 1, got {below} (option --below); give a"
+            " fraction such as 0.9"
+        )
     return int(missing[0])
 
 

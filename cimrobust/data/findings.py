@@ -37,7 +37,8 @@ def check_clean(task: Task, dataset: DataSet, output: np.ndarray) -> tuple[str, 
     found = [_broken(task, output), *_shifted(task, dataset, output), *_constant(task, output)]
     if task.axis_reason:
         found.append(
-            f"The classes are taken to lie along axis {task.axis} of the decision output, that of {task.axis_reason}: no description says so."
+            f"The classes are taken to lie along axis {task.axis} of the decision output, that of"
+            f" {task.axis_reason}: no description says so."
         )
     return tuple(text for text in found if text)
 
@@ -51,12 +52,14 @@ def _broken(task: Task, output: np.ndarray) -> str:
     kinds = _kinds(task, output, broken)
     if count == total:
         raise ModelNotCoveredError(
-            f"model must give scores that decide, got {kinds} in all {total} {what} without any deviation (decision output); a broken network is not a fragile one: "
-            "export it again, or check the preprocessing of the samples"
+            f"model must give scores that decide, got {kinds} in all {total} {what} without any"
+            " deviation (decision output); a broken network is not a fragile one: export it again,"
+            " or check the preprocessing of the samples"
         )
     wrong = "the error is infinite" if task.is_regression else "they count as wrong"
     return (
-        f"{count} of {total} {what} of the model file itself, without any deviation, are {kinds}: {wrong}, and say nothing about devices."
+        f"{count} of {total} {what} of the model file itself, without any deviation, are {kinds}:"
+        f" {wrong}, and say nothing about devices."
     )
 
 
@@ -76,7 +79,12 @@ def _kinds(task: Task, output: np.ndarray, broken: np.ndarray) -> str:
 def _shifted(task: Task, dataset: DataSet, output: np.ndarray) -> list[str]:
     """Compare with the reading in which labels count from 1."""
     reading = dataset.reading
-    if dataset.labels is None or not task.decision.chooses or reading.kind != "given" or reading.folders:
+    if (
+        dataset.labels is None
+        or not task.decision.chooses
+        or reading.kind != "given"
+        or reading.folders
+    ):
         return []
     if reading.first is not None or reading.classes is not None:
         return []
@@ -87,13 +95,20 @@ def _shifted(task: Task, dataset: DataSet, output: np.ndarray) -> list[str]:
     as_given, one_lower = int((decided == counted).sum()), int((decided == counted - 1).sum())
     if one_lower <= as_given:
         return []
-    sentence = f"no label is 0, and {one_lower} of {counted.size} decisions equal the label less 1, where {as_given} equal the label"
+    sentence = (
+        f"no label is 0, and {one_lower} of {counted.size} decisions equal the label less 1, where"
+        f" {as_given} equal the label"
+    )
     if float(binom.sf(one_lower - 1, one_lower + as_given, 0.5)) < _CHANCE:
         raise UsageError(
-            f"labels must count the classes from 0 unless said otherwise, got labels that seem to count from 1: {sentence} ([label] array); set [label] first = 1, or "
-            "first = 0 where they are right as they are"
+            "labels must count the classes from 0 unless said otherwise, got labels that seem to"
+            f" count from 1: {sentence} ([label] array); set [label] first = 1, or first = 0 where"
+            " they are right as they are"
         )
-    return [f"Labels are read as counting from 0; {sentence}. If they count from 1, set [label] first = 1."]
+    return [
+        f"Labels are read as counting from 0; {sentence}. If they count from 1, set [label] first"
+        " = 1."
+    ]
 
 
 def _constant(task: Task, output: np.ndarray) -> list[str]:
@@ -106,12 +121,19 @@ def _constant(task: Task, output: np.ndarray) -> list[str]:
         same |= np.isnan(output) & np.isnan(first)
     if same.all():
         return [
-            f"The decision output is the same for all {len(output)} samples: the network does not look at them, or all were prepared to the same values."
+            f"The decision output is the same for all {len(output)} samples: the network does not"
+            " look at them, or all were prepared to the same values."
         ]
     if task.is_regression or task.num_decisions < _FEWEST_DECISIONS:
         return []
-    decided, labels = np.unique(task.decide(output)[task.counted]), np.unique(task.labels[task.counted])
+    decided, labels = (
+        np.unique(task.decide(output)[task.counted]),
+        np.unique(task.labels[task.counted]),
+    )
     if decided.size > 1:
         return []
     own = "" if labels.size == 1 else f", where labels are of {labels.size} classes"
-    return [f"All {task.num_decisions} decisions of the model file itself are the same, class {int(decided[0])}{own}."]
+    return [
+        f"All {task.num_decisions} decisions of the model file itself are the same, class"
+        f" {int(decided[0])}{own}."
+    ]

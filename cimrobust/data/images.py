@@ -21,35 +21,51 @@ try:
 except ImportError:  # the extra is optional; asking for images without it is an error below
     Image = None  # type: ignore[assignment]
 
-# What a file is follows from its content; of other formats, such as EPS, Pillow runs other programs.
+# What a file is follows from its content; of other formats, such as EPS, Pillow runs other
+# programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _MAX_PIXELS = 80_000_000
 _IMAGE = FileKind("image", 2**28)
 
 
-def read_image_folder(folder: Path, steps: Sequence[Step], *, limit: int | None) -> tuple[RawData, tuple[Step, ...]]:
+def read_image_folder(
+    folder: Path, steps: Sequence[Step], *, limit: int | None
+) -> tuple[RawData, tuple[Step, ...]]:
     """Read images of classes in sorted order; ``y`` is the index of the class's sub-folder.
 
     Args:
         folder: Folder of one sub-folder a class.
-        steps: Steps of the input that takes the images; leading ``resize`` and ``crop`` steps are done here, by image.
-        limit: Read no more images than this; None: all. They are taken from the classes in turn, so that a short set still has all classes.
+        steps: Steps of the input that takes the images; leading ``resize`` and ``crop`` steps are
+            done here, by image.
+        limit: Read no more images than this; None: all. They are taken from the classes in turn, so
+            that a short set still has all classes.
 
     Returns:
-        Arrays ``x``, uint8 [images, height, width, 3], or without the last axis where all images are grey, and ``y``; and the steps that are left.
+        Arrays ``x``, uint8 [images, height, width, 3], or without the last axis where all images
+        are grey, and ``y``; and the steps that are left.
 
     Raises:
         UsageError: Pillow is missing, there are no images, or their sizes differ after the steps.
         InputRefusedError: A file is not an image.
     """
     if Image is None:
-        raise UsageError(f"image folders need Pillow, got none installed ({folder}); install cimrobust[images]")
+        raise UsageError(
+            f"image folders need Pillow, got none installed ({folder}); install cimrobust[images]"
+        )
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    files = [sorted(path for path in entry.rglob("*") if path.suffix.lower() in _SUFFIXES) for entry in classes]
+    files = [
+        sorted(path for path in entry.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        for entry in classes
+    ]
     if not any(files):
-        raise UsageError(f"image folder must have one sub-folder of images a class, got none ({folder}); check the path")
-    chosen = sorted((position, label) for label, paths in enumerate(files) for position in range(len(paths)))[:limit]
+        raise UsageError(
+            f"image folder must have one sub-folder of images a class, got none ({folder}); check"
+            " the path"
+        )
+    chosen = sorted(
+        (position, label) for label, paths in enumerate(files) for position in range(len(paths))
+    )[:limit]
     leading = [step for step in steps if step.op in ("resize", "crop")]
     images: list[np.ndarray] = []
     labels, digest = [], hashlib.sha256()
@@ -60,17 +76,29 @@ def read_image_folder(folder: Path, steps: Sequence[Step], *, limit: int | None)
         images.append(_read_image(content, path, leading))
         labels.append(label)
         if len(images) == 1:
-            require_fit(2 * len(chosen) * images[0].nbytes, what="images of a folder and their stack", where=folder)
+            require_fit(
+                2 * len(chosen) * images[0].nbytes,
+                what="images of a folder and their stack",
+                where=folder,
+            )
     shapes = sorted({image.shape for image in images})
     if len(shapes) > 1:
-        raise UsageError(f"images must have one size, got {shapes[:3]} ({folder}); add a 'resize' or 'crop' step")
+        raise UsageError(
+            f"images must have one size, got {shapes[:3]} ({folder}); add a 'resize' or 'crop' step"
+        )
     left = tuple(step for step in steps if step.op not in ("resize", "crop"))
     arrays = {"x": np.stack(images), "y": np.asarray(labels, dtype=np.int64)}
-    return RawData(arrays, {folder.name: digest.hexdigest()}, tuple(entry.name for entry in classes)), left
+    return (
+        RawData(arrays, {folder.name: digest.hexdigest()}, tuple(entry.name for entry in classes)),
+        left,
+    )
 
 
 def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> np.ndarray:
-    with refusing_what_fails("image must be readable", path, hint="remove or repair the file"), warnings.catch_warnings():
+    with (
+        refusing_what_fails("image must be readable", path, hint="remove or repair the file"),
+        warnings.catch_warnings(),
+    ):
         # Pillow only warns of images that unpack to gigabytes, and of damaged tags.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -83,23 +111,35 @@ def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> np.ndarray
             image = image.resize((width, height), Image.Resampling.BILINEAR)
             continue
         if image.width < width or image.height < height:
-            raise UsageError(f"crop must be no larger than the image, got {height} x {width} of {image.height} x {image.width} ({path})")
+            raise UsageError(
+                f"crop must be no larger than the image, got {height} x {width} of {image.height} x"
+                f" {image.width} ({path})"
+            )
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
     return np.asarray(image)
 
 
 def _as_bytes(opened: Image.Image, path: Path) -> Image.Image:
-    """Return a picture as grey or colour of 8 bits a channel; its size is known before its pixels are unpacked."""
+    """Return a picture as grey or colour of 8 bits a channel.
+
+    Its size is known before its pixels are unpacked.
+    """
     where = printable(path)
     if opened.width * opened.height > _MAX_PIXELS:
         raise InputRefusedError(
-            f"image must have at most {_MAX_PIXELS} pixels, got {opened.width} x {opened.height} ({where}); scale it down"
+            f"image must have at most {_MAX_PIXELS} pixels, got {opened.width} x {opened.height}"
+            f" ({where}); scale it down"
         )
-    if getattr(opened, "is_animated", False) and opened.format != "MPO":  # cameras put a preview beside the picture
-        raise InputRefusedError(f"image must be one picture, got several ({where}); save the one that is meant")
+    if (
+        getattr(opened, "is_animated", False) and opened.format != "MPO"
+    ):  # cameras put a preview beside the picture
+        raise InputRefusedError(
+            f"image must be one picture, got several ({where}); save the one that is meant"
+        )
     if opened.mode == "F" or opened.mode.startswith("I"):
         raise InputRefusedError(
-            f"image must have 8 bits a channel, got mode '{opened.mode}' ({where}); scale it, or save the numbers as .npz"
+            f"image must have 8 bits a channel, got mode '{opened.mode}' ({where}); scale it, or"
+            " save the numbers as .npz"
         )
     return opened.convert("L" if opened.mode in ("1", "L") else "RGB")

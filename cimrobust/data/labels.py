@@ -1,4 +1,7 @@
-"""Labels as they are stored, read as classes by index; what fits two readings, or none, is refused with the key that settles it."""
+"""Labels as they are stored, read as classes by index.
+
+What fits two readings, or none, is refused with the key that settles it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ def class_indices(labels: np.ndarray, reading: LabelReading) -> np.ndarray:
         reading: How they are coded.
 
     Raises:
-        UsageError: Text without a list of classes, a label that the list does not have, or fractions.
+        UsageError: Text without a list of classes, a label that the list does not have, or
+            fractions.
     """
     if reading.kind == "indices":
         return labels.astype(np.int64)
@@ -59,28 +63,36 @@ def _whole(labels: np.ndarray, ignored: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # what does not fit is refused below
         whole = labels.astype(np.int64)
     if labels.dtype.kind == "f" and not np.array_equal(whole[~ignored], labels[~ignored]):
-        raise UsageError('labels must be whole numbers, got fractions ([label] array); for targets use read = "value" and metric = "rmse"')
+        raise UsageError(
+            "labels must be whole numbers, got fractions ([label] array); for targets use read ="
+            ' "value" and metric = "rmse"'
+        )
     return whole
 
 
-def _listed(labels: np.ndarray, classes: Sequence[LabelValue] | None, ignored: np.ndarray) -> np.ndarray:
+def _listed(
+    labels: np.ndarray, classes: Sequence[LabelValue] | None, ignored: np.ndarray
+) -> np.ndarray:
     """Return the places of labels in a list of classes."""
     kept = labels[~ignored]
     if classes is None:
         raise UsageError(
-            f"labels must be numbers, got text such as {str(kept.ravel()[0])!r} ([label] array); list the classes in the order of the network's scores: "
-            "[label] classes = [...]"
+            f"labels must be numbers, got text such as {str(kept.ravel()[0])!r} ([label] array);"
+            " list the classes in the order of the network's scores: [label] classes = [...]"
         )
     places = {value: place for place, value in enumerate(classes)}
     values, inverse = np.unique(kept, return_inverse=True)
     unknown = [value.item() for value in values if value.item() not in places]
     if unknown:
         raise UsageError(
-            f"labels must be among the {len(classes)} listed classes, got {unknown[:_SHOWN]} ([label] classes); list every class in the order of the network's "
-            "scores, or name labels that are not to be counted by [label] ignore"
+            f"labels must be among the {len(classes)} listed classes, got {unknown[:_SHOWN]}"
+            " ([label] classes); list every class in the order of the network's scores, or name"
+            " labels that are not to be counted by [label] ignore"
         )
     found = np.full(labels.shape, IGNORED, dtype=np.int64)
-    found[~ignored] = np.array([places[value.item()] for value in values], dtype=np.int64)[inverse.reshape(-1)]
+    found[~ignored] = np.array([places[value.item()] for value in values], dtype=np.int64)[
+        inverse.reshape(-1)
+    ]
     return found
 
 
@@ -92,21 +104,25 @@ def one_hot_axes(labels: np.ndarray, axes: Sequence[int]) -> list[int]:
         axes: Axes that may hold the classes.
 
     Raises:
-        UsageError: There are other numbers than 0 and 1, or rows with several ones or none along every axis; the message names the key for that.
+        UsageError: There are other numbers than 0 and 1, or rows with several ones or none along
+            every axis; the message names the key for that.
     """
     if is_text(labels) or not np.isin(labels, (0, 1)).all():
         shown = as_text(labels) if is_text(labels) else labels[~np.isin(labels, (0, 1))]
         raise UsageError(
-            f"labels in the shape of the output must be one-hot, a single 1 among zeros, got {shown.ravel()[0].item()!r} ([label] array); give one class a decision "
-            'instead of shares or scores, read numbers by [decision] read = "value", or several labels a sample, coded 0 and 1, by read = "threshold"'
+            "labels in the shape of the output must be one-hot, a single 1 among zeros, got"
+            f" {shown.ravel()[0].item()!r} ([label] array); give one class a decision instead of"
+            ' shares or scores, read numbers by [decision] read = "value", or several labels a'
+            ' sample, coded 0 and 1, by read = "threshold"'
         )
     ones = {axis: np.asarray(labels.astype(bool).sum(axis=axis)) for axis in axes}
     found = [axis for axis, count in ones.items() if (count == 1).all()]
     if not found:
         count = min(ones.values(), key=lambda count: int((count != 1).sum()))
         raise UsageError(
-            f"labels must have one class a decision, got {int((count != 1).sum())} of {count.size} rows with several ones or none ([label] array); several labels a sample "
-            'are read by [decision] read = "threshold" with a value, or one value for each label'
+            f"labels must have one class a decision, got {int((count != 1).sum())} of {count.size}"
+            " rows with several ones or none ([label] array); several labels a sample are read by"
+            ' [decision] read = "threshold" with a value, or one value for each label'
         )
     return found
 
@@ -124,8 +140,9 @@ def check_range(indices: np.ndarray, num_classes: int, reading: LabelReading) ->
     first = int(wrong[0])
     offset = reading.first or 0
     raise UsageError(
-        f"labels must be in {offset}..{offset + num_classes - 1}, got {int(indices.ravel()[first]) + offset} at sample "
-        f"{first * len(indices) // indices.size} ([label] array); {_remedy(indices.ravel()[counted], num_classes, reading)}"
+        f"labels must be in {offset}..{offset + num_classes - 1}, got"
+        f" {int(indices.ravel()[first]) + offset} at sample {first * len(indices) // indices.size}"
+        f" ([label] array); {_remedy(indices.ravel()[counted], num_classes, reading)}"
     )
 
 
@@ -140,25 +157,41 @@ def _remedy(indices: np.ndarray, num_classes: int, reading: LabelReading) -> str
             return "for labels -1 and 1 set [label] classes = [-1, 1]"
     for value in _USUAL_IGNORED:
         rest = values[values != value]
-        if rest.size and rest.size < values.size and rest[0] >= first and rest[-1] < first + num_classes:
+        if (
+            rest.size
+            and rest.size < values.size
+            and rest[0] >= first
+            and rest[-1] < first + num_classes
+        ):
             return f"where {value} marks what is not to be counted, set [label] ignore = {value}"
-    return "check which output is decided on, or list the labels in the order of the network's scores: [label] classes = [...]"
+    return (
+        "check which output is decided on, or list the labels in the order of the network's scores:"
+        " [label] classes = [...]"
+    )
 
 
 def check_folders(reading: LabelReading, num_classes: int) -> None:
     """Check that the classes of an image folder are the network's, so that their order is the only thing that is assumed.
 
     Raises:
-        UsageError: There are fewer or more, or the order of their names is not that of their numbers.
+        UsageError: There are fewer or more, or the order of their names is not that of their
+            numbers.
     """
     if not reading.folders or reading.classes is not None:
         return
-    remedy = "list the names of the sub-folders in the order of the network's scores: [label] classes = [...]"
+    remedy = (
+        "list the names of the sub-folders in the order of the network's scores: [label] classes ="
+        " [...]"
+    )
     if len(reading.folders) != num_classes:
         raise UsageError(
-            f"image folder must have a sub-folder for each of {num_classes} classes, got {len(reading.folders)} ([label]); {remedy}"
+            f"image folder must have a sub-folder for each of {num_classes} classes, got"
+            f" {len(reading.folders)} ([label]); {remedy}"
         )
-    if all(name.isdecimal() for name in reading.folders) and [int(name) for name in reading.folders] != sorted(map(int, reading.folders)):
+    if all(name.isdecimal() for name in reading.folders) and [
+        int(name) for name in reading.folders
+    ] != sorted(map(int, reading.folders)):
         raise UsageError(
-            f"sub-folders named by numbers must sort as their numbers do, got {', '.join(reading.folders[:3])}, ... ([label]); {remedy}"
+            "sub-folders named by numbers must sort as their numbers do, got"
+            f" {', '.join(reading.folders[:3])}, ... ([label]); {remedy}"
         )

@@ -1,6 +1,7 @@
 """Rows of scores, one a decision, and what infinities mean in them.
 
--infinity is a score like any other: that of a class which is masked out and never chosen. NaN and +infinity are none, and a row without any finite score has no
+-infinity is a score like any other: that of a class which is masked out and never chosen. NaN and
++infinity are none, and a row without any finite score has no
 decision.
 """
 
@@ -24,7 +25,8 @@ def have_decision(rows: np.ndarray) -> np.ndarray:
 def decisive_rows(rows: np.ndarray, labels: np.ndarray, *, k: int = 1) -> np.ndarray:
     """Return rows in which the label is the first highest score exactly if it is among the k highest scores, and all finite where there is a decision.
 
-    Scores of -infinity, and the k - 1 best of the other classes, are put below all others. A label whose score is -infinity is put lower still: it is never among
+    Scores of -infinity, and the k - 1 best of the other classes, are put below all others. A label
+    whose score is -infinity is put lower still: it is never among
     the best.
 
     Args:
@@ -37,7 +39,9 @@ def decisive_rows(rows: np.ndarray, labels: np.ndarray, *, k: int = 1) -> np.nda
     if k > 1:
         others = rows.copy()
         np.put_along_axis(others, own, -np.inf, axis=1)
-        np.put_along_axis(masked, np.argsort(-others, axis=1, kind="stable")[:, : k - 1], True, axis=1)
+        np.put_along_axis(
+            masked, np.argsort(-others, axis=1, kind="stable")[:, : k - 1], True, axis=1
+        )
     elif not masked.any():
         return rows
     finite = np.isfinite(rows)

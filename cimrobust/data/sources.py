@@ -48,7 +48,10 @@ def read_arrays(path: Path, names: set[str]) -> RawData:
 
 
 def read_csv(path: Path) -> RawData:
-    """Read a CSV file with a header: ``y`` is the column called label, labels, y, target or class, else the last; ``x`` is all others.
+    """Read a CSV file with a header.
+
+    ``y`` is the column called label, labels, y, target or class, else the last; ``x`` is all
+    others.
 
     Raises:
         InputRefusedError: It is not a table of numbers.
@@ -58,26 +61,45 @@ def read_csv(path: Path) -> RawData:
     with refusing_what_fails("CSV must be a table with a header", path, hint="check its rows"):
         table = pa_csv.read_csv(pa.BufferReader(content))
         _require_header(table.column_names, path)
-        columns = {name: np.asarray(table.column(name).to_numpy(zero_copy_only=False)) for name in table.column_names}
-        label = next((name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1])
-        if columns[label].dtype.kind == "O" and all(isinstance(value, str) for value in columns[label]):
+        columns = {
+            name: np.asarray(table.column(name).to_numpy(zero_copy_only=False))
+            for name in table.column_names
+        }
+        label = next(
+            (name for name in columns if name.lower() in _LABEL_COLUMNS), list(columns)[-1]
+        )
+        if columns[label].dtype.kind == "O" and all(
+            isinstance(value, str) for value in columns[label]
+        ):
             columns[label] = columns[label].astype(str)
-    text = [name for name, values in columns.items() if values.dtype.kind not in ("biufU" if name == label else "biuf")]
+    text = [
+        name
+        for name, values in columns.items()
+        if values.dtype.kind not in ("biufU" if name == label else "biuf")
+    ]
     if text or len(columns) < 2:
         raise InputRefusedError(
-            f"CSV must have at least two columns of numbers, got text in {text} of {list(columns)} ({path}); code text as numbers"
+            f"CSV must have at least two columns of numbers, got text in {text} of {list(columns)}"
+            f" ({path}); code text as numbers"
         )
     features = np.stack([values for name, values in columns.items() if name != label], axis=1)
-    return RawData({"x": features, "y": columns[label]}, {path.name: hashlib.sha256(content).hexdigest()})
+    return RawData(
+        {"x": features, "y": columns[label]}, {path.name: hashlib.sha256(content).hexdigest()}
+    )
 
 
 def _require_header(names: Sequence[str], path: Path) -> None:
     """Refuse a first row that is no header: its numbers would be lost as names, or repeat."""
     repeated = sorted({name for name in names if names.count(name) > 1})
     if all(_is_number(name) for name in names):
-        raise InputRefusedError(f"CSV must begin with a row of column names, got numbers ({path}, row 1); add a header")
+        raise InputRefusedError(
+            f"CSV must begin with a row of column names, got numbers ({path}, row 1); add a header"
+        )
     if repeated:
-        raise InputRefusedError(f"CSV columns must have names of their own, got {repeated[:5]} more than once ({path}, row 1); rename them")
+        raise InputRefusedError(
+            f"CSV columns must have names of their own, got {repeated[:5]} more than once ({path},"
+            " row 1); rename them"
+        )
 
 
 def _is_number(text: str) -> bool:
@@ -88,17 +110,24 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, dict[int, StoredOutput]]:
-    """Read a folder of ONNX test data: ``test_data_set_*/input_N.pb`` and ``output_N.pb``, or the files of one set.
+def read_test_data(
+    folder: Path, input_names: Sequence[str]
+) -> tuple[RawData, dict[int, StoredOutput]]:
+    """Read a folder of ONNX test data.
+
+    ``test_data_set_*/input_N.pb`` and ``output_N.pb``, or the files of one set.
 
     Args:
         folder: Folder of sets, or one set.
         input_names: Graph inputs; input_N.pb without a name belongs to the N-th.
 
     Returns:
-        Per graph input the arrays of all sets, [sets, ...]; and the same of every output that has one shape in all sets, by its number.
+        Per graph input the arrays of all sets, [sets, ...]; and the same of every output that has
+        one shape in all sets, by its number.
     """
-    sets = sorted(folder.glob("test_data_set_*"), key=lambda path: (len(path.name), path.name)) or [folder]
+    sets = sorted(folder.glob("test_data_set_*"), key=lambda path: (len(path.name), path.name)) or [
+        folder
+    ]
     inputs: dict[str, list[np.ndarray]] = {name: [] for name in input_names}
     outputs: dict[int, list[tuple[str, np.ndarray]]] = {}
     files: dict[str, str] = {}
@@ -112,46 +141,75 @@ def read_test_data(folder: Path, input_names: Sequence[str]) -> tuple[RawData, d
             if match[1] == "output":
                 outputs.setdefault(index, []).append((name, array))
                 continue
-            target = name if name in inputs else input_names[index] if index < len(input_names) else None
+            target = (
+                name if name in inputs else input_names[index] if index < len(input_names) else None
+            )
             if target is None:
-                raise UsageError(f"test data must fit the {len(input_names)} graph inputs, got {path.name} named '{name}' ({test_set})")
+                raise UsageError(
+                    f"test data must fit the {len(input_names)} graph inputs, got {path.name} named"
+                    f" '{name}' ({test_set})"
+                )
             inputs[target].append(array)
     uneven = sorted(name for name, arrays in inputs.items() if len(arrays) != len(sets))
-    uneven += sorted(f"output_{index}.pb" for index, arrays in outputs.items() if len(arrays) != len(sets))
+    uneven += sorted(
+        f"output_{index}.pb" for index, arrays in outputs.items() if len(arrays) != len(sets)
+    )
     if uneven:
-        raise UsageError(f"every test data set must have all inputs and outputs, got gaps for {uneven} ({folder})")
+        raise UsageError(
+            f"every test data set must have all inputs and outputs, got gaps for {uneven}"
+            f" ({folder})"
+        )
     shapes = {name: sorted({array.shape for array in arrays}) for name, arrays in inputs.items()}
     varying = next((name for name in shapes if len(shapes[name]) > 1), None)
     if varying is not None:
         raise UsageError(
-            f"test data sets must have inputs of one shape, got {shapes[varying][:3]} for '{varying}' ({folder}); keep sets of one shape"
+            f"test data sets must have inputs of one shape, got {shapes[varying][:3]} for"
+            f" '{varying}' ({folder}); keep sets of one shape"
         )
-    stored = {index: StoredOutput(arrays[0][0], _stacked([array for _, array in arrays])) for index, arrays in sorted(outputs.items())}
+    stored = {
+        index: StoredOutput(arrays[0][0], _stacked([array for _, array in arrays]))
+        for index, arrays in sorted(outputs.items())
+    }
     return RawData({name: np.stack(arrays) for name, arrays in inputs.items()}, files), stored
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Return outputs of all sets along a new first axis; an empty array, which fits no sample, where their shapes differ."""
+    """Return outputs of all sets along a new first axis.
+
+    An empty array, which fits no sample, where their shapes differ.
+    """
     return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else np.empty(0)
 
 
 def call_function(text: str) -> RawData:
     """Call ``module:function`` and take the arrays that it returns.
 
-    The function takes no arguments and returns a mapping of names to arrays, ``x`` and ``y`` or one array for each graph input and ``y``.
-    This runs the user's own code, found on the import path or in the working folder, in a process of its own.
+    The function takes no arguments and returns a mapping of names to arrays, ``x`` and ``y`` or one
+    array for each graph input and ``y``.
+    This runs the user's own code, found on the import path or in the working folder, in a process
+    of its own.
     """
     arrays: Any = run_function(text)
     if not isinstance(arrays, Mapping) or not arrays:
-        raise UsageError(f'data function must return a mapping such as {{"x": ..., "y": ...}}, got {type(arrays).__name__} ({text})')
+        raise UsageError(
+            'data function must return a mapping such as {"x": ..., "y": ...}, got'
+            f" {type(arrays).__name__} ({text})"
+        )
     made = {str(name): np.asarray(value) for name, value in arrays.items()}
     made = {
-        name: value.astype(str) if is_text(value) and all(isinstance(part, str) for part in value.flat) else value
+        name: (
+            value.astype(str)
+            if is_text(value) and all(isinstance(part, str) for part in value.flat)
+            else value
+        )
         for name, value in made.items()
     }
-    wrong = sorted(name for name, value in made.items() if value.dtype.kind not in "biufU" or value.ndim == 0)
+    wrong = sorted(
+        name for name, value in made.items() if value.dtype.kind not in "biufU" or value.ndim == 0
+    )
     if wrong:
         raise UsageError(
-            f"data function must return arrays of numbers, or text for labels, with a sample axis, got others for {wrong} ({text})"
+            "data function must return arrays of numbers, or text for labels, with a sample axis,"
+            f" got others for {wrong} ({text})"
         )
     return RawData(made, {})

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimrobust.data.class_axis import AxisHint, axis_of_labels, fits_positions, positions, possible_axes, same_but_ones, sole_axis
+from cimrobust.data.class_axis import (
+    AxisHint,
+    axis_of_labels,
+    fits_positions,
+    positions,
+    possible_axes,
+    same_but_ones,
+    sole_axis,
+)
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import IGNORED, NO_DECISION, Decision, LabelValue, Score
 from cimrobust.data.labels import as_text, check_folders, check_range, class_indices, is_text
@@ -22,13 +30,16 @@ class Task:
 
     Attributes:
         decision: How an output is read.
-        labels: Labels, int64, samples first (more axes for one decision a position), `IGNORED` where a decision is not counted, which is never so for all of a sample;
+        labels: Labels, int64, samples first (more axes for one decision a position), `IGNORED`
+            where a decision is not counted, which is never so for all of a sample;
             targets float64 in the output's shape for regression.
         axis: Class axis of the output, the sample axis counted; None where no class is chosen.
         num_classes: Classes there are; None for regression.
-        thresholds: For ``threshold``: one for each decision of a sample, float64 [decisions of a sample]; None: that of `decision` for all.
+        thresholds: For ``threshold``: one for each decision of a sample, float64 [decisions of a
+            sample]; None: that of `decision` for all.
         classes: For ``label``: what the output holds for each class; None: its index.
-        axis_reason: Why this is the class axis where neither the description nor the labels say so; empty: they do.
+        axis_reason: Why this is the class axis where neither the description nor the labels say so;
+            empty: they do.
     """
 
     decision: Decision
@@ -57,7 +68,11 @@ class Task:
     @property
     def counted(self) -> np.ndarray:
         """Which decisions are counted, bool in the labels' shape."""
-        return np.ones(self.labels.shape, dtype=bool) if self.is_regression else np.asarray(self.labels != IGNORED)
+        return (
+            np.ones(self.labels.shape, dtype=bool)
+            if self.is_regression
+            else np.asarray(self.labels != IGNORED)
+        )
 
     @property
     def num_decisions(self) -> int:
@@ -76,9 +91,12 @@ class Task:
         return np.full(self.most_decisions, self.decision.threshold, dtype=np.float64)
 
     def decide(self, output: np.ndarray) -> np.ndarray:
-        """Return the decisions an output stands for, int64 in the labels' shape; `NO_DECISION` where a score is NaN or +infinity, or none is finite.
+        """Return the decisions an output stands for, int64 in the labels' shape.
 
-        A score of -infinity is that of a class that is never chosen. For ``topk`` the decision is the label where that is among the k highest scores, else the class
+        `NO_DECISION` where a score is NaN or +infinity, or none is finite.
+
+        A score of -infinity is that of a class that is never chosen. For ``topk`` the decision is
+        the label where that is among the k highest scores, else the class
         of the highest.
 
         Args:
@@ -88,7 +106,11 @@ class Task:
         if read == "threshold":
             scores = np.asarray(output, dtype=np.float64).reshape(len(output), -1)
             broken = np.isnan(scores) | np.isposinf(scores)
-            decided = np.where(broken, NO_DECISION, _like(scores, self.labels).reshape(scores.shape) > self.threshold_of_each())
+            decided = np.where(
+                broken,
+                NO_DECISION,
+                _like(scores, self.labels).reshape(scores.shape) > self.threshold_of_each(),
+            )
             return decided.astype(np.int64).reshape(self.labels.shape)
         if read == "label":
             return _like(decided_labels(np.asarray(output), self.classes), self.labels)
@@ -97,27 +119,42 @@ class Task:
         if read == "topk":
             return self._among_best(output)
         chosen, best = (np.argmin, np.min) if read == "argmin" else (np.argmax, np.max)
-        # The best score is NaN or of the wrong infinity exactly if some score is, or none is finite.
+        # The best score is NaN or of the wrong infinity exactly if some score is, or none is
+        # finite.
         legal = np.isfinite(best(output, axis=self.axis))
-        return _like(np.where(legal, chosen(output, axis=self.axis), NO_DECISION).astype(np.int64), self.labels)
+        return _like(
+            np.where(legal, chosen(output, axis=self.axis), NO_DECISION).astype(np.int64),
+            self.labels,
+        )
 
     def _among_best(self, output: np.ndarray) -> np.ndarray:
         assert self.axis is not None
         rows = class_rows(output, self.axis, lowest_wins=False)
         labels = _like(self.labels, rows[:, 0])
         known = np.where(labels == IGNORED, 0, labels)
-        is_among = (decisive_rows(rows, known, k=self.decision.k).argmax(axis=1) == known) & (labels != IGNORED)
+        is_among = (decisive_rows(rows, known, k=self.decision.k).argmax(axis=1) == known) & (
+            labels != IGNORED
+        )
         decided = np.where(is_among, labels, rows.argmax(axis=1))
-        return np.where(have_decision(rows), decided, NO_DECISION).astype(np.int64).reshape(self.labels.shape)
+        return (
+            np.where(have_decision(rows), decided, NO_DECISION)
+            .astype(np.int64)
+            .reshape(self.labels.shape)
+        )
 
     def broken(self, output: np.ndarray) -> np.ndarray:
         """Return which decisions (values, for a regression) an output does not have, bool in the labels' shape; those that are not counted are left out."""
         if self.is_regression:
-            return np.asarray(~np.isfinite(np.asarray(output, dtype=np.float64))).reshape(self.labels.shape)
+            return np.asarray(~np.isfinite(np.asarray(output, dtype=np.float64))).reshape(
+                self.labels.shape
+            )
         return np.asarray((self.decide(output) == NO_DECISION) & self.counted)
 
     def right(self, output: np.ndarray) -> np.ndarray:
-        """Return which decisions are right, bool in the labels' shape; one that is not counted is not."""
+        """Return which decisions are right, bool in the labels' shape.
+
+        One that is not counted is not.
+        """
         return np.asarray(self.decide(output) == self.labels)
 
     def score(self, output: np.ndarray) -> Score:
@@ -154,28 +191,45 @@ def make_task(dataset: DataSet, clean_output: np.ndarray, *, hint: AxisHint | No
 
     Args:
         dataset: Samples, labels and decision.
-        clean_output: Decision output of the clean model on all samples; gives the class axis, and the labels where the data set has none.
-        hint: What the graph says about the class axis; used for stored outputs, which come without a description.
+        clean_output: Decision output of the clean model on all samples; gives the class axis, and
+            the labels where the data set has none.
+        hint: What the graph says about the class axis; used for stored outputs, which come without
+            a description.
 
     Raises:
-        UsageError: Output and labels do not fit, or in more than one way; says the shapes and the key to set.
+        UsageError: Output and labels do not fit, or in more than one way; says the shapes and the
+            key to set.
     """
     decision, output = dataset.decision, np.asarray(clean_output)
     if output.shape[:1] != (dataset.num_samples,) or not output.size:
         raise UsageError(
-            f"decision output must have one entry a sample ({dataset.num_samples}), got shape {list(output.shape)}; choose another [decision] output"
+            f"decision output must have one entry a sample ({dataset.num_samples}), got shape"
+            f" {list(output.shape)}; choose another [decision] output"
         )
-    if dataset.labels is not None and dataset.reading.kind == "stored" and not same_but_ones(dataset.labels.shape, output.shape):
+    if (
+        dataset.labels is not None
+        and dataset.reading.kind == "stored"
+        and not same_but_ones(dataset.labels.shape, output.shape)
+    ):
         raise UsageError(
-            f"stored outputs must have the shape of the decision output, got {list(dataset.labels.shape)} and {list(output.shape)}; choose another [decision] output"
+            "stored outputs must have the shape of the decision output, got"
+            f" {list(dataset.labels.shape)} and {list(output.shape)}; choose another [decision]"
+            " output"
         )
     if is_text(output) and decision.read != "label":
-        raise UsageError(f'{decision.read} needs an output of numbers, got text; choose another [decision] output, or use read = "label"')
+        raise UsageError(
+            f"{decision.read} needs an output of numbers, got text; choose another [decision]"
+            ' output, or use read = "label"'
+        )
     if decision.read == "value":
         return Task(decision, _targets(dataset, output), None, None)
     if decision.chooses:
         return _class_task(dataset, output, hint)
-    return _label_task(dataset, output) if decision.read == "label" else _threshold_task(dataset, output)
+    return (
+        _label_task(dataset, output)
+        if decision.read == "label"
+        else _threshold_task(dataset, output)
+    )
 
 
 def _class_task(dataset: DataSet, output: np.ndarray, hint: AxisHint | None) -> Task:
@@ -187,25 +241,36 @@ def _class_task(dataset: DataSet, output: np.ndarray, hint: AxisHint | None) -> 
         axis = sole_axis(axes, output.shape, taken)
         reason = taken.reason if taken is not None and len(axes) > 1 else ""
         source = output if labels is None else labels.reshape(output.shape)
-        chosen = (np.argmin if decision.read == "argmin" else np.argmax)(source, axis=axis).astype(np.int64)
+        chosen = (np.argmin if decision.read == "argmin" else np.argmax)(source, axis=axis).astype(
+            np.int64
+        )
         return Task(decision, chosen, axis, output.shape[axis], axis_reason=reason)
     axis, is_one_hot = axis_of_labels(axes, output.shape, labels)
     num_classes = output.shape[axis]
     _check_classes(decision, num_classes, output)
-    indices = labels.reshape(output.shape).argmax(axis=axis) if is_one_hot else class_indices(labels, reading)
+    indices = (
+        labels.reshape(output.shape).argmax(axis=axis)
+        if is_one_hot
+        else class_indices(labels, reading)
+    )
     check_folders(reading, num_classes)
     check_range(indices, num_classes, reading)
-    return Task(decision, indices.astype(np.int64).reshape(positions(output.shape, axis)), axis, num_classes)
+    return Task(
+        decision, indices.astype(np.int64).reshape(positions(output.shape, axis)), axis, num_classes
+    )
 
 
 def _check_classes(decision: Decision, num_classes: int, output: np.ndarray) -> None:
     if num_classes < 2:
         raise UsageError(
-            f"{decision.read} needs at least two classes, got {num_classes} in an output of shape {list(output.shape)}; "
-            'for one score a sample use read = "threshold" with a value'
+            f"{decision.read} needs at least two classes, got {num_classes} in an output of shape"
+            f' {list(output.shape)}; for one score a sample use read = "threshold" with a value'
         )
     if decision.read == "topk" and decision.k >= num_classes:
-        raise UsageError(f"k must be less than the number of classes, {num_classes}, got {decision.k} ([decision] k); give a smaller one")
+        raise UsageError(
+            f"k must be less than the number of classes, {num_classes}, got {decision.k}"
+            " ([decision] k); give a smaller one"
+        )
 
 
 def _label_task(dataset: DataSet, output: np.ndarray) -> Task:
@@ -214,7 +279,9 @@ def _label_task(dataset: DataSet, output: np.ndarray) -> Task:
     labels = decided if dataset.labels is None else _one_each(dataset, decided)
     counted = labels[labels != IGNORED]
     # An output that is a label has as many classes as labels are seen, unless they are listed.
-    num_classes = len(classes) if classes is not None else int(max(counted.max(), decided.max())) + 1
+    num_classes = (
+        len(classes) if classes is not None else int(max(counted.max(), decided.max())) + 1
+    )
     check_range(counted, max(num_classes, 1), dataset.reading)
     return Task(decision, labels, None, max(num_classes, 1), classes=classes)
 
@@ -223,7 +290,11 @@ def _threshold_task(dataset: DataSet, output: np.ndarray) -> Task:
     decision = dataset.decision
     thresholds = _thresholds(decision, output)
     over = np.asarray(output.reshape(len(output), -1) > thresholds).astype(np.int64)
-    labels = over.reshape(_squeezed(output).shape) if dataset.labels is None else _one_each(dataset, _squeezed(output), thresholds)
+    labels = (
+        over.reshape(_squeezed(output).shape)
+        if dataset.labels is None
+        else _one_each(dataset, _squeezed(output), thresholds)
+    )
     check_folders(dataset.reading, 2)
     check_range(labels, 2, dataset.reading)
     return Task(decision, labels, None, 2, thresholds=thresholds)
@@ -240,42 +311,58 @@ def _thresholds(decision: Decision, output: np.ndarray) -> np.ndarray:
     if len(fits) != 1 or output.shape[fits[0]] != count:
         where = "several axes fit" if len(fits) > 1 else "no axis fits"
         raise UsageError(
-            f"thresholds must be one, or one for each entry of an axis of the output, got {count} for shape {list(output.shape)}, {where} ([decision] value); "
-            "give one for each label, and [decision] axis where several axes fit"
+            f"thresholds must be one, or one for each entry of an axis of the output, got {count}"
+            f" for shape {list(output.shape)}, {where} ([decision] value); give one for each label,"
+            " and [decision] axis where several axes fit"
         )
-    spread = np.asarray(decision.threshold, dtype=np.float64).reshape([count if axis == fits[0] else 1 for axis in range(1, output.ndim)])
+    spread = np.asarray(decision.threshold, dtype=np.float64).reshape(
+        [count if axis == fits[0] else 1 for axis in range(1, output.ndim)]
+    )
     return np.broadcast_to(spread, shape).reshape(-1)
 
 
-def _one_each(dataset: DataSet, decided: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
+def _one_each(
+    dataset: DataSet, decided: np.ndarray, thresholds: np.ndarray | None = None
+) -> np.ndarray:
     """Return labels as indices in the shape of the decisions, of which there is one each."""
     labels = dataset.labels
     assert labels is not None
     if not fits_positions(labels.shape, decided.shape):
         raise UsageError(
-            f"labels must give one class for each of {list(decided.shape)} decisions, got shape {list(labels.shape)}; check [label] and [decision]"
+            f"labels must give one class for each of {list(decided.shape)} decisions, got shape"
+            f" {list(labels.shape)}; check [label] and [decision]"
         )
     labels = labels.reshape(decided.shape)
     if dataset.reading.kind != "stored":
         return class_indices(labels, dataset.reading)
     if thresholds is None:
         return decided_labels(labels, dataset.reading.classes)
-    return np.asarray(labels.reshape(len(labels), -1) > thresholds).astype(np.int64).reshape(labels.shape)
+    return (
+        np.asarray(labels.reshape(len(labels), -1) > thresholds)
+        .astype(np.int64)
+        .reshape(labels.shape)
+    )
 
 
 def _targets(dataset: DataSet, output: np.ndarray) -> np.ndarray:
     targets = output if dataset.labels is None else dataset.labels
     if is_text(targets):
-        raise UsageError('targets must be numbers, got text ([label] array); read classes by [decision] read = "argmax"')
+        raise UsageError(
+            "targets must be numbers, got text ([label] array); read classes by [decision] read ="
+            ' "argmax"'
+        )
     if not fits_positions(targets.shape, output.shape):
         raise UsageError(
-            f"targets must be as many as output values, got shape {list(targets.shape)} for an output of shape {list(output.shape)}; check [label]"
+            f"targets must be as many as output values, got shape {list(targets.shape)} for an"
+            f" output of shape {list(output.shape)}; check [label]"
         )
     return targets.astype(np.float64).reshape(output.shape)
 
 
 def decided_labels(output: np.ndarray, classes: tuple[LabelValue, ...] | None) -> np.ndarray:
-    """Return the classes that an output names itself, int64 in its shape; `NO_DECISION` for what is no class.
+    """Return the classes that an output names itself, int64 in its shape.
+
+    `NO_DECISION` for what is no class.
 
     Args:
         output: Whole numbers, or text.
@@ -284,7 +371,8 @@ def decided_labels(output: np.ndarray, classes: tuple[LabelValue, ...] | None) -
     if classes is None:
         if is_text(output):
             raise UsageError(
-                "decision output must hold numbers, got text ([decision] output); list the classes: [label] classes = [...], or read the scores beside it"
+                "decision output must hold numbers, got text ([decision] output); list the classes:"
+                " [label] classes = [...], or read the scores beside it"
             )
         with np.errstate(invalid="ignore"):
             whole = output.astype(np.int64)
@@ -302,13 +390,16 @@ def _squeezed(array: np.ndarray) -> np.ndarray:
 def _like(array: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if array.size != labels.size:
         raise UsageError(
-            f"decisions must be as many as labels, got shapes {list(array.shape)} and {list(labels.shape)}; check [label] and [decision]"
+            f"decisions must be as many as labels, got shapes {list(array.shape)} and"
+            f" {list(labels.shape)}; check [label] and [decision]"
         )
     return array.reshape(labels.shape)
 
 
 def _error(metric: str, output: np.ndarray, targets: np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):  # targets may be the network's own outputs, infinite ones among them
+    with np.errstate(
+        invalid="ignore"
+    ):  # targets may be the network's own outputs, infinite ones among them
         difference = np.asarray(output, dtype=np.float64).reshape(targets.shape) - targets
     if not np.isfinite(difference).all():
         return float("inf")

@@ -1,6 +1,7 @@
 """Data functions of the user, run in a process of their own, so that nothing in them decides how a command ends.
 
-They may exit, print, leave threads behind or bring the interpreter down: what counts is whether arrays came back.
+They may exit, print, leave threads behind or bring the interpreter down: what counts is whether
+arrays came back.
 """
 
 from __future__ import annotations
@@ -32,9 +33,16 @@ _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
 
 def is_function(text: str) -> bool:
-    """Return whether a name reads ``module:function``: two names of Python, the first one dotted where it is in a package."""
+    """Return whether a name reads ``module:function``.
+
+    Two names of Python, the first one dotted where it is in a package.
+    """
     module, colon, function = text.partition(":")
-    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    return (
+        bool(colon)
+        and function.isidentifier()
+        and all(part.isidentifier() for part in module.split("."))
+    )
 
 
 @contextlib.contextmanager
@@ -56,8 +64,8 @@ def require_code_allowed(text: str, where: object) -> None:
     """
     if not _allowed.get():
         raise UsageError(
-            f"code must be allowed by the user where a file names it, got '{printable(text)}' ({printable(where)}); "
-            "read it, then give --allow-code"
+            f"code must be allowed by the user where a file names it, got '{printable(text)}'"
+            f" ({printable(where)}); read it, then give --allow-code"
         )
 
 
@@ -67,10 +75,14 @@ def run_function(text: str) -> dict[str, np.ndarray]:
     Its output goes to stderr, its input is empty. Ctrl-C ends both processes.
 
     Raises:
-        UsageError: It cannot be imported, fails, ends the process, or returns something else than a mapping of arrays.
+        UsageError: It cannot be imported, fails, ends the process, or returns something else than a
+            mapping of arrays.
     """
     if not is_function(text):
-        raise UsageError(f"data function must be named module:function, got '{printable(text)}' (--data); see the README")
+        raise UsageError(
+            f"data function must be named module:function, got '{printable(text)}' (--data); see"
+            " the README"
+        )
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as source:
         try:
@@ -83,7 +95,8 @@ def run_function(text: str) -> dict[str, np.ndarray]:
         except (EOFError, ValueError, KeyError, TypeError) as err:
             code = _end(process)
             raise UsageError(
-                f"data function must return arrays, got a process that ended with {_ending(code)} before it did ({text}); {_HINT}"
+                f"data function must return arrays, got a process that ended with {_ending(code)}"
+                f" before it did ({text}); {_HINT}"
             ) from err
         except subprocess.TimeoutExpired:
             pass  # a thread that was left behind; the arrays are here
@@ -94,7 +107,10 @@ def run_function(text: str) -> dict[str, np.ndarray]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process that has said all it will say, and end it where it does not end; return its exit code."""
+    """Wait for a process that has said all it will say, and end it where it does not end.
+
+    Return its exit code.
+    """
     try:
         return process.wait(_SECONDS_TO_END)
     except subprocess.TimeoutExpired:
@@ -103,23 +119,39 @@ def _end(process: subprocess.Popen[bytes]) -> int:
 
 
 def _start(text: str, writer: int) -> subprocess.Popen[bytes]:
-    arguments = {"function": text, "path": ["", *(entry for entry in sys.path if entry)], "writer": writer}
+    arguments = {
+        "function": text,
+        "path": ["", *(entry for entry in sys.path if entry)],
+        "writer": writer,
+    }
     command = [sys.executable, str(Path(data_function.__file__)), json.dumps(arguments)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(writer,))
 
 
 def _receive(source: BufferedReader, text: str) -> dict[str, np.ndarray]:
-    """Return what the function's process sends; raises EOFError or ValueError where it stops or sends something else."""
+    """Return what the function's process sends.
+
+    Raises EOFError or ValueError where it stops or sends something else.
+    """
     size = int.from_bytes(_exactly(source, 8), "little")
     if size > _MAX_HEAD:
         raise ValueError(f"a head of {size} bytes")
     head: dict[str, Any] = json.loads(_exactly(source, size))
     if head["problem"] is not None:
-        raise UsageError(f"data function must {head['rule']}, got {printable(head['problem'])[:500]} ({text}); {_HINT}")
-    entries = [(str(entry["name"]), tuple(entry["shape"]), np.dtype(entry["dtype"])) for entry in head["arrays"]]
+        raise UsageError(
+            f"data function must {head['rule']}, got {printable(head['problem'])[:500]} ({text});"
+            f" {_HINT}"
+        )
+    entries = [
+        (str(entry["name"]), tuple(entry["shape"]), np.dtype(entry["dtype"]))
+        for entry in head["arrays"]
+    ]
     total = sum(dtype.itemsize * math.prod(shape) for _, shape, dtype in entries)
     if total > available_memory():
-        raise UsageError(f"data function must return arrays that fit into memory, got {total} bytes ({text}); return fewer samples")
+        raise UsageError(
+            f"data function must return arrays that fit into memory, got {total} bytes ({text});"
+            " return fewer samples"
+        )
     return {name: _array(source, shape, dtype) for name, shape, dtype in entries}
 
 

@@ -15,10 +15,14 @@ class DacTable:
 
     Attributes:
         bits: Bits of an input level, the sign included where there is one.
-        bits_per_pass: Bits that one read of the array drives: 1 is bit-serial, None sends all magnitude bits at once.
-        encoding: ``signed``: levels from ``-(2^(bits-1)-1)``, sent as magnitude and sign; ``offset``: levels from 0, the level of a zero activation is
-            subtracted digitally; ``auto``: offset with zero at 0 where calibration saw no negative input, signed elsewhere.
-        percentile: Share of the calibration inputs, in percent, whose magnitude is inside the range; the others are clipped.
+        bits_per_pass: Bits that one read of the array drives: 1 is bit-serial, None sends all
+            magnitude bits at once.
+        encoding: ``signed``: levels from ``-(2^(bits-1)-1)``, sent as magnitude and sign;
+            ``offset``: levels from 0, the level of a zero activation is
+            subtracted digitally; ``auto``: offset with zero at 0 where calibration saw no negative
+            input, signed elsewhere.
+        percentile: Share of the calibration inputs, in percent, whose magnitude is inside the
+            range; the others are clipped.
     """
 
     bits: int
@@ -27,7 +31,10 @@ class DacTable:
     percentile: float = 100.0
 
     def num_passes(self, *, signed: bool) -> int:
-        """Return how often an array is read for one input vector; `signed` levels send their sign beside the magnitude."""
+        """Return how often an array is read for one input vector.
+
+        `signed` levels send their sign beside the magnitude.
+        """
         bits = self.bits - 1 if signed else self.bits
         return math.ceil(bits / min(self.bits_per_pass or bits, bits))
 
@@ -39,11 +46,13 @@ class AdcTable:
     Attributes:
         bits: Bits of a code, the sign included where there is one.
         symmetric: A signed converter has as many codes below 0 as above.
-        range: ``full_scale``: every sum of nominal levels fits; ``granular``: full scale, but a code is a power of two of level products, at least one;
+        range: ``full_scale``: every sum of nominal levels fits; ``granular``: full scale, but a
+            code is a power of two of level products, at least one;
             ``calibrated``: a percentile of the sums that calibration data cause.
         percentile: Share of the calibration sums, in percent, inside a calibrated range.
         per: One calibrated range a ``layer``, or one for every ``tile`` and plane.
-        subtract: Pairs and reference columns are subtracted ``analog``, before the converter, or ``digital``, behind it.
+        subtract: Pairs and reference columns are subtracted ``analog``, before the converter, or
+            ``digital``, behind it.
     """
 
     bits: int
@@ -103,5 +112,8 @@ class AdcSettings(_Strict):
     @model_validator(mode="after")
     def _fits(self) -> AdcSettings:
         if self.bits < 2 and self.subtract == "analog":
-            raise ValueError("a converter of signed sums needs at least 2 'bits'; subtract = \"digital\" reads sums without sign")
+            raise ValueError(
+                "a converter of signed sums needs at least 2 'bits'; subtract = \"digital\" reads"
+                " sums without sign"
+            )
         return self

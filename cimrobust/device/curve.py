@@ -14,19 +14,25 @@ from cimrobust.device.window import WindowTable
 class Curve:
     """A number as a function of the target conductance.
 
-    With v the variable, the forms are: ``polynomial`` sum_k c_k v^k; ``saturating`` c_0 (1 - exp(-v / c_1)); ``logarithmic`` c_0 ln v + c_1; ``points``
-    linear between (x, y) and constant outside; ``piecewise`` one of `pieces`, the one after a break holding from the break on.
+    With v the variable, the forms are: ``polynomial`` sum_k c_k v^k; ``saturating`` c_0 (1 - exp(-v
+    / c_1)); ``logarithmic`` c_0 ln v + c_1; ``points``
+    linear between (x, y) and constant outside; ``piecewise`` one of `pieces`, the one after a break
+    holding from the break on.
 
     Attributes:
         form: One of the forms above.
         coefficients: Of the form, polynomials in ascending powers.
         x: For ``points``: values of the variable, ascending.
         y: For ``points``: results.
-        breaks: For ``piecewise``: where one piece ends and the next begins, ascending; one fewer than pieces.
-        pieces: For ``piecewise``: curves; their variable, unit and reference are those of the whole.
+        breaks: For ``piecewise``: where one piece ends and the next begins, ascending; one fewer
+            than pieces.
+        pieces: For ``piecewise``: curves; their variable, unit and reference are those of the
+            whole.
         variable: ``relative``: g / g_max, as in most publications; ``microsiemens``: g.
-        unit: ``fraction`` of the full range g_max - g_min; ``microsiemens``; ``number``, for what is no conductance.
-        reference_g_max_microsiemens: The g_max that a curve in microsiemens was published for; it is scaled in proportion to another g_max, and a
+        unit: ``fraction`` of the full range g_max - g_min; ``microsiemens``; ``number``, for what
+            is no conductance.
+        reference_g_max_microsiemens: The g_max that a curve in microsiemens was published for; it
+            is scaled in proportion to another g_max, and a
             variable in microsiemens with it. None: the curve is absolute.
         clip: Smallest and largest result, in its unit; None: unlimited.
         factor: What the result is multiplied by at last.
@@ -77,7 +83,10 @@ class Curve:
             if getattr(self, name):
                 plain[name] = list(getattr(self, name))
         if self.pieces:
-            plain["pieces"] = [{key: value for key, value in piece.to_dict().items() if key not in _OF_THE_WHOLE} for piece in self.pieces]
+            plain["pieces"] = [
+                {key: value for key, value in piece.to_dict().items() if key not in _OF_THE_WHOLE}
+                for piece in self.pieces
+            ]
         plain |= {"variable": self.variable, "unit": self.unit}
         if self.reference_g_max_microsiemens is not None:
             plain["reference_g_max_microsiemens"] = self.reference_g_max_microsiemens
@@ -121,7 +130,9 @@ Number = float | Curve
 _OF_THE_WHOLE = ("variable", "unit", "reference_g_max_microsiemens")
 
 
-def number_at(number: Number | None, position: np.ndarray, window: WindowTable | None) -> np.ndarray:
+def number_at(
+    number: Number | None, position: np.ndarray, window: WindowTable | None
+) -> np.ndarray:
     """Return a number at normalised target conductances, float64; what is not stated is zero."""
     if isinstance(number, Curve):
         return number.at(position, window)

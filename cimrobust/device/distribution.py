@@ -1,4 +1,7 @@
-"""Where a fault-free device ends: quantile functions of its deviation, computed by quadrature, never by sampling."""
+"""Where a fault-free device ends.
+
+Quantile functions of its deviation, computed by quadrature, never by sampling.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,13 @@ if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
 
 Quantile = Callable[[np.ndarray, bool], np.ndarray]
-"""A deviation, as a fraction of the full range, at probabilities in [0, 0.5] counted from the bottom, or from the top where the flag is set."""
+"""Deviation, a fraction of the full range, at probabilities in [0, 0.5].
 
-# Half of the probabilities that stand for a distribution in a quadrature: a quarter of an octave apart up to 1/256, then 1/256 apart.
+They count from the bottom, or from the top where the flag is set.
+"""
+
+# Half of the probabilities that stand for a distribution in a quadrature: a quarter of an octave
+# apart up to 1/256, then 1/256 apart.
 _TAIL = 2.0 ** np.arange(-40.0, -8.0, 0.25)
 _HALF = np.concatenate([_TAIL, np.arange(1, 129) / 256.0])
 _MASS = np.diff(np.concatenate([[0.0], _HALF[1:]]))
@@ -32,7 +39,8 @@ _EVERY = 12
 def final_quantile(profile: DeviceProfile, level: int) -> Quantile:
     """Return the deviation of a fault-free device at the stated time, before drift compensation.
 
-    In order: programming error as accepted by write-verify, relaxation, clipping to the window, drift, clipping again.
+    In order: programming error as accepted by write-verify, relaxation, clipping to the window,
+    drift, clipping again.
     """
     position = float(profile.level_positions()[level])
     result = _relaxed(profile, level)
@@ -52,7 +60,9 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
     if device.distribution == "table":
         table = device.level_quantiles[level] if device.level_quantiles else device.quantiles
         grid = np.linspace(0.0, 1.0, len(table))
-        return lambda probability, from_top: np.asarray(np.interp(1.0 - probability if from_top else probability, grid, table))
+        return lambda probability, from_top: np.asarray(
+            np.interp(1.0 - probability if from_top else probability, grid, table)
+        )
     low, high = (float(bound[level]) for bound in programming_intervals(profile))
     if device.distribution == "uniform":
         middle, half = 0.5 * (high + low), 0.5 * (high - low)
@@ -65,7 +75,9 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
     sigma = _at_level(profile, device.sigma, level)
     if sigma == 0.0 or (device.is_verified and low == high):
         return lambda probability, from_top: np.zeros_like(probability)
-    low_tail, high_tail = (float(ndtr(low / sigma)), float(ndtr(-high / sigma))) if device.is_verified else (0.0, 0.0)
+    low_tail, high_tail = (
+        (float(ndtr(low / sigma)), float(ndtr(-high / sigma))) if device.is_verified else (0.0, 0.0)
+    )
     kept = 1.0 - (low_tail + high_tail)
 
     def gaussian(probability: np.ndarray, from_top: bool) -> np.ndarray:
@@ -80,12 +92,17 @@ def excluded_probability(profile: DeviceProfile) -> float:
     """Return the probability that a fault-free device is outside its interval at the stated time, the largest over the levels."""
     levels = range(profile.device.num_levels) if profile.depends_on_level else range(1)
     intervals = final_intervals(profile)
-    return max(_outside(final_quantile(profile, level), *(float(bound[level]) for bound in intervals)) for level in levels)
+    return max(
+        _outside(final_quantile(profile, level), *(float(bound[level]) for bound in intervals))
+        for level in levels
+    )
 
 
 def _outside(quantile: Quantile, low: float, high: float) -> float:
     """Return the probability below `low` or above `high`, found by halving."""
-    slack = 1e-12  # float64 rounding may not put a device that is clipped to the bound outside of it
+    slack = (
+        1e-12  # float64 rounding may not put a device that is clipped to the bound outside of it
+    )
     below = _tail(lambda z: bool(_at_probit(quantile, z) < low - slack))
     above = _tail(lambda z: bool(_at_probit(quantile, -z) > high + slack))
     return below + above
@@ -110,22 +127,30 @@ def _relaxed(profile: DeviceProfile, level: int) -> Quantile:
         return programmed
     sigma = _at_level(profile, profile.relaxation.sigma, level)
     if profile.device.distribution == "gaussian":
-        return _gaussian(0.0, float(np.hypot(_at_level(profile, profile.device.sigma, level), sigma)))
+        return _gaussian(
+            0.0, float(np.hypot(_at_level(profile, profile.device.sigma, level), sigma))
+        )
     return _add_gaussian(programmed, 0.0, sigma)
 
 
 def _shifted(profile: DeviceProfile, drift: DriftTable, start: Quantile, level: int) -> Quantile:
     mean, one_sigma = (
-        float((constant + growth * drift.log_time)[level]) for constant, growth in (shift_terms(profile, drift, z) for z in (0.0, 1.0))
+        float((constant + growth * drift.log_time)[level])
+        for constant, growth in (shift_terms(profile, drift, z) for z in (0.0, 1.0))
     )
     return _add_gaussian(start, mean, one_sigma - mean)
 
 
-def _power_drifted(profile: DeviceProfile, drift: DriftTable, start: Quantile, level: int) -> Quantile:
+def _power_drifted(
+    profile: DeviceProfile, drift: DriftTable, start: Quantile, level: int
+) -> Quantile:
     """Return the deviation after g falls to g (t / t0)^-nu: with nu Gaussian, a log-normal factor."""
     floor = 0.0 if profile.window is None else profile.window.floor
     position = float(profile.level_positions()[level])
-    mean, spread = (_at_level(profile, number, level) * drift.log_time for number in (drift.exponent_mean, drift.exponent_sd))
+    mean, spread = (
+        _at_level(profile, number, level) * drift.log_time
+        for number in (drift.exponent_mean, drift.exponent_sd)
+    )
     if spread == 0.0:
         return lambda probability, from_top: np.asarray(
             (position + start(probability, from_top) + floor) * np.exp(-mean) - floor - position
@@ -135,32 +160,51 @@ def _power_drifted(profile: DeviceProfile, drift: DriftTable, start: Quantile, l
         return _log_normal(float(nodes[0]), -mean, spread, shift=-(floor + position))
     factors = np.exp(-mean - spread * _OFFSETS)
     looked_at = np.unique(
-        np.concatenate([(nodes[::_EVERY, None] * factors).ravel(), nodes[[0, -1]] * factors.min(), nodes[[0, -1]] * factors.max()])
+        np.concatenate(
+            [
+                (nodes[::_EVERY, None] * factors).ravel(),
+                nodes[[0, -1]] * factors.min(),
+                nodes[[0, -1]] * factors.max(),
+            ]
+        )
     )
 
     def probit(value: np.ndarray) -> np.ndarray:
-        # P(x r <= y) of the log-normal r: for x > 0 that r is at most y / x, for x < 0 that it is at least that.
+        # P(x r <= y) of the log-normal r: for x > 0 that r is at most y / x, for x < 0 that it is
+        # at least that.
         with np.errstate(divide="ignore", invalid="ignore"):
             score = (np.log(value[:, None] / nodes) + mean) / spread
         score = np.where(nodes > 0, score, -score)
         one_side = np.sign(value)[:, None] * np.sign(nodes) > 0
-        return np.where(one_side, np.clip(score, -40.0, 40.0), np.where(value[:, None] >= nodes, 40.0, -40.0))
+        return np.where(
+            one_side, np.clip(score, -40.0, 40.0), np.where(value[:, None] >= nodes, 40.0, -40.0)
+        )
 
     return _inverted(looked_at, probit, shift=-(floor + position))
 
 
 def _add_gaussian(start: Quantile, mean: float, sigma: float) -> Quantile:
     if sigma == 0.0:
-        return start if mean == 0.0 else lambda probability, from_top: np.asarray(start(probability, from_top) + mean)
+        return (
+            start
+            if mean == 0.0
+            else lambda probability, from_top: np.asarray(start(probability, from_top) + mean)
+        )
     nodes = _nodes(start)
     if nodes[0] == nodes[-1]:
         return _gaussian(float(nodes[0]) + mean, sigma)
-    looked_at = np.unique((np.append(nodes[::_EVERY], nodes[-1])[:, None] + sigma * _OFFSETS).ravel())
-    return _inverted(looked_at, lambda value: np.asarray((value[:, None] - nodes) / sigma), shift=mean)
+    looked_at = np.unique(
+        (np.append(nodes[::_EVERY], nodes[-1])[:, None] + sigma * _OFFSETS).ravel()
+    )
+    return _inverted(
+        looked_at, lambda value: np.asarray((value[:, None] - nodes) / sigma), shift=mean
+    )
 
 
 def _gaussian(mean: float, sigma: float) -> Quantile:
-    return lambda probability, from_top: np.asarray(mean + (-1.0 if from_top else 1.0) * sigma * ndtri(probability))
+    return lambda probability, from_top: np.asarray(
+        mean + (-1.0 if from_top else 1.0) * sigma * ndtri(probability)
+    )
 
 
 def _log_normal(scale: float, mean: float, sigma: float, *, shift: float) -> Quantile:
@@ -174,20 +218,28 @@ def _log_normal(scale: float, mean: float, sigma: float, *, shift: float) -> Qua
 
 
 def _clipped(quantile: Quantile, position: float) -> Quantile:
-    return lambda probability, from_top: np.asarray(np.clip(quantile(probability, from_top), -position, 1.0 - position))
+    return lambda probability, from_top: np.asarray(
+        np.clip(quantile(probability, from_top), -position, 1.0 - position)
+    )
 
 
 def _nodes(quantile: Quantile) -> np.ndarray:
-    """Return the values that stand for a distribution, ascending; segments between them have the probabilities of `_MASS`, mirrored."""
+    """Return the values that stand for a distribution, ascending.
+
+    Segments between them have the probabilities of `_MASS`, mirrored.
+    """
     return np.concatenate([quantile(_HALF, False), quantile(_HALF[::-1], True)[1:]])
 
 
-def _inverted(looked_at: np.ndarray, probit: Callable[[np.ndarray], np.ndarray], *, shift: float) -> Quantile:
+def _inverted(
+    looked_at: np.ndarray, probit: Callable[[np.ndarray], np.ndarray], *, shift: float
+) -> Quantile:
     """Return the quantile function of a mixture of Gaussians in a transformed variable.
 
     Args:
         looked_at: Values at which the distribution is computed; linear in the probit between them.
-        probit: For values, the probit of the probability to be below them, given each node of the mixture [values, nodes].
+        probit: For values, the probit of the probability to be below them, given each node of the
+            mixture [values, nodes].
         shift: Added to the result.
     """
     z = _probits(looked_at, probit)
@@ -197,7 +249,9 @@ def _inverted(looked_at: np.ndarray, probit: Callable[[np.ndarray], np.ndarray],
     z = _probits(looked_at, probit)
     inside = np.isfinite(z)
     z, values = np.maximum.accumulate(z[inside]), looked_at[inside] + shift
-    return lambda probability, from_top: np.asarray(np.interp((-1.0 if from_top else 1.0) * ndtri(probability), z, values))
+    return lambda probability, from_top: np.asarray(
+        np.interp((-1.0 if from_top else 1.0) * ndtri(probability), z, values)
+    )
 
 
 def _probits(values: np.ndarray, probit: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -11,7 +11,9 @@ from cimrobust.device.curve import Number
 
 @dataclass(frozen=True)
 class FaultsTable:
-    """Devices that cannot be programmed. A stuck device neither deviates nor drifts, and lies outside the tolerance box.
+    """Devices that cannot be programmed.
+
+    A stuck device neither deviates nor drifts, and lies outside the tolerance box.
 
     Attributes:
         stuck_low: Share of devices that stay at g_min.
@@ -37,10 +39,14 @@ class RelaxationTable:
 
 @dataclass(frozen=True)
 class DriftTable:
-    """Change of the conductance with time, after relaxation. At or before t0 nothing has drifted yet.
+    """Change of the conductance with time, after relaxation.
 
-    Model ``power``: g(t) = g(t0) (t / t0)^-nu with nu Gaussian, one draw a device; g is the physical conductance, so it needs the window where
-    g_min is not zero. Model ``shift``: g(t) = g(t0) + a Gaussian whose mean and sd are ``mean + mean_per_log_second ln(t / t0)`` and likewise.
+    At or before t0 nothing has drifted yet.
+
+    Model ``power``: g(t) = g(t0) (t / t0)^-nu with nu Gaussian, one draw a device; g is the
+    physical conductance, so it needs the window where
+    g_min is not zero. Model ``shift``: g(t) = g(t0) + a Gaussian whose mean and sd are ``mean +
+    mean_per_log_second ln(t / t0)`` and likewise.
 
     Attributes:
         time_seconds: Time after programming at which the chip is used.
@@ -53,7 +59,8 @@ class DriftTable:
         mean_per_log_second: Growth of the mean per factor e of time.
         sd_per_log_second: Growth of the standard deviation per factor e of time.
         z: Half-width of the tolerance box in sigmas of nu or of the shift.
-        compensation: ``none``; or ``global``: the outputs of a layer are multiplied by one number, see `mapping.place.drift_factor`.
+        compensation: ``none``; or ``global``: the outputs of a layer are multiplied by one number,
+            see `mapping.place.drift_factor`.
     """
 
     time_seconds: float

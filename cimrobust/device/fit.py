@@ -34,8 +34,10 @@ class TargetFit:
         sd: Standard deviation.
         low: Smallest deviation.
         high: Largest deviation.
-        distance: Largest distance of the distribution functions of measurement and profile (Kolmogorov-Smirnov).
-        significant: What the distance stays below at 99 % confidence if the profile is right (Massart 1990).
+        distance: Largest distance of the distribution functions of measurement and profile
+            (Kolmogorov-Smirnov).
+        significant: What the distance stays below at 99 % confidence if the profile is right
+            (Massart 1990).
     """
 
     target: float
@@ -55,7 +57,8 @@ class FittedProfile:
     Attributes:
         tables: The profile as tables of its file format.
         targets: One entry a measured target.
-        left_out: Share of devices that the box leaves out, the largest over the targets: for tables an upper bound at 95 % confidence, for curves the
+        left_out: Share of devices that the box leaves out, the largest over the targets: for tables
+            an upper bound at 95 % confidence, for curves the
             share of the measured ones.
     """
 
@@ -65,13 +68,22 @@ class FittedProfile:
 
 
 def fit(
-    measured: Measurements, *, name: str, source: str, form: Form = "table", bits: int | None = None, weight_bits: int = 8
+    measured: Measurements,
+    *,
+    name: str,
+    source: str,
+    form: Form = "table",
+    bits: int | None = None,
+    weight_bits: int = 8,
 ) -> FittedProfile:
     """Fit a profile.
 
-    ``table``: every level gets quantiles at equally spaced probabilities, linear between the two measured targets around it; the tolerance box reaches
-    to the smallest and largest deviation that was measured there. ``curve``: sigma is a polynomial of third degree in g / g_max, fitted to the standard
-    deviations by least squares, deviations are Gaussian without bound, and the box is 3 sigmas wide.
+    ``table``: every level gets quantiles at equally spaced probabilities, linear between the two
+    measured targets around it; the tolerance box reaches
+    to the smallest and largest deviation that was measured there. ``curve``: sigma is a polynomial
+    of third degree in g / g_max, fitted to the standard
+    deviations by least squares, deviations are Gaussian without bound, and the box is 3 sigmas
+    wide.
 
     Args:
         measured: The measurements.
@@ -88,27 +100,45 @@ def fit(
     bits = max(1, math.ceil(math.log2(count))) if bits is None else bits
     if not 1 <= bits <= 8:
         raise UsageError(
-            f"bits of a device must be in 1..8, got {bits} for {count} targets (--bits); round the targets to at most 256 states"
+            f"bits of a device must be in 1..8, got {bits} for {count} targets (--bits); round the"
+            " targets to at most 256 states"
         )
     if form == "curve" and count <= DEGREE:
-        raise UsageError(f"a curve must have at least {DEGREE + 1} targets, got {count} (--form); use --form table")
+        raise UsageError(
+            f"a curve must have at least {DEGREE + 1} targets, got {count} (--form); use --form"
+            " table"
+        )
     levels = np.arange(2**bits) / (2**bits - 1)
     device: dict[str, Any] = {"bits": bits}
     if form == "table":
         device |= {
             "distribution": "table",
-            "level_quantiles": [[float(f"{value:.7g}") for value in row] for row in _rows(measured, levels)],
+            "level_quantiles": [
+                [float(f"{value:.7g}") for value in row] for row in _rows(measured, levels)
+            ],
         }
         at_targets = _rows(measured, measured.targets)
-        distances = [_table_distance(group, row) for group, row in zip(measured.deviations, at_targets, strict=True)]
-        # What lies outside the smallest and largest of n values has the distribution Beta(2, n - 1), whatever theirs is (Wilks 1941).
+        distances = [
+            _table_distance(group, row)
+            for group, row in zip(measured.deviations, at_targets, strict=True)
+        ]
+        # What lies outside the smallest and largest of n values has the distribution Beta(2, n -
+        # 1), whatever theirs is (Wilks 1941).
         left_out = max(float(beta.ppf(0.95, 2, len(group) - 1)) for group in measured.deviations)
     else:
         coefficients = _polynomial(measured)
         device |= {"distribution": "gaussian", "z": _Z, "sigma": _curve(measured, coefficients)}
-        sigmas = np.polynomial.polynomial.polyval(_relative(measured, measured.targets), coefficients)
-        distances = [_gaussian_distance(group, sigma) for group, sigma in zip(measured.deviations, sigmas, strict=True)]
-        outside = [float((np.abs(group) > _Z * sigma).mean()) for group, sigma in zip(measured.deviations, sigmas, strict=True)]
+        sigmas = np.polynomial.polynomial.polyval(
+            _relative(measured, measured.targets), coefficients
+        )
+        distances = [
+            _gaussian_distance(group, sigma)
+            for group, sigma in zip(measured.deviations, sigmas, strict=True)
+        ]
+        outside = [
+            float((np.abs(group) > _Z * sigma).mean())
+            for group, sigma in zip(measured.deviations, sigmas, strict=True)
+        ]
         left_out = max(outside)
     tables: dict[str, Any] = {
         "schema": 1,
@@ -122,14 +152,22 @@ def fit(
             "g_min_microsiemens": measured.window.g_min_microsiemens,
             "g_max_microsiemens": measured.window.g_max_microsiemens,
         }
-    return FittedProfile(tables, tuple(map(_target_fit, measured.targets, measured.deviations, distances)), left_out)
+    return FittedProfile(
+        tables, tuple(map(_target_fit, measured.targets, measured.deviations, distances)), left_out
+    )
 
 
 def _rows(measured: Measurements, positions: np.ndarray) -> np.ndarray:
-    """Return quantiles at positions, float64 [positions, NUM_QUANTILES]; outside the measured targets those of the nearest."""
+    """Return quantiles at positions, float64 [positions, NUM_QUANTILES].
+
+    Outside the measured targets those of the nearest.
+    """
     probability = np.linspace(0.0, 1.0, NUM_QUANTILES)
     known = np.stack([np.quantile(group, probability) for group in measured.deviations])
-    rows = np.stack([np.interp(positions, measured.targets, known[:, index]) for index in range(NUM_QUANTILES)], axis=1)
+    rows = np.stack(
+        [np.interp(positions, measured.targets, known[:, index]) for index in range(NUM_QUANTILES)],
+        axis=1,
+    )
     return np.maximum.accumulate(rows, axis=1)
 
 
@@ -158,21 +196,37 @@ def _relative(measured: Measurements, positions: np.ndarray) -> np.ndarray:
 
 def _polynomial(measured: Measurements) -> np.ndarray:
     """Return ascending coefficients of sigma, fractions of the full range, weighted by the number of devices."""
-    # The root mean square holds a mean deviation too, which a Gaussian around the target has to cover.
+    # The root mean square holds a mean deviation too, which a Gaussian around the target has to
+    # cover.
     spread = [float(np.sqrt(np.mean(group**2))) for group in measured.deviations]
     weights = np.sqrt([len(group) for group in measured.deviations])
-    return np.polynomial.polynomial.polyfit(_relative(measured, measured.targets), spread, DEGREE, w=weights)
+    return np.polynomial.polynomial.polyfit(
+        _relative(measured, measured.targets), spread, DEGREE, w=weights
+    )
 
 
 def _curve(measured: Measurements, coefficients: np.ndarray) -> dict[str, Any]:
     spread = [float(np.sqrt(np.mean(group**2))) for group in measured.deviations]
     # Between and beyond the targets the polynomial may not leave what was measured.
     clip = [0.5 * min(spread), 2.0 * max(spread)]
-    return {"form": "polynomial", "coefficients": coefficients.tolist(), "variable": "relative", "unit": "fraction", "clip": clip}
+    return {
+        "form": "polynomial",
+        "coefficients": coefficients.tolist(),
+        "variable": "relative",
+        "unit": "fraction",
+        "clip": clip,
+    }
 
 
 def _target_fit(target: float, group: np.ndarray, distance: float) -> TargetFit:
     significant = math.sqrt(math.log(2.0 / 0.01) / (2.0 * len(group)))
     return TargetFit(
-        float(target), len(group), float(group.mean()), float(group.std(ddof=1)), float(group[0]), float(group[-1]), distance, significant
+        float(target),
+        len(group),
+        float(group.mean()),
+        float(group.std(ddof=1)),
+        float(group[0]),
+        float(group[-1]),
+        distance,
+        significant,
     )

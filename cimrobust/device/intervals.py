@@ -18,14 +18,20 @@ def programming_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarra
     """Return the smallest and largest programming error at every level, fractions of the full range, float64 [num_levels]."""
     device, positions = profile.device, profile.level_positions()
     if device.is_verified:
-        sides = (device.tolerance_low, device.tolerance_high) if device.tolerance is None else (device.tolerance, device.tolerance)
+        sides = (
+            (device.tolerance_low, device.tolerance_high)
+            if device.tolerance is None
+            else (device.tolerance, device.tolerance)
+        )
         low, high = (number_at(side, positions, profile.window) for side in sides)
         return -low, high
     if device.level_quantiles:
         ends = np.array([(min(row[0], 0.0), max(row[-1], 0.0)) for row in device.level_quantiles])
         return ends[:, 0], ends[:, 1]
     if device.distribution == "table":
-        return np.full_like(positions, min(device.quantiles[0], 0.0)), np.full_like(positions, max(device.quantiles[-1], 0.0))
+        return np.full_like(positions, min(device.quantiles[0], 0.0)), np.full_like(
+            positions, max(device.quantiles[-1], 0.0)
+        )
     width = device.z * number_at(device.sigma, positions, profile.window)
     return -width, width
 
@@ -37,15 +43,19 @@ def largest_programming_error(profile: DeviceProfile) -> float:
 
 
 @lru_cache(maxsize=128)
-def level_intervals(profile: DeviceProfile, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def level_intervals(
+    profile: DeviceProfile, *, compensation: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest deviation at every level from t0 to the stated time, fractions of the full range.
 
-    Programming error (tolerance, or z sigmas), z sigmas of relaxation, clipping, and drift with exponents or shifts within z sigmas: the ends of all are
+    Programming error (tolerance, or z sigmas), z sigmas of relaxation, clipping, and drift with
+    exponents or shifts within z sigmas: the ends of all are
     taken together. Neither end passes zero, as nothing has drifted at t0.
 
     Args:
         profile: The device profile.
-        compensation: Drift compensation factor c of the layer at the stated time t; at an earlier time u it is c^(ln(u/t0) / ln(t/t0)).
+        compensation: Drift compensation factor c of the layer at the stated time t; at an earlier
+            time u it is c^(ln(u/t0) / ln(t/t0)).
     """
     low, high = _reached(profile, compensation)
     for array in (low, high):
@@ -54,12 +64,21 @@ def level_intervals(profile: DeviceProfile, *, compensation: float = 1.0) -> tup
 
 
 def final_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
-    """As `level_intervals`, but of the deviations at the stated time alone, without compensation; they need not hold zero."""
+    """As `level_intervals`, but of the deviations at the stated time alone, without compensation.
+
+    They need not hold zero.
+    """
     low, high = _before_drift(profile)
     drift, positions = profile.drift, profile.level_positions()
     if drift is None or not profile.has_drift:
         return low, high
-    ends = np.stack([_read(profile, drift, positions + end, z, drift.log_time) for end in (low, high) for z in (-drift.z, drift.z)])
+    ends = np.stack(
+        [
+            _read(profile, drift, positions + end, z, drift.log_time)
+            for end in (low, high)
+            for z in (-drift.z, drift.z)
+        ]
+    )
     ends = np.clip(ends, 0.0, 1.0) if profile.clips else ends
     return ends.min(axis=0) - positions, ends.max(axis=0) - positions
 
@@ -71,7 +90,9 @@ def _reached(profile: DeviceProfile, compensation: float) -> tuple[np.ndarray, n
         return low, high
     rate = float(np.log(compensation)) / drift.log_time
     starts = (positions + low, positions + high)
-    reach = np.stack([*starts, *(read for start in starts for read in _reads(profile, drift, start, rate))])
+    reach = np.stack(
+        [*starts, *(read for start in starts for read in _reads(profile, drift, start, rate))]
+    )
     least, most = reach.min(axis=0), reach.max(axis=0)
     if profile.clips:
         least = np.minimum(np.maximum(least, 0.0), min(1.0, compensation))
@@ -83,36 +104,53 @@ def _before_drift(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
     low, high = programming_intervals(profile)
     positions = profile.level_positions()
     if profile.relaxation is not None:
-        width = profile.relaxation.z * number_at(profile.relaxation.sigma, positions, profile.window)
+        width = profile.relaxation.z * number_at(
+            profile.relaxation.sigma, positions, profile.window
+        )
         low, high = low - width, high + width
     if profile.clips:
         low, high = np.maximum(low, -positions), np.minimum(high, 1.0 - positions)
     return low, high
 
 
-def _read(profile: DeviceProfile, drift: DriftTable, start: np.ndarray, z: float, log_time: np.ndarray | float) -> np.ndarray:
+def _read(
+    profile: DeviceProfile,
+    drift: DriftTable,
+    start: np.ndarray,
+    z: float,
+    log_time: np.ndarray | float,
+) -> np.ndarray:
     """Return where a device that starts at a normalised conductance has drifted to, z sigmas from the mean."""
     positions, window = profile.level_positions(), profile.window
     if drift.model == "power":
-        exponent = number_at(drift.exponent_mean, positions, window) + z * number_at(drift.exponent_sd, positions, window)
+        exponent = number_at(drift.exponent_mean, positions, window) + z * number_at(
+            drift.exponent_sd, positions, window
+        )
         floor = 0.0 if window is None else window.floor
         return np.asarray((start + floor) * np.exp(-exponent * log_time) - floor)
     constant, growth = shift_terms(profile, drift, z)
     return np.asarray(start + constant + growth * log_time)
 
 
-def shift_terms(profile: DeviceProfile, drift: DriftTable, z: float) -> tuple[np.ndarray, np.ndarray]:
+def shift_terms(
+    profile: DeviceProfile, drift: DriftTable, z: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the constant and the growth per factor e of time of a shift z sigmas from the mean, at every level."""
     positions, window = profile.level_positions(), profile.window
     constant = number_at(drift.mean, positions, window) + z * number_at(drift.sd, positions, window)
-    growth = number_at(drift.mean_per_log_second, positions, window) + z * number_at(drift.sd_per_log_second, positions, window)
+    growth = number_at(drift.mean_per_log_second, positions, window) + z * number_at(
+        drift.sd_per_log_second, positions, window
+    )
     return constant, growth
 
 
-def _reads(profile: DeviceProfile, drift: DriftTable, start: np.ndarray, rate: float) -> list[np.ndarray]:
+def _reads(
+    profile: DeviceProfile, drift: DriftTable, start: np.ndarray, rate: float
+) -> list[np.ndarray]:
     """Return the compensated readings among which the extremes over time lie, for a start and the ends of the drift.
 
-    With s = ln(t / t0), a power law reads (start + floor) e^((rate - nu) s) - floor e^(rate s), and a shift (start + constant + growth s) e^(rate s):
+    With s = ln(t / t0), a power law reads (start + floor) e^((rate - nu) s) - floor e^(rate s), and
+    a shift (start + constant + growth s) e^(rate s):
     the extremes over s are at the ends or where the derivative is zero.
     """
     reads = []
@@ -123,15 +161,23 @@ def _reads(profile: DeviceProfile, drift: DriftTable, start: np.ndarray, rate: f
     return reads
 
 
-def _still_time(profile: DeviceProfile, drift: DriftTable, start: np.ndarray, z: float, rate: float) -> np.ndarray:
+def _still_time(
+    profile: DeviceProfile, drift: DriftTable, start: np.ndarray, z: float, rate: float
+) -> np.ndarray:
     """Return ln(t / t0) at which a compensated reading stands still, put to the nearer end where there is none between."""
     positions, window = profile.level_positions(), profile.window
     with np.errstate(divide="ignore", invalid="ignore"):
         if drift.model == "power":
-            exponent = number_at(drift.exponent_mean, positions, window) + z * number_at(drift.exponent_sd, positions, window)
+            exponent = number_at(drift.exponent_mean, positions, window) + z * number_at(
+                drift.exponent_sd, positions, window
+            )
             floor = 0.0 if window is None else window.floor
             still = np.log(rate * floor / ((rate - exponent) * (start + floor))) / -exponent
         else:
             constant, growth = shift_terms(profile, drift, z)
-            still = -1.0 / rate - (start + constant) / growth if rate != 0.0 else np.zeros_like(start)
-    return np.clip(np.nan_to_num(still, nan=0.0, posinf=drift.log_time, neginf=0.0), 0.0, drift.log_time)
+            still = (
+                -1.0 / rate - (start + constant) / growth if rate != 0.0 else np.zeros_like(start)
+            )
+    return np.clip(
+        np.nan_to_num(still, nan=0.0, posinf=drift.log_time, neginf=0.0), 0.0, drift.log_time
+    )

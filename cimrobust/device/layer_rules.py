@@ -14,16 +14,20 @@ DIGITAL_OPTION = "--digital"
 
 @dataclass(frozen=True)
 class LayerRule:
-    """One ``[[layer]]`` table. Exactly one of `match`, `operator` and `position` says which layers it is for.
+    """One ``[[layer]]`` table.
+
+    Exactly one of `match`, `operator` and `position` says which layers it is for.
 
     Of all rules that a layer fits, the last decides, alone: what it leaves out is taken from the
     profile's own tables, not from other rules.
 
     Attributes:
         match: Pattern of the name of an initializer or of a node that reads it; ``*``, ``?`` and
-            ``[...]`` as in a shell, upper and lower case differ. A name as it is always fits itself.
+            ``[...]`` as in a shell, upper and lower case differ. A name as it is always fits
+            itself.
         operator: Operator of a node that reads the initializer, other domains as ``domain::Op``.
-        position: First and last of a range of layers, both included, in graph order from 0; negative
+        position: First and last of a range of layers, both included, in graph order from 0;
+            negative
             numbers count from the end, -1 is the last layer.
         digital: The layers stay digital, with the weights of the file.
         source: Where the rule comes from; empty: not stated.

@@ -8,7 +8,8 @@ from cimrobust.device.curve import Number, number_at
 from cimrobust.device.intervals import programming_intervals
 from cimrobust.device.profile import DeviceProfile
 
-# Of a fraction of the range, or of an exponent: what is larger leaves float32 once it is folded into weights.
+# Of a fraction of the range, or of an exponent: what is larger leaves float32 once it is folded
+# into weights.
 _MOST = 1e6
 
 
@@ -27,21 +28,36 @@ def number_problems(profile: DeviceProfile) -> list[str]:
     if drift is not None:
         widths |= {"drift.exponent_sd": drift.exponent_sd, "drift.sd": drift.sd}
         any_sign = {"drift.exponent_mean": drift.exponent_mean, "drift.mean": drift.mean}
-        any_sign |= {"drift.mean_per_log_second": drift.mean_per_log_second, "drift.sd_per_log_second": drift.sd_per_log_second}
+        any_sign |= {
+            "drift.mean_per_log_second": drift.mean_per_log_second,
+            "drift.sd_per_log_second": drift.sd_per_log_second,
+        }
     found = [_problem(profile, key, number, least=0.0) for key, number in widths.items()]
     found += [_problem(profile, key, number, least=-np.inf) for key, number in any_sign.items()]
-    return [problem for problem in (*found, _shrinking(profile), _outside(profile)) if problem is not None]
+    return [
+        problem
+        for problem in (*found, _shrinking(profile), _outside(profile))
+        if problem is not None
+    ]
 
 
-def _problem(profile: DeviceProfile, key: str, number: Number | None, *, least: float) -> str | None:
+def _problem(
+    profile: DeviceProfile, key: str, number: Number | None, *, least: float
+) -> str | None:
     values = number_at(number, profile.level_positions(), profile.window)
     wrong = ~np.isfinite(values) | (values < least) | (np.abs(values) > _MOST)
     if not wrong.any():
         return None
     level = int(np.argmax(wrong))
     rule = "finite" if least < 0 else "finite and not negative"
-    rule = f"at most {_MOST:g} in size" if values[level] > _MOST and np.isfinite(values[level]) else rule
-    return f"key '{key}' must be {rule} at every level, is {float(values[level]):g} at level {level}"
+    rule = (
+        f"at most {_MOST:g} in size"
+        if values[level] > _MOST and np.isfinite(values[level])
+        else rule
+    )
+    return (
+        f"key '{key}' must be {rule} at every level, is {float(values[level]):g} at level {level}"
+    )
 
 
 def _shrinking(profile: DeviceProfile) -> str | None:
@@ -50,7 +66,11 @@ def _shrinking(profile: DeviceProfile) -> str | None:
         return None
     growth = number_at(drift.sd_per_log_second, profile.level_positions(), profile.window)
     final = number_at(drift.sd, profile.level_positions(), profile.window) + growth * drift.log_time
-    return "keys 'drift.sd' and 'drift.sd_per_log_second' give a negative deviation at 'time_seconds'" if (final < 0).any() else None
+    return (
+        "keys 'drift.sd' and 'drift.sd_per_log_second' give a negative deviation at 'time_seconds'"
+        if (final < 0).any()
+        else None
+    )
 
 
 def _outside(profile: DeviceProfile) -> str | None:
@@ -62,6 +82,7 @@ def _outside(profile: DeviceProfile) -> str | None:
     for level, row in enumerate(device.level_quantiles):
         if row[0] < low[level] or row[-1] > high[level]:
             return (
-                f"key 'device.level_quantiles' must lie within the tolerance at every level, is {row[0]:g} to {row[-1]:g} at level {level}"
+                "key 'device.level_quantiles' must lie within the tolerance at every level, is"
+                f" {row[0]:g} to {row[-1]:g} at level {level}"
             )
     return None

@@ -37,7 +37,13 @@ _OPTIONAL = {
 def list_profiles() -> tuple[str, ...]:
     """Return the names of the shipped profiles, sorted."""
     folder = resources.files("cimrobust.device") / "profiles"
-    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".toml")
+            for entry in folder.iterdir()
+            if entry.name.endswith(".toml")
+        )
+    )
 
 
 def load_profile(name_or_path: str | Path) -> DeviceProfile:
@@ -51,13 +57,15 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
     """
     text = str(name_or_path)
     if text in list_profiles():
-        return _load(Path(str(resources.files("cimrobust.device") / "profiles" / f"{text}.toml")), shown=text)
+        return _load(
+            Path(str(resources.files("cimrobust.device") / "profiles" / f"{text}.toml")), shown=text
+        )
     if text.endswith(".toml") or "/" in text or Path(text).exists():
         return _load(Path(text), shown=text)
     near = difflib.get_close_matches(text, list_profiles(), n=1, cutoff=0.0)
     raise UsageError(
-        f"device profile must be a file or one of the shipped names, got '{text}' (--device); nearest is '{near[0]}', "
-        "`cimrobust devices list` shows all"
+        f"device profile must be a file or one of the shipped names, got '{text}' (--device);"
+        f" nearest is '{near[0]}', `cimrobust devices list` shows all"
     )
 
 
@@ -94,12 +102,17 @@ def _made(read: ProfileModel, shown: str) -> DeviceProfile:
         device=DeviceTable(**_values(read.device)),
         tile=TileTable(**_values(read.tile)),
         defaults_used=tuple(_left_out(read, "")),
-        **{key: table(**_values(getattr(read, key))) for key, table in _OPTIONAL.items() if getattr(read, key) is not None},
+        **{
+            key: table(**_values(getattr(read, key)))
+            for key, table in _OPTIONAL.items()
+            if getattr(read, key) is not None
+        },
     )
     problems = number_problems(profile)
     if problems:
         raise UsageError(
-            f"{_WHAT} must state numbers that hold at every level, got {'; '.join(problems)} ({shown}); correct the curve, or clip it"
+            f"{_WHAT} must state numbers that hold at every level, got {'; '.join(problems)}"
+            f" ({shown}); correct the curve, or clip it"
         )
     return profile
 
@@ -120,12 +133,17 @@ def _curve(model: PieceModel) -> Curve:
 
 
 def _left_out(table: BaseModel, prefix: str) -> list[str]:
-    """Return the dotted keys that a file left out, in the order of the format; keys of curves and of tables left out are not listed."""
+    """Return the dotted keys that a file left out, in the order of the format.
+
+    Keys of curves and of tables left out are not listed.
+    """
     keys: list[str] = []
     for name, field in type(table).model_fields.items():
         value: Any = getattr(table, name)
         key = f"{prefix}{field.alias or name}"
-        if isinstance(value, CurveModel) or (value is None and (not prefix or name.startswith("tolerance_"))):
+        if isinstance(value, CurveModel) or (
+            value is None and (not prefix or name.startswith("tolerance_"))
+        ):
             continue
         if isinstance(value, BaseModel):
             keys += _left_out(value, f"{key}.")

@@ -20,7 +20,9 @@ _BANDS = (0.01, 0.1, 0.25)
 
 
 def draw_fit(measured: Measurements, profile: DeviceProfile, path: Path) -> bytes:
-    """Draw deviations over targets: measured devices as points, bands of the fitted distribution, and the tolerance box.
+    """Draw deviations over targets.
+
+    Measured devices as points, bands of the fitted distribution, and the tolerance box.
 
     Args:
         measured: The measurements.
@@ -34,19 +36,49 @@ def draw_fit(measured: Measurements, profile: DeviceProfile, path: Path) -> byte
         positions, levels = profile.level_positions(), range(profile.device.num_levels)
         for probability in _BANDS:
             low, high = (
-                [100 * float(quantile(profile, np.array([probability]), from_top=top, level=level)[0]) for level in levels]
+                [
+                    100
+                    * float(
+                        quantile(profile, np.array([probability]), from_top=top, level=level)[0]
+                    )
+                    for level in levels
+                ]
                 for top in (False, True)
             )
             axes.fill_between(
-                positions, low, high, color="#4c78a8", alpha=0.2, linewidth=0, label=f"{100 * (1 - 2 * probability):g} % of the profile"
+                positions,
+                low,
+                high,
+                color="#4c78a8",
+                alpha=0.2,
+                linewidth=0,
+                label=f"{100 * (1 - 2 * probability):g} % of the profile",
             )
         box = profile.level_bounds()
         for bound, label in zip(box, ("tolerance box", None), strict=True):
-            axes.plot(positions, 100 * bound / (profile.device.num_levels - 1), color="#b2182b", linewidth=1, label=label)
-        for index, (target, group) in enumerate(zip(measured.targets, measured.deviations, strict=True)):
-            shown = group[np.linspace(0, len(group) - 1, min(len(group), _MOST_POINTS)).round().astype(int)]
+            axes.plot(
+                positions,
+                100 * bound / (profile.device.num_levels - 1),
+                color="#b2182b",
+                linewidth=1,
+                label=label,
+            )
+        for index, (target, group) in enumerate(
+            zip(measured.targets, measured.deviations, strict=True)
+        ):
+            shown = group[
+                np.linspace(0, len(group) - 1, min(len(group), _MOST_POINTS)).round().astype(int)
+            ]
             label = "measured devices" if index == 0 else None
-            axes.plot(np.full(len(shown), target), 100 * shown, ".", markersize=2, color="#333333", alpha=0.5, label=label)
+            axes.plot(
+                np.full(len(shown), target),
+                100 * shown,
+                ".",
+                markersize=2,
+                color="#333333",
+                alpha=0.5,
+                label=label,
+            )
         axes.set_xlabel("target conductance, share of the range")
         axes.set_ylabel("deviation, % of the range")
         axes.legend(fontsize=8, frameon=False)

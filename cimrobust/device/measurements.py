@@ -69,39 +69,58 @@ def read_measurements(
     target, measured = _columns(path, target_column, measured_column)
     window = None
     if not relative:
-        low, high = (float(target.min()) if g_min is None else g_min), (float(target.max()) if g_max is None else g_max)
+        low, high = (
+            (float(target.min()) if g_min is None else g_min),
+            (float(target.max()) if g_max is None else g_max),
+        )
         if not 0 <= low < high:
             raise UsageError(
-                f"conductance range must rise from 0 or more, got {low:g} to {high:g} (--g-min, --g-max); state the device's range"
+                f"conductance range must rise from 0 or more, got {low:g} to {high:g} (--g-min,"
+                " --g-max); state the device's range"
             )
         window = WindowTable(low, high)
         target, measured = ((values - low) / (high - low) for values in (target, measured))
     wrong = np.flatnonzero((target < -1e-9) | (target > 1 + 1e-9))
     if wrong.size:
         raise InputRefusedError(
-            f"targets must lie in the conductance range, got {target[wrong[0]]:g} of it ({path}, row {wrong[0] + 2}); correct --g-min and --g-max, or the unit"
+            f"targets must lie in the conductance range, got {target[wrong[0]]:g} of it ({path},"
+            f" row {wrong[0] + 2}); correct --g-min and --g-max, or the unit"
         )
     states = _states(target)
-    groups = tuple(np.sort(measured[states == index] - target[states == index].mean()) for index in range(states.max() + 1))
+    groups = tuple(
+        np.sort(measured[states == index] - target[states == index].mean())
+        for index in range(states.max() + 1)
+    )
     centres = np.array([target[states == index].mean() for index in range(len(groups))])
-    few = [(centre, len(group)) for centre, group in zip(centres, groups, strict=True) if len(group) < MIN_DEVICES]
+    few = [
+        (centre, len(group))
+        for centre, group in zip(centres, groups, strict=True)
+        if len(group) < MIN_DEVICES
+    ]
     if few:
         raise InputRefusedError(
-            f"every target must have at least {MIN_DEVICES} devices, got {few[0][1]} at {few[0][0]:.4g} of the range and {len(few)} such targets of "
-            f"{len(groups)} ({path}); measure more devices, or round the targets to states"
+            f"every target must have at least {MIN_DEVICES} devices, got {few[0][1]} at"
+            f" {few[0][0]:.4g} of the range and {len(few)} such targets of {len(groups)} ({path});"
+            " measure more devices, or round the targets to states"
         )
     outside = int(((measured < 0) | (measured > 1)).sum())
     return Measurements(window, np.clip(centres, 0.0, 1.0), groups, outside)
 
 
 def _columns(path: Path, *names: str) -> tuple[np.ndarray, ...]:
-    content = read_input(path, FileKind("measurements", MAX_BYTES, hint="check the path, or take a sample of the devices"))
-    with refusing_what_fails("measurements must be a CSV table with a header", path, hint="check its rows"):
+    content = read_input(
+        path,
+        FileKind("measurements", MAX_BYTES, hint="check the path, or take a sample of the devices"),
+    )
+    with refusing_what_fails(
+        "measurements must be a CSV table with a header", path, hint="check its rows"
+    ):
         table = pa_csv.read_csv(pa.BufferReader(content))
     missing = [name for name in names if table.column_names.count(name) != 1]
     if missing:
         raise UsageError(
-            f"measurements must have one column '{missing[0]}', got {table.column_names[:20]} ({path}); name it by --target-column or --measured-column"
+            f"measurements must have one column '{missing[0]}', got {table.column_names[:20]}"
+            f" ({path}); name it by --target-column or --measured-column"
         )
     return tuple(_numbers(table, name, path) for name in names)
 
@@ -109,13 +128,20 @@ def _columns(path: Path, *names: str) -> tuple[np.ndarray, ...]:
 def _numbers(table: pa.Table, name: str, path: Path) -> np.ndarray:
     column = table.column(name)
     if len(column) == 0:
-        raise InputRefusedError(f"measurements must have rows, got none ({path}); measure some devices")
+        raise InputRefusedError(
+            f"measurements must have rows, got none ({path}); measure some devices"
+        )
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise InputRefusedError(f"column '{name}' must hold numbers, got {column.type} ({path}); code it as numbers")
+        raise InputRefusedError(
+            f"column '{name}' must hold numbers, got {column.type} ({path}); code it as numbers"
+        )
     values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
-        raise InputRefusedError(f"column '{name}' must hold finite numbers, got none ({path}, row {wrong[0] + 2}); leave such devices out")
+        raise InputRefusedError(
+            f"column '{name}' must hold finite numbers, got none ({path}, row {wrong[0] + 2});"
+            " leave such devices out"
+        )
     return values
 
 

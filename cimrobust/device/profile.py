@@ -1,4 +1,7 @@
-"""A device profile: how weights are coded, how precise a device is, what happens to it later, and how large an array."""
+"""A device profile.
+
+How weights are coded, how precise a device is, what happens to it later, and how large an array.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +44,18 @@ class DeviceTable:
 
     Attributes:
         bits: K, bits a device stores.
-        tolerance: Write-verify accepts a device within this fraction of its target; None: no write-verify, or one with two sides.
-        distribution: Of the deviation: ``truncated_gaussian`` or ``uniform`` within the tolerance, ``gaussian`` without write-verify,
+        tolerance: Write-verify accepts a device within this fraction of its target; None: no
+            write-verify, or one with two sides.
+        distribution: Of the deviation: ``truncated_gaussian`` or ``uniform`` within the tolerance,
+            ``gaussian`` without write-verify,
             ``table`` of measured quantiles.
         sigma: Standard deviation of the Gaussian, as a fraction.
         z: Without write-verify, half-width of the tolerance box in sigmas.
-        quantiles: For ``table``: deviations at equally spaced probabilities from 0 to 1, fractions, ascending; the same for every level.
+        quantiles: For ``table``: deviations at equally spaced probabilities from 0 to 1, fractions,
+            ascending; the same for every level.
         level_quantiles: The same with a row for every level.
-        tolerance_low: With a tolerance of two sides: how far below its target a device is accepted, not negative.
+        tolerance_low: With a tolerance of two sides: how far below its target a device is accepted,
+            not negative.
         tolerance_high: How far above.
     """
 
@@ -80,7 +87,8 @@ class TileTable:
     Attributes:
         rows: Word lines.
         columns: Bit lines.
-        grouped: Each group of a grouped or depthwise convolution has arrays of its own (``separate``), or all are blocks on the diagonal of one dense matrix,
+        grouped: Each group of a grouped or depthwise convolution has arrays of its own
+            (``separate``), or all are blocks on the diagonal of one dense matrix,
             whose other cells hold zero and deviate too (``dense``).
     """
 
@@ -107,7 +115,8 @@ class DeviceProfile:
         relaxation: Change after verification; None: none.
         drift: Change with time; None: none.
         read_noise: Noise of every read; None: none. It is in no chip and in no box.
-        rules: Which layers stay digital or have devices of their own; all else here is for the others.
+        rules: Which layers stay digital or have devices of their own; all else here is for the
+            others.
     """
 
     name: str
@@ -126,7 +135,10 @@ class DeviceProfile:
     rules: tuple[LayerRule, ...] = ()
 
     def of_rule(self, index: int | None) -> DeviceProfile:
-        """Return the profile, without rules, of the layers that a rule decides; None: of those that none does."""
+        """Return the profile, without rules, of the layers that a rule decides.
+
+        None: of those that none does.
+        """
         if index is None:
             return self if not self.rules else replace(self, rules=())
         rule = self.rules[index]
@@ -150,20 +162,34 @@ class DeviceProfile:
     @property
     def depends_on_level(self) -> bool:
         """Whether the deviation of a fault-free device depends on the level it is programmed to."""
-        numbers = [self.device.tolerance, self.device.sigma, self.device.tolerance_low, self.device.tolerance_high]
+        numbers = [
+            self.device.tolerance,
+            self.device.sigma,
+            self.device.tolerance_low,
+            self.device.tolerance_high,
+        ]
         numbers += [] if self.relaxation is None else [self.relaxation.sigma]
         drift = self.drift if self.has_drift else None
         if drift is not None:
             numbers += [drift.mean, drift.sd, drift.mean_per_log_second, drift.sd_per_log_second]
             if drift.model == "power" or drift.compensation != "none":
                 return True
-        return any(isinstance(number, Curve) for number in numbers) or self.clips or bool(self.device.level_quantiles)
+        return (
+            any(isinstance(number, Curve) for number in numbers)
+            or self.clips
+            or bool(self.device.level_quantiles)
+        )
 
     @property
     def is_bounded(self) -> bool:
-        """Whether no fault-free device can leave its interval: nothing with unlimited tails acts on it."""
+        """Whether no fault-free device can leave its interval.
+
+        Nothing with unlimited tails acts on it.
+        """
         relaxes = self.relaxation is not None and _is_stated(self.relaxation.sigma)
-        spreads = self.drift is not None and self.has_drift and any(map(_is_stated, _spreads(self.drift)))
+        spreads = (
+            self.drift is not None and self.has_drift and any(map(_is_stated, _spreads(self.drift)))
+        )
         return self.device.distribution != "gaussian" and not relaxes and not spreads
 
     @property
@@ -182,7 +208,10 @@ class DeviceProfile:
         return self.window is not None and self.window.clips
 
     def level_positions(self) -> np.ndarray:
-        """Return the target conductance of every level, normalised: 0 is g_min, 1 is g_max; float64 [num_levels]."""
+        """Return the target conductance of every level, normalised: 0 is g_min, 1 is g_max.
+
+        Float64 [num_levels].
+        """
         return np.arange(self.device.num_levels) / (self.device.num_levels - 1)
 
     def level_bounds(self, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +228,9 @@ class DeviceProfile:
     def read_sigma_levels(self) -> np.ndarray:
         """Return the standard deviation of one read of a device at every level, in level units, float64 [num_levels]."""
         sigma = None if self.read_noise is None else self.read_noise.sigma
-        return np.asarray((self.device.num_levels - 1) * number_at(sigma, self.level_positions(), self.window))
+        return np.asarray(
+            (self.device.num_levels - 1) * number_at(sigma, self.level_positions(), self.window)
+        )
 
     def deviation_interval(self) -> tuple[float, float]:
         """Return the smallest and largest deviation of a fault-free device that the tolerance box holds, as fractions of the full range.
@@ -226,18 +257,31 @@ class DeviceProfile:
         return distribution.excluded_probability(self)
 
     def with_effects(
-        self, *, programming: bool = True, faults: bool = True, drift: bool = True, relaxation: bool = True, read_noise: bool = True
+        self,
+        *,
+        programming: bool = True,
+        faults: bool = True,
+        drift: bool = True,
+        relaxation: bool = True,
+        read_noise: bool = True,
     ) -> DeviceProfile:
         """Return the profile with some effects switched off.
 
         Args:
-            programming: Keep the programming error; without it every working device hits its target.
+            programming: Keep the programming error; without it every working device hits its
+                target.
             faults: Keep stuck devices.
             drift: Keep drift.
             relaxation: Keep relaxation.
             read_noise: Keep read noise.
         """
-        kept = {"programming": programming, "faults": faults, "drift": drift, "relaxation": relaxation, "read_noise": read_noise}
+        kept = {
+            "programming": programming,
+            "faults": faults,
+            "drift": drift,
+            "relaxation": relaxation,
+            "read_noise": read_noise,
+        }
         off = [name for name, stays in kept.items() if not stays]
         if not off:
             return self
@@ -253,12 +297,19 @@ class DeviceProfile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the profile with every default filled in, as plain values; tables of effects that are off are left out."""
+        """Return the profile with every default filled in, as plain values.
+
+        Tables of effects that are off are left out.
+        """
         plain: dict[str, Any] = {"schema": 1, "name": self.name, "source": self.source}
         for table in ("weight", "device", "tile"):
             plain[table] = _plain(getattr(self, table))
         unused = ("tolerance_low", "tolerance_high", "level_quantiles")
-        plain["device"] = {key: value for key, value in plain["device"].items() if key not in unused or value not in (None, [])}
+        plain["device"] = {
+            key: value
+            for key, value in plain["device"].items()
+            if key not in unused or value not in (None, [])
+        }
         plain["defaults_used"] = list(self.defaults_used)
         for table in _OPTIONAL_TABLES:
             if getattr(self, table) is not None:
@@ -279,22 +330,32 @@ def with_digital(profile: DeviceProfile, patterns: Iterable[str]) -> DeviceProfi
         UsageError: A pattern is empty, or one text was given in place of several patterns.
     """
     if isinstance(patterns, str):
-        raise UsageError(f"digital layers must be given as a list of patterns, got the text '{patterns}'; write ['{patterns}']")
+        raise UsageError(
+            f"digital layers must be given as a list of patterns, got the text '{patterns}'; write"
+            f" ['{patterns}']"
+        )
     patterns = tuple(patterns)
     if not all(patterns):
-        raise UsageError(f"pattern of digital layers must not be empty, got '' ({DIGITAL_OPTION}); name a layer")
-    more = tuple(LayerRule(match=pattern, digital=True, source=DIGITAL_OPTION) for pattern in patterns)
+        raise UsageError(
+            f"pattern of digital layers must not be empty, got '' ({DIGITAL_OPTION}); name a layer"
+        )
+    more = tuple(
+        LayerRule(match=pattern, digital=True, source=DIGITAL_OPTION) for pattern in patterns
+    )
     return replace(profile, rules=(*profile.rules, *more)) if more else profile
 
 
 def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
     """Return the profile with another write-verify tolerance, the distribution keeping its shape.
 
-    Sigma, measured quantiles and curves are scaled by the same factor, so that the distribution fills the new window as it filled the old one; of a
-    tolerance that depends on level or side, the largest becomes the one asked for. From a profile without write-verify, z sigmas become the tolerance
+    Sigma, measured quantiles and curves are scaled by the same factor, so that the distribution
+    fills the new window as it filled the old one; of a
+    tolerance that depends on level or side, the largest becomes the one asked for. From a profile
+    without write-verify, z sigmas become the tolerance
     and the Gaussian is truncated there. Faults, relaxation and drift stay as they are.
 
-    Layers with devices of their own keep the ratio of their tolerance to the profile's, up to the full
+    Layers with devices of their own keep the ratio of their tolerance to the profile's, up to the
+    full
     range: at half the tolerance theirs is half, at 0 no device deviates. Where the profile's own
     tolerance is 0 there is no ratio, and they keep their tolerance.
 
@@ -336,8 +397,12 @@ def _scaled_device(profile: DeviceProfile, tolerance: float) -> DeviceTable:
         tolerance_high=scale_number(device.tolerance_high, factor),
         sigma=scale_number(device.sigma, factor),
         quantiles=tuple(value * factor for value in device.quantiles),
-        level_quantiles=tuple(tuple(value * factor for value in row) for row in device.level_quantiles),
-        distribution="truncated_gaussian" if device.distribution == "gaussian" else device.distribution,
+        level_quantiles=tuple(
+            tuple(value * factor for value in row) for row in device.level_quantiles
+        ),
+        distribution=(
+            "truncated_gaussian" if device.distribution == "gaussian" else device.distribution
+        ),
     )
 
 
@@ -346,8 +411,12 @@ def _exact(device: DeviceTable) -> DeviceTable:
     return DeviceTable(bits=device.bits, tolerance=0.0, sigma=0.0)
 
 
-def _with_devices(rules: tuple[LayerRule, ...], change: Callable[[DeviceTable], DeviceTable]) -> tuple[LayerRule, ...]:
-    return tuple(rule if rule.device is None else replace(rule, device=change(rule.device)) for rule in rules)
+def _with_devices(
+    rules: tuple[LayerRule, ...], change: Callable[[DeviceTable], DeviceTable]
+) -> tuple[LayerRule, ...]:
+    return tuple(
+        rule if rule.device is None else replace(rule, device=change(rule.device)) for rule in rules
+    )
 
 
 def _spreads(drift: DriftTable) -> tuple[Number, ...]:
@@ -364,16 +433,25 @@ def _plain(table: Any) -> dict[str, Any]:
 
 
 def _plain_rule(rule: LayerRule, profile: DeviceProfile) -> dict[str, Any]:
-    """Return a rule as plain values: its tables complete, but for keys that neither they nor the profile's state."""
+    """Return a rule as plain values.
+
+    Its tables complete, but for keys that neither they nor the profile's state.
+    """
     plain: dict[str, Any] = {
-        key: _plain_value(getattr(rule, key)) for key in ("match", "operator", "position") if getattr(rule, key) is not None
+        key: _plain_value(getattr(rule, key))
+        for key in ("match", "operator", "position")
+        if getattr(rule, key) is not None
     }
     plain |= {key: getattr(rule, key) for key in ("digital", "source") if getattr(rule, key)}
     for table in ("weight", "device", "tile"):
         own, shared = getattr(rule, table), getattr(profile, table)
         if own is not None:
             values, known = _plain(own), _plain(shared)
-            plain[table] = {key: value for key, value in values.items() if value not in (None, []) or known[key] not in (None, [])}
+            plain[table] = {
+                key: value
+                for key, value in values.items()
+                if value not in (None, []) or known[key] not in (None, [])
+            }
     return plain if len(plain) > 1 else {**plain, "digital": False}
 
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from cimrobust.device.converter_tables import AdcSettings, DacSettings
 
 
 def _not_tiny(value: float) -> float:
-    """Refuse what is neither nothing nor anything that a device shows: its square, or a quotient by it, leaves float64."""
+    """Refuse what is neither nothing nor anything that a device shows.
+
+    Its square, or a quotient by it, leaves float64.
+    """
     if 0 < value < 1e-12:
         raise ValueError("must be 0 or at least 1e-12 of the range")
     return value
@@ -20,7 +31,8 @@ def _not_tiny(value: float) -> float:
 Fraction = Annotated[float, Field(ge=0, le=1), AfterValidator(_not_tiny)]
 # Below a hundredth of a sigma a box holds next to no device.
 Count = Annotated[float, Field(ge=0.01, le=8)]
-# From a nanosecond to 30 000 years; the logarithm of their ratio is what counts, and it must not overflow.
+# From a nanosecond to 30 000 years; the logarithm of their ratio is what counts, and it must not
+# overflow.
 Seconds = Annotated[float, Field(ge=1e-9, le=1e12)]
 Conductance = Annotated[float, Field(ge=1e-9, le=1e9)]
 Points = Annotated[list[float], Field(max_length=10_000)]
@@ -53,8 +65,14 @@ class PieceModel(Strict):
 
     @model_validator(mode="after")
     def _fits_its_form(self) -> PieceModel:
-        used = {"points": ("x", "y"), "piecewise": ("breaks", "pieces")}.get(self.form, ("coefficients",))
-        extra = [key for key in ("coefficients", "x", "y", "breaks", "pieces") if getattr(self, key) and key not in used]
+        used = {"points": ("x", "y"), "piecewise": ("breaks", "pieces")}.get(
+            self.form, ("coefficients",)
+        )
+        extra = [
+            key
+            for key in ("coefficients", "x", "y", "breaks", "pieces")
+            if getattr(self, key) and key not in used
+        ]
         if extra:
             raise ValueError(f"form '{self.form}' takes no '{extra[0]}'")
         if self.form == "polynomial" and not self.coefficients:
@@ -64,8 +82,12 @@ class PieceModel(Strict):
         if self.form == "saturating" and self.coefficients[1] <= 0:
             raise ValueError("form 'saturating' needs a second coefficient above 0")
         if self.form == "points" and (len(self.x) < 2 or len(self.x) != len(self.y)):
-            raise ValueError("form 'points' needs 'x' and 'y' of the same length, at least two values")
-        if self.form == "piecewise" and (not self.breaks or len(self.pieces) != len(self.breaks) + 1):
+            raise ValueError(
+                "form 'points' needs 'x' and 'y' of the same length, at least two values"
+            )
+        if self.form == "piecewise" and (
+            not self.breaks or len(self.pieces) != len(self.breaks) + 1
+        ):
             raise ValueError("form 'piecewise' needs 'breaks' and one more 'pieces' than breaks")
         for key in ("x", "breaks", "clip"):
             values = getattr(self, key) or []
@@ -88,7 +110,10 @@ class CurveModel(PieceModel):
 
     @model_validator(mode="after")
     def _reference_means_something(self) -> CurveModel:
-        if self.reference_g_max_microsiemens is not None and "microsiemens" not in (self.unit, self.variable):
+        if self.reference_g_max_microsiemens is not None and "microsiemens" not in (
+            self.unit,
+            self.variable,
+        ):
             raise ValueError("'reference_g_max_microsiemens' belongs to a curve in microsiemens")
         return self
 
@@ -97,9 +122,15 @@ def _kind(value: Any) -> str:
     return "<curve>" if isinstance(value, dict | CurveModel) else "<number>"
 
 
-FractionOrCurve = Annotated[Annotated[Fraction, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
+FractionOrCurve = Annotated[
+    Annotated[Fraction, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")],
+    Discriminator(_kind),
+]
 Moderate = Annotated[float, Field(ge=-1e6, le=1e6)]
-NumberOrCurve = Annotated[Annotated[Moderate, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")], Discriminator(_kind)]
+NumberOrCurve = Annotated[
+    Annotated[Moderate, Tag("<number>")] | Annotated[CurveModel, Tag("<curve>")],
+    Discriminator(_kind),
+]
 
 
 Quantiles = Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(max_length=100_000)]
@@ -129,7 +160,9 @@ class DeviceModel(Strict):
     """With a tolerance of two sides: how far below its target a device is accepted."""
     tolerance_high: FractionOrCurve | None = None
     """How far above."""
-    distribution: Literal["truncated_gaussian", "uniform", "gaussian", "table"] = "truncated_gaussian"
+    distribution: Literal["truncated_gaussian", "uniform", "gaussian", "table"] = (
+        "truncated_gaussian"
+    )
     """Of the deviation: Gaussian cut at the tolerance, uniform within it, Gaussian without
     write-verify, or a table of quantiles."""
     sigma: FractionOrCurve | None = None
@@ -147,10 +180,14 @@ class DeviceModel(Strict):
         verified = self._is_verified()
         if self.distribution in ("truncated_gaussian", "uniform") and not verified:
             raise ValueError(
-                f"distribution '{self.distribution}' needs 'tolerance'; without write-verify give distribution = \"gaussian\" and 'sigma'"
+                f"distribution '{self.distribution}' needs 'tolerance'; without write-verify give"
+                " distribution = \"gaussian\" and 'sigma'"
             )
         if self.distribution == "gaussian" and verified:
-            raise ValueError("distribution 'gaussian' is unbounded and takes no 'tolerance'; with write-verify use \"truncated_gaussian\"")
+            raise ValueError(
+                "distribution 'gaussian' is unbounded and takes no 'tolerance'; with write-verify"
+                ' use "truncated_gaussian"'
+            )
         if self.distribution in ("truncated_gaussian", "gaussian") and self.sigma is None:
             raise ValueError(f"distribution '{self.distribution}' needs 'sigma'")
         self._tables_fit()
@@ -162,11 +199,17 @@ class DeviceModel(Strict):
             raise ValueError("give either 'quantiles' or 'level_quantiles'")
         tables = self.level_quantiles or [self.quantiles]
         if self.distribution == "table" and min(len(table) for table in tables) < 2:
-            raise ValueError("distribution 'table' needs at least two 'quantiles', or as many in each row of 'level_quantiles'")
+            raise ValueError(
+                "distribution 'table' needs at least two 'quantiles', or as many in each row of"
+                " 'level_quantiles'"
+            )
         if any(table != sorted(table) for table in tables):
             raise ValueError("quantiles must ascend")
         if self.level_quantiles and len(self.level_quantiles) != 2**self.bits:
-            raise ValueError(f"'level_quantiles' needs a row for each of the {2**self.bits} levels, got {len(self.level_quantiles)}")
+            raise ValueError(
+                f"'level_quantiles' needs a row for each of the {2**self.bits} levels, got"
+                f" {len(self.level_quantiles)}"
+            )
 
     def _is_verified(self) -> bool:
         sides = (self.tolerance_low is not None, self.tolerance_high is not None)
@@ -177,7 +220,10 @@ class DeviceModel(Strict):
         return self.tolerance is not None or any(sides)
 
     def _quantiles_fit(self) -> None:
-        low, high = (side if side is not None else self.tolerance for side in (self.tolerance_low, self.tolerance_high))
+        low, high = (
+            side if side is not None else self.tolerance
+            for side in (self.tolerance_low, self.tolerance_high)
+        )
         if not self.quantiles or low is None or high is None:
             return
         if isinstance(low, CurveModel) or isinstance(high, CurveModel):
@@ -216,7 +262,10 @@ class WindowModel(Strict):
 
 
 class FaultsModel(Strict):
-    """Table [faults]: devices that cannot be programmed. They neither deviate nor drift, and lie outside the tolerance box."""
+    """Table [faults]: devices that cannot be programmed.
+
+    They neither deviate nor drift, and lie outside the tolerance box.
+    """
 
     stuck_low: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of devices that stay at g_min."""
@@ -247,7 +296,7 @@ class DriftModel(Strict):
     t0_seconds: Seconds = 1.0
     """Time after programming at which the conductance was verified. Before it nothing drifts."""
     model: Literal["power", "shift"] = "power"
-    """`power`: g(t) = g(t0) (t / t0)^-nu; `shift`: a Gaussian that grows with ln(t / t0) is added."""
+    """`power`: g(t0) (t / t0)^-nu; `shift`: adds a Gaussian that grows with ln(t / t0)."""
     exponent_mean: NumberOrCurve = 0.0
     """For `power`: mean of nu."""
     exponent_sd: NumberOrCurve = 0.0
@@ -283,7 +332,11 @@ class ReadNoiseModel(Strict):
 
 
 class LayerModel(Strict):
-    """A [[layer]] table. Its own tables are checked together with those of the profile, which fill in what they leave out."""
+    """A [[layer]] table.
+
+    Its own tables are checked together with those of the profile, which fill in what they leave
+    out.
+    """
 
     match: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     """Pattern of the name of an initializer, or of a node that reads it: `*`, `?` and `[abc]` as
@@ -301,7 +354,7 @@ class LayerModel(Strict):
     weight: dict[str, Any] = {}
     """Keys of [weight] for these layers."""
     device: dict[str, Any] = {}
-    """Keys of [device] for these layers. `tolerance` alone scales the distribution of the profile."""
+    """Keys of [device] for these layers; `tolerance` alone scales the profile's distribution."""
     tile: dict[str, Any] = {}
     """Keys of [tile] for these layers."""
 
@@ -309,13 +362,22 @@ class LayerModel(Strict):
     def _says_which_and_what(self) -> LayerModel:
         given = [key for key in ("match", "operator", "position") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"a rule needs exactly one of 'match', 'operator' and 'position', got {' and '.join(given) or 'none'}")
+            raise ValueError(
+                "a rule needs exactly one of 'match', 'operator' and 'position', got"
+                f" {' and '.join(given) or 'none'}"
+            )
         tables = [key for key in ("weight", "device", "tile") if getattr(self, key)]
         if self.digital and tables:
-            raise ValueError(f"a layer that stays digital has no devices and takes no '{tables[0]}'")
+            raise ValueError(
+                f"a layer that stays digital has no devices and takes no '{tables[0]}'"
+            )
         if self.digital is None and not tables:
             raise ValueError("a rule needs 'digital' or keys of 'weight', 'device' or 'tile'")
-        if self.position is not None and (self.position[0] < 0) == (self.position[1] < 0) and self.position[0] > self.position[1]:
+        if (
+            self.position is not None
+            and (self.position[0] < 0) == (self.position[1] < 0)
+            and self.position[0] > self.position[1]
+        ):
             raise ValueError("'position' must name the first layer before the last")
         return self
 
@@ -356,7 +418,10 @@ class ProfileModel(Strict):
     def _units_have_a_window(self) -> ProfileModel:
         for key, curve in self.curves():
             if self.window is None and "microsiemens" in (curve.unit, curve.variable):
-                raise ValueError(f"'{key}' is in microsiemens and needs a [window] with g_min_microsiemens and g_max_microsiemens")
+                raise ValueError(
+                    f"'{key}' is in microsiemens and needs a [window] with g_min_microsiemens and"
+                    " g_max_microsiemens"
+                )
             wanted = "number" if key.startswith("drift.exponent") else "conductance"
             if (curve.unit == "number") != (wanted == "number"):
                 expected = "'number'" if wanted == "number" else "'fraction' or 'microsiemens'"

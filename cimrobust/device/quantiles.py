@@ -22,10 +22,13 @@ HALF_SIZE = (NUM_OCTAVES << SEGMENT_BITS) + 1
 
 @dataclass(frozen=True)
 class QuantileTable:
-    """Deviation of one device in level units as a function of 32 random bits; layout as in native/include/cimrobust/program.hpp.
+    """Deviation of one device in level units as a function of 32 random bits.
+
+    Layout as in native/include/cimrobust/program.hpp.
 
     Attributes:
-        knots: float32 [num_tables * 2 * HALF_SIZE], one table a level or one for all, in a table lower half first; each half starts at its end of the
+        knots: float32 [num_tables * 2 * HALF_SIZE], one table a level or one for all, in a table
+            lower half first; each half starts at its end of the
             distribution.
         slopes: float32, difference to the next knot; 0 for the last of each half.
     """
@@ -42,14 +45,18 @@ class QuantileTable:
 def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTable:
     """Tabulate the distribution of a profile, of every level where it depends on the level.
 
-    A probability is ``(m + 0.5) / 2^32`` from the nearer end; segments are 1/64 of an octave of it, linear in between, so that the error of a Gaussian is
-    under 1e-4 sigma down to probabilities of 1e-10. The widest segments, next to the median, hold 1/256 of the probability: steps of a measured table
-    finer than that are smoothed there, by at most that much probability; its extremes are kept. What relaxation and drift add is computed by quadrature
+    A probability is ``(m + 0.5) / 2^32`` from the nearer end; segments are 1/64 of an octave of it,
+    linear in between, so that the error of a Gaussian is
+    under 1e-4 sigma down to probabilities of 1e-10. The widest segments, next to the median, hold
+    1/256 of the probability: steps of a measured table
+    finer than that are smoothed there, by at most that much probability; its extremes are kept.
+    What relaxation and drift add is computed by quadrature
     (`device.distribution`).
 
     Args:
         profile: The device profile.
-        compensation: Drift compensation factor of the layer; a device then reads as its drifted level times this.
+        compensation: Drift compensation factor of the layer; a device then reads as its drifted
+            level times this.
     """
     levels = profile.device.num_levels - 1
     bounds = profile.level_bounds(compensation=compensation)
@@ -61,7 +68,11 @@ def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTa
             if compensation != 1.0:
                 scaled = compensation * (level + scaled) - level
             # Float32 rounding may not carry a device out of its tolerance.
-            half = toward_zero(np.clip(scaled, low, high)) if profile.is_bounded else scaled.astype(np.float32)
+            half = (
+                toward_zero(np.clip(scaled, low, high))
+                if profile.is_bounded
+                else scaled.astype(np.float32)
+            )
             knots.append(half)
             slopes.append(np.append(np.diff(half), np.float32(0)).astype(np.float32))
     table = QuantileTable(np.concatenate(knots), np.concatenate(slopes))
@@ -70,7 +81,9 @@ def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTa
     return table
 
 
-def quantile(profile: DeviceProfile, probability: np.ndarray, *, from_top: bool, level: int = 0) -> np.ndarray:
+def quantile(
+    profile: DeviceProfile, probability: np.ndarray, *, from_top: bool, level: int = 0
+) -> np.ndarray:
     """Return the programming error at probabilities counted from one end of its distribution, as fractions of the full conductance range.
 
     Args:
@@ -84,7 +97,9 @@ def quantile(profile: DeviceProfile, probability: np.ndarray, *, from_top: bool,
 
 def _deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Return the deviation at the knots of both halves, fractions of the full range, for every table; shared by layers of any compensation."""
-    with _ONE_AT_A_TIME:  # trials on several threads ask at once, and 256 levels with random drift take seconds
+    with (
+        _ONE_AT_A_TIME
+    ):  # trials on several threads ask at once, and 256 levels with random drift take seconds
         return _all_deviations(profile)
 
 
@@ -117,6 +132,9 @@ def standard_normal() -> QuantileTable:
 
 
 def _knot_distances() -> np.ndarray:
-    """Return the distances m + 0.5 at which segments begin: 64 an octave from 0.5 to 2^31, and the end."""
+    """Return the distances m + 0.5 at which segments begin.
+
+    64 an octave from 0.5 to 2^31, and the end.
+    """
     octave, place = np.divmod(np.arange(HALF_SIZE), 1 << SEGMENT_BITS)
     return np.asarray(np.ldexp(0.5 * (1.0 + place / (1 << SEGMENT_BITS)), octave))

@@ -1,4 +1,7 @@
-"""Rules for layers from the tables of a profile file: every rule is checked as the whole profile that it makes of its layers."""
+"""Rules for layers from the tables of a profile file.
+
+Every rule is checked as the whole profile that it makes of its layers.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ def read_rules(read: ProfileModel, make: Maker, *, shown: str) -> tuple[LayerRul
         UsageError: A rule makes no profile; names it.
     """
     base = read.model_dump(by_alias=True, exclude_unset=True, exclude={"layer"})
-    return tuple(_rule(model, base, make, f"{shown}, [[layer]] {number}") for number, model in enumerate(read.layer or [], start=1))
+    return tuple(
+        _rule(model, base, make, f"{shown}, [[layer]] {number}")
+        for number, model in enumerate(read.layer or [], start=1)
+    )
 
 
 def _rule(model: LayerModel, base: Mapping[str, Any], make: Maker, shown: str) -> LayerRule:
@@ -40,7 +46,9 @@ def _rule(model: LayerModel, base: Mapping[str, Any], make: Maker, shown: str) -
     tolerance = _lone_tolerance(stated["device"], shown)
     if tolerance is not None:
         del stated["device"]["tolerance"]
-    made = make({**base, **{table: _merged(base.get(table, {}), stated[table]) for table in _TABLES}}, shown)
+    made = make(
+        {**base, **{table: _merged(base.get(table, {}), stated[table]) for table in _TABLES}}, shown
+    )
     if tolerance is not None:
         made = with_tolerance(made, tolerance)
     return LayerRule(
@@ -56,12 +64,22 @@ def _rule(model: LayerModel, base: Mapping[str, Any], make: Maker, shown: str) -
 
 
 def _lone_tolerance(stated: Mapping[str, Any], shown: str) -> float | None:
-    """Return the tolerance of a rule that says nothing else of the distribution: it scales that of the profile, as --tolerance does."""
+    """Return the tolerance of a rule that says nothing else of the distribution.
+
+    It scales that of the profile, as --tolerance does.
+    """
     value = stated.get("tolerance")
-    if isinstance(value, bool) or not isinstance(value, int | float) or any(key in stated for key in _SHAPES):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or any(key in stated for key in _SHAPES)
+    ):
         return None
     if not 0 <= value <= 1:
-        raise UsageError(f"device profile must follow its format, got: key 'device.tolerance': must be in [0, 1], got {value} ({shown})")
+        raise UsageError(
+            "device profile must follow its format, got: key 'device.tolerance': must be in [0,"
+            f" 1], got {value} ({shown})"
+        )
     return float(value)
 
 
@@ -74,7 +92,9 @@ def _merged(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any
     for forms in (_TOLERANCES, _QUANTILES):
         if any(key in stated for key in forms):
             dropped |= set(forms)
-    if "distribution" in stated and stated["distribution"] != base.get("distribution", "truncated_gaussian"):
+    if "distribution" in stated and stated["distribution"] != base.get(
+        "distribution", "truncated_gaussian"
+    ):
         dropped |= set(_QUANTILES)
         dropped |= set(_TOLERANCES) if stated["distribution"] == "gaussian" else set()
     return {**{key: value for key, value in base.items() if key not in dropped}, **stated}

@@ -12,10 +12,21 @@ from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.files import write_whole
 
 
-def write_device_list(path: Path, space: DeviceSpace, order: np.ndarray, gain: np.ndarray, *, ranking: str, factor: float) -> None:
-    """Write ranked devices to a Parquet file, whole or not at all: one row a device, the most urgent first.
+def write_device_list(
+    path: Path,
+    space: DeviceSpace,
+    order: np.ndarray,
+    gain: np.ndarray,
+    *,
+    ranking: str,
+    factor: float,
+) -> None:
+    """Write ranked devices to a Parquet file, whole or not at all.
 
-    Columns ``rank`` (from 1), ``layer``, ``group``, ``row``, ``column``, ``slice``, ``side``, ``gain``; places as in `Places`. The same list gives the same bytes.
+    One row a device, the most urgent first.
+
+    Columns ``rank`` (from 1), ``layer``, ``group``, ``row``, ``column``, ``slice``, ``side``,
+    ``gain``; places as in `Places`. The same list gives the same bytes.
 
     Args:
         path: The file.
@@ -29,7 +40,9 @@ def write_device_list(path: Path, space: DeviceSpace, order: np.ndarray, gain: n
     words = np.array(space.sides(places), dtype=object)
     columns = {
         "rank": pa.array(np.arange(1, order.size + 1), pa.int64()),
-        "layer": pa.DictionaryArray.from_arrays(pa.array(places.layer, pa.int32()), pa.array(list(space.names), pa.string())),
+        "layer": pa.DictionaryArray.from_arrays(
+            pa.array(places.layer, pa.int32()), pa.array(list(space.names), pa.string())
+        ),
         "group": pa.array(places.group, pa.int32()),
         "row": pa.array(places.row, pa.int32()),
         "column": pa.array(places.column, pa.int32()),
@@ -38,6 +51,10 @@ def write_device_list(path: Path, space: DeviceSpace, order: np.ndarray, gain: n
         "gain": pa.array(gain.astype(np.float32), pa.float32()),
     }
     sink = pa.BufferOutputStream()
-    metadata = {"ranking": ranking, "tighter": f"{factor:g}", "device": space.placement.profile.name}
+    metadata = {
+        "ranking": ranking,
+        "tighter": f"{factor:g}",
+        "device": space.placement.profile.name,
+    }
     pq.write_table(pa.table(columns, metadata=metadata), sink, compression="zstd")
     write_whole(path, sink.getvalue().to_pybytes())

@@ -1,4 +1,7 @@
-"""All devices of a network in one row: numbers for ranking them, places for finding them on the chip."""
+"""All devices of a network in one row.
+
+Numbers for ranking them, places for finding them on the chip.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ class Places:
 
 
 class DeviceSpace:
-    """The devices of a placement, numbered layer by layer; in a layer cell by cell, in a cell weight by weight.
+    """The devices of a placement, numbered layer by layer.
+
+    In a layer cell by cell, in a cell weight by weight.
 
     Reference cells of the offset mapping belong to no weight and are left out.
 
@@ -54,7 +59,9 @@ class DeviceSpace:
         """
         self.placement = placement
         self.names = tuple(placement.tensors)
-        sizes = [tensor.cells_per_weight * tensor.nominal.size for tensor in placement.tensors.values()]
+        sizes = [
+            tensor.cells_per_weight * tensor.nominal.size for tensor in placement.tensors.values()
+        ]
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self._layers = {layer.initializer: layer for layer in scan.layers}
 
@@ -66,13 +73,21 @@ class DeviceSpace:
     @cached_property
     def level_weight(self) -> np.ndarray:
         """What one level of a device adds to its weight, float64 [devices]."""
-        return self.join({name: level_weights(tensor) for name, tensor in self.placement.tensors.items()})
+        return self.join(
+            {name: level_weights(tensor) for name, tensor in self.placement.tensors.items()}
+        )
 
     @cached_property
     def largest_weight(self) -> np.ndarray:
-        """Largest magnitude of a weight of the device's layer, float64 [devices]; 1 where all are 0."""
+        """Largest magnitude of a weight of the device's layer, float64 [devices].
+
+        1 where all are 0.
+        """
         return self.per_layer(
-            {name: float(np.abs(tensor.nominal).max(initial=0.0)) or 1.0 for name, tensor in self.placement.tensors.items()}
+            {
+                name: float(np.abs(tensor.nominal).max(initial=0.0)) or 1.0
+                for name, tensor in self.placement.tensors.items()
+            }
         )
 
     def join(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -82,7 +97,10 @@ class DeviceSpace:
     def split(self, row: np.ndarray) -> dict[str, np.ndarray]:
         """Return one row as arrays [cells_per_weight, num_weights] by initializer; views."""
         parts = np.split(row, self.starts[1:-1])
-        return {name: part.reshape(self.placement.tensors[name].cells_per_weight, -1) for name, part in zip(self.names, parts, strict=True)}
+        return {
+            name: part.reshape(self.placement.tensors[name].cells_per_weight, -1)
+            for name, part in zip(self.names, parts, strict=True)
+        }
 
     def per_layer(self, values: Mapping[str, float]) -> np.ndarray:
         """Return one value a layer as one row."""
@@ -91,7 +109,12 @@ class DeviceSpace:
     def of_weights(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return one value a weight as one row: the same for all devices of a weight."""
         cells = {name: self.placement.tensors[name].cells_per_weight for name in self.names}
-        return self.join({name: np.broadcast_to(arrays[name].reshape(1, -1), (cells[name], arrays[name].size)) for name in self.names})
+        return self.join(
+            {
+                name: np.broadcast_to(arrays[name].reshape(1, -1), (cells[name], arrays[name].size))
+                for name in self.names
+            }
+        )
 
     def weights_of(self, devices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the layer of devices, and the position of their weight in it."""
@@ -108,17 +131,31 @@ class DeviceSpace:
         group, row, column = (np.zeros(len(devices), dtype=np.int64) for _ in range(3))
         for index in np.unique(layer):
             here = layer == index
-            group[here], row[here], column[here] = _matrix_places(self._layers[self.names[index]], weight[here])
-        return Places(layer, group, row, column, cell % slices[layer], np.where(cell < slices[layer], 1, -1))
+            group[here], row[here], column[here] = _matrix_places(
+                self._layers[self.names[index]], weight[here]
+            )
+        return Places(
+            layer, group, row, column, cell % slices[layer], np.where(cell < slices[layer], 1, -1)
+        )
 
     def sides(self, places: Places) -> Sequence[str]:
-        """Return the side of devices in words: ``positive`` or ``negative`` in a pair, else ``single``."""
-        is_pair = np.array([self.placement.tensors[name].profile.weight.mapping == "differential" for name in self.names])
+        """Return the side of devices in words.
+
+        ``positive`` or ``negative`` in a pair, else ``single``.
+        """
+        is_pair = np.array(
+            [
+                self.placement.tensors[name].profile.weight.mapping == "differential"
+                for name in self.names
+            ]
+        )
         words = np.where(places.side > 0, "positive", "negative")
         return [str(word) for word in np.where(is_pair[places.layer], words, "single")]
 
 
-def _matrix_places(layer: CrossbarLayer, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _matrix_places(
+    layer: CrossbarLayer, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return matrix, row and column of elements of an initializer."""
     column = layer.column.reshape(-1)
     order = np.argsort(column, kind="stable")

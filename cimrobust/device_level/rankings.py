@@ -1,6 +1,9 @@
-"""Which devices to verify more tightly: rankings by what the worst case gains from a device, and the baselines they have to beat.
+"""Which devices to verify more tightly.
 
-Every ranking is one score a device, larger first. All know what a device's range in its weight is, so that none wins merely because it takes significant slices first.
+Rankings by what the worst case gains from a device, and the baselines they have to beat.
+
+Every ranking is one score a device, larger first. All know what a device's range in its weight is,
+so that none wins merely because it takes significant slices first.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ import torch
 from torch import Tensor
 
 from cimrobust.device_level.tightening import Tightening
-from cimrobust.search.box import Pattern, array_of, tensors_of
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.losses import Loss
 from cimrobust.search.problem import Problem
+from cimrobust.search.torch_patterns import array_of, tensors_of
 
 #: Makes the random stream of a name.
 Random = Callable[..., np.random.Generator]
@@ -27,10 +31,15 @@ _ON_THE_WAY = (0.25, 0.5)
 _ATTACKED_SHARES = (0.2, 0.05, 0.2, 0.05)
 
 
-def by_gain(problem: Problem, tightening: Tightening, attacked: Sequence[Pattern], losses: Sequence[Loss]) -> np.ndarray:
-    """Rank by the harm that a device can do near attacked points: mean |gradient of a loss in the weight| times the range that verification takes away.
+def by_gain(
+    problem: Problem, tightening: Tightening, attacked: Sequence[Pattern], losses: Sequence[Loss]
+) -> np.ndarray:
+    """Rank by the harm that a device can do near attacked points.
 
-    Every gradient is scaled to the same sum of harms first, so that no loss or point drowns the others.
+    Mean |gradient of a loss in the weight| times the range that verification takes away.
+
+    Every gradient is scaled to the same sum of harms first, so that no loss or point drowns the
+    others.
 
     Args:
         problem: Gradients.
@@ -55,20 +64,30 @@ def by_worst_curvature(
 ) -> np.ndarray:
     """Rank by second derivatives where the worst case lies, and attack again as devices are taken.
 
-    Curvature at the quantised weights tells what matters to decisions that are still right, as in `by_curvature`; half way to attacked points it tells what matters once
-    an attack is under way. Then the devices ranked first are verified, the box that is left is attacked, and curvature at and half way to the pattern found is
+    Curvature at the quantised weights tells what matters to decisions that are still right, as in
+    `by_curvature`; half way to attacked points it tells what matters once
+    an attack is under way. Then the devices ranked first are verified, the box that is left is
+    attacked, and curvature at and half way to the pattern found is
     added: what an attacker would use next. All parts count the same.
 
     Args:
         problem: Gradients.
         tightening: The devices.
         attacked: Bad patterns of the full box.
-        attack: Returns the worst pattern found when a share of the devices, ranked by a score, is verified.
+        attack: Returns the worst pattern found when a share of the devices, ranked by a score, is
+            verified.
         random: Makes random streams by name.
     """
     parts = [_curvature(problem, tightening, problem.box.zero(), random, "nominal", _DRAWS)]
     half = [
-        _curvature(problem, tightening, _scaled(pattern, share), random, f"way {index} {share}", _DRAWS // 2)
+        _curvature(
+            problem,
+            tightening,
+            _scaled(pattern, share),
+            random,
+            f"way {index} {share}",
+            _DRAWS // 2,
+        )
         for index, pattern in enumerate(attacked)
         for share in _ON_THE_WAY
     ]
@@ -76,7 +95,15 @@ def by_worst_curvature(
     for number, share in enumerate(_ATTACKED_SHARES):
         pattern = attack(np.sum(parts, axis=0), share)
         again = [
-            _curvature(problem, tightening, _scaled(pattern, reach), random, f"again {number} {reach}", _DRAWS // 2) for reach in (0.5, 1.0)
+            _curvature(
+                problem,
+                tightening,
+                _scaled(pattern, reach),
+                random,
+                f"again {number} {reach}",
+                _DRAWS // 2,
+            )
+            for reach in (0.5, 1.0)
         ]
         parts.append(np.mean(again, axis=0))
     return np.asarray(np.sum(parts, axis=0))
@@ -85,7 +112,9 @@ def by_worst_curvature(
 def by_magnitude(tightening: Tightening) -> np.ndarray:
     """Rank by the magnitude of the weight, times the device's range."""
     tensors = tightening.space.placement.tensors
-    size = tightening.space.of_weights({name: np.abs(tensor.nominal) for name, tensor in tensors.items()})
+    size = tightening.space.of_weights(
+        {name: np.abs(tensor.nominal) for name, tensor in tensors.items()}
+    )
     return np.asarray(size * tightening.saved_range / np.square(tightening.space.largest_weight))
 
 
@@ -100,12 +129,20 @@ def by_slice(tightening: Tightening, generator: np.random.Generator) -> np.ndarr
     return np.asarray(share * (1.0 + 1e-3 * generator.random(share.size)))
 
 
-def by_curvature(problem: Problem, tightening: Tightening, random: Random, *, draws: int = _DRAWS) -> np.ndarray:
-    """Rank as SWIM does: second derivative of the loss in the weight, here times the square of the range, since the expected harm is ``H sigma^2 / 2``.
+def by_curvature(
+    problem: Problem, tightening: Tightening, random: Random, *, draws: int = _DRAWS
+) -> np.ndarray:
+    """Rank as SWIM does.
 
-    The diagonal is that of the Gauss-Newton matrix of the cross-entropy (regression: of the squared error) at the quantised weights, estimated without bias: a draw sums
-    ``e_x v_x . z_x`` over the samples x, with signs e of probability one half and v the softmax minus a class drawn from it (regression: 1), and squares its gradient. Any twin
-    has such gradients; SWIM's own layer rules give the same for networks of linear layers and ReLU up to the correlations they drop.
+    Second derivative of the loss in the weight, here times the square of the range, since the
+    expected harm is ``H sigma^2 / 2``.
+
+    The diagonal is that of the Gauss-Newton matrix of the cross-entropy (regression: of the squared
+    error) at the quantised weights, estimated without bias: a draw sums
+    ``e_x v_x . z_x`` over the samples x, with signs e of probability one half and v the softmax
+    minus a class drawn from it (regression: 1), and squares its gradient. Any twin
+    has such gradients; SWIM's own layer rules give the same for networks of linear layers and ReLU
+    up to the correlations they drop.
 
     Args:
         problem: Gradients.
@@ -114,41 +151,64 @@ def by_curvature(problem: Problem, tightening: Tightening, random: Random, *, dr
         draws: Passes spent.
 
     References:
-        Yan, Hu, Shi, "SWIM: selective write-verify for computing-in-memory neural accelerators", DAC 2022, arXiv 2202.08395, section 3.
+        Yan, Hu, Shi, "SWIM: selective write-verify for computing-in-memory neural accelerators",
+        DAC 2022, arXiv 2202.08395, section 3.
     """
     return _curvature(problem, tightening, problem.box.zero(), random, "nominal", draws)
 
 
-def slope(problem: Problem, tightening: Tightening, pattern: Mapping[str, np.ndarray], loss: Loss) -> np.ndarray:
+def slope(
+    problem: Problem, tightening: Tightening, pattern: Mapping[str, np.ndarray], loss: Loss
+) -> np.ndarray:
     """Return |gradient of a loss| in the weight of every device, float32 [devices]."""
     gradients = _gradients(problem, dict(pattern), loss)
-    return np.asarray(tightening.space.of_weights({name: np.abs(gradient) for name, gradient in gradients.items()}))
+    return np.asarray(
+        tightening.space.of_weights(
+            {name: np.abs(gradient) for name, gradient in gradients.items()}
+        )
+    )
 
 
 def _gradients(problem: Problem, pattern: Pattern, loss: Loss) -> dict[str, np.ndarray]:
     assert problem.oracle is not None
-    evaluation = problem.step(tensors_of(pattern, problem.oracle.device), loss, problem.scale_at(pattern, loss))
+    evaluation = problem.step(
+        tensors_of(pattern, problem.oracle.device), loss, problem.scale_at(pattern, loss)
+    )
     return {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
 
 
-def _curvature(problem: Problem, tightening: Tightening, pattern: Pattern, random: Random, name: str, draws: int) -> np.ndarray:
+def _curvature(
+    problem: Problem,
+    tightening: Tightening,
+    pattern: Pattern,
+    random: Random,
+    name: str,
+    draws: int,
+) -> np.ndarray:
     """Return the Gauss-Newton diagonal at a pattern times the squared range, scaled to a sum of 1, float64 [devices]; one pass a draw."""
     assert problem.oracle is not None
     point = tensors_of(pattern, problem.oracle.device)
     total = {key: np.zeros(array.shape) for key, array in pattern.items()}
     for index in range(draws):
         problem.passes += 1
-        for key, gradient in problem.oracle.row_gradients(point, _random_direction(problem, random(name, index))).items():
+        for key, gradient in problem.oracle.row_gradients(
+            point, _random_direction(problem, random(name, index))
+        ).items():
             total[key] += np.square(array_of(gradient).astype(np.float64))
     harm = tightening.space.of_weights(total) * np.square(tightening.saved_range, dtype=np.float64)
     return np.asarray(harm / (harm.sum() or 1.0))
 
 
 def _scaled(pattern: Mapping[str, np.ndarray], share: float) -> Pattern:
-    return {name: (np.float32(share) * deviation).astype(np.float32) for name, deviation in pattern.items()}
+    return {
+        name: (np.float32(share) * deviation).astype(np.float32)
+        for name, deviation in pattern.items()
+    }
 
 
-def _random_direction(problem: Problem, generator: np.random.Generator) -> Callable[[Tensor, slice], Tensor]:
+def _random_direction(
+    problem: Problem, generator: np.random.Generator
+) -> Callable[[Tensor, slice], Tensor]:
     """Return the function of rows whose squared gradient has the Gauss-Newton diagonal as its mean."""
     assert problem.oracle is not None
     count = problem.oracle.labels.numel()
@@ -161,8 +221,11 @@ def _random_direction(problem: Problem, generator: np.random.Generator) -> Calla
             return sign * rows[:, 0] * math.sqrt(2.0)
         with torch.no_grad():
             likely = torch.softmax(rows, dim=1)
-            drawn = torch.searchsorted(likely.cumsum(dim=1), chance[:, None]).clamp(max=rows.shape[1] - 1)
-        # The gradient of -log softmax[drawn] in the rows is softmax - onehot(drawn), whose covariance is the Hessian of the cross-entropy.
+            drawn = torch.searchsorted(likely.cumsum(dim=1), chance[:, None]).clamp(
+                max=rows.shape[1] - 1
+            )
+        # The gradient of -log softmax[drawn] in the rows is softmax - onehot(drawn), whose
+        # covariance is the Hessian of the cross-entropy.
         likelihood: Tensor = torch.log_softmax(rows, dim=1).gather(1, drawn)[:, 0]
         return -sign * likelihood
 

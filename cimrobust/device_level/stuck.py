@@ -1,4 +1,8 @@
-"""The stuck-cell budget: the worst that so many stuck devices can do, beside as many drawn at random and as many chosen by magnitude."""
+"""The stuck-cell budget.
+
+The worst that so many stuck devices can do, beside as many drawn at random and as many chosen by
+magnitude.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,21 @@ from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Setti
 from cimrobust.data.decision import Score
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck_chip import HIGH, Choice, StuckChips, kinds_of, nothing_stuck
-from cimrobust.device_level.stuck_search import StuckEffort, StuckSearch, magnitude_choice, random_choices
+from cimrobust.device_level.stuck_search import (
+    StuckEffort,
+    StuckSearch,
+    magnitude_choice,
+    random_choices,
+)
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.device_levels import target_levels
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.save import save_model
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.box import box_of
 from cimrobust.search.gradients import Opened
 from cimrobust.search.problem import UNLIMITED, Problem
 from cimrobust.search.witness import MODEL_FILE, witness_model
@@ -31,7 +40,10 @@ from cimrobust.search.witness_replay import compare_replay, replay_file
 
 #: Stuck devices of a chip that are asked about.
 BUDGETS = (1, 2, 5, 10, 20, 50, 100)
-AT_TARGETS, AT_WORST = "all other devices at their targets", "all other devices as in the worst pattern found"
+AT_TARGETS, AT_WORST = (
+    "all other devices at their targets",
+    "all other devices as in the worst pattern found",
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,8 @@ class StuckPoint:
 
     Attributes:
         budget: Stuck devices allowed.
-        score: Score on all samples: of the programmed weights' file in onnxruntime; with converters, of the kernel.
+        score: Score on all samples: of the programmed weights' file in onnxruntime; with
+            converters, of the kernel.
         file_score: Score of the file, which has no converters.
         magnitude: Score with as many devices, those that change their weight most.
         random_mean: Mean score of random draws of as many devices.
@@ -170,7 +183,16 @@ def stuck_budget(
     space, box, kinds = DeviceSpace(placement, scan), box_of(placement), kinds_of(placement.profile)
     told, settings = progress or NullProgress(), settings or StuckSettings()
     told.start("Stuck devices", 2 * len(settings.budgets))
-    problem = Problem(runtime, box, opened.crafting, opened.oracle, seed, workers, NullProgress(), most_passes=UNLIMITED)
+    problem = Problem(
+        runtime,
+        box,
+        opened.crafting,
+        opened.oracle,
+        seed,
+        workers,
+        NullProgress(),
+        most_passes=UNLIMITED,
+    )
     curves = []
     for others, base in ((AT_TARGETS, box.zero()), (AT_WORST, dict(worst))):
         search = StuckSearch(problem, StuckChips(space, base), kinds, others, settings.effort, told)
@@ -190,7 +212,9 @@ def stuck_budget(
     )
 
 
-def _curve(search: StuckSearch, found: Mapping[int, Choice], settings: StuckSettings, others: str) -> StuckCurve:
+def _curve(
+    search: StuckSearch, found: Mapping[int, Choice], settings: StuckSettings, others: str
+) -> StuckCurve:
     problem = search.problem
     base, base_file = _replayed(search, nothing_stuck())
     points: list[StuckPoint] = []
@@ -221,10 +245,16 @@ def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
     """Return stuck devices with their places."""
     space = chips.space
     places = space.places(choice.device)
-    target = {name: target_levels(tensor).reshape(-1) for name, tensor in space.placement.tensors.items()}
+    target = {
+        name: target_levels(tensor).reshape(-1) for name, tensor in space.placement.tensors.items()
+    }
     found = []
     for index, side in enumerate(space.sides(places)):
-        layer, device, kind = int(places.layer[index]), int(choice.device[index]), int(choice.kind[index])
+        layer, device, kind = (
+            int(places.layer[index]),
+            int(choice.device[index]),
+            int(choice.kind[index]),
+        )
         name = space.names[layer]
         found.append(
             StuckDevice(
@@ -251,7 +281,9 @@ def _replayed(search: StuckSearch, choice: Choice) -> tuple[Score, Score]:
         path = Path(folder) / MODEL_FILE
         save_model(witness_model(runtime, weights), path)
         file_score = replay_file(path, dataset, runtime.task, workers=workers)
-    plain = runtime.task.score(runtime.plain.run(weights, dataset.inputs, dataset.constants, threads=workers))
+    plain = runtime.task.score(
+        runtime.plain.run(weights, dataset.inputs, dataset.constants, threads=workers)
+    )
     compare_replay(runtime, plain, file_score)
     return (file_score if runtime.converters is None else _score(search, choice)), file_score
 
@@ -286,7 +318,9 @@ def _run(case: Case, settings: Settings) -> Finding:
 
 
 _EFFORTS = {
-    "quick": StuckSettings((1, 2, 5, 10, 20, 50), draws=5, effort=StuckEffort(exchanges=3, rounds=6)),
+    "quick": StuckSettings(
+        (1, 2, 5, 10, 20, 50), draws=5, effort=StuckEffort(exchanges=3, rounds=6)
+    ),
     "standard": StuckSettings(draws=10),
     "thorough": StuckSettings((*BUDGETS, 200, 500)),
 }

@@ -1,4 +1,7 @@
-"""Chips with some stuck devices: what sticking does to a device's weight, and the chip that a choice of devices makes."""
+"""Chips with some stuck devices.
+
+What sticking does to a device's weight, and the chip that a choice of devices makes.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.engine.kernel import stuck_high_level
 from cimrobust.engine.kernel_engine import DeviceLevels, Weights
+from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.device_levels import spread_deviation
-from cimrobust.search.box import Pattern
 
 LOW, HIGH = 0, 1
 
@@ -36,7 +39,9 @@ class Choice:
 
     def with_more(self, other: Choice) -> Choice:
         """Return both."""
-        return Choice(np.concatenate([self.device, other.device]), np.concatenate([self.kind, other.kind]))
+        return Choice(
+            np.concatenate([self.device, other.device]), np.concatenate([self.kind, other.kind])
+        )
 
     def part(self, index: np.ndarray) -> Choice:
         """Return some of them."""
@@ -59,7 +64,8 @@ def kinds_of(profile: DeviceProfile) -> tuple[int, ...]:
 class StuckChips:
     """Makes chips whose other devices are as a base pattern has them.
 
-    A stuck device neither deviates nor drifts: low is level 0, high the highest level, both as they are read after drift compensation.
+    A stuck device neither deviates nor drifts: low is level 0, high the highest level, both as they
+    are read after drift compensation.
 
     Attributes:
         space: The devices.
@@ -77,7 +83,9 @@ class StuckChips:
         self.space = space
         self.base = base
         placement = space.placement
-        self._levels = {name: spread_deviation(tensor, base[name]) for name, tensor in placement.tensors.items()}
+        self._levels = {
+            name: spread_deviation(tensor, base[name]) for name, tensor in placement.tensors.items()
+        }
         self._top = {name: stuck_high_level(tensor) for name, tensor in placement.tensors.items()}
         held = space.join(self._levels).astype(np.float64)
         top = space.per_layer(self._top)
@@ -93,16 +101,24 @@ class StuckChips:
             moved = np.zeros(self.base[self.space.names[index]].size)
             np.add.at(moved, weight[here], change[here])
             deviation = self.base[self.space.names[index]]
-            pattern[self.space.names[index]] = (deviation + moved.reshape(deviation.shape)).astype(np.float32)
+            pattern[self.space.names[index]] = (deviation + moved.reshape(deviation.shape)).astype(
+                np.float32
+            )
         return pattern
 
     def weights(self, choice: Choice) -> dict[str, np.ndarray]:
         """Return the weights of a chip."""
         pattern, tensors = self.pattern(choice), self.space.placement.tensors
-        return {name: np.ascontiguousarray(tensors[name].nominal + pattern[name], dtype=np.float32) for name in self.space.names}
+        return {
+            name: np.ascontiguousarray(tensors[name].nominal + pattern[name], dtype=np.float32)
+            for name in self.space.names
+        }
 
     def chip(self, choice: Choice, *, as_levels: bool) -> Weights:
-        """Return a chip as the engine takes it: as levels of devices where there are converters, else as weights."""
+        """Return a chip as the engine takes it.
+
+        As levels of devices where there are converters, else as weights.
+        """
         return DeviceLevels(self._stuck_levels(choice)) if as_levels else self.weights(choice)
 
     def _stuck_levels(self, choice: Choice) -> Mapping[str, np.ndarray]:
@@ -113,7 +129,11 @@ class StuckChips:
         return self.space.split(levels)
 
 
-def random_choice(size: int, count: int, kinds: Sequence[int], generator: np.random.Generator) -> Choice:
+def random_choice(
+    size: int, count: int, kinds: Sequence[int], generator: np.random.Generator
+) -> Choice:
     """Return some devices drawn uniformly, each stuck in one of the ways that are allowed."""
     device = generator.choice(size, size=min(count, size), replace=False).astype(np.int64)
-    return Choice(device, np.asarray(kinds, dtype=np.int64)[generator.integers(len(kinds), size=device.size)])
+    return Choice(
+        device, np.asarray(kinds, dtype=np.int64)[generator.integers(len(kinds), size=device.size)]
+    )

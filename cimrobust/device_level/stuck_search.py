@@ -1,11 +1,15 @@
 """Which few devices do the most harm when they are stuck: gain ranking, batches, swaps.
 
-A device's *gain* is the gradient of a loss in its weight times what sticking changes in that weight: the first-order harm. As in bit-flip attacks (Rakin, He, Fan,
-"Bit-flip attack", ICCV 2019, arXiv 1903.12269) the ranking proposes, in every layer and over all of them, and a run of the network decides. Changed: devices stick,
-bits do not flip; one pass ranks all devices for several losses; devices are taken in batches that grow with the budget; and after each budget the least useful of those taken
+A device's *gain* is the gradient of a loss in its weight times what sticking changes in that
+weight: the first-order harm. As in bit-flip attacks (Rakin, He, Fan,
+"Bit-flip attack", ICCV 2019, arXiv 1903.12269) the ranking proposes, in every layer and over all of
+them, and a run of the network decides. Changed: devices stick,
+bits do not flip; one pass ranks all devices for several losses; devices are taken in batches that
+grow with the budget; and after each budget the least useful of those taken
 are exchanged for the best of the rest, as long as that helps.
 
-Without a twin there is no gradient. Then devices are proposed by what they can change (the significance of their slice), in the columns of layers that probes have shown to matter.
+Without a twin there is no gradient. Then devices are proposed by what they can change (the
+significance of their slice), in the columns of layers that probes have shown to matter.
 """
 
 from __future__ import annotations
@@ -21,13 +25,23 @@ from torch import Tensor
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck_chip import Choice, StuckChips, nothing_stuck, random_choice
 from cimrobust.engine.parallel import map_ordered
+from cimrobust.mapping.box import Pattern
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.box import Pattern, array_of, tensors_of
-from cimrobust.search.losses import Collapse, CrossEntropy, Hinge, Loss, PairCollapse, RegressionError, SmoothAccuracy
+from cimrobust.search.losses import (
+    Collapse,
+    CrossEntropy,
+    Hinge,
+    Loss,
+    PairCollapse,
+    RegressionError,
+    SmoothAccuracy,
+)
 from cimrobust.search.problem import Key, Problem, key_of_output
 from cimrobust.search.targets import nearest_classes
+from cimrobust.search.torch_patterns import array_of, tensors_of
 
-# Devices of each layer that are tried one by one while the budget is small: single large changes are badly predicted by gradients.
+# Devices of each layer that are tried one by one while the budget is small: single large changes
+# are badly predicted by gradients.
 _TRIED_ALONE = 12
 _SMALL = 5
 # Share of right decisions, in shares of one class, below which all decisions count as one class.
@@ -93,12 +107,18 @@ class StuckSearch:
         problem = self.problem
         problem.forward_samples += len(choices) * len(problem.crafting)
         threads = max(problem.workers // max(len(choices), 1), 1)
-        return list(map_ordered(partial(self._key, threads), choices, workers=min(problem.workers, len(choices))))
+        return list(
+            map_ordered(
+                partial(self._key, threads), choices, workers=min(problem.workers, len(choices))
+            )
+        )
 
     def _key(self, threads: int, choice: Choice) -> Key:
         runtime = self.problem.runtime
         chip = self.chips.chip(choice, as_levels=runtime.converters is not None)
-        return key_of_output(self.problem.task, runtime.outputs(chip, subset=self.problem.crafting, threads=threads))
+        return key_of_output(
+            self.problem.task, runtime.outputs(chip, subset=self.problem.crafting, threads=threads)
+        )
 
     def gains(self, loss: Loss, choice: Choice) -> np.ndarray:
         """Return the first-order harm of every device stuck low and high on top of a choice, float32 [2, devices]; one pass."""
@@ -106,7 +126,9 @@ class StuckSearch:
         scale = loss.scale_of(loss.spread(self._rows(pattern), self._labels()))
         assert self.problem.oracle is not None
         evaluation = self.problem.step(tensors_of(pattern, self.problem.oracle.device), loss, scale)
-        slope = self.space.of_weights({name: array_of(gradient) for name, gradient in evaluation.gradients.items()})
+        slope = self.space.of_weights(
+            {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
+        )
         gains = (slope * self.chips.change).astype(np.float32)
         for kind in {0, 1} - set(self.kinds):
             gains[kind] = -np.inf
@@ -122,12 +144,23 @@ class StuckSearch:
         return self.problem.oracle.labels
 
     def _losses(self, current: tuple[Key, Choice]) -> list[Loss]:
-        """Return what to rank by; once all decisions have become one class, what turns that class too."""
+        """Return what to rank by.
+
+        Once all decisions have become one class, what turns that class too.
+        """
         if self.problem.task.is_regression:
             return [RegressionError(self.problem.task.metric)]
-        usual: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy(), *map(Collapse, nearest_classes(self.problem)[:2])]
+        usual: list[Loss] = [
+            SmoothAccuracy(0.25),
+            Hinge(0.0),
+            CrossEntropy(),
+            *map(Collapse, nearest_classes(self.problem)[:2]),
+        ]
         task = self.problem.task
-        has_collapsed = current[0][0] <= _COLLAPSED * task.decision.k * task.num_decisions / self.problem.num_classes
+        has_collapsed = (
+            current[0][0]
+            <= _COLLAPSED * task.decision.k * task.num_decisions / self.problem.num_classes
+        )
         return [*usual, *self._pairs(current[1])] if has_collapsed else usual
 
     def _pairs(self, choice: Choice) -> list[Loss]:
@@ -139,20 +172,33 @@ class StuckSearch:
             return []
         behind = torch.nan_to_num(own - own[:, target : target + 1]).double().mean(dim=0)
         behind[target] = -torch.inf
-        return [PairCollapse(target, int(other)) for other in array_of(behind.argsort(descending=True))[:2]]
+        return [
+            PairCollapse(target, int(other))
+            for other in array_of(behind.argsort(descending=True))[:2]
+        ]
 
     def _grow(self, best: tuple[Key, Choice], budget: int) -> tuple[Key, Choice]:
-        """Add devices up to a budget in batches, ranked again for every batch; then exchange some of them."""
+        """Add devices up to a budget in batches, ranked again for every batch.
+
+        Then exchange some of them.
+        """
         current = best
         while current[1].size < budget:
             count = min(max(current[1].size // 2, 1), budget - current[1].size)
-            proposals = [choice for loss in self._losses(current) for choice in self._additions(loss, current[1], count)]
+            proposals = [
+                choice
+                for loss in self._losses(current)
+                for choice in self._additions(loss, current[1], count)
+            ]
             current = self._best_of(proposals, None)
         best = min(best, current, key=lambda entry: entry[0])
         return self._exchange(best if best[1].size == budget else current, budget, best)
 
     def _additions(self, loss: Loss, choice: Choice, count: int) -> list[Choice]:
-        """Return a choice with the most harmful devices added, of all layers and of each; one at a time while there are few."""
+        """Return a choice with the most harmful devices added, of all layers and of each.
+
+        One at a time while there are few.
+        """
         gains = self.gains(loss, choice)
         gains[:, choice.device] = -np.inf
         kind, gain = gains.argmax(axis=0), gains.max(axis=0)
@@ -160,18 +206,25 @@ class StuckSearch:
         if count == 1 and choice.size < _SMALL:
             for start, stop in zip(self.space.starts, self.space.starts[1:], strict=False):
                 alone = _top(gain[start:stop], kind[start:stop], _TRIED_ALONE, start)
-                found += [choice.with_more(alone.part(np.array([index]))) for index in range(alone.size)]
+                found += [
+                    choice.with_more(alone.part(np.array([index]))) for index in range(alone.size)
+                ]
         elif len(self.space.names) > 1:
             for start, stop in zip(self.space.starts, self.space.starts[1:], strict=False):
                 within = _top(gain[start:stop], kind[start:stop], count, start)
                 found += [choice.with_more(within)] if within.size == count else []
         return found
 
-    def _exchange(self, current: tuple[Key, Choice], budget: int, best: tuple[Key, Choice]) -> tuple[Key, Choice]:
+    def _exchange(
+        self, current: tuple[Key, Choice], budget: int, best: tuple[Key, Choice]
+    ) -> tuple[Key, Choice]:
         """Exchange the least useful devices for the most harmful of the rest while that helps, fewer at a time when it does not."""
         share = 2
         for number in range(self.effort.exchanges):
-            proposals = [self._exchanged(loss, current[1], max(budget // share, 1)) for loss in self._losses(current)]
+            proposals = [
+                self._exchanged(loss, current[1], max(budget // share, 1))
+                for loss in self._losses(current)
+            ]
             made = self._best_of(proposals, None)
             if made[0] < current[0]:
                 current = made
@@ -183,11 +236,17 @@ class StuckSearch:
 
     def _exchanged(self, loss: Loss, choice: Choice, count: int) -> Choice:
         gains = self.gains(loss, choice)
-        kept = choice.part(np.sort(np.argsort(-gains[choice.kind, choice.device], kind="stable")[: choice.size - count]))
+        kept = choice.part(
+            np.sort(
+                np.argsort(-gains[choice.kind, choice.device], kind="stable")[: choice.size - count]
+            )
+        )
         gains[:, kept.device] = -np.inf
         return kept.with_more(_top(gains.max(axis=0), gains.argmax(axis=0), count))
 
-    def _best_of(self, proposals: list[Choice], known: tuple[Key, Choice] | None) -> tuple[Key, Choice]:
+    def _best_of(
+        self, proposals: list[Choice], known: tuple[Key, Choice] | None
+    ) -> tuple[Key, Choice]:
         unique = {(*choice.device.tolist(), *choice.kind.tolist()): choice for choice in proposals}
         entries = list(zip(self.measure(list(unique.values())), unique.values(), strict=True))
         return min([*([] if known is None else [known]), *entries], key=lambda entry: entry[0])
@@ -197,12 +256,17 @@ class StuckSearch:
         damage = self._probe(budget)
         for number in range(self.effort.rounds):
             generator = self.problem.random(self.name, "stuck", budget, number)
-            proposals = [self._blind_proposal(best[1], budget, damage, generator) for _ in range(_AT_A_TIME)]
+            proposals = [
+                self._blind_proposal(best[1], budget, damage, generator) for _ in range(_AT_A_TIME)
+            ]
             best = self._best_of(proposals, best)
         return best
 
     def _probe(self, budget: int) -> np.ndarray:
-        """Return the share of proposals that every layer gets: by the rank of the harm that its most significant devices do."""
+        """Return the share of proposals that every layer gets.
+
+        By the rank of the harm that its most significant devices do.
+        """
         probes = [
             _significant(self.chips, self.kinds, start, stop, budget)
             for start, stop in zip(self.space.starts, self.space.starts[1:], strict=False)
@@ -213,11 +277,15 @@ class StuckSearch:
         share = 1.0 / rank
         return np.asarray(share / share.sum())
 
-    def _blind_proposal(self, choice: Choice, budget: int, damage: np.ndarray, generator: np.random.Generator) -> Choice:
+    def _blind_proposal(
+        self, choice: Choice, budget: int, damage: np.ndarray, generator: np.random.Generator
+    ) -> Choice:
         """Return a choice with a random part exchanged for devices that push one column of one layer the same way."""
         layer = int(generator.choice(len(damage), p=damage))
         start, stop = int(self.space.starts[layer]), int(self.space.starts[layer + 1])
-        kept = choice.part(np.flatnonzero(generator.random(choice.size) < generator.choice([0.0, 0.5, 0.8])))
+        kept = choice.part(
+            np.flatnonzero(generator.random(choice.size) < generator.choice([0.0, 0.5, 0.8]))
+        )
         change = self.chips.change[:, start:stop].copy()
         change[[kind for kind in (0, 1) if kind not in self.kinds]] = 0.0
         places = self.space.places(np.arange(start, stop)) if generator.random() < 0.8 else None
@@ -226,8 +294,14 @@ class StuckSearch:
             column = places.column + places.group * (int(places.column.max(initial=0)) + 1)
             push[:, column != int(generator.choice(column))] *= 1e-3
         push[:, kept.device[(kept.device >= start) & (kept.device < stop)] - start] = -np.inf
-        push += generator.random(push.shape, dtype=np.float32) * 1e-3 * np.abs(push).max(initial=0.0, where=np.isfinite(push))
-        return kept.with_more(_top(push.max(axis=0), push.argmax(axis=0), budget - kept.size, start))
+        push += (
+            generator.random(push.shape, dtype=np.float32)
+            * 1e-3
+            * np.abs(push).max(initial=0.0, where=np.isfinite(push))
+        )
+        return kept.with_more(
+            _top(push.max(axis=0), push.argmax(axis=0), budget - kept.size, start)
+        )
 
 
 def magnitude_choice(chips: StuckChips, kinds: Sequence[int], count: int) -> Choice:
@@ -235,16 +309,30 @@ def magnitude_choice(chips: StuckChips, kinds: Sequence[int], count: int) -> Cho
     space = chips.space
     change = np.abs(chips.change[list(kinds)]) / space.largest_weight
     kind = np.asarray(kinds, dtype=np.int64)[change.argmax(axis=0)]
-    size = np.abs(space.of_weights({name: tensor.nominal for name, tensor in space.placement.tensors.items()})) / space.largest_weight
+    size = (
+        np.abs(
+            space.of_weights(
+                {name: tensor.nominal for name, tensor in space.placement.tensors.items()}
+            )
+        )
+        / space.largest_weight
+    )
     order = np.lexsort((-size, -np.round(change.max(axis=0), 6)))[:count]
     return Choice(order.astype(np.int64), kind[order])
 
 
 def random_choices(
-    chips: StuckChips, kinds: Sequence[int], count: int, draws: int, random: Callable[..., np.random.Generator]
+    chips: StuckChips,
+    kinds: Sequence[int],
+    count: int,
+    draws: int,
+    random: Callable[..., np.random.Generator],
 ) -> list[Choice]:
     """Return draws of so many devices."""
-    return [random_choice(chips.space.size, count, kinds, random("stuck control", count, draw)) for draw in range(draws)]
+    return [
+        random_choice(chips.space.size, count, kinds, random("stuck control", count, draw))
+        for draw in range(draws)
+    ]
 
 
 def _top(gain: np.ndarray, kind: np.ndarray, count: int, start: int = 0) -> Choice:
@@ -259,7 +347,14 @@ def _top(gain: np.ndarray, kind: np.ndarray, count: int, start: int = 0) -> Choi
     return Choice((device + start).astype(np.int64), kind[device].astype(np.int64))
 
 
-def _significant(chips: StuckChips, kinds: Sequence[int], start: int, stop: int, count: int) -> Choice:
+def _significant(
+    chips: StuckChips, kinds: Sequence[int], start: int, stop: int, count: int
+) -> Choice:
     """Return the devices of a layer that change their weight most."""
     change = np.abs(chips.change[list(kinds), start:stop])
-    return _top(change.max(axis=0), np.asarray(kinds, dtype=np.int64)[change.argmax(axis=0)], count, int(start))
+    return _top(
+        change.max(axis=0),
+        np.asarray(kinds, dtype=np.int64)[change.argmax(axis=0)],
+        count,
+        int(start),
+    )

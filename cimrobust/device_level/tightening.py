@@ -1,4 +1,7 @@
-"""Devices that are verified more tightly than the others: their intervals, the box that is left, and what it costs to write them."""
+"""Devices that are verified more tightly than the others.
+
+Their intervals, the box that is left, and what it costs to write them.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,17 @@ from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.device.rounding import toward_zero
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.errors import UsageError
+from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.device_levels import level_weights, whole_levels
 from cimrobust.mapping.placement import TensorPlacement
-from cimrobust.search.box import Box, Pattern, box_of
 
 
 @dataclass(frozen=True)
 class Tightening:
     """A network whose devices may be verified to a tolerance `factor` times tighter.
 
-    Verification bounds the programming error alone: relaxation and drift stay as the profile states them.
+    Verification bounds the programming error alone: relaxation and drift stay as the profile states
+    them.
 
     Attributes:
         space: The devices.
@@ -36,20 +40,32 @@ class Tightening:
     def __post_init__(self) -> None:
         if not self.factor > 1:
             raise UsageError(
-                f"tighter verification must be a factor above 1, got {self.factor:g} (--tighter); 10 divides the tolerance by ten"
+                f"tighter verification must be a factor above 1, got {self.factor:g} (--tighter);"
+                " 10 divides the tolerance by ten"
             )
 
     @cached_property
     def profiles(self) -> dict[str, DeviceProfile]:
-        """By initializer the profile of a device that is verified more tightly: its layer's own, with a tolerance so many times smaller."""
+        """By initializer the profile of a device that is verified more tightly.
+
+        Its layer's own, with a tolerance so many times smaller.
+        """
         own = {name: tensor.profile for name, tensor in self.space.placement.tensors.items()}
-        tight = {profile: with_tolerance(profile, largest_programming_error(profile) / self.factor) for profile in set(own.values())}
+        tight = {
+            profile: with_tolerance(profile, largest_programming_error(profile) / self.factor)
+            for profile in set(own.values())
+        }
         return {name: tight[profile] for name, profile in own.items()}
 
     @cached_property
     def loose_ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """What a device can take from its weight and add to it, float32 [devices]; not verified more tightly."""
-        return self._ends({name: tensor.profile for name, tensor in self.space.placement.tensors.items()})
+        """What a device can take from its weight and add to it, float32 [devices].
+
+        Not verified more tightly.
+        """
+        return self._ends(
+            {name: tensor.profile for name, tensor in self.space.placement.tensors.items()}
+        )
 
     @cached_property
     def tight_ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -64,8 +80,16 @@ class Tightening:
 
     @cached_property
     def tolerances(self) -> np.ndarray:
-        """Largest programming error of a device of every layer, not verified more tightly; fractions of the full range, float64 [layers]."""
-        return np.array([largest_programming_error(tensor.profile) for tensor in self.space.placement.tensors.values()])
+        """Largest programming error of a device of every layer, not verified more tightly.
+
+        Fractions of the full range, float64 [layers].
+        """
+        return np.array(
+            [
+                largest_programming_error(tensor.profile)
+                for tensor in self.space.placement.tensors.values()
+            ]
+        )
 
     def box(self, chosen: np.ndarray) -> Box:
         """Return the tolerance box with some devices verified more tightly.
@@ -75,14 +99,34 @@ class Tightening:
         """
         full = box_of(self.space.placement)
         (low, high), (tight_low, tight_high) = self.loose_ends, self.tight_ends
-        lows, highs = (self.space.split(np.where(chosen, tight, loose)) for tight, loose in ((tight_low, low), (tight_high, high)))
-        lo: Pattern = {name: toward_zero(lows[name].sum(axis=0, dtype=np.float64)).reshape(full.lo[name].shape) for name in full.names}
-        hi: Pattern = {name: toward_zero(highs[name].sum(axis=0, dtype=np.float64)).reshape(full.hi[name].shape) for name in full.names}
-        picked = {name: part.any(axis=0).reshape(full.lo[name].shape) for name, part in self.space.split(chosen).items()}
+        lows, highs = (
+            self.space.split(np.where(chosen, tight, loose))
+            for tight, loose in ((tight_low, low), (tight_high, high))
+        )
+        lo: Pattern = {
+            name: toward_zero(lows[name].sum(axis=0, dtype=np.float64)).reshape(full.lo[name].shape)
+            for name in full.names
+        }
+        hi: Pattern = {
+            name: (
+                toward_zero(highs[name].sum(axis=0, dtype=np.float64)).reshape(full.hi[name].shape)
+            )
+            for name in full.names
+        }
+        picked = {
+            name: part.any(axis=0).reshape(full.lo[name].shape)
+            for name, part in self.space.split(chosen).items()
+        }
         return Box(
             full.nominal,
-            {name: np.where(picked[name], np.maximum(lo[name], full.lo[name]), full.lo[name]) for name in full.names},
-            {name: np.where(picked[name], np.minimum(hi[name], full.hi[name]), full.hi[name]) for name in full.names},
+            {
+                name: np.where(picked[name], np.maximum(lo[name], full.lo[name]), full.lo[name])
+                for name in full.names
+            },
+            {
+                name: np.where(picked[name], np.minimum(hi[name], full.hi[name]), full.hi[name])
+                for name in full.names
+            },
         )
 
     def _ends(self, profiles: Mapping[str, DeviceProfile]) -> tuple[np.ndarray, np.ndarray]:
@@ -91,9 +135,13 @@ class Tightening:
             lows[name], highs[name] = self._layer_ends(tensor, profiles[name])
         return self.space.join(lows), self.space.join(highs)
 
-    def _layer_ends(self, tensor: TensorPlacement, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+    def _layer_ends(
+        self, tensor: TensorPlacement, profile: DeviceProfile
+    ) -> tuple[np.ndarray, np.ndarray]:
         index = whole_levels(tensor)
-        low, high = (bound[index] for bound in profile.level_bounds(compensation=tensor.drift_factor))
+        low, high = (
+            bound[index] for bound in profile.level_bounds(compensation=tensor.drift_factor)
+        )
         weight = level_weights(tensor)
         ends = weight * low, weight * high
         return np.minimum(*ends).astype(np.float32), np.maximum(*ends).astype(np.float32)
@@ -101,10 +149,14 @@ class Tightening:
 
 @dataclass(frozen=True)
 class WriteCycles:
-    """Model of the writes that a device takes: every write misses its target by an independent Gaussian, until one lies within the tolerance.
+    """Model of the writes that a device takes.
 
-    The number of writes is geometric with mean ``1 / erf(t / (sigma sqrt 2))``, for small tolerances ``sqrt(pi / 2) sigma / t``: proportional to sigma / t. An assumption:
-    real programming corrects from where it is, and needs fewer. The default sigma is that of SWIM before write-verify.
+    Every write misses its target by an independent Gaussian, until one lies within the tolerance.
+
+    The number of writes is geometric with mean ``1 / erf(t / (sigma sqrt 2))``, for small
+    tolerances ``sqrt(pi / 2) sigma / t``: proportional to sigma / t. An assumption:
+    real programming corrects from where it is, and needs fewer. The default sigma is that of SWIM
+    before write-verify.
 
     Attributes:
         write_sigma: Standard deviation of one write, as a fraction of the full range.
@@ -116,7 +168,10 @@ class WriteCycles:
     write_sigma: float = 0.1
 
     def mean(self, tolerance: float) -> float:
-        """Return the mean number of writes for a tolerance, as a fraction of the full range; infinite for 0."""
+        """Return the mean number of writes for a tolerance, as a fraction of the full range.
+
+        Infinite for 0.
+        """
         accepted = math.erf(tolerance / (self.write_sigma * math.sqrt(2.0)))
         return 1.0 / accepted if accepted > 0 else math.inf
 
@@ -124,10 +179,15 @@ class WriteCycles:
         """Return the mean number of writes over the devices of all layers.
 
         Args:
-            tolerances: Of every layer, [layers]. Layers of tolerance 0 have no such number and are left out.
+            tolerances: Of every layer, [layers]. Layers of tolerance 0 have no such number and are
+                left out.
             devices: Devices of every layer, [layers].
         """
-        counted = [(self.mean(float(tolerance)), int(count)) for tolerance, count in zip(tolerances, devices, strict=True) if tolerance > 0]
+        counted = [
+            (self.mean(float(tolerance)), int(count))
+            for tolerance, count in zip(tolerances, devices, strict=True)
+            if tolerance > 0
+        ]
         total = sum(count for _, count in counted)
         return sum(mean * count for mean, count in counted) / total if total else math.inf
 
@@ -144,5 +204,7 @@ class WriteCycles:
             if tolerance > 0:
                 without = self.mean(float(tolerance))
                 base += without * int(end - begin)
-                extra += (self.mean(float(tolerance) / tightening.factor) - without) * int(chosen[begin:end].sum())
+                extra += (self.mean(float(tolerance) / tightening.factor) - without) * int(
+                    chosen[begin:end].sum()
+                )
         return extra / base if base else 0.0

@@ -11,12 +11,15 @@ from cimrobust.attack.box_attack import AttackPlan
 from cimrobust.data.decision import Score
 from cimrobust.device_level.tightening import WriteCycles
 from cimrobust.errors import UsageError
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 #: Rankings in the order in which they are tried.
 RANKINGS: Mapping[str, str] = {
-    "worst_case": "second derivative at and on the way to attacked points times squared range, attacked again as devices are taken",
+    "worst_case": (
+        "second derivative at and on the way to attacked points times squared range, attacked again"
+        " as devices are taken"
+    ),
     "gain": "gradient at attacked points times range",
     "second_derivative": "second derivative at the quantised weights (SWIM) times squared range",
     "magnitude": "magnitude of the weight times range",
@@ -49,8 +52,9 @@ class VerifySettings:
         bad = [share for share in self.shares if not 0 < share <= 1]
         if bad or list(self.shares) != sorted(set(self.shares)) or not self.shares:
             raise UsageError(
-                f"shares of devices must be ascending numbers in (0, 1], got {', '.join(f'{share:g}' for share in self.shares)} (--shares); "
-                "give for example 0.01,0.05,0.2"
+                "shares of devices must be ascending numbers in (0, 1], got"
+                f" {', '.join(f'{share:g}' for share in self.shares)} (--shares); give for example"
+                " 0.01,0.05,0.2"
             )
 
 
@@ -84,9 +88,11 @@ class Verification:
     """Worst-found score over share and ranking.
 
     Attributes:
-        base: Worst score found without tighter verification: of the search and of all attacks here, since tighter boxes lie inside the full one.
+        base: Worst score found without tighter verification: of the search and of all attacks here,
+            since tighter boxes lie inside the full one.
         rows: One entry a ranking and share.
-        order: Devices by the ranking that did best, as numbers of a `DeviceSpace`, the most urgent first.
+        order: Devices by the ranking that did best, as numbers of a `DeviceSpace`, the most urgent
+            first.
         gain: Score that the best ranking gives each of them.
         best: Name of that ranking: the one with the best mean score over the shares.
         factor: How many times tighter.

@@ -1,4 +1,7 @@
-"""Selective write-verify: which devices to programme more tightly, and what that buys against the worst case."""
+"""Selective write-verify.
+
+Which devices to programme more tightly, and what that buys against the worst case.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,21 @@ from cimrobust.attack.box_attack import AttackPlan, BoxAttack, attack_box
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.data.decision import Score
 from cimrobust.device_level.ranked_devices import DeviceSpace
-from cimrobust.device_level.rankings import at_random, by_curvature, by_gain, by_magnitude, by_slice, by_worst_curvature
+from cimrobust.device_level.rankings import (
+    at_random,
+    by_curvature,
+    by_gain,
+    by_magnitude,
+    by_slice,
+    by_worst_curvature,
+)
 from cimrobust.device_level.tightening import Tightening
 from cimrobust.device_level.verification import RANKINGS, Verification, VerifyRow, VerifySettings
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.gradients import Opened
 from cimrobust.search.losses import CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.problem import UNLIMITED, Problem
@@ -52,7 +62,14 @@ class _Bench:
     def problem(self, box: Box) -> Problem:
         """Return a search problem over a box."""
         return Problem(
-            self.runtime, box, self.opened.crafting, self.opened.oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED
+            self.runtime,
+            box,
+            self.opened.crafting,
+            self.opened.oracle,
+            self.seed,
+            self.workers,
+            NullProgress(),
+            most_passes=UNLIMITED,
         )
 
     def count(self, problem: Problem) -> None:
@@ -64,7 +81,11 @@ class _Bench:
     def losses(self) -> list[Loss]:
         """Losses that rankings take gradients of."""
         task = self.runtime.task
-        return [RegressionError(task.metric)] if task.is_regression else [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy()]
+        return (
+            [RegressionError(task.metric)]
+            if task.is_regression
+            else [SmoothAccuracy(0.25), Hinge(0.0), CrossEntropy()]
+        )
 
 
 def selective_verify(
@@ -81,8 +102,10 @@ def selective_verify(
 ) -> Verification:
     """Compare rankings of devices to verify more tightly by the worst score that is found afterwards.
 
-    For every ranking and share the devices' intervals shrink, with them the box of every weight, and that box is attacked from scratch, from the worst pattern of the full box, and from the
-    worst pattern of the next larger share, whose box lies inside: so more verification never looks worse.
+    For every ranking and share the devices' intervals shrink, with them the box of every weight,
+    and that box is attacked from scratch, from the worst pattern of the full box, and from the
+    worst pattern of the next larger share, whose box lies inside: so more verification never looks
+    worse.
 
     Args:
         runtime: The network and its data.
@@ -98,20 +121,32 @@ def selective_verify(
     settings, told = settings or VerifySettings(), progress or NullProgress()
     tightening = Tightening(DeviceSpace(placement, scan), settings.factor)
     bench = _Bench(runtime, opened, tightening, dict(worst), settings, seed, workers, told)
-    names = [name for name in RANKINGS if name in settings.rankings and (opened.oracle is not None or name in _WITHOUT_TWIN)]
+    names = [
+        name
+        for name in RANKINGS
+        if name in settings.rankings and (opened.oracle is not None or name in _WITHOUT_TWIN)
+    ]
     attacks = len(names) + ("random" in names) * (settings.draws - 1)
     told.start("Selective write-verify", attacks * len(settings.shares) + 1)
     full = bench.attack(box_of(placement), {"the worst pattern": bench.worst}, settings.plan)
     told.advance(1, f"{full.score.value:.4g} without")
     tables = {name: _tables(bench, name, full) for name in names}
     told.finish()
-    worst_of_all = _worst(bench, [full, *(attack for runs in tables.values() for _, found in runs for attack in found)])
-    rows = [row for name, runs in tables.items() for row in _rows(bench, name, runs, worst_of_all.score)]
+    worst_of_all = _worst(
+        bench,
+        [full, *(attack for runs in tables.values() for _, found in runs for attack in found)],
+    )
+    rows = [
+        row for name, runs in tables.items() for row in _rows(bench, name, runs, worst_of_all.score)
+    ]
     best = _best(rows, names, higher_is_better=runtime.task.higher_is_better)
     score = tables[best][0][0]
     order = np.argsort(-score, kind="stable")
     sizes = np.diff(tightening.space.starts)
-    low, high = (settings.cycles.mean_of(tightening.tolerances / factor, sizes) for factor in (1.0, settings.factor))
+    low, high = (
+        settings.cycles.mean_of(tightening.tolerances / factor, sizes)
+        for factor in (1.0, settings.factor)
+    )
     return Verification(
         base=worst_of_all.score,
         rows=tuple(rows),
@@ -136,14 +171,20 @@ def _worst(bench: _Bench, attacks: Iterable[BoxAttack]) -> BoxAttack:
 
 
 def chosen_devices(score: np.ndarray, share: float) -> np.ndarray:
-    """Return which devices a share of the best ranked are, bool [devices]; equal ones by number, at least one device."""
+    """Return which devices a share of the best ranked are, bool [devices].
+
+    Equal ones by number, at least one device.
+    """
     chosen = np.zeros(score.size, dtype=bool)
     chosen[np.argsort(-score, kind="stable")[: max(round(share * score.size), 1)]] = True
     return chosen
 
 
 def _tables(bench: _Bench, name: str, full: BoxAttack) -> list[tuple[np.ndarray, list[BoxAttack]]]:
-    """Return the scores of a ranking and the attack of every share, largest share first; for random rankings of every draw."""
+    """Return the scores of a ranking and the attack of every share, largest share first.
+
+    For random rankings of every draw.
+    """
     draws = bench.settings.draws if name == "random" else 1
     runs = []
     for draw in range(draws):
@@ -151,7 +192,9 @@ def _tables(bench: _Bench, name: str, full: BoxAttack) -> list[tuple[np.ndarray,
         known = {"the worst pattern": full.pattern}
         found: list[BoxAttack] = []
         for share in reversed(bench.settings.shares):
-            attack = bench.attack(bench.tightening.box(chosen_devices(score, share)), known, bench.settings.plan)
+            attack = bench.attack(
+                bench.tightening.box(chosen_devices(score, share)), known, bench.settings.plan
+            )
             known = {"the worst pattern": full.pattern, "a larger share": attack.pattern}
             found.append(attack)
             bench.progress.advance(1, f"{name} {100 * share:g} %: {attack.score.value:.4g}")
@@ -186,12 +229,16 @@ def _ranking(bench: _Bench, problem: Problem, name: str, full: BoxAttack, draw: 
 
     def attack(score: np.ndarray, share: float) -> Pattern:
         box = tightening.box(chosen_devices(score, share))
-        return bench.attack(box, {"the worst pattern": full.pattern}, bench.settings.plan.scaled(0.5)).pattern
+        return bench.attack(
+            box, {"the worst pattern": full.pattern}, bench.settings.plan.scaled(0.5)
+        ).pattern
 
     return by_worst_curvature(problem, tightening, full.points[:2], attack, random)
 
 
-def _rows(bench: _Bench, name: str, runs: list[tuple[np.ndarray, list[BoxAttack]]], base: Score) -> list[VerifyRow]:
+def _rows(
+    bench: _Bench, name: str, runs: list[tuple[np.ndarray, list[BoxAttack]]], base: Score
+) -> list[VerifyRow]:
     settings = bench.settings
     sign = 1.0 if bench.runtime.task.higher_is_better else -1.0
     rows = []
@@ -201,16 +248,32 @@ def _rows(bench: _Bench, name: str, runs: list[tuple[np.ndarray, list[BoxAttack]
         worst = _worst(bench, found)
         score = float(np.mean([attack.score.value for attack in found]))
         devices = int(chosen[0].sum())
-        extra = float(np.mean([settings.cycles.relative_extra(bench.tightening, part) for part in chosen]))
+        extra = float(
+            np.mean([settings.cycles.relative_extra(bench.tightening, part) for part in chosen])
+        )
         regained = sign * (score - base.value)
-        rows.append(VerifyRow(name, share, devices, score, regained, extra, regained / extra if extra > 0 else 0.0, worst.origin))
+        rows.append(
+            VerifyRow(
+                name,
+                share,
+                devices,
+                score,
+                regained,
+                extra,
+                regained / extra if extra > 0 else 0.0,
+                worst.origin,
+            )
+        )
     return rows[::-1]
 
 
 def _best(rows: list[VerifyRow], names: list[str], *, higher_is_better: bool) -> str:
     """Return the ranking with the best mean score; of equal ones the first."""
     sign = 1.0 if higher_is_better else -1.0
-    means = {name: float(np.mean([sign * row.score for row in rows if row.ranking == name])) for name in names}
+    means = {
+        name: float(np.mean([sign * row.score for row in rows if row.ranking == name]))
+        for name in names
+    }
     return max(names, key=lambda name: means[name])
 
 
@@ -226,17 +289,26 @@ def _run(case: Case, settings: Settings) -> Finding:
         workers=settings.workers,
         progress=settings.progress,
     )
-    return Finding(found, found.passes, found.evaluations, {"selective verification": found.pattern})
+    return Finding(
+        found, found.passes, found.evaluations, {"selective verification": found.pattern}
+    )
 
 
 def _applies(case: Case, settings: Settings) -> str:
     saved = Tightening(DeviceSpace(case.placement, case.scan), 10.0).saved_range
-    return "" if saved.any() else "devices have no programming error that tighter verification could take away"
+    return (
+        ""
+        if saved.any()
+        else "devices have no programming error that tighter verification could take away"
+    )
 
 
 _EFFORTS = {
     "quick": VerifySettings(
-        (0.05, 0.2), draws=1, plan=AttackPlan().scaled(0.3), rankings=("worst_case", "second_derivative", "magnitude", "random")
+        (0.05, 0.2),
+        draws=1,
+        plan=AttackPlan().scaled(0.3),
+        rankings=("worst_case", "second_derivative", "magnitude", "random"),
     ),
     "standard": VerifySettings((0.01, 0.05, 0.2), draws=1, plan=AttackPlan().scaled(0.4)),
     "thorough": VerifySettings(plan=AttackPlan().scaled(2.0)),

@@ -1,4 +1,7 @@
-"""Diagnostic: the worst chip for one class. For each class, a pattern that lowers the recall of that class and of no other in particular."""
+"""Diagnostic: the worst chip for one class.
+
+For each class, a pattern that lowers the recall of that class and of no other in particular.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from cimrobust.attack.attack import Attack, Plan
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 
 NAME = "classes"
 WORST = "the worst pattern"
@@ -35,7 +38,8 @@ class ClassRow:
         found: Its worst recall found.
         origin: How that pattern was reached.
         overall: Score of all samples on that chip.
-        becomes: Class that its samples are taken for most often on that chip; None: all are right, or outputs are no decision.
+        becomes: Class that its samples are taken for most often on that chip; None: all are right,
+            or outputs are no decision.
     """
 
     label: int
@@ -73,7 +77,11 @@ def without_classes(case: Case, settings: Settings) -> str:
     task = case.runtime.task
     if task.is_regression:
         return "a regression has no classes"
-    return "" if task.labels.ndim == 1 else "every sample has several decisions, so no sample belongs to one class"
+    return (
+        ""
+        if task.labels.ndim == 1
+        else "every sample has several decisions, so no sample belongs to one class"
+    )
 
 
 def known_patterns(case: Case) -> dict[str, Pattern]:
@@ -85,7 +93,10 @@ def known_patterns(case: Case) -> dict[str, Pattern]:
 
 def _run(case: Case, settings: Settings) -> Finding:
     present = [int(label) for label in np.unique(case.runtime.task.labels)]
-    settings.progress.start(CLASSES.title, min(len(present), MOST_CLASSES) + (len(present) if len(present) > MOST_CLASSES else 0))
+    settings.progress.start(
+        CLASSES.title,
+        min(len(present), MOST_CLASSES) + (len(present) if len(present) > MOST_CLASSES else 0),
+    )
     attacked, passes, evaluations = _worst_by_probe(case, settings, present)
     plan, rows, kept = PLANS[settings.effort], [], {}
     starts = known_patterns(case)
@@ -97,24 +108,36 @@ def _run(case: Case, settings: Settings) -> Finding:
         settings.progress.advance(1, f"class {label}: recall {row.found.value:.4g}")
     rows.sort(key=lambda row: row.found.value)
     left_out = tuple(label for label in present if label not in attacked)
-    return Finding(Classes(tuple(rows), len(present), left_out, plan.steps), passes, evaluations, kept)
+    return Finding(
+        Classes(tuple(rows), len(present), left_out, plan.steps), passes, evaluations, kept
+    )
 
 
-def _worst_by_probe(case: Case, settings: Settings, present: list[int]) -> tuple[list[int], int, int]:
+def _worst_by_probe(
+    case: Case, settings: Settings, present: list[int]
+) -> tuple[list[int], int, int]:
     """Return the classes to attack, and the passes and evaluations that choosing them took."""
     if len(present) <= MOST_CLASSES:
         return present, 0, 0
     probed, passes, evaluations = [], 0, 0
     starts = {WORST: dict(case.found.deviations)}
     for label in present:
-        attack = case.bench.attack(NAME, box=case.bench.box, plan=_PROBE, starts=starts, part=samples_of(case.runtime.task, label))
+        attack = case.bench.attack(
+            NAME,
+            box=case.bench.box,
+            plan=_PROBE,
+            starts=starts,
+            part=samples_of(case.runtime.task, label),
+        )
         passes, evaluations = passes + attack.passes, evaluations + attack.evaluations
         probed.append((attack.score.value, label))
         settings.progress.advance(1)
     return sorted(label for _, label in sorted(probed)[:MOST_CLASSES]), passes, evaluations
 
 
-def _attack(case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int) -> tuple[ClassRow, Pattern, tuple[int, int]]:
+def _attack(
+    case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int
+) -> tuple[ClassRow, Pattern, tuple[int, int]]:
     part = samples_of(case.runtime.task, label)
     attack = worst_for(case, plan, starts, part)
     runtime, task = case.runtime, case.runtime.task
@@ -133,16 +156,23 @@ def _attack(case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int) -
 def worst_for(case: Case, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray) -> Attack:
     """Attack the samples of a class from zero, and from known patterns only where that leaves some right.
 
-    Known patterns are bad for every class; one made for this class alone shows what can happen to it while all others are well.
+    Known patterns are bad for every class; one made for this class alone shows what can happen to
+    it while all others are well.
     """
     bench = case.bench
     fresh = bench.attack(NAME, box=bench.box, plan=replace(plan, warm=0), starts={}, part=part)
     if fresh.score.count == 0:
         return fresh
     known = bench.attack(
-        NAME, box=bench.box, plan=replace(plan, fresh=0), starts={**starts, "the attack from zero": fresh.pattern}, part=part
+        NAME,
+        box=bench.box,
+        plan=replace(plan, fresh=0),
+        starts={**starts, "the attack from zero": fresh.pattern},
+        part=part,
     )
-    return replace(known, passes=fresh.passes + known.passes, evaluations=fresh.evaluations + known.evaluations)
+    return replace(
+        known, passes=fresh.passes + known.passes, evaluations=fresh.evaluations + known.evaluations
+    )
 
 
 def decided_in(task: Task, output: np.ndarray, part: np.ndarray) -> np.ndarray:

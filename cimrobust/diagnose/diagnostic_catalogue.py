@@ -1,6 +1,9 @@
-"""The diagnostics there are, in the order in which they run; later ones may use the patterns of earlier ones.
+"""The diagnostics there are, in the order in which they run.
 
-To add one: a module with a `Diagnostic`, a line here, a model and a field of `Diagnostics` in `certificate/models`, a line in `certificate/blocks/diagnostics.py`,
+Later ones may use the patterns of earlier ones.
+
+To add one: a module with a `Diagnostic`, a line here, a model and a field of `Diagnostics` in
+`certificate/models`, a line in `certificate/blocks/diagnostics.py`,
 and a template `report/templates/diagnostics/<name>.html.j2`.
 """
 
@@ -36,7 +39,8 @@ def chosen(names: str | None, *, effort: str) -> tuple[str, ...]:
     """Return the names of the diagnostics to run.
 
     Args:
-        names: ``all``, ``none``, or names separated by commas; None: none at effort quick, all at others.
+        names: ``all``, ``none``, or names separated by commas; None: none at effort quick, all at
+            others.
         effort: Level of effort.
 
     Raises:
@@ -52,6 +56,7 @@ def chosen(names: str | None, *, effort: str) -> tuple[str, ...]:
     unknown = [name for name in wanted if name not in optional]
     if unknown:
         raise UsageError(
-            f"diagnostics must be all, none or some of {', '.join(optional)}, got '{unknown[0]}' (--diagnostics); separate names by commas"
+            f"diagnostics must be all, none or some of {', '.join(optional)}, got '{unknown[0]}'"
+            " (--diagnostics); separate names by commas"
         )
     return tuple(name for name in optional if name in wanted)

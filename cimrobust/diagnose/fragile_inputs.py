@@ -1,4 +1,7 @@
-"""Diagnostic: which inputs break first. For every input the smallest share of a known pattern that breaks it, and a chip made for it alone."""
+"""Diagnostic: which inputs break first.
+
+For every input the smallest share of a known pattern that breaks it, and a chip made for it alone.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,15 @@ from cimrobust.certify.bounds import largest_certified_tolerance
 from cimrobust.certify.refusal import Refusal
 from cimrobust.diagnose.classes import WORST, decided_in, known_patterns
 from cimrobust.errors import SelfCheckError
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.losses import margins
 from cimrobust.search.readout import counted_rows, task_readout
 
 NAME = "fragile_inputs"
 #: Inputs listed.
 LISTED = 20
-#: Shares of a pattern that are tried, smallest first, two an octave, until enough inputs are broken; then `_FINER` between each and the one before.
+#: Shares of a pattern that are tried, smallest first, two an octave, until enough inputs are
+#: broken; then `_FINER` between each and the one before.
 _SHARES = tuple(2.0 ** (-step / 2) for step in range(16, -1, -1))
 _FINER = 4
 #: Patterns whose rays are followed at most.
@@ -41,7 +45,8 @@ class FragileInput:
     Attributes:
         sample: Its index.
         label: Its label.
-        margin: Score of its label minus that of the runner-up, without deviation, in units of the output; None: the output is a decision.
+        margin: Score of its label minus that of the runner-up, without deviation, in units of the
+            output; None: the output is a decision.
         share: Smallest share of a pattern's deviations that was found to break it.
         becomes: What it is taken for there; -1: no decision.
         pattern: Which pattern that is.
@@ -89,19 +94,29 @@ class _Search:
     evaluations: int = 0
     passes: int = 0
 
-    def try_share(self, origin: str, pattern: Mapping[str, np.ndarray], share: float, samples: np.ndarray) -> np.ndarray:
+    def try_share(
+        self, origin: str, pattern: Mapping[str, np.ndarray], share: float, samples: np.ndarray
+    ) -> np.ndarray:
         """Run some samples, which may be none, on the chip with this share of a pattern, note which it breaks, and return them as a mask."""
         if not samples.size:
             return np.zeros(0, dtype=bool)
         runtime, box = self.case.runtime, self.case.bench.box
-        scaled = box.clip({name: np.float32(share) * deviation for name, deviation in pattern.items()})
-        output = runtime.outputs(box.weights(scaled), subset=samples, threads=self.case.bench.workers)
+        scaled = box.clip(
+            {name: np.float32(share) * deviation for name, deviation in pattern.items()}
+        )
+        output = runtime.outputs(
+            box.weights(scaled), subset=samples, threads=self.case.bench.workers
+        )
         self.evaluations += 1
         decided = decided_in(runtime.task, output, samples)
         broken = np.asarray(decided != runtime.task.labels[samples], dtype=bool)
         for place in np.flatnonzero(broken & (share < self.share[samples])):
             sample = int(samples[place])
-            self.share[sample], self.becomes[sample], self.by[sample] = share, decided[place], origin
+            self.share[sample], self.becomes[sample], self.by[sample] = (
+                share,
+                decided[place],
+                origin,
+            )
         return broken
 
 
@@ -110,19 +125,34 @@ def _run(case: Case, settings: Settings) -> Finding:
     nominal = runtime.outputs(bench.box.weights(bench.box.zero()), threads=bench.workers)
     right = np.flatnonzero(runtime.task.right(nominal))
     count = len(runtime.task.labels)
-    search = _Search(case, np.full(count, np.inf), np.full(count, -1, dtype=np.int64), [""] * count, evaluations=1)
+    search = _Search(
+        case,
+        np.full(count, np.inf),
+        np.full(count, -1, dtype=np.int64),
+        [""] * count,
+        evaluations=1,
+    )
     rays = _rays(case, _RAYS[settings.effort])
     settings.progress.start(FRAGILE_INPUTS.title, 3)
     _follow(search, rays, right)
     settings.progress.advance()
     margin = _margins(case, nominal)
     broken = int(np.isfinite(search.share).sum())
-    candidates = _candidates(search, right, margin) if bench.has_gradient else np.empty(0, dtype=np.int64)
+    candidates = (
+        _candidates(search, right, margin) if bench.has_gradient else np.empty(0, dtype=np.int64)
+    )
     _own_chips(search, candidates)
     settings.progress.advance()
-    order = [sample for sample in np.argsort(search.share, kind="stable") if np.isfinite(search.share[sample])][:LISTED]
+    order = [
+        sample
+        for sample in np.argsort(search.share, kind="stable")
+        if np.isfinite(search.share[sample])
+    ][:LISTED]
     proven, reason = _certified(case, settings, np.array(order, dtype=np.int64))
-    rows = tuple(_row(search, int(sample), margin, None if proven is None else float(proven[place])) for place, sample in enumerate(order))
+    rows = tuple(
+        _row(search, int(sample), margin, None if proven is None else float(proven[place]))
+        for place, sample in enumerate(order)
+    )
     settings.progress.advance()
     return Finding(
         FragileInputs(rows, len(right), broken, tuple(rays), len(candidates), reason),
@@ -161,13 +191,16 @@ def _closer(search: _Search, rays: Mapping[str, Pattern], samples: np.ndarray) -
         some = samples[search.share[samples] == share]
         for step in range(1, _FINER + 1):
             for origin, pattern in rays.items():
-                search.try_share(origin, pattern, float(share * 2.0 ** (-step / (2 * _FINER + 2))), some)
+                search.try_share(
+                    origin, pattern, float(share * 2.0 ** (-step / (2 * _FINER + 2))), some
+                )
 
 
 def _own_chips(search: _Search, candidates: np.ndarray) -> None:
     """Make chips for every candidate alone, and find the smallest share of them that breaks it.
 
-    The corner of the box that lowers its margin fastest, seen from no deviation, then seen from where that chip breaks it; one layer needs no second look.
+    The corner of the box that lowers its margin fastest, seen from no deviation, then seen from
+    where that chip breaks it; one layer needs no second look.
     """
     bench = search.case.bench
     for sample in candidates.tolist():
@@ -178,35 +211,60 @@ def _own_chips(search: _Search, candidates: np.ndarray) -> None:
             share = _breaking_share(search, corner, np.array([sample]))
             if share is None:
                 break
-            seen_from = bench.box.clip({name: np.float32(share) * deviation for name, deviation in corner.items()})
+            seen_from = bench.box.clip(
+                {name: np.float32(share) * deviation for name, deviation in corner.items()}
+            )
 
 
 def _breaking_share(search: _Search, pattern: Pattern, sample: np.ndarray) -> float | None:
-    """Return the smallest share of a pattern found to break a sample; None: not even the whole of it does."""
+    """Return the smallest share of a pattern found to break a sample.
+
+    None: not even the whole of it does.
+    """
 
     def holds(share: float) -> bool:
         return not search.try_share(OWN, pattern, share, sample)[0]
 
-    return None if holds(1.0) else bisect(holds, low=0.0, high=1.0, steps=_STEPS, resolution=_RESOLUTION)[1]
+    return (
+        None
+        if holds(1.0)
+        else bisect(holds, low=0.0, high=1.0, steps=_STEPS, resolution=_RESOLUTION)[1]
+    )
 
 
 def _candidates(search: _Search, right: np.ndarray, margin: np.ndarray | None) -> np.ndarray:
-    """Return the inputs that get a chip of their own: those that break first, and those with the smallest margins."""
-    first = [sample for sample in np.argsort(search.share, kind="stable")[:LISTED] if np.isfinite(search.share[sample])]
-    close = [] if margin is None else right[np.argsort(margin[right], kind="stable")[:LISTED]].tolist()
+    """Return the inputs that get a chip of their own.
+
+    Those that break first, and those with the smallest margins.
+    """
+    first = [
+        sample
+        for sample in np.argsort(search.share, kind="stable")[:LISTED]
+        if np.isfinite(search.share[sample])
+    ]
+    close = (
+        [] if margin is None else right[np.argsort(margin[right], kind="stable")[:LISTED]].tolist()
+    )
     return np.array(list(dict.fromkeys([*map(int, first), *map(int, close)])), dtype=np.int64)
 
 
 def _margins(case: Case, output: np.ndarray) -> np.ndarray | None:
-    """Return score of the label minus score of the runner-up, float64 [samples]; None where the output is a decision."""
+    """Return score of the label minus score of the runner-up, float64 [samples].
+
+    None where the output is a decision.
+    """
     task = case.runtime.task
     readout = task_readout(task, "")
     if readout is None or not np.issubdtype(output.dtype, np.floating):
         return None
-    return np.asarray(-margins(*counted_rows(task, readout, output, double=True)).numpy(), dtype=np.float64)
+    return np.asarray(
+        -margins(*counted_rows(task, readout, output, double=True)).numpy(), dtype=np.float64
+    )
 
 
-def _certified(case: Case, settings: Settings, samples: np.ndarray) -> tuple[np.ndarray | None, str]:
+def _certified(
+    case: Case, settings: Settings, samples: np.ndarray
+) -> tuple[np.ndarray | None, str]:
     """Return the largest share of the box that is proven for some samples, and why there is none."""
     network = open_bounds(case.runtime, case.placement)
     if isinstance(network, Refusal):
@@ -222,11 +280,14 @@ def _certified(case: Case, settings: Settings, samples: np.ndarray) -> tuple[np.
     return proven, ""
 
 
-def _row(search: _Search, sample: int, margin: np.ndarray | None, proven: float | None) -> FragileInput:
+def _row(
+    search: _Search, sample: int, margin: np.ndarray | None, proven: float | None
+) -> FragileInput:
     share = float(search.share[sample])
     if proven is not None and proven > share * _ROUNDING:
         raise SelfCheckError(
-            f"an input must not break inside the box it is certified for, got sample {sample} certified to {proven:g} of the box and broken at {share:g}; report this"
+            f"an input must not break inside the box it is certified for, got sample {sample}"
+            f" certified to {proven:g} of the box and broken at {share:g}; report this"
         )
     return FragileInput(
         sample=sample,
@@ -243,7 +304,11 @@ def _applies(case: Case, settings: Settings) -> str:
     task = case.runtime.task
     if task.is_regression:
         return "a regression has no decisions that break"
-    return "" if task.labels.ndim == 1 else "every sample has several decisions, so it does not break at one tolerance"
+    return (
+        ""
+        if task.labels.ndim == 1
+        else "every sample has several decisions, so it does not break at one tolerance"
+    )
 
 
 FRAGILE_INPUTS = Diagnostic(NAME, "Fragile inputs", _run, applies=_applies)

@@ -1,4 +1,7 @@
-"""Diagnostic: which layer is fragile. Attacks in which one layer alone deviates, and in which all but one do."""
+"""Diagnostic: which layer is fragile.
+
+Attacks in which one layer alone deviates, and in which all but one do.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from cimrobust.attack.attack import Attack, Plan
 from cimrobust.attack.case_parts import restricted
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.data.decision import Score
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 
 NAME = "layers"
 #: Passes of all attacks together; with many layers each gets `_LEAST` all the same.
@@ -61,26 +64,45 @@ def _run(case: Case, settings: Settings) -> Finding:
     worst_others: Attack | None = None
     for name in names:
         alone = _attack(case, plan, [name])
-        others = _attack(case, plan, [other for other in names if other != name]) if len(names) > 1 else None
+        others = (
+            _attack(case, plan, [other for other in names if other != name])
+            if len(names) > 1
+            else None
+        )
         made = [alone] if others is None else [alone, others]
         passes += sum(attack.passes for attack in made)
         evaluations += sum(attack.evaluations for attack in made)
         kept[f"layer {name} alone"] = {name: alone.pattern[name]}
-        if others is not None and (worst_others is None or case.runtime.task.is_worse(others.score, worst_others.score)):
+        if others is not None and (
+            worst_others is None or case.runtime.task.is_worse(others.score, worst_others.score)
+        ):
             worst_others = others
             kept["all layers but one"] = others.pattern
         rows.append(
-            LayerRow(name, alone.score, alone.origin, None if others is None else others.score, "" if others is None else others.origin)
+            LayerRow(
+                name,
+                alone.score,
+                alone.origin,
+                None if others is None else others.score,
+                "" if others is None else others.origin,
+            )
         )
         settings.progress.advance(2, f"{name}: {alone.score.value:.4g}")
     sign = 1.0 if case.runtime.task.higher_is_better else -1.0
     rows.sort(key=lambda row: sign * row.alone.value)
-    return Finding(Layers(tuple(rows), len(case.bench.opened.crafting), plan.steps), passes, evaluations, kept)
+    return Finding(
+        Layers(tuple(rows), len(case.bench.opened.crafting), plan.steps), passes, evaluations, kept
+    )
 
 
 def _attack(case: Case, plan: Plan, names: list[str]) -> Attack:
     box = restricted(case.bench.box, names)
-    return case.bench.attack(NAME, box=box, plan=plan, starts={"the worst pattern, in these layers": dict(case.found.deviations)})
+    return case.bench.attack(
+        NAME,
+        box=box,
+        plan=plan,
+        starts={"the worst pattern, in these layers": dict(case.found.deviations)},
+    )
 
 
 def _plan(settings: Settings, num_layers: int) -> Plan:

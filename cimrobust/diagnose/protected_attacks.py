@@ -1,7 +1,11 @@
-"""Attacks on a network with some layers protected: what is known of one choice of layers helps with the next.
+"""Attacks on a network with some layers protected.
 
-A chip of a network with more layers protected is, up to rounding, one of the network with fewer. So bad
-chips are kept, and tried on every choice first: most choices fall to a chip that is known already, and
+What is known of one choice of layers helps with the next.
+
+A chip of a network with more layers protected is, up to rounding, one of the network with fewer. So
+bad
+chips are kept, and tried on every choice first: most choices fall to a chip that is known already,
+and
 what one choice falls to, every part of it falls to.
 """
 
@@ -17,13 +21,13 @@ from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.protection import Protection, num_devices
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.gradients import Opened
 from cimrobust.search.problem import UNLIMITED, Problem
 
@@ -80,20 +84,33 @@ class Needs:
         return max(_FEWEST_TRIALS, *needed, 0)
 
     def missed_by_chips(self, table: TrialTable) -> str:
-        """Return the first percentile that drawn chips do not meet, in words; nothing where they meet all."""
+        """Return the first percentile that drawn chips do not meet, in words.
+
+        Nothing where they meet all.
+        """
         for asked in self.percentiles:
             bound = kpp(table, asked.k, asked.confidence).bound
             if bound is None or not self.met(bound, asked.score):
-                return f"the bound of the {asked.k:g}th percentile is {'none' if bound is None else format(bound, '.4g')}"
+                return (
+                    f"the bound of the {asked.k:g}th percentile is"
+                    f" {'none' if bound is None else format(bound, '.4g')}"
+                )
         return ""
 
     def missed_by_proof(self, found: Certification) -> str:
-        """Return why a certified bound is not enough, in words; nothing where it is, or none is asked."""
+        """Return why a certified bound is not enough, in words.
+
+        Nothing where it is, or none is asked.
+        """
         if self.certified is None:
             return ""
         if found.score is None:
             return f"there is no certified bound ({found.refusal})"
-        return "" if self.met(found.score.value, self.certified) else f"the certified score is {found.score.value:.4g}"
+        return (
+            ""
+            if self.met(found.score.value, self.certified)
+            else f"the certified score is {found.score.value:.4g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -172,19 +189,27 @@ class ProtectedAttacks:
             self._remember(chosen, self._evaluate(chosen))
         return self._known[chosen]
 
-    def refute(self, chosen: Chosen, score: Score | None, note: str, chip: Mapping[str, np.ndarray] | None) -> None:
+    def refute(
+        self, chosen: Chosen, score: Score | None, note: str, chip: Mapping[str, np.ndarray] | None
+    ) -> None:
         """Take down that a choice misses what is asked after all.
 
         Args:
             chosen: The choice.
             score: Worst score found.
             note: What is missed.
-            chip: Deviations of a chip that misses it, by initializer of the layers that are stored; None: there is no single chip.
+            chip: Deviations of a chip that misses it, by initializer of the layers that are stored;
+                None: there is no single chip.
         """
         if chip is not None:
-            still = {name: np.zeros(tensor.shape, np.float32) for name, tensor in self.placement.tensors.items()}
+            still = {
+                name: np.zeros(tensor.shape, np.float32)
+                for name, tensor in self.placement.tensors.items()
+            }
             self._keep({**still, **chip})
-        self._remember(chosen, Tried(self._ordered(chosen), self.devices(chosen), score, False, "search", note))
+        self._remember(
+            chosen, Tried(self._ordered(chosen), self.devices(chosen), score, False, "search", note)
+        )
 
     def ranked(self, chosen: Chosen, rest: Sequence[str]) -> list[str]:
         """Return further layers to protect, first the one that takes most harm out of the worst known chips for each device of it."""
@@ -199,19 +224,37 @@ class ProtectedAttacks:
         return sorted(rest, key=lambda name: (-gains[name], self.devices([name])))
 
     def _harm(self, problem: Problem, chips: list[Pattern]) -> float:
-        """Return how much harm chips do on the crafting samples: wrong decisions as a share of all, and the smoothed share to tell equal ones apart."""
+        """Return how much harm chips do on the crafting samples.
+
+        Wrong decisions as a share of all, and the smoothed share to tell equal ones apart.
+        """
         total = max(problem.task.labels.size, 1)
         keys = problem.measure(chips)
         scale = 1.0 if problem.task.is_regression else 1.0 / total
         return -min(key[0] * scale + key[1] for key in keys)
 
     def _placed(self, chosen: Chosen) -> Placement:
-        return self.protection.placement(self.placement, self.scan, chosen, is_float=self.runtime.converters is None)
+        return self.protection.placement(
+            self.placement, self.scan, chosen, is_float=self.runtime.converters is None
+        )
 
     def _problem(self, chosen: Chosen) -> Problem:
         box, crafting = box_of(self._placed(chosen)), self.opened.crafting
-        oracle = None if self.opened.oracle is None else self.opened.oracle.inside(box, self.runtime, crafting)
-        return Problem(self.runtime, box, crafting, oracle, self.seed, self.workers, NullProgress(), most_passes=UNLIMITED)
+        oracle = (
+            None
+            if self.opened.oracle is None
+            else self.opened.oracle.inside(box, self.runtime, crafting)
+        )
+        return Problem(
+            self.runtime,
+            box,
+            crafting,
+            oracle,
+            self.seed,
+            self.workers,
+            NullProgress(),
+            most_passes=UNLIMITED,
+        )
 
     def _evaluate(self, chosen: Chosen) -> Tried:
         found = self._attacked(chosen) if self.needs.least is not None else None
@@ -221,7 +264,14 @@ class ProtectedAttacks:
         if not missed and found is not None:
             return found
         score = None if found is None else found.score
-        return Tried(self._ordered(chosen), self.devices(chosen), score, not missed, "drawn chips", missed or "they reach what is asked")
+        return Tried(
+            self._ordered(chosen),
+            self.devices(chosen),
+            score,
+            not missed,
+            "drawn chips",
+            missed or "they reach what is asked",
+        )
 
     def _attacked(self, chosen: Chosen) -> Tried:
         required = self.needs.least
@@ -229,7 +279,9 @@ class ProtectedAttacks:
         problem = self._problem(chosen)
         order, devices = self._ordered(chosen), self.devices(chosen)
         for chip in list(self.chips):
-            score = self.runtime.score(problem.box.weights(problem.box.clip(chip)), threads=self.workers)
+            score = self.runtime.score(
+                problem.box.weights(problem.box.clip(chip)), threads=self.workers
+            )
             if not self.needs.met(score.value, required):
                 self._keep(chip)
                 return Tried(order, devices, score, False, "known chip", "a chip found before")
@@ -237,7 +289,14 @@ class ProtectedAttacks:
         found = attack_box(problem, known, self.plan)
         self.attacks, self.passes = self.attacks + 1, self.passes + problem.passes
         self._keep(found.pattern)
-        return Tried(order, devices, found.score, self.needs.met(found.score.value, required), "attack", found.origin)
+        return Tried(
+            order,
+            devices,
+            found.score,
+            self.needs.met(found.score.value, required),
+            "attack",
+            found.origin,
+        )
 
     def _missed_by_chips(self, chosen: Chosen) -> str:
         if not self.needs.percentiles:

@@ -1,4 +1,7 @@
-"""Layers that are protected from their devices: kept digital, or verified more tightly than the others."""
+"""Layers that are protected from their devices.
+
+Kept digital, or verified more tightly than the others.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 DIGITAL, TIGHTER = "digital", "tighter"
 #: Where rules that were found come from.
 SOURCE = "cimrobust suggest"
-# Without a tolerance of their own, layers that are verified more tightly get a tenth of what they have.
+# Without a tolerance of their own, layers that are verified more tightly get a tenth of what they
+# have.
 _TIGHTER = 10.0
 
 
@@ -28,7 +32,8 @@ class Protection:
 
     Attributes:
         kind: ``digital`` or ``tighter``.
-        tolerance: Of devices that are verified more tightly, fraction of the full conductance range;
+        tolerance: Of devices that are verified more tightly, fraction of the full conductance
+            range;
             None: a tenth of what their layer has.
     """
 
@@ -36,7 +41,10 @@ class Protection:
     tolerance: float | None = None
 
     def profile(self, own: DeviceProfile) -> DeviceProfile:
-        """Return the devices of a layer that is verified more tightly; those of its own where they are precise enough."""
+        """Return the devices of a layer that is verified more tightly.
+
+        Those of its own where they are precise enough.
+        """
         error = largest_programming_error(own)
         wanted = error / _TIGHTER if self.tolerance is None else self.tolerance
         return replace(with_tolerance(own, wanted), name=own.name) if wanted < error else own
@@ -47,7 +55,9 @@ class Protection:
             return bool(tensor.lo.any() or tensor.hi.any())
         return self.profile(tensor.profile) != tensor.profile
 
-    def placement(self, placement: Placement, scan: LayerScan, chosen: Collection[str], *, is_float: bool) -> Placement:
+    def placement(
+        self, placement: Placement, scan: LayerScan, chosen: Collection[str], *, is_float: bool
+    ) -> Placement:
         """Return where the layers are stored with some protected.
 
         A digital layer is kept among the others, as one that does not deviate: so the same deployed
@@ -57,15 +67,20 @@ class Protection:
             placement: Without any protected.
             scan: The layers.
             chosen: Initializers of those to protect.
-            is_float: Digital layers have the weights of the file, else those that the devices would be programmed to.
+            is_float: Digital layers have the weights of the file, else those that the devices would
+                be programmed to.
         """
         tensors = dict(placement.tensors)
         for layer in scan.layers:
             if layer.initializer in chosen:
-                tensors[layer.initializer] = self._protected(layer, tensors[layer.initializer], is_float=is_float)
+                tensors[layer.initializer] = self._protected(
+                    layer, tensors[layer.initializer], is_float=is_float
+                )
         return Placement(placement.profile, tensors)
 
-    def _protected(self, layer: CrossbarLayer, tensor: TensorPlacement, *, is_float: bool) -> TensorPlacement:
+    def _protected(
+        self, layer: CrossbarLayer, tensor: TensorPlacement, *, is_float: bool
+    ) -> TensorPlacement:
         if self.kind == TIGHTER:
             return place_layer(layer, self.profile(tensor.profile))
         still = np.zeros(tensor.shape, np.float32)
@@ -73,13 +88,20 @@ class Protection:
         exact = replace(
             tensor.profile,
             device=DeviceTable(bits=tensor.profile.device.bits, tolerance=0.0, sigma=0.0),
-            faults=None, relaxation=None, drift=None, window=None,
-        )  # fmt: skip
+            faults=None,
+            relaxation=None,
+            drift=None,
+            window=None,
+        )
         return replace(tensor, profile=exact, nominal=nominal, lo=still, hi=still, drift_factor=1.0)
 
     def rules(self, placement: Placement, chosen: Collection[str]) -> tuple[LayerRule, ...]:
         """Return the rules of a profile that protect layers, in graph order."""
-        return tuple(self._rule(tensor, placement.profile) for name, tensor in placement.tensors.items() if name in chosen)
+        return tuple(
+            self._rule(tensor, placement.profile)
+            for name, tensor in placement.tensors.items()
+            if name in chosen
+        )
 
     def _rule(self, tensor: TensorPlacement, stated: DeviceProfile) -> LayerRule:
         pattern, own = glob.escape(tensor.initializer), tensor.profile

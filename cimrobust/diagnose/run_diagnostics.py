@@ -9,13 +9,20 @@ from dataclasses import replace
 import numpy as np
 
 from cimrobust.attack.attack import Bench
-from cimrobust.attack.diagnosis_protocol import Case, Diagnosis, Diagnostic, Finding, Outcome, Settings
+from cimrobust.attack.diagnosis_protocol import (
+    Case,
+    Diagnosis,
+    Diagnostic,
+    Finding,
+    Outcome,
+    Settings,
+)
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.search.box import Pattern
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness_replay import confirm
 
@@ -23,7 +30,12 @@ NOT_CHOSEN = "not asked for (--diagnostics)"
 
 
 def diagnose(
-    runtime: Runtime, scan: LayerScan, placement: Placement, found: SearchResult, names: Collection[str], settings: Settings
+    runtime: Runtime,
+    scan: LayerScan,
+    placement: Placement,
+    found: SearchResult,
+    names: Collection[str],
+    settings: Settings,
 ) -> Diagnosis:
     """Run diagnostics.
 
@@ -38,7 +50,9 @@ def diagnose(
     Raises:
         SelfCheckError: A pattern left its box.
     """
-    bench = Bench(runtime, placement, settings.effort, settings.seed, settings.workers, settings.device_type)
+    bench = Bench(
+        runtime, placement, settings.effort, settings.seed, settings.workers, settings.device_type
+    )
     case = Case(runtime, scan, placement, found, bench)
     broken = None if runtime.task.is_regression else np.zeros(runtime.task.labels.shape, dtype=bool)
     outcomes = []
@@ -47,7 +61,9 @@ def diagnose(
         if finding is not None:
             kept = {origin: _whole(bench, pattern) for origin, pattern in finding.patterns.items()}
             case = replace(
-                case, found=_adopt(case, diagnostic, finding, outcome, kept, broken), patterns={**case.patterns, **finding.patterns}
+                case,
+                found=_adopt(case, diagnostic, finding, outcome, kept, broken),
+                patterns={**case.patterns, **finding.patterns},
             )
             if broken is not None and finding.broken is not None:
                 broken |= finding.broken
@@ -57,7 +73,9 @@ def diagnose(
     return Diagnosis(tuple(outcomes), case.found, broken)
 
 
-def _run(diagnostic: Diagnostic, case: Case, names: Collection[str], settings: Settings) -> tuple[Outcome, Finding | None]:
+def _run(
+    diagnostic: Diagnostic, case: Case, names: Collection[str], settings: Settings
+) -> tuple[Outcome, Finding | None]:
     """Run one diagnostic, or say why it does not run."""
     if diagnostic.is_optional and diagnostic.name not in names:
         return Outcome(diagnostic.name, None, NOT_CHOSEN), None
@@ -70,8 +88,21 @@ def _run(diagnostic: Diagnostic, case: Case, names: Collection[str], settings: S
     except SelfCheckError:
         raise
     except (CimrobustError, RuntimeError) as err:
-        return Outcome(diagnostic.name, None, f"gave up: {err}", seconds=time.perf_counter() - begin), None
-    return Outcome(diagnostic.name, finding.result, "", finding.passes, finding.evaluations, time.perf_counter() - begin), finding
+        return (
+            Outcome(diagnostic.name, None, f"gave up: {err}", seconds=time.perf_counter() - begin),
+            None,
+        )
+    return (
+        Outcome(
+            diagnostic.name,
+            finding.result,
+            "",
+            finding.passes,
+            finding.evaluations,
+            time.perf_counter() - begin,
+        ),
+        finding,
+    )
 
 
 def _whole(bench: Bench, pattern: Mapping[str, np.ndarray]) -> Pattern:
@@ -80,9 +111,17 @@ def _whole(bench: Bench, pattern: Mapping[str, np.ndarray]) -> Pattern:
 
 
 def _adopt(
-    case: Case, diagnostic: Diagnostic, finding: Finding, outcome: Outcome, kept: Mapping[str, Pattern], broken: np.ndarray | None
+    case: Case,
+    diagnostic: Diagnostic,
+    finding: Finding,
+    outcome: Outcome,
+    kept: Mapping[str, Pattern],
+    broken: np.ndarray | None,
 ) -> SearchResult:
-    """Score the patterns that a diagnostic keeps on all samples; note what they break, and take over one that beats the search."""
+    """Score the patterns that a diagnostic keeps on all samples.
+
+    Note what they break, and take over one that beats the search.
+    """
     runtime, box, task, found = case.runtime, case.bench.box, case.runtime.task, case.found
     for origin, pattern in kept.items():
         box.check(pattern, origin=origin)
@@ -93,7 +132,12 @@ def _adopt(
         if task.is_worse(score, found.engine_score):
             replayed, note = confirm(runtime, box, pattern, score, workers=case.bench.workers)
             row = MemberResult(
-                f"diagnostic_{diagnostic.name}", score, outcome.seconds, finding.passes, finding.evaluations, f"after the search: {origin}"
+                f"diagnostic_{diagnostic.name}",
+                score,
+                outcome.seconds,
+                finding.passes,
+                finding.evaluations,
+                f"after the search: {origin}",
             )
             found = replace(
                 found,

@@ -1,4 +1,7 @@
-"""Diagnostic: the safety class. One class whose recall alone is minimised, with a whole search of its own."""
+"""Diagnostic: the safety class.
+
+One class whose recall alone is minimised, with a whole search of its own.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +60,16 @@ def check_safety_class(task: Task, label: int) -> None:
     """
     if task.num_classes is None or task.labels.ndim != 1:
         what = "a regression" if task.is_regression else "samples with several decisions"
-        raise UsageError(f"safety class needs one decision a sample, got {what} (--safety-class); leave the option out")
+        raise UsageError(
+            f"safety class needs one decision a sample, got {what} (--safety-class); leave the"
+            " option out"
+        )
     if not 0 <= label < task.num_classes or not samples_of(task, label).size:
         there = ", ".join(str(value) for value in np.unique(task.labels)[:20])
-        raise UsageError(f"safety class must be a class with samples, got {label} (--safety-class); labels of these samples: {there}")
+        raise UsageError(
+            f"safety class must be a class with samples, got {label} (--safety-class); labels of"
+            f" these samples: {there}"
+        )
 
 
 def _run(case: Case, settings: Settings) -> Finding:
@@ -80,7 +89,9 @@ def _run(case: Case, settings: Settings) -> Finding:
         starts={"short_attack": short.pattern},
     )
     overall = case.runtime.score(bench.box.weights(found.deviations), threads=settings.workers)
-    clean = case.runtime.score(bench.box.weights(bench.box.zero()), subset=part, threads=settings.workers)
+    clean = case.runtime.score(
+        bench.box.weights(bench.box.zero()), subset=part, threads=settings.workers
+    )
     result = SafetyClass(
         label=label,
         clean=clean,
@@ -98,7 +109,11 @@ def _run(case: Case, settings: Settings) -> Finding:
 
 
 def _applies(case: Case, settings: Settings) -> str:
-    return without_classes(case, settings) if settings.safety_class is not None else "no safety class was given (--safety-class)"
+    return (
+        without_classes(case, settings)
+        if settings.safety_class is not None
+        else "no safety class was given (--safety-class)"
+    )
 
 
 SAFETY_CLASS = Diagnostic(NAME, "Safety class", _run, applies=_applies, is_optional=False)

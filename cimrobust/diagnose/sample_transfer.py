@@ -11,8 +11,8 @@ from cimrobust.attack.case_parts import part_of
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
+from cimrobust.mapping.box import Pattern
 from cimrobust.montecarlo.sample_uncertainty import Interval, accuracy_interval
-from cimrobust.search.box import Pattern
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
 
@@ -20,7 +20,8 @@ NAME = "transfer"
 CONFIDENCE = 0.95
 #: Fewest samples: with halves of fewer, the intervals say next to nothing.
 FEWEST_SAMPLES = 20
-#: Share of the damage that held-out samples suffer, from which on it counts as the chip's, and up to which as the samples'.
+#: Share of the damage that held-out samples suffer, from which on it counts as the chip's, and up
+#: to which as the samples'.
 CHIP_SHARE, SAMPLES_SHARE = 0.8, 0.2
 _EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
 
@@ -36,8 +37,10 @@ class Direction:
         searched: Score on it of the worst pattern found for it.
         held_out_clean: Score without deviation on the other half.
         held_out: Score of the same pattern there.
-        interval: What the held-out samples say of that chip's accuracy on the distribution they were drawn from; None for a regression.
-        share: Damage on the held-out half over damage on the half searched; None where the damage is smaller than half the interval, so that chance may make
+        interval: What the held-out samples say of that chip's accuracy on the distribution they
+            were drawn from; None for a regression.
+        share: Damage on the held-out half over damage on the half searched; None where the damage
+            is smaller than half the interval, so that chance may make
             or hide it.
     """
 
@@ -55,7 +58,8 @@ class Transfer:
 
     Attributes:
         directions: First half to second, second to first.
-        property_of: ``chip``: other samples suffer nearly the same; ``samples``: they hardly suffer; ``both``: between; ``too little damage`` to tell on so many samples.
+        property_of: ``chip``: other samples suffer nearly the same; ``samples``: they hardly
+            suffer; ``both``: between; ``too little damage`` to tell on so many samples.
         effort: Effort of each search.
     """
 
@@ -65,7 +69,10 @@ class Transfer:
 
 
 def halves(task: Task, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of two halves of the samples, drawn at random; with one label a sample every class is shared out evenly."""
+    """Return the indices of two halves of the samples, drawn at random.
+
+    With one label a sample every class is shared out evenly.
+    """
     num_samples = task.labels.shape[0]
     order = stream(seed, "diagnose", NAME).permutation(num_samples)
     if not task.is_regression and task.labels.ndim == 1:
@@ -91,14 +98,20 @@ def _run(case: Case, settings: Settings) -> Finding:
         directions.append(_direction(case, pattern, part, other))
         kept[f"half {number} of the samples"] = pattern
         passes, evaluations = passes + found.passes, evaluations + found.evaluations + 4
-    return Finding(Transfer(tuple(directions), property_of(directions), effort), passes, evaluations, kept)
+    return Finding(
+        Transfer(tuple(directions), property_of(directions), effort), passes, evaluations, kept
+    )
 
 
 def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray) -> Direction:
     box, runtime = case.bench.box, case.runtime
     zero, weights = box.weights(box.zero()), box.weights(pattern)
-    clean, held_out_clean = (runtime.score(zero, subset=some, threads=case.bench.workers) for some in (part, other))
-    found, held_out = (runtime.score(weights, subset=some, threads=case.bench.workers) for some in (part, other))
+    clean, held_out_clean = (
+        runtime.score(zero, subset=some, threads=case.bench.workers) for some in (part, other)
+    )
+    found, held_out = (
+        runtime.score(weights, subset=some, threads=case.bench.workers) for some in (part, other)
+    )
     damage, suffered = clean.value - found.value, held_out_clean.value - held_out.value
     interval, visible = None, damage != 0
     if not runtime.task.is_regression:
@@ -110,7 +123,9 @@ def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray
             confidence=CONFIDENCE,
         )
         visible = damage > (interval.high - interval.low) / 2
-    return Direction(clean, found, held_out_clean, held_out, interval, suffered / damage if visible else None)
+    return Direction(
+        clean, found, held_out_clean, held_out, interval, suffered / damage if visible else None
+    )
 
 
 def property_of(directions: list[Direction]) -> Property:
@@ -125,7 +140,11 @@ def property_of(directions: list[Direction]) -> Property:
 
 def _applies(case: Case, settings: Settings) -> str:
     count = case.runtime.dataset.num_samples
-    return "" if count >= FEWEST_SAMPLES else f"{count} samples are too few to search on half of them; {FEWEST_SAMPLES} are needed"
+    return (
+        ""
+        if count >= FEWEST_SAMPLES
+        else f"{count} samples are too few to search on half of them; {FEWEST_SAMPLES} are needed"
+    )
 
 
 TRANSFER = Diagnostic(NAME, "Transfer to held-out samples", _run, applies=_applies)

@@ -1,4 +1,7 @@
-"""The smallest set of layers, by devices, whose protection gives what is asked: grown, pruned, exchanged, confirmed."""
+"""The smallest set of layers, by devices, whose protection gives what is asked.
+
+Grown, pruned, exchanged, confirmed.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +24,32 @@ class Smallest:
 
     Attributes:
         chosen: Layers to protect; None: no set that was tried gives what is asked.
-        is_smallest: Every set with fewer devices was refuted; else no layer can be left out, and no exchange of one for another is known to help.
+        is_smallest: Every set with fewer devices was refuted; else no layer can be left out, and no
+            exchange of one for another is known to help.
     """
 
     chosen: Chosen | None
     is_smallest: bool
 
 
-def smallest_set(attacks: ProtectedAttacks, confirm: Confirm, *, most_devices: int, most_attacks: int) -> Smallest:
+def smallest_set(
+    attacks: ProtectedAttacks, confirm: Confirm, *, most_devices: int, most_attacks: int
+) -> Smallest:
     """Look for the fewest devices to protect.
 
     Args:
         attacks: Tries choices.
-        confirm: Searches the real thing in full; where it finds that a choice will not do, growing goes on from there.
+        confirm: Searches the real thing in full; where it finds that a choice will not do, growing
+            goes on from there.
         most_devices: Devices that may be protected at most.
-        most_attacks: Attacks after which cheaper sets are not looked for any more; growing and pruning always end.
+        most_attacks: Attacks after which cheaper sets are not looked for any more; growing and
+            pruning always end.
     """
-    names = [name for name, tensor in attacks.placement.tensors.items() if attacks.protection.helps(tensor)]
+    names = [
+        name
+        for name, tensor in attacks.placement.tensors.items()
+        if attacks.protection.helps(tensor)
+    ]
     chosen: Chosen = frozenset()
     while True:
         grown = _grow(attacks, names, chosen, most_devices)
@@ -49,13 +61,19 @@ def smallest_set(attacks: ProtectedAttacks, confirm: Confirm, *, most_devices: i
             return Smallest(chosen, is_smallest)
 
 
-def _grow(attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_devices: int) -> Chosen | None:
+def _grow(
+    attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_devices: int
+) -> Chosen | None:
     """Add layers until a choice gives what is asked; None: all that may be added does not suffice."""
     while True:
         now = attacks.evaluate(chosen)
         if now.met:
             return chosen
-        rest = [name for name in names if name not in chosen and _allowed(attacks, chosen | {name}, most_devices)]
+        rest = [
+            name
+            for name in names
+            if name not in chosen and _allowed(attacks, chosen | {name}, most_devices)
+        ]
         if not rest:
             return None
         proposals = attacks.ranked(chosen, rest)[:_PROPOSALS]
@@ -72,7 +90,10 @@ def _gain(attacks: ProtectedAttacks, before: Tried, after: Tried) -> float:
 
 
 def _allowed(attacks: ProtectedAttacks, chosen: Chosen, most_devices: int) -> bool:
-    """Tell whether so many layers may be protected: one has to be left where the others are digital."""
+    """Tell whether so many layers may be protected.
+
+    One has to be left where the others are digital.
+    """
     if attacks.protection.kind == DIGITAL and len(chosen) == len(attacks.placement.tensors):
         return False
     return attacks.devices(chosen) <= most_devices
@@ -87,7 +108,9 @@ def _prune(attacks: ProtectedAttacks, chosen: Chosen) -> Chosen:
     return chosen
 
 
-def _cheaper(attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_attacks: int) -> tuple[Chosen, bool]:
+def _cheaper(
+    attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_attacks: int
+) -> tuple[Chosen, bool]:
     """Look for sets with fewer devices; return the best, and whether all with fewer are refuted."""
     while True:
         better, all_refuted = _better(attacks, names, chosen, most_attacks)
@@ -96,7 +119,9 @@ def _cheaper(attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_a
         chosen = _prune(attacks, better)
 
 
-def _better(attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_attacks: int) -> tuple[Chosen | None, bool]:
+def _better(
+    attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_attacks: int
+) -> tuple[Chosen | None, bool]:
     sets = _all_sets(names) if len(names) <= _ALL_SETS else _exchanges(names, chosen)
     limit = attacks.devices(chosen)
     cheaper = [candidate for candidate in sets if attacks.devices(candidate) < limit]

@@ -9,7 +9,7 @@ from cimrobust.attack.attack import Attack, Bench, Plan
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.attack.tolerances import at_tolerance, bisect, carried, stated_tolerance
 from cimrobust.data.decision import Score
-from cimrobust.search.box import Box, Pattern
+from cimrobust.mapping.box import Box, Pattern
 
 NAME = "tolerance_curve"
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5)
@@ -44,8 +44,10 @@ class ToleranceCurve:
         points: Smallest tolerance first; the one at the stated tolerance is the search's.
         tried: What bisection tried beside them.
         required: Score asked of every chip.
-        is_policy: Whether a policy asks it; otherwise it is half of the clean accuracy, or twice the error.
-        unrefuted: Largest tolerance tried at which no chip that misses it was found; 0: at every one tried there was.
+        is_policy: Whether a policy asks it; otherwise it is half of the clean accuracy, or twice
+            the error.
+        unrefuted: Largest tolerance tried at which no chip that misses it was found; 0: at every
+            one tried there was.
         refuted: Smallest tolerance tried at which one was found; None: at none.
         passes_each: Passes of every attack at most.
     """
@@ -73,7 +75,9 @@ class _Known:
     def attack(self, tolerance: float) -> None:
         """Attack at one tolerance from the patterns of its neighbours."""
         case, own = self.case, self.case.bench
-        runtime, placement = at_tolerance(case.runtime, case.scan, case.placement, tolerance, workers=own.workers)
+        runtime, placement = at_tolerance(
+            case.runtime, case.scan, case.placement, tolerance, workers=own.workers
+        )
         bench = Bench(runtime, placement, own.effort, own.seed, own.workers, own.device_type, own)
         below = max((known for known in self.found if known < tolerance), default=None)
         above = min((known for known in self.found if known > tolerance), default=None)
@@ -82,7 +86,10 @@ class _Known:
             if near is not None:
                 box, pattern, _, _ = self.found[near]
                 starts.update(
-                    {f"the pattern at {100 * near:.4g} %, {how}": start for how, start in carried(pattern, box, bench.box).items()}
+                    {
+                        f"the pattern at {100 * near:.4g} %, {how}": start
+                        for how, start in carried(pattern, box, bench.box).items()
+                    }
                 )
         attack: Attack = bench.attack(NAME, box=bench.box, plan=self.plan, starts=starts)
         self.passes += attack.passes
@@ -108,28 +115,39 @@ class _Known:
 
 def _run(case: Case, settings: Settings) -> Finding:
     stated = stated_tolerance(case.placement.profile)
-    start = (case.bench.box, dict(case.found.deviations), case.found.engine_score, f"search, {case.found.member}")
+    start = (
+        case.bench.box,
+        dict(case.found.deviations),
+        case.found.engine_score,
+        f"search, {case.found.member}",
+    )
     known = _Known(case, settings, _PLANS[settings.effort], {stated: start})
     settings.progress.start(TOLERANCE_CURVE.title, len(FACTORS) - 1 + _STEPS)
     grid = [factor * stated for factor in FACTORS if factor * stated <= 1.0]
     for tolerance in sorted(grid, key=lambda value: (value > stated, abs(value - stated))):
         if tolerance != stated:
             known.attack(tolerance)
-            settings.progress.advance(1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}")
+            settings.progress.advance(
+                1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}"
+            )
     known.carry_up()
     required, is_policy = _required(case, settings)
     unrefuted, refuted = _unrefuted(known, settings, required, grid)
     known.carry_up()
     curve = ToleranceCurve(
         points=tuple(known.point(tolerance) for tolerance in grid),
-        tried=tuple(known.point(tolerance) for tolerance in sorted(known.found) if tolerance not in grid),
+        tried=tuple(
+            known.point(tolerance) for tolerance in sorted(known.found) if tolerance not in grid
+        ),
         required=required,
         is_policy=is_policy,
         unrefuted=unrefuted,
         refuted=refuted,
         passes_each=known.plan.steps,
     )
-    return Finding(curve, known.passes, known.evaluations, {"tolerance curve": known.found[stated][1]})
+    return Finding(
+        curve, known.passes, known.evaluations, {"tolerance curve": known.found[stated][1]}
+    )
 
 
 def _required(case: Case, settings: Settings) -> tuple[float, bool]:
@@ -139,14 +157,18 @@ def _required(case: Case, settings: Settings) -> tuple[float, bool]:
     return (clean / 2 if case.runtime.task.higher_is_better else 2 * clean), False
 
 
-def _unrefuted(known: _Known, settings: Settings, required: float, grid: list[float]) -> tuple[float, float | None]:
+def _unrefuted(
+    known: _Known, settings: Settings, required: float, grid: list[float]
+) -> tuple[float, float | None]:
     """Return the largest tolerance at which nothing misses the requirement, and the smallest at which something does."""
     higher = known.case.runtime.task.higher_is_better
 
     def holds(tolerance: float) -> bool:
         if tolerance not in known.found:
             known.attack(tolerance)
-            settings.progress.advance(1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}")
+            settings.progress.advance(
+                1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}"
+            )
         value = known.found[tolerance][2].value
         return value >= required if higher else value <= required
 
@@ -162,7 +184,10 @@ def _applies(case: Case, settings: Settings) -> str:
     if stated_tolerance(case.placement.profile) > 0:
         return ""
     if any(stated_tolerance(profile) > 0 for profile in case.placement.profiles):
-        return "the tolerance of the profile is 0, and layers with a tolerance of their own have no ratio to it"
+        return (
+            "the tolerance of the profile is 0, and layers with a tolerance of their own have no"
+            " ratio to it"
+        )
     return "the tolerance is 0: there is one chip only"
 
 

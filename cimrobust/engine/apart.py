@@ -17,17 +17,25 @@ from cimrobust.onnx_io.network import Network
 _SAMPLES = 64
 # Copies of one sample that fill a batch of fixed size are run for fewer samples.
 _FILLED_SAMPLES = 8
-# Networks that round activations may give another level where sums are added in another order, for some samples.
+# Networks that round activations may give another level where sums are added in another order, for
+# some samples.
 _ROUNDING_SHARE = 0.5
 
 
 def check_samples_apart(
-    network: Network, dataset: DataSet, clean_output: np.ndarray, *, rounds: bool, tolerance: float = FLOAT_TOLERANCE
+    network: Network,
+    dataset: DataSet,
+    clean_output: np.ndarray,
+    *,
+    rounds: bool,
+    tolerance: float = FLOAT_TOLERANCE,
 ) -> None:
     """Check that the model file gives a sample the same output alone as among others.
 
-    Samples are run one at a time where the file takes any number, and in batches filled with copies of one where it takes a fixed number. Operators that are known to choose one
-    quantisation range for a batch are left out: where the file takes any number their samples are run one at a time anyway, and where it does not, a note says so.
+    Samples are run one at a time where the file takes any number, and in batches filled with copies
+    of one where it takes a fixed number. Operators that are known to choose one
+    quantisation range for a batch are left out: where the file takes any number their samples are
+    run one at a time anyway, and where it does not, a note says so.
 
     Args:
         network: The network as loaded.
@@ -59,13 +67,21 @@ def check_samples_apart(
     largest, share = _differing(expected, alone, tolerance)
     if share > (_ROUNDING_SHARE if rounds else 0.0):
         raise ModelNotCoveredError(
-            f"model must give a sample the same output whatever other samples are in its batch, got a difference of {largest:g} "
-            f"between {where} ({network.path}); export it in inference mode, without operators that mix samples or draw random numbers; where its input has the samples along another "
-            "axis (time first), export it batch first, or give every sample that axis with length 1 by a reshape step"
+            "model must give a sample the same output whatever other samples are in its batch, got"
+            f" a difference of {largest:g} between {where} ({network.path}); export it in inference"
+            " mode, without operators that mix samples or draw random numbers; where its input has"
+            " the samples along another axis (time first), export it batch first, or give every"
+            " sample that axis with length 1 by a reshape step"
         )
 
 
-def _filled(network: Network, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray], output: str, size: int) -> np.ndarray:
+def _filled(
+    network: Network,
+    inputs: Mapping[str, np.ndarray],
+    constants: Mapping[str, np.ndarray],
+    output: str,
+    size: int,
+) -> np.ndarray:
     count = min(_FILLED_SAMPLES, len(next(iter(inputs.values()))))
     copies = {name: np.repeat(array[:count], size, axis=0) for name, array in inputs.items()}
     return run_original(network, copies, constants, output=output)[::size]

@@ -13,10 +13,12 @@ class WrongTensor:
         node: Node that makes it.
         operator: Its operator.
         is_integer: It is computed in integers: rounding explains no more than a level.
-        is_product: It is a product of levels, or the quantised value of one, so that integers alone decide it.
+        is_product: It is a product of levels, or the quantised value of one, so that integers alone
+            decide it.
         elements: Elements that are off, of `total`.
         total: Elements compared.
-        difference: Largest difference to exact arithmetic, in levels for integers, else in the tensor's own unit.
+        difference: Largest difference to exact arithmetic, in levels for integers, else in the
+            tensor's own unit.
         allowed: Largest difference that rounding explains there.
     """
 
@@ -32,8 +34,8 @@ class WrongTensor:
     def __str__(self) -> str:
         unit = " levels" if self.is_integer else ""
         return (
-            f"{self.node} ({self.operator}): {self.elements} of {self.total} values are off by up to {self.difference:.4g}{unit}, "
-            f"where rounding explains {self.allowed:.2g}"
+            f"{self.node} ({self.operator}): {self.elements} of {self.total} values are off by up"
+            f" to {self.difference:.4g}{unit}, where rounding explains {self.allowed:.2g}"
         )
 
 
@@ -44,7 +46,8 @@ class Arithmetic:
     Attributes:
         num_samples: Samples compared; 0: none, see `reason`.
         compared: Tensors compared.
-        share: Largest difference seen as a share of what rounding explains; at most 1 where nothing is wrong.
+        share: Largest difference seen as a share of what rounding explains; at most 1 where nothing
+            is wrong.
         wrong: Tensors that are off by more, in the order of the graph.
         left_out: Operators for which no such limit is derived, with how often they occur.
         reason: Why nothing was compared, None where something was.
@@ -59,7 +62,10 @@ class Arithmetic:
 
     @property
     def wrong_products(self) -> tuple[WrongTensor, ...]:
-        """Products of levels that are off: not the arithmetic that ONNX defines, whatever the order of sums."""
+        """Products of levels that are off.
+
+        Not the arithmetic that ONNX defines, whatever the order of sums.
+        """
         return tuple(tensor for tensor in self.wrong if tensor.is_product)
 
 

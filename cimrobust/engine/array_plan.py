@@ -1,4 +1,7 @@
-"""One product of a crossbar node, planned once for all chips: where its cells come from, and its converters."""
+"""One product of a crossbar node, planned once for all chips.
+
+Where its cells come from, and its converters.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,10 @@ class PlannedArray:
         output_coding: Bit-line converters, scales and bias.
         has_bias: The bias of the node is added by the product.
         identity: The cells lie in one initializer in their own order.
-        cell_factor: Scale of every cell relative to that of its column, float32; None where they are equal.
-        variances: Per plane the variance of a read of every cell, squared level units; None: reads are exact.
+        cell_factor: Scale of every cell relative to that of its column, float32; None where they
+            are equal.
+        variances: Per plane the variance of a read of every cell, squared level units; None: reads
+            are exact.
     """
 
     node: str
@@ -53,13 +58,25 @@ class PlannedArray:
             cells: By initializer the cells of every plane, see `mapping.planes.cells_of`.
         """
         count = len(cells[self.use.operand.leaves[0]])
-        planes = [self.gather({leaf: cells[leaf][plane] for leaf in self.use.operand.leaves}) for plane in range(count)]
-        return planes if self.cell_factor is None else [plane * self.cell_factor for plane in planes]
+        planes = [
+            self.gather({leaf: cells[leaf][plane] for leaf in self.use.operand.leaves})
+            for plane in range(count)
+        ]
+        return (
+            planes if self.cell_factor is None else [plane * self.cell_factor for plane in planes]
+        )
 
     def program(self, cells: Mapping[str, Sequence[np.ndarray]], noise_key: int) -> Crossbar:
         """Return the product with these cells."""
         noise = self.read_noise(noise_key)
-        return Crossbar(self.use.layout, self.planes(cells), self.input_coding, self.output_coding, noise=noise, for_conv=self.use.for_conv)
+        return Crossbar(
+            self.use.layout,
+            self.planes(cells),
+            self.input_coding,
+            self.output_coding,
+            noise=noise,
+            for_conv=self.use.for_conv,
+        )
 
     def read_noise(self, noise_key: int) -> ReadNoise | None:
         """Return the read noise of this product on a chip."""
@@ -69,7 +86,11 @@ class PlannedArray:
 
 
 def plan_array(
-    node: CrossbarNode, use: ArrayUse, placement: Placement, plan: Plan, ranges: Mapping[str, ArrayRanges] | None
+    node: CrossbarNode,
+    use: ArrayUse,
+    placement: Placement,
+    plan: Plan,
+    ranges: Mapping[str, ArrayRanges] | None,
 ) -> PlannedArray:
     """Plan one product.
 
@@ -86,17 +107,32 @@ def plan_array(
     sizes = sum(tensor.nominal.size for tensor in tensors.values())
     index = use.operand.index
     identity = index.size == sizes and bool((index.reshape(-1) == np.arange(index.size)).all())
-    column_scale, factor = _column_scales(use, _gather(use, identity, _element_scales(use, placement)))
+    column_scale, factor = _column_scales(
+        use, _gather(use, identity, _element_scales(use, placement))
+    )
     coding = input_coding(profile, seen)
     cells_per_weight = next(iter(tensors.values())).cells_per_weight
-    output = output_coding(profile, use.layout, coding, seen, column_scale * use.factor, cells_per_weight=cells_per_weight)
+    output = output_coding(
+        profile,
+        use.layout,
+        coding,
+        seen,
+        column_scale * use.factor,
+        cells_per_weight=cells_per_weight,
+    )
     bias = _constant_bias(node, use, plan)
     total = np.zeros(use.layout.num_columns) if bias is None else bias.astype(np.float64)
     if coding.zero_point:
-        nominal = _gather(use, identity, {leaf: tensor.nominal.reshape(-1) for leaf, tensor in tensors.items()})
+        nominal = _gather(
+            use, identity, {leaf: tensor.nominal.reshape(-1) for leaf, tensor in tensors.items()}
+        )
         sums = _by_cell(use, nominal).astype(np.float64).sum(axis=1).reshape(-1)
         total = total - coding.zero_point * sums * use.factor / (coding.inverse_scale or 1.0)
-    variances = _variances(use, identity, placement, factor) if profile.read_noise is not None and ranges is not None else None
+    variances = (
+        _variances(use, identity, placement, factor)
+        if profile.read_noise is not None and ranges is not None
+        else None
+    )
     return PlannedArray(
         node=node.name,
         use=use,
@@ -112,22 +148,31 @@ def plan_array(
 def reference_problem(node: CrossbarNode, placement: Placement) -> str | None:
     """Return why the reference column of a profile cannot serve a node, None if it can or there is no such column.
 
-    What is subtracted for the offset of all cells of a column is one number times the sum of the inputs, so all its cells must have one scale.
+    What is subtracted for the offset of all cells of a column is one number times the sum of the
+    inputs, so all its cells must have one scale.
     """
     for use in arrays_of(node, placement):
         if not plane_set(placement.array_profile(use.operand.leaves)).input_sum_gain:
             continue
         _scale, factor = _column_scales(use, _gather(use, False, _element_scales(use, placement)))
         if factor is not None:
-            return "digital: its scales differ along a column, and the reference column of the profile is subtracted with one"
+            return (
+                "digital: its scales differ along a column, and the reference column of the profile"
+                " is subtracted with one"
+            )
     return None
 
 
-def _variances(use: ArrayUse, identity: bool, placement: Placement, factor: np.ndarray | None) -> tuple[np.ndarray, ...]:
+def _variances(
+    use: ArrayUse, identity: bool, placement: Placement, factor: np.ndarray | None
+) -> tuple[np.ndarray, ...]:
     """Return the variance of a read of every cell, plane by plane."""
     leaves = {leaf: read_variances(placement.tensors[leaf]) for leaf in use.operand.leaves}
     count = len(next(iter(leaves.values())))
-    planes = [_gather(use, identity, {leaf: values[plane] for leaf, values in leaves.items()}) for plane in range(count)]
+    planes = [
+        _gather(use, identity, {leaf: values[plane] for leaf, values in leaves.items()})
+        for plane in range(count)
+    ]
     return tuple(planes if factor is None else [plane * factor * factor for plane in planes])
 
 
@@ -137,29 +182,38 @@ def _gather(use: ArrayUse, identity: bool, values: Mapping[str, np.ndarray]) -> 
     layout = use.layout
     size = layout.groups * layout.rows * layout.cols
     part = slice(use.offset, use.offset + size)
-    return np.ascontiguousarray(joined[part] if identity else joined[use.operand.index.reshape(-1)[part]])
+    return np.ascontiguousarray(
+        joined[part] if identity else joined[use.operand.index.reshape(-1)[part]]
+    )
 
 
 def _by_cell(use: ArrayUse, values: np.ndarray) -> np.ndarray:
     """Return values of cells as [groups, rows, cols], a view."""
     layout = use.layout
     strides = [stride * values.itemsize for stride in layout.strides]
-    return np.lib.stride_tricks.as_strided(values, (layout.groups, layout.rows, layout.cols), strides, writeable=False)
+    return np.lib.stride_tricks.as_strided(
+        values, (layout.groups, layout.rows, layout.cols), strides, writeable=False
+    )
 
 
 def _element_scales(use: ArrayUse, placement: Placement) -> dict[str, np.ndarray]:
     """Return the scale of every element of the stored weights of a product, by initializer."""
     tensors = {leaf: placement.tensors[leaf] for leaf in use.operand.leaves}
     return {
-        leaf: np.broadcast_to(tensor.scale, (tensor.nominal.size,))
-        if tensor.scale_group is None
-        else tensor.scale[tensor.scale_group.reshape(-1)]
+        leaf: (
+            np.broadcast_to(tensor.scale, (tensor.nominal.size,))
+            if tensor.scale_group is None
+            else tensor.scale[tensor.scale_group.reshape(-1)]
+        )
         for leaf, tensor in tensors.items()
     }
 
 
 def _column_scales(use: ArrayUse, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the scale of every column, its largest; and the scales of the cells relative to it where they differ along a column."""
+    """Return the scale of every column, its largest.
+
+    And the scales of the cells relative to it where they differ along a column.
+    """
     matrix = _by_cell(use, scales)
     column = matrix.max(axis=1, keepdims=True)
     column = np.where(column > 0, column, 1.0)
@@ -176,7 +230,12 @@ def _column_scales(use: ArrayUse, scales: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _constant_bias(node: CrossbarNode, use: ArrayUse, plan: Plan) -> np.ndarray | None:
     """Return the node's bias as one number a column if it is known and can be added by the product."""
-    if node.op not in ("Conv", "Gemm") or len(node.inputs) < 3 or node.inputs[2] not in plan.constants or use.operand.slot != 1:
+    if (
+        node.op not in ("Conv", "Gemm")
+        or len(node.inputs) < 3
+        or node.inputs[2] not in plan.constants
+        or use.operand.slot != 1
+    ):
         return None
     value = np.asarray(plan.constants[node.inputs[2]], dtype=np.float32)
     if node.op == "Gemm":

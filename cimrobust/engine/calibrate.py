@@ -1,4 +1,7 @@
-"""Ranges of converters from calibration data: what activations and sums the quantised network makes on samples that it is not judged on."""
+"""Ranges of converters from calibration data.
+
+What activations and sums the quantised network makes on samples that it is not judged on.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,14 @@ _MOST_SUMS = 4_000_000
 _MOST_PRODUCTS = 2_000_000_000
 # Magnitudes kept of one call for percentiles.
 _MAGNITUDES = 65_536
-# Without input converters, activations are taken on a grid of so many steps, so that sums are exact and the same on every machine.
+# Without input converters, activations are taken on a grid of so many steps, so that sums are exact
+# and the same on every machine.
 _GRID = 2**15
 
 
-def calibrate(engine: KernelEngine, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]) -> dict[str, ArrayRanges]:
+def calibrate(
+    engine: KernelEngine, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]
+) -> dict[str, ArrayRanges]:
     """Return the ranges of every product, by key.
 
     Args:
@@ -38,11 +44,18 @@ def calibrate(engine: KernelEngine, inputs: Mapping[str, np.ndarray], constants:
         constants: Constant inputs.
     """
     placement = engine.placement
-    cells = {name: cells_of(tensor, target_levels(tensor)) for name, tensor in placement.tensors.items()}
-    recorders = {key: _Recorder(array, array.program(cells, 0)) for key, array in engine.arrays.items()}
+    cells = {
+        name: cells_of(tensor, target_levels(tensor)) for name, tensor in placement.tensors.items()
+    }
+    recorders = {
+        key: _Recorder(array, array.program(cells, 0)) for key, array in engine.arrays.items()
+    }
     with engine.open_with(recorders) as network:
         network.run(inputs, constants)
-    return {key: recorder.ranges(placement, recorder.array.planes(cells)) for key, recorder in recorders.items()}
+    return {
+        key: recorder.ranges(placement, recorder.array.planes(cells))
+        for key, recorder in recorders.items()
+    }
 
 
 class _Recorder:
@@ -55,7 +68,9 @@ class _Recorder:
         self._magnitudes: list[np.ndarray] = []
         self._vectors: list[np.ndarray] = []
 
-    def conv(self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def conv(
+        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
+    ) -> np.ndarray:
         """Return a convolution."""
         self._note(x)
         positions = spread(x.shape[0] * math.prod(geometry.out_size), _PER_CALL)
@@ -79,16 +94,25 @@ class _Recorder:
         profile = placement.array_profile(self.array.use.operand.leaves)
         low, high = self._low, self._high
         if profile.dac is not None and profile.dac.percentile < 100 and self._magnitudes:
-            inside = float(np.percentile(np.concatenate(self._magnitudes), profile.dac.percentile, method="higher"))
+            inside = float(
+                np.percentile(
+                    np.concatenate(self._magnitudes), profile.dac.percentile, method="higher"
+                )
+            )
             low, high = max(low, -inside), min(high, inside)
         ranges = ArrayRanges(low, high)
         if profile.adc is None or profile.adc.range != "calibrated":
             return ranges
         return replace(ranges, sums=self._sums(placement, planes, ranges))
 
-    def _sums(self, placement: Placement, planes: list[np.ndarray], ranges: ArrayRanges) -> np.ndarray:
+    def _sums(
+        self, placement: Placement, planes: list[np.ndarray], ranges: ArrayRanges
+    ) -> np.ndarray:
         """Return the largest magnitudes of sums inside the range, float64 [planes, row tiles, column tiles]."""
-        profile, layout = placement.array_profile(self.array.use.operand.leaves), self.array.use.layout
+        profile, layout = (
+            placement.array_profile(self.array.use.operand.leaves),
+            self.array.use.layout,
+        )
         adc = profile.adc
         assert adc is not None
         cells_per_weight = placement.tensors[self.array.use.operand.leaves[0]].cells_per_weight
@@ -106,7 +130,9 @@ class _Recorder:
                     continue
                 for column in range(largest.shape[2]):
                     chosen = sums[:, column_tile == column]
-                    largest[index, tile, column] = np.percentile(chosen, adc.percentile, method="higher")
+                    largest[index, tile, column] = np.percentile(
+                        chosen, adc.percentile, method="higher"
+                    )
         if adc.per == "layer":
             largest[...] = np.percentile(np.concatenate(pool), adc.percentile, method="higher")
         return largest
@@ -115,7 +141,9 @@ class _Recorder:
         """Return the digits of the vectors kept, float64 [passes, vectors, groups, rows]."""
         layout = self.array.use.layout
         vectors = np.concatenate(self._vectors)
-        sums_per_vector = max(coding.num_passes * layout.num_columns * layout.num_row_tiles * num_planes, 1)
+        sums_per_vector = max(
+            coding.num_passes * layout.num_columns * layout.num_row_tiles * num_planes, 1
+        )
         products = max(sums_per_vector // layout.num_row_tiles * layout.rows, 1)
         count = max(min(_PER_ARRAY, _MOST_SUMS // sums_per_vector, _MOST_PRODUCTS // products), 8)
         chosen = np.nan_to_num(vectors[spread(len(vectors), count)])
@@ -123,7 +151,9 @@ class _Recorder:
             span = max(abs(ranges.low), abs(ranges.high)) or 1.0
             digits = [np.rint(chosen.astype(np.float64) / span * _GRID) * (span / _GRID)]
         else:
-            digits = [digit.astype(np.float64) for digit in digits_of(levels_of(chosen, coding), coding)]
+            digits = [
+                digit.astype(np.float64) for digit in digits_of(levels_of(chosen, coding), coding)
+            ]
         return np.stack(digits).reshape(len(digits), len(chosen), layout.groups, layout.rows)
 
     def _tile_sums(self, digits: np.ndarray, plane: np.ndarray, tile: int) -> np.ndarray:
@@ -131,6 +161,8 @@ class _Recorder:
         layout = self.array.use.layout
         rows = slice(tile * layout.tile_rows, min((tile + 1) * layout.tile_rows, layout.rows))
         strides = [stride * plane.itemsize for stride in layout.strides]
-        matrix = np.lib.stride_tricks.as_strided(plane, (layout.groups, layout.rows, layout.cols), strides)[:, rows].astype(np.float64)
+        matrix = np.lib.stride_tricks.as_strided(
+            plane, (layout.groups, layout.rows, layout.cols), strides
+        )[:, rows].astype(np.float64)
         driven = digits[..., rows].reshape(-1, layout.groups, matrix.shape[1]).transpose(1, 0, 2)
         return np.asarray((driven @ matrix).transpose(1, 0, 2).reshape(-1, layout.num_columns))

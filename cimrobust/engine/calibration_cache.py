@@ -23,16 +23,31 @@ from cimrobust.onnx_io.network import Network
 _CACHE = FileKind("calibration", 2**28)
 
 
-def calibration_key(network: Network, placement: Placement, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]) -> str:
-    """Return a digest of everything that ranges follow from: tool, model, weights, coding, converters, tiles, samples."""
+def calibration_key(
+    network: Network,
+    placement: Placement,
+    inputs: Mapping[str, np.ndarray],
+    constants: Mapping[str, np.ndarray],
+) -> str:
+    """Return a digest of everything that ranges follow from.
+
+    Tool, model, weights, coding, converters, tiles, samples.
+    """
     profile = placement.profile.to_dict()
-    own = {name: tensor.profile for name, tensor in placement.tensors.items() if placement.profile.rules}
+    own = {
+        name: tensor.profile
+        for name, tensor in placement.tensors.items()
+        if placement.profile.rules
+    }
     described = {
         "version": __version__,
         "model": [[file.name, file.sha256] for file in network.files],
         "profile": {table: profile.get(table) for table in ("weight", "tile", "dac", "adc")},
         "bits": placement.profile.device.bits,
-        "own": {name: [asdict(item.weight), item.device.bits, asdict(item.tile)] for name, item in own.items()},
+        "own": {
+            name: [asdict(item.weight), item.device.bits, asdict(item.tile)]
+            for name, item in own.items()
+        },
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name, array in sorted({**inputs, **constants, **placement.nominal()}.items()):
@@ -56,14 +71,23 @@ def read_ranges(key: str, arrays: Collection[str]) -> dict[str, ArrayRanges] | N
 
 
 def write_ranges(key: str, ranges: Mapping[str, ArrayRanges]) -> None:
-    """Keep ranges under a key; where the folder cannot be written, they are measured again next time."""
+    """Keep ranges under a key.
+
+    Where the folder cannot be written, they are measured again next time.
+    """
     entries = {
-        name: {"low": entry.low, "high": entry.high, "sums": None if entry.sums is None else entry.sums.tolist()}
+        name: {
+            "low": entry.low,
+            "high": entry.high,
+            "sums": None if entry.sums is None else entry.sums.tolist(),
+        }
         for name, entry in ranges.items()
     }
     try:
         _file(key).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(_file(key), json.dumps({"ranges": entries, "sha256": _digest(entries)}).encode())
+        write_whole(
+            _file(key), json.dumps({"ranges": entries, "sha256": _digest(entries)}).encode()
+        )
     except OSError:
         return
 
@@ -74,7 +98,11 @@ def _digest(entries: object) -> str:
 
 def _ranges(entry: Mapping[str, object]) -> ArrayRanges:
     sums = entry["sums"]
-    return ArrayRanges(float(str(entry["low"])), float(str(entry["high"])), None if sums is None else np.array(sums, dtype=np.float64))
+    return ArrayRanges(
+        float(str(entry["low"])),
+        float(str(entry["high"])),
+        None if sums is None else np.array(sums, dtype=np.float64),
+    )
 
 
 def _file(key: str) -> Path:

@@ -1,4 +1,7 @@
-"""LSTM, GRU and RNN cells as ONNX defines them; the two matrix products are the caller's, everything else is digital."""
+"""LSTM, GRU and RNN cells as ONNX defines them.
+
+The two matrix products are the caller's, everything else is digital.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ class _Cell:
         state_product: Product of states with the recurrent weights.
         input_bias: Bias of the input product, float32 [gates * hidden].
         state_bias: Bias of the state product.
-        peepholes: Weights from the cell state to input, output and forget gate, float32 [3, hidden]; None: none.
+        peepholes: Weights from the cell state to input, output and forget gate, float32 [3,
+            hidden]; None: none.
         clip: Bound of what activations are given; infinite: none.
         input_forget: The forget gate is one minus the input gate.
         reset_behind: The reset gate of a GRU acts behind the state product.
@@ -78,9 +82,17 @@ def run_cell(
     x = np.asarray(given[0], np.float32)
     x = x.swapaxes(0, 1) if batch_first else x
     num_steps, batch = x.shape[:2]
-    lengths = np.full(batch, num_steps) if given[4] is None else np.asarray(given[4]).astype(np.int64).reshape(-1)
-    states = [_initial(given[slot], num_directions, batch, hidden_size, batch_first) for slot in (5, 6 if op == "LSTM" else 7)]
-    # onnxruntime gives zeros as the last state of a sequence without steps, whatever its first state was.
+    lengths = (
+        np.full(batch, num_steps)
+        if given[4] is None
+        else np.asarray(given[4]).astype(np.int64).reshape(-1)
+    )
+    states = [
+        _initial(given[slot], num_directions, batch, hidden_size, batch_first)
+        for slot in (5, 6 if op == "LSTM" else 7)
+    ]
+    # onnxruntime gives zeros as the last state of a sequence without steps, whatever its first
+    # state was.
     states = [state * (lengths > 0)[:, None].astype(np.float32) for state in states]
     functions = activations_of(attributes, _DEFAULTS[op], num_directions)
     direction = str(attributes.get("direction", "forward"))
@@ -89,21 +101,48 @@ def run_cell(
     last: list[State] = []
     for number in range(num_directions):
         cell = _cell(op, attributes, given, functions[number], number, hidden_size, state_product)
-        driven = input_product(number, np.ascontiguousarray(x).reshape(num_steps * batch, -1)) + cell.input_bias
+        driven = (
+            input_product(number, np.ascontiguousarray(x).reshape(num_steps * batch, -1))
+            + cell.input_bias
+        )
         backward = direction == "reverse" or number == 1
         order = _step_order(num_steps, lengths, backward=backward)
         state: State = (states[0][number], states[1][number])
-        last.append(_run_direction(cell, step, driven.reshape(num_steps, batch, -1), order, lengths, state, outputs[:, number]))
-    finals = [np.stack([state[index] for state in last]) for index in range(2 if op == "LSTM" else 1)]
+        last.append(
+            _run_direction(
+                cell,
+                step,
+                driven.reshape(num_steps, batch, -1),
+                order,
+                lengths,
+                state,
+                outputs[:, number],
+            )
+        )
+    finals = [
+        np.stack([state[index] for state in last]) for index in range(2 if op == "LSTM" else 1)
+    ]
     if batch_first:
-        return (np.ascontiguousarray(outputs.transpose(2, 0, 1, 3)), *(np.ascontiguousarray(final.swapaxes(0, 1)) for final in finals))
+        return (
+            np.ascontiguousarray(outputs.transpose(2, 0, 1, 3)),
+            *(np.ascontiguousarray(final.swapaxes(0, 1)) for final in finals),
+        )
     return (outputs, *finals)
 
 
 def _run_direction(
-    cell: _Cell, step: Step, driven: np.ndarray, order: np.ndarray, lengths: np.ndarray, state: State, outputs: np.ndarray
+    cell: _Cell,
+    step: Step,
+    driven: np.ndarray,
+    order: np.ndarray,
+    lengths: np.ndarray,
+    state: State,
+    outputs: np.ndarray,
 ) -> State:
-    """Run all steps of one direction; `outputs` [steps, batch, hidden] is filled, the last state of every sequence returned."""
+    """Run all steps of one direction.
+
+    `outputs` [steps, batch, hidden] is filled, the last state of every sequence returned.
+    """
     samples = np.arange(driven.shape[1])
     for number in range(len(driven)):
         if not samples.size:
@@ -118,7 +157,10 @@ def _run_direction(
 
 
 def _step_order(num_steps: int, lengths: np.ndarray, *, backward: bool) -> np.ndarray:
-    """Return the time that every sequence is at in every step, int64 [steps, batch]; a backward one begins at its own end."""
+    """Return the time that every sequence is at in every step, int64 [steps, batch].
+
+    A backward one begins at its own end.
+    """
     steps = np.arange(num_steps)[:, None]
     if not backward:
         return np.broadcast_to(steps, (num_steps, len(lengths)))
@@ -145,7 +187,9 @@ def _gru(cell: _Cell, driven: np.ndarray, state: State) -> State:
     size = hidden.shape[1]
     f, g = cell.functions
     back = cell.state_product(hidden)
-    gates = f(_clipped(driven[:, : 2 * size] + back[:, : 2 * size] + cell.state_bias[: 2 * size], cell))
+    gates = f(
+        _clipped(driven[:, : 2 * size] + back[:, : 2 * size] + cell.state_bias[: 2 * size], cell)
+    )
     update, reset = gates[:, :size], gates[:, size:]
     bias = cell.state_bias[2 * size :]
     # Without linear_before_reset the reset state goes through the array in a read of its own.
@@ -174,11 +218,21 @@ def _cell(
     state_product: Product,
 ) -> _Cell:
     width = _GATES[op] * hidden_size
-    bias = np.zeros(2 * width, np.float32) if given[3] is None else np.asarray(given[3], np.float32)[direction]
-    peepholes = None if op != "LSTM" or given[7] is None else np.asarray(given[7], np.float32)[direction].reshape(3, hidden_size)
+    bias = (
+        np.zeros(2 * width, np.float32)
+        if given[3] is None
+        else np.asarray(given[3], np.float32)[direction]
+    )
+    peepholes = (
+        None
+        if op != "LSTM" or given[7] is None
+        else np.asarray(given[7], np.float32)[direction].reshape(3, hidden_size)
+    )
     clip = float(str(attributes.get("clip", np.inf)))
     if clip <= 0:
-        raise ModelNotCoveredError(f"clip of a {op} node must be positive, got {clip}; export it with one")
+        raise ModelNotCoveredError(
+            f"clip of a {op} node must be positive, got {clip}; export it with one"
+        )
     return _Cell(
         functions=functions,
         state_product=lambda state: state_product(direction, np.ascontiguousarray(state)),
@@ -191,7 +245,9 @@ def _cell(
     )
 
 
-def _initial(value: np.ndarray | None, directions: int, batch: int, hidden: int, batch_first: bool) -> np.ndarray:
+def _initial(
+    value: np.ndarray | None, directions: int, batch: int, hidden: int, batch_first: bool
+) -> np.ndarray:
     if value is None:
         return np.zeros((directions, batch, hidden), np.float32)
     state = np.asarray(value, np.float32)

@@ -1,4 +1,7 @@
-"""Proofs before any number is believed: the deployed network is the file's network, and every stored weight really moves it."""
+"""Proofs before any number is believed.
+
+The deployed network is the file's network, and every stored weight really moves it.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,23 @@ from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.save import with_weights
 from cimrobust.seeds import stream
 
-# Largest difference, as a fraction of the largest output, that another order of float32 sums may cause: thousands of terms a layer at
-# 6e-8 each, tens of layers deep. Differences seen on real networks are below 1e-5.
+# Largest difference, as a fraction of the largest output, that another order of float32 sums may
+# cause: thousands of terms a layer at 6e-8 each, tens of layers deep. Differences seen on real
+# networks are below 1e-5.
 FLOAT_TOLERANCE = 1e-4
-# The same where activations are rounded to 16 bits (11 of mantissa) in layer after layer: which of them, an engine decides by what it fuses.
+# The same where activations are rounded to 16 bits (11 of mantissa) in layer after layer: which of
+# them, an engine decides by what it fuses.
 HALF_TOLERANCE = 16.0 * 2.0**-11
-# Integer products are exact in both runs (`graph.unsigned`), so what is left is one rounding: the deployed network multiplies dequantised float32 weights, and a
-# float32 sum within gamma(n) sum |w a| of a half becomes the level on its other side. That level moves others behind it, so no bound of the end follows from
-# that of a layer; of 21 networks built for it no decision in 256 was seen to differ, of the two of the model zoo 0 and 1 in 2000 (docs/explanation/integers.md).
-# Share of decisions that may: an alarm, not a tolerance of arithmetic, which is checked operator by operator (`certify.arithmetic`).
+# Integer products are exact in both runs (`graph.unsigned`), so what is left is one rounding: the
+# deployed network multiplies dequantised float32 weights, and a float32 sum within gamma(n) sum |w
+# a| of a half becomes the level on its other side. That level moves others behind it, so no bound
+# of the end follows from that of a layer; of 21 networks built for it no decision in 256 was seen
+# to differ, of the two of the model zoo 0 and 1 in 2000 (docs/explanation/integers.md). Share of
+# decisions that may: an alarm, not a tolerance of arithmetic, which is checked operator by operator
+# (`certify.arithmetic`).
 INTEGER_DECISIONS = 0.01
-# The same for regression, as a share of the largest output: a few levels of 8 bits, 0.4 % each; two of them, 1.3 %, were seen.
+# The same for regression, as a share of the largest output: a few levels of 8 bits, 0.4 % each; two
+# of them, 1.3 %, were seen.
 INTEGER_RANGE = 0.03
 _LIVENESS_SEED = 0
 
@@ -39,9 +48,11 @@ class Parity:
 
     Attributes:
         num_samples: Samples compared.
-        num_decisions: Decisions compared, more than samples where each has many (pixels, tokens); 0 where outputs were.
+        num_decisions: Decisions compared, more than samples where each has many (pixels, tokens); 0
+            where outputs were.
         max_difference: Largest absolute difference of the decision output, in its own unit.
-        tolerance: Largest difference that was allowed; None: decisions were compared (integer networks).
+        tolerance: Largest difference that was allowed; None: decisions were compared (integer
+            networks).
         differing_decisions: Decisions that differ.
         holds: The two agree as far as they have to.
     """
@@ -60,7 +71,8 @@ class TensorLiveness:
 
     Attributes:
         initializer: Its name.
-        move: What changed the output: ``vertex`` (a corner of its tolerance box), ``replaced`` (all its weights drawn anew) or ``none``.
+        move: What changed the output: ``vertex`` (a corner of its tolerance box), ``replaced`` (all
+            its weights drawn anew) or ``none``.
         max_change: Largest absolute change of the output seen.
     """
 
@@ -76,7 +88,8 @@ class Checks:
     Attributes:
         original: Deployed network with the file's weights against the file itself.
         zero_deviation: Zero deviation against a plainly saved model with the quantised weights.
-        vertex: A random corner of the tolerance box against a plainly saved model with these weights.
+        vertex: A random corner of the tolerance box against a plainly saved model with these
+            weights.
         liveness: One entry per mapped initializer.
         arithmetic: onnxruntime's run of the file against exact arithmetic.
     """
@@ -94,7 +107,10 @@ class Checks:
 
 
 def max_difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the largest absolute difference; infinite for different shapes or where only one is NaN or infinite."""
+    """Return the largest absolute difference.
+
+    Infinite for different shapes or where only one is NaN or infinite.
+    """
     if first.shape != second.shape:
         return float("inf")
     one, two = first.astype(np.float64), second.astype(np.float64)
@@ -130,35 +146,56 @@ def compare(
     num_samples = expected.shape[0]
     if decisions is not None and (integer or not np.issubdtype(expected.dtype, np.floating)):
         allowed = max(2, int(INTEGER_DECISIONS * num_decisions))
-        return Parity(num_samples, num_decisions, difference, None, differing, expected.shape == got.shape and differing <= allowed)
+        return Parity(
+            num_samples,
+            num_decisions,
+            difference,
+            None,
+            differing,
+            expected.shape == got.shape and differing <= allowed,
+        )
     tolerance = (INTEGER_RANGE if integer else float_tolerance) * scale
-    return Parity(num_samples, num_decisions, difference, tolerance, differing, difference <= tolerance)
+    return Parity(
+        num_samples, num_decisions, difference, tolerance, differing, difference <= tolerance
+    )
 
 
-def check_against_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed, *, what: str) -> Parity:
+def check_against_saved(
+    engine: OrtEngine,
+    weights: Mapping[str, np.ndarray],
+    inputs: Feed,
+    constants: Feed,
+    *,
+    what: str,
+) -> Parity:
     """Compare the engine with a model that has the same weights saved inside it, run plainly.
 
     Raises:
         SelfCheckError: They differ, or differ from run to run.
     """
-    with engine.open(weights) as network:  # random operators begin anew with every session, so one session has to run twice
+    with engine.open(
+        weights
+    ) as network:  # random operators begin anew with every session, so one session has to run twice
         ours, again = network.run(inputs, constants), network.run(inputs, constants)
     if max_difference(ours, again) != 0.0:
         raise ModelNotCoveredError(
-            f"model must give the same output for the same input, got a difference of {max_difference(ours, again):g} ({what}); "
-            "export it without random operators and in inference mode"
+            "model must give the same output for the same input, got a difference of"
+            f" {max_difference(ours, again):g} ({what}); export it without random operators and in"
+            " inference mode"
         )
     saved = _run_saved(engine, weights, inputs, constants)
     parity = compare(saved, ours, decisions=None, integer=False)
     if not parity.holds:
         raise SelfCheckError(
-            f"engine output must equal that of a plainly saved model, got a difference of {parity.max_difference:g} ({what}); "
-            "report this model"
+            "engine output must equal that of a plainly saved model, got a difference of"
+            f" {parity.max_difference:g} ({what}); report this model"
         )
     return parity
 
 
-def _run_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed) -> np.ndarray:
+def _run_saved(
+    engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Feed, constants: Feed
+) -> np.ndarray:
     session = open_session(with_weights(engine.deployed, weights).SerializeToString())
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
@@ -169,13 +206,18 @@ def _run_saved(engine: OrtEngine, weights: Mapping[str, np.ndarray], inputs: Fee
 
 def random_vertex(tensor: TensorPlacement) -> np.ndarray:
     """Return the weights at a random corner of the tensor's tolerance box, the same in every run."""
-    high = stream(_LIVENESS_SEED, "vertex", tensor.initializer).random(tensor.shape, dtype=np.float32) < 0.5
+    high = (
+        stream(_LIVENESS_SEED, "vertex", tensor.initializer).random(tensor.shape, dtype=np.float32)
+        < 0.5
+    )
     return np.asarray(tensor.nominal + np.where(high, tensor.hi, tensor.lo), dtype=np.float32)
 
 
 def _redrawn(tensor: TensorPlacement) -> np.ndarray:
     largest = float(np.abs(tensor.nominal).max(initial=0.0)) or 1.0
-    noise = stream(_LIVENESS_SEED, "redrawn", tensor.initializer).standard_normal(tensor.shape, dtype=np.float32)
+    noise = stream(_LIVENESS_SEED, "redrawn", tensor.initializer).standard_normal(
+        tensor.shape, dtype=np.float32
+    )
     most = float(np.finfo(np.float32).max)
     return np.clip(noise * np.float64(largest), -most, most).astype(np.float32)
 
@@ -185,8 +227,10 @@ def check_liveness(
 ) -> tuple[TensorLiveness, ...]:
     """Move every mapped initializer alone and see that the output follows.
 
-    Where a corner of the tolerance box changes nothing on these samples (outputs may be coarse), all weights of the tensor are drawn
-    anew; where that changes nothing either, a plainly saved model must agree that nothing changes: then no output depends on the tensor.
+    Where a corner of the tolerance box changes nothing on these samples (outputs may be coarse),
+    all weights of the tensor are drawn
+    anew; where that changes nothing either, a plainly saved model must agree that nothing changes:
+    then no output depends on the tensor.
 
     Raises:
         SelfCheckError: The engine does not follow a weight that the output depends on.
@@ -197,9 +241,17 @@ def check_liveness(
 
 
 def _check_tensor(
-    engine: OrtEngine, placement: Placement, inputs: Feed, constants: Feed, base: np.ndarray, tensor: TensorPlacement
+    engine: OrtEngine,
+    placement: Placement,
+    inputs: Feed,
+    constants: Feed,
+    base: np.ndarray,
+    tensor: TensorPlacement,
 ) -> TensorLiveness:
-    moves: Sequence[tuple[str, np.ndarray]] = (("vertex", random_vertex(tensor)), ("replaced", _redrawn(tensor)))
+    moves: Sequence[tuple[str, np.ndarray]] = (
+        ("vertex", random_vertex(tensor)),
+        ("replaced", _redrawn(tensor)),
+    )
     weights = placement.nominal()
     for move, moved in moves:
         weights[tensor.initializer] = moved
@@ -209,7 +261,7 @@ def _check_tensor(
     change = max_difference(base, _run_saved(engine, weights, inputs, constants))
     if change > 0.0:
         raise SelfCheckError(
-            f"engine must follow a change of '{tensor.initializer}', got an unchanged output where the saved model moves by {change:g} "
-            "(liveness check); report this model"
+            f"engine must follow a change of '{tensor.initializer}', got an unchanged output where"
+            f" the saved model moves by {change:g} (liveness check); report this model"
         )
     return TensorLiveness(tensor.initializer, "none", 0.0)

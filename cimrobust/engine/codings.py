@@ -20,7 +20,8 @@ class ArrayRanges:
     Attributes:
         low: Smallest activation inside the range.
         high: Largest activation inside the range.
-        sums: Largest magnitude inside the range of sums on bit lines, float64 [planes, row tiles, column tiles]; None where not calibrated.
+        sums: Largest magnitude inside the range of sums on bit lines, float64 [planes, row tiles,
+            column tiles]; None where not calibrated.
     """
 
     low: float
@@ -46,7 +47,9 @@ def input_coding(profile: DeviceProfile, ranges: ArrayRanges | None) -> InputCod
     if not math.isfinite(inverse_scale) or inverse_scale == 0.0:
         inverse_scale = 1.0
     passes, per_pass = dac.num_passes(signed=signed), min(dac.bits_per_pass or bits, bits)
-    return InputCoding(inverse_scale, zero_point, lowest, top, passes, per_pass if passes > 1 else 0)
+    return InputCoding(
+        inverse_scale, zero_point, lowest, top, passes, per_pass if passes > 1 else 0
+    )
 
 
 def largest_digit(coding: InputCoding, ranges: ArrayRanges) -> float:
@@ -66,7 +69,11 @@ def code_range(adc: AdcTable, *, signed: bool) -> tuple[int, int]:
 
 def sums_are_signed(planes: PlaneSet, coding: InputCoding) -> bool:
     """Tell whether sums on the bit lines can be negative by design."""
-    return coding.inverse_scale is None or coding.low < 0 or any(plane.low < 0 for plane in planes.planes)
+    return (
+        coding.inverse_scale is None
+        or coding.low < 0
+        or any(plane.low < 0 for plane in planes.planes)
+    )
 
 
 def output_coding(
@@ -78,7 +85,9 @@ def output_coding(
     *,
     cells_per_weight: int,
 ) -> OutputCoding:
-    """Return what becomes of the sums on the bit lines; without ranges, with ideal converters. The bias is zero.
+    """Return what becomes of the sums on the bit lines; without ranges, with ideal converters.
+
+    The bias is zero.
 
     Args:
         profile: The profile.
@@ -100,11 +109,24 @@ def output_coding(
     low, high = code_range(profile.adc, signed=sums_are_signed(planes, coding))
     step = _steps(profile, layout, coding, ranges, high, cells_per_weight)
     inverse = (1.0 / step).astype(np.float32)
-    return OutputCoding((step * worth).astype(np.float32), inverse, low, high, scale, zero, float(planes.input_sum_gain))
+    return OutputCoding(
+        (step * worth).astype(np.float32),
+        inverse,
+        low,
+        high,
+        scale,
+        zero,
+        float(planes.input_sum_gain),
+    )
 
 
 def _steps(
-    profile: DeviceProfile, layout: CellLayout, coding: InputCoding, ranges: ArrayRanges, high: int, cells_per_weight: int
+    profile: DeviceProfile,
+    layout: CellLayout,
+    coding: InputCoding,
+    ranges: ArrayRanges,
+    high: int,
+    cells_per_weight: int,
 ) -> np.ndarray:
     """Return the worth of a code in level products, float64 [planes, row tiles, columns]."""
     adc, planes = profile.adc, plane_set(profile)
@@ -115,16 +137,23 @@ def _steps(
         column_tile = tiles_of_columns(profile, layout, cells_per_weight)
         largest = ranges.sums[:, :, column_tile]
     else:
-        lengths = [min(layout.tile_rows, layout.rows - tile * layout.tile_rows) for tile in range(layout.num_row_tiles)]
+        lengths = [
+            min(layout.tile_rows, layout.rows - tile * layout.tile_rows)
+            for tile in range(layout.num_row_tiles)
+        ]
         peak = np.array([max(-plane.low, plane.high) for plane in planes.planes], dtype=np.float64)
-        largest = np.broadcast_to((peak[:, None] * np.array(lengths) * largest_digit(coding, ranges))[:, :, None], shape)
+        largest = np.broadcast_to(
+            (peak[:, None] * np.array(lengths) * largest_digit(coding, ranges))[:, :, None], shape
+        )
     step = np.where(largest > 0, largest / high, 1.0)
     if adc.range == "granular":
         step = np.exp2(np.ceil(np.log2(np.maximum(step, 1.0))))
     return np.asarray(step)
 
 
-def tiles_of_columns(profile: DeviceProfile, layout: CellLayout, cells_per_weight: int) -> np.ndarray:
+def tiles_of_columns(
+    profile: DeviceProfile, layout: CellLayout, cells_per_weight: int
+) -> np.ndarray:
     """Return the column tile of every column, int64 [columns]; every group has tiles of its own."""
     per_tile = max(profile.tile.columns // cells_per_weight, 1)
     per_group = math.ceil(layout.cols / per_tile)

@@ -1,4 +1,7 @@
-"""The network on crossbars with converters: calibrated, and proved against onnxruntime and the NumPy reference."""
+"""The network on crossbars with converters.
+
+Calibrated, and proved against onnxruntime and the NumPy reference.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,10 @@ class Converters:
         ranges: What calibration saw at every product, by key.
         calibration_samples: Samples that ranges were taken from.
         calibration_files: Name and SHA-256 digest of the files they came from.
-        ideal: Crossbars with ideal converters against onnxruntime, at the nominal weights and a corner of the box.
-        reference: The kernel against the NumPy reference, converters included, at a corner of the box.
+        ideal: Crossbars with ideal converters against onnxruntime, at the nominal weights and a
+            corner of the box.
+        reference: The kernel against the NumPy reference, converters included, at a corner of the
+            box.
         digital: Nodes with stored weights whose converters are not simulated: name and reason.
     """
 
@@ -54,12 +59,16 @@ class Converters:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the results has to know."""
-        return tuple(f"Converters of node '{name}' are not simulated ({reason}); its devices deviate." for name, reason in self.digital)
+        return tuple(
+            f"Converters of node '{name}' are not simulated ({reason}); its devices deviate."
+            for name, reason in self.digital
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a chip's output depends on, as plain values."""
         return {
-            key: [ranges.low, ranges.high, None if ranges.sums is None else ranges.sums.tolist()] for key, ranges in self.ranges.items()
+            key: [ranges.low, ranges.high, None if ranges.sums is None else ranges.sums.tolist()]
+            for key, ranges in self.ranges.items()
         }
 
 
@@ -92,14 +101,18 @@ def open_converters(
     """
     if calibration is None:
         raise UsageError(
-            f"calibration data must be given for a profile with converters, got none (profile '{placement.profile.name}'); "
-            "pass samples that are not evaluated"
+            "calibration data must be given for a profile with converters, got none (profile"
+            f" '{placement.profile.name}'); pass samples that are not evaluated"
         )
     few = {name: array[:_PARITY_SAMPLES] for name, array in dataset.inputs.items()}
     feeding = wider(plain.feeding)
-    ideal_engine = KernelEngine(deployed, placement, output=plain.output, feeding=feeding, workers=workers)
+    ideal_engine = KernelEngine(
+        deployed, placement, output=plain.output, feeding=feeding, workers=workers
+    )
     vertex = {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}
-    ideal = _ideal_parity(plain, ideal_engine, [placement.nominal(), vertex], few, dataset.constants, task)
+    ideal = _ideal_parity(
+        plain, ideal_engine, [placement.nominal(), vertex], few, dataset.constants, task
+    )
     inputs = cast_inputs(network.inputs, calibration.inputs)
     key = calibration_key(network, placement, inputs, dataset.constants)
     ranges = read_ranges(key, ideal_engine.arrays)
@@ -108,10 +121,14 @@ def open_converters(
         write_ranges(key, ranges)
 
     def opened(where: Placement) -> KernelEngine:
-        return KernelEngine(deployed, where, output=plain.output, feeding=feeding, ranges=ranges, workers=workers)
+        return KernelEngine(
+            deployed, where, output=plain.output, feeding=feeding, ranges=ranges, workers=workers
+        )
 
     def nominal_score(engine: KernelEngine) -> Score:
-        return task.score(engine.run(placement.nominal(), dataset.inputs, dataset.constants, threads=workers))
+        return task.score(
+            engine.run(placement.nominal(), dataset.inputs, dataset.constants, threads=workers)
+        )
 
     engine = opened(placement)
     noisy = placement.profile.read_noise is not None
@@ -140,14 +157,18 @@ def _ideal_parity(
     found: list[Parity] = []
     task = replace(task, labels=task.labels[: len(next(iter(inputs.values())))])
     for weights in points:
-        expected, got = plain.run(weights, inputs, constants), engine.run(weights, inputs, constants)
+        expected, got = (
+            plain.run(weights, inputs, constants),
+            engine.run(weights, inputs, constants),
+        )
         decisions = None if task.is_regression else (task.decide(expected), task.decide(got))
         found.append(compare(expected, got, decisions=decisions, integer=_rounds_inside(plain)))
     worst = max(found, key=lambda parity: (not parity.holds, parity.max_difference))
     if not worst.holds:
         raise SelfCheckError(
-            f"the network on crossbars with ideal converters must give the outputs of onnxruntime, got a difference of {worst.max_difference:g} "
-            f"and {worst.differing_decisions} other decisions; report this model"
+            "the network on crossbars with ideal converters must give the outputs of onnxruntime,"
+            f" got a difference of {worst.max_difference:g} and {worst.differing_decisions} other"
+            " decisions; report this model"
         )
     return worst
 

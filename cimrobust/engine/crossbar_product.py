@@ -1,4 +1,7 @@
-"""The product of activations with a programmed crossbar: word-line coding, tiles, planes, converters, digital sum; computed by the native kernel."""
+"""The product of activations with a programmed crossbar.
+
+Word-line coding, tiles, planes, converters, digital sum; computed by the native kernel.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,8 @@ class CellLayout:
 class InputCoding:
     """How activations become levels on the word lines.
 
-    ``level = clip(rint(x * inverse_scale) + zero_point, low, high)``, sent in `num_passes` digits of `bits_per_pass` bits, the lowest first; the digits of
+    ``level = clip(rint(x * inverse_scale) + zero_point, low, high)``, sent in `num_passes` digits
+    of `bits_per_pass` bits, the lowest first; the digits of
     a negative level are negative.
 
     Attributes:
@@ -71,7 +75,8 @@ class InputCoding:
 class OutputCoding:
     """What becomes of the sum on a bit line.
 
-    ``code = clip(rint(sum * inverse_step), low, high)``, ``total += code * gain * 2^(bits_per_pass * pass)``,
+    ``code = clip(rint(sum * inverse_step), low, high)``, ``total += code * gain * 2^(bits_per_pass
+    * pass)``,
     ``y = (total - input_sum_gain * sum of levels) * column_scale + bias``.
 
     Attributes:
@@ -98,7 +103,8 @@ class ReadNoise:
     """Gaussian noise of every read of every cell.
 
     Attributes:
-        variances: Per plane the variance of each cell in squared level units, float32, laid out as the plane.
+        variances: Per plane the variance of each cell in squared level units, float32, laid out as
+            the plane.
         table: Quantiles of the standard normal distribution.
         key: Stream of the draws.
     """
@@ -159,7 +165,9 @@ class Crossbar:
         self._layout = layout
         self._coding = _coding_arguments(input_coding, output_coding, noise)
 
-    def conv(self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def conv(
+        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
+    ) -> np.ndarray:
         """Return the convolution of a batch.
 
         Args:
@@ -202,12 +210,19 @@ class Crossbar:
         """
         y = np.empty((x.shape[0], self._layout.num_columns), dtype=np.float32)
         self._array.vectors(
-            x.reshape(-1), y.reshape(-1), num_vectors=x.shape[0], first_vector=first_vector, threads=threads, **self._coding
+            x.reshape(-1),
+            y.reshape(-1),
+            num_vectors=x.shape[0],
+            first_vector=first_vector,
+            threads=threads,
+            **self._coding,
         )
         return y
 
 
-def _coding_arguments(input_coding: InputCoding, output_coding: OutputCoding, noise: ReadNoise | None) -> dict[str, Any]:
+def _coding_arguments(
+    input_coding: InputCoding, output_coding: OutputCoding, noise: ReadNoise | None
+) -> dict[str, Any]:
     steps = output_coding.inverse_step
     return {
         "gain": _flat(output_coding.gain),

@@ -1,4 +1,7 @@
-"""The crossbar product in NumPy: the same bits as the kernel, written for reading. It defines every mode; the kernel is tested against it."""
+"""The crossbar product in NumPy: the same bits as the kernel, written for reading.
+
+It defines every mode; the kernel is tested against it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cimrobust.engine.crossbar_product import CellLayout, ConvGeometry, InputCoding, OutputCoding, ReadNoise
+from cimrobust.engine.crossbar_product import (
+    CellLayout,
+    ConvGeometry,
+    InputCoding,
+    OutputCoding,
+    ReadNoise,
+)
 from cimrobust.engine.reference import philox, quantiles
 
 _F32 = np.float32
@@ -16,19 +25,25 @@ _F32 = np.float32
 def fused_multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> np.ndarray:
     """Return ``a * b + c`` rounded once to float32.
 
-    The product of two float32 is exact in float64. Its sum with c is rounded to odd there, so that rounding once more to float32 is right.
+    The product of two float32 is exact in float64. Its sum with c is rounded to odd there, so that
+    rounding once more to float32 is right.
 
     References:
-        S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", IEEE TC 57(4), 2008.
+        S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms
+        using rounding to odd", IEEE TC 57(4), 2008.
     """
     with np.errstate(all="ignore"):
-        product, addend = np.broadcast_arrays(np.asarray(a, np.float64) * np.asarray(b, np.float64), np.asarray(c, np.float64))
+        product, addend = np.broadcast_arrays(
+            np.asarray(a, np.float64) * np.asarray(b, np.float64), np.asarray(c, np.float64)
+        )
         total = product + addend
         part = total - product
         error = (product - (total - part)) + (addend - part)
         is_even = total.view(np.int64) & 1 == 0
         odd = np.nextafter(total, np.copysign(np.inf, error))
-        return np.asarray(np.where((error != 0) & np.isfinite(total) & is_even, odd, total), dtype=_F32)
+        return np.asarray(
+            np.where((error != 0) & np.isfinite(total) & is_even, odd, total), dtype=_F32
+        )
 
 
 def levels_of(x: np.ndarray, coding: InputCoding) -> np.ndarray:
@@ -79,7 +94,9 @@ def vectors(
     """
     num_vectors = x.shape[0]
     levels = levels_of(x, input_coding).reshape(num_vectors, layout.groups, layout.rows)
-    return _product(levels, layout, planes, input_coding, output_coding, noise, first_vector).reshape(num_vectors, layout.num_columns)
+    return _product(
+        levels, layout, planes, input_coding, output_coding, noise, first_vector
+    ).reshape(num_vectors, layout.num_columns)
 
 
 def conv(
@@ -112,11 +129,16 @@ def conv(
     fields = receptive_fields(x, geometry)  # [batch, positions, channels of all groups, kernel]
     levels = levels_of(fields, input_coding).reshape(-1, layout.groups, layout.rows)
     flat = _product(levels, layout, planes, input_coding, output_coding, noise, first_vector)
-    return np.ascontiguousarray(flat.reshape(batch, -1, layout.num_columns).transpose(0, 2, 1)).reshape(batch, -1, *geometry.out_size)
+    return np.ascontiguousarray(
+        flat.reshape(batch, -1, layout.num_columns).transpose(0, 2, 1)
+    ).reshape(batch, -1, *geometry.out_size)
 
 
 def receptive_fields(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """Return what every output position sees, float32 [batch, positions, channels, kernel]; zeros beyond the border."""
+    """Return what every output position sees, float32 [batch, positions, channels, kernel].
+
+    Zeros beyond the border.
+    """
     index = []
     for axis in range(3):
         outputs = np.arange(geometry.out_size[axis]) * geometry.stride[axis] - geometry.pad[axis]
@@ -124,11 +146,20 @@ def receptive_fields(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
     for axis in range(3):
         size = geometry.in_size[axis]
         beyond = (index[axis] < 0) | (index[axis] >= size)
-        padded = np.concatenate([x, np.zeros_like(x, shape=(*x.shape[: axis + 2], 1, *x.shape[axis + 3 :]))], axis=axis + 2)
+        padded = np.concatenate(
+            [x, np.zeros_like(x, shape=(*x.shape[: axis + 2], 1, *x.shape[axis + 3 :]))],
+            axis=axis + 2,
+        )
         index[axis] = np.where(beyond, size, index[axis])
         x = padded
     d, h, w = index
-    fields = x[:, :, d[:, :, None, None, None, None], h[None, None, :, :, None, None], w[None, None, None, None, :, :]]
+    fields = x[
+        :,
+        :,
+        d[:, :, None, None, None, None],
+        h[None, None, :, :, None, None],
+        w[None, None, None, None, :, :],
+    ]
     batch, channels = x.shape[:2]
     moved = fields.transpose(0, 2, 4, 6, 1, 3, 5, 7)
     return np.ascontiguousarray(moved).reshape(batch, int(np.prod(geometry.out_size)), channels, -1)
@@ -146,34 +177,57 @@ def _product(
     """Return the products, float32 [vectors, groups, cols], of levels [vectors, groups, rows]."""
     num_vectors, groups, cols = levels.shape[0], layout.groups, layout.cols
     gain = output_coding.gain.reshape(len(planes), layout.num_row_tiles, groups, cols)
-    steps = None if output_coding.inverse_step is None else output_coding.inverse_step.reshape(gain.shape)
+    steps = (
+        None
+        if output_coding.inverse_step is None
+        else output_coding.inverse_step.reshape(gain.shape)
+    )
     digits = digits_of(levels, input_coding)
     total = np.zeros((num_vectors, groups, cols), _F32)
     level_sum = np.zeros((num_vectors, groups, 1), _F32)
     for tile in range(layout.num_row_tiles):
         rows = slice(tile * layout.tile_rows, min((tile + 1) * layout.tile_rows, layout.rows))
         for number, digit in enumerate(digits):
-            level_sum = fused_multiply_add(_ordered_sum(digit[:, :, rows]), _F32(2.0 ** (number * input_coding.bits_per_pass)), level_sum)
+            level_sum = fused_multiply_add(
+                _ordered_sum(digit[:, :, rows]),
+                _F32(2.0 ** (number * input_coding.bits_per_pass)),
+                level_sum,
+            )
         for plane, cells in enumerate(planes):
             matrix = _matrix(cells, layout)[:, rows]
             for number, digit in enumerate(digits):
                 line = _line_sums(digit[:, :, rows], matrix)
                 if noise is not None:
-                    variance = _line_sums(digit[:, :, rows] * digit[:, :, rows], _matrix(noise.variances[plane], layout)[:, rows])
+                    variance = _line_sums(
+                        digit[:, :, rows] * digit[:, :, rows],
+                        _matrix(noise.variances[plane], layout)[:, rows],
+                    )
                     stage = (tile * len(planes) + plane) * len(digits) + number
-                    line = line + np.sqrt(variance) * _normals(noise, stage, first_vector, line.shape)
+                    line = line + np.sqrt(variance) * _normals(
+                        noise, stage, first_vector, line.shape
+                    )
                 weight = gain[plane, tile] * _F32(2.0 ** (number * input_coding.bits_per_pass))
-                total = fused_multiply_add(_convert(line, steps, plane, tile, output_coding), weight, total)
+                total = fused_multiply_add(
+                    _convert(line, steps, plane, tile, output_coding), weight, total
+                )
     if output_coding.input_sum_gain != 0.0:
         total = fused_multiply_add(_F32(-output_coding.input_sum_gain), level_sum, total)
-    return fused_multiply_add(total, output_coding.column_scale.reshape(groups, cols), output_coding.bias.reshape(groups, cols))
+    return fused_multiply_add(
+        total,
+        output_coding.column_scale.reshape(groups, cols),
+        output_coding.bias.reshape(groups, cols),
+    )
 
 
-def _convert(line: np.ndarray, steps: np.ndarray | None, plane: int, tile: int, coding: OutputCoding) -> np.ndarray:
+def _convert(
+    line: np.ndarray, steps: np.ndarray | None, plane: int, tile: int, coding: OutputCoding
+) -> np.ndarray:
     if steps is None:
         return line
     with np.errstate(all="ignore"):
-        return np.asarray(np.clip(np.rint(line * steps[plane, tile]), _F32(coding.low), _F32(coding.high)))
+        return np.asarray(
+            np.clip(np.rint(line * steps[plane, tile]), _F32(coding.low), _F32(coding.high))
+        )
 
 
 def _matrix(cells: np.ndarray, layout: CellLayout) -> np.ndarray:

@@ -13,7 +13,9 @@ from cimrobust.onnx_io.deployed import Deployed
 
 
 class Engine(Protocol):
-    """Runs one network; safe to use from many threads. A chip is what `draw` gives, or weights by initializer.
+    """Runs one network; safe to use from many threads.
+
+    A chip is what `draw` gives, or weights by initializer.
 
     Attributes:
         deployed: The network.
@@ -32,8 +34,22 @@ class Engine(Protocol):
     def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
         """Return arrays that one chip after the other can be drawn into."""
 
-    def draw(self, placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None) -> Any:
+    def draw(
+        self,
+        placement: Placement,
+        *,
+        seed: int,
+        trial: int,
+        out: Mapping[str, np.ndarray] | None = None,
+    ) -> Any:
         """Draw one chip."""
 
-    def run(self, weights: Any, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray], *, threads: int) -> np.ndarray:
+    def run(
+        self,
+        weights: Any,
+        inputs: Mapping[str, np.ndarray],
+        constants: Mapping[str, np.ndarray],
+        *,
+        threads: int,
+    ) -> np.ndarray:
         """Return the decision output of all samples on one chip, samples along the first axis."""

@@ -11,11 +11,18 @@ from cimrobust.engine.crossbar_product import ConvGeometry
 
 def spread(size: int, count: int) -> np.ndarray:
     """Return up to `count` indices spread evenly over `size`."""
-    return np.unique(np.linspace(0, size - 1, min(size, count)).astype(np.int64)) if size > 0 else np.empty(0, np.int64)
+    return (
+        np.unique(np.linspace(0, size - 1, min(size, count)).astype(np.int64))
+        if size > 0
+        else np.empty(0, np.int64)
+    )
 
 
 def fields_at(x: np.ndarray, geometry: ConvGeometry, positions: np.ndarray) -> np.ndarray:
-    """Return what some output positions see, float32 [positions, channels, kernel]; zeros beyond the border."""
+    """Return what some output positions see, float32 [positions, channels, kernel].
+
+    Zeros beyond the border.
+    """
     image, place = np.divmod(positions, math.prod(geometry.out_size))
     outputs = np.unravel_index(place, geometry.out_size)
     index, inside = [], np.ones((len(positions), 1, 1, 1), bool)
@@ -26,6 +33,8 @@ def fields_at(x: np.ndarray, geometry: ConvGeometry, positions: np.ndarray) -> n
         shape[axis + 1] = -1
         inside = inside & ((at >= 0) & (at < geometry.in_size[axis])).reshape(shape)
         index.append(np.clip(at, 0, geometry.in_size[axis] - 1).reshape(shape))
-    fields = x[image[:, None, None, None], :, index[0], index[1], index[2]]  # [positions, kernel ..., channels]
+    fields = x[
+        image[:, None, None, None], :, index[0], index[1], index[2]
+    ]  # [positions, kernel ..., channels]
     fields = np.where(inside[..., None], fields, np.float32(0))
     return np.ascontiguousarray(np.moveaxis(fields, -1, 1)).reshape(len(positions), x.shape[1], -1)

@@ -1,6 +1,7 @@
 """The first run of a model whose work its shapes do not bound, in a process of its own with limited memory and time.
 
-onnxruntime follows the numbers of a file wherever they lead: a few bytes can make it loop without end, or ask for all memory, and no other thread can stop a kernel
+onnxruntime follows the numbers of a file wherever they lead: a few bytes can make it loop without
+end, or ask for all memory, and no other thread can stop a kernel
 that has begun. What a limited process has finished once, this process may do too.
 """
 
@@ -45,14 +46,16 @@ head, model, feed = json.loads(take()), take(), dict(numpy.load(io.BytesIO(take(
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
 soft = used + head["bytes"]
-resource.setrlimit(resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+soft = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 answer = b"+"
 try:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(head["path"] or model, options, providers=["CPUExecutionProvider"])
+    here = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(head["path"] or model, options, providers=here)
     run = onnxruntime.RunOptions()
     run.log_severity_level = 4
     session.run([head["output"]], feed, run)
@@ -60,13 +63,16 @@ except MemoryError:
     answer = b"-memory"
 except Exception as err:
     text = str(err)
-    answer = b"-memory" if "bad_alloc" in text or "bfc_arena" in text or "allocate" in text else b"+"
+    lacking = any(word in text for word in ("bad_alloc", "bfc_arena", "allocate"))
+    answer = b"-memory" if lacking else b"+"
 sink.write(answer)
 sink.flush()
 """
 
 
-def check_first_pass(model: bytes | Path, feed: Mapping[str, np.ndarray], output: str, *, nodes: list[str]) -> None:
+def check_first_pass(
+    model: bytes | Path, feed: Mapping[str, np.ndarray], output: str, *, nodes: list[str]
+) -> None:
     """Check that a model runs on one batch within the limits.
 
     Args:
@@ -76,23 +82,30 @@ def check_first_pass(model: bytes | Path, feed: Mapping[str, np.ndarray], output
         nodes: Nodes whose work the file's shapes do not bound, for the message.
 
     Raises:
-        ModelNotCoveredError: It does not. That it fails in another way is for the run that follows to say.
+        ModelNotCoveredError: It does not. That it fails in another way is for the run that follows
+            to say.
     """
-    if any(array.dtype.kind in "OVU" for array in feed.values()):  # strings and types that NumPy cannot store by itself
+    if any(
+        array.dtype.kind in "OVU" for array in feed.values()
+    ):  # strings and types that NumPy cannot store by itself
         return
     message = _message(model, feed, output)
     seconds = current_time_limit()
     command = [sys.executable, "-I", "-c", _CODE, json.dumps([path for path in sys.path if path])]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     try:
         answer = _answer(process, message, seconds)
     finally:
         process.kill()
         process.communicate()
-    if answer == b"" and process.returncode > 0:  # not onnxruntime's fault: it would have ended by a signal
+    if (
+        answer == b"" and process.returncode > 0
+    ):  # not onnxruntime's fault: it would have ended by a signal
         raise CimrobustError(
-            f"the process that tries the first run must work, got exit status {process.returncode} from '{sys.executable}' (first run); "
-            "check this Python installation and its memory"
+            f"the process that tries the first run must work, got exit status {process.returncode}"
+            f" from '{sys.executable}' (first run); check this Python installation and its memory"
         )
     problem = {
         None: f"did not run on one batch within {seconds:g} seconds",
@@ -101,8 +114,9 @@ def check_first_pass(model: bytes | Path, feed: Mapping[str, np.ndarray], output
     }.get(answer)
     if problem is not None:
         raise ModelNotCoveredError(
-            f"model must run on one batch within limits of time and memory, got one that {problem} (work that no shape of the file bounds: {_listed(nodes)}); "
-            "bound it in the model, or give it more time (--time-limit)"
+            f"model must run on one batch within limits of time and memory, got one that {problem}"
+            f" (work that no shape of the file bounds: {_listed(nodes)}); bound it in the model, or"
+            " give it more time (--time-limit)"
         )
 
 
@@ -113,8 +127,16 @@ def _listed(nodes: list[str]) -> str:
 def _message(model: bytes | Path, feed: Mapping[str, np.ndarray], output: str) -> bytes:
     content = io.BytesIO()
     np.savez(content, **feed)  # type: ignore[arg-type]
-    head = {"bytes": _bytes_allowed(), "path": str(model.absolute()) if isinstance(model, Path) else None, "output": output}
-    parts = [json.dumps(head).encode(), b"" if isinstance(model, Path) else model, content.getvalue()]
+    head = {
+        "bytes": _bytes_allowed(),
+        "path": str(model.absolute()) if isinstance(model, Path) else None,
+        "output": output,
+    }
+    parts = [
+        json.dumps(head).encode(),
+        b"" if isinstance(model, Path) else model,
+        content.getvalue(),
+    ]
     return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
 
@@ -146,7 +168,9 @@ def _bytes_allowed() -> int:
     """Return the memory that a run may take."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        free = next(
+            int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
+        )
     except (OSError, StopIteration, ValueError):
         return _DEFAULT_BYTES
     return int(MEMORY_SHARE * min(free, _cgroup_bytes()))
@@ -156,7 +180,10 @@ def _cgroup_bytes() -> float:
     """Return the memory that the control group of this process leaves, infinite where it has no limit."""
     folder = Path("/sys/fs/cgroup")
     try:
-        limit, used = (folder / "memory.max").read_text().strip(), (folder / "memory.current").read_text()
+        limit, used = (
+            (folder / "memory.max").read_text().strip(),
+            (folder / "memory.current").read_text(),
+        )
         return float("inf") if limit == "max" else max(0, int(limit) - int(used))
     except (OSError, ValueError):
         return float("inf")

@@ -64,7 +64,13 @@ def judge(network: Network, dataset: DataSet, *, workers: int = 1) -> Judged:
 def _keyed(dataset: DataSet, keys: tuple[LabelValue, ...] | None) -> LabelReading:
     """Return how labels are coded, by the labels that the file itself maps to scores where the description lists none."""
     reading, labels = dataset.reading, dataset.labels
-    if keys is None or labels is None or reading.kind != "given" or reading.classes is not None or reading.first is not None:
+    if (
+        keys is None
+        or labels is None
+        or reading.kind != "given"
+        or reading.classes is not None
+        or reading.first is not None
+    ):
         return reading
     is_named = isinstance(keys[0], str)
     if is_named != is_text(labels) or keys == tuple(range(len(keys))):
@@ -75,7 +81,8 @@ def _keyed(dataset: DataSet, keys: tuple[LabelValue, ...] | None) -> LabelReadin
 def output_of(outputs: Sequence[TensorSpec], decision: Decision) -> str:
     """Return the name of the output that decisions are read from.
 
-    Without a name that is the first; where the first holds one label a sample and one other output alone holds scores, as classifiers of scikit-learn are exported, it is those scores.
+    Without a name that is the first; where the first holds one label a sample and one other output
+    alone holds scores, as classifiers of scikit-learn are exported, it is those scores.
 
     Raises:
         UsageError: There is no output of the name given.
@@ -88,9 +95,16 @@ def output_of(outputs: Sequence[TensorSpec], decision: Decision) -> str:
 
 
 def _holds_labels(spec: TensorSpec) -> bool:
-    is_flat = spec.shape is not None and (len(spec.shape) < _LABEL_RANK or (len(spec.shape) == _LABEL_RANK and spec.shape[1] == 1))
+    is_flat = spec.shape is not None and (
+        len(spec.shape) < _LABEL_RANK or (len(spec.shape) == _LABEL_RANK and spec.shape[1] == 1)
+    )
     return is_flat and not spec.dtype.startswith(("float", "bfloat"))
 
 
 def _holds_scores(spec: TensorSpec) -> bool:
-    return spec.dtype.startswith("float") and spec.shape is not None and len(spec.shape) >= _LABEL_RANK and spec.shape[1] != 1
+    return (
+        spec.dtype.startswith("float")
+        and spec.shape is not None
+        and len(spec.shape) >= _LABEL_RANK
+        and spec.shape[1] != 1
+    )

@@ -23,18 +23,29 @@ tabulate_once = lru_cache(maxsize=128)(tabulate)
 
 
 def program_chip(
-    placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None, simd: str = "best"
+    placement: Placement,
+    *,
+    seed: int,
+    trial: int,
+    out: Mapping[str, np.ndarray] | None = None,
+    simd: str = "best",
 ) -> dict[str, np.ndarray]:
-    """Draw one chip: program every device once and fold the devices into weights, at the stated time after drift compensation.
+    """Draw one chip.
 
-    The result depends on seed, initializer names and trial alone. Safe from many threads; the interpreter's lock is released.
+    Program every device once and fold the devices into weights, at the stated time after drift
+    compensation.
+
+    The result depends on seed, initializer names and trial alone. Safe from many threads; the
+    interpreter's lock is released.
 
     Args:
         placement: Layers on their devices.
         seed: Seed of the run.
         trial: Which chip, from 0.
-        out: Contiguous float32 arrays to write to, by initializer, each in the initializer's shape; None: new ones.
-        simd: Instruction set, ``best`` or one of `_native.simd_levels()`; the bits are the same on all.
+        out: Contiguous float32 arrays to write to, by initializer, each in the initializer's shape;
+            None: new ones.
+        simd: Instruction set, ``best`` or one of `_native.simd_levels()`; the bits are the same on
+            all.
 
     Returns:
         Programmed weights, float32, in each initializer's shape.
@@ -44,7 +55,11 @@ def program_chip(
     """
     chip: dict[str, np.ndarray] = {}
     for name, tensor in placement.tensors.items():
-        target = np.empty(tensor.shape, dtype=np.float32) if out is None else _fillable(out[name], tensor.shape, name)
+        target = (
+            np.empty(tensor.shape, dtype=np.float32)
+            if out is None
+            else _fillable(out[name], tensor.shape, name)
+        )
         program = _program_levels if needs_levels(tensor.profile) else _program
         program(tensor, seed=seed, trial=trial, target=target, simd=simd)
         chip[name] = target
@@ -52,11 +67,19 @@ def program_chip(
 
 
 def program_devices(
-    placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None, simd: str = "best"
+    placement: Placement,
+    *,
+    seed: int,
+    trial: int,
+    out: Mapping[str, np.ndarray] | None = None,
+    simd: str = "best",
 ) -> dict[str, np.ndarray]:
-    """Draw one chip as levels of its devices; the same devices that `program_chip` folds into weights.
+    """Draw one chip as levels of its devices.
 
-    A device of a profile with drift compensation has the level that it is read as after the outputs are multiplied.
+    The same devices that `program_chip` folds into weights.
+
+    A device of a profile with drift compensation has the level that it is read as after the outputs
+    are multiplied.
 
     Args:
         placement: Layers on their devices.
@@ -66,7 +89,8 @@ def program_devices(
         simd: As in `program_chip`.
 
     Returns:
-        Levels, float32 [cells_per_weight, num_weights] by initializer; order of devices as in `mapping.devices.target_levels`.
+        Levels, float32 [cells_per_weight, num_weights] by initializer; order of devices as in
+        `mapping.devices.target_levels`.
 
     Raises:
         ValueError: An output array cannot be filled in place.
@@ -74,14 +98,19 @@ def program_devices(
     chip: dict[str, np.ndarray] = {}
     for name, tensor in placement.tensors.items():
         shape = (tensor.cells_per_weight, tensor.nominal.size)
-        devices = np.empty(shape, dtype=np.float32) if out is None else _fillable(out[name], shape, name)
+        devices = (
+            np.empty(shape, dtype=np.float32) if out is None else _fillable(out[name], shape, name)
+        )
         _program_levels(tensor, seed=seed, trial=trial, devices=devices, simd=simd)
         chip[name] = devices
     return chip
 
 
 def needs_levels(profile: DeviceProfile) -> bool:
-    """Tell whether the kernel has to know the level of every device; without, a faster path gives the same chips."""
+    """Tell whether the kernel has to know the level of every device.
+
+    Without, a faster path gives the same chips.
+    """
     return profile.depends_on_level or profile.has_faults
 
 
@@ -104,22 +133,36 @@ def fault_thresholds(profile: DeviceProfile) -> tuple[int, int]:
 
 
 def stuck_high_level(tensor: TensorPlacement) -> float:
-    """Return the level that a device stuck at g_max is read as: it does not drift, but its output is compensated with all others."""
+    """Return the level that a device stuck at g_max is read as.
+
+    It does not drift, but its output is compensated with all others.
+    """
     return float(np.float32(tensor.drift_factor * (tensor.profile.device.num_levels - 1)))
 
 
 def _fillable(target: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return the array if the kernel can fill it; a flat view of any other would be a copy, and the chip would be lost without a word."""
+    """Return the array if the kernel can fill it.
+
+    A flat view of any other would be a copy, and the chip would be lost without a word.
+    """
     flags = target.flags
-    if target.dtype == np.float32 and target.shape == shape and flags.c_contiguous and flags.writeable:
+    if (
+        target.dtype == np.float32
+        and target.shape == shape
+        and flags.c_contiguous
+        and flags.writeable
+    ):
         return target
     raise ValueError(
-        f"output array must be contiguous, writable float32 of shape {shape}, got {target.dtype} of shape {target.shape}, "
-        f"contiguous {flags.c_contiguous}, writable {flags.writeable} ('{name}'); make it with numpy.empty"
+        f"output array must be contiguous, writable float32 of shape {shape}, got {target.dtype} of"
+        f" shape {target.shape}, contiguous {flags.c_contiguous}, writable {flags.writeable}"
+        f" ('{name}'); make it with numpy.empty"
     )
 
 
-def _program(tensor: TensorPlacement, *, seed: int, trial: int, target: np.ndarray, simd: str) -> None:
+def _program(
+    tensor: TensorPlacement, *, seed: int, trial: int, target: np.ndarray, simd: str
+) -> None:
     profile = tensor.profile
     low, high = group_bounds(tensor.scale, profile)
     table = _table(tensor)

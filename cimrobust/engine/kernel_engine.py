@@ -56,8 +56,16 @@ Weights = Mapping[str, np.ndarray] | DeviceLevels
 
 
 def wider(feeding: Feeding) -> Feeding:
-    """Return larger batches for crossbars: every product is a call of its own, and needs no room for the whole of a batch's activations in cache."""
-    return Feeding("free", min(4 * feeding.size, _MOST_SAMPLES)) if feeding.mode == "free" and feeding.size >= _FEWEST_SAMPLES else feeding
+    """Return larger batches for crossbars.
+
+    Every product is a call of its own, and needs no room for the whole of a batch's activations in
+    cache.
+    """
+    return (
+        Feeding("free", min(4 * feeding.size, _MOST_SAMPLES))
+        if feeding.mode == "free" and feeding.size >= _FEWEST_SAMPLES
+        else feeding
+    )
 
 
 def noise_key(chip: DeviceLevels) -> int:
@@ -68,14 +76,27 @@ def noise_key(chip: DeviceLevels) -> int:
 class OpenChip:
     """One programmed chip, ready to run; safe to use from many threads."""
 
-    def __init__(self, engine: KernelEngine, sessions: Mapping[int, Any], arrays: Mapping[str, Multiplier], keep: object) -> None:
+    def __init__(
+        self,
+        engine: KernelEngine,
+        sessions: Mapping[int, Any],
+        arrays: Mapping[str, Multiplier],
+        keep: object,
+    ) -> None:
         self._engine = engine
         self._sessions = sessions
         self._arrays = arrays
-        # onnxruntime reads the weights of digital layers from these arrays as long as the sessions live.
+        # onnxruntime reads the weights of digital layers from these arrays as long as the sessions
+        # live.
         self._keep = keep
 
-    def run(self, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray] = _NO_ARRAYS, *, threads: int = 1) -> np.ndarray:
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        *,
+        threads: int = 1,
+    ) -> np.ndarray:
         """Return the decision output of all samples; as `engine.ort.OpenNetwork.run`."""
         specs = self._engine.deployed.inputs
         feed, fixed = cast_inputs(specs, inputs), cast_inputs(specs, constants)
@@ -84,10 +105,18 @@ class OpenChip:
     def _run_once(self, feed: Feed, samples: slice) -> np.ndarray:
         plan = self._engine.plan
         values: dict[str, np.ndarray] = {**plan.constants, **feed}
-        batch = samples.stop - samples.start if self._engine.feeding.mode == "free" else self._engine.feeding.size
+        batch = (
+            samples.stop - samples.start
+            if self._engine.feeding.mode == "free"
+            else self._engine.feeding.size
+        )
         for position, step in enumerate(plan.steps):
             if isinstance(step, Segment):
-                made = run_segment(self._sessions[position], step.outputs, {name: values[name] for name in step.inputs})
+                made = run_segment(
+                    self._sessions[position],
+                    step.outputs,
+                    {name: values[name] for name in step.inputs},
+                )
                 values.update(zip(step.outputs, made, strict=True))
             else:
                 self._run_crossbar(step, values, batch, samples.start)
@@ -95,12 +124,26 @@ class OpenChip:
                 values.pop(name, None)
         return values[self._engine.output]
 
-    def _run_crossbar(self, node: CrossbarNode, values: dict[str, np.ndarray], batch: int, first_sample: int) -> None:
+    def _run_crossbar(
+        self, node: CrossbarNode, values: dict[str, np.ndarray], batch: int, first_sample: int
+    ) -> None:
         stored = {operand.slot for operand in node.operands}
-        inputs = [None if slot in stored or not name else values[name] for slot, name in enumerate(node.inputs)]
+        inputs = [
+            None if slot in stored or not name else values[name]
+            for slot, name in enumerate(node.inputs)
+        ]
         bias_inside = node.name in self._engine.biased_nodes
-        outputs = run_node(node, inputs, self._arrays, bias_inside=bias_inside, batch=batch, first_sample=first_sample)
-        values.update({name: output for name, output in zip(node.outputs, outputs, strict=False) if name})
+        outputs = run_node(
+            node,
+            inputs,
+            self._arrays,
+            bias_inside=bias_inside,
+            batch=batch,
+            first_sample=first_sample,
+        )
+        values.update(
+            {name: output for name, output in zip(node.outputs, outputs, strict=False) if name}
+        )
 
     def close(self) -> None:
         """Free the chip."""
@@ -109,7 +152,12 @@ class OpenChip:
     def __enter__(self) -> OpenChip:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 
@@ -124,7 +172,8 @@ class KernelEngine:
         plan: Crossbar nodes and what lies between them.
         arrays: Products of the crossbar nodes by key.
         biased_nodes: Nodes whose products add the bias.
-        digital: Nodes with stored weights that the kernel does not compute: their devices deviate, their converters are not simulated.
+        digital: Nodes with stored weights that the kernel does not compute: their devices deviate,
+            their converters are not simulated.
     """
 
     def __init__(
@@ -152,15 +201,29 @@ class KernelEngine:
         self.output = output
         self.feeding = feeding
         nodes, digital = crossbar_nodes(self.deployed)
-        unserved = {node.name: reason for node in nodes if (reason := reference_problem(node, placement)) is not None}
-        self.plan: Plan = partition(self.deployed, tuple(node for node in nodes if node.name not in unserved), output)
+        unserved = {
+            node.name: reason
+            for node in nodes
+            if (reason := reference_problem(node, placement)) is not None
+        }
+        self.plan: Plan = partition(
+            self.deployed, tuple(node for node in nodes if node.name not in unserved), output
+        )
         self.digital: tuple[UnmappedNode, ...] = (
             *digital,
-            *(UnmappedNode(node.name, node.op, unserved[node.name]) for node in nodes if node.name in unserved),
+            *(
+                UnmappedNode(node.name, node.op, unserved[node.name])
+                for node in nodes
+                if node.name in unserved
+            ),
         )
         self._workers = workers
         steps = [step for step in self.plan.steps if isinstance(step, CrossbarNode)]
-        planned = [plan_array(step, use, placement, self.plan, ranges) for step in steps for use in arrays_of(step, placement)]
+        planned = [
+            plan_array(step, use, placement, self.plan, ranges)
+            for step in steps
+            for use in arrays_of(step, placement)
+        ]
         self.arrays: dict[str, PlannedArray] = {array.use.key: array for array in planned}
         self.biased_nodes = frozenset(array.node for array in planned if array.has_bias)
         self._sessions = {
@@ -176,23 +239,42 @@ class KernelEngine:
 
     def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
         """Return arrays that one chip after the other can be drawn into."""
-        return {name: np.empty((tensor.cells_per_weight, tensor.nominal.size), np.float32) for name, tensor in placement.tensors.items()}
+        return {
+            name: np.empty((tensor.cells_per_weight, tensor.nominal.size), np.float32)
+            for name, tensor in placement.tensors.items()
+        }
 
-    def draw(self, placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None) -> DeviceLevels:
+    def draw(
+        self,
+        placement: Placement,
+        *,
+        seed: int,
+        trial: int,
+        out: Mapping[str, np.ndarray] | None = None,
+    ) -> DeviceLevels:
         """Draw one chip, see `engine.kernel.program_devices`."""
-        return DeviceLevels(program_devices(placement, seed=seed, trial=trial, out=out), seed, trial)
+        return DeviceLevels(
+            program_devices(placement, seed=seed, trial=trial, out=out), seed, trial
+        )
 
     def open(self, weights: Weights) -> OpenChip:
         """Open a chip.
 
         Args:
-            weights: Weights of every mapped initializer, inside the tolerance box: every device of a weight takes the same share of the deviation. Or the
+            weights: Weights of every mapped initializer, inside the tolerance box: every device of
+                a weight takes the same share of the deviation. Or the
                 devices themselves.
         """
         chip = weights if isinstance(weights, DeviceLevels) else self._devices(weights)
         cells = self._cells(chip)
         make = partial(self._program, cells, noise_key(chip))
-        arrays = dict(zip(self.arrays, map_ordered(make, list(self.arrays.values()), workers=self._workers), strict=True))
+        arrays = dict(
+            zip(
+                self.arrays,
+                map_ordered(make, list(self.arrays.values()), workers=self._workers),
+                strict=True,
+            )
+        )
         sessions, keep = self._digital_sessions(chip, weights)
         return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
 
@@ -209,36 +291,61 @@ class KernelEngine:
                     )
         return levels
 
-    def products(self, weights: Weights) -> dict[str, tuple[PlannedArray, Crossbar, list[np.ndarray], ReadNoise | None]]:
+    def products(
+        self, weights: Weights
+    ) -> dict[str, tuple[PlannedArray, Crossbar, list[np.ndarray], ReadNoise | None]]:
         """Return the products of a chip by key, with their plan, cells and read noise, to be looked into."""
         chip = weights if isinstance(weights, DeviceLevels) else self._devices(weights)
         cells, key = self._cells(chip), noise_key(chip)
-        return {name: (array, array.program(cells, key), array.planes(cells), array.read_noise(key)) for name, array in self.arrays.items()}
+        return {
+            name: (array, array.program(cells, key), array.planes(cells), array.read_noise(key))
+            for name, array in self.arrays.items()
+        }
 
     def run(
-        self, weights: Weights, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray] = _NO_ARRAYS, *, threads: int = 1
+        self,
+        weights: Weights,
+        inputs: Mapping[str, np.ndarray],
+        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        *,
+        threads: int = 1,
     ) -> np.ndarray:
         """Return the decision output of all samples on one chip, samples along the first axis."""
         with self.open(weights) as chip:
             return chip.run(inputs, constants, threads=threads)
 
     def open_with(self, arrays: Mapping[str, Multiplier]) -> OpenChip:
-        """Open the network with products of the caller's, by key; digital layers hold their nominal weights."""
+        """Open the network with products of the caller's, by key.
+
+        Digital layers hold their nominal weights.
+        """
         nominal = self.placement.nominal()
         sessions, keep = self._digital_sessions(DeviceLevels({}), nominal)
         return OpenChip(self, {**self._sessions, **sessions}, arrays, keep)
 
     def _devices(self, weights: Mapping[str, np.ndarray]) -> DeviceLevels:
         tensors = self.placement.tensors
-        return DeviceLevels({name: spread_deviation(tensor, weights[name] - tensor.nominal) for name, tensor in tensors.items()})
+        return DeviceLevels(
+            {
+                name: spread_deviation(tensor, weights[name] - tensor.nominal)
+                for name, tensor in tensors.items()
+            }
+        )
 
     def _cells(self, chip: DeviceLevels) -> dict[str, list[np.ndarray]]:
-        return {name: cells_of(tensor, chip.levels[name]) for name, tensor in self.placement.tensors.items()}
+        return {
+            name: cells_of(tensor, chip.levels[name])
+            for name, tensor in self.placement.tensors.items()
+        }
 
-    def _program(self, cells: Mapping[str, Sequence[np.ndarray]], key: int, array: PlannedArray) -> Crossbar:
+    def _program(
+        self, cells: Mapping[str, Sequence[np.ndarray]], key: int, array: PlannedArray
+    ) -> Crossbar:
         return array.program(cells, key)
 
-    def _digital_sessions(self, chip: DeviceLevels, weights: Weights) -> tuple[dict[int, Any], object]:
+    def _digital_sessions(
+        self, chip: DeviceLevels, weights: Weights
+    ) -> tuple[dict[int, Any], object]:
         """Open the parts that hold stored weights of layers which stay digital."""
         sessions: dict[int, Any] = {}
         keep: list[object] = []
@@ -246,11 +353,15 @@ class KernelEngine:
             if isinstance(step, Segment) and step.weight_names:
                 held = {name: self._effective(name, chip, weights) for name in step.weight_names}
                 keep.append(held)
-                sessions[position] = open_session(external_bytes(step.model, step.weight_names), weights=held)
+                sessions[position] = open_session(
+                    external_bytes(step.model, step.weight_names), weights=held
+                )
         return sessions, keep
 
     def _effective(self, name: str, chip: DeviceLevels, weights: Weights) -> np.ndarray:
         tensor = self.placement.tensors[name]
         if isinstance(weights, DeviceLevels):
-            return np.ascontiguousarray(fold_levels(tensor, chip.levels[name]), np.float32).reshape(tensor.shape)
+            return np.ascontiguousarray(fold_levels(tensor, chip.levels[name]), np.float32).reshape(
+                tensor.shape
+            )
         return np.ascontiguousarray(weights[name], np.float32).reshape(tensor.shape)

@@ -1,7 +1,11 @@
-"""Chips as functions of standard normal numbers, one a device: what methods need that move from one chip to a neighbouring one.
+"""Chips as functions of standard normal numbers, one a device.
 
-A trial draws a 32-bit word a device and looks its quantile up. Here the word is the normal probability of a latent number, so that independent standard normal latents
-give chips of the same distribution as the trials, and a small step of the latents is a small step of every device.
+What methods need that move from one chip to a neighbouring one.
+
+A trial draws a 32-bit word a device and looks its quantile up. Here the word is the normal
+probability of a latent number, so that independent standard normal latents
+give chips of the same distribution as the trials, and a small step of the latents is a small step
+of every device.
 """
 
 from __future__ import annotations
@@ -15,11 +19,18 @@ from scipy.special import ndtr
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import needs_levels, tabulate_once
 from cimrobust.engine.kernel_engine import DeviceLevels
-from cimrobust.engine.reference import device_factors, fold_deviations, quantiles, target_digits, unit_weights
+from cimrobust.engine.reference import (
+    device_factors,
+    fold_deviations,
+    quantiles,
+    target_digits,
+    unit_weights,
+)
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
-# Beyond 6.4 standard deviations a word has no further values (2^-33); 2^14 segments are 0.0008 wide, so that linear interpolation adds an error of 1e-7 sigma.
+# Beyond 6.4 standard deviations a word has no further values (2^-33); 2^14 segments are 0.0008
+# wide, so that linear interpolation adds an error of 1e-7 sigma.
 REACH = 6.4
 SEGMENTS = 2**14
 
@@ -31,9 +42,12 @@ class LatentLayer:
     Attributes:
         tensor: Its placement.
         begin: Its first latent.
-        values: Deviation on the grid of latents, level units, float32 [num_tables * (segments + 1)].
-        offset: Where the table of every device begins, int32 [cells_per_weight, num_weights]; None: all have one table.
-        targets: Level of every device without deviation, float32 [cells_per_weight, num_weights]; None: not needed.
+        values: Deviation on the grid of latents, level units, float32 [num_tables * (segments +
+            1)].
+        offset: Where the table of every device begins, int32 [cells_per_weight, num_weights]; None:
+            all have one table.
+        targets: Level of every device without deviation, float32 [cells_per_weight, num_weights];
+            None: not needed.
     """
 
     tensor: TensorPlacement
@@ -79,22 +93,36 @@ class LatentChips:
             self.size += tensor.cells_per_weight * tensor.nominal.size
 
     def program(self, latents: np.ndarray) -> Mapping[str, np.ndarray] | DeviceLevels:
-        """Return the chip that latents stand for: its weights by initializer, or the levels of its devices.
+        """Return the chip that latents stand for.
+
+        Its weights by initializer, or the levels of its devices.
 
         Args:
             latents: float32 [size].
         """
         if not self._as_levels:
             return self.weights(latents)
-        return DeviceLevels({layer.tensor.initializer: layer.targets + _deviations(layer, layer.of(latents)) for layer in self.layers})
+        return DeviceLevels(
+            {
+                layer.tensor.initializer: layer.targets + _deviations(layer, layer.of(latents))
+                for layer in self.layers
+            }
+        )
 
     def weights(self, latents: np.ndarray) -> dict[str, np.ndarray]:
         """Return the weights of the chip that latents stand for, by initializer, float32 in its shape."""
-        return {layer.tensor.initializer: fold_deviations(layer.tensor, _deviations(layer, layer.of(latents))) for layer in self.layers}
+        return {
+            layer.tensor.initializer: fold_deviations(
+                layer.tensor, _deviations(layer, layer.of(latents))
+            )
+            for layer in self.layers
+        }
 
     def deviations(self, latents: np.ndarray) -> np.ndarray:
         """Return the deviation of every device in level units, float32 [size]."""
-        return np.concatenate([_deviations(layer, layer.of(latents)).ravel() for layer in self.layers])
+        return np.concatenate(
+            [_deviations(layer, layer.of(latents)).ravel() for layer in self.layers]
+        )
 
     def pull_back(self, gradients: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the gradient with respect to the deviation of every device in level units, float32 [size].
@@ -102,12 +130,17 @@ class LatentChips:
         Args:
             gradients: Gradient with respect to every weight by initializer, own shape.
         """
-        parts = [self.sensitivity(layer) * gradients[layer.tensor.initializer].reshape(1, -1) for layer in self.layers]
+        parts = [
+            self.sensitivity(layer) * gradients[layer.tensor.initializer].reshape(1, -1)
+            for layer in self.layers
+        ]
         return np.concatenate([part.ravel() for part in parts], dtype=np.float32)
 
     def sensitivity(self, layer: LatentLayer) -> np.ndarray:
         """Return by how much a level of every device moves its weight, float32 [cells_per_weight, num_weights]."""
-        return np.asarray(device_factors(layer.tensor)[:, None] * unit_weights(layer.tensor), dtype=np.float32)
+        return np.asarray(
+            device_factors(layer.tensor)[:, None] * unit_weights(layer.tensor), dtype=np.float32
+        )
 
 
 def check_profile(profile: DeviceProfile) -> None:
@@ -116,26 +149,44 @@ def check_profile(profile: DeviceProfile) -> None:
     Raises:
         UsageError: Names the effects.
     """
-    effects = [name for name, acts in (("stuck devices", profile.has_faults), ("read noise", profile.read_noise is not None)) if acts]
+    effects = [
+        name
+        for name, acts in (
+            ("stuck devices", profile.has_faults),
+            ("read noise", profile.read_noise is not None),
+        )
+        if acts
+    ]
     if effects:
         raise UsageError(
-            f"device profile must draw every device from a continuous distribution, once, got {' and '.join(effects)} (profile '{profile.name}'); "
-            "rare events need a profile without them, ordinary trials do not"
+            "device profile must draw every device from a continuous distribution, once, got"
+            f" {' and '.join(effects)} (profile '{profile.name}'); rare events need a profile"
+            " without them, ordinary trials do not"
         )
 
 
 def _open_layer(tensor: TensorPlacement, begin: int, *, as_levels: bool) -> LatentLayer:
     table = tabulate_once(tensor.profile, compensation=tensor.drift_factor)
-    words = np.minimum(ndtr(np.linspace(-REACH, REACH, SEGMENTS + 1)) * 2.0**32, 2.0**32 - 1).astype(np.uint32)
+    words = np.minimum(
+        ndtr(np.linspace(-REACH, REACH, SEGMENTS + 1)) * 2.0**32, 2.0**32 - 1
+    ).astype(np.uint32)
     values = np.concatenate([quantiles(words, table, level) for level in range(table.num_tables)])
-    digits, targets = target_digits(tensor) if needs_levels(tensor.profile) or as_levels else (None, None)
-    offset = None if digits is None or table.num_tables == 1 else (digits * (SEGMENTS + 1)).astype(np.int32)
+    digits, targets = (
+        target_digits(tensor) if needs_levels(tensor.profile) or as_levels else (None, None)
+    )
+    offset = (
+        None
+        if digits is None or table.num_tables == 1
+        else (digits * (SEGMENTS + 1)).astype(np.int32)
+    )
     return LatentLayer(tensor, begin, values, offset, targets if as_levels else None)
 
 
 def _deviations(layer: LatentLayer, latents: np.ndarray) -> np.ndarray:
     """Return the deviation of every device in level units, float32 [cells_per_weight, num_weights]."""
-    position = (np.clip(latents, -REACH, REACH) + np.float32(REACH)) * np.float32(SEGMENTS / (2 * REACH))
+    position = (np.clip(latents, -REACH, REACH) + np.float32(REACH)) * np.float32(
+        SEGMENTS / (2 * REACH)
+    )
     index = np.minimum(position.astype(np.int32), SEGMENTS - 1)
     place = position - index.astype(np.float32)
     if layer.offset is not None:

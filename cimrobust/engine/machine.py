@@ -10,9 +10,22 @@ from pathlib import Path
 import onnxruntime as ort
 
 _CPUINFO = Path("/proc/cpuinfo")
-#: Instruction sets that onnxruntime chooses kernels by, under the names that Linux gives them: x86, then Arm.
+#: Instruction sets that onnxruntime chooses kernels by, under the names that Linux gives them: x86,
+#: then Arm.
 _SETS = (
-    *("sse4_1", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *(
+        "sse4_1",
+        "avx",
+        "avx2",
+        "fma",
+        "avx_vnni",
+        "avx512f",
+        "avx512bw",
+        "avx512_vnni",
+        "avx512_bf16",
+        "amx_int8",
+        "amx_bf16",
+    ),
     *("asimd", "asimddp", "i8mm", "bf16", "sve", "sme", "sme2"),
 )
 _NAMES = ("model name", "Processor", "cpu", "CPU part")

@@ -16,7 +16,8 @@ class ArrayUse:
     """One product of activations with stored cells.
 
     Attributes:
-        key: Unique name: the node, the input the weight is at, and for recurrent layers the direction.
+        key: Unique name: the node, the input the weight is at, and for recurrent layers the
+            direction.
         operand: The stored weight.
         layout: Where the cells are, from `offset` on.
         offset: First element of the operand that belongs to this product.
@@ -40,7 +41,11 @@ def arrays_of(node: CrossbarNode, placement: Placement) -> tuple[ArrayUse, ...]:
         placement: Where its weights are stored.
     """
     if node.op in ("LSTM", "GRU", "RNN"):
-        return tuple(use for operand in node.operands for use in _recurrent(node, operand, _tile_rows(operand, placement)))
+        return tuple(
+            use
+            for operand in node.operands
+            for use in _recurrent(node, operand, _tile_rows(operand, placement))
+        )
     operand = node.operands[0]
     tile_rows = _tile_rows(operand, placement)
     shape = operand.index.shape
@@ -68,12 +73,19 @@ def number(attributes: Mapping[str, object], name: str, default: int) -> int:
 
 
 def _matrix(node: CrossbarNode, operand: StoredOperand, tile_rows: int) -> CellLayout:
-    """Return the layout of an operand of Gemm or MatMul: leading axes are groups, a vector is one column."""
+    """Return the layout of an operand of Gemm or MatMul.
+
+    Leading axes are groups, a vector is one column.
+    """
     shape = operand.index.shape
     if len(shape) == 1:
         return CellLayout(1, shape[0], 1, tile_rows, (0, 1, 0))
     groups, (first, second) = math.prod(shape[:-2]), shape[-2:]
-    transposed = bool(number(node.attributes, "transA" if operand.slot == 0 else "transB", 0)) if node.op == "Gemm" else False
+    transposed = (
+        bool(number(node.attributes, "transA" if operand.slot == 0 else "transB", 0))
+        if node.op == "Gemm"
+        else False
+    )
     rows_first = (operand.slot == 1) != transposed
     if rows_first:
         return CellLayout(groups, first, second, tile_rows, (first * second, second, 1))
@@ -84,4 +96,7 @@ def _recurrent(node: CrossbarNode, operand: StoredOperand, tile_rows: int) -> li
     directions, columns, rows = operand.index.shape
     layout = CellLayout(1, rows, columns, tile_rows, (0, 1, rows))
     keys = [f"{node.name}/{operand.role}/{direction}" for direction in range(directions)]
-    return [ArrayUse(key, operand, layout, position * rows * columns, for_conv=False) for position, key in enumerate(keys)]
+    return [
+        ArrayUse(key, operand, layout, position * rows * columns, for_conv=False)
+        for position, key in enumerate(keys)
+    ]

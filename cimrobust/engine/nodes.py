@@ -1,4 +1,7 @@
-"""Crossbar nodes as the network sees them: shapes, padding, broadcasting and digital parts around the products of stored cells."""
+"""Crossbar nodes as the network sees them.
+
+Shapes, padding, broadcasting and digital parts around the products of stored cells.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,17 @@ from cimrobust.engine.node_arrays import number
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
 
-# Steps of a recurrent layer number their vectors apart, so that no read shares its noise with another.
+# Steps of a recurrent layer number their vectors apart, so that no read shares its noise with
+# another.
 _STEP = 40
 
 
 class Multiplier(Protocol):
     """One array that activations are multiplied with; `engine.crossbar.Crossbar` is one."""
 
-    def conv(self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def conv(
+        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
+    ) -> np.ndarray:
         """Return a convolution."""
 
     def vectors(self, x: np.ndarray, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
@@ -32,7 +38,13 @@ Arrays = Mapping[str, Multiplier]
 
 
 def run_node(
-    node: CrossbarNode, inputs: Sequence[np.ndarray | None], arrays: Arrays, *, bias_inside: bool, batch: int = 1, first_sample: int = 0
+    node: CrossbarNode,
+    inputs: Sequence[np.ndarray | None],
+    arrays: Arrays,
+    *,
+    bias_inside: bool,
+    batch: int = 1,
+    first_sample: int = 0,
 ) -> tuple[np.ndarray, ...]:
     """Compute the outputs of a crossbar node.
 
@@ -47,7 +59,9 @@ def run_node(
     if node.op in ("LSTM", "GRU", "RNN"):
         return _recurrent(node, inputs, arrays, first_sample, batch)
     array = arrays[f"{node.name}/{node.operands[0].role}"]
-    run = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}[node.op]
+    run = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}[
+        node.op
+    ]
     return (run(node, inputs, array, bias_inside, _Numbering(first_sample, batch)),)
 
 
@@ -63,13 +77,19 @@ class _Numbering:
 
 
 def _conv(
-    node: CrossbarNode, inputs: Sequence[np.ndarray | None], array: Multiplier, bias_inside: bool, numbering: _Numbering
+    node: CrossbarNode,
+    inputs: Sequence[np.ndarray | None],
+    array: Multiplier,
+    bias_inside: bool,
+    numbering: _Numbering,
 ) -> np.ndarray:
     x = _required(node, inputs[0])
     geometry = conv_geometry(node, x.shape)
     missing = 5 - x.ndim
     volume = np.ascontiguousarray(x, np.float32).reshape(*x.shape[:2], *geometry.in_size)
-    y = array.conv(volume, geometry, first_vector=numbering.first(x.shape[0] * math.prod(geometry.out_size)))
+    y = array.conv(
+        volume, geometry, first_vector=numbering.first(x.shape[0] * math.prod(geometry.out_size))
+    )
     bias = inputs[2] if len(inputs) > 2 and not bias_inside else None
     if bias is not None:
         y += bias.reshape(-1, 1, 1, 1)
@@ -80,7 +100,10 @@ def conv_geometry(node: CrossbarNode, shape: tuple[int, ...]) -> ConvGeometry:
     """Return the geometry of a Conv node for an input shape [batch, channels, one to three axes]."""
     axes = len(shape) - 2
     if not 1 <= axes <= 3:
-        raise ModelNotCoveredError(f"convolution must have 1 to 3 spatial axes, got {axes} (node '{node.name}'); use such a network")
+        raise ModelNotCoveredError(
+            f"convolution must have 1 to 3 spatial axes, got {axes} (node '{node.name}'); use such"
+            " a network"
+        )
     kernel = node.operands[0].index.shape[2:]
     stride, dilation = _ints(node, "strides", axes), _ints(node, "dilations", axes)
     begin, end = _pads(node, axes)
@@ -98,13 +121,27 @@ def conv_geometry(node: CrossbarNode, shape: tuple[int, ...]) -> ConvGeometry:
             count = (size + first + last - reach) // stride[axis] + 1
             front.append(first)
         if count < 1:
-            raise ModelNotCoveredError(f"convolution must have outputs, got an input of shape {list(shape)} (node '{node.name}')")
+            raise ModelNotCoveredError(
+                f"convolution must have outputs, got an input of shape {list(shape)} (node"
+                f" '{node.name}')"
+            )
         out.append(count)
-    return ConvGeometry(_three(shape[2:], 1), _three(out, 1), _three(kernel, 1), _three(stride, 1), _three(dilation, 1), _three(front, 0))
+    return ConvGeometry(
+        _three(shape[2:], 1),
+        _three(out, 1),
+        _three(kernel, 1),
+        _three(stride, 1),
+        _three(dilation, 1),
+        _three(front, 0),
+    )
 
 
 def _conv_transpose(
-    node: CrossbarNode, inputs: Sequence[np.ndarray | None], array: Multiplier, bias_inside: bool, numbering: _Numbering
+    node: CrossbarNode,
+    inputs: Sequence[np.ndarray | None],
+    array: Multiplier,
+    bias_inside: bool,
+    numbering: _Numbering,
 ) -> np.ndarray:
     """Multiply every input pixel with its columns, one for every output channel and kernel position, and add up what overlaps."""
     x = _required(node, inputs[0])
@@ -116,12 +153,18 @@ def _conv_transpose(
     pixels = np.ascontiguousarray(np.moveaxis(x, 1, -1), np.float32).reshape(-1, x.shape[1])
     products = array.vectors(pixels, first_vector=numbering.first(len(pixels)))
     parts = products.reshape(batch, *x.shape[2:], channels, *kernel)
-    full = [(x.shape[2 + a] - 1) * stride[a] + (kernel[a] - 1) * dilation[a] + 1 for a in range(axes)]
+    full = [
+        (x.shape[2 + a] - 1) * stride[a] + (kernel[a] - 1) * dilation[a] + 1 for a in range(axes)
+    ]
     reach = [max(full[a], front[a] + out[a]) for a in range(axes)]
     y = np.zeros((batch, channels, *reach), np.float32)
     for position in np.ndindex(*kernel):
         target = tuple(
-            slice(position[a] * dilation[a], position[a] * dilation[a] + (x.shape[2 + a] - 1) * stride[a] + 1, stride[a])
+            slice(
+                position[a] * dilation[a],
+                position[a] * dilation[a] + (x.shape[2 + a] - 1) * stride[a] + 1,
+                stride[a],
+            )
             for a in range(axes)
         )
         y[(slice(None), slice(None), *target)] += np.moveaxis(parts[(..., *position)], -1, 1)
@@ -133,24 +176,41 @@ def _conv_transpose(
 
 
 def _transposed_size(
-    node: CrossbarNode, size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+    node: CrossbarNode,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
 ) -> tuple[list[int], list[int]]:
     """Return output size and padding in front of a ConvTranspose node, as the operator's text has them."""
     axes = len(size)
     extra = _ints(node, "output_padding", axes, 0)
-    full = [(size[a] - 1) * stride[a] + extra[a] + (kernel[a] - 1) * dilation[a] + 1 for a in range(axes)]
+    full = [
+        (size[a] - 1) * stride[a] + extra[a] + (kernel[a] - 1) * dilation[a] + 1
+        for a in range(axes)
+    ]
     mode = _text(node, "auto_pad") or "NOTSET"
     shape = node.attributes.get("output_shape")
     if shape is None and mode not in ("SAME_UPPER", "SAME_LOWER"):
         begin, end = ([0] * axes, [0] * axes) if mode == "VALID" else _pads(node, axes)
         return [full[a] - begin[a] - end[a] for a in range(axes)], list(begin)
-    out = [int(str(value)) for value in shape][-axes:] if isinstance(shape, Sequence) else [size[a] * stride[a] for a in range(axes)]
+    out = (
+        [int(str(value)) for value in shape][-axes:]
+        if isinstance(shape, Sequence)
+        else [size[a] * stride[a] for a in range(axes)]
+    )
     total = [max(full[a] - out[a], 0) for a in range(axes)]
-    return out, [total[a] // 2 if mode == "SAME_UPPER" else total[a] - total[a] // 2 for a in range(axes)]
+    return out, [
+        total[a] // 2 if mode == "SAME_UPPER" else total[a] - total[a] // 2 for a in range(axes)
+    ]
 
 
 def _gemm(
-    node: CrossbarNode, inputs: Sequence[np.ndarray | None], array: Multiplier, bias_inside: bool, numbering: _Numbering
+    node: CrossbarNode,
+    inputs: Sequence[np.ndarray | None],
+    array: Multiplier,
+    bias_inside: bool,
+    numbering: _Numbering,
 ) -> np.ndarray:
     stored = node.operands[0].slot
     x = _required(node, inputs[1 - stored])
@@ -166,7 +226,13 @@ def _gemm(
     return np.ascontiguousarray(y, np.float32)
 
 
-def _matmul(node: CrossbarNode, inputs: Sequence[np.ndarray | None], array: Multiplier, _bias: bool, numbering: _Numbering) -> np.ndarray:
+def _matmul(
+    node: CrossbarNode,
+    inputs: Sequence[np.ndarray | None],
+    array: Multiplier,
+    _bias: bool,
+    numbering: _Numbering,
+) -> np.ndarray:
     operand = node.operands[0]
     x, shape = _required(node, inputs[1 - operand.slot]), operand.index.shape
     if operand.slot == 0:  # W x = (x' W')'
@@ -177,15 +243,23 @@ def _matmul(node: CrossbarNode, inputs: Sequence[np.ndarray | None], array: Mult
     return np.ascontiguousarray(_right_product(x, shape, array, numbering))
 
 
-def _right_product(x: np.ndarray, shape: tuple[int, ...], array: Multiplier, numbering: _Numbering) -> np.ndarray:
+def _right_product(
+    x: np.ndarray, shape: tuple[int, ...], array: Multiplier, numbering: _Numbering
+) -> np.ndarray:
     """Return x times a stored weight of a shape whose last two axes are rows and columns, as numpy.matmul does."""
-    lead, rows, cols = shape[:-2], shape[-2] if len(shape) > 1 else shape[0], shape[-1] if len(shape) > 1 else 1
+    lead, rows, cols = (
+        shape[:-2],
+        shape[-2] if len(shape) > 1 else shape[0],
+        shape[-1] if len(shape) > 1 else 1,
+    )
     matrix = x if x.ndim > 1 else x[None]
     batch = np.broadcast_shapes(matrix.shape[:-2], lead)
     groups = math.prod(lead)
     if groups == 1:
         vectors = np.ascontiguousarray(matrix, np.float32).reshape(-1, rows)
-        y = array.vectors(vectors, first_vector=numbering.first(len(vectors))).reshape(*matrix.shape[:-1], cols)
+        y = array.vectors(vectors, first_vector=numbering.first(len(vectors))).reshape(
+            *matrix.shape[:-1], cols
+        )
         y = np.broadcast_to(y, (*batch, matrix.shape[-2], cols))
     else:
         y = _grouped_product(matrix, lead, batch, rows, cols, array, numbering)
@@ -203,21 +277,30 @@ def _grouped_product(
     array: Multiplier,
     numbering: _Numbering,
 ) -> np.ndarray:
-    """Return the product with a stack of weights: every vector is given to all matrices that it meets, axes of the stack behind all others."""
+    """Return the product with a stack of weights.
+
+    Every vector is given to all matrices that it meets, axes of the stack behind all others.
+    """
     lines = matrix.shape[-2]
     full = np.broadcast_to(matrix, (*batch, lines, rows))
     padded = (1,) * (len(batch) - len(lead)) + lead
     stacked = [axis for axis, size in enumerate(padded) if size > 1]
     free = [axis for axis in range(len(batch)) if axis not in stacked]
     order = [*free, len(batch), *stacked, len(batch) + 1]
-    vectors = np.ascontiguousarray(full.transpose(order), np.float32).reshape(-1, math.prod(lead) * rows)
+    vectors = np.ascontiguousarray(full.transpose(order), np.float32).reshape(
+        -1, math.prod(lead) * rows
+    )
     y = array.vectors(vectors, first_vector=numbering.first(len(vectors)))
     y = y.reshape(*(batch[axis] for axis in free), lines, *(batch[axis] for axis in stacked), cols)
     return y.transpose(np.argsort(order))
 
 
 def _recurrent(
-    node: CrossbarNode, inputs: Sequence[np.ndarray | None], arrays: Arrays, first_sample: int, batch: int
+    node: CrossbarNode,
+    inputs: Sequence[np.ndarray | None],
+    arrays: Arrays,
+    first_sample: int,
+    batch: int,
 ) -> tuple[np.ndarray, ...]:
     roles = {operand.role: operand for operand in node.operands}
     numbering = _Numbering(first_sample, batch)
@@ -232,14 +315,18 @@ def _recurrent(
     )
 
 
-def _stepwise(node: CrossbarNode, role: str, arrays: Arrays, numbering: _Numbering) -> Callable[[int, np.ndarray], np.ndarray]:
+def _stepwise(
+    node: CrossbarNode, role: str, arrays: Arrays, numbering: _Numbering
+) -> Callable[[int, np.ndarray], np.ndarray]:
     """Return the product of a recurrent weight; every call numbers its vectors anew."""
     calls: dict[int, int] = {}
 
     def product(direction: int, x: np.ndarray) -> np.ndarray:
         calls[direction] = calls.get(direction, -1) + 1
         first = numbering.first(len(x)) + (calls[direction] << _STEP)
-        return arrays[f"{node.name}/{role}/{direction}"].vectors(np.ascontiguousarray(x, np.float32), first_vector=first)
+        return arrays[f"{node.name}/{role}/{direction}"].vectors(
+            np.ascontiguousarray(x, np.float32), first_vector=first
+        )
 
     return product
 
@@ -251,7 +338,11 @@ def _required(node: CrossbarNode, value: np.ndarray | None) -> np.ndarray:
 
 def _ints(node: CrossbarNode, name: str, count: int, default: int = 1) -> list[int]:
     value = node.attributes.get(name)
-    return [int(str(item)) for item in value] if isinstance(value, Sequence) and len(value) > 0 else [default] * count
+    return (
+        [int(str(item)) for item in value]
+        if isinstance(value, Sequence) and len(value) > 0
+        else [default] * count
+    )
 
 
 def _text(node: CrossbarNode, name: str) -> str:

@@ -1,4 +1,7 @@
-"""A network made ready to be run thousands of times: how it is fed, what it scores, and the proof that both are right."""
+"""A network made ready to be run thousands of times.
+
+How it is fed, what it scores, and the proof that both are right.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ _LIVENESS_SAMPLES = 16
 
 
 class DeployedDiffersError(SelfCheckError):
-    """The deployed network does not give the outputs of the model file; which of the two is right is not known here."""
+    """The deployed network does not give the outputs of the model file.
+
+    Which of the two is right is not known here.
+    """
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ class Runtime:
         network: The network as loaded.
         scan: Its crossbar layers.
         deployed: The form that is run.
-        at_hand: The same for the sizes of the data alone, without branches that they do not take: what gradients and bounds are computed from.
+        at_hand: The same for the sizes of the data alone, without branches that they do not take:
+            what gradients and bounds are computed from.
         plain: Runs it in onnxruntime alone, without converters.
         engine: Runs it as the profile says: `plain`, or crossbars with converters.
         task: Reads and scores the decision output of all samples.
@@ -90,7 +97,9 @@ class Runtime:
         """Score of the quantised weights, no deviation, converters as the profile says."""
         return self.quantised if self.converters is None else self.converters.score
 
-    def outputs(self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
+    def outputs(
+        self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1
+    ) -> np.ndarray:
         """Return the decision output with these weights, samples first.
 
         Args:
@@ -99,10 +108,14 @@ class Runtime:
             threads: Batches run at the same time; the result does not depend on it.
         """
         inputs = self.dataset.inputs
-        chosen = inputs if subset is None else {name: array[subset] for name, array in inputs.items()}
+        chosen = (
+            inputs if subset is None else {name: array[subset] for name, array in inputs.items()}
+        )
         return self.engine.run(weights, chosen, self.dataset.constants, threads=threads)
 
-    def score(self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1) -> Score:
+    def score(
+        self, weights: Weights, *, subset: np.ndarray | None = None, threads: int = 1
+    ) -> Score:
         """Return the score with these weights; arguments as for `outputs`."""
         task = self.task if subset is None else replace(self.task, labels=self.task.labels[subset])
         return task.score(self.outputs(weights, subset=subset, threads=threads))
@@ -124,12 +137,14 @@ def open_network(
         scan: Its crossbar layers.
         placement: Where they are stored.
         dataset: Samples and labels.
-        calibration: Samples that converters take their ranges from; needed where the profile has converters.
+        calibration: Samples that converters take their ranges from; needed where the profile has
+            converters.
         workers: Threads; no result depends on it.
 
     Raises:
         UsageError: The data set does not fit the graph, or there is no such decision output.
-        ModelNotCoveredError: onnxruntime cannot run the model, or it gives other outputs every time.
+        ModelNotCoveredError: onnxruntime cannot run the model, or it gives other outputs every
+            time.
         SelfCheckError: The deployed form is not the file's network, or does not follow its weights.
     """
     check_inputs(network.inputs, [*dataset.inputs, *dataset.constants])
@@ -138,14 +153,22 @@ def open_network(
     findings = check_clean(task, ready, clean_output)
     rounds, tolerance = rounds_activations(network, scan), _float_tolerance(network)
     check_samples_apart(network, ready, clean_output, rounds=rounds, tolerance=tolerance)
-    engine, parity, batch_note = _deploy(network, scan, ready, task, clean_output, str(ready.decision.output))
-    specialised = at_hand(engine.deployed, _shapes(ready, calibration, has_batch=engine.feeding.mode != "none"))
+    engine, parity, batch_note = _deploy(
+        network, scan, ready, task, clean_output, str(ready.decision.output)
+    )
+    specialised = at_hand(
+        engine.deployed, _shapes(ready, calibration, has_batch=engine.feeding.mode != "none")
+    )
     checks = _run_checks(engine, placement, ready, parity, workers)
-    quantised = task.score(engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers))
+    quantised = task.score(
+        engine.run(placement.nominal(), ready.inputs, ready.constants, threads=workers)
+    )
     chip: Engine = engine
     converters = None
     if placement.profile.needs_kernel:
-        chip, converters = open_converters(engine, specialised, network, placement, ready, task, calibration, workers=workers)
+        chip, converters = open_converters(
+            engine, specialised, network, placement, ready, task, calibration, workers=workers
+        )
     return Runtime(
         network=network,
         scan=scan,
@@ -161,7 +184,11 @@ def open_network(
         converters=converters,
         batch_note=batch_note,
         checks=checks,
-        warnings=(*findings, *_warnings(checks), *(() if converters is None else converters.warnings)),
+        warnings=(
+            *findings,
+            *_warnings(checks),
+            *(() if converters is None else converters.warnings),
+        ),
     )
 
 
@@ -169,7 +196,10 @@ def _shapes(dataset: DataSet, calibration: DataSet | None, *, has_batch: bool) -
     """Return the shapes of the inputs of every run, None for the number of samples and where calibration samples have another size."""
     given = [data for data in (dataset, calibration) if data is not None]
     first, *others = [
-        {name: ([None] if has_batch else []) + list(array.shape[1:]) for name, array in data.inputs.items()}
+        {
+            name: ([None] if has_batch else []) + list(array.shape[1:])
+            for name, array in data.inputs.items()
+        }
         | {name: list(array.shape) for name, array in data.constants.items()}
         for data in given
     ]
@@ -177,17 +207,33 @@ def _shapes(dataset: DataSet, calibration: DataSet | None, *, has_batch: bool) -
 
 
 def _deploy(
-    network: Network, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, output: str
+    network: Network,
+    scan: LayerScan,
+    dataset: DataSet,
+    task: Task,
+    clean_output: np.ndarray,
+    output: str,
 ) -> tuple[OrtEngine, Parity, str]:
-    """Deploy with a widened batch axis where that is right, else as the file says; return the engine, its parity and a note."""
-    in_file = feeding_of_file(network.inputs, dataset.inputs, 1, apart=bool(coupling_operators(network.model)))
+    """Deploy with a widened batch axis where that is right, else as the file says.
+
+    Return the engine, its parity and a note.
+    """
+    in_file = feeding_of_file(
+        network.inputs, dataset.inputs, 1, apart=bool(coupling_operators(network.model))
+    )
     refused = ""
     for widen in (True, False) if in_file.mode != "none" else (False,):
         deployed = deploy(network, scan, widen=widen, has_batch=in_file.mode != "none")
-        engine = OrtEngine(deployed, output=output, feeding=None if deployed.batch == "widened" or in_file.mode == "free" else in_file)
+        engine = OrtEngine(
+            deployed,
+            output=output,
+            feeding=None if deployed.batch == "widened" or in_file.mode == "free" else in_file,
+        )
         try:
             integer, tolerance = rounds_activations(network, scan), _float_tolerance(network)
-            parity = _parity_with_file(engine, scan, dataset, task, clean_output, integer=integer, tolerance=tolerance)
+            parity = _parity_with_file(
+                engine, scan, dataset, task, clean_output, integer=integer, tolerance=tolerance
+            )
         except CimrobustError as err:
             if not widen:
                 raise
@@ -195,18 +241,31 @@ def _deploy(
             continue
         if parity.holds:
             return engine, parity, _batch_note(engine, in_file, refused)
-        refused = f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of {parity.num_decisions} decisions"
+        refused = (
+            f"outputs differ by {parity.max_difference:g} and {parity.differing_decisions} of"
+            f" {parity.num_decisions} decisions"
+        )
     raise DeployedDiffersError(
-        f"deployed network must give the outputs of the model file, got: {refused} ({network.path}); report this model"
+        f"deployed network must give the outputs of the model file, got: {refused}"
+        f" ({network.path}); report this model"
     )
 
 
 def _parity_with_file(
-    engine: OrtEngine, scan: LayerScan, dataset: DataSet, task: Task, clean_output: np.ndarray, *, integer: bool, tolerance: float
+    engine: OrtEngine,
+    scan: LayerScan,
+    dataset: DataSet,
+    task: Task,
+    clean_output: np.ndarray,
+    *,
+    integer: bool,
+    tolerance: float,
 ) -> Parity:
     inputs = _first(dataset.inputs, _PARITY_SAMPLES)
     expected = clean_output[:_PARITY_SAMPLES]
-    got = engine.run({layer.initializer: layer.values for layer in scan.layers}, inputs, dataset.constants)
+    got = engine.run(
+        {layer.initializer: layer.values for layer in scan.layers}, inputs, dataset.constants
+    )
     part = replace(task, labels=task.labels[:_PARITY_SAMPLES])
     decisions = None
     if not task.is_regression and expected.shape == got.shape:
@@ -214,14 +273,20 @@ def _parity_with_file(
     return compare(expected, got, decisions=decisions, integer=integer, float_tolerance=tolerance)
 
 
-def _run_checks(engine: OrtEngine, placement: Placement, dataset: DataSet, parity: Parity, workers: int) -> Checks:
+def _run_checks(
+    engine: OrtEngine, placement: Placement, dataset: DataSet, parity: Parity, workers: int
+) -> Checks:
     some, few = _first(dataset.inputs, _SAVED_SAMPLES), _first(dataset.inputs, _LIVENESS_SAMPLES)
     constants = dict(dataset.constants)
     vertex = {name: random_vertex(tensor) for name, tensor in placement.tensors.items()}
     return Checks(
         original=parity,
-        zero_deviation=check_against_saved(engine, placement.nominal(), some, constants, what="zero deviation"),
-        vertex=check_against_saved(engine, vertex, some, constants, what="a corner of the tolerance box"),
+        zero_deviation=check_against_saved(
+            engine, placement.nominal(), some, constants, what="zero deviation"
+        ),
+        vertex=check_against_saved(
+            engine, vertex, some, constants, what="a corner of the tolerance box"
+        ),
         liveness=check_liveness(engine, placement, few, constants, workers=workers),
     )
 
@@ -234,7 +299,11 @@ def rounds_activations(network: Network, scan: LayerScan) -> bool:
     """Tell whether a network rounds activations, so that single levels of two runs may differ."""
     if any(layer.levels is not None for layer in scan.layers):
         return True
-    return any(mark in operator for operator in network.operators for mark in ("Quantize", "QLinear", "Integer", "QGemm"))
+    return any(
+        mark in operator
+        for operator in network.operators
+        for mark in ("Quantize", "QLinear", "Integer", "QGemm")
+    )
 
 
 def _float_tolerance(network: Network) -> float:
@@ -243,33 +312,50 @@ def _float_tolerance(network: Network) -> float:
 
 
 def _batch_note(engine: OrtEngine, in_file: Feeding, refused: str) -> str:
-    why = f" Widening the batch axis was tried and is not right for this model: {refused}." if refused else ""
+    why = (
+        f" Widening the batch axis was tried and is not right for this model: {refused}."
+        if refused
+        else ""
+    )
     if in_file.mode == "none":
         return "The model has no batch axis: it is run sample by sample."
     if engine.deployed.batch == "widened":
         return (
-            f"The file fixes the batch axis at {in_file.size}; it was widened to {engine.batch_size}, "
-            "and the outputs agree with the file's own on real inputs."
+            f"The file fixes the batch axis at {in_file.size}; it was widened to"
+            f" {engine.batch_size}, and the outputs agree with the file's own on real inputs."
         )
     if engine.feeding.mode == "fixed" and engine.deployed.batch == "dynamic":
-        return f"The model takes any number of samples, but those of one batch would change each other's results: they are run one at a time.{why}"
+        return (
+            "The model takes any number of samples, but those of one batch would change each"
+            f" other's results: they are run one at a time.{why}"
+        )
     if engine.feeding.mode == "fixed":
-        last = " (the last batch is filled up, what fills it is not scored)" if in_file.size > 1 else ""
+        last = (
+            " (the last batch is filled up, what fills it is not scored)"
+            if in_file.size > 1
+            else ""
+        )
         return f"The file fixes the batch axis at {in_file.size}: samples are run so{last}.{why}"
-    return f"The model takes any number of samples: they are run {engine.batch_size} at a time.{why}"
+    return (
+        f"The model takes any number of samples: they are run {engine.batch_size} at a time.{why}"
+    )
 
 
 def _warnings(checks: Checks) -> tuple[str, ...]:
-    found = [f"The decision output does not depend on '{name}' on the samples tried: a dead layer." for name in checks.dead]
+    found = [
+        f"The decision output does not depend on '{name}' on the samples tried: a dead layer."
+        for name in checks.dead
+    ]
     parity = checks.original
     if parity.differing_decisions:
         why = (
-            "the deployed network multiplies dequantised float32 weights, so a sum on the edge between two levels may become the other one"
+            "the deployed network multiplies dequantised float32 weights, so a sum on the edge"
+            " between two levels may become the other one"
             if parity.tolerance is None
             else "sums are rounded in another order"
         )
         found.append(
-            f"{parity.differing_decisions} of {parity.num_decisions} decisions of the deployed network with the file's own weights differ from "
-            f"those of the file: {why}."
+            f"{parity.differing_decisions} of {parity.num_decisions} decisions of the deployed"
+            f" network with the file's own weights differ from those of the file: {why}."
         )
     return tuple(found)

@@ -36,15 +36,26 @@ from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.size_limits import MAX_EXTERNAL_FILE_BYTES
 from cimrobust.onnx_io.unsigned import exact_file
 
-_MODEL = FileKind("model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again")
+_MODEL = FileKind(
+    "model file", MAX_EXTERNAL_FILE_BYTES, missing=InputRefusedError, hint="start again"
+)
 _NO_ARRAYS: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class OpenNetwork:
-    """A session with one set of weights. Close it, or use it in a ``with`` statement, before the weight arrays are written again."""
+    """A session with one set of weights.
+
+    Close it, or use it in a ``with`` statement, before the weight arrays are written again.
+    """
 
     def __init__(
-        self, session: Any, *, inputs: tuple[TensorSpec, ...], output: str, feeding: Feeding, keep: tuple[np.ndarray, ...]
+        self,
+        session: Any,
+        *,
+        inputs: tuple[TensorSpec, ...],
+        output: str,
+        feeding: Feeding,
+        keep: tuple[np.ndarray, ...],
     ) -> None:
         self._session = session
         self._inputs = inputs
@@ -53,7 +64,13 @@ class OpenNetwork:
         # onnxruntime reads the weights from these arrays as long as the session lives.
         self._keep = keep
 
-    def run(self, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray] = _NO_ARRAYS, *, threads: int = 1) -> np.ndarray:
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        constants: Mapping[str, np.ndarray] = _NO_ARRAYS,
+        *,
+        threads: int = 1,
+    ) -> np.ndarray:
         """Return the decision output of all samples, samples along the first axis.
 
         Args:
@@ -78,7 +95,12 @@ class OpenNetwork:
     def __enter__(self) -> OpenNetwork:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 
@@ -106,7 +128,8 @@ class OrtEngine:
             deployed: The network with its mapped weights as plain float32 initializers.
             output: Output that decisions are read from; None: the first.
             threads: Batches of one `run` that are run at the same time unless it says otherwise.
-            batch_size: Samples a run for networks that take any number; None: chosen from the size of the activations.
+            batch_size: Samples a run for networks that take any number; None: chosen from the size
+                of the activations.
             feeding: Overrides what the network says about its sample axis.
 
         Raises:
@@ -125,9 +148,18 @@ class OrtEngine:
 
     def buffers(self, placement: Placement) -> dict[str, np.ndarray]:
         """Return arrays that one chip after the other can be drawn into."""
-        return {name: np.empty(tensor.shape, np.float32) for name, tensor in placement.tensors.items()}
+        return {
+            name: np.empty(tensor.shape, np.float32) for name, tensor in placement.tensors.items()
+        }
 
-    def draw(self, placement: Placement, *, seed: int, trial: int, out: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    def draw(
+        self,
+        placement: Placement,
+        *,
+        seed: int,
+        trial: int,
+        out: Mapping[str, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Draw one chip, see `engine.kernel.program_chip`."""
         return program_chip(placement, seed=seed, trial=trial, out=out)
 
@@ -135,7 +167,8 @@ class OrtEngine:
         """Open a session with these weights in place before the graph is optimised.
 
         Args:
-            weights: Every mapped initializer by name, in its own shape, float32. C-contiguous arrays are not copied and must not change
+            weights: Every mapped initializer by name, in its own shape, float32. C-contiguous
+                arrays are not copied and must not change
                 until the network is closed.
 
         Raises:
@@ -143,7 +176,13 @@ class OrtEngine:
         """
         placed = self._checked(weights)
         session = open_session(self._template, weights=placed)
-        return OpenNetwork(session, inputs=self.deployed.inputs, output=self.output, feeding=self.feeding, keep=tuple(placed.values()))
+        return OpenNetwork(
+            session,
+            inputs=self.deployed.inputs,
+            output=self.output,
+            feeding=self.feeding,
+            keep=tuple(placed.values()),
+        )
 
     def run(
         self,
@@ -160,17 +199,24 @@ class OrtEngine:
     def _checked(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         expected = self.deployed.weight_shapes
         if set(weights) != set(expected):
-            missing, unknown = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
+            missing, unknown = (
+                sorted(set(expected) - set(weights)),
+                sorted(set(weights) - set(expected)),
+            )
             raise UsageError(
-                f"weights must be given for every mapped initializer, got missing {missing}, unknown {unknown} (engine); add them"
+                f"weights must be given for every mapped initializer, got missing {missing},"
+                f" unknown {unknown} (engine); add them"
             )
         for name, array in weights.items():
             if tuple(array.shape) != tuple(expected[name]):
                 raise UsageError(
-                    f"weights '{name}' must have shape {tuple(expected[name])}, got {tuple(array.shape)} (engine); "
-                    "give them in the shape of the initializer"
+                    f"weights '{name}' must have shape {tuple(expected[name])}, got"
+                    f" {tuple(array.shape)} (engine); give them in the shape of the initializer"
                 )
-        return {name: np.ascontiguousarray(weights[name], dtype=np.float32).reshape(expected[name]) for name in self.deployed.weight_names}
+        return {
+            name: np.ascontiguousarray(weights[name], dtype=np.float32).reshape(expected[name])
+            for name in self.deployed.weight_names
+        }
 
 
 def decision_output(outputs: tuple[TensorSpec, ...], name: str | None) -> str:
@@ -183,7 +229,10 @@ def decision_output(outputs: tuple[TensorSpec, ...], name: str | None) -> str:
     if name is None:
         return names[0]
     if name not in names:
-        raise UsageError(f"decision output must be an output of the graph, got '{name}' (graph has {names}); name one of them")
+        raise UsageError(
+            f"decision output must be an output of the graph, got '{name}' (graph has {names});"
+            " name one of them"
+        )
     return name
 
 
@@ -214,7 +263,9 @@ def run_original(
     check_inputs(network.inputs, [*inputs, *constants])
     name = decision_output(network.outputs, output)
     samples, fixed = cast_inputs(network.inputs, inputs), cast_inputs(network.inputs, constants)
-    feeding = feeding_of_file(network.inputs, samples, batch_size, apart=bool(coupling_operators(network.model)))
+    feeding = feeding_of_file(
+        network.inputs, samples, batch_size, apart=bool(coupling_operators(network.model))
+    )
     check_shared_sizes(network.inputs, network.shared_sizes, samples, fixed)
     model = _model_file(network)
     open_ended = open_ended_nodes(network.model)
@@ -225,15 +276,22 @@ def run_original(
 
     def run(feed: Feed, _batch: slice) -> np.ndarray:
         found = run_session(session, name, feed)
-        return found if keys is None else np.array([[row[key] for key in keys] for row in found], dtype=np.float32)
+        return (
+            found
+            if keys is None
+            else np.array([[row[key] for key in keys] for row in found], dtype=np.float32)
+        )
 
     return run_batches(run, samples, fixed, feeding, threads=threads)
 
 
 def _model_file(network: Network) -> bytes | Path:
-    """Return the content of the model file, or its path where it needs the files beside it; checked against the digests. Of a file that cannot be run as it is, the loaded model.
+    """Return the content of the model file, or its path where it needs the files beside it.
 
-    Where it holds integer products that onnxruntime does not add exactly on every processor, the same network is returned in a form that it does.
+    Checked against the digests. Of a file that cannot be run as it is, the loaded model.
+
+    Where it holds integer products that onnxruntime does not add exactly on every processor, the
+    same network is returned in a form that it does.
     """
     folder, contents = network.path.parent, []
     for position, known in enumerate(network.files):
@@ -243,7 +301,9 @@ def _model_file(network: Network) -> bytes | Path:
         except InputRefusedError as err:
             raise InputRefusedError(f"model file must stay readable during a run; {err}") from err
         if digest(known.name, contents[-1]) != known:
-            raise InputRefusedError(f"model file must not change during a run, got other content ({path}); start again")
+            raise InputRefusedError(
+                f"model file must not change during a run, got other content ({path}); start again"
+            )
     content = contents[0] if network.runs_as_file else bytes(network.model.SerializeToString())
     exact = exact_file(content, folder)
     if exact is not None:
@@ -269,7 +329,10 @@ def _feeding_of(deployed: Deployed, batch_size: int | None) -> Feeding:
 
 
 def automatic_batch_size(deployed: Deployed) -> int:
-    """Return the batch size for a network that takes any number of samples; a function of the graph alone."""
+    """Return the batch size for a network that takes any number of samples.
+
+    A function of the graph alone.
+    """
     types = infer_types(deployed.model, strict=False)
     stored = frozenset(tensor.name for tensor in deployed.model.graph.initializer)
     return free_batch_size(types, stored, deployed.inputs)

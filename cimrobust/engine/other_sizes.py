@@ -19,7 +19,8 @@ from cimrobust.onnx_io.loops import open_ended_nodes
 from cimrobust.onnx_io.network import Network, TensorSpec
 from cimrobust.seeds import stream
 
-#: Sizes that are different for all axes, one after the other: small odd ones, and multiples of four.
+#: Sizes that are different for all axes, one after the other: small odd ones, and multiples of
+#: four.
 _DIFFERENT = ((5, 7, 3, 11, 9, 13), (8, 12, 4, 16, 20, 24))
 
 #: Sizes that all axes have but the first of an input, for files that ask for equal or larger ones.
@@ -54,9 +55,14 @@ class SizesCheck:
     @property
     def sentence(self) -> str:
         """What was done, for users."""
-        refused = f", {self.num_refused} more were refused by the file itself" if self.num_refused else ""
+        refused = (
+            f", {self.num_refused} more were refused by the file itself" if self.num_refused else ""
+        )
         what = "sizes of its inputs" if len(self.ran) > 1 else "size of its inputs"
-        return f"outputs agree with the file's own at {len(self.ran)} {what}{refused} (largest difference {self.max_difference:.2g})"
+        return (
+            f"outputs agree with the file's own at {len(self.ran)} {what}{refused} (largest"
+            f" difference {self.max_difference:.2g})"
+        )
 
 
 def check_sizes(network: Network, model: bytes, *, integer: bool) -> SizesCheck:
@@ -69,7 +75,8 @@ def check_sizes(network: Network, model: bytes, *, integer: bool) -> SizesCheck:
 
     Raises:
         SelfCheckError: Outputs differ, or the model refuses what the file takes.
-        ModelNotCoveredError: The file runs at none of the sizes tried, or gives other outputs every time.
+        ModelNotCoveredError: The file runs at none of the sizes tried, or gives other outputs every
+            time.
     """
     source = model_source(network)
     outputs = [spec.name for spec in network.outputs]
@@ -94,18 +101,22 @@ def check_sizes(network: Network, model: bytes, *, integer: bool) -> SizesCheck:
         if difference is None:
             _check_repeatable(original, expected, outputs, feed, network)
             raise SelfCheckError(
-                f"what is made from a model must give the outputs of its file at all sizes, got others at {_text(shapes)} ({network.path}); report this model"
+                "what is made from a model must give the outputs of its file at all sizes, got"
+                f" others at {_text(shapes)} ({network.path}); report this model"
             )
         largest = max(largest, difference)
     if not ran:
         raise ModelNotCoveredError(
-            f"model must run at one of the sizes that are tried, so that what is made from it can be checked, got none of {refused} ({network.path}); "
-            "state the sizes of its inputs in the file"
+            "model must run at one of the sizes that are tried, so that what is made from it can"
+            f" be checked, got none of {refused} ({network.path}); state the sizes of its inputs in"
+            " the file"
         )
     return SizesCheck(tuple(ran), refused, largest)
 
 
-def _difference(expected: list[np.ndarray], made: Any, outputs: list[str], feed: Feed, *, integer: bool) -> float | None:
+def _difference(
+    expected: list[np.ndarray], made: Any, outputs: list[str], feed: Feed, *, integer: bool
+) -> float | None:
     """Return how far a model is from what is expected of it, None where that is too far."""
     try:
         got = run_outputs(made, outputs, feed)
@@ -118,15 +129,25 @@ def _difference(expected: list[np.ndarray], made: Any, outputs: list[str], feed:
                 return None
             continue
         whole = not np.issubdtype(one.dtype, np.floating)
-        parity = compare(np.atleast_1d(one), np.atleast_1d(two), decisions=_decisions(one, two, integer or whole), integer=integer)
+        parity = compare(
+            np.atleast_1d(one),
+            np.atleast_1d(two),
+            decisions=_decisions(one, two, integer or whole),
+            integer=integer,
+        )
         if not parity.holds:
             return None
         largest = max(largest, parity.max_difference)
     return largest
 
 
-def _decisions(one: np.ndarray, two: np.ndarray, single_levels: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return what is compared of outputs that differ by single levels: the largest entries, or whole numbers themselves."""
+def _decisions(
+    one: np.ndarray, two: np.ndarray, single_levels: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what is compared of outputs that differ by single levels.
+
+    The largest entries, or whole numbers themselves.
+    """
     if not single_levels or one.shape != two.shape:
         return None
     if np.issubdtype(one.dtype, np.floating) and one.ndim > 1 and one.shape[-1] > 1:
@@ -134,22 +155,33 @@ def _decisions(one: np.ndarray, two: np.ndarray, single_levels: bool) -> tuple[n
     return None if np.issubdtype(one.dtype, np.floating) else (one, two)
 
 
-def _check_repeatable(original: Any, expected: list[np.ndarray], outputs: list[str], feed: Feed, network: Network) -> None:
-    """Check that a file gives the same outputs again, in the same session: random operators begin anew with every one.
+def _check_repeatable(
+    original: Any, expected: list[np.ndarray], outputs: list[str], feed: Feed, network: Network
+) -> None:
+    """Check that a file gives the same outputs again, in the same session.
+
+    Random operators begin anew with every one.
 
     Raises:
         ModelNotCoveredError: It does not.
     """
     again = run_outputs(original, outputs, feed)
-    if any(max_difference(one, two) > 0 for one, two in zip(expected, again, strict=True) if one.dtype.kind not in "OUS"):
+    if any(
+        max_difference(one, two) > 0
+        for one, two in zip(expected, again, strict=True)
+        if one.dtype.kind not in "OUS"
+    ):
         raise ModelNotCoveredError(
-            f"model must give the same output for the same input, got another one when run again ({network.path}); "
-            "export it without random operators and in inference mode"
+            "model must give the same output for the same input, got another one when run again"
+            f" ({network.path}); export it without random operators and in inference mode"
         )
 
 
 def _choices(inputs: Sequence[TensorSpec]) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Yield shapes of all inputs, none twice and none too large; one choice where the file gives all of them."""
+    """Yield shapes of all inputs, none twice and none too large.
+
+    One choice where the file gives all of them.
+    """
     patterns = [(lead, sizes) for lead, sizes in zip((1, 2), _DIFFERENT, strict=True)] + [
         (lead, (size,)) for lead, size in zip((3, 1), _EQUAL, strict=False)
     ]
@@ -163,17 +195,31 @@ def _choices(inputs: Sequence[TensorSpec]) -> Iterator[dict[str, tuple[int, ...]
             yield shapes
 
 
-def _shapes(inputs: Sequence[TensorSpec], lead: int, sizes: Sequence[int], rank: int) -> dict[str, tuple[int, ...]]:
-    """Return a shape for every input: `lead` for first axes, `sizes` in turn for others, the same for axes of one name."""
+def _shapes(
+    inputs: Sequence[TensorSpec], lead: int, sizes: Sequence[int], rank: int
+) -> dict[str, tuple[int, ...]]:
+    """Return a shape for every input.
+
+    `lead` for first axes, `sizes` in turn for others, the same for axes of one name.
+    """
     chosen: dict[Axis, int] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    stated = {spec.name: spec.shape if spec.shape is not None else (None,) * rank for spec in inputs}
-    keys = {name: [dim if dim is not None else (name, axis) for axis, dim in enumerate(shape)] for name, shape in stated.items()}
-    chosen.update((axes[0], lead) for axes in keys.values() if axes and not isinstance(axes[0], int))
+    stated = {
+        spec.name: spec.shape if spec.shape is not None else (None,) * rank for spec in inputs
+    }
+    keys = {
+        name: [dim if dim is not None else (name, axis) for axis, dim in enumerate(shape)]
+        for name, shape in stated.items()
+    }
+    chosen.update(
+        (axes[0], lead) for axes in keys.values() if axes and not isinstance(axes[0], int)
+    )
     for name, axes in keys.items():
         for axis in axes:
             if not isinstance(axis, int) and axis not in chosen:
-                chosen[axis] = sizes[sum(1 for value in chosen if not _is_first(value, keys)) % len(sizes)]
+                chosen[axis] = sizes[
+                    sum(1 for value in chosen if not _is_first(value, keys)) % len(sizes)
+                ]
         shapes[name] = tuple(axis if isinstance(axis, int) else chosen[axis] for axis in axes)
     return shapes
 
@@ -187,7 +233,10 @@ def _feed(network: Network, shapes: Mapping[str, tuple[int, ...]], index: int) -
 
 
 def _random(spec: TensorSpec, shape: tuple[int, ...], index: int) -> np.ndarray:
-    """Return random values: normal ones, or 0 and 1, which are legal token numbers, masks and lengths."""
+    """Return random values.
+
+    Normal ones, or 0 and 1, which are legal token numbers, masks and lengths.
+    """
     generator = stream(0, "sizes", spec.name, index)
     if spec.dtype == "str":
         return np.full(shape, "a", object)

@@ -1,4 +1,7 @@
-"""Work spread over threads, results in order: what comes out does not depend on how many threads there are."""
+"""Work spread over threads, results in order.
+
+What comes out does not depend on how many threads there are.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The stop signal of the work that a pool thread is doing. Thread-local, so that an interrupt reaches the innermost loop of whatever runs
-# in the pool without every function in between handing the signal on.
+# The stop signal of the work that a pool thread is doing. Thread-local, so that an interrupt
+# reaches the innermost loop of whatever runs in the pool without every function in between handing
+# the signal on.
 _current = local()
 
 
@@ -22,7 +26,9 @@ class StoppedError(Exception):
 
 
 def check_stopped() -> None:
-    """Give up the work of this pool thread if its result is not wanted any more; long loops call it between steps.
+    """Give up the work of this pool thread if its result is not wanted any more.
+
+    Long loops call it between steps.
 
     Raises:
         StoppedError: `map_ordered` was interrupted, or another item failed.
@@ -32,11 +38,15 @@ def check_stopped() -> None:
         raise StoppedError
 
 
-def map_ordered(function: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result]:
+def map_ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
+) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in the order of the items, computing up to `workers` at a time.
 
-    At most ``2 * workers`` items are begun and not yet handed over, so memory does not grow with the number of items. When the caller stops
-    early, is interrupted or an item fails, nothing new is begun and running items end at their next `check_stopped`.
+    At most ``2 * workers`` items are begun and not yet handed over, so memory does not grow with
+    the number of items. When the caller stops
+    early, is interrupted or an item fails, nothing new is begun and running items end at their next
+    `check_stopped`.
 
     Args:
         function: Runs in another thread; with one worker in the caller's.
@@ -54,7 +64,9 @@ def map_ordered(function: Callable[[Item], Result], items: Iterable[Item], *, wo
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="cimrobust")
     try:
-        pending: deque[Future[Result]] = deque(pool.submit(work, item) for item in islice(remaining, 2 * workers))
+        pending: deque[Future[Result]] = deque(
+            pool.submit(work, item) for item in islice(remaining, 2 * workers)
+        )
         while pending:
             result = pending.popleft().result()
             pending.extend(pool.submit(work, item) for item in islice(remaining, 1))

@@ -22,8 +22,9 @@ def _elu(x: np.ndarray, a: np.float32, _b: np.float32) -> np.ndarray:
     return np.where(x >= 0, x, a * np.expm1(np.minimum(x, np.float32(0))))
 
 
-# Function and default alpha and beta; None: the function has no such parameter. ONNX leaves the defaults of Affine, ScaledTanh and ThresholdedRelu to operators
-# that do not exist or have others; onnxruntime takes 0, and the network is what it computes.
+# Function and default alpha and beta; None: the function has no such parameter. ONNX leaves the
+# defaults of Affine, ScaledTanh and ThresholdedRelu to operators that do not exist or have others;
+# onnxruntime takes 0, and the network is what it computes.
 _FUNCTIONS: Mapping[str, tuple[_Function, float | None, float | None]] = {
     "affine": (lambda x, a, b: a * x + b, 0.0, 0.0),
     "elu": (_elu, 1.0, None),
@@ -39,25 +40,37 @@ _FUNCTIONS: Mapping[str, tuple[_Function, float | None, float | None]] = {
 }
 
 
-def activations_of(attributes: Mapping[str, object], defaults: Sequence[str], num_directions: int) -> list[tuple[Activation, ...]]:
+def activations_of(
+    attributes: Mapping[str, object], defaults: Sequence[str], num_directions: int
+) -> list[tuple[Activation, ...]]:
     """Return the activations of every direction.
 
-    Values of ``activation_alpha`` and ``activation_beta`` go, in their order, to the functions that have such a parameter.
+    Values of ``activation_alpha`` and ``activation_beta`` go, in their order, to the functions that
+    have such a parameter.
 
     Raises:
         ModelNotCoveredError: A function is not known.
     """
     listed = attributes.get("activations")
-    names = [str(name) for name in listed] if isinstance(listed, Sequence) and listed else [*defaults] * num_directions
+    names = (
+        [str(name) for name in listed]
+        if isinstance(listed, Sequence) and listed
+        else [*defaults] * num_directions
+    )
     alphas, betas = _floats(attributes, "activation_alpha"), _floats(attributes, "activation_beta")
     functions: list[Activation] = []
     for name in names:
         if name.lower() not in _FUNCTIONS:
-            raise ModelNotCoveredError(f"activation of a recurrent node must be one of ONNX's, got '{name}'; export it with one of them")
+            raise ModelNotCoveredError(
+                f"activation of a recurrent node must be one of ONNX's, got '{name}'; export it"
+                " with one of them"
+            )
         function, alpha, beta = _FUNCTIONS[name.lower()]
         functions.append(_bound(function, _next(alphas, alpha), _next(betas, beta)))
     size = len(defaults)
-    return [tuple(functions[start : start + size]) for start in range(0, size * num_directions, size)]
+    return [
+        tuple(functions[start : start + size]) for start in range(0, size * num_directions, size)
+    ]
 
 
 def _bound(function: _Function, alpha: np.float32, beta: np.float32) -> Activation:

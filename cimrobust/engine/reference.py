@@ -1,11 +1,20 @@
-"""The programming kernel in NumPy: the same bits, written for reading; the kernel is tested against it."""
+"""The programming kernel in NumPy: the same bits, written for reading.
+
+The kernel is tested against it.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cimrobust.device.quantiles import HALF_SIZE, SEGMENT_BITS, QuantileTable, tabulate
-from cimrobust.engine.kernel import fault_key, fault_thresholds, needs_levels, programming_key, stuck_high_level
+from cimrobust.engine.kernel import (
+    fault_key,
+    fault_thresholds,
+    needs_levels,
+    programming_key,
+    stuck_high_level,
+)
 from cimrobust.mapping.coding import level_offset, max_level, mirrors_negative
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
@@ -23,7 +32,9 @@ def program_chip(placement: Placement, *, seed: int, trial: int) -> dict[str, np
 
 def program_devices(placement: Placement, *, seed: int, trial: int) -> dict[str, np.ndarray]:
     """Draw one chip as device levels; as `engine.kernel.program_devices`, bit for bit."""
-    return {name: _program_levels(tensor, seed, trial)[1] for name, tensor in placement.tensors.items()}
+    return {
+        name: _program_levels(tensor, seed, trial)[1] for name, tensor in placement.tensors.items()
+    }
 
 
 def philox(counter: np.ndarray, key: int) -> np.ndarray:
@@ -65,7 +76,9 @@ def draw_words(num_weights: int, num_devices: int, *, key: int, trial: int) -> n
     return np.concatenate(blocks, axis=1)[:, :num_devices]
 
 
-def draw_deviations(num_weights: int, num_devices: int, table: QuantileTable, *, key: int, trial: int) -> np.ndarray:
+def draw_deviations(
+    num_weights: int, num_devices: int, table: QuantileTable, *, key: int, trial: int
+) -> np.ndarray:
     """Return the deviation of every device in level units, float32 [num_weights, num_devices]."""
     return quantiles(draw_words(num_weights, num_devices, key=key, trial=trial), table)
 
@@ -83,7 +96,9 @@ def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int 
     return np.asarray(table.knots[segment] + table.slopes[segment] * place)
 
 
-def fold_deviations(tensor: TensorPlacement, drawn: np.ndarray, *, stuck: np.ndarray | None = None) -> np.ndarray:
+def fold_deviations(
+    tensor: TensorPlacement, drawn: np.ndarray, *, stuck: np.ndarray | None = None
+) -> np.ndarray:
     """Return the weights that device deviations make, float32 in the initializer's shape, as the kernel adds them up.
 
     Args:
@@ -94,7 +109,9 @@ def fold_deviations(tensor: TensorPlacement, drawn: np.ndarray, *, stuck: np.nda
     nominal, profile = tensor.nominal.ravel(), tensor.profile
     total = np.zeros(nominal.size, dtype=np.float32)
     for device in range(tensor.cells_per_weight):
-        part = np.float32(2.0 ** (profile.device.bits * (device % tensor.num_slices))) * drawn[device]
+        part = (
+            np.float32(2.0 ** (profile.device.bits * (device % tensor.num_slices))) * drawn[device]
+        )
         total = total - part if device >= tensor.num_slices else total + part
     deviation = _scales(tensor) * total
     if mirrors_negative(profile):
@@ -107,7 +124,9 @@ def fold_deviations(tensor: TensorPlacement, drawn: np.ndarray, *, stuck: np.nda
 
 def device_factors(tensor: TensorPlacement) -> np.ndarray:
     """Return what the deviation of every device of a weight is multiplied by in `fold_deviations`, float32 [cells_per_weight]."""
-    factors = np.float32(2.0) ** (tensor.profile.device.bits * (np.arange(tensor.cells_per_weight) % tensor.num_slices)).astype(np.float32)
+    factors = np.float32(2.0) ** (
+        tensor.profile.device.bits * (np.arange(tensor.cells_per_weight) % tensor.num_slices)
+    ).astype(np.float32)
     factors[tensor.num_slices :] *= np.float32(-1)
     return np.asarray(factors, dtype=np.float32)
 
@@ -115,7 +134,11 @@ def device_factors(tensor: TensorPlacement) -> np.ndarray:
 def unit_weights(tensor: TensorPlacement) -> np.ndarray:
     """Return by how much a weight moves where its devices add up to one level, float32 [num_weights]; negative where devices hold magnitudes of negative weights."""
     scales = _scales(tensor)
-    return np.where(np.signbit(tensor.nominal.ravel()), -scales, scales) if mirrors_negative(tensor.profile) else scales
+    return (
+        np.where(np.signbit(tensor.nominal.ravel()), -scales, scales)
+        if mirrors_negative(tensor.profile)
+        else scales
+    )
 
 
 def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> np.ndarray:
@@ -123,16 +146,25 @@ def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> np.ndarray
     if needs_levels(tensor.profile):
         return _program_levels(tensor, seed, trial)[0]
     key, table = programming_key(seed, tensor.initializer), tabulate(tensor.profile)
-    return fold_deviations(tensor, draw_deviations(tensor.nominal.size, tensor.cells_per_weight, table, key=key, trial=trial).T)
+    return fold_deviations(
+        tensor,
+        draw_deviations(
+            tensor.nominal.size, tensor.cells_per_weight, table, key=key, trial=trial
+        ).T,
+    )
 
 
-def _program_levels(tensor: TensorPlacement, seed: int, trial: int) -> tuple[np.ndarray, np.ndarray]:
+def _program_levels(
+    tensor: TensorPlacement, seed: int, trial: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights in the initializer's shape, and the device levels [cells_per_weight, num_weights]."""
     name, nominal, profile = tensor.initializer, tensor.nominal.ravel(), tensor.profile
     digits, targets = target_digits(tensor)
     shape = (nominal.size, tensor.cells_per_weight)
     table = tabulate(profile, compensation=tensor.drift_factor)
-    drawn = quantiles(draw_words(*shape, key=programming_key(seed, name), trial=trial), table, digits.T).T
+    drawn = quantiles(
+        draw_words(*shape, key=programming_key(seed, name), trial=trial), table, digits.T
+    ).T
     stuck = None
     if profile.has_faults:
         words = draw_words(*shape, key=fault_key(seed, name), trial=trial).T
@@ -149,17 +181,31 @@ def target_digits(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
     profile, nominal = tensor.profile, tensor.nominal.ravel()
     bits = profile.device.bits
     negative = np.signbit(nominal)
-    ratio = np.minimum(np.abs(nominal) / np.maximum(_scales(tensor), np.float32(2.0**-126)), np.float32(max_level(profile)))
+    ratio = np.minimum(
+        np.abs(nominal) / np.maximum(_scales(tensor), np.float32(2.0**-126)),
+        np.float32(max_level(profile)),
+    )
     level = np.rint(ratio).astype(np.int64)
     remainder = ratio - np.rint(ratio) if tensor.levels_given else np.zeros_like(ratio)
     if profile.weight.mapping == "differential":
         sides = [(np.where(negative, 0, level), np.where(negative, np.float32(0), remainder))]
         sides += [(np.where(negative, level, 0), np.where(negative, remainder, np.float32(0)))]
     elif profile.weight.mapping == "offset":
-        sides = [(level_offset(profile) + np.where(negative, -level, level), np.where(negative, -remainder, remainder))]
+        sides = [
+            (
+                level_offset(profile) + np.where(negative, -level, level),
+                np.where(negative, -remainder, remainder),
+            )
+        ]
     else:
         sides = [(level, remainder)]
-    digits = np.stack([(side >> (bits * slice_index)) & (2**bits - 1) for side, _ in sides for slice_index in range(tensor.num_slices)])
+    digits = np.stack(
+        [
+            (side >> (bits * slice_index)) & (2**bits - 1)
+            for side, _ in sides
+            for slice_index in range(tensor.num_slices)
+        ]
+    )
     targets = digits.astype(np.float32)
     for number, (_, rest) in enumerate(sides):
         targets[number * tensor.num_slices] += rest
@@ -168,5 +214,9 @@ def target_digits(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
 
 def _scales(tensor: TensorPlacement) -> np.ndarray:
     """Return the weight of one level for every weight, float32 [num_weights]."""
-    group = np.zeros(tensor.nominal.size, dtype=np.int32) if tensor.scale_group is None else tensor.scale_group.ravel()
+    group = (
+        np.zeros(tensor.nominal.size, dtype=np.int32)
+        if tensor.scale_group is None
+        else tensor.scale_group.ravel()
+    )
     return np.asarray(tensor.scale.astype(np.float32)[group])

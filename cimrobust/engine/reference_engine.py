@@ -1,4 +1,7 @@
-"""The kernel checked inside a network: what every product gives is computed again, for some of its vectors, by the NumPy reference."""
+"""The kernel checked inside a network.
+
+What every product gives is computed again, for some of its vectors, by the NumPy reference.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,13 @@ class ReferenceCheck:
 class _Checked:
     """A product whose first results are computed again."""
 
-    def __init__(self, array: PlannedArray, product: Crossbar, planes: list[np.ndarray], noise: ReadNoise | None) -> None:
+    def __init__(
+        self,
+        array: PlannedArray,
+        product: Crossbar,
+        planes: list[np.ndarray],
+        noise: ReadNoise | None,
+    ) -> None:
         self.values = 0
         self._array = array
         self._product = product
@@ -44,14 +53,20 @@ class _Checked:
         self._noise = noise
         self._calls = 0
 
-    def conv(self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def conv(
+        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
+    ) -> np.ndarray:
         """Return a convolution."""
         y = self._product.conv(x, geometry, first_vector=first_vector, threads=threads)
         per_image = math.prod(geometry.out_size)
         positions = spread(len(x) * per_image, _VECTORS)
         flat = y.reshape(len(x), y.shape[1], per_image)
         got = flat[positions // per_image, :, positions % per_image]
-        self._compare(fields_at(x, geometry, positions).reshape(len(positions), -1), positions + first_vector, got)
+        self._compare(
+            fields_at(x, geometry, positions).reshape(len(positions), -1),
+            positions + first_vector,
+            got,
+        )
         return y
 
     def vectors(self, x: np.ndarray, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
@@ -71,20 +86,30 @@ class _Checked:
             expected = reference.vectors(vectors, layout, self._planes, *codings)
         else:
             rows = [
-                reference.vectors(vector[None], layout, self._planes, *codings, noise=self._noise, first_vector=int(number))
+                reference.vectors(
+                    vector[None],
+                    layout,
+                    self._planes,
+                    *codings,
+                    noise=self._noise,
+                    first_vector=int(number),
+                )
                 for vector, number in zip(vectors, numbers, strict=True)
             ]
             expected = np.concatenate(rows) if rows else got
         if not np.array_equal(expected, got, equal_nan=True):
             raise SelfCheckError(
-                f"the kernel must give the bits of the NumPy reference, got a difference of {np.abs(expected - got).max():g} "
-                f"(product '{array.use.key}'); report this model"
+                "the kernel must give the bits of the NumPy reference, got a difference of"
+                f" {np.abs(expected - got).max():g} (product '{array.use.key}'); report this model"
             )
         self.values += got.size
 
 
 def check_against_reference(
-    engine: KernelEngine, weights: Weights, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]
+    engine: KernelEngine,
+    weights: Weights,
+    inputs: Mapping[str, np.ndarray],
+    constants: Mapping[str, np.ndarray],
 ) -> ReferenceCheck:
     """Run a chip on some samples and compute some vectors of every product again in NumPy.
 

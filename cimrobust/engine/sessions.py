@@ -1,4 +1,7 @@
-"""onnxruntime sessions as this package opens them: one thread, quiet, full graph optimisation, memory given back on closing."""
+"""onnxruntime sessions as this package opens them.
+
+One thread, quiet, full graph optimisation, memory given back on closing.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,26 @@ from cimrobust.onnx_io.problems import one_line
 # Errors are raised as exceptions, with the text that would be printed.
 _FATAL_ONLY = 4
 
-#: Session options that make results those of ONNX arithmetic on every processor; `graph.unsigned` does what they do not reach.
-#: Without the first, x86 processors without VNNI add pairs of u8 x s8 products in saturating 16 bits. Without the second, a product with 4 bit weights rounds
-#: its activations to 8 bits. Without the third, Arm processors with SME give every row of a dynamically quantised product a range of its own.
+#: Session options that make results those of ONNX arithmetic on every processor; `graph.unsigned`
+#: does what they do not reach. Without the first, x86 processors without VNNI add pairs of u8 x s8
+#: products in saturating 16 bits. Without the second, a product with 4 bit weights rounds its
+#: activations to 8 bits. Without the third, Arm processors with SME give every row of a dynamically
+#: quantised product a range of its own.
 _REWRITES = "session.x64quantprecision"
-EXACT = {_REWRITES: "1", "session.qdq_matmulnbits_accuracy_level": "1", "mlas.disable_kleidiai": "1"}
+EXACT = {
+    _REWRITES: "1",
+    "session.qdq_matmulnbits_accuracy_level": "1",
+    "mlas.disable_kleidiai": "1",
+}
 
 
 def session_options() -> Any:
     """Return the options of every session.
 
-    One thread a session: trials run side by side instead, and no result depends on a thread count. Memory patterns are off because
-    they keep one block per batch size alive; with them, memory was seen to creep up over hundreds of sessions, without them it stays flat.
+    One thread a session: trials run side by side instead, and no result depends on a thread count.
+    Memory patterns are off because
+    they keep one block per batch size alive; with them, memory was seen to creep up over hundreds
+    of sessions, without them it stays flat.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -46,12 +57,15 @@ def session_options() -> Any:
 def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | None = None) -> Any:
     """Open a session, optionally with weights handed over in memory for initializers that the model marks as external.
 
-    The weights are in place before the graph is optimised, so that folding and fusing see them. (`SessionOptions.add_initializer` on a
-    model that has the weights inside does not do that: wherever a weight is folded or fused, the override is ignored without a warning.)
+    The weights are in place before the graph is optimised, so that folding and fusing see them.
+    (`SessionOptions.add_initializer` on a
+    model that has the weights inside does not do that: wherever a weight is folded or fused, the
+    override is ignored without a warning.)
 
     Args:
         model: Serialised model, or the path of a model file.
-        weights: float32 arrays, C-contiguous; the caller must neither change nor free them while the session lives.
+        weights: float32 arrays, C-contiguous; the caller must neither change nor free them while
+            the session lives.
 
     Raises:
         ModelNotCoveredError: onnxruntime cannot open the model.
@@ -60,12 +74,17 @@ def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | Non
         return _open_with_or_without(model, weights or {})
     except Exception as err:
         raise ModelNotCoveredError(
-            f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session); export it with operators that runtime has"
+            f"model must open in onnxruntime {ort.__version__}, got: {one_line(err)} (session);"
+            " export it with operators that runtime has"
         ) from err
 
 
 def _open_with_or_without(model: bytes | Path, weights: Mapping[str, np.ndarray]) -> Any:
-    """Open a session; where onnxruntime's own rewriting of products stops with an error, without it: `graph.unsigned` has done it already."""
+    """Open a session.
+
+    Where onnxruntime's own rewriting of products stops with an error, without it: `graph.unsigned`
+    has done it already.
+    """
     try:
         return _open(model, weights, session_options())
     except Exception as first:
@@ -96,17 +115,26 @@ def run_session(session: Any, output: str, feed: Mapping[str, np.ndarray]) -> np
         return np.asarray(session.run([output], feed, options)[0])
 
 
-def run_outputs(session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def run_outputs(
+    session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
     """Run a session once and return outputs; errors as `run_session`."""
     with _errors_of_runs(feed), limited_run() as options:
         return [np.asarray(value) for value in session.run(list(outputs), feed, options)]
 
 
-def run_segment(session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def run_segment(
+    session: Any, outputs: Sequence[str], feed: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
     """Run a session once and return outputs without copying them; errors as `run_session`."""
     with _errors_of_runs(feed), limited_run() as options:
-        values = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape)) for name, array in feed.items()}
-        return [_shared(value) for value in session.run_with_ort_values(list(outputs), values, options)]
+        values = {
+            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+            for name, array in feed.items()
+        }
+        return [
+            _shared(value) for value in session.run_with_ort_values(list(outputs), values, options)
+        ]
 
 
 @contextmanager
@@ -119,10 +147,16 @@ def _errors_of_runs(feed: Mapping[str, np.ndarray]) -> Iterator[None]:
     except Exception as err:
         if "bfc_arena" in str(err) or "bad_alloc" in str(err):
             raise ModelNotCoveredError(
-                f"model must run in the memory that there is, got: {one_line(err)} (session); run fewer samples at once, or a smaller model"
+                f"model must run in the memory that there is, got: {one_line(err)} (session); run"
+                " fewer samples at once, or a smaller model"
             ) from err
-        shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feed.items())
-        raise UsageError(f"samples must fit the model, got {shapes}: {one_line(err)} (data set); correct the data description") from err
+        shapes = ", ".join(
+            f"{name} {array.dtype}{list(array.shape)}" for name, array in feed.items()
+        )
+        raise UsageError(
+            f"samples must fit the model, got {shapes}: {one_line(err)} (data set); correct the"
+            " data description"
+        ) from err
 
 
 def _shared(value: Any) -> np.ndarray:

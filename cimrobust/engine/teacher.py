@@ -12,7 +12,8 @@ from cimrobust.onnx_io.network import Network
 def labelled_by(network: Network, dataset: DataSet, *, workers: int = 1) -> DataSet:
     """Return a data set with the clean decisions of a network as its labels (for a regression its values as targets); one that has labels as it is.
 
-    A network that was re-trained has to be judged by the decisions of the one it came from: by its own it is always right, also if it decides the same for everything.
+    A network that was re-trained has to be judged by the decisions of the one it came from: by its
+    own it is always right, also if it decides the same for everything.
 
     Args:
         network: The network whose decisions are right.
@@ -27,6 +28,10 @@ def labelled_by(network: Network, dataset: DataSet, *, workers: int = 1) -> Data
         labels=task.labels,
         reading=replace(dataset.reading, kind="indices"),
         # The axis that the labels were chosen along: their shape may fit another one too.
-        decision=dataset.decision if task.axis is None else replace(dataset.decision, axis=task.axis),
-        source=replace(dataset.source, labels_of={file.name: file.sha256 for file in network.files}),
+        decision=(
+            dataset.decision if task.axis is None else replace(dataset.decision, axis=task.axis)
+        ),
+        source=replace(
+            dataset.source, labels_of={file.name: file.sha256 for file in network.files}
+        ),
     )

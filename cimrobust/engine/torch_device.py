@@ -23,20 +23,33 @@ def open_device(device_type: str) -> torch.device:
     """
     if device_type not in DEVICE_TYPES:
         raise UsageError(
-            f"device type must be one of {', '.join(DEVICE_TYPES)}, got '{device_type}' (option --device-type); choose one of them"
+            f"device type must be one of {', '.join(DEVICE_TYPES)}, got '{device_type}' (option"
+            " --device-type); choose one of them"
         )
     if device_type == "cuda" and not torch.cuda.is_available():
         built = torch.version.cuda
-        missing = "torch was built without CUDA" if built is None else f"torch, built for CUDA {built}, finds no usable GPU or driver"
-        raise UsageError(f"device type must be usable here, got 'cuda', and {missing} (option --device-type); use --device-type cpu")
+        missing = (
+            "torch was built without CUDA"
+            if built is None
+            else f"torch, built for CUDA {built}, finds no usable GPU or driver"
+        )
+        raise UsageError(
+            f"device type must be usable here, got 'cuda', and {missing} (option --device-type);"
+            " use --device-type cpu"
+        )
     return torch.device(device_type)
 
 
 @contextmanager
 def repeatable_convolutions(device: torch.device) -> Iterator[None]:
-    """Let CUDA convolve in full float32, and with kernels that add up the same way every time; the processor always does."""
+    """Let CUDA convolve in full float32, and with kernels that add up the same way every time.
+
+    The processor always does.
+    """
     if device.type == "cpu":
         yield
         return
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    ):
         yield

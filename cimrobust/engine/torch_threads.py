@@ -1,4 +1,7 @@
-"""How many threads torch uses: sums come out differently with another number, so work is spread over pieces instead."""
+"""How many threads torch uses.
+
+Sums come out differently with another number, so work is spread over pieces instead.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ def runs_at_once(
     feeding: Feeding,
     most: int,
 ) -> int:
-    """Return how many runs can share a pass: `most`, or 1 where the values of a run decide what is computed.
+    """Return how many runs can share a pass.
+
+    `most`, or 1 where the values of a run decide what is computed.
 
     Args:
         twin: The network.
@@ -82,9 +84,12 @@ def runs_at_once(
     taken = torch.arange(2 * feeding.size).reshape(2, -1)
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            # Operators that torch has no batched form of run one after the other, with a warning each.
+            # Operators that torch has no batched form of run one after the other, with a warning
+            # each.
             warnings.simplefilter("ignore", UserWarning)
-            run_outputs(twin, tensor, {}, inputs, constants, feeding=feeding, taken=taken, at_once=2)
+            run_outputs(
+                twin, tensor, {}, inputs, constants, feeding=feeding, taken=taken, at_once=2
+            )
     except (TwinRunError, RuntimeError, ValueError):
         return 1
     return most

@@ -1,4 +1,7 @@
-"""A limit on the time of one run of a network: a file may ask for work without end, and a deviated weight may keep a loop from ending."""
+"""A limit on the time of one run of a network.
+
+A file may ask for work without end, and a deviated weight may keep a loop from ending.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _TICK = 0.25
 
 
 class _Watchdog:
-    """Tells runs that take too long to end. One thread looks after all of them, so that a run costs next to nothing."""
+    """Tells runs that take too long to end.
+
+    One thread looks after all of them, so that a run costs next to nothing.
+    """
 
     def __init__(self) -> None:
         self.limit = DEFAULT_TIME_LIMIT
@@ -31,7 +37,9 @@ class _Watchdog:
         with self._lock:
             self._running[id(options)] = (time.monotonic() + self.limit, options)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._watch, name="cimrobust-watchdog", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._watch, name="cimrobust-watchdog", daemon=True
+                )
                 self._thread.start()
 
     def leave(self, options: ort.RunOptions) -> None:
@@ -70,8 +78,9 @@ def limited_run() -> Iterator[ort.RunOptions]:
     except Exception as err:
         if options.terminate:
             raise ModelNotCoveredError(
-                f"model must run on one batch within {_watchdog.limit:g} seconds, got none of its outputs in that time; "
-                "it repeats work without end, or give it more time (--time-limit)"
+                f"model must run on one batch within {_watchdog.limit:g} seconds, got none of its"
+                " outputs in that time; it repeats work without end, or give it more time"
+                " (--time-limit)"
             ) from err
         raise
     finally:

@@ -13,7 +13,10 @@ _NO_GROUPS = np.empty(0, dtype=np.int32)
 
 
 def num_slices(profile: DeviceProfile) -> int:
-    """Return S, the bit slices of a weight: ``ceil(M / K)``, one bit more for the offset mapping, whose levels are not negative."""
+    """Return S, the bit slices of a weight.
+
+    ``ceil(M / K)``, one bit more for the offset mapping, whose levels are not negative.
+    """
     bits = profile.weight.bits + (1 if profile.weight.mapping == "offset" else 0)
     return math.ceil(bits / profile.device.bits)
 
@@ -24,7 +27,10 @@ def cells_per_weight(profile: DeviceProfile) -> int:
 
 
 def mirrors_negative(profile: DeviceProfile) -> bool:
-    """Tell whether a device that reads high makes a negative weight more negative: sign-magnitude coding does."""
+    """Tell whether a device that reads high makes a negative weight more negative.
+
+    Sign-magnitude coding does.
+    """
     return profile.weight.mapping == "sign_magnitude"
 
 
@@ -43,7 +49,8 @@ def level_coding(profile: DeviceProfile, *, has_remainder: bool) -> _native.Leve
 
     Args:
         profile: The device profile.
-        has_remainder: Levels may be fractional, as those of integer weights are; what rounding leaves belongs to slice 0.
+        has_remainder: Levels may be fractional, as those of integer weights are; what rounding
+            leaves belongs to slice 0.
     """
     return _native.LevelCoding(
         num_slices=num_slices(profile),
@@ -57,9 +64,16 @@ def level_coding(profile: DeviceProfile, *, has_remainder: bool) -> _native.Leve
 
 
 def stored_levels(
-    nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile, *, has_remainder: bool
+    nominal: np.ndarray,
+    group: np.ndarray | None,
+    scale: np.ndarray,
+    profile: DeviceProfile,
+    *,
+    has_remainder: bool,
 ) -> np.ndarray:
-    """Return the target level of every device, float32 [cells_per_weight, num_weights]; slices of the positive device first.
+    """Return the target level of every device, float32 [cells_per_weight, num_weights].
+
+    Slices of the positive device first.
 
     Args:
         nominal: Quantised weights, contiguous float32.
@@ -70,7 +84,13 @@ def stored_levels(
     """
     levels = np.empty((cells_per_weight(profile), nominal.size), dtype=np.float32)
     coding = level_coding(profile, has_remainder=has_remainder)
-    _native.emit_levels(nominal.reshape(-1), flat_group(group), scale.astype(np.float32), levels.reshape(-1), coding=coding)
+    _native.emit_levels(
+        nominal.reshape(-1),
+        flat_group(group),
+        scale.astype(np.float32),
+        levels.reshape(-1),
+        coding=coding,
+    )
     return levels
 
 

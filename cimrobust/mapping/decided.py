@@ -1,4 +1,7 @@
-"""Which layers of a network stay digital, and which devices the others have: the rules of a profile, applied."""
+"""Which layers of a network stay digital, and which devices the others have.
+
+The rules of a profile, applied.
+"""
 
 from __future__ import annotations
 
@@ -34,39 +37,58 @@ def stored_layers(network: Network, profile: DeviceProfile) -> tuple[Network, La
     """
     asked = _tables_asked_for(scan_layers(network), profile)
     scan = decide(scan_layers(network, stored=asked), profile)
-    dense = frozenset(layer.initializer for layer in scan.layers if profile.of_rule(layer.rule).tile.grouped == "dense")
+    dense = frozenset(
+        layer.initializer
+        for layer in scan.layers
+        if profile.of_rule(layer.rule).tile.grouped == "dense"
+    )
     widened = with_dense_groups(network, dense)
-    return (network, scan) if widened is network else (widened, decide(scan_layers(widened, stored=asked), profile))
+    return (
+        (network, scan)
+        if widened is network
+        else (widened, decide(scan_layers(widened, stored=asked), profile))
+    )
 
 
 def _tables_asked_for(scan: LayerScan, profile: DeviceProfile) -> frozenset[str]:
     """Return the initializers that are tables and no weights, and that a rule gives devices all the same: it names them, or a node that reads them, in full."""
     named = {rule.match for rule in profile.rules if rule.match is not None and not rule.digital}
-    return frozenset(node.table for node in scan.unmapped if node.table and named & {node.table, node.node})
+    return frozenset(
+        node.table for node in scan.unmapped if node.table and named & {node.table, node.node}
+    )
 
 
 def decide(scan: LayerScan, profile: DeviceProfile) -> LayerScan:
-    """Return the layers that are stored in devices, each with the rule that decides for it; layers that stay digital are listed with the rule as the reason.
+    """Return the layers that are stored in devices, each with the rule that decides for it.
+
+    Layers that stay digital are listed with the rule as the reason.
 
     Args:
         scan: All layers that could be stored.
         profile: Has the rules; the last one that a layer fits decides.
 
     Raises:
-        UsageError: A rule fits no layer; the rules leave none to be stored; or they part weights that one array holds.
+        UsageError: A rule fits no layer; the rules leave none to be stored; or they part weights
+            that one array holds.
     """
     if not profile.rules:
         return replace(scan, is_decided=True)
     fits = [_fitting(rule, scan.layers) for rule in profile.rules]
     problems = [
-        _unfit(profile, index, scan) for index, rule in enumerate(profile.rules) if not fits[index] and not _is_digital_already(rule, scan)
+        _unfit(profile, index, scan)
+        for index, rule in enumerate(profile.rules)
+        if not fits[index] and not _is_digital_already(rule, scan)
     ]
     if problems:
         raise UsageError(
-            f"every rule for layers must fit at least one, got {'; '.join(problems)} (profile '{profile.name}'); `cimrobust inspect` lists all layers"
+            f"every rule for layers must fit at least one, got {'; '.join(problems)} (profile"
+            f" '{profile.name}'); `cimrobust inspect` lists all layers"
         )
     rules = {
-        layer.initializer: max((index for index, fit in enumerate(fits) if layer.initializer in fit), default=None) for layer in scan.layers
+        layer.initializer: max(
+            (index for index, fit in enumerate(fits) if layer.initializer in fit), default=None
+        )
+        for layer in scan.layers
     }
     layers = [replace(layer, rule=rules[layer.initializer]) for layer in scan.layers]
     digital = [layer for layer in layers if _stays_digital(layer, profile)]
@@ -74,22 +96,38 @@ def decide(scan: LayerScan, profile: DeviceProfile) -> LayerScan:
     _check_arrays(layers, profile)
     if layers and not stored:
         raise UsageError(
-            f"at least one layer must be stored in devices, got all {len(layers)} digital by {', '.join(sorted(_deciders(digital, profile)))} "
-            f"(profile '{profile.name}'); leave one to the devices"
+            f"at least one layer must be stored in devices, got all {len(layers)} digital by"
+            f" {', '.join(sorted(_deciders(digital, profile)))} (profile '{profile.name}'); leave"
+            " one to the devices"
         )
     return LayerScan(stored, (*scan.unmapped, *_unmapped(digital, profile)), is_decided=True)
 
 
 def _fitting(rule: LayerRule, layers: Sequence[CrossbarLayer]) -> frozenset[str]:
-    """Return the initializers of the layers that a rule is for; none where a position is not one of the network's."""
+    """Return the initializers of the layers that a rule is for.
+
+    None where a position is not one of the network's.
+    """
     if rule.position is not None:
         first, last = (place + len(layers) if place < 0 else place for place in rule.position)
         inside = 0 <= first <= last < len(layers)
-        return frozenset(layer.initializer for layer in layers[first : last + 1]) if inside else frozenset()
+        return (
+            frozenset(layer.initializer for layer in layers[first : last + 1])
+            if inside
+            else frozenset()
+        )
     if rule.operator is not None:
-        return frozenset(layer.initializer for layer in layers if any(use.op == rule.operator for use in layer.uses))
+        return frozenset(
+            layer.initializer
+            for layer in layers
+            if any(use.op == rule.operator for use in layer.uses)
+        )
     pattern = rule.match or ""
-    return frozenset(layer.initializer for layer in layers if any(_matches(name, pattern) for name in _names(layer)))
+    return frozenset(
+        layer.initializer
+        for layer in layers
+        if any(_matches(name, pattern) for name in _names(layer))
+    )
 
 
 def _names(layer: CrossbarLayer) -> list[str]:
@@ -101,7 +139,10 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _is_digital_already(rule: LayerRule, scan: LayerScan) -> bool:
-    """Tell whether a rule for digital layers names nodes that are digital anyway: what it asks for is so."""
+    """Tell whether a rule for digital layers names nodes that are digital anyway.
+
+    What it asks for is so.
+    """
     if not rule.digital:
         return False
     if rule.operator is not None:
@@ -116,12 +157,22 @@ def _unfit(profile: DeviceProfile, index: int, scan: LayerScan) -> str:
     if rule.position is not None:
         return f"{named}, positions are 0 to {len(layers) - 1} or {-len(layers)} to -1"
     if rule.operator is not None:
-        return f"{named}, operators of the layers are {', '.join(sorted({use.op for layer in layers for use in layer.uses}))}"
-    because = next((node.reason for node in scan.unmapped if _matches(node.node, rule.match or "")), None)
+        return (
+            f"{named}, operators of the layers are"
+            f" {', '.join(sorted({use.op for layer in layers for use in layer.uses}))}"
+        )
+    because = next(
+        (node.reason for node in scan.unmapped if _matches(node.node, rule.match or "")), None
+    )
     if because is not None:
         return f"{named}, which is no crossbar layer: {because}"
-    near = _near(rule.match or "", dict.fromkeys(name for layer in layers for name in _names(layer)))
-    return f"{named}, nearest {'names are' if len(near) > 1 else 'name is'} {', '.join(repr(name) for name in near)}"
+    near = _near(
+        rule.match or "", dict.fromkeys(name for layer in layers for name in _names(layer))
+    )
+    return (
+        f"{named}, nearest {'names are' if len(near) > 1 else 'name is'}"
+        f" {', '.join(repr(name) for name in near)}"
+    )
 
 
 def _near(pattern: str, names: Iterable[str]) -> list[str]:
@@ -140,11 +191,16 @@ def _check_arrays(layers: Sequence[CrossbarLayer], profile: DeviceProfile) -> No
             arrays.setdefault((use.node, use.role), []).append(layer)
     for (node, _role), parts in arrays.items():
         first = parts[0]
-        other = next((part for part in parts if _array_form(part, profile) != _array_form(first, profile)), None)
+        other = next(
+            (part for part in parts if _array_form(part, profile) != _array_form(first, profile)),
+            None,
+        )
         if other is not None:
             raise UsageError(
-                f"weights that one array holds must be stored alike, got {profile.decider(first.rule)} for '{first.initializer}' and "
-                f"{profile.decider(other.rule)} for '{other.initializer}' (node '{node}', profile '{profile.name}'); give both the same rule"
+                "weights that one array holds must be stored alike, got"
+                f" {profile.decider(first.rule)} for '{first.initializer}' and"
+                f" {profile.decider(other.rule)} for '{other.initializer}' (node '{node}', profile"
+                f" '{profile.name}'); give both the same rule"
             )
 
 
@@ -166,7 +222,12 @@ def _deciders(layers: Iterable[CrossbarLayer], profile: DeviceProfile) -> set[st
 
 def _unmapped(digital: Iterable[CrossbarLayer], profile: DeviceProfile) -> list[UnmappedNode]:
     return [
-        UnmappedNode(use.node, use.op, f"digital by {profile.decider(layer.rule)}: weight '{layer.initializer}'", rule=layer.rule)
+        UnmappedNode(
+            use.node,
+            use.op,
+            f"digital by {profile.decider(layer.rule)}: weight '{layer.initializer}'",
+            rule=layer.rule,
+        )
         for layer in digital
         for use in layer.uses
     ]

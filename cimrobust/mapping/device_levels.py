@@ -12,22 +12,33 @@ from cimrobust.mapping.placement import TensorPlacement
 def target_levels(tensor: TensorPlacement) -> np.ndarray:
     """Return the level that every device is programmed to, float32 [cells_per_weight, num_weights].
 
-    Slices of the positive device come first, then those of the negative; with sign-magnitude coding the slices hold the magnitude. Levels of integer
+    Slices of the positive device come first, then those of the negative; with sign-magnitude coding
+    the slices hold the magnitude. Levels of integer
     weights may be fractional in slice 0, by up to half a level.
     """
-    return stored_levels(tensor.nominal, tensor.scale_group, tensor.scale, tensor.profile, has_remainder=tensor.levels_given)
+    return stored_levels(
+        tensor.nominal,
+        tensor.scale_group,
+        tensor.scale,
+        tensor.profile,
+        has_remainder=tensor.levels_given,
+    )
 
 
 def whole_levels(tensor: TensorPlacement) -> np.ndarray:
     """Return the programmable level nearest to every device's target, intp [cells_per_weight, num_weights]: the index of what depends on the level."""
-    return stored_levels(tensor.nominal, tensor.scale_group, tensor.scale, tensor.profile, has_remainder=False).astype(np.intp)
+    return stored_levels(
+        tensor.nominal, tensor.scale_group, tensor.scale, tensor.profile, has_remainder=False
+    ).astype(np.intp)
 
 
 def spread_deviation(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
     """Return levels of devices that make weights deviate as given, float32 [cells_per_weight, num_weights].
 
-    Every device of a weight is put at the same fraction of its own interval: of the upper end where the weight is to rise, of the lower where it is to
-    fall, the negative device of a pair the other way round. `fold_levels` gives the weights back up to float rounding.
+    Every device of a weight is put at the same fraction of its own interval: of the upper end where
+    the weight is to rise, of the lower where it is to
+    fall, the negative device of a pair the other way round. `fold_levels` gives the weights back up
+    to float rounding.
 
     Args:
         tensor: Placement of the layer.
@@ -47,7 +58,10 @@ def device_bounds(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
 
     Shape [cells_per_weight, num_weights]; [1, 1] where all devices have the same interval.
     """
-    low, high = (toward_zero(bound) for bound in tensor.profile.level_bounds(compensation=tensor.drift_factor))
+    low, high = (
+        toward_zero(bound)
+        for bound in tensor.profile.level_bounds(compensation=tensor.drift_factor)
+    )
     if not tensor.profile.depends_on_level:
         return low[:1, None], high[:1, None]
     index = whole_levels(tensor)
@@ -56,7 +70,10 @@ def device_bounds(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
 
 def device_factors(tensor: TensorPlacement) -> np.ndarray:
     """Return what one level of a device adds to its weight in levels of the weight, sign left out where devices hold magnitudes; float64 [cells_per_weight]."""
-    factors = 2.0 ** (tensor.profile.device.bits * (np.arange(cells_per_weight(tensor.profile)) % tensor.num_slices))
+    factors = 2.0 ** (
+        tensor.profile.device.bits
+        * (np.arange(cells_per_weight(tensor.profile)) % tensor.num_slices)
+    )
     factors[tensor.num_slices :] *= -1.0
     return factors
 
@@ -68,7 +85,9 @@ def level_weights(tensor: TensorPlacement) -> np.ndarray:
 
 
 def fold_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
-    """Return the weights that device levels make, float32 in the initializer's shape; added up in float64.
+    """Return the weights that device levels make, float32 in the initializer's shape.
+
+    Added up in float64.
 
     Args:
         tensor: Placement of the layer.
@@ -81,11 +100,18 @@ def fold_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
 def _spread(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
     """Return the deviation of every device in level units, float64 [cells_per_weight, num_weights]."""
     index = whole_levels(tensor)
-    low, high = (bound[index] for bound in tensor.profile.level_bounds(compensation=tensor.drift_factor))
-    wanted, box_low, box_high = (_upward(array, tensor) for array in (deviation, tensor.lo, tensor.hi))
+    low, high = (
+        bound[index] for bound in tensor.profile.level_bounds(compensation=tensor.drift_factor)
+    )
+    wanted, box_low, box_high = (
+        _upward(array, tensor) for array in (deviation, tensor.lo, tensor.hi)
+    )
     if mirrors_negative(tensor.profile):
         flipped = np.signbit(tensor.nominal.ravel())
-        box_low, box_high = np.where(flipped, box_high, box_low), np.where(flipped, box_low, box_high)
+        box_low, box_high = (
+            np.where(flipped, box_high, box_low),
+            np.where(flipped, box_low, box_high),
+        )
     end = np.where(wanted > 0, box_high, box_low)
     fraction = np.divide(wanted, end, out=np.zeros_like(end), where=end != 0)
     rising = np.broadcast_to(wanted > 0, low.shape).copy()
@@ -96,10 +122,16 @@ def _spread(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
 
 def _scale(tensor: TensorPlacement) -> np.ndarray:
     """Return the weight of one level, float64 [1] or [num_weights]."""
-    return tensor.scale[:1] if tensor.scale_group is None else tensor.scale[tensor.scale_group.ravel()]
+    return (
+        tensor.scale[:1] if tensor.scale_group is None else tensor.scale[tensor.scale_group.ravel()]
+    )
 
 
 def _upward(values: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
     """Return values with the sign of negative weights turned where devices hold magnitudes, flat float64; its own inverse."""
     flat = values.reshape(-1).astype(np.float64)
-    return np.where(np.signbit(tensor.nominal.ravel()), -flat, flat) if mirrors_negative(tensor.profile) else flat
+    return (
+        np.where(np.signbit(tensor.nominal.ravel()), -flat, flat)
+        if mirrors_negative(tensor.profile)
+        else flat
+    )

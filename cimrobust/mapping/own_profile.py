@@ -23,8 +23,10 @@ def own_profile(layer: CrossbarLayer, profile: DeviceProfile) -> DeviceProfile:
 def with_stated_bits(profile: DeviceProfile, bits: int | None) -> DeviceProfile:
     """Return the profile with as few slices as hold weights of some bits.
 
-    A weight of b bits takes ``ceil(b / K)`` devices (one bit more for the offset mapping). Its largest magnitude takes their full range, so M becomes what these devices hold,
-    ``K ceil(b / K)``, and the box of a weight stays that of the profile: ``th max|W|``. Weights of as many slices as the profile has anyway are left as they are.
+    A weight of b bits takes ``ceil(b / K)`` devices (one bit more for the offset mapping). Its
+    largest magnitude takes their full range, so M becomes what these devices hold,
+    ``K ceil(b / K)``, and the box of a weight stays that of the profile: ``th max|W|``. Weights of
+    as many slices as the profile has anyway are left as they are.
 
     Args:
         profile: The profile.
@@ -36,4 +38,6 @@ def with_stated_bits(profile: DeviceProfile, bits: int | None) -> DeviceProfile:
     slices = math.ceil((bits + extra) / profile.device.bits)
     if slices >= num_slices(profile):
         return profile
-    return replace(profile, weight=replace(profile.weight, bits=slices * profile.device.bits - extra))
+    return replace(
+        profile, weight=replace(profile.weight, bits=slices * profile.device.bits - extra)
+    )

@@ -31,27 +31,41 @@ def place(scan: LayerScan, profile: DeviceProfile) -> Placement:
 
     Args:
         scan: The layers; the rules of the profile must have been applied, see `mapping.decided`.
-        profile: The devices. Of another tolerance or with fewer effects than the one whose rules were applied, as long as the rules are the same.
+        profile: The devices. Of another tolerance or with fewer effects than the one whose rules
+            were applied, as long as the rules are the same.
 
     Raises:
-        InputRefusedError: Weights are not finite, or too large for float32 once their devices deviate; names every such layer.
+        InputRefusedError: Weights are not finite, or too large for float32 once their devices
+            deviate; names every such layer.
     """
-    assert scan.is_decided or not profile.rules, "the rules of a profile must be applied before layers are placed"
+    assert scan.is_decided or not profile.rules, (
+        "the rules of a profile must be applied before layers are placed"
+    )
     own = {layer.initializer: own_profile(layer, profile) for layer in scan.layers}
-    too_large = [problem for layer in scan.layers if (problem := _range_problem(layer, own[layer.initializer])) is not None]
+    too_large = [
+        problem
+        for layer in scan.layers
+        if (problem := _range_problem(layer, own[layer.initializer])) is not None
+    ]
     if too_large:
         raise InputRefusedError(
-            f"weights must stay finite in float32 with their tolerance box, got {', '.join(too_large)} (profile '{profile.name}'); "
-            "rescale the layers named, or give a smaller tolerance"
+            "weights must stay finite in float32 with their tolerance box, got"
+            f" {', '.join(too_large)} (profile '{profile.name}'); rescale the layers named, or give"
+            " a smaller tolerance"
         )
-    return Placement(profile, {layer.initializer: place_layer(layer, own[layer.initializer]) for layer in scan.layers})
+    return Placement(
+        profile,
+        {layer.initializer: place_layer(layer, own[layer.initializer]) for layer in scan.layers},
+    )
 
 
 def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement:
     """Quantise one layer, count its devices and derive its tolerance box.
 
-    The scale is ``max|W| / (2^M - 1)`` over the tensor or a column; levels are rounded to the nearest, halves to even. Integer weights are levels
-    already: they are kept exactly, and the scale, by which device deviations reach the weight, follows from their largest magnitude in the same way.
+    The scale is ``max|W| / (2^M - 1)`` over the tensor or a column; levels are rounded to the
+    nearest, halves to even. Integer weights are levels
+    already: they are kept exactly, and the scale, by which device deviations reach the weight,
+    follows from their largest magnitude in the same way.
     A scale is never a denormal number, see `_level_weights`. Stuck devices are outside the box.
 
     Args:
@@ -60,7 +74,11 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
     """
     group, num_groups = scale_groups(layer, profile)
     scale = _level_weights(group_maxima(layer.values, group, num_groups), profile)
-    nominal = layer.values.astype(np.float32) if layer.levels is not None else _quantise(layer, group, scale, profile)
+    nominal = (
+        layer.values.astype(np.float32)
+        if layer.levels is not None
+        else _quantise(layer, group, scale, profile)
+    )
     nominal = np.ascontiguousarray(np.where(nominal == 0, np.float32(0), nominal))
     factor = layer_drift_factor(nominal, group, scale, profile)
     lo, hi = _box(nominal, group, scale, profile, compensation=factor)
@@ -91,8 +109,10 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
 def _level_weights(maxima: np.ndarray, profile: DeviceProfile) -> np.ndarray:
     """Return the weight of one level by the largest magnitude of each scale group, float64 [num_groups]; 0 for groups of zeros.
 
-    Denormal float32 numbers have too few digits to count levels by, so the weight of a level is at least the smallest normal one, 1.2e-38. Only groups
-    whose largest weight is under 1e-33 are coded more coarsely by this, in a box that is wider than theirs.
+    Denormal float32 numbers have too few digits to count levels by, so the weight of a level is at
+    least the smallest normal one, 1.2e-38. Only groups
+    whose largest weight is under 1e-33 are coded more coarsely by this, in a box that is wider than
+    theirs.
     """
     scale = maxima / (2**profile.weight.bits - 1)
     return np.where(maxima > 0, np.maximum(scale, float(np.finfo(np.float32).tiny)), 0.0)
@@ -101,7 +121,8 @@ def _level_weights(maxima: np.ndarray, profile: DeviceProfile) -> np.ndarray:
 def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
     """Return what the outputs of a layer are multiplied by to make up for its mean drift at the stated time; 1 without compensation.
 
-    The sum of the target conductances of its devices over the sum of their mean drifted conductances, both physical, so with g_min; clipping and stuck
+    The sum of the target conductances of its devices over the sum of their mean drifted
+    conductances, both physical, so with g_min; clipping and stuck
     devices are left out of account. A fixed number of the layer: it does not know the single chip.
 
     Args:
@@ -117,7 +138,10 @@ def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
     position = profile.level_positions()
     target = position + (0.0 if window is None else window.floor)
     if drift.model == "power":
-        mean, sd = (number_at(number, position, window) * drift.log_time for number in (drift.exponent_mean, drift.exponent_sd))
+        mean, sd = (
+            number_at(number, position, window) * drift.log_time
+            for number in (drift.exponent_mean, drift.exponent_sd)
+        )
         drifted = target * np.exp(-mean + 0.5 * sd**2)
     else:
         constant, growth = shift_terms(profile, drift, 0.0)
@@ -127,8 +151,9 @@ def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
         return 1.0
     if after <= 0.0:
         raise InputRefusedError(
-            f"drift compensation must have a positive mean conductance to start from, got {after / num_stored.sum():g} of the full range "
-            f"(profile '{profile.name}'); state a shorter time, or compensation = \"none\""
+            "drift compensation must have a positive mean conductance to start from, got"
+            f" {after / num_stored.sum():g} of the full range (profile '{profile.name}'); state a"
+            ' shorter time, or compensation = "none"'
         )
     return before / after
 
@@ -138,8 +163,10 @@ def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray,
 
     For profiles whose deviations do not depend on the level.
 
-    With ``[a, b]`` the interval of a device in level units, slices add up to ``scale * sum_j 2^(K j) * [a, b]``; in a pair the negative device
-    adds ``-[a, b]``. Where K divides M this is ``max|W|`` times the tolerance as a fraction of the full range, whatever M.
+    With ``[a, b]`` the interval of a device in level units, slices add up to ``scale * sum_j 2^(K
+    j) * [a, b]``; in a pair the negative device
+    adds ``-[a, b]``. Where K divides M this is ``max|W|`` times the tolerance as a fraction of the
+    full range, whatever M.
     """
     bits = profile.device.bits
     weights = sum(2 ** (bits * slice_index) for slice_index in range(num_slices(profile)))
@@ -149,17 +176,26 @@ def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray,
     return toward_zero(scale * low), toward_zero(scale * high)
 
 
-def box_table(profile: DeviceProfile, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def box_table(
+    profile: DeviceProfile, *, compensation: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest deviation of a weight at every level, in levels of the weight, float32 [2 * max_level + 1].
 
-    The box is linear in the scale, so this table times the scale is the box of any tensor, up to a rounding. The first entry is that of the most negative level.
+    The box is linear in the scale, so this table times the scale is the box of any tensor, up to a
+    rounding. The first entry is that of the most negative level.
 
     Args:
         profile: The device profile.
         compensation: Drift compensation factor of the layer.
     """
     top = max_level(profile)
-    return _box(np.arange(-top, top + 1, dtype=np.float32), None, np.ones(1), profile, compensation=compensation)
+    return _box(
+        np.arange(-top, top + 1, dtype=np.float32),
+        None,
+        np.ones(1),
+        profile,
+        compensation=compensation,
+    )
 
 
 def group_maxima(values: np.ndarray, group: np.ndarray | None, num_groups: int) -> np.ndarray:
@@ -178,29 +214,61 @@ def _range_problem(layer: CrossbarLayer, profile: DeviceProfile) -> str | None:
     low, high = group_bounds(np.array([1.0 / (2**profile.weight.bits - 1)]), profile)
     reach = largest * (1.0 + max(-float(low[0]), float(high[0])))
     if profile.has_faults:
-        reach = max(reach, largest * 2.0 ** (profile.device.bits * num_slices(profile)) / (2**profile.weight.bits - 1))
+        reach = max(
+            reach,
+            largest
+            * 2.0 ** (profile.device.bits * num_slices(profile))
+            / (2**profile.weight.bits - 1),
+        )
     if reach <= float(np.finfo(np.float32).max):
         return None
     return f"{largest:g} in '{layer.initializer}', which may reach {reach:g}"
 
 
 def _box(
-    nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile, *, compensation: float
+    nominal: np.ndarray,
+    group: np.ndarray | None,
+    scale: np.ndarray,
+    profile: DeviceProfile,
+    *,
+    compensation: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest deviation of every weight, float32 in the shape of the weights."""
     lo, hi = np.empty_like(nominal), np.empty_like(nominal)
     if profile.depends_on_level:
         low, high = profile.level_bounds(compensation=compensation)
         coding = level_coding(profile, has_remainder=False)
-        _native.emit_level_box(nominal.ravel(), flat_group(group), scale, low, high, lo.reshape(-1), hi.reshape(-1), coding=coding)
+        _native.emit_level_box(
+            nominal.ravel(),
+            flat_group(group),
+            scale,
+            low,
+            high,
+            lo.reshape(-1),
+            hi.reshape(-1),
+            coding=coding,
+        )
         return lo, hi
     low, high = group_bounds(scale, profile)
-    _native.emit_box(nominal.ravel(), flat_group(group), low, high, mirrors_negative(profile), lo.reshape(-1), hi.reshape(-1))
+    _native.emit_box(
+        nominal.ravel(),
+        flat_group(group),
+        low,
+        high,
+        mirrors_negative(profile),
+        lo.reshape(-1),
+        hi.reshape(-1),
+    )
     return lo, hi
 
 
-def layer_drift_factor(nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile) -> float:
-    """Return the drift compensation factor of a layer with these quantised weights; see `drift_factor`."""
+def layer_drift_factor(
+    nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile
+) -> float:
+    """Return the drift compensation factor of a layer with these quantised weights.
+
+    See `drift_factor`.
+    """
     if profile.drift is None or profile.drift.compensation == "none":
         return 1.0
     stored = stored_levels(nominal, group, scale, profile, has_remainder=False).astype(np.int64)
@@ -216,24 +284,38 @@ def scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarr
     return np.ascontiguousarray(group, dtype=np.int32), int(group.max(initial=0)) + 1
 
 
-def _quantise(layer: CrossbarLayer, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile) -> np.ndarray:
+def _quantise(
+    layer: CrossbarLayer, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile
+) -> np.ndarray:
     values = np.ascontiguousarray(layer.values, dtype=np.float32)
     nominal = np.empty_like(values)
-    _native.quantise(values.reshape(-1), flat_group(group), scale, 2**profile.weight.bits - 1, nominal.reshape(-1))
+    _native.quantise(
+        values.reshape(-1),
+        flat_group(group),
+        scale,
+        2**profile.weight.bits - 1,
+        nominal.reshape(-1),
+    )
     return nominal
 
 
 def _num_tiles(layer: CrossbarLayer, profile: DeviceProfile, cells_per_weight: int) -> int:
-    """Count physical arrays: slices and pairs are neighbouring bit lines, and every group has arrays of its own."""
+    """Count physical arrays.
+
+    Slices and pairs are neighbouring bit lines, and every group has arrays of its own.
+    """
     down = math.ceil(layer.num_rows / profile.tile.rows)
     across = math.ceil(layer.num_cols * cells_per_weight / profile.tile.columns)
     return layer.num_groups * down * across
 
 
 def _reference_cells(layer: CrossbarLayer, profile: DeviceProfile) -> int:
-    """Count the devices of the reference columns: for the offset mapping one a word line and slice in every matrix, shared by its columns.
+    """Count the devices of the reference columns.
 
-    They are counted, but not drawn: the reference is subtracted as its ideal value, so a deviation of its own is in no chip and no box, and its
+    For the offset mapping one a word line and slice in every matrix, shared by its columns.
+
+    They are counted, but not drawn: the reference is subtracted as its ideal value, so a deviation
+    of its own is in no chip and no box, and its
     bit lines are not in the count of tiles.
     """
     if profile.weight.mapping != "offset":

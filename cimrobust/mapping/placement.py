@@ -1,4 +1,7 @@
-"""Where every weight is stored: quantised value, devices, slices, tiles, and the box it may end up in."""
+"""Where every weight is stored.
+
+Quantised value, devices, slices, tiles, and the box it may end up in.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class TensorPlacement:
         profile: Its devices: the profile that the rules for layers leave it with.
         shape: Its own shape; the arrays below have it.
         nominal: Quantised weight that the devices are programmed to, float32.
-        lo: Smallest deviation the tolerance allows, float32, never positive; of weights without a stuck device.
+        lo: Smallest deviation the tolerance allows, float32, never positive; of weights without a
+            stuck device.
         hi: Largest deviation, float32, never negative.
         scale: Weight of one level, float64 [num_scales]; one entry, or one a column.
         scale_group: Index into `scale` of every element, int32; None when there is one scale.
@@ -29,7 +33,8 @@ class TensorPlacement:
         num_cols: Bit lines of one matrix, one a weight column (before slices and pairs).
         num_slices: Bit slices of a weight.
         cells_per_weight: Devices of one weight: slices times 2 for differential pairs.
-        num_reference_cells: Devices that belong to no weight (reference columns of the offset mapping).
+        num_reference_cells: Devices that belong to no weight (reference columns of the offset
+            mapping).
         num_tiles: Physical arrays needed.
         levels_given: The file's integers were the levels, no rounding took place.
         drift_factor: What drift compensation multiplies the outputs of the layer by; 1 without.
@@ -70,7 +75,8 @@ class Placement:
 
     Attributes:
         profile: The profile as stated, with its rules for layers. What all layers have in common is
-            asked of it (converters, read noise, faults, drift); all else of the layer's own profile.
+            asked of it (converters, read noise, faults, drift); all else of the layer's own
+            profile.
         tensors: The layers by initializer.
     """
 
@@ -102,7 +108,9 @@ class Placement:
         return {name: tensor.nominal for name, tensor in self.tensors.items()}
 
     def array_profile(self, names: Sequence[str]) -> DeviceProfile:
-        """Return the profile of the first of some layers whose weights meet in one array; coding and tiles are those of all.
+        """Return the profile of the first of some layers whose weights meet in one array.
+
+        Coding and tiles are those of all.
 
         Args:
             names: Their initializers.
@@ -111,15 +119,26 @@ class Placement:
             ModelNotCoveredError: They are coded in different ways.
         """
         tensors = [self.tensors[name] for name in names]
-        forms = {(item.profile.weight, item.profile.device.bits, item.profile.tile, item.cells_per_weight) for item in tensors}
+        forms = {
+            (
+                item.profile.weight,
+                item.profile.device.bits,
+                item.profile.tile,
+                item.cells_per_weight,
+            )
+            for item in tensors
+        }
         if len(forms) > 1:
             raise ModelNotCoveredError(
-                f"weights that one array holds must be coded alike, got different bits, mappings or tiles for {', '.join(map(repr, names))}; "
-                "give these layers the same devices"
+                "weights that one array holds must be coded alike, got different bits, mappings or"
+                f" tiles for {', '.join(map(repr, names))}; give these layers the same devices"
             )
         return tensors[0].profile
 
     def with_exact_reads(self) -> Placement:
         """Return the placement without read noise."""
-        tensors = {name: replace(tensor, profile=tensor.profile.with_effects(read_noise=False)) for name, tensor in self.tensors.items()}
+        tensors = {
+            name: replace(tensor, profile=tensor.profile.with_effects(read_noise=False))
+            for name, tensor in self.tensors.items()
+        }
         return Placement(self.profile.with_effects(read_noise=False), tensors)

@@ -1,4 +1,7 @@
-"""What the converters of a crossbar see of its devices: planes of cells, each read and converted on its own."""
+"""What the converters of a crossbar see of its devices.
+
+Planes of cells, each read and converted on its own.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ class PlaneSet:
     Attributes:
         planes: In the order in which they are read.
         bits_per_device: Slice j counts ``2^(bits_per_device j)``.
-        input_sum_gain: Level of a reference column that is subtracted behind the converters; 0: none.
+        input_sum_gain: Level of a reference column that is subtracted behind the converters; 0:
+            none.
     """
 
     planes: tuple[Plane, ...]
@@ -61,7 +65,14 @@ def plane_set(profile: DeviceProfile) -> PlaneSet:
         if digital:
             return PlaneSet(tuple(Plane(j, 1, 0, top) for j in slices), bits, middle)
         levels = [(middle >> (bits * j)) & top for j in slices]
-        return PlaneSet(tuple(Plane(j, 1, -level, top - level, level) for j, level in zip(slices, levels, strict=True)), bits, 0)
+        return PlaneSet(
+            tuple(
+                Plane(j, 1, -level, top - level, level)
+                for j, level in zip(slices, levels, strict=True)
+            ),
+            bits,
+            0,
+        )
     if digital:
         return PlaneSet(tuple(Plane(j, sign, 0, top) for sign in (1, -1) for j in slices), bits, 0)
     return PlaneSet(tuple(Plane(j, 1, -top, top) for j in slices), bits, 0)
@@ -72,7 +83,8 @@ def cells_of(tensor: TensorPlacement, levels: np.ndarray) -> list[np.ndarray]:
 
     Args:
         tensor: The layer; the signs of its weights tell which side of a sign-magnitude pair is on.
-        levels: Device levels, float32 [cells_per_weight, num_weights], slices of the positive device first.
+        levels: Device levels, float32 [cells_per_weight, num_weights], slices of the positive
+            device first.
 
     Returns:
         One float32 array [num_weights] a plane.
@@ -84,11 +96,20 @@ def cells_of(tensor: TensorPlacement, levels: np.ndarray) -> list[np.ndarray]:
         negative = np.signbit(tensor.nominal).reshape(-1)
         if planes.planes[-1].sign < 0:
             zero = np.float32(0)
-            return [np.where(negative == (plane.sign < 0), levels[plane.slice_index], zero) for plane in planes.planes]
-        return [np.where(negative, -levels[plane.slice_index], levels[plane.slice_index]) for plane in planes.planes]
+            return [
+                np.where(negative == (plane.sign < 0), levels[plane.slice_index], zero)
+                for plane in planes.planes
+            ]
+        return [
+            np.where(negative, -levels[plane.slice_index], levels[plane.slice_index])
+            for plane in planes.planes
+        ]
     if profile.weight.mapping == "differential":
         if planes.planes[-1].sign < 0:
-            return [levels[plane.slice_index + (slices if plane.sign < 0 else 0)] for plane in planes.planes]
+            return [
+                levels[plane.slice_index + (slices if plane.sign < 0 else 0)]
+                for plane in planes.planes
+            ]
         return [levels[j] - levels[slices + j] for j in range(slices)]
     return [levels[plane.slice_index] - np.float32(plane.reference) for plane in planes.planes]
 
@@ -101,9 +122,14 @@ def read_variances(tensor: TensorPlacement) -> list[np.ndarray]:
     digital = planes[-1].sign < 0
     if profile.weight.mapping == "differential":
         if digital:
-            return [variance[plane.slice_index + (slices if plane.sign < 0 else 0)] for plane in planes]
+            return [
+                variance[plane.slice_index + (slices if plane.sign < 0 else 0)] for plane in planes
+            ]
         return [variance[j] + variance[slices + j] for j in range(slices)]
     if digital:
         negative = np.signbit(tensor.nominal).reshape(-1)
-        return [np.where(negative == (plane.sign < 0), variance[plane.slice_index], np.float32(0)) for plane in planes]
+        return [
+            np.where(negative == (plane.sign < 0), variance[plane.slice_index], np.float32(0))
+            for plane in planes
+        ]
     return [variance[plane.slice_index] for plane in planes]

@@ -37,11 +37,19 @@ class EffectRow:
 
 
 def add_effects(
-    runtime: Runtime, scan: LayerScan, placement: Placement, *, num_chips: int, seed: int, workers: int, progress: Progress
+    runtime: Runtime,
+    scan: LayerScan,
+    placement: Placement,
+    *,
+    num_chips: int,
+    seed: int,
+    workers: int,
+    progress: Progress,
 ) -> tuple[EffectRow, ...]:
     """Return the score with float weights, quantised weights, converters, read noise, and then every effect on devices, each added to those before it.
 
-    The same chips are drawn for every row: a device gets the same random numbers whichever effects act on it.
+    The same chips are drawn for every row: a device gets the same random numbers whichever effects
+    act on it.
 
     Args:
         runtime: The network and its data.
@@ -58,7 +66,9 @@ def add_effects(
     for effect, profile in stages:
         stage = placement if profile == placement.profile else place(scan, profile)
         scores = []
-        for value in map_ordered(partial(_score, runtime, stage, seed), range(num_chips), workers=workers):
+        for value in map_ordered(
+            partial(_score, runtime, stage, seed), range(num_chips), workers=workers
+        ):
             scores.append(value)
             progress.advance(1)
         rows.append(EffectRow(effect, float(np.mean(scores)), min(scores), max(scores), num_chips))

@@ -72,7 +72,9 @@ def rare_failures(
     """
     settings.check()
     if repeats < 1:
-        raise UsageError(f"number of repeats must be at least 1, got {repeats}; two show whether they agree")
+        raise UsageError(
+            f"number of repeats must be at least 1, got {repeats}; two show whether they agree"
+        )
     score = FailureScore(runtime.task, below)
     chips = LatentChips(placement, as_levels=runtime.converters is not None)
     _check_memory(chips.size, settings.particles)
@@ -80,7 +82,17 @@ def rare_failures(
     for repeat in range(repeats):
         progress.start(f"Rare failures, repeat {repeat + 1}", settings.budget)
         evaluate = partial(_evaluate, runtime, chips, score)
-        runs.append(split(evaluate, chips.size, settings, seed=seed, repeat=repeat, workers=workers, progress=progress))
+        runs.append(
+            split(
+                evaluate,
+                chips.size,
+                settings,
+                seed=seed,
+                repeat=repeat,
+                workers=workers,
+                progress=progress,
+            )
+        )
         progress.finish()
     return RareFailures(
         below=below,
@@ -94,7 +106,9 @@ def rare_failures(
     )
 
 
-def _evaluate(runtime: Runtime, chips: LatentChips, score: FailureScore, latents: np.ndarray) -> float:
+def _evaluate(
+    runtime: Runtime, chips: LatentChips, score: FailureScore, latents: np.ndarray
+) -> float:
     return score(runtime.outputs(chips.program(latents)))
 
 
@@ -102,6 +116,7 @@ def _check_memory(num_devices: int, particles: int) -> None:
     needed = 4 * num_devices * particles
     if needed > _MOST_BYTES:
         raise UsageError(
-            f"population must fit in {_MOST_BYTES / 2**30:.0f} GiB, got {particles} chips of {num_devices} devices, {needed / 2**30:.1f} GiB "
-            f"(option --particles); use at most {_MOST_BYTES // (4 * num_devices)}"
+            f"population must fit in {_MOST_BYTES / 2**30:.0f} GiB, got {particles} chips of"
+            f" {num_devices} devices, {needed / 2**30:.1f} GiB (option --particles); use at most"
+            f" {_MOST_BYTES // (4 * num_devices)}"
         )

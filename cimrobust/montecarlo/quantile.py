@@ -1,7 +1,11 @@
-"""What N drawn chips prove about all chips: quantiles with distribution-free bounds, failure rates with exact ones.
+"""What N drawn chips prove about all chips.
 
-Scores are compared as they are, in float64; an accuracy is a count divided by a number of samples, which float64 rounds the same way as the
-decimal requirement it is compared with. For a metric where lower is better (an error), every comparison is mirrored: the worst chips are
+Quantiles with distribution-free bounds, failure rates with exact ones.
+
+Scores are compared as they are, in float64; an accuracy is a count divided by a number of samples,
+which float64 rounds the same way as the
+decimal requirement it is compared with. For a metric where lower is better (an error), every
+comparison is mirrored: the worst chips are
 those with the highest values and the bound is an upper one.
 """
 
@@ -27,7 +31,8 @@ class Kpp:
     Attributes:
         k: Percentage of chips that may be worse, in (0, 100).
         score: Empirical quantile of the trials.
-        bound: One-sided confidence bound of the true quantile (lower, or upper where lower scores are better); None: too few trials.
+        bound: One-sided confidence bound of the true quantile (lower, or upper where lower scores
+            are better); None: too few trials.
         confidence: Confidence of the bound.
         rank: Rank of the trial that is the bound, 1 = worst; 0: too few trials.
         num_trials: Trials used.
@@ -45,7 +50,9 @@ class Kpp:
 
 @dataclass(frozen=True)
 class FailureRate:
-    """Fraction of chips that miss a requirement, with one-sided bounds: exact ones (Clopper-Pearson), or those that hold after every trial at once.
+    """Fraction of chips that miss a requirement, with one-sided bounds.
+
+    Exact ones (Clopper-Pearson), or those that hold after every trial at once.
 
     Attributes:
         requirement: Score a chip has to reach.
@@ -70,8 +77,10 @@ class FailureRate:
 def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
     """Return the rank of the order statistic that bounds the quantile of `fraction` from below, 0 if there is none.
 
-    It is the largest r with ``P(Bin(num_trials, fraction) >= r) >= confidence``, which needs no assumption on the distribution and holds
-    with ties (design.md section 7; the same as ``scipy.stats.quantile_test(...).confidence_interval``).
+    It is the largest r with ``P(Bin(num_trials, fraction) >= r) >= confidence``, which needs no
+    assumption on the distribution and holds
+    with ties (design.md section 7; the same as
+    ``scipy.stats.quantile_test(...).confidence_interval``).
     """
     _check_fraction("fraction of chips", fraction)
     _check_fraction("confidence", confidence)
@@ -84,9 +93,12 @@ def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
 
 @lru_cache(maxsize=256)
 def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
-    """Return the fewest trials at which the trial of this rank bounds the k-th percentile (Wilks 1941).
+    """Return the fewest trials at which the trial of this rank bounds the k-th percentile.
 
-    For rank 1 that is the smallest n with ``1 - (1 - k/100)^n >= confidence``: 299 for k = 1 at 95 %, 688 at 99.9 %.
+    Wilks 1941.
+
+    For rank 1 that is the smallest n with ``1 - (1 - k/100)^n >= confidence``: 299 for k = 1 at 95
+    %, 688 at 99.9 %.
     """
     fraction = k / 100.0
     _check_fraction("k / 100", fraction)
@@ -96,8 +108,9 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
         high *= 2
         if high > _MOST_NEEDED:
             raise UsageError(
-                f"percentile must be one that trials can decide, got {k:g} % at confidence {confidence:g}, which needs more than "
-                f"{_MOST_NEEDED} trials; ask for a larger one"
+                f"percentile must be one that trials can decide, got {k:g} % at confidence"
+                f" {confidence:g}, which needs more than {_MOST_NEEDED} trials; ask for a"
+                " larger one"
             )
     low = high // 2
     while high - low > 1:
@@ -109,7 +122,14 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     return high
 
 
-def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_better: bool = True, is_sequential: bool = False) -> Kpp:
+def kpp_of_scores(
+    scores: np.ndarray,
+    *,
+    k: float,
+    confidence: float,
+    higher_is_better: bool = True,
+    is_sequential: bool = False,
+) -> Kpp:
     """Return the k-th percentile performance of a set of trials with its confidence bound.
 
     The empirical quantile is the score of an actual trial: the ``ceil(N k / 100)``-th worst.
@@ -119,18 +139,22 @@ def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_
         k: Percentage of chips that may be worse.
         confidence: Confidence of the bound.
         higher_is_better: Direction of the metric.
-        is_sequential: The scores decided how many there are, so that the bound has to hold after every trial.
+        is_sequential: The scores decided how many there are, so that the bound has to hold after
+            every trial.
 
     Raises:
         UsageError: k, the confidence or the scores make no sense.
     """
     ordered = worst_first(scores, higher_is_better)
     num_trials = ordered.size
-    find_rank, find_needed = (anytime_rank, needed_anytime) if is_sequential else (bound_rank, _needed_of_fraction)
+    find_rank, find_needed = (
+        (anytime_rank, needed_anytime) if is_sequential else (bound_rank, _needed_of_fraction)
+    )
     _check_fraction("k / 100", k / 100.0)
     _check_fraction("confidence", confidence)
     rank = find_rank(num_trials, k / 100.0, confidence)
-    # N k / 100 carries rounding of its own (1000 * 0.7 / 100 is 7.000000000000001 in some orders); a trial is never lost to it.
+    # N k / 100 carries rounding of its own (1000 * 0.7 / 100 is 7.000000000000001 in some orders);
+    # a trial is never lost to it.
     quantile_rank = max(1, math.ceil(num_trials * k / 100.0 - 1e-9))
     return Kpp(
         k=k,
@@ -144,7 +168,10 @@ def kpp_of_scores(scores: np.ndarray, *, k: float, confidence: float, higher_is_
 
 
 def clopper_pearson_upper(num_events: int, num_trials: int, confidence: float) -> float:
-    """Return the exact one-sided upper bound of a probability; ``1 - (1 - confidence)^(1/n)`` for no event (Clopper, Pearson 1934)."""
+    """Return the exact one-sided upper bound of a probability.
+
+    ``1 - (1 - confidence)^(1/n)`` for no event (Clopper, Pearson 1934).
+    """
     _check_events(num_events, num_trials)
     if num_events == num_trials:
         return 1.0
@@ -160,7 +187,12 @@ def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -
 
 
 def failure_rate_of_scores(
-    scores: np.ndarray, *, requirement: float, confidence: float, higher_is_better: bool = True, sequential_aim: float | None = None
+    scores: np.ndarray,
+    *,
+    requirement: float,
+    confidence: float,
+    higher_is_better: bool = True,
+    sequential_aim: float | None = None,
 ) -> FailureRate:
     """Return how often a chip is worse than the requirement, with bounds.
 
@@ -169,13 +201,17 @@ def failure_rate_of_scores(
         requirement: Score a chip has to reach; reaching it exactly is no failure.
         confidence: Confidence of each bound alone.
         higher_is_better: Direction of the metric.
-        sequential_aim: Where the scores decided how many there are: the rate that the upper bound has to come below. None: their number was fixed in advance.
+        sequential_aim: Where the scores decided how many there are: the rate that the upper bound
+            has to come below. None: their number was fixed in advance.
     """
     ordered = worst_first(scores, higher_is_better)
     missed = ordered < requirement if higher_is_better else ordered > requirement
     num_failures, num_trials = int(missed.sum()), ordered.size
     if sequential_aim is None:
-        lower, upper = (bound(num_failures, num_trials, confidence) for bound in (clopper_pearson_lower, clopper_pearson_upper))
+        lower, upper = (
+            bound(num_failures, num_trials, confidence)
+            for bound in (clopper_pearson_lower, clopper_pearson_upper)
+        )
     else:
         lower = anytime_lower(num_failures, num_trials, confidence)
         upper = anytime_upper(num_failures, num_trials, confidence, aim=sequential_aim)
@@ -195,13 +231,17 @@ def _needed_of_fraction(fraction: float, confidence: float) -> int:
 
 
 def worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:
-    """Return scores sorted, the worst first; raises UsageError where there are none, or one is no number."""
+    """Return scores sorted, the worst first.
+
+    Raises UsageError where there are none, or one is no number.
+    """
     values = np.asarray(scores, dtype=np.float64).ravel()
     if values.size == 0:
         raise UsageError("trials must be at least one, got none (statistics); ask for more trials")
     if np.isnan(values).any():
         raise UsageError(
-            f"trial scores must be numbers, got NaN (trial {int(np.isnan(values).argmax())}); check the metric and the model's outputs"
+            f"trial scores must be numbers, got NaN (trial {int(np.isnan(values).argmax())}); check"
+            " the metric and the model's outputs"
         )
     ordered = np.sort(values)
     return ordered if higher_is_better else ordered[::-1]
@@ -210,10 +250,14 @@ def worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:
 def _check_fraction(name: str, value: float) -> None:
     if not 0.0 < value < 1.0:
         raise UsageError(
-            f"{name} must be between 0 and 1, both excluded, got {value} (statistics); give k in percent, confidence as a fraction"
+            f"{name} must be between 0 and 1, both excluded, got {value} (statistics); give k in"
+            " percent, confidence as a fraction"
         )
 
 
 def _check_events(num_events: int, num_trials: int) -> None:
     if not 0 <= num_events <= num_trials or num_trials == 0:
-        raise UsageError(f"events must be between 0 and the number of trials, got {num_events} of {num_trials} (statistics); count again")
+        raise UsageError(
+            f"events must be between 0 and the number of trials, got {num_events} of {num_trials}"
+            " (statistics); count again"
+        )

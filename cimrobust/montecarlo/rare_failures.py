@@ -1,6 +1,9 @@
-"""How likely a chip that fails is, where none is ever drawn: repeats of multilevel splitting, put together with an interval.
+"""How likely a chip that fails is, where none is ever drawn.
 
-Model-based, unlike the bounds of drawn chips: it believes the stated distribution far into its tails, and that the Markov chain mixes. Repeats and their spread are stated for that
+Repeats of multilevel splitting, put together with an interval.
+
+Model-based, unlike the bounds of drawn chips: it believes the stated distribution far into its
+tails, and that the Markov chain mixes. Repeats and their spread are stated for that
 reason, and the interval is widened where they disagree more than ideal ones would.
 """
 
@@ -26,7 +29,8 @@ class Probability:
         low: Lower end of the interval; 0 where the event was not reached.
         high: Upper end.
         confidence: Of the interval, two-sided, for ideal repeats; not distribution-free.
-        widened: Factor by which the interval was widened, on the scale of logarithms, because repeats differ more than ideal ones would; 1: it was not.
+        widened: Factor by which the interval was widened, on the scale of logarithms, because
+            repeats differ more than ideal ones would; 1: it was not.
         reason: Why the event was not reached; empty where it was.
     """
 
@@ -52,7 +56,8 @@ class FirstOrder:
         probability: ``Phi(-beta)``; 0 where float64 cannot hold it, from about beta 38.
         log10_probability: Its logarithm to base 10, which can always be held.
         ratio: It over the estimate of splitting; None: splitting did not reach the event.
-        agrees: Whether it lies in the interval of splitting. None: splitting did not reach the event, and no more can be said than that it is not above the upper bound.
+        agrees: Whether it lies in the interval of splitting. None: splitting did not reach the
+            event, and no more can be said than that it is not above the upper bound.
     """
 
     reliability_index: float
@@ -65,10 +70,14 @@ class FirstOrder:
 def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
     """Put independent repeats together.
 
-    With points that are independent at every level, the departures before the event come at exponential times whose rates are known, time being ``-ln p``; those of R
-    repeats add up. So ``R (-ln p)`` lies between the sum of the times of the departures that were seen and the same with one more a repeat, whose distribution is a sum of
-    exponential variables, here a Gamma with its mean and variance (exact for one departure at a time: ``k ~ Poisson(-N ln p)``). Where repeats differ by more
-    than that explains, both ends move away from the estimate by the ratio of the standard deviations.
+    With points that are independent at every level, the departures before the event come at
+    exponential times whose rates are known, time being ``-ln p``; those of R
+    repeats add up. So ``R (-ln p)`` lies between the sum of the times of the departures that were
+    seen and the same with one more a repeat, whose distribution is a sum of
+    exponential variables, here a Gamma with its mean and variance (exact for one departure at a
+    time: ``k ~ Poisson(-N ln p)``). Where repeats differ by more
+    than that explains, both ends move away from the estimate by the ratio of the standard
+    deviations.
 
     Args:
         runs: At least one.
@@ -76,7 +85,10 @@ def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
     """
     tail = 0.5 * (1.0 - confidence)
     seen = [rate for run in runs for rate in run.rates]
-    times = (_time_quantile(seen, tail) / len(runs), _time_quantile([*seen, *(run.next_rate for run in runs)], 1.0 - tail) / len(runs))
+    times = (
+        _time_quantile(seen, tail) / len(runs),
+        _time_quantile([*seen, *(run.next_rate for run in runs)], 1.0 - tail) / len(runs),
+    )
     logs = np.array([run.log_probability for run in runs])
     middle = -float(logs.mean())
     widened = _disagreement(logs, seen)

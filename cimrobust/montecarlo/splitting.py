@@ -1,14 +1,24 @@
-"""Multilevel splitting: the probability of an event far too rare to be drawn, by moving a population of chips towards it level by level.
+"""Multilevel splitting.
 
-N points are drawn. The K of them with the highest scores are the level that the others are below; they are replaced by copies of others, moved by a Markov chain that keeps the
-standard normal distribution below the level. After j levels the population is a sample of the points that are below all of them, of probability about (1 - K/N)^j.
+The probability of an event far too rare to be drawn, by moving a population of chips towards it
+level by level.
+
+N points are drawn. The K of them with the highest scores are the level that the others are below;
+they are replaced by copies of others, moved by a Markov chain that keeps the
+standard normal distribution below the level. After j levels the population is a sample of the
+points that are below all of them, of probability about (1 - K/N)^j.
 
 References:
-    S.-K. Au, J. L. Beck, "Estimation of small failure probabilities in high dimensions by subset simulation", Probab. Eng. Mech. 16, 2001.
-    A. Guyader, N. Hengartner, E. Matzner-Lober, "Simulation and estimation of extreme quantiles and extreme probabilities", Appl. Math. Optim. 64, 2011.
-    S. Webb, T. Rainforth, Y. W. Teh, M. P. Kumar, "A statistical approach to assessing neural network robustness", ICLR 2019, arXiv 1811.07209.
-    K. Tit, T. Furon, M. Rousset, "Efficient statistical assessment of neural network corruption robustness", NeurIPS 2021.
-    S. L. Cotter, G. O. Roberts, A. M. Stuart, D. White, "MCMC methods for functions", Statist. Sci. 28, 2013 (the move).
+    S.-K. Au, J. L. Beck, "Estimation of small failure probabilities in high dimensions by subset
+    simulation", Probab. Eng. Mech. 16, 2001.
+    A. Guyader, N. Hengartner, E. Matzner-Lober, "Simulation and estimation of extreme quantiles and
+    extreme probabilities", Appl. Math. Optim. 64, 2011.
+    S. Webb, T. Rainforth, Y. W. Teh, M. P. Kumar, "A statistical approach to assessing neural
+    network robustness", ICLR 2019, arXiv 1811.07209.
+    K. Tit, T. Furon, M. Rousset, "Efficient statistical assessment of neural network corruption
+    robustness", NeurIPS 2021.
+    S. L. Cotter, G. O. Roberts, A. M. Stuart, D. White, "MCMC methods for functions", Statist. Sci.
+    28, 2013 (the move).
 """
 
 from __future__ import annotations
@@ -28,7 +38,8 @@ from cimrobust.seeds import stream
 Score = Callable[[np.ndarray], float]
 """Of a point, float32 [size]; the event is a score of 0 or less. Called from several threads."""
 
-# Share of moves that the step is adapted to; between the 0.2 to 0.4 that is near the best for random walks in many dimensions.
+# Share of moves that the step is adapted to; between the 0.2 to 0.4 that is near the best for
+# random walks in many dimensions.
 _ACCEPTED = 0.3
 _FIRST_STEP = 0.5
 _SMALLEST_STEP = 0.01
@@ -54,12 +65,14 @@ class Splitting:
         """Raise UsageError where a number makes no sense."""
         if self.particles < 10 or not 1 <= self.killed <= self.particles // 2 or self.moves < 1:
             raise UsageError(
-                f"splitting must have at least 10 particles, replace between 1 and half of them and move them at least once, got {self.particles} particles, "
-                f"{self.killed} replaced, {self.moves} moves; choose others"
+                "splitting must have at least 10 particles, replace between 1 and half of them and"
+                f" move them at least once, got {self.particles} particles, {self.killed} replaced,"
+                f" {self.moves} moves; choose others"
             )
         if self.budget < self.particles + self.killed * self.moves:
             raise UsageError(
-                f"budget must pay for the first level, {self.particles + self.killed * self.moves} evaluations, got {self.budget}; allow more"
+                f"budget must pay for the first level, {self.particles + self.killed * self.moves}"
+                f" evaluations, got {self.budget}; allow more"
             )
 
 
@@ -68,9 +81,11 @@ class Run:
     """One run of the population.
 
     Attributes:
-        log_probability: Logarithm of the estimate; of the last level where the event was not reached.
+        log_probability: Logarithm of the estimate; of the last level where the event was not
+            reached.
         reason: Why the event was not reached; empty where it was, by more than N - K points.
-        rates: For every point that left, in order, how many there were: the time between two departures is exponential with this rate, time being minus the logarithm
+        rates: For every point that left, in order, how many there were: the time between two
+            departures is exponential with this rate, time being minus the logarithm
             of probability.
         next_rate: The same for the departure that did not happen any more.
         levels: Scores of the levels, falling.
@@ -94,10 +109,20 @@ class Run:
         return not self.reason
 
 
-def split(score: Score, size: int, settings: Splitting, *, seed: int, repeat: int, workers: int = 1, progress: Progress) -> Run:
+def split(
+    score: Score,
+    size: int,
+    settings: Splitting,
+    *,
+    seed: int,
+    repeat: int,
+    workers: int = 1,
+    progress: Progress,
+) -> Run:
     """Run one population until it is in the event, stuck, or out of budget.
 
-    Every point is a function of seed, repeat, level and its place in the population, so the result does not depend on the number of workers.
+    Every point is a function of seed, repeat, level and its place in the population, so the result
+    does not depend on the number of workers.
 
     Args:
         score: Of a point; the event is a score of 0 or less.
@@ -133,12 +158,31 @@ class _Start:
 class _Population:
     """The points of one run and what happened to them."""
 
-    def __init__(self, score: Score, size: int, settings: Splitting, seed: int, repeat: int, workers: int, progress: Progress) -> None:
-        self._score, self._settings, self._workers, self._progress = score, settings, workers, progress
+    def __init__(
+        self,
+        score: Score,
+        size: int,
+        settings: Splitting,
+        seed: int,
+        repeat: int,
+        workers: int,
+        progress: Progress,
+    ) -> None:
+        self._score, self._settings, self._workers, self._progress = (
+            score,
+            settings,
+            workers,
+            progress,
+        )
         self._seed, self._repeat = seed, repeat
-        self._points = [self._stream(0, place).standard_normal(size, dtype=np.float32) for place in range(settings.particles)]
+        self._points = [
+            self._stream(0, place).standard_normal(size, dtype=np.float32)
+            for place in range(settings.particles)
+        ]
         self._scores = np.empty(settings.particles)
-        for place, value in enumerate(map_ordered(partial(_evaluate, score), self._points, workers=workers)):
+        for place, value in enumerate(
+            map_ordered(partial(_evaluate, score), self._points, workers=workers)
+        ):
             self._scores[place] = value
             progress.advance(1)
         self._rates: list[int] = []
@@ -153,18 +197,28 @@ class _Population:
     def descend(self, level: float) -> str:
         """Replace the points at or above a level; return why that cannot be done, if so."""
         settings = self._settings
-        leaving, staying = np.flatnonzero(self._scores >= level), np.flatnonzero(self._scores < level)
+        leaving, staying = (
+            np.flatnonzero(self._scores >= level),
+            np.flatnonzero(self._scores < level),
+        )
         planned = leaving.size * settings.moves
         if staying.size == 0:
-            return "all chips of the population score the same, so no chip is nearer to failing than another"
+            return (
+                "all chips of the population score the same, so no chip is nearer to failing than"
+                " another"
+            )
         if self._evaluations + planned > settings.budget:
             return f"the budget of {settings.budget} chips was spent"
         self._depart(leaving.size)
         self._levels.append(level)
-        moved = self._replace(leaving, _Start(self._points, self._scores, staying, level, self._step))
+        moved = self._replace(
+            leaving, _Start(self._points, self._scores, staying, level, self._step)
+        )
         self._evaluations += planned
         self._accepted += moved
-        self._step = float(np.clip(self._step * math.exp(moved / planned - _ACCEPTED), _SMALLEST_STEP, 1.0))
+        self._step = float(
+            np.clip(self._step * math.exp(moved / planned - _ACCEPTED), _SMALLEST_STEP, 1.0)
+        )
         return ""
 
     def result(self, reason: str) -> Run:
@@ -181,7 +235,9 @@ class _Population:
             levels=tuple(self._levels),
             evaluations=self._evaluations,
             accepted=self._accepted / proposed if proposed else 0.0,
-            nearest=min((float(np.linalg.norm(self._points[place])) for place in inside), default=None),
+            nearest=min(
+                (float(np.linalg.norm(self._points[place])) for place in inside), default=None
+            ),
         )
 
     def _stream(self, *names: int) -> np.random.Generator:
@@ -193,10 +249,15 @@ class _Population:
         self._log_probability += math.log1p(-count / particles)
 
     def _replace(self, leaving: np.ndarray, start: _Start) -> int:
-        """Fill the places of the points that leave; return how many moves were accepted. Points that stay are only read meanwhile."""
+        """Fill the places of the points that leave; return how many moves were accepted.
+
+        Points that stay are only read meanwhile.
+        """
         number, moved = len(self._levels), 0
         state = f"level {number}, about {math.exp(self._log_probability):.1e}"
-        made = map_ordered(lambda place: self._move(start, number, place), leaving.tolist(), workers=self._workers)
+        made = map_ordered(
+            lambda place: self._move(start, number, place), leaving.tolist(), workers=self._workers
+        )
         for place, (point, value, accepted) in zip(leaving.tolist(), made, strict=True):
             self._points[place], self._scores[place] = point, value
             moved += accepted

@@ -33,8 +33,9 @@ class StopRule:
         """
         if max_trials < self.needed_trials:
             raise UsageError(
-                f"trials must be at least {self.needed_trials} for a run that may stop early and pass, got {max_trials} (options --trials, --stop-early); "
-                "allow more, or leave out --stop-early: a fixed number needs fewer"
+                f"trials must be at least {self.needed_trials} for a run that may stop early and"
+                f" pass, got {max_trials} (options --trials, --stop-early); allow more, or leave"
+                " out --stop-early: a fixed number needs fewer"
             )
 
 
@@ -54,13 +55,18 @@ class Watch:
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """What the trials so far say about each target."""
-        return tuple(outcome(count, self._num_trials, target) for count, target in zip(self._failures, self._rule.targets, strict=True))
+        return tuple(
+            outcome(count, self._num_trials, target)
+            for count, target in zip(self._failures, self._rule.targets, strict=True)
+        )
 
     def stops_after(self, value: float) -> bool:
         """Count one more trial; tell whether the run stops after it."""
         self._num_trials += 1
         for index, target in enumerate(self._rule.targets):
-            reached = value >= target.score if self._rule.higher_is_better else value <= target.score
+            reached = (
+                value >= target.score if self._rule.higher_is_better else value <= target.score
+            )
             self._failures[index] += not reached
         said = self.outcomes
         return "refuted" in said or all(word == "met" for word in said)

@@ -1,6 +1,7 @@
 """Trials already done, on disk: a killed run goes on where it stopped and ends with the same table.
 
-One JSON object a line: first what the run is, then one trial a line, each line written in one piece. A line that a kill cut off is dropped.
+One JSON object a line: first what the run is, then one trial a line, each line written in one
+piece. A line that a kill cut off is dropped.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Checkpoint:
     def __init__(self, path: Path, fingerprint: str) -> None:
         """Open a checkpoint, taking over the trials in it if they are of the same run.
 
-        A checkpoint of another run is put aside under a name that ends in ``.old``, never mixed in and never deleted.
+        A checkpoint of another run is put aside under a name that ends in ``.old``, never mixed in
+        and never deleted.
 
         Args:
             path: The file; its folder must exist.
@@ -60,11 +62,23 @@ class Checkpoint:
             if valid_bytes == 0:
                 self._write_line(header)
         except OSError as err:
-            raise UsageError(f"checkpoint must be a writable file, got: {err.strerror} ({path}); choose another folder") from err
+            raise UsageError(
+                f"checkpoint must be a writable file, got: {err.strerror} ({path}); choose another"
+                " folder"
+            ) from err
 
     def add(self, trial: int, score: Score) -> None:
         """Append one trial."""
-        self._write_line(json.dumps({"trial": trial, "value": score.value, "count": score.count, "samples": score.num_samples}))
+        self._write_line(
+            json.dumps(
+                {
+                    "trial": trial,
+                    "value": score.value,
+                    "count": score.count,
+                    "samples": score.num_samples,
+                }
+            )
+        )
 
     def _write_line(self, line: str) -> None:
         os.write(self._descriptor, line.encode() + b"\n")
@@ -72,26 +86,46 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         os.close(self._descriptor)
 
 
 def _read(path: Path, header: str) -> tuple[Opened, int]:
-    """Return the trials of a checkpoint of this run, and the length of its valid part; nothing and 0 for any other file."""
+    """Return the trials of a checkpoint of this run, and the length of its valid part.
+
+    Nothing and 0 for any other file.
+    """
     try:
-        content = read_input(path, FileKind("checkpoint", _MAX_BYTES, missing=UsageError, hint="delete it to begin anew"))
+        content = read_input(
+            path,
+            FileKind("checkpoint", _MAX_BYTES, missing=UsageError, hint="delete it to begin anew"),
+        )
     except UsageError as err:
         if isinstance(err.__cause__, FileNotFoundError):
             return Opened({}, ""), 0
         raise
     lines = content.split(b"\n")[:-1]  # what follows the last line break was cut off by a kill
     if not lines or lines[0] != header.encode():
-        return Opened({}, f"The checkpoint {path.name} is of another run; it was put aside and the trials begin anew."), 0
+        return (
+            Opened(
+                {},
+                f"The checkpoint {path.name} is of another run; it was put aside and the trials"
+                " begin anew.",
+            ),
+            0,
+        )
     done: dict[int, Score] = {}
     for number, line in enumerate(lines[1:], start=2):
         trial, score = _parse(line, path, number)
         done[trial] = score
-    return Opened(done, f"{len(done)} trials were taken from the checkpoint {path.name}."), sum(len(line) + 1 for line in lines)
+    return Opened(done, f"{len(done)} trials were taken from the checkpoint {path.name}."), sum(
+        len(line) + 1 for line in lines
+    )
 
 
 def _parse(line: bytes, path: Path, number: int) -> tuple[int, Score]:
@@ -99,9 +133,12 @@ def _parse(line: bytes, path: Path, number: int) -> tuple[int, Score]:
         row = parse_json(line)
         count = row["count"]
         return int(row["trial"]), Score(
-            value=float(row["value"]), count=None if count is None else int(count), num_samples=int(row["samples"])
+            value=float(row["value"]),
+            count=None if count is None else int(count),
+            num_samples=int(row["samples"]),
         )
     except (ValueError, KeyError, TypeError) as err:
         raise InputRefusedError(
-            f"checkpoint must hold one trial a line, got something else ({path}, line {number}); delete the file to begin anew"
+            f"checkpoint must hold one trial a line, got something else ({path}, line {number});"
+            " delete the file to begin anew"
         ) from err

@@ -28,7 +28,8 @@ class TrialTable:
         seed: Seed of the run.
         metric: Name of the metric.
         higher_is_better: Direction of the metric.
-        max_trials: Trials allowed to a run that could stop as soon as its policy was decided; None: the number was fixed in advance.
+        max_trials: Trials allowed to a run that could stop as soon as its policy was decided; None:
+            the number was fixed in advance.
     """
 
     trial: np.ndarray
@@ -80,18 +81,25 @@ class TrialTable:
 def kpp(table: TrialTable, k: float, confidence: float) -> Kpp:
     """Return the k-th percentile performance of the trials; see `kpp_of_scores`."""
     return kpp_of_scores(
-        table.value, k=k, confidence=confidence, higher_is_better=table.higher_is_better, is_sequential=table.is_sequential
+        table.value,
+        k=k,
+        confidence=confidence,
+        higher_is_better=table.higher_is_better,
+        is_sequential=table.is_sequential,
     )
 
 
-def failure_rate(table: TrialTable, requirement: float, confidence: float, *, aim: float = 0.01) -> FailureRate:
+def failure_rate(
+    table: TrialTable, requirement: float, confidence: float, *, aim: float = 0.01
+) -> FailureRate:
     """Return how often a chip misses the requirement, with bounds; see `failure_rate_of_scores`.
 
     Args:
         table: The trials.
         requirement: Score a chip has to reach.
         confidence: Confidence of each bound alone.
-        aim: Rate that is allowed, where the run could stop early; must not be chosen by looking at the trials.
+        aim: Rate that is allowed, where the run could stop early; must not be chosen by looking at
+            the trials.
     """
     return failure_rate_of_scores(
         table.value,
@@ -103,7 +111,9 @@ def failure_rate(table: TrialTable, requirement: float, confidence: float, *, ai
 
 
 def to_parquet(table: TrialTable, path: Path) -> None:
-    """Write the table, whole or not at all; columns trial, seed, the metric's name, correct, samples.
+    """Write the table, whole or not at all.
+
+    Columns trial, seed, the metric's name, correct, samples.
 
     ``correct`` is null for regression. The same table gives the same bytes.
     """
@@ -112,10 +122,15 @@ def to_parquet(table: TrialTable, path: Path) -> None:
         "trial": pa.array(table.trial, pa.int64()),
         "seed": pa.array([table.seed] * size, pa.int64()),
         table.metric: pa.array(table.value, pa.float64()),
-        "correct": pa.nulls(size, pa.int64()) if table.count is None else pa.array(table.count, pa.int64()),
+        "correct": (
+            pa.nulls(size, pa.int64()) if table.count is None else pa.array(table.count, pa.int64())
+        ),
         "samples": pa.array([table.num_samples] * size, pa.int64()),
     }
-    metadata = {"metric": table.metric, "higher_is_better": "true" if table.higher_is_better else "false"}
+    metadata = {
+        "metric": table.metric,
+        "higher_is_better": "true" if table.higher_is_better else "false",
+    }
     if table.max_trials is not None:
         metadata["max_trials"] = str(table.max_trials)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -134,9 +149,14 @@ def from_parquet(path: Path) -> TrialTable:
     """
     try:
         read = read_parquet(path, what="trial table", max_rows=MAX_TRIALS)
-        described = {key.decode(): value.decode() for key, value in (read.schema.metadata or {}).items()}
+        described = {
+            key.decode(): value.decode() for key, value in (read.schema.metadata or {}).items()
+        }
         metric = described["metric"]
-        columns = {name: read.column(name).combine_chunks() for name in ("trial", "seed", metric, "correct", "samples")}
+        columns = {
+            name: read.column(name).combine_chunks()
+            for name in ("trial", "seed", metric, "correct", "samples")
+        }
         seeds, samples = set(columns["seed"].to_pylist()), set(columns["samples"].to_pylist())
         if len(seeds) != 1 or len(samples) != 1:
             raise ValueError(f"{len(seeds)} seeds and {len(samples)} sample counts")
@@ -146,13 +166,26 @@ def from_parquet(path: Path) -> TrialTable:
         return TrialTable(
             trial=columns["trial"].to_numpy(zero_copy_only=False).astype(np.int64),
             value=columns[metric].to_numpy(zero_copy_only=False).astype(np.float64),
-            count=None if correct.null_count else correct.to_numpy(zero_copy_only=False).astype(np.int64),
+            count=(
+                None
+                if correct.null_count
+                else correct.to_numpy(zero_copy_only=False).astype(np.int64)
+            ),
             num_samples=int(samples.pop()),
             seed=int(seeds.pop()),
             metric=metric,
             higher_is_better=described["higher_is_better"] == "true",
             max_trials=int(described["max_trials"]) if "max_trials" in described else None,
         )
-    except (KeyError, ValueError, TypeError, OverflowError, AttributeError, pa.ArrowException) as err:
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+        pa.ArrowException,
+    ) as err:
         detail = " ".join(str(err).split())[:200]
-        raise InputRefusedError(f"trial table must be a Parquet file of trials, got: {detail} ({path}); make it again") from err
+        raise InputRefusedError(
+            f"trial table must be a Parquet file of trials, got: {detail} ({path}); make it again"
+        ) from err

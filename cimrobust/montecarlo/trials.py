@@ -39,7 +39,8 @@ def run_trials(
 ) -> TrialTable:
     """Draw chips and score each on all samples.
 
-    Trial t is a function of the seed and t alone, so more trials extend a run, and neither the number of workers nor an interruption
+    Trial t is a function of the seed and t alone, so more trials extend a run, and neither the
+    number of workers nor an interruption
     changes any of them. Memory is that of `workers` chips, whatever the number of trials.
 
     Args:
@@ -49,7 +50,8 @@ def run_trials(
         seed: Seed of the run, a signed 64-bit integer.
         workers: Chips evaluated at the same time, one thread each.
         checkpoint: File that trials are appended to and taken from; None: no file.
-        stop: When to stop early; decided after every trial in the order of trials, so it does not depend on the number of workers. None: never.
+        stop: When to stop early; decided after every trial in the order of trials, so it does not
+            depend on the number of workers. None: never.
         progress: Told of every trial.
 
     Raises:
@@ -58,13 +60,21 @@ def run_trials(
     _check_settings(num_trials, seed, workers)
     scores: dict[int, Score] = {}
     with ExitStack() as stack:
-        file = stack.enter_context(Checkpoint(checkpoint, fingerprint(runtime, placement, seed))) if checkpoint else None
+        file = (
+            stack.enter_context(Checkpoint(checkpoint, fingerprint(runtime, placement, seed)))
+            if checkpoint
+            else None
+        )
         if file is not None:
-            scores.update({trial: score for trial, score in file.opened.done.items() if trial < num_trials})
+            scores.update(
+                {trial: score for trial, score in file.opened.done.items() if trial < num_trials}
+            )
         progress.start("Monte-Carlo trials", num_trials)
         progress.advance(len(scores), file.opened.note if file is not None else "")
         missing = [trial for trial in range(num_trials) if trial not in scores]
-        evaluated = stack.enter_context(closing(_evaluate(runtime, placement, missing, seed=seed, workers=workers)))
+        evaluated = stack.enter_context(
+            closing(_evaluate(runtime, placement, missing, seed=seed, workers=workers))
+        )
 
         def ordered() -> Iterator[Score]:
             for trial in range(num_trials):
@@ -94,22 +104,33 @@ def _until(stop: StopRule | None, scores: Iterator[Score]) -> list[Score]:
 def _evaluate(
     runtime: Runtime, placement: Placement, trials: list[int], *, seed: int, workers: int
 ) -> Generator[tuple[int, Score], None, None]:
-    """Yield the score of every trial in order; each worker fills one set of weight arrays over and over."""
+    """Yield the score of every trial in order.
+
+    Each worker fills one set of weight arrays over and over.
+    """
     buffers: Buffers = SimpleQueue()
     for _ in range(workers):
         buffers.put(runtime.engine.buffers(placement))
-    yield from map_ordered(partial(_trial, runtime, placement, buffers, seed), trials, workers=workers)
+    yield from map_ordered(
+        partial(_trial, runtime, placement, buffers, seed), trials, workers=workers
+    )
 
 
-def _trial(runtime: Runtime, placement: Placement, buffers: Buffers, seed: int, trial: int) -> tuple[int, Score]:
+def _trial(
+    runtime: Runtime, placement: Placement, buffers: Buffers, seed: int, trial: int
+) -> tuple[int, Score]:
     buffer = buffers.get()
     try:
-        return trial, runtime.score(runtime.engine.draw(placement, seed=seed, trial=trial, out=buffer))
+        return trial, runtime.score(
+            runtime.engine.draw(placement, seed=seed, trial=trial, out=buffer)
+        )
     finally:
         buffers.put(buffer)
 
 
-def _table(runtime: Runtime, scores: list[Score], seed: int, *, max_trials: int | None) -> TrialTable:
+def _table(
+    runtime: Runtime, scores: list[Score], seed: int, *, max_trials: int | None
+) -> TrialTable:
     counts = [score.count for score in scores if score.count is not None]
     return TrialTable(
         trial=np.arange(len(scores), dtype=np.int64),
@@ -124,7 +145,10 @@ def _table(runtime: Runtime, scores: list[Score], seed: int, *, max_trials: int 
 
 
 def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
-    """Return a digest of everything a trial's score depends on: model, samples, labels, devices, seed, batch plan, runtime version."""
+    """Return a digest of everything a trial's score depends on.
+
+    Model, samples, labels, devices, seed, batch plan, runtime version.
+    """
     digest = hashlib.sha256()
     dataset = runtime.dataset
     described = {
@@ -138,7 +162,12 @@ def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
         "converters": None if runtime.converters is None else runtime.converters.to_dict(),
     }
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
-    arrays = {**dataset.inputs, **dataset.constants, "labels": runtime.task.labels, **placement.nominal()}
+    arrays = {
+        **dataset.inputs,
+        **dataset.constants,
+        "labels": runtime.task.labels,
+        **placement.nominal(),
+    }
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -148,8 +177,14 @@ def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
 
 def _check_settings(num_trials: int, seed: int, workers: int) -> None:
     if num_trials < 1:
-        raise UsageError(f"number of trials must be at least 1, got {num_trials} (option --trials); 300 give a bound of the 1st percentile")
+        raise UsageError(
+            f"number of trials must be at least 1, got {num_trials} (option --trials); 300 give a"
+            " bound of the 1st percentile"
+        )
     if workers < 1:
-        raise UsageError(f"number of workers must be at least 1, got {workers} (option --workers); use the number of cores")
+        raise UsageError(
+            f"number of workers must be at least 1, got {workers} (option --workers); use the"
+            " number of cores"
+        )
     if not -(2**63) <= seed < 2**63:
         raise UsageError(f"seed must fit 64 bits, got {seed} (option --seed); choose a smaller one")

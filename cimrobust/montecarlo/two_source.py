@@ -18,12 +18,14 @@ class TwoSourceBound:
     Attributes:
         k: Percentage of chips that may be worse.
         confidence: Confidence of the statement as a whole.
-        bound: The k-th percentile over chips of the true accuracy is at least this; None: too few trials.
+        bound: The k-th percentile over chips of the true accuracy is at least this; None: too few
+            trials.
         observed: Order statistic of the trials it starts from; None: too few trials.
         rank: Rank of that trial, 1 = worst; 0: too few trials.
         spared: gamma, the part of k / 100 that is given to chips whose own bound is broken.
         chip_error: a1, probability that the order statistic is above the percentile it bounds.
-        sample_error: a2, probability that the bound is broken for more than the fraction gamma of all chips.
+        sample_error: a2, probability that the bound is broken for more than the fraction gamma of
+            all chips.
         method: How the accuracy of one chip is bounded, `EXACT` or `HOEFFDING`.
         num_trials: Trials used.
         num_inputs: Independent evaluation samples.
@@ -56,9 +58,12 @@ def two_source_bound(
 ) -> TwoSourceBound:
     """Bound the k-th percentile over chips of the *true* accuracy, when both chips and evaluation samples are drawn.
 
-    All chips are judged on the same samples, so the two must not be pooled. For one chip, the lower bound L of its true accuracy at level ``a2 gamma`` is broken
-    with at most that probability over the samples; by Fubini and Markov, with probability ``1 - a2`` it is broken for at most the fraction gamma of all chips. So
-    with probability ``1 - a1 - a2`` the k-th percentile of the true accuracy is at least ``L(a_(r))``, with r the bound rank at ``k/100 - gamma`` and confidence
+    All chips are judged on the same samples, so the two must not be pooled. For one chip, the lower
+    bound L of its true accuracy at level ``a2 gamma`` is broken
+    with at most that probability over the samples; by Fubini and Markov, with probability ``1 -
+    a2`` it is broken for at most the fraction gamma of all chips. So
+    with probability ``1 - a1 - a2`` the k-th percentile of the true accuracy is at least
+    ``L(a_(r))``, with r the bound rank at ``k/100 - gamma`` and confidence
     ``1 - a1``. Here gamma = k/200 and a1 = a2 = (1 - confidence)/2.
 
     Args:
@@ -79,7 +84,13 @@ def two_source_bound(
     bound = None
     if observed is not None:
         level = 1.0 - error * spared
-        bound = accuracy_lower(observed, num_decisions=num_decisions, num_inputs=independent, confidence=level, most=most)
+        bound = accuracy_lower(
+            observed,
+            num_decisions=num_decisions,
+            num_inputs=independent,
+            confidence=level,
+            most=most,
+        )
     return TwoSourceBound(
         k=k,
         confidence=confidence,
@@ -92,5 +103,9 @@ def two_source_bound(
         method=EXACT if independent == num_decisions and most in (None, 1) else HOEFFDING,
         num_trials=ordered.size,
         num_inputs=independent,
-        needed_trials=needed_anytime(fraction, 1.0 - error) if is_sequential else needed_trials(100.0 * fraction, 1.0 - error),
+        needed_trials=(
+            needed_anytime(fraction, 1.0 - error)
+            if is_sequential
+            else needed_trials(100.0 * fraction, 1.0 - error)
+        ),
     )

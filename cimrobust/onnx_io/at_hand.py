@@ -1,4 +1,7 @@
-"""A deployed network for the sizes of the data at hand: what decides branches for them need not decide them for others."""
+"""A deployed network for the sizes of the data at hand.
+
+What decides branches for them need not decide them for others.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,16 @@ Shape = Sequence[int | None]
 def at_hand(deployed: Deployed, shapes: Mapping[str, Shape]) -> Deployed:
     """Return a network that computes the same on inputs of some shapes, without the branches that they do not take.
 
-    Search, bounds and crossbars with converters work on it, since none of them looks into branches; no file is ever written from it.
+    Search, bounds and crossbars with converters work on it, since none of them looks into branches;
+    no file is ever written from it.
 
     Args:
         deployed: The network.
         shapes: Shapes by graph input.
 
     Returns:
-        The network itself where it has no `If` node that the shapes decide. Initializers of branches not taken stay.
+        The network itself where it has no `If` node that the shapes decide. Initializers of
+        branches not taken stay.
     """
     if not any(node.op_type == "If" for node in deployed.model.graph.node):
         return deployed
@@ -41,7 +46,10 @@ def at_hand(deployed: Deployed, shapes: Mapping[str, Shape]) -> Deployed:
 
 
 def agreeing(first: Mapping[str, Shape], second: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Return what two sets of shapes have in common: None for axes in which they differ, nothing for inputs whose ranks do."""
+    """Return what two sets of shapes have in common.
+
+    None for axes in which they differ, nothing for inputs whose ranks do.
+    """
     return {
         name: [a if a == b else None for a, b in zip(shape, second[name], strict=True)]
         for name, shape in first.items()

@@ -15,7 +15,8 @@ from cimrobust.onnx_io.symbolic import Work
 
 _MAX_ROUNDS = 64
 
-#: Most steps of arithmetic on sizes for one model, a second or two; conditions that would take more stay.
+#: Most steps of arithmetic on sizes for one model, a second or two; conditions that would take more
+#: stay.
 _MAX_STEPS = 500_000
 
 
@@ -25,18 +26,23 @@ class Branches:
 
     Attributes:
         num_resolved: Nodes replaced by the branch that is taken whatever the sizes.
-        shared_sizes: Names that several axes of the inputs have, and that have to be one size each for that; empty where nothing depends on it.
+        shared_sizes: Names that several axes of the inputs have, and that have to be one size each
+            for that; empty where nothing depends on it.
     """
 
     num_resolved: int
     shared_sizes: tuple[str, ...]
 
 
-def resolve_branches(model: onnx.ModelProto, opsets: Mapping[str, int], *, share: bool = True) -> Branches:
+def resolve_branches(
+    model: onnx.ModelProto, opsets: Mapping[str, int], *, share: bool = True
+) -> Branches:
     """Replace `If` nodes of the main graph by the branch taken, where that is the same for all inputs that the model may get, in place.
 
-    Every axis of an input that the file gives no number may have any size, the empty one included; two axes of the same name have the same. onnxruntime does
-    not ask for the latter, so it is used only where a condition cannot do without, and reported; with `share` off, never. All other conditions stay as
+    Every axis of an input that the file gives no number may have any size, the empty one included;
+    two axes of the same name have the same. onnxruntime does
+    not ask for the latter, so it is used only where a condition cannot do without, and reported;
+    with `share` off, never. All other conditions stay as
     they are.
     """
     work, shared, count = Work(_MAX_STEPS), shared_names(model.graph) if share else (), 0
@@ -58,11 +64,18 @@ def resolve_branches(model: onnx.ModelProto, opsets: Mapping[str, int], *, share
 
 def shared_names(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Return the names that more than one axis of the inputs has."""
-    names = Counter(dim.dim_param for value in graph.input for dim in value.type.tensor_type.shape.dim if dim.dim_param)
+    names = Counter(
+        dim.dim_param
+        for value in graph.input
+        for dim in value.type.tensor_type.shape.dim
+        if dim.dim_param
+    )
     return tuple(sorted(name for name, count in names.items() if count > 1))
 
 
-def _branches_taken(model: onnx.ModelProto, opsets: Mapping[str, int], work: Work, *, apart: bool) -> dict[str, onnx.GraphProto]:
+def _branches_taken(
+    model: onnx.ModelProto, opsets: Mapping[str, int], work: Work, *, apart: bool
+) -> dict[str, onnx.GraphProto]:
     """Return by node the branch that is taken whatever the sizes."""
     conditional = [node for node in model.graph.node if node.op_type == "If" and not node.domain]
     if not conditional:
@@ -88,5 +101,9 @@ def _spliced(node: onnx.NodeProto, branch: onnx.GraphProto) -> list[onnx.NodePro
         nodes.append(copy)
     for wanted, value in zip(node.output, branch.output, strict=False):
         if wanted:
-            nodes.append(onnx.helper.make_node("Identity", [value.name], [wanted], name=f"{node.name}.{wanted}"))
+            nodes.append(
+                onnx.helper.make_node(
+                    "Identity", [value.name], [wanted], name=f"{node.name}.{wanted}"
+                )
+            )
     return nodes

@@ -1,4 +1,6 @@
-"""Stand-ins for com.microsoft operators: standard nodes with the same output types and shapes, so that ONNX shape inference gets past them.
+"""Stand-ins for com.microsoft operators.
+
+Standard nodes with the same output types and shapes, so that ONNX shape inference gets past them.
 
 They are used for inference alone and compute something else.
 """
@@ -29,11 +31,23 @@ class _Builder:
         tensor = self.initializers.get(self.input(index))
         return default if tensor is None else int(tensor.data_type)
 
-    def add(self, op: str, inputs: list[str], *, last: bool = False, copy: tuple[str, ...] = (), **attributes: int | list[int]) -> str:
+    def add(
+        self,
+        op: str,
+        inputs: list[str],
+        *,
+        last: bool = False,
+        copy: tuple[str, ...] = (),
+        **attributes: int | list[int],
+    ) -> str:
         output = self.node.output[0] if last else f"{self.node.output[0]}//{len(self.nodes)}"
         node = helper.make_node(op, inputs, [output], name=f"{self.node.name}//{len(self.nodes)}")
-        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
-        node.attribute.extend(attribute for attribute in self.node.attribute if attribute.name in copy)
+        node.attribute.extend(
+            helper.make_attribute(name, value) for name, value in attributes.items()
+        )
+        node.attribute.extend(
+            attribute for attribute in self.node.attribute if attribute.name in copy
+        )
         self.nodes.append(node)
         return output
 
@@ -73,7 +87,9 @@ def _pool(op: str, *copy: str) -> Callable[[_Builder], None]:
 
 
 def _qgemm(builder: _Builder) -> None:
-    product = builder.add("Gemm", [builder.as_float(0), builder.as_float(3)], copy=("transA", "transB"))
+    product = builder.add(
+        "Gemm", [builder.as_float(0), builder.as_float(3)], copy=("transA", "transB")
+    )
     kind = builder.type_of(8, TensorProto.UINT8) if builder.input(7) else TensorProto.FLOAT
     builder.cast(product, kind, last=True)
 
@@ -83,11 +99,15 @@ def _float_matmul(builder: _Builder) -> None:
 
 
 def _fused_matmul(builder: _Builder) -> None:
-    if any(int_attribute(builder.node, name, 0) for name in ("transA", "transBatchA", "transBatchB")):
+    if any(
+        int_attribute(builder.node, name, 0) for name in ("transA", "transBatchA", "transBatchB")
+    ):
         raise LookupError
     right = builder.input(1)
     if int_attribute(builder.node, "transB", 0):
-        axes = list(range(len(builder.initializers[right].dims)))  # the rank of other tensors is not known here: KeyError, no stand-in
+        axes = list(
+            range(len(builder.initializers[right].dims))
+        )  # the rank of other tensors is not known here: KeyError, no stand-in
         right = builder.add("Transpose", [right], perm=[*axes[:-2], *reversed(axes[-2:])])
     builder.add("MatMul", [builder.input(0), right], last=True)
 
@@ -107,8 +127,16 @@ def _quantise(builder: _Builder) -> None:
 
 def _dequantise(builder: _Builder) -> None:
     tensor = builder.initializers.get(builder.input(0))
-    if tensor is not None:  # old operator sets cannot cast the short integers that com.microsoft has
-        builder.add("RandomUniform", [], last=True, shape=list(tensor.dims), dtype=builder.type_of(1, TensorProto.FLOAT))
+    if (
+        tensor is not None
+    ):  # old operator sets cannot cast the short integers that com.microsoft has
+        builder.add(
+            "RandomUniform",
+            [],
+            last=True,
+            shape=list(tensor.dims),
+            dtype=builder.type_of(1, TensorProto.FLOAT),
+        )
         return
     builder.cast(builder.input(0), builder.type_of(1, TensorProto.FLOAT), last=True)
 
@@ -116,7 +144,18 @@ def _dequantise(builder: _Builder) -> None:
 _POOL_ATTRIBUTES = ("auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides")
 
 _STAND_INS: Mapping[str, Callable[[_Builder], None]] = {
-    **dict.fromkeys(("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax"), _same),
+    **dict.fromkeys(
+        (
+            "Gelu",
+            "FastGelu",
+            "QuickGelu",
+            "BiasGelu",
+            "QLinearLeakyRelu",
+            "QLinearSigmoid",
+            "QLinearSoftmax",
+        ),
+        _same,
+    ),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _same),
     "QLinearAdd": _broadcast,
     "QLinearMul": _broadcast,
@@ -135,7 +174,9 @@ _STAND_INS: Mapping[str, Callable[[_Builder], None]] = {
 
 
 def stand_in(node: onnx.NodeProto, initializers: Mapping[str, TensorProto]) -> list[onnx.NodeProto]:
-    """Return standard nodes with the output shapes of a com.microsoft node; the node itself where there are none.
+    """Return standard nodes with the output shapes of a com.microsoft node.
+
+    The node itself where there are none.
 
     Args:
         node: Any node.

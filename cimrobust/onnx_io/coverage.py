@@ -43,7 +43,9 @@ def slot_problem(use: WeightUse, constants: Constants) -> str | None:
         name = node.input[position] if position < len(node.input) else ""
         value = constants.value(name) if name else None
         if name and (value is None or value.size != 1):
-            return f"digital: scale or zero point '{name}' of an activation is not one constant number"
+            return (
+                f"digital: scale or zero point '{name}' of an activation is not one constant number"
+            )
     if op_name(node) == "MatMulInteger":
         name = node.input[5 - slot.index - 2] if len(node.input) > 5 - slot.index - 2 else ""
         value = constants.value(name) if name else None
@@ -52,10 +54,14 @@ def slot_problem(use: WeightUse, constants: Constants) -> str | None:
     return None
 
 
-def unmapped_nodes(weights: Weights, mapped: set[str], failed: Mapping[str, str]) -> Iterator[tuple[onnx.NodeProto, str]]:
+def unmapped_nodes(
+    weights: Weights, mapped: set[str], failed: Mapping[str, str]
+) -> Iterator[tuple[onnx.NodeProto, str]]:
     """Yield nodes that multiply or hold weights but stay digital, in graph order, each with the reason."""
     for node in all_nodes(weights.graph):
-        if (node.name in mapped and node.name not in failed) or weights.constants.is_constant(node.output[0] if node.output else ""):
+        if (node.name in mapped and node.name not in failed) or weights.constants.is_constant(
+            node.output[0] if node.output else ""
+        ):
             continue
         reason = failed.get(node.name) or _reason(node, weights.constants)
         if reason:
@@ -72,7 +78,11 @@ def _reason(node: onnx.NodeProto, constants: Constants) -> str | None:
         if any(name and constants.is_constant(name) for name in names):
             return "digital: its weight is not a view of a stored tensor"
         has_alternatives = len(slots) > 1 and not uses_all_slots(node)
-        return "digital: product of two activations" if has_alternatives else "digital: its weight is computed at run time"
+        return (
+            "digital: product of two activations"
+            if has_alternatives
+            else "digital: its weight is computed at run time"
+        )
     held = [kind for name in node.input if (kind := _constant_type(name, constants)) is not None]
     if op == "Gather" and held and _is_matrix(_constant_type(node.input[0], constants)):
         return "digital: embedding look-up"
@@ -86,7 +96,11 @@ def _reason(node: onnx.NodeProto, constants: Constants) -> str | None:
 def _constant_type(name: str, constants: Constants) -> TensorType | None:
     """Return the type of an initializer that is not an index or shape tensor."""
     tensor = constants.tensor(name)
-    if tensor is None or tensor.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING):
+    if tensor is None or tensor.data_type in (
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.BOOL,
+        onnx.TensorProto.STRING,
+    ):
         return None
     return TensorType(tensor.data_type, tuple(tensor.dims))
 

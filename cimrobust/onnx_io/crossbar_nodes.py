@@ -29,7 +29,8 @@ class StoredOperand:
         slot: Position among the node's inputs.
         role: Its name in the operator's schema.
         leaves: Stored initializers that its elements come from.
-        index: Position of every element, int64, in the leaves flattened and laid one after the other; the weight's shape at the node.
+        index: Position of every element, int64, in the leaves flattened and laid one after the
+            other; the weight's shape at the node.
     """
 
     slot: int
@@ -47,7 +48,8 @@ class CrossbarNode:
         op: Operator, one of CROSSBAR_OPS.
         opset: Version of the standard operator set.
         attributes: The node's attributes as Python values; defaults are not filled in.
-        inputs: Tensors it reads, ``""`` where one is left out; the stored weights among them are in `operands`.
+        inputs: Tensors it reads, ``""`` where one is left out; the stored weights among them are in
+            `operands`.
         outputs: Tensors it makes, ``""`` where one is left out.
         operands: Its stored weights.
     """
@@ -83,7 +85,11 @@ def crossbar_nodes(deployed: Deployed) -> tuple[tuple[CrossbarNode, ...], tuple[
     digital: list[UnmappedNode] = []
     for uses in stored_uses(deployed, weights).values():
         node = uses[0].node
-        reason = _op_problem(node) or _weight_problem(uses, types) or (None if node.name in top_level else "digital: inside a body")
+        reason = (
+            _op_problem(node)
+            or _weight_problem(uses, types)
+            or (None if node.name in top_level else "digital: inside a body")
+        )
         if reason is None:
             found.append(_crossbar_node(uses, weights))
         else:
@@ -108,12 +114,18 @@ def _op_problem(node: onnx.NodeProto) -> str | None:
 def _weight_problem(uses: list[WeightUse], types: Mapping[str, TensorType]) -> str | None:
     """Return why weights of a known operator cannot be handed to the kernel."""
     if uses_all_slots(uses[0].node) and len(uses) < 2:
-        return f"digital: of the weights W and R of a recurrent layer only {uses[0].slot.role} is stored"
+        return (
+            f"digital: of the weights W and R of a recurrent layer only {uses[0].slot.role} is"
+            " stored"
+        )
     for use in uses:
         for node in use.trace.nodes:
             kind = types.get(node.output[0])
             if node.op_type in TYPE_OPS and (kind is None or kind.elem_type != TensorProto.FLOAT):
-                return f"digital: {op_name(node)} '{node.name}' turns its weight into another type than float32"
+                return (
+                    f"digital: {op_name(node)} '{node.name}' turns its weight into another type"
+                    " than float32"
+                )
     return None
 
 
@@ -126,5 +138,8 @@ def _crossbar_node(uses: list[WeightUse], weights: Weights) -> CrossbarNode:
         attributes=attributes(node),
         inputs=tuple(node.input),
         outputs=tuple(node.output),
-        operands=tuple(StoredOperand(use.slot.index, use.slot.role, use.trace.leaves, use.trace.index) for use in uses),
+        operands=tuple(
+            StoredOperand(use.slot.index, use.slot.role, use.trace.leaves, use.trace.index)
+            for use in uses
+        ),
     )

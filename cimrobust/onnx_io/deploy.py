@@ -29,14 +29,18 @@ TEMPLATE_LOCATION = "cimrobust"
 _QUANTISED_BACK = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
-def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: bool = True) -> Deployed:
+def deploy(
+    network: Network, scan: LayerScan, *, widen: bool = True, has_batch: bool = True
+) -> Deployed:
     """Return the network with every stored weight as one float32 initializer of its own name.
 
     Args:
         network: Loaded network.
         scan: Its layers, from scan_layers.
-        widen: Make a batch axis of fixed size symbolic. Whether the result computes the same must be proved by running both.
-        has_batch: False where samples have as many axes as the graph input: one sample a run, nothing is widened.
+        widen: Make a batch axis of fixed size symbolic. Whether the result computes the same must
+            be proved by running both.
+        has_batch: False where samples have as many axes as the graph input: one sample a run,
+            nothing is widened.
 
     Raises:
         ModelNotCoveredError: The float form of the weights does not fit in one model.
@@ -44,12 +48,14 @@ def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: 
     num_weights = sum(layer.num_weights for layer in scan.layers)
     if 4 * num_weights > MAX_TENSOR_BYTES:
         raise ModelNotCoveredError(
-            f"stored weights must fit in {MAX_TENSOR_BYTES} bytes as float32, got {num_weights} weights "
-            f"({network.path}); analyse a smaller model"
+            f"stored weights must fit in {MAX_TENSOR_BYTES} bytes as float32, got {num_weights}"
+            f" weights ({network.path}); analyse a smaller model"
         )
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
-    _Deployment(model, scan, weights_of(network.model), infer_types(network.model, strict=False)).run()
+    _Deployment(
+        model, scan, weights_of(network.model), infer_types(network.model, strict=False)
+    ).run()
     batch, batch_size = find_batch(model, has_batch=has_batch)
     notes = batch_notes(model)
     if batch == "fixed" and widen:
@@ -59,7 +65,10 @@ def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: 
             notes += changes
             batch, batch_size = "widened", None
     # Last: the inputs that this may add are constants, and no samples.
-    inputs, outputs = (tuple(spec_of(value) for value in values) for values in (model.graph.input, model.graph.output))
+    inputs, outputs = (
+        tuple(spec_of(value) for value in values)
+        for values in (model.graph.input, model.graph.output)
+    )
     model = exact_products(model) or model
     return Deployed(
         model=model,
@@ -76,17 +85,27 @@ def deploy(network: Network, scan: LayerScan, *, widen: bool = True, has_batch: 
 class _Deployment:
     """The work on one copy of a model, in place."""
 
-    def __init__(self, model: onnx.ModelProto, scan: LayerScan, weights: Weights, types: Mapping[str, TensorType]) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        scan: LayerScan,
+        weights: Weights,
+        types: Mapping[str, TensorType],
+    ) -> None:
         self.model = model
         self.scan = scan
         self.weights = weights
         self.types = types
-        self.names = NameMaker(name for inner in all_graphs(model.graph) for name in defined_names(inner))
+        self.names = NameMaker(
+            name for inner in all_graphs(model.graph) for name in defined_names(inner)
+        )
         mapped = {(use.node, use.role) for layer in scan.layers for use in layer.uses}
         self.uses = [use for use in weights.uses() if (use.node.name, use.slot.role) in mapped]
         self.chain = {node.name: node for use in self.uses for node in use.trace.nodes}
         self.stored = {layer.initializer for layer in scan.layers}
-        self.stored_tensors = self.stored | {name for node in self.chain.values() for name in node.output if name}
+        self.stored_tensors = self.stored | {
+            name for node in self.chain.values() for name in node.output if name
+        }
 
     def run(self) -> None:
         """Do all of it."""
@@ -127,7 +146,9 @@ class _Deployment:
         maker = self.weights.constants.maker(name)
         assert maker is not None
         moved = data_inputs(maker)
-        inputs = [self._digital(source, copies) if source in moved else source for source in maker.input]
+        inputs = [
+            self._digital(source, copies) if source in moved else source for source in maker.input
+        ]
         node = onnx.NodeProto()
         node.CopyFrom(maker)
         node.name = f"{maker.name}.digital"
@@ -139,7 +160,10 @@ class _Deployment:
         return copies[name]
 
     def _place_floats(self) -> None:
-        """Replace every stored initializer by its float32 values; where other float types are needed, cast behind it."""
+        """Replace every stored initializer by its float32 values.
+
+        Where other float types are needed, cast behind it.
+        """
         layers = {layer.initializer: layer for layer in self.scan.layers}
         kinds: dict[str, int] = {}
         for tensor in self.model.graph.initializer:
@@ -150,7 +174,9 @@ class _Deployment:
             if kind in FLOAT_TYPES and kind != TensorProto.FLOAT:
                 output = self.names.take(f"{name}.cast")
                 self._redirect(name, output, but=frozenset({"Cast", "CastLike"}))
-                self.model.graph.node.append(onnx.helper.make_node("Cast", [name], [output], name=output, to=kind))
+                self.model.graph.node.append(
+                    onnx.helper.make_node("Cast", [name], [output], name=output, to=kind)
+                )
 
     def _redirect(self, old: str, new: str, but: frozenset[str] = frozenset()) -> None:
         """Let all nodes read `new` in place of `old`, apart from those of the operators in `but`."""
@@ -159,28 +185,41 @@ class _Deployment:
                 node.input[:] = [new if name == old else name for name in node.input]
 
     def _rewrite_integer_layers(self) -> None:
-        by_name: dict[str, WeightUse] = {use.node.name: use for use in self.uses if is_integer_layer(use.node)}
+        by_name: dict[str, WeightUse] = {
+            use.node.name: use for use in self.uses if is_integer_layer(use.node)
+        }
         if not by_name:
             return
         for inner in all_graphs(self.model.graph):
             kept: list[onnx.NodeProto] = []
             for node in inner.node:
-                kept += self._rewritten(node, by_name[node.name], inner) if node.name in by_name else [node]
+                kept += (
+                    self._rewritten(node, by_name[node.name], inner)
+                    if node.name in by_name
+                    else [node]
+                )
             replace_nodes(inner, kept)
 
-    def _rewritten(self, node: onnx.NodeProto, use: WeightUse, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    def _rewritten(
+        self, node: onnx.NodeProto, use: WeightUse, graph: onnx.GraphProto
+    ) -> list[onnx.NodeProto]:
         output = node.output[0]
         readers = [reader for reader in all_nodes(self.model.graph) if output in reader.input]
         is_output = any(output == value.name for value in graph.output)
         opset = self.weights.opsets.get("", 0)
-        feeds_casts = bool(readers) and not is_output and all(casts_to_float(reader) for reader in readers)
+        feeds_casts = (
+            bool(readers) and not is_output and all(casts_to_float(reader) for reader in readers)
+        )
         job = Rewriting(node, use.slot, self.weights.constants, self.names, opset, feeds_casts)
         rewrite(job)
         self.model.graph.initializer.extend(job.initializers)
         return job.nodes
 
     def _bypass_dequantisers(self) -> None:
-        """Remove the DequantizeLinear nodes of stored weights; the initializer holds what they would make."""
+        """Remove the DequantizeLinear nodes of stored weights.
+
+        The initializer holds what they would make.
+        """
         gone = {item.node.name: item.node for use in self.uses for item in use.trace.dequantisers}
         outputs = {value.name for inner in all_graphs(self.model.graph) for value in inner.output}
         for inner in all_graphs(self.model.graph):
@@ -191,15 +230,22 @@ class _Deployment:
                 if kind == TensorProto.FLOAT and node.output[0] not in outputs:
                     self._redirect(node.output[0], node.input[0])
                 else:
-                    kept.append(onnx.helper.make_node("Cast", [node.input[0]], [node.output[0]], name=node.name, to=kind))
+                    kept.append(
+                        onnx.helper.make_node(
+                            "Cast", [node.input[0]], [node.output[0]], name=node.name, to=kind
+                        )
+                    )
             if len(kept) != len(inner.node) or any(node.name in gone for node in kept):
                 replace_nodes(inner, kept)
 
     def _keep_float(self) -> None:
         """Put an operator without effect behind every stored layer that reads dequantised values.
 
-        Where its result is quantised, onnxruntime turns the layer back into an integer one, whatever the weights: it would round programmed weights to the nearest levels, in our sessions
-        and in those of anybody who runs the witness. No optimisation removes a Max with the lowest float.
+        Where its result is quantised, onnxruntime turns the layer back into an integer one,
+        whatever the weights: it would round programmed weights to the nearest levels, in our
+        sessions
+        and in those of anybody who runs the witness. No optimisation removes a Max with the lowest
+        float.
         """
         made_by = {name: node for node in all_nodes(self.model.graph) for name in node.output}
         lowest = ""
@@ -212,19 +258,32 @@ class _Deployment:
                     continue
                 if not lowest:
                     lowest = self.names.take("lowest_float")
-                    self.model.graph.initializer.append(encode(np.array(np.finfo(np.float32).min, dtype=np.float32), lowest))
+                    self.model.graph.initializer.append(
+                        encode(np.array(np.finfo(np.float32).min, dtype=np.float32), lowest)
+                    )
                 result, node.output[0] = node.output[0], self.names.take(f"{node.output[0]}.float")
                 kept.append(
-                    onnx.helper.make_node("Max", [node.output[0], lowest], [result], name=self.names.take(f"{node.name}.keep_float"))
+                    onnx.helper.make_node(
+                        "Max",
+                        [node.output[0], lowest],
+                        [result],
+                        name=self.names.take(f"{node.name}.keep_float"),
+                    )
                 )
             if len(kept) != len(inner.node):
                 replace_nodes(inner, kept)
 
-    def _may_be_quantised(self, node: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]) -> bool:
+    def _may_be_quantised(
+        self, node: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]
+    ) -> bool:
         """Tell whether a node multiplies dequantised values by a stored float weight."""
-        if node.op_type not in _QUANTISED_BACK or not any(name in self.stored_tensors for name in node.input):
+        if node.op_type not in _QUANTISED_BACK or not any(
+            name in self.stored_tensors for name in node.input
+        ):
             return False
-        return any(name in made_by and made_by[name].op_type == "DequantizeLinear" for name in node.input)
+        return any(
+            name in made_by and made_by[name].op_type == "DequantizeLinear" for name in node.input
+        )
 
 
 def template_bytes(deployed: Deployed) -> bytes:
@@ -245,7 +304,11 @@ def external_bytes(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
             num_bytes = len(tensor.raw_data)
             tensor.ClearField("raw_data")
             tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", TEMPLATE_LOCATION), ("offset", "0"), ("length", str(num_bytes))):
+            for key, value in (
+                ("location", TEMPLATE_LOCATION),
+                ("offset", "0"),
+                ("length", str(num_bytes)),
+            ):
                 entry = tensor.external_data.add()
                 entry.key, entry.value = key, value
     return bytes(template.SerializeToString())

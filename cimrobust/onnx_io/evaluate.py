@@ -10,15 +10,21 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 
-def evaluate_node(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], opsets: Mapping[str, int]) -> list[np.ndarray]:
-    """Return the outputs of a node without bodies for given inputs; None stands for an input left out.
+def evaluate_node(
+    node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], opsets: Mapping[str, int]
+) -> list[np.ndarray]:
+    """Return the outputs of a node without bodies for given inputs.
+
+    None stands for an input left out.
 
     Raises:
         ValueError: The reference implementation cannot do it.
     """
     alone = onnx.NodeProto()
     alone.CopyFrom(node)
-    alone.input[:] = [f"in{index}" if value is not None else "" for index, value in enumerate(inputs)]
+    alone.input[:] = [
+        f"in{index}" if value is not None else "" for index, value in enumerate(inputs)
+    ]
     alone.output[:] = [f"out{index}" for index in range(len(node.output))]
     if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
         alone.domain = ""  # the com.microsoft forms are the standard ones under another name
@@ -34,7 +40,9 @@ def evaluate_node(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None], ops
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            results = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports)).run(None, feeds)
+            results = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=imports)).run(
+                None, feeds
+            )
     except Exception as err:  # the reference raises whatever its NumPy code raises
         raise ValueError(f"{type(err).__name__}: {err}") from err
     return [np.asarray(value) for value in results]

@@ -17,21 +17,47 @@ from cimrobust.onnx_io.walk import op_name, read_names
 #: Operators whose output is levels, or sums of products of levels, computed in integers.
 LEVEL_OPS = frozenset(
     {
-        *("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
-        *(f"com.microsoft::{op}" for op in ("QuantizeLinear", "QGemm", "QLinearConv", "QLinearAdd", "QLinearMul", "QLinearConcat")),
-        *(f"com.microsoft::{op}" for op in ("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearReduceMean")),
-        *(f"com.microsoft::{op}" for op in ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "QLinearWhere")),
+        *(
+            "QuantizeLinear",
+            "DynamicQuantizeLinear",
+            "QLinearConv",
+            "QLinearMatMul",
+            "ConvInteger",
+            "MatMulInteger",
+        ),
+        *(
+            f"com.microsoft::{op}"
+            for op in (
+                "QuantizeLinear",
+                "QGemm",
+                "QLinearConv",
+                "QLinearAdd",
+                "QLinearMul",
+                "QLinearConcat",
+            )
+        ),
+        *(
+            f"com.microsoft::{op}"
+            for op in ("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearReduceMean")
+        ),
+        *(
+            f"com.microsoft::{op}"
+            for op in ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "QLinearWhere")
+        ),
     }
 )
 _DEQUANTISERS = frozenset({"DequantizeLinear", "com.microsoft::DequantizeLinear"})
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
-_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+_FLOATS = frozenset(
+    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+)
 
 
 def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
     """Return the inner tensors that can be outputs without changing how onnxruntime computes them, the wanted output last.
 
-    Those are all levels, and all float tensors that are not between a DequantizeLinear of activations and the next quantiser: operators there are fused to
+    Those are all levels, and all float tensors that are not between a DequantizeLinear of
+    activations and the next quantiser: operators there are fused to
     integer ones, and would not be if somebody else read what is inside.
     """
     types = infer_types(model, strict=False)
@@ -47,16 +73,25 @@ def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
         elif name in _DEQUANTISERS or inside & read_names(node):
             inside |= set(outputs)
         else:
-            found += [made for made in outputs if made in types and types[made].elem_type in _FLOATS]
+            found += [
+                made for made in outputs if made in types and types[made].elem_type in _FLOATS
+            ]
     return (*(name for name in found if name != output), output)
 
 
 def as_declared(model: onnx.ModelProto, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return inner tensors as the model declares them: the exact form has unsigned levels in place of signed ones."""
+    """Return inner tensors as the model declares them.
+
+    The exact form has unsigned levels in place of signed ones.
+    """
     types = infer_types(model, strict=False)
     signed = {name for name, kind in types.items() if kind.elem_type == TensorProto.INT8}
     return {
-        name: (array.astype(np.int16) - 128).astype(np.int8) if name in signed and array.dtype == np.uint8 else array
+        name: (
+            (array.astype(np.int16) - 128).astype(np.int8)
+            if name in signed and array.dtype == np.uint8
+            else array
+        )
         for name, array in given.items()
     }
 
@@ -76,18 +111,29 @@ def work_of(model: onnx.ModelProto, samples: int) -> tuple[int, int]:
     types = infer_types(model, strict=False)
     products = sum(_products(node, types, samples) for node in model.graph.node)
     stored = {tensor.name for tensor in model.graph.initializer}
-    size = sum(_count(kind, samples) * element_bits(kind.elem_type) // 8 for name, kind in types.items() if name not in stored)
+    size = sum(
+        _count(kind, samples) * element_bits(kind.elem_type) // 8
+        for name, kind in types.items()
+        if name not in stored
+    )
     return products, size
 
 
 def _count(kind: TensorType | None, samples: int) -> int:
-    return 1 if kind is None else math.prod(dim if isinstance(dim, int) else samples for dim in kind.shape or ())
+    return (
+        1
+        if kind is None
+        else math.prod(dim if isinstance(dim, int) else samples for dim in kind.shape or ())
+    )
 
 
 def _products(node: onnx.NodeProto, types: dict[str, TensorType], samples: int) -> int:
     """Return an upper estimate of the products of one node, 0 for operators that are no products."""
     name = node.op_type
-    if not any(mark in name for mark in ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "GRU", "RNN", "Einsum")):
+    if not any(
+        mark in name
+        for mark in ("Conv", "MatMul", "Gemm", "Attention", "LSTM", "GRU", "RNN", "Einsum")
+    ):
         return 0
     index = 3 if name.startswith(("QLinear", "QGemm")) else 1
     weight = types.get(node.input[index]) if index < len(node.input) else None

@@ -1,6 +1,9 @@
-"""External data of a model: only plain files inside the model's own folder, read once through a descriptor that follows no link.
+"""External data of a model.
 
-The rules answer the published attacks on ONNX external data (path traversal, links, hard links, sizes that lie); see the module's tests.
+Only plain files inside the model's own folder, read once through a descriptor that follows no link.
+
+The rules answer the published attacks on ONNX external data (path traversal, links, hard links,
+sizes that lie); see the module's tests.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ class ExternalFiles:
         return tuple(self._digests)
 
     def embed(self, tensor: TensorProto) -> str | None:
-        """Move the data of an external tensor inside; return what is wrong with it, None if nothing.
+        """Move the data of an external tensor inside.
+
+        Return what is wrong with it, None if nothing.
 
         The tensor's type and dims must have been checked.
         """
@@ -49,7 +54,9 @@ class ExternalFiles:
         if len(set(keys)) != len(keys) or not set(keys) <= _KEYS:
             return f"{name} has external data with doubled or unknown keys {sorted(keys)}"
         if tensor.HasField("raw_data") or tensor.data_type == TensorProto.STRING:
-            return f"{name} must be either external or inside, and external data cannot hold strings"
+            return (
+                f"{name} must be either external or inside, and external data cannot hold strings"
+            )
         values = dict(entries)
         problem = location_problem(values.get("location", ""))
         if problem:
@@ -67,7 +74,10 @@ class ExternalFiles:
         return None
 
     def read(self, location: str) -> bytes:
-        """Return the content of a file; raises InputRefusedError where it is missing, a link, or too large."""
+        """Return the content of a file.
+
+        Raises InputRefusedError where it is missing, a link, or too large.
+        """
         key = PurePosixPath(location).as_posix()
         if key not in self._contents:
             content = _read_inside(self.folder, PurePosixPath(location))
@@ -79,10 +89,18 @@ class ExternalFiles:
 def location_problem(location: str) -> str | None:
     """Return why a location is not a plain relative name inside the folder, None if it is."""
     parts = PurePosixPath(location).parts
-    plain = location and location.isprintable() and "\\" not in location and not PurePosixPath(location).is_absolute()
+    plain = (
+        location
+        and location.isprintable()
+        and "\\" not in location
+        and not PurePosixPath(location).is_absolute()
+    )
     if plain and ".." not in parts and ":" not in location and "~" not in parts[:1] and parts:
         return None
-    return f"external data location must be a plain relative name inside the model's folder, got '{one_line(location)}'"
+    return (
+        "external data location must be a plain relative name inside the model's folder, got"
+        f" '{one_line(location)}'"
+    )
 
 
 def _span(values: dict[str, str], *, needed: int, available: int) -> tuple[int, int] | str:
@@ -118,12 +136,15 @@ def _read_inside(folder: Path, location: PurePosixPath) -> bytes:
             opened.append(os.open(part, flags | os.O_DIRECTORY, dir_fd=opened[-1]))
         opened.append(os.open(location.parts[-1], flags, dir_fd=opened[-1]))
         if os.fstat(opened[-1]).st_nlink != 1:
-            raise InputRefusedError(f"external data file must have one name only, got a hard link ('{name}'); copy the file")
+            raise InputRefusedError(
+                f"external data file must have one name only, got a hard link ('{name}'); copy the"
+                " file"
+            )
         return read_descriptor(opened[-1], limit=MAX_EXTERNAL_FILE_BYTES, name=name)
     except OSError as err:
         raise InputRefusedError(
-            f"external data file must be a plain file beside the model, got '{err.strerror}' ('{name}'); "
-            "copy it there, links are not followed"
+            f"external data file must be a plain file beside the model, got '{err.strerror}'"
+            f" ('{name}'); copy it there, links are not followed"
         ) from err
     finally:
         for descriptor in opened:

@@ -1,4 +1,7 @@
-"""Input converters as ordinary operators, for the differentiable twin: what drives a crossbar node is rounded to the levels of its word lines."""
+"""Input converters as ordinary operators, for the differentiable twin.
+
+What drives a crossbar node is rounded to the levels of its word lines.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ _ROUND_OPSET = 11
 
 @dataclass(frozen=True)
 class InputLevels:
-    """Levels of one input: ``x`` becomes ``(clip(round(x * inverse_scale) + zero_point, low, high) - zero_point) / inverse_scale``."""
+    """Levels of one input.
+
+    ``x`` becomes ``(clip(round(x * inverse_scale) + zero_point, low, high) - zero_point) /
+    inverse_scale``.
+    """
 
     inverse_scale: float
     zero_point: float
@@ -26,7 +33,9 @@ class InputLevels:
     high: float
 
 
-def with_fake_quantisers(model: onnx.ModelProto, levels: Mapping[tuple[str, int], InputLevels]) -> onnx.ModelProto:
+def with_fake_quantisers(
+    model: onnx.ModelProto, levels: Mapping[tuple[str, int], InputLevels]
+) -> onnx.ModelProto:
     """Return a copy of a model whose nodes read rounded inputs.
 
     Args:
@@ -43,7 +52,9 @@ def with_fake_quantisers(model: onnx.ModelProto, levels: Mapping[tuple[str, int]
     for node in graph.node:
         for position, name in enumerate(node.input):
             if (node.name, position) in levels and name:
-                made, node.input[position] = _rounded(name, levels[node.name, position], names, graph)
+                made, node.input[position] = _rounded(
+                    name, levels[node.name, position], names, graph
+                )
                 nodes += made
         nodes.append(node)
     del graph.node[:]
@@ -51,7 +62,9 @@ def with_fake_quantisers(model: onnx.ModelProto, levels: Mapping[tuple[str, int]
     return copy
 
 
-def _rounded(name: str, levels: InputLevels, names: NameMaker, graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], str]:
+def _rounded(
+    name: str, levels: InputLevels, names: NameMaker, graph: onnx.GraphProto
+) -> tuple[list[onnx.NodeProto], str]:
     nodes: list[onnx.NodeProto] = []
 
     def apply(op: str, source: str, value: float | None = None) -> str:
@@ -64,5 +77,7 @@ def _rounded(name: str, levels: InputLevels, names: NameMaker, graph: onnx.Graph
         return output
 
     level = apply("Round", apply("Mul", name, levels.inverse_scale))
-    inside = apply("Max", apply("Min", level, levels.high - levels.zero_point), levels.low - levels.zero_point)
+    inside = apply(
+        "Max", apply("Min", level, levels.high - levels.zero_point), levels.low - levels.zero_point
+    )
     return nodes, apply("Div", inside, levels.inverse_scale)

@@ -1,13 +1,21 @@
-"""Constants that multiply and are no trained weights: no accelerator would store them in a crossbar, so they stay digital.
+"""Constants that multiply and are no trained weights.
 
-The rule. A constant factor is a table, not a weight, where one of these holds; each is listed with its reason among what stays digital.
+No accelerator would store them in a crossbar, so they stay digital.
 
-1. *No data*: the other factor is computed from the sizes of tensors alone, without data and without other tables, so that the product is the same for all samples.
-2. *Angles*: the other factor are positions (integers of an input, or sizes; no floats of an input and nothing looked up with one), one number for each product, the constant is
-   positive and falls or rises throughout, and both the sine and the cosine of the result are taken, and nothing else.
-3. *A formula*: the values follow one (see `named_tables`), or all channels of a depthwise convolution have one filter.
+The rule. A constant factor is a table, not a weight, where one of these holds; each is listed with
+its reason among what stays digital.
 
-Whatever is not recognised is a weight: a trained weight that stays digital would make a network look safer than it is, a table that is mapped only costs devices.
+1. *No data*: the other factor is computed from the sizes of tensors alone, without data and without
+  other tables, so that the product is the same for all samples.
+2. *Angles*: the other factor are positions (integers of an input, or sizes; no floats of an input
+  and nothing looked up with one), one number for each product, the constant is
+   positive and falls or rises throughout, and both the sine and the cosine of the result are taken,
+   and nothing else.
+3. *A formula*: the values follow one (see `named_tables`), or all channels of a depthwise
+  convolution have one filter.
+
+Whatever is not recognised is a weight: a trained weight that stays digital would make a network
+look safer than it is, a table that is mapped only costs devices.
 """
 
 from __future__ import annotations
@@ -30,9 +38,24 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _SIZES = frozenset({"Shape", "Size"})
 #: What lies between a product and the sine of it without changing which angles they are.
 _MOVES = frozenset(
-    {"Concat", "Cast", "Expand", "Flatten", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+    {
+        "Concat",
+        "Cast",
+        "Expand",
+        "Flatten",
+        "Identity",
+        "Mul",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
-_LOOK_UPS = frozenset({"Gather", "GatherElements", "GatherND", "OneHot", "EyeLike", "ScatterElements", "ScatterND"})
+_LOOK_UPS = frozenset(
+    {"Gather", "GatherElements", "GatherND", "OneHot", "EyeLike", "ScatterElements", "ScatterND"}
+)
 
 
 class Flow:
@@ -40,7 +63,8 @@ class Flow:
 
     Attributes:
         data: Tensors that depend on the values of an input.
-        features: Tensors that depend on floats of an input, or on what an input looks up in a table of floats.
+        features: Tensors that depend on floats of an input, or on what an input looks up in a table
+            of floats.
         learned: Tensors that depend on initializers of several floats.
     """
 
@@ -50,8 +74,14 @@ class Flow:
         self._outputs = {value.name for inner in all_graphs(graph) for value in inner.output}
         bodies = [value.name for inner in all_graphs(graph) for value in inner.input]
         self.data: set[str] = set(bodies)
-        self.features = {name for name in bodies if name not in types or types[name].elem_type in FLOAT_TYPES}
-        self.learned = {tensor.name for tensor in graph.initializer if tensor.data_type in FLOAT_TYPES and num_elements(tensor) > 1}
+        self.features = {
+            name for name in bodies if name not in types or types[name].elem_type in FLOAT_TYPES
+        }
+        self.learned = {
+            tensor.name
+            for tensor in graph.initializer
+            if tensor.data_type in FLOAT_TYPES and num_elements(tensor) > 1
+        }
         for node in all_nodes(graph):
             read = read_names(node)
             for name in read:
@@ -71,10 +101,16 @@ class Flow:
 
     @staticmethod
     def _looks_up(node: onnx.NodeProto, weights: Weights) -> bool:
-        """Tell whether a node makes features of integers: an embedding, a code, or an operator that may do either."""
+        """Tell whether a node makes features of integers.
+
+        An embedding, a code, or an operator that may do either.
+        """
         if node.domain or node.op_type in _LOOK_UPS:
             floats = [
-                tensor for name in node.input if (tensor := weights.constants.tensor(name)) is not None and tensor.data_type in FLOAT_TYPES
+                tensor
+                for name in node.input
+                if (tensor := weights.constants.tensor(name)) is not None
+                and tensor.data_type in FLOAT_TYPES
             ]
             return bool(floats) or node.op_type == "OneHot" or bool(node.domain)
         return False
@@ -107,7 +143,12 @@ def table_reason(use: WeightUse, layout: Layout, weights: Weights, flow: Flow) -
             return "digital: a table, its product is the same for all samples"
         values = _values(use, weights)
         falls = values is not None and _is_monotonic(values.reshape(-1))
-        if falls and layout.num_rows == 1 and not any(name in flow.features for name in others) and flow.takes_angles(node.output[0]):
+        if (
+            falls
+            and layout.num_rows == 1
+            and not any(name in flow.features for name in others)
+            and flow.takes_angles(node.output[0])
+        ):
             return "digital: a table of frequencies, which positions are multiplied by"
     name = _formula(use, layout, weights)
     return None if name is None else f"digital: a table, {name}"
@@ -120,16 +161,26 @@ def _formula(use: WeightUse, layout: Layout, weights: Weights) -> str | None:
     if node.domain or node.op_type not in _PRODUCTS | _CONVOLUTIONS or values is None:
         return None
     if node.op_type in _CONVOLUTIONS and _is_depthwise(node, values.shape):
-        return "one filter for all channels" if named_tables.same_kernels(values.reshape(len(values), -1)) else None
+        return (
+            "one filter for all channels"
+            if named_tables.same_kernels(values.reshape(len(values), -1))
+            else None
+        )
     if layout.num_groups != 1:
         return None
     order = np.argsort(layout.column.reshape(-1), kind="stable")
-    return named_tables.name_of(values.reshape(-1)[order].reshape(layout.num_cols, layout.num_rows).T)
+    return named_tables.name_of(
+        values.reshape(-1)[order].reshape(layout.num_cols, layout.num_rows).T
+    )
 
 
 def _values(use: WeightUse, weights: Weights) -> np.ndarray | None:
     """Return a constant as the node sees it, None where it is no view of one float tensor."""
-    tensor = weights.constants.tensor(use.trace.leaves[0]) if len(use.trace.leaves) == 1 and not use.trace.dequantisers else None
+    tensor = (
+        weights.constants.tensor(use.trace.leaves[0])
+        if len(use.trace.leaves) == 1 and not use.trace.dequantisers
+        else None
+    )
     if tensor is None or tensor.data_type not in FLOAT_TYPES:
         return None
     values: np.ndarray = decode(tensor).astype(np.float32).reshape(-1)[use.trace.index]

@@ -1,4 +1,7 @@
-"""Constant folding where it is needed: shape arithmetic, constant conditions, and weights that are computed from constants."""
+"""Constant folding where it is needed.
+
+Shape arithmetic, constant conditions, and weights that are computed from constants.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ SHAPE_OPS = frozenset(
     }
 )
 
-#: Arithmetic that weights are computed with (weight norm, scaling, stacking of gates); random generators are not among them.
+#: Arithmetic that weights are computed with (weight norm, scaling, stacking of gates); random
+#: generators are not among them.
 WEIGHT_OPS = SHAPE_OPS | frozenset(
     {
         "CastLike",
@@ -108,20 +112,29 @@ WEIGHT_OPS = SHAPE_OPS | frozenset(
 
 
 class Constants:
-    """Values of tensors that are known before the network runs; computed when asked for. The nodes must be sorted."""
+    """Values of tensors that are known before the network runs; computed when asked for.
 
-    def __init__(self, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]) -> None:
+    The nodes must be sorted.
+    """
+
+    def __init__(
+        self, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
+    ) -> None:
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._makers = {name: node for node in all_nodes(graph) for name in node.output if name}
         self._opsets = opsets
         self._types = types
         self._values: dict[str, np.ndarray | None] = {}
         stored = sum(num_bytes(tensor) for tensor in graph.initializer)
-        self._bytes_left = min(max(MIN_COMPUTED_BYTES, MAX_COMPUTED_SHARE * stored), 2 * MAX_TENSOR_BYTES)
+        self._bytes_left = min(
+            max(MIN_COMPUTED_BYTES, MAX_COMPUTED_SHARE * stored), 2 * MAX_TENSOR_BYTES
+        )
         self._products_left = MAX_COMPUTED_PRODUCTS
         self._constant = set(self._tensors)
         for node in all_nodes(graph):
-            if self._may_evaluate(node) and all(not name or name in self._constant for name in node.input):
+            if self._may_evaluate(node) and all(
+                not name or name in self._constant for name in node.input
+            ):
                 self._constant |= {name for name in node.output if name}
 
     def maker(self, name: str) -> onnx.NodeProto | None:
@@ -146,7 +159,11 @@ class Constants:
         while pending:
             current = pending[-1]
             node = self._makers.get(current)
-            missing = [] if node is None else [source for source in node.input if source and source not in self._values]
+            missing = (
+                []
+                if node is None
+                else [source for source in node.input if source and source not in self._values]
+            )
             if missing and current not in self._values:
                 pending += missing
                 continue
@@ -156,10 +173,21 @@ class Constants:
         return self._values.get(name)
 
     def _may_evaluate(self, node: onnx.NodeProto) -> bool:
-        """Return whether a node is evaluated here: known operator, no bodies, outputs of known size within the limit."""
-        if node.domain == "com.microsoft" and node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+        """Return whether a node is evaluated here.
+
+        Known operator, no bodies, outputs of known size within the limit.
+        """
+        if node.domain == "com.microsoft" and node.op_type in (
+            "DequantizeLinear",
+            "QuantizeLinear",
+        ):
             return True  # as large as their input; inference knows no operators of this domain
-        if node.domain or node.op_type not in WEIGHT_OPS or not node.input or any(True for _ in subgraphs(node)):
+        if (
+            node.domain
+            or node.op_type not in WEIGHT_OPS
+            or not node.input
+            or any(True for _ in subgraphs(node))
+        ):
             return False
         kinds = [self._types.get(name) for name in node.output if name]
         return all(kind is not None and _bytes_of(kind) <= self._bytes_left for kind in kinds)
@@ -186,14 +214,20 @@ class Constants:
         """
         kinds = [self._types.get(name) for name in node.output if name]
         made = sum(0.0 if kind is None else _bytes_of(kind) for kind in kinds)
-        # What inference does not tell is as large as the input: of com.microsoft, quantisers alone are evaluated.
-        self._bytes_left -= int(made) if math.isfinite(made) else 4 * sum(value.size for value in inputs if value is not None)
+        # What inference does not tell is as large as the input: of com.microsoft, quantisers alone
+        # are evaluated.
+        self._bytes_left -= (
+            int(made)
+            if math.isfinite(made)
+            else 4 * sum(value.size for value in inputs if value is not None)
+        )
         self._products_left -= _num_products(node, inputs)
         if min(self._bytes_left, self._products_left) < 0:
             raise ModelNotCoveredError(
-                f"constants that a model computes must take at most {MIN_COMPUTED_BYTES} bytes, or {MAX_COMPUTED_SHARE} times the bytes of its "
-                f"tensors, and {MAX_COMPUTED_PRODUCTS} multiplications, got more (node '{node.name}', {node.op_type}); "
-                "export the model with constants folded"
+                f"constants that a model computes must take at most {MIN_COMPUTED_BYTES} bytes, or"
+                f" {MAX_COMPUTED_SHARE} times the bytes of its tensors, and {MAX_COMPUTED_PRODUCTS}"
+                f" multiplications, got more (node '{node.name}', {node.op_type}); export the model"
+                " with constants folded"
             )
 
 
@@ -207,7 +241,9 @@ def _num_products(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> 
     """Return about how many multiplications a matrix product takes, 0 for other operators."""
     shapes = [value.shape for value in inputs if value is not None]
     if node.op_type in ("MatMul", "Gemm") and len(shapes) > 1 and shapes[0] and shapes[1]:
-        columns = shapes[1][0 if int_attribute(node, "transB", 0) else -1] if len(shapes[1]) > 1 else 1
+        columns = (
+            shapes[1][0 if int_attribute(node, "transB", 0) else -1] if len(shapes[1]) > 1 else 1
+        )
         batch = math.prod(shapes[1][:-2]) if math.prod(shapes[0][:-2]) == 1 else 1
         return math.prod(shapes[0]) * columns * batch
     if node.op_type != "Einsum":
@@ -217,11 +253,16 @@ def _num_products(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> 
     for term, shape in zip(terms, shapes, strict=False):
         for place, letter in enumerate(term.replace("...", "")):
             sizes[letter] = max(sizes.get(letter, 1), shape[place] if place < len(shape) else 1)
-    extra = max((math.prod(shape) for term, shape in zip(terms, shapes, strict=False) if "..." in term), default=1)
+    extra = max(
+        (math.prod(shape) for term, shape in zip(terms, shapes, strict=False) if "..." in term),
+        default=1,
+    )
     return math.prod(sizes.values()) * extra
 
 
-def fold_shape_arithmetic(graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]) -> int:
+def fold_shape_arithmetic(
+    graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
+) -> int:
     """Replace nodes that compute small integer or boolean tensors from constants by initializers, in place.
 
     Returns:
@@ -232,7 +273,9 @@ def fold_shape_arithmetic(graph: onnx.GraphProto, opsets: Mapping[str, int], typ
     kept: list[onnx.NodeProto] = []
     outputs = {value.name for value in graph.output}
     for node in graph.node:
-        results = _fold_small(node, known, opsets, types) if not outputs & set(node.output) else None
+        results = (
+            _fold_small(node, known, opsets, types) if not outputs & set(node.output) else None
+        )
         if results is None:
             kept.append(node)
             continue
@@ -250,14 +293,27 @@ def _is_shape_like(elem_type: int) -> bool:
 
 
 def _fold_small(
-    node: onnx.NodeProto, known: Mapping[str, np.ndarray], opsets: Mapping[str, int], types: Mapping[str, TensorType]
+    node: onnx.NodeProto,
+    known: Mapping[str, np.ndarray],
+    opsets: Mapping[str, int],
+    types: Mapping[str, TensorType],
 ) -> dict[str, np.ndarray] | None:
-    if node.domain or node.op_type not in SHAPE_OPS or not node.input or not all(not name or name in known for name in node.input):
+    if (
+        node.domain
+        or node.op_type not in SHAPE_OPS
+        or not node.input
+        or not all(not name or name in known for name in node.input)
+    ):
         return None
     for name in node.output:
         kind = types.get(name)
         shape = kind.static_shape if kind else None
-        if kind is None or shape is None or math.prod(shape) > MAX_SHAPE_ELEMENTS or not _is_shape_like(kind.elem_type):
+        if (
+            kind is None
+            or shape is None
+            or math.prod(shape) > MAX_SHAPE_ELEMENTS
+            or not _is_shape_like(kind.elem_type)
+        ):
             return None
     try:
         results = evaluate_node(node, [known.get(name) for name in node.input], opsets)
@@ -278,7 +334,10 @@ def replace_nodes(graph: onnx.GraphProto, kept: Iterable[onnx.NodeProto]) -> Non
 
 
 def replace_by_initializer(graph: onnx.GraphProto, name: str, value: np.ndarray) -> None:
-    """Make a tensor that a node (of the graph or a body) computes an initializer, in place; a node without outputs left goes."""
+    """Make a tensor that a node (of the graph or a body) computes an initializer, in place.
+
+    A node without outputs left goes.
+    """
     for inner in all_graphs(graph):
         if not any(name in node.output for node in inner.node):
             continue

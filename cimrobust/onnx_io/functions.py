@@ -1,4 +1,7 @@
-"""Functions that a model file brings along: which of them count, and constants of theirs as the one tensor that they are."""
+"""Functions that a model file brings along.
+
+Which of them count, and constants of theirs as the one tensor that they are.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ _STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 #: Operators whose meaning changed while their inputs and attributes stayed.
 _CHANGED = frozenset({"GroupNormalization"})
 
-#: What marks a constant of a function while calls are replaced by nodes; no name of a file that is read begins so.
+#: What marks a constant of a function while calls are replaced by nodes; no name of a file that is
+#: read begins so.
 _MARK = "cimrobust//constant//"
 
 
@@ -43,7 +47,8 @@ class Origin:
 def built_in_operators(model: onnx.ModelProto) -> list[str]:
     """Return the functions of a file in whose place onnxruntime takes an operator of its own, as ``domain::name``, sorted.
 
-    ONNX would have the function count. A number that no runtime gives is of no use, so what onnxruntime does is done here too.
+    ONNX would have the function count. A number that no runtime gives is of no use, so what
+    onnxruntime does is done here too.
     """
     return sorted({_label(function) for function in model.functions if _is_built_in(function)})
 
@@ -69,7 +74,8 @@ def drop_built_in(model: onnx.ModelProto) -> None:
 def foreign_functions(model: onnx.ModelProto) -> list[str]:
     """Return functions in domains of ONNX that are no operators there: no runtime calls them."""
     return [
-        f"function '{_label(function)}' of the file is in an operator domain of ONNX, where onnxruntime calls no functions"
+        f"function '{_label(function)}' of the file is in an operator domain of ONNX, where"
+        " onnxruntime calls no functions"
         for function in model.functions
         if function.domain in _STANDARD_DOMAINS and not _is_built_in(function)
     ]
@@ -84,34 +90,59 @@ def opset_differences(model: onnx.ModelProto) -> list[str]:
     problems: list[str] = []
     for function in model.functions:
         own = {_short(entry.domain): int(entry.version) for entry in function.opset_import}
-        nodes = (*function.node, *(inner for node in function.node for body in subgraphs(node) for inner in all_nodes(body)))
+        nodes = (
+            *function.node,
+            *(
+                inner
+                for node in function.node
+                for body in subgraphs(node)
+                for inner in all_nodes(body)
+            ),
+        )
         for node in nodes:
             domain = _short(node.domain)
             here, there = own.get(domain, 0), versions.get(domain, own.get(domain, 0))
             if here != there and not _same_operator(node, here, there):
                 problems.append(
-                    f"function '{_label(function)}' is written for operator set {here} and the model for {there}, between which {node.op_type} "
-                    "changed: runtimes read it differently"
+                    f"function '{_label(function)}' is written for operator set {here} and the"
+                    f" model for {there}, between which {node.op_type} changed: runtimes read it"
+                    " differently"
                 )
                 break
     return problems
 
 
 def _same_operator(node: onnx.NodeProto, first: int, second: int) -> bool:
-    """Return whether two versions of an operator set mean the same by a node: what one has more than the other, the node does without."""
+    """Return whether two versions of an operator set mean the same by a node.
+
+    What one has more than the other, the node does without.
+    """
     domain = _short(node.domain)
     if domain not in ("", "ai.onnx.ml") or not defs.has(node.op_type, domain):
         return True
     try:
-        old, new = (defs.get_schema(node.op_type, version, domain) for version in (min(first, second), max(first, second)))
+        old, new = (
+            defs.get_schema(node.op_type, version, domain)
+            for version in (min(first, second), max(first, second))
+        )
     except defs.SchemaError:
         return False
     if old.since_version == new.since_version:
         return True
     added = {attribute.name for attribute in node.attribute} - set(old.attributes)
-    kept = all(name in new.attributes and _default(old, name) == _default(new, name) for name in old.attributes)
-    is_variadic = any(item.option == defs.OpSchema.FormalParameterOption.Variadic for item in old.inputs)
-    return kept and not added and (is_variadic or len(node.input) <= len(old.inputs)) and node.op_type not in _CHANGED
+    kept = all(
+        name in new.attributes and _default(old, name) == _default(new, name)
+        for name in old.attributes
+    )
+    is_variadic = any(
+        item.option == defs.OpSchema.FormalParameterOption.Variadic for item in old.inputs
+    )
+    return (
+        kept
+        and not added
+        and (is_variadic or len(node.input) <= len(old.inputs))
+        and node.op_type not in _CHANGED
+    )
 
 
 def _default(schema: defs.OpSchema, name: str) -> bytes:
@@ -124,8 +155,14 @@ def _short(domain: str) -> str:
 
 def repeated_functions(model: onnx.ModelProto) -> list[str]:
     """Return functions that the file defines more than once."""
-    counts = Counter((function.domain, function.name, function.overload) for function in model.functions)
-    return [f"function '{domain}::{name}' is defined {count} times" for (domain, name, _), count in counts.items() if count > 1]
+    counts = Counter(
+        (function.domain, function.name, function.overload) for function in model.functions
+    )
+    return [
+        f"function '{domain}::{name}' is defined {count} times"
+        for (domain, name, _), count in counts.items()
+        if count > 1
+    ]
 
 
 def _label(function: onnx.FunctionProto) -> str:
@@ -140,11 +177,15 @@ def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str,
     origins = _mark_constants(model)
     versions = {_short(entry.domain): int(entry.version) for entry in model.opset_import}
     for function in model.functions:
-        for entry in function.opset_import:  # see opset_differences; with another number it would stay a call
+        for entry in (
+            function.opset_import
+        ):  # see opset_differences; with another number it would stay a call
             entry.version = versions.get(_short(entry.domain), entry.version)
     inlined = inliner.inline_local_functions(model)
     for node in all_nodes(inlined.graph):
-        while node.input and not node.input[-1]:  # a call without the function's last inputs leaves blanks behind
+        while (
+            node.input and not node.input[-1]
+        ):  # a call without the function's last inputs leaves blanks behind
             node.input.pop()
     return inlined, origins
 
@@ -157,18 +198,27 @@ def _mark_constants(model: onnx.ModelProto) -> dict[str, Origin]:
     for function in model.functions:
         for name, tensor in _constants(function):
             mark = f"{_MARK}{len(origins)}"
-            is_weight = len(tensor.dims) > 1 and tensor.data_type not in (TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL)
+            is_weight = len(tensor.dims) > 1 and tensor.data_type not in (
+                TensorProto.INT64,
+                TensorProto.INT32,
+                TensorProto.BOOL,
+            )
             origins[mark] = Origin(_label(function), name, is_weight, num_elements(tensor))
             tensor.doc_string = mark
     return origins
 
 
 def _constants(function: onnx.FunctionProto) -> Iterator[tuple[str, TensorProto]]:
-    """Yield the constants of a function with their names: attributes of Constant nodes, defaults of attributes, initializers of bodies."""
+    """Yield the constants of a function with their names.
+
+    Attributes of Constant nodes, defaults of attributes, initializers of bodies.
+    """
     for attribute in function.attribute_proto:
         if attribute.type == onnx.AttributeProto.TENSOR:
             yield attribute.name, attribute.t
-    bodies = [graph for node in function.node for body in subgraphs(node) for graph in all_graphs(body)]
+    bodies = [
+        graph for node in function.node for body in subgraphs(node) for graph in all_graphs(body)
+    ]
     for node in (*function.node, *(node for body in bodies for node in body.node)):
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.output:
             yield from ((node.output[0], tensor) for tensor in _held(node))
@@ -204,7 +254,9 @@ class Joined:
     num_calls: int
 
 
-def join_constants(graph: onnx.GraphProto, origins: Mapping[str, Origin], names: NameMaker) -> list[Joined]:
+def join_constants(
+    graph: onnx.GraphProto, origins: Mapping[str, Origin], names: NameMaker
+) -> list[Joined]:
     """Make the copies of every constant of a function, one for each call, one initializer again, in place.
 
     It gets the name that it has in the function, where that is free.
@@ -221,7 +273,9 @@ def join_constants(graph: onnx.GraphProto, origins: Mapping[str, Origin], names:
         renamed.update((graph.initializer[index].name, name) for index in indices)
         joined.append(Joined(name, origin, len(indices)))
         first.name, first.doc_string = name, ""
-    for index in sorted((index for indices in copies.values() for index in indices[1:]), reverse=True):
+    for index in sorted(
+        (index for indices in copies.values() for index in indices[1:]), reverse=True
+    ):
         del graph.initializer[index]
     rename_reads(graph, renamed)
     return joined
@@ -233,7 +287,10 @@ def joined_notes(joined: Sequence[Joined]) -> list[str]:
     if not tied:
         return []
     some = ", ".join(tied[:5]) + (" and more" if len(tied) > 5 else "")
-    return [f"constants of functions that are called more than once are one array each, which all calls read: {some}"]
+    return [
+        "constants of functions that are called more than once are one array each, which all calls"
+        f" read: {some}"
+    ]
 
 
 def rename_reads(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:

@@ -47,19 +47,25 @@ class Rewriting:
         """Return the constant value of an input, None if it is left out."""
         return self.constants.value(self.input(index)) if self.input(index) else None
 
-    def add(self, op: str, inputs: list[str], suffix: str, output: str | None = None, **attributes: int) -> str:
+    def add(
+        self, op: str, inputs: list[str], suffix: str, output: str | None = None, **attributes: int
+    ) -> str:
         """Add a node of the standard domain; return the name of its first output."""
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
         output = output or self.names.take(f"{self.node.output[0]}.{suffix}")
         node = onnx.helper.make_node(op, inputs, [output], name=f"{self.node.name}.{suffix}")
-        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in attributes.items())
+        node.attribute.extend(
+            onnx.helper.make_attribute(name, value) for name, value in attributes.items()
+        )
         self.nodes.append(node)
         return output
 
     def copy_attributes(self, *names: str) -> None:
         """Give the node added last the attributes of the node replaced that are in `names`."""
-        self.nodes[-1].attribute.extend(attribute for attribute in self.node.attribute if attribute.name in names)
+        self.nodes[-1].attribute.extend(
+            attribute for attribute in self.node.attribute if attribute.name in names
+        )
 
     def constant(self, values: np.ndarray, suffix: str) -> str:
         """Add an initializer; return its name."""
@@ -79,28 +85,54 @@ def _qlinear_conv(job: Rewriting) -> None:
         inputs.append(job.constant(_float_bias(bias, job.value(1), job.value(4)), "bias"))
     product = job.add("Conv", inputs, "float")
     job.copy_attributes(*_CONV_ATTRIBUTES)
-    job.add("QuantizeLinear", [product, job.input(6), job.input(7)], "quantise", output=job.node.output[0])
+    job.add(
+        "QuantizeLinear",
+        [product, job.input(6), job.input(7)],
+        "quantise",
+        output=job.node.output[0],
+    )
 
 
-def _float_bias(bias: np.ndarray, input_scale: np.ndarray | None, weight_scale: np.ndarray | None, factor: float = 1.0) -> np.ndarray:
-    """Return an int32 bias in real units: its scale is the product of the scales of input and weight."""
+def _float_bias(
+    bias: np.ndarray,
+    input_scale: np.ndarray | None,
+    weight_scale: np.ndarray | None,
+    factor: float = 1.0,
+) -> np.ndarray:
+    """Return an int32 bias in real units.
+
+    Its scale is the product of the scales of input and weight.
+    """
     assert input_scale is not None
     assert weight_scale is not None
-    scale = input_scale.astype(np.float64).reshape(()) * weight_scale.astype(np.float64).reshape(-1) * factor
+    scale = (
+        input_scale.astype(np.float64).reshape(())
+        * weight_scale.astype(np.float64).reshape(-1)
+        * factor
+    )
     return np.asarray((bias.astype(np.float64) * scale).reshape(bias.shape), np.float32)
 
 
 def _qlinear_matmul(job: Rewriting) -> None:
     first = 0 if job.slot.index == 3 else 3
-    data = job.add("DequantizeLinear", [job.input(first), job.input(first + 1), job.input(first + 2)], "input")
+    data = job.add(
+        "DequantizeLinear", [job.input(first), job.input(first + 1), job.input(first + 2)], "input"
+    )
     operands = [data, job.input(3)] if first == 0 else [job.input(0), data]
     product = job.add("MatMul", operands, "float")
-    job.add("QuantizeLinear", [product, job.input(6), job.input(7)], "quantise", output=job.node.output[0])
+    job.add(
+        "QuantizeLinear",
+        [product, job.input(6), job.input(7)],
+        "quantise",
+        output=job.node.output[0],
+    )
 
 
 def _qgemm(job: Rewriting) -> None:
     data = job.add("DequantizeLinear", [job.input(0), job.input(1), job.input(2)], "input")
-    alpha = next((attribute.f for attribute in job.node.attribute if attribute.name == "alpha"), 1.0)
+    alpha = next(
+        (attribute.f for attribute in job.node.attribute if attribute.name == "alpha"), 1.0
+    )
     inputs, bias = [data, job.input(3)], job.value(6)
     if bias is not None:
         inputs.append(job.constant(_float_bias(bias, job.value(1), job.value(4), alpha), "bias"))
@@ -108,7 +140,12 @@ def _qgemm(job: Rewriting) -> None:
     product = job.add("Gemm", inputs, "float", output=job.node.output[0] if is_float else None)
     job.copy_attributes("alpha", "transA", "transB")
     if not is_float:
-        job.add("QuantizeLinear", [product, job.input(7), job.input(8)], "quantise", output=job.node.output[0])
+        job.add(
+            "QuantizeLinear",
+            [product, job.input(7), job.input(8)],
+            "quantise",
+            output=job.node.output[0],
+        )
 
 
 def _integer_operand(job: Rewriting, index: int, zero_index: int) -> str:
@@ -148,16 +185,26 @@ def _matmul_integer(job: Rewriting) -> None:
 
 def _dynamic_quantize_matmul(job: Rewriting) -> None:
     parts = [job.names.take(f"{job.node.output[0]}.{part}") for part in ("levels", "scale", "zero")]
-    job.nodes.append(onnx.helper.make_node("DynamicQuantizeLinear", [job.input(0)], parts, name=f"{job.node.name}.dynamic"))
+    job.nodes.append(
+        onnx.helper.make_node(
+            "DynamicQuantizeLinear", [job.input(0)], parts, name=f"{job.node.name}.dynamic"
+        )
+    )
     _float_matmul(job, job.add("DequantizeLinear", parts, "input"), job.input(4))
 
 
 def _matmul_integer_to_float(job: Rewriting) -> None:
-    _float_matmul(job, job.add("DequantizeLinear", [job.input(0), job.input(2), job.input(4)], "input"), job.input(6))
+    _float_matmul(
+        job,
+        job.add("DequantizeLinear", [job.input(0), job.input(2), job.input(4)], "input"),
+        job.input(6),
+    )
 
 
 def _float_matmul(job: Rewriting, data: str, bias: str) -> None:
-    product = job.add("MatMul", [data, job.input(1)], "float", output=None if bias else job.node.output[0])
+    product = job.add(
+        "MatMul", [data, job.input(1)], "float", output=None if bias else job.node.output[0]
+    )
     if bias:
         job.add("Add", [product, bias], "bias", output=job.node.output[0])
 

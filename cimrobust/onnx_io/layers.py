@@ -1,4 +1,7 @@
-"""Crossbar layers of a network: which initializers are stored in devices, and how each is seen as matrices."""
+"""Crossbar layers of a network.
+
+Which initializers are stored in devices, and how each is seen as matrices.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ class LayerUse:
     Attributes:
         node: Name of the node.
         op: Operator, other domains as ``domain::Op``.
-        role: Input of the node the weight arrives at, e.g. ``"W"``, ``"B"`` or ``"R"`` as in the operator's schema.
+        role: Input of the node the weight arrives at, e.g. ``"W"``, ``"B"`` or ``"R"`` as in the
+            operator's schema.
         path: Operators between the initializer and the node, e.g. ``("Reshape", "Transpose")``.
     """
 
@@ -32,15 +36,21 @@ class CrossbarLayer:
         initializer: Name in the graph.
         uses: Nodes that multiply by it, in graph order. More than one: a shared array.
         shape: The initializer's own shape.
-        num_groups: Number of separate matrices (groups of a convolution, gates stacked count as columns).
+        num_groups: Number of separate matrices (groups of a convolution, gates stacked count as
+            columns).
         num_rows: Word lines of one matrix: inputs of one dot product.
         num_cols: Bit lines of one matrix: output channels.
         values: Weights, float32, own shape; for integer models dequantised.
-        column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, own shape.
-        levels: Integer weights with the zero point subtracted, int32, own shape; None for float models.
-        scale_group: For integer models with one scale a channel: index of the scale of every element, int32, own shape. None: one scale.
-        bits: Bits of the integers where the file states them: fewer than the devices offer take fewer devices. None for float weights.
-        rule: Index of the rule of the device profile that decides for the layer, see `mapping.decided`; None: no rule does.
+        column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, own
+            shape.
+        levels: Integer weights with the zero point subtracted, int32, own shape; None for float
+            models.
+        scale_group: For integer models with one scale a channel: index of the scale of every
+            element, int32, own shape. None: one scale.
+        bits: Bits of the integers where the file states them: fewer than the devices offer take
+            fewer devices. None for float weights.
+        rule: Index of the rule of the device profile that decides for the layer, see
+            `mapping.decided`; None: no rule does.
     """
 
     initializer: str
@@ -70,7 +80,8 @@ class UnmappedNode:
         node: Name of the node.
         op: Operator.
         reason: Why.
-        table: Initializer that stays digital since it is a table and no weight, see `graph.fixed_tables`; ``""``: that is not the reason.
+        table: Initializer that stays digital since it is a table and no weight, see
+            `graph.fixed_tables`; ``""``: that is not the reason.
         rule: Index of the rule of the device profile that says so; None: no rule does.
     """
 

@@ -1,4 +1,7 @@
-"""How a node sees its weight as matrices: which inputs of which operators are weights, and the output column of every element."""
+"""How a node sees its weight as matrices.
+
+Which inputs of which operators are weights, and the output column of every element.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Layout:
     """A weight tensor as matrices.
 
     Attributes:
-        column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, the weight's shape at the node.
+        column: Output column of every element, ``0 <= column < num_groups * num_cols``, int32, the
+            weight's shape at the node.
         num_groups: Separate matrices.
         num_rows: Inputs of one dot product.
         num_cols: Output columns of one matrix.
@@ -36,7 +40,8 @@ class Slot:
     Attributes:
         index: Position among the node's inputs.
         role: Its name in the operator's schema.
-        layout: Makes the layout from the node and the weight's shape at the node; raises ValueError with the reason if there is none.
+        layout: Makes the layout from the node and the weight's shape at the node; raises ValueError
+            with the reason if there is none.
         scale: Position of the weight's scale input, None if the operator has none.
         zero_point: Position of the weight's zero point input.
         channel_axis: Axis of the weight that a vector of scales or zero points runs along.
@@ -60,30 +65,48 @@ def _along(shape: tuple[int, ...], axis: int, count: int) -> np.ndarray:
 
 
 def conv_layout(node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
-    """Convolution weight [C_out, C_in / groups, kernel ...]: one matrix a group, one column an output channel."""
+    """Convolution weight [C_out, C_in / groups, kernel ...].
+
+    One matrix a group, one column an output channel.
+    """
     groups = int_attribute(node, "group", 1)
-    _require(len(shape) >= 3 and groups > 0 and shape[0] % groups == 0, f"weight shape {list(shape)} does not fit {groups} groups")
+    _require(
+        len(shape) >= 3 and groups > 0 and shape[0] % groups == 0,
+        f"weight shape {list(shape)} does not fit {groups} groups",
+    )
     return Layout(_along(shape, 0, shape[0]), groups, math.prod(shape[1:]), shape[0] // groups)
 
 
 def conv_transpose_layout(node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
     """Transposed convolution weight [C_in, C_out / groups, kernel ...].
 
-    One input pixel drives C_in / groups word lines; every output channel at every kernel position is a column of its own.
+    One input pixel drives C_in / groups word lines; every output channel at every kernel position
+    is a column of its own.
     """
     groups = int_attribute(node, "group", 1)
-    _require(len(shape) >= 3 and groups > 0 and shape[0] % groups == 0, f"weight shape {list(shape)} does not fit {groups} groups")
+    _require(
+        len(shape) >= 3 and groups > 0 and shape[0] % groups == 0,
+        f"weight shape {list(shape)} does not fit {groups} groups",
+    )
     rows, cols = shape[0] // groups, math.prod(shape[1:])
-    column = np.arange(groups, dtype=np.int32).repeat(rows)[:, None] * cols + np.arange(cols, dtype=np.int32)[None, :]
+    column = (
+        np.arange(groups, dtype=np.int32).repeat(rows)[:, None] * cols
+        + np.arange(cols, dtype=np.int32)[None, :]
+    )
     return Layout(column.reshape(shape), groups, rows, cols)
 
 
 def _matrix_layout(shape: tuple[int, ...], *, row_axis: int, column_axis: int) -> Layout:
-    """Stack of matrices: leading axes are groups, the last two are `row_axis` and `column_axis` (counted from the end)."""
+    """Stack of matrices.
+
+    Leading axes are groups, the last two are `row_axis` and `column_axis` (counted from the end).
+    """
     _require(len(shape) >= 2, f"weight shape {list(shape)} is no matrix")
     groups, rows, cols = math.prod(shape[:-2]), shape[row_axis], shape[column_axis]
     group = np.arange(groups, dtype=np.int32).reshape(*shape[:-2], 1, 1)
-    return Layout(np.broadcast_to(group * cols + _along(shape, column_axis, cols), shape), groups, rows, cols)
+    return Layout(
+        np.broadcast_to(group * cols + _along(shape, column_axis, cols), shape), groups, rows, cols
+    )
 
 
 def matmul_right_layout(_node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
@@ -101,10 +124,16 @@ def matmul_left_layout(_node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
 
 
 def _transposable(operand: str) -> Callable[[onnx.NodeProto, tuple[int, ...]], Layout]:
-    """Return the layout of a Gemm operand: left (`A`) or right (`B`), transposed or not by the node's attribute."""
+    """Return the layout of a Gemm operand.
+
+    Left (`A`) or right (`B`), transposed or not by the node's attribute.
+    """
 
     def layout(node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
-        _require(not int_attribute(node, "transBatchA", 0) and not int_attribute(node, "transBatchB", 0), "batch axes are transposed")
+        _require(
+            not int_attribute(node, "transBatchA", 0) and not int_attribute(node, "transBatchB", 0),
+            "batch axes are transposed",
+        )
         transposed = bool(int_attribute(node, f"trans{operand}", 0))
         is_left = (operand == "A") != transposed
         return matmul_left_layout(node, shape) if is_left else matmul_right_layout(node, shape)
@@ -113,7 +142,10 @@ def _transposable(operand: str) -> Callable[[onnx.NodeProto, tuple[int, ...]], L
 
 
 def recurrent_layout(_node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
-    """Weights of LSTM, GRU, RNN: [directions, gates * hidden, inputs], one matrix a direction, gates side by side."""
+    """Weights of LSTM, GRU, RNN.
+
+    [directions, gates * hidden, inputs], one matrix a direction, gates side by side.
+    """
     _require(len(shape) == 3, f"weight shape {list(shape)} must have 3 axes")
     return _matrix_layout(shape, row_axis=-1, column_axis=-2)
 
@@ -123,16 +155,28 @@ def einsum_layout(operand: int) -> Callable[[onnx.NodeProto, tuple[int, ...]], L
 
     def layout(node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
         own, other, out = einsum_terms(node, operand)
-        _require(len(own) == len(shape) == len(set(own)), "the equation repeats an index of the weight")
-        _require(set(own) <= set(other) | set(out), "the equation sums the weight over an index of its own")
+        _require(
+            len(own) == len(shape) == len(set(own)), "the equation repeats an index of the weight"
+        )
+        _require(
+            set(own) <= set(other) | set(out),
+            "the equation sums the weight over an index of its own",
+        )
         batch = [letter for letter in own if letter in other and letter in out]
         columns = [letter for letter in own if letter not in other]
         sizes = dict(zip(own, shape, strict=True))
         column = np.zeros(shape, np.int32)
         for letter in (*batch, *columns):
-            column = column * np.int32(sizes[letter]) + _along(shape, own.index(letter), sizes[letter])
-        groups, cols = math.prod(sizes[letter] for letter in batch), math.prod(sizes[letter] for letter in columns)
-        rows = math.prod(size for letter, size in sizes.items() if letter not in batch and letter not in columns)
+            column = column * np.int32(sizes[letter]) + _along(
+                shape, own.index(letter), sizes[letter]
+            )
+        groups, cols = (
+            math.prod(sizes[letter] for letter in batch),
+            math.prod(sizes[letter] for letter in columns),
+        )
+        rows = math.prod(
+            size for letter, size in sizes.items() if letter not in batch and letter not in columns
+        )
         return Layout(column, groups, rows, cols)
 
     return layout
@@ -146,7 +190,9 @@ def einsum_terms(node: onnx.NodeProto, operand: int) -> tuple[str, str, str]:
     _require(len(terms) == 2 and len(node.input) == 2, "the equation has not two operands")
     if not arrow:
         letters = left.replace(",", "").replace("...", "")
-        out = "..." * ("..." in left) + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
+        out = "..." * ("..." in left) + "".join(
+            sorted(letter for letter in set(letters) if letters.count(letter) == 1)
+        )
     _require("..." not in terms[operand], "the weight has an ellipsis in the equation")
     return terms[operand], terms[1 - operand], out
 
@@ -160,8 +206,8 @@ _CONV = (Slot(1, "W", conv_layout),)
 _GEMM = (Slot(1, "B", _transposable("B")), Slot(0, "A", _transposable("A")))
 _RECURRENT = (Slot(1, "W", recurrent_layout), Slot(2, "R", recurrent_layout))
 
-#: Inputs that may hold stored weights, the usual one first. Where several slots of one node are alternatives, only one may be constant;
-#: recurrent layers use both.
+#: Inputs that may hold stored weights, the usual one first. Where several slots of one node are
+#: alternatives, only one may be constant; recurrent layers use both.
 SLOTS: dict[str, tuple[Slot, ...]] = {
     "Conv": _CONV,
     "ConvTranspose": (Slot(1, "W", conv_transpose_layout),),
@@ -172,20 +218,42 @@ SLOTS: dict[str, tuple[Slot, ...]] = {
     "LSTM": _RECURRENT,
     "GRU": _RECURRENT,
     "RNN": _RECURRENT,
-    "QLinearConv": (Slot(3, "w", conv_layout, scale=4, zero_point=5, channel_axis=0, scalars=(1, 2, 6, 7)),),
-    "com.microsoft::QLinearConv": (Slot(3, "w", conv_layout, scale=4, zero_point=5, channel_axis=0, scalars=(1, 2, 6, 7)),),
-    "QLinearMatMul": (
-        Slot(3, "b", matmul_right_layout, scale=4, zero_point=5, channel_axis=-1, scalars=(1, 2, 6, 7)),
-        Slot(0, "a", matmul_left_layout, scale=1, zero_point=2, channel_axis=-2, scalars=(4, 5, 6, 7)),
+    "QLinearConv": (
+        Slot(3, "w", conv_layout, scale=4, zero_point=5, channel_axis=0, scalars=(1, 2, 6, 7)),
     ),
-    "com.microsoft::QGemm": (Slot(3, "B", _transposable("B"), scale=4, zero_point=5, channel_axis=-1, scalars=(1, 2, 7, 8)),),
+    "com.microsoft::QLinearConv": (
+        Slot(3, "w", conv_layout, scale=4, zero_point=5, channel_axis=0, scalars=(1, 2, 6, 7)),
+    ),
+    "QLinearMatMul": (
+        Slot(
+            3,
+            "b",
+            matmul_right_layout,
+            scale=4,
+            zero_point=5,
+            channel_axis=-1,
+            scalars=(1, 2, 6, 7),
+        ),
+        Slot(
+            0, "a", matmul_left_layout, scale=1, zero_point=2, channel_axis=-2, scalars=(4, 5, 6, 7)
+        ),
+    ),
+    "com.microsoft::QGemm": (
+        Slot(
+            3, "B", _transposable("B"), scale=4, zero_point=5, channel_axis=-1, scalars=(1, 2, 7, 8)
+        ),
+    ),
     "ConvInteger": (Slot(1, "w", conv_layout, zero_point=3, channel_axis=0, scalars=()),),
     "MatMulInteger": (
         Slot(1, "B", matmul_right_layout, zero_point=3, channel_axis=-1),
         Slot(0, "A", matmul_left_layout, zero_point=2, channel_axis=-2),
     ),
-    "com.microsoft::DynamicQuantizeMatMul": (Slot(1, "B", matmul_right_layout, scale=2, zero_point=3, channel_axis=-1),),
-    "com.microsoft::MatMulIntegerToFloat": (Slot(1, "B", matmul_right_layout, scale=3, zero_point=5, channel_axis=-1, scalars=()),),
+    "com.microsoft::DynamicQuantizeMatMul": (
+        Slot(1, "B", matmul_right_layout, scale=2, zero_point=3, channel_axis=-1),
+    ),
+    "com.microsoft::MatMulIntegerToFloat": (
+        Slot(1, "B", matmul_right_layout, scale=3, zero_point=5, channel_axis=-1, scalars=()),
+    ),
     "com.microsoft::FusedConv": _CONV,
     "com.microsoft::FusedMatMul": _GEMM,
     "com.microsoft::FusedGemm": _GEMM,
@@ -197,7 +265,9 @@ def slots_of(node: onnx.NodeProto) -> tuple[Slot, ...]:
     """Return the inputs of a node that may hold weights, with the channel axis of a transposed QGemm put right."""
     slots = SLOTS.get(op_name(node), ())
     if op_name(node) == "com.microsoft::QGemm" and int_attribute(node, "transB", 0):
-        return tuple(Slot(s.index, s.role, s.layout, s.scale, s.zero_point, 0, s.scalars) for s in slots)
+        return tuple(
+            Slot(s.index, s.role, s.layout, s.scale, s.zero_point, 0, s.scalars) for s in slots
+        )
     return slots
 
 

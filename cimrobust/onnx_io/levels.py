@@ -1,4 +1,7 @@
-"""Integer weights: the levels, scales and zero points a file states for every element of an initializer."""
+"""Integer weights.
+
+The levels, scales and zero points a file states for every element of an initializer.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,17 @@ class ScaleMap:
         self._num_groups = 0
         self._seen: set[str] = set()
 
-    def add(self, key: str, positions: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, group: np.ndarray) -> None:
-        """Add what one node says about the elements at `positions`; all arrays have one entry a position.
+    def add(
+        self,
+        key: str,
+        positions: np.ndarray,
+        scale: np.ndarray,
+        zero_point: np.ndarray,
+        group: np.ndarray,
+    ) -> None:
+        """Add what one node says about the elements at `positions`.
+
+        All arrays have one entry a position.
 
         Raises:
             ValueError: It contradicts what another node says.
@@ -76,11 +88,21 @@ def add_scales(scales: ScaleMap, leaf: str, use: WeightUse, constants: Constants
         _add(scales, item.node.name, leaf, (use.trace, item.index), (scale, zero, axis, block))
     slot = use.slot
     if slot.scale is not None or slot.zero_point is not None:
-        scale, zero = (_constant(use.node, position, constants) for position in (slot.scale, slot.zero_point))
-        _add(scales, use.node.name, leaf, (use.trace, use.trace.index), (scale, zero, slot.channel_axis, 0))
+        scale, zero = (
+            _constant(use.node, position, constants) for position in (slot.scale, slot.zero_point)
+        )
+        _add(
+            scales,
+            use.node.name,
+            leaf,
+            (use.trace, use.trace.index),
+            (scale, zero, slot.channel_axis, 0),
+        )
 
 
-def _constant(node: onnx.NodeProto, position: int | None, constants: Constants) -> np.ndarray | None:
+def _constant(
+    node: onnx.NodeProto, position: int | None, constants: Constants
+) -> np.ndarray | None:
     """Return a quantisation input, None if the node has none there.
 
     Raises:
@@ -90,7 +112,9 @@ def _constant(node: onnx.NodeProto, position: int | None, constants: Constants) 
         return None
     value = constants.value(node.input[position])
     if value is None:
-        raise ValueError(f"its scale or zero point '{node.input[position]}' is computed at run time")
+        raise ValueError(
+            f"its scale or zero point '{node.input[position]}' is computed at run time"
+        )
     return value
 
 
@@ -111,12 +135,19 @@ def _add(
     longer = scales_of if scales_of.size >= zeros_of.size else zeros_of
     group = np.arange(longer.size).reshape(longer.shape)
     positions, first = np.unique(index[mask] - start, return_index=True)
-    spread = [spread_along(part, index.shape, axis=axis, block=block)[mask][first] for part in (scales_of, zeros_of, group)]
+    spread = [
+        spread_along(part, index.shape, axis=axis, block=block)[mask][first]
+        for part in (scales_of, zeros_of, group)
+    ]
     scales.add(key, positions, spread[0].astype(np.float32), spread[1].astype(np.int32), spread[2])
 
 
-def spread_along(values: np.ndarray, shape: tuple[int, ...], *, axis: int, block: int) -> np.ndarray:
-    """Spread scales over a tensor: one for all, one an index of an axis, or one a block along an axis.
+def spread_along(
+    values: np.ndarray, shape: tuple[int, ...], *, axis: int, block: int
+) -> np.ndarray:
+    """Spread scales over a tensor.
+
+    One for all, one an index of an axis, or one a block along an axis.
 
     Raises:
         ValueError: They do not fit.
@@ -131,9 +162,13 @@ def spread_along(values: np.ndarray, shape: tuple[int, ...], *, axis: int, block
     if block > 0 and values.ndim == len(shape):
         repeated = values.repeat(block, axis=axis)
         return repeated[tuple(slice(0, size) for size in shape)]
-    if values.ndim == len(shape) and all(a in (1, b) for a, b in zip(values.shape, shape, strict=True)):
+    if values.ndim == len(shape) and all(
+        a in (1, b) for a, b in zip(values.shape, shape, strict=True)
+    ):
         return np.broadcast_to(values, shape)
-    raise ValueError(f"scales of shape {list(values.shape)} do not fit a weight of shape {list(shape)}")
+    raise ValueError(
+        f"scales of shape {list(values.shape)} do not fit a weight of shape {list(shape)}"
+    )
 
 
 def stored_values(tensor: onnx.TensorProto, scales: ScaleMap) -> StoredValues:

@@ -20,7 +20,15 @@ from cimrobust.onnx_io.model_files import digest, read_model_file
 from cimrobust.onnx_io.network import FileDigest, Network
 from cimrobust.onnx_io.problems import not_covered, one_line, refuse
 from cimrobust.onnx_io.sandbox import inference_problem
-from cimrobust.onnx_io.shapes import TensorType, checker_problem, infer_types, read_type, size_problems, skeleton, spec_of
+from cimrobust.onnx_io.shapes import (
+    TensorType,
+    checker_problem,
+    infer_types,
+    read_type,
+    size_problems,
+    skeleton,
+    spec_of,
+)
 from cimrobust.onnx_io.size_limits import MAX_MODEL_BYTES, MAX_TENSOR_BYTES
 from cimrobust.onnx_io.structure import (
     function_problems,
@@ -32,7 +40,14 @@ from cimrobust.onnx_io.structure import (
     runtime_problems,
     version_problems,
 )
-from cimrobust.onnx_io.tensors import data_problem, decode, finite_problem, form_problem, num_bytes, num_elements
+from cimrobust.onnx_io.tensors import (
+    data_problem,
+    decode,
+    finite_problem,
+    form_problem,
+    num_bytes,
+    num_elements,
+)
 from cimrobust.onnx_io.training_mode import dropout_at_inference, training_problems
 from cimrobust.onnx_io.two_bits import widen_two_bits
 from cimrobust.onnx_io.walk import all_graphs, all_nodes, all_tensors, op_name
@@ -48,8 +63,10 @@ def load_network(path: Path) -> Network:
 
     Raises:
         UsageError: There is no such file.
-        InputRefusedError: The file or its external data is unsafe, corrupt or contradicts itself; all problems are named together.
-        ModelNotCoveredError: The file is sound but uses something this version does not cover, all of it named.
+        InputRefusedError: The file or its external data is unsafe, corrupt or contradicts itself;
+            all problems are named together.
+        ModelNotCoveredError: The file is sound but uses something this version does not cover, all
+            of it named.
     """
     path = Path(path)
     content = read_model_file(path, limit=MAX_MODEL_BYTES)
@@ -58,8 +75,11 @@ def load_network(path: Path) -> Network:
         return _normalise(path, model, (digest(path.name, content), *external))
     except CimrobustError:
         raise
-    except Exception as err:  # the file is hostile until proved otherwise: whatever a library raises on it is the file's fault
-        refuse(path, [f"it cannot be read as an ONNX model ({type(err).__name__}: {one_line(err)[:200]})"])
+    except Exception as err:  # whatever a library raises on a hostile file is the file's fault
+        refuse(
+            path,
+            [f"it cannot be read as an ONNX model ({type(err).__name__}: {one_line(err)[:200]})"],
+        )
         raise
 
 
@@ -86,7 +106,10 @@ def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDiges
 
 
 def _take_data(tensor: onnx.TensorProto, files: ExternalFiles) -> str | None:
-    """Bring the data of a tensor inside and check its amount and values; return what is wrong, None if nothing."""
+    """Bring the data of a tensor inside and check its amount and values.
+
+    Return what is wrong, None if nothing.
+    """
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         problem = files.embed(tensor)
         if problem:
@@ -97,10 +120,15 @@ def _take_data(tensor: onnx.TensorProto, files: ExternalFiles) -> str | None:
 
 
 def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]) -> Network:
-    ir_version, producer = int(model.ir_version), f"{model.producer_name} {model.producer_version}".strip()
+    ir_version, producer = (
+        int(model.ir_version),
+        f"{model.producer_name} {model.producer_version}".strip(),
+    )
     notes = _settle_functions(path, model)
     operators: Counter[str] = Counter() if model.functions else _count_operators(model)
-    num_parameters = sum(num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer)
+    num_parameters = sum(
+        num_elements(tensor) for graph in all_graphs(model.graph) for tensor in graph.initializer
+    )
     notes += _check_and_sort(path, model)
     origins: dict[str, functions.Origin] = {}
     if model.functions:
@@ -116,7 +144,9 @@ def _normalise(path: Path, model: onnx.ModelProto, files: tuple[FileDigest, ...]
     short = widen_two_bits(model)
     if short:
         unknown.append(
-            f"products with integers of 2 bits ({', '.join(short[:5])}{' and more' if len(short) > 5 else ''}) are not exact in onnxruntime"
+            "products with integers of 2 bits"
+            f" ({', '.join(short[:5])}{' and more' if len(short) > 5 else ''}) are not exact in"
+            " onnxruntime"
         )
     unknown += [*lowered.instead, *(note for note in (_leave_training_mode(path, model),) if note)]
     notes += [f"{reason}; what this tool reads is run in place of the file" for reason in unknown]
@@ -155,7 +185,10 @@ def _settle_functions(path: Path, model: onnx.ModelProto) -> list[str]:
     not_covered(path, functions.opset_differences(model))
     if not built_in:
         return []
-    return [f"onnxruntime takes operators of its own in place of functions of the file that have their names: {', '.join(built_in)}"]
+    return [
+        "onnxruntime takes operators of its own in place of functions of the file that have their"
+        f" names: {', '.join(built_in)}"
+    ]
 
 
 def _count_operators(model: onnx.ModelProto) -> Counter[str]:
@@ -163,13 +196,20 @@ def _count_operators(model: onnx.ModelProto) -> Counter[str]:
 
 
 def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
-    """Check names, operators and value kinds of the file as it is, and sort its nodes; return notes."""
+    """Check names, operators and value kinds of the file as it is, and sort its nodes.
+
+    Return notes.
+    """
     notes: list[str] = []
     not_covered(path, version_problems(opset_versions(model)))
     refuse(path, [*name_problems(model.graph), *function_problems(model)])
     wrong, foreign = operator_problems(model)
     refuse(path, wrong)
-    sparse = [f"initializer '{t.values.name}' is sparse" for graph in all_graphs(model.graph) for t in graph.sparse_initializer]
+    sparse = [
+        f"initializer '{t.values.name}' is sparse"
+        for graph in all_graphs(model.graph)
+        for t in graph.sparse_initializer
+    ]
     not_covered(path, [*foreign, *sparse, *_input_problems(model.graph)])
     refuse(path, normalise.sort_nodes(model.graph))
     if _clear_negative_dims(model.graph):
@@ -181,7 +221,10 @@ def _check_and_sort(path: Path, model: onnx.ModelProto) -> list[str]:
 
 
 def _clear_negative_dims(graph: onnx.GraphProto) -> bool:
-    """Turn dims of -1, by which some exporters mean an unknown size, into unknown ones, in place; return whether there were any."""
+    """Turn dims of -1, by which some exporters mean an unknown size, into unknown ones, in place.
+
+    Return whether there were any.
+    """
     found = False
     for value in (*graph.input, *graph.output):
         for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
@@ -197,7 +240,10 @@ def _input_problems(graph: onnx.GraphProto) -> list[str]:
     for value in graph.input:
         kind = read_type(value)
         if kind is None:
-            problems.append(f"graph input '{value.name}' is a {value.type.WhichOneof('value') or 'value without type'}, not a tensor")
+            problems.append(
+                f"graph input '{value.name}' is a"
+                f" {value.type.WhichOneof('value') or 'value without type'}, not a tensor"
+            )
         elif kind.elem_type == onnx.TensorProto.UNDEFINED:
             problems.append(f"graph input '{value.name}' has no element type")
     return problems
@@ -206,11 +252,16 @@ def _input_problems(graph: onnx.GraphProto) -> list[str]:
 def _rewrite(
     path: Path, model: onnx.ModelProto, origins: Mapping[str, functions.Origin], notes: list[str]
 ) -> tuple[list[functions.Joined], Lowered]:
-    """Bring a checked model into normal form, in place; add notes, return the constants of functions, and what lowering did."""
+    """Bring a checked model into normal form, in place.
+
+    Add notes, return the constants of functions, and what lowering did.
+    """
     graph = model.graph
     normalise.use_short_domain(model)
     if normalise.drop_initializer_inputs(model):
-        notes.append("initializers that were also graph inputs cannot be overridden by a caller any more")
+        notes.append(
+            "initializers that were also graph inputs cannot be overridden by a caller any more"
+        )
     names = normalise.make_names_unique(graph)
     not_covered(path, normalise.hoist_constants(graph, names))
     joined = functions.join_constants(graph, origins, names)
@@ -219,8 +270,14 @@ def _rewrite(
     refuse(path, normalise.sort_nodes(graph))
     opened = open_zip_maps(graph)
     if opened:
-        notes.append(f"of outputs that map labels to scores the scores are read: {', '.join(opened)}")
-    other = {value.name for value in graph.output if read_type(value) is None and value.type.WhichOneof("value") is not None}
+        notes.append(
+            f"of outputs that map labels to scores the scores are read: {', '.join(opened)}"
+        )
+    other = {
+        value.name
+        for value in graph.output
+        if read_type(value) is None and value.type.WhichOneof("value") is not None
+    }
     if other and len(other) == len(graph.output):
         not_covered(path, [f"graph output '{name}' is not a tensor" for name in sorted(other)])
     if other:
@@ -237,11 +294,15 @@ def _rewrite(
 
 
 def _leave_training_mode(path: Path, model: onnx.ModelProto) -> str:
-    """Bring nodes in training mode into inference mode, in place; return a note, empty where there are none."""
+    """Bring nodes in training mode into inference mode, in place.
+
+    Return a note, empty where there are none.
+    """
     not_covered(path, training_problems(model))
     found = dropout_at_inference(model)
     return (
-        f"Dropout in training mode is left out, as at inference: {', '.join(found[:5])}{' and more' if len(found) > 5 else ''}"
+        "Dropout in training mode is left out, as at inference:"
+        f" {', '.join(found[:5])}{' and more' if len(found) > 5 else ''}"
         if found
         else ""
     )
@@ -264,10 +325,16 @@ def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[s
         except ValueError as err:
             refuse(path, [f"its shapes or types contradict each other: {err}"])
             raise
-        notes.append(f"the file states wrong shapes for its outputs; they are ignored ({str(first)[:200]})")
+        notes.append(
+            f"the file states wrong shapes for its outputs; they are ignored ({str(first)[:200]})"
+        )
         for value in model.graph.output:
             kind = types.get(value.name)
-            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, kind.shape if kind else None))
+            value.CopyFrom(
+                onnx.helper.make_tensor_value_info(
+                    value.name, value.type.tensor_type.elem_type, kind.shape if kind else None
+                )
+            )
     refuse(path, size_problems(types))
     return types
 
@@ -277,13 +344,23 @@ def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
     types = infer_types(model, strict=False)
     for value in model.graph.output:
         kind, stated = types.get(value.name), value.type.tensor_type
-        if stated.elem_type == onnx.TensorProto.UNDEFINED and (kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED):
+        if stated.elem_type == onnx.TensorProto.UNDEFINED and (
+            kind is None or kind.elem_type == onnx.TensorProto.UNDEFINED
+        ):
             not_covered(path, [f"the type of graph output '{value.name}' is not known"])
-        if kind is not None and (stated.elem_type == onnx.TensorProto.UNDEFINED or not stated.HasField("shape")):
-            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, stated.elem_type or kind.elem_type, kind.shape))
+        if kind is not None and (
+            stated.elem_type == onnx.TensorProto.UNDEFINED or not stated.HasField("shape")
+        ):
+            value.CopyFrom(
+                onnx.helper.make_tensor_value_info(
+                    value.name, stated.elem_type or kind.elem_type, kind.shape
+                )
+            )
 
 
-def _fold(path: Path, model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]) -> Branches:
+def _fold(
+    path: Path, model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]
+) -> Branches:
     """Fold shape arithmetic, branches that are taken whatever the input, and computed weights, in place; add notes."""
     opsets = opset_versions(model)
     fold_shape_arithmetic(model.graph, opsets, types)
@@ -293,7 +370,10 @@ def _fold(path: Path, model: onnx.ModelProto, types: dict[str, TensorType], note
         types.update(infer_types(model, strict=False))
     if branches.shared_sizes:
         named = ", ".join(f"'{name}'" for name in branches.shared_sizes)
-        notes.append(f"axes of inputs that the file gives one name are taken to have one size, which data are checked for: {named}")
+        notes.append(
+            "axes of inputs that the file gives one name are taken to have one size, which data"
+            f" are checked for: {named}"
+        )
     if repeating_nodes(model.graph):
         not_covered(path, iteration_problems(model.graph, Constants(model.graph, opsets, types)))
     notes += fold_computed_weights(model.graph, opsets, types)

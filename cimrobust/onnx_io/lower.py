@@ -74,7 +74,9 @@ class _Lowering:
             names.pop()
         output = self.names.take(f"{self.node.output[0]}.{wish}")
         node = onnx.helper.make_node(op, names, [output], name=f"{self.node.name}.{wish}")
-        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in (values or {}).items())
+        node.attribute.extend(
+            onnx.helper.make_attribute(name, value) for name, value in (values or {}).items()
+        )
         self.nodes.append(node)
         return output
 
@@ -86,11 +88,17 @@ class _Lowering:
 
     def transpose(self, name: str, order: Sequence[int], wish: str) -> str:
         """Reorder axes, if they are in another order."""
-        return name if list(order) == sorted(order) else self.add("Transpose", [name], wish, {"perm": list(order)})
+        return (
+            name
+            if list(order) == sorted(order)
+            else self.add("Transpose", [name], wish, {"perm": list(order)})
+        )
 
     def reshape(self, name: str, shape: Sequence[int], wish: str) -> str:
         """Reshape; 0 keeps an axis."""
-        return self.add("Reshape", [name, self.constant(np.asarray(shape, np.int64), f"{wish}.shape")], wish)
+        return self.add(
+            "Reshape", [name, self.constant(np.asarray(shape, np.int64), f"{wish}.shape")], wish
+        )
 
     def finish(self) -> None:
         """Give the last output the name of the node's."""
@@ -100,7 +108,8 @@ class _Lowering:
 def lower(deployed: Deployed) -> Deployed:
     """Return the network with layers written as Einsum, of the graph itself, as plain operators.
 
-    Only layers with stored weights are touched, and only where plain operators compute the same up to the order of sums.
+    Only layers with stored weights are touched, and only where plain operators compute the same up
+    to the order of sums.
     """
     weights = weights_of(deployed.model)
     types = infer_types(deployed.model, strict=False)
@@ -124,7 +133,14 @@ def lower(deployed: Deployed) -> Deployed:
     model = onnx.ModelProto()
     model.CopyFrom(deployed.model)
     top_level = [jobs[node.name] for node in graph.node if node.name in jobs]
-    replace_nodes(model.graph, [new for node in graph.node for new in (jobs[node.name].nodes if node.name in jobs else [node])])
+    replace_nodes(
+        model.graph,
+        [
+            new
+            for node in graph.node
+            for new in (jobs[node.name].nodes if node.name in jobs else [node])
+        ],
+    )
     model.graph.initializer.extend(tensor for job in top_level for tensor in job.initializers)
     return replace(deployed, model=model)
 
@@ -150,9 +166,13 @@ def _einsum(job: _Lowering) -> None:
     num_kept = len(batch) + len(free)
     moved = job.transpose(data, [other.index(letter) for letter in (*batch, *free, *rows)], "data")
     if len(rows) != 1 or not free:
-        shape = [0] * num_kept + ([] if free else [1]) + [math.prod(sizes[letter] for letter in rows)]
+        shape = (
+            [0] * num_kept + ([] if free else [1]) + [math.prod(sizes[letter] for letter in rows)]
+        )
         moved = job.reshape(moved, shape, "data_matrix")
-    weight = job.transpose(job.input(index), [own.index(letter) for letter in (*batch, *rows, *columns)], "weight")
+    weight = job.transpose(
+        job.input(index), [own.index(letter) for letter in (*batch, *rows, *columns)], "weight"
+    )
     stack = [sizes[letter] for letter in batch] + [1] * (max(len(free), 1) - 1 if batch else 0)
     matrix = [math.prod(sizes[letter] for letter in letters) for letters in (rows, columns)]
     if [*stack, *matrix] != [sizes[letter] for letter in (*batch, *rows, *columns)]:
@@ -172,13 +192,20 @@ def _spell_out(other: str, out: str, rank: int) -> tuple[str, str]:
         return other, out
     if "..." not in out:
         raise _CannotLowerError
-    letters = "".join(chr(0x3B1 + position) for position in range(rank - len(other) + 3))  # Greek: equations are ASCII
+    letters = "".join(
+        chr(0x3B1 + position) for position in range(rank - len(other) + 3)
+    )  # Greek: equations are ASCII
     return other.replace("...", letters), out.replace("...", letters)
 
 
 def _fits(kind: TensorType | None, letters: str, sizes: Mapping[str, int]) -> bool:
-    """Return whether activations may have the sizes that the weight has: an axis of size 1 against a larger one would be repeated."""
-    dims = zip(letters, kind.shape, strict=True) if kind is not None and kind.shape is not None else ()
+    """Return whether activations may have the sizes that the weight has.
+
+    An axis of size 1 against a larger one would be repeated.
+    """
+    dims = (
+        zip(letters, kind.shape, strict=True) if kind is not None and kind.shape is not None else ()
+    )
     return all(not isinstance(dim, int) or sizes.get(letter, dim) == dim for letter, dim in dims)
 
 

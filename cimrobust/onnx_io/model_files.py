@@ -19,7 +19,8 @@ def read_descriptor(descriptor: int, *, limit: int, name: str) -> bytes:
         name: File as messages call it.
 
     Raises:
-        InputRefusedError: It is not a regular file, or is larger than `limit`, or grows or shrinks meanwhile.
+        InputRefusedError: It is not a regular file, or is larger than `limit`, or grows or shrinks
+            meanwhile.
     """
     kind = FileKind("model file", limit, hint="copy the data to a plain file")
     require_kind(descriptor, name, kind)
@@ -34,7 +35,12 @@ def read_model_file(path: Path, *, limit: int) -> bytes:
         UsageError: There is no such file, it is a folder, or may not be read.
         InputRefusedError: It is not a regular file, or is too large.
     """
-    return read_input(path, FileKind("model", limit, hint="name an .onnx file; large tensors belong in external data files"))
+    return read_input(
+        path,
+        FileKind(
+            "model", limit, hint="name an .onnx file; large tensors belong in external data files"
+        ),
+    )
 
 
 def digest(name: str, content: bytes) -> FileDigest:

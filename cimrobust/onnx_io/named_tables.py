@@ -1,7 +1,11 @@
-"""Recognising tables of signal processing and geometry by their values: they follow a formula, so no training made them.
+"""Recognising tables of signal processing and geometry by their values.
 
-Every test asks for more structure than training, or an example made by hand, would give a weight: many rows, one formula for all of them, and float32 accuracy.
-A table that was trained on (a learnable filter bank that starts as one, say) is off its formula and is a weight. Integer and half-precision copies are weights
+They follow a formula, so no training made them.
+
+Every test asks for more structure than training, or an example made by hand, would give a weight:
+many rows, one formula for all of them, and float32 accuracy.
+A table that was trained on (a learnable filter bank that starts as one, say) is off its formula and
+is a weight. Integer and half-precision copies are weights
 too: rounding hides the formula.
 """
 
@@ -9,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Of the largest magnitude. A table of 1,024 points made in float32 is off by 2e-4, since the angle itself is rounded.
+# Of the largest magnitude. A table of 1,024 points made in float32 is off by 2e-4, since the angle
+# itself is rounded.
 _TOLERANCE = 5e-4
 _EXACT = 1e-6
 _FEWEST = 8
@@ -43,7 +48,9 @@ def name_of(matrix: np.ndarray) -> str | None:
 
 
 def same_kernels(kernels: np.ndarray) -> bool:
-    """Tell whether all channels have one filter: one of blurring, averaging or interpolation, which no training gives to the last bit.
+    """Tell whether all channels have one filter.
+
+    One of blurring, averaging or interpolation, which no training gives to the last bit.
 
     Args:
         kernels: Float [channels, points].
@@ -51,12 +58,18 @@ def same_kernels(kernels: np.ndarray) -> bool:
     channels, points = kernels.shape
     if channels < 3 or points < 2 or not (kernels == kernels[:1]).all():
         return False
-    # A filter of one number is that of an average, whose numbers add up to 1; others are examples made by hand.
-    return bool(np.ptp(kernels[0]) > 0 or abs(float(kernels[0].sum(dtype=np.float64)) - 1.0) <= _EXACT)
+    # A filter of one number is that of an average, whose numbers add up to 1; others are examples
+    # made by hand.
+    return bool(
+        np.ptp(kernels[0]) > 0 or abs(float(kernels[0].sum(dtype=np.float64)) - 1.0) <= _EXACT
+    )
 
 
 def _is_positions(values: np.ndarray) -> bool:
-    """One output whose inputs count 0, 1, 2, ... up to scale and offset: an expectation over bins, as of box distributions."""
+    """One output whose inputs count 0, 1, 2, .
+
+    Up to scale and offset: an expectation over bins, as of box distributions.
+    """
     if values.shape[1] != 1 or len(values) < _FEWEST:
         return False
     return _is_equally_spaced(values[:, 0])
@@ -64,7 +77,10 @@ def _is_positions(values: np.ndarray) -> bool:
 
 def _is_equally_spaced(numbers: np.ndarray) -> bool:
     steps = np.diff(numbers)
-    return bool(np.abs(steps - steps.mean()).max(initial=0.0) <= _EXACT * np.abs(numbers).max() and steps.mean() != 0.0)
+    return bool(
+        np.abs(steps - steps.mean()).max(initial=0.0) <= _EXACT * np.abs(numbers).max()
+        and steps.mean() != 0.0
+    )
 
 
 def _is_selection(values: np.ndarray) -> bool:
@@ -80,7 +96,9 @@ def _is_running_sum(values: np.ndarray) -> bool:
     if values.shape[0] != values.shape[1] or len(values) < _FEWEST:
         return False
     scaled = values / values[0, 0] if values[0, 0] else values
-    return any(np.array_equal(scaled, triangle(np.ones_like(values))) for triangle in (np.tril, np.triu))
+    return any(
+        np.array_equal(scaled, triangle(np.ones_like(values))) for triangle in (np.tril, np.triu)
+    )
 
 
 def _is_hadamard(values: np.ndarray) -> bool:
@@ -89,7 +107,10 @@ def _is_hadamard(values: np.ndarray) -> bool:
         return False
     top = np.abs(values).max()
     signs = values / top
-    return bool((np.abs(np.abs(signs) - 1.0) <= _EXACT).all() and np.allclose(signs @ signs.T, len(values) * np.eye(len(values))))
+    return bool(
+        (np.abs(np.abs(signs) - 1.0) <= _EXACT).all()
+        and np.allclose(signs @ signs.T, len(values) * np.eye(len(values)))
+    )
 
 
 def _is_grid(values: np.ndarray) -> bool:
@@ -128,7 +149,10 @@ def _are_sinusoids(rows: np.ndarray) -> bool:
 
 
 def _windows(rows: np.ndarray) -> list[np.ndarray]:
-    """Return windows that the rows may have in common: none, what sines and cosines square to, and the constant row."""
+    """Return windows that the rows may have in common.
+
+    None, what sines and cosines square to, and the constant row.
+    """
     energy = np.sqrt(np.square(rows).sum(axis=0))
     first = rows[int(np.argmax(np.abs(rows.sum(axis=1)) / np.abs(rows).sum(axis=1)))]
     return [np.ones(rows.shape[1]), energy / energy.max(), np.abs(first) / np.abs(first).max()]
@@ -179,9 +203,14 @@ def _is_filter_bank(values: np.ndarray) -> bool:
             return False
         centres.append(int(np.argmax(row)))
         left, right = row[inside[0] : centres[-1] + 1], row[centres[-1] : inside[-1] + 1]
-        # The bins beside the peak lie on either side of it: they are on no line with what is beyond.
+        # The bins beside the peak lie on either side of it: they are on no line with what is
+        # beyond.
         wide = [side for side in (left[:-1], right[1:]) if len(side) >= 3]
-        if any(np.ptp(np.diff(side)) > _TOLERANCE * row.max() for side in wide) or (np.diff(left) < 0).any() or (np.diff(right) > 0).any():
+        if (
+            any(np.ptp(np.diff(side)) > _TOLERANCE * row.max() for side in wide)
+            or (np.diff(left) < 0).any()
+            or (np.diff(right) > 0).any()
+        ):
             return False
         num_wide += len(wide)
     rises = bool((np.diff(centres) >= 0).all()) and centres[0] < centres[-1]

@@ -17,7 +17,8 @@ class TensorSpec:
     Attributes:
         name: Name in the graph.
         dtype: NumPy's name of the element type, e.g. ``"float32"``.
-        shape: One entry an axis: a number, a symbol, or None where the file says nothing. None as a whole: unknown rank.
+        shape: One entry an axis: a number, a symbol, or None where the file says nothing. None as a
+            whole: unknown rank.
     """
 
     name: str
@@ -40,8 +41,10 @@ class Network:
 
     Attributes:
         path: File it came from.
-        model: Normalised model: nodes in topological order with unique names, local functions inlined, `If` on constant conditions
-            resolved, Constant nodes turned into initializers, initializers no longer graph inputs, all data inside. Never changed after
+        model: Normalised model: nodes in topological order with unique names, local functions
+            inlined, `If` on constant conditions
+            resolved, Constant nodes turned into initializers, initializers no longer graph inputs,
+            all data inside. Never changed after
             loading.
         initializers: Value of every initializer, read-only, in the file's type and shape.
         inputs: Graph inputs that are not initializers.
@@ -53,10 +56,14 @@ class Network:
         operators: Number of nodes per operator, other domains as ``domain::Op``.
         num_parameters: Number of initializer elements.
         notes: What loading had to change or wants to be known, one sentence each.
-        runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its place where the file would be run.
-        stated_bits: Bits of the integers of a weight, by initializer, where the file states them otherwise than by its element type.
-        shared_sizes: Names of axes of inputs that must have one size each for the model to be the file's network, which runtimes do not ask for.
-        map_keys: By output that maps labels to scores in the file, and is those scores here: the labels in their order.
+        runs_as_file: onnxruntime runs the file, and as it is read here; if not, the model takes its
+            place where the file would be run.
+        stated_bits: Bits of the integers of a weight, by initializer, where the file states them
+            otherwise than by its element type.
+        shared_sizes: Names of axes of inputs that must have one size each for the model to be the
+            file's network, which runtimes do not ask for.
+        map_keys: By output that maps labels to scores in the file, and is those scores here: the
+            labels in their order.
     """
 
     path: Path

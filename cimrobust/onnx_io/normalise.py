@@ -1,4 +1,7 @@
-"""Bringing a sound model into one form: sorted, uniquely named, constants as initializers, functions inlined."""
+"""Bringing a sound model into one form.
+
+Sorted, uniquely named, constants as initializers, functions inlined.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,14 @@ import onnx
 
 from cimrobust.onnx_io.structure import describe
 from cimrobust.onnx_io.tensors import constant_value, encode
-from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names, read_names, subgraphs
+from cimrobust.onnx_io.walk import (
+    NameMaker,
+    all_graphs,
+    all_nodes,
+    defined_names,
+    read_names,
+    subgraphs,
+)
 
 
 def use_short_domain(model: onnx.ModelProto) -> None:
@@ -37,10 +47,15 @@ def make_names_unique(graph: onnx.GraphProto) -> NameMaker:
 
 
 def name_nodes(graph: onnx.GraphProto) -> None:
-    """Give every node, also in bodies, a name of its own, in place; nodes without name are called after their output."""
+    """Give every node, also in bodies, a name of its own, in place.
+
+    Nodes without name are called after their output.
+    """
     names = NameMaker()
     for node in all_nodes(graph):
-        node.name = names.take(node.name or next((name for name in node.output if name), node.op_type))
+        node.name = names.take(
+            node.name or next((name for name in node.output if name), node.op_type)
+        )
 
 
 def _rename_body(body: onnx.GraphProto, outer: Mapping[str, str], names: NameMaker) -> None:
@@ -62,7 +77,9 @@ def _rename_body(body: onnx.GraphProto, outer: Mapping[str, str], names: NameMak
 
 
 def drop_initializer_inputs(model: onnx.ModelProto) -> bool:
-    """Take initializers off the list of graph inputs; IR versions before 4 are raised to 4, which allows it.
+    """Take initializers off the list of graph inputs.
+
+    IR versions before 4 are raised to 4, which allows it.
 
     Returns:
         Whether an input was taken off.
@@ -123,14 +140,20 @@ def _copy_node(node: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
-def _place_constant(graph: onnx.GraphProto, tensor: onnx.TensorProto, outputs: set[str], names: NameMaker) -> list[onnx.NodeProto]:
+def _place_constant(
+    graph: onnx.GraphProto, tensor: onnx.TensorProto, outputs: set[str], names: NameMaker
+) -> list[onnx.NodeProto]:
     """Add an initializer; where a constant is itself an output, an Identity keeps that name."""
     added = graph.initializer.add()
     added.CopyFrom(tensor)
     if tensor.name not in outputs:
         return []
     added.name = names.take(f"{tensor.name}.value")
-    return [onnx.helper.make_node("Identity", [added.name], [tensor.name], name=f"{tensor.name}.identity")]
+    return [
+        onnx.helper.make_node(
+            "Identity", [added.name], [tensor.name], name=f"{tensor.name}.identity"
+        )
+    ]
 
 
 def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
@@ -161,7 +184,10 @@ def sort_nodes(graph: onnx.GraphProto) -> list[str]:
         if len(order) < len(nodes):
             sorted_ones = set(order)
             stuck = [describe(node) for index, node in enumerate(nodes) if index not in sorted_ones]
-            problems.append(f"the graph has a cycle through {', '.join(stuck[:4])}{' and more' if len(stuck) > 4 else ''}")
+            problems.append(
+                "the graph has a cycle through"
+                f" {', '.join(stuck[:4])}{' and more' if len(stuck) > 4 else ''}"
+            )
         elif order != list(range(len(nodes))):
             copies = [_copy_node(nodes[index]) for index in order]
             del inner.node[:]
@@ -195,7 +221,9 @@ def separate_outputs(graph: onnx.GraphProto, names: NameMaker) -> None:
 
     Rewriting what is inside then never changes what an output is.
     """
-    read = {name for node in graph.node for name in read_names(node)} | {tensor.name for tensor in graph.initializer}
+    read = {name for node in graph.node for name in read_names(node)} | {
+        tensor.name for tensor in graph.initializer
+    }
     for value in list(graph.output):
         if value.name not in read or value.name in {entry.name for entry in graph.input}:
             continue
@@ -209,7 +237,9 @@ def separate_outputs(graph: onnx.GraphProto, names: NameMaker) -> None:
         for body in all_graphs(graph):
             for entry in body.output if body is not graph else ():
                 entry.name = inner if entry.name == value.name else entry.name
-        graph.node.append(onnx.helper.make_node("Identity", [inner], [value.name], name=f"{value.name}.identity"))
+        graph.node.append(
+            onnx.helper.make_node("Identity", [inner], [value.name], name=f"{value.name}.identity")
+        )
 
 
 def drop_outputs(graph: onnx.GraphProto, unwanted: set[str]) -> None:
@@ -220,7 +250,9 @@ def drop_outputs(graph: onnx.GraphProto, unwanted: set[str]) -> None:
 
 
 def drop_dead_parts(graph: onnx.GraphProto) -> list[str]:
-    """Remove nodes that no output depends on and initializers that nothing reads, in place; nodes must be sorted.
+    """Remove nodes that no output depends on and initializers that nothing reads, in place.
+
+    Nodes must be sorted.
 
     Returns:
         Names of the nodes removed.

@@ -28,7 +28,16 @@ _SAME_AXES = frozenset(
         "Sqrt",
         "Neg",
     }
-    | {"QuantizeLinear", "DequantizeLinear", "BatchNormalization", "InstanceNormalization", "Resize", "Upsample", "MaxPool", "AveragePool"}
+    | {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "BatchNormalization",
+        "InstanceNormalization",
+        "Resize",
+        "Upsample",
+        "MaxPool",
+        "AveragePool",
+    }
     | {"Add", "Sub", "Mul", "Div"}
 )
 _CHANNELS_SECOND = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
@@ -73,7 +82,13 @@ def output_axis(model: onnx.ModelProto, output: str) -> tuple[int, str] | None:
     return None
 
 
-def _shown(node: onnx.NodeProto, rank: int, opset: int, constants: set[str], makers: dict[str, onnx.NodeProto]) -> int | None:
+def _shown(
+    node: onnx.NodeProto,
+    rank: int,
+    opset: int,
+    constants: set[str],
+    makers: dict[str, onnx.NodeProto],
+) -> int | None:
     """Return the axis that a node computes one output after the other along, if it is known to."""
     if node.op_type in _SOFTMAX:
         axis = int_attribute(node, "axis", -1 if opset >= _ONE_AXIS else 1) % rank
@@ -83,7 +98,12 @@ def _shown(node: onnx.NodeProto, rank: int, opset: int, constants: set[str], mak
     if node.op_type not in _FEATURES_LAST:
         return None
     weight = node.input[3 if node.op_type == "QLinearMatMul" else 1]
-    while weight in makers and makers[weight].op_type in ("DequantizeLinear", "Transpose", "Identity", "Cast"):
+    while weight in makers and makers[weight].op_type in (
+        "DequantizeLinear",
+        "Transpose",
+        "Identity",
+        "Cast",
+    ):
         weight = makers[weight].input[0]
     return rank - 1 if weight in constants else None
 
@@ -97,4 +117,6 @@ def _before(node: onnx.NodeProto, axes: list[int]) -> list[int]:
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    return next(
+        (int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0
+    )

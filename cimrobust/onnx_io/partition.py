@@ -1,4 +1,7 @@
-"""Cutting a deployed model at its crossbar nodes: sub-graphs that an ordinary runtime runs, and the crossbar nodes between them."""
+"""Cutting a deployed model at its crossbar nodes.
+
+Sub-graphs that an ordinary runtime runs, and the crossbar nodes between them.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ class Plan:
 
     Attributes:
         steps: In an order in which they can run.
-        constants: Values that crossbar nodes read at inputs other than stored weights, by tensor name: biases, initial states.
+        constants: Values that crossbar nodes read at inputs other than stored weights, by tensor
+            name: biases, initial states.
         releases: For every step, tensors that nothing reads after it.
     """
 
@@ -52,7 +56,8 @@ class Plan:
 def partition(deployed: Deployed, nodes: Sequence[CrossbarNode], output: str) -> Plan:
     """Cut what one output depends on at the given nodes.
 
-    All nodes that can run without a pending crossbar node form one segment; then come all crossbar nodes that can run, and so on. So a
+    All nodes that can run without a pending crossbar node form one segment; then come all crossbar
+    nodes that can run, and so on. So a
     chain of layers has one segment a layer, and parallel layers share one.
 
     Args:
@@ -87,7 +92,11 @@ class _Partition:
 
     def _constant_inputs(self, nodes: Sequence[CrossbarNode]) -> dict[str, np.ndarray]:
         """Return the values of crossbar inputs that are known before the network runs."""
-        types = {name: kind for name, value in self.values.items() if (kind := read_type(value)) is not None}
+        types = {
+            name: kind
+            for name, value in self.values.items()
+            if (kind := read_type(value)) is not None
+        }
         known = Constants(self.graph, opset_versions(self.deployed.model), types)
         varying = self._made_from(self.deployed.weight_names)
         values: dict[str, np.ndarray] = {}
@@ -110,22 +119,34 @@ class _Partition:
         steps = self._schedule(self._wanted_nodes())
         last_reads: dict[str, int] = {}
         for position, step in enumerate(steps):
-            last_reads.update(dict.fromkeys((*step.makes, *sorted(step.reads - set(self.initializers))), position))
+            last_reads.update(
+                dict.fromkeys((*step.makes, *sorted(step.reads - set(self.initializers))), position)
+            )
         last_reads.pop(self.output, None)
         handed = {self.output} | {name for step in steps for name in step.reads}
         releases: list[list[str]] = [[] for _ in steps]
-        made: tuple[Segment | CrossbarNode, ...] = tuple(step.crossbar or self._segment(step, handed) for step in steps)
+        made: tuple[Segment | CrossbarNode, ...] = tuple(
+            step.crossbar or self._segment(step, handed) for step in steps
+        )
         for name, position in last_reads.items():
-            if name in handed or steps[position].crossbar is not None:  # what only its own segment reads never leaves it
+            if (
+                name in handed or steps[position].crossbar is not None
+            ):  # what only its own segment reads never leaves it
                 releases[position].append(name)
-        read = {name for step in made if isinstance(step, CrossbarNode) for name in step.data_inputs}
+        read = {
+            name for step in made if isinstance(step, CrossbarNode) for name in step.data_inputs
+        }
         constants = {name: value for name, value in self.constants.items() if name in read}
         return Plan(made, constants, tuple(tuple(names) for names in releases))
 
     def _reads(self, node: onnx.NodeProto) -> set[str]:
         """Return the tensors a node reads while the network runs, initializers of digital nodes included."""
         crossbar = self.crossbar.get(node.name)
-        return read_names(node) if crossbar is None else set(crossbar.data_inputs) - set(self.constants)
+        return (
+            read_names(node)
+            if crossbar is None
+            else set(crossbar.data_inputs) - set(self.constants)
+        )
 
     def _wanted_nodes(self) -> list[onnx.NodeProto]:
         """Return the nodes that the output depends on, in topological order."""
@@ -144,17 +165,25 @@ class _Partition:
             if ready:
                 steps.append(self._digital_step(ready))
             pending = []
-            started = [node for node in waiting if node.name in self.crossbar and self._reads(node) <= available]
+            started = [
+                node
+                for node in waiting
+                if node.name in self.crossbar and self._reads(node) <= available
+            ]
             for node in started:
                 makes = tuple(name for name in node.output if name)
-                steps.append(_Step((), self.crossbar[node.name], frozenset(self._reads(node)), makes))
+                steps.append(
+                    _Step((), self.crossbar[node.name], frozenset(self._reads(node)), makes)
+                )
                 available.update(makes)
             names = {node.name for node in started}
             pending = [node for node in waiting if node.name not in names]
             assert ready or started, "the nodes of a deployed model are sorted"
         return steps
 
-    def _take_ready(self, pending: list[onnx.NodeProto], available: set[str]) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    def _take_ready(
+        self, pending: list[onnx.NodeProto], available: set[str]
+    ) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
         """Split off the digital nodes that can run by now; what they make is added to `available`."""
         ready: list[onnx.NodeProto] = []
         waiting: list[onnx.NodeProto] = []
@@ -178,15 +207,25 @@ class _Partition:
         graph = model.graph
         graph.name = "segment"
         graph.node.extend(step.nodes)
-        graph.initializer.extend(tensor for name, tensor in self.initializers.items() if name in step.reads)
+        graph.initializer.extend(
+            tensor for name, tensor in self.initializers.items() if name in step.reads
+        )
         inputs = tuple(sorted(step.reads - set(self.initializers)))
         outputs = tuple(name for name in step.makes if name in handed)
         graph.input.extend(self._typed(name, TensorProto.FLOAT) for name in inputs)
         graph.output.extend(self._typed(name, TensorProto.UNDEFINED) for name in outputs)
-        return Segment(model, inputs, outputs, tuple(name for name in self.deployed.weight_names if name in step.reads))
+        return Segment(
+            model,
+            inputs,
+            outputs,
+            tuple(name for name in self.deployed.weight_names if name in step.reads),
+        )
 
     def _typed(self, name: str, fallback: int) -> onnx.ValueInfoProto:
-        """Return a tensor as a graph input or output; where inference knows no type, the fallback, and UNDEFINED leaves it to the runtime."""
+        """Return a tensor as a graph input or output.
+
+        Where inference knows no type, the fallback, and UNDEFINED leaves it to the runtime.
+        """
         value = self.values.get(name, onnx.ValueInfoProto(name=name))
         kind = read_type(value)
         if kind is None and value.type.WhichOneof("value") is not None:
@@ -194,4 +233,6 @@ class _Partition:
         elem_type = (kind.elem_type if kind is not None else 0) or fallback
         if not elem_type:
             return onnx.ValueInfoProto(name=name)
-        return onnx.helper.make_tensor_value_info(name, elem_type, kind.shape if kind is not None else None)
+        return onnx.helper.make_tensor_value_info(
+            name, elem_type, kind.shape if kind is not None else None
+        )

@@ -27,7 +27,8 @@ def refuse(path: Path, problems: Sequence[str]) -> None:
     """Raise InputRefusedError with all problems of a file; do nothing when there are none."""
     if problems:
         raise InputRefusedError(
-            f"model file must be a sound ONNX network, got: {join_problems(problems)} ({one_line(path)}); export or copy the model again"
+            f"model file must be a sound ONNX network, got: {join_problems(problems)}"
+            f" ({one_line(path)}); export or copy the model again"
         )
 
 
@@ -35,6 +36,6 @@ def not_covered(path: Path, problems: Sequence[str]) -> None:
     """Raise ModelNotCoveredError with all reasons; do nothing when there are none."""
     if problems:
         raise ModelNotCoveredError(
-            f"model must use what this version covers, got: {join_problems(problems)} ({one_line(path)}); "
-            "export the model with standard ONNX operators and tensor inputs"
+            f"model must use what this version covers, got: {join_problems(problems)}"
+            f" ({one_line(path)}); export the model with standard ONNX operators and tensor inputs"
         )

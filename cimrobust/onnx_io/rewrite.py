@@ -42,12 +42,18 @@ class CrossbarModel:
 
 
 def with_crossbar_nodes(
-    deployed: Deployed, weights: Mapping[str, np.ndarray], *, layers: Mapping[str, Facts], properties: Mapping[str, str]
+    deployed: Deployed,
+    weights: Mapping[str, np.ndarray],
+    *,
+    layers: Mapping[str, Facts],
+    properties: Mapping[str, str],
 ) -> CrossbarModel:
     """Return a network in which every node with stored weights is a node ``cimrobust::Crossbar<operator>``.
 
-    The function behind it is the operator itself, so the model computes what it did. What `layers` says stands in the metadata of the node
-    as one entry ``cimrobust.<input>`` for each stored weight, a JSON list with one object an initializer; in models of IR versions that have no
+    The function behind it is the operator itself, so the model computes what it did. What `layers`
+    says stands in the metadata of the node
+    as one entry ``cimrobust.<input>`` for each stored weight, a JSON list with one object an
+    initializer; in models of IR versions that have no
     metadata of nodes, in its doc string as one JSON object.
 
     Args:
@@ -82,14 +88,23 @@ def _set_version(model: onnx.ModelProto) -> None:
 
 
 def _function(nodes: Sequence[onnx.NodeProto], opsets: Mapping[str, int]) -> onnx.FunctionProto:
-    """Return the function for all nodes of one operator: the operator with as many inputs, outputs and attributes as any of them has."""
+    """Return the function for all nodes of one operator.
+
+    The operator with as many inputs, outputs and attributes as any of them has.
+    """
     domain, op = nodes[0].domain, nodes[0].op_type
-    inputs, outputs = _parameter_names(domain, op, max(len(node.input) for node in nodes), max(len(node.output) for node in nodes))
+    inputs, outputs = _parameter_names(
+        domain, op, max(len(node.input) for node in nodes), max(len(node.output) for node in nodes)
+    )
     body = onnx.helper.make_node(op, inputs, outputs, name=op, domain=domain or None)
     kinds = {attribute.name: attribute.type for node in nodes for attribute in node.attribute}
     for name, kind in kinds.items():
         body.attribute.append(onnx.AttributeProto(name=name, type=kind, ref_attr_name=name))
-    imports = [onnx.helper.make_opsetid(name, opsets[name]) for name in dict.fromkeys(("", domain)) if name in opsets]
+    imports = [
+        onnx.helper.make_opsetid(name, opsets[name])
+        for name in dict.fromkeys(("", domain))
+        if name in opsets
+    ]
     return onnx.helper.make_function(
         DOMAIN,
         f"Crossbar{op}",
@@ -98,18 +113,28 @@ def _function(nodes: Sequence[onnx.NodeProto], opsets: Mapping[str, int]) -> onn
         [body],
         imports,
         list(kinds),
-        doc_string=f"{op} whose weights are stored in a crossbar; this is what it computes without converters and with exact devices.",
+        doc_string=(
+            f"{op} whose weights are stored in a crossbar; this is what it computes without"
+            " converters and with exact devices."
+        ),
     )
 
 
-def _parameter_names(domain: str, op: str, num_inputs: int, num_outputs: int) -> tuple[list[str], list[str]]:
+def _parameter_names(
+    domain: str, op: str, num_inputs: int, num_outputs: int
+) -> tuple[list[str], list[str]]:
     """Return names for inputs and outputs, those of the operator's schema where there is one."""
-    inputs, outputs = [f"input{index}" for index in range(num_inputs)], [f"output{index}" for index in range(num_outputs)]
+    inputs, outputs = (
+        [f"input{index}" for index in range(num_inputs)],
+        [f"output{index}" for index in range(num_outputs)],
+    )
     if not defs.has(op, domain):
         return inputs, outputs
     schema = defs.get_schema(op, domain)
     if len(schema.inputs) >= num_inputs and len(schema.outputs) >= num_outputs:
-        return [entry.name for entry in schema.inputs[:num_inputs]], [entry.name for entry in schema.outputs[:num_outputs]]
+        return [entry.name for entry in schema.inputs[:num_inputs]], [
+            entry.name for entry in schema.outputs[:num_outputs]
+        ]
     return inputs, outputs  # a schema with a variable number of inputs, such as Einsum's
 
 
@@ -121,15 +146,21 @@ def _call(node: onnx.NodeProto, function: onnx.FunctionProto, names: NameMaker) 
     node.domain, node.op_type = function.domain, function.name
 
 
-def _annotate(node: onnx.NodeProto, uses: Sequence[WeightUse], layers: Mapping[str, Facts], ir_version: int) -> None:
-    facts = {f"{DOMAIN}.{use.slot.role}": [layers[leaf] for leaf in use.trace.leaves] for use in uses}
+def _annotate(
+    node: onnx.NodeProto, uses: Sequence[WeightUse], layers: Mapping[str, Facts], ir_version: int
+) -> None:
+    facts = {
+        f"{DOMAIN}.{use.slot.role}": [layers[leaf] for leaf in use.trace.leaves] for use in uses
+    }
     if ir_version < _NODE_METADATA_SINCE_IR:
         node.doc_string = json.dumps(facts)
     else:
         _set_properties(node, {key: json.dumps(value) for key, value in facts.items()})
 
 
-def _set_properties(message: onnx.ModelProto | onnx.NodeProto, properties: Mapping[str, str]) -> None:
+def _set_properties(
+    message: onnx.ModelProto | onnx.NodeProto, properties: Mapping[str, str]
+) -> None:
     """Add or replace metadata entries, in place."""
     by_key = {entry.key: entry for entry in message.metadata_props}
     for key, value in properties.items():

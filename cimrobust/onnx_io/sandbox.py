@@ -1,6 +1,7 @@
 """Shape inference on models nobody has vouched for, in a process of its own with limited memory and time.
 
-ONNX shape inference is C++ code that follows the numbers of a file wherever they lead: a handful of bytes can make it ask for all
+ONNX shape inference is C++ code that follows the numbers of a file wherever they lead: a handful of
+bytes can make it ask for all
 memory. What a limited process has finished once, this process may do too.
 """
 
@@ -39,7 +40,7 @@ while len(head := source.read(8)) == 8:
     answer = b"+"
     for strict in (True, False):
         try:
-            shape_inference.infer_shapes(data, check_type=strict, strict_mode=strict, data_prop=True)
+            shape_inference.infer_shapes(data, strict, strict, data_prop=True)
         except MemoryError:
             answer = b"-"
         except Exception as err:
@@ -54,17 +55,33 @@ class _Worker:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        command = [sys.executable, "-I", "-c", _CODE, json.dumps([path for path in sys.path if path])]
+        command = [
+            sys.executable,
+            "-I",
+            "-c",
+            _CODE,
+            json.dumps([path for path in sys.path if path]),
+        ]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=env,
+        )
         if not self._answers(b"!"):
             self.close()
             raise CimrobustError(
-                f"the process that checks models must start, got none from '{sys.executable}' (shape inference); check this Python installation"
+                f"the process that checks models must start, got none from '{sys.executable}'"
+                " (shape inference); check this Python installation"
             )
 
     def finishes(self, model: bytes) -> bool:
-        """Return whether inference of a model ends within the limits; after False the worker is of no more use."""
+        """Return whether inference of a model ends within the limits.
+
+        After False the worker is of no more use.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(struct.pack("<Q", len(model)) + model)
@@ -103,7 +120,10 @@ def inference_problem(model: bytes) -> str | None:
         if _workers[0].finishes(model):
             return None
         _stop()
-    return f"finding its shapes does not end within {MAX_BYTES // 2**30} GiB of memory and {MAX_SECONDS:.0f} seconds"
+    return (
+        f"finding its shapes does not end within {MAX_BYTES // 2**30} GiB of memory and"
+        f" {MAX_SECONDS:.0f} seconds"
+    )
 
 
 def _stop() -> None:

@@ -24,7 +24,8 @@ def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.
 
     Args:
         deployed: The network.
-        weights: float32 values by initializer name, own shapes; initializers not named keep their values.
+        weights: float32 values by initializer name, own shapes; initializers not named keep their
+            values.
 
     Raises:
         ValueError: A name is not stored, or a shape or type differs.
@@ -32,7 +33,10 @@ def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.
     for name, values in weights.items():
         expected = deployed.weight_shapes.get(name)
         if expected is None or tuple(values.shape) != tuple(expected) or values.dtype != np.float32:
-            raise ValueError(f"weight '{name}' must be stored, float32 and of shape {expected}, got {values.dtype} of shape {values.shape}")
+            raise ValueError(
+                f"weight '{name}' must be stored, float32 and of shape {expected}, got"
+                f" {values.dtype} of shape {values.shape}"
+            )
     model = onnx.ModelProto()
     model.CopyFrom(deployed.model)
     for tensor in model.graph.initializer:
@@ -50,7 +54,10 @@ def with_initializers(network: Network, weights: Mapping[str, np.ndarray]) -> on
     for name, values in weights.items():
         stored = network.initializers.get(name)
         if stored is None or stored.shape != values.shape or stored.dtype != values.dtype:
-            raise ValueError(f"weight '{name}' must be stored with the same shape and type, got {values.dtype} of shape {values.shape}")
+            raise ValueError(
+                f"weight '{name}' must be stored with the same shape and type, got {values.dtype}"
+                f" of shape {values.shape}"
+            )
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     for tensor in model.graph.initializer:
@@ -79,5 +86,6 @@ def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
         return bytes(model.SerializeToString(deterministic=True))
     except Exception as err:  # protobuf raises different kinds for messages over its limit
         raise ModelNotCoveredError(
-            f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)}); analyse a smaller model"
+            f"model must fit in one ONNX file of 2 GiB, got '{one_line(err)}' ({one_line(path)});"
+            " analyse a smaller model"
         ) from err

@@ -40,9 +40,12 @@ class _Leaf:
 def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
     """Find all weights of a network that crossbars store.
 
-    Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their quantised forms with a constant weight
-    counts; the weight may reach the node through nodes that move, retype or dequantise its elements. An initializer that several nodes
-    read is one array. Layers stand in the order in which data reaches them, those at the same depth by name: the
+    Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their
+    quantised forms with a constant weight
+    counts; the weight may reach the node through nodes that move, retype or dequantise its
+    elements. An initializer that several nodes
+    read is one array. Layers stand in the order in which data reaches them, those at the same depth
+    by name: the
     order of independent nodes in a file is no part of a network.
 
     Args:
@@ -59,7 +62,11 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
     for use in weights.uses():
         try:
             layout = _layout_of(use, weights)
-            table = None if stored and set(use.trace.leaves) <= set(stored) else table_reason(use, layout, weights, flow)
+            table = (
+                None
+                if stored and set(use.trace.leaves) <= set(stored)
+                else table_reason(use, layout, weights, flow)
+            )
             if table is None:
                 _add_use(use, layout, weights, leaves)
                 mapped.add(use.node.name)
@@ -68,7 +75,9 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
         except ValueError as err:
             failed[use.node.name] = str(err)
     order = _in_order(leaves, node_depths(network.model.graph))
-    layers = _of_one_width(tuple(_layer(name, leaves[name], weights, network.stated_bits.get(name)) for name in order))
+    layers = _of_one_width(
+        tuple(_layer(name, leaves[name], weights, network.stated_bits.get(name)) for name in order)
+    )
     unmapped = [
         UnmappedNode(node.name, op_name(node), reason, table=tables.get(node.name, ""))
         for node, reason in unmapped_nodes(weights, mapped, failed)
@@ -77,12 +86,18 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
 
 
 def _in_order(leaves: Mapping[str, _Leaf], depths: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return the initializers by the depth of the first node that reads them; at one depth by name, the weights of one node together, those of its inputs first."""
+    """Return the initializers by the depth of the first node that reads them.
+
+    At one depth by name, the weights of one node together, those of its inputs first.
+    """
     first: dict[str, str] = {}
     for name, leaf in leaves.items():
         for use in leaf.uses:
             first[use.node] = min(name, first.get(use.node, name))
-    places = {name: min((depths[use.node], first[use.node], use.role == "R", name) for use in leaf.uses) for name, leaf in leaves.items()}
+    places = {
+        name: min((depths[use.node], first[use.node], use.role == "R", name) for use in leaf.uses)
+        for name, leaf in leaves.items()
+    }
     return sorted(leaves, key=lambda name: places[name])
 
 
@@ -96,7 +111,10 @@ def _layout_of(use: WeightUse, weights: Weights) -> Layout:
 
 def _add_use(use: WeightUse, layout: Layout, weights: Weights, leaves: dict[str, _Leaf]) -> None:
     """Add a use to all its leaves; raises ValueError with the reason where it stays digital."""
-    maps = {name: _scales_of(name, size, use, weights, leaves) for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True)}
+    maps = {
+        name: _scales_of(name, size, use, weights, leaves)
+        for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True)
+    }
     start = 0
     for name, size in zip(use.trace.leaves, use.trace.sizes, strict=True):
         leaf = leaves.setdefault(name, _Leaf(maps[name], np.full(size, -1, np.int64)))
@@ -106,7 +124,9 @@ def _add_use(use: WeightUse, layout: Layout, weights: Weights, leaves: dict[str,
         start += size
 
 
-def _scales_of(name: str, size: int, use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]) -> ScaleMap:
+def _scales_of(
+    name: str, size: int, use: WeightUse, weights: Weights, leaves: dict[str, _Leaf]
+) -> ScaleMap:
     if size == 0:
         raise ValueError("its weight has no elements")
     scales = leaves[name].scales if name in leaves else ScaleMap(size)
@@ -170,15 +190,29 @@ def _of_one_width(layers: tuple[CrossbarLayer, ...]) -> tuple[CrossbarLayer, ...
             bits.update(dict.fromkeys(names, widest))
         if bits == before:
             break
-    return tuple(layer if layer.bits == bits[layer.initializer] else replace(layer, bits=bits[layer.initializer]) for layer in layers)
+    return tuple(
+        (
+            layer
+            if layer.bits == bits[layer.initializer]
+            else replace(layer, bits=bits[layer.initializer])
+        )
+        for layer in layers
+    )
 
 
 def _matrix_shape(leaf: _Leaf) -> tuple[int, int, int]:
-    """Return groups, rows and columns of the matrices; parts that differ in form become one wide matrix."""
+    """Return groups, rows and columns of the matrices.
+
+    Parts that differ in form become one wide matrix.
+    """
     rows = [-(-num_elements // num_cols) for _, num_cols, num_elements in leaf.parts]
     total_groups = sum(num_groups for num_groups, _, _ in leaf.parts)
     total_cols = sum(num_cols for _, num_cols, _ in leaf.parts)
-    if len(set(rows)) == 1 and total_cols % total_groups == 0 and (len(leaf.parts) == 1 or total_groups > len(leaf.parts)):
+    if (
+        len(set(rows)) == 1
+        and total_cols % total_groups == 0
+        and (len(leaf.parts) == 1 or total_groups > len(leaf.parts))
+    ):
         return total_groups, rows[0], total_cols // total_groups
     return 1, max(rows), total_cols
 

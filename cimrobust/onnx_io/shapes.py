@@ -21,7 +21,10 @@ _SMALL = 1024
 
 @dataclass(frozen=True)
 class TensorType:
-    """Element type (ONNX number) and shape of a tensor; a shape entry is a number, a symbol or None; None as a whole: unknown rank."""
+    """Element type (ONNX number) and shape of a tensor.
+
+    A shape entry is a number, a symbol or None; None as a whole: unknown rank.
+    """
 
     elem_type: int
     shape: tuple[int | str | None, ...] | None
@@ -59,7 +62,10 @@ def spec_of(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def skeleton(model: onnx.ModelProto, *, stand_ins: bool = True) -> onnx.ModelProto:
-    """Return a model for inference and checks alone: large initializers are graph inputs, com.microsoft operators have stand-ins."""
+    """Return a model for inference and checks alone.
+
+    Large initializers are graph inputs, com.microsoft operators have stand-ins.
+    """
     bare = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     bare.opset_import.extend(model.opset_import)
     graph = bare.graph
@@ -73,7 +79,9 @@ def skeleton(model: onnx.ModelProto, *, stand_ins: bool = True) -> onnx.ModelPro
         if num_elements(tensor) <= _SMALL:
             graph.initializer.add().CopyFrom(tensor)
         else:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            )
     for inner in all_graphs(graph):
         del inner.value_info[:]
     return bare
@@ -88,7 +96,9 @@ def checker_problem(model: onnx.ModelProto) -> str | None:
     for value in (*bare.graph.input, *bare.graph.output):
         if value.type.WhichOneof("value") in (None, "tensor_type"):
             value.type.tensor_type.shape.SetInParent()
-            value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+            value.type.tensor_type.elem_type = (
+                value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+            )
     try:
         onnx.checker.check_model(bare)
     except Exception as err:  # the checker raises several unrelated kinds
@@ -97,11 +107,16 @@ def checker_problem(model: onnx.ModelProto) -> str | None:
 
 
 def infer_types(
-    model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False, sizes_apart: bool = False
+    model: onnx.ModelProto,
+    *,
+    strict: bool,
+    ignore_output_shapes: bool = False,
+    sizes_apart: bool = False,
 ) -> dict[str, TensorType]:
     """Return the type of every tensor that inference can tell, initializers and inputs included.
 
-    What the file itself says about inner tensors is not used, nor are the shapes that it states for inputs and outputs of bodies, which no runtime
+    What the file itself says about inner tensors is not used, nor are the shapes that it states for
+    inputs and outputs of bodies, which no runtime
     holds it to; `strict` checks them. Names must be unique over all bodies.
 
     Args:
@@ -114,7 +129,9 @@ def infer_types(
         ValueError: `strict`, and shapes or types contradict each other.
     """
     types: dict[str, TensorType] = {}
-    found = infer_values(model, strict=strict, ignore_output_shapes=ignore_output_shapes, sizes_apart=sizes_apart)
+    found = infer_values(
+        model, strict=strict, ignore_output_shapes=ignore_output_shapes, sizes_apart=sizes_apart
+    )
     for name, value in found.items():
         read = read_type(value)
         if read is not None:
@@ -123,7 +140,11 @@ def infer_types(
 
 
 def infer_values(
-    model: onnx.ModelProto, *, strict: bool, ignore_output_shapes: bool = False, sizes_apart: bool = False
+    model: onnx.ModelProto,
+    *,
+    strict: bool,
+    ignore_output_shapes: bool = False,
+    sizes_apart: bool = False,
 ) -> dict[str, onnx.ValueInfoProto]:
     """Return what infer_types does as ONNX says it, tensors and others: sequences, optionals.
 
@@ -139,14 +160,20 @@ def infer_values(
     if sizes_apart:
         _rename_sizes(bare.graph)
     try:
-        inferred = shape_inference.infer_shapes(bare, check_type=strict, strict_mode=strict, data_prop=True)
+        inferred = shape_inference.infer_shapes(
+            bare, check_type=strict, strict_mode=strict, data_prop=True
+        )
     except Exception as err:  # inference raises several unrelated kinds for bad models
         raise ValueError(one_line(err)) from err
     values: dict[str, onnx.ValueInfoProto] = {}
     for graph in all_graphs(inferred.graph):
-        values.update((value.name, value) for value in (*graph.value_info, *graph.output, *graph.input))
+        values.update(
+            (value.name, value) for value in (*graph.value_info, *graph.output, *graph.input)
+        )
     for tensor in bare.graph.initializer:
-        values[tensor.name] = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        values[tensor.name] = onnx.helper.make_tensor_value_info(
+            tensor.name, tensor.data_type, list(tensor.dims)
+        )
     return values
 
 
@@ -154,17 +181,37 @@ def has_half_activations(model: onnx.ModelProto) -> bool:
     """Return whether a node makes floating-point numbers of 16 bits."""
     types = infer_types(model, strict=False)
     kinds = (types.get(name) for node in all_nodes(model.graph) for name in node.output)
-    return any(kind is not None and kind.elem_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16) for kind in kinds)
+    return any(
+        kind is not None and kind.elem_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+        for kind in kinds
+    )
 
 
 #: Operators whose output has the rank of their first input.
 _SAME_RANK = frozenset(
-    {"BatchNormalization", "Cast", "Clip", "Dropout", "Erf", "Gelu", "Identity", "LayerNormalization", "Relu", "Sigmoid", "Softmax", "Tanh"}
+    {
+        "BatchNormalization",
+        "Cast",
+        "Clip",
+        "Dropout",
+        "Erf",
+        "Gelu",
+        "Identity",
+        "LayerNormalization",
+        "Relu",
+        "Sigmoid",
+        "Softmax",
+        "Tanh",
+    }
 )
 
 
-def rank_of(name: str, types: Mapping[str, TensorType], makers: Mapping[str, onnx.NodeProto]) -> int | None:
-    """Return the number of axes of a tensor, also where inference gave up on its shape; None if it cannot be told.
+def rank_of(
+    name: str, types: Mapping[str, TensorType], makers: Mapping[str, onnx.NodeProto]
+) -> int | None:
+    """Return the number of axes of a tensor, also where inference gave up on its shape.
+
+    None if it cannot be told.
 
     Args:
         name: The tensor.
@@ -197,7 +244,9 @@ def _forget_shapes(values: Iterable[onnx.ValueInfoProto]) -> None:
 def _rename_sizes(graph: onnx.GraphProto) -> None:
     """Give every named axis of the inputs a name of its own, in place."""
     for index, value in enumerate(graph.input):
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()):
+        for axis, dim in enumerate(
+            value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()
+        ):
             if dim.dim_param:
                 dim.dim_param = f"{dim.dim_param}//{index}//{axis}"
 
@@ -210,5 +259,7 @@ def size_problems(types: Mapping[str, TensorType]) -> list[str]:
         if any(dim < 0 for dim in dims):
             problems.append(f"tensor '{name}' has negative dims {dims}")
         elif math.prod(dims) * element_bits(kind.elem_type) > 8 * MAX_ACTIVATION_BYTES:
-            problems.append(f"tensor '{name}' of shape {dims} needs more than {MAX_ACTIVATION_BYTES} bytes")
+            problems.append(
+                f"tensor '{name}' of shape {dims} needs more than {MAX_ACTIVATION_BYTES} bytes"
+            )
     return problems

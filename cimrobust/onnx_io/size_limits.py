@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-#: Largest model file: protobuf cannot hold more, larger networks keep their tensors in external data files.
+#: Largest model file: protobuf cannot hold more, larger networks keep their tensors in external
+#: data files.
 MAX_MODEL_BYTES = 2**31 - 1
 
-#: Largest sum of all tensors. They are held inside one protobuf message, which leaves 64 MiB for the graph itself.
+#: Largest sum of all tensors. They are held inside one protobuf message, which leaves 64 MiB for
+#: the graph itself.
 MAX_TENSOR_BYTES = 2**31 - 2**26
 
 #: Largest external data file that is read.
 MAX_EXTERNAL_FILE_BYTES = 2**32
 
-#: Largest intermediate tensor of one sample (or of the batch the file fixes) with a shape that the file determines.
+#: Largest intermediate tensor of one sample (or of the batch the file fixes) with a shape that the
+#: file determines.
 MAX_ACTIVATION_BYTES = 2**31
 
 #: Deepest nesting of `If`, `Loop` and `Scan` bodies.
@@ -26,15 +29,17 @@ MAX_NODES = 500_000
 #: Largest tensor, in elements, that shape arithmetic is folded to.
 MAX_SHAPE_ELEMENTS = 4096
 
-#: Most times that the body of a loop may run for one input, loops around it counted. Each takes a runtime some microseconds, and an analysis runs a network
-#: thousands of times.
+#: Most times that the body of a loop may run for one input, loops around it counted. Each takes a
+#: runtime some microseconds, and an analysis runs a network thousands of times.
 MAX_ITERATIONS = 10_000_000
 
-#: Most times that the twin runs the body of a loop, some seconds: it is run for every step of a search.
+#: Most times that the twin runs the body of a loop, some seconds: it is run for every step of a
+#: search.
 MAX_TWIN_ITERATIONS = 100_000
 
-#: Least number of bytes that tensors computed from constants may take together, and how many times the bytes of the file's tensors they may take if that
-#: is more: a few steps of arithmetic on every weight.
+#: Least number of bytes that tensors computed from constants may take together, and how many times
+#: the bytes of the file's tensors they may take if that is more: a few steps of arithmetic on every
+#: weight.
 MIN_COMPUTED_BYTES, MAX_COMPUTED_SHARE = 2**28, 8
 
 #: Most multiplications of matrix products that are computed from constants.

@@ -29,9 +29,23 @@ _RANGES: Mapping[int, tuple[int, int]] = {
     TensorProto.UINT64: (0, 2**64 - 1),
 }
 
-#: Operators that move elements of their first input (Concat: of all); what else they read must be constant.
+#: Operators that move elements of their first input (Concat: of all); what else they read must be
+#: constant.
 _MOVING = frozenset(
-    {"Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+    {
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
 
 #: Most elements of a tensor that is looked at.
@@ -44,14 +58,22 @@ _Arrays = Sequence[np.ndarray]
 
 
 class SizeValues:
-    """Integer and boolean tensors of a sorted graph, elements as expressions: what is the same for all sizes is a number.
+    """Integer and boolean tensors of a sorted graph, elements as expressions.
 
-    Every size that `types` names is one unknown wherever it is named, every one that it does not name an unknown of its own. Integers that depend on
+    What is the same for all sizes is a number.
+
+    Every size that `types` names is one unknown wherever it is named, every one that it does not
+    name an unknown of its own. Integers that depend on
     data are unknowns too, one an element.
     """
 
     def __init__(
-        self, graph: onnx.GraphProto, constants: Constants, opsets: Mapping[str, int], types: Mapping[str, TensorType], work: Work
+        self,
+        graph: onnx.GraphProto,
+        constants: Constants,
+        opsets: Mapping[str, int],
+        types: Mapping[str, TensorType],
+        work: Work,
     ) -> None:
         self._makers = {name: node for node in graph.node for name in node.output if name}
         self._constants = constants
@@ -62,13 +84,24 @@ class SizeValues:
         self._values: dict[str, np.ndarray | None] = {}
 
     def value(self, name: str) -> np.ndarray | None:
-        """Return the elements of a tensor, an object array; None where not even its shape or type is known, or it is no integer."""
+        """Return the elements of a tensor, an object array.
+
+        None where not even its shape or type is known, or it is no integer.
+        """
         pending = [name]
         while pending:
             current = pending[-1]
             node = self._makers.get(current)
-            known = node is None or self._constants.is_constant(current) or node.op_type in ("Shape", "Size")
-            missing = [] if known or node is None else [source for source in node.input if source and source not in self._values]
+            known = (
+                node is None
+                or self._constants.is_constant(current)
+                or node.op_type in ("Shape", "Size")
+            )
+            missing = (
+                []
+                if known or node is None
+                else [source for source in node.input if source and source not in self._values]
+            )
             if missing and current not in self._values:
                 pending += missing
                 continue
@@ -91,10 +124,21 @@ class SizeValues:
         """Return a tensor of which its shape and type are known at most."""
         kind = self._types.get(name)
         shape = kind.static_shape if kind is not None else None
-        if kind is None or shape is None or kind.elem_type not in _RANGES or math.prod(shape) > _MAX_ELEMENTS:
+        if (
+            kind is None
+            or shape is None
+            or kind.elem_type not in _RANGES
+            or math.prod(shape) > _MAX_ELEMENTS
+        ):
             return None
         low, high = _RANGES[kind.elem_type]
-        return _array([self._algebra.atom(("element", name, index), low, high) for index in range(math.prod(shape))], shape)
+        return _array(
+            [
+                self._algebra.atom(("element", name, index), low, high)
+                for index in range(math.prod(shape))
+            ],
+            shape,
+        )
 
     def _computed(self, name: str, node: onnx.NodeProto | None) -> dict[str, np.ndarray]:
         """Return what is known of a tensor and others that its node makes, nothing where that is no more than the types say."""
@@ -102,26 +146,44 @@ class SizeValues:
             value = self._constants.value(name)
             if value is None or value.dtype.kind not in "iub" or value.size > _MAX_ELEMENTS:
                 return {}
-            return {name: _array([number(int(element)) for element in value.reshape(-1)], value.shape)}
+            return {
+                name: _array([number(int(element)) for element in value.reshape(-1)], value.shape)
+            }
         if node is None or node.domain:
             return {}
         if node.op_type in ("Shape", "Size"):
             return self._sizes_of(node)
         inputs = [self._values.get(source) if source else None for source in node.input]
-        given = [value for source, value in zip(node.input, inputs, strict=True) if source and value is not None]
+        given = [
+            value
+            for source, value in zip(node.input, inputs, strict=True)
+            if source and value is not None
+        ]
         if len(given) < sum(1 for source in node.input if source) or not given:
             return {}
         try:
-            results = self._moved(node, inputs) if node.op_type in _MOVING else self._arithmetic(node, given)
-        except (ValueError, IndexError, NotImplementedError):  # shapes that do not go together, or a form that is not covered
+            results = (
+                self._moved(node, inputs)
+                if node.op_type in _MOVING
+                else self._arithmetic(node, given)
+            )
+        except (
+            ValueError,
+            IndexError,
+            NotImplementedError,
+        ):  # shapes that do not go together, or a form that is not covered
             return {}
-        return {output: value for output, value in zip(node.output, results, strict=False) if output}
+        return {
+            output: value for output, value in zip(node.output, results, strict=False) if output
+        }
 
     def _sizes_of(self, node: onnx.NodeProto) -> dict[str, np.ndarray]:
         kind = self._types.get(node.input[0])
         if kind is None or kind.shape is None:
             return {}
-        named = [dim if dim is not None else (node.input[0], axis) for axis, dim in enumerate(kind.shape)]
+        named = [
+            dim if dim is not None else (node.input[0], axis) for axis, dim in enumerate(kind.shape)
+        ]
         sizes = [number(dim) if isinstance(dim, int) else self._algebra.size(dim) for dim in named]
         if node.op_type == "Size":
             total = reduce(self._algebra.multiply, sizes, number(1))
@@ -145,12 +207,17 @@ class SizeValues:
             if array is None:
                 arguments.append(None)
             elif index < count:
-                arguments.append(np.arange(array.size, dtype=np.int64).reshape(array.shape) + len(elements))
+                arguments.append(
+                    np.arange(array.size, dtype=np.int64).reshape(array.shape) + len(elements)
+                )
                 elements += array.reshape(-1).tolist()
             else:
                 arguments.append(_numbers(array))
         moved = evaluate_node(node, arguments, self._opsets)
-        return [_array([elements[place] for place in places.reshape(-1)], places.shape) for places in moved]
+        return [
+            _array([elements[place] for place in places.reshape(-1)], places.shape)
+            for places in moved
+        ]
 
     def _arithmetic(self, node: onnx.NodeProto, inputs: _Arrays) -> list[np.ndarray]:
         kind = self._types.get(node.output[0])
@@ -166,7 +233,10 @@ class SizeValues:
 
     def _elementwise(self, node: onnx.NodeProto, inputs: _Arrays) -> np.ndarray:
         compute = _ELEMENTWISE.get(node.op_type)
-        if compute is None or math.prod(np.broadcast_shapes(*(array.shape for array in inputs))) > _MAX_ELEMENTS:
+        if (
+            compute is None
+            or math.prod(np.broadcast_shapes(*(array.shape for array in inputs))) > _MAX_ELEMENTS
+        ):
             raise NotImplementedError
         together = np.broadcast_arrays(*inputs)
         rows = zip(*(array.reshape(-1) for array in together), strict=True)
@@ -175,7 +245,10 @@ class SizeValues:
     def _cast(self, array: np.ndarray, to: int) -> np.ndarray:
         if to != TensorProto.BOOL:
             return array
-        return _array([self._algebra.invert(self._algebra.is_zero(value)) for value in array.reshape(-1)], array.shape)
+        return _array(
+            [self._algebra.invert(self._algebra.is_zero(value)) for value in array.reshape(-1)],
+            array.shape,
+        )
 
     def _in_range(self, array: np.ndarray, kind: int) -> np.ndarray:
         """Return elements that may leave the range of their type, where machines wrap around, as unknowns."""
@@ -183,24 +256,38 @@ class SizeValues:
 
         def held(value: Expression) -> Expression:
             least, most = value.bounds
-            return value if low <= least and most <= high else self._algebra.atom(("wrapped", kind, value), low, high)
+            return (
+                value
+                if low <= least and most <= high
+                else self._algebra.atom(("wrapped", kind, value), low, high)
+            )
 
         return _array([held(value) for value in array.reshape(-1)], array.shape)
 
     def _reduced(self, node: onnx.NodeProto, inputs: _Arrays) -> np.ndarray:
         array, attribute = inputs[0], attributes(node).get("axes")
-        stated = _numbers(inputs[1]).tolist() if len(inputs) > 1 else attribute if isinstance(attribute, list) else []
+        stated = (
+            _numbers(inputs[1]).tolist()
+            if len(inputs) > 1
+            else attribute
+            if isinstance(attribute, list)
+            else []
+        )
         if not stated and int_attribute(node, "noop_with_empty_axes", 0):
             return array
         axes = sorted({axis % array.ndim for axis in stated}) if stated else list(range(array.ndim))
         kept = [axis for axis in range(array.ndim) if axis not in axes]
-        rows = array.transpose(*kept, *axes).reshape(math.prod(array.shape[axis] for axis in kept), -1)
+        rows = array.transpose(*kept, *axes).reshape(
+            math.prod(array.shape[axis] for axis in kept), -1
+        )
         if rows.shape[1] == 0:
             raise NotImplementedError
         shape = [1 if axis in axes else length for axis, length in enumerate(array.shape)]
         if not int_attribute(node, "keepdims", 1):
             shape = [array.shape[axis] for axis in kept]
-        return _array([_REDUCTIONS[node.op_type](self._algebra, row.tolist()) for row in rows], tuple(shape))
+        return _array(
+            [_REDUCTIONS[node.op_type](self._algebra, row.tolist()) for row in rows], tuple(shape)
+        )
 
 
 def _array(elements: Sequence[Expression], shape: Sequence[int]) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""What must hold of a model before anything is done with it: names, operators, versions, nesting, types."""
+"""What must hold of a model before anything is done with it.
+
+Names, operators, versions, nesting, types.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,15 @@ def header_problems(model: onnx.ModelProto) -> list[str]:
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         return ["it holds no graph, so it is not an ONNX model"]
     if not MIN_IR_VERSION <= model.ir_version <= onnx.IR_VERSION:
-        problems.append(f"IR version must be {MIN_IR_VERSION} to {onnx.IR_VERSION}, is {model.ir_version}")
+        problems.append(
+            f"IR version must be {MIN_IR_VERSION} to {onnx.IR_VERSION}, is {model.ir_version}"
+        )
     domains = Counter(_domain(entry.domain) for entry in model.opset_import)
-    problems += [f"operator set '{domain or 'ai.onnx'}' is imported {count} times" for domain, count in domains.items() if count > 1]
+    problems += [
+        f"operator set '{domain or 'ai.onnx'}' is imported {count} times"
+        for domain, count in domains.items()
+        if count > 1
+    ]
     if not domains:
         problems.append("no operator set is imported, so the file is cut off or not an ONNX model")
     if not model.graph.output:
@@ -54,7 +63,10 @@ def _domain(domain: str) -> str:
 
 
 def nesting_problems(graph: onnx.GraphProto) -> list[str]:
-    """Return whether bodies are nested too deep or nodes are too many; looks level by level, so depth costs no recursion."""
+    """Return whether bodies are nested too deep or nodes are too many.
+
+    Looks level by level, so depth costs no recursion.
+    """
     level, count = [graph], 0
     for _ in range(MAX_GRAPH_DEPTH):
         count += sum(len(inner.node) for inner in level)
@@ -74,11 +86,25 @@ def name_problems(graph: onnx.GraphProto, outer: frozenset[str] = frozenset()) -
     problems = [f"graph input '{name}' is declared twice" for name in _twice(inputs)]
     problems += [f"initializer '{name}' is defined twice" for name in _twice(initializers)]
     problems += [f"tensor '{name}' is made by more than one node" for name in _twice(made)]
-    problems += [f"tensor '{name}' is made by a node but is also an input or initializer" for name in set(made) & {*inputs, *initializers}]
-    problems += [f"graph output '{name}' is declared twice" for name in _twice([value.name for value in graph.output])]
-    problems += [f"a {what} has no name" for what, names in (("graph input", inputs), ("initializer", initializers)) if "" in names]
+    problems += [
+        f"tensor '{name}' is made by a node but is also an input or initializer"
+        for name in set(made) & {*inputs, *initializers}
+    ]
+    problems += [
+        f"graph output '{name}' is declared twice"
+        for name in _twice([value.name for value in graph.output])
+    ]
+    problems += [
+        f"a {what} has no name"
+        for what, names in (("graph input", inputs), ("initializer", initializers))
+        if "" in names
+    ]
     known = outer | set(defined_names(graph))
-    problems += [f"graph output '{value.name}' is made by no node" for value in graph.output if value.name not in known]
+    problems += [
+        f"graph output '{value.name}' is made by no node"
+        for value in graph.output
+        if value.name not in known
+    ]
     for node in graph.node:
         missing = [name for name in node.input if name and name not in known]
         problems += [f"input '{name}' of {describe(node)} is made by no node" for name in missing]
@@ -98,9 +124,14 @@ def describe(node: onnx.NodeProto) -> str:
 
 
 def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
-    """Return operators that do not exist (the file is wrong), and operators of domains that nothing here knows (not covered)."""
+    """Return operators that do not exist.
+
+    The file is wrong), and operators of domains that nothing here knows (not covered.
+    """
     opsets = opset_versions(model)
-    functions = {(_domain(function.domain), function.name, function.overload) for function in model.functions}
+    functions = {
+        (_domain(function.domain), function.name, function.overload) for function in model.functions
+    }
     wrong: list[str] = []
     foreign: list[str] = []
     for node, versions in _nodes_with_opsets(model, opsets):
@@ -119,12 +150,21 @@ def operator_problems(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
 
 
 def runtime_problems(model: onnx.ModelProto) -> list[str]:
-    """Return why onnxruntime cannot run a model whose operators are all known here: domains that are lowered and that it does not have."""
-    domains = {_domain(node.domain) for node in all_nodes(model.graph)} - CONTRIB_DOMAINS - _SCHEMA_DOMAINS
+    """Return why onnxruntime cannot run a model whose operators are all known here.
+
+    Domains that are lowered and that it does not have.
+    """
+    domains = (
+        {_domain(node.domain) for node in all_nodes(model.graph)}
+        - CONTRIB_DOMAINS
+        - _SCHEMA_DOMAINS
+    )
     return [f"onnxruntime has no operators of {', '.join(sorted(domains))}"] if domains else []
 
 
-def _nodes_with_opsets(model: onnx.ModelProto, opsets: dict[str, int]) -> Iterator[tuple[onnx.NodeProto, dict[str, int]]]:
+def _nodes_with_opsets(
+    model: onnx.ModelProto, opsets: dict[str, int]
+) -> Iterator[tuple[onnx.NodeProto, dict[str, int]]]:
     for node in all_nodes(model.graph):
         yield node, opsets
     for function in model.functions:
@@ -140,7 +180,11 @@ def _schema_problem(node: onnx.NodeProto, domain: str, version: int) -> list[str
     if not defs.has(node.op_type, domain):
         return [f"{describe(node)} names an operator that does not exist"]
     try:
-        schema = defs.get_schema(node.op_type, min(version, defs.onnx_opset_version()) if domain == "" else version, domain)
+        schema = defs.get_schema(
+            node.op_type,
+            min(version, defs.onnx_opset_version()) if domain == "" else version,
+            domain,
+        )
     except defs.SchemaError:
         return [f"{describe(node)} names an operator that does not exist in operator set {version}"]
     if schema.deprecated:
@@ -150,7 +194,10 @@ def _schema_problem(node: onnx.NodeProto, domain: str, version: int) -> list[str
 
 def function_problems(model: onnx.ModelProto) -> list[str]:
     """Return whether local functions call each other in a circle or would expand to too many nodes."""
-    functions = {(_domain(function.domain), function.name, function.overload): function for function in model.functions}
+    functions = {
+        (_domain(function.domain), function.name, function.overload): function
+        for function in model.functions
+    }
     sizes: dict[tuple[str, str, str], int] = {}
     visiting: set[tuple[str, str, str]] = set()
 
@@ -178,4 +225,8 @@ def function_problems(model: onnx.ModelProto) -> list[str]:
             function_size(key)
     except RecursionError:
         return ["its functions call each other in a circle or too deep"]
-    return [f"its functions expand to {total} nodes, more than {MAX_NODES}"] if total > MAX_NODES else []
+    return (
+        [f"its functions expand to {total} nodes, more than {MAX_NODES}"]
+        if total > MAX_NODES
+        else []
+    )

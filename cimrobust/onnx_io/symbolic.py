@@ -1,8 +1,13 @@
-"""Exact integer arithmetic on sizes that are not known: what is the same for all of them is a number.
+"""Exact integer arithmetic on sizes that are not known.
 
-An expression is a polynomial with rational coefficients over *atoms*, integers that are not known; it always stands for an integer. Quotients are
-written with remainders, ``a // k = (a - a mod k) / k``, so that equal expressions mostly have one form. Of every atom an interval is known. What an
-interval, a common divisor or the form itself proves becomes a number, all else stays an atom. Nothing is tried out on samples.
+What is the same for all of them is a number.
+
+An expression is a polynomial with rational coefficients over *atoms*, integers that are not known;
+it always stands for an integer. Quotients are
+written with remainders, ``a // k = (a - a mod k) / k``, so that equal expressions mostly have one
+form. Of every atom an interval is known. What an
+interval, a common divisor or the form itself proves becomes a number, all else stays an atom.
+Nothing is tried out on samples.
 """
 
 from __future__ import annotations
@@ -12,10 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-#: Largest size of an axis that anything is claimed of; a longer one has more bytes than a tensor may have, even at one byte an entry.
+#: Largest size of an axis that anything is claimed of; a longer one has more bytes than a tensor
+#: may have, even at one byte an entry.
 MAX_SIZE = 2**31 - 1
 
-#: Most terms, and highest degree, of an expression; a larger one becomes an atom. A file can ask for powers of powers.
+#: Most terms, and highest degree, of an expression; a larger one becomes an atom. A file can ask
+#: for powers of powers.
 _MAX_TERMS, _MAX_DEGREE = 32, 16
 
 
@@ -44,7 +51,10 @@ Monomial = tuple[tuple[Atom, int], ...]
 
 @dataclass(frozen=True)
 class Expression:
-    """An integer: coefficient by product of atoms, sorted, none of them zero; the empty product holds the constant."""
+    """An integer: coefficient by product of atoms, sorted, none of them zero.
+
+    The empty product holds the constant.
+    """
 
     terms: tuple[tuple[Monomial, Fraction], ...]
 
@@ -102,17 +112,23 @@ def _in_lowest_terms(value: Expression) -> Expression:
     factors = [factor for _, factor in value.terms]
     denominator = math.lcm(*(factor.denominator for factor in factors))
     common = math.gcd(*(int(factor * denominator) for factor in factors))
-    return Expression(tuple((monomial, factor * denominator / common) for monomial, factor in value.terms))
+    return Expression(
+        tuple((monomial, factor * denominator / common) for monomial, factor in value.terms)
+    )
 
 
-def _reduced(value: Expression, divisor: int, remainders: Mapping[Atom, tuple[Expression, int]]) -> Expression:
+def _reduced(
+    value: Expression, divisor: int, remainders: Mapping[Atom, tuple[Expression, int]]
+) -> Expression:
     """Return an expression with the same remainder, its coefficients at least 0 and below the divisor."""
     terms: dict[Monomial, Fraction] = {}
     for monomial, factor in value.terms:
         parts: tuple[tuple[Monomial, Fraction], ...] = ((monomial, Fraction(1)),)
         if len(monomial) == 1 and monomial[0][1] == 1 and factor.denominator == 1:
             inner, of = remainders.get(monomial[0][0], (value, 1))
-            parts = inner.terms if of % divisor == 0 else parts  # a mod m leaves what a does, where m is a multiple
+            parts = (
+                inner.terms if of % divisor == 0 else parts
+            )  # a mod m leaves what a does, where m is a multiple
         for part, scale in parts:
             terms[part] = terms.get(part, Fraction(0)) + factor * scale
     return _from_terms({monomial: factor % divisor for monomial, factor in terms.items()})
@@ -140,7 +156,10 @@ class Work:
 
 
 class Algebra:
-    """Arithmetic on expressions over one set of atoms: the same operation on the same operands gives the same atom."""
+    """Arithmetic on expressions over one set of atoms.
+
+    The same operation on the same operands gives the same atom.
+    """
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -148,7 +167,10 @@ class Algebra:
         self._remainders: dict[Atom, tuple[Expression, int]] = {}
 
     def atom(self, key: tuple[object, ...], low: int, high: int) -> Expression:
-        """Return an integer that is not known; equal keys are equal integers. A number where the interval leaves one value."""
+        """Return an integer that is not known; equal keys are equal integers.
+
+        A number where the interval leaves one value.
+        """
         if low == high:
             return number(low)
         found = self._atoms.setdefault((*key, low, high), Atom(len(self._atoms), low, high))
@@ -160,7 +182,11 @@ class Algebra:
 
     def _limited(self, made: Expression, key: tuple[object, ...]) -> Expression:
         degree = max((sum(power for _, power in monomial) for monomial, _ in made.terms), default=0)
-        return made if len(made.terms) <= _MAX_TERMS and degree <= _MAX_DEGREE else self.atom(key, *made.bounds)
+        return (
+            made
+            if len(made.terms) <= _MAX_TERMS and degree <= _MAX_DEGREE
+            else self.atom(key, *made.bounds)
+        )
 
     def add(self, first: Expression, second: Expression, factor: int = 1) -> Expression:
         """Return ``first + factor * second``."""
@@ -198,14 +224,19 @@ class Algebra:
             common = math.gcd(divisor, *(int(factor) for factor in rest.values()))
             if common > 1:  # (g a + c) mod g k = g (a mod k) + c, where 0 <= c < g
                 extra = int(offset) % common
-                inner = _from_terms({key: factor / common for key, factor in (*rest.items(), ((), offset - extra))})
+                inner = _from_terms(
+                    {key: factor / common for key, factor in (*rest.items(), ((), offset - extra))}
+                )
                 return self.add(number(extra), self.remainder(inner, divisor // common), common)
         found = self.atom(("remainder", form, divisor), 0, divisor - 1)
         self._remainders[found.terms[0][0][0][0]] = (form, divisor)
         return found
 
     def quotient(self, value: Expression, divisor: Expression) -> Expression | None:
-        """Return an integer division as ONNX has it, rounded towards zero; None where the divisor may be 0."""
+        """Return an integer division as ONNX has it, rounded towards zero.
+
+        None where the divisor may be 0.
+        """
         low, high = divisor.bounds
         if low <= 0 <= high:
             return None
@@ -216,7 +247,9 @@ class Algebra:
             whole = self.subtract(value, self.remainder(value, by))
             return Expression(tuple((monomial, factor / by) for monomial, factor in whole.terms))
         reach = max(abs(least), abs(most))
-        return self.atom(("quotient", value, divisor), 0 if least >= 0 and low > 0 else -reach, reach)
+        return self.atom(
+            ("quotient", value, divisor), 0 if least >= 0 and low > 0 else -reach, reach
+        )
 
     def is_zero(self, value: Expression) -> Expression:
         """Return 1 where a value is 0, else 0."""
@@ -254,11 +287,18 @@ class Algebra:
         known = bit.constant
         if known is not None or yes == no:
             return yes if known else no
-        low, high = (pick(a, b) for pick, a, b in zip((min, max), yes.bounds, no.bounds, strict=True))
+        low, high = (
+            pick(a, b) for pick, a, b in zip((min, max), yes.bounds, no.bounds, strict=True)
+        )
         made = self.add(self.multiply(bit, yes), self.multiply(self.invert(bit), no))
         least, most = made.bounds
-        # The polynomial adds the intervals of both; where that loses something, the interval of the choice is worth more.
-        return made if low <= least and most <= high else self.atom(("choose", bit, yes, no), low, high)
+        # The polynomial adds the intervals of both; where that loses something, the interval of the
+        # choice is worth more.
+        return (
+            made
+            if low <= least and most <= high
+            else self.atom(("choose", bit, yes, no), low, high)
+        )
 
     def largest(self, values: Sequence[Expression]) -> Expression:
         """Return the largest of some values."""
@@ -275,4 +315,6 @@ class Algebra:
 
     def smallest(self, values: Sequence[Expression]) -> Expression:
         """Return the smallest of some values."""
-        return self.subtract(number(0), self.largest([self.subtract(number(0), value) for value in values]))
+        return self.subtract(
+            number(0), self.largest([self.subtract(number(0), value) for value in values])
+        )

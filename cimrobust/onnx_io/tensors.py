@@ -72,7 +72,10 @@ def form_problem(tensor: TensorProto) -> str | None:
     if any(dim < 0 for dim in tensor.dims):
         return f"{name} has negative dims {list(tensor.dims)}"
     if max(num_bytes(tensor), num_elements(tensor)) > MAX_TENSOR_BYTES:
-        return f"{name} claims {num_elements(tensor)} elements, more than the limit of {MAX_TENSOR_BYTES} bytes"
+        return (
+            f"{name} claims {num_elements(tensor)} elements, more than the limit of"
+            f" {MAX_TENSOR_BYTES} bytes"
+        )
     if tensor.HasField("segment"):
         return f"{name} is split into segments, which no runtime supports"
     return None
@@ -86,12 +89,19 @@ def data_problem(tensor: TensorProto) -> str | None:
         if tensor.data_type == TensorProto.STRING:
             return f"{name} holds strings as raw data"
         if len(tensor.raw_data) != num_bytes(tensor):
-            return f"{name} of shape {shape} needs {num_bytes(tensor)} bytes, holds {len(tensor.raw_data)}"
+            return (
+                f"{name} of shape {shape} needs {num_bytes(tensor)} bytes, holds"
+                f" {len(tensor.raw_data)}"
+            )
         return None
     field = _FIELDS.get(tensor.data_type, "int32_data")
     held = len(getattr(tensor, field))
     needed = _num_entries(tensor)
-    return None if held == needed else f"{name} of shape {shape} needs {needed} values in {field}, holds {held}"
+    return (
+        None
+        if held == needed
+        else f"{name} of shape {shape} needs {needed} values in {field}, holds {held}"
+    )
 
 
 def _num_entries(tensor: TensorProto) -> int:
@@ -112,11 +122,16 @@ def decode(tensor: TensorProto) -> np.ndarray:
 
 def is_float(values: np.ndarray) -> bool:
     """Return whether an array holds floating-point values, also of the small types NumPy does not know itself."""
-    return bool(np.issubdtype(values.dtype, np.floating)) or values.dtype.name.startswith(("bfloat", "float"))
+    return bool(np.issubdtype(values.dtype, np.floating)) or values.dtype.name.startswith(
+        ("bfloat", "float")
+    )
 
 
 def finite_problem(name: str, values: np.ndarray) -> str | None:
-    """Return a message if a float tensor holds NaN, None otherwise. Infinity is legal here: attention masks are made of it."""
+    """Return a message if a float tensor holds NaN, None otherwise.
+
+    Infinity is legal here: attention masks are made of it.
+    """
     if not is_float(values):
         return None
     bad = np.isnan(values.astype(np.float32) if values.dtype.itemsize < 4 else values)

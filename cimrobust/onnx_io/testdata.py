@@ -30,14 +30,20 @@ def read_tensor(path: Path) -> tuple[str, np.ndarray, str]:
     with refusing_what_fails("tensor file must be an ONNX tensor", path, hint=_HINT):
         tensor = onnx.TensorProto.FromString(content)
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise InputRefusedError(f"tensor file must hold its own data, got external data ({printable(path)}); {_HINT}")
+        raise InputRefusedError(
+            f"tensor file must hold its own data, got external data ({printable(path)}); {_HINT}"
+        )
     problem = form_problem(tensor) or data_problem(tensor)
     if problem:
-        raise InputRefusedError(f"tensor file must fit its own type and shape, got: {printable(problem)} ({printable(path)}); {_HINT}")
+        raise InputRefusedError(
+            f"tensor file must fit its own type and shape, got: {printable(problem)}"
+            f" ({printable(path)}); {_HINT}"
+        )
     with refusing_what_fails("tensor file must fit its own shape", path, hint=_HINT):
         array = np.asarray(onnx.numpy_helper.to_array(tensor))
     if array.size != math.prod(tensor.dims):
         raise InputRefusedError(
-            f"tensor file must fit its own shape, got {list(tensor.dims)} for {array.size} values ({printable(path)}); {_HINT}"
+            f"tensor file must fit its own shape, got {list(tensor.dims)} for {array.size} values"
+            f" ({printable(path)}); {_HINT}"
         )
     return tensor.name, array, hashlib.sha256(content).hexdigest()

@@ -1,4 +1,7 @@
-"""Digital parameters of a deployed network that training may change beside its stored weights: biases, normalisations, digital copies."""
+"""Digital parameters of a deployed network that training may change beside its stored weights.
+
+Biases, normalisations, digital copies.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from cimrobust.onnx_io.walk import all_nodes, op_name, read_names, subgraphs
 
 _BIAS_SLOT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "LSTM": 3, "GRU": 3, "RNN": 3}
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
-_SAME_VALUES = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Cast"})
+_SAME_VALUES = frozenset(
+    {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Cast"}
+)
 #: What gives the sums of integer products their scale.
 _SCALINGS = frozenset({"Mul", "Div"})
 
@@ -44,9 +49,12 @@ class DigitalParameters:
     """What a network holds beside its stored weights that training may change.
 
     Attributes:
-        biases: Float initializers that are added to the outputs of products with a constant, scaled or not, in their own shape or another, and read for nothing else.
-        normalisations: BatchNormalization nodes whose four parameters are float initializers that nothing else reads.
-        copies: Digital copies of stored float weights, which nodes outside crossbars read, by the name of the copy: the initializer in the file.
+        biases: Float initializers that are added to the outputs of products with a constant, scaled
+            or not, in their own shape or another, and read for nothing else.
+        normalisations: BatchNormalization nodes whose four parameters are float initializers that
+            nothing else reads.
+        copies: Digital copies of stored float weights, which nodes outside crossbars read, by the
+            name of the copy: the initializer in the file.
     """
 
     biases: tuple[str, ...]
@@ -57,7 +65,9 @@ class DigitalParameters:
 def digital_parameters(deployed: Deployed, output: str) -> DigitalParameters:
     """Find the digital parameters of a deployed network that an output depends on."""
     graph = deployed.model.graph
-    floats = {tensor.name for tensor in graph.initializer if tensor.data_type in FLOAT_TYPES} - set(deployed.weight_names)
+    floats = {tensor.name for tensor in graph.initializer if tensor.data_type in FLOAT_TYPES} - set(
+        deployed.weight_names
+    )
     nodes = _needed(graph, output)
     makers = {name: node for node in nodes for name in node.output if name}
     reads: dict[str, int] = {}
@@ -92,12 +102,19 @@ def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
 
 
 def _products(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> set[str]:
-    """Return the outputs of products of which one factor is constant; what is added to a product of data, as a mask to the scores of an attention, is no bias."""
+    """Return the outputs of products of which one factor is constant.
+
+    What is added to a product of data, as a mask to the scores of an attention, is no bias.
+    """
     varying = {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
     for node in nodes:
         if varying.intersection(read_names(node)):
             varying.update(node.output)
-    return {node.output[0] for node in nodes if op_name(node) in _PRODUCTS and not varying.issuperset(node.input[:2])}
+    return {
+        node.output[0]
+        for node in nodes
+        if op_name(node) in _PRODUCTS and not varying.issuperset(node.input[:2])
+    }
 
 
 @dataclass(frozen=True)
@@ -118,21 +135,30 @@ class _Biases:
         """Return the float initializer that a tensor is, directly or in another shape that nothing else reads."""
         while name not in self.floats:
             node = self.makers.get(name)
-            if node is None or op_name(node) not in _SAME_VALUES or self.reads[name] != 1 or _makes_integers(node):
+            if (
+                node is None
+                or op_name(node) not in _SAME_VALUES
+                or self.reads[name] != 1
+                or _makes_integers(node)
+            ):
                 return None
             name = node.input[0]
         return name
 
 
 def _makes_integers(node: onnx.NodeProto) -> bool:
-    return op_name(node) == "Cast" and any(attribute.name == "to" and attribute.i not in FLOAT_TYPES for attribute in node.attribute)
+    return op_name(node) == "Cast" and any(
+        attribute.name == "to" and attribute.i not in FLOAT_TYPES for attribute in node.attribute
+    )
 
 
 def _bias_reads(nodes: list[onnx.NodeProto], biases: _Biases, products: set[str]) -> Iterator[str]:
     """Yield an initializer for every time that it is read as the bias of a product."""
     for node in nodes:
         slot = _BIAS_SLOT.get(op_name(node))
-        own = biases.origin(node.input[slot]) if slot is not None and slot < len(node.input) else None
+        own = (
+            biases.origin(node.input[slot]) if slot is not None and slot < len(node.input) else None
+        )
         if own is not None:
             yield own
         if op_name(node) == "Add" and len(node.input) == 2:
@@ -148,13 +174,20 @@ def _is_product(name: str, makers: Mapping[str, onnx.NodeProto], products: set[s
         return name in products
     if op_name(node) in _SCALINGS:
         return any(_is_product(factor, makers, products) for factor in node.input)
-    # A Max with one constant is what `deploy` puts behind layers that onnxruntime would turn back to integers.
+    # A Max with one constant is what `deploy` puts behind layers that onnxruntime would turn back
+    # to integers.
     same = op_name(node) in _SAME_VALUES or (op_name(node) == "Max" and ".keep_float" in node.name)
     return same and _is_product(node.input[0], makers, products)
 
 
-def _normalisations(nodes: list[onnx.NodeProto], floats: set[str], reads: Mapping[str, int]) -> Iterator[Normalisation]:
+def _normalisations(
+    nodes: list[onnx.NodeProto], floats: set[str], reads: Mapping[str, int]
+) -> Iterator[Normalisation]:
     for node in nodes:
         names = list(node.input[1:5])
-        if op_name(node) == "BatchNormalization" and len(names) == 4 and all(name in floats and reads[name] == 1 for name in names):
+        if (
+            op_name(node) == "BatchNormalization"
+            and len(names) == 4
+            and all(name in floats and reads[name] == 1 for name in names)
+        ):
             yield Normalisation(node.name, node.input[0], *names)

@@ -1,7 +1,9 @@
 """Nodes that a file leaves in training mode.
 
-A deployed network runs as at inference. onnxruntime leaves Dropout in training mode out when it optimises a graph, but only where nobody asks for the mask: else, and
-without optimisation, it draws at random. So the node is made what it is at inference as the model is loaded, for everybody who runs it. BatchNormalization in training
+A deployed network runs as at inference. onnxruntime leaves Dropout in training mode out when it
+optimises a graph, but only where nobody asks for the mask: else, and
+without optimisation, it draws at random. So the node is made what it is at inference as the model
+is loaded, for everybody who runs it. BatchNormalization in training
 mode is run as such: with the mean and variance of the batch at hand.
 """
 
@@ -27,7 +29,8 @@ def training_problems(model: onnx.ModelProto) -> list[str]:
     Before operator set 14 the mode is stated by asking for the statistics.
     """
     return [
-        f"{describe(node)} is in training mode, so what it makes of one sample depends on the others of its batch; export the model in inference mode (model.eval())"
+        f"{describe(node)} is in training mode, so what it makes of one sample depends on the"
+        " others of its batch; export the model in inference mode (model.eval())"
         for node in all_nodes(model.graph)
         if node.op_type == "BatchNormalization"
         and not node.domain
@@ -36,7 +39,9 @@ def training_problems(model: onnx.ModelProto) -> list[str]:
 
 
 def dropout_at_inference(model: onnx.ModelProto) -> list[str]:
-    """Make every Dropout that may be in training mode the identity, and its mask ones, in place; return the names of the nodes.
+    """Make every Dropout that may be in training mode the identity, and its mask ones, in place.
+
+    Return the names of the nodes.
 
     Names must be unique over all bodies, and constants initializers of the graph.
     """
@@ -56,20 +61,36 @@ def dropout_at_inference(model: onnx.ModelProto) -> list[str]:
 
 
 def _may_train(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
-    if node.op_type != "Dropout" or node.domain or len(node.input) <= _MODE_INPUT or not node.input[_MODE_INPUT]:
+    if (
+        node.op_type != "Dropout"
+        or node.domain
+        or len(node.input) <= _MODE_INPUT
+        or not node.input[_MODE_INPUT]
+    ):
         return False
     mode = constants.get(node.input[_MODE_INPUT])
     return mode is None or bool(decode(mode).any())
 
 
-def _at_inference(node: onnx.NodeProto, graph: onnx.GraphProto, names: NameMaker) -> list[onnx.NodeProto]:
-    """Return the nodes of a Dropout at inference: its input, and a mask of ones where there is a name for it."""
+def _at_inference(
+    node: onnx.NodeProto, graph: onnx.GraphProto, names: NameMaker
+) -> list[onnx.NodeProto]:
+    """Return the nodes of a Dropout at inference.
+
+    Its input, and a mask of ones where there is a name for it.
+    """
     data, label = node.input[0], node.name or node.output[0]
-    made = [onnx.helper.make_node("Identity", [data], [node.output[0]], name=label)] if node.output[0] else []
+    made = (
+        [onnx.helper.make_node("Identity", [data], [node.output[0]], name=label)]
+        if node.output[0]
+        else []
+    )
     if len(node.output) > _MASK and node.output[_MASK]:
         shape = names.take(f"{label}.shape")
         made.append(onnx.helper.make_node("Shape", [data], [shape], name=f"{label}.shape"))
-        ones = onnx.helper.make_node("ConstantOfShape", [shape], [node.output[_MASK]], name=f"{label}.mask")
+        ones = onnx.helper.make_node(
+            "ConstantOfShape", [shape], [node.output[_MASK]], name=f"{label}.mask"
+        )
         ones.attribute.append(onnx.helper.make_attribute("value", encode(np.array([True]), "")))
         made.append(ones)
     return made

@@ -1,6 +1,7 @@
 """Integers of 2 bits, which are younger than most runtimes, held as integers of 8 bits.
 
-onnxruntime 1.32 multiplies with dequantised 2-bit weights as if their levels were others wherever it optimises, so the file cannot be the reference of itself.
+onnxruntime 1.32 multiplies with dequantised 2-bit weights as if their levels were others wherever
+it optimises, so the file cannot be the reference of itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from cimrobust.onnx_io.walk import all_nodes
 
 
 def widen_two_bits(model: onnx.ModelProto) -> list[str]:
-    """Give initializers of 2-bit integers that are only dequantised a type of 8 bits, in place; return their names."""
+    """Give initializers of 2-bit integers that are only dequantised a type of 8 bits, in place.
+
+    Return their names.
+    """
     short = {tensor.name for tensor in model.graph.initializer if tensor.data_type in TWO_BIT_TYPES}
     if not short:
         return []

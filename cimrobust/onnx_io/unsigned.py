@@ -1,13 +1,22 @@
-"""Integer products in a form whose sums are exact in onnxruntime on every processor; the numbers multiplied stay the same.
+"""Integer products in a form whose sums are exact in onnxruntime on every processor.
 
-On x86 without VNNI, onnxruntime multiplies u8 by s8 with vpmaddubsw, which adds pairs of products in 16 bits and saturates. Products of two unsigned or
-of two signed operands, and those of a signed left with an unsigned right operand, are added in 32 bits everywhere. An s8 operand `w` with zero point `z`
-stands for the same numbers as the u8 operand `w + 128` with zero point `z + 128`, so that is what is run.
+The numbers multiplied stay the same.
 
-The session option ``session.x64quantprecision`` does this for some operators only (onnxruntime 1.23 to 1.32, avx2_weight_s8_to_u8.cc): not for
-QLinearConv of com.microsoft, not for QLinearMatMul of opset 21, not for operands that are no constants of their own graph. Where *both* operands are
-signed, it rewrites one and leaves an operator that has no kernel: `_hold_open` keeps it away from those, which are exact as they are. And it stops with an error
-on some files with signed QuantizeLinear and DequantizeLinear, which therefore become unsigned here, all of them.
+On x86 without VNNI, onnxruntime multiplies u8 by s8 with vpmaddubsw, which adds pairs of products
+in 16 bits and saturates. Products of two unsigned or
+of two signed operands, and those of a signed left with an unsigned right operand, are added in 32
+bits everywhere. An s8 operand `w` with zero point `z`
+stands for the same numbers as the u8 operand `w + 128` with zero point `z + 128`, so that is what
+is run.
+
+The session option ``session.x64quantprecision`` does this for some operators only (onnxruntime 1.23
+to 1.32, avx2_weight_s8_to_u8.cc): not for
+QLinearConv of com.microsoft, not for QLinearMatMul of opset 21, not for operands that are no
+constants of their own graph. Where *both* operands are
+signed, it rewrites one and leaves an operator that has no kernel: `_hold_open` keeps it away from
+those, which are exact as they are. And it stops with an error
+on some files with signed QuantizeLinear and DequantizeLinear, which therefore become unsigned here,
+all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +33,14 @@ from cimrobust.onnx_io.external import ExternalFiles
 from cimrobust.onnx_io.normalise import drop_initializer_inputs, make_names_unique
 from cimrobust.onnx_io.shapes import infer_types
 from cimrobust.onnx_io.tensors import decode, encode
-from cimrobust.onnx_io.walk import all_graphs, all_nodes, all_tensors, int_attribute, op_name, read_names
+from cimrobust.onnx_io.walk import (
+    all_graphs,
+    all_nodes,
+    all_tensors,
+    int_attribute,
+    op_name,
+    read_names,
+)
 
 _MS = "com.microsoft::"
 _HALF = 128
@@ -42,8 +58,10 @@ class _Operand:
         index: Its place among the inputs.
         zero: Place of its zero point.
         other: Place of the other operand; None: it is quantised inside the operator, to u8.
-        other_zero: Place of the other one's zero point, which has the type of it; None: there is none.
-        converted: The session option rewrites the operand also where the other one is signed, and no kernel takes the two then.
+        other_zero: Place of the other one's zero point, which has the type of it; None: there is
+            none.
+        converted: The session option rewrites the operand also where the other one is signed, and
+            no kernel takes the two then.
     """
 
     index: int
@@ -61,7 +79,8 @@ _OPERANDS: Mapping[str, tuple[_Operand, ...]] = {
     f"{_MS}MatMulIntegerToFloat": (_Operand(1, 5, 0, 4, converted=True),),
     f"{_MS}QAttention": (_Operand(1, 7, 0, 6),),
     "MatMulInteger": (_Operand(1, 3, 0, 2),),
-    # The filter is the left operand of the matrix product inside, so that signed data meet an unsigned filter.
+    # The filter is the left operand of the matrix product inside, so that signed data meet an
+    # unsigned filter.
     "ConvInteger": (_Operand(0, 2, 1, 3),),
     f"{_MS}DynamicQuantizeMatMul": (_Operand(1, 3, None, None),),
     f"{_MS}DynamicQuantizeLSTM": (_Operand(1, 9, None, None), _Operand(2, 11, None, None)),
@@ -79,7 +98,8 @@ def may_saturate(model: onnx.ModelProto) -> bool:
 def exact_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Return a copy of a model whose integer products are exact in onnxruntime on every processor, None where the model is that already.
 
-    The copy computes the same function, inputs and outputs have the same names. Nodes with local functions are left as they are.
+    The copy computes the same function, inputs and outputs have the same names. Nodes with local
+    functions are left as they are.
 
     Args:
         model: The model, all its data inside.
@@ -94,7 +114,9 @@ def exact_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
 
 
 def exact_file(content: bytes, folder: Path) -> bytes | None:
-    """Return a model file as `exact_products` makes it, all its data inside; None where nothing has to change.
+    """Return a model file as `exact_products` makes it, all its data inside.
+
+    None where nothing has to change.
 
     Args:
         content: The model file, which was loaded before.
@@ -128,7 +150,9 @@ class _Work:
         graph = self.model.graph
         self._names = make_names_unique(graph)
         drop_initializer_inputs(self.model)
-        self._types = {name: kind.elem_type for name, kind in infer_types(self.model, strict=False).items()}
+        self._types = {
+            name: kind.elem_type for name, kind in infer_types(self.model, strict=False).items()
+        }
         self._makers = {name: node for node in all_nodes(graph) for name in node.output if name}
         self._outputs = {value.name for inner in all_graphs(graph) for value in inner.output}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -140,7 +164,11 @@ class _Work:
             self._stored.update((tensor.name, tensor) for tensor in inner.initializer)
         for node in all_nodes(graph):
             if node.op_type == "Constant" and not node.domain:
-                self._stored.update((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
+                self._stored.update(
+                    (node.output[0], attribute.t)
+                    for attribute in node.attribute
+                    if attribute.name == "value"
+                )
 
     def run(self) -> None:
         """Do all of it."""
@@ -150,7 +178,8 @@ class _Work:
             for node in inner.node:
                 kept += [*self._exact(node), node]
             plans.append((inner, kept))
-        # Copied when all is done, bodies first: a quantiser and its readers are changed together, wherever they are.
+        # Copied when all is done, bodies first: a quantiser and its readers are changed together,
+        # wherever they are.
         for inner, kept in reversed(plans):
             if len(kept) != len(inner.node):
                 nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
@@ -170,9 +199,15 @@ class _Work:
             self._keep_activations(node)
         for operand in _OPERANDS.get(name, ()):
             given = _input(node, operand.index)
-            if self._kind(node, operand.index, operand.zero) != TensorProto.INT8 or not self._is_large(given):
+            if self._kind(
+                node, operand.index, operand.zero
+            ) != TensorProto.INT8 or not self._is_large(given):
                 continue
-            other = TensorProto.UINT8 if operand.other is None else self._kind(node, operand.other, operand.other_zero)
+            other = (
+                TensorProto.UINT8
+                if operand.other is None
+                else self._kind(node, operand.other, operand.other_zero)
+            )
             if other == TensorProto.UINT8:
                 before += self._shift(node, operand)
             elif other == TensorProto.INT8 and operand.converted and given in self._stored:
@@ -182,13 +217,22 @@ class _Work:
     def _drop_unread(self) -> None:
         """Take away what was stored signed where nothing reads it any more."""
         graph = self.model.graph
-        read = {value.name for value in graph.output}.union(*(read_names(node) for node in graph.node))
-        gone = [tensor for tensor in graph.initializer if tensor.name in self._shifted and tensor.name not in read]
+        read = {value.name for value in graph.output}.union(
+            *(read_names(node) for node in graph.node)
+        )
+        gone = [
+            tensor
+            for tensor in graph.initializer
+            if tensor.name in self._shifted and tensor.name not in read
+        ]
         for tensor in gone:
             graph.initializer.remove(tensor)
 
     def _kind(self, node: onnx.NodeProto, index: int, zero: int | None) -> int | None:
-        """Return the element type of an operand: its zero point's, its own, or what the node that makes it says."""
+        """Return the element type of an operand.
+
+        Its zero point's, its own, or what the node that makes it says.
+        """
         for place in (zero, index):
             name = "" if place is None else _input(node, place)
             if name in self._stored:
@@ -206,22 +250,33 @@ class _Work:
         return tensor is None or bool((np.abs(decode(tensor).astype(np.int16)) > _SAFE).any())
 
     def _shift(self, node: onnx.NodeProto, operand: _Operand) -> list[onnx.NodeProto]:
-        """Replace a signed operand and its zero point by unsigned ones; return the nodes that make them."""
+        """Replace a signed operand and its zero point by unsigned ones.
+
+        Return the nodes that make them.
+        """
         self.changed = True
         before = self._shift_input(node, operand.index)
         if _input(node, operand.zero):
             return [*before, *self._shift_input(node, operand.zero)]
-        _set_input(node, operand.zero, self._constant(np.asarray(_HALF, np.uint8), f"{node.input[operand.index]}.zero"))
+        _set_input(
+            node,
+            operand.zero,
+            self._constant(np.asarray(_HALF, np.uint8), f"{node.input[operand.index]}.zero"),
+        )
         return before
 
     def _shift_input(self, node: onnx.NodeProto, index: int) -> list[onnx.NodeProto]:
         name = node.input[index]
         if name in self._stored:
             if name not in self._shifted:
-                self._shifted[name] = self._constant(_shifted(decode(self._stored[name])), f"{name}.unsigned")
+                self._shifted[name] = self._constant(
+                    _shifted(decode(self._stored[name])), f"{name}.unsigned"
+                )
             node.input[index] = self._shifted[name]
             return []
-        wide, moved, result = (self._names.take(f"{name}.{part}") for part in ("wide", "moved", "unsigned"))
+        wide, moved, result = (
+            self._names.take(f"{name}.{part}") for part in ("wide", "moved", "unsigned")
+        )
         half = self._constant(np.asarray(_HALF, np.int32), f"{name}.half")
         node.input[index] = result
         return [
@@ -231,7 +286,10 @@ class _Work:
         ]
 
     def _shift_stored_weight(self, node: onnx.NodeProto) -> None:
-        """Store the weight that a DequantizeLinear reads unsigned: onnxruntime fuses it with its reader."""
+        """Store the weight that a DequantizeLinear reads unsigned.
+
+        Onnxruntime fuses it with its reader.
+        """
         weight, scale, zero = (self._stored.get(_input(node, index)) for index in range(3))
         if weight is None or scale is None or weight.data_type != TensorProto.INT8:
             return
@@ -241,17 +299,31 @@ class _Work:
         self._shift_input(node, 0)
 
     def _shift_zero(self, node: onnx.NodeProto, scale: onnx.TensorProto) -> None:
-        """Shift the stored zero point of a quantiser; where it has none, which stands for 0, give it one of the shape of its scale."""
+        """Shift the stored zero point of a quantiser.
+
+        Where it has none, which stands for 0, give it one of the shape of its scale.
+        """
         self.changed = True
         if _input(node, 2):
             self._shift_input(node, 2)
         else:
-            _set_input(node, 2, self._constant(np.full(tuple(scale.dims), _HALF, np.uint8), f"{node.output[0]}.zero"))
+            _set_input(
+                node,
+                2,
+                self._constant(
+                    np.full(tuple(scale.dims), _HALF, np.uint8), f"{node.output[0]}.zero"
+                ),
+            )
 
     def _shift_quantised(self, node: onnx.NodeProto) -> None:
         """Let a QuantizeLinear give unsigned levels where nobody but DequantizeLinear reads them."""
         zero, scale = self._stored.get(_input(node, 2)), self._stored.get(_input(node, 1))
-        if zero is None or scale is None or zero.data_type != TensorProto.INT8 or node.output[0] in self._outputs:
+        if (
+            zero is None
+            or scale is None
+            or zero.data_type != TensorProto.INT8
+            or node.output[0] in self._outputs
+        ):
             return
         readers = self._readers.get(node.output[0], [])
         if not all(self._may_follow(reader, node.output[0]) for reader in readers):
@@ -265,13 +337,22 @@ class _Work:
 
     def _may_follow(self, reader: onnx.NodeProto, name: str) -> bool:
         """Return whether a reader of levels is a DequantizeLinear whose zero point can be shifted with them."""
-        if op_name(reader) not in _DEQUANTISERS or list(reader.input).count(name) != 1 or reader.input[0] != name:
+        if (
+            op_name(reader) not in _DEQUANTISERS
+            or list(reader.input).count(name) != 1
+            or reader.input[0] != name
+        ):
             return False
         zero = self._stored.get(_input(reader, 2))
-        return _input(reader, 1) in self._stored and (not _input(reader, 2) or (zero is not None and zero.data_type == TensorProto.INT8))
+        return _input(reader, 1) in self._stored and (
+            not _input(reader, 2) or (zero is not None and zero.data_type == TensorProto.INT8)
+        )
 
     def _keep_activations(self, node: onnx.NodeProto) -> None:
-        """Let MatMulNBits multiply the activations that it is given; how it would round them depends on the processor."""
+        """Let MatMulNBits multiply the activations that it is given.
+
+        How it would round them depends on the processor.
+        """
         if int_attribute(node, "accuracy_level", 0) <= _FLOAT_ACTIVATIONS:
             return
         for attribute in node.attribute:
@@ -288,7 +369,9 @@ class _Work:
         values = np.zeros((), np.int8) if zero is None else decode(zero)
         name = self._constant(values, f"{node.input[operand.index]}.zero")
         _set_input(node, operand.zero, name)
-        self.model.graph.input.append(onnx.helper.make_tensor_value_info(name, TensorProto.INT8, list(values.shape)))
+        self.model.graph.input.append(
+            onnx.helper.make_tensor_value_info(name, TensorProto.INT8, list(values.shape))
+        )
 
     def _constant(self, values: np.ndarray, wish: str) -> str:
         name = self._names.take(wish)

@@ -21,14 +21,17 @@ _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
 def vectors_per_sample(network: Network, scan: LayerScan) -> dict[str, int | None]:
-    """Return by node how many vectors drive the word lines of each of its arrays for one sample: output pixels of a convolution, rows of a product.
+    """Return by node how many vectors drive the word lines of each of its arrays for one sample.
+
+    Output pixels of a convolution, rows of a product.
 
     Args:
         network: The network.
         scan: Its crossbar layers.
 
     Returns:
-        One entry a node of the scan; None where shapes depend on the data, or the node runs a number of times that the file does not say.
+        One entry a node of the scan; None where shapes depend on the data, or the node runs a
+        number of times that the file does not say.
     """
     kind, size = find_batch(network.model)
     model = onnx.ModelProto()
@@ -50,7 +53,10 @@ def vectors_per_sample(network: Network, scan: LayerScan) -> dict[str, int | Non
 
 
 def _types(model: onnx.ModelProto, network: Network) -> Mapping[str, TensorType]:
-    """Infer types with the batch size known, in place: shapes that nodes compute from it become constants, which tell more shapes."""
+    """Infer types with the batch size known, in place.
+
+    Shapes that nodes compute from it become constants, which tell more shapes.
+    """
     while True:
         types = infer_types(model, strict=False, ignore_output_shapes=True)
         known = _fold_shapes(model.graph, types)
@@ -62,7 +68,9 @@ def _fold_shapes(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> int
     """Replace Shape nodes whose input has a known shape, in place; return their number."""
     kept, num_folded = [], 0
     for node in graph.node:
-        shape = _shape(types, node.input[0]) if node.op_type == "Shape" and not node.domain else None
+        shape = (
+            _shape(types, node.input[0]) if node.op_type == "Shape" and not node.domain else None
+        )
         if shape is None:
             kept.append(node)
             continue
@@ -75,8 +83,14 @@ def _fold_shapes(graph: onnx.GraphProto, types: Mapping[str, TensorType]) -> int
     return num_folded
 
 
-def _vectors(node: onnx.NodeProto, role: str, num_groups: int, types: Mapping[str, TensorType], samples: int) -> int | None:
-    """Count the vectors of one node; `role` tells which operand of a product is stored, and every matrix of a stack has vectors of its own."""
+def _vectors(
+    node: onnx.NodeProto, role: str, num_groups: int, types: Mapping[str, TensorType], samples: int
+) -> int | None:
+    """Count the vectors of one node.
+
+    `role` tells which operand of a product is stored, and every matrix of a stack has vectors of
+    its own.
+    """
     if node.op_type in _RECURRENT:
         shape = _shape(types, node.input[0])
         return None if shape is None or len(shape) != 3 else _share(shape[:2], samples)
@@ -91,7 +105,9 @@ def _vectors(node: onnx.NodeProto, role: str, num_groups: int, types: Mapping[st
     if node.op_type == "Einsum":
         return None
     left = role.lower() == "a"
-    return _share((*shape[:-2], *shape[-1:]) if left and len(shape) > 1 else shape[:-1], samples * num_groups)
+    return _share(
+        (*shape[:-2], *shape[-1:]) if left and len(shape) > 1 else shape[:-1], samples * num_groups
+    )
 
 
 def _shape(types: Mapping[str, TensorType], name: str) -> tuple[int, ...] | None:

@@ -13,7 +13,8 @@ from onnx import TensorProto
 from cimrobust.onnx_io.evaluate import evaluate_node
 from cimrobust.onnx_io.fold import Constants
 
-#: Operators that move, repeat or leave out elements of their first input (Concat: of all), the other inputs being constants.
+#: Operators that move, repeat or leave out elements of their first input (Concat: of all), the
+#: other inputs being constants.
 MOVING_OPS = frozenset(
     {
         "Concat",
@@ -36,9 +37,27 @@ MOVING_OPS = frozenset(
 #: Operators that change the type of the elements and leave them where they are.
 TYPE_OPS = frozenset({"Cast", "CastLike", "DequantizeLinear"})
 
-FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16})
-LEVEL_TYPES = frozenset({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4, TensorProto.INT16, TensorProto.UINT16})
-FLOAT8_TYPES = frozenset({TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E4M3FNUZ, TensorProto.FLOAT8E5M2, TensorProto.FLOAT8E5M2FNUZ})
+FLOAT_TYPES = frozenset(
+    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+)
+LEVEL_TYPES = frozenset(
+    {
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT4,
+        TensorProto.UINT4,
+        TensorProto.INT16,
+        TensorProto.UINT16,
+    }
+)
+FLOAT8_TYPES = frozenset(
+    {
+        TensorProto.FLOAT8E4M3FN,
+        TensorProto.FLOAT8E4M3FNUZ,
+        TensorProto.FLOAT8E5M2,
+        TensorProto.FLOAT8E5M2FNUZ,
+    }
+)
 
 STORED_TYPES = FLOAT_TYPES | LEVEL_TYPES | FLOAT8_TYPES
 
@@ -62,7 +81,8 @@ class Trace:
 
     Attributes:
         leaves: Initializers it is read from.
-        index: Position of every element, int64, in the leaves flattened and laid one after the other.
+        index: Position of every element, int64, in the leaves flattened and laid one after the
+            other.
         sizes: Number of elements of every leaf.
         nodes: Nodes between the leaves and the tensor, in order.
         dequantisers: Those of them that dequantise.
@@ -82,7 +102,9 @@ def is_view(node: onnx.NodeProto) -> bool:
     if node.domain or node.op_type not in MOVING_OPS | TYPE_OPS:
         return False
     if node.op_type == "Cast":
-        return any(attribute.name == "to" and attribute.i in FLOAT_TYPES for attribute in node.attribute)
+        return any(
+            attribute.name == "to" and attribute.i in FLOAT_TYPES for attribute in node.attribute
+        )
     return True
 
 
@@ -119,7 +141,10 @@ def trace(name: str, constants: Constants, opsets: Mapping[str, int]) -> Trace |
 
 
 def _merge(sources: list[Trace]) -> tuple[Trace, list[np.ndarray]]:
-    """Lay the leaves of several traces one after the other; return the union and the index of every source into it."""
+    """Lay the leaves of several traces one after the other.
+
+    Return the union and the index of every source into it.
+    """
     leaves: dict[str, int] = {}
     for source in sources:
         leaves.update(zip(source.leaves, source.sizes, strict=True))
@@ -130,13 +155,24 @@ def _merge(sources: list[Trace]) -> tuple[Trace, list[np.ndarray]]:
         shift = _shifter(source, starts)
         indices.append(shift(source.index))
         dequantisers += [Dequantiser(item.node, shift(item.index)) for item in source.dequantisers]
-    return Trace(tuple(leaves), indices[0], tuple(leaves.values()), tuple(nodes.values()), tuple(dequantisers)), indices
+    return (
+        Trace(
+            tuple(leaves),
+            indices[0],
+            tuple(leaves.values()),
+            tuple(nodes.values()),
+            tuple(dequantisers),
+        ),
+        indices,
+    )
 
 
 def _shifter(source: Trace, starts: Mapping[str, int]) -> Callable[[np.ndarray], np.ndarray]:
     """Return what moves an index from the leaf order of one trace to given starts of the leaves."""
     bounds = np.cumsum(source.sizes)
-    offsets = np.asarray([starts[leaf] for leaf in source.leaves]) - (bounds - np.asarray(source.sizes))
+    offsets = np.asarray([starts[leaf] for leaf in source.leaves]) - (
+        bounds - np.asarray(source.sizes)
+    )
 
     def shift(index: np.ndarray) -> np.ndarray:
         if not offsets.any():
@@ -147,14 +183,22 @@ def _shifter(source: Trace, starts: Mapping[str, int]) -> Callable[[np.ndarray],
     return shift
 
 
-def _move(node: onnx.NodeProto, name: str, indices: list[np.ndarray], constants: Constants, opsets: Mapping[str, int]) -> np.ndarray | None:
+def _move(
+    node: onnx.NodeProto,
+    name: str,
+    indices: list[np.ndarray],
+    constants: Constants,
+    opsets: Mapping[str, int],
+) -> np.ndarray | None:
     """Return what a node makes of index arrays."""
     if node.op_type == "Identity":
         return indices[0]
     inputs: list[np.ndarray | None] = list(indices)
     if node.op_type != "Concat":
         rest = [constants.value(source) if source else None for source in node.input[1:]]
-        if any(source and value is None for source, value in zip(node.input[1:], rest, strict=True)):
+        if any(
+            source and value is None for source, value in zip(node.input[1:], rest, strict=True)
+        ):
             return None
         inputs += rest
     try:

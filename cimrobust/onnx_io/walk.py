@@ -61,13 +61,20 @@ def node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yield every dense tensor of a model: initializers and attributes, bodies and functions included."""
+    """Yield every dense tensor of a model.
+
+    Initializers and attributes, bodies and functions included.
+    """
     for graph in all_graphs(model.graph):
         yield from graph.initializer
         for node in graph.node:
             yield from node_tensors(node)
     for function in model.functions:
-        yield from (attribute.t for attribute in function.attribute_proto if attribute.type == onnx.AttributeProto.TENSOR)
+        yield from (
+            attribute.t
+            for attribute in function.attribute_proto
+            if attribute.type == onnx.AttributeProto.TENSOR
+        )
         for node in function.node:
             yield from node_tensors(node)
             for body in subgraphs(node):
@@ -79,7 +86,11 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def op_name(node: onnx.NodeProto) -> str:
     """Return the operator of a node, other domains as ``domain::Op``."""
-    return f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else str(node.op_type)
+    return (
+        f"{node.domain}::{node.op_type}"
+        if node.domain not in ("", "ai.onnx")
+        else str(node.op_type)
+    )
 
 
 def defined_names(graph: onnx.GraphProto) -> list[str]:
@@ -108,7 +119,9 @@ def read_names(node: onnx.NodeProto) -> set[str]:
 
 
 def node_depths(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    """Return the depth of every node of a sorted graph by name: the most nodes that data passes on its way there; constants have depth 0.
+    """Return the depth of every node of a sorted graph by name.
+
+    The most nodes that data passes on its way there; constants have depth 0.
 
     A node of a body has the depth of the node that holds the body, and its depth inside it.
     """
@@ -117,7 +130,12 @@ def node_depths(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _measure(graph: onnx.GraphProto, outer: tuple[int, ...], known: Mapping[str, int], found: dict[str, tuple[int, ...]]) -> None:
+def _measure(
+    graph: onnx.GraphProto,
+    outer: tuple[int, ...],
+    known: Mapping[str, int],
+    found: dict[str, tuple[int, ...]],
+) -> None:
     depths = {**known, **{value.name: 1 for value in graph.input}}
     depths |= {tensor.name: 0 for tensor in graph.initializer}
     for node in graph.node:
@@ -130,16 +148,30 @@ def _measure(graph: onnx.GraphProto, outer: tuple[int, ...], known: Mapping[str,
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, object]:
-    """Return the attributes of a node as Python values, strings decoded; graphs and tensors are left out."""
+    """Return the attributes of a node as Python values, strings decoded.
+
+    Graphs and tensors are left out.
+    """
     values: dict[str, object] = {}
     for attribute in node.attribute:
-        if attribute.type in (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT, onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        if attribute.type in (
+            onnx.AttributeProto.INT,
+            onnx.AttributeProto.FLOAT,
+            onnx.AttributeProto.INTS,
+            onnx.AttributeProto.FLOATS,
+        ):
             value = onnx.helper.get_attribute_value(attribute)
-            values[attribute.name] = list(value) if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) else value
+            values[attribute.name] = (
+                list(value)
+                if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS)
+                else value
+            )
         elif attribute.type == onnx.AttributeProto.STRING:
             values[attribute.name] = attribute.s.decode("utf-8", "replace")
         elif attribute.type == onnx.AttributeProto.STRINGS:
-            values[attribute.name] = [value.decode("utf-8", "replace") for value in attribute.strings]
+            values[attribute.name] = [
+                value.decode("utf-8", "replace") for value in attribute.strings
+            ]
     return values
 
 

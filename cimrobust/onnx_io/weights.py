@@ -1,4 +1,7 @@
-"""Finding the weights of a network: which node multiplies by which initializers, and folding weights that are computed from constants."""
+"""Finding the weights of a network.
+
+Which node multiplies by which initializers, and folding weights that are computed from constants.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from cimrobust.onnx_io.tensors import decode, is_float
 from cimrobust.onnx_io.views import Trace, data_inputs, is_view, trace
 from cimrobust.onnx_io.walk import all_graphs, all_nodes
 
-_NORMALISATIONS = frozenset({"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"})
+_NORMALISATIONS = frozenset(
+    {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"}
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class WeightUse:
 class Weights:
     """The constants of a normalised graph and the nodes that multiply by them."""
 
-    def __init__(self, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]) -> None:
+    def __init__(
+        self, graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
+    ) -> None:
         self.graph = graph
         self.opsets = opsets
         self.constants = Constants(graph, opsets, types)
@@ -58,7 +65,11 @@ class Weights:
                 yield node, slot
 
     def _is_constant(self, node: onnx.NodeProto, index: int) -> bool:
-        return index < len(node.input) and node.input[index] != "" and self.constants.is_constant(node.input[index])
+        return (
+            index < len(node.input)
+            and node.input[index] != ""
+            and self.constants.is_constant(node.input[index])
+        )
 
     def uses(self) -> list[WeightUse]:
         """Return all nodes that multiply by views of initializers, in graph order."""
@@ -75,8 +86,12 @@ def weights_of(model: onnx.ModelProto) -> Weights:
     return Weights(model.graph, opset_versions(model), infer_types(model, strict=False))
 
 
-def fold_computed_weights(graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]) -> list[str]:
-    """Make weights that constants are computed to initializers of their own, in place; views of one initializer stay.
+def fold_computed_weights(
+    graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
+) -> list[str]:
+    """Make weights that constants are computed to initializers of their own, in place.
+
+    Views of one initializer stay.
 
     Returns:
         One note for each tensor folded.
@@ -102,7 +117,10 @@ def _computed(name: str, constants: Constants) -> list[str]:
 
 
 def _fold_targets(graph: onnx.GraphProto, constants: Constants, targets: list[str]) -> list[str]:
-    """Make tensors that constants compute initializers, in place; those computed in the same way from the same constants become one."""
+    """Make tensors that constants compute initializers, in place.
+
+    Those computed in the same way from the same constants become one.
+    """
     notes: list[str] = []
     first: dict[int, str] = {}
     renamed: dict[str, str] = {}
@@ -112,7 +130,10 @@ def _fold_targets(graph: onnx.GraphProto, constants: Constants, targets: list[st
         recipe = recipes.number(name)
         if recipe in first and name not in outputs:
             renamed[name] = first[recipe]
-            notes.append(f"tensor '{name}' is computed from constants as '{first[recipe]}' is, so both are one weight")
+            notes.append(
+                f"tensor '{name}' is computed from constants as '{first[recipe]}' is, so both are"
+                " one weight"
+            )
             continue
         value = constants.value(name)
         if value is None:
@@ -121,7 +142,10 @@ def _fold_targets(graph: onnx.GraphProto, constants: Constants, targets: list[st
         node = constants.maker(name)
         assert node is not None
         replace_by_initializer(graph, name, value)
-        notes.append(f"tensor '{name}', which {node.op_type} computes from constants, is stored as a weight of its own")
+        notes.append(
+            f"tensor '{name}', which {node.op_type} computes from constants, is stored as a weight"
+            " of its own"
+        )
     if renamed:
         rename_reads(graph, renamed)
     return notes
@@ -141,7 +165,11 @@ class _Recipes:
         while pending:
             current = pending[-1]
             node = self._constants.maker(current)
-            missing = [] if node is None else [source for source in node.input if source and source not in self._known]
+            missing = (
+                []
+                if node is None
+                else [source for source in node.input if source and source not in self._known]
+            )
             if missing and current not in self._known:
                 pending += missing
                 continue
@@ -153,7 +181,9 @@ class _Recipes:
         if node is None:
             return self._numbers.setdefault(("leaf", name), len(self._numbers))
         inputs = tuple(self._known[source] if source else -1 for source in node.input)
-        attributes = tuple(sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute))
+        attributes = tuple(
+            sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        )
         key = (node.domain, node.op_type, list(node.output).index(name), inputs, attributes)
         return self._numbers.setdefault(key, len(self._numbers))
 
@@ -165,12 +195,22 @@ def _partly_read(weights: Weights) -> list[str]:
     for use in weights.uses():
         start = 0
         for leaf, size in zip(use.trace.leaves, use.trace.sizes, strict=True):
-            inside = use.trace.index[(use.trace.index >= start) & (use.trace.index < start + size)] - start
+            inside = (
+                use.trace.index[(use.trace.index >= start) & (use.trace.index < start + size)]
+                - start
+            )
             read.setdefault(leaf, np.zeros(size, bool))[inside] = True
             users.setdefault(leaf, []).append(use.node.input[use.slot.index])
             start += size
     partly = {leaf for leaf, mask in read.items() if not mask.all()}
-    return list(dict.fromkeys(name for leaf in partly for name in users[leaf] if weights.constants.maker(name) is not None))
+    return list(
+        dict.fromkeys(
+            name
+            for leaf in partly
+            for name in users[leaf]
+            if weights.constants.maker(name) is not None
+        )
+    )
 
 
 def _fold_fake_quantisers(graph: onnx.GraphProto, weights: Weights) -> list[str]:
@@ -193,7 +233,10 @@ def _fold_fake_quantisers(graph: onnx.GraphProto, weights: Weights) -> list[str]
         graph.initializer.remove(source)
         replace_by_initializer(graph, old, levels)
         _rename(graph, old, new)
-        notes.append(f"weight '{new}', which the file quantises at run time, is stored as the integer levels it is quantised to")
+        notes.append(
+            f"weight '{new}', which the file quantises at run time, is stored as the integer levels"
+            " it is quantised to"
+        )
     return notes
 
 
@@ -214,10 +257,20 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
             node.input[:] = [new if name == old else name for name in node.input]
 
 
-def weight_problems(graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]) -> list[str]:
-    """Return stored weights and normalisation parameters that are infinite (NaN was refused before)."""
+def weight_problems(
+    graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
+) -> list[str]:
+    """Return stored weights and normalisation parameters that are infinite.
+
+    NaN was refused before.
+    """
     names = {leaf for use in Weights(graph, opsets, types).uses() for leaf in use.trace.leaves}
-    names |= {name for node in all_nodes(graph) if node.op_type in _NORMALISATIONS for name in node.input[1:]}
+    names |= {
+        name
+        for node in all_nodes(graph)
+        if node.op_type in _NORMALISATIONS
+        for name in node.input[1:]
+    }
     problems: list[str] = []
     for tensor in graph.initializer:
         if tensor.name not in names:

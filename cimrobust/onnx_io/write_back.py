@@ -1,7 +1,9 @@
 """The file of a model with other values in some of its initializers, and nothing else changed.
 
-Names, nodes, operator sets, inputs and outputs, metadata, and where and how each tensor is stored stay as they are: the protobuf of the file is read, the data of the
-tensors named is replaced in the field that holds it, and it is written again. External data keeps its file, offset and length.
+Names, nodes, operator sets, inputs and outputs, metadata, and where and how each tensor is stored
+stay as they are: the protobuf of the file is read, the data of the
+tensors named is replaced in the field that holds it, and it is written again. External data keeps
+its file, offset and length.
 """
 
 from __future__ import annotations
@@ -28,14 +30,21 @@ from cimrobust.onnx_io.walk import all_graphs, all_tensors, defined_names, op_na
 _BITS_IN_INT32 = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
-def write_back(path: Path, out: Path, values: Mapping[str, np.ndarray], levels: Mapping[str, np.ndarray] | None = None) -> tuple[Path, ...]:
+def write_back(
+    path: Path,
+    out: Path,
+    values: Mapping[str, np.ndarray],
+    levels: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Path, ...]:
     """Write a model file with other values in some of its initializers.
 
     Args:
         path: The file, as it was loaded.
         out: Where the new file goes; external data files go beside it, under their own names.
-        values: New values, float, by initializer (or output of a Constant node), those of bodies included, in the file's shapes.
-        levels: For tensors that the file holds as integers: the integers to store, zero point included.
+        values: New values, float, by initializer (or output of a Constant node), those of bodies
+            included, in the file's shapes.
+        levels: For tensors that the file holds as integers: the integers to store, zero point
+            included.
 
     Returns:
         The files written, the model first.
@@ -58,7 +67,8 @@ def write_back(path: Path, out: Path, values: Mapping[str, np.ndarray], levels: 
 def require_stored(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ModelNotCoveredError unless `write_back` can write tensors of some names and shapes, before anything is spent on their values.
 
-    It cannot where a file computes a weight from others, where a function holds it, which may be called more than once, or where a body does that shares its name with another.
+    It cannot where a file computes a weight from others, where a function holds it, which may be
+    called more than once, or where a body does that shares its name with another.
     """
     _require(path, _read(path), shapes)
 
@@ -69,14 +79,22 @@ def _read(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _require(path: Path, model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorProto]:
+def _require(
+    path: Path, model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, TensorProto]:
     """Return the tensors of the file by name; raises ModelNotCoveredError where one is missing."""
     tensors = _stored_tensors(model)
-    missing = [f"'{name}'" for name, shape in shapes.items() if name not in tensors or tuple(tensors[name].dims) != shape]
+    missing = [
+        f"'{name}'"
+        for name, shape in shapes.items()
+        if name not in tensors or tuple(tensors[name].dims) != shape
+    ]
     if missing:
         raise ModelNotCoveredError(
-            f"trained tensors must be initializers of the file, got {join_problems(missing)}, which it computes from others or holds packed, in a function, in attributes of a node or under a name used twice ({path}); "
-            "export the model with these constants folded and without functions, or freeze them (--freeze)"
+            f"trained tensors must be initializers of the file, got {join_problems(missing)}, which"
+            " it computes from others or holds packed, in a function, in attributes of a node or"
+            f" under a name used twice ({path}); export the model with these constants folded and"
+            " without functions, or freeze them (--freeze)"
         )
     return tensors
 
@@ -90,7 +108,11 @@ def _stored_tensors(model: onnx.ModelProto) -> dict[str, TensorProto]:
     # Of several the loader calls all but the first NAME.1, NAME.2 and so on.
     repeated = tuple(f"{name}." for name, count in counts.items() if count > 1)
     for body in bodies:
-        found |= {name: tensor for name, tensor in _tensors_of(body) if counts[name] == 1 and not name.startswith(repeated)}
+        found |= {
+            name: tensor
+            for name, tensor in _tensors_of(body)
+            if counts[name] == 1 and not name.startswith(repeated)
+        }
     return found
 
 
@@ -98,7 +120,11 @@ def _tensors_of(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:
     yield from ((tensor.name, tensor) for tensor in graph.initializer)
     for node in graph.node:
         if op_name(node) == "Constant":
-            yield from ((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
+            yield from (
+                (node.output[0], attribute.t)
+                for attribute in node.attribute
+                if attribute.name == "value"
+            )
 
 
 def _external_contents(model: onnx.ModelProto, files: ExternalFiles) -> dict[str, bytearray]:
@@ -114,7 +140,9 @@ def _external_contents(model: onnx.ModelProto, files: ExternalFiles) -> dict[str
         location = _external(tensor)["location"]
         problem = location_problem(location)
         if problem:
-            raise InputRefusedError(f"tensor '{tensor.name}': {problem}; keep external data beside the model")
+            raise InputRefusedError(
+                f"tensor '{tensor.name}': {problem}; keep external data beside the model"
+            )
         if location not in contents:
             contents[location] = bytearray(files.read(location))
     return contents
@@ -140,20 +168,35 @@ def _replace(tensor: TensorProto, array: np.ndarray, external: Mapping[str, byte
     elif tensor.data_type == TensorProto.DOUBLE:
         tensor.double_data[:] = stored.reshape(-1).tolist()
     else:
-        width = np.uint16 if tensor.data_type in _BITS_IN_INT32 else np.uint8 if len(raw) < stored.size else None
-        entries = stored.reshape(-1).astype(np.int64) if width is None else np.frombuffer(raw, width)
+        width = (
+            np.uint16
+            if tensor.data_type in _BITS_IN_INT32
+            else np.uint8
+            if len(raw) < stored.size
+            else None
+        )
+        entries = (
+            stored.reshape(-1).astype(np.int64) if width is None else np.frombuffer(raw, width)
+        )
         tensor.int32_data[:] = entries.tolist()
 
 
 def _update_checksums(model: onnx.ModelProto, external: Mapping[str, bytearray]) -> None:
-    """Write the digest of external files again where a tensor states one; ONNX wants the SHA-1 of the whole file."""
+    """Write the digest of external files again where a tensor states one.
+
+    ONNX wants the SHA-1 of the whole file.
+    """
     for tensor in all_tensors(model):
         for entry in tensor.external_data:
             if entry.key == "checksum":
-                entry.value = hashlib.sha1(external[_external(tensor)["location"]], usedforsecurity=False).hexdigest()
+                entry.value = hashlib.sha1(
+                    external[_external(tensor)["location"]], usedforsecurity=False
+                ).hexdigest()
 
 
-def _write(out: Path, model: onnx.ModelProto, external: Mapping[str, bytearray]) -> tuple[Path, ...]:
+def _write(
+    out: Path, model: onnx.ModelProto, external: Mapping[str, bytearray]
+) -> tuple[Path, ...]:
     written = []
     for location, content in external.items():
         place = out.parent / PurePosixPath(location)

@@ -1,4 +1,7 @@
-"""Outputs that a ZipMap names, score by score: the scores are what is wanted, and the names say which class each belongs to."""
+"""Outputs that a ZipMap names, score by score.
+
+The scores are what is wanted, and the names say which class each belongs to.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,19 @@ def zip_map_keys(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
         if _is_zip_map(node) and node.output[0] in outputs:
             given = attributes(node)
             listed = given.get("classlabels_strings") or given.get("classlabels_int64s")
-            keys[node.output[0]] = tuple(label for label in (listed if isinstance(listed, list) else []) if isinstance(label, int | str))
+            keys[node.output[0]] = tuple(
+                label
+                for label in (listed if isinstance(listed, list) else [])
+                if isinstance(label, int | str)
+            )
     return keys
 
 
 def open_zip_maps(graph: onnx.GraphProto) -> list[str]:
-    """Replace every ZipMap at an output by the scores it names, in place; return the names of the outputs."""
+    """Replace every ZipMap at an output by the scores it names, in place.
+
+    Return the names of the outputs.
+    """
     values = {value.name: value for value in graph.output}
     opened = []
     for node in graph.node:
@@ -32,7 +42,9 @@ def open_zip_maps(graph: onnx.GraphProto) -> list[str]:
         del node.attribute[:]
         value = values[node.output[0]]
         value.ClearField("type")
-        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT  # the only type that a ZipMap takes
+        value.type.tensor_type.elem_type = (
+            onnx.TensorProto.FLOAT
+        )  # the only type that a ZipMap takes
         opened.append(value.name)
     return opened
 

@@ -51,37 +51,57 @@ def analyze(
     Args:
         model: ONNX file.
         data: Data description, .npz, .csv, folder of ONNX test data, or ``module:function``.
-        out: Folder for certificate.json, certificate.html, witness/ and trials.parquet; made if missing.
+        out: Folder for certificate.json, certificate.html, witness/ and trials.parquet; made if
+            missing.
         device: Name of a shipped device profile, or a TOML file.
-        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance
+            range.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
         effort: ``quick``, ``standard`` or ``thorough``.
         trials: Chips to draw; None: 300, 1000 or 10000 by effort.
         seed: Seed of every random number.
         workers: Threads; no result depends on it. None: all processors.
         limit: Use the first so many samples.
         policy: Policy file that the verdict is given against.
-        stop_early: Stop drawing chips as soon as the policy's percentile requirements are decided, by a rule that holds whenever it stops; `trials` is then the
+        stop_early: Stop drawing chips as soon as the policy's percentile requirements are decided,
+            by a rule that holds whenever it stops; `trials` is then the
             most, by default at least ten times the fewest that can pass.
         rare_below: Estimate how likely a chip is that misses this score, by multilevel splitting.
         rare_budget: Chips that each of its two repeats may evaluate; None: 40000.
         skip_most_probable: Leave out the search for the most probable chip that misses that score.
-        calibration: Data that converters take their ranges from, for profiles with converters. None: the description's train_file, else samples at the end of
+        calibration: Data that converters take their ranges from, for profiles with converters.
+            None: the description's train_file, else samples at the end of
             `data`, which are then not evaluated.
-        diagnostics: ``all``, ``none`` or names separated by commas, see `cimrobust.diagnose.diagnostic_catalogue`; None: none at effort quick, all at others.
-        safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it names one.
-        transfer: Certificate folder of another network with the same layers, whose witness is scored with the patterns found here.
-        labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.
-        issued: Day of issue that the certificate states, YYYY-MM-DD; None: none. No clock is read, so that the same command gives the same bytes.
+        diagnostics: ``all``, ``none`` or names separated by commas, see
+            `cimrobust.diagnose.diagnostic_catalogue`; None: none at effort quick, all at others.
+        safety_class: Class whose recall alone gets a search of its own; None: the policy's, if it
+            names one.
+        transfer: Certificate folder of another network with the same layers, whose witness is
+            scored with the patterns found here.
+        labels_of: Network whose clean decisions are the labels of data that have none; None: the
+            model itself.
+        issued: Day of issue that the certificate states, YYYY-MM-DD; None: none. No clock is read,
+            so that the same command gives the same bytes.
         resume: Take over the trials of an interrupted run of the same command.
-        device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is onnxruntime's, on the processor.
+        device_type: Where the search computes gradients, ``cpu`` or ``cuda``; every score is
+            onnxruntime's, on the processor.
         progress: Told how far the work is.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
     request = Request(
-        item=Item(model, data, device, tolerance=tolerance, digital=digital, limit=limit, calibration=calibration, labels_of=labels_of),
+        item=Item(
+            model,
+            data,
+            device,
+            tolerance=tolerance,
+            digital=digital,
+            limit=limit,
+            calibration=calibration,
+            labels_of=labels_of,
+        ),
         out=Path(out),
         effort=effort,
         trials=trials,
@@ -116,7 +136,10 @@ def _certificate(settings: Settings, progress: Progress) -> Certificate:
 
 
 def run_stages(run: stages.Run, clock: Clock) -> Findings:
-    """Run the stages of an opened run in their order: what one finds, later ones start from or are checked against."""
+    """Run the stages of an opened run in their order.
+
+    What one finds, later ones start from or are checked against.
+    """
     rare, likely = None, None
     rare_below, likely_below = run.request.rare_below, run.settings.most_probable_below
     with clock.stage("monte_carlo"):

@@ -107,7 +107,8 @@ def resolve(request: Request) -> Settings:
     """Check a request and fill in what it leaves open.
 
     Raises:
-        UsageError: An argument is out of range, names nothing, or asks for another that is missing; or the policy is wrong.
+        UsageError: An argument is out of range, names nothing, or asks for another that is missing;
+            or the policy is wrong.
     """
     check_effort(request.effort)
     check_tolerance(request.item.tolerance)
@@ -123,13 +124,20 @@ def resolve(request: Request) -> Settings:
     if request.stop_early:
         num_trials = _most_trials(policy, request.trials, request.effort)
     if request.rare_budget is not None and request.rare_below is None:
-        raise UsageError("budget for rare failures needs a score that chips may miss, got none (--rare-budget); give --rare-below too")
+        raise UsageError(
+            "budget for rare failures needs a score that chips may miss, got none (--rare-budget);"
+            " give --rare-below too"
+        )
     return Settings(
         request=request,
         workers=request.workers or available_processors(),
         num_trials=num_trials,
         policy=policy,
-        policy_file=None if request.policy is None else NamedDigest(Path(request.policy).name, sha256_of(Path(request.policy))),
+        policy_file=(
+            None
+            if request.policy is None
+            else NamedDigest(Path(request.policy).name, sha256_of(Path(request.policy)))
+        ),
         diagnostics=chosen(request.diagnostics, effort=request.effort),
         safety_class=_safety_class(policy, request.safety_class),
     )
@@ -139,7 +147,8 @@ def _most_trials(policy: Policy | None, trials: int | None, effort: str) -> int:
     """Return the most trials of a run that may stop early."""
     if policy is None:
         raise UsageError(
-            "a run that may stop early needs a policy to decide, got none (--stop-early); give --policy with a kpp requirement"
+            "a run that may stop early needs a policy to decide, got none (--stop-early); give"
+            " --policy with a kpp requirement"
         )
     rule = stop_rule(policy, higher_is_better=True)
     if trials is None:

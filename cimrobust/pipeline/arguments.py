@@ -1,4 +1,7 @@
-"""What whole runs do with their arguments alike: check them, make the output folder, say what was set."""
+"""What whole runs do with their arguments alike.
+
+Check them, make the output folder, say what was set.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,19 @@ def available_processors() -> int:
 def check_effort(effort: str) -> None:
     """Raise UsageError unless there is such a level of effort."""
     if effort not in EFFORTS:
-        raise UsageError(f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (--effort); choose one of them")
+        raise UsageError(
+            f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (--effort); choose one of"
+            " them"
+        )
 
 
 def check_tolerance(tolerance: float | None) -> None:
     """Raise UsageError unless a tolerance, if one is given, is a fraction."""
     if tolerance is not None and not 0 <= tolerance <= 1:
-        raise UsageError(f"tolerance must be in [0, 1], got {tolerance} (--tolerance); give it as a fraction of the conductance range")
+        raise UsageError(
+            f"tolerance must be in [0, 1], got {tolerance} (--tolerance); give it as a fraction of"
+            " the conductance range"
+        )
 
 
 def check_counts(*, least: int = 1, **counts: int | None) -> None:
@@ -53,7 +62,9 @@ def check_day(option: str, day: str | None) -> date | None:
         read = None
     # Python reads other forms of ISO 8601 too; one form sorts and compares as text.
     if read is None or read.isoformat() != day:
-        raise UsageError(f"day must be like 2026-11-29, got {day!r} ({option}); write year, month and day")
+        raise UsageError(
+            f"day must be like 2026-11-29, got {day!r} ({option}); write year, month and day"
+        )
     return read
 
 
@@ -94,21 +105,37 @@ def check_not_overwritten(network: Network, name: str, folders: Iterable[Path]) 
         name: File name of the networks to be written.
         folders: Folders that they go to.
     """
-    read = {network.path.resolve(), *((network.path.parent / file.name).resolve() for file in network.files[1:])}
+    read = {
+        network.path.resolve(),
+        *((network.path.parent / file.name).resolve() for file in network.files[1:]),
+    }
     for folder in folders:
         for written in (folder / name, *(folder / file.name for file in network.files[1:])):
             if written.resolve() in read:
-                raise UsageError(f"output must not replace the model that it comes from, got {written} (--out); choose another folder")
+                raise UsageError(
+                    f"output must not replace the model that it comes from, got {written} (--out);"
+                    " choose another folder"
+                )
 
 
-def stored(key: str, value: int | float | str | bool | None, *, default: int | float | str | bool | None = None) -> RunSetting:
+def stored(
+    key: str,
+    value: int | float | str | bool | None,
+    *,
+    default: int | float | str | bool | None = None,
+) -> RunSetting:
     """Return a setting as the certificate states it."""
     return RunSetting(key, value, value == default)
 
 
 def stored_each(key: str, values: Iterable[str]) -> tuple[RunSetting, ...]:
-    """Return a setting that may be given several times, one entry a time; one entry without value where it was not given."""
-    return tuple(RunSetting(key, value, False) for value in values) or (RunSetting(key, None, True),)
+    """Return a setting that may be given several times, one entry a time.
+
+    One entry without value where it was not given.
+    """
+    return tuple(RunSetting(key, value, False) for value in values) or (
+        RunSetting(key, None, True),
+    )
 
 
 def stored_file(key: str, path: str | Path | None) -> RunSetting:
@@ -117,4 +144,6 @@ def stored_file(key: str, path: str | Path | None) -> RunSetting:
 
 
 def _not_writable(out: Path, err: OSError) -> UsageError:
-    return UsageError(f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder")
+    return UsageError(
+        f"output folder must be writable, got {err.strerror} ({out}, --out); choose another folder"
+    )

@@ -13,7 +13,12 @@ from cimrobust.progress import Progress
 _MODEL = "digits_cnn.onnx"
 
 
-def demo(*, out: str | Path = "cimrobust-demo", workers: int | None = None, progress: Progress | None = None) -> Certificate:
+def demo(
+    *,
+    out: str | Path = "cimrobust-demo",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
     """Certify the digits network at a tolerance of 3 % and return its certificate.
 
     Args:
@@ -36,9 +41,15 @@ def demo(*, out: str | Path = "cimrobust-demo", workers: int | None = None, prog
 
 
 def sample_folder() -> Path:
-    """Return the folder of the shipped samples: inside an installed package, beside it in a checkout."""
+    """Return the folder of the shipped samples.
+
+    Inside an installed package, beside it in a checkout.
+    """
     package = Path(cimrobust.__file__).resolve().parent
     for folder in (package / "_samples", package.parent / "samples"):
         if (folder / _MODEL).is_file():
             return folder
-    raise UsageError(f"samples must be installed with the package, got none beside {package.name}; install cimrobust again")
+    raise UsageError(
+        f"samples must be installed with the package, got none beside {package.name}; install"
+        " cimrobust again"
+    )

@@ -1,4 +1,7 @@
-"""Finding a data description for a model and a data file: what the files tell is written down, what they do not tell is said."""
+"""Finding a data description for a model and a data file.
+
+What the files tell is written down, what they do not tell is said.
+"""
 
 from __future__ import annotations
 
@@ -80,15 +83,33 @@ def describe(model: str | Path, data: str | Path | None, *, folder: Path) -> Des
     """
     network = load_network(Path(model))
     if data is None:
-        draft = Draft(None, tuple(_unfed(spec) for spec in network.inputs), None, notes=_without_data(network))
-        return Described(draft.render(), None, "no data were given: write the name of the data file and its arrays")
+        draft = Draft(
+            None, tuple(_unfed(spec) for spec in network.inputs), None, notes=_without_data(network)
+        )
+        return Described(
+            draft.render(),
+            None,
+            "no data were given: write the name of the data file and its arrays",
+        )
     source = _read(Path(str(data)), network.inputs)
     label = None if source.is_stored else _label_array(source.raw.arrays)
-    inputs = tuple(_fed(spec, source, label, alone=len(network.inputs) == 1) for spec in network.inputs)
-    draft = Draft(str(source.path.absolute()), inputs, label, notes=_about(source), has_stored_outputs=source.is_stored)
+    inputs = tuple(
+        _fed(spec, source, label, alone=len(network.inputs) == 1) for spec in network.inputs
+    )
+    draft = Draft(
+        str(source.path.absolute()),
+        inputs,
+        label,
+        notes=_about(source),
+        has_stored_outputs=source.is_stored,
+    )
     missing = [entry.name for entry in inputs if entry.array is None]
     if missing:
-        return Described(_placed(draft, source, folder).render(), None, f"no array fits the graph inputs {missing}")
+        return Described(
+            _placed(draft, source, folder).render(),
+            None,
+            f"no array fits the graph inputs {missing}",
+        )
     draft = _with_reading(network, draft, source)
     return _finished(network, draft, source, folder)
 
@@ -98,16 +119,34 @@ def _finished(network: Network, draft: Draft, source: _Source, folder: Path) -> 
     try:
         found = _tried(network, draft)
     except CimrobustError as err:
-        noted = replace(draft, notes={**draft.notes, "decision": [*draft.notes.get("decision", ()), f"As it stands: {err}"]})
+        noted = replace(
+            draft,
+            notes={
+                **draft.notes,
+                "decision": [*draft.notes.get("decision", ()), f"As it stands: {err}"],
+            },
+        )
         return Described(_placed(noted, source, folder).render(), None, str(err))
     score = found.judged.task.score(found.judged.output)
-    first = f"Tried on the first {score.num_samples} decisions of {found.judged.dataset.num_samples} samples: clean {found.judged.task.metric} {score.value:.4g}."
-    notes = {**draft.notes, "file": [*draft.notes.get("file", ()), first, *(f"Warning: {text}" for text in found.warnings)]}
+    first = (
+        f"Tried on the first {score.num_samples} decisions of {found.judged.dataset.num_samples}"
+        f" samples: clean {found.judged.task.metric} {score.value:.4g}."
+    )
+    notes = {
+        **draft.notes,
+        "file": [
+            *draft.notes.get("file", ()),
+            first,
+            *(f"Warning: {text}" for text in found.warnings),
+        ],
+    }
     return Described(_placed(replace(draft, notes=notes), source, folder).render(), found, "")
 
 
 def _placed(draft: Draft, source: _Source, folder: Path) -> Draft:
-    return replace(draft, file=Path(os.path.relpath(source.path.absolute(), folder.absolute())).as_posix())
+    return replace(
+        draft, file=Path(os.path.relpath(source.path.absolute(), folder.absolute())).as_posix()
+    )
 
 
 def _tried(network: Network, draft: Draft) -> Understanding:
@@ -130,7 +169,8 @@ def _read(path: Path, inputs: Sequence[TensorSpec]) -> _Source:
         return _Source(path, read_csv(path))
     if path.suffix != ".npz":
         raise UsageError(
-            f"data to describe must be .npz, .csv, a folder of images or of ONNX test data, got '{path}' (DATA); save arrays as .npz"
+            "data to describe must be .npz, .csv, a folder of images or of ONNX test data, got"
+            f" '{path}' (DATA); save arrays as .npz"
         )
     return _Source(path, read_arrays(path, set(names_in_npz(path))))
 
@@ -141,17 +181,25 @@ def _image_size(inputs: Sequence[TensorSpec]) -> list[int] | None:
     if shape is None or len(shape) != _IMAGE_RANK:
         return None
     sides = shape[2:] if shape[1] in _COLOURS else shape[1:3]
-    return [side for side in sides if isinstance(side, int)] if all(isinstance(side, int) for side in sides) else None
+    return (
+        [side for side in sides if isinstance(side, int)]
+        if all(isinstance(side, int) for side in sides)
+        else None
+    )
 
 
 def _label_array(arrays: Mapping[str, np.ndarray]) -> str | None:
     """Return the array that holds the labels, if its name says so."""
-    return next((name for wanted in _LABEL_NAMES for name in arrays if name.lower() == wanted), None)
+    return next(
+        (name for wanted in _LABEL_NAMES for name in arrays if name.lower() == wanted), None
+    )
 
 
 def _about(source: _Source) -> dict[str, list[str]]:
     arrays = source.raw.arrays
-    listed = ", ".join(f"'{name}' {array.dtype} {list(array.shape)}" for name, array in arrays.items())
+    listed = ", ".join(
+        f"'{name}' {array.dtype} {list(array.shape)}" for name, array in arrays.items()
+    )
     notes = {"file": [f"Written by `cimrobust init`; holds {listed}."]}
     label = None if source.is_stored else _label_array(arrays)
     if source.is_stored:
@@ -159,7 +207,11 @@ def _about(source: _Source) -> dict[str, list[str]]:
     elif label is None:
         named = ", ".join(repr(name) for name in _LABEL_NAMES[:5])
         notes["label"] = [
-            f"No array is named {named} or the like, so what is right could not be told: the model's own decisions without deviation are the labels, and scores count unchanged decisions.",
+            (
+                f"No array is named {named} or the like, so what is right could not be told: the"
+                " model's own decisions without deviation are the labels, and scores count"
+                " unchanged decisions."
+            ),
             'If an array holds the labels, write array = "..." in place of self = true.',
         ]
     else:
@@ -171,37 +223,63 @@ def _without_data(network: Network) -> dict[str, list[str]]:
     output = network.outputs[0]
     return {
         "file": [
-            "Written by `cimrobust init` without data. Steps that may be needed: subtract, multiply, divide, transpose, reshape; for image folders resize, crop."
+            "Written by `cimrobust init` without data. Steps that may be needed: subtract,"
+            " multiply, divide, transpose, reshape; for image folders resize, crop."
         ],
         "label": [
-            'Without labels the model\'s own decisions are right. With labels: array = "y", and classes, first or ignore where they are coded in another way.'
+            'Without labels the model\'s own decisions are right. With labels: array = "y", and'
+            " classes, first or ignore where they are coded in another way."
         ],
         "decision": [
-            f"The first output is '{output.name}', {output.dtype} {_shown(output)}; other readings: argmin, topk, threshold, label, value."
+            f"The first output is '{output.name}', {output.dtype} {_shown(output)}; other readings:"
+            " argmin, topk, threshold, label, value."
         ],
     }
 
 
 def _shown(spec: TensorSpec) -> str:
-    return "of unknown shape" if spec.shape is None else str([dim if dim is not None else "?" for dim in spec.shape]).replace("'", "")
+    return (
+        "of unknown shape"
+        if spec.shape is None
+        else str([dim if dim is not None else "?" for dim in spec.shape]).replace("'", "")
+    )
 
 
 def _unfed(spec: TensorSpec) -> DraftInput:
-    return DraftInput(spec.name, f"Graph input '{spec.name}': {spec.dtype} {_shown(spec)}.", None, spec.dtype, note="Which array is it?")
+    return DraftInput(
+        spec.name,
+        f"Graph input '{spec.name}': {spec.dtype} {_shown(spec)}.",
+        None,
+        spec.dtype,
+        note="Which array is it?",
+    )
 
 
 def _fed(spec: TensorSpec, source: _Source, label: str | None, *, alone: bool) -> DraftInput:
     """Return what a graph input gets from the arrays of a file."""
-    arrays = {name: array for name, array in source.raw.arrays.items() if name != label and array.ndim and array.dtype.kind in "biuf"}
+    arrays = {
+        name: array
+        for name, array in source.raw.arrays.items()
+        if name != label and array.ndim and array.dtype.kind in "biuf"
+    }
     ordered = [name for name in (spec.name, *(("x",) if alone else ())) if name in arrays]
     ordered += [name for name in arrays if name not in ordered and alone]
-    fitting = [(name, steps) for name in ordered if (steps := _steps_for(arrays[name].shape[1:], spec)) is not None]
+    fitting = [
+        (name, steps)
+        for name in ordered
+        if (steps := _steps_for(arrays[name].shape[1:], spec)) is not None
+    ]
     if not fitting:
         held = ", ".join(f"'{name}' {list(array.shape)}" for name, array in arrays.items())
-        return replace(_unfed(spec), note=f"No array fits by name and shape; the file holds {held}.")
+        return replace(
+            _unfed(spec), note=f"No array fits by name and shape; the file holds {held}."
+        )
     name, steps = fitting[0]
     array = arrays[name]
-    says = f"Graph input '{spec.name}': {spec.dtype} {_shown(spec)}; array '{name}': {array.dtype} {list(array.shape)}, {_range(array)}."
+    says = (
+        f"Graph input '{spec.name}': {spec.dtype} {_shown(spec)}; array '{name}': {array.dtype}"
+        f" {list(array.shape)}, {_range(array)}."
+    )
     others = [other for other, _ in fitting[1:] if other != name]
     note = f"Other arrays fit too: {', '.join(others)}." if others else ""
     return DraftInput(spec.name, says, name, spec.dtype, (*source.image_steps, *steps), note)
@@ -220,7 +298,11 @@ def _steps_for(sample: tuple[int, ...], spec: TensorSpec) -> tuple[Mapping[str, 
             if fits_input([sample[axis - 1] for axis in perm[1:]], spec):
                 return ({"op": "transpose", "perm": perm},)
     shape = None if spec.shape is None else spec.shape[1:]
-    if shape and all(isinstance(dim, int) for dim in shape) and int(np.prod([int(str(dim)) for dim in shape])) == int(np.prod(sample)):
+    if (
+        shape
+        and all(isinstance(dim, int) for dim in shape)
+        and int(np.prod([int(str(dim)) for dim in shape])) == int(np.prod(sample))
+    ):
         return ({"op": "reshape", "shape": [int(str(dim)) for dim in shape]},)
     return None
 
@@ -235,11 +317,20 @@ def _with_reading(network: Network, draft: Draft, source: _Source) -> Draft:
         except CimrobustError as err:
             problem = problem or str(err)
     if not found:
-        return replace(draft, notes={**draft.notes, "decision": [f"How the output is read could not be told: {problem}"]})
+        return replace(
+            draft,
+            notes={
+                **draft.notes,
+                "decision": [f"How the output is read could not be told: {problem}"],
+            },
+        )
     best = max(found, key=lambda pair: (pair[1].quality, -len(pair[0].inputs[0].steps)))
     chosen, reading = best
     decision = replace(reading.decision, output=reading.output)
-    notes = {key: [*draft.notes.get(key, ()), *reading.notes.get(key, ())] for key in {*draft.notes, *reading.notes}}
+    notes = {
+        key: [*draft.notes.get(key, ()), *reading.notes.get(key, ())]
+        for key in {*draft.notes, *reading.notes}
+    }
     inputs = tuple(_scale_note(entry, found, best) for entry in chosen.inputs)
     return replace(chosen, inputs=inputs, reading=reading.labels, decision=decision, notes=notes)
 
@@ -250,48 +341,71 @@ def _scalings(draft: Draft, source: _Source) -> Iterator[Draft]:
     bytes_fed = [
         entry
         for entry in draft.inputs
-        if entry.array is not None and entry.dtype.startswith("float") and source.raw.arrays[entry.array].dtype == np.uint8
+        if entry.array is not None
+        and entry.dtype.startswith("float")
+        and source.raw.arrays[entry.array].dtype == np.uint8
     ]
     if bytes_fed:
         divide = {"op": "divide", "value": _BYTE}
         yield replace(
             draft,
             inputs=tuple(
-                replace(
-                    entry,
-                    steps=(
-                        *[s for s in entry.steps if s["op"] in ("resize", "crop")],
-                        divide,
-                        *[s for s in entry.steps if s["op"] not in ("resize", "crop")],
-                    ),
+                (
+                    replace(
+                        entry,
+                        steps=(
+                            *[s for s in entry.steps if s["op"] in ("resize", "crop")],
+                            divide,
+                            *[s for s in entry.steps if s["op"] not in ("resize", "crop")],
+                        ),
+                    )
+                    if entry in bytes_fed
+                    else entry
                 )
-                if entry in bytes_fed
-                else entry
                 for entry in draft.inputs
             ),
         )
 
 
-def _scale_note(entry: DraftInput, found: Sequence[tuple[Draft, Reading]], best: tuple[Draft, Reading]) -> DraftInput:
+def _scale_note(
+    entry: DraftInput, found: Sequence[tuple[Draft, Reading]], best: tuple[Draft, Reading]
+) -> DraftInput:
     """Say what the samples score scaled in another way, where they can be."""
     if len(found) < 2:
         return entry
     scores = {
-        ("divided by 255" if any(step["op"] == "divide" for step in draft.inputs[0].steps) else "as stored"): reading.score
+        (
+            "divided by 255"
+            if any(step["op"] == "divide" for step in draft.inputs[0].steps)
+            else "as stored"
+        ): reading.score
         for draft, reading in found
     }
     listed = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
     note = (
-        f"Bytes: how the network's training scaled them cannot be told; clean scores {listed}. Mean and standard deviation may be missing:"
+        f"Bytes: how the network's training scaled them cannot be told; clean scores {listed}. Mean"
+        " and standard deviation may be missing:"
     )
-    return replace(entry, options=(note, 'steps = [..., { op = "subtract", value = [...] }, { op = "divide", value = [...] }, ...]'))
+    return replace(
+        entry,
+        options=(
+            note,
+            (
+                'steps = [..., { op = "subtract", value = [...] }, { op = "divide", value = [...]'
+                " }, ...]"
+            ),
+        ),
+    )
 
 
 def _reading(network: Network, draft: Draft, source: _Source) -> Reading:
     """Run the samples of a draft and find how labels and output fit."""
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         path = Path(folder) / "data.toml"
-        path.write_text(replace(draft, label=None, has_stored_outputs=False, notes={}).render(), encoding="utf-8")
+        path.write_text(
+            replace(draft, label=None, has_stored_outputs=False, notes={}).render(),
+            encoding="utf-8",
+        )
         dataset = load_data(path, inputs=network.inputs, limit=TRIED)
     labels = None if draft.label is None else source.raw.arrays[draft.label][: dataset.num_samples]
     if draft.has_stored_outputs:

@@ -1,4 +1,7 @@
-"""Diagnostics inside a whole run: what they are asked, and what their patterns mean for the rest of the certificate."""
+"""Diagnostics inside a whole run.
+
+What they are asked, and what their patterns mean for the rest of the certificate.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from cimrobust.attack.diagnosis_protocol import Diagnosis, Settings
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.pipeline.analysis_settings import Settings as RunSettings
 from cimrobust.progress import Progress
-from cimrobust.search.box import box_of
 from cimrobust.search.witness import SAFETY_FILE, write_deviations
 
 
@@ -23,7 +26,10 @@ def check_unbroken(certification: Certification, diagnosis: Diagnosis) -> None:
         return
     both = np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))
     if both.size:
-        raise SelfCheckError(f"no chip of the box may break a certified sample, got sample {both[0]} broken by a diagnostic; report this")
+        raise SelfCheckError(
+            f"no chip of the box may break a certified sample, got sample {both[0]} broken by a"
+            " diagnostic; report this"
+        )
 
 
 def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosis) -> None:

@@ -1,4 +1,7 @@
-"""A data description that is being found: its keys, what is said about them, and the file that both make."""
+"""A data description that is being found.
+
+Its keys, what is said about them, and the file that both make.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ class Draft:
         if reading.first is not None:
             lines.append(f"first = {reading.first}")
         if reading.ignore:
-            lines.append(f"ignore = {toml(list(reading.ignore) if len(reading.ignore) > 1 else reading.ignore[0])}")
+            lines.append(
+                "ignore ="
+                f" {toml(list(reading.ignore) if len(reading.ignore) > 1 else reading.ignore[0])}"
+            )
         return lines
 
     def _decision(self) -> list[str]:
@@ -92,7 +98,11 @@ class Draft:
             lines.append(f"output = {toml(decision.output)}")
         lines.append(f"read = {toml(decision.read)}")
         if decision.threshold is not None:
-            value = list(decision.threshold) if isinstance(decision.threshold, tuple) else decision.threshold
+            value = (
+                list(decision.threshold)
+                if isinstance(decision.threshold, tuple)
+                else decision.threshold
+            )
             lines.append(f"value = {toml(value)}")
         if decision.axis is not None:
             lines.append(f"axis = {decision.axis}")
@@ -102,7 +112,11 @@ class Draft:
 
 
 def _input(entry: DraftInput) -> list[str]:
-    lines = ["[[input]]", *(f"# {line}" for line in wrapped(entry.says)), f"name = {toml(entry.name)}"]
+    lines = [
+        "[[input]]",
+        *(f"# {line}" for line in wrapped(entry.says)),
+        f"name = {toml(entry.name)}",
+    ]
     lines += [f"# {line}" for line in wrapped(entry.note)] if entry.note else []
     if entry.array is None:
         lines += ['# array = "..."  # or, for an input that is the same in every run: value = ...']

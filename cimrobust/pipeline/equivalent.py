@@ -10,11 +10,11 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.engine.open import open_network
+from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.network import Network
 from cimrobust.progress import Progress
-from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
@@ -38,7 +38,8 @@ def equivalent_tolerance(
 ) -> Equivalent:
     """Bisect for the largest tolerance at which nothing worse is found in the old network than the full search found in the new.
 
-    At every tolerance what broke the old network at others is tried first, every weight at the same fraction of its own interval; where that is not enough, a quick search.
+    At every tolerance what broke the old network at others is tried first, every weight at the same
+    fraction of its own interval; where that is not enough, a quick search.
 
     Args:
         network: The old network.
@@ -62,7 +63,10 @@ def equivalent_tolerance(
     runtime = open_network(network, scan, placement, evaluation, workers=workers)
     target = after.worst_found.score
     breaking: list[tuple[Box, Pattern]] = []
-    if (seen.tile, seen.rules) == (profile.tile, profile.rules):  # otherwise the witness has cells that the devices seen here lack
+    if (seen.tile, seen.rules) == (
+        profile.tile,
+        profile.rules,
+    ):  # otherwise the witness has cells that the devices seen here lack
         breaking.append((box_of(placement), transferred_pattern(witness, placement)))
     held, broken = stated * _SMALLEST_SHARE, float(stated)
 
@@ -73,9 +77,13 @@ def equivalent_tolerance(
         placed = place(scan, with_tolerance(seen, tolerance))
         box = box_of(placed)
         for source, pattern in reversed(breaking):
-            if is_worse(runtime.score(box.weights(rescaled(pattern, of=source, to=box)), threads=workers)):
+            if is_worse(
+                runtime.score(box.weights(rescaled(pattern, of=source, to=box)), threads=workers)
+            ):
                 return False
-        found = search(runtime, placed, effort=EFFORT, seed=seed, workers=workers, progress=progress)
+        found = search(
+            runtime, placed, effort=EFFORT, seed=seed, workers=workers, progress=progress
+        )
         if is_worse(found.score):
             breaking.append((box, dict(found.deviations)))
             return False
@@ -84,7 +92,9 @@ def equivalent_tolerance(
     if withstands(broken):
         return _at(broken, "the old network is as good at the stated tolerance")
     if not withstands(held):
-        return _at(None, f"the old network is worse even at {100 * held:.3g} % of the conductance range")
+        return _at(
+            None, f"the old network is worse even at {100 * held:.3g} % of the conductance range"
+        )
     for _ in range(_STEPS):
         middle = (held * broken) ** 0.5
         held, broken = (middle, broken) if withstands(middle) else (held, middle)

@@ -1,4 +1,7 @@
-"""A network made ready to run, with onnxruntime's own arithmetic examined: who is wrong where two runs differ."""
+"""A network made ready to run, with onnxruntime's own arithmetic examined.
+
+Who is wrong where two runs differ.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from cimrobust.pipeline.inspection import Inspection
 _SHOWN = 3
 
 
-def open_examined(inspection: Inspection, dataset: DataSet, *, calibration: DataSet | None, workers: int) -> Runtime:
+def open_examined(
+    inspection: Inspection, dataset: DataSet, *, calibration: DataSet | None, workers: int
+) -> Runtime:
     """Deploy a network as `open_network` does and compare the run of its file with exact arithmetic.
 
     Args:
@@ -30,32 +35,54 @@ def open_examined(inspection: Inspection, dataset: DataSet, *, calibration: Data
     """
     network = inspection.network
     try:
-        runtime = open_network(network, inspection.scan, inspection.placement, dataset, calibration=calibration, workers=workers)
+        runtime = open_network(
+            network,
+            inspection.scan,
+            inspection.placement,
+            dataset,
+            calibration=calibration,
+            workers=workers,
+        )
     except DeployedDiffersError as err:
         found = _examine(inspection, dataset)
         if found.wrong:
             raise ModelNotCoveredError(
-                f"{_wrong(found)} ({network.path}); the deployed network differs from such a run and was not used"
+                f"{_wrong(found)} ({network.path}); the deployed network differs from such a run"
+                " and was not used"
             ) from err
         which = (
             f"which of the two is right was not compared: {found.reason}"
             if found.reason is not None
-            else f"the run of the file was compared with exact arithmetic in {found.compared} tensors and is right, the deployed network is wrong"
+            else (
+                f"the run of the file was compared with exact arithmetic in {found.compared}"
+                " tensors and is right, the deployed network is wrong"
+            )
         )
         raise SelfCheckError(f"{err}; {which}") from err
     found = _examine(inspection, dataset)
     if found.wrong_products:
-        raise ModelNotCoveredError(f"{_wrong(found)} ({network.path}); run it on another processor or with another version of onnxruntime")
+        raise ModelNotCoveredError(
+            f"{_wrong(found)} ({network.path}); run it on another processor or with another version"
+            " of onnxruntime"
+        )
     warnings = runtime.warnings if not found.wrong else (*runtime.warnings, f"{_wrong(found)}.")
     return replace(runtime, checks=replace(runtime.checks, arithmetic=found), warnings=warnings)
 
 
 def _examine(inspection: Inspection, dataset: DataSet) -> Arithmetic:
     network = inspection.network
-    return check_arithmetic(network, dataset.inputs, dataset.constants, output=decision_output(network.outputs, dataset.decision.output))
+    return check_arithmetic(
+        network,
+        dataset.inputs,
+        dataset.constants,
+        output=decision_output(network.outputs, dataset.decision.output),
+    )
 
 
 def _wrong(found: Arithmetic) -> str:
     some = "; ".join(str(tensor) for tensor in found.wrong[:_SHOWN])
     more = f"; and {len(found.wrong) - _SHOWN} more" if len(found.wrong) > _SHOWN else ""
-    return f"onnxruntime on this processor must compute what the model's operators say, got other numbers in {some}{more}"
+    return (
+        "onnxruntime on this processor must compute what the model's operators say, got other"
+        f" numbers in {some}{more}"
+    )

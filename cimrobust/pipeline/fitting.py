@@ -62,7 +62,9 @@ def fit_profile(
     g_max: float | None = None,
     relative: bool = False,
 ) -> Fitted:
-    """Fit a profile to measured conductances and write it; arguments as for `device.measurements.read_measurements` and `device.fit.fit`.
+    """Fit a profile to measured conductances and write it.
+
+    Arguments as for `device.measurements.read_measurements` and `device.fit.fit`.
 
     Args:
         measurements: CSV file, one device a row.
@@ -86,11 +88,19 @@ def fit_profile(
     picture = None if plot is None else Path(plot)
     _require_targets(target, picture)
     measured = read_measurements(
-        path, target_column=target_column, measured_column=measured_column, g_min=g_min, g_max=g_max, relative=relative
+        path,
+        target_column=target_column,
+        measured_column=measured_column,
+        g_min=g_min,
+        g_max=g_max,
+        relative=relative,
     )
     stated = source or f"measurements in {path.name}, sha256 {sha256_of(path)}"
     fitted = fit(measured, name=name or target.stem, source=stated, form=form, bits=bits)
-    text = f"# {measured.num_devices} devices at {len(measured.targets)} targets, fitted by `cimrobust devices fit` as a {form}.\n{tomli_w.dumps(dict(fitted.tables))}"
+    text = (
+        f"# {measured.num_devices} devices at {len(measured.targets)} targets, fitted by `cimrobust"
+        f" devices fit` as a {form}.\n{tomli_w.dumps(dict(fitted.tables))}"
+    )
     profile = profile_of(fitted.tables, shown=str(target))
     image = None if picture is None else draw_fit(measured, profile, picture)
     try:
@@ -98,15 +108,27 @@ def fit_profile(
         if picture is not None and image is not None:
             write_whole(picture, image)
     except OSError as err:
-        raise UsageError(f"output files must be writable, got {err.strerror} ({one_line(target)}, --out); choose another place") from err
+        raise UsageError(
+            f"output files must be writable, got {err.strerror} ({one_line(target)}, --out); choose"
+            " another place"
+        ) from err
     return Fitted(profile, fitted, measured, target, picture)
 
 
 def _require_targets(out: Path, plot: Path | None) -> None:
     if out.suffix != ".toml":
-        raise UsageError(f"profile must be written to a .toml file, got '{one_line(out.name)}' (--out); give it that suffix")
+        raise UsageError(
+            f"profile must be written to a .toml file, got '{one_line(out.name)}' (--out); give it"
+            " that suffix"
+        )
     if plot is not None and plot.suffix not in _PLOTS:
-        raise UsageError(f"plot must be an .svg or .png file, got '{one_line(plot.name)}' (--plot); give it one of these suffixes")
+        raise UsageError(
+            f"plot must be an .svg or .png file, got '{one_line(plot.name)}' (--plot); give it one"
+            " of these suffixes"
+        )
     for path in (out, *([] if plot is None else [plot])):
         if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(f"output must be a file in a folder that exists, got '{one_line(path)}' (--out, --plot); choose another place")
+            raise UsageError(
+                f"output must be a file in a folder that exists, got '{one_line(path)}' (--out,"
+                " --plot); choose another place"
+            )

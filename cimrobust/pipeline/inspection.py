@@ -45,14 +45,27 @@ class Inspection:
             "device": self.placement.profile.name,
             "total_devices": sum(tensor.num_devices for tensor in tensors.values()),
             "total_tiles": num_tiles,
-            "utilisation": sum(loads[name].utilisation * tensor.num_tiles for name, tensor in tensors.items()) / num_tiles,
-            "conversions_per_sample": None if None in conversions else sum(count for count in conversions if count is not None),
+            "utilisation": (
+                sum(loads[name].utilisation * tensor.num_tiles for name, tensor in tensors.items())
+                / num_tiles
+            ),
+            "conversions_per_sample": (
+                None
+                if None in conversions
+                else sum(count for count in conversions if count is not None)
+            ),
             "layers": [
-                {**layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]), **asdict(loads[layer.initializer])}
+                {
+                    **layer_dict(tensors[layer.initializer], [use.op for use in layer.uses]),
+                    **asdict(loads[layer.initializer]),
+                }
                 | {"decided_by": self.placement.profile.decider(layer.rule)}
                 for layer in self.scan.layers
             ],
-            "unmapped": [{"node": node.node, "op": node.op, "reason": node.reason} for node in self.scan.unmapped],
+            "unmapped": [
+                {"node": node.node, "op": node.op, "reason": node.reason}
+                for node in self.scan.unmapped
+            ],
             "notes": list(self.network.notes),
         }
 
@@ -61,19 +74,25 @@ class Inspection:
         vectors = vectors_per_sample(self.network, self.scan)
         tensors = self.placement.tensors
         return {
-            layer.initializer: array_load(tensors[layer.initializer], [vectors[use.node] for use in layer.uses])
+            layer.initializer: array_load(
+                tensors[layer.initializer], [vectors[use.node] for use in layer.uses]
+            )
             for layer in self.scan.layers
         }
 
 
-def inspect_model(model: str | Path, *, device: str, tolerance: float | None = None, digital: Sequence[str] = ()) -> Inspection:
+def inspect_model(
+    model: str | Path, *, device: str, tolerance: float | None = None, digital: Sequence[str] = ()
+) -> Inspection:
     """Load a model and place its crossbar layers on devices.
 
     Args:
         model: ONNX file.
         device: Name of a shipped device profile, or a TOML file.
-        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance
+            range.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
@@ -84,7 +103,10 @@ def inspect_model(model: str | Path, *, device: str, tolerance: float | None = N
 
 
 def inspect_on(model: str | Path, profile: DeviceProfile) -> Inspection:
-    """Load a model and place its crossbar layers on the devices of a profile; errors as `inspect_model`."""
+    """Load a model and place its crossbar layers on the devices of a profile.
+
+    Errors as `inspect_model`.
+    """
     network, scan = stored_layers(load_network(Path(model)), profile)
     if not scan.layers:
         raise ModelNotCoveredError(_nothing_mapped(model, scan))
@@ -93,20 +115,29 @@ def inspect_on(model: str | Path, profile: DeviceProfile) -> Inspection:
 
 def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:
     """Say that no layer of a model maps, and name the nodes that hold weights, each with the reason."""
-    held = [f"node '{node.node}' ({node.op}): {node.reason.removeprefix('digital: ')}" for node in scan.unmapped]
-    some = "; ".join(held[:_MOST_NAMED]) + (f"; and {len(held) - _MOST_NAMED} more" if len(held) > _MOST_NAMED else "")
+    held = [
+        f"node '{node.node}' ({node.op}): {node.reason.removeprefix('digital: ')}"
+        for node in scan.unmapped
+    ]
+    some = "; ".join(held[:_MOST_NAMED]) + (
+        f"; and {len(held) - _MOST_NAMED} more" if len(held) > _MOST_NAMED else ""
+    )
     return (
-        f"model must have at least one layer with constant weights that maps to a crossbar, got none ({model})"
-        f"{'; what stays digital: ' + some if held else ''}; "
-        "Conv, ConvTranspose, Gemm, MatMul, their quantised forms, LSTM, GRU and RNN map"
+        "model must have at least one layer with constant weights that maps to a crossbar, got"
+        f" none ({model}){'; what stays digital: ' + some if held else ''}; Conv, ConvTranspose,"
+        " Gemm, MatMul, their quantised forms, LSTM, GRU and RNN map"
     )
 
 
-def resolve_profile(device: str, tolerance: float | None, digital: Sequence[str] = ()) -> DeviceProfile:
+def resolve_profile(
+    device: str, tolerance: float | None, digital: Sequence[str] = ()
+) -> DeviceProfile:
     """Load a device profile, with another write-verify tolerance if one is given, and with further layers that stay digital."""
     check_tolerance(tolerance)
     profile = load_profile(device)
-    return with_digital(profile if tolerance is None else with_tolerance(profile, tolerance), digital)
+    return with_digital(
+        profile if tolerance is None else with_tolerance(profile, tolerance), digital
+    )
 
 
 def layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
@@ -129,7 +160,9 @@ def layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
         "slices": tensor.num_slices,
         "tiles": tensor.num_tiles,
         "scale": [smallest, largest],
-        "scale_text": f"{largest:.4g}" if smallest == largest else f"{smallest:.3g} to {largest:.3g}",
+        "scale_text": (
+            f"{largest:.4g}" if smallest == largest else f"{smallest:.3g} to {largest:.3g}"
+        ),
         "box_radius": tensor.box_radius,
         "levels_given": tensor.levels_given,
     }

@@ -44,7 +44,12 @@ class Reading:
 
 
 def best_reading(
-    network: Network, dataset: DataSet, labels: np.ndarray | None, folders: tuple[str, ...], output: str, values: np.ndarray
+    network: Network,
+    dataset: DataSet,
+    labels: np.ndarray | None,
+    folders: tuple[str, ...],
+    output: str,
+    values: np.ndarray,
 ) -> Reading:
     """Return the reading that needs the fewest keys, of those with as many the one with the best clean score.
 
@@ -61,7 +66,11 @@ def best_reading(
     """
     shown = output_axis(network.model, output)
     hint = None if shown is None else AxisHint(*shown)
-    base = replace(dataset, labels=dataset.labels if dataset.stored else labels, reading=replace(dataset.reading, folders=folders))
+    base = replace(
+        dataset,
+        labels=dataset.labels if dataset.stored else labels,
+        reading=replace(dataset.reading, folders=folders),
+    )
     if dataset.stored:
         names = [spec.name for spec in network.outputs]
         base = base.for_output(output, names.index(output))
@@ -86,15 +95,23 @@ def best_reading(
         _, turned = _tried(replace(base, decision=lowest, reading=reading), values)
         if turned > score + _CLEARLY:
             notes["decision"].append(
-                f"The lowest score is taken to decide: so the clean score is {turned:.4g}, with the highest {score:.4g}. Check it."
+                f"The lowest score is taken to decide: so the clean score is {turned:.4g}, with the"
+                f" highest {score:.4g}. Check it."
             )
             return Reading(output, lowest, reading, turned, turned, notes)
     return Reading(output, decision, reading, score, quality, notes)
 
 
 def _tried(dataset: DataSet, values: np.ndarray) -> tuple[Task, float]:
-    """Return the task of a reading and its clean score; raises what `make_task` and `check_clean` do."""
-    counted = np.ones(len(values), dtype=bool) if dataset.labels is None else is_counted(dataset.labels, dataset.reading.ignore)
+    """Return the task of a reading and its clean score.
+
+    Raises what `make_task` and `check_clean` do.
+    """
+    counted = (
+        np.ones(len(values), dtype=bool)
+        if dataset.labels is None
+        else is_counted(dataset.labels, dataset.reading.ignore)
+    )
     part, output = dataset.part(np.flatnonzero(counted)), values[counted]
     task = make_task(part, output)
     check_clean(task, part, output)
@@ -102,9 +119,16 @@ def _tried(dataset: DataSet, values: np.ndarray) -> tuple[Task, float]:
 
 
 def _num_keys(decision: Decision, reading: LabelReading) -> int:
-    """Return how much a reading asks for beyond the plainest; values in place of decisions count most."""
+    """Return how much a reading asks for beyond the plainest.
+
+    Values in place of decisions count most.
+    """
     coded = (reading.classes is not None) + (reading.first is not None) + bool(reading.ignore)
-    return coded + (decision.axis is not None) + {"argmax": 0, "threshold": 1, "label": 1}.get(decision.read, 4)
+    return (
+        coded
+        + (decision.axis is not None)
+        + {"argmax": 0, "threshold": 1, "label": 1}.get(decision.read, 4)
+    )
 
 
 def _decisions(values: np.ndarray, hint: AxisHint | None, dataset: DataSet) -> Iterator[Decision]:
@@ -117,7 +141,9 @@ def _decisions(values: np.ndarray, hint: AxisHint | None, dataset: DataSet) -> I
     wide = [axis for axis in range(1, values.ndim) if values.shape[axis] > 1]
     if len(wide) > 1:
         told = hint is not None and hint.axis in wide and dataset.labels is None
-        yield from (Decision(axis=axis) for axis in ([hint.axis] if told and hint is not None else wide))
+        yield from (
+            Decision(axis=axis) for axis in ([hint.axis] if told and hint is not None else wide)
+        )
     low, high = _ends(values)
     is_share = low >= 0.0 and high <= 1.0
     yield Decision(read="threshold", threshold=0.5 if is_share else 0.0)
@@ -158,8 +184,16 @@ def _notes(
     """Return what is uncertain about the reading chosen."""
     about = [f"Output of shape {list(values.shape)} for the samples tried."]
     if decision.axis is not None:
-        others = [f"axis {entry[3].axis} {entry[1]:.4g}" for entry in fewest if entry[3].axis not in (None, decision.axis)]
-        why = f"{hint.reason} puts its outputs along axis {hint.axis}" if hint is not None else "nothing in the graph says which"
+        others = [
+            f"axis {entry[3].axis} {entry[1]:.4g}"
+            for entry in fewest
+            if entry[3].axis not in (None, decision.axis)
+        ]
+        why = (
+            f"{hint.reason} puts its outputs along axis {hint.axis}"
+            if hint is not None
+            else "nothing in the graph says which"
+        )
         about.append(
             f"Several axes may hold the classes: {why}. Check the axis."
             + (f" Clean scores of others: {', '.join(others)}." if others else "")
@@ -167,18 +201,25 @@ def _notes(
     if decision.read == "threshold":
         low, high = _ends(values)
         about.append(
-            f"The threshold could not be told; outputs go from {low:.4g} to {high:.4g}. Several labels a sample may have a value each: value = [...]."
+            f"The threshold could not be told; outputs go from {low:.4g} to {high:.4g}. Several"
+            " labels a sample may have a value each: value = [...]."
         )
     if decision.read == "value" and dataset.labels is None:
-        about.append('The output is read as values; if it is the score of a class, write read = "threshold" and value.')
+        about.append(
+            'The output is read as values; if it is the score of a class, write read = "threshold"'
+            " and value."
+        )
     coded: list[str] = []
     if reading.classes is not None:
         order = "of the alphabet" if isinstance(reading.classes[0], str) else "of the numbers"
         coded.append(
-            f"Which score of the network belongs to which label could not be told; the order is that {order}. Check it, and add classes that these samples lack."
+            "Which score of the network belongs to which label could not be told; the order is"
+            f" that {order}. Check it, and add classes that these samples lack."
         )
     if reading.ignore:
-        coded.append(f"{reading.ignore[0]} is no class, so such labels are taken not to be counted.")
+        coded.append(
+            f"{reading.ignore[0]} is no class, so such labels are taken not to be counted."
+        )
     if reading.first is not None:
         coded.append("Labels count from 1: they fit so and not from 0.")
     return {"decision": about, "label": coded}

@@ -23,11 +23,14 @@ class Item:
         model: ONNX file.
         data: Data description, .npz, .csv, folder of ONNX test data, or ``module:function``.
         device: Name of a shipped device profile, or a TOML file.
-        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance
+            range.
         limit: Use the first so many samples.
         calibration: Data that converters take their ranges from; None: see `load_samples`.
-        labels_of: Network whose clean decisions are the labels of data that have none; None: the model itself.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        labels_of: Network whose clean decisions are the labels of data that have none; None: the
+            model itself.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
     """
 
     model: str | Path
@@ -41,10 +44,14 @@ class Item:
 
     def inspect(self) -> Inspection:
         """Load the model and place its crossbar layers; errors as `inspect_model`."""
-        return inspect_model(self.model, device=str(self.device), tolerance=self.tolerance, digital=self.digital)
+        return inspect_model(
+            self.model, device=str(self.device), tolerance=self.tolerance, digital=self.digital
+        )
 
     def open(self, inspection: Inspection, *, workers: int) -> Runtime:
-        """Load the samples and deploy the network on them; errors as `load_samples` and `open_examined`.
+        """Load the samples and deploy the network on them.
+
+        Errors as `load_samples` and `open_examined`.
 
         Args:
             inspection: What `inspect` returned.
@@ -63,8 +70,9 @@ class Item:
         if self.labels_of is not None:
             if dataset.labels is not None:
                 raise UsageError(
-                    f"data must have no labels where another network's decisions are to be the labels, got labels in {self.data} (--labels-of); "
-                    "leave --labels-of out, or write self = true under [label]"
+                    "data must have no labels where another network's decisions are to be the"
+                    f" labels, got labels in {self.data} (--labels-of); leave --labels-of out, or"
+                    " write self = true under [label]"
                 )
             dataset = labelled_by(load_network(Path(self.labels_of)), dataset, workers=workers)
         return open_examined(inspection, dataset, calibration=calibrating, workers=workers)

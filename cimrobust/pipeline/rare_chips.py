@@ -60,11 +60,14 @@ def rare(
         below: Score that a chip has to reach; an error it may not exceed.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
         particles: Chips of the population; None: 100.
-        budget: Chips that each repeat may evaluate; None: 40000, enough for 1e-6 with room to spare.
+        budget: Chips that each repeat may evaluate; None: 40000, enough for 1e-6 with room to
+            spare.
         repeats: Independent repeats.
-        skip_most_probable: Leave out the search for the most probable chip that misses the score, whose first-order probability stands beside the estimate.
+        skip_most_probable: Leave out the search for the most probable chip that misses the score,
+            whose first-order probability stands beside the estimate.
         effort: Of that search: ``quick``, ``standard`` or ``thorough``.
         chip: File (safetensors) that this chip is written to; None: it is not.
         seed: Seed of every random number.
@@ -85,10 +88,19 @@ def rare(
     settings = splitting(budget, particles)
     if chip is not None and skip_most_probable:
         raise UsageError(
-            "a file for the most probable failing chip needs the search for it, which was left out (--skip-most-probable); leave out --chip too"
+            "a file for the most probable failing chip needs the search for it, which was left out"
+            " (--skip-most-probable); leave out --chip too"
         )
     budget_of(effort)
-    item = Item(model, data, device, tolerance=tolerance, digital=digital, limit=limit, calibration=calibration)
+    item = Item(
+        model,
+        data,
+        device,
+        tolerance=tolerance,
+        digital=digital,
+        limit=limit,
+        calibration=calibration,
+    )
     inspection = item.inspect()
     check_profile(inspection.placement.profile)
     runtime = item.open(inspection, workers=workers)
@@ -105,10 +117,18 @@ def rare(
     search, stored = None, None
     if not skip_most_probable:
         search = search_most_probable(
-            runtime, inspection.placement, below=below, effort=effort, seed=seed, workers=workers, progress=progress or NullProgress()
+            runtime,
+            inspection.placement,
+            below=below,
+            effort=effort,
+            seed=seed,
+            workers=workers,
+            progress=progress or NullProgress(),
         )
         stored = None if chip is None else _store(Path(chip), search)
-    return rare_event(found, higher_is_better=runtime.task.higher_is_better, search=search, stored=stored).model_dump()
+    return rare_event(
+        found, higher_is_better=runtime.task.higher_is_better, search=search, stored=stored
+    ).model_dump()
 
 
 def _store(path: Path, search: LikelySearch) -> StoredChip | None:
@@ -118,5 +138,8 @@ def _store(path: Path, search: LikelySearch) -> StoredChip | None:
     try:
         write_chip(path, search)
     except OSError as err:
-        raise UsageError(f"file for the chip must be writable, got {err.strerror} ({path}, --chip); choose another place") from err
+        raise UsageError(
+            f"file for the chip must be writable, got {err.strerror} ({path}, --chip); choose"
+            " another place"
+        ) from err
     return StoredChip(file=path.name, sha256=sha256_of(path))

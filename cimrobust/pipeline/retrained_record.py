@@ -63,8 +63,12 @@ def describe(evidence: Evidence) -> blocks.Retraining:
     session, before = evidence.session, evidence.certificates["before"]
     split = session.split
     control = evidence.methods.get("control")
-    tolerances, tolerances_reason = compare_tolerances(evidence.certificates, stated=stated_tolerance(evidence.profile))
-    layers, layers_reason = compare_layers(evidence.certificates, trained=session.parameters.weights)
+    tolerances, tolerances_reason = compare_tolerances(
+        evidence.certificates, stated=stated_tolerance(evidence.profile)
+    )
+    layers, layers_reason = compare_layers(
+        evidence.certificates, trained=session.parameters.weights
+    )
     return blocks.Retraining(
         schema_version="1.4",
         tool=before.tool,
@@ -90,7 +94,9 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         pace=None if evidence.pace is None else _pace(evidence.pace),
         before=outcome_of(before, "before"),
         after=outcome_of(evidence.certificates["after"], "after"),
-        control_outcome=None if control is None else outcome_of(evidence.certificates["control"], "control"),
+        control_outcome=(
+            None if control is None else outcome_of(evidence.certificates["control"], "control")
+        ),
         tolerances=tolerances,
         tolerances_reason=tolerances_reason,
         layers=layers,
@@ -113,14 +119,23 @@ def _tuned(tuning: Tuning) -> blocks.Tuned:
         used_epochs=tuning.used,
         library=tuning.library,
         trials=[
-            blocks.TunedTrial(values=dict(trial.values), epochs=trial.epochs, pruned=trial.pruned, score=trial.score)
+            blocks.TunedTrial(
+                values=dict(trial.values),
+                epochs=trial.epochs,
+                pruned=trial.pruned,
+                score=trial.score,
+            )
             for trial in tuning.trials
         ],
     )
 
 
 def _parameters(session: Session) -> blocks.Parameters:
-    norms = {name for norm in session.trainable.digital.normalisations for name in (norm.scale, norm.shift, norm.mean, norm.variance)}
+    norms = {
+        name
+        for norm in session.trainable.digital.normalisations
+        for name in (norm.scale, norm.shift, norm.mean, norm.variance)
+    }
     digital = (*session.parameters.digital, *session.parameters.buffers)
     return blocks.Parameters(
         stored=list(session.parameters.weights),
@@ -146,7 +161,10 @@ def _training(method: Method, trained: Trained) -> blocks.Training:
 
 
 def _epoch(row: EpochRow) -> blocks.Epoch:
-    values = {key: _finite(value) if isinstance(value, float) else value for key, value in asdict(row).items()}
+    values = {
+        key: _finite(value) if isinstance(value, float) else value
+        for key, value in asdict(row).items()
+    }
     return blocks.Epoch.model_validate(values)
 
 
@@ -161,7 +179,11 @@ def outcome_of(certificate: models.CertificateModel, folder: str) -> blocks.Outc
         certificate: The certificate.
         folder: Its folder, relative to retrain.json.
     """
-    drawn, worst, certified = certificate.monte_carlo, certificate.worst_found, certificate.certified
+    drawn, worst, certified = (
+        certificate.monte_carlo,
+        certificate.worst_found,
+        certificate.certified,
+    )
     transferred = [member.score for member in worst.members if member.name == "transferred_witness"]
     file = certificate.model.files[0]
     return blocks.Outcome(

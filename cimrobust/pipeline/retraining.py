@@ -30,7 +30,8 @@ class Retrained:
 
     Attributes:
         record: What retrain.json says.
-        directory: Folder of model.onnx, retrain.json, retrain.html, training.parquet, before/, after/ and control/.
+        directory: Folder of model.onnx, retrain.json, retrain.html, training.parquet, before/,
+            after/ and control/.
     """
 
     record: Retraining
@@ -79,29 +80,35 @@ def retrain(
 ) -> Retrained:
     """Train a network to withstand its devices, and certify it before and after.
 
-    Writes the same ONNX graph with new initializers, certificates of the old network, the new one and the control (plain fine-tuning with the same budget), all attacked from scratch, the
+    Writes the same ONNX graph with new initializers, certificates of the old network, the new one
+    and the control (plain fine-tuning with the same budget), all attacked from scratch, the
     training log and a report.
 
     Args:
         model: ONNX file.
         data: Evaluation data; nothing is chosen by it.
         out: Folder for everything; made if missing.
-        train_data: Training data, as for `data`; of a description with a train_file that file is taken, and arrays without a description are read by that of `data`. None: the
+        train_data: Training data, as for `data`; of a description with a train_file that file is
+            taken, and arrays without a description are read by that of `data`. None: the
             train_file of `data`.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
         method: Name of the method, see `cimrobust.training.methods.method_catalogue`.
         knobs: Settings of the method that differ from their defaults.
         settings: How to train.
         freeze: Initializers to leave as they are.
         drop_overlap: Leave training samples out that are evaluated, in place of an error.
         control: Train and certify the control as well.
-        tuning_epochs: Epochs that a search for the settings of the method may take before the training (needs Optuna); 0: none.
-        equivalent: Search for the tolerance at which the old network would be as good as the new one.
+        tuning_epochs: Epochs that a search for the settings of the method may take before the
+            training (needs Optuna); 0: none.
+        equivalent: Search for the tolerance at which the old network would be as good as the new
+            one.
         effort: Effort of the certificates: ``quick``, ``standard`` or ``thorough``.
         trials: Chips that each certificate draws.
-        diagnostics: Diagnostics of each certificate, as for `cimrobust.analyze`; None: those that the report sets side by side, at effort thorough all.
+        diagnostics: Diagnostics of each certificate, as for `cimrobust.analyze`; None: those that
+            the report sets side by side, at effort thorough all.
         workers: Threads of the certificates; no result depends on it. None: all processors.
         limit: Evaluate the first so many samples.
         resume: Go on from an interrupted run of the same command.

@@ -1,4 +1,7 @@
-"""The stages of a re-training, in their order: open, choose the settings, train and write, certify, compare."""
+"""The stages of a re-training, in their order.
+
+Open, choose the settings, train and write, certify, compare.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ LOG = "training.parquet"
 BEFORE, AFTER = "before", "after"
 METHOD, CONTROL = "method", "control"
 RESUME = ".resume"
-#: Diagnostics that the report sets side by side. All would take three times as long as all else, three certificates long; thorough runs them.
+#: Diagnostics that the report sets side by side. All would take three times as long as all else,
+#: three certificates long; thorough runs them.
 _DIAGNOSTICS = dict.fromkeys(("quick", "standard"), "layers,tolerance_curve")
 
 
@@ -134,17 +138,25 @@ def plan(asked: Request) -> Plan:
     """Check what can be checked without the network.
 
     Raises:
-        UsageError: A setting is out of range, or names no method, effort, diagnostic or device profile.
+        UsageError: A setting is out of range, or names no method, effort, diagnostic or device
+            profile.
     """
     asked.settings.check()
     check_effort(asked.effort)
     chosen(asked.diagnostics, effort=asked.effort)
     recipe = recipe_of(asked.method)
-    return Plan(recipe, recipe.method(asked.knobs), resolve_profile(str(asked.device), asked.tolerance, asked.digital))
+    return Plan(
+        recipe,
+        recipe.method(asked.knobs),
+        resolve_profile(str(asked.device), asked.tolerance, asked.digital),
+    )
 
 
 def open_run(asked: Request, planned: Plan) -> Run:
-    """Load the network and both sets of samples; errors as `load_network`, `load_data` and `open_session`."""
+    """Load the network and both sets of samples.
+
+    Errors as `load_network`, `load_data` and `open_session`.
+    """
     network = load_network(asked.model)
     check_not_overwritten(network, MODEL, (asked.out, asked.out / CONTROL))
     evaluation = load_data(asked.data, inputs=network.inputs, limit=asked.limit)
@@ -171,22 +183,46 @@ def choose(run: Run, clock: Clock, progress: Progress) -> Choice:
         settings = replace(settings, learning_rate=pace.rate)
     if run.asked.tuning_epochs:
         with clock.stage("tuning"):
-            tuning = tune(run.session, run.plan.recipe, settings, budget=run.asked.tuning_epochs, progress=progress)
-        method, settings = run.plan.recipe.method(tuning.values), replace(settings, learning_rate=tuning.learning_rate)
+            tuning = tune(
+                run.session,
+                run.plan.recipe,
+                settings,
+                budget=run.asked.tuning_epochs,
+                progress=progress,
+            )
+        method, settings = (
+            run.plan.recipe.method(tuning.values),
+            replace(settings, learning_rate=tuning.learning_rate),
+        )
     # Without a method there is nothing to control for.
     has_control = run.asked.control and method.name != "plain"
-    return Choice({METHOD: method} | ({CONTROL: recipe_of("plain").method()} if has_control else {}), settings, tuning, pace)
+    return Choice(
+        {METHOD: method} | ({CONTROL: recipe_of("plain").method()} if has_control else {}),
+        settings,
+        tuning,
+        pace,
+    )
 
 
 def train_all(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, Trained]:
-    """Train by every method from the same start, write the networks and the log; return the trainings by role."""
+    """Train by every method from the same start, write the networks and the log.
+
+    Return the trainings by role.
+    """
     out, session = run.asked.out, run.session
     trained: dict[str, Trained] = {}
     for role, method in choice.methods.items():
         with clock.stage(f"training_{role}"):
             job = session.job(method, choice.settings)
-            trained[role] = train(job, session.parameters, progress=progress, checkpoint=out / RESUME / f"{role}.pt")
-            _export(session, trained[role], out / MODEL if role == METHOD else out / role / MODEL, must_change=role == METHOD)
+            trained[role] = train(
+                job, session.parameters, progress=progress, checkpoint=out / RESUME / f"{role}.pt"
+            )
+            _export(
+                session,
+                trained[role],
+                out / MODEL if role == METHOD else out / role / MODEL,
+                must_change=role == METHOD,
+            )
     write_log(out / LOG, {role: result.rows for role, result in trained.items()})
     return trained
 
@@ -202,10 +238,14 @@ def planned_diagnostics(asked: Request) -> str | None:
     return _DIAGNOSTICS.get(asked.effort) if asked.diagnostics is None else asked.diagnostics
 
 
-def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, CertificateModel]:
+def certify(
+    run: Run, choice: Choice, clock: Clock, progress: Progress
+) -> dict[str, CertificateModel]:
     """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
     asked, out = run.asked, run.asked.out
-    paths = {BEFORE: asked.model, AFTER: out / MODEL} | ({CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {})
+    paths = {BEFORE: asked.model, AFTER: out / MODEL} | (
+        {CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {}
+    )
     # By its own decisions a re-trained network would always be right.
     teacher = asked.model if run.evaluation.labels is None else None
     certificates: dict[str, CertificateModel] = {}
@@ -232,8 +272,17 @@ def certify(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[
     return certificates
 
 
-def compare(run: Run, choice: Choice, certificates: Mapping[str, CertificateModel], clock: Clock, progress: Progress) -> Equivalent | None:
-    """Search for the tolerance at which the old network would be as good as the new one; None: nobody asked."""
+def compare(
+    run: Run,
+    choice: Choice,
+    certificates: Mapping[str, CertificateModel],
+    clock: Clock,
+    progress: Progress,
+) -> Equivalent | None:
+    """Search for the tolerance at which the old network would be as good as the new one.
+
+    None: nobody asked.
+    """
     if not run.asked.equivalent:
         return None
     with clock.stage("equivalent_tolerance"):
@@ -255,7 +304,10 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
     if names_training_data(source):
         return load_data(source, inputs=network.inputs, part="train")
     if train is None:
-        raise UsageError(f"training data must be given, got none and no train_file in {data} (--train); give --train or name a train_file")
+        raise UsageError(
+            f"training data must be given, got none and no train_file in {data} (--train); give"
+            " --train or name a train_file"
+        )
     return load_data(source, inputs=network.inputs, like=data)
 
 
@@ -290,6 +342,12 @@ def _check_file(session: Session, trained: Trained, path: Path) -> None:
     stored = session.network.stored(trained.parameters)
     for name, devices in session.trainable.devices.items():
         weight, kind = stored[name].detach(), session.runtime.network.initializers[name].dtype
-        check_written(weight.cpu().numpy(), devices.program(weight).nominal.cpu().numpy(), written.tensors[name], kind, path)
+        check_written(
+            weight.cpu().numpy(),
+            devices.program(weight).nominal.cpu().numpy(),
+            written.tensors[name],
+            kind,
+            path,
+        )
     deployed = to_bytes(deploy(network, scan, widen=False).model, path)
     check_sizes(network, deployed, integer=rounds_activations(network, scan))

@@ -47,64 +47,105 @@ class Rewritten:
         plain = self.inspection.to_dict()
         if any(layer["levels_given"] for layer in plain["layers"]):
             plain["notes"].append(
-                "integer weights are written as the floats they stand for; analyse the original file, which has the levels"
+                "integer weights are written as the floats they stand for; analyse the original"
+                " file, which has the levels"
             )
         plain["notes"].append(f"with the weights of the source, {self.sizes.sentence}")
-        return {"file": str(self.path), "sha256": self.sha256, "crossbar_nodes": dict(self.num_nodes), **plain}
+        return {
+            "file": str(self.path),
+            "sha256": self.sha256,
+            "crossbar_nodes": dict(self.num_nodes),
+            **plain,
+        }
 
 
-def rewrite(model: str | Path, *, device: str, out: str | Path, tolerance: float | None = None, digital: Sequence[str] = ()) -> Rewritten:
+def rewrite(
+    model: str | Path,
+    *,
+    device: str,
+    out: str | Path,
+    tolerance: float | None = None,
+    digital: Sequence[str] = (),
+) -> Rewritten:
     """Write a model whose crossbar layers are nodes of the domain ``cimrobust`` and hold the quantised weights of a device profile.
 
-    Every such node is an ONNX function of the plain operator, so the file is valid and runs in any runtime, with the outputs of the quantised
+    Every such node is an ONNX function of the plain operator, so the file is valid and runs in any
+    runtime, with the outputs of the quantised
     network. Profile and layer facts stand in the metadata of model and nodes.
 
     Args:
         model: ONNX file.
         device: Name of a shipped device profile, or a TOML file.
         out: File to write; it appears whole or not at all.
-        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance range.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance
+            range.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
-        ModelNotCoveredError: No layer of the model maps to a crossbar, the result does not fit in one file, or onnxruntime does not run the model.
-        SelfCheckError: The result, with the weights of the model, does not compute what the model does.
+        ModelNotCoveredError: No layer of the model maps to a crossbar, the result does not fit in
+            one file, or onnxruntime does not run the model.
+        SelfCheckError: The result, with the weights of the model, does not compute what the model
+            does.
         UsageError: The profile is wrong, or the file cannot be written.
     """
     source, target = Path(model), Path(out)
     _require_target(source, target)
     inspection = inspect_model(source, device=device, tolerance=tolerance, digital=digital)
     layers = _layer_facts(inspection)
-    deployed, properties = lower(deploy(inspection.network, inspection.scan, widen=False)), _properties(inspection, layers)
+    deployed, properties = (
+        lower(deploy(inspection.network, inspection.scan, widen=False)),
+        _properties(inspection, layers),
+    )
     sizes = _check_sizes(inspection, deployed, layers, properties)
-    rewritten = with_crossbar_nodes(deployed, inspection.placement.nominal(), layers=layers, properties=properties)
+    rewritten = with_crossbar_nodes(
+        deployed, inspection.placement.nominal(), layers=layers, properties=properties
+    )
     try:
         save_model(rewritten.model, target)
     except OSError as err:
-        raise UsageError(f"output file must be writable, got {err.strerror} ({one_line(target)}, --out); choose another place") from err
+        raise UsageError(
+            f"output file must be writable, got {err.strerror} ({one_line(target)}, --out); choose"
+            " another place"
+        ) from err
     return Rewritten(target, sha256_of(target), inspection, rewritten.num_nodes, sizes)
 
 
 def _check_sizes(
-    inspection: Inspection, deployed: Deployed, layers: Mapping[str, Mapping[str, Any]], properties: Mapping[str, str]
+    inspection: Inspection,
+    deployed: Deployed,
+    layers: Mapping[str, Mapping[str, Any]],
+    properties: Mapping[str, str],
 ) -> SizesCheck:
     """Compare the model to be written, but with the weights of the source, with the source."""
-    own = {layer.initializer: np.asarray(layer.values, np.float32) for layer in inspection.scan.layers}
+    own = {
+        layer.initializer: np.asarray(layer.values, np.float32) for layer in inspection.scan.layers
+    }
     same = with_crossbar_nodes(deployed, own, layers=layers, properties=properties)
     integer = rounds_activations(inspection.network, inspection.scan)
-    return check_sizes(inspection.network, to_bytes(same.model, inspection.network.path), integer=integer)
+    return check_sizes(
+        inspection.network, to_bytes(same.model, inspection.network.path), integer=integer
+    )
 
 
 def _require_target(source: Path, target: Path) -> None:
     """Refuse a place where no file can be written, or where the model itself lies, before any work is done."""
     where = f"({one_line(target)}, --out)"
     if target.is_dir():
-        raise UsageError(f"output must be a file, got a folder {where}; give the name of an .onnx file")
+        raise UsageError(
+            f"output must be a file, got a folder {where}; give the name of an .onnx file"
+        )
     if not target.parent.is_dir():
-        raise UsageError(f"folder of the output file must exist, got none {where}; create it or choose another place")
+        raise UsageError(
+            f"folder of the output file must exist, got none {where}; create it or choose another"
+            " place"
+        )
     if source.exists() and target.exists() and source.samefile(target):
-        raise UsageError(f"output file must be another than the model, got the model itself {where}; choose another name")
+        raise UsageError(
+            f"output file must be another than the model, got the model itself {where}; choose"
+            " another name"
+        )
 
 
 def _layer_facts(inspection: Inspection) -> dict[str, dict[str, Any]]:
@@ -118,7 +159,10 @@ def _layer_facts(inspection: Inspection) -> dict[str, dict[str, Any]]:
 
 
 def _properties(inspection: Inspection, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return the metadata of the whole model; the layers in it are those of its nodes again, for whoever reads no nodes."""
+    """Return the metadata of the whole model.
+
+    The layers in it are those of its nodes again, for whoever reads no nodes.
+    """
     profile = inspection.placement.profile
     return {
         "cimrobust.version": cimrobust.__version__,

@@ -1,4 +1,7 @@
-"""Diagnostics of the certificates of a re-training side by side: scores over the tolerance, and layer by layer."""
+"""Diagnostics of the certificates of a re-training side by side.
+
+Scores over the tolerance, and layer by layer.
+"""
 
 from __future__ import annotations
 
@@ -13,64 +16,102 @@ from cimrobust.certificate.models.diagnosed import LayerAttack, LayerAttacks, To
 Certificates = Mapping[str, CertificateModel]
 _NO_CURVE = "no bound was computed"
 _OTHER_BOX = (
-    "the certified boxes shrink drift and relaxation together with the write-verify tolerance, so their scores are not over that tolerance"
+    "the certified boxes shrink drift and relaxation together with the write-verify tolerance, so"
+    " their scores are not over that tolerance"
 )
 
 
-def compare_tolerances(certificates: Certificates, *, stated: float) -> tuple[blocks.ToleranceComparison | None, str | None]:
-    """Return the scores of all networks over the tolerance; None and why where no certificate has them.
+def compare_tolerances(
+    certificates: Certificates, *, stated: float
+) -> tuple[blocks.ToleranceComparison | None, str | None]:
+    """Return the scores of all networks over the tolerance.
+
+    None and why where no certificate has them.
 
     Args:
-        certificates: Certificates by folder: ``before``, ``after`` and, if there is one, ``control``.
-        stated: Write-verify tolerance of the profile that all of them were made for, fraction of the full conductance range.
+        certificates: Certificates by folder: ``before``, ``after`` and, if there is one,
+            ``control``.
+        stated: Write-verify tolerance of the profile that all of them were made for, fraction of
+            the full conductance range.
     """
     if not any(_curve(certificate) for certificate in certificates.values()):
-        return None, _why({role: _no_curve(certificate) for role, certificate in certificates.items()})
+        return None, _why(
+            {role: _no_curve(certificate) for role, certificate in certificates.items()}
+        )
     worst = {role: _worst(certificate, stated) for role, certificate in certificates.items()}
     proven = {role: _proven(certificate, stated) for role, certificate in certificates.items()}
     # Grids are the same for all networks; what their bisections try in between is not.
     shared = {tolerance for scores in proven.values() for tolerance in scores} | {
-        point.tolerance for certificate in certificates.values() if (curve := _curve(certificate)) is not None for point in curve.points
+        point.tolerance
+        for certificate in certificates.values()
+        if (curve := _curve(certificate)) is not None
+        for point in curve.points
     }
-    known = sorted({stated, *shared, *(tolerance for scores in worst.values() for tolerance in scores)})
+    known = sorted(
+        {stated, *shared, *(tolerance for scores in worst.values() for tolerance in scores)}
+    )
 
     def scores(role: str, tolerance: float) -> blocks.ToleranceScores | None:
         if role not in certificates:
             return None
-        return blocks.ToleranceScores(worst_found=worst[role].get(tolerance), certified=proven[role].get(tolerance))
+        return blocks.ToleranceScores(
+            worst_found=worst[role].get(tolerance), certified=proven[role].get(tolerance)
+        )
 
     rows = [
         blocks.ToleranceRow.model_validate(
-            {"tolerance": tolerance, "is_stated": tolerance == stated, "is_bisection": tolerance not in {stated, *shared}}
+            {
+                "tolerance": tolerance,
+                "is_stated": tolerance == stated,
+                "is_bisection": tolerance not in {stated, *shared},
+            }
             | {role: scores(role, tolerance) for role in ("before", "control", "after")}
         )
         for tolerance in known
     ]
     summaries = {role: _summary(certificate, stated) for role, certificate in certificates.items()}
-    return blocks.ToleranceComparison.model_validate({"stated": stated, "rows": rows, "control": None} | summaries), None
+    return (
+        blocks.ToleranceComparison.model_validate(
+            {"stated": stated, "rows": rows, "control": None} | summaries
+        ),
+        None,
+    )
 
 
-def compare_layers(certificates: Certificates, *, trained: Collection[str]) -> tuple[blocks.LayerComparison | None, str | None]:
-    """Return the attacks on every layer of all networks; None and why where no certificate has them.
+def compare_layers(
+    certificates: Certificates, *, trained: Collection[str]
+) -> tuple[blocks.LayerComparison | None, str | None]:
+    """Return the attacks on every layer of all networks.
+
+    None and why where no certificate has them.
 
     Args:
         certificates: As for `compare_tolerances`.
         trained: Initializers that were trained.
     """
     found = {role: _layers(certificate) for role, certificate in certificates.items()}
-    attacked = {role: {row.initializer: row for row in part.rows} for role, part in found.items() if part}
+    attacked = {
+        role: {row.initializer: row for row in part.rows} for role, part in found.items() if part
+    }
     if not attacked:
-        return None, _why({role: _no_layers(certificate) for role, certificate in certificates.items()})
+        return None, _why(
+            {role: _no_layers(certificate) for role, certificate in certificates.items()}
+        )
     # The first certificate that has a layer says where it stands: that of before, if it has any.
     names = list(dict.fromkeys(name for role in certificates for name in attacked.get(role, {})))
     rows = [
         blocks.LayerRow.model_validate(
             {"initializer": name, "trained": name in trained}
-            | {role: _layer(attacked.get(role, {}).get(name)) for role in ("before", "control", "after")}
+            | {
+                role: _layer(attacked.get(role, {}).get(name))
+                for role in ("before", "control", "after")
+            }
         )
         for name in names
     ]
-    reasons = {role: _no_layers(certificates[role]) for role in certificates if role not in attacked}
+    reasons = {
+        role: _no_layers(certificates[role]) for role in certificates if role not in attacked
+    }
     return blocks.LayerComparison(rows=rows, reasons=reasons), None
 
 
@@ -102,7 +143,10 @@ def _why(reasons: Mapping[str, str]) -> str:
 
 
 def _worst(certificate: CertificateModel, stated: float) -> dict[float, float]:
-    """Return the worst scores found by tolerance; at the stated one, what diagnostics after the curve found counts too."""
+    """Return the worst scores found by tolerance.
+
+    At the stated one, what diagnostics after the curve found counts too.
+    """
     curve = _curve(certificate)
     points = [] if curve is None else [*curve.points, *curve.tried]
     scores = {point.tolerance: point.score for point in points}
@@ -115,10 +159,17 @@ def _over_write_verify(certificate: CertificateModel, stated: float) -> bool:
 
 
 def _proven(certificate: CertificateModel, stated: float) -> dict[float, float]:
-    """Return the certified scores by tolerance; an infinite error, which certificates hold as the largest float64, is no bound."""
+    """Return the certified scores by tolerance.
+
+    An infinite error, which certificates hold as the largest float64, is no bound.
+    """
     if not _over_write_verify(certificate, stated):
         return {}
-    return {point.box_size * stated: point.score for point in certificate.certified.curve if point.score < sys.float_info.max}
+    return {
+        point.box_size * stated: point.score
+        for point in certificate.certified.curve
+        if point.score < sys.float_info.max
+    }
 
 
 def _summary(certificate: CertificateModel, stated: float) -> blocks.ToleranceSummary:
@@ -140,4 +191,6 @@ def _summary(certificate: CertificateModel, stated: float) -> blocks.ToleranceSu
 def _layer(row: LayerAttack | None) -> blocks.LayerScores | None:
     if row is None:
         return None
-    return blocks.LayerScores(alone=row.alone.score, others=None if row.others is None else row.others.score)
+    return blocks.LayerScores(
+        alone=row.alone.score, others=None if row.others is None else row.others.score
+    )

@@ -1,4 +1,7 @@
-"""The stages of an analysis: each takes the opened run and what stages before it found, and returns what it found itself."""
+"""The stages of an analysis.
+
+Each takes the opened run and what stages before it found, and returns what it found itself.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from cimrobust.diagnose.safety_class import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effect_costs import EffectRow, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
@@ -27,7 +31,6 @@ from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.progress import Progress
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
-from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
@@ -114,10 +117,19 @@ def estimate_rare(run: Run, below: float) -> RareFailures:
 
 
 def search_box(run: Run, trials: TrialTable) -> SearchResult:
-    """Search the tolerance box; the worst chip drawn and a witness to be transferred are known from the start."""
-    known = {"worst_drawn_chip": _drawn_pattern(run.placement, seed=run.request.seed, trial=trials.worst_trial)}
+    """Search the tolerance box.
+
+    The worst chip drawn and a witness to be transferred are known from the start.
+    """
+    known = {
+        "worst_drawn_chip": _drawn_pattern(
+            run.placement, seed=run.request.seed, trial=trials.worst_trial
+        )
+    }
     if run.request.transfer is not None:
-        known["transferred_witness"] = transferred_pattern(Path(run.request.transfer) / WITNESS, run.placement)
+        known["transferred_witness"] = transferred_pattern(
+            Path(run.request.transfer) / WITNESS, run.placement
+        )
     return search(
         run.runtime,
         run.placement,
@@ -131,9 +143,14 @@ def search_box(run: Run, trials: TrialTable) -> SearchResult:
 
 
 def explain(run: Run, found: SearchResult) -> Diagnosis:
-    """Run the diagnostics that were chosen; what they find that is worse takes the place of what the search found."""
+    """Run the diagnostics that were chosen.
+
+    What they find that is worse takes the place of what the search found.
+    """
     asked = diagnose_settings(run.settings, run.progress)
-    return diagnose(run.runtime, run.inspection.scan, run.placement, found, run.settings.diagnostics, asked)
+    return diagnose(
+        run.runtime, run.inspection.scan, run.placement, found, run.settings.diagnostics, asked
+    )
 
 
 def search_most_probable(run: Run, found: SearchResult, below: float) -> LikelySearch:
@@ -158,9 +175,16 @@ def certify(run: Run, trials: TrialTable, diagnosis: Diagnosis) -> Certification
         SelfCheckError: A chip that was drawn or found contradicts what is certified.
     """
     found = diagnosis.found
-    worst = run.runtime.outputs(box_of(run.placement).weights(found.deviations), threads=run.settings.workers)
+    worst = run.runtime.outputs(
+        box_of(run.placement).weights(found.deviations), threads=run.settings.workers
+    )
     certification = certify_run(
-        run.runtime, run.placement, effort=run.request.effort, worst_output=worst, workers=run.settings.workers, progress=run.progress
+        run.runtime,
+        run.placement,
+        effort=run.request.effort,
+        worst_output=worst,
+        workers=run.settings.workers,
+        progress=run.progress,
     )
     _check_certified(certification, trials, found)
     check_unbroken(certification, diagnosis)
@@ -193,4 +217,7 @@ def _check_certified(certification: Certification, table: TrialTable, found: Sea
     pick = min if table.higher_is_better else max
     worst = pick(table.worst_value, found.score.value)
     if pick(worst, certification.score.value) != certification.score.value:
-        raise SelfCheckError(f"no chip of the box may score worse than the certified {certification.score.value}, got {worst}; report this")
+        raise SelfCheckError(
+            f"no chip of the box may score worse than the certified {certification.score.value},"
+            f" got {worst}; report this"
+        )

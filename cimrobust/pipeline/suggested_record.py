@@ -1,4 +1,7 @@
-"""What a search for layers to protect found, written down: as JSON, as options of `analyze`, as a profile."""
+"""What a search for layers to protect found, written down.
+
+As JSON, as options of `analyze`, as a profile.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +140,11 @@ class SuggestEvidence:
         """The outcome with the fewest devices; of equal ones that which needs no digital hardware."""
         found = [outcome for outcome in self.outcomes if outcome.confirmed is not None]
         order = {TIGHTER: 0, DIGITAL: 1}
-        return min(found, key=lambda outcome: (_devices(self, outcome), order[outcome.protection.kind]), default=None)
+        return min(
+            found,
+            key=lambda outcome: (_devices(self, outcome), order[outcome.protection.kind]),
+            default=None,
+        )
 
     def outcome(self, kind: str) -> Outcome | None:
         """Return what came of a kind of protection; None: it was not asked for."""
@@ -158,10 +165,16 @@ def describe_suggestion(evidence: SuggestEvidence) -> dict[str, Any]:
         model=item.model(evidence),
         data=item.data(evidence),
         device=item.device(evidence.placement),
-        settings=[Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings],
+        settings=[
+            Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings
+        ],
         policy=evidence.policy.to_dict(),
         effort=evidence.effort,  # type: ignore[arg-type]  # checked by pydantic
-        clean=CleanScores(score=runtime.clean.value, quantised_score=runtime.nominal.value, samples=runtime.clean.num_samples),
+        clean=CleanScores(
+            score=runtime.clean.value,
+            quantised_score=runtime.nominal.value,
+            samples=runtime.clean.num_samples,
+        ),
         unprotected_score=evidence.base.score.value,
         unprotected_missed=evidence.missed or None,
         total_devices=_total(evidence),
@@ -171,11 +184,18 @@ def describe_suggestion(evidence: SuggestEvidence) -> dict[str, Any]:
         tighter=_set(evidence, TIGHTER),
         tighter_reason=_reason(evidence, TIGHTER),
         best=None if best is None else best.protection.kind,  # type: ignore[arg-type]  # checked by pydantic
-        tried=[_tried(evidence, outcome, tried) for outcome in evidence.outcomes for tried in outcome.tried],
+        tried=[
+            _tried(evidence, outcome, tried)
+            for outcome in evidence.outcomes
+            for tried in outcome.tried
+        ],
         attacks=sum(outcome.attacks for outcome in evidence.outcomes),
         passes=evidence.base.passes + sum(outcome.passes for outcome in evidence.outcomes),
         command=None if best is None else _command(evidence, best),
-        warnings=[*runtime.warnings, *(f"{warned.code}: {warned.text}" for warned in evidence.base.warnings)],
+        warnings=[
+            *runtime.warnings,
+            *(f"{warned.code}: {warned.text}" for warned in evidence.base.warnings),
+        ],
         timings=Timings(
             workers=timings.workers,
             total_seconds=round(sum(timings.stages.values()), 3),
@@ -184,12 +204,17 @@ def describe_suggestion(evidence: SuggestEvidence) -> dict[str, Any]:
     ).model_dump()
     error = next(iter(_validator().iter_errors(made)), None)
     if error is not None:
-        raise SelfCheckError(f"suggestion must follow its schema, got {error.message} ({error.json_path}); report this")
+        raise SelfCheckError(
+            f"suggestion must follow its schema, got {error.message} ({error.json_path}); report"
+            " this"
+        )
     return made
 
 
 def write_profile(evidence: SuggestEvidence, path: Path) -> None:
-    """Write the profile with the rules of the best set, whole or not at all; nothing where there is no set.
+    """Write the profile with the rules of the best set, whole or not at all.
+
+    Nothing where there is no set.
 
     Raises:
         SelfCheckError: The file does not say what was found.
@@ -201,9 +226,16 @@ def write_profile(evidence: SuggestEvidence, path: Path) -> None:
     profile = _protected(evidence, best)
     text = tomli_w.dumps(_without_nothing(profile.to_dict()))
     if profile_of(tomllib.loads(text), shown=path.name).rules != profile.rules:
-        raise SelfCheckError(f"profile must be read as it was written, got other rules ({path.name}); report this")
-    layers = ", ".join(name for name in evidence.placement.tensors if name in (best.found.chosen or ()))
-    atomic_text(path, f"# Rules by `cimrobust suggest`: {best.protection.kind} protection of {layers}.\n{text}")
+        raise SelfCheckError(
+            f"profile must be read as it was written, got other rules ({path.name}); report this"
+        )
+    layers = ", ".join(
+        name for name in evidence.placement.tensors if name in (best.found.chosen or ())
+    )
+    atomic_text(
+        path,
+        f"# Rules by `cimrobust suggest`: {best.protection.kind} protection of {layers}.\n{text}",
+    )
 
 
 def _layers(evidence: SuggestEvidence) -> list[SuggestedLayer]:
@@ -224,7 +256,9 @@ def _set(evidence: SuggestEvidence, kind: str) -> SuggestedSet | None:
     if outcome is None or outcome.confirmed is None:
         return None
     confirmed, names = outcome.confirmed, outcome.found.chosen or frozenset()
-    rules = _protected(evidence, outcome).to_dict()["layer"][len(evidence.placement.profile.rules) :]
+    rules = _protected(evidence, outcome).to_dict()["layer"][
+        len(evidence.placement.profile.rules) :
+    ]
     return SuggestedSet(
         protection=kind,  # type: ignore[arg-type]  # checked by pydantic
         layers=[name for name in evidence.placement.tensors if name in names],
@@ -291,14 +325,32 @@ def _options(evidence: SuggestEvidence, outcome: Outcome) -> list[str]:
     given = {setting.key: setting.value for setting in evidence.settings if not setting.is_default}
     options = ["--device", evidence.device_argument]
     options += ["--tolerance", str(given["tolerance"])] if "tolerance" in given else []
-    earlier = [str(setting.value) for setting in evidence.settings if setting.key == "digital" and not setting.is_default]
+    earlier = [
+        str(setting.value)
+        for setting in evidence.settings
+        if setting.key == "digital" and not setting.is_default
+    ]
     rules = outcome.protection.rules(evidence.placement, outcome.found.chosen or ())
-    return [*options, *(part for pattern in (*earlier, *(rule.match or "" for rule in rules)) for part in ("--digital", pattern))]
+    return [
+        *options,
+        *(
+            part
+            for pattern in (*earlier, *(rule.match or "" for rule in rules))
+            for part in ("--digital", pattern)
+        ),
+    ]
 
 
 def _command(evidence: SuggestEvidence, outcome: Outcome) -> str:
     """Return the command that confirms a set."""
-    parts = ["cimrobust", "analyze", str(evidence.network.path), "--data", evidence.data_argument, *_options(evidence, outcome)]
+    parts = [
+        "cimrobust",
+        "analyze",
+        str(evidence.network.path),
+        "--data",
+        evidence.data_argument,
+        *_options(evidence, outcome),
+    ]
     for setting in evidence.settings:
         if setting.key in ("seed", "limit") and not setting.is_default:
             parts += [f"--{setting.key}", str(setting.value)]
@@ -316,7 +368,11 @@ def _total(evidence: SuggestEvidence) -> int:
 def _without_nothing(value: Any) -> Any:
     """Return plain values without those that TOML cannot hold or that certificates add."""
     if isinstance(value, Mapping):
-        kept = {key: _without_nothing(part) for key, part in value.items() if part is not None and key != "defaults_used"}
+        kept = {
+            key: _without_nothing(part)
+            for key, part in value.items()
+            if part is not None and key != "defaults_used"
+        }
         return {key: part for key, part in kept.items() if part != []}
     return [_without_nothing(part) for part in value] if isinstance(value, list) else value
 

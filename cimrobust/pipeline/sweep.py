@@ -23,17 +23,29 @@ from cimrobust.counts import check_number
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
+from cimrobust.mapping.box import box_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
-from cimrobust.pipeline.arguments import available_processors, check_counts, check_effort, resume_folder, stored, stored_each, stored_file
+from cimrobust.pipeline.arguments import (
+    available_processors,
+    check_counts,
+    check_effort,
+    resume_folder,
+    stored,
+    stored_each,
+    stored_file,
+)
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_item import Item
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.sweep_page import render_sweep
-from cimrobust.search.box import box_of
 from cimrobust.search.witness import write_witness
-from cimrobust.tolerance_sweep.safe_tolerance import largest_certified, largest_statistical, largest_unrefuted
+from cimrobust.tolerance_sweep.safe_tolerance import (
+    largest_certified,
+    largest_statistical,
+    largest_unrefuted,
+)
 from cimrobust.tolerance_sweep.sweep_memory import Memory
 from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove, sweep_worst
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
@@ -76,7 +88,9 @@ class SweepRequest:
     def stated(self) -> tuple[RunSetting, ...]:
         """Return what sweep.json says of how it was made."""
         return (
-            RunSetting("tolerances", ",".join(f"{tolerance:g}" for tolerance in self.tolerances), False),
+            RunSetting(
+                "tolerances", ",".join(f"{tolerance:g}" for tolerance in self.tolerances), False
+            ),
             *stored_each("digital", self.digital),
             stored("effort", self.effort, default=DEFAULT_EFFORT),
             RunSetting("trials", self.num_trials, self.trials is None),
@@ -132,13 +146,16 @@ def sweep(
         model: ONNX file.
         data: As for `analyze`.
         out: Folder for sweep.json and sweep.html; made if missing.
-        tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance range; sorted, each once. Layers with a tolerance of their own
+        tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance
+            range; sorted, each once. Layers with a tolerance of their own
             keep its ratio to the profile's.
         device: Name of a shipped device profile, or a TOML file.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
         effort: ``quick``, ``standard`` or ``thorough``, of the search at every tolerance.
         trials: Chips to draw at every tolerance; None: 300, 1000 or 3000 by effort.
-        require: Score that a chip has to reach (an error it may not exceed): the largest tolerances at which that is unrefuted, statistically met and certified
+        require: Score that a chip has to reach (an error it may not exceed): the largest tolerances
+            at which that is unrefuted, statistically met and certified
             are looked for by bisection.
         seed: Seed of every random number.
         workers: Threads; no result depends on it. None: all processors.
@@ -181,7 +198,9 @@ def sweep(
     return sweep_opened(asked, inspection, runtime, clock, progress or NullProgress())
 
 
-def sweep_opened(asked: SweepRequest, inspection: Inspection, runtime: Runtime, clock: Clock, progress: Progress) -> Sweep:
+def sweep_opened(
+    asked: SweepRequest, inspection: Inspection, runtime: Runtime, clock: Clock, progress: Progress
+) -> Sweep:
     """Sweep a network that is open; writes its files.
 
     Args:
@@ -194,10 +213,19 @@ def sweep_opened(asked: SweepRequest, inspection: Inspection, runtime: Runtime, 
     Raises:
         CimrobustError: The folder cannot be written to, or a check of the tool's own fails.
     """
-    settings = Settings(asked.effort, asked.seed, asked.workers, progress, required=asked.require, device_type=asked.device_type)
+    settings = Settings(
+        asked.effort,
+        asked.seed,
+        asked.workers,
+        progress,
+        required=asked.require,
+        device_type=asked.device_type,
+    )
     with clock.stage("load"):
         subject = _subject(inspection, runtime, settings, asked)
-    worst, tables, proofs, safe = _stages(subject, asked.tolerances, asked.require, asked.num_trials, clock)
+    worst, tables, proofs, safe = _stages(
+        subject, asked.tolerances, asked.require, asked.num_trials, clock
+    )
     progress.finish()
     evidence = SweepEvidence(
         network=inspection.network,
@@ -220,7 +248,9 @@ def sweep_opened(asked: SweepRequest, inspection: Inspection, runtime: Runtime, 
     return made
 
 
-def _subject(inspection: Inspection, runtime: Runtime, settings: Settings, asked: SweepRequest) -> Subject:
+def _subject(
+    inspection: Inspection, runtime: Runtime, settings: Settings, asked: SweepRequest
+) -> Subject:
     """Return what is swept, with the memory of an interrupted run of the same if it goes on from one."""
     key = {
         "trials": fingerprint(runtime, inspection.placement, settings.seed),
@@ -228,7 +258,13 @@ def _subject(inspection: Inspection, runtime: Runtime, settings: Settings, asked
         "effort": settings.effort,
         "device": settings.device_type,
     }
-    return Subject(runtime, inspection.scan, inspection.placement, settings, _memory(asked.out, key, resume=asked.resume))
+    return Subject(
+        runtime,
+        inspection.scan,
+        inspection.placement,
+        settings,
+        _memory(asked.out, key, resume=asked.resume),
+    )
 
 
 def _stages(
@@ -247,7 +283,10 @@ def _stages(
 
 
 def _proofs(subject: Subject, worst: Sequence[Worst]) -> dict[float, Proof]:
-    """Return what is proven at every tolerance; a sample that fails at one is not tried at the next."""
+    """Return what is proven at every tolerance.
+
+    A sample that fails at one is not tried at the next.
+    """
     proofs: dict[float, Proof] = {}
     below: Proof | None = None
     for entry in worst:
@@ -257,7 +296,12 @@ def _proofs(subject: Subject, worst: Sequence[Worst]) -> dict[float, Proof]:
 
 
 def _safe(
-    subject: Subject, worst: Sequence[Worst], tables: Mapping[float, TrialTable], proofs: Mapping[float, Proof], require: float, trials: int
+    subject: Subject,
+    worst: Sequence[Worst],
+    tables: Mapping[float, TrialTable],
+    proofs: Mapping[float, Proof],
+    require: float,
+    trials: int,
 ) -> Safe:
     return Safe(
         required=require,
@@ -267,7 +311,9 @@ def _safe(
     )
 
 
-def _write(out: Path, inspection: Inspection, subject: Subject, evidence: SweepEvidence, *, witnesses: bool) -> Sweep:
+def _write(
+    out: Path, inspection: Inspection, subject: Subject, evidence: SweepEvidence, *, witnesses: bool
+) -> Sweep:
     """Write all files beside their final names, then move them there, sweep.json last."""
     digests: dict[float, dict[str, str]] = {}
     with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
@@ -278,7 +324,9 @@ def _write(out: Path, inspection: Inspection, subject: Subject, evidence: SweepE
             (made / WITNESSES / name).mkdir(parents=True)
             write_witness(made / WITNESSES / name, runtime, box_of(placement), worst.pattern)
             files = sorted((made / WITNESSES / name).iterdir())
-            digests[worst.tolerance] = {f"{WITNESSES}/{name}/{path.name}": sha256_of(path) for path in files}
+            digests[worst.tolerance] = {
+                f"{WITNESSES}/{name}/{path.name}": sha256_of(path) for path in files
+            }
         complete = SweepEvidence(**{**evidence.__dict__, "witnesses": digests})
         found = assemble_sweep(complete)
         atomic_text(made / SWEEP_REPORT, render_sweep(found))
@@ -298,10 +346,14 @@ def _checked(tolerances: Sequence[float], effort: str, trials: int | None) -> li
     if not grid or not all(0 < tolerance <= 1 for tolerance in grid):
         wrong = next((tolerance for tolerance in grid if not 0 < tolerance <= 1), "none")
         raise UsageError(
-            f"tolerances must be above 0 and at most 1, got {wrong} (--tolerances); give fractions of the conductance range, e.g. 0.005,0.01,0.03"
+            f"tolerances must be above 0 and at most 1, got {wrong} (--tolerances); give fractions"
+            " of the conductance range, e.g. 0.005,0.01,0.03"
         )
     if len(grid) > _MOST_TOLERANCES:
-        raise UsageError(f"tolerances must be at most {_MOST_TOLERANCES}, got {len(grid)} (--tolerances); sweep in parts")
+        raise UsageError(
+            f"tolerances must be at most {_MOST_TOLERANCES}, got {len(grid)} (--tolerances); sweep"
+            " in parts"
+        )
     check_effort(effort)
     check_counts(trials=trials)
     return grid

@@ -1,4 +1,7 @@
-"""How data were understood: samples, decisions, labels, the clean score, and a few rows to check by eye."""
+"""How data were understood.
+
+Samples, decisions, labels, the clean score, and a few rows to check by eye.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +50,19 @@ class Understanding:
         return {
             "description": source.description,
             "files": dict(source.files),
-            "samples": {"used": dataset.num_samples, "available": source.num_available, "ignored": source.num_ignored},
+            "samples": {
+                "used": dataset.num_samples,
+                "available": source.num_available,
+                "ignored": source.num_ignored,
+            },
             "inputs": [_input(name, array) for name, array in dataset.inputs.items()],
             "constants": [_input(name, array) for name, array in dataset.constants.items()],
             "labels": {
                 "source": "self" if dataset.labels is None else dataset.reading.kind,
                 "shape": list(task.labels.shape),
-                "classes": None if dataset.reading.classes is None else list(dataset.reading.classes),
+                "classes": (
+                    None if dataset.reading.classes is None else list(dataset.reading.classes)
+                ),
                 "first": dataset.reading.first,
                 "ignore": list(dataset.reading.ignore),
                 "folders": list(dataset.reading.folders),
@@ -64,7 +73,11 @@ class Understanding:
                 "read": decision.read,
                 "axis": task.axis,
                 "axis_reason": task.axis_reason or None,
-                "value": list(decision.threshold) if isinstance(decision.threshold, tuple) else decision.threshold,
+                "value": (
+                    list(decision.threshold)
+                    if isinstance(decision.threshold, tuple)
+                    else decision.threshold
+                ),
                 "k": decision.k if decision.read == "topk" else None,
                 "metric": decision.metric,
             },
@@ -80,7 +93,9 @@ class Understanding:
         }
 
 
-def understand(network: Network, data: str | Path, *, limit: int | None = None, workers: int = 1) -> Understanding:
+def understand(
+    network: Network, data: str | Path, *, limit: int | None = None, workers: int = 1
+) -> Understanding:
     """Load data for a network, run the model file on them, and fit the labels.
 
     Args:
@@ -90,7 +105,8 @@ def understand(network: Network, data: str | Path, *, limit: int | None = None, 
         workers: Threads; no result depends on it.
 
     Raises:
-        CimrobustError: The data cannot be read, or in more than one way, or the network is broken; as for every other run.
+        CimrobustError: The data cannot be read, or in more than one way, or the network is broken;
+            as for every other run.
     """
     return examined(network, load_data(data, inputs=network.inputs, limit=limit), workers=workers)
 
@@ -116,8 +132,19 @@ def _histogram(task: Task, reading: LabelReading) -> list[dict[str, Any]] | None
     if task.is_regression or task.num_classes is None:
         return None
     counts = np.bincount(task.labels[task.counted], minlength=task.num_classes)
-    order = np.arange(len(counts)) if len(counts) <= MOST_CLASSES else np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
-    return [{"class": int(index), "label": named(int(index), task, reading), "count": int(counts[index])} for index in order]
+    order = (
+        np.arange(len(counts))
+        if len(counts) <= MOST_CLASSES
+        else np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
+    )
+    return [
+        {
+            "class": int(index),
+            "label": named(int(index), task, reading),
+            "count": int(counts[index]),
+        }
+        for index in order
+    ]
 
 
 def named(index: int, task: Task, reading: LabelReading) -> str:
@@ -131,14 +158,20 @@ def named(index: int, task: Task, reading: LabelReading) -> str:
 
 
 def _rows(task: Task, dataset: DataSet, output: np.ndarray) -> list[dict[str, Any]]:
-    """Return the first decisions that are counted: sample and place, label, decision, margin; for a regression target, value, error."""
+    """Return the first decisions that are counted: sample and place, label, decision, margin.
+
+    For a regression target, value, error.
+    """
     counted = np.flatnonzero(task.counted.reshape(-1))[:ROWS]
     places = np.unravel_index(counted, task.labels.shape)
     cells: list[tuple[Any, ...]]
     if task.is_regression:
         values = np.asarray(output, dtype=np.float64).reshape(-1)
         targets = task.labels.reshape(-1)
-        cells = [(float(targets[place]), float(values[place]), float(values[place] - targets[place])) for place in counted]
+        cells = [
+            (float(targets[place]), float(values[place]), float(values[place] - targets[place]))
+            for place in counted
+        ]
     else:
         margins = None if task.decision.read == "label" else margins_of(task, output)
         decided, labels = task.decide(output).reshape(-1), task.labels.reshape(-1)
@@ -146,12 +179,20 @@ def _rows(task: Task, dataset: DataSet, output: np.ndarray) -> list[dict[str, An
             (
                 named(int(labels[place]), task, dataset.reading),
                 named(int(decided[place]), task, dataset.reading),
-                None if margins is None or not np.isfinite(margins[number]) else float(margins[number]),
+                (
+                    None
+                    if margins is None or not np.isfinite(margins[number])
+                    else float(margins[number])
+                ),
             )
             for number, place in enumerate(counted)
         ]
     keys = ("target", "value", "error") if task.is_regression else ("label", "decision", "margin")
     return [
-        {"sample": int(places[0][number]), "place": [int(axis[number]) for axis in places[1:]], **dict(zip(keys, cell, strict=True))}
+        {
+            "sample": int(places[0][number]),
+            "place": [int(axis[number]) for axis in places[1:]],
+            **dict(zip(keys, cell, strict=True)),
+        }
         for number, cell in enumerate(cells)
     ]

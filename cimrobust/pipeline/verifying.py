@@ -52,10 +52,12 @@ def verify(
         out: Parquet file for the ranked devices, as many as the largest share.
         device: Name of a shipped device profile, or a TOML file.
         tolerance: Write-verify tolerance in place of the profile's.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules of the profile.
+        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
+            of the profile.
         shares: Shares of all devices to verify more tightly, ascending.
         tighter: How many times tighter.
-        write_sigma: Standard deviation of one write as a fraction of the full range, for the number of writes.
+        write_sigma: Standard deviation of one write as a fraction of the full range, for the number
+            of writes.
         effort: Effort of the search on the full box.
         seed: Seed of every random number.
         workers: Threads; no result depends on it.
@@ -78,22 +80,60 @@ def verify(
     told, path = progress or NullProgress(), Path(out)
     if not path.parent.is_dir():
         raise UsageError(f"folder of the list must exist, got {path.parent} (--out); make it first")
-    item = Item(model, data, device, tolerance=tolerance, digital=digital, limit=limit, calibration=calibration)
+    item = Item(
+        model,
+        data,
+        device,
+        tolerance=tolerance,
+        digital=digital,
+        limit=limit,
+        calibration=calibration,
+    )
     inspection = item.inspect()
     placement, scan = inspection.placement, inspection.scan
     runtime = item.open(inspection, workers=workers)
-    found = search(runtime, placement, effort=effort, seed=seed, workers=workers, progress=told, device_type=device_type)
-    opened = open_gradients(runtime, placement, budget_of("quick"), seed=seed, workers=workers, device=open_device(device_type))
+    found = search(
+        runtime,
+        placement,
+        effort=effort,
+        seed=seed,
+        workers=workers,
+        progress=told,
+        device_type=device_type,
+    )
+    opened = open_gradients(
+        runtime,
+        placement,
+        budget_of("quick"),
+        seed=seed,
+        workers=workers,
+        device=open_device(device_type),
+    )
     made = selective_verify(
-        runtime, placement, scan, opened, found.deviations, settings=settings, seed=seed, workers=workers, progress=told
+        runtime,
+        placement,
+        scan,
+        opened,
+        found.deviations,
+        settings=settings,
+        seed=seed,
+        workers=workers,
+        progress=told,
     )
     space = DeviceSpace(placement, scan)
     count = made.rows[-1].devices
-    write_device_list(path, space, made.order[:count], made.gain[:count], ranking=made.best, factor=tighter)
-    return _described(inspection, runtime, made, tighter=tighter, devices=space.size) | {"list": path.name, "listed_devices": count}
+    write_device_list(
+        path, space, made.order[:count], made.gain[:count], ranking=made.best, factor=tighter
+    )
+    return _described(inspection, runtime, made, tighter=tighter, devices=space.size) | {
+        "list": path.name,
+        "listed_devices": count,
+    }
 
 
-def _described(inspection: Inspection, runtime: Runtime, made: Verification, *, tighter: float, devices: int) -> dict[str, Any]:
+def _described(
+    inspection: Inspection, runtime: Runtime, made: Verification, *, tighter: float, devices: int
+) -> dict[str, Any]:
     """Return what was compared and what came of it."""
     return {
         "model": inspection.network.path.name,
@@ -105,7 +145,11 @@ def _described(inspection: Inspection, runtime: Runtime, made: Verification, *, 
         "worst_found": made.base.value,
         "tighter": tighter,
         "total_devices": devices,
-        "writes_per_device": {"without": made.writes[0], "verified": made.writes[1], "write_sigma": made.write_sigma},
+        "writes_per_device": {
+            "without": made.writes[0],
+            "verified": made.writes[1],
+            "write_sigma": made.write_sigma,
+        },
         "best_ranking": made.best,
         "rows": [asdict(row) for row in made.rows],
         "random_draws": made.draws,

@@ -30,6 +30,7 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of
+from cimrobust.mapping.box import box_of
 from cimrobust.montecarlo.effect_costs import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
@@ -39,7 +40,6 @@ from cimrobust.pipeline.stages import Run
 from cimrobust.reliability.chip_file import CHIP_FILE, write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.report.render import render
-from cimrobust.search.box import box_of
 from cimrobust.search.device_witness import DeviceCheck, write_device_witness
 from cimrobust.search.search_results import SearchResult
 from cimrobust.search.witness import SAFETY_FILE, write_witness
@@ -86,10 +86,19 @@ def write_files(run: Run, findings: Findings, timings: RunTimings) -> Certificat
         devices = _write_witness(made / WITNESS, run, findings)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", run, findings.found)
         to_parquet(findings.trials, made / TRIALS)
-        proven = per_sample.per_sample(findings.certification, run.placement.profile.tolerance_fraction())
+        proven = per_sample.per_sample(
+            findings.certification, run.placement.profile.tolerance_fraction()
+        )
         if proven is not None:
             per_sample.to_parquet(proven, made / CERTIFIED)
-        evidence = _evidence(made / WITNESS, run, findings, devices=devices, worst_output=worst_output, timings=timings)
+        evidence = _evidence(
+            made / WITNESS,
+            run,
+            findings,
+            devices=devices,
+            worst_output=worst_output,
+            timings=timings,
+        )
         certificate = assemble(evidence, run.settings.policy)
         check_certificate(certificate)
         atomic_text(made / REPORT, render(certificate))
@@ -111,7 +120,13 @@ def _write_witness(folder: Path, run: Run, findings: Findings) -> DeviceCheck:
 
 
 def _evidence(
-    folder: Path, run: Run, findings: Findings, *, devices: DeviceCheck, worst_output: np.ndarray, timings: RunTimings
+    folder: Path,
+    run: Run,
+    findings: Findings,
+    *,
+    devices: DeviceCheck,
+    worst_output: np.ndarray,
+    timings: RunTimings,
 ) -> Evidence:
     """Return all that the certificate is made of; `folder` has the files of the witness."""
     chip = folder / CHIP_FILE
@@ -125,7 +140,11 @@ def _evidence(
         certification=findings.certification,
         effects=findings.effects,
         worst_output=worst_output,
-        witness={f"{WITNESS}/{path.name}": sha256_of(path) for path in sorted(folder.iterdir()) if path != chip},
+        witness={
+            f"{WITNESS}/{path.name}": sha256_of(path)
+            for path in sorted(folder.iterdir())
+            if path != chip
+        },
         devices=devices,
         settings=run.settings.stated(),
         device_argument=str(run.request.item.device),
@@ -141,7 +160,10 @@ def _evidence(
 
 
 def _move(made: Path, out: Path) -> None:
-    """Move finished files to their final names; of an older certificate that is there nothing stays that this one lacks."""
+    """Move finished files to their final names.
+
+    Of an older certificate that is there nothing stays that this one lacks.
+    """
     (out / CERTIFICATE).unlink(missing_ok=True)
     remove_seal(out)
     (out / WITNESS).mkdir(exist_ok=True)
@@ -155,14 +177,22 @@ def _move(made: Path, out: Path) -> None:
 
 
 def _worst_output(path: Path, run: Run, found: SearchResult) -> np.ndarray:
-    """Return the decision output of the worst chip on all samples: of the witness file, or with converters of the kernel.
+    """Return the decision output of the worst chip on all samples.
+
+    Of the witness file, or with converters of the kernel.
 
     Raises:
         SelfCheckError: The witness file, or the kernel, does not give the score reported.
     """
     runtime, threads = run.runtime, run.settings.workers
     dataset = runtime.dataset
-    output = run_original(load_network(path), dataset.inputs, dataset.constants, output=runtime.engine.output, threads=threads)
+    output = run_original(
+        load_network(path),
+        dataset.inputs,
+        dataset.constants,
+        output=runtime.engine.output,
+        threads=threads,
+    )
     _self_check(runtime, found.file_score, output, "witness/worst_case.onnx")
     if runtime.converters is None:
         return output
@@ -175,4 +205,7 @@ def _self_check(runtime: Runtime, reported: Score, output: np.ndarray, where: st
     """Raise SelfCheckError unless an output gives the reported score."""
     again = runtime.task.score(output)
     if again != reported:
-        raise SelfCheckError(f"worst chip must score what was reported, {reported.value}, got {again.value} ({where}); report this")
+        raise SelfCheckError(
+            f"worst chip must score what was reported, {reported.value}, got {again.value}"
+            f" ({where}); report this"
+        )

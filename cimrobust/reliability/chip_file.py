@@ -16,8 +16,10 @@ CHIP_FILE = "most_probable.safetensors"
 def write_chip(path: Path, search: LikelySearch) -> None:
     """Write the chip that a search found, whole or not at all.
 
-    For each mapped initializer NAME the float32 tensors ``NAME.nominal`` and ``NAME.deviation`` in its own shape, and ``NAME.latents`` [devices of a weight, weights]: the standard normal
-    latent of every device, slices of the positive device first. The root of the sum of their squares over all layers is the reliability index.
+    For each mapped initializer NAME the float32 tensors ``NAME.nominal`` and ``NAME.deviation`` in
+    its own shape, and ``NAME.latents`` [devices of a weight, weights]: the standard normal
+    latent of every device, slices of the positive device first. The root of the sum of their
+    squares over all layers is the reliability index.
 
     Args:
         path: The file.
@@ -32,5 +34,10 @@ def write_chip(path: Path, search: LikelySearch) -> None:
             "deviation": search.chip.proof.deviations[name],
             "latents": layer.of(search.chip.latents),
         }
-        tensors.update({f"{name}.{part}": np.ascontiguousarray(array, dtype=np.float32) for part, array in parts.items()})
+        tensors.update(
+            {
+                f"{name}.{part}": np.ascontiguousarray(array, dtype=np.float32)
+                for part, array in parts.items()
+            }
+        )
     write_whole(path, save(tensors))

@@ -1,7 +1,10 @@
-"""From a start to the nearest failing chip: steps of Hasofer, Lind, Rackwitz and Fiessler on a smooth stand-in, then on the event itself.
+"""From a start to the nearest failing chip.
+
+Steps of Hasofer, Lind, Rackwitz and Fiessler on a smooth stand-in, then on the event itself.
 
 References:
-    Y. Zhang, A. Der Kiureghian, "Two improved algorithms for reliability analysis", in: Reliability and Optimization of Structural Systems, 1995 (line search on a merit function).
+    Y. Zhang, A. Der Kiureghian, "Two improved algorithms for reliability analysis", in: Reliability
+    and Optimization of Structural Systems, 1995 (line search on a merit function).
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from cimrobust.engine.latent import LatentChips
 from cimrobust.reliability.limit_state import LimitState
 from cimrobust.reliability.nearest import NearestChips
 from cimrobust.reliability.ray import Crossed, Event, first_failing
-from cimrobust.search.box import array_of
 from cimrobust.search.oracle import GradientOracle
+from cimrobust.search.torch_patterns import array_of
 
 # The most chips that one ray may cost; 4 to 8 are usual.
 RAY_CHIPS = 40
@@ -68,19 +71,30 @@ class Ground:
         self.spent.forwards += 1
         return array_of(self.oracle.spreads(self.chips.weights(latents)).double())
 
-    def linear(self, latents: np.ndarray, state: LimitState, neighbours: int) -> tuple[float, np.ndarray]:
+    def linear(
+        self, latents: np.ndarray, state: LimitState, neighbours: int
+    ) -> tuple[float, np.ndarray]:
         """Return the stand-in at a chip and its gradient with respect to every device's deviation in level units, float32 [size]: one pass."""
         reach = state.at(self.spreads(latents), neighbours)
-        pulled = self.oracle.spread_gradients(self.chips.weights(latents), torch.from_numpy(reach.factors).float())
+        pulled = self.oracle.spread_gradients(
+            self.chips.weights(latents), torch.from_numpy(reach.factors).float()
+        )
         self.spent.passes += 1
         self.advance()
-        return reach.value, self.chips.pull_back({name: array_of(gradient) for name, gradient in pulled.items()})
+        return reach.value, self.chips.pull_back(
+            {name: array_of(gradient) for name, gradient in pulled.items()}
+        )
 
 
-def walk(ground: Ground, start: np.ndarray, state: LimitState, *, neighbours: int, passes: int) -> np.ndarray:
-    """Return where the improved HL-RF iteration on the stand-in leads from a start; the point need not fail.
+def walk(
+    ground: Ground, start: np.ndarray, state: LimitState, *, neighbours: int, passes: int
+) -> np.ndarray:
+    """Return where the improved HL-RF iteration on the stand-in leads from a start.
 
-    Every step goes towards the nearest chip that the linearised stand-in lets fail, solved with the exact quantile functions (`engine.nearest`), as far as the merit
+    The point need not fail.
+
+    Every step goes towards the nearest chip that the linearised stand-in lets fail, solved with the
+    exact quantile functions (`engine.nearest`), as far as the merit
     ``|u|^2 / 2 + c |value|`` falls enough (Armijo), with ``c = 2 |u| / |gradient|``.
 
     Args:
@@ -102,10 +116,15 @@ def walk(ground: Ground, start: np.ndarray, state: LimitState, *, neighbours: in
     return point
 
 
-def polish(ground: Ground, found: Crossed, states: Sequence[LimitState], *, widest: int, passes: int) -> Crossed:
-    """Return the nearest failing chip that steps from a failing one lead to; no smoothing decides, only the deployed network.
+def polish(
+    ground: Ground, found: Crossed, states: Sequence[LimitState], *, widest: int, passes: int
+) -> Crossed:
+    """Return the nearest failing chip that steps from a failing one lead to.
 
-    A step goes towards the nearest point of the plane through the chip that the stand-in's gradient is normal to, and is taken where a chip in that direction, a little nearer than the best
+    No smoothing decides, only the deployed network.
+
+    A step goes towards the nearest point of the plane through the chip that the stand-in's gradient
+    is normal to, and is taken where a chip in that direction, a little nearer than the best
     so far, fails. The width of the stand-in changes where no step does, and then its units.
 
     Args:
@@ -140,9 +159,17 @@ def _target(ground: Ground, point: np.ndarray, gradient: np.ndarray, value: floa
 
 
 def _line_search(
-    ground: Ground, point: np.ndarray, target: np.ndarray, value: float, gradient: np.ndarray, state: LimitState, neighbours: int
+    ground: Ground,
+    point: np.ndarray,
+    target: np.ndarray,
+    value: float,
+    gradient: np.ndarray,
+    state: LimitState,
+    neighbours: int,
 ) -> np.ndarray:
-    rises = (ground.chips.deviations(point + _PROBE) - ground.chips.deviations(point - _PROBE)) / (2 * _PROBE)
+    rises = (ground.chips.deviations(point + _PROBE) - ground.chips.deviations(point - _PROBE)) / (
+        2 * _PROBE
+    )
     steepness = max(float(np.linalg.norm(gradient * rises)), 1e-30)
     norm = float(np.linalg.norm(point))
     weight = 2.0 * max(norm, float(np.linalg.norm(target))) / steepness
@@ -152,13 +179,18 @@ def _line_search(
     for _ in range(_HALVINGS):
         moved = point + np.float32(share) * (target - point)
         reached = state.at(ground.spreads(moved), neighbours).value
-        if 0.5 * float(np.linalg.norm(moved)) ** 2 + weight * abs(reached) <= merit + 1e-4 * share * slope:
+        if (
+            0.5 * float(np.linalg.norm(moved)) ** 2 + weight * abs(reached)
+            <= merit + 1e-4 * share * slope
+        ):
             break
         share /= 2
     return moved
 
 
-def _nearer(ground: Ground, found: Crossed, target: np.ndarray, first: float) -> tuple[float, Crossed | None]:
+def _nearer(
+    ground: Ground, found: Crossed, target: np.ndarray, first: float
+) -> tuple[float, Crossed | None]:
     """Return the share of a step at which a nearer chip fails, and that chip; None: at no share."""
     share = first
     for _ in range(_HALVINGS):

@@ -1,8 +1,13 @@
-"""Smooth stand-ins for how near a chip is to failing, for gradients only: whether a chip fails is asked of the deployed network.
+"""Smooth stand-ins for how near a chip is to failing, for gradients only.
 
-An accuracy is missed exactly if at least w margins are not positive, whatever positive units the margins are in. Each is measured in its own standard deviation over drawn chips here, so
-that the decisions which are easiest to turn come first, and the stand-in is the number q with ``sum_i sigmoid((q - margin_i) / width) = w - 1/2``: the w-th smallest margin as
-the width goes to zero. Its gradient is a mean of the gradients of the margins near the w-th, so that a step moves all decisions that stand between the chip and failing.
+Whether a chip fails is asked of the deployed network.
+
+An accuracy is missed exactly if at least w margins are not positive, whatever positive units the
+margins are in. Each is measured in its own standard deviation over drawn chips here, so
+that the decisions which are easiest to turn come first, and the stand-in is the number q with
+``sum_i sigmoid((q - margin_i) / width) = w - 1/2``: the w-th smallest margin as
+the width goes to zero. Its gradient is a mean of the gradients of the margins near the w-th, so
+that a step moves all decisions that stand between the chip and failing.
 """
 
 from __future__ import annotations
@@ -22,7 +27,8 @@ class Reach:
 
     Attributes:
         value: 0 or more where it fails, up to smoothing.
-        factors: Derivative of the value with respect to the spread of every decision, float64 [decisions].
+        factors: Derivative of the value with respect to the spread of every decision, float64
+            [decisions].
     """
 
     value: float
@@ -36,7 +42,8 @@ class LimitState:
     Attributes:
         metric: Metric of the task.
         below: Error that chips may not exceed; unused for an accuracy.
-        wrong: Wrong decisions that make a chip fail, less a half; None for regression. A fraction where only some decisions are seen.
+        wrong: Wrong decisions that make a chip fail, less a half; None for regression. A fraction
+            where only some decisions are seen.
         units: Unit of the spread of every decision, float64 [decisions]; ones for regression.
     """
 
@@ -55,17 +62,29 @@ class LimitState:
         seen = spreads[np.isfinite(spreads)]
         largest = float(np.abs(seen).max(initial=1.0))
         numbers = np.nan_to_num(spreads, nan=largest, posinf=largest, neginf=-largest)
-        return self._error(numbers, neighbours) if self.wrong is None else self._order(numbers / self.units, self.wrong, neighbours)
+        return (
+            self._error(numbers, neighbours)
+            if self.wrong is None
+            else self._order(numbers / self.units, self.wrong, neighbours)
+        )
 
     def _order(self, spreads: np.ndarray, wrong: float, neighbours: int) -> Reach:
         """Return the smoothed order statistic."""
         ordered = np.sort(spreads)[::-1]
         distances = np.sort(np.abs(spreads - ordered[min(int(wrong), spreads.size - 1)]))
-        width = max(float(distances[: max(neighbours, 1) + 1].mean()), 1e-7 * float(np.abs(spreads).max(initial=0.0)), _SMALLEST)
+        width = max(
+            float(distances[: max(neighbours, 1) + 1].mean()),
+            1e-7 * float(np.abs(spreads).max(initial=0.0)),
+            _SMALLEST,
+        )
         low, high = float(ordered[-1]) - 40.0 * width, float(ordered[0]) + 40.0 * width
         for _ in range(_ROUNDS):
             middle = 0.5 * (low + high)
-            low, high = (middle, high) if float(expit((spreads - middle) / width).sum()) > wrong else (low, middle)
+            low, high = (
+                (middle, high)
+                if float(expit((spreads - middle) / width).sum()) > wrong
+                else (low, middle)
+            )
         inside = expit((spreads - 0.5 * (low + high)) / width)
         slopes = inside * (1.0 - inside)
         return Reach(0.5 * (low + high), slopes / max(float(slopes.sum()), _SMALLEST) / self.units)
@@ -81,6 +100,10 @@ class LimitState:
             error = float(np.sqrt((sizes**2).mean()))
             return Reach(error - self.below, errors / (sizes.size * max(error, _SMALLEST)))
         largest = np.sort(sizes)[::-1]
-        width = max(float((largest[0] - largest[: max(neighbours, 1) + 1]).mean()), 1e-6 * float(largest[0]), _SMALLEST)
+        width = max(
+            float((largest[0] - largest[: max(neighbours, 1) + 1]).mean()),
+            1e-6 * float(largest[0]),
+            _SMALLEST,
+        )
         weights = softmax(sizes / width)
         return Reach(float(weights @ sizes) - self.below, weights * signs)

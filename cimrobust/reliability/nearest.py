@@ -1,12 +1,19 @@
-"""The nearest chip that a linear function of its devices asks for: every step of a search for the most probable failing chip.
+"""The nearest chip that a linear function of its devices asks for.
 
-Minimise ``|u|^2`` over standard normal latents u subject to ``sum_i a_i T_i(u_i) >= b``, with T_i the quantile function of device i. The problem falls apart into devices: for a
-multiplier m every device maximises ``m a_i T_i(u) - u^2 / 2``, and m is the one at which the sum is b. Where T is linear (Gaussian devices) this is the step of Hasofer, Lind, Rackwitz
-and Fiessler. Where T saturates, as under write-verify, a step that is linear in u would go far beyond what a device can do; this one knows.
+Every step of a search for the most probable failing chip.
+
+Minimise ``|u|^2`` over standard normal latents u subject to ``sum_i a_i T_i(u_i) >= b``, with T_i
+the quantile function of device i. The problem falls apart into devices: for a
+multiplier m every device maximises ``m a_i T_i(u) - u^2 / 2``, and m is the one at which the sum is
+b. Where T is linear (Gaussian devices) this is the step of Hasofer, Lind, Rackwitz
+and Fiessler. Where T saturates, as under write-verify, a step that is linear in u would go far
+beyond what a device can do; this one knows.
 
 References:
-    A. M. Hasofer, N. C. Lind, "Exact and invariant second-moment code format", J. Eng. Mech. Div. 100, 1974.
-    R. Rackwitz, B. Fiessler, "Structural reliability under combined random load sequences", Comput. Struct. 9, 1978.
+    A. M. Hasofer, N. C. Lind, "Exact and invariant second-moment code format", J. Eng. Mech. Div.
+    100, 1974.
+    R. Rackwitz, B. Fiessler, "Structural reliability under combined random load sequences", Comput.
+    Struct. 9, 1978.
 """
 
 from __future__ import annotations
@@ -19,7 +26,8 @@ import numpy as np
 from cimrobust.engine.latent import REACH, SEGMENTS, LatentChips, LatentLayer
 from cimrobust.mapping.device_levels import spread_deviation, target_levels
 
-# Latents that answer multipliers are tabulated at 2049 multipliers, evenly spaced on asinh from -1e9 to 1e9 (in units of one latent), between 2049 latents.
+# Latents that answer multipliers are tabulated at 2049 multipliers, evenly spaced on asinh from
+# -1e9 to 1e9 (in units of one latent), between 2049 latents.
 _POINTS = 2049
 _WIDEST = float(np.arcsinh(1e9))
 _COARSE = SEGMENTS // (_POINTS - 1)
@@ -70,7 +78,10 @@ class NearestChips:
     def slopes(self) -> np.ndarray:
         """Return the level units that a latent moves every device by, about the median, float32 [size]."""
         return np.concatenate(
-            [np.broadcast_to(answer.slopes[answer.table], answer.layer.shape).ravel() for answer in self._answers]
+            [
+                np.broadcast_to(answer.slopes[answer.table], answer.layer.shape).ravel()
+                for answer in self._answers
+            ]
         ).astype(np.float32)
 
     def direction(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -82,14 +93,27 @@ class NearestChips:
         parts = []
         for answer in self._answers:
             tensor = answer.layer.tensor
-            reach = self._chips.sensitivity(answer.layer) * np.broadcast_to(answer.slopes[answer.table], answer.layer.shape)
-            parts.append((reach * (deviations[tensor.initializer].reshape(1, -1) / np.maximum((reach**2).sum(axis=0), 1e-300))).ravel())
+            reach = self._chips.sensitivity(answer.layer) * np.broadcast_to(
+                answer.slopes[answer.table], answer.layer.shape
+            )
+            parts.append(
+                (
+                    reach
+                    * (
+                        deviations[tensor.initializer].reshape(1, -1)
+                        / np.maximum((reach**2).sum(axis=0), 1e-300)
+                    )
+                ).ravel()
+            )
         return np.concatenate(parts).astype(np.float32)
 
     def inverse(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return latents that make weights deviate as given, float32 [size]; where the distribution ends before, those of its end.
+        """Return latents that make weights deviate as given, float32 [size].
 
-        Every device of a weight is put at the same fraction of its interval, as `mapping.devices.spread_deviation` does: unlike `direction` exact, and farther away.
+        Where the distribution ends before, those of its end.
+
+        Every device of a weight is put at the same fraction of its interval, as
+        `mapping.devices.spread_deviation` does: unlike `direction` exact, and farther away.
 
         Args:
             deviations: By initializer, own shape, inside the tolerance box.
@@ -152,7 +176,9 @@ class NearestChips:
             else:
                 parts.append(answer.at(multiplier * pull).ravel())
         latents = np.concatenate(parts)
-        return latents, float(np.dot(gradient.astype(np.float64), self._chips.deviations(latents).astype(np.float64)))
+        return latents, float(
+            np.dot(gradient.astype(np.float64), self._chips.deviations(latents).astype(np.float64))
+        )
 
 
 def _inverse(answer: _Answers, moved: np.ndarray) -> np.ndarray:
@@ -163,7 +189,9 @@ def _inverse(answer: _Answers, moved: np.ndarray) -> np.ndarray:
     latents = np.empty(moved.shape)
     for number, table in enumerate(tables):
         chosen = which == number
-        rising = np.concatenate([[True], np.diff(np.maximum.accumulate(table)) > 0])  # steps of a measured table: its first latent
+        rising = np.concatenate(
+            [[True], np.diff(np.maximum.accumulate(table)) > 0]
+        )  # steps of a measured table: its first latent
         latents[chosen] = np.interp(moved[chosen], table[rising], grid[rising])
     return latents
 
@@ -172,9 +200,19 @@ def _answers(layer: LatentLayer) -> _Answers:
     tables = layer.values.reshape(-1, SEGMENTS + 1)[:, ::_COARSE].astype(np.float64)
     grid = np.linspace(-REACH, REACH, tables.shape[1])
     one = np.interp([-1.0, 1.0], grid, np.arange(grid.size)).round().astype(int)
-    slopes = np.array([max((table[one[1]] - table[one[0]]) / (grid[one[1]] - grid[one[0]]), 1e-30) for table in tables])
+    slopes = np.array(
+        [
+            max((table[one[1]] - table[one[0]]) / (grid[one[1]] - grid[one[0]]), 1e-30)
+            for table in tables
+        ]
+    )
     multipliers = np.sinh(np.linspace(-_WIDEST, _WIDEST, _POINTS))
-    latents = np.concatenate([_best_latents(table, grid, multipliers / slope) for table, slope in zip(tables, slopes, strict=True)])
+    latents = np.concatenate(
+        [
+            _best_latents(table, grid, multipliers / slope)
+            for table, slope in zip(tables, slopes, strict=True)
+        ]
+    )
     table = 0 if layer.offset is None else layer.offset // (SEGMENTS + 1)
     return _Answers(layer, slopes, latents.astype(np.float32), table)
 
@@ -190,12 +228,21 @@ def _best_latents(table: np.ndarray, grid: np.ndarray, multipliers: np.ndarray) 
     return best
 
 
-def _between(table: np.ndarray, grid: np.ndarray, rises: np.ndarray, multipliers: np.ndarray, knot: np.ndarray) -> np.ndarray:
+def _between(
+    table: np.ndarray,
+    grid: np.ndarray,
+    rises: np.ndarray,
+    multipliers: np.ndarray,
+    knot: np.ndarray,
+) -> np.ndarray:
     """Return the best latent on the two segments beside the best knot of every multiplier."""
     found, value = grid[knot], multipliers * table[knot] - 0.5 * grid[knot] ** 2
     for side in (-1, 0):
         segment = np.clip(knot + side, 0, rises.size - 1)
         latent = np.clip(multipliers * rises[segment], grid[segment], grid[segment + 1])
-        reached = multipliers * (table[segment] + rises[segment] * (latent - grid[segment])) - 0.5 * latent**2
+        reached = (
+            multipliers * (table[segment] + rises[segment] * (latent - grid[segment]))
+            - 0.5 * latent**2
+        )
         found, value = np.where(reached > value, latent, found), np.maximum(reached, value)
     return np.asarray(found)

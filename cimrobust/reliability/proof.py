@@ -1,4 +1,7 @@
-"""That a chip fails, shown in the deployed network and in its model file; nothing a search says about a chip is believed before."""
+"""That a chip fails, shown in the deployed network and in its model file.
+
+Nothing a search says about a chip is believed before.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from cimrobust.data.decision import Score
 from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import REACH, LatentChips
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import Box, box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.box import Box, box_of
 from cimrobust.search.witness_replay import replay_pattern
 
-# A chip that fails in the deployed network by a hair may pass where sums are rounded in another order: it is then moved outward by a thousandth, at most ten times.
+# A chip that fails in the deployed network by a hair may pass where sums are rounded in another
+# order: it is then moved outward by a thousandth, at most ten times.
 _OUTWARD = 1.001
 _MOVES = 10
 
@@ -27,9 +31,11 @@ class Proof:
     Attributes:
         latents: Of all devices, float32 [size].
         norm: Their norm.
-        deviations: Of the weights, float32 by initializer in its own shape, within the support of the distribution.
+        deviations: Of the weights, float32 by initializer in its own shape, within the support of
+            the distribution.
         score: Score in the deployed network, converters included.
-        file_score: Score of the model file in a fresh onnxruntime session; None with converters, which a file does not have.
+        file_score: Score of the model file in a fresh onnxruntime session; None with converters,
+            which a file does not have.
     """
 
     latents: np.ndarray
@@ -40,9 +46,17 @@ class Proof:
 
 
 def prove(
-    runtime: Runtime, placement: Placement, chips: LatentChips, latents: np.ndarray, score: FailureScore, *, workers: int = 1
+    runtime: Runtime,
+    placement: Placement,
+    chips: LatentChips,
+    latents: np.ndarray,
+    score: FailureScore,
+    *,
+    workers: int = 1,
 ) -> Proof | None:
-    """Run a chip in the deployed network, and without converters its model file in a fresh session; return what it scores, None where it does not fail.
+    """Run a chip in the deployed network, and without converters its model file in a fresh session.
+
+    Return what it scores, None where it does not fail.
 
     Args:
         runtime: The network and its data.
@@ -62,20 +76,37 @@ def prove(
         output = runtime.outputs(made, threads=workers)
         reached = runtime.task.score(output)
         if score(output) <= 0.0:
-            file_score = None if runtime.converters is not None else replay_pattern(runtime, box, deviations, workers=workers)
+            file_score = (
+                None
+                if runtime.converters is not None
+                else replay_pattern(runtime, box, deviations, workers=workers)
+            )
             if file_score is None or score.misses(file_score):
-                return Proof(latents, float(np.linalg.norm(latents.astype(np.float64))), deviations, reached, file_score)
+                return Proof(
+                    latents,
+                    float(np.linalg.norm(latents.astype(np.float64))),
+                    deviations,
+                    reached,
+                    file_score,
+                )
         latents = np.clip(latents * np.float32(_OUTWARD), -REACH, REACH).astype(np.float32)
     return None
 
 
-def deviations_of(placement: Placement, box: Box, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the deviations of weights; those of write-verified devices are checked against their tolerance.
+def deviations_of(
+    placement: Placement, box: Box, weights: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the deviations of weights.
+
+    Those of write-verified devices are checked against their tolerance.
 
     Raises:
         SelfCheckError: One leaves it by more than rounding.
     """
-    deviations = {name: np.asarray(array - box.nominal[name], dtype=np.float32) for name, array in weights.items()}
+    deviations = {
+        name: np.asarray(array - box.nominal[name], dtype=np.float32)
+        for name, array in weights.items()
+    }
     if not placement.is_bounded:
         return deviations
     inside = box.clip(deviations)  # nominal + deviation was rounded

@@ -1,4 +1,7 @@
-"""The first failing chip along a ray of latents, asked of the deployed network: what a search by gradients is believed on."""
+"""The first failing chip along a ray of latents, asked of the deployed network.
+
+What a search by gradients is believed on.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,10 @@ class Crossed:
 def first_failing(event: Event, point: np.ndarray, *, most: int) -> Crossed | None:
     """Return a failing chip on the ray through a point; None: none was met.
 
-    Steps away from the point by 2 %, 4 %, 8 % and so on until one chip fails and one does not, then halves and interpolates to a thousandth. The chip returned is the failing
-    one, so it fails by more than rounding can take back. Where the event comes and goes along the ray, it need not be the first.
+    Steps away from the point by 2 %, 4 %, 8 % and so on until one chip fails and one does not, then
+    halves and interpolates to a thousandth. The chip returned is the failing
+    one, so it fails by more than rounding can take back. Where the event comes and goes along the
+    ray, it need not be the first.
 
     Args:
         event: Asked of the deployed network, once a chip.
@@ -63,7 +68,9 @@ def _on_ray(point: np.ndarray, scale: float) -> np.ndarray:
     return np.clip(np.float32(scale) * point, -REACH, REACH).astype(np.float32)
 
 
-def _bracket(value: Callable[[float], float], farthest: float, values: dict[float, float], most: int) -> tuple[float, float] | None:
+def _bracket(
+    value: Callable[[float], float], farthest: float, values: dict[float, float], most: int
+) -> tuple[float, float] | None:
     """Return two scales, the chip of the first passing and that of the second failing."""
     scale, step = 1.0, _FIRST_STEP
     fails = value(scale) <= 0.0
@@ -77,14 +84,25 @@ def _bracket(value: Callable[[float], float], farthest: float, values: dict[floa
     return (0.0, scale) if fails else None
 
 
-def _narrow(value: Callable[[float], float], passing: float, failing: float, values: dict[float, float], most: int) -> float:
+def _narrow(
+    value: Callable[[float], float],
+    passing: float,
+    failing: float,
+    values: dict[float, float],
+    most: int,
+) -> float:
     """Bring two scales together; return the failing one."""
     side, turn = 1.0, 0
     while failing - passing > _PRECISION * failing and len(values) < most:
         above, below, width = values.get(passing, 1.0), values[failing], failing - passing
         turn += 1
-        share = above / (above - below) if turn % 3 and np.isfinite(above - below) and above > below else 0.5
-        # Just beyond the crossing that a straight line gives, then just before it: two chips that enclose it.
+        share = (
+            above / (above - below)
+            if turn % 3 and np.isfinite(above - below) and above > below
+            else 0.5
+        )
+        # Just beyond the crossing that a straight line gives, then just before it: two chips that
+        # enclose it.
         aimed = passing + share * width + side * 0.45 * _PRECISION * failing
         middle = float(np.clip(aimed, passing + 0.02 * width, failing - 0.02 * width))
         if value(middle) <= 0.0:

@@ -26,7 +26,8 @@ def pdf_of(page: str) -> bytes:
             import weasyprint  # noqa: PLC0415  # an extra
         except OSError as err:
             raise UsageError(
-                f"a PDF must have Pango, got none ({str(err).splitlines()[0]}); install it with the package manager of the system"
+                f"a PDF must have Pango, got none ({str(err).splitlines()[0]}); install it with the"
+                " package manager of the system"
             ) from err
     fetcher = weasyprint.URLFetcher(allowed_protocols=("data",))
     made = weasyprint.HTML(string=_with_print_colours(page), base_url=None, url_fetcher=fetcher)
@@ -34,10 +35,16 @@ def pdf_of(page: str) -> bytes:
 
 
 def _with_print_colours(page: str) -> str:
-    """Return a page whose charts name the colours of print: inside of pictures variables of a style sheet are not looked up."""
+    """Return a page whose charts name the colours of print.
+
+    Inside of pictures variables of a style sheet are not looked up.
+    """
     printed = _STYLE.read_text(encoding="utf-8").partition("@media print")[2]
     colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]+);", printed))
     drawn = re.compile(r"var\(--([a-z]+)\)")
     return re.sub(
-        r"<svg.*?</svg>", lambda picture: drawn.sub(lambda name: colours[name.group(1)], picture.group(0)), page, flags=re.DOTALL
+        r"<svg.*?</svg>",
+        lambda picture: drawn.sub(lambda name: colours[name.group(1)], picture.group(0)),
+        page,
+        flags=re.DOTALL,
     ).replace("currentColor", colours["ink"])

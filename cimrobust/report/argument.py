@@ -1,4 +1,7 @@
-"""The argument from a requirement to its evidence: claim, strategy, evidence, assumptions, and what could defeat it."""
+"""The argument from a requirement to its evidence.
+
+Claim, strategy, evidence, assumptions, and what could defeat it.
+"""
 
 from __future__ import annotations
 
@@ -32,35 +35,68 @@ class Step:
 
 _INPUTS = "inputs in use that are unlike the samples"
 _STRATEGIES = {
-    "measured": ("Run the programmed network on the samples, without deviation.", "clean", "sure", _INPUTS),
+    "measured": (
+        "Run the programmed network on the samples, without deviation.",
+        "clean",
+        "sure",
+        _INPUTS,
+    ),
     "searched": (
-        "Search for the worst chip inside the tolerance, and run what was found again from its file.", "worst_found", "attack",
+        (
+            "Search for the worst chip inside the tolerance, and run what was found again from its"
+            " file."
+        ),
+        "worst_found",
+        "attack",
         "a worse chip that no search found; it can only lower the score",
     ),
     "statistical": (
-        "Draw chips from the device profile, and bound the percentile by order statistics.", "monte_carlo", "statistics",
+        "Draw chips from the device profile, and bound the percentile by order statistics.",
+        "monte_carlo",
+        "statistics",
         f"devices that are not as the profile draws them; {_INPUTS}",
     ),
-    "proved": ("Bound the network for all chips of the tolerance box at once.", "certified", "certified", "a device outside of its tolerance"),
-}  # fmt: skip
-_OPEN = ("No evidence decides it.", "verdict", "remedies", "it is open: see what would change the verdict")
+    "proved": (
+        "Bound the network for all chips of the tolerance box at once.",
+        "certified",
+        "certified",
+        "a device outside of its tolerance",
+    ),
+}
+_OPEN = (
+    "No evidence decides it.",
+    "verdict",
+    "remedies",
+    "it is open: see what would change the verdict",
+)
 
 
 def steps(certificate: CertificateModel) -> list[Step]:
     """Return the argument of every requirement that is no condition."""
     return [
-        Step(row, f"verdict.requirements.{index}", *_OPEN if row.evidence is None else _STRATEGIES[row.evidence])
+        Step(
+            row,
+            f"verdict.requirements.{index}",
+            *_OPEN if row.evidence is None else _STRATEGIES[row.evidence],
+        )
         for index, row in enumerate(certificate.verdict.requirements)
         if not row.id.startswith(CONDITION)
     ]
 
 
 def kinds(certificate: CertificateModel) -> dict[str, str]:
-    """Return how the numbers of requirements are shown that are no scores, by id: costs as they are, recalls in percent."""
+    """Return how the numbers of requirements are shown that are no scores, by id.
+
+    Costs as they are, recalls in percent.
+    """
     if certificate.policy is None:
         return {}
     shown = {"cost": "plain", "safety_class": "percent"}
-    return {row.id: shown[row.kind] for row in Policy.model_validate(certificate.policy).rows if row.kind in shown}
+    return {
+        row.id: shown[row.kind]
+        for row in Policy.model_validate(certificate.policy).rows
+        if row.kind in shown
+    }
 
 
 def conditions(certificate: CertificateModel) -> list[RequirementResult]:

@@ -1,4 +1,7 @@
-"""Charts as inline SVG: drawn by matplotlib, coloured by the page, the same bytes for the same numbers."""
+"""Charts as inline SVG.
+
+Drawn by matplotlib, coloured by the page, the same bytes for the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,22 @@ from cimrobust.certificate.models.retrained import Epoch, Retraining
 from cimrobust.certificate.programmed import programmed_interval, programmed_score
 from cimrobust.certificate.wording import is_proof, score_word, shown
 
-# Stand-ins that matplotlib draws with, and what the page's style sheet puts in their place, so that one picture serves light, dark and print.
-INK, FAINT, GOOD, BAD, NEUTRAL, PAPER = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#f0f1f2"
+# Stand-ins that matplotlib draws with, and what the page's style sheet puts in their place, so that
+# one picture serves light, dark and print.
+INK, FAINT, GOOD, BAD, NEUTRAL, PAPER = (
+    "#010203",
+    "#040506",
+    "#070809",
+    "#0a0b0c",
+    "#0d0e0f",
+    "#f0f1f2",
+)
 # Inches: on a phone, text of a chart is then about as large as that around it.
 WIDTH = 5.2
 # Shares of which a bar cannot be seen.
 _NO_INK = 0.02
-# Narrower spans of a percent axis are drawn over their own range, where nothing is compared with 0 or 100 %.
+# Narrower spans of a percent axis are drawn over their own range, where nothing is compared with 0
+# or 100 %.
 ZOOM_BELOW = 0.2
 _PAGE_COLOURS = {
     INK: "currentColor",
@@ -64,14 +76,23 @@ class Scored(Protocol):
 
 
 def bracket(certificate: CertificateModel) -> str:
-    """Draw all scores that bracket the truth on one axis, with their intervals beyond the samples; what is not proven has no mark."""
+    """Draw all scores that bracket the truth on one axis, with their intervals beyond the samples.
+
+    What is not proven has no mark.
+    """
     proven = certificate.certified.score if is_proof(certificate) else None
     rows = (
         ("certified", "proven for every chip", proven, GOOD, "s"),
         ("worst_found", "worst chip found", certificate.worst_found.score, BAD, "X"),
         ("kpp", _kpp_label(certificate), certificate.monte_carlo.kpp[0].lower_bound, NEUTRAL, "D"),
         ("mean", "average chip", certificate.monte_carlo.mean, NEUTRAL, "o"),
-        (programmed_interval(certificate), "without deviation", programmed_score(certificate), INK, "o"),
+        (
+            programmed_interval(certificate),
+            "without deviation",
+            programmed_score(certificate),
+            INK,
+            "o",
+        ),
     )
     spans = {row.name: (row.low, row.high) for row in certificate.evaluation_set.intervals}
     two = certificate.monte_carlo.kpp[0].two_source
@@ -84,16 +105,34 @@ def bracket(certificate: CertificateModel) -> str:
         for place, (key, _, value, colour, marker) in enumerate(rows):
             axes.hlines(place, left, right, color=FAINT, linewidth=0.8, zorder=1)
             if value is None:
-                axes.text((left + right) / 2, place, "not proven", ha="center", va="center", fontstyle="italic", backgroundcolor=PAPER)
+                axes.text(
+                    (left + right) / 2,
+                    place,
+                    "not proven",
+                    ha="center",
+                    va="center",
+                    fontstyle="italic",
+                    backgroundcolor=PAPER,
+                )
                 continue
             if key in spans:
-                axes.hlines(place, spans[key][0], min(spans[key][1], 1.0), color=colour, linewidth=2.5, zorder=2)
+                axes.hlines(
+                    place,
+                    spans[key][0],
+                    min(spans[key][1], 1.0),
+                    color=colour,
+                    linewidth=2.5,
+                    zorder=2,
+                )
             axes.plot([value], [place], marker=marker, markersize=8, color=colour, zorder=3)
         axes.set_yticks(range(len(rows)), [label for _, label, *_ in rows])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        said = ", ".join(f"{label} {'not proven' if value is None else shown(certificate, value)}" for _, label, value, _, _ in rows)
+        said = ", ".join(
+            f"{label} {'not proven' if value is None else shown(certificate, value)}"
+            for _, label, value, _, _ in rows
+        )
         return svg(figure, "bracket", f"Scores on one axis: {said}.")
 
 
@@ -109,25 +148,50 @@ def histogram(certificate: CertificateModel) -> str:
         axes.axvline(worst, color=BAD, linewidth=2)
         left_half = worst < sum(axes.get_xlim()) / 2
         axes.annotate(
-            "worst found", (worst, 0.9), xycoords=("data", "axes fraction"), xytext=(6 if left_half else -6, 0), textcoords="offset points",
-            color=BAD, ha="left" if left_half else "right",
-        )  # fmt: skip
+            "worst found",
+            (worst, 0.9),
+            xycoords=("data", "axes fraction"),
+            xytext=(6 if left_half else -6, 0),
+            textcoords="offset points",
+            color=BAD,
+            ha="left" if left_half else "right",
+        )
         axes.set_ylabel("chips")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        return svg(figure, "histogram", f"{drawn.trials} drawn chips by score; the worst chip found scores {shown(certificate, worst)}.")
+        return svg(
+            figure,
+            "histogram",
+            f"{drawn.trials} drawn chips by score; the worst chip found scores"
+            f" {shown(certificate, worst)}.",
+        )
 
 
 def largest_tolerance(certificate: CertificateModel) -> str:
     """Draw the samples by the largest tolerance at which they are certified, and the stated tolerance."""
-    found, stated = certificate.certified.largest_tolerance, certificate.certified.curve[-1].tolerance_fraction
+    found, stated = (
+        certificate.certified.largest_tolerance,
+        certificate.certified.curve[-1].tolerance_fraction,
+    )
     assert found is not None
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(WIDTH, 2.4)
         axes.set_xscale("log", base=2)
-        axes.stairs(found.histogram.counts, found.histogram.edges, fill=True, facecolor=GOOD, edgecolor=GOOD, linewidth=1.5)
+        axes.stairs(
+            found.histogram.counts,
+            found.histogram.edges,
+            fill=True,
+            facecolor=GOOD,
+            edgecolor=GOOD,
+            linewidth=1.5,
+        )
         axes.axvline(stated, color=INK, linewidth=1.2)
         axes.annotate(
-            "stated tolerance", (stated, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", ha="center"
+            "stated tolerance",
+            (stated, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
         )
         axes.set_xlim(found.smallest_tried, found.largest_tried)
         axes.set_ylim(0, max(1, *found.histogram.counts) * 1.1)
@@ -138,12 +202,16 @@ def largest_tolerance(certificate: CertificateModel) -> str:
         return svg(
             figure,
             "largest_tolerance",
-            f"{found.samples} samples by the largest tolerance at which they are certified; {found.uncertified} are at none that was tried.",
+            f"{found.samples} samples by the largest tolerance at which they are certified;"
+            f" {found.uncertified} are at none that was tried.",
         )
 
 
 def members(certificate: CertificateModel) -> str:
-    """Draw what every member of the search made the network lose; the one that is reported is hatched."""
+    """Draw what every member of the search made the network lose.
+
+    The one that is reported is hatched.
+    """
     rows, reported = certificate.worst_found.members, certificate.worst_found.member
     losses = [lost(certificate, row.score) for row in rows]
     with mpl.rc_context({**STYLE, "hatch.linewidth": 1.2}):
@@ -152,13 +220,26 @@ def members(certificate: CertificateModel) -> str:
         for bar, row, loss in zip(bars, rows, losses, strict=True):
             if row.name == reported:
                 bar.set(facecolor=BAD, hatch="//", edgecolor=PAPER)
-            axes.annotate(f" {loss_text(certificate, loss)}", (max(loss, 0), bar.get_y() + bar.get_height() / 2), va="center", fontsize=9)
+            axes.annotate(
+                f" {loss_text(certificate, loss)}",
+                (max(loss, 0), bar.get_y() + bar.get_height() / 2),
+                va="center",
+                fontsize=9,
+            )
         loss_axis(axes, certificate, losses)
         axes.set_yticks(range(len(rows)), [row.name.replace("_", " ") for row in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        best = f"{reported.replace('_', ' ')} {loss_text(certificate, lost(certificate, certificate.worst_found.score))}"
-        return svg(figure, "members", f"{loss_name(certificate)} on the worst chip of each member of the search; reported: {best}.")
+        best = (
+            f"{reported.replace('_', ' ')}"
+            f" {loss_text(certificate, lost(certificate, certificate.worst_found.score))}"
+        )
+        return svg(
+            figure,
+            "members",
+            f"{loss_name(certificate)} on the worst chip of each member of the search; reported:"
+            f" {best}.",
+        )
 
 
 def effects(certificate: CertificateModel) -> str:
@@ -171,15 +252,26 @@ def effects(certificate: CertificateModel) -> str:
         if certificate.metric.unit == "fraction" and max(values) - min(values) < ZOOM_BELOW:
             zoom(axes, min(values), max(values))
         means = [row.mean for row in rows]
-        axes.hlines(range(len(rows)), [row.low for row in rows], [row.high for row in rows], color=NEUTRAL, linewidth=2)
+        axes.hlines(
+            range(len(rows)),
+            [row.low for row in rows],
+            [row.high for row in rows],
+            color=NEUTRAL,
+            linewidth=2,
+        )
         axes.plot(means, range(len(rows)), marker="o", markersize=7, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(rows)), [("" if index == 0 else "+ ") + row.effect for index, row in enumerate(rows)])
+        axes.set_yticks(
+            range(len(rows)),
+            [("" if index == 0 else "+ ") + row.effect for index, row in enumerate(rows)],
+        )
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         return svg(
             figure,
             "effects",
-            "Score as effects are added: " + ", ".join(f"{row.effect} {shown(certificate, row.mean)}" for row in rows) + ".",
+            "Score as effects are added: "
+            + ", ".join(f"{row.effect} {shown(certificate, row.mean)}" for row in rows)
+            + ".",
         )
 
 
@@ -189,13 +281,25 @@ def classes(certificate: CertificateModel) -> str:
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(WIDTH, 2.4)
         positions = range(len(rows))
-        pair_of_bars(axes, [row.clean / row.samples for row in rows], [row.worst / row.samples for row in rows], "worst chip")
-        axes.set_xticks(positions, [str(row.label) for row in rows], fontsize=10 if len(rows) <= 30 else 6)
+        pair_of_bars(
+            axes,
+            [row.clean / row.samples for row in rows],
+            [row.worst / row.samples for row in rows],
+            "worst chip",
+        )
+        axes.set_xticks(
+            positions, [str(row.label) for row in rows], fontsize=10 if len(rows) <= 30 else 6
+        )
         axes.set_xlabel("class")
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-        return svg(figure, "classes", f"Share of right decisions by class: clean, and on the worst chip found ({_spread(rows)}).")
+        return svg(
+            figure,
+            "classes",
+            "Share of right decisions by class: clean, and on the worst chip found"
+            f" ({_spread(rows)}).",
+        )
 
 
 def _spread(rows: Sequence[ClassRow]) -> str:
@@ -205,27 +309,62 @@ def _spread(rows: Sequence[ClassRow]) -> str:
 
 
 def pair_of_bars(axes: Axes, clean: Sequence[float], worst: Sequence[float], label: str) -> None:
-    """Draw shares by class, clean and on a worst chip; a bar of nothing has its value written on it."""
-    axes.bar([place - 0.2 for place in range(len(clean))], clean, width=0.38, color=NEUTRAL, label="clean")
+    """Draw shares by class, clean and on a worst chip.
+
+    A bar of nothing has its value written on it.
+    """
     axes.bar(
-        [place + 0.2 for place in range(len(worst))], worst, width=0.38, color=BAD, hatch="///", edgecolor=PAPER, linewidth=0, label=label
+        [place - 0.2 for place in range(len(clean))],
+        clean,
+        width=0.38,
+        color=NEUTRAL,
+        label="clean",
+    )
+    axes.bar(
+        [place + 0.2 for place in range(len(worst))],
+        worst,
+        width=0.38,
+        color=BAD,
+        hatch="///",
+        edgecolor=PAPER,
+        linewidth=0,
+        label=label,
     )
     for place, share in enumerate(worst):
         if share < _NO_INK:
-            axes.annotate(f"{100 * share:.0f}", (place + 0.2, share), ha="center", va="bottom", color=BAD, fontsize=8)
+            axes.annotate(
+                f"{100 * share:.0f}",
+                (place + 0.2, share),
+                ha="center",
+                va="bottom",
+                color=BAD,
+                fontsize=8,
+            )
 
 
 def training_curves(described: Retraining) -> str:
-    """Draw clean and attacked validation scores over the epochs, of the method and of the control; takes retrain.json."""
+    """Draw clean and attacked validation scores over the epochs, of the method and of the control.
+
+    Takes retrain.json.
+    """
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(WIDTH, 3.0)
         trainings = [(described.training, "-")]
         trainings += [] if described.control is None else [(described.control, ":")]
         for training, style in trainings:
             for key, colour in (("clean", INK), ("attacked", BAD), ("proved", GOOD)):
-                points = [(row.epoch, score) for row in training.epochs if (score := _validated(row, key)) is not None]
+                points = [
+                    (row.epoch, score)
+                    for row in training.epochs
+                    if (score := _validated(row, key)) is not None
+                ]
                 if points:
-                    axes.plot(*zip(*points, strict=True), style, color=colour, label=f"{key}, {training.method}")
+                    axes.plot(
+                        *zip(*points, strict=True),
+                        style,
+                        color=colour,
+                        label=f"{key}, {training.method}",
+                    )
         axes.axvline(described.training.best_epoch, color=INK, linewidth=1, linestyle=(0, (4, 3)))
         axes.set_xlabel("epoch; the dashed line marks the one that was kept")
         axes.set_ylabel(described.metric.name)
@@ -233,7 +372,12 @@ def training_curves(described: Retraining) -> str:
             axes.set_ylim(-0.02, 1.02)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
-        return svg(figure, "curves", f"Scores on the validation split after every epoch; epoch {described.training.best_epoch} was kept.")
+        return svg(
+            figure,
+            "curves",
+            "Scores on the validation split after every epoch; epoch"
+            f" {described.training.best_epoch} was kept.",
+        )
 
 
 def _validated(row: Epoch, key: str) -> float | None:
@@ -287,7 +431,10 @@ def empty_figure(width: float, height: float) -> Figure:
 
 
 def score_axis(axes: Axes, certificate: Scored, values: Sequence[float]) -> None:
-    """Scale the horizontal axis: all of 0 to 100 % for fractions, the range of the values otherwise."""
+    """Scale the horizontal axis.
+
+    All of 0 to 100 % for fractions, the range of the values otherwise.
+    """
     if certificate.metric.unit == "fraction":
         axes.set_xlim(-0.01, 1.01)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
@@ -312,7 +459,10 @@ def percent_axis(axes: Axes) -> None:
 
 
 def vertical_scores(axes: Axes, certificate: Scored, values: Sequence[float]) -> None:
-    """Scale the vertical axis: all of 0 to 100 % for fractions, from 0 to the largest of some values otherwise."""
+    """Scale the vertical axis.
+
+    All of 0 to 100 % for fractions, from 0 to the largest of some values otherwise.
+    """
     if certificate.metric.unit == "fraction":
         percent_axis(axes)
     else:
@@ -328,7 +478,9 @@ def short(name: str, most: int = 32) -> str:
 def zoom(axes: Axes, low: float, high: float) -> None:
     """Show a part of a percent axis, one percentage point wide at least."""
     spread = max(high - low, 0.01)
-    axes.set_xlim(max((low + high - 1.2 * spread) / 2, -0.01), min((low + high + 1.2 * spread) / 2, 1.01))
+    axes.set_xlim(
+        max((low + high - 1.2 * spread) / 2, -0.01), min((low + high + 1.2 * spread) / 2, 1.01)
+    )
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
@@ -336,7 +488,9 @@ def zoom(axes: Axes, low: float, high: float) -> None:
 def zoom_up(axes: Axes, low: float, high: float) -> None:
     """Show a part of a vertical percent axis, one percentage point high at least."""
     spread = max(high - low, 0.01)
-    axes.set_ylim(max((low + high - 1.3 * spread) / 2, -0.01), min((low + high + 1.3 * spread) / 2, 1.01))
+    axes.set_ylim(
+        max((low + high - 1.3 * spread) / 2, -0.01), min((low + high + 1.3 * spread) / 2, 1.01)
+    )
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
@@ -345,26 +499,36 @@ def svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as an SVG element whose names are unique on the page and whose colours are the page's."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
-        # Text stays text, in a font of the reader's: that the one here lacks a letter of a layer's name only makes its width a guess.
+        # Text stays text, in a font of the reader's: that the one here lacks a letter of a layer's
+        # name only makes its width a guess.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            buffer,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     text = buffer.getvalue()
     text = small(text[text.index("<svg") :])
     text = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\1{name}-", text)
     for drawn, on_page in _PAGE_COLOURS.items():
         text = text.replace(drawn, on_page)
     label = f' role="img" aria-labelledby="{name}-title"'
-    return text.replace("<svg", f"<svg{label}", 1).replace(">", f'>\n<title id="{name}-title">{html.escape(description)}</title>', 1)
+    return text.replace("<svg", f"<svg{label}", 1).replace(
+        ">", f'>\n<title id="{name}-title">{html.escape(description)}</title>', 1
+    )
 
 
 def small(text: str) -> str:
     """Return an SVG of matplotlib without what no browser needs: it becomes half as long.
 
-    Left out are metadata, comments, a style for all elements, sizes in points, names that nothing refers to, digits beyond a tenth of a point, lines without a stroke, and rotations by
-    nothing, and clipping: nothing is drawn outside of its axes. Groups that have no attribute left are left out as well.
+    Left out are metadata, comments, a style for all elements, sizes in points, names that nothing
+    refers to, digits beyond a tenth of a point, lines without a stroke, and rotations by
+    nothing, and clipping: nothing is drawn outside of its axes. Groups that have no attribute left
+    are left out as well.
     """
     text = re.sub(
-        r"<metadata>.*?</metadata>|<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>|<clipPath.*?</clipPath>| clip-path=\"[^\"]*\"",
+        r"<metadata>.*?</metadata>|<!--.*?-->|<defs>\s*<style.*?</style>\s*</defs>|<clipPath.*?</clipPath>|"
+        r" clip-path=\"[^\"]*\"",
         "",
         text,
         flags=re.DOTALL,
@@ -372,14 +536,22 @@ def small(text: str) -> str:
     text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", text, count=1)
     used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda found: found.group(0) if found.group(1) in used else "", text)
+    text = re.sub(
+        r' id="([^"]*)"', lambda found: found.group(0) if found.group(1) in used else "", text
+    )
     for number, name in enumerate(sorted(used)):
         text = re.sub(rf'((?:id="|#)){re.escape(name)}(?=["\)])', rf"\g<1>{number}", text)
     text = re.sub(r"<[^>]*>", lambda tag: _rounded(tag.group(0)), text)
     text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font-size: \1px", text)
     text = re.sub(r' transform="rotate\(-?0[ )][^"]*"', "", text)
-    text = re.sub(r"; (stroke-linejoin: miter|stroke-linecap: butt|stroke-miterlimit: \d+)(?=[;\"])", "", text)
-    text = re.sub(r"(?<=[a-z]): (?=[^\"<>]*\")|(?<=;) (?=[a-z-]+:)", lambda found: ":" if found.group(0)[0] == ":" else "", text)
+    text = re.sub(
+        r"; (stroke-linejoin: miter|stroke-linecap: butt|stroke-miterlimit: \d+)(?=[;\"])", "", text
+    )
+    text = re.sub(
+        r"(?<=[a-z]): (?=[^\"<>]*\")|(?<=;) (?=[a-z-]+:)",
+        lambda found: ":" if found.group(0)[0] == ":" else "",
+        text,
+    )
     text = re.sub(r">\s+<", "><", text)
     text = re.sub(r'<path d="[^"]*" style="fill:none"/>', "", text)
     text = re.sub(r" ?\n(?=[LQCMz\"])|(?<=[MLQC]) (?=[-\d])", "", text)
@@ -387,8 +559,15 @@ def small(text: str) -> str:
 
 
 def _rounded(tag: str) -> str:
-    """Return a tag with its coordinates rounded; what stands between tags is for people to read, and stays."""
-    return re.sub(r"(?<!scale\()-?\b\d+\.\d{2,}", lambda found: f"{float(found.group(0)):.1f}".removesuffix(".0"), tag)
+    """Return a tag with its coordinates rounded.
+
+    What stands between tags is for people to read, and stays.
+    """
+    return re.sub(
+        r"(?<!scale\()-?\b\d+\.\d{2,}",
+        lambda found: f"{float(found.group(0)):.1f}".removesuffix(".0"),
+        tag,
+    )
 
 
 def _ungrouped(text: str) -> str:

@@ -12,4 +12,6 @@ from cimrobust.report.render import embedded, environment
 def render_comparison(comparison: Comparison) -> str:
     """Return the page: no network, no script needed; the same comparison gives the same text."""
     page = environment().get_template("comparison.html.j2")
-    return page.render(c=comparison, field=field_reader(comparison), embedded=Markup(embedded(comparison)))
+    return page.render(
+        c=comparison, field=field_reader(comparison), embedded=Markup(embedded(comparison))
+    )

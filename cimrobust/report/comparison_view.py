@@ -1,4 +1,7 @@
-"""What changed against an earlier certificate: what is the same, numbers side by side, and which requirement changed its state."""
+"""What changed against an earlier certificate.
+
+What is the same, numbers side by side, and which requirement changed its state.
+"""
 
 from __future__ import annotations
 
@@ -63,13 +66,26 @@ def change(now: CertificateModel, before: CertificateModel) -> Change:
         same=tuple(name for name, held in equal.items() if held),
         other=tuple(name for name, held in equal.items() if not held),
         numbers=numbers,
-        requirements=tuple((name, states[0].get(name, "not asked"), states[1].get(name, "not asked")) for name in ids),
+        requirements=tuple(
+            (name, states[0].get(name, "not asked"), states[1].get(name, "not asked"))
+            for name in ids
+        ),
     )
 
 
-def _grounds(now: CertificateModel, before: CertificateModel) -> Iterator[tuple[str, object, object]]:
-    yield "network", [file.sha256 for file in now.model.files], [file.sha256 for file in before.model.files]
-    yield "evaluation data", (data_digests(now), now.data.used), (data_digests(before), before.data.used)
+def _grounds(
+    now: CertificateModel, before: CertificateModel
+) -> Iterator[tuple[str, object, object]]:
+    yield (
+        "network",
+        [file.sha256 for file in now.model.files],
+        [file.sha256 for file in before.model.files],
+    )
+    yield (
+        "evaluation data",
+        (data_digests(now), now.data.used),
+        (data_digests(before), before.data.used),
+    )
     yield "devices", digest_of_tables(now.device.profile), digest_of_tables(before.device.profile)
     yield "policy", now.policy, before.policy
     yield "metric", now.metric.name, before.metric.name
@@ -86,8 +102,17 @@ def _numbers(now: CertificateModel, before: CertificateModel) -> Iterator[Change
         ("Certified bound", now.certified.score, before.certified.score),
     ):
         old, new = (("none" if value is None else shown(now, value)) for value in (theirs, ours))
-        yield ChangedNumber(name, old, new, "" if ours is None or theirs is None else _difference(now, ours - theirs))
+        yield ChangedNumber(
+            name,
+            old,
+            new,
+            "" if ours is None or theirs is None else _difference(now, ours - theirs),
+        )
 
 
 def _difference(now: CertificateModel, value: float) -> str:
-    return f"{100 * value:+.2f} percentage points" if now.metric.name == "accuracy" else f"{value:+.4g}"
+    return (
+        f"{100 * value:+.2f} percentage points"
+        if now.metric.name == "accuracy"
+        else f"{value:+.4g}"
+    )

@@ -20,7 +20,9 @@ Found = TypeVar("Found")
 def pictures(certificate: CertificateModel) -> dict[str, str]:
     """Return the charts of the diagnostics that ran, by name; an empty text for the others."""
 
-    def drawn(draw: Callable[[CertificateModel, Found], str], read: Callable[[Diagnostics], Found | None]) -> str:
+    def drawn(
+        draw: Callable[[CertificateModel, Found], str], read: Callable[[Diagnostics], Found | None]
+    ) -> str:
         found = None if certificate.diagnostics is None else read(certificate.diagnostics)
         return "" if found is None else draw(certificate, found)
 
@@ -34,17 +36,32 @@ def pictures(certificate: CertificateModel) -> dict[str, str]:
 
 
 def layers(certificate: CertificateModel, found: LayerAttacks) -> str:
-    """Draw what every layer alone, and all others, make the network lose, beside all together: long is bad."""
+    """Draw what every layer alone, and all others, make the network lose, beside all together.
+
+    Long is bad.
+    """
     rows = found.rows
     alone = [charts.lost(certificate, row.alone.score) for row in rows]
-    others = [(charts.lost(certificate, row.others.score), index) for index, row in enumerate(rows) if row.others is not None]
+    others = [
+        (charts.lost(certificate, row.others.score), index)
+        for index, row in enumerate(rows)
+        if row.others is not None
+    ]
     together = charts.lost(certificate, certificate.worst_found.score)
     with mpl.rc_context(STYLE):
         figure, axes = charts.new_figure(charts.WIDTH, 0.36 * len(rows) + 1.0)
         axes.barh(range(len(rows)), alone, color=BAD, height=0.5, label="this layer alone")
         if others:
             places = ([value for value, _ in others], [index for _, index in others])
-            axes.plot(*places, "D", color=NEUTRAL, markeredgecolor=INK, markersize=6, zorder=3, label="all but this layer")
+            axes.plot(
+                *places,
+                "D",
+                color=NEUTRAL,
+                markeredgecolor=INK,
+                markersize=6,
+                zorder=3,
+                label="all but this layer",
+            )
         axes.axvline(together, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="all layers")
         charts.loss_axis(axes, certificate, [together, *alone, *(value for value, _ in others)])
         axes.set_yticks(range(len(rows)), [charts.short(row.initializer, 24) for row in rows])
@@ -52,7 +69,8 @@ def layers(certificate: CertificateModel, found: LayerAttacks) -> str:
         axes.invert_yaxis()
         axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=9)
         worst = (
-            f"{rows[0].initializer} alone {charts.loss_text(certificate, alone[0])}, all layers {charts.loss_text(certificate, together)}"
+            f"{rows[0].initializer} alone {charts.loss_text(certificate, alone[0])}, all layers"
+            f" {charts.loss_text(certificate, together)}"
         )
         return charts.svg(figure, "layers", f"{charts.loss_name(certificate)} by layer: {worst}.")
 
@@ -62,7 +80,12 @@ def classes(_certificate: CertificateModel, found: ClassAttacks) -> str:
     rows = sorted(found.rows, key=lambda row: row.label)
     with mpl.rc_context(STYLE):
         figure, axes = charts.new_figure(charts.WIDTH, 2.4)
-        charts.pair_of_bars(axes, [row.clean for row in rows], [row.recall for row in rows], "worst chip for this class")
+        charts.pair_of_bars(
+            axes,
+            [row.clean for row in rows],
+            [row.recall for row in rows],
+            "worst chip for this class",
+        )
         axes.set_xticks(range(len(rows)), [str(row.label) for row in rows])
         axes.set_xlabel("class")
         charts.percent_axis(axes)
@@ -70,7 +93,8 @@ def classes(_certificate: CertificateModel, found: ClassAttacks) -> str:
         return charts.svg(
             figure,
             "worst-classes",
-            f"Recall by class: clean, and on the chip that is worst for that class ({', '.join(f'{row.label}: {100 * row.recall:.0f} %' for row in rows)}).",
+            "Recall by class: clean, and on the chip that is worst for that class"
+            f" ({', '.join(f'{row.label}: {100 * row.recall:.0f} %' for row in rows)}).",
         )
 
 
@@ -78,7 +102,8 @@ def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str
     """Draw the worst score found over the tolerance, what bisection tried, and the score required."""
     points = sorted([*curve.points, *curve.tried], key=lambda point: point.tolerance)
     bound = certificate.certified
-    # A bound over some of the samples may lie above the worst score over all of them: it is told apart by name and look.
+    # A bound over some of the samples may lie above the worst score over all of them: it is told
+    # apart by name and look.
     is_whole = bound.curve_samples == bound.samples
     proven = bound.curve if certificate.metric.higher_is_better or is_whole else []
     with mpl.rc_context(STYLE):
@@ -93,16 +118,28 @@ def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str
         )
         if proven:
             axes.plot(
-                [100 * point.tolerance_fraction for point in proven], [point.score for point in proven], "s-" if is_whole else "s:", color=GOOD, markersize=4,
-                label="certified" if is_whole else f"certified, first {bound.curve_samples} samples",
-            )  # fmt: skip
-        axes.axhline(curve.required, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="required")
+                [100 * point.tolerance_fraction for point in proven],
+                [point.score for point in proven],
+                "s-" if is_whole else "s:",
+                color=GOOD,
+                markersize=4,
+                label=(
+                    "certified" if is_whole else f"certified, first {bound.curve_samples} samples"
+                ),
+            )
+        axes.axhline(
+            curve.required, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="required"
+        )
         axes.set_xlabel("write-verify tolerance, % of the conductance range")
         axes.set_xlim(left=0)
         charts.vertical_scores(axes, certificate, [point.score for point in points])
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
-        said = ", ".join(f"{100 * point.tolerance:.3g} %: {shown(certificate, point.score)}" for point in points)
-        return charts.svg(figure, "tolerances", f"Worst score found over the write-verify tolerance: {said}.")
+        said = ", ".join(
+            f"{100 * point.tolerance:.3g} %: {shown(certificate, point.score)}" for point in points
+        )
+        return charts.svg(
+            figure, "tolerances", f"Worst score found over the write-verify tolerance: {said}."
+        )
 
 
 def stuck_devices(certificate: CertificateModel, found: StuckDevices) -> str:
@@ -119,24 +156,40 @@ def stuck_devices(certificate: CertificateModel, found: StuckDevices) -> str:
         lines,
         name="stuck_devices",
         label="stuck devices",
-        description="Worst score found over the number of stuck devices, beside devices chosen by magnitude and at random.",
+        description=(
+            "Worst score found over the number of stuck devices, beside devices chosen by magnitude"
+            " and at random."
+        ),
     )
 
 
 def write_verify(certificate: CertificateModel, found: WriteVerify) -> str:
     """Draw the worst score over the share of devices that are verified more tightly, for the best ranking and baselines."""
-    marks = {found.best: (BAD, "o-"), "second_derivative": (NEUTRAL, "s--"), "magnitude": (INK, "d:"), "random": (INK, "x-.")}
+    marks = {
+        found.best: (BAD, "o-"),
+        "second_derivative": (NEUTRAL, "s--"),
+        "magnitude": (INK, "d:"),
+        "random": (INK, "x-."),
+    }
     lines = {}
     for ranking, (colour, mark) in marks.items():
         rows = [row for row in found.rows if row.ranking == ranking]
         if rows and ranking.replace("_", " ") not in lines:
-            lines[ranking.replace("_", " ")] = ([100 * row.share for row in rows], [row.score for row in rows], colour, mark)
+            lines[ranking.replace("_", " ")] = (
+                [100 * row.share for row in rows],
+                [row.score for row in rows],
+                colour,
+                mark,
+            )
     return _curves(
         certificate,
         lines,
         name="write_verify",
         label="% of devices verified more tightly",
-        description="Worst score found over the share of devices that are verified more tightly, by ranking.",
+        description=(
+            "Worst score found over the share of devices that are verified more tightly, by"
+            " ranking."
+        ),
     )
 
 
@@ -158,8 +211,12 @@ def _curves(
         axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
         axes.minorticks_off()
         axes.set_xlabel(label)
-        charts.vertical_scores(axes, certificate, [score for _, scores, *_ in lines.values() for score in scores])
+        charts.vertical_scores(
+            axes, certificate, [score for _, scores, *_ in lines.values() for score in scores]
+        )
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
         text, (across, scores, *_) = next(iter(lines.items()))
-        said = ", ".join(f"{at:g}: {shown(certificate, score)}" for at, score in zip(across, scores, strict=True))
+        said = ", ".join(
+            f"{at:g}: {shown(certificate, score)}" for at, score in zip(across, scores, strict=True)
+        )
         return charts.svg(figure, name, f"{description} {text.capitalize()} at {said}.")

@@ -35,17 +35,24 @@ class Transition:
 def class_names(certificate: CertificateModel) -> list[str]:
     """Return the names of the classes of the table of decisions, and of no class at the end."""
     rows, labels = certificate.worst_found.confusion or [], certificate.data.labels
-    known = [] if labels is None or labels.classes is None else [str(name) for name in labels.classes]
+    known = (
+        [] if labels is None or labels.classes is None else [str(name) for name in labels.classes]
+    )
     return [*(known if len(known) == len(rows) else map(str, range(len(rows)))), "no class"]
 
 
 def costs(certificate: CertificateModel) -> list[list[float]] | None:
-    """Return the costs that the policy states, row the label, the last column for no class; None: none, or they do not fit."""
+    """Return the costs that the policy states, row the label, the last column for no class.
+
+    None: none, or they do not fit.
+    """
     rows, policy = certificate.worst_found.confusion, certificate.policy or {}
     if rows is None or policy.get("cost") is None:
         return None
     labels = certificate.data.labels
-    names = [] if labels is None or labels.classes is None else [str(name) for name in labels.classes]
+    names = (
+        [] if labels is None or labels.classes is None else [str(name) for name in labels.classes]
+    )
     found = cost_matrix(CostTable.model_validate(policy["cost"]), len(rows), names)
     return None if isinstance(found, str) else found
 
@@ -69,13 +76,23 @@ def transitions(certificate: CertificateModel) -> list[Transition]:
 
 
 def collapse(certificate: CertificateModel) -> tuple[str, int, int] | None:
-    """Return the class that most wrong decisions are for, how many, and of how many; None where there is no such class."""
+    """Return the class that most wrong decisions are for, how many, and of how many.
+
+    None where there is no such class.
+    """
     rows = certificate.worst_found.confusion
     if rows is None:
         return None
-    wrong = [sum(row[decision] for label, row in enumerate(rows) if label != decision) for decision in range(len(rows[0]))]
+    wrong = [
+        sum(row[decision] for label, row in enumerate(rows) if label != decision)
+        for decision in range(len(rows[0]))
+    ]
     total, most = sum(wrong), max(wrong, default=0)
-    return (class_names(certificate)[wrong.index(most)], most, total) if total and 2 * most > total else None
+    return (
+        (class_names(certificate)[wrong.index(most)], most, total)
+        if total and 2 * most > total
+        else None
+    )
 
 
 def shown_part(flipped: Flipped | None) -> str:
@@ -84,7 +101,11 @@ def shown_part(flipped: Flipped | None) -> str:
         return ""
     if flipped.form == "image":
         return f", made smaller: {flipped.shown_shape[0]} x {flipped.shown_shape[1]} pixels"
-    return f", {flipped.shown_shape[0]} points of it" if flipped.form == "signal" else f", the first {flipped.shown_shape[0]} values of it"
+    return (
+        f", {flipped.shown_shape[0]} points of it"
+        if flipped.form == "signal"
+        else f", the first {flipped.shown_shape[0]} values of it"
+    )
 
 
 def line_of(row: FlippedInput) -> str:
@@ -92,7 +113,10 @@ def line_of(row: FlippedInput) -> str:
     values = row.values or [0.0]
     low, high = min(values), max(values)
     step, scale = _WIDTH / max(1, len(values) - 1), (_HEIGHT - 2) / (high - low or 1.0)
-    return " ".join(f"{index * step:.1f},{_HEIGHT - 1 - (value - low) * scale:.1f}" for index, value in enumerate(values))
+    return " ".join(
+        f"{index * step:.1f},{_HEIGHT - 1 - (value - low) * scale:.1f}"
+        for index, value in enumerate(values)
+    )
 
 
 def line_box() -> str:

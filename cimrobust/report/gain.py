@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from cimrobust.certificate.models.retrained import Retraining
 
-# Percentage points, or share of an error, below which two searches of one effort are not told apart.
+# Percentage points, or share of an error, below which two searches of one effort are not told
+# apart.
 _NOTICEABLE = 0.01
 
 
@@ -27,15 +28,25 @@ class Gain:
 
 def gain_of(described: Retraining) -> Gain:
     """Compare the worst chips found before and after."""
-    before, after, control = described.before.worst_found, described.after.worst_found, described.control_outcome
+    before, after, control = (
+        described.before.worst_found,
+        described.after.worst_found,
+        described.control_outcome,
+    )
     if before is None or after is None:
         return Gain("NOT COMPARED", "A certificate states no worst chip.", "open")
     better = after - before if described.metric.higher_is_better else before - after
     scale = 1.0 if described.metric.unit == "fraction" else abs(before) or 1.0
-    sentence = f"The worst chip found has {described.metric.name} {_shown(described, before)} before and {_shown(described, after)} after, by searches of one effort."
+    sentence = (
+        f"The worst chip found has {described.metric.name} {_shown(described, before)} before and"
+        f" {_shown(described, after)} after, by searches of one effort."
+    )
     if control is not None and control.worst_found is not None:
         sentence += f" Plain fine-tuning alone gives {_shown(described, control.worst_found)}."
-    sentence += f" Without deviation: {_shown(described, described.before.clean)} before, {_shown(described, described.after.clean)} after."
+    sentence += (
+        f" Without deviation: {_shown(described, described.before.clean)} before,"
+        f" {_shown(described, described.after.clean)} after."
+    )
     if abs(better) < _NOTICEABLE * scale:
         return Gain("NO GAIN", sentence, "open")
     return Gain("GAIN", sentence, "pass") if better > 0 else Gain("LOSS", sentence, "fail")

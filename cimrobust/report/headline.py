@@ -1,4 +1,7 @@
-"""The numbers of the first screen: what was found, on these samples and beyond them, and how it is known."""
+"""The numbers of the first screen.
+
+What was found, on these samples and beyond them, and how it is known.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,12 @@ def headlines(certificate: CertificateModel) -> list[Headline]:
             f"measured, quantised{', through converters' if converted else ''}",
             *_ends(certificate, programmed_interval(certificate)),
         ),
-        Headline("Average chip", "monte_carlo.mean", f"measured on {drawn.trials} drawn chips", *_ends(certificate, "mean")),
+        Headline(
+            "Average chip",
+            "monte_carlo.mean",
+            f"measured on {drawn.trials} drawn chips",
+            *_ends(certificate, "mean"),
+        ),
         _percentile(certificate),
         Headline(
             "Worst chip found",
@@ -57,11 +65,16 @@ def _percentile(certificate: CertificateModel) -> Headline:
     kpp = certificate.monte_carlo.kpp[0]
     name = f"All but the worst {kpp.k:g} % of chips (KPP)"
     if kpp.lower_bound is None:
-        reason = f"not proven: {kpp.needed_trials} drawn chips needed, {certificate.monte_carlo.trials} drawn"
+        reason = (
+            f"not proven: {kpp.needed_trials} drawn chips needed, {certificate.monte_carlo.trials}"
+            " drawn"
+        )
         return Headline(name, None, reason, nothing=kpp.two_source_reason or "")
     known = f"statistical, at {100 * kpp.confidence:g} % confidence"
     low = None if kpp.two_source is None else "monte_carlo.kpp.0.two_source.bound"
-    return Headline(name, "monte_carlo.kpp.0.lower_bound", known, low, nothing=kpp.two_source_reason or "")
+    return Headline(
+        name, "monte_carlo.kpp.0.lower_bound", known, low, nothing=kpp.two_source_reason or ""
+    )
 
 
 def _proven(certificate: CertificateModel) -> Headline:
@@ -71,23 +84,43 @@ def _proven(certificate: CertificateModel) -> Headline:
     if not is_proof(certificate):
         return Headline(name, None, f"not proven at this tolerance{_smaller(certificate)}")
     low, high, nothing = _ends(certificate, "certified")
-    return Headline(name, "certified.score", "proved by sound bounds", low, None if certificate.metric.higher_is_better else high, nothing)
+    return Headline(
+        name,
+        "certified.score",
+        "proved by sound bounds",
+        low,
+        None if certificate.metric.higher_is_better else high,
+        nothing,
+    )
 
 
 def _smaller(certificate: CertificateModel) -> str:
     """Say at which tolerance anything is proven."""
     largest = certificate.certified.largest_tolerance
-    held = [] if largest is None else [row for row in largest.held if row.tolerance_fraction is not None]
+    held = (
+        []
+        if largest is None
+        else [row for row in largest.held if row.tolerance_fraction is not None]
+    )
     if largest is None or not held:
         return ""
     best = max(held, key=lambda row: row.share)
-    return f"; {100 * best.share:g} % of the first {largest.samples} samples are proven up to a tolerance of {100 * (best.tolerance_fraction or 0.0):.3g} %"
+    return (
+        f"; {100 * best.share:g} % of the first {largest.samples} samples are proven up to a"
+        f" tolerance of {100 * (best.tolerance_fraction or 0.0):.3g} %"
+    )
 
 
 def _ends(certificate: CertificateModel, name: str) -> tuple[str | None, str | None, str]:
     rows = certificate.evaluation_set.intervals
     for index, row in enumerate(rows):
         if row.name == name:
-            return f"evaluation_set.intervals.{index}.low", f"evaluation_set.intervals.{index}.high", ""
-    reasons = [row.reason for row in certificate.evaluation_set.not_stated if row.name in (name, "all")]
+            return (
+                f"evaluation_set.intervals.{index}.low",
+                f"evaluation_set.intervals.{index}.high",
+                "",
+            )
+    reasons = [
+        row.reason for row in certificate.evaluation_set.not_stated if row.name in (name, "all")
+    ]
     return None, None, reasons[0] if reasons else ""

@@ -1,4 +1,7 @@
-"""Numbers of a certificate as markup: what is shown always carries where it stands in the JSON, and its exact value."""
+"""Numbers of a certificate as markup.
+
+What is shown always carries where it stands in the JSON, and its exact value.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ def shown(value: Any, kind: str, *, is_fraction: bool) -> str:
 
     Args:
         value: Number or None.
-        kind: ``score``, ``percent``, ``fine_percent`` (four digits), ``count``, ``seconds``, ``margin`` (signed) or ``plain``.
+        kind: ``score``, ``percent``, ``fine_percent`` (four digits), ``count``, ``seconds``,
+            ``margin`` (signed) or ``plain``.
         is_fraction: Whether scores are fractions, shown as percentages.
     """
     if value is None:
@@ -36,7 +40,11 @@ def shown(value: Any, kind: str, *, is_fraction: bool) -> str:
     if kind == "fine_percent":
         return f"{digits(100 * value)}\u00a0%"
     if kind == "margin":
-        return f"{100 * value:+.2f}\u00a0points" if is_fraction else f"{'+' if value >= 0 else ''}{digits(value)}"
+        return (
+            f"{100 * value:+.2f}\u00a0points"
+            if is_fraction
+            else f"{'+' if value >= 0 else ''}{digits(value)}"
+        )
     if kind == "count":
         return f"{value:,}".replace(",", "\u202f")
     if kind == "seconds":
@@ -57,7 +65,8 @@ def tidy(text: str) -> str:
 def field_reader(certificate: Measured) -> Callable[[str, str], Markup]:
     """Return a function that shows the number at a path such as ``worst_found.members.0.score``.
 
-    The path is relative to the certificate; list positions are numbers. The markup states path and exact value, so that a test, or a reader, can compare the
+    The path is relative to the certificate; list positions are numbers. The markup states path and
+    exact value, so that a test, or a reader, can compare the
     two.
     """
     is_fraction = certificate.metric.unit == "fraction"
@@ -68,6 +77,8 @@ def field_reader(certificate: Measured) -> Callable[[str, str], Markup]:
         for part in path.split("."):
             value = value[int(part)] if isinstance(value, list) else value[part]
         text = shown(value, kind, is_fraction=is_fraction)
-        return Markup('<data data-json-path="{}" value="{}">{}</data>').format(path, "" if value is None else repr(value), escape(text))
+        return Markup('<data data-json-path="{}" value="{}">{}</data>').format(
+            path, "" if value is None else repr(value), escape(text)
+        )
 
     return field

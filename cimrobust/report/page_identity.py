@@ -61,5 +61,8 @@ def of_certificate(certificate: CertificateModel) -> Identity:
 
 
 def css_text(text: str) -> Markup:
-    """Return a text as the inside of a CSS string: it can end neither the string nor the style sheet."""
+    """Return a text as the inside of a CSS string.
+
+    It can end neither the string nor the style sheet.
+    """
     return Markup("".join(char if char in _PLAIN else f"\\{ord(char):x} " for char in text))

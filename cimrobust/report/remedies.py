@@ -28,7 +28,10 @@ class Remedy:
 
 
 def remedies(certificate: CertificateModel) -> list[Remedy]:
-    """Return what would change the verdict: first what was measured, then what decides open questions, then what can be tried."""
+    """Return what would change the verdict.
+
+    First what was measured, then what decides open questions, then what can be tried.
+    """
     return [*_measured(certificate), *_deciding(certificate), *_untried(certificate)]
 
 
@@ -39,14 +42,25 @@ def _measured(c: CertificateModel) -> Iterator[Remedy]:
     curve = found.tolerance_curve
     if curve is not None and curve.unrefuted > 0 and curve.unrefuted < c.device.tolerance_fraction:
         yield Remedy(
-            "Verify every device more tightly", ("at a tolerance of ", " no chip was found that misses ", "; that is no proof"),
-            ((f"{at}tolerance_curve.unrefuted", "percent"), (f"{at}tolerance_curve.required", "score")), _analyze(c, "--tolerance", f"{curve.unrefuted:.4g}"),
-        )  # fmt: skip
-    if curve is not None and curve.certified is not None and curve.certified < c.device.tolerance_fraction:
+            "Verify every device more tightly",
+            ("at a tolerance of ", " no chip was found that misses ", "; that is no proof"),
+            (
+                (f"{at}tolerance_curve.unrefuted", "percent"),
+                (f"{at}tolerance_curve.required", "score"),
+            ),
+            _analyze(c, "--tolerance", f"{curve.unrefuted:.4g}"),
+        )
+    if (
+        curve is not None
+        and curve.certified is not None
+        and curve.certified < c.device.tolerance_fraction
+    ):
         yield Remedy(
-            "Verify every device so tightly that it is proven", ("at ", f", over the first {curve.certified_samples} samples"),
-            ((f"{at}tolerance_curve.certified", "percent"),), _analyze(c, "--tolerance", f"{curve.certified:.4g}"),
-        )  # fmt: skip
+            "Verify every device so tightly that it is proven",
+            ("at ", f", over the first {curve.certified_samples} samples"),
+            ((f"{at}tolerance_curve.certified", "percent"),),
+            _analyze(c, "--tolerance", f"{curve.certified:.4g}"),
+        )
     if found.write_verify is not None and found.write_verify.rows:
         rows = found.write_verify.rows
         best = max(
@@ -57,23 +71,33 @@ def _measured(c: CertificateModel) -> Iterator[Remedy]:
         if best is not None:
             row = f"{at}write_verify.rows.{best}."
             yield Remedy(
-                f"Verify some devices {found.write_verify.factor:g} times more tightly", ("with ", " of the devices the worst chip found scores ", ""),
-                ((f"{row}share", "percent"), (f"{row}score", "score")), _command(c, "verify", "--out", "devices.parquet"),
-            )  # fmt: skip
+                f"Verify some devices {found.write_verify.factor:g} times more tightly",
+                ("with ", " of the devices the worst chip found scores ", ""),
+                ((f"{row}share", "percent"), (f"{row}score", "score")),
+                _command(c, "verify", "--out", "devices.parquet"),
+            )
     if found.layers is not None and found.layers.rows and found.layers.rows[0].others is not None:
         yield Remedy(
-            f"Keep {found.layers.rows[0].initializer} digital", ("with all other layers in devices the worst chip found scores ", " (a short search)"),
-            ((f"{at}layers.rows.0.others.score", "score"),), _analyze(c, "--digital", found.layers.rows[0].initializer),
-        )  # fmt: skip
+            f"Keep {found.layers.rows[0].initializer} digital",
+            ("with all other layers in devices the worst chip found scores ", " (a short search)"),
+            ((f"{at}layers.rows.0.others.score", "score"),),
+            _analyze(c, "--digital", found.layers.rows[0].initializer),
+        )
 
 
 def _deciding(c: CertificateModel) -> Iterator[Remedy]:
     """Yield what decides open requirements and conditions that do not hold."""
     rows = [row for row in c.verdict.requirements if row.status != "met"]
-    needed = max((kpp.needed_trials for kpp in c.monte_carlo.kpp if kpp.lower_bound is None), default=0)
+    needed = max(
+        (kpp.needed_trials for kpp in c.monte_carlo.kpp if kpp.lower_bound is None), default=0
+    )
     statistical = [row.id for row in rows if row.status == "open" and "KPP" in row.text]
     if statistical:
-        more = f"at least {needed} chips decide a bound on these samples" if needed else "more chips give a tighter bound"
+        more = (
+            f"at least {needed} chips decide a bound on these samples"
+            if needed
+            else "more chips give a tighter bound"
+        )
         yield Remedy(
             "Draw more chips",
             (f"{more}: {', '.join(statistical)}",),
@@ -88,16 +112,27 @@ def _deciding(c: CertificateModel) -> Iterator[Remedy]:
             _analyze(c, "--effort", "standard"),
         )
     if any(row.id == f"{CONDITION}newest_days" for row in rows) and c.issued is None:
-        yield Remedy("State the day of issue", ("the policy asks for an age",), (), _analyze(c, "--issued", "YYYY-MM-DD"))
+        yield Remedy(
+            "State the day of issue",
+            ("the policy asks for an age",),
+            (),
+            _analyze(c, "--issued", "YYYY-MM-DD"),
+        )
 
 
 def _untried(c: CertificateModel) -> Iterator[Remedy]:
-    if not any(row.status == "refuted" and not row.id.startswith(CONDITION) for row in c.verdict.requirements):
+    if not any(
+        row.status == "refuted" and not row.id.startswith(CONDITION)
+        for row in c.verdict.requirements
+    ):
         return
     if c.policy_file is not None:
         yield Remedy(
-            "Find the fewest layers to protect", ("by searches; not run here",), (), f"cimrobust suggest {_inputs(c)} --policy {shlex.quote(c.policy_file)}",
-        )  # fmt: skip
+            "Find the fewest layers to protect",
+            ("by searches; not run here",),
+            (),
+            f"cimrobust suggest {_inputs(c)} --policy {shlex.quote(c.policy_file)}",
+        )
     yield Remedy(
         "Re-train for the tolerance",
         ("what it gains is unknown until it is measured",),
@@ -121,7 +156,10 @@ def _inputs(c: CertificateModel) -> str:
 
 
 def _parts(command: str) -> list[str]:
-    """Return the words of a command; those between spaces where quotes do not match, which no certificate of ours has."""
+    """Return the words of a command.
+
+    Those between spaces where quotes do not match, which no certificate of ours has.
+    """
     try:
         return shlex.split(command)
     except ValueError:

@@ -30,7 +30,8 @@ def render(certificate: CertificateModel, previous: CertificateModel | None = No
 
     Args:
         certificate: What was found.
-        previous: An earlier certificate, which the page compares it with; None: none, and the page has no section on changes.
+        previous: An earlier certificate, which the page compares it with; None: none, and the page
+            has no section on changes.
 
     Returns:
         A page that needs no network and no script; the same certificate gives the same text.
@@ -68,7 +69,11 @@ def _pictures(certificate: CertificateModel) -> dict[str, str]:
 
 def _words(certificate: CertificateModel) -> dict[str, Any]:
     """Return how scores are called on the page."""
-    return {"score_name": score_name(certificate), "score_word": score_word(certificate), "proven": is_proof(certificate)}
+    return {
+        "score_name": score_name(certificate),
+        "score_word": score_word(certificate),
+        "proven": is_proof(certificate),
+    }
 
 
 def _findings(certificate: CertificateModel) -> dict[str, Any]:
@@ -102,21 +107,29 @@ def render_retraining(described: Retraining) -> str:
     return page.render(
         r=described,
         tool=described.tool,
-        identity=Identity(kind="re-training", subject=described.model, sha256=digest_of(described), file="retrain.json"),
+        identity=Identity(
+            kind="re-training",
+            subject=described.model,
+            sha256=digest_of(described),
+            file="retrain.json",
+        ),
         gain=gain_of(described),
         columns=columns,
         roles=[(key.removesuffix("_outcome"), title) for key, title in columns],
         field=field_reader(described),
         curves=Markup(charts.training_curves(described)),
         charts={name: Markup(text) for name, text in side_by_side.pictures(described).items()},
-        certified_apart=described.tolerances is not None and side_by_side.certified_apart(described),
+        certified_apart=described.tolerances is not None
+        and side_by_side.certified_apart(described),
         most_layers=side_by_side.MOST_LAYERS,
     )
 
 
 def embedded(certificate: BaseModel) -> str:
     """Return a result's JSON in a form that cannot end the element it stands in."""
-    text = json.dumps(certificate.model_dump(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(
+        certificate.model_dump(), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     return (
         text.replace("&", "\\u0026")
         .replace("<", "\\u003c")
@@ -130,7 +143,13 @@ def embedded(certificate: BaseModel) -> str:
 def environment() -> Environment:
     """Return where templates come from, everything escaped."""
     made = Environment(
-        loader=PackageLoader("cimrobust.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("cimrobust.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    made.filters.update(css_text=css_text, line_of=failure_modes.line_of, capitalize_first=capital, tidy=tidy)
+    made.filters.update(
+        css_text=css_text, line_of=failure_modes.line_of, capitalize_first=capital, tidy=tidy
+    )
     return made

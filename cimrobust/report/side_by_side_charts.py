@@ -46,7 +46,11 @@ class Look:
     offset: float
 
 
-_LOOKS = (Look("before", INK, "o", -0.22), Look("control", NEUTRAL, "D", 0.0), Look("after", GOOD, "s", 0.22))
+_LOOKS = (
+    Look("before", INK, "o", -0.22),
+    Look("control", NEUTRAL, "D", 0.0),
+    Look("after", GOOD, "s", 0.22),
+)
 
 
 def pictures(described: Retraining) -> dict[str, str]:
@@ -58,7 +62,10 @@ def pictures(described: Retraining) -> dict[str, str]:
 
 
 def certified_apart(described: Retraining) -> bool:
-    """Whether certified curves are drawn apart from worst scores: over fewer samples they may lie above these, and bounds of errors far from them."""
+    """Whether certified curves are drawn apart from worst scores.
+
+    Over fewer samples they may lie above these, and bounds of errors far from them.
+    """
     return described.metric.unit != "fraction" or any(
         summary.certified_samples not in (0, described.splits.evaluation)
         for summary in (described.tolerances.networks().values() if described.tolerances else ())
@@ -82,11 +89,24 @@ def tolerances(described: Retraining) -> str:
         if apart:
             _finish_apart(left, right, described, _scores(proven))
         for axes in dict.fromkeys((left, right)):
-            axes.axvline(100 * found.stated, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="stated tolerance")
-        figure.legend(*_legend([left, right]), frameon=False, ncols=4, loc="outside upper left", fontsize=9)
-        texts = [f"{look.role} {dict(points)[100 * found.stated]:.4g}" for look, points in worst.items()]
+            axes.axvline(
+                100 * found.stated,
+                color=INK,
+                linewidth=0.8,
+                linestyle=(0, (4, 3)),
+                label="stated tolerance",
+            )
+        figure.legend(
+            *_legend([left, right]), frameon=False, ncols=4, loc="outside upper left", fontsize=9
+        )
+        texts = [
+            f"{look.role} {dict(points)[100 * found.stated]:.4g}" for look, points in worst.items()
+        ]
         return charts.svg(
-            figure, "tolerances", f"Scores over the write-verify tolerance. Worst found at the stated one: {', '.join(texts)}."
+            figure,
+            "tolerances",
+            "Scores over the write-verify tolerance. Worst found at the stated one:"
+            f" {', '.join(texts)}.",
         )
 
 
@@ -101,25 +121,45 @@ def layers(described: Retraining) -> str:
     with mpl.rc_context(STYLE):
         figure = charts.empty_figure(_TWO_PANELS, 0.5 * len(rows) + 1.2)
         panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
-        for axes, drawn, title in zip(panels, marks.values(), ("this layer alone deviates", "all but this layer deviate"), strict=True):
+        for axes, drawn, title in zip(
+            panels,
+            marks.values(),
+            ("this layer alone deviates", "all but this layer deviate"),
+            strict=True,
+        ):
             axes.set_title(title, fontsize=10, loc="left")
             _half_width_scores(axes, described, values)
             axes.hlines(range(len(rows)), *axes.get_xlim(), color=FAINT, linewidth=0.8, zorder=1)
             for look in _LOOKS:
                 own = [(value, at) for value, at, of in drawn if of is look]
                 if own:
-                    axes.plot(*zip(*own, strict=True), look.marker, color=look.colour, markersize=6, zorder=2, label=look.role)
+                    axes.plot(
+                        *zip(*own, strict=True),
+                        look.marker,
+                        color=look.colour,
+                        markersize=6,
+                        zorder=2,
+                        label=look.role,
+                    )
             axes.tick_params(axis="y", length=0)
         panels[0].set_yticks(range(len(rows)), [charts.short(row.initializer, 24) for row in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
         figure.legend(*_legend(panels), frameon=False, ncols=3, loc="outside upper left")
         return charts.svg(
-            figure, "side-by-side-layers", "Worst score found by layer, this layer alone and all but this layer: before, control and after."
+            figure,
+            "side-by-side-layers",
+            "Worst score found by layer, this layer alone and all but this layer: before, control"
+            " and after.",
         )
 
 
-def _marks(rows: Sequence[LayerRow], read: Callable[[LayerScores], float | None]) -> list[tuple[float, float, Look]]:
-    """Return score, place and look of every mark of one panel; nothing for a network that was not attacked there."""
+def _marks(
+    rows: Sequence[LayerRow], read: Callable[[LayerScores], float | None]
+) -> list[tuple[float, float, Look]]:
+    """Return score, place and look of every mark of one panel.
+
+    Nothing for a network that was not attacked there.
+    """
     return [
         (score, index + look.offset, look)
         for index, row in enumerate(rows)
@@ -138,14 +178,17 @@ def _half_width_scores(axes: Axes, described: Retraining, values: Sequence[float
     axes.xaxis.set_major_locator(MaxNLocator(3))
 
 
-def _curves(found: ToleranceComparison, read: Callable[[ToleranceScores], float | None]) -> dict[Look, list[tuple[float, float]]]:
+def _curves(
+    found: ToleranceComparison, read: Callable[[ToleranceScores], float | None]
+) -> dict[Look, list[tuple[float, float]]]:
     """Return tolerance in percent and score of every network that has one of them at any tolerance."""
     curves = {}
     for look in _LOOKS:
         points = [
             (100 * row.tolerance, score)
             for row in found.rows
-            if (scores := row.by_role()[look.role]) is not None and (score := read(scores)) is not None
+            if (scores := row.by_role()[look.role]) is not None
+            and (score := read(scores)) is not None
         ]
         if points:
             curves[look] = points
@@ -166,17 +209,27 @@ def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
     return figure, worst, proven
 
 
-def _draw(axes: Axes, curves: Mapping[Look, Sequence[tuple[float, float]]], style: str, *, note: str) -> None:
+def _draw(
+    axes: Axes, curves: Mapping[Look, Sequence[tuple[float, float]]], style: str, *, note: str
+) -> None:
     """Draw scores over the tolerance, those of bounds with hollow markers, whole also at the edge."""
     for look, points in curves.items():
         inside = look.colour if style == "-" else "none"
         axes.plot(
-            *zip(*points, strict=True), look.marker + style, color=look.colour, markerfacecolor=inside, markersize=5, linewidth=1.5,
-            label=f"{look.role}{note}", clip_on=False,
-        )  # fmt: skip
+            *zip(*points, strict=True),
+            look.marker + style,
+            color=look.colour,
+            markerfacecolor=inside,
+            markersize=5,
+            linewidth=1.5,
+            label=f"{look.role}{note}",
+            clip_on=False,
+        )
 
 
-def _finish_apart(worst: Axes, proven: Axes, described: Retraining, bounds: Sequence[float]) -> None:
+def _finish_apart(
+    worst: Axes, proven: Axes, described: Retraining, bounds: Sequence[float]
+) -> None:
     """Scale the panel of certified scores, whose boxes halve from point to point, and say what is in which panel."""
     found = described.tolerances
     assert found is not None

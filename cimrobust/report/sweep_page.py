@@ -25,7 +25,12 @@ def render_sweep(sweep: SweepModel) -> str:
         .render(
             c=sweep,
             tool=sweep.tool,
-            identity=Identity(kind="tolerance sweep", subject=sweep.model.name, sha256=digest_of(sweep), file="sweep.json"),
+            identity=Identity(
+                kind="tolerance sweep",
+                subject=sweep.model.name,
+                sha256=digest_of(sweep),
+                file="sweep.json",
+            ),
             charts={name: Markup(text) for name, text in pictures.items()},
             field=field_reader(sweep),
             embedded=Markup(embedded(sweep)),
@@ -38,7 +43,12 @@ def curve(sweep: SweepModel) -> str:
     points = sweep.points
     lines: list[tuple[str, str, str, list[float | None]]] = [
         ("average chip", NEUTRAL, "o-", [point.monte_carlo.mean for point in points]),
-        ("1 % KPP bound", NEUTRAL, "^--", [point.monte_carlo.kpp[0].lower_bound for point in points]),
+        (
+            "1 % KPP bound",
+            NEUTRAL,
+            "^--",
+            [point.monte_carlo.kpp[0].lower_bound for point in points],
+        ),
         ("worst found", BAD, "X-", [point.worst_found.score for point in points]),
         ("certified", GOOD, "s-", [point.certified.score for point in points]),
     ]
@@ -46,20 +56,49 @@ def curve(sweep: SweepModel) -> str:
         figure, axes = charts.new_figure(charts.WIDTH, 3.6)
         shown = [sweep.clean.score]
         for label, colour, style, values in lines:
-            pairs = [(100 * point.tolerance, value) for point, value in zip(points, values, strict=True) if value is not None]
+            pairs = [
+                (100 * point.tolerance, value)
+                for point, value in zip(points, values, strict=True)
+                if value is not None
+            ]
             if pairs:
-                axes.plot([x for x, _ in pairs], [y for _, y in pairs], style, color=colour, markersize=5, linewidth=1.5, label=label)
+                axes.plot(
+                    [x for x, _ in pairs],
+                    [y for _, y in pairs],
+                    style,
+                    color=colour,
+                    markersize=5,
+                    linewidth=1.5,
+                    label=label,
+                )
                 shown += [y for _, y in pairs]
-        axes.axhline(sweep.clean.score, color=INK, linewidth=0.8, linestyle=(0, (1, 3)), label="clean")
+        axes.axhline(
+            sweep.clean.score, color=INK, linewidth=0.8, linestyle=(0, (1, 3)), label="clean"
+        )
         if sweep.safe is not None:
-            axes.axhline(sweep.safe.required, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="required")
+            axes.axhline(
+                sweep.safe.required, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="required"
+            )
         _tolerance_axis(axes, points)
         charts.vertical_scores(axes, sweep, shown)
         if sweep.metric.unit == "fraction" and max(shown) - min(shown) < charts.ZOOM_BELOW:
             charts.zoom_up(axes, min(shown), max(shown))
-        axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 1), fontsize=9, handlelength=1.6, columnspacing=1.2)
-        text = ", ".join(f"{100 * point.tolerance:.4g} %: {_score(sweep, point.worst_found.score)}" for point in points)
-        return charts.svg(figure, "curve", f"Scores over the write-verify tolerance. Worst found at {text}.")
+        axes.legend(
+            frameon=False,
+            ncols=3,
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1),
+            fontsize=9,
+            handlelength=1.6,
+            columnspacing=1.2,
+        )
+        text = ", ".join(
+            f"{100 * point.tolerance:.4g} %: {_score(sweep, point.worst_found.score)}"
+            for point in points
+        )
+        return charts.svg(
+            figure, "curve", f"Scores over the write-verify tolerance. Worst found at {text}."
+        )
 
 
 def safe(sweep: SweepModel) -> str:
@@ -71,9 +110,19 @@ def safe(sweep: SweepModel) -> str:
     largest = sweep.points[-1].tolerance
     with mpl.rc_context(STYLE):
         figure, axes = charts.new_figure(charts.WIDTH, 1.5)
-        axes.barh(range(len(rows)), [100 * value for _, value, _ in rows], color=[colour for _, _, colour in rows], height=0.55)
+        axes.barh(
+            range(len(rows)),
+            [100 * value for _, value, _ in rows],
+            color=[colour for _, _, colour in rows],
+            height=0.55,
+        )
         for place, (_, value, _) in enumerate(rows):
-            axes.annotate(f" {100 * value:.4g} %" if value else " none", (100 * value, place), va="center", fontsize=9)
+            axes.annotate(
+                f" {100 * value:.4g} %" if value else " none",
+                (100 * value, place),
+                va="center",
+                fontsize=9,
+            )
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(0, 100 * largest * 1.15)

@@ -33,27 +33,45 @@ def uncertainties(certificate: CertificateModel) -> list[Uncertainty]:
 
 
 def _of_the_network(c: CertificateModel) -> Iterator[Uncertainty]:
-    yield Uncertainty("Quantisation", ("from ", " to ", ""), ("clean.score", "clean.quantised_score"), "measured on all samples")
+    yield Uncertainty(
+        "Quantisation",
+        ("from ", " to ", ""),
+        ("clean.score", "clean.quantised_score"),
+        "measured on all samples",
+    )
     if c.converters is not None:
-        yield Uncertainty("Converters", ("from ", " to ", ""), ("clean.quantised_score", "converters.score"), "measured on all samples")
+        yield Uncertainty(
+            "Converters",
+            ("from ", " to ", ""),
+            ("clean.quantised_score", "converters.score"),
+            "measured on all samples",
+        )
     rows = [] if c.diagnostics is None else c.diagnostics.effects
     for index, row in enumerate(rows):
         if "noise" in row.effect:
             yield Uncertainty(
-                row.effect.capitalize(), ("changes the mean by ", ""), (f"diagnostics.effects.{index}.change",), f"{row.chips} drawn chips"
+                row.effect.capitalize(),
+                ("changes the mean by ", ""),
+                (f"diagnostics.effects.{index}.change",),
+                f"{row.chips} drawn chips",
             )
 
 
 def _of_chips(c: CertificateModel) -> Iterator[Uncertainty]:
     drawn = c.monte_carlo
     yield Uncertainty(
-        "Programming: chips differ", ("standard deviation ", ", from ", " to ", ""), ("monte_carlo.std", "monte_carlo.min", "monte_carlo.max"),
+        "Programming: chips differ",
+        ("standard deviation ", ", from ", " to ", ""),
+        ("monte_carlo.std", "monte_carlo.min", "monte_carlo.max"),
         f"{drawn.trials} drawn chips; believes the profile",
-    )  # fmt: skip
+    )
     kpp = drawn.kpp[0]
     if kpp.lower_bound is None:
         yield Uncertainty(
-            "Finite number of chips", (f"no bound with {drawn.trials}; {kpp.needed_trials} are needed",), (), "order statistics"
+            "Finite number of chips",
+            (f"no bound with {drawn.trials}; {kpp.needed_trials} are needed",),
+            (),
+            "order statistics",
         )
     else:
         paths = ("monte_carlo.kpp.0.score", "monte_carlo.kpp.0.lower_bound")
@@ -67,13 +85,23 @@ def _of_chips(c: CertificateModel) -> Iterator[Uncertainty]:
 
 def _of_claims(c: CertificateModel) -> Iterator[Uncertainty]:
     name = programmed_interval(c)
-    place = next((index for index, row in enumerate(c.evaluation_set.intervals) if row.name == name), None)
+    place = next(
+        (index for index, row in enumerate(c.evaluation_set.intervals) if row.name == name), None
+    )
     if place is None:
         yield Uncertainty("Finite number of samples", ("nothing is stated",), (), _reason(c, name))
     else:
         at = f"evaluation_set.intervals.{place}."
-        known = f"{c.evaluation_set.intervals[place].method}, {100 * c.evaluation_set.confidence:g} % confidence, {c.evaluation_set.samples} independent samples"
-        yield Uncertainty("Finite number of samples", ("without deviation ", " to ", ""), (f"{at}low", f"{at}high"), known)
+        known = (
+            f"{c.evaluation_set.intervals[place].method}, {100 * c.evaluation_set.confidence:g} %"
+            f" confidence, {c.evaluation_set.samples} independent samples"
+        )
+        yield Uncertainty(
+            "Finite number of samples",
+            ("without deviation ", " to ", ""),
+            (f"{at}low", f"{at}high"),
+            known,
+        )
     transfer = None if c.diagnostics is None else c.diagnostics.transfer
     seen = "not measured (--diagnostics transfer)" if transfer is None else transfer.statement
     if is_proof(c):
@@ -95,13 +123,19 @@ def _of_claims(c: CertificateModel) -> Iterator[Uncertainty]:
         "Device profile",
         ("all of the above believe it",),
         (),
-        f"stated: {c.device.profile.get('source', 'no source')}; age and number of devices measured: not stated",
+        f"stated: {c.device.profile.get('source', 'no source')}; age and number of devices"
+        " measured: not stated",
     )
-    labels = {"given": "given with the data; not checked", "self": "the network's own decisions", "model": "decisions of another network"}[
-        c.data.label_source
-    ]
+    labels = {
+        "given": "given with the data; not checked",
+        "self": "the network's own decisions",
+        "model": "decisions of another network",
+    }[c.data.label_source]
     yield Uncertainty("Labels", ("a wrong label counts as a wrong decision",), (), labels)
 
 
 def _reason(c: CertificateModel, name: str) -> str:
-    return next((row.reason for row in c.evaluation_set.not_stated if row.name in (name, "all")), "not stated")
+    return next(
+        (row.reason for row in c.evaluation_set.not_stated if row.name in (name, "all")),
+        "not stated",
+    )

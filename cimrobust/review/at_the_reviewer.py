@@ -48,8 +48,10 @@ class Given:
         network: The certified network; None: it is not.
         data: The evaluation data; None: they are not.
         teacher: The network whose decisions are the labels; None: it is not, or there is none.
-        calibration: Data that converters took their ranges from, where they were given apart from the evaluation data.
-        transfer: Folder of the certificate whose witness the search knew; None: it is not at hand, or there is none.
+        calibration: Data that converters took their ranges from, where they were given apart from
+            the evaluation data.
+        transfer: Folder of the certificate whose witness the search knew; None: it is not at hand,
+            or there is none.
     """
 
     network: Network | None
@@ -59,7 +61,9 @@ class Given:
     transfer: Path | None = None
 
     def samples(self, certificate: Evaluated, inputs: tuple[TensorSpec, ...]) -> DataSet:
-        """Return the evaluation samples with labels from where the certificate says; None for labels that are not at hand, see `without_labels`.
+        """Return the evaluation samples with labels from where the certificate says.
+
+        None for labels that are not at hand, see `without_labels`.
 
         Args:
             certificate: The certificate.
@@ -75,12 +79,18 @@ class Given:
         unlabelled = replace(dataset, labels=None, stored={})
         if self.teacher is None:
             return unlabelled
-        # Its decisions are those of the output that the description names, which need not have the same name in this network.
-        asked = replace(unlabelled, decision=replace(dataset.decision, output=described.decision.output))
+        # Its decisions are those of the output that the description names, which need not have the
+        # same name in this network.
+        asked = replace(
+            unlabelled, decision=replace(dataset.decision, output=described.decision.output)
+        )
         return replace(labelled_by(self.teacher, asked), decision=dataset.decision)
 
     def described(self, certificate: Evaluated, inputs: tuple[TensorSpec, ...]) -> DataSet:
-        """Return the evaluation samples as the data describe themselves; arguments and errors as for `samples`."""
+        """Return the evaluation samples as the data describe themselves.
+
+        Arguments and errors as for `samples`.
+        """
         assert self.data is not None
         return load_data(self.data, inputs=inputs, limit=certificate.data.used)
 
@@ -90,10 +100,15 @@ class Given:
         if dataset.labels is not None:
             return ""
         if source == "model":
-            return f"labels are the decisions of another network, {_named(certificate)}: give it by --labels-of"
+            return (
+                f"labels are the decisions of another network, {_named(certificate)}: give it by"
+                " --labels-of"
+            )
         if source == "given":
             return "labels came with the data, and these have none: give the data with their labels"
-        return "labels are the model's own decisions: give --model too" if self.network is None else ""
+        return (
+            "labels are the model's own decisions: give --model too" if self.network is None else ""
+        )
 
 
 def open_given(certificate: Evaluated, at_hand: AtHand) -> Given:
@@ -106,7 +121,11 @@ def open_given(certificate: Evaluated, at_hand: AtHand) -> Given:
     return Given(
         network=None if at_hand.model is None else load_network(at_hand.model),
         data=at_hand.data,
-        teacher=load_network(at_hand.labels_of) if at_hand.labels_of is not None and has_teacher else None,
+        teacher=(
+            load_network(at_hand.labels_of)
+            if at_hand.labels_of is not None and has_teacher
+            else None
+        ),
         calibration=at_hand.calibration,
         transfer=at_hand.transfer,
     )
@@ -119,10 +138,14 @@ def model_check(certificate: Evaluated, given: Given) -> ReplayCheck:
         return ReplayCheck("model_hash", None, "give --model to compare its digest")
     claimed = {entry.sha256 for entry in certificate.model.files}
     found = {file.sha256 for file in network.files}
-    return ReplayCheck("model_hash", found == claimed, f"{network.path.name}: {len(found)} files compared")
+    return ReplayCheck(
+        "model_hash", found == claimed, f"{network.path.name}: {len(found)} files compared"
+    )
 
 
-def labels_checks(certificate: CertificateModel, given: Given, *, is_asked: bool) -> Iterator[ReplayCheck]:
+def labels_checks(
+    certificate: CertificateModel, given: Given, *, is_asked: bool
+) -> Iterator[ReplayCheck]:
     """Compare the digest of the network whose decisions are the labels.
 
     Args:
@@ -133,14 +156,30 @@ def labels_checks(certificate: CertificateModel, given: Given, *, is_asked: bool
     claimed = certificate.data.labels_of
     if claimed is None:
         if is_asked:
-            yield ReplayCheck("labels_hash", None, "no network of --labels-of made the labels of this certificate; it is not used")
+            yield ReplayCheck(
+                "labels_hash",
+                None,
+                "no network of --labels-of made the labels of this certificate; it is not used",
+            )
         return
     if given.teacher is None:
-        yield ReplayCheck("labels_hash", None, f"labels are the decisions of {_named(certificate)}: give --labels-of to compare its digest")
+        yield ReplayCheck(
+            "labels_hash",
+            None,
+            f"labels are the decisions of {_named(certificate)}: give --labels-of to compare its"
+            " digest",
+        )
         return
     found = {file.sha256 for file in given.teacher.files}
-    yield ReplayCheck("labels_hash", found == set(claimed.values()), f"{given.teacher.path.name}: {len(found)} files compared")
+    yield ReplayCheck(
+        "labels_hash",
+        found == set(claimed.values()),
+        f"{given.teacher.path.name}: {len(found)} files compared",
+    )
 
 
 def _named(certificate: Evaluated) -> str:
-    return ", ".join(f"{name} (sha256 {digest[:16]}...)" for name, digest in (certificate.data.labels_of or {}).items())
+    return ", ".join(
+        f"{name} (sha256 {digest[:16]}...)"
+        for name, digest in (certificate.data.labels_of or {}).items()
+    )

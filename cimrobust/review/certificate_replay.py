@@ -1,4 +1,7 @@
-"""The whole replay of a certificate: its files, then model and data, then chips drawn and searched again."""
+"""The whole replay of a certificate.
+
+Its files, then model and data, then chips drawn and searched again.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,14 @@ from cimrobust.pipeline.stages import Run
 from cimrobust.report.render import render
 from cimrobust.review.at_the_reviewer import AtHand, Given, labels_checks, model_check, open_given
 from cimrobust.review.depth import Depth
-from cimrobust.review.derivation import OtherMemoryError, certified_samples_check, derivation_checks, derive, run_witness, witness_checks
+from cimrobust.review.derivation import (
+    OtherMemoryError,
+    certified_samples_check,
+    derivation_checks,
+    derive,
+    run_witness,
+    witness_checks,
+)
 from cimrobust.review.file_checks import file_checks
 from cimrobust.review.mapping_check import layers_check
 from cimrobust.review.page_check import page_check
@@ -44,15 +54,26 @@ def replay_certificate(directory: Path, at_hand: AtHand, depth: Depth) -> list[R
     """
     certificate = read_certificate(directory)
     checks = file_checks(directory, certificate)
-    checks += guarded("report", lambda: [page_check(directory / REPORT, certificate, certificate.tool, lambda: render(certificate))])
+    checks += guarded(
+        "report",
+        lambda: [
+            page_check(
+                directory / REPORT, certificate, certificate.tool, lambda: render(certificate)
+            )
+        ],
+    )
     given = open_given(certificate, at_hand)
     command = certificate.reproduce.command
     checks += guarded("model_hash", lambda: [model_check(certificate, given)])
-    checks += guarded("device_profile", lambda: [profile_check(certificate, command, at_hand.device)])
+    checks += guarded(
+        "device_profile", lambda: [profile_check(certificate, command, at_hand.device)]
+    )
     checks += guarded("policy_file", lambda: [_policy_file(certificate, at_hand.policy)])
     checks += guarded("layers", lambda: [layers_check(certificate, given.network)])
     is_asked = at_hand.labels_of is not None
-    checks += guarded("labels_hash", lambda: list(labels_checks(certificate, given, is_asked=is_asked)))
+    checks += guarded(
+        "labels_hash", lambda: list(labels_checks(certificate, given, is_asked=is_asked))
+    )
     checks += guarded("most_probable", lambda: list(probable_checks(directory, certificate, given)))
     checks += guarded("scores", lambda: list(score_checks(directory, certificate, given)))
     checks += _computed_again(directory, certificate, given, depth, checks)
@@ -60,54 +81,108 @@ def replay_certificate(directory: Path, at_hand: AtHand, depth: Depth) -> list[R
 
 
 def _computed_again(
-    directory: Path, certificate: CertificateModel, given: Given, depth: Depth, before: list[ReplayCheck]
+    directory: Path,
+    certificate: CertificateModel,
+    given: Given,
+    depth: Depth,
+    before: list[ReplayCheck],
 ) -> list[ReplayCheck]:
-    """Open the run again and derive what follows; nothing is derived from another network or other data."""
-    other = [check.id for check in before if check.id in ("model_hash", "data_hash", "labels_hash", "layers") and check.held is False]
+    """Open the run again and derive what follows.
+
+    Nothing is derived from another network or other data.
+    """
+    other = [
+        check.id
+        for check in before
+        if check.id in ("model_hash", "data_hash", "labels_hash", "layers") and check.held is False
+    ]
     if other:
-        return [ReplayCheck("derived", None, f"not derived: {', '.join(other)} does not hold, so other numbers would follow")]
+        return [
+            ReplayCheck(
+                "derived",
+                None,
+                f"not derived: {', '.join(other)} does not hold, so other numbers would follow",
+            )
+        ]
     try:
         missing = missing_for_rerun(certificate, given)
     except InputRefusedError as err:
         return [ReplayCheck("derived", False, str(err))]
     if missing:
-        return [ReplayCheck("derived", None, f"{missing} to derive every number again, draw trials again and search again")]
+        return [
+            ReplayCheck(
+                "derived",
+                None,
+                f"{missing} to derive every number again, draw trials again and search again",
+            )
+        ]
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         opened: list[Run] = []
-        checks = guarded("reopened", lambda: list(_opened(certificate, given, depth, Path(folder), opened)))
+        checks = guarded(
+            "reopened", lambda: list(_opened(certificate, given, depth, Path(folder), opened))
+        )
         for run in opened:
             checks += _of_run(directory, certificate, run, given, depth)
     return checks
 
 
-def _opened(certificate: CertificateModel, given: Given, depth: Depth, folder: Path, opened: list[Run]) -> Iterator[ReplayCheck]:
+def _opened(
+    certificate: CertificateModel, given: Given, depth: Depth, folder: Path, opened: list[Run]
+) -> Iterator[ReplayCheck]:
     run = reopen(certificate, given, out=folder, workers=depth.workers, progress=depth.progress)
     opened.append(run)
-    yield ReplayCheck("reopened", True, "network, devices and samples go together and pass every self-check of a run")
+    yield ReplayCheck(
+        "reopened",
+        True,
+        "network, devices and samples go together and pass every self-check of a run",
+    )
 
 
-def _of_run(directory: Path, certificate: CertificateModel, run: Run, given: Given, depth: Depth) -> list[ReplayCheck]:
+def _of_run(
+    directory: Path, certificate: CertificateModel, run: Run, given: Given, depth: Depth
+) -> list[ReplayCheck]:
     checks = guarded("witness_nominal", lambda: list(witness_checks(directory, run)))
     checks += guarded("derived", lambda: list(_derived(directory, certificate, run)))
     checks += guarded("redrawn_trials", lambda: [_redrawn(directory, certificate, run, depth)])
     problem = rerun_problem(certificate, given)
-    # A run that cannot be made again is searched again with no less effort: whoever states such a run must not be looked at less closely.
-    effort = certificate.worst_found.effort if depth.rerun and problem and depth.search is None else depth.search
+    # A run that cannot be made again is searched again with no less effort: whoever states such a
+    # run must not be looked at less closely.
+    effort = (
+        certificate.worst_found.effort
+        if depth.rerun and problem and depth.search is None
+        else depth.search
+    )
     if effort is not None:
-        checks += guarded("second_search", lambda: [second_search_check(certificate, run, effort=effort, seed=depth.seed)])
+        checks += guarded(
+            "second_search",
+            lambda: [second_search_check(certificate, run, effort=effort, seed=depth.seed)],
+        )
     else:
-        checks.append(ReplayCheck("second_search", None, "whether a search finds a worse chip is not tested (--search quick)"))
+        checks.append(
+            ReplayCheck(
+                "second_search",
+                None,
+                "whether a search finds a worse chip is not tested (--search quick)",
+            )
+        )
     if not depth.rerun:
         problem = "members, diagnostics and rare failures are derived by a new run alone (--rerun)"
     if problem:
         checks.append(ReplayCheck("rerun", None, problem))
     else:
-        checks += guarded("rerun", lambda: list(rerun_checks(certificate, rerun(run, transfer=_transfer(certificate, given)))))
+        checks += guarded(
+            "rerun",
+            lambda: list(
+                rerun_checks(certificate, rerun(run, transfer=_transfer(certificate, given)))
+            ),
+        )
     return checks
 
 
 def _transfer(certificate: CertificateModel, given: Given) -> Path | None:
-    used = any(setting.key == "transfer" and setting.value is not None for setting in certificate.settings)
+    used = any(
+        setting.key == "transfer" and setting.value is not None for setting in certificate.settings
+    )
     return given.transfer if used else None
 
 
@@ -120,7 +195,10 @@ def _derived(directory: Path, certificate: CertificateModel, run: Run) -> Iterat
     yield from derivation_checks(derived.certificate, certificate)
     if lacks_memory(certificate.certified.reason):
         yield ReplayCheck(
-            "certified_memory", None, f"where it was made {certificate.certified.reason}: whether there is a bound was not checked"
+            "certified_memory",
+            None,
+            f"where it was made {certificate.certified.reason}: whether there is a bound was not"
+            " checked",
         )
     stored = certified_samples_check(directory, derived.proven)
     if stored is not None:
@@ -128,13 +206,21 @@ def _derived(directory: Path, certificate: CertificateModel, run: Run) -> Iterat
 
 
 def _redrawn(directory: Path, certificate: CertificateModel, run: Run, depth: Depth) -> ReplayCheck:
-    return redraw_check(certificate, from_parquet(directory / TRIALS), run, count=depth.redraw, seed=depth.seed)
+    return redraw_check(
+        certificate, from_parquet(directory / TRIALS), run, count=depth.redraw, seed=depth.seed
+    )
 
 
 def _policy_file(certificate: CertificateModel, policy: Path | None) -> ReplayCheck:
     if policy is None:
         missing = certificate.policy_sha256 is not None
-        return ReplayCheck("policy_file", None if missing else True, "give --policy to compare its digest" if missing else "there is none")
+        return ReplayCheck(
+            "policy_file",
+            None if missing else True,
+            "give --policy to compare its digest" if missing else "there is none",
+        )
     digest = sha256_of(policy)
-    same = digest == certificate.policy_sha256 and read_policy(policy).to_dict() == certificate.policy
+    same = (
+        digest == certificate.policy_sha256 and read_policy(policy).to_dict() == certificate.policy
+    )
     return ReplayCheck("policy_file", same, f"{policy.name}: sha256 {digest[:16]}...")

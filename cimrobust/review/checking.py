@@ -68,14 +68,21 @@ def gate(
     Args:
         directory: Folder of the certificate.
         policy: Policy file.
-        model: The network that is to be deployed; a certificate of another one is refused. None: it is not compared.
-        data: The evaluation data, in any form that `analyze` takes; a certificate of others is refused. None: they are not compared.
-        baseline: Folder of the certificate of the network in use, for requirements that ask no_worse_than_baseline.
-        no_worse_than: Require besides that scores without deviation and of the worst chip found are at most this much worse than the baseline's.
-        today: Day, YYYY-MM-DD, that the age of the certificate is counted to; None: today, by the clock (UTC), where the policy asks for an age.
-        issued_after: Require besides that the certificate states a day of issue after this one, YYYY-MM-DD.
+        model: The network that is to be deployed; a certificate of another one is refused. None: it
+            is not compared.
+        data: The evaluation data, in any form that `analyze` takes; a certificate of others is
+            refused. None: they are not compared.
+        baseline: Folder of the certificate of the network in use, for requirements that ask
+            no_worse_than_baseline.
+        no_worse_than: Require besides that scores without deviation and of the worst chip found are
+            at most this much worse than the baseline's.
+        today: Day, YYYY-MM-DD, that the age of the certificate is counted to; None: today, by the
+            clock (UTC), where the policy asks for an age.
+        issued_after: Require besides that the certificate states a day of issue after this one,
+            YYYY-MM-DD.
         junit: Write the result as JUnit XML there too.
-        require_signature: Who must have signed the certificate, see `cimrobust.verify_signature`; None: nobody.
+        require_signature: Who must have signed the certificate, see `cimrobust.verify_signature`;
+            None: nobody.
 
     Returns:
         The verdict and its exit code.
@@ -83,15 +90,27 @@ def gate(
     Raises:
         UsageError: The policy or an argument is wrong.
         InputRefusedError: certificate.json is missing or corrupt.
-        EvidenceRefutedError: Evidence is missing, forged, damaged, or of another network or other data; its `problems` say what.
+        EvidenceRefutedError: Evidence is missing, forged, damaged, or of another network or other
+            data; its `problems` say what.
     """
     required = read_policy(Path(policy))
-    occasion = _occasion(required, baseline=baseline, no_worse_than=no_worse_than, today=today, issued_after=issued_after)
+    occasion = _occasion(
+        required,
+        baseline=baseline,
+        no_worse_than=no_worse_than,
+        today=today,
+        issued_after=issued_after,
+    )
     if require_signature is not None:
         signing.require_signature(directory, require_signature)
     require_certificate(Path(directory))
     certificate = read_certificate(Path(directory))
-    problems = evidence_problems(Path(directory), certificate, None if model is None else Path(model), None if data is None else str(data))
+    problems = evidence_problems(
+        Path(directory),
+        certificate,
+        None if model is None else Path(model),
+        None if data is None else str(data),
+    )
     problems += _baseline_problems(baseline, occasion.baseline)
     if problems:
         if junit is not None:
@@ -108,17 +127,36 @@ def gate(
 
 
 def _occasion(
-    policy: Policy, *, baseline: str | Path | None, no_worse_than: float | None, today: str | None, issued_after: str | None
+    policy: Policy,
+    *,
+    baseline: str | Path | None,
+    no_worse_than: float | None,
+    today: str | None,
+    issued_after: str | None,
 ) -> Occasion:
-    """Return what the certificate is judged beside; raises UsageError for arguments that do not go together."""
+    """Return what the certificate is judged beside.
+
+    Raises UsageError for arguments that do not go together.
+    """
     check_number("no-worse-than", no_worse_than)
     if no_worse_than is not None and no_worse_than < 0:
-        raise UsageError(f"score that may be lost must be at least 0, got {no_worse_than} (--no-worse-than); give 0 or more")
-    if no_worse_than is not None and baseline is None:
-        raise UsageError("comparison needs a certificate to compare with, got none (--no-worse-than); give --baseline too")
-    if baseline is not None and no_worse_than is None and not list(policy.thresholds("no_worse_than_baseline")):
         raise UsageError(
-            "baseline must be asked about, got a policy without no_worse_than_baseline (--baseline); say by --no-worse-than what may be lost"
+            f"score that may be lost must be at least 0, got {no_worse_than} (--no-worse-than);"
+            " give 0 or more"
+        )
+    if no_worse_than is not None and baseline is None:
+        raise UsageError(
+            "comparison needs a certificate to compare with, got none (--no-worse-than); give"
+            " --baseline too"
+        )
+    if (
+        baseline is not None
+        and no_worse_than is None
+        and not list(policy.thresholds("no_worse_than_baseline"))
+    ):
+        raise UsageError(
+            "baseline must be asked about, got a policy without no_worse_than_baseline"
+            " (--baseline); say by --no-worse-than what may be lost"
         )
     return Occasion(
         today=_day_of_gate(policy, today),
@@ -129,13 +167,18 @@ def _occasion(
 
 
 def _day_of_gate(policy: Policy, today: str | None) -> date | None:
-    """Return the day that ages are counted to: the clock is read only where the policy asks for an age and nobody says which day it is."""
+    """Return the day that ages are counted to.
+
+    The clock is read only where the policy asks for an age and nobody says which day it is.
+    """
     given = check_day("--today", today)
     asked = policy.conditions is not None and policy.conditions.newest_days is not None
     return datetime.now(UTC).date() if given is None and asked else given
 
 
-def _baseline_problems(directory: str | Path | None, certificate: CertificateModel | None) -> list[EvidenceProblem]:
+def _baseline_problems(
+    directory: str | Path | None, certificate: CertificateModel | None
+) -> list[EvidenceProblem]:
     """Check the evidence of the baseline too: a forged one would make any network look better."""
     if directory is None or certificate is None:
         return []
@@ -162,20 +205,29 @@ def replay(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[ReplayCheck]:
-    """Derive the claims of a certificate, a sweep or a re-training again: from its files; with model and data, every number that follows from them.
+    """Derive the claims of a certificate, a sweep or a re-training again: from its files.
+
+    With model and data, every number that follows from them.
 
     Args:
         directory: Folder of certificate.json, sweep.json or retrain.json.
-        model: The network that it is about, of a re-training the one before it; None: what needs it is not checked.
+        model: The network that it is about, of a re-training the one before it; None: what needs it
+            is not checked.
         data: The evaluation data; None: scores are not checked.
-        labels_of: The network whose decisions are the labels, where the certificate names one; None: scores by them are not checked.
+        labels_of: The network whose decisions are the labels, where the certificate names one;
+            None: scores by them are not checked.
         calibration: Data that converters took their ranges from, where the certificate names some.
-        transfer: Folder of the certificate whose witness the search knew, where the certificate names one; a re-training has it.
-        device: The device profile, by name or file; None: the shipped one of the name that the certificate states, where there is one.
-        policy: The policy file that the verdict was given against; None: its digest is not compared.
+        transfer: Folder of the certificate whose witness the search knew, where the certificate
+            names one; a re-training has it.
+        device: The device profile, by name or file; None: the shipped one of the name that the
+            certificate states, where there is one.
+        policy: The policy file that the verdict was given against; None: its digest is not
+            compared.
         redraw: Trials to draw again, chosen by `reviewer_seed`; 0: none.
-        reviewer_seed: Seed of what the reviewer draws and searches; None: one that nobody knows beforehand, named in the results.
-        search: Effort of a search of the reviewer's own, ``quick``, ``standard`` or ``thorough``; None: none.
+        reviewer_seed: Seed of what the reviewer draws and searches; None: one that nobody knows
+            beforehand, named in the results.
+        search: Effort of a search of the reviewer's own, ``quick``, ``standard`` or ``thorough``;
+            None: none.
         rerun: Run the whole analysis again and compare every number.
         workers: Threads; no result depends on it. None: all processors.
         progress: Told how far the work is.
@@ -212,12 +264,15 @@ def replay(
     return replay_folder(Path(directory), at_hand, depth)
 
 
-def rewrite_report(directory: str | Path, *, previous: str | Path | None = None, pdf: str | Path | None = None) -> list[Path]:
+def rewrite_report(
+    directory: str | Path, *, previous: str | Path | None = None, pdf: str | Path | None = None
+) -> list[Path]:
     """Write the page of a certificate, a sweep or a re-training again from its JSON.
 
     Args:
         directory: Folder of the result.
-        previous: Folder of an earlier certificate; a second page, change.html, compares both. None: there is none.
+        previous: Folder of an earlier certificate; a second page, change.html, compares both. None:
+            there is none.
         pdf: File for the page as PDF/A, with the comparison if there is one; None: none is written.
 
     Returns:
@@ -225,13 +280,15 @@ def rewrite_report(directory: str | Path, *, previous: str | Path | None = None,
 
     Raises:
         InputRefusedError: There is no result, or it does not follow its schema.
-        UsageError: A file cannot be written, the extra `pdf` is not installed, or a sweep is to be set beside a certificate.
+        UsageError: A file cannot be written, the extra `pdf` is not installed, or a sweep is to be
+            set beside a certificate.
     """
     folder = Path(directory)
     found = [*results_in(folder), CERTIFICATE][0]
     if previous is not None and found != CERTIFICATE:
         raise UsageError(
-            f"an earlier certificate must be set beside a certificate, got {found} ({folder}, --previous); give the folder of one"
+            f"an earlier certificate must be set beside a certificate, got {found} ({folder},"
+            " --previous); give the folder of one"
         )
     before = None if previous is None else read_certificate(Path(previous))
     name, page = _rendered(folder, found)
@@ -244,7 +301,8 @@ def rewrite_report(directory: str | Path, *, previous: str | Path | None = None,
     update_manifests(folder, name)
     written = [folder / name]
     if compared is not None:
-        # A page of its own: certificate.html stays what certificate.json alone renders to, which replay and signatures rest on.
+        # A page of its own: certificate.html stays what certificate.json alone renders to, which
+        # replay and signatures rest on.
         atomic_text(folder / CHANGE, compared)
         written.append(folder / CHANGE)
     if pdf is not None and document is not None:

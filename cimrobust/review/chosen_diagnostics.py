@@ -1,4 +1,7 @@
-"""Diagnostics that a certificate must have, by its own settings: nothing unpleasant may have been left out."""
+"""Diagnostics that a certificate must have, by its own settings.
+
+Nothing unpleasant may have been left out.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,36 @@ def diagnostics_check(certificate: CertificateModel) -> ReplayCheck:
     Args:
         certificate: The certificate.
     """
-    stated = next((setting.value for setting in certificate.settings if setting.key == "diagnostics"), None)
-    names = set(chosen(None if stated is None else str(stated), effort=certificate.worst_found.effort))
+    stated = next(
+        (setting.value for setting in certificate.settings if setting.key == "diagnostics"), None
+    )
+    names = set(
+        chosen(None if stated is None else str(stated), effort=certificate.worst_found.effort)
+    )
     found = certificate.diagnostics
     if found is None:
-        return ReplayCheck("diagnostics", not names, "there are none" if not names else f"{len(names)} were chosen, and there are none")
+        return ReplayCheck(
+            "diagnostics",
+            not names,
+            "there are none" if not names else f"{len(names)} were chosen, and there are none",
+        )
     optional = [diagnostic.name for diagnostic in DIAGNOSTICS if diagnostic.is_optional]
-    wrong = [f"diagnostics.{name}" for name in optional if (name in names) == (getattr(found, f"{name}_reason") == NOT_CHOSEN)]
-    wrong += [f"diagnostics.{name}" for name in optional if (getattr(found, name) is None) == (getattr(found, f"{name}_reason") is None)]
+    wrong = [
+        f"diagnostics.{name}"
+        for name in optional
+        if (name in names) == (getattr(found, f"{name}_reason") == NOT_CHOSEN)
+    ]
+    wrong += [
+        f"diagnostics.{name}"
+        for name in optional
+        if (getattr(found, name) is None) == (getattr(found, f"{name}_reason") is None)
+    ]
     return ReplayCheck(
         "diagnostics",
         not wrong,
-        f"{len(names)} chosen, each with its result or a reason" if not wrong else f"not as chosen: {named(wrong)}",
+        (
+            f"{len(names)} chosen, each with its result or a reason"
+            if not wrong
+            else f"not as chosen: {named(wrong)}"
+        ),
     )

@@ -20,7 +20,9 @@ from cimrobust.review.result_folder import require_certificate
 
 
 def compare(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> Comparison:
-    """Compare two certificates, of any version: what was equal, numbers side by side, which requirements and layers changed.
+    """Compare two certificates, of any version.
+
+    What was equal, numbers side by side, which requirements and layers changed.
 
     Nothing of their evidence is checked; `cimrobust.replay` does that.
 
@@ -30,7 +32,8 @@ def compare(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> C
         out: HTML file to write; None: none.
 
     Returns:
-        The comparison; `model_dump()` gives plain values, which follow the published schema of the name ``comparison``.
+        The comparison; `model_dump()` gives plain values, which follow the published schema of the
+        name ``comparison``.
 
     Raises:
         UsageError: A folder is that of a sweep or a re-training, or the page cannot be written.
@@ -38,7 +41,11 @@ def compare(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> C
     """
     first, second = (_certificate_file(Path(path)) for path in (a, b))
     sides = _side(first, has_tables=Path(a).is_dir()), _side(second, has_tables=Path(b).is_dir())
-    with refusing_what_fails("certificates must be ones that `cimrobust analyze` wrote", f"{a}, {b}", hint="make them again"):
+    with refusing_what_fails(
+        "certificates must be ones that `cimrobust analyze` wrote",
+        f"{a}, {b}",
+        hint="make them again",
+    ):
         found = assemble_comparison(sides[0], sides[1], (sha256_of(first), sha256_of(second)))
     if out is not None:
         atomic_text(Path(out), render_comparison(found))
@@ -69,15 +76,31 @@ def _trials(path: Path, certificate: CertificateModel) -> TrialTable | None:
     except InputRefusedError:
         return None
     drawn = certificate.monte_carlo
-    is_its_own = (table.num_trials, table.seed, table.metric) == (drawn.trials, drawn.seed, certificate.metric.name)
-    return table if is_its_own and (float(table.value.min()), float(table.value.max())) == (drawn.min, drawn.max) else None
+    is_its_own = (table.num_trials, table.seed, table.metric) == (
+        drawn.trials,
+        drawn.seed,
+        certificate.metric.name,
+    )
+    return (
+        table
+        if is_its_own
+        and (float(table.value.min()), float(table.value.max())) == (drawn.min, drawn.max)
+        else None
+    )
 
 
 def _proven(path: Path, certificate: CertificateModel) -> per_sample.PerSample | None:
-    """Return what is proven of every sample; None where the table is not there, or not that of the certificate."""
+    """Return what is proven of every sample.
+
+    None where the table is not there, or not that of the certificate.
+    """
     try:
         table = per_sample.from_parquet(path)
     except InputRefusedError:
         return None
     proven = certificate.certified
-    return table if (int(table.certified.sum()), len(table.certified)) == (proven.correct, proven.samples) else None
+    return (
+        table
+        if (int(table.certified.sum()), len(table.certified)) == (proven.correct, proven.samples)
+        else None
+    )

@@ -28,11 +28,22 @@ def trials_check(certificate: CertificateModel, table: TrialTable) -> ReplayChec
     claimed = certificate.monte_carlo
     derived = monte_carlo(table, policy, num_inputs=certificate.data.used, rare=claimed.rare)
     # Sentences may read differently in another version; their numbers stand beside them.
-    texts = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
-    wrong = list(differences(derived, claimed, place="monte_carlo", exactness=Exactness(texts=texts)))
+    texts = (
+        certificate.tool.version == __version__
+        and certificate.stated_version == certificate.VERSION
+    )
+    wrong = list(
+        differences(derived, claimed, place="monte_carlo", exactness=Exactness(texts=texts))
+    )
     if wrong:
-        return ReplayCheck("trials", False, f"{table.num_trials} trials give other values of {named(wrong)}")
-    return ReplayCheck("trials", True, f"{table.num_trials} trials of seed {table.seed} give every number about drawn chips")
+        return ReplayCheck(
+            "trials", False, f"{table.num_trials} trials give other values of {named(wrong)}"
+        )
+    return ReplayCheck(
+        "trials",
+        True,
+        f"{table.num_trials} trials of seed {table.seed} give every number about drawn chips",
+    )
 
 
 def _table_problem(certificate: CertificateModel, table: TrialTable) -> str:
@@ -46,20 +57,42 @@ def _table_problem(certificate: CertificateModel, table: TrialTable) -> str:
         return "correct decisions are in one of table and certificate only"
     if table.count is not None:
         shares = table.count / table.num_samples
-        if (table.count < 0).any() or (table.count > table.num_samples).any() or (shares != table.value).any():
+        if (
+            (table.count < 0).any()
+            or (table.count > table.num_samples).any()
+            or (shares != table.value).any()
+        ):
             return "scores are not correct decisions over samples"
     return ""
 
 
 def consistency_checks(certificate: CertificateModel) -> Iterator[ReplayCheck]:
     """Check numbers of the certificate against each other."""
-    yield _check("metric_numbers", list(_wrong_metric(certificate)), "metric of decisions and scores is one")
-    yield _check("shares", list(_wrong_shares(certificate)), "every score is correct decisions over samples")
-    yield _check("worst_found_numbers", list(_wrong_worst(certificate)), "the worst score is that of the witness and of no better member")
-    yield _check("device_numbers", list(_wrong_device(certificate)), "tolerance and excluded devices are those of the profile")
-    yield _check("mapping_numbers", list(_wrong_mapping(certificate)), "devices, tiles and weights add up")
+    yield _check(
+        "metric_numbers", list(_wrong_metric(certificate)), "metric of decisions and scores is one"
+    )
+    yield _check(
+        "shares", list(_wrong_shares(certificate)), "every score is correct decisions over samples"
+    )
+    yield _check(
+        "worst_found_numbers",
+        list(_wrong_worst(certificate)),
+        "the worst score is that of the witness and of no better member",
+    )
+    yield _check(
+        "device_numbers",
+        list(_wrong_device(certificate)),
+        "tolerance and excluded devices are those of the profile",
+    )
+    yield _check(
+        "mapping_numbers", list(_wrong_mapping(certificate)), "devices, tiles and weights add up"
+    )
     yield _check("timings", list(_wrong_timings(certificate)), "seconds of the stages add up")
-    yield _check("order", list(_wrong_order(certificate)), "certified bound, worst found and drawn chips contradict each other nowhere")
+    yield _check(
+        "order",
+        list(_wrong_order(certificate)),
+        "certified bound, worst found and drawn chips contradict each other nowhere",
+    )
 
 
 def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
@@ -87,14 +120,22 @@ def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
         if not _is_share(member.score, member.correct, worst.samples):
             yield f"worst_found.members.{index}.score"
     for index, point in enumerate(certificate.certified.curve):
-        if not _is_share(point.score, point.correct, certificate.certified.curve_samples * _decisions_a_sample(certificate)):
+        if not _is_share(
+            point.score,
+            point.correct,
+            certificate.certified.curve_samples * _decisions_a_sample(certificate),
+        ):
             yield f"certified.curve.{index}.score"
-    if certificate.converters is not None and not _is_share(certificate.converters.score, certificate.converters.correct, clean.samples):
+    if certificate.converters is not None and not _is_share(
+        certificate.converters.score, certificate.converters.correct, clean.samples
+    ):
         yield "converters.score"
     for place, block in _blocks(certificate, ""):
         names = type(block).model_fields
         if {"score", "correct", "samples"} <= names.keys():
-            score, correct, samples = (getattr(block, name) for name in ("score", "correct", "samples"))
+            score, correct, samples = (
+                getattr(block, name) for name in ("score", "correct", "samples")
+            )
             if score is not None and not _is_share(score, correct, samples):
                 yield f"{place}.score"
 
@@ -105,7 +146,8 @@ def _decisions_a_sample(certificate: CertificateModel) -> int:
 
 def _is_share(score: float, correct: int | None, samples: int) -> bool:
     return correct is None or (
-        0 <= correct <= samples and (samples == 0 or math.isclose(score, correct / samples, rel_tol=1e-12, abs_tol=1e-15))
+        0 <= correct <= samples
+        and (samples == 0 or math.isclose(score, correct / samples, rel_tol=1e-12, abs_tol=1e-15))
     )
 
 
@@ -123,7 +165,10 @@ def _blocks(value: Any, place: str) -> Iterator[tuple[str, BaseModel]]:
 
 def _wrong_worst(certificate: CertificateModel) -> Iterator[str]:
     worst, drawn = certificate.worst_found, certificate.monte_carlo
-    if certificate.converters is None and (worst.score, worst.correct) != (worst.replay.score, worst.replay.correct):
+    if certificate.converters is None and (worst.score, worst.correct) != (
+        worst.replay.score,
+        worst.replay.correct,
+    ):
         yield "worst_found.score"
     worse = min if certificate.metric.higher_is_better else max
     if any(worse(worst.score, member.score) != worst.score for member in worst.members):
@@ -131,7 +176,10 @@ def _wrong_worst(certificate: CertificateModel) -> Iterator[str]:
     if worst.samples != certificate.clean.samples or worst.samples != drawn.samples:
         yield "worst_found.samples"
     rows = worst.confusion
-    if rows is not None and (sum(map(sum, rows)) != worst.samples or sum(row[label] for label, row in enumerate(rows)) != worst.correct):
+    if rows is not None and (
+        sum(map(sum, rows)) != worst.samples
+        or sum(row[label] for label, row in enumerate(rows)) != worst.correct
+    ):
         yield "worst_found.confusion"
     classes = certificate.clean.per_class
     if classes is not None and sum(row.samples for row in classes) == worst.samples:
@@ -139,7 +187,11 @@ def _wrong_worst(certificate: CertificateModel) -> Iterator[str]:
             yield "clean.per_class"
         if sum(row.clean for row in classes) != certificate.clean.correct:
             yield "clean.per_class"
-    if rows is not None and classes is not None and any(sum(row) != one.samples for row, one in zip(rows, classes, strict=False)):
+    if (
+        rows is not None
+        and classes is not None
+        and any(sum(row) != one.samples for row, one in zip(rows, classes, strict=False))
+    ):
         yield "worst_found.confusion"
     if not worst.box_obeyed:
         yield "worst_found.box_obeyed"
@@ -147,16 +199,25 @@ def _wrong_worst(certificate: CertificateModel) -> Iterator[str]:
 
 def _wrong_device(certificate: CertificateModel) -> Iterator[str]:
     profile = profile_of(certificate.device.profile, shown="certificate.json")
-    if not math.isclose(certificate.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12):
+    if not math.isclose(
+        certificate.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12
+    ):
         yield "device.tolerance_fraction"
-    if not math.isclose(certificate.device.excluded_probability, profile.excluded_probability(), rel_tol=1e-9, abs_tol=1e-300):
+    if not math.isclose(
+        certificate.device.excluded_probability,
+        profile.excluded_probability(),
+        rel_tol=1e-9,
+        abs_tol=1e-300,
+    ):
         yield "device.excluded_probability"
     claimed = certificate.device.profile_sha256
     if claimed is not None and claimed != profile_digest(profile):
         yield "device.profile_sha256"
     curve = certificate.certified.curve
     for index, point in enumerate(curve):
-        if not math.isclose(point.tolerance_fraction, point.box_size * profile.tolerance_fraction(), rel_tol=1e-9):
+        if not math.isclose(
+            point.tolerance_fraction, point.box_size * profile.tolerance_fraction(), rel_tol=1e-9
+        ):
             yield f"certified.curve.{index}.tolerance_fraction"
 
 
@@ -165,7 +226,8 @@ def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
     for index, layer in enumerate(mapping.layers):
         weights = math.prod(layer.shape)
         own = weights * layer.cells_per_weight
-        # An offset coding has reference columns beside the weights, which follow from the placement alone (`layers`).
+        # An offset coding has reference columns beside the weights, which follow from the placement
+        # alone (`layers`).
         if layer.devices < own or (layer.devices != own and layer.coding != "offset"):
             yield f"mapping.layers.{index}.devices"
         if not 0 <= layer.scale_min <= layer.scale_max:
@@ -181,7 +243,11 @@ def _wrong_mapping(certificate: CertificateModel) -> Iterator[str]:
 def _wrong_timings(certificate: CertificateModel) -> Iterator[str]:
     total = sum(certificate.timings.stages.values())
     # Every stage is rounded to a thousandth by itself.
-    if not math.isclose(certificate.timings.total_seconds, total, abs_tol=0.001 * (len(certificate.timings.stages) + 1)):
+    if not math.isclose(
+        certificate.timings.total_seconds,
+        total,
+        abs_tol=0.001 * (len(certificate.timings.stages) + 1),
+    ):
         yield "timings.total_seconds"
 
 
@@ -191,9 +257,15 @@ def _wrong_order(certificate: CertificateModel) -> Iterator[str]:
     if proven is not None:
         for place, score in (
             ("worst_found.score", certificate.worst_found.score),
-            ("monte_carlo.min" if higher else "monte_carlo.max", certificate.monte_carlo.min if higher else certificate.monte_carlo.max),
+            (
+                "monte_carlo.min" if higher else "monte_carlo.max",
+                certificate.monte_carlo.min if higher else certificate.monte_carlo.max,
+            ),
         ):
             if (score < proven) if higher else (score > proven):
                 yield f"certified.score and {place}"
-    if certificate.certified.correct is not None and certificate.certified.correct > certificate.certified.samples:
+    if (
+        certificate.certified.correct is not None
+        and certificate.certified.correct > certificate.certified.samples
+    ):
         yield "certified.correct"

@@ -46,12 +46,17 @@ def converter_score(
     assert certificate.converters is not None
     ranges = {row.product: _ranges(row) for row in certificate.converters.arrays}
     placement = place(scan, profile)
-    products = set(KernelEngine(plain.deployed, placement, output=plain.output, feeding=plain.feeding).arrays)
+    products = set(
+        KernelEngine(plain.deployed, placement, output=plain.output, feeding=plain.feeding).arrays
+    )
     if products != set(ranges):
         raise InputRefusedError(
-            f"converters must be given for the products of the network, got {sorted(products ^ set(ranges))[:5]} in one of them only (certificate.json)"
+            "converters must be given for the products of the network, got"
+            f" {sorted(products ^ set(ranges))[:5]} in one of them only (certificate.json)"
         )
-    engine = KernelEngine(plain.deployed, placement, output=plain.output, feeding=wider(plain.feeding), ranges=ranges)
+    engine = KernelEngine(
+        plain.deployed, placement, output=plain.output, feeding=wider(plain.feeding), ranges=ranges
+    )
     made = chip(placement) if callable(chip) else {name: chip[name] for name in placement.tensors}
     output = engine.run(made, runtime.dataset.inputs, runtime.dataset.constants)
     return float(runtime.task.score(output).value)

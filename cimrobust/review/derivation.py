@@ -1,6 +1,7 @@
 """A whole certificate, derived again from network, profile, samples, seeds, trials and witness, and compared with the one that is claimed.
 
-Only what a search found on its way is taken from the claim: members, their passes, diagnostics, rare failures. `rerun.py` derives those too.
+Only what a search found on its way is taken from the claim: members, their passes, diagnostics,
+rare failures. `rerun.py` derives those too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.data.decision import Score
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
+from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.stages import Run, tabulate_effects
@@ -31,7 +33,6 @@ from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.search.box import Box, Pattern, box_of
 from cimrobust.search.device_witness import write_device_witness
 from cimrobust.search.search_results import MemberResult, SearchResult, Warned
 from cimrobust.search.trace import EffortCurve, TracePoint
@@ -81,9 +82,19 @@ def witness_checks(directory: Path, run: Run) -> Iterator[ReplayCheck]:
     """
     tensors = read_tensors(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
     for part, wrong in wrong_parts(tensors, box_of(run.placement)).items():
-        says = "the quantised weights of the model" if part == "nominal" else "the tolerance interval of every weight"
+        says = (
+            "the quantised weights of the model"
+            if part == "nominal"
+            else "the tolerance interval of every weight"
+        )
         yield ReplayCheck(
-            f"witness_{part}", not wrong, says if not wrong else f"'{part}' of {named(wrong)} does not follow from model and profile"
+            f"witness_{part}",
+            not wrong,
+            (
+                says
+                if not wrong
+                else f"'{part}' of {named(wrong)} does not follow from model and profile"
+            ),
         )
 
 
@@ -96,7 +107,11 @@ def wrong_parts(tensors: Mapping[str, np.ndarray], box: Box) -> dict[str, list[s
     """
     parts = {"nominal": box.nominal, "lo": box.lo, "hi": box.hi}
     return {
-        part: [name for name, array in expected.items() if not _is_close(tensors.get(f"{name}.{part}"), array, box.hi[name])]
+        part: [
+            name
+            for name, array in expected.items()
+            if not _is_close(tensors.get(f"{name}.{part}"), array, box.hi[name])
+        ]
         for part, expected in parts.items()
     }
 
@@ -116,7 +131,9 @@ def run_witness(directory: Path, run: Run) -> Witness:
     pattern = stored_pattern(directory / WITNESS / DEVIATIONS_FILE, box)
     file = load_network(directory / WITNESS / MODEL_FILE)
     dataset = runtime.dataset
-    file_output = run_original(file, dataset.inputs, dataset.constants, output=runtime.engine.output, threads=threads)
+    file_output = run_original(
+        file, dataset.inputs, dataset.constants, output=runtime.engine.output, threads=threads
+    )
     return Witness(pattern, file_output, runtime.outputs(box.weights(pattern), threads=threads))
 
 
@@ -141,10 +158,15 @@ def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Wi
         workers=run.settings.workers,
         progress=run.progress,
     )
-    refusal, claimed = None if certification.refusal is None else str(certification.refusal), certificate.certified.reason
+    refusal, claimed = (
+        (None if certification.refusal is None else str(certification.refusal)),
+        certificate.certified.reason,
+    )
     if lacks_memory(refusal) and refusal != claimed:
         raise OtherMemoryError(str(refusal))
-    if claimed is not None and lacks_memory(claimed):  # taken as stated, so that the bound alone is left unchecked
+    if claimed is not None and lacks_memory(
+        claimed
+    ):  # taken as stated, so that the bound alone is left unchecked
         certification = Certification(None, None, Refusal(claimed), {})
     search = _search(certificate, run, witness)
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
@@ -169,10 +191,14 @@ def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Wi
         policy_file=run.settings.policy_file,
     )
     made = _with_claims(assemble(evidence, run.settings.policy), certificate, run, table)
-    return Derived(made, per_sample.per_sample(certification, run.placement.profile.tolerance_fraction()))
+    return Derived(
+        made, per_sample.per_sample(certification, run.placement.profile.tolerance_fraction())
+    )
 
 
-def derivation_checks(derived: CertificateModel, certificate: CertificateModel) -> Iterator[ReplayCheck]:
+def derivation_checks(
+    derived: CertificateModel, certificate: CertificateModel
+) -> Iterator[ReplayCheck]:
     """Compare what was derived again with what is claimed, block by block.
 
     Args:
@@ -184,11 +210,19 @@ def derivation_checks(derived: CertificateModel, certificate: CertificateModel) 
             yield data_check("derived", derived, certificate)
         elif block not in NOT_DERIVED:
             values = getattr(derived, block), getattr(certificate, block)
-            yield block_check("derived", *values, certificate, block, fine="follows from model, data, profile, trials and witness")
+            yield block_check(
+                "derived",
+                *values,
+                certificate,
+                block,
+                fine="follows from model, data, profile, trials and witness",
+            )
 
 
 def certified_samples_check(directory: Path, derived: PerSample | None) -> ReplayCheck | None:
-    """Compare what is stored of every certified sample with the bound, computed again; None where there is neither.
+    """Compare what is stored of every certified sample with the bound, computed again.
+
+    None where there is neither.
 
     Args:
         directory: Folder of the certificate.
@@ -197,14 +231,24 @@ def certified_samples_check(directory: Path, derived: PerSample | None) -> Repla
     path = directory / CERTIFIED
     if derived is None or not path.exists():
         missing = derived is not None or path.exists()
-        return ReplayCheck("certified_again", False, f"{CERTIFIED} and the bound must both be there, or neither") if missing else None
+        return (
+            ReplayCheck(
+                "certified_again",
+                False,
+                f"{CERTIFIED} and the bound must both be there, or neither",
+            )
+            if missing
+            else None
+        )
     stored = per_sample.from_parquet(path)
     held = (
         np.array_equal(derived.certified, stored.certified)
         and np.array_equal(derived.tried, stored.tried)
         and np.array_equal(derived.largest, stored.largest, equal_nan=True)
     )
-    return ReplayCheck("certified_again", held, f"{len(stored.certified)} samples of {CERTIFIED}, bounded again")
+    return ReplayCheck(
+        "certified_again", held, f"{len(stored.certified)} samples of {CERTIFIED}, bounded again"
+    )
 
 
 def _is_close(stated: np.ndarray | None, derived: np.ndarray, reach: np.ndarray) -> bool:
@@ -230,10 +274,16 @@ def stored_pattern(path: Path, box: Box) -> Pattern:
     for name, low in box.lo.items():
         deviation = tensors.get(f"{name}.deviation")
         if deviation is None or deviation.shape != low.shape or deviation.dtype != np.float32:
-            raise InputRefusedError(f"witness must have float32 deviations of '{name}' {list(low.shape)}, got none ({DEVIATIONS_FILE})")
+            raise InputRefusedError(
+                f"witness must have float32 deviations of '{name}' {list(low.shape)}, got none"
+                f" ({DEVIATIONS_FILE})"
+            )
         slack = RTOL * (np.abs(low) + np.abs(box.hi[name]))
         if not ((low - slack <= deviation) & (deviation <= box.hi[name] + slack)).all():
-            raise InputRefusedError(f"deviations of '{name}' must lie in the box of model and profile, got others ({DEVIATIONS_FILE})")
+            raise InputRefusedError(
+                f"deviations of '{name}' must lie in the box of model and profile, got others"
+                f" ({DEVIATIONS_FILE})"
+            )
         pattern[name] = np.clip(deviation, low, box.hi[name])
     return pattern
 
@@ -242,7 +292,13 @@ def _search(certificate: CertificateModel, run: Run, witness: Witness) -> Search
     """Return the result of the search: scores from the witness, its course from the claim."""
     claimed, task = certificate.worst_found, run.runtime.task
     engine_score = task.score(witness.output)
-    file_score, note = confirm(run.runtime, box_of(run.placement), witness.pattern, engine_score, workers=run.settings.workers)
+    file_score, note = confirm(
+        run.runtime,
+        box_of(run.placement),
+        witness.pattern,
+        engine_score,
+        workers=run.settings.workers,
+    )
     ran = [
         MemberResult(
             member.name,
@@ -289,11 +345,15 @@ def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
     return {**certificate.worst_found.witness, **({} if safety is None else safety.witness)}
 
 
-def _with_claims(derived: CertificateModel, claimed: CertificateModel, run: Run, table: TrialTable) -> CertificateModel:
+def _with_claims(
+    derived: CertificateModel, claimed: CertificateModel, run: Run, table: TrialTable
+) -> CertificateModel:
     """Return a derived certificate with what only a new run can derive taken from the claim, judged again."""
     diagnostics = derived.diagnostics
     if claimed.diagnostics is not None and diagnostics is not None:
         diagnostics = claimed.diagnostics.model_copy(update={"effects": diagnostics.effects})
-    drawn = derived.monte_carlo.model_copy(update={"rare": claimed.monte_carlo.rare, "rare_reason": claimed.monte_carlo.rare_reason})
+    drawn = derived.monte_carlo.model_copy(
+        update={"rare": claimed.monte_carlo.rare, "rare_reason": claimed.monte_carlo.rare_reason}
+    )
     whole = derived.model_copy(update={"diagnostics": diagnostics, "monte_carlo": drawn})
     return whole.model_copy(update={"verdict": judge(whole, run.settings.policy, table)})

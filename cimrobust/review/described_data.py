@@ -1,4 +1,7 @@
-"""Data that the reviewer describes in other words than the certificate: the same samples, read the same, by another file."""
+"""Data that the reviewer describes in other words than the certificate.
+
+The same samples, read the same, by another file.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,18 @@ _WORDS = ("description", "files", "steps", "available")
 
 
 def has_other_description(derived: Data, claimed: Data) -> bool:
-    """Return whether the files that describe the samples differ; whether their arrays do, `data_hash` says.
+    """Return whether the files that describe the samples differ.
+
+    Whether their arrays do, `data_hash` says.
 
     Args:
         derived: The data that are at hand.
         claimed: The data of the certificate.
     """
-    mine, theirs = ({name: digest for name, digest in data.files.items() if name.endswith(".toml")} for data in (derived, claimed))
+    mine, theirs = (
+        {name: digest for name, digest in data.files.items() if name.endswith(".toml")}
+        for data in (derived, claimed)
+    )
     return mine != theirs
 
 
@@ -30,9 +38,14 @@ def data_check(name: str, derived: CertificateModel, certificate: CertificateMod
         derived: The certificate that follows from what is at hand.
         certificate: The certificate.
     """
-    mine, theirs = (record.data.model_copy(update=dict.fromkeys(_WORDS)) for record in (derived, certificate))
+    mine, theirs = (
+        record.data.model_copy(update=dict.fromkeys(_WORDS)) for record in (derived, certificate)
+    )
     wrong = list(compare(mine, theirs, certificate, place="data"))
     if wrong:
         return ReplayCheck(f"{name} data", False, f"other values follow at {named(wrong)}")
-    said = "the data are described by another file here: description, files and steps are not compared, all else follows"
+    said = (
+        "the data are described by another file here: description, files and steps are not"
+        " compared, all else follows"
+    )
     return ReplayCheck(f"{name} data", None, said)

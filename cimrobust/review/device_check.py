@@ -23,11 +23,15 @@ _SMALLEST = 2.0**-149
 
 
 def devices_hold(
-    directory: Path, certificate: CertificateModel, stored: Mapping[str, np.ndarray], nominal: Mapping[str, np.ndarray]
+    directory: Path,
+    certificate: CertificateModel,
+    stored: Mapping[str, np.ndarray],
+    nominal: Mapping[str, np.ndarray],
 ) -> tuple[bool, str]:
     """Tell whether every device of a witness lies in the interval that the profile gives its level, and all fold to the stored weights.
 
-    Nothing is taken from the code that made the file: intervals come from the certificate's profile, sums are written out here.
+    Nothing is taken from the code that made the file: intervals come from the certificate's
+    profile, sums are written out here.
 
     Args:
         directory: Folder of the certificate.
@@ -47,21 +51,45 @@ def devices_hold(
     for layer in certificate.mapping.layers:
         name, rule = layer.initializer, layer.rule
         if rule is not None and not 0 <= rule < len(stated.rules):
-            return False, f"'{name}' is decided by rule {rule}, and the profile has {len(stated.rules)}"
+            return (
+                False,
+                f"'{name}' is decided by rule {rule}, and the profile has {len(stated.rules)}",
+            )
         profile = _with_bits(stated.of_rule(rule), layer.weight_bits)
         missing = [f"{name}.{part}" for part in _PARTS if f"{name}.{part}" not in tensors]
         if missing or name not in stored:
             return False, f"missing {missing or name}"
         level, deviation, low, high, scale = (tensors[f"{name}.{part}"] for part in _PARTS)
         shape = (layer.cells_per_weight, stored[name].size)
-        if level.shape != shape or deviation.shape != shape or low.shape not in (shape, (1, 1)) or high.shape not in (shape, (1, 1)):
-            return False, f"devices of '{name}' must be {shape[0]} x {shape[1]}, got {list(deviation.shape)}"
+        if (
+            level.shape != shape
+            or deviation.shape != shape
+            or low.shape not in (shape, (1, 1))
+            or high.shape not in (shape, (1, 1))
+        ):
+            return (
+                False,
+                f"devices of '{name}' must be {shape[0]} x {shape[1]}, got {list(deviation.shape)}",
+            )
         if problem := _outside(level, deviation, low, high, profile):
             return False, f"{problem} of '{name}'"
-        if not _folds(level, deviation, scale * _signs(nominal[name], profile), stored[name], layer.slices, profile):
+        if not _folds(
+            level,
+            deviation,
+            scale * _signs(nominal[name], profile),
+            stored[name],
+            layer.slices,
+            profile,
+        ):
             return False, f"devices of '{name}' do not fold to the stored weights"
         count += deviation.size
-    return True, f"{count} devices: each in the interval of its level, and folded they are the stored weights"
+    return (
+        True,
+        (
+            f"{count} devices: each in the interval of its level, and folded they are the stored"
+            " weights"
+        ),
+    )
 
 
 def _with_bits(profile: DeviceProfile, bits: int) -> DeviceProfile:
@@ -69,7 +97,13 @@ def _with_bits(profile: DeviceProfile, bits: int) -> DeviceProfile:
     return replace(profile, weight=replace(profile.weight, bits=min(bits, profile.weight.bits)))
 
 
-def _outside(level: np.ndarray, deviation: np.ndarray, low: np.ndarray, high: np.ndarray, profile: DeviceProfile) -> str:
+def _outside(
+    level: np.ndarray,
+    deviation: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    profile: DeviceProfile,
+) -> str:
     """Return what leaves the intervals of the profile, or nothing."""
     index = np.rint(level).astype(np.int64)
     if index.min(initial=0) < 0 or index.max(initial=0) >= profile.device.num_levels:
@@ -85,11 +119,20 @@ def _outside(level: np.ndarray, deviation: np.ndarray, low: np.ndarray, high: np
 
 
 def _signs(nominal: np.ndarray, profile: DeviceProfile) -> np.ndarray | float:
-    return np.where(np.signbit(nominal), -1.0, 1.0) if profile.weight.mapping == "sign_magnitude" else 1.0
+    return (
+        np.where(np.signbit(nominal), -1.0, 1.0)
+        if profile.weight.mapping == "sign_magnitude"
+        else 1.0
+    )
 
 
 def _folds(
-    level: np.ndarray, deviation: np.ndarray, scale: np.ndarray, weights: np.ndarray, num_slices: int, profile: DeviceProfile
+    level: np.ndarray,
+    deviation: np.ndarray,
+    scale: np.ndarray,
+    weights: np.ndarray,
+    num_slices: int,
+    profile: DeviceProfile,
 ) -> bool:
     """Tell whether devices make weights; `scale` holds the weight of one level with its sign."""
     programmed = level.astype(np.float64) + deviation
@@ -101,4 +144,9 @@ def _folds(
     if profile.weight.mapping == "offset":
         total -= 2**profile.weight.bits
     made, reach = total.reshape(weights.shape) * scale, size.reshape(weights.shape) * np.abs(scale)
-    return bool((np.abs(made - weights) <= _ROUNDING * (reach + np.abs(weights)) + len(programmed) * _SMALLEST).all())
+    return bool(
+        (
+            np.abs(made - weights)
+            <= _ROUNDING * (reach + np.abs(weights)) + len(programmed) * _SMALLEST
+        ).all()
+    )

@@ -46,7 +46,9 @@ class Exactness:
 EXACT = Exactness()
 
 
-def differences(derived: Any, claimed: Any, *, place: str, exactness: Exactness = EXACT) -> Iterator[str]:
+def differences(
+    derived: Any, claimed: Any, *, place: str, exactness: Exactness = EXACT
+) -> Iterator[str]:
     """Yield the places at which two values of one model differ.
 
     Args:
@@ -66,11 +68,20 @@ def differences(derived: Any, claimed: Any, *, place: str, exactness: Exactness 
 
 
 def _parts(derived: Any, claimed: Any) -> list[tuple[str, Any, Any]] | None:
-    """Return name and values of the parts of two values of one form; None where they have none, or not the same."""
+    """Return name and values of the parts of two values of one form.
+
+    None where they have none, or not the same.
+    """
     if isinstance(derived, BaseModel) and isinstance(claimed, BaseModel):
-        return [(name, getattr(derived, name), getattr(claimed, name)) for name in type(derived).model_fields]
+        return [
+            (name, getattr(derived, name), getattr(claimed, name))
+            for name in type(derived).model_fields
+        ]
     if isinstance(derived, list) and isinstance(claimed, list) and len(derived) == len(claimed):
-        return [(str(index), one, other) for index, (one, other) in enumerate(zip(derived, claimed, strict=True))]
+        return [
+            (str(index), one, other)
+            for index, (one, other) in enumerate(zip(derived, claimed, strict=True))
+        ]
     if isinstance(derived, dict) and isinstance(claimed, dict) and derived.keys() == claimed.keys():
         return [(str(name), value, claimed[name]) for name, value in derived.items()]
     return None

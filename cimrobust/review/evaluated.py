@@ -1,4 +1,7 @@
-"""What a replay asks of any result file about a network on evaluation data: a certificate, or a sweep."""
+"""What a replay asks of any result file about a network on evaluation data.
+
+A certificate, or a sweep.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ _WITNESS_MODEL = "witness/worst_case.onnx"
 _WITNESS = (_WITNESS_MODEL, "witness/deviations.safetensors")
 
 
-def evidence_problems(directory: Path, certificate: CertificateModel, model: Path | None, data: str | None) -> list[EvidenceProblem]:
+def evidence_problems(
+    directory: Path, certificate: CertificateModel, model: Path | None, data: str | None
+) -> list[EvidenceProblem]:
     """Check everything that the files of a certificate tell about it; runs no network.
 
     Args:
@@ -35,7 +37,11 @@ def evidence_problems(directory: Path, certificate: CertificateModel, model: Pat
         CimrobustError: The network or the data that are given cannot be read.
     """
     problems = list(_missing(directory, certificate))
-    problems += [EvidenceProblem(check.id, check.detail) for check in file_checks(directory, certificate) if check.held is False]
+    problems += [
+        EvidenceProblem(check.id, check.detail)
+        for check in file_checks(directory, certificate)
+        if check.held is False
+    ]
     network = None if model is None else load_network(model)
     if network is not None:
         problems += _other_model(certificate, network)
@@ -49,7 +55,10 @@ def _missing(directory: Path, certificate: CertificateModel) -> Iterator[Evidenc
     witness = certificate.worst_found.witness
     needed = [TRIALS, *_WITNESS, *(name for name in witness if name not in _WITNESS)]
     # Certificates of the first versions have no largest tolerance, and no table of it.
-    if certificate.certified.largest_tolerance is not None and certificate.certified.correct is not None:
+    if (
+        certificate.certified.largest_tolerance is not None
+        and certificate.certified.correct is not None
+    ):
         needed.append(CERTIFIED)
     for name in needed:
         if not (directory / name).is_file():
@@ -61,10 +70,20 @@ def _missing(directory: Path, certificate: CertificateModel) -> Iterator[Evidenc
 
 def _other_model(certificate: CertificateModel, network: Network) -> Iterator[EvidenceProblem]:
     """Compare a network with the certified one: files, and what the certificate says of it."""
-    claimed, found = {file.sha256 for file in certificate.model.files}, {file.sha256 for file in network.files}
+    claimed, found = (
+        {file.sha256 for file in certificate.model.files},
+        {file.sha256 for file in network.files},
+    )
     if claimed != found:
-        stated = ", ".join(f"{printable(file.name)[:100]} (sha256 {file.sha256[:16]}...)" for file in certificate.model.files)
-        yield EvidenceProblem("model_hash", f"the certificate is of another network: {stated or 'no file'}, not of {network.path.name}")
+        stated = ", ".join(
+            f"{printable(file.name)[:100]} (sha256 {file.sha256[:16]}...)"
+            for file in certificate.model.files
+        )
+        yield EvidenceProblem(
+            "model_hash",
+            f"the certificate is of another network: {stated or 'no file'}, not of"
+            f" {network.path.name}",
+        )
         return
     described = certificate.model
     pairs = {
@@ -74,10 +93,14 @@ def _other_model(certificate: CertificateModel, network: Network) -> Iterator[Ev
     }
     wrong = [f"model.{name}" for name, (theirs, ours) in pairs.items() if theirs != ours]
     if wrong:
-        yield EvidenceProblem("model_numbers", f"the certificate describes the network wrongly: {', '.join(wrong)}")
+        yield EvidenceProblem(
+            "model_numbers", f"the certificate describes the network wrongly: {', '.join(wrong)}"
+        )
 
 
-def _other_data(directory: Path, certificate: CertificateModel, network: Network | None, data: str) -> Iterator[EvidenceProblem]:
+def _other_data(
+    directory: Path, certificate: CertificateModel, network: Network | None, data: str
+) -> Iterator[EvidenceProblem]:
     """Compare evaluation data with those of the certificate."""
     if network is None:
         witness = directory / _WITNESS_MODEL
@@ -87,6 +110,12 @@ def _other_data(directory: Path, certificate: CertificateModel, network: Network
     dataset = load_data(data, inputs=network.inputs, limit=certificate.data.used)
     found = {digest for name, digest in dataset.source.files.items() if not name.endswith(".toml")}
     if found != data_digests(certificate):
-        yield EvidenceProblem("data_hash", f"the certificate is of other data than {printable(data)}")
+        yield EvidenceProblem(
+            "data_hash", f"the certificate is of other data than {printable(data)}"
+        )
     elif dataset.num_samples != certificate.data.used:
-        yield EvidenceProblem("data_samples", f"there are {dataset.num_samples} samples, the certificate uses {certificate.data.used}")
+        yield EvidenceProblem(
+            "data_samples",
+            f"there are {dataset.num_samples} samples, the certificate uses"
+            f" {certificate.data.used}",
+        )

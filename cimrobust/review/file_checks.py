@@ -1,4 +1,7 @@
-"""What follows from the files of a certificate alone: the part of a replay that takes about a second, and that every gate runs."""
+"""What follows from the files of a certificate alone.
+
+The part of a replay that takes about a second, and that every gate runs.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def file_checks(directory: Path, certificate: CertificateModel) -> list[ReplayCh
     checks += guarded("witness_hashes", lambda: _hashes(directory, certificate))
     checks += guarded("witness_in_box", lambda: [_in_box(directory, certificate)])
     checks += guarded("witness_devices", lambda: [_devices(directory, certificate)])
-    checks += guarded("safety_class", lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)])
+    checks += guarded(
+        "safety_class",
+        lambda: [ReplayCheck(*check) for check in check_safety_files(directory, certificate)],
+    )
     checks += guarded("trials", lambda: _trials(directory, certificate))
     checks += guarded("numbers", lambda: list(consistency_checks(certificate)))
     checks += guarded("rare_numbers", lambda: list(rare_check(certificate)))
@@ -70,7 +76,8 @@ def _hashes(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]
     for name, expected in certificate.worst_found.witness.items():
         if name not in (MODEL, _DEVIATIONS, DEVICES):
             raise InputRefusedError(
-                f"witness files must be {MODEL}, {_DEVIATIONS} and {DEVICES}, got '{name}' (worst_found.witness); do not trust it"
+                f"witness files must be {MODEL}, {_DEVIATIONS} and {DEVICES}, got '{name}'"
+                " (worst_found.witness); do not trust it"
             )
         found = sha256_of(directory / name)
         checks.append(ReplayCheck(f"hash of {name}", found == expected, f"sha256 {found[:16]}..."))
@@ -83,10 +90,20 @@ def _deviations(directory: Path) -> dict[str, np.ndarray]:
 
 def _devices(directory: Path, certificate: CertificateModel) -> ReplayCheck:
     if DEVICES not in certificate.worst_found.witness:
-        return ReplayCheck("witness_devices", None, f"the certificate has no {DEVICES}: it was made by an earlier version")
+        return ReplayCheck(
+            "witness_devices",
+            None,
+            f"the certificate has no {DEVICES}: it was made by an earlier version",
+        )
     parts = _deviations(directory)
-    nominal = {key.removesuffix(".nominal"): array for key, array in parts.items() if key.endswith(".nominal")}
-    held, detail = devices_hold(directory, certificate, load_network(directory / MODEL).initializers, nominal)
+    nominal = {
+        key.removesuffix(".nominal"): array
+        for key, array in parts.items()
+        if key.endswith(".nominal")
+    }
+    held, detail = devices_hold(
+        directory, certificate, load_network(directory / MODEL).initializers, nominal
+    )
     return ReplayCheck("witness_devices", held, detail)
 
 
@@ -102,19 +119,40 @@ def _in_box(directory: Path, certificate: CertificateModel) -> ReplayCheck:
         radius = max(float(hi.max(initial=0)), -float(lo.min(initial=0)))
         if not math.isclose(radius, layer.box_radius, rel_tol=1e-6, abs_tol=1e-300):
             return ReplayCheck(
-                "witness_in_box", False, f"the box of '{name}' has radius {radius:g}, the certificate says {layer.box_radius:g}"
+                "witness_in_box",
+                False,
+                f"the box of '{name}' has radius {radius:g}, the certificate says"
+                f" {layer.box_radius:g}",
             )
     if deviating_layers(tensors) != set(named):
-        return ReplayCheck("witness_in_box", False, "the file of deviations is about other layers than those that the certificate names")
-    missing = left_out(witness, profile_of(certificate.device.profile, shown="certificate.json"), named)
+        return ReplayCheck(
+            "witness_in_box",
+            False,
+            "the file of deviations is about other layers than those that the certificate names",
+        )
+    missing = left_out(
+        witness, profile_of(certificate.device.profile, shown="certificate.json"), named
+    )
     if missing:
-        return ReplayCheck("witness_in_box", False, f"the witness stores {missing} in devices, the certificate does not name it")
-    return ReplayCheck("witness_in_box", True, f"{len(named)} tensors: lo <= deviation <= hi, and nominal + deviation stored")
+        return ReplayCheck(
+            "witness_in_box",
+            False,
+            f"the witness stores {missing} in devices, the certificate does not name it",
+        )
+    return ReplayCheck(
+        "witness_in_box",
+        True,
+        f"{len(named)} tensors: lo <= deviation <= hi, and nominal + deviation stored",
+    )
 
 
 def _trials(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
     table = from_parquet(directory / TRIALS)
-    return [trials_check(certificate, table), *_stopping(certificate, table), verdict_check(certificate, table)]
+    return [
+        trials_check(certificate, table),
+        *_stopping(certificate, table),
+        verdict_check(certificate, table),
+    ]
 
 
 def _stopping(certificate: CertificateModel, table: TrialTable) -> list[ReplayCheck]:
@@ -126,17 +164,31 @@ def _stopping(certificate: CertificateModel, table: TrialTable) -> list[ReplayCh
             if not table.is_sequential and claimed is None
             else [ReplayCheck("stopping", False, "the trials and the certificate disagree")]
         )
-    watch = Watch(stop_rule(Policy.model_validate(certificate.policy), higher_is_better=table.higher_is_better))
+    watch = Watch(
+        stop_rule(
+            Policy.model_validate(certificate.policy), higher_is_better=table.higher_is_better
+        )
+    )
     stops = [watch.stops_after(value) for value in table.value.tolist()]
     ends = stops[-1] or table.num_trials == table.max_trials
     outcomes = [target.outcome for target in claimed.targets] == list(watch.outcomes)
     held = ends and not any(stops[:-1]) and outcomes and claimed.max_trials == table.max_trials
-    return [ReplayCheck("stopping", held, f"{table.num_trials} of at most {table.max_trials} trials, {', '.join(watch.outcomes)}")]
+    return [
+        ReplayCheck(
+            "stopping",
+            held,
+            f"{table.num_trials} of at most {table.max_trials} trials, {', '.join(watch.outcomes)}",
+        )
+    ]
 
 
 def _evaluation_set(certificate: CertificateModel) -> ReplayCheck:
     """Derive the interval of every accuracy again from the score stated elsewhere."""
-    claimed, drawn, converters = certificate.evaluation_set, certificate.monte_carlo, certificate.converters
+    claimed, drawn, converters = (
+        certificate.evaluation_set,
+        certificate.monte_carlo,
+        certificate.converters,
+    )
     scores = {
         "clean": certificate.clean.score,
         "quantised": certificate.clean.quantised_score,
@@ -146,15 +198,33 @@ def _evaluation_set(certificate: CertificateModel) -> ReplayCheck:
         "certified": certificate.certified.score,
     }
     # Sentences may read differently in another version; their numbers stand beside them.
-    exactness = Exactness(texts=certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION)
+    exactness = Exactness(
+        texts=certificate.tool.version == __version__
+        and certificate.stated_version == certificate.VERSION
+    )
     for row in claimed.intervals:
         score = scores.get(row.name)
         if score is None:
             return ReplayCheck("evaluation_set", False, f"there is no score '{row.name}'")
-        again = interval_of(row.name, score, num_decisions=claimed.decisions, num_inputs=claimed.samples, most=claimed.most_decisions)
-        if list(differences(again, row, place=row.name, exactness=exactness)) or claimed.samples != certificate.data.used:
-            return ReplayCheck("evaluation_set", False, f"the interval of '{row.name}' is {again.low:.6g} to {again.high:.6g}")
-    return ReplayCheck("evaluation_set", True, f"{len(claimed.intervals)} intervals on {claimed.samples} samples")
+        again = interval_of(
+            row.name,
+            score,
+            num_decisions=claimed.decisions,
+            num_inputs=claimed.samples,
+            most=claimed.most_decisions,
+        )
+        if (
+            list(differences(again, row, place=row.name, exactness=exactness))
+            or claimed.samples != certificate.data.used
+        ):
+            return ReplayCheck(
+                "evaluation_set",
+                False,
+                f"the interval of '{row.name}' is {again.low:.6g} to {again.high:.6g}",
+            )
+    return ReplayCheck(
+        "evaluation_set", True, f"{len(claimed.intervals)} intervals on {claimed.samples} samples"
+    )
 
 
 def _certified(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
@@ -168,6 +238,14 @@ def _certified(directory: Path, certificate: CertificateModel) -> list[ReplayChe
     tolerance = claimed.curve[-1].tolerance_fraction
     again = largest_tolerance(table, tolerance, largest.steps_per_octave)
     return [
-        ReplayCheck("certified_samples", held, f"{int(table.certified.sum())} of {len(table.certified)} samples in {CERTIFIED}"),
-        ReplayCheck("largest_tolerance", again == largest, f"{again.samples} samples, {again.uncertified} of them uncertified"),
+        ReplayCheck(
+            "certified_samples",
+            held,
+            f"{int(table.certified.sum())} of {len(table.certified)} samples in {CERTIFIED}",
+        ),
+        ReplayCheck(
+            "largest_tolerance",
+            again == largest,
+            f"{again.samples} samples, {again.uncertified} of them uncertified",
+        ),
     ]

@@ -11,8 +11,9 @@ from cimrobust.input_file import printable
 from cimrobust.review.replay_check import ReplayCheck
 
 _MAY = (
-    "the last bits of float32 sums, so a decision on the edge and the scores by it; seconds. What may not: digests, the box, devices and weights of the witness, drawn "
-    "chips, statistics of the stored trials, intervals, and the sums of integer products"
+    "the last bits of float32 sums, so a decision on the edge and the scores by it; seconds. What"
+    " may not: digests, the box, devices and weights of the witness, drawn chips, statistics of the"
+    " stored trials, intervals, and the sums of integer products"
 )
 
 # Results state the machine from these versions on.
@@ -42,19 +43,35 @@ def machine_check(result: Made) -> ReplayCheck:
     made = result.machine
     first = _FIRST[result.NAME]
     if made is None and Version.of(result.stated_version) >= first:
-        return ReplayCheck("machine", False, f"every {result.NAME} from schema {first} on states the machine, this one does not")
+        return ReplayCheck(
+            "machine",
+            False,
+            f"every {result.NAME} from schema {first} on states the machine, this one does not",
+        )
     if made is None:
-        return ReplayCheck("machine", None, f"{printable(result.machine_reason)[:200]}. What may differ on another machine: {_MAY}")
+        return ReplayCheck(
+            "machine",
+            None,
+            f"{printable(result.machine_reason)[:200]}. What may differ on another machine: {_MAY}",
+        )
     was, here = made.model_dump(), machine().model_dump()
     other = {key: (was[key], here[key]) for key in here if was[key] != here[key]}
     if not other:
-        return ReplayCheck("machine", True, f"made on the same kind of machine: {_shown(here['processor'])}")
-    listed = "; ".join(f"{key.replace('_', ' ')} {_shown(then)}, here {_shown(now)}" for key, (then, now) in other.items())
+        return ReplayCheck(
+            "machine", True, f"made on the same kind of machine: {_shown(here['processor'])}"
+        )
+    listed = "; ".join(
+        f"{key.replace('_', ' ')} {_shown(then)}, here {_shown(now)}"
+        for key, (then, now) in other.items()
+    )
     return ReplayCheck("machine", None, f"made with {listed}. What may differ: {_MAY}")
 
 
 def is_same_machine(made: Made) -> bool:
-    """Return whether a result was made on a machine like this one, by the same libraries: then every number must be the same."""
+    """Return whether a result was made on a machine like this one, by the same libraries.
+
+    Then every number must be the same.
+    """
     return made.machine is not None and made.machine == machine()
 
 

@@ -26,12 +26,20 @@ def layers_check(certificate: CertificateModel, network: Network | None) -> Repl
         network: The certified network; None: it is not at hand.
     """
     if network is None:
-        return ReplayCheck("layers", None, "give --model to derive again which layers are stored, and in what devices")
+        return ReplayCheck(
+            "layers",
+            None,
+            "give --model to derive again which layers are stored, and in what devices",
+        )
     wrong = list(_wrong(certificate, network))
     if wrong:
-        return ReplayCheck("layers", False, f"{named(wrong)} does not follow from network, profile and rules")
+        return ReplayCheck(
+            "layers", False, f"{named(wrong)} does not follow from network, profile and rules"
+        )
     count = len(certificate.mapping.layers)
-    return ReplayCheck("layers", True, f"{count} layers decided, coded and placed as the profile and its rules say")
+    return ReplayCheck(
+        "layers", True, f"{count} layers decided, coded and placed as the profile and its rules say"
+    )
 
 
 def _wrong(certificate: CertificateModel, network: Network) -> Iterator[str]:
@@ -40,7 +48,10 @@ def _wrong(certificate: CertificateModel, network: Network) -> Iterator[str]:
     placement = place(scan, profile)
     derived, claimed = item.mapping(scan, placement), certificate.mapping
     # Sentences, and the order of layers, may be others in another version.
-    same_version = certificate.tool.version == __version__ and certificate.stated_version == certificate.VERSION
+    same_version = (
+        certificate.tool.version == __version__
+        and certificate.stated_version == certificate.VERSION
+    )
     exactness = Exactness(texts=same_version, rtol=_ROUNDING)
     device = item.device(placement).model_copy(update={"profile": certificate.device.profile})
     yield from differences(device, certificate.device, place="device", exactness=exactness)
@@ -57,4 +68,6 @@ def _wrong(certificate: CertificateModel, network: Network) -> Iterator[str]:
     if same_version:
         yield from differences(derived.unmapped, claimed.unmapped, place="mapping.unmapped")
     for name in ("total_devices", "total_tiles"):
-        yield from differences(getattr(derived, name), getattr(claimed, name), place=f"mapping.{name}")
+        yield from differences(
+            getattr(derived, name), getattr(claimed, name), place=f"mapping.{name}"
+        )

@@ -16,7 +16,9 @@ _MAX_PAGE = 2**30
 
 
 def page_check(path: Path, record: Record, tool: Tool, made: Callable[[], str]) -> ReplayCheck:
-    """Compare a page with what its result file renders to; one of another version was made by other code.
+    """Compare a page with what its result file renders to.
+
+    One of another version was made by other code.
 
     Args:
         path: The page.
@@ -25,14 +27,20 @@ def page_check(path: Path, record: Record, tool: Tool, made: Callable[[], str]) 
         made: Renders it.
     """
     if record.stated_version != record.VERSION:
-        by = f"the page was made by cimrobust {printable(tool.version)[:40]} of schema {record.stated_version}"
-        return ReplayCheck("report", None, f"{by}; `cimrobust report` makes it again in today's form")
+        by = (
+            f"the page was made by cimrobust {printable(tool.version)[:40]} of schema"
+            f" {record.stated_version}"
+        )
+        return ReplayCheck(
+            "report", None, f"{by}; `cimrobust report` makes it again in today's form"
+        )
     content = read_input(path, FileKind("report", _MAX_PAGE, missing=InputRefusedError))
     is_same = content == made().encode()
     if not is_same and not is_of_today(record, tool):
         return ReplayCheck(
             "report",
             None,
-            f"{path.name} is not what {record.NAME}.json renders to today; it was made by cimrobust {printable(tool.version)[:40]}",
+            f"{path.name} is not what {record.NAME}.json renders to today; it was made by cimrobust"
+            f" {printable(tool.version)[:40]}",
         )
     return ReplayCheck("report", is_same, f"{path.name} is what {record.NAME}.json renders to")

@@ -1,4 +1,7 @@
-"""The most probable failing chip of a certificate, derived again from its file: norm, weights, score."""
+"""The most probable failing chip of a certificate, derived again from its file.
+
+Norm, weights, score.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,16 @@ _FILE = f"witness/{CHIP_FILE}"
 _PARTS = ("nominal", "deviation", "latents")
 
 
-def probable_checks(directory: Path, certificate: CertificateModel, given: Given) -> Iterator[ReplayCheck]:
+def probable_checks(
+    directory: Path, certificate: CertificateModel, given: Given
+) -> Iterator[ReplayCheck]:
     """Check the most probable failing chip; nothing where the certificate has none.
 
     Args:
         directory: Folder of the certificate.
         certificate: The certificate.
-        given: What is at hand: without the network weights and score are not checked, without data or labels the score is not.
+        given: What is at hand: without the network weights and score are not checked, without data
+            or labels the score is not.
 
     Raises:
         InputRefusedError: The certificate names another file, or the file is corrupt.
@@ -47,7 +53,8 @@ def probable_checks(directory: Path, certificate: CertificateModel, given: Given
     claimed = rare.most_probable
     if claimed.stored is None or claimed.stored.file != _FILE:
         raise InputRefusedError(
-            f"the most probable failing chip must be stored in {_FILE}, got {claimed.stored} (certificate.json); do not trust it"
+            f"the most probable failing chip must be stored in {_FILE}, got {claimed.stored}"
+            " (certificate.json); do not trust it"
         )
     found = sha256_of(directory / _FILE)
     yield ReplayCheck(f"hash of {_FILE}", found == claimed.stored.sha256, f"sha256 {found[:16]}...")
@@ -55,7 +62,9 @@ def probable_checks(directory: Path, certificate: CertificateModel, given: Given
     yield _norm(claimed, chip)
     network = given.network
     if network is None:
-        yield ReplayCheck("most_probable_weights", None, "give --model to make its weights from its latents again")
+        yield ReplayCheck(
+            "most_probable_weights", None, "give --model to make its weights from its latents again"
+        )
         yield ReplayCheck("most_probable_score", None, "give --model and --data to score it again")
         return
     profile = profile_of(certificate.device.profile, shown="certificate.json")
@@ -75,45 +84,81 @@ def probable_checks(directory: Path, certificate: CertificateModel, given: Given
     misses = score < below if certificate.metric.higher_is_better else score > below
     held = misses and bool(np.isclose(score, claimed.score, rtol=1e-6, atol=0))
     yield ReplayCheck(
-        "most_probable_score", held, f"score {score:.6g}, claimed {claimed.score:.6g}, misses {below:g}: {'yes' if misses else 'no'}"
+        "most_probable_score",
+        held,
+        f"score {score:.6g}, claimed {claimed.score:.6g}, misses {below:g}:"
+        f" {'yes' if misses else 'no'}",
     )
 
 
 def _chip(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     tensors = read_tensors(path, what="chip")
-    missing = [f"{name}.{part}" for name in names for part in _PARTS if f"{name}.{part}" not in tensors]
+    missing = [
+        f"{name}.{part}" for name in names for part in _PARTS if f"{name}.{part}" not in tensors
+    ]
     if missing:
-        raise InputRefusedError(f"chip must have nominal, deviation and latents of every layer, got none of {missing[:3]} ({_FILE})")
+        raise InputRefusedError(
+            "chip must have nominal, deviation and latents of every layer, got none of"
+            f" {missing[:3]} ({_FILE})"
+        )
     return tensors
 
 
 def _norm(claimed: MostProbable, chip: Mapping[str, np.ndarray]) -> ReplayCheck:
     """Derive the norm and its shares again from the stored latents."""
-    squares = {row.initializer: float((chip[f"{row.initializer}.latents"].astype(np.float64) ** 2).sum()) for row in claimed.layers}
+    squares = {
+        row.initializer: float((chip[f"{row.initializer}.latents"].astype(np.float64) ** 2).sum())
+        for row in claimed.layers
+    }
     norm = float(np.sqrt(sum(squares.values())))
     held = bool(np.isclose(norm, claimed.reliability_index, rtol=1e-6, atol=1e-9))
     for row in claimed.layers:
         latents = chip[f"{row.initializer}.latents"]
-        held &= bool(np.isclose(squares[row.initializer], row.share * norm**2, rtol=1e-6, atol=1e-9)) and latents.size == row.devices
+        held &= (
+            bool(np.isclose(squares[row.initializer], row.share * norm**2, rtol=1e-6, atol=1e-9))
+            and latents.size == row.devices
+        )
         held &= all(
             int((np.abs(latents) > limit).sum()) == beyond
             for limit, beyond in enumerate((row.beyond_1, row.beyond_2, row.beyond_3), start=1)
         )
-    return ReplayCheck("most_probable_norm", held, f"norm {norm:.6g} of the stored latents, claimed {claimed.reliability_index:.6g}")
+    return ReplayCheck(
+        "most_probable_norm",
+        held,
+        f"norm {norm:.6g} of the stored latents, claimed {claimed.reliability_index:.6g}",
+    )
 
 
 def _weights(placement: Placement, chip: Mapping[str, np.ndarray]) -> ReplayCheck:
-    """Make the weights from the latents again; the quantile functions end at the tolerance, so that no latent leaves it."""
+    """Make the weights from the latents again.
+
+    The quantile functions end at the tolerance, so that no latent leaves it.
+    """
     made = LatentChips(placement).weights(_latents(placement, chip))
     for name, weights in made.items():
         nominal, deviation = chip[f"{name}.nominal"], chip[f"{name}.deviation"]
         if not np.array_equal(nominal, placement.tensors[name].nominal):
-            return ReplayCheck("most_probable_weights", False, f"the nominal weights of '{name}' are not those of the model")
+            return ReplayCheck(
+                "most_probable_weights",
+                False,
+                f"the nominal weights of '{name}' are not those of the model",
+            )
         # Rounding of nominal + deviation, and of quantile tables made on another machine.
-        allowed = 1e-6 * float(np.abs(nominal).max(initial=0.0)) + 1e-5 * placement.tensors[name].box_radius
+        allowed = (
+            1e-6 * float(np.abs(nominal).max(initial=0.0))
+            + 1e-5 * placement.tensors[name].box_radius
+        )
         if not (np.abs(weights - (nominal + deviation)) <= allowed).all():
-            return ReplayCheck("most_probable_weights", False, f"the weights of '{name}' are not those that the latents make")
-    return ReplayCheck("most_probable_weights", True, f"weights of {len(made)} tensors made from the stored latents again")
+            return ReplayCheck(
+                "most_probable_weights",
+                False,
+                f"the weights of '{name}' are not those that the latents make",
+            )
+    return ReplayCheck(
+        "most_probable_weights",
+        True,
+        f"weights of {len(made)} tensors made from the stored latents again",
+    )
 
 
 def _latents(placement: Placement, chip: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -122,7 +167,9 @@ def _latents(placement: Placement, chip: Mapping[str, np.ndarray]) -> np.ndarray
         latents = chip[f"{name}.latents"]
         if latents.shape != (tensor.cells_per_weight, tensor.nominal.size):
             raise InputRefusedError(
-                f"latents of '{name}' must have shape {[tensor.cells_per_weight, tensor.nominal.size]}, got {list(latents.shape)} ({_FILE})"
+                f"latents of '{name}' must have shape"
+                f" {[tensor.cells_per_weight, tensor.nominal.size]}, got {list(latents.shape)}"
+                f" ({_FILE})"
             )
         parts.append(latents.astype(np.float32).ravel())
     return np.concatenate(parts)
@@ -139,7 +186,15 @@ def _score(
     """Score the chip in the deployed network, through converters where the certificate has them."""
     latents = _latents(placement, chip)
     if certificate.converters is not None:
-        return converter_score(certificate, network, dataset, lambda placed: LatentChips(placed, as_levels=True).program(latents))
+        return converter_score(
+            certificate,
+            network,
+            dataset,
+            lambda placed: LatentChips(placed, as_levels=True).program(latents),
+        )
     runtime = open_network(network, scan, placement, dataset)
-    weights = {name: np.asarray(chip[f"{name}.nominal"] + chip[f"{name}.deviation"], dtype=np.float32) for name in placement.tensors}
+    weights = {
+        name: np.asarray(chip[f"{name}.nominal"] + chip[f"{name}.deviation"], dtype=np.float32)
+        for name in placement.tensors
+    }
     return float(runtime.score(weights).value)

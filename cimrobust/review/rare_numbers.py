@@ -17,7 +17,9 @@ _RTOL = 1e-9
 
 
 def rare_check(certificate: CertificateModel) -> Iterator[ReplayCheck]:
-    """Check estimate, interval and first-order probability of rare failures against each other; nothing where there are none.
+    """Check estimate, interval and first-order probability of rare failures against each other.
+
+    Nothing where there are none.
 
     The repeats themselves are derived by a new run alone.
     """
@@ -26,7 +28,9 @@ def rare_check(certificate: CertificateModel) -> Iterator[ReplayCheck]:
         return
     wrong = list(_wrong(rare))
     fine = "the probability is the mean of its repeats and lies in its interval"
-    yield ReplayCheck("rare_numbers", not wrong, fine if not wrong else f"contradicted at {named(wrong)}")
+    yield ReplayCheck(
+        "rare_numbers", not wrong, fine if not wrong else f"contradicted at {named(wrong)}"
+    )
 
 
 def _wrong(rare: RareEvent) -> Iterator[str]:
@@ -43,7 +47,9 @@ def _wrong(rare: RareEvent) -> Iterator[str]:
             yield f"{place}.probability"
         if not rare.low <= rare.probability <= rare.high:
             yield f"{place}.low"
-        if rare.reliability_index is None or not _close(rare.reliability_index, float(-ndtri(rare.probability))):
+        if rare.reliability_index is None or not _close(
+            rare.reliability_index, float(-ndtri(rare.probability))
+        ):
             yield f"{place}.reliability_index"
     yield from _wrong_first_order(rare, f"{place}.first_order")
 
@@ -52,13 +58,21 @@ def _wrong_first_order(rare: RareEvent, place: str) -> Iterator[str]:
     found = rare.first_order
     if found is None:
         return
-    if rare.most_probable is None or not _close(found.reliability_index, rare.most_probable.reliability_index):
+    if rare.most_probable is None or not _close(
+        found.reliability_index, rare.most_probable.reliability_index
+    ):
         yield f"{place}.reliability_index"
     if not _close(found.probability, float(ndtr(-found.reliability_index))):
         yield f"{place}.probability"
-    if not _close(found.log10_probability, float(log_ndtr(-found.reliability_index)) / math.log(10)):
+    if not _close(
+        found.log10_probability, float(log_ndtr(-found.reliability_index)) / math.log(10)
+    ):
         yield f"{place}.log10_probability"
-    if found.ratio is not None and rare.probability and not _close(found.ratio, found.probability / rare.probability):
+    if (
+        found.ratio is not None
+        and rare.probability
+        and not _close(found.ratio, found.probability / rare.probability)
+    ):
         yield f"{place}.ratio"
 
 

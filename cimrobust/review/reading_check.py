@@ -1,4 +1,7 @@
-"""How a certificate says that data are read: applied to data given to a replay, and compared with what their own description says."""
+"""How a certificate says that data are read.
+
+Applied to data given to a replay, and compared with what their own description says.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ from cimrobust.review.replay_check import ReplayCheck
 
 
 def as_certified(certificate: Evaluated, dataset: DataSet) -> DataSet:
-    """Return data read as the certificate says: its decision with the axis that was found, its coding of labels, its output of several stored ones."""
+    """Return data read as the certificate says.
+
+    Its decision with the axis that was found, its coding of labels, its output of several stored
+    ones.
+    """
     claimed, labels = certificate.data.decision, certificate.data.labels
     outputs = [output.name for output in certificate.model.outputs]
     index = outputs.index(claimed.output) if claimed.output in outputs else 0
@@ -20,7 +27,12 @@ def as_certified(certificate: Evaluated, dataset: DataSet) -> DataSet:
     if labels is None:
         return judged
     classes = None if labels.classes is None else tuple(labels.classes)
-    return replace(judged, reading=replace(judged.reading, classes=classes, first=labels.first, ignore=tuple(labels.ignore)))
+    return replace(
+        judged,
+        reading=replace(
+            judged.reading, classes=classes, first=labels.first, ignore=tuple(labels.ignore)
+        ),
+    )
 
 
 def reading_check(certificate: Evaluated, dataset: DataSet) -> ReplayCheck:
@@ -34,7 +46,8 @@ def reading_check(certificate: Evaluated, dataset: DataSet) -> ReplayCheck:
         "k": (found.k, wanted.k),
     }
     if dataset.labels is not None:
-        # Labels of the data always count; a network judged by its own decisions is right by definition.
+        # Labels of the data always count; a network judged by its own decisions is right by
+        # definition.
         parts["labels"] = ("given", certificate.data.label_source)
     if found.output is not None:
         parts["output"] = (found.output, wanted.output)
@@ -46,8 +59,16 @@ def reading_check(certificate: Evaluated, dataset: DataSet) -> ReplayCheck:
             parts["classes"] = (list(coded.classes), labels.classes)
         parts["first"] = (coded.first, labels.first)
         parts["ignore"] = (list(coded.ignore), labels.ignore)
-    wrong = [f"{key} {mine!r}, certified {theirs!r}" for key, (mine, theirs) in parts.items() if mine != theirs]
-    return ReplayCheck("data_reading", not wrong, "; ".join(wrong) or f"read = {wanted.read} of output '{wanted.output}'")
+    wrong = [
+        f"{key} {mine!r}, certified {theirs!r}"
+        for key, (mine, theirs) in parts.items()
+        if mine != theirs
+    ]
+    return ReplayCheck(
+        "data_reading",
+        not wrong,
+        "; ".join(wrong) or f"read = {wanted.read} of output '{wanted.output}'",
+    )
 
 
 def _decision(claimed: DecisionBlock) -> Decision:

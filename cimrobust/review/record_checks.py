@@ -1,4 +1,7 @@
-"""What any result file says of itself: the format that it follows, the tool that made it, the metric of its scores."""
+"""What any result file says of itself.
+
+The format that it follows, the tool that made it, the metric of its scores.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from cimrobust.input_file import printable
 from cimrobust.json_file import parse_json
 from cimrobust.review.replay_check import ReplayCheck
 
-#: The tool that a version of a format first appeared in; versions in between came with the same tool.
+#: The tool that a version of a format first appeared in; versions in between came with the same
+#: tool.
 _FIRST_TOOL = {
     "certificate": {"1.0": "0.1.0", "1.5": "0.2.0", "1.6": "0.3.0"},
     "sweep": {"1.0": "0.1.0", "1.2": "0.2.0", "1.3": "0.3.0"},
@@ -34,7 +38,10 @@ Result = CertificateModel | SweepModel | Retraining
 
 
 def is_of_today(record: Record, tool: Tool) -> bool:
-    """Return whether a file was made by this version of the tool in the format of today: then every sentence must be the same."""
+    """Return whether a file was made by this version of the tool in the format of today.
+
+    Then every sentence must be the same.
+    """
     return tool.version == __version__ and record.stated_version == record.VERSION
 
 
@@ -48,15 +55,24 @@ def record_checks(path: Path, record: Result) -> Iterator[ReplayCheck]:
     yield _schema_check(path, record)
     yield _tool_check(record, record.tool)
     wanted = metric_named(record.metric.name)
-    wrong = wanted is None or (wanted.higher_is_better, wanted.unit) != (record.metric.higher_is_better, record.metric.unit)
+    wrong = wanted is None or (wanted.higher_is_better, wanted.unit) != (
+        record.metric.higher_is_better,
+        record.metric.unit,
+    )
     better = "higher" if record.metric.higher_is_better else "lower"
     yield ReplayCheck(
-        "metric", not wrong, f"{printable(record.metric.name)[:40]}, {better} is better, unit {printable(record.metric.unit)[:40]}"
+        "metric",
+        not wrong,
+        f"{printable(record.metric.name)[:40]}, {better} is better, unit"
+        f" {printable(record.metric.unit)[:40]}",
     )
 
 
 def _schema_check(path: Path, record: Record) -> ReplayCheck:
-    """Check that a file that states an older version has exactly what files of that version had: no version may be stated to leave checks out."""
+    """Check that a file that states an older version has exactly what files of that version had.
+
+    No version may be stated to leave checks out.
+    """
     if record.stated_version == record.VERSION:
         return ReplayCheck("schema", True, f"{path.name} follows schema {record.stated_version}")
     plain = read_plain(path, type(record), hint="make it again")
@@ -64,13 +80,18 @@ def _schema_check(path: Path, record: Record) -> ReplayCheck:
     try:
         published = parse_json(schema_file(record.NAME, stated).read_bytes())
     except UsageError:
-        return ReplayCheck("schema", False, f"there never was a version {printable(stated)} of the {record.NAME} format")
+        return ReplayCheck(
+            "schema",
+            False,
+            f"there never was a version {printable(stated)} of the {record.NAME} format",
+        )
     error = next(iter(Draft202012Validator(published).iter_errors(plain)), None)
     if error is not None:
         return ReplayCheck(
             "schema",
             False,
-            f"files of schema {stated} never looked so: {printable(error.message)[:160]} at {printable(error.json_path)[:80]}",
+            f"files of schema {stated} never looked so: {printable(error.message)[:160]} at"
+            f" {printable(error.json_path)[:80]}",
         )
     return ReplayCheck("schema", True, f"{path.name} follows schema {record.stated_version}")
 
@@ -78,19 +99,31 @@ def _schema_check(path: Path, record: Record) -> ReplayCheck:
 def _tool_check(record: Record, tool: Tool) -> ReplayCheck:
     """Check that the tool that is named can have written the format, so that no other version is named to leave checks out."""
     made, here = _release(tool.version), _release(__version__)
-    shown = f"{printable(tool.name)[:40]} {printable(tool.version)[:40]}, schema {record.stated_version}"
+    shown = (
+        f"{printable(tool.name)[:40]} {printable(tool.version)[:40]}, schema"
+        f" {record.stated_version}"
+    )
     if tool.name != "cimrobust" or made is None or here is None:
         return ReplayCheck("tool", False, f"no tool that writes such files: {shown}")
     stated = Version.of(record.stated_version)
-    firsts = {Version.of(version): _release(first) or here for version, first in _FIRST_TOOL[record.NAME].items()}
+    firsts = {
+        Version.of(version): _release(first) or here
+        for version, first in _FIRST_TOOL[record.NAME].items()
+    }
     earliest = max(first for version, first in firsts.items() if version <= stated)
     later = [first for version, first in firsts.items() if version > stated and first > earliest]
     # A tool in development writes the format of its next release.
     too_early = made < earliest and not (made == here and stated == Version.of(record.VERSION))
     if too_early or (later and made >= min(later)):
-        return ReplayCheck("tool", False, f"that version of the tool never wrote this version of the format: {shown}")
+        return ReplayCheck(
+            "tool",
+            False,
+            f"that version of the tool never wrote this version of the format: {shown}",
+        )
     if made > here:
-        return ReplayCheck("tool", None, f"made by a later version than this one, {__version__}: {shown}")
+        return ReplayCheck(
+            "tool", None, f"made by a later version than this one, {__version__}: {shown}"
+        )
     return ReplayCheck("tool", True, shown)
 
 

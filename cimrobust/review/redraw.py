@@ -1,4 +1,7 @@
-"""Drawn chips, drawn again: a few trials, chosen by the reviewer, from the seed that the table states."""
+"""Drawn chips, drawn again.
+
+A few trials, chosen by the reviewer, from the seed that the table states.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ _RTOL = 1e-6
 _NAMED = 5
 
 
-def redraw_check(certificate: CertificateModel, table: TrialTable, run: Run, *, count: int, seed: int) -> ReplayCheck:
+def redraw_check(
+    certificate: CertificateModel, table: TrialTable, run: Run, *, count: int, seed: int
+) -> ReplayCheck:
     """Draw trials again and compare them with the table.
 
-    If a share q of the table is invented, `count` trials miss it with probability (1 - q) to the power of `count`. The worst trial is always among
+    If a share q of the table is invented, `count` trials miss it with probability (1 - q) to the
+    power of `count`. The worst trial is always among
     them, because it is where the table is most likely to have been touched.
 
     Args:
@@ -33,15 +39,26 @@ def redraw_check(certificate: CertificateModel, table: TrialTable, run: Run, *, 
         return ReplayCheck("redrawn_trials", None, "no trial was drawn again (--redraw 0)")
     chosen = _chosen(table, count, seed)
     exact = is_same_machine(certificate)
-    wrong = [trial for trial in _progressing(run, chosen) if not _is_same(table, trial, run, exact=exact)]
-    missed = f"if a tenth of the table were invented, this would miss it with probability {0.9 ** len(chosen):.2g}"
+    wrong = [
+        trial for trial in _progressing(run, chosen) if not _is_same(table, trial, run, exact=exact)
+    ]
+    missed = (
+        "if a tenth of the table were invented, this would miss it with probability"
+        f" {0.9 ** len(chosen):.2g}"
+    )
     if wrong:
         named = ", ".join(map(str, wrong[:_NAMED]))
         return ReplayCheck(
-            "redrawn_trials", False, f"{len(wrong)} of {len(chosen)} trials score something else, drawn again: {named} (seed {seed})"
+            "redrawn_trials",
+            False,
+            f"{len(wrong)} of {len(chosen)} trials score something else, drawn again: {named} (seed"
+            f" {seed})",
         )
     return ReplayCheck(
-        "redrawn_trials", True, f"{len(chosen)} of {table.num_trials} trials, chosen by seed {seed}, score the same drawn again; {missed}"
+        "redrawn_trials",
+        True,
+        f"{len(chosen)} of {table.num_trials} trials, chosen by seed {seed}, score the same drawn"
+        f" again; {missed}",
     )
 
 
@@ -57,8 +74,14 @@ def _chosen(table: TrialTable, count: int, seed: int) -> list[int]:
 
 
 def _is_same(table: TrialTable, trial: int, run: Run, *, exact: bool) -> bool:
-    """Tell whether a trial scores what the table says; where the machine is another one, but for decisions on the edge."""
-    score = run.runtime.score(run.runtime.engine.draw(run.placement, seed=table.seed, trial=trial), threads=run.settings.workers)
+    """Tell whether a trial scores what the table says.
+
+    Where the machine is another one, but for decisions on the edge.
+    """
+    score = run.runtime.score(
+        run.runtime.engine.draw(run.placement, seed=table.seed, trial=trial),
+        threads=run.settings.workers,
+    )
     run.progress.advance()
     claimed = float(table.value[trial])
     if table.count is not None and score.count is not None:

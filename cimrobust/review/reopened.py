@@ -1,4 +1,7 @@
-"""The run of a certificate, opened again: network, devices, samples and settings as the certificate states them."""
+"""The run of a certificate, opened again.
+
+Network, devices, samples and settings as the certificate states them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ from cimrobust.review.evaluated import Evaluated
 _SettingValue = int | float | str | bool | None
 
 
-def reopen(certificate: CertificateModel, given: Given, *, out: Path, workers: int, progress: Progress) -> Run:
+def reopen(
+    certificate: CertificateModel, given: Given, *, out: Path, workers: int, progress: Progress
+) -> Run:
     """Open the run of a certificate again.
 
     Args:
@@ -43,19 +48,27 @@ def reopen(certificate: CertificateModel, given: Given, *, out: Path, workers: i
         progress: Told how far the work is.
 
     Raises:
-        CimrobustError: Network, devices and samples do not go together, or the network fails a check of its own.
+        CimrobustError: Network, devices and samples do not go together, or the network fails a
+            check of its own.
     """
     inspection, runtime = reopen_network(certificate, given, workers=workers)
-    return Run(_settings(certificate, given, out=out, workers=workers), inspection, runtime, progress)
+    return Run(
+        _settings(certificate, given, out=out, workers=workers), inspection, runtime, progress
+    )
 
 
 def reopen_network(result: Evaluated, given: Given, *, workers: int) -> tuple[Inspection, Runtime]:
-    """Open the network of a certificate or a sweep again, on its devices and samples; arguments and errors as for `reopen`."""
+    """Open the network of a certificate or a sweep again, on its devices and samples.
+
+    Arguments and errors as for `reopen`.
+    """
     network = given.network
     assert network is not None
     inspection = _inspection(result, network)
     dataset = _samples(result, given, network)
-    calibrating = _calibration(result, given, network) if inspection.placement.profile.needs_kernel else None
+    calibrating = (
+        _calibration(result, given, network) if inspection.placement.profile.needs_kernel else None
+    )
     return inspection, open_examined(inspection, dataset, calibration=calibrating, workers=workers)
 
 
@@ -66,7 +79,9 @@ def missing_for_rerun(certificate: Evaluated, given: Given) -> str:
     needs_ranges = profile_of(certificate.device.profile, shown="certificate.json").needs_kernel
     calibration = _stated(certificate).get("calibration")
     if needs_ranges and calibration is not None and given.calibration is None:
-        return f"give --calibration: converters took their ranges from {printable(calibration)[:100]}"
+        return (
+            f"give --calibration: converters took their ranges from {printable(calibration)[:100]}"
+        )
     return given.without_labels(certificate, given.samples(certificate, given.network.inputs))
 
 
@@ -78,13 +93,26 @@ def _inspection(certificate: Evaluated, network: Network) -> Inspection:
 
 def _calibration(certificate: Evaluated, given: Given, network: Network) -> DataSet | None:
     assert given.data is not None
-    calibrating = load_samples(given.data, given.calibration, inputs=network.inputs, limit=certificate.data.used, needs_calibration=True)[1]
+    calibrating = load_samples(
+        given.data,
+        given.calibration,
+        inputs=network.inputs,
+        limit=certificate.data.used,
+        needs_calibration=True,
+    )[1]
     # What they are judged by is the decision of the evaluation samples.
-    return None if calibrating is None else replace(calibrating, decision=_samples(certificate, given, network).decision)
+    return (
+        None
+        if calibrating is None
+        else replace(calibrating, decision=_samples(certificate, given, network).decision)
+    )
 
 
 def _samples(certificate: Evaluated, given: Given, network: Network) -> DataSet:
-    """Return the evaluation samples; a class axis that was found and not described is to be found again."""
+    """Return the evaluation samples.
+
+    A class axis that was found and not described is to be found again.
+    """
     dataset = given.samples(certificate, network.inputs)
     if certificate.data.decision.axis_reason is None:
         return dataset
@@ -102,7 +130,9 @@ def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers
     effort = certificate.worst_found.effort
     most = drawn.trials if drawn.stopping is None else drawn.stopping.max_trials
     may_be_default = drawn.stopping is not None or most == DEFAULT_TRIALS[effort]
-    is_default = may_be_default and any(setting.key == "trials" and setting.is_default for setting in certificate.settings)
+    is_default = may_be_default and any(
+        setting.key == "trials" and setting.is_default for setting in certificate.settings
+    )
     named = named_arguments(certificate.reproduce.command)
     request = Request(
         item=Item(
@@ -110,7 +140,11 @@ def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers
             named.get("--data", str(given.data)),
             named.get("--device", ""),
             tolerance=_number(stated.get("tolerance")),
-            digital=[str(setting.value) for setting in certificate.settings if setting.key == "digital" and setting.value is not None],
+            digital=[
+                str(setting.value)
+                for setting in certificate.settings
+                if setting.key == "digital" and setting.value is not None
+            ],
             limit=_count(stated.get("limit")),
             calibration=_text(stated.get("calibration")),
             labels_of=_text(stated.get("labels-of")),
@@ -160,7 +194,10 @@ def named_arguments(command: str) -> dict[str, str]:
     try:
         words = shlex.split(command)
     except ValueError as err:
-        raise InputRefusedError(f"reproduction command must be a command line, got {err} (reproduce.command); do not trust it") from err
+        raise InputRefusedError(
+            f"reproduction command must be a command line, got {err} (reproduce.command); do not"
+            " trust it"
+        ) from err
     return {option: value for option, value in pairwise(words) if option.startswith("--")}
 
 

@@ -35,5 +35,9 @@ def guarded(name: str, body: Callable[[], list[ReplayCheck]]) -> list[ReplayChec
         return body()
     except CimrobustError as err:
         return [ReplayCheck(name, False, str(err))]
-    except Exception as err:  # evidence is hostile until proved otherwise: what cannot be derived from it is no evidence
-        return [ReplayCheck(name, False, f"cannot be derived: {printable(err)[:200]} ({type(err).__name__})")]
+    except Exception as err:  # hostile evidence: what cannot be derived from it proves nothing
+        return [
+            ReplayCheck(
+                name, False, f"cannot be derived: {printable(err)[:200]} ({type(err).__name__})"
+            )
+        ]

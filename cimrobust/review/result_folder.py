@@ -58,7 +58,13 @@ def require_certificate(directory: Path, *, what: str = "gate") -> None:
     hint = (
         f"{shown}/after holds the certificate of the re-trained network"
         if DESCRIPTION in found
-        else "a sweep has no verdict, so certify the tolerance that is to be shipped with `cimrobust analyze --tolerance`"
+        else (
+            "a sweep has no verdict, so certify the tolerance that is to be shipped with `cimrobust"
+            " analyze --tolerance`"
+        )
     )
     kind = "a re-training" if DESCRIPTION in found else "a sweep"
-    raise UsageError(f"{what} must have the folder of a certificate, got that of {kind} ({shown}, {found[0]}); {hint}")
+    raise UsageError(
+        f"{what} must have the folder of a certificate, got that of {kind} ({shown}, {found[0]});"
+        f" {hint}"
+    )

@@ -25,7 +25,8 @@ from cimrobust.review.record_checks import is_of_today, record_checks
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.training.log import read_log
 
-#: Networks by the folder of their certificate, relative to that of the re-training; that of before lies elsewhere.
+#: Networks by the folder of their certificate, relative to that of the re-training; that of before
+#: lies elsewhere.
 NETWORKS = {AFTER: MODEL, CONTROL: f"{CONTROL}/{MODEL}"}
 # Re-trainings of these versions, and those of later ones by tools that wrote no manifest.
 _WITHOUT_MANIFEST = frozenset({"1.0", "1.1", "1.2", "1.3"})
@@ -47,12 +48,15 @@ def read_certificates(directory: Path, described: Retraining) -> dict[str, Certi
     for role, outcome in outcomes_of(described).items():
         if outcome.folder != role:
             raise InputRefusedError(
-                f"certificate must lie in '{role}', got '{printable(outcome.folder)[:100]}' ({DESCRIPTION}, key 'folder'); do not trust it"
+                f"certificate must lie in '{role}', got '{printable(outcome.folder)[:100]}'"
+                f" ({DESCRIPTION}, key 'folder'); do not trust it"
             )
     return {role: read_certificate(directory / role) for role in outcomes_of(described)}
 
 
-def retrain_file_checks(directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel]) -> list[ReplayCheck]:
+def retrain_file_checks(
+    directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel]
+) -> list[ReplayCheck]:
     """Derive again what follows from the files of a re-training alone.
 
     Args:
@@ -60,7 +64,9 @@ def retrain_file_checks(directory: Path, described: Retraining, certificates: Ma
         described: What retrain.json says.
         certificates: From `read_certificates`.
     """
-    may_lack = described.stated_version in _WITHOUT_MANIFEST or described.tool.version.startswith(_TOOLS_WITHOUT_MANIFEST)
+    may_lack = described.stated_version in _WITHOUT_MANIFEST or described.tool.version.startswith(
+        _TOOLS_WITHOUT_MANIFEST
+    )
     needed = {DESCRIPTION, REPORT, MODEL, LOG, *(f"{role}/{CERTIFICATE}" for role in certificates)}
     checks = guarded("schema", lambda: list(record_checks(directory / DESCRIPTION, described)))
     checks += guarded("manifest", lambda: [folder_check(directory, needed, may_lack=may_lack)])
@@ -70,7 +76,14 @@ def retrain_file_checks(directory: Path, described: Retraining, certificates: Ma
     checks += guarded("conditions", lambda: [_conditions(described, certificates)])
     checks += guarded("training_log", lambda: [_log(directory, described)])
     checks += guarded("side_by_side", lambda: list(_side_by_side(described, certificates)))
-    checks += guarded("report", lambda: [page_check(directory / REPORT, described, described.tool, lambda: render_retraining(described))])
+    checks += guarded(
+        "report",
+        lambda: [
+            page_check(
+                directory / REPORT, described, described.tool, lambda: render_retraining(described)
+            )
+        ],
+    )
     return checks
 
 
@@ -82,35 +95,75 @@ def _files(directory: Path, described: Retraining) -> ReplayCheck:
     names = set(described.files)
     if not {MODEL, LOG} <= names or any(Path(name).name != name for name in names):
         raise InputRefusedError(
-            f"files must be {MODEL}, {LOG} and external data beside them, got others ({DESCRIPTION}, files); do not trust it"
+            f"files must be {MODEL}, {LOG} and external data beside them, got others"
+            f" ({DESCRIPTION}, files); do not trust it"
         )
-    wrong = [name for name, digest in described.files.items() if sha256_of(directory / name) != digest]
-    return ReplayCheck("files", not wrong, f"{len(names)} files have the digests stated" if not wrong else f"other digests: {named(wrong)}")
+    wrong = [
+        name for name, digest in described.files.items() if sha256_of(directory / name) != digest
+    ]
+    return ReplayCheck(
+        "files",
+        not wrong,
+        (
+            f"{len(names)} files have the digests stated"
+            if not wrong
+            else f"other digests: {named(wrong)}"
+        ),
+    )
 
 
-def _outcomes(described: Retraining, certificates: Mapping[str, CertificateModel]) -> Iterator[ReplayCheck]:
+def _outcomes(
+    described: Retraining, certificates: Mapping[str, CertificateModel]
+) -> Iterator[ReplayCheck]:
     """Compare every outcome with the certificate in its folder."""
     for role, claimed in outcomes_of(described).items():
         derived = outcome_of(certificates[role], role)
         wrong = list(differences(derived, claimed, place=role, exactness=_exactness(described)))
         yield ReplayCheck(
-            f"outcome {role}", not wrong, "its certificate says so" if not wrong else f"its certificate has other values of {named(wrong)}"
+            f"outcome {role}",
+            not wrong,
+            (
+                "its certificate says so"
+                if not wrong
+                else f"its certificate has other values of {named(wrong)}"
+            ),
         )
-    has_control = described.control is not None, described.control_outcome is not None, CONTROL in certificates
+    has_control = (
+        described.control is not None,
+        described.control_outcome is not None,
+        CONTROL in certificates,
+    )
     if len(set(has_control)) != 1:
-        yield ReplayCheck("outcome control", False, "the control was trained or certified, but not both")
+        yield ReplayCheck(
+            "outcome control", False, "the control was trained or certified, but not both"
+        )
 
 
-def _networks(directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel]) -> Iterator[ReplayCheck]:
-    """Compare networks with their certificates: which is which, and that re-training changed nothing but numbers."""
-    wrong = [role for role, name in NETWORKS.items() if role in certificates and sha256_of(directory / name) != _digest(certificates[role])]
+def _networks(
+    directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel]
+) -> Iterator[ReplayCheck]:
+    """Compare networks with their certificates.
+
+    Which is which, and that re-training changed nothing but numbers.
+    """
+    wrong = [
+        role
+        for role, name in NETWORKS.items()
+        if role in certificates and sha256_of(directory / name) != _digest(certificates[role])
+    ]
     if certificates[BEFORE].model.name != described.model:
         wrong.append("model")
     digests = {role: _digest(certificate) for role, certificate in certificates.items()}
     if digests[AFTER] == digests[BEFORE]:
         wrong.append("after (the network before)")
     yield ReplayCheck(
-        "networks", not wrong, "every certificate is of the network of its folder" if not wrong else f"of other networks: {named(wrong)}"
+        "networks",
+        not wrong,
+        (
+            "every certificate is of the network of its folder"
+            if not wrong
+            else f"of other networks: {named(wrong)}"
+        ),
     )
     first = certificates[BEFORE].model
     changed = [
@@ -119,7 +172,11 @@ def _networks(directory: Path, described: Retraining, certificates: Mapping[str,
         for name in ("operators", "inputs", "outputs", "parameters", "mapped_weights")
         if getattr(certificate.model, name) != getattr(first, name)
     ]
-    yield ReplayCheck("same_graph", not changed, "all networks have one graph" if not changed else f"not one graph: {named(changed)}")
+    yield ReplayCheck(
+        "same_graph",
+        not changed,
+        "all networks have one graph" if not changed else f"not one graph: {named(changed)}",
+    )
 
 
 def _digest(certificate: CertificateModel) -> str:
@@ -144,13 +201,19 @@ def _conditions(described: Retraining, certificates: Mapping[str, CertificateMod
             "policy": (made.policy, before.policy),
             "transfer": (_transfer(made), None if role == BEFORE else BEFORE),
         }
-        wrong += [f"{role}.{name}" for name, (found, expected) in pairs.items() if found != expected]
+        wrong += [
+            f"{role}.{name}" for name, (found, expected) in pairs.items() if found != expected
+        ]
     if before.device.profile.get("name") != described.device:
         wrong.append("device")
     return ReplayCheck(
         "conditions",
         not wrong,
-        "all certificates have the same data, devices, effort and seed" if not wrong else f"made under other conditions: {named(wrong)}",
+        (
+            "all certificates have the same data, devices, effort and seed"
+            if not wrong
+            else f"made under other conditions: {named(wrong)}"
+        ),
     )
 
 
@@ -162,36 +225,69 @@ def _transfer(made: CertificateModel) -> str | None:
 def _log(directory: Path, described: Retraining) -> ReplayCheck:
     """Compare the epochs of both trainings with the log."""
     logged = read_log(directory / LOG)
-    trainings = {role: training for role, training in ((METHOD, described.training), (CONTROL, described.control)) if training is not None}
+    trainings = {
+        role: training
+        for role, training in ((METHOD, described.training), (CONTROL, described.control))
+        if training is not None
+    }
     wrong = [role for role in logged if role not in trainings]
     for role, training in trainings.items():
         wrong += [f"{role}.{place}" for place in _wrong_training(training, logged.get(role, []))]
     return ReplayCheck(
-        "training_log", not wrong, f"every epoch is that of {LOG}" if not wrong else f"{LOG} has other values of {named(wrong)}"
+        "training_log",
+        not wrong,
+        (
+            f"every epoch is that of {LOG}"
+            if not wrong
+            else f"{LOG} has other values of {named(wrong)}"
+        ),
     )
 
 
-def _wrong_training(training: Training, logged: list[dict[str, int | float | bool | None]]) -> Iterator[str]:
+def _wrong_training(
+    training: Training, logged: list[dict[str, int | float | bool | None]]
+) -> Iterator[str]:
     yield from differences(logged, [row.model_dump() for row in training.epochs], place="epochs")
     if training.best_epoch not in [row.epoch for row in training.epochs]:
         yield "best_epoch"
 
 
-def _side_by_side(described: Retraining, certificates: Mapping[str, CertificateModel]) -> Iterator[ReplayCheck]:
+def _side_by_side(
+    described: Retraining, certificates: Mapping[str, CertificateModel]
+) -> Iterator[ReplayCheck]:
     """Derive again what is set side by side."""
     profile = profile_of(certificates[BEFORE].device.profile, shown="certificate.json")
-    in_order = {role: certificates[role] for role in (BEFORE, AFTER, CONTROL) if role in certificates}
+    in_order = {
+        role: certificates[role] for role in (BEFORE, AFTER, CONTROL) if role in certificates
+    }
     tolerances = compare_tolerances(in_order, stated=stated_tolerance(profile))
     layers = compare_layers(in_order, trained=described.parameters.stored)
     for name, derived, claimed in (
         ("tolerances", tolerances, (described.tolerances, described.tolerances_reason)),
         ("layers", layers, (described.layers, described.layers_reason)),
     ):
-        pairs = [(f"{name}{end}", one, other) for end, one, other in zip(("", "_reason"), derived, claimed, strict=True)]
-        wrong = [found for place, one, other in pairs for found in differences(one, other, place=place, exactness=_exactness(described))]
+        pairs = [
+            (f"{name}{end}", one, other)
+            for end, one, other in zip(("", "_reason"), derived, claimed, strict=True)
+        ]
+        wrong = [
+            found
+            for place, one, other in pairs
+            for found in differences(one, other, place=place, exactness=_exactness(described))
+        ]
         is_old = described.stated_version != described.VERSION and claimed[0] is None
-        said = f"'{name}' follows from the certificates" if not wrong else f"the certificates give other values of {named(wrong)}"
+        said = (
+            f"'{name}' follows from the certificates"
+            if not wrong
+            else f"the certificates give other values of {named(wrong)}"
+        )
         yield ReplayCheck(name, None if wrong and is_old else not wrong, said)
     equivalent = described.equivalent
-    if equivalent is not None and equivalent.tolerance is not None and not 0 < equivalent.tolerance <= described.tolerance:
-        yield ReplayCheck("equivalent", False, "the equivalent tolerance is not between zero and the stated one")
+    if (
+        equivalent is not None
+        and equivalent.tolerance is not None
+        and not 0 < equivalent.tolerance <= described.tolerance
+    ):
+        yield ReplayCheck(
+            "equivalent", False, "the equivalent tolerance is not between zero and the stated one"
+        )

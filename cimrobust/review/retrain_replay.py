@@ -1,4 +1,7 @@
-"""The whole replay of a re-training: its files, then each of its certificates with the network of its folder."""
+"""The whole replay of a re-training.
+
+Its files, then each of its certificates with the network of its folder.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,9 @@ from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.retrain_files import NETWORKS, read_certificates, retrain_file_checks
 
 _NOT_TRAINED = (
-    "the training is not run again: its settings, the splits of the training data and how the learning rate was chosen follow from nothing at hand; "
-    "what the networks do that came of it is checked"
+    "the training is not run again: its settings, the splits of the training data and how the"
+    " learning rate was chosen follow from nothing at hand; what the networks do that came of it is"
+    " checked"
 )
 
 
@@ -34,7 +38,11 @@ def read_retraining(directory: Path) -> Retraining:
     Raises:
         InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
     """
-    return read_result(directory / DESCRIPTION, Retraining, hint="is this the folder that `cimrobust retrain --out` wrote?")
+    return read_result(
+        directory / DESCRIPTION,
+        Retraining,
+        hint="is this the folder that `cimrobust retrain --out` wrote?",
+    )
 
 
 def replay_retraining(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayCheck]:
@@ -42,39 +50,60 @@ def replay_retraining(directory: Path, at_hand: AtHand, depth: Depth) -> list[Re
 
     Args:
         directory: Folder of the re-training.
-        at_hand: What the reviewer has beside it; the network is that before training, the others lie in the folder.
+        at_hand: What the reviewer has beside it; the network is that before training, the others
+            lie in the folder.
         depth: How much is computed again, of every certificate.
 
     Raises:
-        InputRefusedError: There is no re-training or one of its certificates, or they do not follow the schema.
+        InputRefusedError: There is no re-training or one of its certificates, or they do not follow
+            the schema.
     """
     described = read_retraining(directory)
     certificates = read_certificates(directory, described)
     checks = retrain_file_checks(directory, described, certificates)
     checks.append(ReplayCheck("training", None, _NOT_TRAINED))
     for role, certificate in certificates.items():
-        found = replay_certificate(directory / role, _beside(directory, role, certificate, at_hand), depth)
+        found = replay_certificate(
+            directory / role, _beside(directory, role, certificate, at_hand), depth
+        )
         checks += [replace(check, id=f"{role}: {check.id}") for check in found]
-    checks += guarded("equivalent", lambda: list(_equivalent(directory, described, certificates, at_hand, depth)))
+    checks += guarded(
+        "equivalent", lambda: list(_equivalent(directory, described, certificates, at_hand, depth))
+    )
     return checks
 
 
 def _beside(directory: Path, role: str, certificate: CertificateModel, at_hand: AtHand) -> AtHand:
-    """Return what belongs to one of the certificates; labels that are decisions are those of the network before training."""
+    """Return what belongs to one of the certificates.
+
+    Labels that are decisions are those of the network before training.
+    """
     if role == BEFORE:
         return at_hand
-    labels_of = at_hand.labels_of or (at_hand.model if certificate.data.label_source == "model" else None)
-    return replace(at_hand, model=directory / NETWORKS[role], labels_of=labels_of, transfer=directory / BEFORE)
+    labels_of = at_hand.labels_of or (
+        at_hand.model if certificate.data.label_source == "model" else None
+    )
+    return replace(
+        at_hand, model=directory / NETWORKS[role], labels_of=labels_of, transfer=directory / BEFORE
+    )
 
 
 def _equivalent(
-    directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel], at_hand: AtHand, depth: Depth
+    directory: Path,
+    described: Retraining,
+    certificates: Mapping[str, CertificateModel],
+    at_hand: AtHand,
+    depth: Depth,
 ) -> Iterator[ReplayCheck]:
     """Look again for the tolerance at which the old network would be as good as the new one."""
     if described.equivalent is None:
         return
     if not depth.rerun or at_hand.model is None or at_hand.data is None:
-        yield ReplayCheck("equivalent", None, "the equivalent tolerance is derived by new searches alone (--model, --data, --rerun)")
+        yield ReplayCheck(
+            "equivalent",
+            None,
+            "the equivalent tolerance is derived by new searches alone (--model, --data, --rerun)",
+        )
         return
     before = certificates[BEFORE]
     given = open_given(before, at_hand)
@@ -90,5 +119,11 @@ def _equivalent(
         progress=depth.progress,
     )
     wrong = list(differences(derived, described.equivalent, place="equivalent"))
-    said = "the same searches end at the same tolerance" if not wrong else f"the same searches give other values of {named(wrong)}"
-    yield ReplayCheck("equivalent", None if wrong and not is_same_machine(before) else not wrong, said)
+    said = (
+        "the same searches end at the same tolerance"
+        if not wrong
+        else f"the same searches give other values of {named(wrong)}"
+    )
+    yield ReplayCheck(
+        "equivalent", None if wrong and not is_same_machine(before) else not wrong, said
+    )

@@ -17,7 +17,9 @@ from cimrobust.tolerance_sweep.safe_tolerance import SafeTolerance, tried_betwee
 
 
 def safe_check(sweep: SweepModel) -> ReplayCheck:
-    """Derive again where each claim can hold: between which tolerances of the sweep it ends, what was tried in between, and the sentence.
+    """Derive again where each claim can hold.
+
+    Between which tolerances of the sweep it ends, what was tried in between, and the sentence.
 
     Which of those in between meet the requirement is derived by a new run alone.
 
@@ -27,13 +29,23 @@ def safe_check(sweep: SweepModel) -> ReplayCheck:
     required = next((row.value for row in sweep.settings if row.key == "require"), None)
     if sweep.safe is None:
         return ReplayCheck(
-            "safe", required is None, "no score is required" if required is None else "a score is required, and nothing is said"
+            "safe",
+            required is None,
+            (
+                "no score is required"
+                if required is None
+                else "a score is required, and nothing is said"
+            ),
         )
     if not isinstance(required, int | float) or float(required) != sweep.safe.required:
-        return ReplayCheck("safe", False, f"the score required is not that of the settings, {required}")
+        return ReplayCheck(
+            "safe", False, f"the score required is not that of the settings, {required}"
+        )
     wrong = list(_wrong(sweep, sweep.safe))
     fine = "each claim ends where the points of the sweep say"
-    return ReplayCheck("safe", not wrong, fine if not wrong else f"other values follow at {named(wrong)}")
+    return ReplayCheck(
+        "safe", not wrong, fine if not wrong else f"other values follow at {named(wrong)}"
+    )
 
 
 def _wrong(sweep: SweepModel, safe: SafeTolerances) -> Iterator[str]:
@@ -42,8 +54,12 @@ def _wrong(sweep: SweepModel, safe: SafeTolerances) -> Iterator[str]:
     def met(score: float | None) -> bool:
         return score is not None and (score >= safe.required if higher else score <= safe.required)
 
-    yield from _wrong_edge("unrefuted", safe.unrefuted, sweep.points, lambda point: met(point.worst_found.score))
-    yield from _wrong_edge("certified", safe.certified, sweep.points, lambda point: met(point.certified.score))
+    yield from _wrong_edge(
+        "unrefuted", safe.unrefuted, sweep.points, lambda point: met(point.worst_found.score)
+    )
+    yield from _wrong_edge(
+        "certified", safe.certified, sweep.points, lambda point: met(point.certified.score)
+    )
     yield from _wrong_statistical(sweep, safe, lambda point: met(_bound(point)))
     if safe.unrefuted.tolerance is None and safe.certified.tolerance is not None:
         yield "safe.certified"
@@ -55,10 +71,14 @@ def _wrong(sweep: SweepModel, safe: SafeTolerances) -> Iterator[str]:
         _found(safe.certified),
     )
     derived = safe_tolerances(found, sweep.metric.name, higher_is_better=higher)
-    yield from differences(derived, safe, place="safe", exactness=Exactness(texts=is_of_today(sweep, sweep.tool)))
+    yield from differences(
+        derived, safe, place="safe", exactness=Exactness(texts=is_of_today(sweep, sweep.tool))
+    )
 
 
-def _wrong_edge(name: str, claim: SafeBlock, points: Sequence[SweptPoint], holds: Callable[[SweptPoint], bool]) -> Iterator[str]:
+def _wrong_edge(
+    name: str, claim: SafeBlock, points: Sequence[SweptPoint], holds: Callable[[SweptPoint], bool]
+) -> Iterator[str]:
     """Yield what does not follow for a claim that is looked for on the tolerances of the sweep, then by bisection between two of them."""
     fails = min((point.tolerance for point in points if not holds(point)), default=None)
     place = f"safe.{name}"
@@ -83,11 +103,14 @@ def _wrong_edge(name: str, claim: SafeBlock, points: Sequence[SweptPoint], holds
 def _is_same(claim: SafeBlock, low: float, high: float, tried: Sequence[float]) -> bool:
     found = (claim.tolerance or 0.0, claim.fails_at or 0.0, *claim.tried)
     return len(found) == 2 + len(tried) and all(
-        math.isclose(one, other, rel_tol=1e-12) for one, other in zip(found, (low, high, *tried), strict=True)
+        math.isclose(one, other, rel_tol=1e-12)
+        for one, other in zip(found, (low, high, *tried), strict=True)
     )
 
 
-def _wrong_statistical(sweep: SweepModel, safe: SafeTolerances, holds: Callable[[SweptPoint], bool]) -> Iterator[str]:
+def _wrong_statistical(
+    sweep: SweepModel, safe: SafeTolerances, holds: Callable[[SweptPoint], bool]
+) -> Iterator[str]:
     """Yield what does not follow for the claim that was tested on fresh chips, which nothing in the file shows."""
     claim = safe.statistical
     if (claim.k, claim.confidence) != (safes.PERCENT, safes.CONFIDENCE):
@@ -95,11 +118,17 @@ def _wrong_statistical(sweep: SweepModel, safe: SafeTolerances, holds: Callable[
     if claim.tolerance is None:
         return
     fails = min((point.tolerance for point in sweep.points if not holds(point)), default=math.inf)
-    if claim.tolerance >= fails or claim.tolerance > sweep.points[-1].tolerance or (claim.fails_at or math.inf) <= claim.tolerance:
+    if (
+        claim.tolerance >= fails
+        or claim.tolerance > sweep.points[-1].tolerance
+        or (claim.fails_at or math.inf) <= claim.tolerance
+    ):
         yield "safe.statistical.tolerance"
     trials = min(point.monte_carlo.trials for point in sweep.points)
     tests = {
-        1 - (1 - safes.CONFIDENCE) / 2**test: max(trials, needed_trials(safes.PERCENT, 1 - (1 - safes.CONFIDENCE) / 2**test))
+        1 - (1 - safes.CONFIDENCE) / 2**test: max(
+            trials, needed_trials(safes.PERCENT, 1 - (1 - safes.CONFIDENCE) / 2**test)
+        )
         for test in (1, 2, 3)
     }
     if claim.test_confidence is None or claim.fresh_trials != tests.get(claim.test_confidence):
@@ -111,4 +140,6 @@ def _bound(point: SweptPoint) -> float | None:
 
 
 def _found(claim: SafeBlock, trials: int = 0, confidence: float | None = None) -> SafeTolerance:
-    return SafeTolerance(claim.tolerance, claim.fails_at, claim.reason or "", tuple(claim.tried), trials, confidence)
+    return SafeTolerance(
+        claim.tolerance, claim.fails_at, claim.reason or "", tuple(claim.tried), trials, confidence
+    )

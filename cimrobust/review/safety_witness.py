@@ -32,7 +32,9 @@ def safety_claim(certificate: CertificateModel) -> SafetyClass | None:
     return None if certificate.diagnostics is None else certificate.diagnostics.safety_class
 
 
-def check_safety_files(directory: Path, certificate: CertificateModel) -> Iterator[tuple[str, bool, str]]:
+def check_safety_files(
+    directory: Path, certificate: CertificateModel
+) -> Iterator[tuple[str, bool, str]]:
     """Yield name, result and detail of the checks that need the witness alone.
 
     Raises:
@@ -42,9 +44,16 @@ def check_safety_files(directory: Path, certificate: CertificateModel) -> Iterat
     if claimed is None:
         return
     if list(claimed.witness) != [SAFETY_FILE]:
-        raise InputRefusedError(f"witness of the safety class must be {SAFETY_FILE}, got {list(claimed.witness)}; do not trust it")
+        raise InputRefusedError(
+            f"witness of the safety class must be {SAFETY_FILE}, got {list(claimed.witness)}; do"
+            " not trust it"
+        )
     digest = sha256_of(directory / SAFETY_FILE)
-    yield f"hash of {SAFETY_FILE}", digest == claimed.witness[SAFETY_FILE], f"sha256 {digest[:16]}..."
+    yield (
+        f"hash of {SAFETY_FILE}",
+        digest == claimed.witness[SAFETY_FILE],
+        f"sha256 {digest[:16]}...",
+    )
     tensors, worst = _tensors(directory), _tensors(directory, _WORST_FILE)
     for layer in certificate.mapping.layers:
         name = layer.initializer
@@ -52,18 +61,29 @@ def check_safety_files(directory: Path, certificate: CertificateModel) -> Iterat
         if any(f"{name}.{part}" not in held for part in parts for held in (tensors, worst)):
             yield "safety_class_in_box", False, f"'{name}' is missing"
             return
-        if not all(np.array_equal(tensors[f"{name}.{part}"], worst[f"{name}.{part}"]) for part in parts[:3]):
+        if not all(
+            np.array_equal(tensors[f"{name}.{part}"], worst[f"{name}.{part}"]) for part in parts[:3]
+        ):
             yield "safety_class_in_box", False, f"the box of '{name}' is not that of {_WORST_FILE}"
             return
         lo, hi, deviation = (tensors[f"{name}.{part}"] for part in parts[1:])
         if not ((lo <= deviation) & (deviation <= hi)).all():
             yield "safety_class_in_box", False, f"a deviation of '{name}' leaves its interval"
             return
-    yield "safety_class_in_box", True, f"{len(certificate.mapping.layers)} tensors: lo <= deviation <= hi"
+    yield (
+        "safety_class_in_box",
+        True,
+        f"{len(certificate.mapping.layers)} tensors: lo <= deviation <= hi",
+    )
 
 
 def safety_recall(
-    directory: Path, certificate: CertificateModel, witness: Network, dataset: DataSet, clean: np.ndarray | None, network: Network | None
+    directory: Path,
+    certificate: CertificateModel,
+    witness: Network,
+    dataset: DataSet,
+    clean: np.ndarray | None,
+    network: Network | None,
 ) -> float:
     """Return the recall of the safety class on the chip of its witness, run again.
 
@@ -79,11 +99,21 @@ def safety_recall(
     assert claimed is not None
     tensors, output = _tensors(directory), certificate.data.decision.output
     names = [layer.initializer for layer in certificate.mapping.layers]
-    weights: Weights = {name: tensors[f"{name}.nominal"] + tensors[f"{name}.deviation"] for name in names}
-    base = clean if clean is not None else run_original(witness, dataset.inputs, dataset.constants, output=output)
+    weights: Weights = {
+        name: tensors[f"{name}.nominal"] + tensors[f"{name}.deviation"] for name in names
+    }
+    base = (
+        clean
+        if clean is not None
+        else run_original(witness, dataset.inputs, dataset.constants, output=output)
+    )
     labels = make_task(dataset, base).labels
     part = np.flatnonzero(labels == claimed.label)
-    taken = replace(dataset, inputs={name: array[part] for name, array in dataset.inputs.items()}, labels=labels[part])
+    taken = replace(
+        dataset,
+        inputs={name: array[part] for name, array in dataset.inputs.items()},
+        labels=labels[part],
+    )
     taken = replace(taken, reading=replace(dataset.reading, kind="indices"), stored={})
     if certificate.converters is not None and network is not None:
         return converter_score(certificate, network, taken, weights)

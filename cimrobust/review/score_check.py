@@ -22,7 +22,9 @@ from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.safety_witness import safety_claim, safety_recall
 
 
-def score_checks(directory: Path, certificate: CertificateModel, given: Given) -> Iterator[ReplayCheck]:
+def score_checks(
+    directory: Path, certificate: CertificateModel, given: Given
+) -> Iterator[ReplayCheck]:
     """Score the witness's file, and the certified network, on the evaluation data.
 
     Args:
@@ -45,14 +47,20 @@ def score_checks(directory: Path, certificate: CertificateModel, given: Given) -
         return
     output = certificate.data.decision.output
     worst = run_original(witness, dataset.inputs, dataset.constants, output=output)
-    clean = None if network is None else run_original(network, dataset.inputs, dataset.constants, output=output)
+    clean = (
+        None
+        if network is None
+        else run_original(network, dataset.inputs, dataset.constants, output=output)
+    )
     yield from _compare_scores(certificate, dataset, worst, clean)
     yield from _safety(directory, certificate, network, dataset, witness, clean)
     if certificate.converters is not None:
         yield _through_converters(certificate, network, dataset, witness)
 
 
-def data_checks(result: Evaluated, given: Given, dataset: DataSet, network: Network) -> Iterator[ReplayCheck]:
+def data_checks(
+    result: Evaluated, given: Given, dataset: DataSet, network: Network
+) -> Iterator[ReplayCheck]:
     """Compare the digests of the data, and how they describe themselves.
 
     Args:
@@ -63,35 +71,63 @@ def data_checks(result: Evaluated, given: Given, dataset: DataSet, network: Netw
     """
     digests = {value for key, value in dataset.source.files.items() if not key.endswith(".toml")}
     claimed = {value for key, value in result.data.files.items() if not key.endswith(".toml")}
-    yield ReplayCheck("data_hash", digests == claimed, f"{len(digests)} files, {dataset.num_samples} samples")
+    yield ReplayCheck(
+        "data_hash", digests == claimed, f"{len(digests)} files, {dataset.num_samples} samples"
+    )
     yield reading_check(result, given.described(result, network.inputs))
 
 
 def _safety(
-    directory: Path, certificate: CertificateModel, network: Network | None, dataset: DataSet, witness: Network, clean: np.ndarray | None
+    directory: Path,
+    certificate: CertificateModel,
+    network: Network | None,
+    dataset: DataSet,
+    witness: Network,
+    clean: np.ndarray | None,
 ) -> Iterator[ReplayCheck]:
     """Run the witness of the safety class again."""
     claimed = safety_claim(certificate)
     if claimed is None:
         return
     if certificate.converters is not None and network is None:
-        yield ReplayCheck("safety_class", None, "give --model to score its witness through the converters")
+        yield ReplayCheck(
+            "safety_class", None, "give --model to score its witness through the converters"
+        )
         return
     recall = safety_recall(directory, certificate, witness, dataset, clean, network)
     held = bool(np.isclose(recall, claimed.recall, rtol=1e-6, atol=0))
-    yield ReplayCheck("safety_class", held, f"recall of class {claimed.label} {recall:.6g}, claimed {claimed.recall:.6g}")
+    yield ReplayCheck(
+        "safety_class",
+        held,
+        f"recall of class {claimed.label} {recall:.6g}, claimed {claimed.recall:.6g}",
+    )
 
 
-def _through_converters(certificate: CertificateModel, network: Network | None, dataset: DataSet, witness: Network) -> ReplayCheck:
+def _through_converters(
+    certificate: CertificateModel, network: Network | None, dataset: DataSet, witness: Network
+) -> ReplayCheck:
     """Score the witness through the kernel with the converters that the certificate describes."""
     if network is None:
-        return ReplayCheck("worst_found_converters", None, "give --model to score the witness through its converters")
-    score, claimed = converter_score(certificate, network, dataset, witness.initializers), certificate.worst_found.score
+        return ReplayCheck(
+            "worst_found_converters",
+            None,
+            "give --model to score the witness through its converters",
+        )
+    score, claimed = (
+        converter_score(certificate, network, dataset, witness.initializers),
+        certificate.worst_found.score,
+    )
     held = bool(np.isclose(score, claimed, rtol=1e-6, atol=0))
-    return ReplayCheck("worst_found_converters", held, f"score {score:.6g} through converters, claimed {claimed:.6g}")
+    return ReplayCheck(
+        "worst_found_converters",
+        held,
+        f"score {score:.6g} through converters, claimed {claimed:.6g}",
+    )
 
 
-def _compare_scores(certificate: CertificateModel, dataset: DataSet, worst: np.ndarray, clean: np.ndarray | None) -> Iterator[ReplayCheck]:
+def _compare_scores(
+    certificate: CertificateModel, dataset: DataSet, worst: np.ndarray, clean: np.ndarray | None
+) -> Iterator[ReplayCheck]:
     task = make_task(dataset, worst if clean is None else clean)
     for name, output, claimed in (
         ("worst_found", worst, certificate.worst_found.replay.score),
@@ -102,5 +138,7 @@ def _compare_scores(certificate: CertificateModel, dataset: DataSet, worst: np.n
             continue
         score = task.score(output)
         yield ReplayCheck(
-            name, bool(np.isclose(score.value, claimed, rtol=1e-6, atol=0)), f"score {score.value:.6g}, claimed {claimed:.6g}"
+            name,
+            bool(np.isclose(score.value, claimed, rtol=1e-6, atol=0)),
+            f"score {score.value:.6g}, claimed {claimed:.6g}",
         )

@@ -7,15 +7,19 @@ from cimrobust.pipeline.stages import Run
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.search.ensemble import search
 
-# A second search with another seed may find a slightly worse chip than an honest first one. More than this is no chance.
+# A second search with another seed may find a slightly worse chip than an honest first one. More
+# than this is no chance.
 _MORE_LOSS = 1.25
 _DECISIONS = 2
 
 
-def second_search_check(certificate: CertificateModel, run: Run, *, effort: str, seed: int) -> ReplayCheck:
+def second_search_check(
+    certificate: CertificateModel, run: Run, *, effort: str, seed: int
+) -> ReplayCheck:
     """Search the box again, with another seed and nothing known beforehand.
 
-    A chip that loses over a quarter more than the worst one of the certificate refutes it; one that is a little worse is told of and refutes nothing,
+    A chip that loses over a quarter more than the worst one of the certificate refutes it; one that
+    is a little worse is told of and refutes nothing,
     as a certificate states the worst chip found, not the worst there is.
 
     Args:
@@ -35,19 +39,34 @@ def second_search_check(certificate: CertificateModel, run: Run, *, effort: str,
         device_type=run.request.device_type,
     )
     claimed = certificate.worst_found.score
-    detail = f"a search of effort {effort} and seed {seed} finds a chip that scores {found.score.value:.6g}, the certificate's worst scores {claimed:.6g}"
+    detail = (
+        f"a search of effort {effort} and seed {seed} finds a chip that scores"
+        f" {found.score.value:.6g}, the certificate's worst scores {claimed:.6g}"
+    )
     worse = much_worse(
-        claimed, found.score.value, nominal=run.runtime.nominal.value, metric=certificate.metric, samples=certificate.clean.samples
+        claimed,
+        found.score.value,
+        nominal=run.runtime.nominal.value,
+        metric=certificate.metric,
+        samples=certificate.clean.samples,
     )
     if worse:
         return ReplayCheck("second_search", False, f"{detail}: the claimed worst chip is tame")
     if worse is None:
-        return ReplayCheck("second_search", None, f"{detail}: a little worse, which refutes no certificate but belongs into the next")
+        return ReplayCheck(
+            "second_search",
+            None,
+            f"{detail}: a little worse, which refutes no certificate but belongs into the next",
+        )
     return ReplayCheck("second_search", True, detail)
 
 
-def much_worse(claimed: float, found: float, *, nominal: float, metric: Metric, samples: int) -> bool | None:
-    """Tell whether a chip that was found now is much worse than the worst one claimed; None: it is worse, but by no more than chance explains.
+def much_worse(
+    claimed: float, found: float, *, nominal: float, metric: Metric, samples: int
+) -> bool | None:
+    """Tell whether a chip that was found now is much worse than the worst one claimed.
+
+    None: it is worse, but by no more than chance explains.
 
     Args:
         claimed: Score of the worst chip claimed.

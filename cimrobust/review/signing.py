@@ -10,12 +10,23 @@ from typing import Any
 
 from cimrobust.certificate.certificate_files import REPORT, atomic_text, read_certificate
 from cimrobust.certificate.extras import needing
-from cimrobust.certificate.manifest import ATTESTATION, ATTESTATION_BUNDLE, TEST_RESULT, TEST_RESULT_BUNDLE, require_manifest
+from cimrobust.certificate.manifest import (
+    ATTESTATION,
+    ATTESTATION_BUNDLE,
+    TEST_RESULT,
+    TEST_RESULT_BUNDLE,
+    require_manifest,
+)
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
 from cimrobust.certificate.policy import read_policy
 from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE
-from cimrobust.certificate.signing.signer_identity import Identity, KeyIdentity, SigstoreIdentity, identity_of
+from cimrobust.certificate.signing.signer_identity import (
+    Identity,
+    KeyIdentity,
+    SigstoreIdentity,
+    identity_of,
+)
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 from cimrobust.onnx_io.load_network import load_network
@@ -23,7 +34,10 @@ from cimrobust.report.render import render
 from cimrobust.review.file_checks import file_checks
 
 #: What no signature says; printed wherever one was verified.
-NOT_SAID = "A signature says who vouches for these files and that nobody changed them since. It does not say that they are true: `cimrobust replay` derives the claims again."
+NOT_SAID = (
+    "A signature says who vouches for these files and that nobody changed them since. It does not"
+    " say that they are true: `cimrobust replay` derives the claims again."
+)
 
 _ENVELOPES = {PREDICATE_TYPE: ATTESTATION, TEST_RESULT_TYPE: TEST_RESULT}
 _BUNDLES = {PREDICATE_TYPE: ATTESTATION_BUNDLE, TEST_RESULT_TYPE: TEST_RESULT_BUNDLE}
@@ -76,15 +90,26 @@ class VerifiedSignature:
         }
 
 
-def sign(directory: str | Path, *, key: str | Path | None = None, sigstore: bool = False, policy: str | Path | None = None) -> Signed:
-    """Sign a certificate: model, certificate.json, and by the manifest every other file of the folder.
+def sign(
+    directory: str | Path,
+    *,
+    key: str | Path | None = None,
+    sigstore: bool = False,
+    policy: str | Path | None = None,
+) -> Signed:
+    """Sign a certificate.
 
-    What is signed must hold: the folder is as its manifest says, the report is what certificate.json renders to, and what follows from the files alone follows.
+    Model, certificate.json, and by the manifest every other file of the folder.
+
+    What is signed must hold: the folder is as its manifest says, the report is what
+    certificate.json renders to, and what follows from the files alone follows.
 
     Args:
         directory: Folder of the certificate.
-        key: Private key in PEM (ed25519, ECDSA or RSA); the passphrase of an encrypted one is read from the environment variable CIMROBUST_KEY_PASSPHRASE.
-        sigstore: Sign by sigstore, as the identity of the pipeline or of a sign-in, in place of a key.
+        key: Private key in PEM (ed25519, ECDSA or RSA); the passphrase of an encrypted one is read
+            from the environment variable CIMROBUST_KEY_PASSPHRASE.
+        sigstore: Sign by sigstore, as the identity of the pipeline or of a sign-in, in place of a
+            key.
         policy: Policy that the signed verdict is given against, in place of the certificate's own.
 
     Returns:
@@ -96,69 +121,95 @@ def sign(directory: str | Path, *, key: str | Path | None = None, sigstore: bool
         InputRefusedError: The certificate, the manifest or the key cannot be read.
     """
     if (key is None) is not sigstore:
-        raise UsageError("a signature must have a key or sigstore, got neither or both (--key, --sigstore); give one of them")
+        raise UsageError(
+            "a signature must have a key or sigstore, got neither or both (--key, --sigstore); give"
+            " one of them"
+        )
     folder = Path(directory)
     with needing("sign", _PURPOSE):
-        from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415  # an extra
+        from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
     required = None if policy is None else read_policy(Path(policy)).to_dict()
     require_manifest(folder)
     certificate = read_certificate(folder)
     _check_claims(folder, certificate)
-    with refusing_what_fails("certificate must be one that `cimrobust analyze` wrote", folder, hint="make it again"):
-        payloads = signed_folder.statements_of(folder, certificate, certificate.policy if required is None else required)
+    with refusing_what_fails(
+        "certificate must be one that `cimrobust analyze` wrote", folder, hint="make it again"
+    ):
+        payloads = signed_folder.statements_of(
+            folder, certificate, certificate.policy if required is None else required
+        )
     _, attestation = signed_folder.check_statements(folder, payloads)
-    written, keyid = _by_sigstore(folder, payloads) if key is None else _by_key(folder, payloads, Path(key))
+    written, keyid = (
+        _by_sigstore(folder, payloads) if key is None else _by_key(folder, payloads, Path(key))
+    )
     return Signed(written, keyid, attestation.word)
 
 
-def verify_signature(directory: str | Path, *, identity: str | Path, model: str | Path | None = None) -> VerifiedSignature:
+def verify_signature(
+    directory: str | Path, *, identity: str | Path, model: str | Path | None = None
+) -> VerifiedSignature:
     """Verify who signed a certificate, and that the folder is the one that was signed.
 
     Args:
         directory: Folder of the certificate.
-        identity: Who must have signed: the path of a public key in PEM, or ``NAME@https://ISSUER`` of sigstore.
-        model: The network that is to be shipped, to compare with the signed digests; None: it is not compared.
+        identity: Who must have signed: the path of a public key in PEM, or ``NAME@https://ISSUER``
+            of sigstore.
+        model: The network that is to be shipped, to compare with the signed digests; None: it is
+            not compared.
 
     Returns:
         What was verified.
 
     Raises:
-        EvidenceRefutedError: There is no such signature, or the folder is another one than was signed.
+        EvidenceRefutedError: There is no such signature, or the folder is another one than was
+            signed.
         UsageError: The identity is none, or a library is missing.
         InputRefusedError: A file cannot be read.
     """
     folder, asked = Path(directory), identity_of(identity)
     with needing("sign", _PURPOSE):
-        from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415  # an extra
+        from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
     names = _ENVELOPES if isinstance(asked, KeyIdentity) else _BUNDLES
     payloads = {kind: _payload(folder / name, asked) for kind, name in names.items()}
     certificate, attestation = signed_folder.check_statements(folder, payloads)
     digests = {file.name: file.sha256 for file in certificate.model.files}
     if model is not None:
         _check_model(Path(model), digests)
-    return VerifiedSignature(str(asked), attestation, tuple(names.values()), digests, model is not None)
+    return VerifiedSignature(
+        str(asked), attestation, tuple(names.values()), digests, model is not None
+    )
 
 
 def require_signature(directory: str | Path, identity: str | Path) -> None:
-    """Raise EvidenceRefutedError unless a certificate is signed by an identity; see `verify_signature`."""
+    """Raise EvidenceRefutedError unless a certificate is signed by an identity.
+
+    See `verify_signature`.
+    """
     verify_signature(directory, identity=identity)
 
 
 def _check_claims(folder: Path, certificate: CertificateModel) -> None:
     """Refuse to vouch for what can be seen to be wrong without data."""
-    broken = [f"{check.id} ({check.detail})" for check in file_checks(folder, certificate) if check.held is False]
+    broken = [
+        f"{check.id} ({check.detail})"
+        for check in file_checks(folder, certificate)
+        if check.held is False
+    ]
     # A report of an older version was made by other code, and cannot be made again here.
     if certificate.stated_version == certificate.VERSION and not _is_rendered(folder, certificate):
         broken.append(f"report ({REPORT} is not what certificate.json renders to)")
     if broken:
         shown = printable("; ".join(broken))[:500]
         raise EvidenceRefutedError(
-            f"certificate must hold before it is signed, got broken: {shown} ({printable(folder)}); see `cimrobust replay`"
+            f"certificate must hold before it is signed, got broken: {shown} ({printable(folder)});"
+            " see `cimrobust replay`"
         )
 
 
 def _is_rendered(folder: Path, certificate: CertificateModel) -> bool:
-    with refusing_what_fails("certificate must be one that `cimrobust analyze` wrote", folder, hint="make it again"):
+    with refusing_what_fails(
+        "certificate must be one that `cimrobust analyze` wrote", folder, hint="make it again"
+    ):
         expected = render(certificate).encode()
     return read_input(folder / REPORT, FileKind("report", 2**30)) == expected
 
@@ -179,7 +230,10 @@ def _by_sigstore(folder: Path, payloads: Mapping[str, bytes]) -> tuple[tuple[Pat
     with needing("sign-sigstore", "signing by sigstore"):
         from cimrobust.certificate.signing import bundles  # noqa: PLC0415  # an extra
     texts = bundles.sign_bundles(list(payloads.values()))
-    return _write({folder / _BUNDLES[kind]: text for kind, text in zip(payloads, texts, strict=True)}), None
+    return (
+        _write({folder / _BUNDLES[kind]: text for kind, text in zip(payloads, texts, strict=True)}),
+        None,
+    )
 
 
 def _write(texts: Mapping[Path, str]) -> tuple[Path, ...]:
@@ -202,13 +256,25 @@ def _payload(path: Path, identity: Identity) -> bytes:
 
 def _signature_kind(identity: Identity | None = None) -> FileKind:
     # Whoever asks for a signature is not given one by its removal.
-    hint = "do not trust it" if identity is None else f"it must be signed by {printable(identity)}; do not trust it"
-    return FileKind("signature", _MAX_BYTES, hint=hint, missing=EvidenceRefutedError, refused=EvidenceRefutedError)
+    hint = (
+        "do not trust it"
+        if identity is None
+        else f"it must be signed by {printable(identity)}; do not trust it"
+    )
+    return FileKind(
+        "signature",
+        _MAX_BYTES,
+        hint=hint,
+        missing=EvidenceRefutedError,
+        refused=EvidenceRefutedError,
+    )
 
 
 def _check_model(model: Path, digests: Mapping[str, str]) -> None:
     found = {file.sha256 for file in load_network(model).files}
     if found != set(digests.values()):
         raise EvidenceRefutedError(
-            f"model must be the one that was signed, {', '.join(printable(name)[:80] for name in digests)}, got another one ({printable(model)}); do not ship it by this certificate"
+            "model must be the one that was signed,"
+            f" {', '.join(printable(name)[:80] for name in digests)}, got another one"
+            f" ({printable(model)}); do not ship it by this certificate"
         )

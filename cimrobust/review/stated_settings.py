@@ -16,10 +16,17 @@ _TRANSFERRED = "transferred_witness"
 def settings_check(certificate: CertificateModel) -> ReplayCheck:
     """Check that samples, transferred witness and calibration are those that the settings state.
 
-    A witness of another network, or calibration data, that were never used would keep a replay from running the analysis again.
+    A witness of another network, or calibration data, that were never used would keep a replay from
+    running the analysis again.
     """
     stated = {row.key: row.value for row in certificate.settings}
-    wrong = list(wrong_limit(certificate.data, certificate.settings, has_converters=certificate.converters is not None))
+    wrong = list(
+        wrong_limit(
+            certificate.data,
+            certificate.settings,
+            has_converters=certificate.converters is not None,
+        )
+    )
     worst = certificate.worst_found
     members = {row.name for row in worst.members} | {row.name for row in worst.not_run}
     if "transfer" in stated and (stated["transfer"] is not None) != (_TRANSFERRED in members):
@@ -29,14 +36,22 @@ def settings_check(certificate: CertificateModel) -> ReplayCheck:
     for key, value in (("effort", worst.effort), ("seed", certificate.monte_carlo.seed)):
         if key in stated and stated[key] != value:
             wrong.append(f"settings.{key}")
-    fine = f"{certificate.data.used} of {certificate.data.available} samples, effort, seed and witnesses are those of the run"
-    return ReplayCheck("settings", not wrong, fine if not wrong else f"not as the numbers say: {named(wrong)}")
+    fine = (
+        f"{certificate.data.used} of {certificate.data.available} samples, effort, seed and"
+        " witnesses are those of the run"
+    )
+    return ReplayCheck(
+        "settings", not wrong, fine if not wrong else f"not as the numbers say: {named(wrong)}"
+    )
 
 
 def _shares_samples(certificate: CertificateModel) -> bool:
     """Tell whether converters took their ranges from the file that is evaluated, which no run accepts as calibration data."""
     found = {} if certificate.converters is None else certificate.converters.calibration_files
-    files = ({digest for name, digest in part.items() if not name.endswith(".toml")} for part in (found, certificate.data.files))
+    files = (
+        {digest for name, digest in part.items() if not name.endswith(".toml")}
+        for part in (found, certificate.data.files)
+    )
     return bool(set.intersection(*files))
 
 

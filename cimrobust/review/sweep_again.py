@@ -1,4 +1,7 @@
-"""A sweep, computed again: its head, its witnesses and bounds, drawn chips, a search of the reviewer's own, the whole run."""
+"""A sweep, computed again.
+
+Its head, its witnesses and bounds, drawn chips, a search of the reviewer's own, the whole run.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.attack.diagnosis_protocol import Settings
-from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep, swept_chips, swept_proof
+from cimrobust.certificate.assemble_sweep import (
+    SweepEvidence,
+    assemble_sweep,
+    swept_chips,
+    swept_proof,
+)
 from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint, SweptProof
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import box_of
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.sweep import SweepRequest, sweep_opened
@@ -26,7 +35,6 @@ from cimrobust.review.reopened import named_arguments, reopen_network
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.second_search import much_worse
 from cimrobust.review.sweep_witnesses import witness_folder
-from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness import DEVIATIONS_FILE
 from cimrobust.tensor_file import read_tensors
@@ -65,15 +73,25 @@ def reopen_sweep(sweep: SweepModel, given: Given, folder: Path, depth: Depth) ->
         depth: How much is computed again.
 
     Raises:
-        CimrobustError: Network, devices and samples do not go together, or the network fails a check of its own.
+        CimrobustError: Network, devices and samples do not go together, or the network fails a
+            check of its own.
     """
     inspection, runtime = reopen_network(sweep, given, workers=depth.workers)
     asked = _asked(sweep, folder, depth.workers)
-    settings = Settings(asked.effort, asked.seed, depth.workers, depth.progress, required=asked.require)
-    return Reopened(asked, inspection, runtime, Subject(runtime, inspection.scan, inspection.placement, settings, Memory()))
+    settings = Settings(
+        asked.effort, asked.seed, depth.workers, depth.progress, required=asked.require
+    )
+    return Reopened(
+        asked,
+        inspection,
+        runtime,
+        Subject(runtime, inspection.scan, inspection.placement, settings, Memory()),
+    )
 
 
-def again_checks(directory: Path, sweep: SweepModel, opened: Reopened, depth: Depth) -> list[ReplayCheck]:
+def again_checks(
+    directory: Path, sweep: SweepModel, opened: Reopened, depth: Depth
+) -> list[ReplayCheck]:
     """Derive a sweep again.
 
     Args:
@@ -82,7 +100,13 @@ def again_checks(directory: Path, sweep: SweepModel, opened: Reopened, depth: De
         opened: The sweep, opened again.
         depth: How much is computed again.
     """
-    checks = [ReplayCheck("reopened", True, "network, devices and samples go together and pass every self-check of a run")]
+    checks = [
+        ReplayCheck(
+            "reopened",
+            True,
+            "network, devices and samples go together and pass every self-check of a run",
+        )
+    ]
     checks += guarded("derived", lambda: list(_head(sweep, opened)))
     checks += guarded("derived points", lambda: list(_points(directory, sweep, opened)))
     checks += guarded("redrawn_chips", lambda: list(_redrawn(sweep, opened, depth)))
@@ -92,7 +116,10 @@ def again_checks(directory: Path, sweep: SweepModel, opened: Reopened, depth: De
 
 
 def _asked(sweep: SweepModel, folder: Path, workers: int) -> SweepRequest:
-    """Return the request that a sweep states; its tolerances are those of the points, which are exact."""
+    """Return the request that a sweep states.
+
+    Its tolerances are those of the points, which are exact.
+    """
     stated = {row.key: row.value for row in sweep.settings}
     defaults = {row.key for row in sweep.settings if row.is_default}
     named_by, limit, require, calibration = (
@@ -107,7 +134,11 @@ def _asked(sweep: SweepModel, folder: Path, workers: int) -> SweepRequest:
         out=folder,
         tolerances=[point.tolerance for point in sweep.points],
         device=named_by.get("--device", ""),
-        digital=tuple(str(row.value) for row in sweep.settings if row.key == "digital" and row.value is not None),
+        digital=tuple(
+            str(row.value)
+            for row in sweep.settings
+            if row.key == "digital" and row.value is not None
+        ),
         effort=sweep.effort,
         trials=None if "trials" in defaults else trials,
         require=float(require) if isinstance(require, int | float) else None,
@@ -142,13 +173,20 @@ def _head(sweep: SweepModel, opened: Reopened) -> Iterator[ReplayCheck]:
     for block in SweepModel.model_fields:
         if block not in NOT_DERIVED | _POINTS:
             values = getattr(derived, block), getattr(sweep, block)
-            yield block_check("derived", *values, sweep, block, fine="follows from model, data and profile")
+            yield block_check(
+                "derived", *values, sweep, block, fine="follows from model, data and profile"
+            )
 
 
 def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[ReplayCheck]:
     """Compare witnesses with boxes of model and profile, score them in the engine of the run, and bound every tolerance again."""
     if not all(point.worst_found.witness for point in sweep.points):
-        yield ReplayCheck("derived points", None, "without the witnesses, worst scores and bounds are derived by a new run alone (--rerun)")
+        yield ReplayCheck(
+            "derived points",
+            None,
+            "without the witnesses, worst scores and bounds are derived by a new run alone"
+            " (--rerun)",
+        )
         return
     below: Proof | None = None
     for index, point in enumerate(sweep.points):
@@ -157,17 +195,29 @@ def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[Re
         box, path = box_of(placement), witness_folder(directory, point) / DEVIATIONS_FILE
         wrong = [
             f"{part} of {named(layers)}"
-            for part, layers in wrong_parts(read_tensors(path, what="deviations of the witness"), box).items()
+            for part, layers in wrong_parts(
+                read_tensors(path, what="deviations of the witness"), box
+            ).items()
             if layers
         ]
         if wrong:
-            yield ReplayCheck(f"witness_box at {shown}", False, f"{'; '.join(wrong)} do not follow from model and profile")
+            yield ReplayCheck(
+                f"witness_box at {shown}",
+                False,
+                f"{'; '.join(wrong)} do not follow from model and profile",
+            )
             return
-        yield ReplayCheck(f"witness_box at {shown}", True, "nominal weights and intervals follow from model and profile")
+        yield ReplayCheck(
+            f"witness_box at {shown}",
+            True,
+            "nominal weights and intervals follow from model and profile",
+        )
         pattern, worst = stored_pattern(path, box), point.worst_found
         score = runtime.score(box.weights(pattern), threads=opened.asked.workers)
         held = bool(np.isclose(score.value, worst.score, rtol=RTOL, atol=_edge(sweep)))
-        yield ReplayCheck(f"engine score at {shown}", held, f"score {score.value:.6g}, claimed {worst.score:.6g}")
+        yield ReplayCheck(
+            f"engine score at {shown}", held, f"score {score.value:.6g}, claimed {worst.score:.6g}"
+        )
         chip = Worst(point.tolerance, score, score, "", pattern, 0, 0, "", (), worst.has_twin)
         below = prove(opened.subject, chip, below=below)
         yield _bound(sweep, point, swept_proof(below), index)
@@ -175,16 +225,25 @@ def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[Re
 
 def _edge(sweep: SweepModel) -> float:
     """Return by how much scores may differ on another machine."""
-    return 0.0 if is_same_machine(sweep) or sweep.metric.unit != "fraction" else 2 / max(1, sweep.clean.samples)
+    return (
+        0.0
+        if is_same_machine(sweep) or sweep.metric.unit != "fraction"
+        else 2 / max(1, sweep.clean.samples)
+    )
 
 
 def _bound(sweep: SweepModel, point: SweptPoint, derived: SweptProof, index: int) -> ReplayCheck:
     fine = f"is what the bound at {100 * point.tolerance:.4g} %, computed again, gives"
-    return block_check("derived", derived, point.certified, sweep, f"points.{index}.certified", fine=fine)
+    return block_check(
+        "derived", derived, point.certified, sweep, f"points.{index}.certified", fine=fine
+    )
 
 
 def _redrawn(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[ReplayCheck]:
-    """Draw all chips of one tolerance again, and some of every other: those must lie between the extremes that are stated."""
+    """Draw all chips of one tolerance again, and some of every other.
+
+    Those must lie between the extremes that are stated.
+    """
     if depth.redraw == 0:
         yield ReplayCheck("redrawn_chips", None, "no chip was drawn again (--redraw 0)")
         return
@@ -197,36 +256,70 @@ def _redrawn(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[Repl
         shown = f"{100 * point.tolerance:.4g} %"
         if count == claimed.trials:
             fine = f"follows from all {count} chips of {shown}, drawn again"
-            yield block_check("redrawn", swept_chips(table), claimed, sweep, f"points.{index}.monte_carlo", fine=fine)
+            yield block_check(
+                "redrawn",
+                swept_chips(table),
+                claimed,
+                sweep,
+                f"points.{index}.monte_carlo",
+                fine=fine,
+            )
             continue
         slack = _edge(sweep) + RTOL * max(abs(claimed.min), abs(claimed.max))
-        held = claimed.min - slack <= float(table.value.min()) and float(table.value.max()) <= claimed.max + slack
-        said = f"{count} of {claimed.trials} chips of {shown}, drawn again, lie between the extremes stated"
+        held = (
+            claimed.min - slack <= float(table.value.min())
+            and float(table.value.max()) <= claimed.max + slack
+        )
+        said = (
+            f"{count} of {claimed.trials} chips of {shown}, drawn again, lie between the extremes"
+            " stated"
+        )
         yield ReplayCheck(
-            f"redrawn points.{index}.monte_carlo", held, said if held else f"a chip of {shown}, drawn again, leaves the extremes stated"
+            f"redrawn points.{index}.monte_carlo",
+            held,
+            said if held else f"a chip of {shown}, drawn again, leaves the extremes stated",
         )
     others = len(sweep.points) - 1
     if others and depth.redraw < min(point.monte_carlo.trials for point in sweep.points):
         yield ReplayCheck(
             "redrawn_chips",
             None,
-            f"mean and percentiles of the other {others} tolerances are derived by --redraw {sweep.points[0].monte_carlo.trials}",
+            f"mean and percentiles of the other {others} tolerances are derived by --redraw"
+            f" {sweep.points[0].monte_carlo.trials}",
         )
 
 
 def _second_search(sweep: SweepModel, opened: Reopened, depth: Depth) -> ReplayCheck:
     """Search the largest tolerance again, with another seed and nothing known beforehand."""
     if depth.search is None:
-        return ReplayCheck("second_search", None, "whether a search finds a worse chip is not tested (--search quick)")
+        return ReplayCheck(
+            "second_search",
+            None,
+            "whether a search finds a worse chip is not tested (--search quick)",
+        )
     point = sweep.points[-1]
     runtime, placement = opened.subject.at(point.tolerance)
-    found = search(runtime, placement, effort=depth.search, seed=depth.seed, workers=depth.workers, progress=depth.progress, known={})
+    found = search(
+        runtime,
+        placement,
+        effort=depth.search,
+        seed=depth.seed,
+        workers=depth.workers,
+        progress=depth.progress,
+        known={},
+    )
     claimed = point.worst_found.score
     detail = (
-        f"at {100 * point.tolerance:.4g} % a search of effort {depth.search} and seed {depth.seed} finds a chip that scores {found.score.value:.6g}, "
-        f"the sweep's worst scores {claimed:.6g}"
+        f"at {100 * point.tolerance:.4g} % a search of effort {depth.search} and seed {depth.seed}"
+        f" finds a chip that scores {found.score.value:.6g}, the sweep's worst scores {claimed:.6g}"
     )
-    worse = much_worse(claimed, found.score.value, nominal=runtime.nominal.value, metric=sweep.metric, samples=sweep.clean.samples)
+    worse = much_worse(
+        claimed,
+        found.score.value,
+        nominal=runtime.nominal.value,
+        metric=sweep.metric,
+        samples=sweep.clean.samples,
+    )
     if worse:
         return ReplayCheck("second_search", False, f"{detail}: the claimed worst chip is tame")
     return ReplayCheck("second_search", True if worse is False else None, detail)
@@ -235,14 +328,31 @@ def _second_search(sweep: SweepModel, opened: Reopened, depth: Depth) -> ReplayC
 def _rerun(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[ReplayCheck]:
     """Run the whole sweep again and compare everything but clocks."""
     if not depth.rerun:
-        yield ReplayCheck("rerun", None, "members of the search and safe tolerances are derived by a new run alone (--rerun)")
+        yield ReplayCheck(
+            "rerun",
+            None,
+            "members of the search and safe tolerances are derived by a new run alone (--rerun)",
+        )
         return
-    made = sweep_opened(replace(opened.asked, workers=depth.workers), opened.inspection, opened.runtime, Clock(), depth.progress).record
+    made = sweep_opened(
+        replace(opened.asked, workers=depth.workers),
+        opened.inspection,
+        opened.runtime,
+        Clock(),
+        depth.progress,
+    ).record
     exact, tame = is_same_machine(sweep), _is_tame(sweep, made, opened.runtime)
     for block in SweepModel.model_fields:
         if block in NOT_DERIVED:
             continue
-        check = block_check("rerun", getattr(made, block), getattr(sweep, block), sweep, block, fine="is what the run made again gives")
+        check = block_check(
+            "rerun",
+            getattr(made, block),
+            getattr(sweep, block),
+            sweep,
+            block,
+            fine="is what the run made again gives",
+        )
         if check.held is False and not exact and not (block == "points" and tame):
             check = ReplayCheck(check.id, None, f"on this other machine: {check.detail}")
         yield check
@@ -253,6 +363,13 @@ def _is_tame(sweep: SweepModel, made: SweepModel, runtime: Runtime) -> bool:
     pairs = zip(sweep.points, made.points, strict=True)
     scores = [(claimed.worst_found.score, found.worst_found.score) for claimed, found in pairs]
     return any(
-        much_worse(claimed, found, nominal=runtime.nominal.value, metric=sweep.metric, samples=sweep.clean.samples) is True
+        much_worse(
+            claimed,
+            found,
+            nominal=runtime.nominal.value,
+            metric=sweep.metric,
+            samples=sweep.clean.samples,
+        )
+        is True
         for claimed, found in scores
     )

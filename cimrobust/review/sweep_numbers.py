@@ -30,14 +30,36 @@ def sweep_number_checks(sweep: SweepModel) -> Iterator[ReplayCheck]:
         InputRefusedError: There are no points, or the profile is none.
     """
     if not sweep.points:
-        raise InputRefusedError("sweep must have at least one tolerance, got none (sweep.json, points); do not trust it")
-    yield _check("curve", list(_wrong_curve(sweep)), "tolerances rise, scores never improve, and no proof is contradicted by a chip")
-    yield _check("shares", list(_wrong_shares(sweep)), "every score is correct decisions over samples")
-    yield _check("chips", list(_wrong_chips(sweep)), "percentiles, mean and extremes of drawn chips go together")
-    yield _check("settings", list(_wrong_settings(sweep)), "tolerances, trials, effort, samples and command are those of the settings")
+        raise InputRefusedError(
+            "sweep must have at least one tolerance, got none (sweep.json, points); do not trust it"
+        )
+    yield _check(
+        "curve",
+        list(_wrong_curve(sweep)),
+        "tolerances rise, scores never improve, and no proof is contradicted by a chip",
+    )
+    yield _check(
+        "shares", list(_wrong_shares(sweep)), "every score is correct decisions over samples"
+    )
+    yield _check(
+        "chips",
+        list(_wrong_chips(sweep)),
+        "percentiles, mean and extremes of drawn chips go together",
+    )
+    yield _check(
+        "settings",
+        list(_wrong_settings(sweep)),
+        "tolerances, trials, effort, samples and command are those of the settings",
+    )
     profile = profile_of(sweep.device.profile, shown="sweep.json")
-    same = math.isclose(sweep.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12)
-    yield _check("device_numbers", [] if same else ["device.tolerance_fraction"], "the tolerance is that of the profile")
+    same = math.isclose(
+        sweep.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12
+    )
+    yield _check(
+        "device_numbers",
+        [] if same else ["device.tolerance_fraction"],
+        "the tolerance is that of the profile",
+    )
 
 
 def _check(name: str, wrong: list[str], fine: str) -> ReplayCheck:
@@ -82,14 +104,20 @@ def _wrong_shares(sweep: SweepModel) -> Iterator[str]:
             if not _is_share(member.score, member.correct, samples, is_share=is_share):
                 yield f"{place}.members.{row}.score"
         proof = point.certified
-        if proof.score is not None and not _is_share(proof.score, proof.correct, samples, is_share=is_share):
+        if proof.score is not None and not _is_share(
+            proof.score, proof.correct, samples, is_share=is_share
+        ):
             yield f"points.{index}.certified.score"
 
 
 def _is_share(score: float, correct: int | None, samples: int, *, is_share: bool) -> bool:
     if correct is None:
         return not is_share
-    return is_share and 0 <= correct <= samples and math.isclose(score, correct / max(1, samples), rel_tol=_ROUNDING, abs_tol=1e-15)
+    return (
+        is_share
+        and 0 <= correct <= samples
+        and math.isclose(score, correct / max(1, samples), rel_tol=_ROUNDING, abs_tol=1e-15)
+    )
 
 
 def _wrong_chips(sweep: SweepModel) -> Iterator[str]:
@@ -111,8 +139,14 @@ def _wrong_statistics(drawn: SweptChips, *, higher: bool) -> Iterator[str]:
         if not drawn.min <= row.score <= drawn.max:
             yield f"{place}.score"
         is_short = drawn.trials < row.needed_trials
-        is_above = row.lower_bound is not None and ((row.lower_bound > row.score) if higher else (row.lower_bound < row.score))
-        if row.needed_trials != needed_trials(row.k, row.confidence) or (row.lower_bound is None) is not is_short or is_above:
+        is_above = row.lower_bound is not None and (
+            (row.lower_bound > row.score) if higher else (row.lower_bound < row.score)
+        )
+        if (
+            row.needed_trials != needed_trials(row.k, row.confidence)
+            or (row.lower_bound is None) is not is_short
+            or is_above
+        ):
             yield f"{place}.lower_bound"
 
 
@@ -131,5 +165,7 @@ def _wrong_settings(sweep: SweepModel) -> Iterator[str]:
         yield "settings.witnesses"
     arguments = named_arguments(sweep.command)
     given = [(row.key, row.value) for row in sweep.settings if not row.is_default]
-    if sweep.command != sweep_command(sweep.model.name, arguments.get("--data", ""), arguments.get("--device", ""), given):
+    if sweep.command != sweep_command(
+        sweep.model.name, arguments.get("--data", ""), arguments.get("--device", ""), given
+    ):
         yield "command"

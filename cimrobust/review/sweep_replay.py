@@ -1,4 +1,7 @@
-"""The whole replay of a sweep: its files, then model and data, then chips drawn, bounded and searched again."""
+"""The whole replay of a sweep.
+
+Its files, then model and data, then chips drawn, bounded and searched again.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ def read_sweep(directory: Path) -> SweepModel:
     Raises:
         InputRefusedError: It is missing, not JSON, or does not follow the schema; names the place.
     """
-    return read_result(directory / SWEEP, SweepModel, hint="is this the folder that `cimrobust sweep --out` wrote?")
+    return read_result(
+        directory / SWEEP, SweepModel, hint="is this the folder that `cimrobust sweep --out` wrote?"
+    )
 
 
 def replay_sweep(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayCheck]:
@@ -61,7 +66,9 @@ def replay_sweep(directory: Path, at_hand: AtHand, depth: Depth) -> list[ReplayC
     checks = sweep_file_checks(directory, sweep)
     given = open_given(sweep, at_hand)
     checks += guarded("model_hash", lambda: [model_check(sweep, given)])
-    checks += guarded("device_profile", lambda: [profile_check(sweep, sweep.command, at_hand.device)])
+    checks += guarded(
+        "device_profile", lambda: [profile_check(sweep, sweep.command, at_hand.device)]
+    )
     checks += guarded("scores", lambda: list(_scores(directory, sweep, given)))
     checks += _computed_again(directory, sweep, given, depth, checks)
     return checks
@@ -74,7 +81,11 @@ def sweep_file_checks(directory: Path, sweep: SweepModel) -> list[ReplayCheck]:
         directory: Folder of the sweep.
         sweep: The sweep.
     """
-    needed = {SWEEP, SWEEP_REPORT, *(name for point in sweep.points for name in point.worst_found.witness)}
+    needed = {
+        SWEEP,
+        SWEEP_REPORT,
+        *(name for point in sweep.points for name in point.worst_found.witness),
+    }
     may_lack = sweep.stated_version in _WITHOUT_MANIFEST
     checks = guarded("schema", lambda: list(record_checks(directory / SWEEP, sweep)))
     checks += guarded("machine", lambda: [machine_check(sweep)])
@@ -82,7 +93,12 @@ def sweep_file_checks(directory: Path, sweep: SweepModel) -> list[ReplayCheck]:
     checks += guarded("witnesses", lambda: list(sweep_witness_checks(directory, sweep)))
     checks += guarded("numbers", lambda: list(sweep_number_checks(sweep)))
     checks += guarded("safe", lambda: [safe_check(sweep)])
-    checks += guarded("report", lambda: [page_check(directory / SWEEP_REPORT, sweep, sweep.tool, lambda: render_sweep(sweep))])
+    checks += guarded(
+        "report",
+        lambda: [
+            page_check(directory / SWEEP_REPORT, sweep, sweep.tool, lambda: render_sweep(sweep))
+        ],
+    )
     return checks
 
 
@@ -92,7 +108,10 @@ def _scores(directory: Path, sweep: SweepModel, given: Given) -> Iterator[Replay
         yield ReplayCheck("worst_found", None, "give --data to score the witnesses again")
         return
     stored = [point for point in sweep.points if point.worst_found.witness]
-    witnesses = {point.tolerance: load_network(witness_folder(directory, point) / MODEL_FILE) for point in stored}
+    witnesses = {
+        point.tolerance: load_network(witness_folder(directory, point) / MODEL_FILE)
+        for point in stored
+    }
     network = given.network
     any_network = network if network is not None else next(iter(witnesses.values()), None)
     if any_network is None:
@@ -105,32 +124,70 @@ def _scores(directory: Path, sweep: SweepModel, given: Given) -> Iterator[Replay
         yield ReplayCheck("worst_found", None, missing)
         return
     output = sweep.data.decision.output
-    clean = None if network is None else run_original(network, dataset.inputs, dataset.constants, output=output)
+    clean = (
+        None
+        if network is None
+        else run_original(network, dataset.inputs, dataset.constants, output=output)
+    )
     task = None if clean is None else make_task(dataset, clean)
     if task is None or clean is None:
         yield ReplayCheck("clean", None, "give --model to score it again")
     else:
         yield _score_check("clean", task.score(clean).value, sweep.clean.score)
     for point in stored:
-        found = run_original(witnesses[point.tolerance], dataset.inputs, dataset.constants, output=output)
+        found = run_original(
+            witnesses[point.tolerance], dataset.inputs, dataset.constants, output=output
+        )
         score = (task or make_task(dataset, found)).score(found).value
-        yield _score_check(f"worst_found at {100 * point.tolerance:.4g} %", score, point.worst_found.file_score)
+        yield _score_check(
+            f"worst_found at {100 * point.tolerance:.4g} %", score, point.worst_found.file_score
+        )
 
 
 def _score_check(name: str, score: float, claimed: float) -> ReplayCheck:
-    return ReplayCheck(name, bool(np.isclose(score, claimed, rtol=_RTOL, atol=0)), f"score {score:.6g}, claimed {claimed:.6g}")
+    return ReplayCheck(
+        name,
+        bool(np.isclose(score, claimed, rtol=_RTOL, atol=0)),
+        f"score {score:.6g}, claimed {claimed:.6g}",
+    )
 
 
-def _computed_again(directory: Path, sweep: SweepModel, given: Given, depth: Depth, before: list[ReplayCheck]) -> list[ReplayCheck]:
-    """Open the sweep again and derive what follows; nothing is derived from another network or other data."""
-    other = [check.id for check in before if check.id in ("model_hash", "data_hash") and check.held is False]
+def _computed_again(
+    directory: Path, sweep: SweepModel, given: Given, depth: Depth, before: list[ReplayCheck]
+) -> list[ReplayCheck]:
+    """Open the sweep again and derive what follows.
+
+    Nothing is derived from another network or other data.
+    """
+    other = [
+        check.id
+        for check in before
+        if check.id in ("model_hash", "data_hash") and check.held is False
+    ]
     if other:
-        return [ReplayCheck("derived", None, f"not derived: {', '.join(other)} does not hold, so other numbers would follow")]
+        return [
+            ReplayCheck(
+                "derived",
+                None,
+                f"not derived: {', '.join(other)} does not hold, so other numbers would follow",
+            )
+        ]
     try:
         missing = missing_for_rerun(sweep, given)
     except InputRefusedError as err:
         return [ReplayCheck("derived", False, str(err))]
     if missing:
-        return [ReplayCheck("derived", None, f"{missing} to derive every number again, draw chips again and search again")]
+        return [
+            ReplayCheck(
+                "derived",
+                None,
+                f"{missing} to derive every number again, draw chips again and search again",
+            )
+        ]
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
-        return guarded("reopened", lambda: again_checks(directory, sweep, reopen_sweep(sweep, given, Path(folder), depth), depth))
+        return guarded(
+            "reopened",
+            lambda: again_checks(
+                directory, sweep, reopen_sweep(sweep, given, Path(folder), depth), depth
+            ),
+        )

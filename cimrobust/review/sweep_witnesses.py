@@ -1,4 +1,7 @@
-"""The worst chips of a sweep, tolerance by tolerance: digests, intervals, weights, and boxes that lie in each other."""
+"""The worst chips of a sweep, tolerance by tolerance.
+
+Digests, intervals, weights, and boxes that lie in each other.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def sweep_witness_checks(directory: Path, sweep: SweepModel) -> Iterator[ReplayC
     """
     if not any(point.worst_found.witness for point in sweep.points):
         yield ReplayCheck(
-            "witnesses", None, "the sweep stores no witnesses (sweep --witnesses): its worst scores follow from a new run alone"
+            "witnesses",
+            None,
+            "the sweep stores no witnesses (sweep --witnesses): its worst scores follow from a new"
+            " run alone",
         )
         return
     before: dict[str, np.ndarray] = {}
@@ -52,17 +58,26 @@ def _hashes(directory: Path, point: SweptPoint) -> Iterator[ReplayCheck]:
     wanted = {f"{place}/{name}" for name in (MODEL_FILE, DEVIATIONS_FILE)}
     if set(point.worst_found.witness) != wanted:
         raise InputRefusedError(
-            f"witness files must be {MODEL_FILE} and {DEVIATIONS_FILE} in {place}, got others (sweep.json, points.worst_found.witness); do not trust it"
+            f"witness files must be {MODEL_FILE} and {DEVIATIONS_FILE} in {place}, got others"
+            " (sweep.json, points.worst_found.witness); do not trust it"
         )
     for name, claimed in point.worst_found.witness.items():
         found = sha256_of(directory / name)
         yield ReplayCheck(f"hash of {name}", found == claimed, f"sha256 {found[:16]}...")
 
 
-def _chip(directory: Path, sweep: SweepModel, point: SweptPoint, before: dict[str, np.ndarray]) -> tuple[bool, str]:
-    """Check one witness; `before` holds what is stated at the next smaller tolerance, and then what is stated here."""
+def _chip(
+    directory: Path, sweep: SweepModel, point: SweptPoint, before: dict[str, np.ndarray]
+) -> tuple[bool, str]:
+    """Check one witness.
+
+    `before` holds what is stated at the next smaller tolerance, and then what is stated here.
+    """
     folder = witness_folder(directory, point)
-    tensors, witness = read_tensors(folder / DEVIATIONS_FILE, what="deviations of the witness"), load_network(folder / MODEL_FILE)
+    tensors, witness = (
+        read_tensors(folder / DEVIATIONS_FILE, what="deviations of the witness"),
+        load_network(folder / MODEL_FILE),
+    )
     names = sorted(deviating_layers(tensors))
     for name in names:
         problem = box_problem(tensors, witness.initializers, name)
@@ -79,7 +94,9 @@ def _chip(directory: Path, sweep: SweepModel, point: SweptPoint, before: dict[st
     for name in names if before else ():
         if not np.array_equal(before[f"{name}.nominal"], tensors[f"{name}.nominal"]):
             return False, f"the nominal weights of '{name}' are not those of a smaller tolerance"
-        if (tensors[f"{name}.lo"] > before[f"{name}.lo"]).any() or (tensors[f"{name}.hi"] < before[f"{name}.hi"]).any():
+        if (tensors[f"{name}.lo"] > before[f"{name}.lo"]).any() or (
+            tensors[f"{name}.hi"] < before[f"{name}.hi"]
+        ).any():
             return False, f"the intervals of '{name}' do not hold those of a smaller tolerance"
     before.clear()
     before.update(tensors)

@@ -1,4 +1,7 @@
-"""The verdict of a certificate, given again; that of an older one as far as the rules of today tell."""
+"""The verdict of a certificate, given again.
+
+That of an older one as far as the rules of today tell.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ _CLEAN = "clean_accuracy"
 def verdict_check(certificate: CertificateModel, table: TrialTable) -> ReplayCheck:
     """Judge a certificate again against its own policy.
 
-    Rules and words of older versions were others, so nothing but a contradiction refutes a verdict of theirs.
+    Rules and words of older versions were others, so nothing but a contradiction refutes a verdict
+    of theirs.
 
     Args:
         certificate: The certificate.
@@ -31,10 +35,17 @@ def verdict_check(certificate: CertificateModel, table: TrialTable) -> ReplayChe
     wrong = list(_contradictions(certificate, policy, again))
     if wrong:
         return ReplayCheck("verdict", False, f"by no version's rules: {named(wrong)}")
-    return ReplayCheck("verdict", None, "judged by an earlier version's rules; nothing that it says is met is refuted by those of today")
+    return ReplayCheck(
+        "verdict",
+        None,
+        "judged by an earlier version's rules; nothing that it says is met is refuted by those of"
+        " today",
+    )
 
 
-def _contradictions(certificate: CertificateModel, policy: Policy | None, again: Verdict) -> Iterator[str]:
+def _contradictions(
+    certificate: CertificateModel, policy: Policy | None, again: Verdict
+) -> Iterator[str]:
     """Yield what contradicts itself, or the numbers of the certificate, whatever the rules were."""
     claimed = certificate.verdict
     statuses = [row.status for row in claimed.requirements]

@@ -21,7 +21,9 @@ def deviating_layers(tensors: Mapping[str, np.ndarray]) -> set[str]:
     return {key.rsplit(".", 1)[0] for key in tensors if "." in key}
 
 
-def box_problem(tensors: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray], name: str) -> str:
+def box_problem(
+    tensors: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray], name: str
+) -> str:
     """Return what is wrong with one layer of a witness, nothing if nothing is.
 
     Args:
@@ -54,7 +56,9 @@ def left_out(witness: Network, profile: DeviceProfile, named: Collection[str]) -
     """
     try:
         found = {layer.initializer for layer in stored_layers(witness, profile)[1].layers}
-    except CimrobustError:  # rules that name nodes of the certified network, which the model file may lack
+    except (
+        CimrobustError
+    ):  # rules that name nodes of the certified network, which the model file may lack
         return ""
     extra = sorted(found - set(named))
     return ", ".join(f"'{printable(name)[:100]}'" for name in extra[:_MOST_NAMED])

@@ -1,4 +1,7 @@
-"""The witness of one network, carried over to another with the same layers: every weight at the same fraction of its own interval."""
+"""The witness of one network, carried over to another with the same layers.
+
+Every weight at the same fraction of its own interval.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.errors import UsageError
+from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.box import Pattern
 from cimrobust.search.witness import DEVIATIONS_FILE
 from cimrobust.tensor_file import read_tensors
 
@@ -31,7 +34,8 @@ def transferred_pattern(folder: Path, placement: Placement) -> Pattern:
         parts = [tensors.get(f"{name}.{part}") for part in ("lo", "hi", "deviation")]
         if any(part is None or part.shape != tensor.shape for part in parts):
             raise UsageError(
-                f"witness must deviate the same layers, got none of shape {tensor.shape} for '{name}' ({path}); give the witness of the same network"
+                f"witness must deviate the same layers, got none of shape {tensor.shape} for"
+                f" '{name}' ({path}); give the witness of the same network"
             )
         pattern[name] = _carried(parts, tensor.lo, tensor.hi)
     return pattern

@@ -1,7 +1,9 @@
 """Projected sign-gradient ascent with momentum and step decay, over the whole crafting set, inside the tolerance box.
 
-The schedule is that of APGD (Croce, Hein, ICML 2020, arXiv 2003.01690, algorithm 1), with the step of every weight measured in half-widths
-of its own interval. Changed: one pattern for all samples, so nothing is dropped when it is broken; intervals need not be symmetric; the
+The schedule is that of APGD (Croce, Hein, ICML 2020, arXiv 2003.01690, algorithm 1), with the step
+of every weight measured in half-widths
+of its own interval. Changed: one pattern for all samples, so nothing is dropped when it is broken;
+intervals need not be symmetric; the
 corner that an iterate points to is scored beside it; the loss may be rescaled from pass to pass.
 """
 
@@ -13,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from cimrobust.search.box import Pattern, array_of
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.losses import Loss
 from cimrobust.search.oracle import Evaluation
 from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.torch_patterns import array_of
 from cimrobust.search.unit import Unit
 
 _MOMENTUM = 0.75
@@ -24,13 +27,17 @@ _SHARE_IMPROVED = 0.75
 _SMALLEST_STEP = 1e-3
 # First step of a run that goes on from another, in half-widths.
 _LATER_STEP = 1.0
-# Passes without fewer right decisions after which a run whose decisions have collapsed onto one class is on the plateau that losses over
-# all decisions do not leave (on the samples and the model zoo, none did later).
+# Passes without fewer right decisions after which a run whose decisions have collapsed onto one
+# class is on the plateau that losses over all decisions do not leave (on the samples and the model
+# zoo, none did later).
 PATIENCE = 6
 
 
 def checkpoints(passes: int) -> list[int]:
-    """Return the passes at which the step may be halved: at 22 % first, then ever closer together, 6 % at least."""
+    """Return the passes at which the step may be halved.
+
+    At 22 % first, then ever closer together, 6 % at least.
+    """
     shares = [0.0, 0.22]
     while shares[-1] < 1.0:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
@@ -64,10 +71,12 @@ def climb(
         member: Member that the patterns belong to.
         loss: Damage to maximise.
         start: First pattern.
-        passes: Passes to make; fewer where nothing is right any more, the step has become too small to matter, or the start has no gradient.
+        passes: Passes to make; fewer where nothing is right any more, the step has become too small
+            to matter, or the start has no gradient.
         first_step: First step in half-widths of the box.
         origin: Described in the certificate, e.g. the start.
-        patience: Once the decisions have collapsed, stop after so many passes without fewer right ones; None: use all passes.
+        patience: Once the decisions have collapsed, stop after so many passes without fewer right
+            ones; None: use all passes.
 
     Returns:
         The best candidate of this run, None for no passes.
@@ -100,7 +109,12 @@ def climb(
                 before = position
             improved, last_check = 0, index
         on_plateau = patience is not None and since >= patience and problem.has_collapsed(found)
-        if step < _SMALLEST_STEP or problem.nothing_left or on_plateau or (index == 0 and not _leads_on(gradients)):
+        if (
+            step < _SMALLEST_STEP
+            or problem.nothing_left
+            or on_plateau
+            or (index == 0 and not _leads_on(gradients))
+        ):
             break
         position, before = _next(position, before, gradients, step, first=index == 0), position
     return found
@@ -127,7 +141,16 @@ def climb_in_turn(
         share = passes * (index + 1) // len(losses) - passes * index // len(losses)
         run_from = found[-1].pattern if found else start
         step = _LATER_STEP if found else first_step
-        run = climb(problem, member, loss, start=run_from, passes=share, first_step=step, origin=origin, patience=patience)
+        run = climb(
+            problem,
+            member,
+            loss,
+            start=run_from,
+            passes=share,
+            first_step=step,
+            origin=origin,
+            patience=patience,
+        )
         if run is None:
             continue
         no_fewer = bool(found) and run.key[0] >= found[-1].key[0]
@@ -142,7 +165,9 @@ def _leads_on(gradients: Mapping[str, Tensor]) -> bool:
     return any(bool(gradient.any()) for gradient in gradients.values())
 
 
-def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: float, *, first: bool) -> Unit:
+def _next(
+    position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: float, *, first: bool
+) -> Unit:
     share = 1.0 if first else _MOMENTUM
     moved: Unit = {}
     for name, u in position.items():
@@ -151,7 +176,14 @@ def _next(position: Unit, before: Unit, gradients: Mapping[str, Tensor], step: f
     return moved
 
 
-def _keep(problem: Problem, member: str, pattern: Unit, evaluation: Evaluation, found: Candidate | None, origin: str) -> Candidate:
+def _keep(
+    problem: Problem,
+    member: str,
+    pattern: Unit,
+    evaluation: Evaluation,
+    found: Candidate | None,
+    origin: str,
+) -> Candidate:
     """Offer an iterate and its corner; return the best of this run."""
     iterate = {name: array_of(deviation) for name, deviation in pattern.items()}
     corner = problem.box.corner(iterate)

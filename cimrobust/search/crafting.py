@@ -1,4 +1,7 @@
-"""Which samples patterns are made on: a part of the evaluation set that has all classes and fits the budget. All samples are scored."""
+"""Which samples patterns are made on.
+
+A part of the evaluation set that has all classes and fits the budget. All samples are scored.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from cimrobust.engine.open import Runtime
-from cimrobust.search.box import tensor_of
 from cimrobust.search.search_budget import Budget
+from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.seeds import stream
 from cimrobust.twin.to_torch import Twin
 
@@ -19,16 +22,20 @@ from cimrobust.twin.to_torch import Twin
 _FEWEST = 128
 # A backward run costs about two forward runs.
 _RUNS_PER_PASS = 3
-# Making one element of an activation costs as much time as this many operations of a matrix product (fitted on the networks of the model zoo).
+# Making one element of an activation costs as much time as this many operations of a matrix product
+# (fitted on the networks of the model zoo).
 _OPERATIONS_PER_ELEMENT = 50
 # Enough that work on the weights alone, once a run, does not count for much.
 _COUNTED_SAMPLES = 16
 
 
-def crafting_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: bool) -> np.ndarray:
+def crafting_subset(
+    labels: np.ndarray, *, count: int, seed: int, is_regression: bool
+) -> np.ndarray:
     """Return sorted indices of at most `count` samples.
 
-    With one label a sample, classes are taken in turn, so that each has its share as far as it has samples; otherwise samples are drawn.
+    With one label a sample, classes are taken in turn, so that each has its share as far as it has
+    samples; otherwise samples are drawn.
 
     Args:
         labels: Labels or targets, samples first.
@@ -64,7 +71,10 @@ def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
     feeding, dataset = runtime.engine.feeding, runtime.dataset
     count = {"fixed": feeding.size, "none": 1}.get(feeding.mode, _COUNTED_SAMPLES)
     taken = np.arange(count) % dataset.num_samples
-    feed = {name: tensor_of(array[0] if feeding.mode == "none" else array[taken]) for name, array in dataset.inputs.items()}
+    feed = {
+        name: tensor_of(array[0] if feeding.mode == "none" else array[taken])
+        for name, array in dataset.inputs.items()
+    }
     constants = {name: tensor_of(array) for name, array in dataset.constants.items()}
     products, elements = FlopCounterMode(display=False), _ElementCounter()
     # With gradients, since operators may take another way without.
@@ -85,7 +95,9 @@ class _ElementCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         given = {_place(value) for value in args}
         made = result if isinstance(result, tuple | list) else (result,)
-        self.count += sum(tensor.numel() for tensor in made if _is_float(tensor) and _place(tensor) not in given)
+        self.count += sum(
+            tensor.numel() for tensor in made if _is_float(tensor) and _place(tensor) not in given
+        )
         return result
 
 

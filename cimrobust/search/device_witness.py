@@ -1,4 +1,7 @@
-"""The evidence device by device: how every single device has to deviate for the witness to come about, and the check that each may."""
+"""The evidence device by device.
+
+How every single device has to deviate for the witness to come about, and the check that each may.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,21 @@ from safetensors.numpy import save
 
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import write_whole
-from cimrobust.mapping.device_levels import device_bounds, device_deviations, device_factors, fold_levels, target_levels
+from cimrobust.mapping.device_levels import (
+    device_bounds,
+    device_deviations,
+    device_factors,
+    fold_levels,
+    target_levels,
+)
 from cimrobust.mapping.placement import Placement, TensorPlacement
 
 DEVICES_FILE = "devices.safetensors"
-# Levels, scales, nominal weights and deviations are float32: each rounds by 2^-24 of its size, and a few of them meet in a weight.
+# Levels, scales, nominal weights and deviations are float32: each rounds by 2^-24 of its size, and
+# a few of them meet in a weight.
 _ROUNDING = 2.0**-21
-# Smallest step of float32: weights that are denormal numbers have no more digits than it leaves them.
+# Smallest step of float32: weights that are denormal numbers have no more digits than it leaves
+# them.
 _SMALLEST = 2.0**-149
 
 
@@ -28,7 +39,8 @@ class DeviceCheck:
     Attributes:
         devices: Devices compared with their own interval.
         weights: Weights folded from them and compared with the witness.
-        largest_error: Largest difference of a folded weight, as a share of the largest weight of its layer.
+        largest_error: Largest difference of a folded weight, as a share of the largest weight of
+            its layer.
     """
 
     devices: int
@@ -38,7 +50,9 @@ class DeviceCheck:
 
 @dataclass(frozen=True)
 class DevicePattern:
-    """The devices of one layer; level units, [cells_per_weight, num_weights], slices of the positive device first.
+    """The devices of one layer.
+
+    Level units, [cells_per_weight, num_weights], slices of the positive device first.
 
     Attributes:
         level: Level that every device is programmed to; of integer weights fractional in slice 0.
@@ -63,44 +77,65 @@ def device_pattern(tensor: TensorPlacement, deviation: np.ndarray) -> DevicePatt
         deviation: Inside the tolerance box, in the initializer's shape.
     """
     low, high = device_bounds(tensor)
-    return DevicePattern(target_levels(tensor), device_deviations(tensor, deviation), low, high, _compact_scale(tensor))
+    return DevicePattern(
+        target_levels(tensor),
+        device_deviations(tensor, deviation),
+        low,
+        high,
+        _compact_scale(tensor),
+    )
 
 
 def check_pattern(tensor: TensorPlacement, deviation: np.ndarray, pattern: DevicePattern) -> float:
-    """Check that devices may deviate as they do and make the weights they should; return the largest error as a share of the largest weight.
+    """Check that devices may deviate as they do and make the weights they should.
+
+    Return the largest error as a share of the largest weight.
 
     Raises:
-        SelfCheckError: A device leaves its interval or its window, or folded devices are not the witness's weights.
+        SelfCheckError: A device leaves its interval or its window, or folded devices are not the
+            witness's weights.
     """
     inside = (pattern.lo <= pattern.deviation) & (pattern.deviation <= pattern.hi)
     programmed = pattern.level.astype(np.float64) + pattern.deviation
     if tensor.profile.clips:
         top = max(1.0, tensor.drift_factor) * (tensor.profile.device.num_levels - 1)
-        # The remainder that rounding leaves of an integer weight may lie outside; the device may not go further.
+        # The remainder that rounding leaves of an integer weight may lie outside; the device may
+        # not go further.
         slack = _ROUNDING * top
-        inside &= (programmed >= np.minimum(pattern.level, 0.0) - slack) & (programmed <= np.maximum(pattern.level, top) + slack)
+        inside &= (programmed >= np.minimum(pattern.level, 0.0) - slack) & (
+            programmed <= np.maximum(pattern.level, top) + slack
+        )
     if not inside.all():
         cell, weight = (int(index) for index in np.argwhere(~inside)[0])
         raise SelfCheckError(
-            f"every device of the witness must lie in its own interval, got {float(pattern.deviation[cell, weight]):g} levels for device {cell} of "
-            f"weight {weight} ('{tensor.initializer}'); report this"
+            "every device of the witness must lie in its own interval, got"
+            f" {float(pattern.deviation[cell, weight]):g} levels for device {cell} of weight"
+            f" {weight} ('{tensor.initializer}'); report this"
         )
     wanted = tensor.nominal.astype(np.float64) + deviation
     error = np.abs(fold_levels(tensor, programmed) - wanted)
-    allowed = _ROUNDING * (np.abs(tensor.nominal) + np.abs(deviation) + np.abs(pattern.scale) * _sum_of_levels(tensor, programmed))
+    allowed = _ROUNDING * (
+        np.abs(tensor.nominal)
+        + np.abs(deviation)
+        + np.abs(pattern.scale) * _sum_of_levels(tensor, programmed)
+    )
     allowed += tensor.cells_per_weight * _SMALLEST
     if not (error <= allowed).all():
         first = tuple(int(index) for index in np.argwhere(~(error <= allowed))[0])
         raise SelfCheckError(
-            f"devices of the witness must fold to its weights, got a difference of {float(error[first]):g} at {list(first)} "
-            f"('{tensor.initializer}'); report this"
+            "devices of the witness must fold to its weights, got a difference of"
+            f" {float(error[first]):g} at {list(first)} ('{tensor.initializer}'); report this"
         )
     largest = float(np.abs(tensor.nominal).max(initial=0.0))
     return float(error.max(initial=0.0)) / largest if largest else 0.0
 
 
-def write_device_witness(folder: Path, placement: Placement, deviations: Mapping[str, np.ndarray]) -> DeviceCheck:
-    """Project a pattern to devices, check every one of them, and write the file; whole or not at all.
+def write_device_witness(
+    folder: Path, placement: Placement, deviations: Mapping[str, np.ndarray]
+) -> DeviceCheck:
+    """Project a pattern to devices, check every one of them, and write the file.
+
+    Whole or not at all.
 
     Args:
         folder: Existing folder.
@@ -119,7 +154,10 @@ def write_device_witness(folder: Path, placement: Placement, deviations: Mapping
         devices, weights = devices + pattern.deviation.size, weights + tensor.nominal.size
         tensors[f"{name}.level"] = _compact_levels(pattern.level, tensor)
         tensors[f"{name}.device_deviation"] = np.ascontiguousarray(pattern.deviation)
-        tensors[f"{name}.device_lo"], tensors[f"{name}.device_hi"] = np.ascontiguousarray(pattern.lo), np.ascontiguousarray(pattern.hi)
+        tensors[f"{name}.device_lo"], tensors[f"{name}.device_hi"] = (
+            np.ascontiguousarray(pattern.lo),
+            np.ascontiguousarray(pattern.hi),
+        )
         tensors[f"{name}.scale"] = np.ascontiguousarray(pattern.scale)
     write_whole(folder / DEVICES_FILE, save(tensors))
     return DeviceCheck(devices, weights, largest)
@@ -134,7 +172,9 @@ def _compact_levels(levels: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
     """Return levels in the smallest type that holds them: whole ones as unsigned integers."""
     if tensor.levels_given:
         return np.ascontiguousarray(levels, dtype=np.float32)
-    return np.ascontiguousarray(levels, dtype=np.uint8 if tensor.profile.device.num_levels <= 256 else np.uint16)
+    return np.ascontiguousarray(
+        levels, dtype=np.uint8 if tensor.profile.device.num_levels <= 256 else np.uint16
+    )
 
 
 def _compact_scale(tensor: TensorPlacement) -> np.ndarray:

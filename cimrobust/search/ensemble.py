@@ -1,6 +1,9 @@
-"""The worst-case search: every member runs, every member's best pattern is scored on all samples, the worst one is replayed.
+"""The worst-case search.
 
-Minimise over all patterns in the tolerance box the score of the whole evaluation set under one pattern. Members are not believed: the box
+Every member runs, every member's best pattern is scored on all samples, the worst one is replayed.
+
+Minimise over all patterns in the tolerance box the score of the whole evaluation set under one
+pattern. Members are not believed: the box
 is checked again here, and scores come from onnxruntime.
 """
 
@@ -17,9 +20,9 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError, SelfCheckError
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.box import box_of
 from cimrobust.search.given_patterns import Given, check_given, score_known, take_start
 from cimrobust.search.gradients import check_gradients, open_gradients
 from cimrobust.search.masking import masking_warnings
@@ -56,17 +59,23 @@ def search(
         seed: Seed of the run.
         workers: Threads; no result depends on it.
         progress: Told of every planned step.
-        known: Further patterns to score with the others, by where they come from, e.g. the worst Monte-Carlo trial; deviations by
+        known: Further patterns to score with the others, by where they come from, e.g. the worst
+            Monte-Carlo trial; deviations by
             initializer. Those outside the box are brought to its border.
-        starts: Further patterns, likewise, that the search goes on from: what was found at another tolerance (see `unit.rescaled`) or by another search.
-        device_type: Where gradients are computed, ``cpu`` or ``cuda``; all scores are onnxruntime's, on the processor.
+        starts: Further patterns, likewise, that the search goes on from: what was found at another
+            tolerance (see `unit.rescaled`) or by another search.
+        device_type: Where gradients are computed, ``cpu`` or ``cuda``; all scores are
+            onnxruntime's, on the processor.
 
     Raises:
-        UsageError: There is no such effort or device type, or a given pattern is of another network or has the name of a member.
+        UsageError: There is no such effort or device type, or a given pattern is of another network
+            or has the name of a member.
         SelfCheckError: The witness does not replay, or a member left the box.
     """
     settings = _Settings(seed, workers, progress or NullProgress(), open_device(device_type))
-    return _search(runtime, placement, budget_of(effort), MEMBERS, settings, known or {}, starts or {})
+    return _search(
+        runtime, placement, budget_of(effort), MEMBERS, settings, known or {}, starts or {}
+    )
 
 
 def search_by_papers(
@@ -107,14 +116,30 @@ class _Settings:
 
 
 def _search(
-    runtime: Runtime, placement: Placement, budget: Budget, members: Sequence[Member], settings: _Settings, known: Given, starts: Given
+    runtime: Runtime,
+    placement: Placement,
+    budget: Budget,
+    members: Sequence[Member],
+    settings: _Settings,
+    known: Given,
+    starts: Given,
 ) -> SearchResult:
     box = box_of(placement)
     check_given(box, {**known, **starts}, taken=(NOMINAL, *(member.name for member in MEMBERS)))
     seed, workers, progress = settings.seed, settings.workers, settings.progress
-    opened = open_gradients(runtime, placement, budget, seed=seed, workers=workers, device=settings.device)
+    opened = open_gradients(
+        runtime, placement, budget, seed=seed, workers=workers, device=settings.device
+    )
     problem = Problem(
-        runtime, box, opened.crafting, opened.oracle, seed, workers, progress, known=frozenset(known), most_passes=budget.num_passes
+        runtime,
+        box,
+        opened.crafting,
+        opened.oracle,
+        seed,
+        workers,
+        progress,
+        known=frozenset(known),
+        most_passes=budget.num_passes,
     )
     progress.start("worst-case search", _planned(budget, problem))
     warnings = list(opened.warnings)
@@ -124,7 +149,8 @@ def _search(
     results: list[MemberResult] = []
     for origin, deviations in starts.items():
         _enter(take_start(origin, deviations, problem), entries, results)
-    # Steps on vectors are too short to share: more torch threads only wait for each other, and on a busy machine for long.
+    # Steps on vectors are too short to share: more torch threads only wait for each other, and on a
+    # busy machine for long.
     with one_torch_thread():
         _run_members(members, problem, budget, entries, results, warnings)
     for origin, deviations in known.items():
@@ -154,7 +180,9 @@ def _search(
     )
 
 
-def _enter(found: tuple[Scored, MemberResult], entries: list[Scored], results: list[MemberResult]) -> None:
+def _enter(
+    found: tuple[Scored, MemberResult], entries: list[Scored], results: list[MemberResult]
+) -> None:
     entries.append(found[0])
     results.append(found[1])
 
@@ -191,7 +219,9 @@ def _without(member: Member, problem: Problem) -> str:
     if member.needs_gradient and problem.oracle is None:
         return "there is no differentiable twin"
     if member.needs_gradient and problem.nothing_left:
-        return "no decision of the crafting samples is right any more: nothing is left to search for"
+        return (
+            "no decision of the crafting samples is right any more: nothing is left to search for"
+        )
     return member.applies(problem)
 
 
@@ -199,11 +229,19 @@ def _with_plateau(result: MemberResult, granted: int) -> MemberResult:
     """Add to a member's note how many of its passes it left to others."""
     if result.score is None or result.passes >= granted:
         return result
-    return replace(result, note=f"{result.note}; stopped after {result.passes} of {granted} passes: more did not help")
+    return replace(
+        result,
+        note=f"{result.note}; stopped after {result.passes} of {granted} passes: more did not help",
+    )
 
 
 def _run_member(
-    member: Member, problem: Problem, budget: Budget, entries: list[Scored], results: list[MemberResult], warnings: list[Warned]
+    member: Member,
+    problem: Problem,
+    budget: Budget,
+    entries: list[Scored],
+    results: list[MemberResult],
+    warnings: list[Warned],
 ) -> None:
     """Run one member and score its best pattern on all samples."""
     begin, passes, evaluations = time.perf_counter(), problem.passes, problem.evaluations

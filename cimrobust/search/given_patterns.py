@@ -1,4 +1,7 @@
-"""Patterns that the caller brings along: to be scored beside those found, or for the search to go on from."""
+"""Patterns that the caller brings along.
+
+To be scored beside those found, or for the search to go on from.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from cimrobust.errors import UsageError
-from cimrobust.search.box import Box, Pattern
+from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.scored import Scored, score_candidate
 from cimrobust.search.search_results import MemberResult
@@ -27,12 +30,20 @@ def check_given(box: Box, patterns: Given, *, taken: Iterable[str]) -> None:
     shapes = {name: array.shape for name, array in box.nominal.items()}
     for origin, deviations in patterns.items():
         if origin in reserved:
-            raise UsageError(f"given pattern must have a name of its own, got '{origin}', which is taken; name it after where it is from")
+            raise UsageError(
+                f"given pattern must have a name of its own, got '{origin}', which is taken; name"
+                " it after where it is from"
+            )
         if {name: np.shape(array) for name, array in deviations.items()} != shapes:
-            raise UsageError(f"given pattern must deviate the weights {sorted(shapes)} in their own shapes, got others ('{origin}')")
+            raise UsageError(
+                f"given pattern must deviate the weights {sorted(shapes)} in their own shapes, got"
+                f" others ('{origin}')"
+            )
 
 
-def score_known(origin: str, deviations: Mapping[str, np.ndarray], problem: Problem) -> tuple[Scored, MemberResult]:
+def score_known(
+    origin: str, deviations: Mapping[str, np.ndarray], problem: Problem
+) -> tuple[Scored, MemberResult]:
     """Score a pattern, brought into the box."""
     begin = time.perf_counter()
     inside, note = _inside(problem.box, deviations)
@@ -40,7 +51,9 @@ def score_known(origin: str, deviations: Mapping[str, np.ndarray], problem: Prob
     return entry, MemberResult(origin, entry.score, time.perf_counter() - begin, 0, 0, note)
 
 
-def take_start(origin: str, deviations: Mapping[str, np.ndarray], problem: Problem) -> tuple[Scored, MemberResult]:
+def take_start(
+    origin: str, deviations: Mapping[str, np.ndarray], problem: Problem
+) -> tuple[Scored, MemberResult]:
     """Score a pattern, brought into the box, and offer it to the board, so that members that go on from the best can go on from it."""
     begin, evaluations = time.perf_counter(), problem.evaluations
     inside, note = _inside(problem.box, deviations)
@@ -49,7 +62,9 @@ def take_start(origin: str, deviations: Mapping[str, np.ndarray], problem: Probl
     problem.starts.append(candidate)
     entry = score_candidate(candidate, problem)
     seconds = time.perf_counter() - begin
-    return entry, MemberResult(origin, entry.score, seconds, 0, problem.evaluations - evaluations, candidate.origin)
+    return entry, MemberResult(
+        origin, entry.score, seconds, 0, problem.evaluations - evaluations, candidate.origin
+    )
 
 
 def _inside(box: Box, deviations: Mapping[str, np.ndarray]) -> tuple[Pattern, str]:

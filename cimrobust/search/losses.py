@@ -1,7 +1,11 @@
-"""What the gradient members climb: smooth stand-ins for the number of wrong decisions, and for the error of a regression.
+"""What the gradient members climb.
 
-Every loss maps the rows of a readout to one *spread* a decision (a margin, a likelihood, an error), and a spread to a *damage*; the search
-maximises the mean damage. Where a damage saturates, it is measured in units of a *scale* taken from the spreads of the pass before, so
+Smooth stand-ins for the number of wrong decisions, and for the error of a regression.
+
+Every loss maps the rows of a readout to one *spread* a decision (a margin, a likelihood, an error),
+and a spread to a *damage*; the search
+maximises the mean damage. Where a damage saturates, it is measured in units of a *scale* taken from
+the spreads of the pass before, so
 that no loss needs a temperature in the units of the network's outputs.
 """
 
@@ -42,9 +46,12 @@ def median_scale(spreads: Tensor) -> float:
 
 
 def margins(rows: Tensor, labels: Tensor) -> Tensor:
-    """Return best wrong score minus score of the label, [decisions]: positive where the decision is wrong.
+    """Return best wrong score minus score of the label, [decisions].
 
-    The label is taken out of the maximum with -infinity. (With 0 in its place, as in published code, the loss stands still wherever all
+    Positive where the decision is wrong.
+
+    The label is taken out of the maximum with -infinity. (With 0 in its place, as in published
+    code, the loss stands still wherever all
     wrong scores are negative.)
     """
     own = rows.gather(1, labels[:, None])[:, 0]
@@ -52,14 +59,20 @@ def margins(rows: Tensor, labels: Tensor) -> Tensor:
 
 
 def smooth_accuracy_of(spreads: Tensor, temperature: float = 0.25) -> float:
-    """Return the mean of ``sigmoid(-margin / (temperature * median |margin|))``: accuracy with soft edges, for breaking ties."""
+    """Return the mean of ``sigmoid(-margin / (temperature * median |margin|))``.
+
+    Accuracy with soft edges, for breaking ties.
+    """
     finite = torch.nan_to_num(spreads, nan=1.0)
     return float(torch.sigmoid(-finite / (temperature * median_scale(finite))).double().mean())
 
 
 @dataclass(frozen=True)
 class SmoothAccuracy:
-    """``sigmoid(margin / (T * median |margin|))``: decisions far on either side count no more, as in the accuracy itself."""
+    """``sigmoid(margin / (T * median |margin|))``.
+
+    Decisions far on either side count no more, as in the accuracy itself.
+    """
 
     temperature: float = 0.25
     name: str = "smooth_accuracy"
@@ -79,7 +92,10 @@ class SmoothAccuracy:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """``-log softmax(rows)[label]``: saturates where decisions are safe, never where they are wrong."""
+    """``-log softmax(rows)[label]``.
+
+    Saturates where decisions are safe, never where they are wrong.
+    """
 
     name: str = "cross_entropy"
 
@@ -98,10 +114,13 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class MarginRatio:
-    """Difference-of-logits ratio: margin over the distance from the best to the third score. Free of shift and scale; needs 3 classes.
+    """Difference-of-logits ratio: margin over the distance from the best to the third score.
+
+    Free of shift and scale; needs 3 classes.
 
     References:
-        Croce, Hein, "Reliable evaluation of adversarial robustness", ICML 2020, arXiv 2003.01690, equation 6.
+        Croce, Hein, "Reliable evaluation of adversarial robustness", ICML 2020, arXiv 2003.01690,
+        equation 6.
     """
 
     name: str = "dlr"
@@ -129,7 +148,10 @@ class Collapse:
     name: str = "class_collapse"
 
     def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return score of the target minus score of the label; 0 for decisions whose label is the target."""
+        """Return score of the target minus score of the label.
+
+        0 for decisions whose label is the target.
+        """
         return rows[:, self.target] - rows.gather(1, labels[:, None])[:, 0]
 
     def scale_of(self, spreads: Tensor) -> float:
@@ -143,9 +165,12 @@ class Collapse:
 
 @dataclass(frozen=True)
 class PairCollapse:
-    """Every decision becomes `target`, and those labelled so become `other`: ``min((row[goal] - row[label]) / median, reach)``.
+    """Every decision becomes `target`, and those labelled so become `other`.
 
-    Linear in the spread, unlike `Collapse`: where all decisions have become the target, those labelled so must keep pulling.
+    ``min((row[goal] - row[label]) / median, reach)``.
+
+    Linear in the spread, unlike `Collapse`: where all decisions have become the target, those
+    labelled so must keep pulling.
     """
 
     target: int
@@ -169,7 +194,10 @@ class PairCollapse:
 
 @dataclass(frozen=True)
 class Hinge:
-    """``min(margin / median |margin|, reach)``: only decisions that are right, or wrong by less than the reach, count, each by its margin."""
+    """``min(margin / median |margin|, reach)``.
+
+    Only decisions that are right, or wrong by less than the reach, count, each by its margin.
+    """
 
     reach: float = 0.0
     name: str = "margin_hinge"

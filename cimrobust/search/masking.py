@@ -9,15 +9,23 @@ from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, worst_of
 from cimrobust.search.search_results import MemberResult, Warned
 
-_CRAFTED = "On the crafting samples, a control found more than the members that use the network's gradients"
+_CRAFTED = (
+    "On the crafting samples, a control found more than the members that use the network's"
+    " gradients"
+)
 
 
 def masking_warnings(
-    problem: Problem, entries: Sequence[Scored], results: Sequence[MemberResult], *, gradient_members: Iterable[str]
+    problem: Problem,
+    entries: Sequence[Scored],
+    results: Sequence[MemberResult],
+    *,
+    gradient_members: Iterable[str],
 ) -> list[Warned]:
     """Warn where a control did better than the members that use the network's gradients, on all samples or on the crafting samples.
 
-    What was only continued from a control's pattern, or from one that the caller gave, is not the gradients' own.
+    What was only continued from a control's pattern, or from one that the caller gave, is not the
+    gradients' own.
 
     Args:
         problem: The search.
@@ -27,18 +35,43 @@ def masking_warnings(
     """
     if problem.oracle is None:
         return []
-    foreign = {*cross_fidelity.CONTROLS, cross_fidelity.REPEAT, *(start.member for start in problem.starts)}
-    ours = [entry for entry in entries if entry.member in set(gradient_members) - foreign and not _is_after(entry, foreign)]
-    controls = [entry for entry in entries if entry.member in cross_fidelity.CONTROLS or entry.member in problem.known]
+    foreign = {
+        *cross_fidelity.CONTROLS,
+        cross_fidelity.REPEAT,
+        *(start.member for start in problem.starts),
+    }
+    ours = [
+        entry
+        for entry in entries
+        if entry.member in set(gradient_members) - foreign and not _is_after(entry, foreign)
+    ]
+    controls = [
+        entry
+        for entry in entries
+        if entry.member in cross_fidelity.CONTROLS or entry.member in problem.known
+    ]
     if not ours or not controls:
         return []
     best, control = worst_of(problem.runtime, ours), worst_of(problem.runtime, controls)
-    repeat = next((result for result in results if result.name == cross_fidelity.REPEAT and result.score is not None), None)
+    repeat = next(
+        (
+            result
+            for result in results
+            if result.name == cross_fidelity.REPEAT and result.score is not None
+        ),
+        None,
+    )
     is_ahead = _is_ahead(problem, control, best)
     if repeat is None and not is_ahead:
         return []
     finding = _finding(best, control) if is_ahead else _CRAFTED
-    return [Warned("GRADIENT_MASKING", f"{finding}: gradients mislead on this network, and worse patterns may exist.{_repetition(repeat)}")]
+    return [
+        Warned(
+            "GRADIENT_MASKING",
+            f"{finding}: gradients mislead on this network, and worse patterns may"
+            f" exist.{_repetition(repeat)}",
+        )
+    ]
 
 
 def _is_after(entry: Scored, names: Iterable[str]) -> bool:
@@ -57,12 +90,15 @@ def _is_ahead(problem: Problem, control: Scored, best: Scored) -> bool:
 def _finding(best: Scored, control: Scored) -> str:
     what = "with other gradients" if control.member == cross_fidelity.NAME else "without gradients"
     return (
-        f"{control.member}, which searches {what}, found {control.score.value:g} where the members that use the network's gradients found "
-        f"{best.score.value:g}"
+        f"{control.member}, which searches {what}, found {control.score.value:g} where the members"
+        f" that use the network's gradients found {best.score.value:g}"
     )
 
 
 def _repetition(repeat: MemberResult | None) -> str:
     if repeat is None or repeat.score is None:
         return ""
-    return f" The search was repeated with other gradients ({repeat.passes} passes), which found {repeat.score.value:g}."
+    return (
+        f" The search was repeated with other gradients ({repeat.passes} passes), which found"
+        f" {repeat.score.value:g}."
+    )

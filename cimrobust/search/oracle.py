@@ -1,7 +1,9 @@
 """Gradients of a loss with respect to all stored weights, over the whole crafting set in every pass.
 
-Results do not depend on the number of workers: the crafting set is cut into pieces by the network and the set alone, each piece is computed
-by one thread (torch sums in another order when it may use more), and the pieces are added in their order.
+Results do not depend on the number of workers: the crafting set is cut into pieces by the network
+and the set alone, each piece is computed
+by one thread (torch sums in another order when it may use more), and the pieces are added in their
+order.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
-from cimrobust.search.box import Box, array_of, tensors_of
+from cimrobust.mapping.box import Box
 from cimrobust.search.losses import Loss, SmoothAccuracy, margins
 from cimrobust.search.readout import Readout, decisive
+from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.ops.outside import OutsideNode
 from cimrobust.twin.to_torch import Twin
 
@@ -69,12 +72,21 @@ class GradientOracle:
 
     Attributes:
         readout: How rows are read from it.
-        labels: Labels (regression: targets) of all decisions of the crafting set that are counted, in their order; those of one sample are together.
+        labels: Labels (regression: targets) of all decisions of the crafting set that are counted,
+            in their order; those of one sample are together.
         device: Where the twin computes; all tensors that go in and come out are there.
     """
 
     def __init__(
-        self, twin: Twin, runtime: Runtime, readout: Readout, crafting: np.ndarray, box: Box, *, workers: int, device: torch.device
+        self,
+        twin: Twin,
+        runtime: Runtime,
+        readout: Readout,
+        crafting: np.ndarray,
+        box: Box,
+        *,
+        workers: int,
+        device: torch.device,
     ) -> None:
         self.readout = readout
         self.device = device
@@ -84,21 +96,35 @@ class GradientOracle:
         self._box = box
         self._feeding = runtime.engine.feeding
         dataset, task = runtime.dataset, runtime.task
-        self._inputs = tensors_of({name: array[crafting] for name, array in dataset.inputs.items()}, device)
+        self._inputs = tensors_of(
+            {name: array[crafting] for name, array in dataset.inputs.items()}, device
+        )
         self._constants = tensors_of(dataset.constants, device)
         part = replace(task, labels=task.labels[crafting])
         kind = torch.float32 if task.is_regression else torch.int64
         self._is_regression = task.is_regression
         self._counted = part.counted.reshape(len(crafting), -1)
-        self.labels = torch.from_numpy(part.labels.reshape(len(crafting), -1)[self._counted]).to(kind).to(device)
+        self.labels = (
+            torch.from_numpy(part.labels.reshape(len(crafting), -1)[self._counted])
+            .to(kind)
+            .to(device)
+        )
         # Where the decisions of a sample begin, and after the last one.
         self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
         self._k = task.decision.k
         size = _piece_size(self._feeding, device)
         self._at_once = runs_at_once(
-            self._twin, readout.tensor, self._inputs, self._constants, feeding=self._feeding, most=_most_runs(runtime, size)
+            self._twin,
+            readout.tensor,
+            self._inputs,
+            self._constants,
+            feeding=self._feeding,
+            most=_most_runs(runtime, size),
         )
-        self._pieces = [slice(start, min(start + size, len(crafting))) for start in range(0, len(crafting), size)]
+        self._pieces = [
+            slice(start, min(start + size, len(crafting)))
+            for start in range(0, len(crafting), size)
+        ]
 
     @property
     def num_samples(self) -> int:
@@ -106,12 +132,31 @@ class GradientOracle:
         return self._pieces[-1].stop
 
     def on(self, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
-        """Return the gradients of the same network on other samples: those of another runtime, at these indices."""
-        return GradientOracle(self._twin, runtime, self.readout, crafting, self._box, workers=self._workers, device=self.device)
+        """Return the gradients of the same network on other samples.
+
+        Those of another runtime, at these indices.
+        """
+        return GradientOracle(
+            self._twin,
+            runtime,
+            self.readout,
+            crafting,
+            self._box,
+            workers=self._workers,
+            device=self.device,
+        )
 
     def inside(self, box: Box, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
         """Return the gradients of the same network around the nominal weights of another box."""
-        return GradientOracle(self._twin, runtime, self.readout, crafting, box, workers=self._workers, device=self.device)
+        return GradientOracle(
+            self._twin,
+            runtime,
+            self.readout,
+            crafting,
+            box,
+            workers=self._workers,
+            device=self.device,
+        )
 
     @property
     def operators(self) -> frozenset[str]:
@@ -149,38 +194,57 @@ class GradientOracle:
         return int(self._pieces[0].stop)
 
     def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
-        """Return the rows of the first samples, without gradients, [decisions, classes]: of the decisions that are counted, see `readout.decisive`."""
+        """Return the rows of the first samples, without gradients, [decisions, classes].
+
+        Of the decisions that are counted, see `readout.decisive`.
+        """
         rows = self._forward(partial(self._rows, tensors_of(weights, self.device)), num_samples)
-        return rows if num_samples is None else rows[: int(self._starts[min(num_samples, self.num_samples)])]
+        return (
+            rows
+            if num_samples is None
+            else rows[: int(self._starts[min(num_samples, self.num_samples)])]
+        )
 
     def plain_rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
         """Return the rows of all decisions of the first samples as the network gives them, without gradients, [decisions, classes]."""
-        rows = self._forward(partial(self._plain_rows, tensors_of(weights, self.device)), num_samples)
+        rows = self._forward(
+            partial(self._plain_rows, tensors_of(weights, self.device)), num_samples
+        )
         return rows[: num_samples * self._counted.shape[1]]
 
     def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
         """Return what the pieces of the first samples give, without gradients."""
-        pieces = [piece for piece in self._pieces if num_samples is None or piece.start < num_samples]
+        pieces = [
+            piece for piece in self._pieces if num_samples is None or piece.start < num_samples
+        ]
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
-            return torch.cat(list(map_ordered(run, pieces, workers=min(self._workers, len(pieces)))))
+            return torch.cat(
+                list(map_ordered(run, pieces, workers=min(self._workers, len(pieces))))
+            )
 
-    def promising(self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float) -> tuple[tuple[int, Tensor] | None, int]:
+    def promising(
+        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float
+    ) -> tuple[tuple[int, Tensor] | None, int]:
         """Return right decisions and margins at a pattern, or None as soon as too many decisions are right, and how many samples were run.
 
         Args:
             pattern: Deviations.
-            order: All samples, those first that are most likely right: the fewer are needed to see that the pattern cannot win.
+            order: All samples, those first that are most likely right: the fewer are needed to see
+                that the pattern cannot win.
             most_right: Right decisions that may not be exceeded.
 
         Returns:
-            Right decisions and the margins of all [decisions], in the order of the crafting set, where at most so many are right.
+            Right decisions and the margins of all [decisions], in the order of the crafting set,
+            where at most so many are right.
         """
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         right, parts = 0, []
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
             work = partial(self._rows, weights, order=order)
             for piece, rows in zip(
-                self._pieces, map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))), strict=True
+                self._pieces,
+                map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))),
+                strict=True,
             ):
                 chosen = self.labels[self._decisions_of(order[piece])]
                 right += int(self.right(rows, chosen).sum())
@@ -194,8 +258,12 @@ class GradientOracle:
         """Return the samples, those first that are decided right by the widest margin, given the margins of all decisions."""
         finite = torch.nan_to_num(spreads, nan=0.0)
         if self._counted.all():
-            return np.argsort(array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable")
-        means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(self._starts)
+            return np.argsort(
+                array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable"
+            )
+        means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(
+            self._starts
+        )
         return np.argsort(means, kind="stable")
 
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
@@ -205,7 +273,9 @@ class GradientOracle:
             work = partial(self._part, weights, loss, scale)
             total: dict[str, Tensor] = {}
             value, parts = 0.0, []
-            for part in map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))):
+            for part in map_ordered(
+                work, self._pieces, workers=min(self._workers, len(self._pieces))
+            ):
                 value += part.value
                 for name, gradient in part.gradients.items():
                     total[name] = total[name].add_(gradient) if name in total else gradient
@@ -217,15 +287,25 @@ class GradientOracle:
             spreads=spreads,
             right=torch.cat([part.right for part in parts]),
             margins=torch.cat([part.margins for part in parts]),
-            gradients={name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0) for name in total},
+            gradients={
+                name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0)
+                for name in total
+            },
         )
 
     def spreads(self, weights: Mapping[str, np.ndarray]) -> Tensor:
-        """Return the margin of every decision, positive where it is wrong; for regression the error; without gradients, [decisions]."""
+        """Return the margin of every decision, positive where it is wrong.
+
+        For regression the error; without gradients, [decisions].
+        """
         return self._spread(self.rows(weights), self.labels)
 
-    def spread_gradients(self, weights: Mapping[str, np.ndarray], factors: Tensor) -> dict[str, Tensor]:
-        """Return the gradient of a weighted sum of the spreads with respect to every weight: one pass.
+    def spread_gradients(
+        self, weights: Mapping[str, np.ndarray], factors: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the gradient of a weighted sum of the spreads with respect to every weight.
+
+        One pass.
 
         Args:
             weights: Every mapped initializer.
@@ -234,38 +314,66 @@ class GradientOracle:
         factors = factors.to(self.device)
 
         def weighted(rows: Tensor, where: slice) -> Tensor:
-            return factors[where] * torch.nan_to_num(self._spread(rows, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0)
+            return factors[where] * torch.nan_to_num(
+                self._spread(rows, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0
+            )
 
         return self._pull_back(tensors_of(weights, self.device), weighted, needed=factors != 0)
 
-    def row_gradients(self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]) -> dict[str, Tensor]:
-        """Return the gradient of the sum of a function of the rows at a pattern, by initializer: one pass.
+    def row_gradients(
+        self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the gradient of the sum of a function of the rows at a pattern, by initializer.
+
+        One pass.
 
         Args:
             pattern: Deviations.
-            function: Given rows [decisions, classes] and which of all decisions they are, returns values to add up.
+            function: Given rows [decisions, classes] and which of all decisions they are, returns
+                values to add up.
         """
-        return self._pull_back({name: nominal + pattern[name] for name, nominal in self._nominal.items()}, function)
+        return self._pull_back(
+            {name: nominal + pattern[name] for name, nominal in self._nominal.items()}, function
+        )
 
     def _pull_back(
-        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], *, needed: Tensor | None = None
+        self,
+        weights: Mapping[str, Tensor],
+        function: Callable[[Tensor, slice], Tensor],
+        *,
+        needed: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Add up the gradients of all pieces; those without a decision that is needed are left out."""
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        pieces = [piece for piece in self._pieces if needed is None or bool(needed[self._positions(piece)].any())]
+        pieces = [
+            piece
+            for piece in self._pieces
+            if needed is None or bool(needed[self._positions(piece)].any())
+        ]
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._pulled, weights, function)
-            for gradients in map_ordered(work, pieces, workers=max(min(self._workers, len(pieces)), 1)):
+            for gradients in map_ordered(
+                work, pieces, workers=max(min(self._workers, len(pieces)), 1)
+            ):
                 for name, gradient in zip(total, gradients, strict=True):
-                    total[name] += 0.0 if gradient is None else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+                    total[name] += (
+                        0.0
+                        if gradient is None
+                        else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+                    )
         return total
 
     def _pulled(
-        self, weights: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor], piece: slice
+        self,
+        weights: Mapping[str, Tensor],
+        function: Callable[[Tensor, slice], Tensor],
+        piece: slice,
     ) -> tuple[Tensor | None, ...]:
         check_stopped()
         torch.set_num_threads(1)
-        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
+        leaves = {
+            name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
+        }
         with torch.enable_grad():
             value = function(self._rows(leaves, piece), self._positions(piece)).sum()
             return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
@@ -285,21 +393,34 @@ class GradientOracle:
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
-        leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()}
+        leaves = {
+            name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
+        }
         with torch.enable_grad():
             rows = self._rows(leaves, piece)
             labels = self.labels[self._positions(piece)]
             spreads = loss.spread(rows, labels)
-            damage = torch.nan_to_num(loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
-            grads = torch.autograd.grad(damage, list(leaves.values()), allow_unused=True) if damage.requires_grad else (None,) * len(leaves)
+            damage = torch.nan_to_num(
+                loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0
+            ).sum()
+            grads = (
+                torch.autograd.grad(damage, list(leaves.values()), allow_unused=True)
+                if damage.requires_grad
+                else (None,) * len(leaves)
+            )
         held = rows.detach()
         return _Part(
             value=float(damage.detach()),
             spreads=spreads.detach(),
             right=self.right(held, labels),
-            margins=held[:, 0] - labels if self._is_regression else SmoothAccuracy().spread(held, labels),
+            margins=(
+                held[:, 0] - labels
+                if self._is_regression
+                else SmoothAccuracy().spread(held, labels)
+            ),
             gradients={
-                name: torch.zeros_like(leaf) if grad is None else grad for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
+                name: torch.zeros_like(leaf) if grad is None else grad
+                for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
             },
         )
 
@@ -309,31 +430,56 @@ class GradientOracle:
             return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)
 
-    def _rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
+    def _rows(
+        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
+    ) -> Tensor:
         rows = self._plain_rows(weights, piece, order=order)
         if self._is_regression:
             return rows
-        counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(-1)
+        counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(
+            -1
+        )
         if rows.shape[0] != len(counted):
             return rows  # not a readout of these decisions, which whoever compares it finds
         if not counted.all():
             rows = rows[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
-        labels = self.labels[self._positions(piece)] if order is None else self.labels[self._decisions_of(order[piece])]
+        labels = (
+            self.labels[self._positions(piece)]
+            if order is None
+            else self.labels[self._decisions_of(order[piece])]
+        )
         return decisive(rows, labels, k=self._k)
 
-    def _plain_rows(self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None) -> Tensor:
+    def _plain_rows(
+        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
+    ) -> Tensor:
         torch.set_num_threads(1)
         return self.readout.rows(self._output(weights, piece, order))
 
-    def _output(self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None) -> Tensor:
-        """Return the tensor read, samples first, in runs of as many samples as the network takes; samples in an order of their own if given."""
+    def _output(
+        self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None
+    ) -> Tensor:
+        """Return the tensor read, samples first, in runs of as many samples as the network takes.
+
+        Samples in an order of their own if given.
+        """
         size, tensor = self._feeding.size, self.readout.tensor
         if self._feeding.mode != "free":
             # The last run of a fixed batch is filled up with the first samples.
-            places = np.arange(piece.start, piece.start + -(-(piece.stop - piece.start) // size) * size) % self.num_samples
+            places = (
+                np.arange(piece.start, piece.start + -(-(piece.stop - piece.start) // size) * size)
+                % self.num_samples
+            )
             taken = torch.from_numpy(places if order is None else order[places]).reshape(-1, size)
             joined = run_outputs(
-                self._twin, tensor, weights, self._inputs, self._constants, feeding=self._feeding, taken=taken, at_once=self._at_once
+                self._twin,
+                tensor,
+                weights,
+                self._inputs,
+                self._constants,
+                feeding=self._feeding,
+                taken=taken,
+                at_once=self._at_once,
             )
             return joined[: piece.stop - piece.start]
         chosen = slice(piece.start, piece.stop) if order is None else order[piece]
@@ -343,14 +489,24 @@ class GradientOracle:
 
 
 def _most_runs(runtime: Runtime, piece: int) -> int:
-    """Return how many runs of a network may share a pass: a piece, and on a processor few enough for its cache."""
+    """Return how many runs of a network may share a pass.
+
+    A piece, and on a processor few enough for its cache.
+    """
     return max(min(piece, automatic_batch_size(runtime.deployed)) // runtime.engine.feeding.size, 1)
 
 
 def _piece_size(feeding: Feeding, device: torch.device) -> int:
-    """Return the samples of one piece: whole runs, and small enough for a core's cache where the engine chose to be careful."""
+    """Return the samples of one piece.
+
+    Whole runs, and small enough for a core's cache where the engine chose to be careful.
+    """
     if device.type != "cpu":
-        return max(_ACCELERATOR_PIECE // feeding.size, 1) * feeding.size if feeding.mode == "fixed" else _ACCELERATOR_PIECE
+        return (
+            max(_ACCELERATOR_PIECE // feeding.size, 1) * feeding.size
+            if feeding.mode == "fixed"
+            else _ACCELERATOR_PIECE
+        )
     if feeding.mode == "fixed":
         return max(_PIECE // feeding.size, 1) * feeding.size
     return _PIECE if feeding.mode == "none" else min(_PIECE, feeding.size)

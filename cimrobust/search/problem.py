@@ -14,11 +14,12 @@ from cimrobust.data.task import Task
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.box import Box, Pattern
 from cimrobust.progress import Progress
-from cimrobust.search.box import Box, Pattern, array_of, tensors_of
 from cimrobust.search.losses import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import counted_rows, task_readout
+from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.search.trace import TracePoint
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
@@ -29,7 +30,8 @@ _COLLAPSED = 1.5
 #: Passes of a search that has no budget of its own: every run in it states its passes.
 UNLIMITED = 10**9
 
-#: Smaller is worse for the network: right decisions, then smoothed accuracy; for regression minus the error.
+#: Smaller is worse for the network: right decisions, then smoothed accuracy; for regression minus
+#: the error.
 Key = tuple[float, float]
 
 
@@ -56,7 +58,10 @@ class Board:
             self.by_member[candidate.member] = candidate
 
     def best(self) -> list[Candidate]:
-        """Return the best candidate of every member, the worst for the network first; equal ones in the order they were found."""
+        """Return the best candidate of every member, the worst for the network first.
+
+        Equal ones in the order they were found.
+        """
         return sorted(self.by_member.values(), key=lambda candidate: candidate.key)
 
 
@@ -76,7 +81,8 @@ class Problem:
         starts: Patterns given to go on from.
         ends: Where runs of a regression ended, to go on from.
         known: Names of the patterns given to be scored only.
-        is_transfer: Gradients are those of another network, so that keys come from the deployed one.
+        is_transfer: Gradients are those of another network, so that keys come from the deployed
+            one.
         most_passes: Passes that may be made at all; members ask for what is left.
         passes: Forward-backward passes so far.
         spare: Passes that earlier members were given and did not need.
@@ -105,7 +111,10 @@ class Problem:
 
     @property
     def evaluations(self) -> int:
-        """Forward runs over the crafting set so far; runs that stopped early count by their samples."""
+        """Forward runs over the crafting set so far.
+
+        Runs that stopped early count by their samples.
+        """
         return -(-self.forward_samples // max(len(self.crafting), 1))
 
     @property
@@ -116,7 +125,9 @@ class Problem:
     @property
     def nothing_left(self) -> bool:
         """Whether some pattern breaks every decision of the crafting samples, so that no search on them can find more."""
-        return not self.task.is_regression and any(candidate.key[0] == 0 for candidate in self.board.by_member.values())
+        return not self.task.is_regression and any(
+            candidate.key[0] == 0 for candidate in self.board.by_member.values()
+        )
 
     def has_collapsed(self, candidate: Candidate | None = None) -> bool:
         """Tell whether little more is right than one class, at a candidate or at the best one so far."""
@@ -131,7 +142,11 @@ class Problem:
         best = min((known.key[0] for known in self.board.by_member.values()), default=np.inf)
         self.board.offer(candidate)
         if candidate.key[0] < best:
-            value = -candidate.key[0] if self.task.is_regression else candidate.key[0] / max(self.task.num_decisions, 1)
+            value = (
+                -candidate.key[0]
+                if self.task.is_regression
+                else candidate.key[0] / max(self.task.num_decisions, 1)
+            )
             self.trace.append(TracePoint(self.passes, time.perf_counter() - self.started, value))
 
     @cached_property
@@ -168,7 +183,10 @@ class Problem:
         """Make one pass."""
         assert self.oracle is not None
         if not self.left:
-            raise SelfCheckError(f"search must keep to {self.most_passes} passes, got one more asked for (loss {loss.name}); report this")
+            raise SelfCheckError(
+                f"search must keep to {self.most_passes} passes, got one more asked for (loss"
+                f" {loss.name}); report this"
+            )
         self.passes += 1
         evaluation = self.oracle.evaluate(pattern, loss, scale)
         self.advance(1)
@@ -186,12 +204,15 @@ class Problem:
         """Return the scale of a loss at a pattern: one forward run of the twin."""
         assert self.oracle is not None
         self.forward_samples += len(self.crafting)
-        return loss.scale_of(loss.spread(self.oracle.rows(self.box.weights(pattern)), self.oracle.labels))
+        return loss.scale_of(
+            loss.spread(self.oracle.rows(self.box.weights(pattern)), self.oracle.labels)
+        )
 
     def screen(self, pattern: Pattern, beside: Evaluation, best: Key) -> Key | None:
         """Return the key of a pattern, by the twin, or None where it cannot be better than the best.
 
-        Samples are run in an order in which that shows early. With converters, of which the twin has a part, patterns are measured on the chip.
+        Samples are run in an order in which that shows early. With converters, of which the twin
+        has a part, patterns are measured on the chip.
 
         Args:
             pattern: The pattern.
@@ -202,16 +223,26 @@ class Problem:
         if self.task.is_regression or self.is_transfer or self.runtime.converters is not None:
             return self.survey([pattern])[0]
         order = self.oracle.safest_first(beside.margins)
-        found, count = self.oracle.promising(tensors_of(pattern, self.oracle.device), order=order, most_right=best[0])
+        found, count = self.oracle.promising(
+            tensors_of(pattern, self.oracle.device), order=order, most_right=best[0]
+        )
         self.forward_samples += count
         if found is None:
             return None
         return float(found[0]), smooth_accuracy_of(found[1])
 
     def survey(self, patterns: Sequence[Pattern]) -> list[Key]:
-        """Return the keys of many patterns of which few will matter: by the twin where an accelerator runs it, else as `measure`."""
+        """Return the keys of many patterns of which few will matter.
+
+        By the twin where an accelerator runs it, else as `measure`.
+        """
         oracle = self.oracle
-        if oracle is None or oracle.device.type == "cpu" or self.is_transfer or self.runtime.converters is not None:
+        if (
+            oracle is None
+            or oracle.device.type == "cpu"
+            or self.is_transfer
+            or self.runtime.converters is not None
+        ):
             return self.measure(patterns)
         return [self.foresee(pattern) for pattern in patterns]
 
@@ -222,7 +253,9 @@ class Problem:
         rows, labels = self.oracle.rows(self.box.weights(pattern)), self.oracle.labels
         if self.task.is_regression:
             return _error_key(self.task.metric, array_of((rows[:, 0] - labels).double()))
-        return float(self.oracle.right(rows, labels).sum()), smooth_accuracy_of(margins(rows, labels))
+        return float(self.oracle.right(rows, labels).sum()), smooth_accuracy_of(
+            margins(rows, labels)
+        )
 
     def measure(self, patterns: Sequence[Pattern]) -> list[Key]:
         """Return the keys of patterns, by onnxruntime on the crafting samples; one evaluation each."""
@@ -244,14 +277,21 @@ class Problem:
         return f"worst {100 * best / max(self.task.num_decisions, 1):.1f} %"
 
 
-def _measure(runtime: Runtime, task: Task, box: Box, crafting: np.ndarray, threads: int, pattern: Pattern) -> Key:
-    return key_of_output(task, runtime.outputs(box.weights(pattern), subset=crafting, threads=threads))
+def _measure(
+    runtime: Runtime, task: Task, box: Box, crafting: np.ndarray, threads: int, pattern: Pattern
+) -> Key:
+    return key_of_output(
+        task, runtime.outputs(box.weights(pattern), subset=crafting, threads=threads)
+    )
 
 
 def key_of_output(task: Task, output: np.ndarray) -> Key:
     """Return the key of a decision output of the task's samples."""
     if task.is_regression:
-        return _error_key(task.metric, np.asarray(output, dtype=np.float64).reshape(task.labels.shape) - task.labels)
+        return _error_key(
+            task.metric,
+            np.asarray(output, dtype=np.float64).reshape(task.labels.shape) - task.labels,
+        )
     right = float(task.right(output).sum())
     readout = task_readout(task, "")
     if readout is None or not np.issubdtype(output.dtype, np.floating):

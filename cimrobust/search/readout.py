@@ -1,6 +1,9 @@
-"""From an output to rows that losses understand, and back over operators that hide gradients (ArgMax, Softmax, Sigmoid).
+"""From an output to rows that losses understand, and back over operators that hide gradients.
 
-A *row* holds the scores of one decision, highest best, label by index; for a threshold 0 and the distance to the threshold; for a
+ArgMax, Softmax, Sigmoid.
+
+A *row* holds the scores of one decision, highest best, label by index; for a threshold 0 and the
+distance to the threshold; for a
 regression the one value.
 """
 
@@ -20,10 +23,25 @@ from cimrobust.data.rows import have_decision
 from cimrobust.data.task import Task
 from cimrobust.twin.to_torch import Twin
 
-_SAME_ELEMENTS = frozenset({"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout"})
-# Rising functions, one value at a time or over the classes; those that are flat somewhere are not among them.
+_SAME_ELEMENTS = frozenset(
+    {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Dropout"}
+)
+# Rising functions, one value at a time or over the classes; those that are flat somewhere are not
+# among them.
 _SAME_ORDER_OF_CLASSES = frozenset(
-    {"Softmax", "LogSoftmax", "Sigmoid", "Tanh", "Log", "Exp", "Sqrt", "Softplus", "Softsign", "Erf", "Atan"}
+    {
+        "Softmax",
+        "LogSoftmax",
+        "Sigmoid",
+        "Tanh",
+        "Log",
+        "Exp",
+        "Sqrt",
+        "Softplus",
+        "Softsign",
+        "Erf",
+        "Atan",
+    }
 )
 
 
@@ -36,7 +54,8 @@ class Readout:
         kind: ``classes``, ``threshold`` or ``value``.
         axis: Class axis, samples counted; -1 where the classes are all that a decision has.
         sign: -1 where the lowest score is the best.
-        threshold: Decision is 1 where the value is greater; one for each decision of a sample, or one for all.
+        threshold: Decision is 1 where the value is greater; one for each decision of a sample, or
+            one for all.
     """
 
     tensor: str
@@ -50,7 +69,9 @@ class Readout:
         if self.kind == "value":
             return output.reshape(-1, 1)
         if self.kind == "threshold":
-            distance = (output.reshape(-1, len(self.threshold)) - output.new_tensor(self.threshold)).reshape(-1)
+            distance = (
+                output.reshape(-1, len(self.threshold)) - output.new_tensor(self.threshold)
+            ).reshape(-1)
             return torch.stack([torch.zeros_like(distance), distance], dim=1)
         return self.sign * output.movedim(self.axis, -1).reshape(-1, output.shape[self.axis])
 
@@ -64,7 +85,9 @@ def task_readout(task: Task, tensor: str) -> Readout | None:
         return Readout(tensor, "threshold", threshold=_shortest(task.threshold_of_each()))
     if decision.read == "label" or task.axis is None:
         return None
-    return Readout(tensor, "classes", axis=task.axis, sign=-1.0 if decision.read == "argmin" else 1.0)
+    return Readout(
+        tensor, "classes", axis=task.axis, sign=-1.0 if decision.read == "argmin" else 1.0
+    )
 
 
 def _shortest(thresholds: np.ndarray) -> tuple[float, ...]:
@@ -73,9 +96,12 @@ def _shortest(thresholds: np.ndarray) -> tuple[float, ...]:
 
 
 def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
-    """Yield readouts with useful gradients, the most useful first; whether one decides as the output does has to be tried.
+    """Yield readouts with useful gradients, the most useful first.
 
-    What keeps the order of classes and may saturate (a Softmax, a Sigmoid, a logarithm, one number as factor) is stepped over at the end, and so is an
+    Whether one decides as the output does has to be tried.
+
+    What keeps the order of classes and may saturate (a Softmax, a Sigmoid, a logarithm, one number
+    as factor) is stepped over at the end, and so is an
     ArgMax or ArgMin whose result is the decision.
     """
     first = task_readout(task, output)
@@ -98,12 +124,21 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
         carried = _scaled_by_number(twin, op, inputs) if readout.kind == "classes" else ""
         if carried:
             readout = replace(readout, tensor=carried)
-        elif (op in _SAME_ELEMENTS and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))) or (
-            readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES
-        ):
+        elif (
+            op in _SAME_ELEMENTS
+            and (readout.kind == "threshold" or op in ("Identity", "Cast", "Dropout"))
+        ) or (readout.kind == "classes" and op in _SAME_ORDER_OF_CLASSES):
             readout = replace(readout, tensor=inputs[0])
-        elif readout.kind == "threshold" and op == "Sigmoid" and all(0.0 < value < 1.0 for value in readout.threshold):
-            readout = replace(readout, tensor=inputs[0], threshold=tuple(math.log(value / (1.0 - value)) for value in readout.threshold))
+        elif (
+            readout.kind == "threshold"
+            and op == "Sigmoid"
+            and all(0.0 < value < 1.0 for value in readout.threshold)
+        ):
+            readout = replace(
+                readout,
+                tensor=inputs[0],
+                threshold=tuple(math.log(value / (1.0 - value)) for value in readout.threshold),
+            )
         else:
             return found
         if readout.tensor not in twin.tensor_names:
@@ -112,13 +147,21 @@ def _before(twin: Twin, readout: Readout) -> list[Readout]:
 
 
 def _scaled_by_number(twin: Twin, op: str, inputs: tuple[str, ...]) -> str:
-    """Return the operand that a node moves or scales by one number for all classes, or nothing; a factor must be positive."""
+    """Return the operand that a node moves or scales by one number for all classes, or nothing.
+
+    A factor must be positive.
+    """
     if op not in ("Mul", "Div", "Add", "Sub"):
         return ""
     constants = twin.constants()
     for carried, other in (inputs, inputs[::-1])[: 2 if op in ("Mul", "Add") else 1]:
         number = constants.get(other)
-        if carried not in constants and number is not None and number.shape in ((), (1,)) and (op in ("Add", "Sub") or float(number) > 0):
+        if (
+            carried not in constants
+            and number is not None
+            and number.shape in ((), (1,))
+            and (op in ("Add", "Sub") or float(number) > 0)
+        ):
             return carried
     return ""
 
@@ -141,7 +184,9 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
             return []
 
 
-def counted_rows(task: Task, readout: Readout, output: np.ndarray, *, double: bool = False) -> tuple[Tensor, Tensor]:
+def counted_rows(
+    task: Task, readout: Readout, output: np.ndarray, *, double: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the rows of the decisions that are counted, as `decisive` ones, and their labels, of a decision output with scores."""
     values = torch.from_numpy(np.ascontiguousarray(output))
     rows = readout.rows(values.double() if double else values.float())
@@ -153,7 +198,8 @@ def counted_rows(task: Task, readout: Readout, output: np.ndarray, *, double: bo
 def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
     """Return rows in which the label is the first highest score exactly if it is among the k highest, all finite where there is a decision.
 
-    As `data.rows.decisive_rows`; scores that are put below all others have no gradient, so infinities cannot become NaN in it.
+    As `data.rows.decisive_rows`; scores that are put below all others have no gradient, so
+    infinities cannot become NaN in it.
 
     Args:
         rows: Scores, the highest best, [decisions, classes].
@@ -163,7 +209,9 @@ def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
     own, held = labels[:, None], rows.detach()
     masked = torch.isneginf(held)
     if k > 1:
-        ahead = held.scatter(1, own, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, : k - 1]
+        ahead = held.scatter(1, own, -torch.inf).argsort(dim=1, descending=True, stable=True)[
+            :, : k - 1
+        ]
         masked = masked.scatter(1, ahead, True)
     elif rows.device.type == "cpu" and not bool(masked.any()):
         return rows  # elsewhere to ask costs more than to go on, which changes nothing
@@ -178,5 +226,8 @@ def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
 
 
 def decide(rows: np.ndarray) -> np.ndarray:
-    """Return the decisions that rows stand for, int64 [decisions]; `NO_DECISION` where a score is NaN or +infinity, or none is finite."""
+    """Return the decisions that rows stand for, int64 [decisions].
+
+    `NO_DECISION` where a score is NaN or +infinity, or none is finite.
+    """
     return np.where(have_decision(rows), rows.argmax(axis=1), NO_DECISION).astype(np.int64)

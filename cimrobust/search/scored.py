@@ -1,4 +1,7 @@
-"""Patterns that count: in the box, checked again here, and scored on all samples by the engine that the trials use."""
+"""Patterns that count.
+
+In the box, checked again here, and scored on all samples by the engine that the trials use.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.problem import Candidate, Problem
 
 
@@ -42,6 +45,9 @@ def score_candidate(candidate: Candidate, problem: Problem) -> Scored:
 
 
 def worst_of(runtime: Runtime, entries: Sequence[Scored]) -> Scored:
-    """Return the entry with the worst score; of equal ones that with the smaller smoothed accuracy, then the earlier."""
+    """Return the entry with the worst score.
+
+    Of equal ones that with the smaller smoothed accuracy, then the earlier.
+    """
     sign = 1.0 if runtime.task.higher_is_better else -1.0
     return min(entries, key=lambda entry: (sign * entry.score.value, entry.key))

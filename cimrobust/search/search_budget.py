@@ -11,7 +11,8 @@ from cimrobust.errors import UsageError
 class Budget:
     """What one search may spend.
 
-    A *pass* is one forward and backward run of the torch twin over all crafting samples; an *evaluation* is one forward run over them, by
+    A *pass* is one forward and backward run of the torch twin over all crafting samples; an
+    *evaluation* is one forward run over them, by
     onnxruntime or the twin.
 
     Attributes:
@@ -26,7 +27,8 @@ class Budget:
         probe: Passes for each of them.
         collapse: Passes of each run onto the best of them.
         pair_share: Passes set aside for pairs of classes, beside what earlier members did not need.
-        pairs: Pairs of classes that a collapse is tried on which turns the last class too, once the decisions have collapsed; as many as the passes allow.
+        pairs: Pairs of classes that a collapse is tried on which turns the last class too, once the
+            decisions have collapsed; as many as the passes allow.
         pair_probe: Passes for each of them.
         pair_runs: Passes of each run on the best of them.
         pair_polish: Passes of each of four losses that go on from the best.
@@ -35,7 +37,8 @@ class Budget:
         evaluations: Evaluations of the gradient-free member beside gradient members.
         evaluations_alone: The same where there is no twin.
         random_corners: Corners drawn at random, and half as many interior points.
-        max_operations: Floating-point operations of all passes together; large networks get fewer crafting samples.
+        max_operations: Floating-point operations of all passes together; large networks get fewer
+            crafting samples.
     """
 
     effort: str
@@ -67,7 +70,10 @@ class Budget:
 
     @property
     def shares(self) -> dict[str, int]:
-        """Passes of each member at most; what a member does not need is left to the pairs of classes and to continuation."""
+        """Passes of each member at most.
+
+        What a member does not need is left to the pairs of classes and to continuation.
+        """
         return {
             "smooth_accuracy": sum(self.smooth),
             "margin_hinge": sum(self.hinge),
@@ -174,7 +180,9 @@ def papers_budget(passes: int) -> Budget:
         evaluations=0,
         random_corners=0,
     )
-    return replace(alone, max_operations=standard.max_operations * alone.num_passes / standard.num_passes)
+    return replace(
+        alone, max_operations=standard.max_operations * alone.num_passes / standard.num_passes
+    )
 
 
 def budget_of(effort: str) -> Budget:
@@ -184,5 +192,8 @@ def budget_of(effort: str) -> Budget:
         UsageError: There is no such level.
     """
     if effort not in _LEVELS:
-        raise UsageError(f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (option --effort); choose one of them")
+        raise UsageError(
+            f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (option --effort); choose"
+            " one of them"
+        )
     return _LEVELS[effort]

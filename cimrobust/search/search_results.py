@@ -19,7 +19,8 @@ class Warned:
     """A named, machine-readable warning.
 
     Attributes:
-        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``TWIN_APPROXIMATE``, ``ESTIMATED_GRADIENT``, ``NO_TWIN`` or ``MEMBER_FAILED``.
+        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``TWIN_APPROXIMATE``,
+            ``ESTIMATED_GRADIENT``, ``NO_TWIN`` or ``MEMBER_FAILED``.
         text: One sentence for the reader.
     """
 
@@ -33,10 +34,12 @@ class MemberResult:
 
     Attributes:
         name: Name of the member.
-        score: Score of its best pattern on all samples, by onnxruntime; None where it could not run.
+        score: Score of its best pattern on all samples, by onnxruntime; None where it could not
+            run.
         seconds: Wall-clock time, scoring included.
         passes: Forward-backward passes over the crafting set.
-        evaluations: Forward runs over the crafting set, by onnxruntime or the twin; runs that stopped early count by their samples.
+        evaluations: Forward runs over the crafting set, by onnxruntime or the twin; runs that
+            stopped early count by their samples.
         note: What a reader should know, e.g. which start won or why it did not run.
     """
 
@@ -53,10 +56,12 @@ class SearchResult:
     """The worst pattern found, replayed, and how it was found.
 
     Attributes:
-        score: Score of the deviated ONNX file in a fresh onnxruntime session; with converters, that of the kernel.
+        score: Score of the deviated ONNX file in a fresh onnxruntime session; with converters, that
+            of the kernel.
         file_score: Score of the deviated ONNX file in a fresh onnxruntime session.
         member: Member that found the pattern.
-        deviations: The pattern; ``lo <= d <= hi`` and ``worst weight = float32(nominal + d)`` exactly.
+        deviations: The pattern; ``lo <= d <= hi`` and ``worst weight = float32(nominal + d)``
+            exactly.
         members: All members, in the order they ran.
         has_twin: Gradient members ran.
         twin_reason: Why they did not; None where they did.
@@ -95,7 +100,8 @@ class Member:
 
     Attributes:
         name: Name in the certificate.
-        run: Searches within the budget; offers every pattern to the problem's board and returns the best of its own.
+        run: Searches within the budget; offers every pattern to the problem's board and returns the
+            best of its own.
         needs_gradient: Runs only where there is a twin.
         applies: Tells whether it makes sense for a problem, and if not why.
     """
@@ -110,4 +116,7 @@ class MemberRun(Protocol):
     """Body of a member."""
 
     def __call__(self, problem: Problem, budget: Budget) -> Sequence[Candidate]:
-        """Return the best patterns found, the most promising first; all of them are scored on all samples."""
+        """Return the best patterns found, the most promising first.
+
+        All of them are scored on all samples.
+        """

@@ -32,7 +32,8 @@ class EffortCurve:
 
     Attributes:
         points: Where it became better, a selection with first and last.
-        near: First point within `NEAR` times the last value: at most 1.1 times the accuracy, at least 1 / 1.1 of the error.
+        near: First point within `NEAR` times the last value: at most 1.1 times the accuracy, at
+            least 1 / 1.1 of the error.
     """
 
     points: tuple[TracePoint, ...]
@@ -49,7 +50,11 @@ def effort_curve(trace: Sequence[TracePoint], *, higher_is_better: bool) -> Effo
     if not trace:
         return None
     last = trace[-1].value
-    near = next(point for point in trace if (point.value <= NEAR * last if higher_is_better else NEAR * point.value >= last))
+    near = next(
+        point
+        for point in trace
+        if (point.value <= NEAR * last if higher_is_better else NEAR * point.value >= last)
+    )
     least = abs(trace[0].value - last) / _MOST_POINTS
     kept = [trace[0]]
     for point in trace[1:-1]:

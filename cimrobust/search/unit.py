@@ -1,4 +1,7 @@
-"""The tolerance box stretched so that every weight has the same range: steps are then fractions of a weight's own interval."""
+"""The tolerance box stretched so that every weight has the same range.
+
+Steps are then fractions of a weight's own interval.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import torch
 from torch import Tensor
 
 from cimrobust.errors import UsageError
-from cimrobust.search.box import Box, Pattern, array_of, tensor_of, tensors_of
+from cimrobust.mapping.box import Box, Pattern
+from cimrobust.search.torch_patterns import array_of, tensor_of, tensors_of
 
 #: A point of the stretched box by initializer name.
 Unit = dict[str, Tensor]
@@ -18,7 +22,10 @@ Unit = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class UnitBox:
-    """The box stretched to [-1, 1] in every weight: ``d = centre + half * u``, with u = -1 exactly at lo and 1 exactly at hi."""
+    """The box stretched to [-1, 1] in every weight.
+
+    ``d = centre + half * u``, with u = -1 exactly at lo and 1 exactly at hi.
+    """
 
     lo: Mapping[str, Tensor]
     hi: Mapping[str, Tensor]
@@ -28,15 +35,25 @@ class UnitBox:
     def pattern(self, unit: Unit) -> Unit:
         """Return the deviations of a point, inside the box exactly."""
         inside = {name: self.centre[name] + self.half[name] * u for name, u in unit.items()}
-        inside = {name: torch.minimum(torch.maximum(d, self.lo[name]), self.hi[name]) for name, d in inside.items()}
-        return {name: torch.where(u >= 1, self.hi[name], torch.where(u <= -1, self.lo[name], inside[name])) for name, u in unit.items()}
+        inside = {
+            name: torch.minimum(torch.maximum(d, self.lo[name]), self.hi[name])
+            for name, d in inside.items()
+        }
+        return {
+            name: torch.where(
+                u >= 1, self.hi[name], torch.where(u <= -1, self.lo[name], inside[name])
+            )
+            for name, u in unit.items()
+        }
 
     def unit(self, pattern: Pattern) -> Unit:
         """Return the point of a pattern; weights whose interval is empty are at 0."""
         found: Unit = {}
         for name, deviation in pattern.items():
             half = self.half[name]
-            u = (tensor_of(deviation).to(half.device) - self.centre[name]) / torch.where(half > 0, half, 1.0)
+            u = (tensor_of(deviation).to(half.device) - self.centre[name]) / torch.where(
+                half > 0, half, 1.0
+            )
             found[name] = torch.where(half > 0, u.clamp(-1, 1), 0.0)
         return found
 
@@ -44,13 +61,21 @@ class UnitBox:
 def unit_box(box: Box, device: torch.device | None = None) -> UnitBox:
     """Return the stretched box, its tensors on a device; None: the processor."""
     lo, hi = tensors_of(box.lo, device), tensors_of(box.hi, device)
-    return UnitBox(lo, hi, {name: (lo[name] + hi[name]) / 2 for name in lo}, {name: (hi[name] - lo[name]) / 2 for name in lo})
+    return UnitBox(
+        lo,
+        hi,
+        {name: (lo[name] + hi[name]) / 2 for name in lo},
+        {name: (hi[name] - lo[name]) / 2 for name in lo},
+    )
 
 
 def rescaled(pattern: Mapping[str, np.ndarray], *, of: Box, to: Box) -> Pattern:
-    """Return the pattern at the same place of another box: what was found at one tolerance, as a start for the search at the next.
+    """Return the pattern at the same place of another box.
 
-    Every weight keeps its place between its bounds, so that corners stay corners; weights whose old interval was empty come to the centre.
+    What was found at one tolerance, as a start for the search at the next.
+
+    Every weight keeps its place between its bounds, so that corners stay corners; weights whose old
+    interval was empty come to the centre.
 
     Args:
         pattern: Deviations by initializer name, float32.
@@ -61,9 +86,12 @@ def rescaled(pattern: Mapping[str, np.ndarray], *, of: Box, to: Box) -> Pattern:
         UsageError: The pattern or a box is of another network.
     """
     for what, found in (("pattern", pattern), ("box to rescale to", to.nominal)):
-        if {name: array.shape for name, array in found.items()} != {name: array.shape for name, array in of.nominal.items()}:
+        if {name: array.shape for name, array in found.items()} != {
+            name: array.shape for name, array in of.nominal.items()
+        }:
             raise UsageError(
-                f"{what} must have the weights of the box that the pattern was found in, got others; rescale within one network"
+                f"{what} must have the weights of the box that the pattern was found in, got"
+                " others; rescale within one network"
             )
     unit = unit_box(of).unit(dict(pattern))
     return {name: array_of(deviation) for name, deviation in unit_box(to).pattern(unit).items()}

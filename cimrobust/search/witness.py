@@ -1,4 +1,7 @@
-"""The evidence: a model file with the worst weights inside, and a file with the pattern and its box."""
+"""The evidence.
+
+A model file with the worst weights inside, and a file with the pattern and its box.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,18 @@ from safetensors.numpy import save
 
 from cimrobust.engine.open import Runtime
 from cimrobust.files import write_whole
+from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.save import Model, save_model, with_weights
-from cimrobust.search.box import Box
 
 MODEL_FILE = "worst_case.onnx"
 DEVIATIONS_FILE = "deviations.safetensors"
 SAFETY_FILE = "safety_class.safetensors"
 
 
-def write_witness(folder: Path, runtime: Runtime, box: Box, deviations: Mapping[str, np.ndarray]) -> None:
+def write_witness(
+    folder: Path, runtime: Runtime, box: Box, deviations: Mapping[str, np.ndarray]
+) -> None:
     """Write both files of a pattern into a folder, each whole or not at all.
 
     Args:
@@ -48,13 +53,25 @@ def write_deviations(path: Path, box: Box, deviations: Mapping[str, np.ndarray])
 def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
     """Return the network with these weights and the inputs and outputs of its file, batch axis included."""
     network = runtime.network
-    deployed = deploy(network, runtime.scan, widen=False, has_batch=runtime.engine.feeding.mode != "none")
+    deployed = deploy(
+        network, runtime.scan, widen=False, has_batch=runtime.engine.feeding.mode != "none"
+    )
     return with_weights(deployed, weights)
 
 
 def _tensors(box: Box, deviations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for name in box.names:
-        parts = {"nominal": box.nominal[name], "lo": box.lo[name], "hi": box.hi[name], "deviation": deviations[name]}
-        tensors.update({f"{name}.{part}": np.ascontiguousarray(array, dtype=np.float32) for part, array in parts.items()})
+        parts = {
+            "nominal": box.nominal[name],
+            "lo": box.lo[name],
+            "hi": box.hi[name],
+            "deviation": deviations[name],
+        }
+        tensors.update(
+            {
+                f"{name}.{part}": np.ascontiguousarray(array, dtype=np.float32)
+                for part, array in parts.items()
+            }
+        )
     return tensors

@@ -1,4 +1,7 @@
-"""Replay: the witness file, run as anyone would run it. Only the number that comes out of this is reported."""
+"""Replay: the witness file, run as anyone would run it.
+
+Only the number that comes out of this is reported.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,15 @@ from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.engine.reference_engine import check_against_reference
 from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.save import save_model
-from cimrobust.search.box import Box
 from cimrobust.search.witness import MODEL_FILE, witness_model
 
-# Share of decisions (regression: of the value) that another order of float32 sums may change. Both runs are of the same file with the same exact integer products;
-# only batch sizes differ. In networks that round their activations a float32 sum on the edge moves a whole level, and many samples of a broken network sit on an edge.
+# Share of decisions (regression: of the value) that another order of float32 sums may change. Both
+# runs are of the same file with the same exact integer products; only batch sizes differ. In
+# networks that round their activations a float32 sum on the edge moves a whole level, and many
+# samples of a broken network sit on an edge.
 _FLOAT_TOLERANCE = 0.01
 _INTEGER_TOLERANCE = 0.02
 _REFERENCE_SAMPLES = 16
@@ -42,11 +47,15 @@ def replay_file(path: Path, dataset: DataSet, task: Task, *, workers: int = 1) -
         UsageError: Data set and file do not fit.
     """
     network = load_network(path)
-    output = run_original(network, dataset.inputs, dataset.constants, output=dataset.decision.output, threads=workers)
+    output = run_original(
+        network, dataset.inputs, dataset.constants, output=dataset.decision.output, threads=workers
+    )
     return task.score(output)
 
 
-def replay_pattern(runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], *, workers: int = 1) -> Score:
+def replay_pattern(
+    runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], *, workers: int = 1
+) -> Score:
     """Write the model of a pattern to a file and replay it."""
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
         path = Path(folder) / MODEL_FILE
@@ -54,10 +63,15 @@ def replay_pattern(runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray]
         return replay_file(path, runtime.dataset, runtime.task, workers=workers)
 
 
-def confirm(runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], found: Score, *, workers: int = 1) -> tuple[Score, str]:
-    """Replay a pattern in an independent engine; return the score of its model file and a sentence on how it relates to the score found.
+def confirm(
+    runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], found: Score, *, workers: int = 1
+) -> tuple[Score, str]:
+    """Replay a pattern in an independent engine.
 
-    With converters the file, run in onnxruntime, has none: its score is compared with that of the same weights with ideal converters, and the products of the
+    Return the score of its model file and a sentence on how it relates to the score found.
+
+    With converters the file, run in onnxruntime, has none: its score is compared with that of the
+    same weights with ideal converters, and the products of the
     kernel are computed again in NumPy.
 
     Raises:
@@ -67,13 +81,19 @@ def confirm(runtime: Runtime, box: Box, pattern: Mapping[str, np.ndarray], found
     if not isinstance(runtime.engine, KernelEngine):
         return replayed, compare_replay(runtime, found, replayed)
     weights, dataset = box.weights(pattern), runtime.dataset
-    plain = runtime.task.score(runtime.plain.run(weights, dataset.inputs, dataset.constants, threads=workers))
+    plain = runtime.task.score(
+        runtime.plain.run(weights, dataset.inputs, dataset.constants, threads=workers)
+    )
     compare_replay(runtime, plain, replayed)
     few = {name: array[:_REFERENCE_SAMPLES] for name, array in dataset.inputs.items()}
     check = check_against_reference(runtime.engine, weights, few, dataset.constants)
-    return replayed, (
-        f"On this chip {check.values} outputs of {check.products} products, converters included, were computed again in NumPy and are equal bit for bit. "
-        f"The model file has no converters: plain onnxruntime gives it a score of {replayed.value:g}."
+    return (
+        replayed,
+        (
+            f"On this chip {check.values} outputs of {check.products} products, converters"
+            " included, were computed again in NumPy and are equal bit for bit. The model file has"
+            f" no converters: plain onnxruntime gives it a score of {replayed.value:g}."
+        ),
     )
 
 
@@ -84,17 +104,26 @@ def compare_replay(runtime: Runtime, engine: Score, replayed: Score) -> str:
         SelfCheckError: They differ by more than the order of sums can explain.
     """
     share = _INTEGER_TOLERANCE if runtime.checks.original.tolerance is None else _FLOAT_TOLERANCE
-    same = "The model file, run in a fresh onnxruntime session with the batch size it states, gives the score of the trial engine"
+    same = (
+        "The model file, run in a fresh onnxruntime session with the batch size it states, gives"
+        " the score of the trial engine"
+    )
     if engine == replayed:
         return f"{same} exactly."
     difference = abs(engine.value - replayed.value)
-    allowed = max(share, 2 / replayed.num_samples) if engine.count is not None else share * abs(engine.value)
+    allowed = (
+        max(share, 2 / replayed.num_samples)
+        if engine.count is not None
+        else share * abs(engine.value)
+    )
     if not difference <= allowed:
         raise SelfCheckError(
-            f"replayed witness must give the score of the search, got {replayed.value:g} in place of {engine.value:g}; report this model"
+            f"replayed witness must give the score of the search, got {replayed.value:g} in place"
+            f" of {engine.value:g}; report this model"
         )
     if engine.count is None or replayed.count is None:
         return f"{same} to {difference:.2g}: sums are rounded in another order."
     return (
-        f"{same} but for {abs(engine.count - replayed.count)} decisions: sums are rounded in another order. The file's score is reported."
+        f"{same} but for {abs(engine.count - replayed.count)} decisions: sums are rounded in"
+        " another order. The file's score is reported."
     )

@@ -26,7 +26,8 @@ class Memory:
 
     Attributes:
         folder: Where they are kept; None: nowhere.
-        fingerprint: Digest of everything that the parts depend on; parts of another run are made again.
+        fingerprint: Digest of everything that the parts depend on; parts of another run are made
+            again.
     """
 
     folder: Path | None = None
@@ -50,7 +51,13 @@ class Memory:
             text = json.dumps({"fingerprint": self.fingerprint, "values": values})
             # Without any array the format has no place for the description.
             filled = {**arrays, "": np.zeros(1, dtype=np.uint8)}
-            write_whole(path, save({key: np.ascontiguousarray(array) for key, array in filled.items()}, metadata={"part": text}))
+            write_whole(
+                path,
+                save(
+                    {key: np.ascontiguousarray(array) for key, array in filled.items()},
+                    metadata={"part": text},
+                ),
+            )
         return values, arrays
 
     def _read(self, path: Path) -> Part | None:

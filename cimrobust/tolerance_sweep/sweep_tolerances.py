@@ -1,7 +1,11 @@
-"""One network over write-verify tolerances: the worst chip found, drawn chips, and what is proven, at each.
+"""One network over write-verify tolerances.
 
-A chip of a smaller tolerance is a chip of every larger one. So every search goes on from the worst chips of its neighbours: upwards each search starts from what was
-found below it, downwards short attacks start from what was found above, and in the end every tolerance takes over what is worst below it. The curve can only fall.
+The worst chip found, drawn chips, and what is proven, at each.
+
+A chip of a smaller tolerance is a chip of every larger one. So every search goes on from the worst
+chips of its neighbours: upwards each search starts from what was
+found below it, downwards short attacks start from what was found above, and in the end every
+tolerance takes over what is worst below it. The curve can only fall.
 """
 
 from __future__ import annotations
@@ -23,16 +27,23 @@ from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
+from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import Progress
-from cimrobust.search.box import Pattern, box_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness_replay import confirm
 from cimrobust.tolerance_sweep.sweep_memory import Memory, Part
-from cimrobust.tolerance_sweep.worst_at_tolerance import MemberScore, Proof, Worst, part_of_search, part_of_worst, worst_of
+from cimrobust.tolerance_sweep.worst_at_tolerance import (
+    MemberScore,
+    Proof,
+    Worst,
+    part_of_search,
+    part_of_worst,
+    worst_of,
+)
 
 PLANS = {
     "quick": Plan(warm=16, fresh=0, evaluations=80),
@@ -61,7 +72,9 @@ class Subject:
 
     def at(self, tolerance: float) -> tuple[Runtime, Placement]:
         """Return runtime and placement at a tolerance."""
-        return at_tolerance(self.runtime, self.scan, self.placement, tolerance, workers=self.settings.workers)
+        return at_tolerance(
+            self.runtime, self.scan, self.placement, tolerance, workers=self.settings.workers
+        )
 
     def progress(self, tolerance: float) -> Progress:
         """Return a progress that says which tolerance it is about."""
@@ -69,7 +82,9 @@ class Subject:
 
 
 def sweep_worst(subject: Subject, tolerances: Sequence[float]) -> tuple[Worst, ...]:
-    """Return the worst chip found at every tolerance, smallest tolerance first; scores never improve as the tolerance grows.
+    """Return the worst chip found at every tolerance, smallest tolerance first.
+
+    Scores never improve as the tolerance grows.
 
     Args:
         subject: The network.
@@ -111,13 +126,20 @@ def attack_at(subject: Subject, tolerance: float, near: Sequence[Worst]) -> tupl
     """Run a short attack at one tolerance from the worst chips of others."""
     runtime, placement = subject.at(tolerance)
     settings = subject.settings
-    bench = Bench(runtime, placement, settings.effort, settings.seed, settings.workers, settings.device_type)
+    bench = Bench(
+        runtime, placement, settings.effort, settings.seed, settings.workers, settings.device_type
+    )
     starts = _starts(subject, near, placement)
     return bench.attack("sweep", box=bench.box, plan=PLANS[settings.effort], starts=starts), bench
 
 
-def draw_chips(subject: Subject, tolerance: float, *, trials: int, seed: int | None = None) -> TrialTable:
-    """Draw chips at one tolerance and score them; trial t of a seed is the same chip whenever it is drawn."""
+def draw_chips(
+    subject: Subject, tolerance: float, *, trials: int, seed: int | None = None
+) -> TrialTable:
+    """Draw chips at one tolerance and score them.
+
+    Trial t of a seed is the same chip whenever it is drawn.
+    """
     runtime, placement = subject.at(tolerance)
     used = subject.settings.seed if seed is None else seed
     folder: Path | None = subject.memory.folder
@@ -132,7 +154,9 @@ def draw_chips(subject: Subject, tolerance: float, *, trials: int, seed: int | N
     )
 
 
-def prove(subject: Subject, worst: Worst, *, below: Proof | None = None, above: Proof | None = None) -> Proof:
+def prove(
+    subject: Subject, worst: Worst, *, below: Proof | None = None, above: Proof | None = None
+) -> Proof:
     """Return what is proven at the tolerance of a chip.
 
     Args:
@@ -147,7 +171,11 @@ def prove(subject: Subject, worst: Worst, *, below: Proof | None = None, above: 
 
     def make() -> Part:
         proof = _prove(subject, worst, below, above)
-        score = None if proof.score is None else [proof.score.value, proof.score.count, proof.score.num_samples]
+        score = (
+            None
+            if proof.score is None
+            else [proof.score.value, proof.score.count, proof.score.num_samples]
+        )
         arrays = {} if proof.certified is None else {"certified": proof.certified}
         return {"score": score, "not_tried": proof.not_tried, "reason": proof.reason}, arrays
 
@@ -161,15 +189,30 @@ def _prove(subject: Subject, worst: Worst, below: Proof | None, above: Proof | N
     settings = subject.settings
     output = runtime.outputs(box_of(placement).weights(worst.pattern), threads=settings.workers)
     if runtime.task.is_regression:
-        found = certify_run(runtime, placement, effort=settings.effort, worst_output=output, workers=settings.workers)
+        found = certify_run(
+            runtime,
+            placement,
+            effort=settings.effort,
+            worst_output=output,
+            workers=settings.workers,
+        )
         if found.score is None or not np.isfinite(found.score.value):
-            return Proof(None, None, 0, str(found.refusal) if found.score is None else "the bound of the error is infinite")
+            return Proof(
+                None,
+                None,
+                0,
+                str(found.refusal) if found.score is None else "the bound of the error is infinite",
+            )
         return Proof(found.score, None, 0, "")
     network = open_bounds(runtime, placement)
     if isinstance(network, Refusal):
         return Proof(None, None, 0, str(network))
     right = runtime.task.right(output).reshape(-1)
-    held = np.zeros(network.num_samples, dtype=bool) if above is None or above.certified is None else above.certified.copy()
+    held = (
+        np.zeros(network.num_samples, dtype=bool)
+        if above is None or above.certified is None
+        else above.certified.copy()
+    )
     left = right & ~held
     if below is not None and below.certified is not None:
         left &= below.certified
@@ -179,9 +222,14 @@ def _prove(subject: Subject, worst: Worst, below: Proof | None, above: Proof | N
     held |= proven(network, tried, effort=settings.effort, workers=settings.workers)
     if (held & ~right).any():
         sample = int(np.flatnonzero(held & ~right)[0])
-        raise SelfCheckError(f"no chip within {worst.tolerance:g} may break a certified sample, got sample {sample} broken; report this")
+        raise SelfCheckError(
+            f"no chip within {worst.tolerance:g} may break a certified sample, got sample {sample}"
+            " broken; report this"
+        )
     count = int(held.sum())
-    return Proof(Score(count / held.size, count, held.size), held, len(open_samples) - len(tried), "")
+    return Proof(
+        Score(count / held.size, count, held.size), held, len(open_samples) - len(tried), ""
+    )
 
 
 def _starts(subject: Subject, near: Sequence[Worst], placement: Placement) -> dict[str, Pattern]:
@@ -199,7 +247,11 @@ def _attack_from_above(subject: Subject, worst: Worst, above: Worst) -> Worst:
 
     def make() -> Part:
         attack, bench = attack_at(subject, worst.tolerance, [worst, above])
-        spent = replace(worst, passes=worst.passes + attack.passes, evaluations=worst.evaluations + attack.evaluations)
+        spent = replace(
+            worst,
+            passes=worst.passes + attack.passes,
+            evaluations=worst.evaluations + attack.evaluations,
+        )
         return part_of_worst(adopt(bench, spent, attack))
 
     return worst_of(worst.tolerance, subject.memory.recall(_name("back", worst.tolerance), make))
@@ -209,7 +261,9 @@ def adopt(bench: Bench, worst: Worst, attack: Attack) -> Worst:
     """Return the chip that an attack found if it is worse than the one known, replayed from its file."""
     if not bench.runtime.task.is_worse(attack.score, worst.score):
         return worst
-    replayed, note = confirm(bench.runtime, bench.box, attack.pattern, attack.score, workers=bench.workers)
+    replayed, note = confirm(
+        bench.runtime, bench.box, attack.pattern, attack.score, workers=bench.workers
+    )
     score = replayed if bench.runtime.converters is None else attack.score
     row = MemberScore("short_attack", attack.score, attack.passes)
     return replace(
@@ -228,7 +282,10 @@ def _carried_up(subject: Subject, known: list[Worst]) -> list[Worst]:
     for position, (smaller, larger) in enumerate(pairwise(list(known))):
         smaller = known[position]
         box = box_of(subject.at(larger.tolerance)[1])
-        inside = all(np.array_equal(box.clip(smaller.pattern)[name], deviation) for name, deviation in smaller.pattern.items())
+        inside = all(
+            np.array_equal(box.clip(smaller.pattern)[name], deviation)
+            for name, deviation in smaller.pattern.items()
+        )
         if inside and subject.runtime.task.is_worse(smaller.score, larger.score):
             known[position + 1] = replace(
                 larger,

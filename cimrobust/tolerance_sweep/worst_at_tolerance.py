@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cimrobust.data.decision import Score
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.search_results import SearchResult
 from cimrobust.tolerance_sweep.sweep_memory import Part
 
@@ -71,7 +71,11 @@ class Proof:
 
 def part_of_search(found: SearchResult) -> Part:
     """Return what to remember of a search."""
-    members = [[row.name, _numbers(row.score), row.passes] for row in found.members if row.score is not None]
+    members = [
+        [row.name, _numbers(row.score), row.passes]
+        for row in found.members
+        if row.score is not None
+    ]
     values = {
         "score": _numbers(found.score),
         "file_score": _numbers(found.file_score),
@@ -103,13 +107,17 @@ def part_of_worst(worst: Worst) -> Part:
 def worst_of(tolerance: float, part: Part) -> Worst:
     """Return a chip that was remembered."""
     values, arrays = part
-    plain: Mapping[str, Any] = {key: values[key] for key in ("member", "passes", "evaluations", "replay_note", "has_twin")}
+    plain: Mapping[str, Any] = {
+        key: values[key] for key in ("member", "passes", "evaluations", "replay_note", "has_twin")
+    }
     return Worst(
         tolerance=tolerance,
         score=Score(*values["score"]),
         file_score=Score(*values["file_score"]),
         pattern=dict(arrays),
-        members=tuple(MemberScore(name, Score(*score), passes) for name, score, passes in values["members"]),
+        members=tuple(
+            MemberScore(name, Score(*score), passes) for name, score, passes in values["members"]
+        ),
         **plain,
     )
 

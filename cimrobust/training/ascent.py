@@ -1,4 +1,8 @@
-"""Attacks on a mini-batch: sign steps inside the tolerance box, the step of every weight measured in half-widths of its own interval."""
+"""Attacks on a mini-batch.
+
+Sign steps inside the tolerance box, the step of every weight measured in half-widths of its own
+interval.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,20 @@ def gradients(step: Step, deviation: Deviation, damage: Damage | None = None) ->
         deviation: The chip.
         damage: What to maximise, of rows and targets; None: the loss.
     """
-    leaves = {name: (chip.nominal + deviation[name]).detach().requires_grad_() for name, chip in step.chips.items()}
+    leaves = {
+        name: (chip.nominal + deviation[name]).detach().requires_grad_()
+        for name, chip in step.chips.items()
+    }
     with torch.enable_grad():
         rows = step.network.rows({**step.digital, **leaves}, step.samples)
         value = (damage or step.objective.loss)(rows, step.samples.targets)
         found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(leaf) if gradient is None else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        name: (
+            torch.zeros_like(leaf)
+            if gradient is None
+            else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        )
         for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
     }
 
@@ -39,7 +50,15 @@ def deviation_of(step: Step, unit: Mapping[str, Tensor], size: float = 1.0) -> d
     return {name: size * chip.deviation(unit[name]) for name, chip in step.chips.items()}
 
 
-def ascend(step: Step, start: Unit, *, passes: int, length: float, size: float = 1.0, damage: Damage | None = None) -> Unit:
+def ascend(
+    step: Step,
+    start: Unit,
+    *,
+    passes: int,
+    length: float,
+    size: float = 1.0,
+    damage: Damage | None = None,
+) -> Unit:
     """Return the point that sign steps lead to.
 
     Args:

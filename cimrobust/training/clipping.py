@@ -10,15 +10,25 @@ from cimrobust.training.parameters import Parameters
 from cimrobust.training.training_loss import Objective
 from cimrobust.training.training_protocol import Method
 
-#: Steps in which a range is widened, in standard deviations, and the widest: behind it hardly a weight is left to clip.
+#: Steps in which a range is widened, in standard deviations, and the widest: behind it hardly a
+#: weight is left to clip.
 _STEP, _WIDEST = 0.5, 5.0
 
 
-def affordable_range(method: Method, parameters: Parameters, objective: Objective, clean: Callable[[Parameters], float]) -> float | None:
-    """Return the range that a method clips weights to: its own, or the next wider one that the network before training bears.
+def affordable_range(
+    method: Method,
+    parameters: Parameters,
+    objective: Objective,
+    clean: Callable[[Parameters], float],
+) -> float | None:
+    """Return the range that a method clips weights to.
 
-    Whether clipping shrinks the box for nothing or breaks the network depends on how its weights are spread: at 2 standard deviations digits networks lose hardly
-    anything, a residual network for CIFAR half of its accuracy, which a short training does not bring back (docs/lab-book/retraining.md).
+    Its own, or the next wider one that the network before training bears.
+
+    Whether clipping shrinks the box for nothing or breaks the network depends on how its weights
+    are spread: at 2 standard deviations digits networks lose hardly
+    anything, a residual network for CIFAR half of its accuracy, which a short training does not
+    bring back (docs/lab-book/retraining.md).
 
     Args:
         method: The method.
@@ -38,7 +48,11 @@ def affordable_range(method: Method, parameters: Parameters, objective: Objectiv
         clipped = parameters.copy()
         clip_weights(clipped, reach)
         score = clean(clipped)
-        if score <= unclipped * (1.0 + allowed) if objective.kind == "value" else unclipped - score <= allowed:
+        if (
+            score <= unclipped * (1.0 + allowed)
+            if objective.kind == "value"
+            else unclipped - score <= allowed
+        ):
             return reach
         reach += _STEP
     return None

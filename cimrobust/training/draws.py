@@ -31,7 +31,9 @@ class ChipSource:
     profile: DeviceProfile
     seed: int
 
-    def placement(self, weights: Mapping[str, Tensor], devices: Mapping[str, LayerDevices]) -> Placement:
+    def placement(
+        self, weights: Mapping[str, Tensor], devices: Mapping[str, LayerDevices]
+    ) -> Placement:
         """Return where weights of the moment are stored."""
         layers = []
         for layer in self.scan.layers:
@@ -41,11 +43,17 @@ class ChipSource:
                 continue
             levels = grid.levels(weight)
             values = (levels * grid.scale).cpu().numpy()
-            layers.append(replace(layer, values=values, levels=levels.cpu().numpy().astype(np.int32)))
+            layers.append(
+                replace(layer, values=values, levels=levels.cpu().numpy().astype(np.int32))
+            )
         return place(replace(self.scan, layers=tuple(layers)), self.profile)
 
     def deviations(
-        self, weights: Mapping[str, Tensor], devices: Mapping[str, LayerDevices], chips: Mapping[str, Chip], trials: range
+        self,
+        weights: Mapping[str, Tensor],
+        devices: Mapping[str, LayerDevices],
+        chips: Mapping[str, Chip],
+        trials: range,
     ) -> list[dict[str, Tensor]]:
         """Return the deviations of drawn chips, on the device of the weights.
 
@@ -63,7 +71,11 @@ class ChipSource:
             drawn = program_chip(placement, seed=self.seed, trial=trial)
             found.append(
                 {
-                    name: torch.from_numpy(drawn[name] - placement.tensors[name].nominal).to(chip.nominal.device)
+                    name: (
+                        torch.from_numpy(drawn[name] - placement.tensors[name].nominal).to(
+                            chip.nominal.device
+                        )
+                    )
                     for name, chip in chips.items()
                 }
             )

@@ -1,8 +1,11 @@
 """The interval bound over the tolerance box as a loss: what no chip of the box can fall below.
 
-The rules are those of `certify`, run forwards in float32 with gradients; the proof itself is made by `certify` in float64 afterwards. The last product is not bounded class by class: the
-margin between two classes is one product with the difference of their weights (as in Zhang et al., "Towards Stable and Efficient Training of Verifiably Robust Neural Networks", ICLR 2020,
-arXiv 1906.06316, where inputs deviate; Gowal et al., arXiv 1810.12715, is the training it goes back to).
+The rules are those of `certify`, run forwards in float32 with gradients; the proof itself is made
+by `certify` in float64 afterwards. The last product is not bounded class by class: the
+margin between two classes is one product with the difference of their weights (as in Zhang et al.,
+"Towards Stable and Efficient Training of Verifiably Robust Neural Networks", ICLR 2020,
+arXiv 1906.06316, where inputs deviate; Gowal et al., arXiv 1810.12715, is the training it goes back
+to).
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from cimrobust.training.training_protocol import Step
 
 
 def worst_loss(step: Step, size: float) -> Tensor:
-    """Return the loss of scores that are at least as bad as those of any chip: a bound of the loss over the box.
+    """Return the loss of scores that are at least as bad as those of any chip.
+
+    A bound of the loss over the box.
 
     Args:
         step: The mini-batch.
@@ -34,7 +39,9 @@ def worst_loss(step: Step, size: float) -> Tensor:
     targets = step.samples.targets
     if margins is None:
         goal = targets.reshape(-1, 1)
-        return step.objective.loss(torch.where((high - goal).abs() > (low - goal).abs(), high, low), targets)
+        return step.objective.loss(
+            torch.where((high - goal).abs() > (low - goal).abs(), high, low), targets
+        )
     labels = step.objective.labels(targets, low.shape[1])
     # The worst score of every other class, that of the label being 0.
     worst = (-margins / step.objective.scale).scatter(1, labels[:, None], 0.0)
@@ -43,7 +50,10 @@ def worst_loss(step: Step, size: float) -> Tensor:
 
 @torch.no_grad()
 def proved_share(step: Step) -> float:
-    """Return the share of decisions that the interval bound proves for every chip of the whole box; in float32, so no more than an estimate of what `certify` proves."""
+    """Return the share of decisions that the interval bound proves for every chip of the whole box.
+
+    In float32, so no more than an estimate of what `certify` proves.
+    """
     low, _high, margins = _bounded(step, 1.0)
     if margins is None:
         return 0.0
@@ -57,8 +67,14 @@ def proved_share(step: Step) -> float:
 def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return the ends of all rows, and lower bounds of the margins between the label and every class [decisions, classes]; None for a regression."""
     plan = step.network.plan
-    weights = {name: Interval(chip.nominal + size * chip.lo, chip.nominal + size * chip.hi) for name, chip in step.chips.items()}
-    inputs = {name: Interval.point(tensor) if tensor.is_floating_point() else tensor for name, tensor in step.samples.inputs.items()}
+    weights = {
+        name: Interval(chip.nominal + size * chip.lo, chip.nominal + size * chip.hi)
+        for name, chip in step.chips.items()
+    }
+    inputs = {
+        name: Interval.point(tensor) if tensor.is_floating_point() else tensor
+        for name, tensor in step.samples.inputs.items()
+    }
     known = {**step.digital, **step.samples.constants}
     values: dict[str, Value] = {**plan.constants, **known, **weights, **inputs}
     for planned in plan.steps:
@@ -66,7 +82,10 @@ def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
     scores = values[plan.tensor]
     assert isinstance(scores, Interval)
     rows = [step.network.readout.rows(end) for end in (scores.lo, scores.hi)]
-    low, high = (step.network.counted(end, step.samples) for end in (torch.minimum(*rows), torch.maximum(*rows)))
+    low, high = (
+        step.network.counted(end, step.samples)
+        for end in (torch.minimum(*rows), torch.maximum(*rows))
+    )
     if step.objective.kind == "value":
         return low, high, None
     labels = step.objective.labels(step.samples.targets, low.shape[1])
@@ -78,16 +97,22 @@ def _value(planned: PlannedStep, values: Mapping[str, Value]) -> Value:
     read = [values[name] if name else None for name in planned.node.inputs]
     if planned.rule is not None:
         made = planned.rule.forward(read)
-        # Its rounding radius reaches below zero, where no ReLU is; products of what is not negative are bounded exactly, and in half the time.
+        # Its rounding radius reaches below zero, where no ReLU is; products of what is not negative
+        # are bounded exactly, and in half the time.
         return Interval(made.lo.clamp(min=0), made.hi) if planned.node.op == "Relu" else made
-    found: Tensor = planned.step.kernel(*[value.lo if isinstance(value, Interval) else value for value in read])
+    found: Tensor = planned.step.kernel(
+        *[value.lo if isinstance(value, Interval) else value for value in read]
+    )
     return found
 
 
-def _product_margins(step: Step, plan: Plan, values: Mapping[str, Value], labels: Tensor) -> Tensor | None:
+def _product_margins(
+    step: Step, plan: Plan, values: Mapping[str, Value], labels: Tensor
+) -> Tensor | None:
     """Return lower bounds of the margins [samples, classes] where the scores are one product of data that are not negative, plus a known bias; None elsewhere.
 
-    Every weight is free, so for every x >= 0 the smallest margin has the weights of the label at their lower ends and the others at their upper ends, and for every element
+    Every weight is free, so for every x >= 0 the smallest margin has the weights of the label at
+    their lower ends and the others at their upper ends, and for every element
     of x one of its two ends.
     """
     readout = step.network.readout
@@ -98,11 +123,24 @@ def _product_margins(step: Step, plan: Plan, values: Mapping[str, Value], labels
         last = plan.steps[-2] if isinstance(bias, Tensor) else last
     if readout.kind != "classes" or not isinstance(last.rule, MatrixProduct) or last.kind != ACTIVE:
         return None
-    data, weight, own = last.rule.parts([values[name] if name else None for name in last.node.inputs])
+    data, weight, own = last.rule.parts(
+        [values[name] if name else None for name in last.node.inputs]
+    )
     if data.lo.dim() != 2 or not data.is_nonnegative:
         return None
-    bias_of = own.lo if own is not None else bias.reshape(-1) if isinstance(bias, Tensor) else torch.zeros_like(weight.lo[0])
-    lo, hi, shift = (weight.lo, weight.hi, bias_of) if readout.sign > 0 else (-weight.hi, -weight.lo, -bias_of)
+    bias_of = (
+        own.lo
+        if own is not None
+        else bias.reshape(-1)
+        if isinstance(bias, Tensor)
+        else torch.zeros_like(weight.lo[0])
+    )
+    lo, hi, shift = (
+        (weight.lo, weight.hi, bias_of) if readout.sign > 0 else (-weight.hi, -weight.lo, -bias_of)
+    )
     difference = lo.T[labels][:, None, :] - hi.T[None]
-    bound = difference.clamp(min=0) @ data.lo[:, :, None] + difference.clamp(max=0) @ data.hi[:, :, None]
+    bound = (
+        difference.clamp(min=0) @ data.lo[:, :, None]
+        + difference.clamp(max=0) @ data.hi[:, :, None]
+    )
     return bound[..., 0] + shift[labels][:, None] - shift

@@ -38,18 +38,25 @@ def write_log(path: Path, trainings: Mapping[str, Sequence[EpochRow]]) -> None:
 
 
 def read_log(path: Path) -> dict[str, list[dict[str, int | float | bool | None]]]:
-    """Read a training log; returns by role the values of every epoch by name, null where nothing was measured.
+    """Read a training log.
+
+    Returns by role the values of every epoch by name, null where nothing was measured.
 
     Raises:
         InputRefusedError: It is missing, or no such table.
     """
     read = read_parquet(path, what="training log", max_rows=_MAX_EPOCHS)
     names = list(EpochRow.__dataclass_fields__)
-    with refusing_what_fails("training log must be a table of epochs", path, hint="take the file from where it was made"):
+    with refusing_what_fails(
+        "training log must be a table of epochs", path, hint="take the file from where it was made"
+    ):
         roles = read.column("role").to_pylist()
         columns = [read.column(name).to_pylist() for name in names]
         trainings: dict[str, list[dict[str, int | float | bool | None]]] = {}
         for role, *values in zip(roles, *columns, strict=True):
-            finite = [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+            finite = [
+                None if isinstance(value, float) and not math.isfinite(value) else value
+                for value in values
+            ]
             trainings.setdefault(str(role), []).append(dict(zip(names, finite, strict=True)))
         return trainings

@@ -73,7 +73,8 @@ class Job:
         source: Draws chips.
         method: The method.
         settings: The settings.
-        digest: Digest of model, data, profile, method and settings; a checkpoint of another job is not taken over.
+        digest: Digest of model, data, profile, method and settings; a checkpoint of another job is
+            not taken over.
     """
 
     network: TrainingNetwork
@@ -96,14 +97,16 @@ def train(
 ) -> Trained:
     """Train a network.
 
-    Everything is computed by one torch thread, and every random number is a function of the seed and the step, so a run gives the same weights on every number of
+    Everything is computed by one torch thread, and every random number is a function of the seed
+    and the step, so a run gives the same weights on every number of
     workers, and from every checkpoint.
 
     Args:
         job: What to do.
         parameters: Where to start; not changed.
         progress: Told of every epoch.
-        checkpoint: File that every epoch is written to, and that an interrupted run of the same job goes on from; None: none.
+        checkpoint: File that every epoch is written to, and that an interrupted run of the same job
+            goes on from; None: none.
         stops: Told of every epoch; training ends where it says so.
 
     Raises:
@@ -115,7 +118,15 @@ def train(
         state = start_training(job, parameters)
         first = read_checkpoint(checkpoint, job.digest, state) if checkpoint is not None else None
         if first is None:
-            _append(job, state, 0, loss=float("nan"), rate=settings.first_rate, started=time.perf_counter(), trained=time.perf_counter())
+            _append(
+                job,
+                state,
+                0,
+                loss=float("nan"),
+                rate=settings.first_rate,
+                started=time.perf_counter(),
+                trained=time.perf_counter(),
+            )
         progress.start(f"training: {job.method.name}", settings.epochs)
         progress.advance(state.rows[-1].epoch)
         stopped = False
@@ -125,7 +136,15 @@ def train(
                 break
             started = time.perf_counter()
             loss, rate = _epoch(job, state, epoch)
-            _append(job, state, epoch, loss=loss, rate=rate, started=started, trained=time.perf_counter())
+            _append(
+                job,
+                state,
+                epoch,
+                loss=loss,
+                rate=rate,
+                started=started,
+                trained=time.perf_counter(),
+            )
             if checkpoint is not None:
                 write_checkpoint(checkpoint, job.digest, state)
             progress.advance(1, _note(state.rows[-1]))
@@ -133,7 +152,9 @@ def train(
             if stopped:
                 break
         progress.finish()
-    return Trained(state.best, tuple(state.rows), state.best_epoch, stopped, state.weight_range, state.bound)
+    return Trained(
+        state.best, tuple(state.rows), state.best_epoch, stopped, state.weight_range, state.bound
+    )
 
 
 def make_step(
@@ -148,12 +169,28 @@ def make_step(
 ) -> Step:
     """Return a mini-batch with the weights of the moment programmed."""
     stored = job.network.stored(parameters)
-    chips = {name: devices.program(stored[name]) for name, devices in job.network.trainable.devices.items()}
+    chips = {
+        name: devices.program(stored[name])
+        for name, devices in job.network.trainable.devices.items()
+    }
 
     def draw(number: int) -> dict[str, Tensor]:
-        return job.source.deviations(stored, job.network.trainable.devices, chips, range(number, number + 1))[0]
+        return job.source.deviations(
+            stored, job.network.trainable.devices, chips, range(number, number + 1)
+        )[0]
 
-    return Step(job.network, job.objective, samples, chips, job.network.digital(parameters), generator, progress, memory, draw, bound_share)
+    return Step(
+        job.network,
+        job.objective,
+        samples,
+        chips,
+        job.network.digital(parameters),
+        generator,
+        progress,
+        memory,
+        draw,
+        bound_share,
+    )
 
 
 def start_training(job: Job, parameters: Parameters) -> State:
@@ -162,18 +199,37 @@ def start_training(job: Job, parameters: Parameters) -> State:
     for tensor in own.leaves():
         tensor.requires_grad_()
     averaged = own.copy() if job.method.averaging else own
-    step = partial(make_step, job, samples=job.validation, progress=0.0, generator=torch.Generator(), memory={})
-    reach = affordable_range(job.method, parameters, job.objective, lambda clipped: clean_score(step(clipped)))
-    return State(own, averaged, own.copy(), _optimiser(job, own), {}, [], weight_range=reach, bound=_bound_use(job, parameters, reach))
+    step = partial(
+        make_step, job, samples=job.validation, progress=0.0, generator=torch.Generator(), memory={}
+    )
+    reach = affordable_range(
+        job.method, parameters, job.objective, lambda clipped: clean_score(step(clipped))
+    )
+    return State(
+        own,
+        averaged,
+        own.copy(),
+        _optimiser(job, own),
+        {},
+        [],
+        weight_range=reach,
+        bound=_bound_use(job, parameters, reach),
+    )
 
 
 def _bound_use(job: Job, parameters: Parameters, reach: float | None) -> BoundUse:
     """Return what part the interval bound has, from as many validation samples as a mini-batch has."""
     clipped = parameters.copy()
     clip_weights(clipped, reach)
-    few = job.validation.part(torch.arange(min(job.settings.batch, job.validation.count), device=job.network.device))
-    generator = torch.Generator().manual_seed(stream_key(job.settings.seed, "retrain", "bound") % 2**63)
-    return bound_use(job.method, make_step(job, clipped, few, progress=0.0, generator=generator, memory={}))
+    few = job.validation.part(
+        torch.arange(min(job.settings.batch, job.validation.count), device=job.network.device)
+    )
+    generator = torch.Generator().manual_seed(
+        stream_key(job.settings.seed, "retrain", "bound") % 2**63
+    )
+    return bound_use(
+        job.method, make_step(job, clipped, few, progress=0.0, generator=generator, memory={})
+    )
 
 
 def _optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
@@ -181,19 +237,33 @@ def _optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
     units = {name: _unit(job, name, tensor) for name, tensor in parameters.weights.items()}
     # Decay is a share of the weights, whatever they are measured in.
     groups = [
-        {"params": [tensor], "unit": units[name], "weight_decay": settings.weight_decay / units[name]}
+        {
+            "params": [tensor],
+            "unit": units[name],
+            "weight_decay": settings.weight_decay / units[name],
+        }
         for name, tensor in parameters.weights.items()
     ]
     groups += [{"params": [tensor], "unit": 1.0} for tensor in parameters.digital.values()]
     if settings.optimiser == "sgd":
         return torch.optim.SGD(
-            groups, lr=settings.first_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, foreach=False
+            groups,
+            lr=settings.first_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
+            foreach=False,
         )
-    return torch.optim.AdamW(groups, lr=settings.first_rate, weight_decay=settings.weight_decay, foreach=False)
+    return torch.optim.AdamW(
+        groups, lr=settings.first_rate, weight_decay=settings.weight_decay, foreach=False
+    )
 
 
 def _unit(job: Job, name: str, weight: Tensor) -> float:
-    """Return what the learning rate of a tensor is measured in: 1, or the largest of weights that are bare integers, whose scale is applied behind the product."""
+    """Return what the learning rate of a tensor is measured in.
+
+    1, or the largest of weights that are bare integers, whose scale is applied behind the product.
+    """
     grid = job.network.trainable.layers[name].grid
     is_bare = grid is not None and bool((grid.scale[grid.levels(weight) != 0] == 1.0).all())
     return max(float(weight.detach().abs().max()), 1.0) if is_bare else 1.0
@@ -202,7 +272,9 @@ def _unit(job: Job, name: str, weight: Tensor) -> float:
 def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
     """Train for one epoch; return the mean loss and the last learning rate."""
     settings, count = job.settings, job.training.count
-    order = torch.from_numpy(stream(settings.seed, "retrain", "order", epoch).permutation(count)).to(job.network.device)
+    order = torch.from_numpy(
+        stream(settings.seed, "retrain", "order", epoch).permutation(count)
+    ).to(job.network.device)
     batches = torch.split(order, min(settings.batch, count))
     total, used, rate = 0.0, 0, settings.first_rate
     for index, batch in enumerate(batches):
@@ -210,7 +282,9 @@ def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
         rate = 0.5 * settings.first_rate * (1.0 + math.cos(math.pi * done))
         for group in state.optimiser.param_groups:
             group["lr"] = rate * group["unit"]
-        generator = torch.Generator().manual_seed(stream_key(settings.seed, "retrain", "step", epoch, index) % 2**63)
+        generator = torch.Generator().manual_seed(
+            stream_key(settings.seed, "retrain", "step", epoch, index) % 2**63
+        )
         step = make_step(
             job,
             state.parameters,
@@ -228,12 +302,17 @@ def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
 
 
 def _update(job: Job, state: State, step: Step) -> float | None:
-    """Make one step of the optimiser; return the loss, None where it or its gradient was not finite."""
+    """Make one step of the optimiser.
+
+    Return the loss, None where it or its gradient was not finite.
+    """
     state.optimiser.zero_grad(set_to_none=True)
     loss = job.method.loss(step)
     if loss.requires_grad and bool(torch.isfinite(loss)):
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(state.parameters.leaves(), job.settings.gradient_norm, foreach=False)
+        norm = torch.nn.utils.clip_grad_norm_(
+            state.parameters.leaves(), job.settings.gradient_norm, foreach=False
+        )
         if bool(torch.isfinite(norm)):
             state.optimiser.step()
             clip_weights(state.parameters, state.weight_range)
@@ -243,20 +322,27 @@ def _update(job: Job, state: State, step: Step) -> float | None:
     state.skipped += 1
     if state.skipped > _MOST_SKIPPED:
         raise DivergedError(
-            f"losses and gradients must be finite, got {state.skipped} steps where they were not (method {job.method.name}); "
-            "give a smaller --learning-rate"
+            f"losses and gradients must be finite, got {state.skipped} steps where they were not"
+            f" (method {job.method.name}); give a smaller --learning-rate"
         )
     return None
 
 
 @torch.no_grad()
 def _average(method: Method, state: State, progress: float) -> None:
-    """Move the running mean of the weights; it follows faster at first, so that the start is forgotten."""
+    """Move the running mean of the weights.
+
+    It follows faster at first, so that the start is forgotten.
+    """
     if not method.averaging:
         return
     decay = min(method.averaging, 0.5 + progress)
     averaged, current = state.averaged, state.parameters
-    for mine, theirs in ((averaged.weights, current.weights), (averaged.digital, current.digital), (averaged.buffers, current.buffers)):
+    for mine, theirs in (
+        (averaged.weights, current.weights),
+        (averaged.digital, current.digital),
+        (averaged.buffers, current.buffers),
+    ):
         for name, tensor in mine.items():
             tensor.lerp_(theirs[name], 1.0 - decay)
 
@@ -274,7 +360,9 @@ def _follow_statistics(job: Job, state: State, step: Step) -> None:
             state.parameters.buffers[name].lerp_(value, _STATISTICS_SHARE)
 
 
-def _append(job: Job, state: State, epoch: int, *, loss: float, rate: float, started: float, trained: float) -> None:
+def _append(
+    job: Job, state: State, epoch: int, *, loss: float, rate: float, started: float, trained: float
+) -> None:
     """Validate, add a row, and keep the weights if they are the best."""
     scored = _score(job, state.averaged, epoch)
     now = time.perf_counter()
@@ -288,35 +376,61 @@ def _append(job: Job, state: State, epoch: int, *, loss: float, rate: float, sta
         proved=scored.proved,
         learning_rate=rate,
         skipped=state.skipped,
-        eligible=_is_eligible(job, scored.clean, state.rows[0].clean if state.rows else scored.clean),
+        eligible=_is_eligible(
+            job, scored.clean, state.rows[0].clean if state.rows else scored.clean
+        ),
         seconds=now - started,
         training_seconds=trained - started,
     )
     state.rows.append(row)
     best = state.rows[state.best_epoch]
-    # The start is no result: the first epoch always takes its place, so that what is written was trained.
+    # The start is no result: the first epoch always takes its place, so that what is written was
+    # trained.
     if epoch > 0 and (state.best_epoch == 0 or _beats(job, row, best)):
         state.best_epoch = epoch
         state.best.load(state.averaged)
 
 
 def _has_waited(job: Job, state: State) -> bool:
-    """Tell whether nothing has become better for so long that training should stop; waiting begins when the box has its full size."""
-    latest, since = state.rows[-1].epoch, max(state.best_epoch, math.ceil(job.method.ready * job.settings.epochs))
+    """Tell whether nothing has become better for so long that training should stop.
+
+    Waiting begins when the box has its full size.
+    """
+    latest, since = (
+        state.rows[-1].epoch,
+        max(state.best_epoch, math.ceil(job.method.ready * job.settings.epochs)),
+    )
     return state.best_epoch > 0 and latest - since >= job.settings.longest_wait
 
 
 def _is_eligible(job: Job, clean: float, before: float) -> bool:
-    """Tell whether no more is lost than allowed, as far as the validation split can tell: a loss beyond it has to be significant (5 %, one side).
+    """Tell whether no more is lost than allowed, as far as the validation split can tell.
 
-    The network has often seen these samples when it was made, and then scores better on them than on any others.
+    A loss beyond it has to be significant (5 %, one side).
+
+    The network has often seen these samples when it was made, and then scores better on them than
+    on any others.
     """
-    return is_within(job.objective, clean, before, allowed=job.settings.clean_loss, samples=job.validation.count, errors=_ONE_SIDED)
+    return is_within(
+        job.objective,
+        clean,
+        before,
+        allowed=job.settings.clean_loss,
+        samples=job.validation.count,
+        errors=_ONE_SIDED,
+    )
 
 
 def _beats(job: Job, row: EpochRow, best: EpochRow) -> bool:
-    """Tell whether an epoch is better: within the clean loss, trained in the whole box, then what is proved, the attacked score, the percentile, clean."""
-    ranks = [(one.eligible, one.eligible and one.epoch >= job.method.ready * job.settings.epochs) for one in (row, best)]
+    """Tell whether an epoch is better.
+
+    Within the clean loss, trained in the whole box, then what is proved, the attacked score, the
+    percentile, clean.
+    """
+    ranks = [
+        (one.eligible, one.eligible and one.epoch >= job.method.ready * job.settings.epochs)
+        for one in (row, best)
+    ]
     if ranks[0] != ranks[1]:
         return ranks[0] > ranks[1]
     # Where nothing is proved or drawn the numbers are NaN, and no NaN is better than another.
@@ -332,9 +446,23 @@ def _beats(job: Job, row: EpochRow, best: EpochRow) -> bool:
 
 
 def _score(job: Job, parameters: Parameters, epoch: int) -> Scored:
-    generator = torch.Generator().manual_seed(stream_key(job.settings.seed, "retrain", "validation") % 2**63)
-    step = make_step(job, parameters, job.validation, progress=epoch / job.settings.epochs, generator=generator, memory={})
-    draws = job.source.deviations(job.network.stored(parameters), job.network.trainable.devices, step.chips, range(job.settings.draws))
+    generator = torch.Generator().manual_seed(
+        stream_key(job.settings.seed, "retrain", "validation") % 2**63
+    )
+    step = make_step(
+        job,
+        parameters,
+        job.validation,
+        progress=epoch / job.settings.epochs,
+        generator=generator,
+        memory={},
+    )
+    draws = job.source.deviations(
+        job.network.stored(parameters),
+        job.network.trainable.devices,
+        step.chips,
+        range(job.settings.draws),
+    )
     return validate(step, passes=job.settings.search_passes, draws=draws, proves=job.method.proves)
 
 

@@ -17,7 +17,8 @@ from cimrobust.training.validation import is_within
 #: Rates that are tried, largest first. The last one is taken untried.
 RATES = (2e-3, 1e-3, 5e-4, 2.5e-4, 1.25e-4)
 _STEPS = 50
-#: Standard errors by which more than the clean loss may be lost. An epoch has to be significantly worse to be refused (1.645); a rate is, before, since the rest of the training adds to it.
+#: Standard errors by which more than the clean loss may be lost. An epoch has to be significantly
+#: worse to be refused (1.645); a rate is, before, since the rest of the training adds to it.
 _ERRORS = 1.0
 
 
@@ -27,7 +28,8 @@ class Pace:
 
     Attributes:
         rate: Learning rate of the first step.
-        tried: Rates that were tried, largest first, and the clean score on the validation split after so many steps of plain training; NaN where losses were not finite.
+        tried: Rates that were tried, largest first, and the clean score on the validation split
+            after so many steps of plain training; NaN where losses were not finite.
         before: The clean score before training.
     """
 
@@ -36,10 +38,13 @@ class Pace:
     before: float
 
 
-def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progress | None = None) -> Pace:
+def choose_pace(
+    session: Session, settings: TrainingSettings, *, progress: Progress | None = None
+) -> Pace:
     """Return the largest learning rate at which plain training loses no more clean score than allowed, within the first 50 mini-batches.
 
-    A rate that suits a small network of digits takes a residual network apart in one epoch, whatever the method, and no later epoch brings back what it knew.
+    A rate that suits a small network of digits takes a residual network apart in one epoch,
+    whatever the method, and no later epoch brings back what it knew.
 
     Args:
         session: The network and its samples.
@@ -53,7 +58,9 @@ def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progr
     for rate in RATES[:-1]:
         job = _job(session, replace(settings, learning_rate=rate))
         try:
-            rows = train(job, session.parameters, progress=NullProgress(), stops=lambda row: row.epoch == 1).rows
+            rows = train(
+                job, session.parameters, progress=NullProgress(), stops=lambda row: row.epoch == 1
+            ).rows
         except DivergedError:
             tried.append((rate, float("nan")))
             progress.advance(1, f"{rate:g}: losses are not finite")
@@ -61,7 +68,14 @@ def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progr
         before, after = rows[0].clean, rows[1].clean
         tried.append((rate, after))
         progress.advance(1, f"{rate:g}: clean {after:.4g} of {before:.4g}")
-        if is_within(job.objective, after, before, allowed=settings.clean_loss, samples=job.validation.count, errors=_ERRORS):
+        if is_within(
+            job.objective,
+            after,
+            before,
+            allowed=settings.clean_loss,
+            samples=job.validation.count,
+            errors=_ERRORS,
+        ):
             break
     else:
         rate = RATES[-1]
@@ -70,7 +84,15 @@ def choose_pace(session: Session, settings: TrainingSettings, *, progress: Progr
 
 
 def _job(session: Session, settings: TrainingSettings) -> Job:
-    """Return plain training on the first mini-batches: the first of two epochs, since along the half cosine of a whole training the rate hardly falls in the beginning."""
-    job = session.job(recipe_of("plain").method(), replace(settings, epochs=2, search_passes=1, draws=0))
-    order = stream(settings.seed, "retrain", "pace").permutation(job.training.count)[: _STEPS * settings.batch]
+    """Return plain training on the first mini-batches.
+
+    The first of two epochs, since along the half cosine of a whole training the rate hardly falls
+    in the beginning.
+    """
+    job = session.job(
+        recipe_of("plain").method(), replace(settings, epochs=2, search_passes=1, draws=0)
+    )
+    order = stream(settings.seed, "retrain", "pace").permutation(job.training.count)[
+        : _STEPS * settings.batch
+    ]
     return replace(job, training=job.training.part(torch.from_numpy(order).to(job.network.device)))

@@ -1,4 +1,7 @@
-"""What training changes: stored weights, biases, and on demand normalisations; what it leaves alone, and why."""
+"""What training changes: stored weights, biases, and on demand normalisations.
+
+What it leaves alone, and why.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ class Trainable:
         return {**self.layers, **self.fixed}
 
 
-def find_trainable(runtime: Runtime, scan: LayerScan, profile: DeviceProfile, *, freeze: Sequence[str] = ()) -> Trainable:
+def find_trainable(
+    runtime: Runtime, scan: LayerScan, profile: DeviceProfile, *, freeze: Sequence[str] = ()
+) -> Trainable:
     """Find what of a network can be trained.
 
     Args:
@@ -55,17 +60,23 @@ def find_trainable(runtime: Runtime, scan: LayerScan, profile: DeviceProfile, *,
 
     Raises:
         UsageError: A name to freeze is no trainable initializer.
-        ModelNotCoveredError: A stored weight has a form that cannot be trained; names every such initializer.
+        ModelNotCoveredError: A stored weight has a form that cannot be trained; names every such
+            initializer.
     """
     digital = digital_parameters(runtime.deployed, runtime.engine.output)
     known = {layer.initializer for layer in scan.layers} | set(digital.biases)
     unknown = sorted(set(freeze) - known)
     if unknown:
         raise UsageError(
-            f"initializers to freeze must be stored weights or biases of the model, got {unknown} (--freeze); known: {sorted(known)}"
+            f"initializers to freeze must be stored weights or biases of the model, got {unknown}"
+            f" (--freeze); known: {sorted(known)}"
         )
     left = dict.fromkeys(freeze, "frozen by the user")
-    left |= {name: "the decision does not depend on it" for name in runtime.checks.dead if name not in left}
+    left |= {
+        name: "the decision does not depend on it"
+        for name in runtime.checks.dead
+        if name not in left
+    }
     problems, layers, fixed = [], {}, {}
     for layer in scan.layers:
         raw = runtime.network.initializers[layer.initializer]
@@ -73,7 +84,9 @@ def find_trainable(runtime: Runtime, scan: LayerScan, profile: DeviceProfile, *,
         if layer.initializer in left:
             fixed[layer.initializer] = devices
         elif layer.levels is None and not _is_plain_float(raw):
-            problems.append(f"'{layer.initializer}' (type {raw.dtype.name} has no steps to round to)")
+            problems.append(
+                f"'{layer.initializer}' (type {raw.dtype.name} has no steps to round to)"
+            )
         elif layer.levels is not None and f"{layer.initializer}.digital" in {
             tensor.name for tensor in runtime.deployed.model.graph.initializer
         }:
@@ -81,10 +94,18 @@ def find_trainable(runtime: Runtime, scan: LayerScan, profile: DeviceProfile, *,
         else:
             layers[layer.initializer] = devices
     if problems:
-        raise ModelNotCoveredError(f"stored weights must be trainable, got {', '.join(problems)}; freeze these initializers (--freeze)")
+        raise ModelNotCoveredError(
+            f"stored weights must be trainable, got {', '.join(problems)}; freeze these"
+            " initializers (--freeze)"
+        )
     if not layers:
-        raise UsageError("re-training needs at least one stored weight to train, got none (--freeze); freeze fewer initializers")
-    biases = tuple(name for name in digital.biases if name not in left and name in runtime.network.initializers)
+        raise UsageError(
+            "re-training needs at least one stored weight to train, got none (--freeze); freeze"
+            " fewer initializers"
+        )
+    biases = tuple(
+        name for name in digital.biases if name not in left and name in runtime.network.initializers
+    )
     return Trainable(layers, fixed, biases, digital, left)
 
 
@@ -112,19 +133,30 @@ class Parameters:
 
     def copy(self) -> Parameters:
         """Return detached copies."""
-        parts = [{name: tensor.detach().clone() for name, tensor in part.items()} for part in (self.weights, self.digital, self.buffers)]
+        parts = [
+            {name: tensor.detach().clone() for name, tensor in part.items()}
+            for part in (self.weights, self.digital, self.buffers)
+        ]
         return Parameters(*parts)
 
     def load(self, other: Parameters) -> None:
         """Take over the values of others, in place."""
         with torch.no_grad():
-            for mine, theirs in ((self.weights, other.weights), (self.digital, other.digital), (self.buffers, other.buffers)):
+            for mine, theirs in (
+                (self.weights, other.weights),
+                (self.digital, other.digital),
+                (self.buffers, other.buffers),
+            ):
                 for name, tensor in mine.items():
                     tensor.copy_(theirs[name])
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Return all values by role, for a checkpoint."""
-        return {"weights": dict(self.weights), "digital": dict(self.digital), "buffers": dict(self.buffers)}
+        return {
+            "weights": dict(self.weights),
+            "digital": dict(self.digital),
+            "buffers": dict(self.buffers),
+        }
 
     def to_numpy(self) -> dict[str, np.ndarray]:
         """Return all values by name."""
@@ -135,23 +167,31 @@ class Parameters:
         }
 
 
-def initial_parameters(twin: Twin, runtime: Runtime, trainable: Trainable, *, update_norms: bool, device: torch.device) -> Parameters:
+def initial_parameters(
+    twin: Twin, runtime: Runtime, trainable: Trainable, *, update_norms: bool, device: torch.device
+) -> Parameters:
     """Return the parameters at the values of the file.
 
     Args:
         twin: The network; what it does not use for the decision is left out.
         runtime: The deployed network.
         trainable: What may change.
-        update_norms: Train gain and shift of normalisations, and let their statistics follow the data.
+        update_norms: Train gain and shift of normalisations, and let their statistics follow the
+            data.
         device: Where to.
     """
-    initializers = {name: array for name, array in runtime.network.initializers.items() if is_float(array)}
+    initializers = {
+        name: array for name, array in runtime.network.initializers.items() if is_float(array)
+    }
 
     def leaf(array: np.ndarray, *, moves: bool = True) -> Tensor:
         return torch.from_numpy(np.array(array, np.float32)).to(device).requires_grad_(moves)
 
     norms = trainable.digital.normalisations if update_norms else ()
-    by_gradient = (*trainable.biases, *(name for norm in norms for name in (norm.scale, norm.shift)))
+    by_gradient = (
+        *trainable.biases,
+        *(name for norm in norms for name in (norm.scale, norm.shift)),
+    )
     statistics = [name for norm in norms for name in (norm.mean, norm.variance)]
     return Parameters(
         weights={name: leaf(twin.weights[name].cpu().numpy()) for name in trainable.layers},
@@ -160,7 +200,9 @@ def initial_parameters(twin: Twin, runtime: Runtime, trainable: Trainable, *, up
     )
 
 
-def stored_integers(trainable: Trainable, parameters: Parameters) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def stored_integers(
+    trainable: Trainable, parameters: Parameters
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the float values to write by name, and for tensors that the file holds as integers those integers, zero point included."""
     values, integers = parameters.to_numpy(), {}
     for name, devices in trainable.layers.items():
@@ -171,24 +213,32 @@ def stored_integers(trainable: Trainable, parameters: Parameters) -> tuple[dict[
     return values, integers
 
 
-def check_changed(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], *, must_change: bool = True) -> None:
+def check_changed(
+    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], *, must_change: bool = True
+) -> None:
     """Raise unless every tensor that was to be trained is finite and changed.
 
     Args:
         before: Values and integers before training, by name.
         after: Those after it.
-        must_change: Old values are an error. The control may keep some: where nothing is to be gained, integers stay what they are.
+        must_change: Old values are an error. The control may keep some: where nothing is to be
+            gained, integers stay what they are.
 
     Raises:
         SelfCheckError: One is not finite.
-        UsageError: One kept its values: training was too short or too slow, for integers in particular, which change by whole steps.
+        UsageError: One kept its values: training was too short or too slow, for integers in
+            particular, which change by whole steps.
     """
     broken = [name for name, array in after.items() if not np.isfinite(array).all()]
     if broken:
-        raise SelfCheckError(f"trained values must be finite, got others in {', '.join(map(repr, broken))}; report this")
+        raise SelfCheckError(
+            f"trained values must be finite, got others in {', '.join(map(repr, broken))}; report"
+            " this"
+        )
     same = [name for name in after if np.array_equal(before[name], after[name])]
     if must_change and same:
         raise UsageError(
-            f"every initializer to be trained must change, got the old values in {', '.join(map(repr, same))}; "
-            "train longer (--epochs) or faster (--learning-rate), or freeze them (--freeze)"
+            "every initializer to be trained must change, got the old values in"
+            f" {', '.join(map(repr, same))}; train longer (--epochs) or faster (--learning-rate),"
+            " or freeze them (--freeze)"
         )

@@ -1,4 +1,7 @@
-"""A network made ready to be trained, by any method: samples divided, twin built, everything trainable found."""
+"""A network made ready to be trained, by any method.
+
+Samples divided, twin built, everything trainable found.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
-from cimrobust.search.box import tensor_of
+from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.training.draws import ChipSource
 from cimrobust.training.loop import Job
 from cimrobust.training.parameters import Parameters, Trainable, find_trainable
@@ -79,7 +82,9 @@ class Session:
             source=ChipSource(self.scan, self.profile, settings.seed),
             method=method,
             settings=settings,
-            digest=hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest(),
+            digest=hashlib.sha256(
+                json.dumps(identity, sort_keys=True, default=str).encode()
+            ).hexdigest(),
         )
 
 
@@ -99,7 +104,8 @@ def open_session(
     Args:
         network: The network as loaded.
         profile: Its devices.
-        training: Samples to train and to validate on; without labels the clean network is the teacher.
+        training: Samples to train and to validate on; without labels the clean network is the
+            teacher.
         evaluation: Samples that are not to be looked at, for the check that they are others.
         settings: How to train.
         freeze: Initializers to leave as they are.
@@ -107,7 +113,8 @@ def open_session(
         workers: Threads of the checks; no result depends on it.
 
     Raises:
-        CimrobustError: The network cannot be trained, or the data cannot be used; see `find_trainable`, `open_training` and `split_samples`.
+        CimrobustError: The network cannot be trained, or the data cannot be used; see
+            `find_trainable`, `open_training` and `split_samples`.
     """
     split = split_samples(training, evaluation, seed=settings.seed, drop_overlap=drop_overlap)
     seen, notes = as_trained(profile)
@@ -116,17 +123,38 @@ def open_session(
     runtime = open_network(network, scan, placement, training, workers=workers)
     trainable = find_trainable(runtime, scan, seen, freeze=freeze)
     device = open_device(settings.device_type)
-    twin, parameters = open_training(runtime, placement, trainable, update_norms=settings.update_norms, device=device, seed=settings.seed)
+    twin, parameters = open_training(
+        runtime,
+        placement,
+        trainable,
+        update_norms=settings.update_norms,
+        device=device,
+        seed=settings.seed,
+    )
     inputs = {name: tensor_of(array).to(device) for name, array in runtime.dataset.inputs.items()}
-    constants = {name: tensor_of(array).to(device) for name, array in runtime.dataset.constants.items()}
+    constants = {
+        name: tensor_of(array).to(device) for name, array in runtime.dataset.constants.items()
+    }
     teacher = (
-        _teacher_rows(twin, parameters, Samples(inputs, constants, torch.zeros(training.num_samples, 1)))
+        _teacher_rows(
+            twin, parameters, Samples(inputs, constants, torch.zeros(training.num_samples, 1))
+        )
         if training.labels is None
         else None
     )
     objective, targets = objective_of(runtime.task, twin.readout, teacher)
     samples = Samples(inputs, constants, targets.to(device))
-    return Session(runtime, scan, seen, split, twin, parameters, objective, samples, (*notes, *_digital_notes(scan)))
+    return Session(
+        runtime,
+        scan,
+        seen,
+        split,
+        twin,
+        parameters,
+        objective,
+        samples,
+        (*notes, *_digital_notes(scan)),
+    )
 
 
 def _teacher_rows(network: TrainingNetwork, parameters: Parameters, samples: Samples) -> np.ndarray:
@@ -150,7 +178,8 @@ def as_trained(profile: DeviceProfile) -> tuple[DeviceProfile, tuple[str, ...]]:
     if separate != profile:
         profile = separate
         notes.append(
-            "Training sees grouped convolutions on arrays of their own: cells that hold the zeros of a dense array do not deviate there."
+            "Training sees grouped convolutions on arrays of their own: cells that hold the zeros"
+            " of a dense array do not deviate there."
         )
     return profile, tuple(notes)
 
@@ -158,10 +187,22 @@ def as_trained(profile: DeviceProfile) -> tuple[DeviceProfile, tuple[str, ...]]:
 def _digital_notes(scan: LayerScan) -> tuple[str, ...]:
     """Say which layers are left as they are because the profile keeps them digital."""
     digital = dict.fromkeys(node.node for node in scan.unmapped if node.rule is not None)
-    return (f"Weights that stay digital by the rules of the profile are not trained: {', '.join(digital)}.",) if digital else ()
+    return (
+        (
+            (
+                "Weights that stay digital by the rules of the profile are not trained:"
+                f" {', '.join(digital)}."
+            ),
+        )
+        if digital
+        else ()
+    )
 
 
 def _with_separate_groups(profile: DeviceProfile) -> DeviceProfile:
     """Return the profile with arrays of their own for the groups of convolutions, in the rules for layers too."""
-    rules = tuple(rule if rule.tile is None else replace(rule, tile=replace(rule.tile, grouped="separate")) for rule in profile.rules)
+    rules = tuple(
+        rule if rule.tile is None else replace(rule, tile=replace(rule.tile, grouped="separate"))
+        for rule in profile.rules
+    )
     return replace(profile, tile=replace(profile.tile, grouped="separate"), rules=rules)

@@ -35,13 +35,21 @@ class Split:
 
 
 def sample_digests(dataset: DataSet) -> list[bytes]:
-    """Return the SHA-256 digest of every sample: all its inputs as they are fed, labels not counted."""
+    """Return the SHA-256 digest of every sample.
+
+    All its inputs as they are fed, labels not counted.
+    """
     parts = [dataset.inputs[name] for name in sorted(dataset.inputs)]
     rows = [np.ascontiguousarray(array).reshape(len(array), -1) for array in parts]
-    return [hashlib.sha256(b"".join(row[index].tobytes() for row in rows)).digest() for index in range(dataset.num_samples)]
+    return [
+        hashlib.sha256(b"".join(row[index].tobytes() for row in rows)).digest()
+        for index in range(dataset.num_samples)
+    ]
 
 
-def split_samples(training: DataSet, evaluation: DataSet, *, seed: int, drop_overlap: bool = False) -> Split:
+def split_samples(
+    training: DataSet, evaluation: DataSet, *, seed: int, drop_overlap: bool = False
+) -> Split:
     """Divide the training data, and check that no sample of it is evaluated.
 
     Samples of the same content stay together, so that training and validation share none.
@@ -61,9 +69,10 @@ def split_samples(training: DataSet, evaluation: DataSet, *, seed: int, drop_ove
     if shared and not drop_overlap:
         listed = ", ".join(f"{mine} = {theirs}" for mine, theirs in shared[:_SHOWN])
         raise UsageError(
-            f"training and evaluation data must share no sample, got {len(shared)} of {len(own)} training samples that are evaluated too "
-            f"(training index = evaluation index: {listed}{', ...' if len(shared) > _SHOWN else ''}; --train, --data); "
-            "give other data, or leave them out of the training with --drop-overlap"
+            f"training and evaluation data must share no sample, got {len(shared)} of {len(own)}"
+            " training samples that are evaluated too (training index = evaluation index:"
+            f" {listed}{', ...' if len(shared) > _SHOWN else ''}; --train, --data); give other"
+            " data, or leave them out of the training with --drop-overlap"
         )
     dropped = np.array([mine for mine, _ in shared], dtype=np.int64)
     kept = np.setdiff1d(np.arange(len(own)), dropped)
@@ -71,14 +80,20 @@ def split_samples(training: DataSet, evaluation: DataSet, *, seed: int, drop_ove
     rest = np.setdiff1d(kept, chosen)
     if not len(chosen) or not len(rest):
         raise UsageError(
-            f"training data must have samples of different content to train and to validate on, got {len(kept)} (--train); give more data"
+            "training data must have samples of different content to train and to validate on, got"
+            f" {len(kept)} (--train); give more data"
         )
-    digest = hashlib.sha256(b"".join(own) + b"".join(others) + rest.tobytes() + chosen.tobytes()).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(own) + b"".join(others) + rest.tobytes() + chosen.tobytes()
+    ).hexdigest()
     return Split(rest, chosen, dropped, digest)
 
 
 def _validation(kept: np.ndarray, digests: list[bytes], seed: int) -> np.ndarray:
-    """Return sorted indices of the validation samples: whole groups of equal content, drawn at random."""
+    """Return sorted indices of the validation samples.
+
+    Whole groups of equal content, drawn at random.
+    """
     groups: dict[bytes, list[int]] = {}
     for index in kept:
         groups.setdefault(digests[index], []).append(int(index))

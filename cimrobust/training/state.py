@@ -23,7 +23,8 @@ class EpochRow:
         attacked: Worst-found score there by the short search.
         kpp: First percentile of drawn chips there.
         mean: Their mean.
-        proved: Share of decisions there that the interval bound proves, NaN where the method does not ask.
+        proved: Share of decisions there that the interval bound proves, NaN where the method does
+            not ask.
         learning_rate: Of the last step.
         skipped: Steps left out so far since loss or gradient were not finite.
         eligible: The clean score is within the loss allowed.
@@ -58,7 +59,8 @@ class State:
         rows: Epochs so far.
         best_epoch: The best of them.
         skipped: Steps left out so far.
-        weight_range: Largest weight of a tensor in its standard deviations; None: not limited. Follows from the start, so it is no part of a checkpoint.
+        weight_range: Largest weight of a tensor in its standard deviations; None: not limited.
+            Follows from the start, so it is no part of a checkpoint.
         bound: What part the interval bound has; follows from the start, too.
     """
 

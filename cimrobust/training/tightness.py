@@ -1,7 +1,9 @@
 """Whether the interval bound says enough of a network for its training to follow it.
 
-A bound that is far above what any attack reaches pulls the weights towards what is easily bounded, away from what is robust. How far depends on depth, on how often a weight is used for one
-sample, and on the tolerance: before training, at its full box, the bound of the loss is 1.4 to 5 times the attacked loss of the dense networks measured, and 30 times that of the convolutional ones
+A bound that is far above what any attack reaches pulls the weights towards what is easily bounded,
+away from what is robust. How far depends on depth, on how often a weight is used for one
+sample, and on the tolerance: before training, at its full box, the bound of the loss is 1.4 to 5
+times the attacked loss of the dense networks measured, and 30 times that of the convolutional ones
 or more (docs/lab-book/retraining.md).
 """
 
@@ -28,7 +30,8 @@ class BoundUse:
 
     Attributes:
         share: Its share of the loss; 0: none.
-        ratio: Bound of the loss over the attacked loss, of the network before training at its full box; None: not asked for, or there is no bound.
+        ratio: Bound of the loss over the attacked loss, of the network before training at its full
+            box; None: not asked for, or there is no bound.
         reason: Why there is no bound that was asked for; None: there is, or nobody asked.
     """
 
@@ -38,13 +41,17 @@ class BoundUse:
 
 
 def bound_use(method: Method, step: Step) -> BoundUse:
-    """Return the share of the interval bound in the loss: that of the method where the bound is tight, else none.
+    """Return the share of the interval bound in the loss.
 
-    Only decisions with labels are asked about: what the bound does for regressions and for a teacher's scores has not been measured.
+    That of the method where the bound is tight, else none.
+
+    Only decisions with labels are asked about: what the bound does for regressions and for a
+    teacher's scores has not been measured.
 
     Args:
         method: The method.
-        step: Validation samples of the network before training, its weights clipped as the method clips them.
+        step: Validation samples of the network before training, its weights clipped as the method
+            clips them.
     """
     if not method.bound_share:
         return BoundUse()
@@ -59,7 +66,10 @@ def bound_use(method: Method, step: Step) -> BoundUse:
     except (RuntimeError, IndexError, ValueError) as err:
         # It costs the bound, not the training.
         return BoundUse(
-            reason=f"a rule of the bounds fails on a tensor of this network, which is a fault of this tool ({type(err).__name__}: {err}); report this"
+            reason=(
+                "a rule of the bounds fails on a tensor of this network, which is a fault of this"
+                f" tool ({type(err).__name__}: {err}); report this"
+            )
         )
     still = step.fixed()
     found = ascend(still, random_unit(still), passes=_PASSES, length=1.0)
@@ -67,7 +77,10 @@ def bound_use(method: Method, step: Step) -> BoundUse:
         attacked = float(step.loss(deviation_of(step, found)))
     if not (math.isfinite(bound) and math.isfinite(attacked) and attacked > 0):
         return BoundUse(
-            reason=f"the bounded and the attacked loss must be finite and positive to be compared, got {bound:g} and {attacked:g}"
+            reason=(
+                "the bounded and the attacked loss must be finite and positive to be compared, got"
+                f" {bound:g} and {attacked:g}"
+            )
         )
     ratio = bound / attacked
     return BoundUse(method.bound_share if ratio <= method.tight else 0.0, ratio)

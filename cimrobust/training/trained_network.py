@@ -1,4 +1,7 @@
-"""The network being trained: the torch twin as a function of stored weights and digital parameters, batch by batch."""
+"""The network being trained.
+
+The torch twin as a function of stored weights and digital parameters, batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.write_back import require_stored
-from cimrobust.search.box import tensor_of
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.readout import Readout
 from cimrobust.search.search_budget import budget_of
+from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.training.parameters import Parameters, Trainable, initial_parameters
 from cimrobust.training.training_loss import counted_of
 from cimrobust.twin.to_torch import Twin, to_torch
@@ -37,7 +40,8 @@ class Samples:
     Attributes:
         inputs: By graph input, samples first.
         constants: Graph inputs that are the same for all.
-        targets: Labels int64 [samples, decisions], targets or scores of a teacher float32, samples first.
+        targets: Labels int64 [samples, decisions], targets or scores of a teacher float32, samples
+            first.
     """
 
     inputs: Mapping[str, Tensor]
@@ -51,20 +55,32 @@ class Samples:
 
     def part(self, indices: Tensor) -> Samples:
         """Return some of the samples."""
-        return Samples({name: tensor[indices] for name, tensor in self.inputs.items()}, self.constants, self.targets[indices])
+        return Samples(
+            {name: tensor[indices] for name, tensor in self.inputs.items()},
+            self.constants,
+            self.targets[indices],
+        )
 
 
 class TrainingNetwork:
     """The twin with everything that training may change as an argument.
 
     Attributes:
-        twin: The twin; its weight names are stored weights, biases, normalisations and digital copies.
+        twin: The twin; its weight names are stored weights, biases, normalisations and digital
+            copies.
         readout: How rows are read from it.
         trainable: What may change.
         device: Where it runs.
     """
 
-    def __init__(self, twin: Twin, readout: Readout, feeding: Feeding, trainable: Trainable, device: torch.device) -> None:
+    def __init__(
+        self,
+        twin: Twin,
+        readout: Readout,
+        feeding: Feeding,
+        trainable: Trainable,
+        device: torch.device,
+    ) -> None:
         self.twin = twin.to(device)
         self.twin.straight_through = True
         self.readout = readout
@@ -81,23 +97,33 @@ class TrainingNetwork:
         """The network as bounded operators.
 
         Raises:
-            ModelNotCoveredError: Operators have no bound; names all of them. Or samples cannot be run together.
+            ModelNotCoveredError: Operators have no bound; names all of them. Or samples cannot be
+                run together.
         """
         if self._feeding.mode != "free":
             raise ModelNotCoveredError(
-                f"training on the interval bound needs a network that takes any number of samples, got a {self._feeding.mode} batch; use another method"
+                "training on the interval bound needs a network that takes any number of samples,"
+                f" got a {self._feeding.mode} batch; use another method"
             )
         exact = [name for name in self.twin.weight_names if name not in self.trainable.devices]
         try:
             return make_plan(self.twin, self.readout.tensor, known=exact)
         except NotBoundedError as err:
             raise ModelNotCoveredError(
-                f"training on the interval bound needs a bound of every operator, got: {err.refusal.reason}; use another method"
+                "training on the interval bound needs a bound of every operator, got:"
+                f" {err.refusal.reason}; use another method"
             ) from err
 
     def digital(self, parameters: Parameters) -> dict[str, Tensor]:
-        """Return what the twin takes beside stored weights; a digital copy of a stored weight is that weight, unquantised."""
-        copies = {copy: parameters.weights[name] for copy, name in self.trainable.digital.copies.items() if name in parameters.weights}
+        """Return what the twin takes beside stored weights.
+
+        A digital copy of a stored weight is that weight, unquantised.
+        """
+        copies = {
+            copy: parameters.weights[name]
+            for copy, name in self.trainable.digital.copies.items()
+            if name in parameters.weights
+        }
         return {**parameters.digital, **parameters.buffers, **copies}
 
     def stored(self, parameters: Parameters) -> dict[str, Tensor]:
@@ -112,7 +138,13 @@ class TrainingNetwork:
             samples: Any number of samples.
         """
         return self.counted(
-            torch.cat([self.readout.rows(output) for output in self._outputs(weights, samples, self.readout.tensor)]), samples
+            torch.cat(
+                [
+                    self.readout.rows(output)
+                    for output in self._outputs(weights, samples, self.readout.tensor)
+                ]
+            ),
+            samples,
         )
 
     def counted(self, rows: Tensor, samples: Samples) -> Tensor:
@@ -120,7 +152,9 @@ class TrainingNetwork:
         counted = counted_of(samples.targets)
         return rows if bool(counted.all()) else rows[counted.reshape(-1)]
 
-    def _outputs(self, weights: Mapping[str, Tensor], samples: Samples, tensor: str) -> list[Tensor]:
+    def _outputs(
+        self, weights: Mapping[str, Tensor], samples: Samples, tensor: str
+    ) -> list[Tensor]:
         """Return a tensor of the graph, samples first, in runs of as many samples as the network takes."""
         mode, size = self._feeding.mode, self._feeding.size
         if mode == "free":
@@ -141,12 +175,24 @@ class TrainingNetwork:
     def _runs_join(self, samples: Samples) -> bool:
         """Tell whether the runs of a batch can share a pass; tried once."""
         if self._joins is None:
-            tried = runs_at_once(self.twin, self.readout.tensor, samples.inputs, samples.constants, feeding=self._feeding, most=2)
+            tried = runs_at_once(
+                self.twin,
+                self.readout.tensor,
+                samples.inputs,
+                samples.constants,
+                feeding=self._feeding,
+                most=2,
+            )
             self._joins = tried > 1
         return self._joins
 
-    def statistics(self, weights: Mapping[str, Tensor], samples: Samples, tensors: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return mean and variance of every channel of some tensors over a batch; channels are the second axis."""
+    def statistics(
+        self, weights: Mapping[str, Tensor], samples: Samples, tensors: Sequence[str]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return mean and variance of every channel of some tensors over a batch.
+
+        Channels are the second axis.
+        """
         found = {}
         for name in tensors:
             data = torch.cat(self._outputs(weights, samples, name)).transpose(0, 1).flatten(1)
@@ -155,7 +201,13 @@ class TrainingNetwork:
 
 
 def open_training(
-    runtime: Runtime, placement: Placement, trainable: Trainable, *, update_norms: bool, device: torch.device, seed: int
+    runtime: Runtime,
+    placement: Placement,
+    trainable: Trainable,
+    *,
+    update_norms: bool,
+    device: torch.device,
+    seed: int,
 ) -> tuple[TrainingNetwork, Parameters]:
     """Build the twin of a network for training and prove that it decides as the deployed network does.
 
@@ -168,63 +220,109 @@ def open_training(
         seed: Seed of the run.
 
     Raises:
-        ModelNotCoveredError: There is no such twin, it does not depend on an initializer that is to be trained, or the file does not hold one; says why and names it.
+        ModelNotCoveredError: There is no such twin, it does not depend on an initializer that is to
+            be trained, or the file does not hold one; says why and names it.
     """
-    opened = open_gradients(runtime, placement, budget_of("quick"), seed=seed, workers=1, device=torch.device("cpu"))
+    opened = open_gradients(
+        runtime, placement, budget_of("quick"), seed=seed, workers=1, device=torch.device("cpu")
+    )
     if opened.oracle is None:
         raise ModelNotCoveredError(
-            f"re-training needs a differentiable twin of the model, got none: {opened.reason}; there is no way round it"
+            f"re-training needs a differentiable twin of the model, got none: {opened.reason};"
+            " there is no way round it"
         )
     readout = opened.oracle.readout
     norms = trainable.digital.normalisations
     names = [*runtime.deployed.weight_names, *trainable.biases, *trainable.digital.copies]
-    names += [name for norm in norms if update_norms for name in (norm.scale, norm.shift, norm.mean, norm.variance)]
-    twin = to_torch(runtime.deployed.model, weight_names=names, outputs=[runtime.engine.output], outside=True)
-    parameters = initial_parameters(twin, runtime, trainable, update_norms=update_norms, device=device)
-    require_stored(runtime.network.path, {name: array.shape for name, array in parameters.to_numpy().items()})
+    names += [
+        name
+        for norm in norms
+        if update_norms
+        for name in (norm.scale, norm.shift, norm.mean, norm.variance)
+    ]
+    twin = to_torch(
+        runtime.deployed.model, weight_names=names, outputs=[runtime.engine.output], outside=True
+    )
+    parameters = initial_parameters(
+        twin, runtime, trainable, update_norms=update_norms, device=device
+    )
+    require_stored(
+        runtime.network.path, {name: array.shape for name, array in parameters.to_numpy().items()}
+    )
     network = TrainingNetwork(twin, readout, runtime.engine.feeding, trainable, device)
-    expected = opened.oracle.plain_rows(placement.nominal(), num_samples=min(_CHECKED_SAMPLES, opened.oracle.num_samples))
-    _check_same(network, parameters, runtime, expected, opened.crafting[: opened.oracle.run_together])
+    expected = opened.oracle.plain_rows(
+        placement.nominal(), num_samples=min(_CHECKED_SAMPLES, opened.oracle.num_samples)
+    )
+    _check_same(
+        network, parameters, runtime, expected, opened.crafting[: opened.oracle.run_together]
+    )
     _check_reached(network, parameters, runtime)
     return network, parameters
 
 
 def _first_samples(runtime: Runtime, indices: np.ndarray, device: torch.device) -> Samples:
-    inputs = {name: tensor_of(array[indices]).to(device) for name, array in runtime.dataset.inputs.items()}
-    constants = {name: tensor_of(array).to(device) for name, array in runtime.dataset.constants.items()}
+    inputs = {
+        name: tensor_of(array[indices]).to(device) for name, array in runtime.dataset.inputs.items()
+    }
+    constants = {
+        name: tensor_of(array).to(device) for name, array in runtime.dataset.constants.items()
+    }
     return Samples(inputs, constants, torch.zeros(len(indices), 1))
 
 
-def _check_same(network: TrainingNetwork, parameters: Parameters, runtime: Runtime, expected: Tensor, together: np.ndarray) -> None:
+def _check_same(
+    network: TrainingNetwork,
+    parameters: Parameters,
+    runtime: Runtime,
+    expected: Tensor,
+    together: np.ndarray,
+) -> None:
     """Raise ModelNotCoveredError unless the functional twin gives the first rows of the search's twin at the quantised weights, run with the same samples."""
     samples = _first_samples(runtime, together, network.device)
     with torch.no_grad():
         stored = network.stored(parameters)
-        nominal = {name: devices.program(stored[name]).nominal for name, devices in network.trainable.devices.items()}
+        nominal = {
+            name: devices.program(stored[name]).nominal
+            for name, devices in network.trainable.devices.items()
+        }
         rows = network.rows({**network.digital(parameters), **nominal}, samples).cpu()
     # With few samples together the search may have run fewer than are compared.
     rows, expected = rows[: len(expected)], expected[: len(rows)]
     finite = torch.isfinite(expected)
-    rows, expected = rows.where(finite | torch.isfinite(rows), 0.0), expected.where(finite, 0.0)  # what is infinite in both is the same
+    rows, expected = (
+        rows.where(finite | torch.isfinite(rows), 0.0),
+        expected.where(finite, 0.0),
+    )  # what is infinite in both is the same
     scale = float(expected.abs().max()) or 1.0
     worst = float((rows - expected).abs().max()) / scale
     if not worst < 1e-3:
         raise ModelNotCoveredError(
-            f"twin for training must give the outputs of the deployed network, got a difference of {worst:.2g} of their range; report this model"
+            "twin for training must give the outputs of the deployed network, got a difference of"
+            f" {worst:.2g} of their range; report this model"
         )
 
 
 def _check_reached(network: TrainingNetwork, parameters: Parameters, runtime: Runtime) -> None:
     """Raise ModelNotCoveredError unless a gradient reaches everything that is to be trained."""
-    samples = _first_samples(runtime, np.arange(min(runtime.dataset.num_samples, _CHECKED_SAMPLES)), network.device)
+    samples = _first_samples(
+        runtime, np.arange(min(runtime.dataset.num_samples, _CHECKED_SAMPLES)), network.device
+    )
     stored = network.stored(parameters)
-    nominal = {name: devices.program(stored[name]).nominal for name, devices in network.trainable.devices.items()}
+    nominal = {
+        name: devices.program(stored[name]).nominal
+        for name, devices in network.trainable.devices.items()
+    }
     rows = network.rows({**network.digital(parameters), **nominal}, samples)
     names = [*parameters.weights, *parameters.digital]
     reached = torch.where(torch.isfinite(rows), rows, 0.0).square().sum()
     gradients = torch.autograd.grad(reached, parameters.leaves(), allow_unused=True)
-    lost = [repr(name) for name, gradient in zip(names, gradients, strict=True) if gradient is None or not bool(gradient.any())]
+    lost = [
+        repr(name)
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is None or not bool(gradient.any())
+    ]
     if lost:
         raise ModelNotCoveredError(
-            f"a gradient must reach every initializer to be trained, got none for {', '.join(lost)} on {samples.count} samples; freeze them (--freeze)"
+            f"a gradient must reach every initializer to be trained, got none for {', '.join(lost)}"
+            f" on {samples.count} samples; freeze them (--freeze)"
         )

@@ -50,7 +50,8 @@ def read_checkpoint(path: Path, digest: str, state: State) -> int | None:
         held = torch.load(io.BytesIO(content), weights_only=True)
         if held.get("digest") != digest:
             raise InputRefusedError(
-                f"checkpoint must be of the same model, data, device, method and settings, got another ({path}); {hint}"
+                "checkpoint must be of the same model, data, device, method and settings, got"
+                f" another ({path}); {hint}"
             )
         return _take_over(held, state)
 

@@ -22,11 +22,14 @@ class Objective:
     """The loss of a task.
 
     Attributes:
-        kind: ``classes``: cross-entropy; ``teacher``: scores of the clean model; ``value``: squared error (absolute for ``mae``).
-        scale: ``teacher``: typical margin between the teacher's best two scores; ``value``: typical size of a target, so that losses are near 1.
+        kind: ``classes``: cross-entropy; ``teacher``: scores of the clean model; ``value``: squared
+            error (absolute for ``mae``).
+        scale: ``teacher``: typical margin between the teacher's best two scores; ``value``: typical
+            size of a target, so that losses are near 1.
         spread: ``teacher``: variance of the teacher's scores.
         metric: Error metric of a regression.
-        k: A decision is right where the label is among so many highest scores; the losses want it to be the highest.
+        k: A decision is right where the label is among so many highest scores; the losses want it
+            to be the highest.
     """
 
     kind: Literal["classes", "teacher", "value"]
@@ -47,7 +50,9 @@ class Objective:
     def each(self, rows: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of every decision; arguments as for `loss`."""
         if self.kind == "classes":
-            return functional.cross_entropy(rows, self.labels(targets, rows.shape[1]), reduction="none")
+            return functional.cross_entropy(
+                rows, self.labels(targets, rows.shape[1]), reduction="none"
+            )
         if self.kind == "value":
             error = (rows[:, 0] - targets.reshape(-1)) / self.scale
             return error.abs() if self.metric == "mae" else error**2
@@ -57,11 +62,16 @@ class Objective:
         chosen = torch.isfinite(teacher)
         near = torch.where(chosen, rows - teacher, 0.0).square().mean(1) / self.spread
         wanted = functional.softmax(teacher / self.scale, dim=1)
-        choice = -torch.where(chosen, wanted * functional.log_softmax(rows / self.scale, dim=1), 0.0).sum(1)
+        choice = -torch.where(
+            chosen, wanted * functional.log_softmax(rows / self.scale, dim=1), 0.0
+        ).sum(1)
         return near + choice
 
     def labels(self, targets: Tensor, num_classes: int) -> Tensor:
-        """Return what the decisions that are counted are scored against, flat: labels, the teacher's decisions, or targets."""
+        """Return what the decisions that are counted are scored against, flat.
+
+        Labels, the teacher's decisions, or targets.
+        """
         if self.kind == "teacher":
             return targets.reshape(-1, num_classes).argmax(1)
         return targets[counted_of(targets)]
@@ -73,21 +83,37 @@ class Objective:
 
 
 def counted_of(targets: Tensor) -> Tensor:
-    """Return which of the targets of samples are counted, bool in their shape; those that are no labels are."""
-    return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets != IGNORED
+    """Return which of the targets of samples are counted, bool in their shape.
+
+    Those that are no labels are.
+    """
+    return (
+        torch.ones_like(targets, dtype=torch.bool)
+        if targets.is_floating_point()
+        else targets != IGNORED
+    )
 
 
-def objective_of(task: Task, readout: Readout, teacher: np.ndarray | None) -> tuple[Objective, Tensor]:
+def objective_of(
+    task: Task, readout: Readout, teacher: np.ndarray | None
+) -> tuple[Objective, Tensor]:
     """Return the loss of a task and the targets of all samples.
 
     Args:
         task: The task with all labels.
         readout: How rows are read.
-        teacher: Rows of the clean model, [samples, decisions, classes], where it is the teacher; None: labels are true.
+        teacher: Rows of the clean model, [samples, decisions, classes], where it is the teacher;
+            None: labels are true.
     """
     if task.is_regression:
-        targets = torch.from_numpy(np.asarray(task.labels, np.float32)).reshape(len(task.labels), -1)
-        typical = float(targets.abs().mean()) if task.metric == "mae" else float(targets.std(unbiased=False))
+        targets = torch.from_numpy(np.asarray(task.labels, np.float32)).reshape(
+            len(task.labels), -1
+        )
+        typical = (
+            float(targets.abs().mean())
+            if task.metric == "mae"
+            else float(targets.std(unbiased=False))
+        )
         return Objective("value", scale=max(typical, _SMALLEST), metric=task.metric), targets
     labels = torch.from_numpy(np.asarray(task.labels, np.int64)).reshape(len(task.labels), -1)
     if teacher is None:
@@ -95,6 +121,12 @@ def objective_of(task: Task, readout: Readout, teacher: np.ndarray | None) -> tu
     rows = torch.from_numpy(np.asarray(teacher, np.float32))
     best = rows.topk(2, dim=-1).values
     apart = best[..., 0] - best[..., 1]
-    margin, seen = float(apart[torch.isfinite(apart)].median().nan_to_num(0.0)), rows[torch.isfinite(rows)]
+    margin, seen = (
+        float(apart[torch.isfinite(apart)].median().nan_to_num(0.0)),
+        rows[torch.isfinite(rows)],
+    )
     spread = max(float(seen.var(unbiased=False)), _SMALLEST)
-    return Objective("teacher", scale=max(margin, _SMALLEST), spread=spread, k=task.decision.k), rows
+    return (
+        Objective("teacher", scale=max(margin, _SMALLEST), spread=spread, k=task.decision.k),
+        rows,
+    )

@@ -25,13 +25,15 @@ class Step:
         network: The network.
         objective: Its loss.
         samples: The mini-batch.
-        chips: Stored weights on their devices, quantised from the current values; gradients flow through them.
+        chips: Stored weights on their devices, quantised from the current values; gradients flow
+            through them.
         digital: Everything else that the network takes.
         generator: Random numbers of this step alone.
         progress: Share of the training that is over, in [0, 1).
         memory: What a method keeps from step to step; part of a checkpoint.
         draw: Draws a chip from the distribution of the profile, by its number.
-        bound_share: Share of the interval bound in the loss, for methods that take one where it is tight.
+        bound_share: Share of the interval bound in the loss, for methods that take one where it is
+            tight.
     """
 
     network: TrainingNetwork
@@ -47,7 +49,10 @@ class Step:
 
     def rows(self, deviation: Deviation | None = None) -> Tensor:
         """Return the rows of the mini-batch on a chip with a deviation; None: without."""
-        weights = {name: chip.nominal if deviation is None else chip.nominal + deviation[name] for name, chip in self.chips.items()}
+        weights = {
+            name: chip.nominal if deviation is None else chip.nominal + deviation[name]
+            for name, chip in self.chips.items()
+        }
         return self.network.rows({**self.digital, **weights}, self.samples)
 
     def loss(self, deviation: Deviation | None = None) -> Tensor:
@@ -55,7 +60,10 @@ class Step:
         return self.objective.loss(self.rows(deviation), self.samples.targets)
 
     def normal(self, like: Tensor) -> Tensor:
-        """Return standard normal numbers in the shape of a tensor; drawn on the CPU, so that every device sees the same."""
+        """Return standard normal numbers in the shape of a tensor.
+
+        Drawn on the CPU, so that every device sees the same.
+        """
         return torch.randn(like.shape, generator=self.generator).to(like.device)
 
     def uniform(self, like: Tensor) -> Tensor:
@@ -68,7 +76,10 @@ class Step:
 
     def fixed(self) -> Step:
         """Return the same step with weights and box cut off from gradients, for attacks."""
-        chips = {name: Chip(*(part.detach() for part in (chip.nominal, chip.lo, chip.hi, chip.reach))) for name, chip in self.chips.items()}
+        chips = {
+            name: Chip(*(part.detach() for part in (chip.nominal, chip.lo, chip.hi, chip.reach)))
+            for name, chip in self.chips.items()
+        }
         digital = {name: tensor.detach() for name, tensor in self.digital.items()}
         return replace(self, chips=chips, digital=digital)
 
@@ -101,13 +112,18 @@ class Method:
         what: One sentence.
         loss: Loss of a mini-batch; its gradient is what the optimiser follows.
         knobs: Its settings and their values.
-        averaging: Decay of the running mean of the weights that is kept in place of the last weights; 0: none.
-        weight_range: Largest weight of a tensor in its standard deviations, the others are clipped; shrinks the box. None: not limited.
-        clipping_loss: Clean accuracy that clipping may cost before training (of a regression, share by which the error may grow); `weight_range` is widened until it does not cost more.
+        averaging: Decay of the running mean of the weights that is kept in place of the last
+            weights; 0: none.
+        weight_range: Largest weight of a tensor in its standard deviations, the others are clipped;
+            shrinks the box. None: not limited.
+        clipping_loss: Clean accuracy that clipping may cost before training (of a regression, share
+            by which the error may grow); `weight_range` is widened until it does not cost more.
         bound_share: Share of the interval bound in the loss, where it is tight.
-        tight: Most that the bound of the loss may be, in attacked losses, to count as tight; of the network before training.
+        tight: Most that the bound of the loss may be, in attacked losses, to count as tight; of the
+            network before training.
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
-        ready: Share of the training from which the box has its full size; epochs before are kept only if none after is within the clean loss.
+        ready: Share of the training from which the box has its full size; epochs before are kept
+            only if none after is within the clean loss.
     """
 
     name: str
@@ -148,6 +164,9 @@ class Recipe:
         unknown = sorted(set(values or {}) - set(self.knobs))
         if unknown:
             raise UsageError(
-                f"settings of method {self.name} must be among {sorted(self.knobs)}, got {unknown} (--set); see docs/how-to/retraining.md"
+                f"settings of method {self.name} must be among {sorted(self.knobs)}, got {unknown}"
+                " (--set); see docs/how-to/retraining.md"
             )
-        return self.make({name: knob.default for name, knob in self.knobs.items()} | dict(values or {}))
+        return self.make(
+            {name: knob.default for name, knob in self.knobs.items()} | dict(values or {})
+        )

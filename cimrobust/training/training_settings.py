@@ -19,11 +19,14 @@ class TrainingSettings:
     Attributes:
         epochs: Epochs at most.
         batch: Samples of a mini-batch.
-        learning_rate: Of the first step; falls to 0 along a half cosine. None: chosen before training, see `cimrobust.training.pace`.
+        learning_rate: Of the first step; falls to 0 along a half cosine. None: chosen before
+            training, see `cimrobust.training.pace`.
         optimiser: ``adamw`` or ``sgd`` (Nesterov momentum 0.9).
         weight_decay: As in the optimiser.
-        clean_loss: Clean accuracy on the validation split that may be lost; of a regression the share by which the error may grow.
-        patience: Epochs without a better one after which training stops; None: half of the epochs, 10 at least.
+        clean_loss: Clean accuracy on the validation split that may be lost; of a regression the
+            share by which the error may grow.
+        patience: Epochs without a better one after which training stops; None: half of the epochs,
+            10 at least.
         gradient_norm: Gradients are shortened to this norm.
         search_passes: Passes of the short search on the validation split after every epoch.
         draws: Chips drawn on the validation split after every epoch.
@@ -50,7 +53,10 @@ class TrainingSettings:
     def first_rate(self) -> float:
         """Learning rate of the first step; ValueError before it is chosen."""
         if self.learning_rate is None:
-            raise ValueError("learning rate must be chosen before training starts, got None; see cimrobust.training.pace")
+            raise ValueError(
+                "learning rate must be chosen before training starts, got None; see"
+                " cimrobust.training.pace"
+            )
         return self.learning_rate
 
     @property
@@ -60,16 +66,27 @@ class TrainingSettings:
 
     def check(self) -> None:
         """Raise UsageError for settings that cannot be."""
-        counts = {"epochs": self.epochs, "batch": self.batch, "search-passes": self.search_passes, "patience": self.patience}
+        counts = {
+            "epochs": self.epochs,
+            "batch": self.batch,
+            "search-passes": self.search_passes,
+            "patience": self.patience,
+        }
         for name, count in counts.items():
             check_count(name, count)
         for name, count in (("draws", self.draws), ("seed", self.seed)):
             check_count(name, count, least=0)
-        for name, value in (("learning rate", self.learning_rate), ("gradient norm", self.gradient_norm)):
+        for name, value in (
+            ("learning rate", self.learning_rate),
+            ("gradient norm", self.gradient_norm),
+        ):
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be positive, got {value}; give a positive number")
         for name, value in (("weight decay", self.weight_decay), ("clean loss", self.clean_loss)):
             if not 0 <= value < float("inf"):
                 raise UsageError(f"{name} must be 0 or more, got {value}; give another number")
         if self.optimiser not in OPTIMISERS:
-            raise UsageError(f"optimiser must be one of {', '.join(OPTIMISERS)}, got '{self.optimiser}' (--optimiser); choose one of them")
+            raise UsageError(
+                f"optimiser must be one of {', '.join(OPTIMISERS)}, got '{self.optimiser}'"
+                " (--optimiser); choose one of them"
+            )

@@ -1,7 +1,11 @@
-"""Settings of a method, searched on the validation split: short trainings, of which bad ones are stopped early (successive halving).
+"""Settings of a method, searched on the validation split.
 
-Optuna proposes (tree-structured Parzen estimators) and prunes. It is an extra (``pip install cimrobust[retrain]``): SQLAlchemy and its like come with it, 40 MB that nobody needs who trains with
-the defaults. The first trial is always the defaults, so what is found is no worse on the validation split.
+Short trainings, of which bad ones are stopped early (successive halving).
+
+Optuna proposes (tree-structured Parzen estimators) and prunes. It is an extra (``pip install
+cimrobust[retrain]``): SQLAlchemy and its like come with it, 40 MB that nobody needs who trains with
+the defaults. The first trial is always the defaults, so what is found is no worse on the validation
+split.
 """
 
 from __future__ import annotations
@@ -72,7 +76,11 @@ class Tuning:
 
 
 def score_of(row: EpochRow, *, higher_is_better: bool, proves: bool) -> float:
-    """Return the score of an epoch: proved if asked for, then attacked, ties by the first percentile; below all of these where too much clean accuracy is lost."""
+    """Return the score of an epoch.
+
+    Proved if asked for, then attacked, ties by the first percentile; below all of these where too
+    much clean accuracy is lost.
+    """
     sign = 1.0 if higher_is_better else -1.0
     if not row.eligible:
         return sign * row.clean - (1e3 if higher_is_better else 1e9)
@@ -81,7 +89,14 @@ def score_of(row: EpochRow, *, higher_is_better: bool, proves: bool) -> float:
     return proved + sign * (row.attacked + _TIE * kpp)
 
 
-def tune(session: Session, recipe: Recipe, settings: TrainingSettings, *, budget: int, progress: Progress | None = None) -> Tuning:
+def tune(
+    session: Session,
+    recipe: Recipe,
+    settings: TrainingSettings,
+    *,
+    budget: int,
+    progress: Progress | None = None,
+) -> Tuning:
     """Search for the settings of a method.
 
     Args:
@@ -97,38 +112,73 @@ def tune(session: Session, recipe: Recipe, settings: TrainingSettings, *, budget
     optuna = _library()
     epochs = max(round(_TRIAL_SHARE * settings.epochs), _FEWEST_EPOCHS)
     if budget < epochs:
-        raise UsageError(f"budget of the search for settings must be {epochs} epochs or more, got {budget} (--tune); give more, or 0")
+        raise UsageError(
+            f"budget of the search for settings must be {epochs} epochs or more, got {budget}"
+            " (--tune); give more, or 0"
+        )
     progress = progress or NullProgress()
     progress.start(f"settings of {recipe.name}", budget)
-    knobs = {_LEARNING_RATE: Knob(settings.first_rate, settings.first_rate / 5, settings.first_rate * 3, True, ""), **recipe.knobs}
+    knobs = {
+        _LEARNING_RATE: Knob(
+            settings.first_rate, settings.first_rate / 5, settings.first_rate * 3, True, ""
+        ),
+        **recipe.knobs,
+    }
     seed = stream_key(settings.seed, "retrain", "tuning") % 2**31
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=max(epochs // _REDUCTION, 1), reduction_factor=_REDUCTION),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=max(epochs // _REDUCTION, 1), reduction_factor=_REDUCTION
+        ),
     )
     study.enqueue_trial({name: knob.default for name, knob in knobs.items()})
     trials: list[Trial] = []
     used = 0
     while used + max(epochs // _REDUCTION, 1) <= budget:
         trial = study.ask()
-        made = _run(session, recipe, replace(settings, epochs=min(epochs, budget - used)), trial, knobs, progress)
+        made = _run(
+            session,
+            recipe,
+            replace(settings, epochs=min(epochs, budget - used)),
+            trial,
+            knobs,
+            progress,
+        )
         trials.append(made)
         used += made.epochs
         study.tell(trial, made.score)
     progress.finish()
     best = max(trials, key=lambda made: made.score)
     values = {name: value for name, value in best.values.items() if name != _LEARNING_RATE}
-    return Tuning(values, best.values[_LEARNING_RATE], tuple(trials), budget, used, f"{LIBRARY} {optuna.__version__}")
+    return Tuning(
+        values,
+        best.values[_LEARNING_RATE],
+        tuple(trials),
+        budget,
+        used,
+        f"{LIBRARY} {optuna.__version__}",
+    )
 
 
-def _run(session: Session, recipe: Recipe, settings: TrainingSettings, trial: Any, knobs: Mapping[str, Knob], progress: Progress) -> Trial:
+def _run(
+    session: Session,
+    recipe: Recipe,
+    settings: TrainingSettings,
+    trial: Any,
+    knobs: Mapping[str, Knob],
+    progress: Progress,
+) -> Trial:
     """Train once with the settings that a trial proposes, as long as it is promising."""
     values = {
-        name: trial.suggest_float(name, min(knob.low, knob.default), max(knob.high, knob.default), log=knob.is_log)
+        name: trial.suggest_float(
+            name, min(knob.low, knob.default), max(knob.high, knob.default), log=knob.is_log
+        )
         for name, knob in knobs.items()
     }
-    method = recipe.method({name: value for name, value in values.items() if name != _LEARNING_RATE})
+    method = recipe.method(
+        {name: value for name, value in values.items() if name != _LEARNING_RATE}
+    )
     higher = session.objective.kind != "value"
     scores: list[float] = []
 
@@ -140,7 +190,9 @@ def _run(session: Session, recipe: Recipe, settings: TrainingSettings, trial: An
 
     settings = replace(settings, learning_rate=values[_LEARNING_RATE], patience=settings.epochs)
     try:
-        train(session.job(method, settings), session.parameters, progress=NullProgress(), stops=stops)
+        train(
+            session.job(method, settings), session.parameters, progress=NullProgress(), stops=stops
+        )
     except DivergedError:
         return Trial(values, len(scores) + 1, True, _DIVERGED)
     return Trial(values, len(scores), len(scores) < settings.epochs, max(scores))
@@ -150,6 +202,9 @@ def _library() -> Any:
     try:
         optuna = importlib.import_module(LIBRARY)
     except ImportError as err:
-        raise UsageError("a search for settings must have Optuna, got none (--tune); pip install 'cimrobust[retrain]'") from err
+        raise UsageError(
+            "a search for settings must have Optuna, got none (--tune); pip install"
+            " 'cimrobust[retrain]'"
+        ) from err
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

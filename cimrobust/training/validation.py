@@ -1,6 +1,9 @@
-"""How good the network is at the end of an epoch: clean, on drawn chips, and on the worst chip that a short search finds.
+"""How good the network is at the end of an epoch.
 
-All of it in the twin, on the validation split, with the weights of the moment; the certificate's search is another one, and longer.
+Clean, on drawn chips, and on the worst chip that a short search finds.
+
+All of it in the twin, on the validation split, with the weights of the moment; the certificate's
+search is another one, and longer.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ _SHARE_IMPROVED = 0.75
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of one set of weights on the validation split; accuracy, or for a regression the error.
+    """Scores of one set of weights on the validation split.
+
+    Accuracy, or for a regression the error.
 
     Attributes:
         clean: Of the quantised weights.
@@ -63,14 +68,23 @@ def is_better(objective: Objective, first: float, second: float) -> bool:
     return first < second if objective.kind == "value" else first > second
 
 
-def is_within(objective: Objective, score: float, before: float, *, allowed: float, samples: int, errors: float) -> bool:
+def is_within(
+    objective: Objective,
+    score: float,
+    before: float,
+    *,
+    allowed: float,
+    samples: int,
+    errors: float,
+) -> bool:
     """Tell whether a score is no worse than allowed, as far as so many samples can tell.
 
     Args:
         objective: Says whether scores are accuracies or errors.
         score: The score.
         before: What it is held against.
-        allowed: Accuracy that may be lost; of an error the share by which it may grow, which is taken as it is.
+        allowed: Accuracy that may be lost; of an error the share by which it may grow, which is
+            taken as it is.
         samples: Samples that both were measured on.
         errors: Standard errors by which more may be lost.
     """
@@ -86,7 +100,9 @@ def clean_score(step: Step) -> float:
         return score_rows(step.objective, step.fixed().rows(), step.samples.targets)
 
 
-def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = (), proves: bool = False) -> Scored:
+def validate(
+    step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = (), proves: bool = False
+) -> Scored:
     """Score the weights of a step on its samples.
 
     Args:
@@ -98,7 +114,9 @@ def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = ()
     fixed = step.fixed()
     clean = clean_score(fixed)
     with torch.no_grad():
-        drawn = [score_rows(step.objective, fixed.rows(chip), step.samples.targets) for chip in draws]
+        drawn = [
+            score_rows(step.objective, fixed.rows(chip), step.samples.targets) for chip in draws
+        ]
     attacked = worst_found(fixed, passes=passes)
     if is_better(step.objective, attacked, clean):
         attacked = clean
@@ -110,7 +128,10 @@ def validate(step: Step, *, passes: int, draws: Sequence[dict[str, Tensor]] = ()
 
 
 def worst_found(fixed: Step, *, passes: int) -> float:
-    """Return the worst score that a short search finds: half of the passes on one loss, half on another, from zero; corners count as well."""
+    """Return the worst score that a short search finds.
+
+    Half of the passes on one loss, half on another, from zero; corners count as well.
+    """
     if fixed.objective.kind == "value":
         losses: list[Callable[[Step], Damage]] = [_error_damage]
     else:
@@ -120,7 +141,10 @@ def worst_found(fixed: Step, *, passes: int) -> float:
 
 
 def _climb(fixed: Step, make: Callable[[Step], Damage], *, passes: int) -> float:
-    """Return the worst score on the way of one run; the schedule of steps is that of `search.climb`."""
+    """Return the worst score on the way of one run.
+
+    The schedule of steps is that of `search.climb`.
+    """
     objective, targets = fixed.objective, fixed.samples.targets
     damage = make(fixed)
     unit: Unit = zero_unit(fixed)
@@ -148,7 +172,13 @@ def _climb(fixed: Step, make: Callable[[Step], Damage], *, passes: int) -> float
         ahead = {name: (unit[name] + length * found[name].sign()).clamp(-1, 1) for name in unit}
         unit, before = (
             {
-                name: (unit[name] + share * (ahead[name] - unit[name]) + (1 - share) * (unit[name] - before[name])).clamp(-1, 1)
+                name: (
+                    (
+                        unit[name]
+                        + share * (ahead[name] - unit[name])
+                        + (1 - share) * (unit[name] - before[name])
+                    ).clamp(-1, 1)
+                )
                 for name in unit
             },
             unit,
@@ -173,7 +203,9 @@ def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
 
 
 def _entropy_damage(fixed: Step) -> Damage:
-    return lambda rows, targets: CrossEntropy().spread(*fixed.objective.decisive(rows, targets)).mean()
+    return lambda rows, targets: (
+        CrossEntropy().spread(*fixed.objective.decisive(rows, targets)).mean()
+    )
 
 
 def _error_damage(fixed: Step) -> Damage:

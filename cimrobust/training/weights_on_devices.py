@@ -1,8 +1,14 @@
-"""Weights on devices in torch: what a layer is quantised to and how far its devices may carry it, as functions of the weights being trained.
+"""Weights on devices in torch.
 
-The numbers are those of `mapping.place`, up to float32 rounding: levels ``round(|W| / s)`` of the scale ``s = max|W| / (2^M - 1)`` (design, section 3), or the integers
-of a file; and the tolerance box, which is a table over the levels of a weight times the scale. Rounding passes gradients straight through. The scale is the current one
-at every step and is differentiable: a gradient that would shrink the box by shrinking the largest weight of a tensor reaches that weight.
+What a layer is quantised to and how far its devices may carry it, as functions of the weights being
+trained.
+
+The numbers are those of `mapping.place`, up to float32 rounding: levels ``round(|W| / s)`` of the
+scale ``s = max|W| / (2^M - 1)`` (design, section 3), or the integers
+of a file; and the tolerance box, which is a table over the levels of a weight times the scale.
+Rounding passes gradients straight through. The scale is the current one
+at every step and is differentiable: a gradient that would shrink the box by shrinking the largest
+weight of a tensor reaches that weight.
 """
 
 from __future__ import annotations
@@ -70,7 +76,9 @@ class Grid:
 
     def levels(self, weight: Tensor) -> Tensor:
         """Return the integers less the zero point that stand for weights."""
-        return torch.minimum(torch.maximum((weight.detach() / self.scale).round(), self.low), self.high)
+        return torch.minimum(
+            torch.maximum((weight.detach() / self.scale).round(), self.low), self.high
+        )
 
     def nearest(self, weight: Tensor) -> Tensor:
         """Return the weights that the nearest integers stand for, with a straight-through gradient inside their range."""
@@ -92,11 +100,17 @@ class LayerDevices:
         self._profile = profile
         self._top = max_level(profile)
         group, self._num_groups = scale_groups(layer, profile)
-        self._group = None if group is None else torch.from_numpy(group.reshape(-1).astype(np.int64))
-        self._compensated = profile.drift is not None and profile.drift.compensation != "none" and profile.has_drift
+        self._group = (
+            None if group is None else torch.from_numpy(group.reshape(-1).astype(np.int64))
+        )
+        self._compensated = (
+            profile.drift is not None and profile.drift.compensation != "none" and profile.has_drift
+        )
         self._table = tuple(torch.from_numpy(end) for end in box_table(profile))
         # Symmetric intervals that no level changes are the same for every weight: no look-up.
-        self._is_flat = not self._compensated and all(bool((end == end[0]).all()) for end in self._table)
+        self._is_flat = not self._compensated and all(
+            bool((end == end[0]).all()) for end in self._table
+        )
         if self._is_flat:
             self._table = tuple(end[0] for end in self._table)
 
@@ -105,7 +119,12 @@ class LayerDevices:
         self._table = tuple(end.to(device) for end in self._table)
         self._group = None if self._group is None else self._group.to(device)
         if self.grid is not None:
-            self.grid = Grid(self.grid.scale.to(device), self.grid.low.to(device), self.grid.high.to(device), self.grid.zero_point)
+            self.grid = Grid(
+                self.grid.scale.to(device),
+                self.grid.low.to(device),
+                self.grid.high.to(device),
+                self.grid.zero_point,
+            )
 
     def program(self, weight: Tensor) -> Chip:
         """Return the quantised weights and their box.
@@ -118,13 +137,16 @@ class LayerDevices:
         scale = (reach / self._top).clamp(min=_SMALLEST_SCALE)
         with torch.no_grad():
             level = (held / scale).round()
-        # The value is a multiple of a constant scale; the gradient passes to the weight. Integer weights are levels already.
+        # The value is a multiple of a constant scale; the gradient passes to the weight. Integer
+        # weights are levels already.
         nominal = held if self.grid is not None else surrogate(level * scale.detach(), held)
         low, high = self._ends(nominal, scale)
         if not self._is_flat:
             index = level.long() + self._top
             low, high = low[index], high[index]
-        return Chip(nominal, (scale * low).expand_as(nominal), (scale * high).expand_as(nominal), reach)
+        return Chip(
+            nominal, (scale * low).expand_as(nominal), (scale * high).expand_as(nominal), reach
+        )
 
     def _reach(self, weight: Tensor) -> Tensor:
         magnitude = weight.abs()
@@ -135,7 +157,10 @@ class LayerDevices:
         return maxima[self._group].reshape(weight.shape)
 
     def _ends(self, nominal: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
-        """Return the box of every level, in levels; drift compensation depends on how many devices hold each level."""
+        """Return the box of every level, in levels.
+
+        Drift compensation depends on how many devices hold each level.
+        """
         if not self._compensated:
             return self._table
         # The weight of one level, once a group: any member tells it.
@@ -145,7 +170,10 @@ class LayerDevices:
         scales = np.zeros(self._num_groups)
         scales[... if group is None else group] = spread.reshape(-1)
         factor = layer_drift_factor(values, group, scales, self._profile)
-        return tuple(torch.from_numpy(end).to(nominal.device) for end in box_table(self._profile, compensation=factor))
+        return tuple(
+            torch.from_numpy(end).to(nominal.device)
+            for end in box_table(self._profile, compensation=factor)
+        )
 
 
 def grid_of(layer: CrossbarLayer, raw: np.ndarray) -> Grid | None:
@@ -157,17 +185,34 @@ def grid_of(layer: CrossbarLayer, raw: np.ndarray) -> Grid | None:
     """
     if layer.levels is None:
         return None
-    group = np.zeros(layer.levels.size, np.int64) if layer.scale_group is None else layer.scale_group.reshape(-1).astype(np.int64)
-    levels, values = np.abs(layer.levels.reshape(-1)), np.abs(layer.values.reshape(-1).astype(np.float64))
-    # The largest level of a group tells its scale best; a group without any weight keeps them all at zero.
+    group = (
+        np.zeros(layer.levels.size, np.int64)
+        if layer.scale_group is None
+        else layer.scale_group.reshape(-1).astype(np.int64)
+    )
+    levels, values = (
+        np.abs(layer.levels.reshape(-1)),
+        np.abs(layer.values.reshape(-1).astype(np.float64)),
+    )
+    # The largest level of a group tells its scale best; a group without any weight keeps them all
+    # at zero.
     order = np.argsort(levels, kind="stable")
     scale = np.zeros(int(group.max(initial=0)) + 1)
-    scale[group[order]] = np.divide(values[order], levels[order], out=np.zeros(len(order)), where=levels[order] > 0)
+    scale[group[order]] = np.divide(
+        values[order], levels[order], out=np.zeros(len(order)), where=levels[order] > 0
+    )
     zero_point = raw.astype(np.int64) - layer.levels
     low, high = _range_of(raw.dtype)
     step = scale[group].reshape(layer.shape)
-    least, most = (torch.from_numpy((limit - zero_point).astype(np.float32)) for limit in (low, high))
-    return Grid(torch.from_numpy(np.maximum(step, _SMALLEST_SCALE).astype(np.float32)), least, most, zero_point)
+    least, most = (
+        torch.from_numpy((limit - zero_point).astype(np.float32)) for limit in (low, high)
+    )
+    return Grid(
+        torch.from_numpy(np.maximum(step, _SMALLEST_SCALE).astype(np.float32)),
+        least,
+        most,
+        zero_point,
+    )
 
 
 def _range_of(kind: np.dtype) -> tuple[int, int]:

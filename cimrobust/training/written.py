@@ -1,4 +1,7 @@
-"""Whether a written file holds what was trained: the levels of its weights on their devices, up to what number formats round."""
+"""Whether a written file holds what was trained.
+
+The levels of its weights on their devices, up to what number formats round.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,21 @@ import numpy as np
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import TensorPlacement
 
-#: Largest relative error of a number written in each type, half a unit in the last place; the twin works in float32, which others hold exactly.
+#: Largest relative error of a number written in each type, half a unit in the last place; the twin
+#: works in float32, which others hold exactly.
 _ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-9}
-#: Relative error of a nominal weight, and of a weight over the scale, in float32: a few roundings each, and some room.
+#: Relative error of a nominal weight, and of a weight over the scale, in float32: a few roundings
+#: each, and some room.
 _SAME_NOMINAL, _SAME_LEVEL = 1e-5, 2.0**-20
 
 
-def check_written(trained: np.ndarray, nominal: np.ndarray, written: TensorPlacement, kind: np.dtype, path: Path) -> None:
+def check_written(
+    trained: np.ndarray, nominal: np.ndarray, written: TensorPlacement, kind: np.dtype, path: Path
+) -> None:
     """Raise SelfCheckError unless the weights of a file are on the levels that were trained.
 
-    A weight between two levels may be on either: the twin divides by the scale in float32, the placement in float64, and the file may round the weight itself.
+    A weight between two levels may be on either: the twin divides by the scale in float32, the
+    placement in float64, and the file may round the weight itself.
 
     Args:
         trained: Weights as trained, float32, own shape.
@@ -30,9 +38,14 @@ def check_written(trained: np.ndarray, nominal: np.ndarray, written: TensorPlace
     rounding = _ROUNDING.get(kind.name, 0.0)
     scale = written.scale[0] if written.scale_group is None else written.scale[written.scale_group]
     # A rounded largest weight changes the scale, and with it every level.
-    allowed = np.full(trained.shape, (_SAME_NOMINAL + 3.0 * rounding) * float(np.abs(written.nominal).max(initial=0.0)))
+    allowed = np.full(
+        trained.shape,
+        (_SAME_NOMINAL + 3.0 * rounding) * float(np.abs(written.nominal).max(initial=0.0)),
+    )
     if not written.levels_given:
-        level = np.divide(np.abs(trained.astype(np.float64)), scale, out=np.zeros(trained.shape), where=scale > 0)
+        level = np.divide(
+            np.abs(trained.astype(np.float64)), scale, out=np.zeros(trained.shape), where=scale > 0
+        )
         is_between = np.abs(level - np.floor(level) - 0.5) <= (_SAME_LEVEL + 2.0 * rounding) * level
         allowed = allowed + np.where(is_between, scale, 0.0)
     difference = np.abs(nominal.astype(np.float64) - written.nominal)
@@ -40,5 +53,6 @@ def check_written(trained: np.ndarray, nominal: np.ndarray, written: TensorPlace
     if not (excess <= 0).all():
         worst = int(np.argmax(np.where(np.isfinite(excess), excess, np.inf)))
         raise SelfCheckError(
-            f"written file must hold what was trained, got a difference of {float(difference.flat[worst]):g} in '{written.initializer}' ({path}); report this"
+            "written file must hold what was trained, got a difference of"
+            f" {float(difference.flat[worst]):g} in '{written.initializer}' ({path}); report this"
         )

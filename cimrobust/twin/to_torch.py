@@ -1,4 +1,8 @@
-"""The torch twin: an ONNX model as a differentiable torch module, functional in the weights that are stored in devices."""
+"""The torch twin.
+
+An ONNX model as a differentiable torch module, functional in the weights that are stored in
+devices.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +34,25 @@ class TwinUnavailableError(CimrobustError):
 
     def __init__(self, nodes: Sequence[str]) -> None:
         self.nodes = tuple(nodes)
-        super().__init__(f"every node must have a torch form, got none for {'; '.join(nodes)}; gradient-free methods do not need it")
+        super().__init__(
+            f"every node must have a torch form, got none for {'; '.join(nodes)}; gradient-free"
+            " methods do not need it"
+        )
 
 
 class Twin(torch.nn.Module):
     """An ONNX graph in torch.
 
-    Every floating-point tensor has the twin's own type, float32 unless `.double()` or `.half()` changed it, whatever the model says; moves
+    Every floating-point tensor has the twin's own type, float32 unless `.double()` or `.half()`
+    changed it, whatever the model says; moves
     with `.to(device)`. Shape values stay on the CPU.
 
     Attributes:
         inputs: Names of the graph inputs, initializers not included.
         outputs: Names of the graph outputs.
         weight_names: Names of the mapped weights.
-        outside: Nodes that onnxruntime runs; what they say of their gradients grows as gradients are taken.
+        outside: Nodes that onnxruntime runs; what they say of their gradients grows as gradients
+            are taken.
     """
 
     def __init__(
@@ -63,7 +72,8 @@ class Twin(torch.nn.Module):
         self.weight_names = tuple(weight_names)
         self._program = program
         self._settings = settings
-        # A tensor of its own that `.double()` and `.to()` change with the rest: it says what the twin works in.
+        # A tensor of its own that `.double()` and `.to()` change with the rest: it says what the
+        # twin works in.
         self.register_buffer("_probe", torch.zeros(()))
         self._buffer_of: dict[str, str] = {}
         self._fixed: dict[str, Tensor] = {}
@@ -76,9 +86,15 @@ class Twin(torch.nn.Module):
                 self.register_buffer(f"_constant_{index}", tensor)
         # The buffers hold the constants now, perhaps in another type or place later on.
         program.constants = {}
-        varying = [program.slots[name] for name in (*self.inputs, *self.weight_names) if name in program.slots]
+        varying = [
+            program.slots[name]
+            for name in (*self.inputs, *self.weight_names)
+            if name in program.slots
+        ]
         self._foldable = program.foldable(varying)
-        self._template: tuple[tuple[torch.dtype, torch.device], list[Any], frozenset[int]] | None = None
+        self._template: (
+            tuple[tuple[torch.dtype, torch.device], list[Any], frozenset[int]] | None
+        ) = None
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -101,7 +117,10 @@ class Twin(torch.nn.Module):
 
     @property
     def softened(self) -> bool:
-        """Whether rounding and quantisers are left out and saturated activations leak gradients: another, smoother network."""
+        """Whether rounding and quantisers are left out and saturated activations leak gradients.
+
+        Another, smoother network.
+        """
         return self._settings.softened
 
     @softened.setter
@@ -121,10 +140,15 @@ class Twin(torch.nn.Module):
     def steps_to(self, tensor: str) -> tuple[Step, ...]:
         """Return the steps that a tensor depends on and that constants alone do not decide, in the order in which they run."""
         _values, filled = self._ready()
-        return tuple(step for step, _dead in self._program.plan((self._program.slots[tensor],), filled).steps)
+        return tuple(
+            step for step, _dead in self._program.plan((self._program.slots[tensor],), filled).steps
+        )
 
     def constants(self) -> dict[str, Tensor]:
-        """Return all values that constants alone decide, by name, in the twin's type; the mapped weights are not among them."""
+        """Return all values that constants alone decide, by name, in the twin's type.
+
+        The mapped weights are not among them.
+        """
         values, _filled = self._ready()
         return {
             name: values[slot]
@@ -163,19 +187,25 @@ class Twin(torch.nn.Module):
         return values, filled
 
     def forward(
-        self, inputs: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None, outputs: Sequence[str] | None = None
+        self,
+        inputs: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> dict[str, Tensor]:
         """Run the graph.
 
-        Only the nodes that the wanted outputs depend on run; intermediates are freed as soon as nothing needs them.
+        Only the nodes that the wanted outputs depend on run; intermediates are freed as soon as
+        nothing needs them.
 
         Args:
             inputs: Graph inputs by name; floating-point ones are brought into the twin's type.
-            weights: Mapped weights by initializer name, in the initializer's shape; those left out have their nominal value.
+            weights: Mapped weights by initializer name, in the initializer's shape; those left out
+                have their nominal value.
             outputs: Names of any tensors of the graph; the graph's outputs where None.
 
         Returns:
-            The wanted tensors by name. Quantised tensors are floating-point tensors that hold integers.
+            The wanted tensors by name. Quantised tensors are floating-point tensors that hold
+            integers.
 
         Raises:
             CimrobustError: A name is not known or an input is missing.
@@ -192,18 +222,27 @@ class Twin(torch.nn.Module):
                 raise CimrobustError(f"input must be one of {', '.join(self.inputs)}, got {name!r}")
         for name, tensor in (weights or {}).items():
             if name not in self.weight_names:
-                raise CimrobustError(f"weight must be one of the twin's {len(self.weight_names)} mapped weights, got {name!r}")
+                raise CimrobustError(
+                    f"weight must be one of the twin's {len(self.weight_names)} mapped weights, got"
+                    f" {name!r}"
+                )
             values[slots[name]] = tensor if tensor.dtype == dtype else tensor.to(dtype)
         wanted = tuple(self.outputs if outputs is None else outputs)
         unknown = [name for name in wanted if name not in slots]
         if unknown:
-            raise CimrobustError(f"output must name a tensor of the graph, got {', '.join(map(repr, unknown))}")
+            raise CimrobustError(
+                f"output must name a tensor of the graph, got {', '.join(map(repr, unknown))}"
+            )
         plan = self._program.plan(tuple(slots[name] for name in wanted), filled)
         self._check_fed(plan, values)
         return dict(zip(wanted, execute(plan, values), strict=True))
 
     def each(
-        self, inputs: Mapping[str, Tensor], constants: Mapping[str, Tensor], weights: Mapping[str, Tensor], outputs: Sequence[str]
+        self,
+        inputs: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
+        outputs: Sequence[str],
     ) -> dict[str, Tensor]:
         """Run the graph on many sets of inputs, each as if it were alone.
 
@@ -217,7 +256,8 @@ class Twin(torch.nn.Module):
             The wanted tensors by name, runs first.
 
         Raises:
-            TwinRunError: A node failed on these values, or what it computes depends on the values of a run.
+            TwinRunError: A node failed on these values, or what it computes depends on the values
+                of a run.
         """
 
         def alone(feed: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -226,7 +266,9 @@ class Twin(torch.nn.Module):
         try:
             made: dict[str, Tensor] = torch.func.vmap(alone)(dict(inputs))
         except (RuntimeError, ValueError, TypeError) as error:
-            raise TwinRunError(f"runs must have outputs of one shape to share a pass, got {error}") from error
+            raise TwinRunError(
+                f"runs must have outputs of one shape to share a pass, got {error}"
+            ) from error
         return made
 
     def _check_fed(self, plan: Plan, values: list[Any]) -> None:
@@ -236,7 +278,9 @@ class Twin(torch.nn.Module):
         read = {slot for step, _dead in plan.steps for slot in step.inputs} | set(plan.outputs)
         missing = [name for name in missing if self._program.slots[name] in read]
         if missing:
-            raise CimrobustError(f"every input must be given, got none for {', '.join(map(repr, missing))}")
+            raise CimrobustError(
+                f"every input must be given, got none for {', '.join(map(repr, missing))}"
+            )
 
     @contextmanager
     def surrogate_gradients(self) -> Iterator[None]:
@@ -261,17 +305,22 @@ def to_torch(
 
     Args:
         model: Any ONNX model, opset 7 or newer, with all its data inside; nodes in any order.
-        weight_names: Initializers (or outputs of Constant nodes) that are stored in devices. Each is one tensor of the twin, also where it is
-            used more than once or reaches its layer through Reshape, Transpose and the like. Integer ones are held as floating-point tensors.
-        outputs: Graph outputs wanted; nodes that none of them depends on need no torch form. None: all.
-        outside: Nodes without a torch form run in onnxruntime, and their gradients are estimates; see `Twin.outside`.
+        weight_names: Initializers (or outputs of Constant nodes) that are stored in devices. Each
+            is one tensor of the twin, also where it is
+            used more than once or reaches its layer through Reshape, Transpose and the like.
+            Integer ones are held as floating-point tensors.
+        outputs: Graph outputs wanted; nodes that none of them depends on need no torch form. None:
+            all.
+        outside: Nodes without a torch form run in onnxruntime, and their gradients are estimates;
+            see `Twin.outside`.
         forced: Nodes that run there although they have a torch form, by name, with the reason.
 
     Returns:
         The twin, in evaluation mode.
 
     Raises:
-        TwinUnavailableError: Nodes have no torch form; all of them are listed. With `outside`: so have all nodes that read mapped weights.
+        TwinUnavailableError: Nodes have no torch form; all of them are listed. With `outside`: so
+            have all nodes that read mapped weights.
         CimrobustError: A weight name is not an initializer.
     """
     model = _inlined(model)
@@ -281,7 +330,10 @@ def to_torch(
     settings = Settings()
     weights = frozenset(weight_names)
     scope = Scope(
-        opsets={"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in model.opset_import},
+        opsets={
+            "" if entry.domain == "ai.onnx" else entry.domain: entry.version
+            for entry in model.opset_import
+        },
         types=_types(model),
         settings=settings,
         model=model,
@@ -298,18 +350,30 @@ def to_torch(
         raise TwinUnavailableError(scope.problems)
     unknown = sorted(weights - set(program.constants))
     if unknown:
-        raise CimrobustError(f"mapped weight must be an initializer of the model, got {', '.join(map(repr, unknown))}")
+        raise CimrobustError(
+            "mapped weight must be an initializer of the model, got"
+            f" {', '.join(map(repr, unknown))}"
+        )
     for name in weights:
         if not program.constants[name].is_floating_point():
             program.constants[name] = program.constants[name].to(torch.float32)
     made = [value.name for value in graph.output]
     found = tuple(scope.outside or ())
-    return Twin(program, inputs=inputs, outputs=made, weight_names=weight_names, settings=settings, outside=found).eval()
+    return Twin(
+        program,
+        inputs=inputs,
+        outputs=made,
+        weight_names=weight_names,
+        settings=settings,
+        outside=found,
+    ).eval()
 
 
 def _constants(graph: onnx.GraphProto, scope: Scope) -> dict[str, Tensor]:
     """Return the initializers; texts, which only nodes run outside can read, are left out."""
-    read = {name for node in graph.node for name in read_names(node)} | {value.name for value in graph.output}
+    read = {name for node in graph.node for name in read_names(node)} | {
+        value.name for value in graph.output
+    }
     constants: dict[str, Tensor] = {}
     for proto in graph.initializer:
         try:
@@ -320,7 +384,9 @@ def _constants(graph: onnx.GraphProto, scope: Scope) -> dict[str, Tensor]:
     return constants
 
 
-def _reaches_torch(program: Program, weights: frozenset[str], outside: Sequence[OutsideNode]) -> bool:
+def _reaches_torch(
+    program: Program, weights: frozenset[str], outside: Sequence[OutsideNode]
+) -> bool:
     """Tell whether a node with a torch form computes with a mapped weight, so that there is a gradient to start from."""
     names = {node.name for node in outside}
     moved = {program.slots[name] for name in weights if name in program.slots}
@@ -334,7 +400,10 @@ def _reaches_torch(program: Program, weights: frozenset[str], outside: Sequence[
 
 
 def _in_type(value: Value, dtype: torch.dtype) -> Value:
-    """Return an input with floating-point values in the working type; sequences are lists of tensors, empty optional values None."""
+    """Return an input with floating-point values in the working type.
+
+    Sequences are lists of tensors, empty optional values None.
+    """
     if isinstance(value, Tensor):
         return value.to(dtype) if value.is_floating_point() and value.dtype != dtype else value
     return None if value is None else [_in_type(part, dtype) for part in value]  # type: ignore[misc]
@@ -351,7 +420,9 @@ def _reduced(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     reduced.CopyFrom(model)
     kept = [value for value in model.graph.output if value.name in outputs]
     wanted, needed = set(outputs), [False] * len(model.graph.node)
-    makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
+    makers = {
+        name: index for index, node in enumerate(model.graph.node) for name in node.output if name
+    }
     while wanted:
         index = makers.get(wanted.pop())
         if index is not None and not needed[index]:
@@ -359,28 +430,47 @@ def _reduced(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
             wanted |= read_names(model.graph.node[index])
     del reduced.graph.output[:], reduced.graph.node[:]
     reduced.graph.output.extend(kept)
-    reduced.graph.node.extend(node for node, stays in zip(model.graph.node, needed, strict=True) if stays)
+    reduced.graph.node.extend(
+        node for node, stays in zip(model.graph.node, needed, strict=True) if stays
+    )
     _drop_unread_text(reduced)
     return reduced
 
 
 def _drop_unread_text(model: onnx.ModelProto) -> None:
-    """Leave out initializers of text that no node reads, in place: names of classes, which have no torch form."""
+    """Leave out initializers of text that no node reads, in place.
+
+    Names of classes, which have no torch form.
+    """
     read = {name for node in model.graph.node for name in read_names(node)}
-    kept = [tensor for tensor in model.graph.initializer if tensor.data_type != onnx.TensorProto.STRING or tensor.name in read]
+    kept = [
+        tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type != onnx.TensorProto.STRING or tensor.name in read
+    ]
     if len(kept) < len(model.graph.initializer):
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
 
 
 def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
-    """Return the type of every tensor the model declares or shape inference finds; inference that fails only costs knowledge."""
+    """Return the type of every tensor the model declares or shape inference finds.
+
+    Inference that fails only costs knowledge.
+    """
     light = _without_large_data(model)
     try:
-        light = shape_inference.infer_shapes(light, check_type=False, strict_mode=False, data_prop=True)
-    except Exception:  # It raises several unrelated types, and what it would have found is optional.
+        light = shape_inference.infer_shapes(
+            light, check_type=False, strict_mode=False, data_prop=True
+        )
+    except (
+        Exception
+    ):  # It raises several unrelated types, and what it would have found is optional.
         light = model
-    types = {value.name: value.type for value in (*light.graph.input, *light.graph.value_info, *light.graph.output)}
+    types = {
+        value.name: value.type
+        for value in (*light.graph.input, *light.graph.value_info, *light.graph.output)
+    }
     for tensor in light.graph.initializer:
         types[tensor.name] = onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
     return types
@@ -402,5 +492,7 @@ def _without_large_data(model: onnx.ModelProto, limit: int = 1024) -> onnx.Model
         if int(np.prod(tensor.dims, dtype=np.int64)) <= limit:
             graph.initializer.add().CopyFrom(tensor)
         elif tensor.name not in listed:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            )
     return copy

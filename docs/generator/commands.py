@@ -34,7 +34,9 @@ def _command(command: click.Command, path: str) -> Iterator[str]:
             assert part is not None
             yield from _command(part, f"{path} {name}")
         return
-    words = [_metavar(parameter) for parameter in command.params if isinstance(parameter, click.Argument)]
+    words = [
+        _metavar(parameter) for parameter in command.params if isinstance(parameter, click.Argument)
+    ]
     yield f"```sh\n{' '.join((path, '[OPTIONS]', *words))}\n```\n"
     options = [option for option in command.params if isinstance(option, click.Option)]
     yield table(("option", "default", "meaning"), map(_row, options))
@@ -58,12 +60,18 @@ def _metavar(parameter: click.Parameter) -> str:
         return "|".join(map(str, parameter.type.choices))
     if isinstance(parameter.type, click.IntRange):
         return "INTEGER"
-    return {"text": "TEXT", "float": "NUMBER", "integer": "INTEGER"}.get(parameter.type.name, parameter.type.name.upper())
+    return {"text": "TEXT", "float": "NUMBER", "integer": "INTEGER"}.get(
+        parameter.type.name, parameter.type.name.upper()
+    )
 
 
 def _default(option: click.Option) -> str:
     if option.required:
         return "required"
     if option.is_flag:
-        return "off" if not option.secondary_opts else f"`{option.opts[0] if option.default else option.secondary_opts[0]}`"
+        return (
+            "off"
+            if not option.secondary_opts
+            else f"`{option.opts[0] if option.default else option.secondary_opts[0]}`"
+        )
     return f"`{option.default}`" if option.show_default else ""

@@ -19,7 +19,11 @@ _SETTINGS = "Settings are TOML. Unknown keys are errors that name the nearest kn
 
 def policy_page() -> str:
     """Return the keys of policies."""
-    return _settings_page(Policy, "# Policy keys", "A policy says what a certificate has to show: `cimrobust gate DIR --policy FILE`.")
+    return _settings_page(
+        Policy,
+        "# Policy keys",
+        "A policy says what a certificate has to show: `cimrobust gate DIR --policy FILE`.",
+    )
 
 
 def profile_page() -> str:
@@ -27,7 +31,8 @@ def profile_page() -> str:
     return _settings_page(
         ProfileModel,
         "# Device profile keys",
-        "[Devices](../how-to/devices.md) has an example, and the profiles that are shipped. Fractions are of the conductance range g_max - g_min.",
+        "[Devices](../how-to/devices.md) has an example, and the profiles that are shipped."
+        " Fractions are of the conductance range g_max - g_min.",
     )
 
 
@@ -36,21 +41,31 @@ def data_page() -> str:
     return _settings_page(
         Description,
         "# Data description keys",
-        "[How data are read](../how-to/data.md) says what follows from them; `cimrobust init` writes a description to begin with.",
+        "[How data are read](../how-to/data.md) says what follows from them; `cimrobust init`"
+        " writes a description to begin with.",
     )
 
 
 def schemas_page() -> str:
     """Return the list of formats."""
     rows = [
-        (f"[{name}](schema-{name}.md)", kind.VERSION, f"`cimrobust schema {name}`", prose(_first_sentence(kind)))
+        (
+            f"[{name}](schema-{name}.md)",
+            kind.VERSION,
+            f"`cimrobust schema {name}`",
+            prose(_first_sentence(kind)),
+        )
         for name, kind in FORMATS.items()
     ]
     text = (
-        "Result files follow published schemas (JSON Schema 2020-12). `schema_version` in a file is the version that it follows;\n"
-        "files of every older version are read. `cimrobust schema NAME --version V` prints any version.\n"
+        "Result files follow published schemas (JSON Schema 2020-12). `schema_version` in a file is"
+        " the version that it follows;\nfiles of every older version are read. `cimrobust schema"
+        " NAME --version V` prints any version.\n"
     )
-    return f"# Schemas of result files\n\n{text}\n{table(('format', 'version', 'command', 'what'), rows)}"
+    return (
+        "# Schemas of result"
+        f" files\n\n{text}\n{table(('format', 'version', 'command', 'what'), rows)}"
+    )
 
 
 def schema_pages() -> dict[str, Callable[[], str]]:
@@ -60,7 +75,10 @@ def schema_pages() -> dict[str, Callable[[], str]]:
 
 def _schema_page(name: str) -> str:
     schema = described_schema(FORMATS[name])
-    title = f"# Schema: {name} {FORMATS[name].VERSION}\n\n`cimrobust schema {name}` prints it as JSON Schema.\n\n## The file\n"
+    title = (
+        f"# Schema: {name} {FORMATS[name].VERSION}\n\n`cimrobust schema {name}` prints it as JSON"
+        " Schema.\n\n## The file\n"
+    )
     return title + _tables(schema, {key: key for key in schema["$defs"]}, nullable=True)
 
 
@@ -74,18 +92,27 @@ def _settings_page(kind: type[BaseModel], title: str, text: str) -> str:
     alone = [found[0] for found in paths.values() if len(found) == 1]
     # Two definitions under one key are two forms of it, so both have names of their own.
     headings = {
-        name: found[0] if len(found) == 1 and alone.count(found[0]) == 1 else name.removesuffix("Model") for name, found in paths.items()
+        name: (
+            found[0]
+            if len(found) == 1 and alone.count(found[0]) == 1
+            else name.removesuffix("Model")
+        )
+        for name, found in paths.items()
     }
     schema["properties"] = _described(kind, schema["properties"])
     for name, definition in schema["$defs"].items():
         definition["properties"] = _described(_model(kind, name), definition["properties"])
-    return f"{title}\n\n{text} {_SETTINGS}\n\n## The file\n{_tables(schema, headings, nullable=False)}"
+    return (
+        f"{title}\n\n{text} {_SETTINGS}\n\n## The file\n{_tables(schema, headings, nullable=False)}"
+    )
 
 
 def _model(root: type[BaseModel], name: str) -> type[BaseModel]:
     """Return the model of a definition, by its name."""
     kinds = [
-        kind for kind in _subclasses(BaseModel) if kind.__name__ == name and kind.__module__.startswith(root.__module__.rsplit(".", 1)[0])
+        kind
+        for kind in _subclasses(BaseModel)
+        if kind.__name__ == name and kind.__module__.startswith(root.__module__.rsplit(".", 1)[0])
     ]
     assert len(kinds) == 1, f"{name} is the name of {len(kinds)} models"
     return kinds[0]
@@ -104,7 +131,9 @@ def _described(kind: type[BaseModel], properties: Schema) -> dict[str, Any]:
     return {key: {**value, "description": keys[key]} for key, value in properties.items()}
 
 
-def _paths(schema: Schema, prefix: str, found: dict[str, list[str]] | None = None) -> dict[str, list[str]]:
+def _paths(
+    schema: Schema, prefix: str, found: dict[str, list[str]] | None = None
+) -> dict[str, list[str]]:
     """Return under which keys every definition is found."""
     found = {} if found is None else found
     definitions = schema.get("$defs", {})
@@ -140,7 +169,8 @@ def _tables(schema: Schema, headings: Mapping[str, str], *, nullable: bool) -> s
     parts = [_table(schema, headings, nullable=nullable)]
     for name in _order(schema):
         definition, heading = schema["$defs"][name], headings[name]
-        parts.append(f"## {heading if heading == name or nullable else f'`{heading}`'}\n\n{_summary(definition)}\n")
+        title = heading if heading == name or nullable else f"`{heading}`"
+        parts.append(f"## {title}\n\n{_summary(definition)}\n")
         parts.append(_table(definition, headings, nullable=nullable))
     return "\n" + "\n".join(parts)
 
@@ -169,7 +199,12 @@ def _table(definition: Schema, headings: Mapping[str, str], *, nullable: bool) -
         ]
         return table(("key", "type", "meaning"), rows)
     rows = [
-        (f"`{key}`", _type(value, headings, nullable=False), _default(key, value, required), prose(value["description"]))
+        (
+            f"`{key}`",
+            _type(value, headings, nullable=False),
+            _default(key, value, required),
+            prose(value["description"]),
+        )
         for key, value in definition["properties"].items()
     ]
     return table(("key", "type", "default", "meaning"), rows)
@@ -183,7 +218,9 @@ def _default(key: str, value: Schema, required: set[str]) -> str:
         return "none"
     if isinstance(default, dict) or (isinstance(default, list) and default):
         return "its defaults"
-    return f"`{'true' if default is True else 'false' if default is False else repr(default)}`".replace("'", '"')
+    if isinstance(default, bool):
+        return "`true`" if default else "`false`"
+    return f"`{default!r}`".replace("'", '"')
 
 
 def _type(value: Schema, headings: Mapping[str, str], *, nullable: bool) -> str:
@@ -197,26 +234,55 @@ def _type(value: Schema, headings: Mapping[str, str], *, nullable: bool) -> str:
         return ", ".join(f"`{choice!r}`".replace("'", '"') for choice in value["enum"])
     for key in ("anyOf", "oneOf"):
         if key in value:
-            texts = [_type(part, headings, nullable=nullable) for part in value[key] if nullable or part.get("type") != "null"]
-            return " or ".join(text for text in dict.fromkeys(texts) if text != "integer" or "number" not in texts)
+            texts = [
+                _type(part, headings, nullable=nullable)
+                for part in value[key]
+                if nullable or part.get("type") != "null"
+            ]
+            return " or ".join(
+                text for text in dict.fromkeys(texts) if text != "integer" or "number" not in texts
+            )
     return _plain(value, headings, nullable=nullable)
 
 
 def _plain(value: Schema, headings: Mapping[str, str], *, nullable: bool) -> str:
     kind = value.get("type")
     if kind == "array":
-        length = f"{value['minItems']}, each " if value.get("minItems") == value.get("maxItems", -1) else ""
-        return f"list of {length}{_type(value['items'], headings, nullable=nullable)}" if value.get("items") else "list"
+        length = (
+            f"{value['minItems']}, each "
+            if value.get("minItems") == value.get("maxItems", -1)
+            else ""
+        )
+        return (
+            f"list of {length}{_type(value['items'], headings, nullable=nullable)}"
+            if value.get("items")
+            else "list"
+        )
     if kind == "object":
         inside = value.get("additionalProperties")
-        return f"table of {_type(inside, headings, nullable=nullable)}" if isinstance(inside, dict) else "table"
-    word = {"string": "text", "number": "number", "integer": "integer", "boolean": "true or false", "null": "null"}.get(str(kind), "any")
+        return (
+            f"table of {_type(inside, headings, nullable=nullable)}"
+            if isinstance(inside, dict)
+            else "table"
+        )
+    word = {
+        "string": "text",
+        "number": "number",
+        "integer": "integer",
+        "boolean": "true or false",
+        "null": "null",
+    }.get(str(kind), "any")
     return word + _range(value)
 
 
 def _range(value: Schema) -> str:
     """Return the limits of a number."""
-    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    words = {
+        "minimum": "from",
+        "exclusiveMinimum": "above",
+        "maximum": "to",
+        "exclusiveMaximum": "below",
+    }
     return "".join(f" {word} {_number(value[key])}" for key, word in words.items() if key in value)
 
 

@@ -15,7 +15,10 @@ _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 
 def page() -> str:
     """Return the page of public names."""
-    parts = ["# Python\n", "Everything below is in `cimrobust`; what is not listed may change without notice.\n"]
+    parts = [
+        "# Python\n",
+        "Everything below is in `cimrobust`; what is not listed may change without notice.\n",
+    ]
     for name in cimrobust.__all__:
         thing = getattr(cimrobust, name)
         if name != "__version__":
@@ -61,7 +64,11 @@ def _signature(name: str, function: Any, *, method: bool = False) -> str:
         words.append(f"{parameter.name}: {parameter.annotation}{default}")
     back = inspect.signature(function).return_annotation
     line = f"{name}({', '.join(words)}) -> {back}"
-    return line if len(line) <= 90 else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f") -> {back}"
+    return (
+        line
+        if len(line) <= 90
+        else f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f") -> {back}"
+    )
 
 
 def _docstring(text: str) -> str:

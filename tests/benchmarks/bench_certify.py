@@ -2,13 +2,20 @@
 
     python tests/benchmarks/bench_certify.py [--models NAME ...] [--inputs N] [--results FILE] [--table]
 
-For each model: the tolerance at which half of the inputs are certified (by intervals, by linear bounds, with branching; 0 where not even at a millionth of the profile's), the one at which an attack on each input alone breaks
-half of them, the one at which the joint search at effort quick pulls the score of one chip under half of that without deviation, on three times as many samples, and seconds. Inputs are the first ones of the model's data that the
-quantised network without deviation decides right. Tolerances are in percent of the conductance range, per input on a grid of 16 steps an octave. Seconds are of the process
-(one thread) for one call of `certify` at the size of box at which half are certified, extrapolated to 1000 inputs.
+For each model: the tolerance at which half of the inputs are certified (by intervals, by linear
+bounds, with branching; 0 where not even at a millionth of the profile's), the one at which an
+attack on each input alone breaks
+half of them, the one at which the joint search at effort quick pulls the score of one chip under
+half of that without deviation, on three times as many samples, and seconds. Inputs are the first
+ones of the model's data that the
+quantised network without deviation decides right. Tolerances are in percent of the conductance
+range, per input on a grid of 16 steps an octave. Seconds are of the process
+(one thread) for one call of `certify` at the size of box at which half are certified, extrapolated
+to 1000 inputs.
 
-Every number is kept in the results file as soon as it is known, and not computed again; delete the file to start anew.
-"""
+Every number is kept in the results file as soon as it is known, and not computed again; delete the
+file to start anew.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -38,7 +45,8 @@ from tests.unit.certify.attack import PerInputAttack
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = Path(os.environ.get("CIMROBUST_ZOO", ROOT.parent / "shared" / "zoo"))
 RESULTS = ROOT / "build" / "bench_certify.json"
-#: Inputs, multiplications that narrowing one layer may cost, and whether the attack is short: one runner-up, few passes, no descent.
+#: Inputs, multiplications that narrowing one layer may cost, and whether the attack is short: one
+#: runner-up, few passes, no descent.
 MODELS: dict[str, tuple[int, float, bool]] = {
     "breast_cancer_mlp": (100, math.inf, False),
     "mnist_mlp_256x2": (24, math.inf, False),
@@ -62,7 +70,14 @@ SMALLEST = -20
 def opened(name: str, limit: int) -> tuple[Runtime, Placement]:
     """Open a sample or a model of the zoo."""
     own = ROOT / "samples" / f"{name}.onnx"
-    model = own if own.exists() else next((ZOO / "models").glob(f"**/{name}.onnx"), next((ZOO / "models" / name).glob("*.onnx"), None))
+    model = (
+        own
+        if own.exists()
+        else next(
+            (ZOO / "models").glob(f"**/{name}.onnx"),
+            next((ZOO / "models" / name).glob("*.onnx"), None),
+        )
+    )
     if model is None:
         raise FileNotFoundError(f"there is no model {name} among the samples and in {ZOO}")
     description = model.with_suffix(".toml") if own.exists() else ZOO / f"{name}.toml"
@@ -73,7 +88,10 @@ def opened_file(model: Path, description: Path, limit: int) -> tuple[Runtime, Pl
     """Open a model with its data."""
     inspection = inspect_model(model, device="rram-write-verify-3pct", tolerance=None)
     dataset = load_data(str(description), inputs=inspection.network.inputs, limit=limit)
-    return open_network(inspection.network, inspection.scan, inspection.placement, dataset), inspection.placement
+    return (
+        open_network(inspection.network, inspection.scan, inspection.placement, dataset),
+        inspection.placement,
+    )
 
 
 @dataclass(frozen=True)
@@ -129,25 +147,39 @@ class Measured:
                 for sample, size in zip(self.chosen, interval, strict=True)
             ]
             return np.array(
-                [attack.break_scale(int(sample), size / 4.0, steps=6, reach=4.0) for sample, size in zip(self.chosen, coarse, strict=True)]
+                [
+                    attack.break_scale(int(sample), size / 4.0, steps=6, reach=4.0)
+                    for sample, size in zip(self.chosen, coarse, strict=True)
+                ]
             )
 
         attacked = self.column("attack", broken)
         # Twice as far as the attack needed: a bound that reached beyond it would be seen.
         top = math.ceil(math.log2(2.0 * attacked.max()))
-        linear = self.column("linear", lambda: self._largest(branching=None, top=top, known=interval))
+        linear = self.column(
+            "linear", lambda: self._largest(branching=None, top=top, known=interval)
+        )
         full = self.column("full", lambda: self._largest(top=top, known=linear))
         assert (attacked > full).all(), "no attack may break a certified input"
         half = float(np.median(full)) or float(np.max(full)) or 2.0**-8
         for effort, (narrowing, branching) in EFFORTS.items():
             if self.is_short and effort != "quick":
                 continue
-            self.column(f"seconds {effort}", lambda narrowing=narrowing, branching=branching: self._seconds(half, narrowing, branching))
+            self.column(
+                f"seconds {effort}",
+                lambda narrowing=narrowing, branching=branching: self._seconds(
+                    half, narrowing, branching
+                ),
+            )
         self.column("joint", lambda: self._joint(float(np.median(attacked))))
 
     def _largest(self, *, top: int, **options: Any) -> np.ndarray:
         return largest_certified_tolerance(
-            self.network, samples=self.chosen, octaves=(SMALLEST, max(top, SMALLEST + 1)), effort=self.effort, **options
+            self.network,
+            samples=self.chosen,
+            octaves=(SMALLEST, max(top, SMALLEST + 1)),
+            effort=self.effort,
+            **options,
         )
 
     def _seconds(self, scale: float, narrowing: float, branching: Any) -> float:
@@ -157,15 +189,24 @@ class Measured:
         return 1000.0 * (time.process_time() - started) / len(some)
 
     def _joint(self, first: float) -> float:
-        """Return the smallest box found in which the joint search halves the score, from `first` upwards in steps of a quarter octave."""
+        """Return the smallest box found in which the joint search halves the score, from `first`
+        upwards in steps of a quarter octave.
+        """
         enough = 0.5 * self.runtime.quantised.value
         for step in range(24):
             scale = first * 2.0 ** (step / 4.0)
             tensors = {
-                name: replace(tensor, lo=np.float32(scale) * tensor.lo, hi=np.float32(scale) * tensor.hi)
+                name: replace(
+                    tensor, lo=np.float32(scale) * tensor.lo, hi=np.float32(scale) * tensor.hi
+                )
                 for name, tensor in self.placement.tensors.items()
             }
-            if search(self.runtime, replace(self.placement, tensors=tensors), effort="quick").score.value < enough:
+            if (
+                search(
+                    self.runtime, replace(self.placement, tensors=tensors), effort="quick"
+                ).score.value
+                < enough
+            ):
                 return scale
         return math.inf
 
@@ -190,7 +231,9 @@ def measure(
     if not isinstance(network, BoundedNetwork):
         row["refused"] = str(network)
         return
-    output = runtime.plain.run(placement.nominal(), runtime.dataset.inputs, runtime.dataset.constants)
+    output = runtime.plain.run(
+        placement.nominal(), runtime.dataset.inputs, runtime.dataset.constants
+    )
     chosen = np.flatnonzero(runtime.task.right(output).reshape(-1))[:count]
     row["inputs"] = len(chosen)
     row["percent"] = 100.0 * placement.profile.tolerance_fraction()
@@ -200,7 +243,10 @@ def measure(
 def lines(results: dict[str, Any]) -> list[str]:
     """Return the table."""
     found = [
-        "| model | inputs | interval % | linear % | branching % | attack % | joint % | attack / certified | joint / certified | s per 1000, quick | standard | thorough |",
+        (
+            "| model | inputs | interval % | linear % | branching % | attack % | joint % | attack /"
+            " certified | joint / certified | s per 1000, quick | standard | thorough |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in results.items():
@@ -208,12 +254,24 @@ def lines(results: dict[str, Any]) -> list[str]:
             found.append(f"| {name} | {row['refused']} |" + " |" * 10)
             continue
         sizes = {
-            key: row["percent"] * float(np.median(row[key])) for key in ("interval", "linear", "full", "attack", "joint") if key in row
+            key: row["percent"] * float(np.median(row[key]))
+            for key in ("interval", "linear", "full", "attack", "joint")
+            if key in row
         }
-        cells = [f"{sizes[key]:.3g}" if key in sizes else "" for key in ("interval", "linear", "full", "attack", "joint")]
-        ratios = [f"{sizes[key] / sizes['full']:.2f}" if sizes.get("full") and key in sizes else "" for key in ("attack", "joint")]
-        seconds = [f"{row[key]:.0f}" if (key := f"seconds {effort}") in row else "" for effort in EFFORTS]
-        found.append(f"| {name} | {row['inputs']} | " + " | ".join([*cells, *ratios, *seconds]) + " |")
+        cells = [
+            f"{sizes[key]:.3g}" if key in sizes else ""
+            for key in ("interval", "linear", "full", "attack", "joint")
+        ]
+        ratios = [
+            f"{sizes[key] / sizes['full']:.2f}" if sizes.get("full") and key in sizes else ""
+            for key in ("attack", "joint")
+        ]
+        seconds = [
+            f"{row[key]:.0f}" if (key := f"seconds {effort}") in row else "" for effort in EFFORTS
+        ]
+        found.append(
+            f"| {name} | {row['inputs']} | " + " | ".join([*cells, *ratios, *seconds]) + " |"
+        )
     return found
 
 
@@ -224,7 +282,9 @@ def main() -> None:
     parser.add_argument("--inputs", type=int)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument(
-        "--fast", action="store_true", help="intervals, and linear bounds without narrowing and branching; no attack, no search"
+        "--fast",
+        action="store_true",
+        help="intervals, and linear bounds without narrowing and branching; no attack, no search",
     )
     parser.add_argument("--table", action="store_true", help="print what is known, measure nothing")
     arguments = parser.parse_args()

@@ -2,7 +2,8 @@
 
     python -m pytest tests/benchmarks/bench_help.py -s
 
-Goal: under 0.4 seconds; what counts on another machine is the ratio to an empty Python process in the same run.
+Goal: under 0.4 seconds; what counts on another machine is the ratio to an empty Python process in
+the same run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ def seconds(command: list[str]) -> float:
 
 
 def test_help_answers_at_once():
-    pairs = [(seconds([sys.executable, "-m", "cimrobust", "--help"]), seconds([sys.executable, "-c", "pass"])) for _ in range(REPEATS)]
+    pairs = [
+        (
+            seconds([sys.executable, "-m", "cimrobust", "--help"]),
+            seconds([sys.executable, "-c", "pass"]),
+        )
+        for _ in range(REPEATS)
+    ]
     ours, empty = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(f"help {ours:.3f} s, empty process {empty:.3f} s, ratio {ours / empty:.1f}")
     assert ours < GOAL_SECONDS

@@ -1,4 +1,5 @@
-"""Methods of re-training against each other: models x tolerances x methods x seeds, every row trained and attacked from scratch.
+"""Methods of re-training against each other: models x tolerances x methods x seeds, every row
+trained and attacked from scratch.
 
     python tests/benchmarks/bench_retrain.py run --rows FILE [--models M ...] [--methods NAME ...] [--seeds N] [--epochs N] [--learning-rate R] [--jobs N] [--prove N]
     python tests/benchmarks/bench_retrain.py table --rows FILE
@@ -9,13 +10,21 @@
     python tests/benchmarks/bench_retrain.py states --out FOLDER
     python tests/benchmarks/bench_retrain.py quantise --out FOLDER
 
-`run` appends one line a row to FILE and leaves out rows that are there, so it can be stopped and started again; `table` prints them. The trained network is written to a file and scored on
-evaluation data that training never saw: worst found by the search of `cimrobust analyze` with effort quick, certified by linear bounds without branching on the first `--prove` samples.
-`find` prints the worst-found accuracy of the networks as they are over tolerances, from which the tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
-`states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the evaluation states, as many of each advisory of the network.
-`quantise` writes two int8 forms of the digits network, `digits_cnn_int8` (a scale a channel) and `digits_cnn_int8_tensor`; `run` finds them in FOLDER (`--out`). `--tune N` searches for the settings in N epochs first.
-`clip` prints what clipping the weights costs before training, by range. `tight` prints the interval bound of the loss over the attacked loss before training. `cost` prints what an epoch costs, as a ratio to plain training in the same run.
-"""
+`run` appends one line a row to FILE and leaves out rows that are there, so it can be stopped and
+started again; `table` prints them. The trained network is written to a file and scored on
+evaluation data that training never saw: worst found by the search of `cimrobust analyze` with
+effort quick, certified by linear bounds without branching on the first `--prove` samples.
+`find` prints the worst-found accuracy of the networks as they are over tolerances, from which the
+tolerances below were taken: that nearest to half of the clean accuracy, and twice that.
+`states` writes training states for ACAS Xu, which comes without: uniform over the ranges of the
+evaluation states, as many of each advisory of the network.
+`quantise` writes two int8 forms of the digits network, `digits_cnn_int8` (a scale a channel) and
+`digits_cnn_int8_tensor`; `run` finds them in FOLDER (`--out`). `--tune N` searches for the settings
+in N epochs first.
+`clip` prints what clipping the weights costs before training, by range. `tight` prints the interval
+bound of the loss over the attacked loss before training. `cost` prints what an epoch costs, as a
+ratio to plain training in the same run.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -93,19 +102,30 @@ SETUPS = {
 
 
 def files_of(name: str, out: Path = Path()) -> tuple[Path, Path]:
-    """Return model and data description of a sample, of what `quantise` made, or of a model of the zoo."""
+    """Return model and data description of a sample, of what `quantise` made, or of a model of the
+    zoo.
+    """
     if name.startswith("digits_cnn_int8"):
         return out / f"{name}.onnx", ROOT / "samples" / "digits_cnn.toml"
     own = ROOT / "samples" / f"{name}.onnx"
-    return (own, own.with_suffix(".toml")) if own.exists() else (ZOO / "models" / f"{name}.onnx", ZOO / f"{name}.toml")
+    return (
+        (own, own.with_suffix(".toml"))
+        if own.exists()
+        else (ZOO / "models" / f"{name}.onnx", ZOO / f"{name}.toml")
+    )
 
 
-def evaluate(model: Path, data: Path, tolerance: float, *, samples: int, prove: int) -> dict[str, Any]:
+def evaluate(
+    model: Path, data: Path, tolerance: float, *, samples: int, prove: int
+) -> dict[str, Any]:
     """Score a model file: clean, drawn chips, worst found, certified."""
     inspection = inspect_model(model, device=DEVICE, tolerance=tolerance)
     dataset = load_data(data, inputs=inspection.network.inputs, limit=samples)
     runtime = open_network(inspection.network, inspection.scan, inspection.placement, dataset)
-    drawn = [runtime.score(program_chip(inspection.placement, seed=0, trial=trial)).value for trial in range(CHIPS)]
+    drawn = [
+        runtime.score(program_chip(inspection.placement, seed=0, trial=trial)).value
+        for trial in range(CHIPS)
+    ]
     found = search(runtime, inspection.placement, effort="quick", seed=1)
     scored = {
         "clean": runtime.clean.value,
@@ -117,34 +137,66 @@ def evaluate(model: Path, data: Path, tolerance: float, *, samples: int, prove: 
         network = open_bounds(runtime, inspection.placement)
         assert isinstance(network, BoundedNetwork), network
         chosen = np.arange(min(prove, network.num_samples))
-        scored["proved"] = certify(network, samples=chosen, effort=1e7, branching=None).count / len(chosen)
+        scored["proved"] = certify(network, samples=chosen, effort=1e7, branching=None).count / len(
+            chosen
+        )
     return scored
 
 
 def row(
-    name: str, tolerance: float, method: str, seed: int, epochs: int | None, rate: float | None, prove: int, tuning: int, out: Path
+    name: str,
+    tolerance: float,
+    method: str,
+    seed: int,
+    epochs: int | None,
+    rate: float | None,
+    prove: int,
+    tuning: int,
+    out: Path,
 ) -> dict[str, Any]:
     """Train and score one row; the method ``none`` is the network as it is."""
     os.environ["OMP_NUM_THREADS"] = "1"
     setup, (model, data) = SETUPS[name], files_of(name, out)
     base, _, given = method.partition(":")
-    key = {"model": name, "tolerance": tolerance, "method": method, "seed": seed, "epochs": epochs or setup.epochs}
+    key = {
+        "model": name,
+        "tolerance": tolerance,
+        "method": method,
+        "seed": seed,
+        "epochs": epochs or setup.epochs,
+    }
     started = time.perf_counter()
     if base == "none":
-        return {**key, **evaluate(model, data, tolerance, samples=setup.evaluation, prove=prove), "seconds": time.perf_counter() - started}
+        return {
+            **key,
+            **evaluate(model, data, tolerance, samples=setup.evaluation, prove=prove),
+            "seconds": time.perf_counter() - started,
+        }
     knobs = {part.split("=")[0]: float(part.split("=")[1]) for part in given.split(",") if part}
-    settings = TrainingSettings(epochs=epochs or setup.epochs, batch=setup.batch, draws=5, seed=seed)
+    settings = TrainingSettings(
+        epochs=epochs or setup.epochs, batch=setup.batch, draws=5, seed=seed
+    )
     # What training on the bound costs in clean accuracy is part of the question.
     settings = replace(settings, clean_loss=0.1) if base.startswith("ibp") else settings
     network = load_network(model)
     training = load_data(data, inputs=network.inputs, part="train", limit=setup.training)
     evaluation = load_data(data, inputs=network.inputs)
-    session = open_session(network, resolve_profile(DEVICE, tolerance), training, evaluation, settings, drop_overlap=True)
+    session = open_session(
+        network,
+        resolve_profile(DEVICE, tolerance),
+        training,
+        evaluation,
+        settings,
+        drop_overlap=True,
+    )
     settings = replace(settings, learning_rate=rate or choose_pace(session, settings).rate)
     chosen = recipe_of(base).method(knobs)
     if tuning:
         tuned = tune(session, recipe_of(base), settings, budget=tuning, progress=NullProgress())
-        chosen, settings = recipe_of(base).method(tuned.values), replace(settings, learning_rate=tuned.learning_rate)
+        chosen, settings = (
+            recipe_of(base).method(tuned.values),
+            replace(settings, learning_rate=tuned.learning_rate),
+        )
     trained = train(session.job(chosen, settings), session.parameters, progress=NullProgress())
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.onnx"
@@ -170,12 +222,25 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the rows that are missing."""
-    done = {(entry["model"], entry["tolerance"], entry["method"], entry["seed"]) for entry in read_rows(arguments.rows)}
+    done = {
+        (entry["model"], entry["tolerance"], entry["method"], entry["seed"])
+        for entry in read_rows(arguments.rows)
+    }
     wanted = [
-        (name, tolerance, method, seed, arguments.epochs, arguments.learning_rate, arguments.prove, arguments.tune, arguments.out)
+        (
+            name,
+            tolerance,
+            method,
+            seed,
+            arguments.epochs,
+            arguments.learning_rate,
+            arguments.prove,
+            arguments.tune,
+            arguments.out,
+        )
         for seed in range(arguments.seeds)
         for name in arguments.models
-        for tolerance in (arguments.tolerances or SETUPS[name].tolerances)
+        for tolerance in arguments.tolerances or SETUPS[name].tolerances
         for method in arguments.methods
         if (name, tolerance, method, seed) not in done and not (method == "none" and seed)
     ]
@@ -193,49 +258,97 @@ def table(arguments: argparse.Namespace) -> None:
     groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
     for entry in read_rows(arguments.rows):
         groups.setdefault((entry["model"], entry["tolerance"], entry["method"]), []).append(entry)
-    print("| model | tolerance | method | seeds | clean % | mean chip % | worst found % | proved % | s an epoch |")
+    print(
+        "| model | tolerance | method | seeds | clean % | mean chip % | worst found % | proved % |"
+        " s an epoch |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
-    for (name, tolerance, method), rows in sorted(groups.items(), key=lambda item: (list(SETUPS).index(item[0][0]), item[0][1])):
-        cells = [_cell([100 * entry[key] for entry in rows if key in entry]) for key in ("clean", "mean", "worst", "proved")]
+    for (name, tolerance, method), rows in sorted(
+        groups.items(), key=lambda item: (list(SETUPS).index(item[0][0]), item[0][1])
+    ):
+        cells = [
+            _cell([100 * entry[key] for entry in rows if key in entry])
+            for key in ("clean", "mean", "worst", "proved")
+        ]
         seconds = [entry["epoch_seconds"] for entry in rows if "epoch_seconds" in entry]
         spent = f"{statistics.median(seconds):.2f}" if seconds else ""
-        print(f"| {name} | {100 * tolerance:g} % | {method} | {len(rows)} | {' | '.join(cells)} | {spent} |")
+        print(
+            f"| {name} | {100 * tolerance:g} % | {method} | {len(rows)} | {' | '.join(cells)} |"
+            f" {spent} |"
+        )
 
 
 def _cell(values: list[float]) -> str:
     if not values:
         return ""
-    return f"{statistics.mean(values):.1f}" + (f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else "")
+    return f"{statistics.mean(values):.1f}" + (
+        f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
+    )
 
 
 def find(arguments: argparse.Namespace) -> None:
     """Print worst-found accuracies over tolerances."""
     for name in arguments.models:
         model, data = files_of(name)
-        for tolerance in arguments.tolerances or (0.0035, 0.005, 0.007, 0.01, 0.014, 0.02, 0.028, 0.04, 0.056, 0.08, 0.11):
+        for tolerance in arguments.tolerances or (
+            0.0035,
+            0.005,
+            0.007,
+            0.01,
+            0.014,
+            0.02,
+            0.028,
+            0.04,
+            0.056,
+            0.08,
+            0.11,
+        ):
             scored = evaluate(model, data, tolerance, samples=SETUPS[name].evaluation, prove=0)
-            print(f"{name} {100 * tolerance:g} % clean {scored['clean']:.4f} worst {scored['worst']:.4f}", flush=True)
+            print(
+                f"{name} {100 * tolerance:g} % clean {scored['clean']:.4f} worst"
+                f" {scored['worst']:.4f}",
+                flush=True,
+            )
             if scored["worst"] < 0.35 * scored["clean"]:
                 break
 
 
 def cost(arguments: argparse.Namespace) -> None:
-    """Print the median time of an epoch of every method over that of plain training; epochs of all methods take turns."""
+    """Print the median time of an epoch of every method over that of plain training; epochs of all
+    methods take turns.
+    """
     for name in arguments.models:
         setup, (model, data) = SETUPS[name], files_of(name)
-        settings = TrainingSettings(epochs=1, batch=setup.batch, learning_rate=2e-3, search_passes=1, draws=0)
+        settings = TrainingSettings(
+            epochs=1, batch=setup.batch, learning_rate=2e-3, search_passes=1, draws=0
+        )
         network = load_network(model)
         training = load_data(data, inputs=network.inputs, part="train", limit=2000)
         evaluation = load_data(data, inputs=network.inputs)
-        session = open_session(network, resolve_profile(DEVICE, setup.tolerances[0]), training, evaluation, settings, drop_overlap=True)
+        session = open_session(
+            network,
+            resolve_profile(DEVICE, setup.tolerances[0]),
+            training,
+            evaluation,
+            settings,
+            drop_overlap=True,
+        )
         seconds: dict[str, list[float]] = {method: [] for method in arguments.methods}
         for _turn in range(arguments.turns):
             for method in arguments.methods:
-                trained = train(session.job(recipe_of(method).method(), settings), session.parameters, progress=NullProgress())
+                trained = train(
+                    session.job(recipe_of(method).method(), settings),
+                    session.parameters,
+                    progress=NullProgress(),
+                )
                 seconds[method].append(trained.rows[1].training_seconds)
         plain = statistics.median(seconds["plain"])
         for method, spent in seconds.items():
-            print(f"{name} {method} {statistics.median(spent):.3f} s, {statistics.median(spent) / plain:.2f} times plain", flush=True)
+            print(
+                f"{name} {method} {statistics.median(spent):.3f} s,"
+                f" {statistics.median(spent) / plain:.2f} times plain",
+                flush=True,
+            )
 
 
 def clip(arguments: argparse.Namespace) -> None:
@@ -246,17 +359,37 @@ def clip(arguments: argparse.Namespace) -> None:
         network = load_network(model)
         training = load_data(data, inputs=network.inputs, part="train", limit=3000)
         evaluation = load_data(data, inputs=network.inputs)
-        session = open_session(network, resolve_profile(DEVICE, setup.tolerances[0]), training, evaluation, settings, drop_overlap=True)
+        session = open_session(
+            network,
+            resolve_profile(DEVICE, setup.tolerances[0]),
+            training,
+            evaluation,
+            settings,
+            drop_overlap=True,
+        )
         job = session.job(recipe_of("plain").method(), settings)
         for reach in (None, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0):
             clipped = session.parameters.copy()
             clip_weights(clipped, reach)
-            score = clean_score(make_step(job, clipped, job.validation, progress=0.0, generator=torch.Generator(), memory={}))
-            print(f"{name} {'not clipped' if reach is None else f'{reach:g}'} {score:.4f}", flush=True)
+            score = clean_score(
+                make_step(
+                    job,
+                    clipped,
+                    job.validation,
+                    progress=0.0,
+                    generator=torch.Generator(),
+                    memory={},
+                )
+            )
+            print(
+                f"{name} {'not clipped' if reach is None else f'{reach:g}'} {score:.4f}", flush=True
+            )
 
 
 def tight(arguments: argparse.Namespace) -> None:
-    """Print how tight the interval bound of the networks is before training, their weights clipped as `cimrobust` clips them."""
+    """Print how tight the interval bound of the networks is before training, their weights clipped
+    as `cimrobust` clips them.
+    """
     for name in arguments.models:
         setup, (model, data) = SETUPS[name], files_of(name, arguments.out)
         settings = TrainingSettings(batch=setup.batch, learning_rate=2e-3)
@@ -264,9 +397,22 @@ def tight(arguments: argparse.Namespace) -> None:
         training = load_data(data, inputs=network.inputs, part="train", limit=2000)
         evaluation = load_data(data, inputs=network.inputs)
         for tolerance in arguments.tolerances or setup.tolerances:
-            session = open_session(network, resolve_profile(DEVICE, tolerance), training, evaluation, settings, drop_overlap=True)
-            use = start_training(session.job(recipe_of("cimrobust").method(), settings), session.parameters).bound
-            print(f"{name} {100 * tolerance:g} % " + ("no bound" if use.ratio is None else f"{use.ratio:.1f}"), flush=True)
+            session = open_session(
+                network,
+                resolve_profile(DEVICE, tolerance),
+                training,
+                evaluation,
+                settings,
+                drop_overlap=True,
+            )
+            use = start_training(
+                session.job(recipe_of("cimrobust").method(), settings), session.parameters
+            ).bound
+            print(
+                f"{name} {100 * tolerance:g} % "
+                + ("no bound" if use.ratio is None else f"{use.ratio:.1f}"),
+                flush=True,
+            )
 
 
 def states(arguments: argparse.Namespace) -> None:
@@ -276,9 +422,15 @@ def states(arguments: argparse.Namespace) -> None:
     known = np.load(ZOO / "data" / "acasxu_states.npz")["x"]
     low, high = known.min(axis=0), known.max(axis=0)
     drawn = (low + (high - low) * random.random((600_000, known.shape[1]))).astype(np.float32)
-    decided = run_original(network, {"input": drawn.reshape(-1, 1, 1, 5)}, {}, output="linear_7_Add").reshape(len(drawn), -1).argmin(axis=1)
+    decided = (
+        run_original(network, {"input": drawn.reshape(-1, 1, 1, 5)}, {}, output="linear_7_Add")
+        .reshape(len(drawn), -1)
+        .argmin(axis=1)
+    )
     count = int(np.bincount(decided).min())
-    chosen = np.concatenate([random.permutation(np.flatnonzero(decided == advisory))[:count] for advisory in range(5)])
+    chosen = np.concatenate(
+        [random.permutation(np.flatnonzero(decided == advisory))[:count] for advisory in range(5)]
+    )
     np.savez(arguments.out / "acas_train.npz", x=drawn[chosen])
     text = (ZOO / f"{name}.toml").read_text().replace("data/acasxu_states.npz", "acas_train.npz")
     (arguments.out / "acas_train.toml").write_text(text)
@@ -286,7 +438,11 @@ def states(arguments: argparse.Namespace) -> None:
 
 def quantise(arguments: argparse.Namespace) -> None:
     """Write int8 forms of the digits network, calibrated on training images."""
-    images = (np.load(ROOT / "samples" / "digits_train.npz")["x"][:640] / 16).astype(np.float32).reshape(10, 64, 1, 8, 8)
+    images = (
+        (np.load(ROOT / "samples" / "digits_train.npz")["x"][:640] / 16)
+        .astype(np.float32)
+        .reshape(10, 64, 1, 8, 8)
+    )
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -310,7 +466,16 @@ def quantise(arguments: argparse.Namespace) -> None:
         )
 
 
-COMMANDS = {"run": run, "table": table, "find": find, "cost": cost, "clip": clip, "tight": tight, "states": states, "quantise": quantise}
+COMMANDS = {
+    "run": run,
+    "table": table,
+    "find": find,
+    "cost": cost,
+    "clip": clip,
+    "tight": tight,
+    "states": states,
+    "quantise": quantise,
+}
 
 
 def main() -> None:
@@ -318,12 +483,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=list(COMMANDS))
     parser.add_argument("--rows", type=Path, default=Path("bench_retrain.jsonl"))
-    parser.add_argument("--models", nargs="*", default=["digits_cnn", "breast_cancer_mlp", "mnist_mlp_256x2"])
+    parser.add_argument(
+        "--models", nargs="*", default=["digits_cnn", "breast_cancer_mlp", "mnist_mlp_256x2"]
+    )
     parser.add_argument("--methods", nargs="*", default=["none", *RECIPES])
     parser.add_argument("--tolerances", nargs="*", type=float)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--learning-rate", type=float, help="Default: chosen as by cimrobust retrain")
+    parser.add_argument(
+        "--learning-rate", type=float, help="Default: chosen as by cimrobust retrain"
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--prove", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path())

@@ -53,7 +53,14 @@ class Case:
     check: Callable[[Path, Path], tuple[bool, str]]
 
 
-def run(arguments: list[str], cwd: Path, *, seconds: float = 300, memory: int | None = None, command: list[str] | None = None) -> Outcome:
+def run(
+    arguments: list[str],
+    cwd: Path,
+    *,
+    seconds: float = 300,
+    memory: int | None = None,
+    command: list[str] | None = None,
+) -> Outcome:
     """Run the command line; a run that takes too long has code 124."""
     begun = time.monotonic()
     call = [*(command or CIMROBUST), *arguments]
@@ -63,7 +70,15 @@ def run(arguments: list[str], cwd: Path, *, seconds: float = 300, memory: int | 
     paths = os.pathsep.join(filter(None, [str(ROOT), str(cwd), os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": paths}
     try:
-        done = subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=seconds, check=False, env=environment)
+        done = subprocess.run(
+            call,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env=environment,
+        )
     except subprocess.TimeoutExpired:
         return Outcome(124, "", f"still running after {seconds:g} s", time.monotonic() - begun, cwd)
     found = Outcome(done.returncode, done.stdout, done.stderr, time.monotonic() - begun, cwd)
@@ -72,10 +87,30 @@ def run(arguments: list[str], cwd: Path, *, seconds: float = 300, memory: int | 
     return found
 
 
-def analyze(case: Path, work: Path, *more: str, model: str = "model.onnx", data: str = "data.toml", seconds: float = 300) -> Outcome:
+def analyze(
+    case: Path,
+    work: Path,
+    *more: str,
+    model: str = "model.onnx",
+    data: str = "data.toml",
+    seconds: float = 300,
+) -> Outcome:
     """Analyse the network of a case."""
     out = work / "out"
-    return run(["analyze", str(case / model), "--data", str(case / data), *QUICK, "--out", str(out), *more], work, seconds=seconds)
+    return run(
+        [
+            "analyze",
+            str(case / model),
+            "--data",
+            str(case / data),
+            *QUICK,
+            "--out",
+            str(out),
+            *more,
+        ],
+        work,
+        seconds=seconds,
+    )
 
 
 def shown(found: Outcome) -> str:
@@ -123,28 +158,49 @@ def denormal(case: Path, work: Path) -> tuple[bool, str]:
 
 def dropout(case: Path, work: Path) -> tuple[bool, str]:
     found = analyze(case, work)
-    right = found.code == 0 and found.summary["worst_found"] <= 0.6251 and abs((found.summary["certified"] or 0) - 0.354) < 0.001
+    right = (
+        found.code == 0
+        and found.summary["worst_found"] <= 0.6251
+        and abs((found.summary["certified"] or 0) - 0.354) < 0.001
+    )
     return right, shown(found)
 
 
 def settings_fifo(_case: Path, work: Path) -> tuple[bool, str]:
-    sample, data = ROOT / "samples" / "breast_cancer_mlp.onnx", ROOT / "samples" / "breast_cancer_mlp.toml"
+    sample, data = (
+        ROOT / "samples" / "breast_cancer_mlp.onnx",
+        ROOT / "samples" / "breast_cancer_mlp.toml",
+    )
     os.mkfifo(work / "p.toml")
     (work / "z.toml").symlink_to("/dev/zero")
     codes = []
     for option in ("--policy", "--device", "--data"):
         for name in ("p.toml", "z.toml"):
             given = [] if option == "--data" else ["--data", str(data)]
-            arguments = ["analyze", str(sample), *given, option, str(work / name), *QUICK, "--limit", "8", "--out", str(work / "o")]
+            arguments = [
+                "analyze",
+                str(sample),
+                *given,
+                option,
+                str(work / name),
+                *QUICK,
+                "--limit",
+                "8",
+                "--out",
+                str(work / "o"),
+            ]
             codes.append(run(arguments, work, seconds=60, memory=6_000_000).code)
     return set(codes) == {2}, f"exit {codes}"
 
 
 def called_twice(case: Path, work: Path) -> tuple[bool, str]:
     named, found = layers(case, work), analyze(case, work)
-    return named == ["Wc", "V"] and found.code == 0 and abs(
-        found.summary["worst_found"] - 0.5417
-    ) < 0.0209, f"layers {named}, {shown(found)}"
+    return (
+        named == ["Wc", "V"]
+        and found.code == 0
+        and abs(found.summary["worst_found"] - 0.5417) < 0.0209,
+        f"layers {named}, {shown(found)}",
+    )
 
 
 def named_relu(case: Path, work: Path) -> tuple[bool, str]:
@@ -156,8 +212,16 @@ def keeps_if(case: Path, work: Path) -> tuple[bool, str]:
     named, found = layers(case, work), analyze(case, work)
     written = run(["rewrite", str(case / "model.onnx"), "-o", str(work / "crossbars.onnx")], work)
     same = written.code == 0 and _same_outputs(case / "model.onnx", work / "crossbars.onnx")
-    right = {"W1", "W2"} <= set(named) and found.code == 0 and found.summary["clean"] == 1.0 and same
-    return right, f"layers {named}, {shown(found)}, rewrite {'gives the same outputs' if same else 'differs'}"
+    right = (
+        {"W1", "W2"} <= set(named) and found.code == 0 and found.summary["clean"] == 1.0 and same
+    )
+    return (
+        right,
+        (
+            f"layers {named}, {shown(found)}, rewrite"
+            f" {'gives the same outputs' if same else 'differs'}"
+        ),
+    )
 
 
 def _same_outputs(before: Path, after: Path) -> bool:
@@ -166,7 +230,10 @@ def _same_outputs(before: Path, after: Path) -> bool:
     spec, generator = first.get_inputs()[0], np.random.default_rng(0)
     for sizes in ((4, 4), (8, 8), (8, 6), (6, 8), (5, 7), (12, 4)):
         free = iter(sizes)
-        shape = [dim if isinstance(dim, int) else (2 if axis == 0 else next(free)) for axis, dim in enumerate(spec.shape)]
+        shape = [
+            dim if isinstance(dim, int) else (2 if axis == 0 else next(free))
+            for axis, dim in enumerate(spec.shape)
+        ]
         feed = {spec.name: generator.normal(size=shape).astype(np.float32)}
         a, b = first.run(None, feed)[0], second.run(None, feed)[0]
         if a.shape != b.shape or np.abs(a - b).max() > 0.05 * max(1.0, float(np.abs(a).max())):
@@ -187,7 +254,10 @@ def inf_logits(case: Path, work: Path) -> tuple[bool, str]:
     spec = session.get_inputs()[0]
     rows = [session.run(None, {spec.name: arrays["x"][i : i + 1]})[0] for i in range(8)]
     expected = float(np.mean(np.concatenate(rows).argmax(-1).ravel() == arrays["y"][:8].ravel()))
-    return found.code == 0 and found.summary["clean"] == expected, f"{shown(found)}; numpy's argmax {expected:.4f}"
+    return (
+        found.code == 0 and found.summary["clean"] == expected,
+        f"{shown(found)}; numpy's argmax {expected:.4f}",
+    )
 
 
 def saturation(case: Path, work: Path) -> tuple[bool, str]:
@@ -207,7 +277,10 @@ def damaged_npz(case: Path, work: Path) -> tuple[bool, str]:
 
 def matmul_nbits(case: Path, work: Path) -> tuple[bool, str]:
     named, found = layers(case, work), analyze(case, work)
-    return len(named) == 1 and found.code == 0 and found.summary["clean"] == 1.0, f"layers {named}, {shown(found)}"
+    return (
+        len(named) == 1 and found.code == 0 and found.summary["clean"] == 1.0,
+        f"layers {named}, {shown(found)}",
+    )
 
 
 def multihot(case: Path, work: Path) -> tuple[bool, str]:
@@ -216,11 +289,15 @@ def multihot(case: Path, work: Path) -> tuple[bool, str]:
 
 def nan_outputs(case: Path, work: Path) -> tuple[bool, str]:
     found = analyze(case, work)
-    return found.code in (2, 4, 5) and "NaN" in found.err and "Traceback" not in found.err, shown(found)
+    return found.code in (2, 4, 5) and "NaN" in found.err and "Traceback" not in found.err, shown(
+        found
+    )
 
 
 def overflow(case: Path, work: Path) -> tuple[bool, str]:
-    found = run([str(case / "repro.py"), "65536", "65536"], work, seconds=60, command=[sys.executable])
+    found = run(
+        [str(case / "repro.py"), "65536", "65536"], work, seconds=60, command=[sys.executable]
+    )
     return "ValueError" in found.err + found.out, (found.said or found.out.strip())[:160]
 
 
@@ -240,7 +317,18 @@ def dense_test_data(case: Path, work: Path) -> tuple[bool, str]:
 
 def tiny_percentile(case: Path, work: Path) -> tuple[bool, str]:
     sample = ROOT / "samples" / "breast_cancer_mlp.onnx"
-    made = run(["analyze", str(sample), "--data", str(sample.with_suffix(".toml")), *QUICK, "--out", "out"], work)
+    made = run(
+        [
+            "analyze",
+            str(sample),
+            "--data",
+            str(sample.with_suffix(".toml")),
+            *QUICK,
+            "--out",
+            "out",
+        ],
+        work,
+    )
     found = run(["gate", "out", "--policy", str(case / "policy.toml")], work)
     return made.code == 0 and found.code == 2, f"exit {found.code}: {found.said[:160]}"
 
@@ -257,7 +345,9 @@ def tokens(case: Path, work: Path) -> tuple[bool, str]:
 def zip_bomb(case: Path, work: Path) -> tuple[bool, str]:
     subprocess.run([sys.executable, str(case / "make.py"), "5"], cwd=work, check=True, timeout=600)
     sample = str(ROOT / "samples" / "breast_cancer_mlp.onnx")
-    found = run(["analyze", sample, "--data", "bomb.npz", *QUICK, "--out", "out"], work, memory=4_000_000)
+    found = run(
+        ["analyze", sample, "--data", "bomb.npz", *QUICK, "--out", "out"], work, memory=4_000_000
+    )
     return refused(found, 5, "bomb.npz")
 
 
@@ -290,7 +380,9 @@ CASES = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=Path, default=ROOT.parent / "shared" / "cases")
     parser.add_argument("--only", nargs="*", default=[])
     given = parser.parse_args()
@@ -305,8 +397,17 @@ def main() -> int:
             except Exception as err:  # a row that cannot be made is a row that does not hold
                 holds, text = False, f"{type(err).__name__}: {err}"
             wrong += not holds
-            today = " ".join(text.replace(work, "...").replace(str(given.cases.resolve()), "cases").replace("|", "\\|").split())
-            print(f"| `{case.name}` | {case.right} | {today} | {'holds' if holds else '**does not hold**'} |", flush=True)
+            today = " ".join(
+                text.replace(work, "...")
+                .replace(str(given.cases.resolve()), "cases")
+                .replace("|", "\\|")
+                .split()
+            )
+            print(
+                f"| `{case.name}` | {case.right} | {today} |"
+                f" {'holds' if holds else '**does not hold**'} |",
+                flush=True,
+            )
     print(f"\n{len(CASES) - wrong} rows hold, {wrong} do not.", file=sys.stderr)
     return 1 if wrong else 0
 

@@ -1,8 +1,10 @@
-"""Certify real networks on accelerators with converters and write the tables of docs/lab-book/results.md.
+"""Certify real networks on accelerators with converters and write the tables of
+docs/lab-book/results.md.
 
     python tests/benchmarks/converter_tables.py --zoo ../shared/zoo --out out/converters
 
-Every row is one `cimrobust analyze` run; finished runs are kept, so that the command can be interrupted and run again.
+Every row is one `cimrobust analyze` run; finished runs are kept, so that the command can be
+interrupted and run again.
 """
 
 from __future__ import annotations
@@ -19,17 +21,30 @@ _COLUMNS = ("float weights", "quantised weights", "converters", "read noise", "p
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--zoo", type=Path, required=True, help="Folder of models with manifest.json")
-    parser.add_argument("--out", type=Path, default=Path("out/converters"), help="Folder for the certificates")
-    parser.add_argument("--tables", type=Path, default=Path("docs/converter-tables.md"), help="File for the tables")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--zoo", type=Path, required=True, help="Folder of models with manifest.json"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/converters"), help="Folder for the certificates"
+    )
+    parser.add_argument(
+        "--tables", type=Path, default=Path("docs/converter-tables.md"), help="File for the tables"
+    )
     parser.add_argument("--limit", type=int, default=200, help="Samples")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", nargs="*", help="Names of networks")
     options = parser.parse_args()
-    models = {model["name"]: model for model in json.loads((options.zoo / "manifest.json").read_text())["models"]}
-    chosen = {name: model for name, model in models.items() if not options.only or name in options.only}
+    models = {
+        model["name"]: model
+        for model in json.loads((options.zoo / "manifest.json").read_text())["models"]
+    }
+    chosen = {
+        name: model for name, model in models.items() if not options.only or name in options.only
+    }
     text = [f"#### {device}\n\n{_table(options, chosen, device)}" for device in DEVICES]
     options.tables.write_text("\n\n".join(text) + "\n")
     print(f"tables written to {options.tables}")
@@ -37,7 +52,10 @@ def main() -> None:
 
 def _table(options: argparse.Namespace, models: dict, device: str) -> str:
     rows = [
-        "| network | metric | float | quantised | converters | read noise | programmed, mean (lowest) | worst found | arrays | conversions a vector | seconds |",
+        (
+            "| network | metric | float | quantised | converters | read noise | programmed, mean"
+            " (lowest) | worst found | arrays | conversions a vector | seconds |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, model in models.items():
@@ -47,9 +65,10 @@ def _table(options: argparse.Namespace, models: dict, device: str) -> str:
         trials, arrays = certificate["monte_carlo"], certificate["converters"]["arrays"]
         worst_drawn = trials["min"] if certificate["metric"]["higher_is_better"] else trials["max"]
         rows.append(
-            f"| `{name}` | {certificate['metric']['name']} | {' | '.join(scores)} | {trials['mean']:.4g} ({worst_drawn:.4g}) | "
-            f"{certificate['worst_found']['score']:.4g} | {certificate['mapping']['total_tiles']} | "
-            f"{sum(row['conversions_per_vector'] for row in arrays)} | {seconds:.0f} |"
+            f"| `{name}` | {certificate['metric']['name']} | {' | '.join(scores)} |"
+            f" {trials['mean']:.4g} ({worst_drawn:.4g}) | {certificate['worst_found']['score']:.4g}"
+            f" | {certificate['mapping']['total_tiles']} |"
+            f" {sum(row['conversions_per_vector'] for row in arrays)} | {seconds:.0f} |"
         )
     return "\n".join(rows)
 
@@ -63,7 +82,14 @@ def _certify(options: argparse.Namespace, model: dict, device: str) -> tuple[dic
             str(Path(sys.executable).with_name("cimrobust")),
             "analyze",
             str(options.zoo / model["file"]),
-            *("--data", str(options.zoo / f"{model['name']}.toml"), "--device", device, "--effort", "quick"),
+            *(
+                "--data",
+                str(options.zoo / f"{model['name']}.toml"),
+                "--device",
+                device,
+                "--effort",
+                "quick",
+            ),
             *(
                 "--limit",
                 str(options.limit),

@@ -11,14 +11,36 @@ from cimrobust.cli.main import run
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 def _analyzed(samples: Path, out: Path, *options: str) -> Path:
     model, data = str(samples / "digits_cnn.onnx"), str(samples / "digits_cnn.toml")
     policy = str(samples / "policies" / "strict.toml")
-    assert run(["analyze", model, "--data", data, "--effort", "quick", "--policy", policy, "--out", str(out), *options]) == 0
+    assert (
+        run(
+            [
+                "analyze",
+                model,
+                "--data",
+                data,
+                "--effort",
+                "quick",
+                "--policy",
+                policy,
+                "--out",
+                str(out),
+                *options,
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -31,7 +53,16 @@ def report(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whole_report(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate with everything in it that a run can find."""
-    return _analyzed(samples, tmp_path_factory.mktemp("whole"), "--trials", "300", "--diagnostics", "all", "--safety-class", "3")
+    return _analyzed(
+        samples,
+        tmp_path_factory.mktemp("whole"),
+        "--trials",
+        "300",
+        "--diagnostics",
+        "all",
+        "--safety-class",
+        "3",
+    )
 
 
 @pytest.fixture(scope="session")

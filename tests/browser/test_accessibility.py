@@ -1,4 +1,6 @@
-"""Pages against WCAG 2.2 AA, by axe: wide and narrow, light and dark, with forced colours; and their size and length on paper."""
+"""Pages against WCAG 2.2 AA, by axe: wide and narrow, light and dark, with forced colours; and
+their size and length on paper.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ MOST_PAGES = 12
 
 
 def _example(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "unit" / "report" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        name, Path(__file__).parents[1] / "unit" / "report" / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -32,7 +36,9 @@ def violations(browser, page_file: Path, *, width: int, **options) -> list[str]:
     """Return what axe finds wrong with a page, all its rules."""
     axe = pytest.importorskip("axe_playwright_python")
     script = (Path(axe.__file__).parent / "axe.min.js").read_text()
-    context = browser.new_context(bypass_csp=True, viewport={"width": width, "height": 900}, **options)
+    context = browser.new_context(
+        bypass_csp=True, viewport={"width": width, "height": 900}, **options
+    )
     page = context.new_page()
     page.goto(page_file.as_uri())
     page.evaluate(script)
@@ -48,7 +54,9 @@ def test_a_certificate_breaks_no_rule(browser, report, width, scheme):
 
 
 def test_a_certificate_breaks_no_rule_in_forced_colours(browser, report):
-    assert violations(browser, report / "certificate.html", width=1280, forced_colors="active") == []
+    assert (
+        violations(browser, report / "certificate.html", width=1280, forced_colors="active") == []
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -66,7 +74,7 @@ def test_what_scrolls_can_be_reached_by_keyboard(browser, report):
     page.goto((report / "certificate.html").as_uri())
     unreachable = page.evaluate(
         """() => [...document.querySelectorAll('main *')].filter(node => node.scrollWidth > node.clientWidth + 1
-             && ['auto', 'scroll'].includes(getComputedStyle(node).overflowX) && (node.tabIndex < 0 || !node.ariaLabel)).length"""
+             && ['auto', 'scroll'].includes(getComputedStyle(node).overflowX) && (node.tabIndex < 0 || !node.ariaLabel)).length"""  # noqa: E501
     )
     assert unreachable == 0
 
@@ -83,7 +91,9 @@ def test_every_table_and_chart_has_a_name(browser, report):
 def test_contents_lead_to_every_section(browser, report):
     page = browser.new_page()
     page.goto((report / "certificate.html").as_uri())
-    targets = page.eval_on_selector_all("a[href^='#']", "nodes => nodes.map(n => n.getAttribute('href').slice(1))")
+    targets = page.eval_on_selector_all(
+        "a[href^='#']", "nodes => nodes.map(n => n.getAttribute('href').slice(1))"
+    )
     ids = page.eval_on_selector_all("[id]", "nodes => nodes.map(n => n.id)")
     assert set(targets) <= set(ids)
     assert len(page.locator("nav.contents a").all()) > 10

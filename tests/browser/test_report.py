@@ -1,4 +1,6 @@
-"""The report in a real browser: nothing fetched, nothing logged, numbers as in the JSON, readable narrow, dark and on paper."""
+"""The report in a real browser: nothing fetched, nothing logged, numbers as in the JSON, readable
+narrow, dark and on paper.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def test_numbers_equal_the_json(browser, report):
     certificate = json.loads((report / "certificate.json").read_text())
     page = opened(browser, report)
     shown = page.eval_on_selector_all(
-        "[data-json-path]", "nodes => nodes.map(n => [n.dataset.jsonPath, n.getAttribute('value'), n.textContent])"
+        "[data-json-path]",
+        "nodes => nodes.map(n => [n.dataset.jsonPath, n.getAttribute('value'), n.textContent])",
     )
     assert len(shown) > 100
     for path, value, text in shown:
@@ -54,7 +57,8 @@ def test_numbers_equal_the_json(browser, report):
         assert float(value) == expected, path
         number, _, unit = text.replace("\u202f", "").partition("\u00a0")
         exact = 100 * expected if unit in ("%", "points") else expected
-        # Half a unit of the last digit shown, four of them at least, and what float64 makes of it: 1.45 is shown as 1.4, which is further from it than 0.05.
+        # Half a unit of the last digit shown, four of them at least, and what float64 makes of it:
+        # 1.45 is shown as 1.4, which is further from it than 0.05.
         assert float(number) == pytest.approx(exact, rel=5e-4, abs=0.05 + 1e-9), path
 
 
@@ -77,7 +81,7 @@ def test_text_stands_out_from_the_paper(browser, report, scheme):
           const rgb = text => text.match(/\\d+/g).slice(0, 3).map(Number);
           const paper = light(rgb(getComputedStyle(document.documentElement).backgroundColor));
           return ['body', '.lead', '.verdict h2', '.status', 'td', 'figcaption', '.default'].map(s => document.querySelector(s)).filter(Boolean)
-            .map(n => { const ink = light(rgb(getComputedStyle(n).color)); return (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05); }); }"""
+            .map(n => { const ink = light(rgb(getComputedStyle(n).color)); return (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05); }); }"""  # noqa: E501
     )
     assert min(ratios) >= 4.5
 
@@ -88,7 +92,10 @@ def test_prints_on_a4(browser, report):
     assert document.startswith(b"%PDF")
     assert b"/MediaBox [0 0 594.95996 841.91998]" in document or b"/MediaBox [0 0 595" in document
     page.emulate_media(media="print")
-    assert page.evaluate("getComputedStyle(document.querySelector('thead')).display") == "table-header-group"
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('thead')).display")
+        == "table-header-group"
+    )
 
 
 def test_headings_and_landmarks(browser, report):
@@ -103,7 +110,9 @@ def test_headings_and_landmarks(browser, report):
 @pytest.mark.parametrize("width", [360, 1000])
 def test_report_of_a_re_training_never_scrolls_sideways(browser, tmp_path, scheme, width):
     (tmp_path / "certificate.html").write_text(
-        render_retraining(Retraining.model_validate(retraining.description(layers=retraining.layers(12))))
+        render_retraining(
+            Retraining.model_validate(retraining.description(layers=retraining.layers(12)))
+        )
     )
     page = opened(browser, tmp_path, viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert page.seen == [f"request: {(tmp_path / 'certificate.html').as_uri()}"]

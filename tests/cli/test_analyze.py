@@ -33,11 +33,17 @@ def certificate_of(folder: Path) -> dict:
 def without_timings(value):
     """A certificate without what two runs may differ in."""
     if isinstance(value, dict):
-        return {key: without_timings(entry) for key, entry in value.items() if key not in ("timings", "seconds")}
+        return {
+            key: without_timings(entry)
+            for key, entry in value.items()
+            if key not in ("timings", "seconds")
+        }
     return [without_timings(entry) for entry in value] if isinstance(value, list) else value
 
 
-def analyze_arguments(samples: Path, out: Path, *more: str, sample: str = "digits_cnn") -> list[str]:
+def analyze_arguments(
+    samples: Path, out: Path, *more: str, sample: str = "digits_cnn"
+) -> list[str]:
     model, data = (str(samples / f"{sample}.{end}") for end in ("onnx", "toml"))
     return ["analyze", model, "--data", data, "--effort", "quick", "--out", str(out), *more]
 
@@ -57,7 +63,9 @@ def test_the_worst_chip_is_a_disaster_while_the_average_is_fine(certified):
 
 def test_certificate_follows_the_published_schema(certified):
     published = json.loads(schema_file("certificate").read_text())
-    assert published == described_schema(CertificateModel), "write it again: python -m cimrobust.certificate.published_schemas"
+    assert published == described_schema(CertificateModel), (
+        "write it again: python -m cimrobust.certificate.published_schemas"
+    )
     jsonschema.Draft202012Validator(published).validate(certificate_of(certified))
 
 
@@ -66,31 +74,43 @@ def test_witness_replays_with_numpy_and_onnxruntime_alone(certified, samples):
     model = onnx.load(certified / "witness" / "worst_case.onnx")
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     names = {key.rsplit(".", 1)[0] for key in tensors}
-    assert names == {layer["initializer"] for layer in certificate_of(certified)["mapping"]["layers"]}
+    assert names == {
+        layer["initializer"] for layer in certificate_of(certified)["mapping"]["layers"]
+    }
     for name in names:
-        nominal, lo, hi, deviation = (tensors[f"{name}.{part}"] for part in ("nominal", "lo", "hi", "deviation"))
+        nominal, lo, hi, deviation = (
+            tensors[f"{name}.{part}"] for part in ("nominal", "lo", "hi", "deviation")
+        )
         assert {nominal.dtype, lo.dtype, hi.dtype, deviation.dtype} == {np.dtype(np.float32)}
         assert ((lo <= deviation) & (deviation <= hi)).all()
         assert np.array_equal(stored[name], nominal + deviation)
         assert np.abs(hi).max() <= 0.03 * np.abs(nominal).max() * (1 + 1e-6)
     data = np.load(samples / "digits_test.npz")
     session = onnxruntime.InferenceSession(str(certified / "witness" / "worst_case.onnx"))
-    scores = session.run(["scores"], {"image": (data["x"] / np.float32(16)).astype(np.float32).reshape(-1, 1, 8, 8)})[0]
-    assert (scores.argmax(1) == data["y"]).mean() == certificate_of(certified)["worst_found"]["score"]
+    scores = session.run(
+        ["scores"], {"image": (data["x"] / np.float32(16)).astype(np.float32).reshape(-1, 1, 8, 8)}
+    )[0]
+    assert (scores.argmax(1) == data["y"]).mean() == certificate_of(certified)["worst_found"][
+        "score"
+    ]
 
 
 def test_trials_hold_one_row_a_chip(certified):
     table = pq.read_table(certified / "trials.parquet")
     assert {"trial", "seed", "accuracy"} <= set(table.column_names)
     assert table.num_rows == 300
-    assert np.mean(table["accuracy"]) == pytest.approx(certificate_of(certified)["monte_carlo"]["mean"])
+    assert np.mean(table["accuracy"]) == pytest.approx(
+        certificate_of(certified)["monte_carlo"]["mean"]
+    )
 
 
 def test_results_do_not_depend_on_the_number_of_workers(certified, samples, tmp_path):
     assert run(small_arguments(samples, tmp_path / "one", "--workers", "1")) == 0
     assert run(small_arguments(samples, tmp_path / "four", "--workers", "4")) == 0
     assert run(analyze_arguments(samples, tmp_path / "digits", "--workers", "3")) == 0
-    assert without_timings(certificate_of(tmp_path / "digits")) == without_timings(certificate_of(certified))
+    assert without_timings(certificate_of(tmp_path / "digits")) == without_timings(
+        certificate_of(certified)
+    )
     one, four = certificate_of(tmp_path / "one"), certificate_of(tmp_path / "four")
     assert json.dumps(without_timings(one)) == json.dumps(without_timings(four))
     for name in ("witness/worst_case.onnx", "witness/deviations.safetensors", "trials.parquet"):
@@ -99,7 +119,12 @@ def test_results_do_not_depend_on_the_number_of_workers(certified, samples, tmp_
 
 def test_python_returns_what_the_command_line_writes(samples, tmp_path):
     name = samples / "breast_cancer_mlp"
-    made = cimrobust.analyze(name.with_suffix(".onnx"), data=name.with_suffix(".toml"), out=tmp_path / "python", effort="quick")
+    made = cimrobust.analyze(
+        name.with_suffix(".onnx"),
+        data=name.with_suffix(".toml"),
+        out=tmp_path / "python",
+        effort="quick",
+    )
     assert run(small_arguments(samples, tmp_path / "command")) == 0
     assert without_timings(made.data) == without_timings(certificate_of(tmp_path / "command"))
     assert made.html.is_file()
@@ -113,7 +138,19 @@ def test_json_summary_is_all_that_is_printed(samples, tmp_path, capsys):
 
 def test_gate_fails_on_the_worst_chip_and_says_so_in_junit(certified, samples, tmp_path, capsys):
     junit = tmp_path / "gate.xml"
-    assert run(["gate", str(certified), "--policy", str(samples / "policies" / "strict.toml"), "--junit", str(junit)]) == 1
+    assert (
+        run(
+            [
+                "gate",
+                str(certified),
+                "--policy",
+                str(samples / "policies" / "strict.toml"),
+                "--junit",
+                str(junit),
+            ]
+        )
+        == 1
+    )
     assert "FAIL" in capsys.readouterr().out
     cases = {case.get("name"): case for case in ElementTree.parse(junit).getroot().iter("testcase")}
     assert cases["worst_found_accuracy"].find("failure") is not None
@@ -121,7 +158,18 @@ def test_gate_fails_on_the_worst_chip_and_says_so_in_junit(certified, samples, t
 
 
 def test_gate_passes_a_statistical_policy(certified, samples, capsys):
-    assert run(["gate", str(certified), "--policy", str(samples / "policies" / "statistical.toml"), "--json"]) == 0
+    assert (
+        run(
+            [
+                "gate",
+                str(certified),
+                "--policy",
+                str(samples / "policies" / "statistical.toml"),
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["word"] == "PASS_STATISTICAL"
 
 
@@ -145,8 +193,13 @@ def test_replay_confirms_every_claim(certified, samples, capsys):
     model, data = str(samples / "digits_cnn.onnx"), str(samples / "digits_cnn.toml")
     assert run(["replay", str(certified), "--model", model, "--data", data, "--json"]) == 0
     checks = json.loads(capsys.readouterr().out)
-    assert {check["id"] for check in checks if check["held"] is not True} == {"second_search", "rerun"}  # nobody asked for them
-    assert {"witness_in_box", "worst_found", "clean", "verdict", "report"} <= {check["id"] for check in checks}
+    assert {check["id"] for check in checks if check["held"] is not True} == {
+        "second_search",
+        "rerun",
+    }  # nobody asked for them
+    assert {"witness_in_box", "worst_found", "clean", "verdict", "report"} <= {
+        check["id"] for check in checks
+    }
 
 
 @pytest.mark.parametrize("tampering", ["score", "witness", "trials", "report"])
@@ -170,13 +223,20 @@ def test_replay_catches_tampering(certified, samples, tmp_path, capsys, tamperin
 def test_report_is_a_function_of_the_json(certified, tmp_path):
     shutil.copy(certified / "certificate.json", tmp_path)
     assert run(["report", str(tmp_path)]) == 0
-    assert (tmp_path / "certificate.html").read_bytes() == (certified / "certificate.html").read_bytes()
+    assert (tmp_path / "certificate.html").read_bytes() == (
+        certified / "certificate.html"
+    ).read_bytes()
 
 
 def test_inspect_lists_layers_and_devices(samples, capsys):
     assert run(["inspect", str(samples / "digits_cnn.onnx"), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert [layer["matrix"] for layer in summary["layers"]] == ["9 x 16", "144 x 32", "512 x 64", "64 x 10"]
+    assert [layer["matrix"] for layer in summary["layers"]] == [
+        "9 x 16",
+        "144 x 32",
+        "512 x 64",
+        "64 x 10",
+    ]
     assert summary["total_devices"] == 4 * (144 + 4608 + 32768 + 640)
     assert run(["inspect", str(samples / "digits_cnn.onnx")]) == 0
     assert "box radius" in capsys.readouterr().out
@@ -185,7 +245,18 @@ def test_inspect_lists_layers_and_devices(samples, capsys):
 @pytest.mark.parametrize("name", ["digits_resnet", "breast_cancer_mlp"])
 def test_other_samples(samples, tmp_path, name):
     model = str(samples / f"{name}.onnx")
-    arguments = ["analyze", model, "--data", str(samples / f"{name}.toml"), "--effort", "quick", "--trials", "20", "--out", str(tmp_path)]
+    arguments = [
+        "analyze",
+        model,
+        "--data",
+        str(samples / f"{name}.toml"),
+        "--effort",
+        "quick",
+        "--trials",
+        "20",
+        "--out",
+        str(tmp_path),
+    ]
     assert run(arguments) == 0
     certificate = certificate_of(tmp_path)
     assert certificate["worst_found"]["score"] < certificate["monte_carlo"]["min"]
@@ -195,14 +266,37 @@ def test_signatures_of_an_older_certificate_do_not_stay_in_its_folder(samples, t
     (tmp_path / "attestation.dsse.json").write_text("{}")
     (tmp_path / "manifest.json").write_text("{}")
     model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
-    assert run(["analyze", model, "--data", data, "--effort", "quick", "--trials", "5", "--limit", "20", "--out", str(tmp_path)]) == 0
+    assert (
+        run(
+            [
+                "analyze",
+                model,
+                "--data",
+                data,
+                "--effort",
+                "quick",
+                "--trials",
+                "5",
+                "--limit",
+                "20",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     assert not (tmp_path / "attestation.dsse.json").exists()
     assert manifest_problems(tmp_path) == []
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 2.5, 4.0])
 def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
-    command = [sys.executable, "-m", "cimrobust", *analyze_arguments(samples, tmp_path / "out", "--trials", "5000")]
+    command = [
+        sys.executable,
+        "-m",
+        "cimrobust",
+        *analyze_arguments(samples, tmp_path / "out", "--trials", "5000"),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
@@ -213,17 +307,25 @@ def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
 
 def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path):
     arguments = small_arguments(samples, tmp_path / "out", "--trials", "6000")
-    process = subprocess.Popen([sys.executable, "-m", "cimrobust", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cimrobust", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     checkpoint = tmp_path / "out" / ".resume"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not any(path.stat().st_size > 2000 for path in checkpoint.glob("*")):
+    while time.monotonic() < deadline and not any(
+        path.stat().st_size > 2000 for path in checkpoint.glob("*")
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert run([*arguments, "--resume"]) == 0
     assert manifest_problems(tmp_path / "out") == []
     assert run(small_arguments(samples, tmp_path / "fresh", "--trials", "6000")) == 0
-    assert without_timings(certificate_of(tmp_path / "out")) == without_timings(certificate_of(tmp_path / "fresh"))
+    assert without_timings(certificate_of(tmp_path / "out")) == without_timings(
+        certificate_of(tmp_path / "fresh")
+    )
 
 
 @pytest.mark.parametrize(
@@ -254,9 +356,16 @@ def _policy(folder: Path, text: str) -> str:
 def test_trials_stop_as_soon_as_the_policy_is_decided(samples, tmp_path):
     policy = _policy(tmp_path, "[require]\nkpp = { k = 1, confidence = 0.95, accuracy = 0.9 }\n")
     out = tmp_path / "out"
-    assert run(analyze_arguments(samples, out, "--limit", "60", "--policy", policy, "--stop-early")) == 0
+    assert (
+        run(analyze_arguments(samples, out, "--limit", "60", "--policy", policy, "--stop-early"))
+        == 0
+    )
     drawn = certificate_of(out)["monte_carlo"]
-    assert (drawn["trials"], drawn["stopping"]["max_trials"], drawn["stopping"]["stopped"]) == (349, 3490, True)
+    assert (drawn["trials"], drawn["stopping"]["max_trials"], drawn["stopping"]["stopped"]) == (
+        349,
+        3490,
+        True,
+    )
     assert [target["outcome"] for target in drawn["stopping"]["targets"]] == ["met"]
     assert drawn["kpp"][0]["rank"] == 1
     assert certificate_of(out)["verdict"]["word"] == "PASS_STATISTICAL"
@@ -279,7 +388,9 @@ def test_stopping_early_needs_something_to_decide(samples, tmp_path, capsys, pol
     assert message in capsys.readouterr().err
 
 
-def test_rare_failures_are_in_the_certificate_where_they_were_asked_for(samples, tmp_path, certified):
+def test_rare_failures_are_in_the_certificate_where_they_were_asked_for(
+    samples, tmp_path, certified
+):
     out = tmp_path / "out"
     more = ["--trials", "20", "--limit", "60", "--rare-below", "0.95", "--rare-budget", "400"]
     assert run(analyze_arguments(samples, out, *more)) == 0
@@ -313,8 +424,23 @@ def test_rare_prints_an_estimate(samples, capsys):
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [(["--below", "0"], "more than 0"), (["--below", "2"], "at most 1"), (["--below", "0.9", "--budget", "100"], "first level")],
+    [
+        (["--below", "0"], "more than 0"),
+        (["--below", "2"], "at most 1"),
+        (["--below", "0.9", "--budget", "100"], "first level"),
+    ],
 )
 def test_rare_says_what_is_wrong(samples, capsys, more, message):
-    assert run(["rare", str(samples / "digits_cnn.onnx"), "--data", str(samples / "digits_cnn.toml"), *more]) == 2
+    assert (
+        run(
+            [
+                "rare",
+                str(samples / "digits_cnn.onnx"),
+                "--data",
+                str(samples / "digits_cnn.toml"),
+                *more,
+            ]
+        )
+        == 2
+    )
     assert message in capsys.readouterr().err

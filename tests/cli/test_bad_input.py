@@ -1,4 +1,6 @@
-"""Thirty malformed inputs through the command line: exit code 2 or 5, one line that names file and place, nothing written."""
+"""Thirty malformed inputs through the command line: exit code 2 or 5, one line that names file and
+place, nothing written.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,19 @@ POLICY = "[require]\nclean_accuracy = 0.5\n"
 
 def good_model() -> onnx.ModelProto:
     nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="layer")]
-    weights = [numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "w"), numpy_helper.from_array(np.zeros(3, np.float32), "b")]
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in (("x", 4), ("y", 3)))
-    return helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    weights = [
+        numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "w"),
+        numpy_helper.from_array(np.zeros(3, np.float32), "b"),
+    ]
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])
+        for name, size in (("x", 4), ("y", 3))
+    )
+    return helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], weights),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 def write_good(folder: Path) -> None:
@@ -53,7 +65,12 @@ def external(location: str, **more: str):
 
 
 def cycle(model: onnx.ModelProto) -> None:
-    model.graph.node.extend([helper.make_node("Relu", ["q"], ["p"], name="one"), helper.make_node("Relu", ["p"], ["q"], name="two")])
+    model.graph.node.extend(
+        [
+            helper.make_node("Relu", ["q"], ["p"], name="one"),
+            helper.make_node("Relu", ["p"], ["q"], name="two"),
+        ]
+    )
     model.graph.node[0].input[0] = "p"
 
 
@@ -83,19 +100,41 @@ MODELS = {
     "model: truncated": (truncated, 5, "m.onnx"),
     "model: cycle": (changed_model(cycle), 5, "m.onnx"),
     "model: missing tensor": (changed_model(lambda m: m.graph.initializer.pop()), 5, "'b'"),
-    "model: lying shape": (changed_model(lambda m: m.graph.initializer[0].dims.__setitem__(0, 400)), 5, "'w'"),
-    "model: negative shape": (changed_model(lambda m: m.graph.initializer[0].dims.__setitem__(0, -4)), 5, "'w'"),
-    "model: twice the same name": (changed_model(lambda m: m.graph.initializer.append(m.graph.initializer[0])), 5, "'w'"),
-    "model: NaN weight": (
-        changed_model(lambda m: m.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.full(3, np.nan, np.float32), "b"))), 5, "'b'",
+    "model: lying shape": (
+        changed_model(lambda m: m.graph.initializer[0].dims.__setitem__(0, 400)),
+        5,
+        "'w'",
     ),
-    "model: unknown operator": (changed_model(lambda m: setattr(m.graph.node[0], "op_type", "Gemmm")), 5, "Gemmm"),
+    "model: negative shape": (
+        changed_model(lambda m: m.graph.initializer[0].dims.__setitem__(0, -4)),
+        5,
+        "'w'",
+    ),
+    "model: twice the same name": (
+        changed_model(lambda m: m.graph.initializer.append(m.graph.initializer[0])),
+        5,
+        "'w'",
+    ),
+    "model: NaN weight": (
+        changed_model(
+            lambda m: m.graph.initializer[1].CopyFrom(
+                numpy_helper.from_array(np.full(3, np.nan, np.float32), "b")
+            )
+        ),
+        5,
+        "'b'",
+    ),
+    "model: unknown operator": (
+        changed_model(lambda m: setattr(m.graph.node[0], "op_type", "Gemmm")),
+        5,
+        "Gemmm",
+    ),
     "model: external data outside": (changed_model(external("../secret.bin")), 5, "secret.bin"),
     "model: external data absolute": (changed_model(external("/etc/passwd")), 5, "passwd"),
     "model: external data missing": (changed_model(external("none.bin")), 5, "none.bin"),
     "model: hard link": (hard_linked, 5, "w.bin"),
     "model: missing": (lambda folder: (folder / "m.onnx").unlink(), 2, "m.onnx"),
-}  # fmt: skip
+}
 OTHERS = {
     "data: not an archive": (text("d.npz", "x"), 5, "d.npz"),
     "data: objects": (arrays(x=np.array([{}] * 4, dtype=object), y=Y), 5, "'x'"),
@@ -104,7 +143,11 @@ OTHERS = {
     "data: wrong shape": (arrays(x=np.zeros((4, 9), np.float32), y=Y), 2, "'x'"),
     "data: NaN": (arrays(x=X * np.nan, y=Y), 2, "finite"),
     "description: unknown key": (text("d.toml", DESCRIPTION + "ztep = 1\n"), 2, "ztep"),
-    "description: unknown output": (text("d.toml", DESCRIPTION + '[decision]\noutput = "z"\n'), 2, "'z'"),
+    "description: unknown output": (
+        text("d.toml", DESCRIPTION + '[decision]\noutput = "z"\n'),
+        2,
+        "'z'",
+    ),
     "description: not TOML": (text("d.toml", "schema ="), 2, "d.toml"),
     "profile: unknown key": (text("p.toml", PROFILE + "sigmma = 1\n"), 2, "sigma"),
     "profile: out of range": (text("p.toml", PROFILE.replace("0.03", "30")), 2, "device.tolerance"),
@@ -118,7 +161,17 @@ OTHERS = {
 def arguments(folder: Path) -> list[str]:
     files = {"--data": "d.toml", "--device": "p.toml", "--policy": "policy.toml"}
     named = [part for option, name in files.items() for part in (option, str(folder / name))]
-    return ["analyze", str(folder / "m.onnx"), *named, "--out", str(folder / "out"), "--effort", "quick", "--trials", "3"]
+    return [
+        "analyze",
+        str(folder / "m.onnx"),
+        *named,
+        "--out",
+        str(folder / "out"),
+        "--effort",
+        "quick",
+        "--trials",
+        "3",
+    ]
 
 
 def test_the_unchanged_input_is_accepted(tmp_path):
@@ -138,7 +191,13 @@ def test_malformed_input(name, tmp_path, capsys):
     assert errors.count("\n") == 1
     assert "Traceback" not in errors
     written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert not written & {"certificate.json", "certificate.html", "trials.parquet", "worst_case.onnx", "deviations.safetensors"}
+    assert not written & {
+        "certificate.json",
+        "certificate.html",
+        "trials.parquet",
+        "worst_case.onnx",
+        "deviations.safetensors",
+    }
 
 
 def test_an_accelerator_that_is_not_there_is_refused_before_any_work(tmp_path, capsys, monkeypatch):

@@ -1,4 +1,6 @@
-"""Bills of materials: valid by the schema of CycloneDX, the same for the same certificate, and honest about the worst chip."""
+"""Bills of materials: valid by the schema of CycloneDX, the same for the same certificate, and
+honest about the worst chip.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,18 @@ from cimrobust.cli.main import run
 def judged(samples: Path, tmp_path_factory) -> Path:
     """Folder of a certificate that fails its policy."""
     out = tmp_path_factory.mktemp("judged") / "out"
-    arguments = ["analyze", str(samples / "digits_cnn.onnx"), "--data", str(samples / "digits_cnn.toml"), "--effort", "quick"]
-    assert run([*arguments, "--policy", str(samples / "policies" / "strict.toml"), "--out", str(out)]) == 0
+    arguments = [
+        "analyze",
+        str(samples / "digits_cnn.onnx"),
+        "--data",
+        str(samples / "digits_cnn.toml"),
+        "--effort",
+        "quick",
+    ]
+    assert (
+        run([*arguments, "--policy", str(samples / "policies" / "strict.toml"), "--out", str(out)])
+        == 0
+    )
     return out
 
 
@@ -47,11 +59,17 @@ def test_it_is_about_the_network(bill, samples):
     digest = hashlib.sha256((samples / "digits_cnn.onnx").read_bytes()).hexdigest()
     assert model["type"] == "machine-learning-model"
     assert model["hashes"] == [{"alg": "SHA-256", "content": digest}]
-    assert [entry["ref"] for entry in model["modelCard"]["modelParameters"]["datasets"]] == ["data/digits_cnn.toml", "data/digits_test.npz"]
+    assert [entry["ref"] for entry in model["modelCard"]["modelParameters"]["datasets"]] == [
+        "data/digits_cnn.toml",
+        "data/digits_test.npz",
+    ]
 
 
 def test_references_have_the_digests_of_the_files(bill, judged):
-    references = {entry["url"]: entry["hashes"][0]["content"] for entry in bill["metadata"]["component"]["externalReferences"]}
+    references = {
+        entry["url"]: entry["hashes"][0]["content"]
+        for entry in bill["metadata"]["component"]["externalReferences"]
+    }
     assert set(references) == {"certificate.json", "witness/worst_case.onnx"}
     for url, digest in references.items():
         assert hashlib.sha256((judged / url).read_bytes()).hexdigest() == digest
@@ -61,11 +79,18 @@ def test_scores_have_the_intervals_of_the_certificate(bill, judged):
     certificate = read_certificate(judged)
     metrics = {
         entry["slice"].split(",")[0]: entry
-        for entry in bill["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+        for entry in bill["metadata"]["component"]["modelCard"]["quantitativeAnalysis"][
+            "performanceMetrics"
+        ]
     }
-    interval = next(row for row in certificate.evaluation_set.intervals if row.name == "worst_found")
+    interval = next(
+        row for row in certificate.evaluation_set.intervals if row.name == "worst_found"
+    )
     assert float(metrics["worst chip found"]["value"]) == certificate.worst_found.score
-    assert metrics["worst chip found"]["confidenceInterval"] == {"lowerBound": repr(interval.low), "upperBound": repr(interval.high)}
+    assert metrics["worst chip found"]["confidenceInterval"] == {
+        "lowerBound": repr(interval.low),
+        "upperBound": repr(interval.high),
+    }
 
 
 def test_limits_are_limitations(bill, judged):
@@ -74,19 +99,27 @@ def test_limits_are_limitations(bill, judged):
 
 
 def test_the_worst_chip_is_counter_evidence(bill):
-    claims = {entry["predicate"].split(" at ")[0]: entry for entry in bill["declarations"]["claims"]}
+    claims = {
+        entry["predicate"].split(" at ")[0]: entry for entry in bill["declarations"]["claims"]
+    }
     evidence = {entry["bom-ref"] for entry in bill["declarations"]["evidence"]}
     assert evidence == {"certificate", "witness"}
     assert claims["Worst accuracy found"]["counterEvidence"] == ["witness"]
     assert claims["Search effort"]["counterEvidence"] == ["certificate"]
-    undisturbed = next(claim for predicate, claim in claims.items() if "without deviation" in predicate and claim.get("evidence"))
+    undisturbed = next(
+        claim
+        for predicate, claim in claims.items()
+        if "without deviation" in predicate and claim.get("evidence")
+    )
     assert undisturbed["evidence"] == ["certificate"]
     assert "evidence" not in claims["Worst accuracy found"]
 
 
 def test_nothing_proven_is_no_claim(judged, bill):
     assert read_certificate(judged).certified.score == 0
-    assert not any(entry["bom-ref"] == "claim-certified" for entry in bill["declarations"]["claims"])
+    assert not any(
+        entry["bom-ref"] == "claim-certified" for entry in bill["declarations"]["claims"]
+    )
 
 
 def test_the_same_certificate_gives_the_same_bytes(judged, tmp_path):
@@ -98,7 +131,10 @@ def test_the_same_certificate_gives_the_same_bytes(judged, tmp_path):
 
 def test_a_time_is_stated_where_it_is_given(judged, tmp_path):
     path = tmp_path / "bill.json"
-    assert run(["bom", str(judged), "--out", str(path), "--timestamp", "2026-11-29T12:00:00+01:00"]) == 0
+    assert (
+        run(["bom", str(judged), "--out", str(path), "--timestamp", "2026-11-29T12:00:00+01:00"])
+        == 0
+    )
     assert json.loads(path.read_text())["metadata"]["timestamp"] == "2026-11-29T12:00:00+01:00"
     check(path.read_text())
 
@@ -130,10 +166,14 @@ def test_certificates_of_other_kinds_are_valid_too(judged):
     certificate = read_certificate(judged)
     file = certificate.model.files[0]
     certificate.model.files.append(file.model_copy(update={"name": "weights.bin"}))
-    certificate.metric = certificate.metric.model_copy(update={"name": "rmse", "higher_is_better": False})
+    certificate.metric = certificate.metric.model_copy(
+        update={"name": "rmse", "higher_is_better": False}
+    )
     certificate.model.inputs[0].shape = None
     some = EvidenceFile("x.json", "0" * 64)
-    text = bill_of_materials(certificate, stated=some, witness=some, attestation=some, timestamp=None)
+    text = bill_of_materials(
+        certificate, stated=some, witness=some, attestation=some, timestamp=None
+    )
     check(text)
     plain = json.loads(text)
     assert {"ref": "model", "dependsOn": ["part/weights.bin"]} in plain["dependencies"]

@@ -10,8 +10,29 @@ from cimrobust.cli.main import run
 
 
 def analyze(samples, out, *more):
-    arguments = [str(samples / "breast_cancer_mlp.onnx"), "--data", str(samples / "breast_cancer_mlp.toml")]
-    assert run(["analyze", *arguments, "--effort", "quick", "--trials", "20", "--limit", "60", "--out", str(out), *more]) == 0
+    arguments = [
+        str(samples / "breast_cancer_mlp.onnx"),
+        "--data",
+        str(samples / "breast_cancer_mlp.toml"),
+    ]
+    assert (
+        run(
+            [
+                "analyze",
+                *arguments,
+                "--effort",
+                "quick",
+                "--trials",
+                "20",
+                "--limit",
+                "60",
+                "--out",
+                str(out),
+                *more,
+            ]
+        )
+        == 0
+    )
     return json.loads((out / "certificate.json").read_text())
 
 
@@ -39,11 +60,19 @@ def test_every_sample_says_what_is_certified_of_it(samples, tmp_path, capsys):
     largest = [value for value in table["largest_tolerance_fraction"] if value is not None]
     found = proven["largest_tolerance"]
     assert len(largest) == found["samples"] == proven["curve_samples"]
-    assert sum(value >= 0.03 for value in largest) == proven["curve"][-1]["correct"] == sum(table["certified"][: len(largest)])
+    assert (
+        sum(value >= 0.03 for value in largest)
+        == proven["curve"][-1]["correct"]
+        == sum(table["certified"][: len(largest)])
+    )
     for row in found["held"]:
-        assert sum(value >= row["tolerance_fraction"] for value in largest) >= row["share"] * len(largest)
+        assert sum(value >= row["tolerance_fraction"] for value in largest) >= row["share"] * len(
+            largest
+        )
     assert sum(found["histogram"]["counts"]) == len(largest) - found["uncertified"]
-    interval = next(row for row in certificate["evaluation_set"]["intervals"] if row["name"] == "certified")
+    interval = next(
+        row for row in certificate["evaluation_set"]["intervals"] if row["name"] == "certified"
+    )
     assert interval["low"] < proven["score"] < interval["high"] == 1.0
     capsys.readouterr()
     assert run(["replay", str(out), "--json"]) == 0
@@ -55,9 +84,13 @@ def test_every_sample_says_what_is_certified_of_it(samples, tmp_path, capsys):
 
 def test_a_profile_whose_chips_leave_the_box_says_why_nothing_is_proven(samples, tmp_path, capsys):
     (tmp_path / "device.toml").write_text(
-        'schema = 1\nname = "faulty"\nsource = "test"\n[device]\ntolerance = 0.03\nsigma = 0.01\n[faults]\nstuck_low = 0.001\nstuck_high = 0.0\n'
+        'schema = 1\nname = "faulty"\nsource = "test"\n[device]\ntolerance = 0.03\nsigma ='
+        " 0.01\n[faults]\nstuck_low = 0.001\nstuck_high = 0.0\n"
     )
     certificate = analyze(samples, tmp_path / "out", "--device", str(tmp_path / "device.toml"))
     assert certificate["certified"]["score"] is None
-    assert certificate["certified"]["reason"] == "the profile has stuck devices, which lie outside the tolerance box"
+    assert (
+        certificate["certified"]["reason"]
+        == "the profile has stuck devices, which lie outside the tolerance box"
+    )
     assert "outside the tolerance box" in (tmp_path / "out" / "certificate.html").read_text()

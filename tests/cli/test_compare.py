@@ -31,9 +31,17 @@ def folders(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     model, data = (samples / f"breast_cancer_mlp.{end}" for end in ("onnx", "toml"))
     for name, tolerance in (("released", 0.03), ("out", 0.2)):
         cimrobust.analyze(
-            model, data=data, out=top / name, tolerance=tolerance, effort="quick", trials=30, limit=60, diagnostics="none",
-            policy=top / "policy.toml", workers=1,
-        )  # fmt: skip
+            model,
+            data=data,
+            out=top / name,
+            tolerance=tolerance,
+            effort="quick",
+            trials=30,
+            limit=60,
+            diagnostics="none",
+            policy=top / "policy.toml",
+            workers=1,
+        )
     return top / "released", top / "out"
 
 
@@ -45,8 +53,16 @@ def test_what_is_equal_and_what_is_not(folders):
     found = cimrobust.compare(*folders)
     same = {row.name: row.equal for row in found.sameness}
     assert found.same_samples
-    assert [name for name in ("network", "data", "samples", "policy", "tool", "machine") if not same[name]] == []
-    assert (same["device profile"], same["tolerance"], same["setting tolerance"]) == (False, False, False)
+    assert [
+        name
+        for name in ("network", "data", "samples", "policy", "tool", "machine")
+        if not same[name]
+    ] == []
+    assert (same["device profile"], same["tolerance"], same["setting tolerance"]) == (
+        False,
+        False,
+        False,
+    )
 
 
 def test_requirements_and_layers_that_changed(folders):
@@ -54,10 +70,15 @@ def test_requirements_and_layers_that_changed(folders):
     changed = {row.id: (row.a, row.b) for row in found.requirements}
     assert changed == {"worst_found_accuracy": ("met", "refuted")}
     assert found.requirements_same == 1
-    assert {field for row in found.layers for field in row.fields} == {"box_radius", "tolerance_fraction"}
+    assert {field for row in found.layers for field in row.fields} == {
+        "box_radius",
+        "tolerance_fraction",
+    }
 
 
-def test_a_search_result_is_never_beyond_chance_and_certified_samples_are_compared_in_pairs(folders):
+def test_a_search_result_is_never_beyond_chance_and_certified_samples_are_compared_in_pairs(
+    folders,
+):
     found = rows(cimrobust.compare(*folders))
     assert found["worst_found"].difference < 0
     assert found["worst_found"].beyond_chance is None
@@ -69,7 +90,9 @@ def test_a_certificate_beside_itself_differs_nowhere(folders):
     found = cimrobust.compare(folders[0], folders[0])
     assert all(row.equal for row in found.sameness)
     assert found.requirements == found.layers == []
-    assert {(row.difference, row.better, row.beyond_chance) for row in found.scores} == {(0.0, None, None)}
+    assert {(row.difference, row.better, row.beyond_chance) for row in found.scores} == {
+        (0.0, None, None)
+    }
 
 
 def test_without_the_tables_less_is_said(folders):
@@ -125,18 +148,25 @@ def test_what_is_no_certificate_is_refused(tmp_path):
     with pytest.raises(InputRefusedError, match=r"must be a readable file"):
         cimrobust.compare(tmp_path / "nothing", tmp_path)
     (tmp_path / "sweep.json").write_text("{}")
-    with pytest.raises(UsageError, match="compare must have the folder of a certificate, got that of a sweep"):
+    with pytest.raises(
+        UsageError, match="compare must have the folder of a certificate, got that of a sweep"
+    ):
         cimrobust.compare(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_the_bound_on_the_other_side_of_a_percentile_holds(higher):
-    """Over many tables of 60 trials the bound is on the wrong side in 5 % at most; 400 tables, false alarm below 1e-6 at 12 %."""
+    """Over many tables of 60 trials the bound is on the wrong side in 5 % at most; 400 tables,
+    false alarm below 1e-6 at 12 %.
+    """
     generator = np.random.default_rng(3)
     wrong = 0
     for _ in range(400):
         value = generator.normal(size=60)
         table = TrialTable(np.arange(60), value, None, 1, 0, "rmse", higher)
-        bound, truth = upper_percentile(table, 10.0), -1.2815515655446004 if higher else 1.2815515655446004
+        bound, truth = (
+            upper_percentile(table, 10.0),
+            (-1.2815515655446004 if higher else 1.2815515655446004),
+        )
         wrong += bound < truth if higher else bound > truth
     assert wrong <= 0.12 * 400

@@ -55,7 +55,24 @@ def _analyze(samples: Path, folder: Path, workers: int) -> Path:
         "--device",
         str(folder / "p.toml"),
     ]
-    assert run([*arguments, "--effort", "quick", "--trials", "20", "--limit", "150", "--workers", str(workers), "--out", str(out)]) == 0
+    assert (
+        run(
+            [
+                *arguments,
+                "--effort",
+                "quick",
+                "--trials",
+                "20",
+                "--limit",
+                "150",
+                "--workers",
+                str(workers),
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -69,12 +86,20 @@ def certificate(out: Path) -> dict[str, Any]:
     return json.loads((out / "certificate.json").read_text())
 
 
-def test_certificate_follows_the_schema_and_explains_the_converters(certificate: dict[str, Any]) -> None:
+def test_certificate_follows_the_schema_and_explains_the_converters(
+    certificate: dict[str, Any],
+) -> None:
     jsonschema.Draft202012Validator(CertificateModel.published_schema()).validate(certificate)
     assert len(certificate["converters"]["arrays"]) == len(certificate["mapping"]["layers"])
     assert certificate["converters"]["calibration_samples"] == 256
-    assert set(certificate["converters"]["calibration_files"]) == {"digits_cnn.toml", "digits_train.npz"}
-    assert {check["id"] for check in certificate["checks"]} >= {"ideal_converters", "converters_reference"}
+    assert set(certificate["converters"]["calibration_files"]) == {
+        "digits_cnn.toml",
+        "digits_train.npz",
+    }
+    assert {check["id"] for check in certificate["checks"]} >= {
+        "ideal_converters",
+        "converters_reference",
+    }
 
 
 def test_effects_are_added_in_turn(certificate: dict[str, Any]) -> None:
@@ -98,7 +123,9 @@ def test_worst_chip_is_scored_through_converters_and_plainly(certificate: dict[s
     assert certificate["worst_found"]["score"] < 0.3
     assert certificate["worst_found"]["replay"]["score"] < 0.3
     assert any("10 days" in row["text"] for row in certificate["assumptions"])
-    assert any("so the search and its witness have none" in row for row in certificate["not_covered"])
+    assert any(
+        "so the search and its witness have none" in row for row in certificate["not_covered"]
+    )
 
 
 def test_report_shows_effects_and_converters(out: Path) -> None:
@@ -107,15 +134,27 @@ def test_report_shows_effects_and_converters(out: Path) -> None:
     assert 'id="converters"' in page
 
 
-def test_replay_scores_the_witness_through_the_converters(out: Path, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["replay", str(out), "--model", str(samples / "digits_cnn.onnx"), "--data", str(samples / "digits_cnn.toml"), "--json"]
+def test_replay_scores_the_witness_through_the_converters(
+    out: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "replay",
+        str(out),
+        "--model",
+        str(samples / "digits_cnn.onnx"),
+        "--data",
+        str(samples / "digits_cnn.toml"),
+        "--json",
+    ]
     assert run(arguments) == 0
     checks = {check["id"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["worst_found_converters"]["held"]
     assert checks["worst_found"]["held"]
 
 
-def test_replay_finds_a_forged_score(out: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_finds_a_forged_score(
+    out: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(out, tmp_path / "forged")
     text = json.loads((tmp_path / "forged" / "certificate.json").read_text())
     text["worst_found"]["score"] += 0.2
@@ -134,12 +173,18 @@ def test_replay_finds_a_forged_score(out: Path, samples: Path, tmp_path: Path, c
     assert checks["worst_found_converters"]["held"] is False
 
 
-def test_workers_change_nothing(out: Path, samples: Path, certificate: dict[str, Any], tmp_path: Path) -> None:
+def test_workers_change_nothing(
+    out: Path, samples: Path, certificate: dict[str, Any], tmp_path: Path
+) -> None:
     other = json.loads((_analyze(samples, tmp_path, 3) / "certificate.json").read_text())
 
     def comparable(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: comparable(entry) for key, entry in value.items() if key not in ("timings", "seconds", "reproduce")}
+            return {
+                key: comparable(entry)
+                for key, entry in value.items()
+                if key not in ("timings", "seconds", "reproduce")
+            }
         return [comparable(entry) for entry in value] if isinstance(value, list) else value
 
     assert comparable(other) == comparable(certificate)

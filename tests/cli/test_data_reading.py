@@ -1,4 +1,6 @@
-"""Data that could be read in several ways, from the command line: read rightly, or refused with the sentence that names the key."""
+"""Data that could be read in several ways, from the command line: read rightly, or refused with the
+sentence that names the key.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +27,37 @@ TOKEN = "(float[N, 6, 8] x) => (float[N, 6, 4] y) { y = MatMul(x, w) }"
 
 def model(folder: Path, text: str, **weights: np.ndarray) -> Path:
     made = parser.parse_model(HEAD + text)
-    made.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in ({"w": W} | weights).items())
+    made.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in ({"w": W} | weights).items()
+    )
     onnx.save(made, folder / "model.onnx")
     return folder / "model.onnx"
 
 
 def described(folder: Path, more: str = "", **arrays: np.ndarray) -> Path:
     np.savez(folder / "data.npz", **arrays)
-    (folder / "data.toml").write_text('schema = 1\nfile = "data.npz"\n[[input]]\narray = "x"\n' + more)
+    (folder / "data.toml").write_text(
+        'schema = 1\nfile = "data.npz"\n[[input]]\narray = "x"\n' + more
+    )
     return folder / "data.toml"
 
 
 def analyze(folder: Path, network: Path, data: Path) -> int:
     return run(
-        ["analyze", str(network), "--data", str(data), "--effort", "quick", "--trials", "5", "--workers", "1", "--out", str(folder / "out")]
+        [
+            "analyze",
+            str(network),
+            "--data",
+            str(data),
+            "--effort",
+            "quick",
+            "--trials",
+            "5",
+            "--workers",
+            "1",
+            "--out",
+            str(folder / "out"),
+        ]
     )
 
 
@@ -48,7 +67,9 @@ def certificate(folder: Path) -> dict:
 
 def replayed(folder: Path, network: Path, data: Path, capsys) -> tuple[int, list[dict]]:
     capsys.readouterr()
-    code = run(["replay", str(folder / "out"), "--data", str(data), "--model", str(network), "--json"])
+    code = run(
+        ["replay", str(folder / "out"), "--data", str(data), "--model", str(network), "--json"]
+    )
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -59,7 +80,9 @@ def test_several_labels_a_sample_are_refused_and_read_by_thresholds(tmp_path, ca
     network, labels = model(tmp_path, SIGMOID), (X @ W > 0).astype(int)
     assert analyze(tmp_path, network, described(tmp_path, x=X, y=labels)) == 2
     assert 'read = "threshold"' in capsys.readouterr().err
-    data = described(tmp_path, '[decision]\nread = "threshold"\nvalue = [0.5, 0.5, 0.5, 0.5]\n', x=X, y=labels)
+    data = described(
+        tmp_path, '[decision]\nread = "threshold"\nvalue = [0.5, 0.5, 0.5, 0.5]\n', x=X, y=labels
+    )
     assert analyze(tmp_path, network, data) == 0
     made = certificate(tmp_path)
     assert made["clean"]["score"] == 1.0
@@ -90,11 +113,18 @@ def test_padded_tokens_are_counted_nowhere_and_replayed(tmp_path, capsys):
     made = certificate(tmp_path)
     kept = np.delete(labels, 3, axis=0)
     right = int(((np.delete(TOKENS, 3, axis=0) @ W).argmax(axis=-1) == kept).sum())
-    assert (made["clean"]["correct"], made["clean"]["samples"]) == (right, int((kept != -100).sum()))
+    assert (made["clean"]["correct"], made["clean"]["samples"]) == (
+        right,
+        int((kept != -100).sum()),
+    )
     assert (made["data"]["used"], made["data"]["available"]) == (23, 24)
     assert made["data"]["labels"] == {
-        "classes": None, "first": None, "ignore": [-100], "ignored_samples": 1, "ignored_decisions": int((kept == -100).sum()),
-    }  # fmt: skip
+        "classes": None,
+        "first": None,
+        "ignore": [-100],
+        "ignored_samples": 1,
+        "ignored_decisions": int((kept == -100).sum()),
+    }
     assert made["evaluation_set"]["most_decisions"] == 6
     assert sum(sum(row) for row in made["worst_found"]["confusion"]) == made["clean"]["samples"]
     assert replayed(tmp_path, network, data, capsys)[0] == 0
@@ -118,7 +148,9 @@ def test_the_label_among_the_best_is_certified_and_replayed(tmp_path, capsys):
 
 def test_masked_classes_are_never_chosen(tmp_path):
     network = model(
-        tmp_path, "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) y = Add(z, m) }", m=np.array([0, 0, 0, -np.inf], np.float32)
+        tmp_path,
+        "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) y = Add(z, m) }",
+        m=np.array([0, 0, 0, -np.inf], np.float32),
     )
     labels = (X @ W)[:, :3].argmax(axis=1)
     np.savez(tmp_path / "d.npz", x=X, y=labels)
@@ -148,7 +180,7 @@ def test_outputs_that_are_nan_are_refused_or_counted_everywhere(tmp_path, capsys
 
 
 NMS = """(float[1, 8] x) => (int64[k, 3] y) <int64[3] b = {1, 8, 4}, int64[3] t = {1, 1, 8}, int64 mx = {5}, float iou = {0.5}, float st = {0}> {
-  z = MatMul(x, v) c = Reshape(z, b) s = Reshape(x, t) y = NonMaxSuppression(c, s, mx, iou, st) }"""
+  z = MatMul(x, v) c = Reshape(z, b) s = Reshape(x, t) y = NonMaxSuppression(c, s, mx, iou, st) }"""  # noqa: E501
 
 
 def test_a_number_of_boxes_that_depends_on_the_sample_is_no_decision(tmp_path, capsys):
@@ -159,7 +191,11 @@ def test_a_number_of_boxes_that_depends_on_the_sample_is_no_decision(tmp_path, c
 
 
 def test_random_operators_are_refused_by_name(tmp_path, capsys):
-    network = model(tmp_path, "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) r = RandomNormalLike(z) y = Add(z, r) }")
+    network = model(
+        tmp_path,
+        "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) r = RandomNormalLike(z) y = Add(z,"
+        " r) }",
+    )
     np.savez(tmp_path / "d.npz", x=X, y=(X @ W).argmax(axis=1))
     assert analyze(tmp_path, network, tmp_path / "d.npz") == 4
     assert "random" in capsys.readouterr().err
@@ -180,21 +216,36 @@ DENSE = "(float[1, 2, 4, 5] x) => (float[1, 3, 4, 5] y) { y = Conv(x, k) }"
 
 
 def test_stored_outputs_of_several_axes_are_read_along_that_of_the_last_layer(tmp_path, capsys):
-    network, data = model(tmp_path, DENSE, k=W[:3, :2].reshape(3, 2, 1, 1).copy()), stored_sets(tmp_path)
+    network, data = (
+        model(tmp_path, DENSE, k=W[:3, :2].reshape(3, 2, 1, 1).copy()),
+        stored_sets(tmp_path),
+    )
     assert analyze(tmp_path, network, data) == 0
     made = certificate(tmp_path)
-    assert (made["clean"]["score"], made["clean"]["samples"], len(made["clean"]["per_class"])) == (1.0, 80, 3)
+    assert (made["clean"]["score"], made["clean"]["samples"], len(made["clean"]["per_class"])) == (
+        1.0,
+        80,
+        3,
+    )
     assert made["data"]["decision"]["axis_reason"] == "Conv 'y'"
     assert any("axis 1" in warning for warning in made["warnings"])
     assert replayed(tmp_path, network, data, capsys)[0] == 0
 
 
 def test_stored_outputs_whose_axis_nothing_shows_are_refused_and_described(tmp_path, capsys):
-    text = "(float[1, 2, 4, 5] x) => (float[1, 3, 4, 5] y) { a = Conv(x, k) b = Relu(a) c = Mul(a, b) y = Sub(c, b) }"
-    network, data = model(tmp_path, text, k=W[:3, :2].reshape(3, 2, 1, 1).copy()), stored_sets(tmp_path)
+    text = (
+        "(float[1, 2, 4, 5] x) => (float[1, 3, 4, 5] y) { a = Conv(x, k) b = Relu(a) c = Mul(a, b)"
+        " y = Sub(c, b) }"
+    )
+    network, data = (
+        model(tmp_path, text, k=W[:3, :2].reshape(3, 2, 1, 1).copy()),
+        stored_sets(tmp_path),
+    )
     assert analyze(tmp_path, network, data) == 2
     assert "[decision] axis" in capsys.readouterr().err
-    (tmp_path / "data.toml").write_text('schema = 1\nfile = "td"\n[[input]]\n[decision]\naxis = 1\n')
+    (tmp_path / "data.toml").write_text(
+        'schema = 1\nfile = "td"\n[[input]]\n[decision]\naxis = 1\n'
+    )
     assert run(["inspect", str(network), "--data", str(tmp_path / "data.toml"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["decisions"] == 80
 
@@ -202,7 +253,12 @@ def test_stored_outputs_whose_axis_nothing_shows_are_refused_and_described(tmp_p
 def test_inspect_shows_how_data_are_understood(tmp_path, capsys):
     network = model(tmp_path, PLAIN)
     names = np.array(["ant", "bee", "cow", "doe"])
-    data = described(tmp_path, '[label]\narray = "y"\nclasses = ["ant", "bee", "cow", "doe"]\n', x=X, y=names[(X @ W).argmax(axis=1)])
+    data = described(
+        tmp_path,
+        '[label]\narray = "y"\nclasses = ["ant", "bee", "cow", "doe"]\n',
+        x=X,
+        y=names[(X @ W).argmax(axis=1)],
+    )
     assert run(["inspect", str(network), "--data", str(data), "--limit", "40", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["data"]
     assert found["samples"] == {"used": 40, "available": 48, "ignored": 0}
@@ -213,7 +269,9 @@ def test_inspect_shows_how_data_are_understood(tmp_path, capsys):
     best = np.sort((X @ W), axis=1)
     for row in found["rows"]:
         assert row["label"] == row["decision"] == names[(X @ W)[row["sample"]].argmax()]
-        assert row["margin"] == pytest.approx(float(best[row["sample"], -1] - best[row["sample"], -2]), rel=1e-4)
+        assert row["margin"] == pytest.approx(
+            float(best[row["sample"], -1] - best[row["sample"], -2]), rel=1e-4
+        )
     assert len(found["rows"]) == 5
     assert run(["inspect", str(network), "--data", str(data)]) == 0
     text = capsys.readouterr().out
@@ -222,12 +280,16 @@ def test_inspect_shows_how_data_are_understood(tmp_path, capsys):
 
 
 def _init(folder: Path, network: Path, data: Path, capsys) -> dict:
-    """Write a description, check that it is read, and return its tables and how it was understood."""
+    """Write a description, check that it is read, and return its tables and how it was understood."""  # noqa: E501
     out = folder / "made.toml"
     assert run(["init", str(network), str(data), "--out", str(out), "--force"]) == 0
     capsys.readouterr()
     assert run(["inspect", str(network), "--data", str(out), "--json"]) == 0
-    return {"file": tomllib.loads(out.read_text()), "text": out.read_text(), **json.loads(capsys.readouterr().out)["data"]}
+    return {
+        "file": tomllib.loads(out.read_text()),
+        "text": out.read_text(),
+        **json.loads(capsys.readouterr().out)["data"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -257,18 +319,31 @@ def test_init_finds_the_axis_and_says_what_it_could_not_tell(tmp_path, capsys):
 
 
 def test_init_finds_steps_thresholds_and_values(tmp_path, capsys):
-    network = model(tmp_path, "(float[N, 8] x) => (float[N, 1] y) { z = MatMul(x, u) y = Sigmoid(z) }", u=W[:, :1].copy())
+    network = model(
+        tmp_path,
+        "(float[N, 8] x) => (float[N, 1] y) { z = MatMul(x, u) y = Sigmoid(z) }",
+        u=W[:, :1].copy(),
+    )
     np.savez(tmp_path / "d.npz", images=X.reshape(48, 2, 4), target=(X @ W[:, 0] > 0).astype(int))
     found = _init(tmp_path, network, tmp_path / "d.npz", capsys)
     assert found["file"]["input"][0]["steps"] == [{"op": "reshape", "shape": [8]}]
-    assert (found["file"]["decision"]["read"], found["file"]["decision"]["value"], found["clean"]["score"]) == ("threshold", 0.5, 1.0)
+    assert (
+        found["file"]["decision"]["read"],
+        found["file"]["decision"]["value"],
+        found["clean"]["score"],
+    ) == ("threshold", 0.5, 1.0)
     np.savez(tmp_path / "d.npz", x=X, y=np.linspace(0, 1, 48).astype(np.float32))
-    assert _init(tmp_path, network, tmp_path / "d.npz", capsys)["file"]["decision"]["read"] == "value"
+    assert (
+        _init(tmp_path, network, tmp_path / "d.npz", capsys)["file"]["decision"]["read"] == "value"
+    )
 
 
 def test_init_describes_tables_test_data_and_images(tmp_path, capsys):
     network = model(tmp_path, PLAIN)
-    rows = [",".join([*(f"{value:.6f}" for value in row), str(int(label))]) for row, label in zip(X, (X @ W).argmax(axis=1), strict=True)]
+    rows = [
+        ",".join([*(f"{value:.6f}" for value in row), str(int(label))])
+        for row, label in zip(X, (X @ W).argmax(axis=1), strict=True)
+    ]
     (tmp_path / "d.csv").write_text("\n".join(["a,b,c,d,e,f,g,h,label", *rows]) + "\n")
     assert _init(tmp_path, network, tmp_path / "d.csv", capsys)["clean"]["score"] == 1.0
     dense = model(tmp_path, DENSE, k=W[:3, :2].reshape(3, 2, 1, 1).copy())
@@ -281,7 +356,9 @@ def test_init_describes_tables_test_data_and_images(tmp_path, capsys):
     for name, shade in (("dark", 30), ("light", 220)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for index in range(6):
-            Image.new("RGB", (8, 6), (shade, shade - index, shade)).save(tmp_path / "pictures" / name / f"{index}.png")
+            Image.new("RGB", (8, 6), (shade, shade - index, shade)).save(
+                tmp_path / "pictures" / name / f"{index}.png"
+            )
     found = _init(tmp_path, coloured, tmp_path / "pictures", capsys)
     assert found["samples"]["used"] == 12
     assert {step["op"] for step in found["file"]["input"][0]["steps"]} >= {"resize", "transpose"}
@@ -302,8 +379,16 @@ def test_init_without_data_and_init_that_would_replace_a_file(tmp_path, capsys):
 
 
 def test_init_of_a_broken_network_says_so_in_the_file(tmp_path, capsys):
-    network = model(tmp_path, "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) a = Abs(z) n = Neg(a) y = Log(n) }")
+    network = model(
+        tmp_path,
+        "(float[N, 8] x) => (float[N, 4] y) { z = MatMul(x, w) a = Abs(z) n = Neg(a) y = Log(n) }",
+    )
     np.savez(tmp_path / "d.npz", x=X, y=np.zeros(48, int))
-    assert run(["init", str(network), str(tmp_path / "d.npz"), "--out", str(tmp_path / "made.toml")]) == 0
+    assert (
+        run(["init", str(network), str(tmp_path / "d.npz"), "--out", str(tmp_path / "made.toml")])
+        == 0
+    )
     assert "NaN" in capsys.readouterr().err
-    assert "# As it stands: model must give scores that decide" in (tmp_path / "made.toml").read_text()
+    assert (
+        "# As it stands: model must give scores that decide" in (tmp_path / "made.toml").read_text()
+    )

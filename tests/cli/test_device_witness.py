@@ -23,11 +23,16 @@ def test_the_certificate_lists_the_devices_and_their_check(certified):
     count = sum(layer["devices"] for layer in certificate["mapping"]["layers"])
     assert check["held"]
     assert check["detail"].startswith(f"{count} devices of ")
-    assert sum(array.size for key, array in devices.items() if key.endswith(".device_deviation")) == count
+    assert (
+        sum(array.size for key, array in devices.items() if key.endswith(".device_deviation"))
+        == count
+    )
 
 
 def _tampered(certified: Path, out: Path, name: str, change) -> Path:
-    """Copy a certificate, change one kind of tensor of its devices, and make its digest right again."""
+    """Copy a certificate, change one kind of tensor of its devices, and make its digest right
+    again.
+    """
     shutil.copytree(certified, out)
     tensors = load_file(out / DEVICES)
     key = next(key for key in tensors if key.endswith(name))
@@ -53,7 +58,9 @@ def _tampered(certified: Path, out: Path, name: str, change) -> Path:
 def test_replay_finds_devices_that_cannot_be(certified, tmp_path, capsys, name, change, said):
     out = _tampered(certified, tmp_path / "out", name, change)
     assert run(["replay", str(out), "--json"]) == 6
-    check = next(check for check in json.loads(capsys.readouterr().out) if check["id"] == "witness_devices")
+    check = next(
+        check for check in json.loads(capsys.readouterr().out) if check["id"] == "witness_devices"
+    )
     assert check["held"] is False
     assert said in check["detail"]
 
@@ -65,15 +72,33 @@ def test_replay_says_what_it_did_not_check(certified, tmp_path, capsys):
     del certificate["worst_found"]["witness"][DEVICES]
     (out / "certificate.json").write_text(json.dumps(certificate))
     run(["replay", str(out), "--json"])
-    check = next(check for check in json.loads(capsys.readouterr().out) if check["id"] == "witness_devices")
+    check = next(
+        check for check in json.loads(capsys.readouterr().out) if check["id"] == "witness_devices"
+    )
     assert check["held"] is None
     assert "earlier version" in check["detail"]
 
 
 def test_reference_cells_of_offset_coding_are_no_contradiction(samples, tmp_path):
     model, data = (str(samples / f"breast_cancer_mlp.{end}") for end in ("onnx", "toml"))
-    more = ["--device", "rram-offset-3pct", "--trials", "3", "--limit", "20", "--effort", "quick", "--out", str(tmp_path / "out")]
+    more = [
+        "--device",
+        "rram-offset-3pct",
+        "--trials",
+        "3",
+        "--limit",
+        "20",
+        "--effort",
+        "quick",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert run(["analyze", model, "--data", data, *more]) == 0
     layers = json.loads((tmp_path / "out" / "certificate.json").read_text())["mapping"]["layers"]
-    assert any(row["devices"] > row["cells_per_weight"] * int(np.prod(row["shape"])) for row in layers)
-    assert run(["replay", str(tmp_path / "out"), "--model", model, "--data", data, "--redraw", "0"]) == 0
+    assert any(
+        row["devices"] > row["cells_per_weight"] * int(np.prod(row["shape"])) for row in layers
+    )
+    assert (
+        run(["replay", str(tmp_path / "out"), "--model", model, "--data", data, "--redraw", "0"])
+        == 0
+    )

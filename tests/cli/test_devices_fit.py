@@ -1,4 +1,6 @@
-"""A profile from one's own measurements: it gives the measurements back, and bad files end in one clear line."""
+"""A profile from one's own measurements: it gives the measurements back, and bad files end in one
+clear line.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,27 @@ def _deviations(target: float, rng: np.random.Generator) -> np.ndarray:
 @pytest.fixture(scope="module")
 def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, path = np.random.default_rng(1), tmp_path_factory.mktemp("measured") / "devices.csv"
-    rows = [f"{target:.6f},{target + deviation:.6f}" for target in TARGETS for deviation in _deviations(target, rng)]
+    rows = [
+        f"{target:.6f},{target + deviation:.6f}"
+        for target in TARGETS
+        for deviation in _deviations(target, rng)
+    ]
     path.write_text("target,measured\n" + "\n".join(rows) + "\n")
     return path
 
 
 def _programmed(profile_path: Path, level: int, count: int = 20_000) -> np.ndarray:
-    """Deviations in microsiemens of devices that a profile programs to a level; one more device holds the highest."""
+    """Deviations in microsiemens of devices that a profile programs to a level; one more device
+    holds the highest.
+    """
     profile = load_profile(profile_path)
     top = profile.device.num_levels - 1
     values = np.full((count + 1, 1), level, np.float32)
     profile = replace(profile, weight=replace(profile.weight, bits=profile.device.bits))
     values[-1] = top
-    layer = CrossbarLayer("w", (), values.shape, 1, count + 1, 1, values, np.zeros(values.shape, np.int32))
+    layer = CrossbarLayer(
+        "w", (), values.shape, 1, count + 1, 1, values, np.zeros(values.shape, np.int32)
+    )
     (levels,) = program_devices(place(LayerScan((layer,), ()), profile), seed=2, trial=0).values()
     return (levels.ravel()[:-1] - level) / top * 38.0
 
@@ -61,7 +71,9 @@ def test_a_table_gives_the_measured_distribution_back(csv: Path, tmp_path: Path)
 
 def test_box_reaches_to_what_was_measured(csv: Path, tmp_path: Path) -> None:
     fitted = fit_profile(csv, out=tmp_path / "p.toml")
-    low, high = (bound / (fitted.profile.device.num_levels - 1) for bound in fitted.profile.level_bounds())
+    low, high = (
+        bound / (fitted.profile.device.num_levels - 1) for bound in fitted.profile.level_bounds()
+    )
     for level, target in enumerate(fitted.fitted.targets):
         assert low[level] == pytest.approx(min(target.low, 0.0), abs=1e-6)
         assert high[level] == pytest.approx(max(target.high, 0.0), abs=1e-6)
@@ -87,17 +99,47 @@ def test_a_curve_recovers_the_polynomial_of_sigma(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     relative = np.linspace(0.1, 1.0, 12)
     sigma = 0.01 + 0.04 * relative - 0.02 * relative**2
-    rows = [f"{40 * x},{40 * x + 36 * s * z}" for x, s in zip(relative, sigma, strict=True) for z in rng.normal(size=5000)]
+    rows = [
+        f"{40 * x},{40 * x + 36 * s * z}"
+        for x, s in zip(relative, sigma, strict=True)
+        for z in rng.normal(size=5000)
+    ]
     (tmp_path / "d.csv").write_text("wanted,got\n" + "\n".join(rows) + "\n")
-    arguments = ["devices", "fit", str(tmp_path / "d.csv"), "-o", str(tmp_path / "p.toml"), "--form", "curve", "--target-column", "wanted"]
+    arguments = [
+        "devices",
+        "fit",
+        str(tmp_path / "d.csv"),
+        "-o",
+        str(tmp_path / "p.toml"),
+        "--form",
+        "curve",
+        "--target-column",
+        "wanted",
+    ]
     assert run([*arguments, "--measured-column", "got"]) == 0
     profile = load_profile(tmp_path / "p.toml")
     positions = (relative - 0.1) / 0.9
     np.testing.assert_allclose(profile.device.sigma.at(positions, profile.window), sigma, rtol=0.05)  # type: ignore[union-attr]
 
 
-def test_result_as_json_and_plots(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["devices", "fit", str(csv), "-o", str(tmp_path / "p.toml"), "--plot", str(tmp_path / "p.svg"), "--json"]) == 0
+def test_result_as_json_and_plots(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(
+            [
+                "devices",
+                "fit",
+                str(csv),
+                "-o",
+                str(tmp_path / "p.toml"),
+                "--plot",
+                str(tmp_path / "p.svg"),
+                "--json",
+            ]
+        )
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     assert result["devices"] == DEVICES * len(TARGETS)
     assert len(result["targets"]) == len(TARGETS)
@@ -139,22 +181,41 @@ _GOOD = [f"{target},{target + 0.001 * index}" for target in (1.0, 2.0) for index
     ],
 )
 def test_bad_measurements_end_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, more: list[str], code: int, problem: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+    more: list[str],
+    code: int,
+    problem: str,
 ) -> None:
     (tmp_path / "d.csv").write_bytes(content)
-    assert run(["devices", "fit", str(tmp_path / "d.csv"), "-o", str(tmp_path / "p.toml"), *more]) == code
+    assert (
+        run(["devices", "fit", str(tmp_path / "d.csv"), "-o", str(tmp_path / "p.toml"), *more])
+        == code
+    )
     message = capsys.readouterr().err
     assert problem in message
     assert message.count("\n") == 1
     assert not (tmp_path / "p.toml").exists()
 
 
-@pytest.mark.parametrize(("out", "plot"), [("p.txt", "p.svg"), ("p.toml", "p.pdf"), ("none/p.toml", "p.svg"), ("p.toml", "none/p.svg")])
+@pytest.mark.parametrize(
+    ("out", "plot"),
+    [("p.txt", "p.svg"), ("p.toml", "p.pdf"), ("none/p.toml", "p.svg"), ("p.toml", "none/p.svg")],
+)
 def test_outputs_must_be_writable_files(csv: Path, tmp_path: Path, out: str, plot: str) -> None:
-    assert run(["devices", "fit", str(csv), "-o", str(tmp_path / out), "--plot", str(tmp_path / plot)]) == 2
+    assert (
+        run(["devices", "fit", str(csv), "-o", str(tmp_path / out), "--plot", str(tmp_path / plot)])
+        == 2
+    )
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["show", "pcm-joshi-2020", "--levels"], ["list", "--json"], ["show", "sonos-like"]])
-def test_profiles_are_listed_and_shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["show", "pcm-joshi-2020", "--levels"], ["list", "--json"], ["show", "sonos-like"]],
+)
+def test_profiles_are_listed_and_shown(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["devices", *arguments]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 10

@@ -16,11 +16,20 @@ ARGUMENTS = ["--effort", "quick", "--trials", "5", "--limit", "150"]
 
 @pytest.fixture(scope="module")
 def diagnosed(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of a small network with all diagnostics and a policy that names a safety class."""
+    """A certificate of a small network with all diagnostics and a policy that names a safety class."""  # noqa: E501
     folder = tmp_path_factory.mktemp("diagnosed")
     (folder / "policy.toml").write_text("[require]\nsafety_class = { label = 1, recall = 0.99 }\n")
     model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
-    more = ["--diagnostics", "all", "--policy", str(folder / "policy.toml"), "--out", str(folder / "out"), "--workers", "1"]
+    more = [
+        "--diagnostics",
+        "all",
+        "--policy",
+        str(folder / "policy.toml"),
+        "--out",
+        str(folder / "out"),
+        "--workers",
+        "1",
+    ]
     assert run(["analyze", model, "--data", data, *ARGUMENTS, *more]) == 0
     return folder
 
@@ -83,21 +92,54 @@ def test_every_diagnostic_is_there_or_says_why(diagnosed):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--diagnostics", "layer"], "diagnostics must be"), (["--safety-class", "7"], "safety class must be a class with samples")],
+    [
+        (["--diagnostics", "layer"], "diagnostics must be"),
+        (["--safety-class", "7"], "safety class must be a class with samples"),
+    ],
 )
 def test_wrong_use_is_named(samples, tmp_path, capsys, arguments, message):
     model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
-    assert run(["analyze", model, "--data", data, *ARGUMENTS, "--out", str(tmp_path), *arguments]) == 2
+    assert (
+        run(["analyze", model, "--data", data, *ARGUMENTS, "--out", str(tmp_path), *arguments]) == 2
+    )
     assert message in capsys.readouterr().err
 
 
 def test_diagnostics_go_through_the_converters_of_the_profile(samples, tmp_path):
     model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
-    more = ["--device", "isaac-like-8bit", "--diagnostics", "tolerance_curve,fragile_inputs", "--out", str(tmp_path / "out")]
-    assert run(["analyze", model, "--data", data, "--effort", "quick", "--trials", "2", "--limit", "24", *more]) == 0
+    more = [
+        "--device",
+        "isaac-like-8bit",
+        "--diagnostics",
+        "tolerance_curve,fragile_inputs",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert (
+        run(
+            [
+                "analyze",
+                model,
+                "--data",
+                data,
+                "--effort",
+                "quick",
+                "--trials",
+                "2",
+                "--limit",
+                "24",
+                *more,
+            ]
+        )
+        == 0
+    )
     certificate = certificate_of(tmp_path)
     found = certificate["diagnostics"]
     points = found["tolerance_curve"]["points"]
-    assert points[3]["score"] == certificate["worst_found"]["score"], "at the stated tolerance: the same chip, the same engine"
-    assert [point["score"] for point in points] == sorted((point["score"] for point in points), reverse=True)
+    assert points[3]["score"] == certificate["worst_found"]["score"], (
+        "at the stated tolerance: the same chip, the same engine"
+    )
+    assert [point["score"] for point in points] == sorted(
+        (point["score"] for point in points), reverse=True
+    )
     assert "converters" in found["fragile_inputs"]["bound_reason"]

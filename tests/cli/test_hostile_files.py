@@ -1,4 +1,6 @@
-"""Files that never end, and places that cannot be written to, for every option of every command: one sentence, the right exit code, no waiting."""
+"""Files that never end, and places that cannot be written to, for every option of every command:
+one sentence, the right exit code, no waiting.
+"""
 
 from __future__ import annotations
 
@@ -74,8 +76,25 @@ OTHERS = {
     "devices show": (["devices", "show", "BAD"], 2),
     "devices fit": (["devices", "fit", "BAD", "-o", "new.toml"], 5),
     "rewrite": (["rewrite", "BAD", "-o", "new.onnx"], 5),
-    "labels-of": (["analyze", "m.onnx", "--data", "self.toml", "--labels-of", "BAD", "--out", "out"], 5),
-    "calibration": (["analyze", "m.onnx", "--data", "d.toml", "--calibration", "BAD", "--device", "adc.toml", "--out", "out"], 2),
+    "labels-of": (
+        ["analyze", "m.onnx", "--data", "self.toml", "--labels-of", "BAD", "--out", "out"],
+        5,
+    ),
+    "calibration": (
+        [
+            "analyze",
+            "m.onnx",
+            "--data",
+            "d.toml",
+            "--calibration",
+            "BAD",
+            "--device",
+            "adc.toml",
+            "--out",
+            "out",
+        ],
+        2,
+    ),
     "sweep data": (["sweep", "m.onnx", "--data", "BAD", "--tolerances", "0.01", "--out", "out"], 2),
     "rare data": (["rare", "m.onnx", "--data", "BAD", "--below", "0.5"], 2),
     "verify data": (["verify", "m.onnx", "--data", "BAD", "--out", "list.parquet"], 2),
@@ -91,7 +110,9 @@ def test_every_file_of_other_commands_is_looked_at_first(name, make, tmp_path, c
     parts, code = OTHERS[name]
     bad = "bad.toml" if code == 2 else "bad.csv"
     make(tmp_path / bad)
-    (tmp_path / "self.toml").write_text((tmp_path / "d.toml").read_text() + "[label]\nself = true\n")
+    (tmp_path / "self.toml").write_text(
+        (tmp_path / "d.toml").read_text() + "[label]\nself = true\n"
+    )
     (tmp_path / "adc.toml").write_text((tmp_path / "p.toml").read_text() + "[adc]\nbits = 8\n")
     assert run([bad if part == "BAD" else part for part in parts]) == code
     error = capsys.readouterr().err
@@ -101,8 +122,17 @@ def test_every_file_of_other_commands_is_looked_at_first(name, make, tmp_path, c
 
 @pytest.mark.parametrize("make", [fifo, zeros])
 @pytest.mark.parametrize(
-    "name", ["certificate.json", "certificate.html", "trials.parquet", "certified.parquet", "witness/deviations.safetensors", "witness/devices.safetensors", "witness/worst_case.onnx"],
-)  # fmt: skip
+    "name",
+    [
+        "certificate.json",
+        "certificate.html",
+        "trials.parquet",
+        "certified.parquet",
+        "witness/deviations.safetensors",
+        "witness/devices.safetensors",
+        "witness/worst_case.onnx",
+    ],
+)
 def test_every_file_of_a_certificate_is_looked_at_first(name, make, certified, tmp_path, capsys):
     for path in certified.rglob("*"):
         if path.is_file():
@@ -124,7 +154,10 @@ def test_gate_looks_at_its_files_first(certified, tmp_path, capsys):
     assert "policy must be a regular file, got a pipe (FIFO)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("changes", [{"defaults_used": 0.5}, {"defaults_used": None}, {"weight": [1]}, {"name": {"a": 1}}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"defaults_used": 0.5}, {"defaults_used": None}, {"weight": [1]}, {"name": {"a": 1}}],
+)
 def test_certificates_that_contradict_themselves_are_refused(changes, certified, tmp_path, capsys):
     for path in (certified / "certificate.json", certified / "trials.parquet"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -185,7 +218,13 @@ def test_a_disk_that_fills_while_tables_are_written(tmp_path, capsys, monkeypatc
     ("error", "code", "text"),
     [
         (MemoryError(), 5, "must fit into memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"), 5, "tried to allocate 99 bytes"),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
+            ),
+            5,
+            "tried to allocate 99 bytes",
+        ),
         (SystemExit(0), 70, "something ended the process with 0"),
         (SystemExit(), 70, "something ended the process"),
         (OSError(errno.EMFILE, "Too many open files"), 2, "Too many open files"),
@@ -193,7 +232,9 @@ def test_a_disk_that_fills_while_tables_are_written(tmp_path, capsys, monkeypatc
         (ValueError("a\n\x1b[31mb"), 70, "ValueError: a ?[31mb"),
     ],
 )
-def test_whatever_is_raised_ends_in_its_own_code_and_one_line(error, code, text, tmp_path, capsys, monkeypatch):
+def test_whatever_is_raised_ends_in_its_own_code_and_one_line(
+    error, code, text, tmp_path, capsys, monkeypatch
+):
     write_good(tmp_path)
 
     def fail(*_: object, **__: object) -> None:
@@ -206,7 +247,9 @@ def test_whatever_is_raised_ends_in_its_own_code_and_one_line(error, code, text,
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize(("shell", "code"), [("> /dev/full", 2), ("| true; exit ${PIPESTATUS[0]}", 141), (">&-", 0)])
+@pytest.mark.parametrize(
+    ("shell", "code"), [("> /dev/full", 2), ("| true; exit ${PIPESTATUS[0]}", 141), (">&-", 0)]
+)
 def test_output_that_nobody_gets_is_no_success(shell, code):
     command = f"'{sys.executable}' -m cimrobust devices list --json {shell}"
     ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -218,7 +261,9 @@ def test_output_that_nobody_gets_is_no_success(shell, code):
 def test_a_data_function_never_makes_a_success(tmp_path, capsys, monkeypatch):
     write_good(tmp_path)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text("import os\ndef leave(): raise SystemExit(0)\ndef die(): os._exit(0)\n")
+    (tmp_path / "mine.py").write_text(
+        "import os\ndef leave(): raise SystemExit(0)\ndef die(): os._exit(0)\n"
+    )
     for name in ("sys:exit", "mine:leave", "mine:die"):
         parts = arguments(tmp_path)
         parts[parts.index("--data") + 1] = name
@@ -230,7 +275,8 @@ def test_a_description_needs_leave_to_run_code(tmp_path, capsys, monkeypatch):
     write_good(tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
-        'import numpy as np\ndef data(): print("noise"); return {"x": np.zeros((4, 4), "f4"), "y": [0] * 4}\n'
+        'import numpy as np\ndef data(): print("noise"); return {"x": np.zeros((4, 4), "f4"), "y":'
+        " [0] * 4}\n"
     )
     (tmp_path / "d.toml").write_text('schema = 1\nfile = "mine:data"\n')
     parts = [*arguments(tmp_path), "--json"]
@@ -241,11 +287,25 @@ def test_a_description_needs_leave_to_run_code(tmp_path, capsys, monkeypatch):
 
 
 NUMBERS = [
-    ("--trials", "9999999999999999"), ("--trials", "0"), ("--limit", "0"), ("--limit", "-1"), ("--limit", str(2**70)), ("--workers", "0"),
-    ("--workers", "1000000000"), ("--seed", "-1"), ("--seed", str(2**70)), ("--tolerance", "nan"), ("--tolerance", "inf"), ("--tolerance", "-1"),
-    ("--tolerance", "1e300"), ("--rare-below", "nan"), ("--rare-budget", "1000000000000"), ("--safety-class", str(2**40)), ("--trials", "1e3"),
+    ("--trials", "9999999999999999"),
+    ("--trials", "0"),
+    ("--limit", "0"),
+    ("--limit", "-1"),
+    ("--limit", str(2**70)),
+    ("--workers", "0"),
+    ("--workers", "1000000000"),
+    ("--seed", "-1"),
+    ("--seed", str(2**70)),
+    ("--tolerance", "nan"),
+    ("--tolerance", "inf"),
+    ("--tolerance", "-1"),
+    ("--tolerance", "1e300"),
+    ("--rare-below", "nan"),
+    ("--rare-budget", "1000000000000"),
+    ("--safety-class", str(2**40)),
+    ("--trials", "1e3"),
     ("--trials", "9" * 5000),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("option", "value"), NUMBERS)

@@ -48,10 +48,16 @@ def test_help_shows_commands_in_groups_and_examples_one_a_line(capsys):
 def test_help_says_what_every_exit_code_means(capsys):
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(re.search(rf"^  {code} +{meaning[:40]}", text, re.MULTILINE) for code, meaning in EXIT_CODES.items())
+    assert all(
+        re.search(rf"^  {code} +{meaning[:40]}", text, re.MULTILINE)
+        for code, meaning in EXIT_CODES.items()
+    )
 
 
-@pytest.mark.parametrize(("path", "example"), [(path, example) for path, command in _commands() for example in command.examples])
+@pytest.mark.parametrize(
+    ("path", "example"),
+    [(path, example) for path, command in _commands() for example in command.examples],
+)
 def test_every_example_can_be_given(path, example, capsys):
     words = shlex.split(example.partition(" > ")[0])
     command, name, *rest = group, *words
@@ -65,9 +71,9 @@ def test_every_example_can_be_given(path, example, capsys):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from cimrobust.cli.main import run; run(['--help']); "
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'numpy', 'matplotlib', 'scipy', 'rich', 'jinja2'} & set(sys.modules); "
-        "sys.exit(f'imported {heavy}' if heavy else 0)"
+        "import sys; from cimrobust.cli.main import run; run(['--help']); heavy = {'torch', 'onnx',"
+        " 'onnxruntime', 'numpy', 'matplotlib', 'scipy', 'rich', 'jinja2'} & set(sys.modules);"
+        " sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -79,8 +85,16 @@ def test_help_imports_nothing_heavy():
         (["analyse"], 2, "analyse"),
         (["inspect"], 2, "MODEL"),
         (["inspect", "no-such-file.onnx"], 2, "no-such-file.onnx"),
-        (["inspect", "no-such-file.onnx", "--device", "rram-write-verfy-3pct"], 2, "rram-write-verify-3pct"),
-        (["analyze", "m.onnx", "--data", "d.toml", "--out", "o", "--tolerance", "7"], 2, "tolerance"),
+        (
+            ["inspect", "no-such-file.onnx", "--device", "rram-write-verfy-3pct"],
+            2,
+            "rram-write-verify-3pct",
+        ),
+        (
+            ["analyze", "m.onnx", "--data", "d.toml", "--out", "o", "--tolerance", "7"],
+            2,
+            "tolerance",
+        ),
         (["gate", "no-such-folder", "--policy", "p.toml"], 2, "p.toml"),
         (["devices", "show", "nothing"], 2, "nothing"),
     ],

@@ -18,7 +18,16 @@ from cimrobust.cli.main import run
 def certified(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "out"
     model, data = (str(samples / f"breast_cancer_mlp.{end}") for end in ("onnx", "toml"))
-    options = ["--effort", "quick", "--trials", "30", "--limit", "60", "--policy", str(samples / "policies" / "tumours.toml")]
+    options = [
+        "--effort",
+        "quick",
+        "--trials",
+        "30",
+        "--limit",
+        "60",
+        "--policy",
+        str(samples / "policies" / "tumours.toml"),
+    ]
     assert run(["analyze", model, "--data", data, "--out", str(out), *options]) == 0
     return out
 
@@ -40,23 +49,39 @@ def test_an_earlier_certificate_gives_a_page_of_its_own(certified, tmp_path, cap
     assert run(["replay", str(folder)]) == 0
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # weasyprint leaves its colour profile open
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # weasyprint leaves its colour profile open
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_pdf_is_archivable_and_the_same_again(certified, tmp_path):
     pytest.importorskip("weasyprint")
     first, second = tmp_path / "first.pdf", tmp_path / "second.pdf"
     for path in (first, second):
-        assert run(["report", str(shutil.copytree(certified, tmp_path / path.stem)), "--pdf", str(path)]) == 0
+        assert (
+            run(
+                [
+                    "report",
+                    str(shutil.copytree(certified, tmp_path / path.stem)),
+                    "--pdf",
+                    str(path),
+                ]
+            )
+            == 0
+        )
     gc.collect()
     content = first.read_bytes()
     assert content == second.read_bytes()
-    assert any(b"pdfaid:part" in text for text in _streams(content)), "PDF/A says of itself that it is"
+    assert any(b"pdfaid:part" in text for text in _streams(content)), (
+        "PDF/A says of itself that it is"
+    )
 
 
 def _streams(content: bytes) -> list[bytes]:
     """Return the streams of a PDF, unpacked where they are packed."""
     found = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, flags=re.DOTALL)
-    return [zlib.decompressobj().decompress(text) if text[:1] == b"\x78" else text for text in found]
+    return [
+        zlib.decompressobj().decompress(text) if text[:1] == b"\x78" else text for text in found
+    ]
 
 
 def test_the_digest_in_the_page_is_that_of_the_file(certified):

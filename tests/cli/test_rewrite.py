@@ -11,7 +11,9 @@ import cimrobust
 from cimrobust.cli.main import run
 
 
-def test_a_rewritten_sample_can_be_inspected(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rewritten_sample_can_be_inspected(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "crossbars.onnx"
     assert run(["rewrite", str(samples / "digits_cnn.onnx"), "-o", str(target), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -27,7 +29,11 @@ def test_a_rewritten_sample_can_be_inspected(samples: Path, tmp_path: Path, caps
 
 
 def test_a_rewritten_sample_can_be_analyzed(samples: Path, tmp_path: Path) -> None:
-    rewritten = cimrobust.rewrite(samples / "digits_cnn.onnx", device="rram-write-verify-3pct", out=tmp_path / "crossbars.onnx")
+    rewritten = cimrobust.rewrite(
+        samples / "digits_cnn.onnx",
+        device="rram-write-verify-3pct",
+        out=tmp_path / "crossbars.onnx",
+    )
     certificate = cimrobust.analyze(
         rewritten.path,
         data=samples / "digits_cnn.toml",
@@ -40,14 +46,32 @@ def test_a_rewritten_sample_can_be_analyzed(samples: Path, tmp_path: Path) -> No
     assert certificate.data["worst_found"]["score"] <= certificate.data["monte_carlo"]["mean"]
 
 
-def test_the_summary_is_one_line(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["rewrite", str(samples / "digits_cnn.onnx"), "-o", str(tmp_path / "c.onnx"), "--tolerance", "0.01"]) == 0
+def test_the_summary_is_one_line(
+    samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(
+            [
+                "rewrite",
+                str(samples / "digits_cnn.onnx"),
+                "-o",
+                str(tmp_path / "c.onnx"),
+                "--tolerance",
+                "0.01",
+            ]
+        )
+        == 0
+    )
     assert "rram-write-verify-3pct@1pct" in capsys.readouterr().out.splitlines()[0]
 
 
 @pytest.mark.parametrize(
     ("out", "text"),
-    [("", "got a folder"), ("no/such/folder.onnx", "folder of the output file must exist"), ("model.onnx", "got the model itself")],
+    [
+        ("", "got a folder"),
+        ("no/such/folder.onnx", "folder of the output file must exist"),
+        ("model.onnx", "got the model itself"),
+    ],
 )
 def test_places_that_cannot_be_written_are_refused(
     samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, text: str
@@ -70,7 +94,9 @@ def test_a_refused_model_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_the_same_model_gives_the_same_bytes(samples: Path, tmp_path: Path) -> None:
     digests = {
-        cimrobust.rewrite(samples / "digits_cnn.onnx", device="rram-write-verify-3pct", out=tmp_path / name).sha256
+        cimrobust.rewrite(
+            samples / "digits_cnn.onnx", device="rram-write-verify-3pct", out=tmp_path / name
+        ).sha256
         for name in ("a.onnx", "b.onnx")
     }
     assert len(digests) == 1

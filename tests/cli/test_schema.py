@@ -14,7 +14,9 @@ def test_the_newest_schema_is_printed(capsys):
     for name, kind in FORMATS.items():
         assert run(["schema", name]) == 0
         printed = json.loads(capsys.readouterr().out)
-        assert printed == described_schema(kind), "write it again: python -m cimrobust.certificate.published_schemas"
+        assert printed == described_schema(kind), (
+            "write it again: python -m cimrobust.certificate.published_schemas"
+        )
         assert printed["$id"] == f"https://cimrobust.org/schemas/{name}-{kind.VERSION}.json"
         jsonschema.Draft202012Validator.check_schema(printed)
 

@@ -1,4 +1,6 @@
-"""Signed certificates: what verifies, what libraries of others say of it, and forgeries of every kind."""
+"""Signed certificates: what verifies, what libraries of others say of it, and forgeries of every
+kind.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ import jsonschema
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf import json_format
-from in_toto_attestation.predicates.test_result.v0.test_result_pb2 import TestResult as ResultMessage
+from in_toto_attestation.predicates.test_result.v0.test_result_pb2 import (
+    TestResult as ResultMessage,
+)
 from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 from securesystemslib.dsse import Envelope
@@ -38,7 +42,9 @@ class Signer:
         self.private, self.public = folder / "key.pem", folder / "key.pub.pem"
         self.private.write_bytes(made.private_bytes)
         key: Any = made.public_key
-        self.public.write_text(key.keyval["public"] if "BEGIN" in key.keyval["public"] else _pem(made))
+        self.public.write_text(
+            key.keyval["public"] if "BEGIN" in key.keyval["public"] else _pem(made)
+        )
 
     @property
     def key(self) -> SSlibKey:
@@ -77,7 +83,9 @@ def statement(folder: Path, name: str = ENVELOPES[0]) -> dict[str, Any]:
     return json.loads(base64.b64decode(json.loads((folder / name).read_text())["payload"]))
 
 
-def sign_as_is(folder: Path, signer: Signer, change: Callable[[dict[str, Any]], None], name: str = ENVELOPES[0]) -> None:
+def sign_as_is(
+    folder: Path, signer: Signer, change: Callable[[dict[str, Any]], None], name: str = ENVELOPES[0]
+) -> None:
     """Sign a changed statement with the right key, as a careless signer could with another tool."""
     plain = statement(folder, name)
     change(plain)
@@ -141,12 +149,28 @@ def test_the_predicates_follow_their_schemas(folder):
     jsonschema.Draft202012Validator(published).validate(statement(folder)["predicate"])
     stated = json_format.ParseDict(statement(folder, ENVELOPES[1])["predicate"], ResultMessage())
     assert stated.result == "WARNED", "there is no policy, so nothing was passed"
-    assert {entry.name for entry in stated.configuration} == {"profile", "data/digits_cnn.toml", "data/digits_test.npz"}
+    assert {entry.name for entry in stated.configuration} == {
+        "profile",
+        "data/digits_cnn.toml",
+        "data/digits_test.npz",
+    }
 
 
 def test_a_policy_of_the_signer_decides(certified, signer, samples, tmp_path, capsys):
     folder = Path(shutil.copytree(certified, tmp_path / "out"))
-    assert run(["sign", str(folder), "--key", str(signer.private), "--policy", str(samples / "policies" / "strict.toml")]) == 0
+    assert (
+        run(
+            [
+                "sign",
+                str(folder),
+                "--key",
+                str(signer.private),
+                "--policy",
+                str(samples / "policies" / "strict.toml"),
+            ]
+        )
+        == 0
+    )
     assert "FAIL" in capsys.readouterr().out
     result = statement(folder, ENVELOPES[1])["predicate"]
     assert result["result"] == "FAILED"
@@ -178,7 +202,8 @@ def test_gate_asks_for_the_signature(folder, signer, samples, tmp_path, capsys):
     assert "must have a valid signature by key" in said.err
 
 
-# Forgeries. Each takes the folder, the signer and a place beside; each ends in 6 (evidence refuted), and 5 where the file is none at all.
+# Forgeries. Each takes the folder, the signer and a place beside; each ends in 6 (evidence
+# refuted), and 5 where the file is none at all.
 
 
 def edited_certificate(folder: Path, signer: Signer, beside: Path) -> None:
@@ -234,7 +259,9 @@ def envelope_of_another_folder(folder: Path, signer: Signer, beside: Path) -> No
     certificate = json.loads((other / "certificate.json").read_text())
     certificate["timings"]["total_seconds"] += 1
     certificate["timings"]["stages"]["search"] += 1
-    (other / "certificate.json").write_text(json.dumps(certificate, indent=2, ensure_ascii=False) + "\n")
+    (other / "certificate.json").write_text(
+        json.dumps(certificate, indent=2, ensure_ascii=False) + "\n"
+    )
     assert run(["report", str(other)]) == 0
     write_manifest(other)
     assert run(["sign", str(other), "--key", str(signer.private)]) == 0
@@ -261,7 +288,11 @@ def subject_twice(folder: Path, signer: Signer, beside: Path) -> None:
 
 
 def subject_without_sha256(folder: Path, signer: Signer, beside: Path) -> None:
-    sign_as_is(folder, signer, lambda plain: plain["subject"].__setitem__(0, {"name": "x", "digest": {"md5": "0"}}))
+    sign_as_is(
+        folder,
+        signer,
+        lambda plain: plain["subject"].__setitem__(0, {"name": "x", "digest": {"md5": "0"}}),
+    )
 
 
 def another_verdict(folder: Path, signer: Signer, beside: Path) -> None:
@@ -269,15 +300,21 @@ def another_verdict(folder: Path, signer: Signer, beside: Path) -> None:
 
 
 def another_result(folder: Path, signer: Signer, beside: Path) -> None:
-    sign_as_is(folder, signer, lambda plain: plain["predicate"].update(result="PASSED"), ENVELOPES[1])
+    sign_as_is(
+        folder, signer, lambda plain: plain["predicate"].update(result="PASSED"), ENVELOPES[1]
+    )
 
 
 def another_predicate_type(folder: Path, signer: Signer, beside: Path) -> None:
-    sign_as_is(folder, signer, lambda plain: plain.update(predicateType="https://example.org/other"))
+    sign_as_is(
+        folder, signer, lambda plain: plain.update(predicateType="https://example.org/other")
+    )
 
 
 def another_statement_type(folder: Path, signer: Signer, beside: Path) -> None:
-    sign_as_is(folder, signer, lambda plain: plain.update(_type="https://in-toto.io/Statement/v0.1"))
+    sign_as_is(
+        folder, signer, lambda plain: plain.update(_type="https://in-toto.io/Statement/v0.1")
+    )
 
 
 def unknown_policy(folder: Path, signer: Signer, beside: Path) -> None:
@@ -350,12 +387,40 @@ def manifest_that_leaves(folder: Path, signer: Signer, beside: Path) -> None:
 
 
 FORGERIES = [
-    edited_certificate, edited_certificate_and_manifest, edited_trials, edited_report, extra_file, missing_witness, linked_file, removed_signature,
-    removed_test_result, swapped_envelopes, envelope_of_another_folder, wrong_model_subject, missing_model_subject, subject_twice, subject_without_sha256,
-    another_verdict, another_result, another_predicate_type, another_statement_type, unknown_policy, payload_of_no_statement, another_payload_type,
-    another_payload_type_signed, no_signatures, signature_twice, signature_by_another_key, keyid_of_the_signer, signature_of_no_base64,
-    signatures_of_another_kind, truncated_envelope, huge_envelope, empty_envelope, manifest_that_leaves,
-]  # fmt: skip
+    edited_certificate,
+    edited_certificate_and_manifest,
+    edited_trials,
+    edited_report,
+    extra_file,
+    missing_witness,
+    linked_file,
+    removed_signature,
+    removed_test_result,
+    swapped_envelopes,
+    envelope_of_another_folder,
+    wrong_model_subject,
+    missing_model_subject,
+    subject_twice,
+    subject_without_sha256,
+    another_verdict,
+    another_result,
+    another_predicate_type,
+    another_statement_type,
+    unknown_policy,
+    payload_of_no_statement,
+    another_payload_type,
+    another_payload_type_signed,
+    no_signatures,
+    signature_twice,
+    signature_by_another_key,
+    keyid_of_the_signer,
+    signature_of_no_base64,
+    signatures_of_another_kind,
+    truncated_envelope,
+    huge_envelope,
+    empty_envelope,
+    manifest_that_leaves,
+]
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
@@ -391,7 +456,9 @@ def test_nobody_signs_what_does_not_hold(forge, certified, signer, tmp_path, cap
     assert not (folder / ENVELOPES[0]).exists()
 
 
-def test_a_forged_folder_with_a_manifest_of_its_own_is_not_signed(certified, signer, tmp_path, capsys):
+def test_a_forged_folder_with_a_manifest_of_its_own_is_not_signed(
+    certified, signer, tmp_path, capsys
+):
     """Manifest and report are made again, so that only the verdict itself is wrong."""
     folder = Path(shutil.copytree(certified, tmp_path / "out"))
     edited_certificate(folder, signer, tmp_path)
@@ -415,13 +482,21 @@ def test_another_model_is_not_the_signed_one(folder, signer, samples, capsys):
 
 
 def test_an_unsigned_folder_names_who_must_sign(certified, signer):
-    with pytest.raises(EvidenceRefutedError, match=r"signature must be a readable file, .* it must be signed by the key of"):
+    with pytest.raises(
+        EvidenceRefutedError,
+        match=r"signature must be a readable file, .* it must be signed by the key of",
+    ):
         cimrobust.verify_signature(certified, identity=signer.public)
 
 
 @pytest.mark.parametrize(
     "more",
-    [["sign"], ["sign", "--key", "key.pem", "--sigstore"], ["verify-signature"], ["verify-signature", "--key", "a", "--identity", "b"]],
+    [
+        ["sign"],
+        ["sign", "--key", "key.pem", "--sigstore"],
+        ["verify-signature"],
+        ["verify-signature", "--key", "a", "--identity", "b"],
+    ],
 )
 def test_one_signer_is_named(more, certified, capsys):
     assert run([more[0], str(certified), *more[1:]]) == 2
@@ -430,16 +505,24 @@ def test_one_signer_is_named(more, certified, capsys):
 
 @pytest.mark.parametrize("name", ["absent.pem", "none.pem"])
 def test_keys_that_are_none(name, folder, tmp_path, capsys):
-    (tmp_path / "none.pem").write_text("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+    (tmp_path / "none.pem").write_text(
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+    )
     for command in ("sign", "verify-signature"):
-        assert run([command, str(folder), "--key", str(tmp_path / name)]) == (2 if name == "absent.pem" else 5)
+        assert run([command, str(folder), "--key", str(tmp_path / name)]) == (
+            2 if name == "absent.pem" else 5
+        )
         assert "key must be" in capsys.readouterr().err
 
 
 def test_sigstore_signs_the_same_statements(certified, tmp_path, monkeypatch, capsys):
-    """The service is replaced by one that writes payloads as they are, because tests have no network."""
+    """The service is replaced by one that writes payloads as they are, because tests have no
+    network.
+    """
     folder = Path(shutil.copytree(certified, tmp_path / "out"))
-    monkeypatch.setattr(bundles, "sign_bundles", lambda payloads: [payload.decode() for payload in payloads])
+    monkeypatch.setattr(
+        bundles, "sign_bundles", lambda payloads: [payload.decode() for payload in payloads]
+    )
     monkeypatch.setattr(bundles, "open_bundle", lambda content, identity, where: content)
     assert run(["sign", str(folder), "--sigstore"]) == 0
     assert (folder / "test-result.sigstore.json").exists()

@@ -39,18 +39,24 @@ def sweep_of(folder: Path) -> dict:
 
 
 def without_times(sweep: dict) -> dict:
-    return {key: value for key, value in sweep.items() if key not in ("timings", "settings", "command")}
+    return {
+        key: value for key, value in sweep.items() if key not in ("timings", "settings", "command")
+    }
 
 
 def test_the_sweep_follows_its_published_schema(swept):
     published = json.loads(schema_file("sweep").read_text())
-    assert published == described_schema(SweepModel), "write it again: python -m cimrobust.certificate.published_schemas"
+    assert published == described_schema(SweepModel), (
+        "write it again: python -m cimrobust.certificate.published_schemas"
+    )
     jsonschema.Draft202012Validator(published).validate(sweep_of(swept))
 
 
 def test_the_manifest_has_every_file(swept):
     assert manifest_problems(swept) == []
-    assert {"sweep.json", "sweep.html", "witness/0.05/worst_case.onnx"} <= {file.path for file in read_manifest(swept).files}
+    assert {"sweep.json", "sweep.html", "witness/0.05/worst_case.onnx"} <= {
+        file.path for file in read_manifest(swept).files
+    }
 
 
 def test_tolerances_are_sorted_and_scores_fall(swept):
@@ -73,9 +79,13 @@ def test_the_three_claims_are_kept_apart(swept):
 def test_witnesses_replay_in_onnxruntime_alone(swept, samples):
     data = np.load(samples / "breast_cancer_test.npz")
     for point in sweep_of(swept)["points"]:
-        name = next(name for name in point["worst_found"]["witness"] if name.endswith("worst_case.onnx"))
+        name = next(
+            name for name in point["worst_found"]["witness"] if name.endswith("worst_case.onnx")
+        )
         session = onnxruntime.InferenceSession(str(swept / name))
-        output = session.run(["benign_score"], {"measurements": data["x"][:80].astype(np.float32)})[0]
+        output = session.run(["benign_score"], {"measurements": data["x"][:80].astype(np.float32)})[
+            0
+        ]
         right = int(((output.ravel() > 0) == data["y"][:80]).sum())
         assert right == point["worst_found"]["correct"]
 
@@ -105,8 +115,12 @@ def test_an_interrupted_sweep_goes_on_to_the_same_result(swept, samples, tmp_pat
     with monkeypatch.context() as patched:
         patched.setattr(swept_search, "search", counted)
         assert run(arguments(samples, tmp_path, "--witnesses", "--resume", "--json")) == 0
-    assert not {0.05, 0.1, 0.2} & set(searched), "finished searches are taken from the interrupted run"
-    assert json.dumps(without_times(sweep_of(tmp_path))) == json.dumps(without_times(sweep_of(swept)))
+    assert not {0.05, 0.1, 0.2} & set(searched), (
+        "finished searches are taken from the interrupted run"
+    )
+    assert json.dumps(without_times(sweep_of(tmp_path))) == json.dumps(
+        without_times(sweep_of(swept))
+    )
     assert (tmp_path / "sweep.html").exists()
     assert not (tmp_path / ".resume-sweep").exists()
     assert manifest_problems(tmp_path) == []
@@ -124,5 +138,8 @@ def test_the_summary_is_json_alone(samples, tmp_path, capsys):
 @pytest.mark.parametrize("tolerances", ["", "0.1,two", "0", "1.5"])
 def test_wrong_tolerances_are_refused(samples, tmp_path, capsys, tolerances):
     model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
-    assert run(["sweep", model, "--data", data, "--tolerances", tolerances, "--out", str(tmp_path)]) == 2
+    assert (
+        run(["sweep", model, "--data", data, "--tolerances", tolerances, "--out", str(tmp_path)])
+        == 2
+    )
     assert "tolerances" in capsys.readouterr().err

@@ -38,8 +38,17 @@ def test_the_list_holds_as_many_devices_as_the_largest_share(arguments, tmp_path
     assert found["listed_devices"] == table.num_rows == 595
     assert table.column("rank").to_pylist() == list(range(1, 596))
     assert table.schema.metadata[b"ranking"].decode() == found["best_ranking"]
-    assert {row["ranking"] for row in found["rows"]} == {"worst_case", "gain", "second_derivative", "magnitude", "slice", "random"}
-    assert all(row["score"] >= found["worst_found"] for row in found["rows"]), "a smaller box holds no worse chip than was found in it"
+    assert {row["ranking"] for row in found["rows"]} == {
+        "worst_case",
+        "gain",
+        "second_derivative",
+        "magnitude",
+        "slice",
+        "random",
+    }
+    assert all(row["score"] >= found["worst_found"] for row in found["rows"]), (
+        "a smaller box holds no worse chip than was found in it"
+    )
 
 
 @pytest.mark.parametrize(

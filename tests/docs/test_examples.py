@@ -1,8 +1,11 @@
 """The examples of the docs run, and print what the docs show.
 
-A ``console`` block is a session: lines that begin with ``$ `` are run, in order, in a folder with a small network and its
-data; the lines below one are its output, in which ``...`` stands for any lines, and numbers may differ from machine to
-machine. A command has to end with 0, unless ``$ echo $?`` behind it says otherwise. ``python`` blocks run too. Blocks of other
+A ``console`` block is a session: lines that begin with ``$ `` are run, in order, in a folder with a
+small network and its
+data; the lines below one are its output, in which ``...`` stands for any lines, and numbers may
+differ from machine to
+machine. A command has to end with 0, unless ``$ echo $?`` behind it says otherwise. ``python``
+blocks run too. Blocks of other
 kinds (``sh``, ``text``, ``toml``) do not.
 """
 
@@ -28,7 +31,10 @@ PAGES = [
     ROOT / "docs" / "tutorial.md",
     *(page for page in sorted((ROOT / "docs" / "how-to").glob("*.md")) if page.name not in OTHERS),
 ]
-POLICY = "[require]\nclean_accuracy = 0.95\nworst_found_accuracy = 0.90\nkpp = { k = 1, confidence = 0.95, accuracy = 0.90 }\n"
+POLICY = (
+    "[require]\nclean_accuracy = 0.95\nworst_found_accuracy = 0.90\nkpp = { k = 1, confidence ="
+    " 0.95, accuracy = 0.90 }\n"
+)
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
@@ -37,7 +43,9 @@ def _blocks(page: Path) -> list[tuple[str, str]]:
     return _BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if _blocks(page)], ids=lambda page: page.stem
+)
 def test_examples_run(page: Path, tmp_path, monkeypatch, capsys):
     blocks = _blocks(page)
     _fill(tmp_path, with_description="cimrobust init" not in "".join(text for _, text in blocks))
@@ -60,20 +68,31 @@ def test_examples_run(page: Path, tmp_path, monkeypatch, capsys):
 
 def _fill(folder: Path, *, with_description: bool) -> None:
     """Put into a folder what the examples take as given."""
-    for name, source in {"model.onnx": "breast_cancer_mlp.onnx", "test.npz": "breast_cancer_test.npz"}.items():
+    for name, source in {
+        "model.onnx": "breast_cancer_mlp.onnx",
+        "test.npz": "breast_cancer_test.npz",
+    }.items():
         (folder / name).write_bytes((SAMPLES / source).read_bytes())
     if with_description:
         described = (SAMPLES / "breast_cancer_mlp.toml").read_text(encoding="utf-8")
         lines = [line for line in described.splitlines() if not line.startswith("train_file")]
-        (folder / "data.toml").write_text("\n".join(lines).replace("breast_cancer_test.npz", "test.npz"), encoding="utf-8")
+        (folder / "data.toml").write_text(
+            "\n".join(lines).replace("breast_cancer_test.npz", "test.npz"), encoding="utf-8"
+        )
     (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
     rng = np.random.default_rng(1)
-    rows = [f"{target},{target + rng.normal(0.0, 0.5):.4f}" for target in (1.0, 17.0, 33.0, 50.0) for _ in range(50)]
-    (folder / "measurements.csv").write_text("target,measured\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    rows = [
+        f"{target},{target + rng.normal(0.0, 0.5):.4f}"
+        for target in (1.0, 17.0, 33.0, 50.0)
+        for _ in range(50)
+    ]
+    (folder / "measurements.csv").write_text(
+        "target,measured\n" + "\n".join(rows) + "\n", encoding="utf-8"
+    )
 
 
 def _session(text: str) -> Iterator[tuple[str, list[str], bool]]:
-    """Yield every command with the output shown, and whether its exit code is looked at behind it."""
+    """Yield every command with the output shown, and whether its exit code is looked at behind it."""  # noqa: E501
     parts: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -87,7 +106,9 @@ def _session(text: str) -> Iterator[tuple[str, list[str], bool]]:
 def _run(command: str) -> int:
     """Run one command of this package in this process."""
     words = shlex.split(command, comments=True)
-    assert words[0] == "cimrobust", f"examples must be commands of this package, got '{command}'; use a block of kind sh"
+    assert words[0] == "cimrobust", (
+        f"examples must be commands of this package, got '{command}'; use a block of kind sh"
+    )
     if ">" not in words:
         return run(words[1:])
     with Path(words[-1]).open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):

@@ -1,4 +1,6 @@
-"""Links and paths outside the pages lead somewhere; those inside are checked when the pages are built (`make docs`)."""
+"""Links and paths outside the pages lead somewhere; those inside are checked when the pages are
+built (`make docs`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "samples" / "READM
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.parent.name + "-" + page.stem)
 def test_links_lead_to_files(page):
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+    assert [
+        target for target in targets if "://" not in target and not (page.parent / target).exists()
+    ] == []
 
 
 def test_pages_named_in_the_code_are_there():
@@ -27,7 +31,11 @@ def test_pages_named_in_the_code_are_there():
         for name in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 5
-    assert {(path, name) for path, name in named if not (ROOT / name).exists() and "tables.md" not in name} == set()
+    assert {
+        (path, name)
+        for path, name in named
+        if not (ROOT / name).exists() and "tables.md" not in name
+    } == set()
 
 
 def test_readme_is_short():

@@ -11,6 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_reference_is_up_to_date():
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], check=False, capture_output=True, text=True, cwd=ROOT
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr

@@ -14,13 +14,25 @@ from cimrobust.device.load_profile import profile_of
 from cimrobust.settings_file import check_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "tutorial.md",
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+]
 _BLOCK = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SHOWN = [(page.name, text) for page in PAGES for text in _BLOCK.findall(page.read_text(encoding="utf-8"))]
-WHOLE = [(name, text) for name, text in SHOWN if re.search(r"^schema = 1|^\[require\]", text, re.MULTILINE)]
+SHOWN = [
+    (page.name, text) for page in PAGES for text in _BLOCK.findall(page.read_text(encoding="utf-8"))
+]
+WHOLE = [
+    (name, text)
+    for name, text in SHOWN
+    if re.search(r"^schema = 1|^\[require\]", text, re.MULTILINE)
+]
 
 
-@pytest.mark.parametrize(("page", "text"), WHOLE, ids=[f"{name}-{number}" for number, (name, _) in enumerate(WHOLE)])
+@pytest.mark.parametrize(
+    ("page", "text"), WHOLE, ids=[f"{name}-{number}" for number, (name, _) in enumerate(WHOLE)]
+)
 def test_settings_are_accepted(page, text):
     tables = tomllib.loads(text)
     if "require" in tables:

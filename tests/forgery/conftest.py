@@ -15,7 +15,13 @@ import pytest
 from markupsafe import escape
 
 import cimrobust
-from cimrobust.certificate.certificate_files import CERTIFICATE, REPORT, TRIALS, canonical_json, read_certificate
+from cimrobust.certificate.certificate_files import (
+    CERTIFICATE,
+    REPORT,
+    TRIALS,
+    canonical_json,
+    read_certificate,
+)
 from cimrobust.certificate.gate_evidence import EvidenceProblemsError
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import CertificateModel
@@ -33,7 +39,9 @@ from cimrobust.review.reopened import reopen
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.rerun import rerun
 
-POLICY = "[require]\nclean_accuracy = 0.9\nworst_found_accuracy = 0.8\nkpp = { k = 1, accuracy = 0.8 }\n"
+POLICY = (
+    "[require]\nclean_accuracy = 0.9\nworst_found_accuracy = 0.8\nkpp = { k = 1, accuracy = 0.8 }\n"
+)
 
 
 #: Claims that need neither model nor data.
@@ -77,13 +85,17 @@ class Forged:
         return values
 
     def write(self, values: dict[str, Any], *, judged: bool = True, rendered: bool = True) -> None:
-        """Write a certificate whose verdict, digests and page follow from its numbers, by the tool's own functions."""
+        """Write a certificate whose verdict, digests and page follow from its numbers, by the
+        tool's own functions.
+        """
         for name in values["worst_found"]["witness"]:
             values["worst_found"]["witness"][name] = sha256_of(self.folder / name)
         made = CertificateModel.model_validate(values)
         if judged:
             policy = None if made.policy is None else Policy.model_validate(made.policy)
-            made = made.model_copy(update={"verdict": judge(made, policy, from_parquet(self.folder / TRIALS))})
+            made = made.model_copy(
+                update={"verdict": judge(made, policy, from_parquet(self.folder / TRIALS))}
+            )
         (self.folder / CERTIFICATE).write_text(canonical_json(made))
         if rendered:
             (self.folder / REPORT).write_text(render(made))
@@ -101,17 +113,35 @@ class Case:
 
     def replay(self, folder: Path, **more: Any) -> list[ReplayCheck]:
         """Replay a certificate as a reviewer would."""
-        return cimrobust.replay(folder, model=self.model, data=self.data, policy=self.policy, reviewer_seed=7, workers=1, **more)
+        return cimrobust.replay(
+            folder,
+            model=self.model,
+            data=self.data,
+            policy=self.policy,
+            reviewer_seed=7,
+            workers=1,
+            **more,
+        )
 
     def refuted(self, folder: Path, expected: set[str], *more: str) -> set[str]:
-        """Return the names of the claims that the command refutes, and check its exit code; without model and data where files alone must tell.
+        """Return the names of the claims that the command refutes, and check its exit code; without
+        model and data where files alone must tell.
 
         Args:
             folder: The certificate.
             expected: Claims that must be refuted.
             more: More options of the command.
         """
-        options = ["--policy", str(self.policy), "--reviewer-seed", "7", "--workers", "1", "--json", *more]
+        options = [
+            "--policy",
+            str(self.policy),
+            "--reviewer-seed",
+            "7",
+            "--workers",
+            "1",
+            "--json",
+            *more,
+        ]
         if not expected <= FROM_FILES:
             options += ["--model", str(self.model), "--data", str(self.data)]
         with contextlib.redirect_stdout(io.StringIO()) as said:
@@ -121,7 +151,9 @@ class Case:
         return found
 
     def is_stopped(self, folder: Path) -> bool:
-        """Tell whether the gate refuses to judge a certificate; it gets the files of the network and of the data, and runs neither."""
+        """Tell whether the gate refuses to judge a certificate; it gets the files of the network
+        and of the data, and runs neither.
+        """
         try:
             cimrobust.gate(folder, policy=self.policy, model=self.model, data=self.data)
         except EvidenceProblemsError:
@@ -131,9 +163,17 @@ class Case:
 
 @pytest.fixture(scope="session", autouse=True)
 def without_pictures() -> Iterator[None]:
-    """Leave pictures out of all pages: drawing them takes longer than all checks, and no claim stands in them alone."""
+    """Leave pictures out of all pages: drawing them takes longer than all checks, and no claim
+    stands in them alone.
+    """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(charts, "svg", lambda _figure, name, text: f'<svg role="img" id="{name}"><title>{escape(text)}</title></svg>')
+        patched.setattr(
+            charts,
+            "svg",
+            lambda _figure, name, text: (
+                f'<svg role="img" id="{name}"><title>{escape(text)}</title></svg>'
+            ),
+        )
         yield
 
 
@@ -165,7 +205,15 @@ def made_again(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Certific
     """The certificate of a new run, made once: it does not depend on what is claimed."""
     certificate = read_certificate(case.folder)
     given = open_given(certificate, AtHand(model=case.model, data=str(case.data)))
-    return rerun(reopen(certificate, given, out=tmp_path_factory.mktemp("rerun"), workers=1, progress=NullProgress()))
+    return rerun(
+        reopen(
+            certificate,
+            given,
+            out=tmp_path_factory.mktemp("rerun"),
+            workers=1,
+            progress=NullProgress(),
+        )
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Forgeries that try to keep a replay from looking: another version, machine, metric, policy, or data; and files that are no plain ones."""
+"""Forgeries that try to keep a replay from looking: another version, machine, metric, policy, or
+data; and files that are no plain ones.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,11 @@ def _pruned(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:
         if (choice.get("type") == "null") is (value is None):
             return _pruned(value, choice, root)
     if isinstance(value, dict) and "properties" in schema:
-        return {key: _pruned(part, schema["properties"][key], root) for key, part in value.items() if key in schema["properties"]}
+        return {
+            key: _pruned(part, schema["properties"][key], root)
+            for key, part in value.items()
+            if key in schema["properties"]
+        }
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
         return [_pruned(part, schema["items"], root) for part in value]
     return value
@@ -80,7 +86,9 @@ def older_schema_with_a_better_verdict(forged: Forged) -> None:
 
 def older_schema_without_requirements(forged: Forged) -> None:
     values = _older(forged, pruned=True)
-    values["verdict"].update(word="PASS_STATISTICAL", sentence="Every requirement is met.", requirements=[])
+    values["verdict"].update(
+        word="PASS_STATISTICAL", sentence="Every requirement is met.", requirements=[]
+    )
     _as_older(forged, values)
 
 
@@ -147,7 +155,11 @@ def layer_left_out(forged: Forged) -> None:
     values["mapping"]["total_tiles"] -= left["tiles"]
     values["model"]["mapped_weights"] -= int(np.prod(left["shape"]))
     for path in (forged.folder / "witness").glob("*.safetensors"):
-        kept = {key: array for key, array in load_file(path).items() if not key.startswith(f"{left['initializer']}.")}
+        kept = {
+            key: array
+            for key, array in load_file(path).items()
+            if not key.startswith(f"{left['initializer']}.")
+        }
         save_file(kept, path)
     values["diagnostics"]["safety_class"] = None
     values["diagnostics"]["safety_class_reason"] = "no class was named (--safety-class)"
@@ -163,7 +175,9 @@ def fewer_samples(forged: Forged) -> None:
 def fewer_samples_by_a_setting(forged: Forged) -> None:
     values = forged.plain
     values["data"]["used"] -= 20
-    next(row for row in values["settings"] if row["key"] == "limit").update(value=values["data"]["used"], is_default=False)
+    next(row for row in values["settings"] if row["key"] == "limit").update(
+        value=values["data"]["used"], is_default=False
+    )
     forged.write(values)
 
 
@@ -179,12 +193,16 @@ def weaker_policy(forged: Forged) -> None:
     values = forged.plain
     values["policy"]["require"] = {"clean_accuracy": 0.5, "kpp": {"k": 5, "accuracy": 0.5}}
     policy, table = Policy.model_validate(values["policy"]), from_parquet(forged.folder / TRIALS)
-    values["monte_carlo"] = monte_carlo(table, policy, num_inputs=values["data"]["used"]).model_dump()
+    values["monte_carlo"] = monte_carlo(
+        table, policy, num_inputs=values["data"]["used"]
+    ).model_dump()
     forged.write(values)
 
 
 def device_outside_its_interval(forged: Forged) -> None:
-    """One device further out, and its neighbour as much further in: they still fold to the stored weight."""
+    """One device further out, and its neighbour as much further in: they still fold to the stored
+    weight.
+    """
     values = forged.plain
     tensors = load_file(forged.folder / DEVICES)
     name = next(key for key in tensors if key.endswith(".device_deviation"))
@@ -215,7 +233,9 @@ def untried_samples(forged: Forged) -> None:
     """What a bound failed at looks better as what nobody tried."""
     table = per_sample.from_parquet(forged.folder / CERTIFIED)
     tried = np.array(table.certified)
-    per_sample.to_parquet(per_sample.PerSample(table.certified, tried, table.largest), forged.folder / CERTIFIED)
+    per_sample.to_parquet(
+        per_sample.PerSample(table.certified, tried, table.largest), forged.folder / CERTIFIED
+    )
     forged.write(forged.plain)
 
 
@@ -245,7 +265,9 @@ EVASIONS: dict[str, tuple[Forgery, set[str], bool]] = {
 
 
 @pytest.mark.parametrize("name", EVASIONS)
-def test_replay_refutes_what_would_keep_it_from_looking(case: Case, forged: Forged, name: str) -> None:
+def test_replay_refutes_what_would_keep_it_from_looking(
+    case: Case, forged: Forged, name: str
+) -> None:
     forge, expected, is_stopped = EVASIONS[name]
     forge(forged)
     assert expected <= case.refuted(forged.folder, expected, "--redraw", "2")
@@ -258,7 +280,9 @@ def test_the_gate_judges_by_its_own_policy(case: Case, forged: Forged) -> None:
     assert cimrobust.gate(forged.folder, policy=case.policy).exit_code == 1
 
 
-def test_sentences_of_a_later_version_are_pointed_at_and_not_believed(case: Case, forged: Forged) -> None:
+def test_sentences_of_a_later_version_are_pointed_at_and_not_believed(
+    case: Case, forged: Forged
+) -> None:
     values = forged.plain
     values["tool"]["version"] = "9.0.0"
     values["not_covered"] = _same_length(values["not_covered"], "Nothing: all effects are covered.")
@@ -280,12 +304,16 @@ def test_another_machine_makes_no_tame_witness_true(case: Case, forged: Forged) 
     assert checks["rerun diagnostics"].held is not False
 
 
-def test_a_transferred_witness_that_is_not_at_hand_is_searched_for(case: Case, forged: Forged) -> None:
+def test_a_transferred_witness_that_is_not_at_hand_is_searched_for(
+    case: Case, forged: Forged
+) -> None:
     tame_witness(forged)
     values = forged.plain
     transferred_from_nowhere(forged)
     values = forged.plain
-    values["worst_found"]["members"].append({**values["worst_found"]["members"][0], "name": "transferred_witness"})
+    values["worst_found"]["members"].append(
+        {**values["worst_found"]["members"][0], "name": "transferred_witness"}
+    )
     forged.write(values)
     checks = {check.id: check for check in case.replay(forged.folder, redraw=0, rerun=True)}
     assert checks["settings"].held is True
@@ -312,7 +340,9 @@ def _huge() -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("place", "value"), list(_huge()))
-def test_numbers_beyond_reason_are_refuted_and_break_nothing(case: Case, forged: Forged, place: str, value: Any) -> None:
+def test_numbers_beyond_reason_are_refuted_and_break_nothing(
+    case: Case, forged: Forged, place: str, value: Any
+) -> None:
     values = forged.plain
     *steps, last = [int(step) if step.isdecimal() else step for step in place.split(".")]
     holder: Any = values
@@ -322,8 +352,11 @@ def test_numbers_beyond_reason_are_refuted_and_break_nothing(case: Case, forged:
     (forged.folder / CERTIFICATE).write_text(json.dumps(values))
     write_manifest(forged.folder)
     assert run(["replay", str(forged.folder)]) == 6
-    # What no file tells of, the gate does not look at either: it judges, and this certificate fails.
-    assert run(["gate", str(forged.folder), "--policy", str(case.policy)]) == (1 if place in _BY_REPLAY_ALONE else 6)
+    # What no file tells of, the gate does not look at either: it judges, and this certificate
+    # fails.
+    assert run(["gate", str(forged.folder), "--policy", str(case.policy)]) == (
+        1 if place in _BY_REPLAY_ALONE else 6
+    )
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999", "-0.0e999"])
@@ -332,5 +365,8 @@ def test_what_is_no_number_is_refused(case: Case, forged: Forged, text: str) -> 
     values = forged.plain
     values["worst_found"]["score"] = 0.123456789
     path.write_text(json.dumps(values).replace("0.123456789", text))
-    refused = {run(["replay", str(forged.folder)]), run(["gate", str(forged.folder), "--policy", str(case.policy)])}
+    refused = {
+        run(["replay", str(forged.folder)]),
+        run(["gate", str(forged.folder), "--policy", str(case.policy)]),
+    }
     assert refused <= {5, 6}

@@ -1,4 +1,6 @@
-"""Change any one number of a certificate: a replay with model and data names it, but for those that no run can derive."""
+"""Change any one number of a certificate: a replay with model and data names it, but for those that
+no run can derive.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,13 @@ from cimrobust.review.derivation import derive, run_witness
 from cimrobust.review.reopened import reopen
 from tests.forgery.conftest import Case, Forged
 
-#: Clocks, threads and machines: nothing that a run derives. docs/explanation/replay.md lists them with the reason.
+#: Clocks, threads and machines: nothing that a run derives. docs/explanation/replay.md lists them
+#: with the reason.
 NOT_DERIVED = re.compile(r"timings\..*|.*\.seconds|machine\..*")
 #: What a search found on its way: derived by a new run alone.
-BY_RERUN = re.compile(r"worst_found\.(members|effort_curve|crafting_samples)\b.*|diagnostics\.(?!effects)\w+.*")
+BY_RERUN = re.compile(
+    r"worst_found\.(members|effort_curve|crafting_samples)\b.*|diagnostics\.(?!effects)\w+.*"
+)
 
 
 def _numbers(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -40,7 +45,13 @@ def _numbers(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 
 def _leaves(value: Any, place: str = "") -> Iterator[str]:
     """Yield the path of every number, text and truth value."""
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    parts = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else None
+    )
     if parts is None:
         yield place
         return
@@ -81,11 +92,22 @@ def derived(
     """The certificate derived again, and that of a new run."""
     certificate = read_certificate(case.folder)
     given = open_given(certificate, AtHand(model=case.model, data=str(case.data)))
-    run = reopen(certificate, given, out=tmp_path_factory.mktemp("derived"), workers=1, progress=NullProgress())
-    return derive(case.folder, certificate, run, run_witness(case.folder, run)).certificate, made_again
+    run = reopen(
+        certificate,
+        given,
+        out=tmp_path_factory.mktemp("derived"),
+        workers=1,
+        progress=NullProgress(),
+    )
+    return (
+        derive(case.folder, certificate, run, run_witness(case.folder, run)).certificate,
+        made_again,
+    )
 
 
-def test_a_new_run_names_every_number_but_clocks(case: Case, derived: tuple[CertificateModel, CertificateModel]) -> None:
+def test_a_new_run_names_every_number_but_clocks(
+    case: Case, derived: tuple[CertificateModel, CertificateModel]
+) -> None:
     plain = json.loads((case.folder / "certificate.json").read_text())
     unnamed, count = _unnamed(plain, derived[1])
     assert [name for name in unnamed if not NOT_DERIVED.fullmatch(name)] == []
@@ -95,24 +117,41 @@ def test_a_new_run_names_every_number_but_clocks(case: Case, derived: tuple[Cert
 def test_at_most_a_twentieth_of_all_fields_is_beyond_any_check(case: Case) -> None:
     plain = json.loads((case.folder / "certificate.json").read_text())
     fields = {re.sub(r"\.\d+", ".*", place) for place in _leaves(plain)}
-    # The machine is compared with the reviewer's, and a difference is named, although it refutes nothing.
-    beyond = {field for field in fields if NOT_DERIVED.fullmatch(field) and not field.startswith("machine.")}
+    # The machine is compared with the reviewer's, and a difference is named, although it refutes
+    # nothing.
+    beyond = {
+        field
+        for field in fields
+        if NOT_DERIVED.fullmatch(field) and not field.startswith("machine.")
+    }
     assert 0 < len(beyond) <= 0.05 * len(fields)
 
 
-def test_a_replay_names_every_number_but_the_course_of_the_search(case: Case, derived: tuple[CertificateModel, CertificateModel]) -> None:
+def test_a_replay_names_every_number_but_the_course_of_the_search(
+    case: Case, derived: tuple[CertificateModel, CertificateModel]
+) -> None:
     plain = json.loads((case.folder / "certificate.json").read_text())
     unnamed, _ = _unnamed(plain, derived[0])
-    assert [name for name in unnamed if not NOT_DERIVED.fullmatch(name) and not BY_RERUN.fullmatch(name)] == []
+    assert [
+        name for name in unnamed if not NOT_DERIVED.fullmatch(name) and not BY_RERUN.fullmatch(name)
+    ] == []
 
 
 @pytest.mark.parametrize("seventh", range(6))
 def test_the_command_refutes_a_changed_number(case: Case, forged: Forged, seventh: int) -> None:
     """A few numbers through the whole of a replay."""
     plain = forged.plain
-    places = [place for place in _numbers(plain) if not any(one.fullmatch(".".join(map(str, place))) for one in (NOT_DERIVED, BY_RERUN))]
+    places = [
+        place
+        for place in _numbers(plain)
+        if not any(one.fullmatch(".".join(map(str, place))) for one in (NOT_DERIVED, BY_RERUN))
+    ]
     place = places[(len(places) // 7) * (seventh + 1)]
     path = Path(forged.folder) / "certificate.json"
     path.write_text(json.dumps(_changed(plain, place)))
-    refuted = [check for check in case.replay(forged.folder, redraw=2) if check.held is False and check.id != "report"]
+    refuted = [
+        check
+        for check in case.replay(forged.folder, redraw=2)
+        if check.held is False and check.id != "report"
+    ]
     assert any(".".join(map(str, place)) in check.detail for check in refuted), (place, refuted)

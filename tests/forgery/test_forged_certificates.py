@@ -1,4 +1,6 @@
-"""Forgeries, each made with care: what replay says of them, and which of them only a new search or a new run finds."""
+"""Forgeries, each made with care: what replay says of them, and which of them only a new search or
+a new run finds.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ from cimrobust.cli.main import run
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet, to_parquet
 from tests.forgery.conftest import Case, Forged, Forgery
 
-_DEVIATIONS, _DEVICES, _MODEL = "witness/deviations.safetensors", "witness/devices.safetensors", "witness/worst_case.onnx"
+_DEVIATIONS, _DEVICES, _MODEL = (
+    "witness/deviations.safetensors",
+    "witness/devices.safetensors",
+    "witness/worst_case.onnx",
+)
 _GOOD = 0.95
 
 
@@ -40,8 +46,16 @@ def test_it_fails_its_policy(case: Case) -> None:
 def _interval(values: dict[str, Any], name: str, score: float) -> None:
     """Replace an interval by the one that belongs to another score."""
     block = values["evaluation_set"]
-    row = interval_of(name, score, num_decisions=block["decisions"], num_inputs=block["samples"], most=block["most_decisions"])
-    block["intervals"] = [row.model_dump() if old["name"] == name else old for old in block["intervals"]]
+    row = interval_of(
+        name,
+        score,
+        num_decisions=block["decisions"],
+        num_inputs=block["samples"],
+        most=block["most_decisions"],
+    )
+    block["intervals"] = [
+        row.model_dump() if old["name"] == name else old for old in block["intervals"]
+    ]
 
 
 def _worst_score(values: dict[str, Any], correct: int, *, replayed: bool) -> None:
@@ -84,10 +98,15 @@ def tame_witness(forged: Forged) -> None:
     names = {key.rsplit(".", 1)[0] for key in tensors}
     for name in names:
         tensors[f"{name}.deviation"] = np.zeros_like(tensors[f"{name}.deviation"])
-    devices = {key: np.zeros_like(array) if key.endswith(".device_deviation") else array for key, array in devices.items()}
+    devices = {
+        key: np.zeros_like(array) if key.endswith(".device_deviation") else array
+        for key, array in devices.items()
+    }
     for initializer in model.graph.initializer:
         if initializer.name in names:
-            initializer.CopyFrom(numpy_helper.from_array(tensors[f"{initializer.name}.nominal"], initializer.name))
+            initializer.CopyFrom(
+                numpy_helper.from_array(tensors[f"{initializer.name}.nominal"], initializer.name)
+            )
     save_file(tensors, forged.folder / _DEVIATIONS)
     save_file(devices, forged.folder / _DEVICES)
     onnx.save(model, forged.folder / _MODEL)
@@ -233,9 +252,13 @@ def bias_of_the_witness(forged: Forged) -> None:
     model = onnx.load(forged.folder / _MODEL)
     stored = {key.rsplit(".", 1)[0] for key in load_file(forged.folder / _DEVIATIONS)}
     bias = next(
-        one for one in reversed(model.graph.initializer) if one.name not in stored and numpy_helper.to_array(one).dtype == np.float32
+        one
+        for one in reversed(model.graph.initializer)
+        if one.name not in stored and numpy_helper.to_array(one).dtype == np.float32
     )
-    bias.CopyFrom(numpy_helper.from_array(np.asarray(numpy_helper.to_array(bias) + np.float32(3)), bias.name))
+    bias.CopyFrom(
+        numpy_helper.from_array(np.asarray(numpy_helper.to_array(bias) + np.float32(3)), bias.name)
+    )
     onnx.save(model, forged.folder / _MODEL)
     forged.write(values)
 
@@ -250,7 +273,9 @@ def milder_nominal_weights(forged: Forged) -> None:
     model = onnx.load(forged.folder / _MODEL)
     for initializer in model.graph.initializer:
         if f"{initializer.name}.nominal" in tensors:
-            weights = tensors[f"{initializer.name}.nominal"] + tensors[f"{initializer.name}.deviation"]
+            weights = (
+                tensors[f"{initializer.name}.nominal"] + tensors[f"{initializer.name}.deviation"]
+            )
             initializer.CopyFrom(numpy_helper.from_array(weights, initializer.name))
     save_file(tensors, forged.folder / _DEVIATIONS)
     onnx.save(model, forged.folder / _MODEL)
@@ -307,7 +332,8 @@ BY_MORE_WORK: dict[str, tuple[Forgery, list[str], set[str]]] = {
 }
 
 
-#: What a pipeline that runs the gate alone does not see: the files go together, and only model and data, run again, tell.
+#: What a pipeline that runs the gate alone does not see: the files go together, and only model and
+#: data, run again, tell.
 BY_REPLAY_ALONE = {
     "better_trials",
     "other_seed",
@@ -327,14 +353,19 @@ def test_the_gate_stops_a_forgery_or_it_is_listed_for_replay() -> None:
 
 
 def test_the_gate_judges_the_genuine_certificate(case: Case) -> None:
-    assert cimrobust.gate(case.folder, policy=case.policy, model=case.model, data=case.data).exit_code == 1
+    assert (
+        cimrobust.gate(case.folder, policy=case.policy, model=case.model, data=case.data).exit_code
+        == 1
+    )
 
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_replay_refutes(case: Case, forged: Forged, name: str) -> None:
     forge, expected = FORGERIES[name]
     forge(forged)
-    assert expected <= case.refuted(forged.folder, expected, "--redraw", "30" if "redrawn_trials" in expected else "2")
+    assert expected <= case.refuted(
+        forged.folder, expected, "--redraw", "30" if "redrawn_trials" in expected else "2"
+    )
     assert case.is_stopped(forged.folder) is (name not in BY_REPLAY_ALONE)
 
 
@@ -347,7 +378,9 @@ def test_replay_refutes_by_more_work(case: Case, forged: Forged, name: str) -> N
     assert case.is_stopped(forged.folder) is (name not in BY_REPLAY_ALONE)
 
 
-def test_refuted_evidence_has_an_exit_code_of_its_own(case: Case, forged: Forged, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuted_evidence_has_an_exit_code_of_its_own(
+    case: Case, forged: Forged, capsys: pytest.CaptureFixture[str]
+) -> None:
     only_the_score(forged)
     assert run(["replay", str(forged.folder)]) == 6
     said = capsys.readouterr().out
@@ -361,7 +394,12 @@ def test_a_file_that_is_missing_refutes(case: Case, forged: Forged) -> None:
 
 
 def test_another_network_is_named_and_nothing_is_derived_from_it(case: Case, samples: Path) -> None:
-    checks = {check.id: check for check in cimrobust.replay(case.folder, model=samples / "digits_resnet.onnx", data=case.data, workers=1)}
+    checks = {
+        check.id: check
+        for check in cimrobust.replay(
+            case.folder, model=samples / "digits_resnet.onnx", data=case.data, workers=1
+        )
+    }
     assert checks["model_hash"].held is False
     assert checks["derived"].held is None
 
@@ -372,7 +410,10 @@ def test_other_words_for_the_same_data_refute_nothing(case: Case, tmp_path: Path
         (tmp_path / name).write_bytes((case.data.parent / name).read_bytes())
     (tmp_path / "reviewer.toml").write_text(described)
     checks = {
-        check.id: check for check in cimrobust.replay(case.folder, model=case.model, data=tmp_path / "reviewer.toml", redraw=0, workers=1)
+        check.id: check
+        for check in cimrobust.replay(
+            case.folder, model=case.model, data=tmp_path / "reviewer.toml", redraw=0, workers=1
+        )
     }
     assert [check for check in checks.values() if check.held is False] == []
     assert checks["derived data"].held is None
@@ -381,10 +422,20 @@ def test_other_words_for_the_same_data_refute_nothing(case: Case, tmp_path: Path
 def test_memory_is_no_excuse_for_other_numbers(case: Case, forged: Forged) -> None:
     values = forged.plain
     certified = values["certified"]
-    certified.update(score=None, correct=None, method=None, operators={}, curve=[], curve_samples=0, largest_tolerance=None)
+    certified.update(
+        score=None,
+        correct=None,
+        method=None,
+        operators={},
+        curve=[],
+        curve_samples=0,
+        largest_tolerance=None,
+    )
     certified["reason"] = "the bound needs more memory than there is: 9 GB"
     certified["largest_tolerance_reason"] = "there is no certified bound"
-    values["evaluation_set"]["intervals"] = [row for row in values["evaluation_set"]["intervals"] if row["name"] != "certified"]
+    values["evaluation_set"]["intervals"] = [
+        row for row in values["evaluation_set"]["intervals"] if row["name"] != "certified"
+    ]
     values["checks"] = [row for row in values["checks"] if row["id"] != "certified_unbroken"]
     (forged.folder / CERTIFIED).unlink(missing_ok=True)
     for row in values["diagnostics"]["effects"]:

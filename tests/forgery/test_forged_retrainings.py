@@ -1,4 +1,6 @@
-"""Forged re-trainings: outcomes, verdicts and controls that the certificates do not say, and certificates that changed places."""
+"""Forged re-trainings: outcomes, verdicts and controls that the certificates do not say, and
+certificates that changed places.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +54,18 @@ def genuine(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("retrained") / "out"
     model, data = (samples / f"breast_cancer_mlp.{end}" for end in ("onnx", "toml"))
     cimrobust.retrain(
-        model, data=data, out=out, method="noise", settings=TrainingSettings(epochs=1, learning_rate=1e-3, search_passes=2, draws=2),
-        tolerance=0.1, effort="quick", trials=12, limit=40, diagnostics="none", workers=1,
-    )  # fmt: skip
+        model,
+        data=data,
+        out=out,
+        method="noise",
+        settings=TrainingSettings(epochs=1, learning_rate=1e-3, search_passes=2, draws=2),
+        tolerance=0.1,
+        effort="quick",
+        trials=12,
+        limit=40,
+        diagnostics="none",
+        workers=1,
+    )
     return out
 
 
@@ -138,7 +149,9 @@ def easier_devices(forged: ForgedRetraining) -> None:
 
 def page(forged: ForgedRetraining) -> None:
     path = forged.folder / "retrain.html"
-    path.write_text(path.read_text().replace("Before and after", "Before and after, independently audited"))
+    path.write_text(
+        path.read_text().replace("Before and after", "Before and after, independently audited")
+    )
     write_manifest(forged.folder)
 
 
@@ -159,18 +172,33 @@ FORGERIES: dict[str, tuple[Forgery, set[str]]] = {
 
 def test_a_genuine_re_training_holds(genuine: Path, samples: Path) -> None:
     model, data = (samples / f"breast_cancer_mlp.{end}" for end in ("onnx", "toml"))
-    checks = cimrobust.replay(genuine, model=model, data=data, redraw=2, reviewer_seed=7, search="quick", rerun=True, workers=1)
+    checks = cimrobust.replay(
+        genuine,
+        model=model,
+        data=data,
+        redraw=2,
+        reviewer_seed=7,
+        search="quick",
+        rerun=True,
+        workers=1,
+    )
     assert [(check.id, check.detail) for check in checks if check.held is False] == []
     assert [check.id for check in checks if check.held is None] == ["training"]
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_replay_refutes(forged: ForgedRetraining, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_replay_refutes(
+    forged: ForgedRetraining, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     forge, expected = FORGERIES[name]
     forge(forged)
-    if not any(":" in check for check in expected):  # of no certificate: theirs are replayed by other tests
+    if not any(
+        ":" in check for check in expected
+    ):  # of no certificate: theirs are replayed by other tests
         monkeypatch.setattr(retrain_replay, "replay_certificate", lambda *_arguments: [])
-    assert expected <= {check.id for check in cimrobust.replay(forged.folder) if check.held is False}
+    assert expected <= {
+        check.id for check in cimrobust.replay(forged.folder) if check.held is False
+    }
 
 
 def test_a_certificate_that_is_looked_for_elsewhere_is_refused(forged: ForgedRetraining) -> None:
@@ -191,7 +219,12 @@ def test_another_tolerance_for_the_old_network_is_refuted_by_new_searches(
     values["equivalent"].update(tolerance=0.001, reason=None)
     forged.write(values)
     model, data = (samples / f"breast_cancer_mlp.{end}" for end in ("onnx", "toml"))
-    checks = {check.id: check.held for check in cimrobust.replay(forged.folder, model=model, data=data, redraw=0, rerun=True, workers=1)}
+    checks = {
+        check.id: check.held
+        for check in cimrobust.replay(
+            forged.folder, model=model, data=data, redraw=0, rerun=True, workers=1
+        )
+    }
     assert checks["equivalent"] is False
 
 

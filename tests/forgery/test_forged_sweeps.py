@@ -1,4 +1,6 @@
-"""Forged sweeps: what a replay says of scores, witnesses, proofs, drawn chips and safe tolerances that were made better."""
+"""Forged sweeps: what a replay says of scores, witnesses, proofs, drawn chips and safe tolerances
+that were made better.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,17 @@ def genuine(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A genuine sweep of few samples and chips."""
     out = tmp_path_factory.mktemp("swept") / "out"
     model, data = (samples / f"breast_cancer_mlp.{end}" for end in ("onnx", "toml"))
-    cimrobust.sweep(model, data=data, out=out, tolerances=_GRID, trials=24, limit=40, require=0.9, witnesses=True, workers=1)
+    cimrobust.sweep(
+        model,
+        data=data,
+        out=out,
+        tolerances=_GRID,
+        trials=24,
+        limit=40,
+        require=0.9,
+        witnesses=True,
+        workers=1,
+    )
     return out
 
 
@@ -75,12 +87,18 @@ def _replayed(folder: Path, samples: Path, **more: Any) -> dict[str, bool | None
 def _set_worst(point: dict[str, Any], correct: int, samples: int) -> None:
     score = correct / samples
     point["worst_found"].update(score=score, correct=correct, file_score=score)
-    point["worst_found"]["members"] = [{**point["worst_found"]["members"][0], "score": score, "correct": correct}]
+    point["worst_found"]["members"] = [
+        {**point["worst_found"]["members"][0], "score": score, "correct": correct}
+    ]
 
 
 def score_of_a_point(forged: ForgedSweep) -> None:
     values = forged.plain
-    _set_worst(values["points"][1], values["points"][0]["worst_found"]["correct"], values["clean"]["samples"])
+    _set_worst(
+        values["points"][1],
+        values["points"][0]["worst_found"]["correct"],
+        values["clean"]["samples"],
+    )
     forged.write(values)
 
 
@@ -103,7 +121,11 @@ def tame_witnesses(forged: ForgedSweep) -> None:
         model = onnx.load(folder / "worst_case.onnx")
         for initializer in model.graph.initializer:
             if f"{initializer.name}.nominal" in tensors:
-                initializer.CopyFrom(numpy_helper.from_array(tensors[f"{initializer.name}.nominal"], initializer.name))
+                initializer.CopyFrom(
+                    numpy_helper.from_array(
+                        tensors[f"{initializer.name}.nominal"], initializer.name
+                    )
+                )
         onnx.save(model, folder / "worst_case.onnx")
         _set_worst(point, round(values["clean"]["quantised_score"] * samples), samples)
     largest = values["points"][-1]["tolerance"]
@@ -111,16 +133,22 @@ def tame_witnesses(forged: ForgedSweep) -> None:
         tolerance=largest,
         fails_at=None,
         tried=[],
-        statement=f"Up to a tolerance of {100 * largest:.4g} % no chip was found that misses accuracy at least 0.9; others may; larger ones were not tried.",
+        statement=(
+            f"Up to a tolerance of {100 * largest:.4g} % no chip was found that misses accuracy at"
+            " least 0.9; others may; larger ones were not tried."
+        ),
     )
     forged.write(values)
 
 
 def wider_box(forged: ForgedSweep) -> None:
-    """Intervals of a larger tolerance at the larger point: whatever lies in them was not allowed."""
+    """Intervals of a larger tolerance at the larger point: whatever lies in them was not allowed."""  # noqa: E501
     values = forged.plain
     path = forged.folder / "witness" / repr(_GRID[1]) / "deviations.safetensors"
-    tensors = {key: np.asarray(array * np.float32(2)) if key.endswith((".lo", ".hi")) else array for key, array in load_file(path).items()}
+    tensors = {
+        key: np.asarray(array * np.float32(2)) if key.endswith((".lo", ".hi")) else array
+        for key, array in load_file(path).items()
+    }
     save_file(tensors, path)
     forged.write(values)
 
@@ -144,7 +172,9 @@ def bound_of_too_few_trials(forged: ForgedSweep) -> None:
 def proof(forged: ForgedSweep) -> None:
     values, samples = forged.plain, forged.plain["clean"]["samples"]
     worst = values["points"][1]["worst_found"]
-    values["points"][1]["certified"].update(score=worst["correct"] / samples, correct=worst["correct"])
+    values["points"][1]["certified"].update(
+        score=worst["correct"] / samples, correct=worst["correct"]
+    )
     forged.write(values)
 
 
@@ -156,7 +186,9 @@ def safe_tolerance(forged: ForgedSweep) -> None:
 
 def safe_sentence(forged: ForgedSweep) -> None:
     values = forged.plain
-    values["safe"]["certified"]["statement"] = "Up to a tolerance of 20 % every chip has accuracy at least 0.9, by proof."
+    values["safe"]["certified"]["statement"] = (
+        "Up to a tolerance of 20 % every chip has accuracy at least 0.9, by proof."
+    )
     forged.write(values)
 
 
@@ -171,8 +203,13 @@ def tolerance_of_a_point(forged: ForgedSweep) -> None:
     values = forged.plain
     point = values["points"][1]
     shutil.rmtree(forged.folder / "witness" / repr(_GRID[1]))
-    shutil.copytree(forged.folder / "witness" / repr(_GRID[0]), forged.folder / "witness" / repr(_GRID[1]))
-    point["worst_found"] = {**values["points"][0]["worst_found"], "witness": point["worst_found"]["witness"]}
+    shutil.copytree(
+        forged.folder / "witness" / repr(_GRID[0]), forged.folder / "witness" / repr(_GRID[1])
+    )
+    point["worst_found"] = {
+        **values["points"][0]["worst_found"],
+        "witness": point["worst_found"]["witness"],
+    }
     values["safe"]["unrefuted"].update(tolerance=_GRID[1], fails_at=None, tried=[])
     forged.write(values)
 
@@ -200,7 +237,11 @@ def limits(forged: ForgedSweep) -> None:
 Forgery = Callable[[ForgedSweep], None]
 #: What refutes each, and with which more work.
 FORGERIES: dict[str, tuple[Forgery, dict[str, Any], set[str]]] = {
-    "score_of_a_point": (score_of_a_point, {"redraw": 0}, {"worst_found at 20 %", "engine score at 20 %"}),
+    "score_of_a_point": (
+        score_of_a_point,
+        {"redraw": 0},
+        {"worst_found at 20 %", "engine score at 20 %"},
+    ),
     "score_of_a_member": (score_of_a_member, {"redraw": 0}, {"curve", "shares"}),
     "tame_witnesses": (tame_witnesses, {"redraw": 0, "search": "quick"}, {"second_search"}),
     "wider_box": (wider_box, {"redraw": 0}, {"witness_box at 20 %"}),
@@ -232,7 +273,11 @@ def test_replay_refutes(forged: ForgedSweep, samples: Path, name: str) -> None:
 
 def test_what_only_a_new_run_derives_is_listed(genuine: Path) -> None:
     found = {check.id: check.held for check in cimrobust.replay(genuine)}
-    assert {name for name, held in found.items() if held is None} == {"model_hash", "worst_found", "derived"}
+    assert {name for name, held in found.items() if held is None} == {
+        "model_hash",
+        "worst_found",
+        "derived",
+    }
 
 
 def test_the_command_ends_with_the_code_of_refuted_evidence(forged: ForgedSweep) -> None:

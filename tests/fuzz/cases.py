@@ -20,7 +20,15 @@ from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 from tests.fuzz.mutations import damage_bytes, damage_json, damage_model, damage_toml
-from tests.fuzz.outcome import Fault, Outcome, declared_batch, outputs, parsed, require_same, run_command
+from tests.fuzz.outcome import (
+    Fault,
+    Outcome,
+    declared_batch,
+    outputs,
+    parsed,
+    require_same,
+    run_command,
+)
 from tests.fuzz.random_models import random_inputs, random_model, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +126,9 @@ def _compared(path: Path, rng: np.random.Generator) -> Outcome:
 
 
 def analyze_case(seed: int, index: int, folder: Path) -> Outcome:
-    """A random network with random data through `analyze`; some with damaged settings, data or model."""
+    """A random network with random data through `analyze`; some with damaged settings, data or
+    model.
+    """
     rng = np.random.default_rng([seed, index, 2])
     model = random_model([seed, index])
     path, way = folder / "m.onnx", index % 10
@@ -156,31 +166,56 @@ def analyze_case(seed: int, index: int, folder: Path) -> Outcome:
 def _labels(expected: np.ndarray | None, count: int, rng: np.random.Generator) -> np.ndarray:
     if expected is None:
         return rng.integers(0, 2, size=count)
-    return np.where(rng.random(count) < 0.7, expected.argmax(axis=1), rng.integers(0, expected.shape[1], size=count))
+    return np.where(
+        rng.random(count) < 0.7,
+        expected.argmax(axis=1),
+        rng.integers(0, expected.shape[1], size=count),
+    )
 
 
 def _require_nothing_written(out: Path) -> None:
     written = {path.name for path in out.rglob("*") if path.is_file()} if out.exists() else set()
-    final = written & {"certificate.json", "certificate.html", "trials.parquet", "worst_case.onnx", "deviations.safetensors"}
+    final = written & {
+        "certificate.json",
+        "certificate.html",
+        "trials.parquet",
+        "worst_case.onnx",
+        "deviations.safetensors",
+    }
     if final:
         raise Fault(f"refused, but wrote {sorted(final)}")
 
 
-def _checked(folder: Path, path: Path, samples: np.ndarray, labels: np.ndarray, *, is_sound: bool) -> Outcome:
+def _checked(
+    folder: Path, path: Path, samples: np.ndarray, labels: np.ndarray, *, is_sound: bool
+) -> Outcome:
     """Compare a certificate with plain onnxruntime, and replay it."""
     certificate = json.loads((folder / "out" / "certificate.json").read_text())
-    replayed = parsed(run_command("replay", folder / "out", "--model", path, "--data", folder / "d.npz", "--json").out) if is_sound else []
+    replayed = (
+        parsed(
+            run_command(
+                "replay", folder / "out", "--model", path, "--data", folder / "d.npz", "--json"
+            ).out
+        )
+        if is_sound
+        else []
+    )
     broken = [check["id"] for check in replayed if check["held"] is False]
     if broken:
         raise Fault(f"replay says broken: {broken}")
     if not is_sound:
         return Outcome("accepted")
     used = certificate["data"]["used"]
-    # Where a network takes one range from all samples of a batch, they are run one at a time, and the certificate says so.
+    # Where a network takes one range from all samples of a batch, they are run one at a time, and
+    # the certificate says so.
     ways = [(False, False), (True, False), *([(False, True)] if _mixes_samples(path) else [])]
-    scores = {float(np.mean(_decisions(path, samples, *way)[:used] == labels[:used])) for way in ways}
+    scores = {
+        float(np.mean(_decisions(path, samples, *way)[:used] == labels[:used])) for way in ways
+    }
     if certificate["clean"]["score"] not in scores:
-        raise Fault(f"clean score {certificate['clean']['score']}, plain onnxruntime says {sorted(scores)}")
+        raise Fault(
+            f"clean score {certificate['clean']['score']}, plain onnxruntime says {sorted(scores)}"
+        )
     worst, lowest = certificate["worst_found"]["score"], certificate["certified"]["score"]
     if lowest is not None and lowest > worst:
         raise Fault(f"certified {lowest} above worst found {worst}")
@@ -188,13 +223,20 @@ def _checked(folder: Path, path: Path, samples: np.ndarray, labels: np.ndarray, 
 
 
 def _mixes_samples(path: Path) -> bool:
-    return any(node.op_type.startswith("DynamicQuantize") for node in onnx.load(path, load_external_data=False).graph.node)
+    return any(
+        node.op_type.startswith("DynamicQuantize")
+        for node in onnx.load(path, load_external_data=False).graph.node
+    )
 
 
 def _decisions(path: Path, samples: np.ndarray, optimised: bool, alone: bool) -> np.ndarray:
     parts = [samples[at : at + 1] for at in range(len(samples))] if alone else [samples]
     runs = [outputs(path, part, optimised=optimised) for part in parts]
-    found = None if any(run is None for run in runs) else np.concatenate([run for run in runs if run is not None])
+    found = (
+        None
+        if any(run is None for run in runs)
+        else np.concatenate([run for run in runs if run is not None])
+    )
     if found is None:
         raise Fault("analyzed, but onnxruntime does not run the file")
     return np.asarray(found.argmax(axis=1))
@@ -260,14 +302,22 @@ def _read_damaged_data(way: int, folder: Path, rng: np.random.Generator) -> None
 def _certificate() -> Path:
     """Make a certificate once a process."""
     out = Path(tempfile.mkdtemp(prefix="fuzz-certificate-"))
-    ran = run_command("analyze", SAMPLES / "breast_cancer_mlp.onnx", "--data", SAMPLES / "breast_cancer_mlp.toml", *RUN, "--out", out)
+    ran = run_command(
+        "analyze",
+        SAMPLES / "breast_cancer_mlp.onnx",
+        "--data",
+        SAMPLES / "breast_cancer_mlp.toml",
+        *RUN,
+        "--out",
+        out,
+    )
     if ran.code != 0:
         raise Fault(f"the sample cannot be analyzed: {ran.err}")
     return out
 
 
 def certificate_case(seed: int, index: int, folder: Path) -> Outcome:
-    """A damaged certificate, or damaged evidence beside it, through `gate`, `replay` and `report`."""
+    """A damaged certificate, or damaged evidence beside it, through `gate`, `replay` and `report`."""  # noqa: E501
     rng = np.random.default_rng([seed, index, 4])
     out = folder / "out"
     shutil.copytree(_certificate(), out)
@@ -284,13 +334,22 @@ def certificate_case(seed: int, index: int, folder: Path) -> Outcome:
         if each.code not in (1, 3):
             each.refusal(allowed)
     replayed = run_command("replay", out, "--data", SAMPLES / "breast_cancer_mlp.toml", "--json")
-    if replayed.code not in (0, 1, 6) and not (replayed.code == 70 and not replayed.err):  # 70 with checks printed: claims that do not hold
+    if replayed.code not in (0, 1, 6) and not (
+        replayed.code == 70 and not replayed.err
+    ):  # 70 with checks printed: claims that do not hold
         return replayed.refusal((2, 4, 5)) or Outcome("accepted")
     parsed(replayed.out)
-    return Outcome("refused" if replayed.code else "accepted", f"{path.name}: replay ends with {replayed.code}")
+    return Outcome(
+        "refused" if replayed.code else "accepted", f"{path.name}: replay ends with {replayed.code}"
+    )
 
 
-CASES: dict[str, Case] = {"inspect": inspect_case, "analyze": analyze_case, "files": files_case, "certificate": certificate_case}
+CASES: dict[str, Case] = {
+    "inspect": inspect_case,
+    "analyze": analyze_case,
+    "files": files_case,
+    "certificate": certificate_case,
+}
 
 
 def run_case(kind: str, seed: int, index: int) -> Outcome:

@@ -9,8 +9,39 @@ import numpy as np
 import onnx
 from google.protobuf.message import Message
 
-NUMBERS = (0, -1, 1, 2, 3, 7, 127, 128, 255, 2**31 - 1, -(2**31), 2**31, 2**32, 2**40, 2**62, 2**63 - 1, -(2**63))
-REALS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 1e38, -1e38, float("inf"), float("-inf"), float("nan"), 0.5)
+NUMBERS = (
+    0,
+    -1,
+    1,
+    2,
+    3,
+    7,
+    127,
+    128,
+    255,
+    2**31 - 1,
+    -(2**31),
+    2**31,
+    2**32,
+    2**40,
+    2**62,
+    2**63 - 1,
+    -(2**63),
+)
+REALS = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    1e-45,
+    1e-38,
+    1e38,
+    -1e38,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    0.5,
+)
 TEXTS = (
     "",
     "x",
@@ -30,10 +61,57 @@ TEXTS = (
     "v3",
 )
 TOML_VALUES = (
-    "0", "-1", "1", "2", "3.5", "nan", "inf", "-inf", "1e308", "5e-324", "9223372036854775807", "1" + "0" * 30, '""', '"x"', "true", "[]",
-    "[1, 2]", "[[1]]", "{}", "{ a = 1 }", "1979-05-27", '"../../x"', '"\\u001b[31m"', "0x7fffffff", "1e400", "100000", "16", "65", "0.03",
-)  # fmt: skip
-JSON_VALUES = (None, True, False, 0, -1, 1, 0.5, 1e308, 2**63, "", "x", "..", [], {}, [1], "../../etc/passwd", "a" * 3000, 10**18, 1e-300)
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3.5",
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "5e-324",
+    "9223372036854775807",
+    "1" + "0" * 30,
+    '""',
+    '"x"',
+    "true",
+    "[]",
+    "[1, 2]",
+    "[[1]]",
+    "{}",
+    "{ a = 1 }",
+    "1979-05-27",
+    '"../../x"',
+    '"\\u001b[31m"',
+    "0x7fffffff",
+    "1e400",
+    "100000",
+    "16",
+    "65",
+    "0.03",
+)
+JSON_VALUES = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    0.5,
+    1e308,
+    2**63,
+    "",
+    "x",
+    "..",
+    [],
+    {},
+    [1],
+    "../../etc/passwd",
+    "a" * 3000,
+    10**18,
+    1e-300,
+)
 
 
 def damage_bytes(content: bytes, rng: np.random.Generator) -> bytes:
@@ -54,7 +132,9 @@ def damage_bytes(content: bytes, rng: np.random.Generator) -> bytes:
             data[at:at] = data[at : at + length]
         else:
             data[at : at + length] = bytes([int(rng.choice([0, 255, 127, 128]))]) * length
-    return bytes(data[: int(rng.integers(1, len(data) + 1))] if data and rng.random() < 0.1 else data)
+    return bytes(
+        data[: int(rng.integers(1, len(data) + 1))] if data and rng.random() < 0.1 else data
+    )
 
 
 def damage_message(message: Message, rng: np.random.Generator) -> None:
@@ -80,7 +160,9 @@ def _messages(message: Message, depth: int) -> list[Message]:
 
 def _is_list(descriptor: Any) -> bool:
     repeated = getattr(descriptor, "is_repeated", None)
-    return bool(descriptor.label == descriptor.LABEL_REPEATED) if repeated is None else bool(repeated)
+    return (
+        bool(descriptor.label == descriptor.LABEL_REPEATED) if repeated is None else bool(repeated)
+    )
 
 
 def _change(message: Message, rng: np.random.Generator) -> None:
@@ -92,7 +174,11 @@ def _change(message: Message, rng: np.random.Generator) -> None:
         if _is_list(descriptor):
             _change_list(getattr(message, descriptor.name), descriptor, rng)
         elif descriptor.message_type is not None:
-            message.ClearField(descriptor.name) if rng.random() < 0.6 else getattr(message, descriptor.name).SetInParent()
+            (
+                message.ClearField(descriptor.name)
+                if rng.random() < 0.6
+                else getattr(message, descriptor.name).SetInParent()
+            )
         elif rng.random() < 0.15:
             message.ClearField(descriptor.name)
         else:
@@ -176,7 +262,13 @@ def damage_json(value: Any, rng: np.random.Generator) -> bytes:
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+    keys = (
+        list(value)
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else []
+    )
     found: list[tuple[Any, Any]] = []
     for key in keys:
         found.append((value, key))

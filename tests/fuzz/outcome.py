@@ -24,7 +24,8 @@ class Outcome:
     """What came out.
 
     Attributes:
-        word: ``number`` (compared and right), ``accepted`` (nothing to compare it with), ``refused``, or ``fault``.
+        word: ``number`` (compared and right), ``accepted`` (nothing to compare it with),
+            ``refused``, or ``fault``.
         text: The refusal, or what is wrong.
     """
 
@@ -74,23 +75,38 @@ def session(model: bytes | Path, *, optimised: bool = False) -> Any:
     options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        str(model) if isinstance(model, Path) else model,
+        options,
+        providers=["CPUExecutionProvider"],
+    )
 
 
-def outputs(model: bytes | Path, samples: np.ndarray, *, optimised: bool = False) -> np.ndarray | None:
-    """Return the first output of a network for all samples, run in its own batches; None where onnxruntime does not run it."""
+def outputs(
+    model: bytes | Path, samples: np.ndarray, *, optimised: bool = False
+) -> np.ndarray | None:
+    """Return the first output of a network for all samples, run in its own batches; None where
+    onnxruntime does not run it.
+    """
     try:
         opened = _opened(model, optimised=optimised)
         source = opened.get_inputs()[0]
-        batch = source.shape[0] if source.shape and isinstance(source.shape[0], int) else len(samples)
-        parts = [opened.run(None, {source.name: samples[at : at + batch]})[0] for at in range(0, len(samples), batch)]
+        batch = (
+            source.shape[0] if source.shape and isinstance(source.shape[0], int) else len(samples)
+        )
+        parts = [
+            opened.run(None, {source.name: samples[at : at + batch]})[0]
+            for at in range(0, len(samples), batch)
+        ]
         return np.concatenate(parts)
     except Exception:  # whatever onnxruntime says
         return None
 
 
 def _opened(model: bytes | Path, *, optimised: bool) -> ort.InferenceSession:
-    """Open a network; one whose sizes lie in external data, which onnxruntime does not look into for shapes, with the data inside."""
+    """Open a network; one whose sizes lie in external data, which onnxruntime does not look into
+    for shapes, with the data inside.
+    """
     try:
         return session(model, optimised=optimised)
     except Exception as err:
@@ -104,7 +120,8 @@ def require_same(found: np.ndarray, expected: np.ndarray, what: str) -> None:
     if found.shape != expected.shape:
         raise Fault(f"{what}: shape {found.shape} in place of {expected.shape}")
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-    # rtol 1e-4: float32 sums of a few hundred terms in another order; atol: the same for values that cancel.
+    # rtol 1e-4: float32 sums of a few hundred terms in another order; atol: the same for values
+    # that cancel.
     if not np.allclose(found, expected, rtol=1e-4, atol=1e-5 * scale + 1e-30, equal_nan=True):
         worst = float(np.nanmax(np.abs(found.astype(np.float64) - expected)))
         raise Fault(f"{what}: outputs differ by {worst:g} where the largest is {scale:g}")

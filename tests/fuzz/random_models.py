@@ -1,6 +1,8 @@
-"""Valid random ONNX networks: many operators, shapes, types, control flow, quantised forms, functions and external data.
+"""Valid random ONNX networks: many operators, shapes, types, control flow, quantised forms,
+functions and external data.
 
-A network grows node by node from its input; what a step would make invalid is left out, so that every network passes the ONNX checker.
+A network grows node by node from its input; what a step would make invalid is left out, so that
+every network passes the ONNX checker.
 """
 
 from __future__ import annotations
@@ -49,9 +51,11 @@ class Builder:
         return self.pattern.format(f"v{self.counter}")
 
     def weight(self, *shape: int, scale: float | None = None) -> str:
-        """Add random float32 weights, as an initializer or as a constant node; return their name."""
+        """Add random float32 weights, as an initializer or as a constant node; return their name."""  # noqa: E501
         size = float(np.sqrt(max(int(np.prod(shape[1:] or shape)), 1)))
-        values = self.rng.normal(size=shape).astype(np.float32) / np.float32(size if scale is None else 1 / scale)
+        values = self.rng.normal(size=shape).astype(np.float32) / np.float32(
+            size if scale is None else 1 / scale
+        )
         return self.constant(values)
 
     def constant(self, values: np.ndarray) -> str:
@@ -68,17 +72,23 @@ class Builder:
         """Add int64 numbers."""
         return self.constant(np.array(values, dtype=np.int64))
 
-    def add(self, op: str, inputs: list[str], outputs: int = 1, domain: str = "", **attributes: object) -> str:
+    def add(
+        self, op: str, inputs: list[str], outputs: int = 1, domain: str = "", **attributes: object
+    ) -> str:
         """Add a node; return its first output."""
         names = [self.fresh() for _ in range(outputs)]
         label = "" if self.rng.random() < 0.2 else self.fresh()
-        self.nodes.append(helper.make_node(op, inputs, names, name=label, domain=domain, **attributes))
+        self.nodes.append(
+            helper.make_node(op, inputs, names, name=label, domain=domain, **attributes)
+        )
         self.domains |= {domain} - {""}
         return names[0]
 
     def state(self, name: str, shape: Shape) -> str:
         """State the shape of a value, which ONNX does not find by itself; return its name."""
-        self.stated.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [self.batch, *shape]))
+        self.stated.append(
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [self.batch, *shape])
+        )
         return name
 
     def pick(self, *options: object) -> object:
@@ -99,7 +109,13 @@ def _dense(b: Builder, x: str, shape: Shape) -> str | None:
         turned = int(b.pick(0, 1))
         w = b.weight(out, shape[0]) if turned else b.weight(shape[0], out)
         bias = [b.weight(out)] if b.rng.random() < 0.7 or b.opset < 11 else []
-        return b.add("Gemm", [x, w, *bias], transB=turned, alpha=float(b.pick(1.0, 0.5, -2.0)), beta=float(b.pick(1.0, 3.0)))
+        return b.add(
+            "Gemm",
+            [x, w, *bias],
+            transB=turned,
+            alpha=float(b.pick(1.0, 0.5, -2.0)),
+            beta=float(b.pick(1.0, 3.0)),
+        )
     y = b.add("MatMul", [x, b.weight(shape[-1], out)])
     return b.add("Add", [y, b.weight(out)]) if b.rng.random() < 0.7 else y
 
@@ -108,7 +124,11 @@ def _einsum(b: Builder, x: str, shape: Shape) -> str | None:
     if b.opset < 12 or len(shape) > 2:
         return None
     letters = "nab"[: len(shape) + 1]
-    return b.add("Einsum", [x, b.weight(shape[-1], b.among(1, 6))], equation=f"{letters},{letters[-1]}z->{letters[:-1]}z")
+    return b.add(
+        "Einsum",
+        [x, b.weight(shape[-1], b.among(1, 6))],
+        equation=f"{letters},{letters[-1]}z->{letters[:-1]}z",
+    )
 
 
 def _conv(b: Builder, x: str, shape: Shape) -> str | None:
@@ -118,12 +138,19 @@ def _conv(b: Builder, x: str, shape: Shape) -> str | None:
     groups = int(b.pick(1, 1, channels, 2 if channels % 2 == 0 else 1))
     out = groups * b.among(1, 4)
     kernel = [b.among(1, min(3, size)) for size in shape[1:]]
-    more: dict[str, object] = {"strides": [b.among(1, 2) for _ in kernel], "kernel_shape": kernel, "group": groups}
+    more: dict[str, object] = {
+        "strides": [b.among(1, 2) for _ in kernel],
+        "kernel_shape": kernel,
+        "group": groups,
+    }
     if b.rng.random() < 0.3:
         more["auto_pad"] = b.pick("SAME_UPPER", "SAME_LOWER", "VALID")
     else:
         more["pads"] = [b.among(0, 1) for _ in range(2 * axes)]
-        more["dilations"] = [b.among(1, 2) if (size - 1) * 2 < room else 1 for size, room in zip(kernel, shape[1:], strict=True)]
+        more["dilations"] = [
+            b.among(1, 2) if (size - 1) * 2 < room else 1
+            for size, room in zip(kernel, shape[1:], strict=True)
+        ]
     bias = [b.weight(out)] if b.rng.random() < 0.6 else []
     return b.add("Conv", [x, b.weight(out, channels // groups, *kernel), *bias], **more)
 
@@ -131,14 +158,53 @@ def _conv(b: Builder, x: str, shape: Shape) -> str | None:
 def _conv_transpose(b: Builder, x: str, shape: Shape) -> str | None:
     if len(shape) != 3 or max(shape[1:]) > 8:
         return None
-    return b.add("ConvTranspose", [x, b.weight(shape[0], b.among(1, 3), 2, 2)], strides=[2, int(b.pick(1, 2))], kernel_shape=[2, 2])
+    return b.add(
+        "ConvTranspose",
+        [x, b.weight(shape[0], b.among(1, 3), 2, 2)],
+        strides=[2, int(b.pick(1, 2))],
+        kernel_shape=[2, 2],
+    )
 
 
 UNARY = (
-    "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "Selu", "Softplus", "Softsign", "HardSigmoid", "Abs", "Neg", "Erf", "Sin", "Cos", "Atan",
-    "Floor", "Ceil", "Round", "Sign", "Identity", "ThresholdedRelu", "Celu", "HardSwish", "Mish", "Gelu", "Exp", "Reciprocal",
-)  # fmt: skip
-SINCE = {"Round": 11, "Celu": 12, "HardSwish": 14, "Mish": 18, "Gelu": 20, "ThresholdedRelu": 10, "Erf": 9, "Sign": 9}
+    "Relu",
+    "LeakyRelu",
+    "Sigmoid",
+    "Tanh",
+    "Elu",
+    "Selu",
+    "Softplus",
+    "Softsign",
+    "HardSigmoid",
+    "Abs",
+    "Neg",
+    "Erf",
+    "Sin",
+    "Cos",
+    "Atan",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Identity",
+    "ThresholdedRelu",
+    "Celu",
+    "HardSwish",
+    "Mish",
+    "Gelu",
+    "Exp",
+    "Reciprocal",
+)
+SINCE = {
+    "Round": 11,
+    "Celu": 12,
+    "HardSwish": 14,
+    "Mish": 18,
+    "Gelu": 20,
+    "ThresholdedRelu": 10,
+    "Erf": 9,
+    "Sign": 9,
+}
 
 
 def _unary(b: Builder, x: str, shape: Shape) -> str | None:
@@ -189,18 +255,26 @@ def _norm(b: Builder, x: str, shape: Shape) -> str | None:
     if op == "InstanceNormalization":
         return b.add(op, [x, b.weight(shape[0]), b.weight(shape[0])]) if len(shape) >= 2 else None
     if op == "LayerNormalization":
-        return b.add(op, [x, b.weight(shape[-1]), b.weight(shape[-1])], axis=-1) if b.opset >= 17 else None
+        return (
+            b.add(op, [x, b.weight(shape[-1]), b.weight(shape[-1])], axis=-1)
+            if b.opset >= 17
+            else None
+        )
     return b.add(op, [x], size=3) if len(shape) == 3 else None
 
 
 def _softmax(b: Builder, x: str, shape: Shape) -> str | None:
-    return b.add(str(b.pick("Softmax", "LogSoftmax")), [x], axis=-1 if b.opset >= 11 else len(shape))
+    return b.add(
+        str(b.pick("Softmax", "LogSoftmax")), [x], axis=-1 if b.opset >= 11 else len(shape)
+    )
 
 
 def _reduce(b: Builder, x: str, shape: Shape) -> str | None:
     if len(shape) < 2:
         return None
-    op = str(b.pick("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceLogSumExp"))
+    op = str(
+        b.pick("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceLogSumExp")
+    )
     axis, keep = b.among(1, len(shape)), b.among(0, 1)
     if b.opset >= (13 if op == "ReduceSum" else 18):
         return b.add(op, [x, b.ints(axis)], keepdims=keep)
@@ -225,10 +299,16 @@ def _move(b: Builder, x: str, shape: Shape) -> str | None:
 
 
 def _computed_shape(b: Builder, x: str, shape: Shape) -> str | None:
-    """Reshape to a shape that is computed from the shape of the input, as exporters of PyTorch write it."""
+    """Reshape to a shape that is computed from the shape of the input, as exporters of PyTorch
+    write it.
+    """
     sizes = b.add("Shape", [x])
     first = b.add("Gather", [sizes, b.constant(np.array(0, np.int64))], axis=0)
-    first = b.add("Unsqueeze", [first, b.ints(0)]) if b.opset >= 13 else b.add("Unsqueeze", [first], axes=[0])
+    first = (
+        b.add("Unsqueeze", [first, b.ints(0)])
+        if b.opset >= 13
+        else b.add("Unsqueeze", [first], axes=[0])
+    )
     return b.add("Reshape", [x, b.add("Concat", [first, b.ints(-1)], axis=0)])
 
 
@@ -238,16 +318,29 @@ def _join(b: Builder, x: str, shape: Shape) -> str | None:
         return b.add(str(b.pick("Add", "Sub", "Mul", "Max", "Min")), [x, str(b.pick(*same))])
     axis = b.among(1, len(shape))
     others = [
-        name for name, other in b.past if len(other) == len(shape) and other[: axis - 1] + other[axis:] == shape[: axis - 1] + shape[axis:]
+        name
+        for name, other in b.past
+        if len(other) == len(shape)
+        and other[: axis - 1] + other[axis:] == shape[: axis - 1] + shape[axis:]
     ]
-    return b.add("Concat", [x, str(b.pick(*others))], axis=axis) if others and np.prod(shape) < 300 else None
+    return (
+        b.add("Concat", [x, str(b.pick(*others))], axis=axis)
+        if others and np.prod(shape) < 300
+        else None
+    )
 
 
 def _scalar(b: Builder, x: str, shape: Shape) -> str | None:
     op = str(b.pick("Add", "Sub", "Mul", "Div", "Pow", "Mean", "Sum"))
     if op == "Pow":
-        return b.add(op, [b.add("Abs", [x]), b.constant(np.array(b.pick(2.0, 0.5, 3.0), np.float32))])
-    other = b.constant(np.array(b.rng.uniform(0.5, 2), np.float32)) if b.rng.random() < 0.5 else b.weight(shape[-1], scale=1.0)
+        return b.add(
+            op, [b.add("Abs", [x]), b.constant(np.array(b.pick(2.0, 0.5, 3.0), np.float32))]
+        )
+    other = (
+        b.constant(np.array(b.rng.uniform(0.5, 2), np.float32))
+        if b.rng.random() < 0.5
+        else b.weight(shape[-1], scale=1.0)
+    )
     if op == "Div":
         other = b.constant(np.array(b.rng.uniform(0.5, 2), np.float32))
     return b.add(op, [x, other] if b.rng.random() < 0.8 or op == "Div" else [other, x])
@@ -277,7 +370,11 @@ def _resize(b: Builder, x: str, shape: Shape) -> str | None:
         return None
     scales = b.constant(np.array([1, 1, 2, float(b.pick(1.0, 2.0))], np.float32))
     return b.add(
-        "Resize", [x, "", scales], mode=str(b.pick("nearest", "linear")), coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        "Resize",
+        [x, "", scales],
+        mode=str(b.pick("nearest", "linear")),
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
     )
 
 
@@ -290,7 +387,13 @@ def _recurrent(b: Builder, x: str, shape: Shape) -> str | None:
     parts = [b.weight(ways, gates * hidden, shape[1]), b.weight(ways, gates * hidden, hidden)]
     parts += [b.weight(ways, 2 * gates * hidden)] if b.rng.random() < 0.7 else []
     more: dict[str, object] = {"linear_before_reset": b.among(0, 1)} if op == "GRU" else {}
-    y = b.add(op, [timed, *parts], hidden_size=hidden, direction="forward" if ways == 1 else "bidirectional", **more)
+    y = b.add(
+        op,
+        [timed, *parts],
+        hidden_size=hidden,
+        direction="forward" if ways == 1 else "bidirectional",
+        **more,
+    )
     back = b.add("Transpose", [y], perm=[2, 0, 1, 3])
     return b.add("Reshape", [back, b.ints(0, shape[0], ways * hidden)])
 
@@ -313,13 +416,16 @@ def _fake_quantised(b: Builder, x: str, shape: Shape) -> str | None:
     levels = b.rng.integers(-127, 128, size=(shape[-1], b.among(1, 5))).astype(np.int8)
     per = b.opset >= 13 and b.rng.random() < 0.5
     steps = (
-        np.full(levels.shape[1], 0.01, np.float32) * b.rng.uniform(0.5, 2, levels.shape[1]).astype(np.float32)
+        np.full(levels.shape[1], 0.01, np.float32)
+        * b.rng.uniform(0.5, 2, levels.shape[1]).astype(np.float32)
         if per
         else np.array(0.01, np.float32)
     )
     zeros = np.zeros_like(steps, np.int8)
     more: dict[str, object] = {"axis": 1} if per else {}
-    w = b.add("DequantizeLinear", [b.constant(levels), b.constant(steps), b.constant(zeros)], **more)
+    w = b.add(
+        "DequantizeLinear", [b.constant(levels), b.constant(steps), b.constant(zeros)], **more
+    )
     return b.add("MatMul", [read, w])
 
 
@@ -328,7 +434,9 @@ def _integer(b: Builder, x: str, shape: Shape) -> str | None:
     if b.opset < 11:
         return None
     kind = b.pick(np.int8, np.uint8)
-    levels = b.rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, size=(shape[-1], b.among(1, 5))).astype(kind)
+    levels = b.rng.integers(
+        np.iinfo(kind).min, np.iinfo(kind).max + 1, size=(shape[-1], b.among(1, 5))
+    ).astype(kind)
     w, zero_w = b.constant(levels), b.constant(np.array(b.pick(0, 3), kind))
     if b.rng.random() < 0.5:
         names = [b.fresh() for _ in range(3)]
@@ -339,13 +447,20 @@ def _integer(b: Builder, x: str, shape: Shape) -> str | None:
     scale, zero = b.constant(np.array(0.05, np.float32)), b.constant(np.array(120, np.uint8))
     out_scale, out_zero = b.constant(np.array(0.1, np.float32)), b.constant(np.array(128, np.uint8))
     q = b.add("QuantizeLinear", [x, scale, zero])
-    y = b.add("QLinearMatMul", [q, scale, zero, w, b.constant(np.array(0.01, np.float32)), zero_w, out_scale, out_zero])
+    y = b.add(
+        "QLinearMatMul",
+        [q, scale, zero, w, b.constant(np.array(0.01, np.float32)), zero_w, out_scale, out_zero],
+    )
     return b.add("DequantizeLinear", [y, out_scale, out_zero])
 
 
 def _half(b: Builder, x: str, shape: Shape) -> str | None:
     w = b.constant(b.rng.normal(size=(shape[-1], b.among(1, 4))).astype(np.float16))
-    return b.add("Cast", [b.add("MatMul", [b.add("Cast", [x], to=TensorProto.FLOAT16), w])], to=TensorProto.FLOAT)
+    return b.add(
+        "Cast",
+        [b.add("MatMul", [b.add("Cast", [x], to=TensorProto.FLOAT16), w])],
+        to=TensorProto.FLOAT,
+    )
 
 
 def _branch(b: Builder, x: str, shape: Shape) -> str | None:
@@ -354,7 +469,11 @@ def _branch(b: Builder, x: str, shape: Shape) -> str | None:
     if way == 0:
         condition = b.constant(np.array(bool(b.among(0, 1))))
     else:
-        total = b.add("ReduceMax", [x], keepdims=0) if way == 1 else b.add("Cast", [b.add("Size", [x])], to=TensorProto.FLOAT)
+        total = (
+            b.add("ReduceMax", [x], keepdims=0)
+            if way == 1
+            else b.add("Cast", [b.add("Size", [x])], to=TensorProto.FLOAT)
+        )
         condition = b.add("Greater", [total, b.constant(np.array(0.5, np.float32))])
     graphs = []
     for op in ("Relu", "Tanh"):
@@ -368,24 +487,41 @@ def _loop(b: Builder, x: str, shape: Shape) -> str | None:
     if b.opset < 13:
         return None
     i, keep_in, keep, held, new = (b.fresh() for _ in range(5))
-    nodes = [helper.make_node("Identity", [keep_in], [keep]), helper.make_node("Tanh", [held], [new])]
-    values = [helper.make_tensor_value_info(i, TensorProto.INT64, []), helper.make_tensor_value_info(keep_in, TensorProto.BOOL, [])]
+    nodes = [
+        helper.make_node("Identity", [keep_in], [keep]),
+        helper.make_node("Tanh", [held], [new]),
+    ]
+    values = [
+        helper.make_tensor_value_info(i, TensorProto.INT64, []),
+        helper.make_tensor_value_info(keep_in, TensorProto.BOOL, []),
+    ]
     body = helper.make_graph(
-        nodes, "body", [*values, helper.make_tensor_value_info(held, TensorProto.FLOAT, [None, *shape])],
-        [helper.make_tensor_value_info(keep, TensorProto.BOOL, []), helper.make_tensor_value_info(new, TensorProto.FLOAT, [None, *shape])],
-    )  # fmt: skip
+        nodes,
+        "body",
+        [*values, helper.make_tensor_value_info(held, TensorProto.FLOAT, [None, *shape])],
+        [
+            helper.make_tensor_value_info(keep, TensorProto.BOOL, []),
+            helper.make_tensor_value_info(new, TensorProto.FLOAT, [None, *shape]),
+        ],
+    )
     count = b.constant(np.array(b.among(0, 3), np.int64))
     return b.state(b.add("Loop", [count, b.constant(np.array(True)), x], body=body), shape)
 
 
 def _function(b: Builder, x: str, shape: Shape) -> str | None:
-    """A function of the model's own, sometimes called twice, sometimes with the name of a standard operator."""
+    """A function of the model's own, sometimes called twice, sometimes with the name of a standard
+    operator.
+    """
     if b.opset < 15:
         return None
     name = str(b.pick("Block", "Relu", "MatMul"))
     if name not in {function.name for function in b.functions}:
         nodes = [helper.make_node("Tanh", ["p"], ["q"]), helper.make_node("Add", ["p", "q"], ["r"])]
-        b.functions.append(helper.make_function("local.fuzz", name, ["p"], ["r"], nodes, [helper.make_opsetid("", b.opset)]))
+        b.functions.append(
+            helper.make_function(
+                "local.fuzz", name, ["p"], ["r"], nodes, [helper.make_opsetid("", b.opset)]
+            )
+        )
     y = b.add(name, [x], domain="local.fuzz")
     return b.add(name, [y], domain="local.fuzz") if b.rng.random() < 0.4 else y
 
@@ -404,19 +540,54 @@ def _where(b: Builder, x: str, shape: Shape) -> str | None:
 def _contrib(b: Builder, x: str, shape: Shape) -> str | None:
     op = str(b.pick("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "FusedMatMul"))
     if op == "FusedMatMul":
-        return b.state(b.add(op, [x, b.weight(shape[-1], 3)], domain="com.microsoft"), (*shape[:-1], 3))
-    return b.state(b.add(op, [x, b.weight(shape[-1])] if op == "BiasGelu" else [x], domain="com.microsoft"), shape)
+        return b.state(
+            b.add(op, [x, b.weight(shape[-1], 3)], domain="com.microsoft"), (*shape[:-1], 3)
+        )
+    return b.state(
+        b.add(op, [x, b.weight(shape[-1])] if op == "BiasGelu" else [x], domain="com.microsoft"),
+        shape,
+    )
 
 
 STEPS: tuple[Step, ...] = (
-    _dense, _dense, _conv, _conv, _einsum, _conv_transpose, _unary, _unary, _clip, _prelu, _pool, _norm, _softmax, _reduce, _move,
-    _computed_shape, _join, _scalar, _cut, _pad, _resize, _recurrent, _attention, _fake_quantised, _integer, _half, _branch, _loop,
-    _function, _dropout, _where, _contrib,
-)  # fmt: skip
+    _dense,
+    _dense,
+    _conv,
+    _conv,
+    _einsum,
+    _conv_transpose,
+    _unary,
+    _unary,
+    _clip,
+    _prelu,
+    _pool,
+    _norm,
+    _softmax,
+    _reduce,
+    _move,
+    _computed_shape,
+    _join,
+    _scalar,
+    _cut,
+    _pad,
+    _resize,
+    _recurrent,
+    _attention,
+    _fake_quantised,
+    _integer,
+    _half,
+    _branch,
+    _loop,
+    _function,
+    _dropout,
+    _where,
+    _contrib,
+)
 
 
 def random_model(seed: list[int]) -> onnx.ModelProto:
-    """Return a network with one float input, or one of tokens, and scores of a few classes for output.
+    """Return a network with one float input, or one of tokens, and scores of a few classes for
+    output.
 
     Args:
         seed: Everything follows from it.
@@ -426,13 +597,20 @@ def random_model(seed: list[int]) -> onnx.ModelProto:
     batch: str | int = str(rng.choice(["n", "batch", ""])) or int(rng.integers(1, 4))
     builder = Builder(rng, opset, batch)
     builder.pattern = str(builder.pick(*NAMES)) if rng.random() < 0.3 else "{}"
-    shape: Shape = builder.pick((builder.among(1, 12),), (builder.among(1, 4), 6, 6), (builder.among(1, 5), builder.among(2, 8)))  # type: ignore[assignment]
+    shape: Shape = builder.pick(
+        (builder.among(1, 12),),
+        (builder.among(1, 4), 6, 6),
+        (builder.among(1, 5), builder.among(2, 8)),
+    )  # type: ignore[assignment]
     name = builder.fresh()
     kind = TensorProto.FLOAT
     builder.current = (name, shape)
     if len(shape) == 2 and rng.random() < 0.3:
         kind = TensorProto.INT64
-        builder.current = (builder.add("Gather", [builder.weight(7, shape[1]), name], axis=0), shape)
+        builder.current = (
+            builder.add("Gather", [builder.weight(7, shape[1]), name], axis=0),
+            shape,
+        )
         shape = shape[:1]
     source = helper.make_tensor_value_info(name, kind, [batch, *shape])
     for _ in range(builder.among(1, 7)):
@@ -443,11 +621,21 @@ def random_model(seed: list[int]) -> onnx.ModelProto:
 def _grow(builder: Builder, source: onnx.ValueInfoProto) -> None:
     """Add one step, unless the shape of its result is then not known, or too large."""
     step = STEPS[int(builder.rng.integers(len(STEPS)))]
-    saved = copy.deepcopy((builder.nodes, builder.initializers, builder.functions, builder.domains, builder.stated))
+    saved = copy.deepcopy(
+        (builder.nodes, builder.initializers, builder.functions, builder.domains, builder.stated)
+    )
     made = step(builder, *builder.current)
     shape = None if made is None else _shape_of(builder, source, made)
-    if made is None or shape is None or not 1 <= len(shape) <= 4 or min(shape) < 1 or np.prod(shape) > 1000:
-        builder.nodes, builder.initializers, builder.functions, builder.domains, builder.stated = saved
+    if (
+        made is None
+        or shape is None
+        or not 1 <= len(shape) <= 4
+        or min(shape) < 1
+        or np.prod(shape) > 1000
+    ):
+        builder.nodes, builder.initializers, builder.functions, builder.domains, builder.stated = (
+            saved
+        )
         return
     builder.past.append(builder.current)
     builder.current = (made, shape)
@@ -481,17 +669,32 @@ def _finish(builder: Builder, source: onnx.ValueInfoProto) -> onnx.ModelProto:
     return _model(builder, source, out)
 
 
-def _model(builder: Builder, source: onnx.ValueInfoProto, out: onnx.ValueInfoProto) -> onnx.ModelProto:
-    graph = helper.make_graph(builder.nodes, "fuzz", [source], [out], builder.initializers, value_info=builder.stated)
-    opsets = [helper.make_opsetid("", builder.opset), *(helper.make_opsetid(domain, 1) for domain in sorted(builder.domains))]
+def _model(
+    builder: Builder, source: onnx.ValueInfoProto, out: onnx.ValueInfoProto
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        builder.nodes, "fuzz", [source], [out], builder.initializers, value_info=builder.stated
+    )
+    opsets = [
+        helper.make_opsetid("", builder.opset),
+        *(helper.make_opsetid(domain, 1) for domain in sorted(builder.domains)),
+    ]
     version = 8 if builder.opset < 19 else 10
-    return helper.make_model(graph, opset_imports=opsets, functions=builder.functions, ir_version=version, producer_name="fuzz")
+    return helper.make_model(
+        graph,
+        opset_imports=opsets,
+        functions=builder.functions,
+        ir_version=version,
+        producer_name="fuzz",
+    )
 
 
 def write_model(model: onnx.ModelProto, path: Path, rng: np.random.Generator) -> None:
     """Write a model, sometimes with its weights in a file beside it."""
     if rng.random() < 0.15 and model.graph.initializer:
-        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.stem}.bin", size_threshold=0)
+        onnx.save_model(
+            model, path, save_as_external_data=True, location=f"{path.stem}.bin", size_threshold=0
+        )
     else:
         path.write_bytes(model.SerializeToString())
 

@@ -1,4 +1,4 @@
-"""A few fuzzed cases of every kind; `tests/benchmarks/fuzz_models.py` runs thousands of the same."""
+"""A few fuzzed cases of every kind; `tests/benchmarks/fuzz_models.py` runs thousands of the same."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -40,14 +40,27 @@ def test_random_networks_are_valid_and_follow_from_their_seed():
     for index in range(10):
         model = random_model([3, index])
         onnx.checker.check_model(model)
-        assert outputs(model.SerializeToString(), random_inputs(model, 6, np.random.default_rng(0))) is not None
-        assert model.SerializeToString(deterministic=True) == random_model([3, index]).SerializeToString(deterministic=True)
+        assert (
+            outputs(model.SerializeToString(), random_inputs(model, 6, np.random.default_rng(0)))
+            is not None
+        )
+        assert model.SerializeToString(deterministic=True) == random_model(
+            [3, index]
+        ).SerializeToString(deterministic=True)
 
 
 def test_random_networks_are_of_many_kinds():
     found = {node.op_type for index in range(60) for node in random_model([0, index]).graph.node}
     assert len(found) > 45
-    assert {"Conv", "Gemm", "If", "Loop", "QLinearMatMul", "MatMulInteger", "DequantizeLinear"} <= found
+    assert {
+        "Conv",
+        "Gemm",
+        "If",
+        "Loop",
+        "QLinearMatMul",
+        "MatMulInteger",
+        "DequantizeLinear",
+    } <= found
 
 
 @pytest.mark.parametrize("damage", [damage_bytes, damage_model])
@@ -59,15 +72,24 @@ def test_damage_changes_what_it_is_given(damage):
 def test_damage_of_texts_changes_them():
     made = {damage_toml("[a]\nb = 1\nc = 2", np.random.default_rng(seed)) for seed in range(20)}
     assert len(made) > 10
-    assert len({damage_json({"a": [1, {"b": 2}]}, np.random.default_rng(seed)) for seed in range(20)}) > 10
+    assert (
+        len({damage_json({"a": [1, {"b": 2}]}, np.random.default_rng(seed)) for seed in range(20)})
+        > 10
+    )
     json.loads(damage_json({"a": 1}, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(
     "ran",
-    [Ran(70, "", "internal error: a long enough sentence\n"), Ran(1, "", "error: a long enough sentence\n"), Ran(5, "", "two\nlines of a message\n"),
-     Ran(5, "", ""), Ran(0, "", "Traceback (most recent call last)"), Ran(5, "", "error: \x1b[31m a long enough sentence\n")],
-)  # fmt: skip
+    [
+        Ran(70, "", "internal error: a long enough sentence\n"),
+        Ran(1, "", "error: a long enough sentence\n"),
+        Ran(5, "", "two\nlines of a message\n"),
+        Ran(5, "", ""),
+        Ran(0, "", "Traceback (most recent call last)"),
+        Ran(5, "", "error: \x1b[31m a long enough sentence\n"),
+    ],
+)
 def test_what_counts_as_a_fault(ran):
     with pytest.raises(Fault):
         ran.refusal()

@@ -84,7 +84,9 @@ def few_steps() -> budget.Budget:
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Reading]:
-    """Return a function that reads a spelling on samples with labels; `unit` is what 1 is worth in its weights."""
+    """Return a function that reads a spelling on samples with labels; `unit` is what 1 is worth in
+    its weights.
+    """
 
     def run(
         model: Model,
@@ -106,7 +108,13 @@ def read(tmp_path: Path) -> Callable[..., Reading]:
         runtime = open_network(network, scan, placement, dataset)
         result = search(runtime, placement)
         rows = (
-            (layer.num_groups, layer.num_rows, layer.num_cols, layer.num_devices, round(layer.box_radius * unit, 6))
+            (
+                layer.num_groups,
+                layer.num_rows,
+                layer.num_cols,
+                layer.num_devices,
+                round(layer.box_radius * unit, 6),
+            )
             for layer in placement.tensors.values()
         )
         scores = (runtime.clean, runtime.quantised, result.score)
@@ -141,7 +149,12 @@ def same(read: Callable[..., Reading], known: dict[str, Any]) -> Callable[..., N
     ) -> None:
         if family not in known:
             given = inputs if first_inputs is None else first_inputs
-            known[family] = read(first(), given, labels if first_labels is None else first_labels, tolerance=tolerance)
+            known[family] = read(
+                first(),
+                given,
+                labels if first_labels is None else first_labels,
+                tolerance=tolerance,
+            )
         expected: Reading = known[family]
         got = read(other, inputs, labels, tolerance=tolerance, unit=unit)
         assert got.layers == expected.layers

@@ -28,12 +28,22 @@ CHANNELS_LAST = {"x": np.ascontiguousarray(X.transpose(0, 2, 3, 1))}
 
 
 def text(
-    body: str, *, shape: str = f"N, {CHANNELS}, {SIZE}, {SIZE}", out: str = f"N, {CLASSES}", opset: int = 17, **arrays: np.ndarray
+    body: str,
+    *,
+    shape: str = f"N, {CHANNELS}, {SIZE}, {SIZE}",
+    out: str = f"N, {CLASSES}",
+    opset: int = 17,
+    **arrays: np.ndarray,
 ) -> onnx.ModelProto:
-    model = parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]> g (float[{shape}] x) => (float[{out}] y) {{ {body} }}')
+    model = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": {opset}]> g (float[{shape}] x) => (float[{out}] y) {{'
+        f" {body} }}"
+    )
     read = {name for node in model.graph.node for name in node.input}
     arrays = {**WEIGHTS, **arrays}
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in arrays.items() if name in read)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in arrays.items() if name in read
+    )
     return model
 
 
@@ -45,7 +55,9 @@ def plain() -> onnx.ModelProto:
 
 
 def _decisions(model: onnx.ModelProto) -> np.ndarray:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return np.asarray(session.run(None, {"x": X})[0]).argmax(1)
 
 
@@ -63,28 +75,47 @@ def as_image_kernel() -> np.ndarray:
 
 def out_of_order_rows() -> np.ndarray:
     """Return the last layer's weights for features with the channels last."""
-    return np.ascontiguousarray(WEIGHTS["w"].reshape(KERNELS, SIZE, SIZE, CLASSES).transpose(1, 2, 0, 3).reshape(-1, CLASSES))
+    return np.ascontiguousarray(
+        WEIGHTS["w"]
+        .reshape(KERNELS, SIZE, SIZE, CLASSES)
+        .transpose(1, 2, 0, 3)
+        .reshape(-1, CLASSES)
+    )
 
 
 SPELLINGS: dict[str, Callable[[], onnx.ModelProto]] = {
-    "auto_pad": lambda: text('c = Conv<auto_pad = "SAME_UPPER">(x, k, kb) r = Relu(c) f = Flatten(r) y = MatMul(f, w)'),
-    "a Pad of its own": lambda: text("p = Pad(x, pads) c = Conv(p, k, kb) r = Relu(c) f = Flatten(r) y = MatMul(f, w)", pads=ints(0, 0, 1, 1, 0, 0, 1, 1)),
+    "auto_pad": lambda: text(
+        'c = Conv<auto_pad = "SAME_UPPER">(x, k, kb) r = Relu(c) f = Flatten(r) y = MatMul(f, w)'
+    ),
+    "a Pad of its own": lambda: text(
+        "p = Pad(x, pads) c = Conv(p, k, kb) r = Relu(c) f = Flatten(r) y = MatMul(f, w)",
+        pads=ints(0, 0, 1, 1, 0, 0, 1, 1),
+    ),
     "bias behind": lambda: text(
-        "c = Conv<pads = [1, 1, 1, 1]>(x, k) b = Add(c, column) r = Relu(b) f = Flatten(r) y = MatMul(f, w)", column=WEIGHTS["kb"].reshape(1, KERNELS, 1, 1)
+        "c = Conv<pads = [1, 1, 1, 1]>(x, k) b = Add(c, column) r = Relu(b) f = Flatten(r) y ="
+        " MatMul(f, w)",
+        column=WEIGHTS["kb"].reshape(1, KERNELS, 1, 1),
     ),
     "Reshape to a batch": lambda: text(f"{HEAD} f = Reshape(r, s) y = MatMul(f, w)", s=ints(0, -1)),
     "batch of 1, Reshape": lambda: text(
-        f"{HEAD} f = Reshape(r, s) y = MatMul(f, w)", s=ints(1, KERNELS * SIZE * SIZE), shape=f"1, {CHANNELS}, {SIZE}, {SIZE}", out=f"1, {CLASSES}"
+        f"{HEAD} f = Reshape(r, s) y = MatMul(f, w)",
+        s=ints(1, KERNELS * SIZE * SIZE),
+        shape=f"1, {CHANNELS}, {SIZE}, {SIZE}",
+        out=f"1, {CLASSES}",
     ),
-    "dense layer as Conv": lambda: text(f"{HEAD} z = Conv(r, image) y = Reshape(z, s)", image=as_image_kernel(), s=ints(0, CLASSES)),
+    "dense layer as Conv": lambda: text(
+        f"{HEAD} z = Conv(r, image) y = Reshape(z, s)", image=as_image_kernel(), s=ints(0, CLASSES)
+    ),
     "dense layer, channels last": lambda: text(
-        f"{HEAD} t = Transpose<perm = [0, 2, 3, 1]>(r) f = Flatten(t) y = MatMul(f, rows)", rows=out_of_order_rows()
+        f"{HEAD} t = Transpose<perm = [0, 2, 3, 1]>(r) f = Flatten(t) y = MatMul(f, rows)",
+        rows=out_of_order_rows(),
     ),
     "the image sideways": lambda: text(
-        "t = Transpose<perm = [0, 1, 3, 2]>(x) c = Conv<pads = [1, 1, 1, 1]>(t, turned, kb) u = Transpose<perm = [0, 1, 3, 2]>(c) r = Relu(u) f = Flatten(r) y = MatMul(f, w)",
+        "t = Transpose<perm = [0, 1, 3, 2]>(x) c = Conv<pads = [1, 1, 1, 1]>(t, turned, kb) u ="
+        " Transpose<perm = [0, 1, 3, 2]>(c) r = Relu(u) f = Flatten(r) y = MatMul(f, w)",
         turned=np.ascontiguousarray(WEIGHTS["k"].transpose(0, 1, 3, 2)),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
@@ -94,22 +125,40 @@ def test_a_spelling_is_the_same_network(same: Callable[..., None], name: str) ->
 
 def test_channels_last(same: Callable[..., None]) -> None:
     model = text(
-        f"n = Transpose<perm = [0, 3, 1, 2]>(x) {HEAD.replace('(x,', '(n,')} f = Flatten(r) y = MatMul(f, w)",
+        f"n = Transpose<perm = [0, 3, 1, 2]>(x) {HEAD.replace('(x,', '(n,')} f = Flatten(r) y ="
+        " MatMul(f, w)",
         shape=f"N, {SIZE}, {SIZE}, {CHANNELS}",
     )
     same("conv", plain, model, CHANNELS_LAST, LABELS, tolerance=TOLERANCE, first_inputs={"x": X})
 
 
 def test_classes_along_a_named_axis(same: Callable[..., None]) -> None:
-    model = text(f"{HEAD} z = Conv(r, image) y = Identity(z)", image=as_image_kernel(), out=f"N, {CLASSES}, 1, 1")
-    same("conv", plain, model, {"x": X}, LABELS.reshape(-1, 1, 1), tolerance=TOLERANCE, first_labels=LABELS)
+    model = text(
+        f"{HEAD} z = Conv(r, image) y = Identity(z)",
+        image=as_image_kernel(),
+        out=f"N, {CLASSES}, 1, 1",
+    )
+    same(
+        "conv",
+        plain,
+        model,
+        {"x": X},
+        LABELS.reshape(-1, 1, 1),
+        tolerance=TOLERANCE,
+        first_labels=LABELS,
+    )
 
 
-NORMALISED = "c = Conv<pads = [1, 1, 1, 1]>(x, k, kb) n = BatchNormalization(c, scale, shift, mean, variance) r = Relu(n) f = Flatten(r) y = MatMul(f, w)"
+NORMALISED = (
+    "c = Conv<pads = [1, 1, 1, 1]>(x, k, kb) n = BatchNormalization(c, scale, shift, mean,"
+    " variance) r = Relu(n) f = Flatten(r) y = MatMul(f, w)"
+)
 
 
 def test_a_folded_normalisation_is_another_network_for_the_box(read: Callable[..., object]) -> None:
-    """The same function, but other stored weights: each channel's share of the range of its tensor changes, and with it the box."""
+    """The same function, but other stored weights: each channel's share of the range of its tensor
+    changes, and with it the box.
+    """
     factor = WEIGHTS["scale"] / np.sqrt(WEIGHTS["variance"] + 1e-5)
     folded = {
         "k": WEIGHTS["k"] * factor[:, None, None, None],
@@ -117,7 +166,12 @@ def test_a_folded_normalisation_is_another_network_for_the_box(read: Callable[..
     }
     labels = _decisions(text(NORMALISED))
     apart = read(text(NORMALISED), {"x": X}, labels, tolerance=TOLERANCE)
-    together = read(text(f"{HEAD} f = Flatten(r) y = MatMul(f, w)", **folded), {"x": X}, labels, tolerance=TOLERANCE)
+    together = read(
+        text(f"{HEAD} f = Flatten(r) y = MatMul(f, w)", **folded),
+        {"x": X},
+        labels,
+        tolerance=TOLERANCE,
+    )
     assert apart.clean == together.clean  # type: ignore[attr-defined]
     assert [row[:4] for row in apart.layers] == [row[:4] for row in together.layers]  # type: ignore[attr-defined]
     assert apart.layers != together.layers  # type: ignore[attr-defined]
@@ -125,8 +179,15 @@ def test_a_folded_normalisation_is_another_network_for_the_box(read: Callable[..
 
 def test_a_normalisation_written_out_stays_the_same(same: Callable[..., None]) -> None:
     written = """c = Conv<pads = [1, 1, 1, 1]>(x, k, kb) d = Sub(c, m) e = Add(v, tiny) q = Sqrt(e) n0 = Div(d, q) n1 = Mul(n0, s) n = Add(n1, t)
-        r = Relu(n) f = Flatten(r) y = MatMul(f, w)"""
+        r = Relu(n) f = Flatten(r) y = MatMul(f, w)"""  # noqa: E501
     names = {"m": "mean", "v": "variance", "s": "scale", "t": "shift"}
     columns = {short: WEIGHTS[name].reshape(1, KERNELS, 1, 1) for short, name in names.items()}
     model = text(written, tiny=np.float32(1e-5), **columns)
-    same("normalised", lambda: text(NORMALISED), model, {"x": X}, _decisions(text(NORMALISED)), tolerance=TOLERANCE)
+    same(
+        "normalised",
+        lambda: text(NORMALISED),
+        model,
+        {"x": X},
+        _decisions(text(NORMALISED)),
+        tolerance=TOLERANCE,
+    )

@@ -1,4 +1,6 @@
-"""Names of nodes and tensors and the order of nodes are no part of a network; names of weights key its random numbers."""
+"""Names of nodes and tensors and the order of nodes are no part of a network; names of weights key
+its random numbers.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,18 @@ def network() -> onnx.ModelProto:
     draw = np.random.default_rng(3)
     model = parser.parse_model(
         f"""<ir_version: 8, opset_import: ["": 17]> g (float[N, {INPUTS}] x) => (float[N, {CLASSES}] y)
-        {{ a = MatMul(x, w1) b = MatMul(x, w2) c = Relu(a) d = Tanh(b) e = Add(c, d) f = Neg(x) h = MatMul(f, w3) i = Add(e, h) y = MatMul(i, w4) }}"""
+        {{ a = MatMul(x, w1) b = MatMul(x, w2) c = Relu(a) d = Tanh(b) e = Add(c, d) f = Neg(x) h = MatMul(f, w3) i = Add(e, h) y = MatMul(i, w4) }}"""  # noqa: E501
     )
-    shapes = {"w1": (INPUTS, HIDDEN), "w2": (INPUTS, HIDDEN), "w3": (INPUTS, HIDDEN), "w4": (HIDDEN, CLASSES)}
+    shapes = {
+        "w1": (INPUTS, HIDDEN),
+        "w2": (INPUTS, HIDDEN),
+        "w3": (INPUTS, HIDDEN),
+        "w4": (HIDDEN, CLASSES),
+    }
     arrays = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in arrays.items())
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in arrays.items()
+    )
     return model
 
 
@@ -69,12 +78,23 @@ def numbers(model: onnx.ModelProto, folder: Path) -> Numbers:
     bounded = open_bounds(runtime, placement)
     assert isinstance(bounded, BoundedNetwork)
     return Numbers(
-        layers=tuple(sorted((t.num_rows, t.num_cols, t.num_devices, t.box_radius) for t in placement.tensors.values())),
+        layers=tuple(
+            sorted(
+                (t.num_rows, t.num_cols, t.num_devices, t.box_radius)
+                for t in placement.tensors.values()
+            )
+        ),
         clean=runtime.clean.value,
         quantised=runtime.quantised.value,
-        trials=tuple(run_trials(runtime, placement, num_trials=TRIALS, seed=1, progress=NullProgress()).value.tolist()),
+        trials=tuple(
+            run_trials(
+                runtime, placement, num_trials=TRIALS, seed=1, progress=NullProgress()
+            ).value.tolist()
+        ),
         worst=found.score.value,
-        members=tuple(None if member.score is None else member.score.value for member in found.members),
+        members=tuple(
+            None if member.score is None else member.score.value for member in found.members
+        ),
         certified=int(certify(bounded).certified.sum()),
     )
 
@@ -96,31 +116,63 @@ def first(known: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Nu
     return found
 
 
-NEW_NAMES = st.permutations([f"{prefix}{index}" for index, prefix in enumerate(["w", "zz/", "0", "a.b:", "Relu_", "x__", "y.", "\u00e9"])])
+NEW_NAMES = st.permutations(
+    [
+        f"{prefix}{index}"
+        for index, prefix in enumerate(["w", "zz/", "0", "a.b:", "Relu_", "x__", "y.", "\u00e9"])
+    ]
+)
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(names=NEW_NAMES)
-def test_names_of_nodes_and_of_what_they_make_change_no_number(names: list[str], first: Numbers, tmp_path: Path) -> None:
+def test_names_of_nodes_and_of_what_they_make_change_no_number(
+    names: list[str], first: Numbers, tmp_path: Path
+) -> None:
     model = renamed(network(), dict(zip("abcdefhi", names, strict=True)))
     for index, node in enumerate(model.graph.node):
         node.name = f"{names[0]}!{index * 7 % 10}"
     assert numbers(model, tmp_path) == first
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
-def test_the_order_of_independent_nodes_changes_no_number(data: st.DataObject, first: Numbers, tmp_path: Path) -> None:
+def test_the_order_of_independent_nodes_changes_no_number(
+    data: st.DataObject, first: Numbers, tmp_path: Path
+) -> None:
     model = network()
-    nodes, initializers = (data.draw(st.permutations(list(values))) for values in (model.graph.node, model.graph.initializer))
+    nodes, initializers = (
+        data.draw(st.permutations(list(values)))
+        for values in (model.graph.node, model.graph.initializer)
+    )
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(initializers)
     assert numbers(model, tmp_path) == first
 
 
-def test_names_of_weights_key_the_drawn_chips_and_nothing_else(first: Numbers, tmp_path: Path) -> None:
-    other = numbers(renamed(network(), {"w1": "layer.1", "w2": "layer.2", "w3": "layer.3", "w4": "head"}), tmp_path)
-    assert (other.layers, other.clean, other.quantised, other.certified) == (first.layers, first.clean, first.quantised, first.certified)
+def test_names_of_weights_key_the_drawn_chips_and_nothing_else(
+    first: Numbers, tmp_path: Path
+) -> None:
+    other = numbers(
+        renamed(network(), {"w1": "layer.1", "w2": "layer.2", "w3": "layer.3", "w4": "head"}),
+        tmp_path,
+    )
+    assert (other.layers, other.clean, other.quantised, other.certified) == (
+        first.layers,
+        first.clean,
+        first.quantised,
+        first.certified,
+    )
     assert abs(other.worst - first.worst) * SAMPLES <= 2 + 1e-9
     assert other.trials != first.trials

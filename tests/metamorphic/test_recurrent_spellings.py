@@ -14,7 +14,10 @@ STEPS, INPUTS, HIDDEN, CLASSES, SAMPLES = 5, 6, 8, 4, 48
 TOLERANCE = 0.08
 
 _DRAW = np.random.default_rng(12)
-W, R, B = (_DRAW.normal(size=shape).astype(np.float32) / 2 for shape in ((3 * HIDDEN, INPUTS), (3 * HIDDEN, HIDDEN), (6 * HIDDEN,)))
+W, R, B = (
+    _DRAW.normal(size=shape).astype(np.float32) / 2
+    for shape in ((3 * HIDDEN, INPUTS), (3 * HIDDEN, HIDDEN), (6 * HIDDEN,))
+)
 V = _DRAW.normal(size=(HIDDEN, CLASSES)).astype(np.float32)
 X = _DRAW.normal(size=(SAMPLES, STEPS, INPUTS)).astype(np.float32)
 
@@ -25,7 +28,9 @@ def node(op: str, inputs: list[str], outputs: list[str], **attributes: object) -
     return helper.make_node(op, inputs, outputs, **attributes)
 
 
-def model(nodes: list[Node], arrays: dict[str, np.ndarray], *, batch: int | str = "n") -> onnx.ModelProto:
+def model(
+    nodes: list[Node], arrays: dict[str, np.ndarray], *, batch: int | str = "n"
+) -> onnx.ModelProto:
     """Return a model of x [batch, time, inputs] that ends in y = last V."""
     nodes = [*nodes, node("MatMul", ["last", "v"], ["y"])]
     graph = helper.make_graph(
@@ -48,11 +53,20 @@ TIME_FIRST = node("Transpose", ["x"], ["t"], perm=[1, 0, 2])
 
 
 def plain() -> onnx.ModelProto:
-    return model([TIME_FIRST, node("GRU", ["t", "w", "r", "b"], ["", "h"], **HOW), node("Squeeze", ["h", "zero"], ["last"])], GRU)
+    return model(
+        [
+            TIME_FIRST,
+            node("GRU", ["t", "w", "r", "b"], ["", "h"], **HOW),
+            node("Squeeze", ["h", "zero"], ["last"]),
+        ],
+        GRU,
+    )
 
 
 def _labels() -> np.ndarray:
-    session = onnxruntime.InferenceSession(plain().SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        plain().SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return np.asarray(session.run(None, {"x": X})[0]).argmax(1)
 
 
@@ -73,7 +87,9 @@ def last_of_all() -> onnx.ModelProto:
 
 
 def with_zero_state(batch: int | str) -> onnx.ModelProto:
-    """Return it as exporters write a first state of zeros: a constant where the batch is fixed, else of the input's size."""
+    """Return it as exporters write a first state of zeros: a constant where the batch is fixed,
+    else of the input's size.
+    """
     nodes = [TIME_FIRST]
     arrays = dict(GRU)
     if batch == 1:
@@ -86,7 +102,10 @@ def with_zero_state(batch: int | str) -> onnx.ModelProto:
             node("ConstantOfShape", ["target"], ["h0"]),
         ]
         arrays |= {"one": ints(1), "width": ints(HIDDEN)}
-    nodes += [node("GRU", ["t", "w", "r", "b", "", "h0"], ["", "h"], **HOW), node("Squeeze", ["h", "zero"], ["last"])]
+    nodes += [
+        node("GRU", ["t", "w", "r", "b", "", "h0"], ["", "h"], **HOW),
+        node("Squeeze", ["h", "zero"], ["last"]),
+    ]
     return model(nodes, arrays, batch=batch)
 
 
@@ -154,7 +173,13 @@ FIRST_STATE = [
     node("Slice", ["step0", "zero", "width", "one"], ["narrow"]),
     node("Mul", ["narrow", "nothing"], ["h0"]),
 ]
-STATE_PARTS = {"start": np.array(0, np.int64), "zero": ints(0), "width": ints(HIDDEN), "one": ints(1), "nothing": np.float32(0)}
+STATE_PARTS = {
+    "start": np.array(0, np.int64),
+    "zero": ints(0),
+    "width": ints(HIDDEN),
+    "one": ints(1),
+    "nothing": np.float32(0),
+}
 
 
 def value(name: str, *shape: int | str) -> onnx.ValueInfoProto:
@@ -163,9 +188,19 @@ def value(name: str, *shape: int | str) -> onnx.ValueInfoProto:
 
 def as_scan() -> onnx.ModelProto:
     body = helper.make_graph(
-        cell("xin", "hin", "hout", "c."), "step", [value("hin", "n", HIDDEN), value("xin", "n", 3 * HIDDEN)], [value("hout", "n", HIDDEN)]
+        cell("xin", "hin", "hout", "c."),
+        "step",
+        [value("hin", "n", HIDDEN), value("xin", "n", 3 * HIDDEN)],
+        [value("hout", "n", HIDDEN)],
     )
-    return model([*PRODUCTS, *FIRST_STATE, node("Scan", ["h0", "sums"], ["last"], body=body, num_scan_inputs=1)], {**PARTS, **STATE_PARTS})
+    return model(
+        [
+            *PRODUCTS,
+            *FIRST_STATE,
+            node("Scan", ["h0", "sums"], ["last"], body=body, num_scan_inputs=1),
+        ],
+        {**PARTS, **STATE_PARTS},
+    )
 
 
 def as_loop() -> onnx.ModelProto:
@@ -185,14 +220,19 @@ def as_loop() -> onnx.ModelProto:
         [helper.make_tensor_value_info("still", TensorProto.BOOL, []), value("hout", "n", HIDDEN)],
     )
     count = {"count": np.array(STEPS, np.int64), "yes": np.array(True)}
-    return model([*PRODUCTS, *FIRST_STATE, node("Loop", ["count", "yes", "h0"], ["last"], body=body)], {**PARTS, **STATE_PARTS, **count})
+    return model(
+        [*PRODUCTS, *FIRST_STATE, node("Loop", ["count", "yes", "h0"], ["last"], body=body)],
+        {**PARTS, **STATE_PARTS, **count},
+    )
 
 
 def unrolled() -> onnx.ModelProto:
     nodes = [*PRODUCTS, *FIRST_STATE]
     for step in range(STEPS):
         nodes.append(node("Gather", ["sums", f"at{step}"], [f"x{step}"], axis=0))
-        nodes += cell(f"x{step}", f"h{step}", "last" if step == STEPS - 1 else f"h{step + 1}", f"c{step}.")
+        nodes += cell(
+            f"x{step}", f"h{step}", "last" if step == STEPS - 1 else f"h{step + 1}", f"c{step}."
+        )
     places = {f"at{step}": np.array(step, np.int64) for step in range(STEPS)}
     return model(nodes, {**PARTS, **STATE_PARTS, **places})
 

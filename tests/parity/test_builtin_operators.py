@@ -8,6 +8,10 @@ from cimrobust.onnx_io.builtin_operators import CONTRIB_OPERATORS
 
 
 def test_no_operator_is_missing() -> None:
-    installed = {schema.name for schema in state.get_all_operator_schema() if schema.domain == "com.microsoft"}
+    installed = {
+        schema.name
+        for schema in state.get_all_operator_schema()
+        if schema.domain == "com.microsoft"
+    }
     assert installed <= CONTRIB_OPERATORS
     assert "Gelu" in installed

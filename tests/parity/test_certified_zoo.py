@@ -1,4 +1,6 @@
-"""Real networks have a bound that is good for something, and onnxruntime never breaks what is certified."""
+"""Real networks have a bound that is good for something, and onnxruntime never breaks what is
+certified.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,14 @@ def alone() -> Iterator[None]:
 def opened(model: Path, description: Path, limit: int) -> tuple[Runtime, Placement]:
     inspection = inspect_model(model, device="rram-write-verify-3pct", tolerance=None)
     dataset = load_data(str(description), inputs=inspection.network.inputs, limit=limit)
-    return open_network(inspection.network, inspection.scan, inspection.placement, dataset), inspection.placement
+    return (
+        open_network(inspection.network, inspection.scan, inspection.placement, dataset),
+        inspection.placement,
+    )
 
 
-# Boxes a little smaller than those at which half of the inputs are certified, see docs/explanation/certified.md; relative to a tolerance of 3 %.
+# Boxes a little smaller than those at which half of the inputs are certified, see
+# docs/explanation/certified.md; relative to a tolerance of 3 %.
 @pytest.mark.parametrize(
     ("folder", "name", "scale", "least"),
     [
@@ -57,9 +63,14 @@ def test_half_of_the_inputs_are_certified_and_none_of_them_breaks(
     random = np.random.default_rng(0)
     chips = [attack.worst(int(sample), scale)[1] for sample in held[:4]]
     for _ in range(10):
-        signs = {key: random.random(tensor.shape) < 0.5 for key, tensor in placement.tensors.items()}
+        signs = {
+            key: random.random(tensor.shape) < 0.5 for key, tensor in placement.tensors.items()
+        }
         chips.append(
-            {key: corner(tensor.nominal, scale, np.where(signs[key], tensor.lo, tensor.hi)) for key, tensor in placement.tensors.items()}
+            {
+                key: corner(tensor.nominal, scale, np.where(signs[key], tensor.lo, tensor.hi))
+                for key, tensor in placement.tensors.items()
+            }
         )
     for chip in chips:
         decided = runtime.task.decide(runtime.plain.run(chip, runtime.dataset.inputs))[held]
@@ -89,7 +100,11 @@ def test_errors_of_a_regression_are_bounded(zoo: Path) -> None:
     random = np.random.default_rng(0)
     for _ in range(5):
         chip = {
-            key: corner(tensor.nominal, 1.0, np.where(random.random(tensor.shape) < 0.5, tensor.lo, tensor.hi))
+            key: corner(
+                tensor.nominal,
+                1.0,
+                np.where(random.random(tensor.shape) < 0.5, tensor.lo, tensor.hi),
+            )
             for key, tensor in placement.tensors.items()
         }
         assert runtime.score(chip).value <= found.score.value

@@ -1,4 +1,6 @@
-"""What simulators of crossbars were found to get wrong, tested on a whole network through the engine."""
+"""What simulators of crossbars were found to get wrong, tested on a whole network through the
+engine.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,24 @@ def _open(samples: Path, profile: DeviceProfile, *, workers: int = 1) -> tuple[R
     inspection = inspect_model(samples / "digits_cnn.onnx", device="rram-write-verify-3pct")
     placement = place(inspection.scan, profile)
     data = samples / "digits_cnn.toml"
-    evaluated, calibration = load_samples(data, None, inputs=inspection.network.inputs, limit=90, needs_calibration=profile.needs_kernel)
-    return open_network(inspection.network, inspection.scan, placement, evaluated, calibration=calibration, workers=workers), placement
+    evaluated, calibration = load_samples(
+        data,
+        None,
+        inputs=inspection.network.inputs,
+        limit=90,
+        needs_calibration=profile.needs_kernel,
+    )
+    return (
+        open_network(
+            inspection.network,
+            inspection.scan,
+            placement,
+            evaluated,
+            calibration=calibration,
+            workers=workers,
+        ),
+        placement,
+    )
 
 
 def test_without_noise_a_chip_is_the_quantised_network_exactly(samples: Path) -> None:
@@ -57,10 +75,17 @@ def test_bits_sent_in_series_read_the_same_chip(samples: Path, mapping: str) -> 
     outputs = []
     for per_pass in (None, 1, 3):
         weight = replace(_profile().weight, mapping=mapping)
-        runtime, placement = _open(samples, _profile(weight=weight, **{**EXACT, "dac": DacTable(8, bits_per_pass=per_pass), "adc": None}))
+        runtime, placement = _open(
+            samples,
+            _profile(
+                weight=weight, **{**EXACT, "dac": DacTable(8, bits_per_pass=per_pass), "adc": None}
+            ),
+        )
         outputs.append(runtime.outputs(runtime.engine.draw(placement, seed=3, trial=7)))
     scale = float(np.abs(outputs[0]).max())
-    for other in outputs[1:]:  # sums are rounded in another order, which can turn an input level of the next layer
+    for other in outputs[
+        1:
+    ]:  # sums are rounded in another order, which can turn an input level of the next layer
         assert np.isclose(other, outputs[0], rtol=0, atol=1e-5 * scale).mean() > 0.98
         np.testing.assert_allclose(other, outputs[0], rtol=0, atol=0.02 * scale)
 
@@ -72,17 +97,30 @@ def test_a_chip_is_the_same_in_every_batch(samples: Path) -> None:
     whole = runtime.outputs(chip)
     for size in (1, 7, 64):
         other = KernelEngine(
-            runtime.deployed, placement, output=runtime.plain.output, feeding=Feeding("free", size), ranges=runtime.converters.ranges
+            runtime.deployed,
+            placement,
+            output=runtime.plain.output,
+            feeding=Feeding("free", size),
+            ranges=runtime.converters.ranges,
         )
-        # Sums of digital layers are rounded in another order at another batch size, which can turn an input level.
-        close = np.isclose(other.run(chip, runtime.dataset.inputs, runtime.dataset.constants), whole, rtol=1e-4, atol=1e-4)
+        # Sums of digital layers are rounded in another order at another batch size, which can turn
+        # an input level.
+        close = np.isclose(
+            other.run(chip, runtime.dataset.inputs, runtime.dataset.constants),
+            whole,
+            rtol=1e-4,
+            atol=1e-4,
+        )
         assert close.mean() > 0.98
 
 
 def test_layers_have_devices_of_their_own(samples: Path) -> None:
     runtime, placement = _open(samples, _profile(**COARSE))
     drawn = runtime.engine.draw(placement, seed=3, trial=7).levels  # type: ignore[union-attr]
-    deviations = {name: (drawn[name] - target_levels(tensor)).ravel() for name, tensor in placement.tensors.items()}
+    deviations = {
+        name: (drawn[name] - target_levels(tensor)).ravel()
+        for name, tensor in placement.tensors.items()
+    }
     names = sorted(deviations)
     for first, second in pairwise(names):
         count = min(deviations[first].size, deviations[second].size)
@@ -95,14 +133,19 @@ def test_deviations_of_two_cells_in_one_state_are_uncorrelated(samples: Path) ->
     name, tensor = max(placement.tensors.items(), key=lambda item: item[1].nominal.size)
     targets = target_levels(tensor).ravel()
     first, second = np.flatnonzero(targets == 1)[:2]
-    drawn = [runtime.engine.draw(placement, seed=5, trial=trial).levels[name].ravel()[[first, second]] for trial in range(2000)]  # type: ignore[union-attr]
+    drawn = [
+        runtime.engine.draw(placement, seed=5, trial=trial).levels[name].ravel()[[first, second]]
+        for trial in range(2000)
+    ]  # type: ignore[union-attr]
     deviations = np.stack(drawn) - 1.0
     assert (deviations.std(axis=0) > 0).all()
     assert abs(np.corrcoef(deviations.T)[0, 1]) < 5 / np.sqrt(2000)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.1, 0.0), (0.0, 0.05), (0.02, 0.01)])
-def test_faults_are_as_frequent_as_asked_in_each_polarity(samples: Path, low: float, high: float) -> None:
+def test_faults_are_as_frequent_as_asked_in_each_polarity(
+    samples: Path, low: float, high: float
+) -> None:
     runtime, placement = _open(samples, _profile(faults=FaultsTable(low, high), **COARSE))
     drawn = runtime.engine.draw(placement, seed=3, trial=7).levels  # type: ignore[union-attr]
     top, stuck, total = 2**placement.profile.device.bits - 1, np.zeros(2), 0
@@ -115,7 +158,10 @@ def test_faults_are_as_frequent_as_asked_in_each_polarity(samples: Path, low: fl
         ]
         total = total + np.array([(target == top).sum(), (target == 0).sum()])
     rates = stuck / total
-    assert (np.abs(rates - [low, high]) <= 5 * np.sqrt(np.maximum([low * (1 - low), high * (1 - high)], 1e-12) / total)).all()
+    assert (
+        np.abs(rates - [low, high])
+        <= 5 * np.sqrt(np.maximum([low * (1 - low), high * (1 - high)], 1e-12) / total)
+    ).all()
 
 
 def test_a_profile_in_other_units_gives_the_same_chip(samples: Path, tmp_path: Path) -> None:
@@ -135,10 +181,11 @@ g_max_microsiemens = {4}
 bits = 8
 [adc]
 bits = 8
-"""
+"""  # noqa: E501
     outputs = []
     for factor in (1.0, 8.0):
-        # sigma(g) = c0 + c1 g + c2 g^2 in microsiemens; in units eight times smaller c0 grows and c2 falls eightfold.
+        # sigma(g) = c0 + c1 g + c2 g^2 in microsiemens; in units eight times smaller c0 grows and
+        # c2 falls eightfold.
         numbers = (0.3 * factor, 0.05, -0.002 / factor, 2.0 * factor, 25.0 * factor)
         (tmp_path / f"{factor}.toml").write_text(text.format(*numbers))
         runtime, placement = _open(samples, load_profile(str(tmp_path / f"{factor}.toml")))
@@ -147,11 +194,23 @@ bits = 8
 
 
 @pytest.mark.parametrize("noise", [None, ReadNoiseTable(0.02)])
-def test_seeds_reproduce_on_any_number_of_threads(samples: Path, noise: ReadNoiseTable | None) -> None:
+def test_seeds_reproduce_on_any_number_of_threads(
+    samples: Path, noise: ReadNoiseTable | None
+) -> None:
     tables, outputs = [], []
     for workers in (1, 3):
-        runtime, placement = _open(samples, _profile(read_noise=noise, faults=FaultsTable(0.01, 0.01), **COARSE), workers=workers)
-        tables.append(run_trials(runtime, placement, num_trials=12, seed=9, workers=workers, progress=NullProgress()).value)
-        outputs.append(runtime.outputs(runtime.engine.draw(placement, seed=9, trial=0), threads=workers))
+        runtime, placement = _open(
+            samples,
+            _profile(read_noise=noise, faults=FaultsTable(0.01, 0.01), **COARSE),
+            workers=workers,
+        )
+        tables.append(
+            run_trials(
+                runtime, placement, num_trials=12, seed=9, workers=workers, progress=NullProgress()
+            ).value
+        )
+        outputs.append(
+            runtime.outputs(runtime.engine.draw(placement, seed=9, trial=0), threads=workers)
+        )
     np.testing.assert_array_equal(*tables)
     np.testing.assert_array_equal(*outputs)

@@ -1,4 +1,6 @@
-"""Deployed networks against the files they come from, in onnxruntime: the zoo, and networks exported and quantised here."""
+"""Deployed networks against the files they come from, in onnxruntime: the zoo, and networks
+exported and quantised here.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def session(model: Any, weights: Feeds | None = None) -> ort.InferenceSession:
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     if weights:
-        options.add_external_initializers(list(weights), [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()])
+        options.add_external_initializers(
+            list(weights), [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+        )
     return ort.InferenceSession(exact_model(model), options, providers=["CPUExecutionProvider"])
 
 
@@ -49,15 +53,25 @@ def random_feeds(network: Network, batch: int, seed: int) -> Feeds:
     for spec in network.inputs:
         shape = [dim if isinstance(dim, int) else batch for dim in spec.shape or ()]
         is_integer = "int" in spec.dtype
-        feeds[spec.name] = (generator.integers(0, 4, shape) if is_integer else generator.normal(size=shape)).astype(spec.dtype)
+        feeds[spec.name] = (
+            generator.integers(0, 4, shape) if is_integer else generator.normal(size=shape)
+        ).astype(spec.dtype)
     return feeds
 
 
 def other_weights(deployed: Deployed) -> Feeds:
     generator = np.random.default_rng(0)
-    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in deployed.model.graph.initializer}
+    tensors = {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in deployed.model.graph.initializer
+    }
     return {
-        name: (tensors[name] * (1 + 0.1 * generator.normal(size=tensors[name].shape))).astype(np.float32) for name in deployed.weight_names
+        name: (
+            (tensors[name] * (1 + 0.1 * generator.normal(size=tensors[name].shape))).astype(
+                np.float32
+            )
+        )
+        for name in deployed.weight_names
     }
 
 
@@ -67,8 +81,10 @@ def check(path: Path, folder: Path, *, rtol: float = 1e-5, widened: bool | None 
     Args:
         path: Model file.
         folder: Where a deviated model is written.
-        rtol: Largest difference from the file's outputs, as a fraction of their largest absolute value.
-        widened: Whether the batch axis must have been widened; None where the file has a symbolic one.
+        rtol: Largest difference from the file's outputs, as a fraction of their largest absolute
+            value.
+        widened: Whether the batch axis must have been widened; None where the file has a symbolic
+            one.
     """
     network = load_network(path)
     deployed = deploy(network, scan_layers(network), widen=False)
@@ -92,7 +108,10 @@ def check_widened(network: Network, path: Path, widened: bool, rtol: float) -> N
     assert wide.batch == ("widened" if widened else "fixed")
     if widened:
         parts = [random_feeds(network, 1, seed) for seed in range(3)]
-        whole = run(wide.model.SerializeToString(), {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        whole = run(
+            wide.model.SerializeToString(),
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        )
         plain = session(str(path))
         results = [plain.run(None, part) for part in parts]
         compare([np.concatenate(values) for values in zip(*results, strict=True)], whole, rtol)
@@ -100,7 +119,9 @@ def check_widened(network: Network, path: Path, widened: bool, rtol: float) -> N
 
 def compare(expected: list[np.ndarray], got: list[np.ndarray], rtol: float) -> None:
     for a, b in zip(expected, got, strict=True):
-        np.testing.assert_allclose(b, a, rtol=0, atol=rtol * max(float(np.abs(a).max(initial=0)), 1e-30))
+        np.testing.assert_allclose(
+            b, a, rtol=0, atol=rtol * max(float(np.abs(a).max(initial=0)), 1e-30)
+        )
 
 
 ZOO = {
@@ -121,20 +142,34 @@ ZOO = {
 
 @pytest.mark.parametrize("name", list(ZOO))
 def test_the_zoo(zoo: Path, tmp_path: Path, name: str) -> None:
-    entry = next(entry for entry in json.loads((zoo / "manifest.json").read_text())["models"] if entry["name"] == name)
-    rtol = 0.2 if "qlinear" in name else 1e-5  # QLinear: rounding of ties differs, a few output steps of a random image; else float32 sums
+    entry = next(
+        entry
+        for entry in json.loads((zoo / "manifest.json").read_text())["models"]
+        if entry["name"] == name
+    )
+    rtol = (
+        0.2 if "qlinear" in name else 1e-5
+    )  # QLinear: rounding of ties differs, a few output steps of a random image; else float32 sums
     deployed = check(zoo / entry["file"], tmp_path, rtol=rtol, widened=ZOO[name])
     if not entry["extra_files"]:
-        assert [spec.name for spec in deployed.outputs] == [spec["name"] for spec in entry["outputs"]]
+        assert [spec.name for spec in deployed.outputs] == [
+            spec["name"] for spec in entry["outputs"]
+        ]
 
 
 def test_decisions_of_the_integer_network_stay(zoo: Path) -> None:
     network = load_network(zoo / "models" / "cifar_resnet8_qlinear.onnx")
     deployed = deploy(network, scan_layers(network))
-    images = np.load(zoo / "data" / "cifar10_test.npz")["x"][:96].astype(np.float32).transpose(0, 3, 1, 2)
+    images = (
+        np.load(zoo / "data" / "cifar10_test.npz")["x"][:96]
+        .astype(np.float32)
+        .transpose(0, 3, 1, 2)
+    )
     name = network.inputs[0].name
     plain = session(str(network.path))
-    expected = np.concatenate([plain.run(None, {name: images[start : start + 16]})[0] for start in range(0, 96, 16)])
+    expected = np.concatenate(
+        [plain.run(None, {name: images[start : start + 16]})[0] for start in range(0, 96, 16)]
+    )
     got = run(deployed.model.SerializeToString(), {name: images})[0]
     assert (expected.argmax(1) == got.argmax(1)).mean() >= 0.97
 
@@ -143,7 +178,10 @@ class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.grouped, self.up = nn.Conv2d(8, 8, 3, padding=1, groups=4), nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2)
+        self.grouped, self.up = (
+            nn.Conv2d(8, 8, 3, padding=1, groups=4),
+            nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2),
+        )
         self.last = nn.Linear(6, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -155,7 +193,9 @@ class Residual(nn.Module):
 class Recurrent(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.inner = getattr(nn, kind)(5, 6, num_layers=2, bidirectional=kind == "LSTM", batch_first=True)
+        self.inner = getattr(nn, kind)(
+            5, 6, num_layers=2, bidirectional=kind == "LSTM", batch_first=True
+        )
         self.last = nn.Linear(12 if kind == "LSTM" else 6, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -178,12 +218,20 @@ class Transformer(nn.Module):
 class Shuffle(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.up, self.last = nn.Conv2d(4, 8, 3, padding=1, stride=2), nn.Upsample(scale_factor=2), nn.Linear(512, 3)
+        self.conv, self.up, self.last = (
+            nn.Conv2d(4, 8, 3, padding=1, stride=2),
+            nn.Upsample(scale_factor=2),
+            nn.Linear(512, 3),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.conv(x)
         size, channels, rows, columns = hidden.shape
-        hidden = hidden.view(size, 2, channels // 2, rows, columns).transpose(1, 2).reshape(size, channels, rows, columns)
+        hidden = (
+            hidden.view(size, 2, channels // 2, rows, columns)
+            .transpose(1, 2)
+            .reshape(size, channels, rows, columns)
+        )
         return self.last(self.up(hidden).view(size, -1))
 
 
@@ -201,7 +249,11 @@ def quietly() -> Iterator[None]:
     """Keep exporters and quantisers from talking."""
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -217,11 +269,20 @@ def export(name: str, path: Path, *, dynamo: bool, dynamic: bool) -> None:
         if dynamo:
             shapes = ({0: torch.export.Dim("batch")},) if dynamic else None
             args = (torch.cat([sample, sample]) if dynamic else sample,)
-            torch.onnx.export(module, args, str(path), dynamo=True, verbose=False, dynamic_shapes=shapes)
+            torch.onnx.export(
+                module, args, str(path), dynamo=True, verbose=False, dynamic_shapes=shapes
+            )
         else:
             axes = {"x": {0: "batch"}, "y": {0: "batch"}} if dynamic else None
             torch.onnx.export(
-                module, (sample,), str(path), dynamo=False, opset_version=17, input_names=["x"], output_names=["y"], dynamic_axes=axes
+                module,
+                (sample,),
+                str(path),
+                dynamo=False,
+                opset_version=17,
+                input_names=["x"],
+                output_names=["y"],
+                dynamic_axes=axes,
             )
 
 
@@ -259,8 +320,14 @@ FORMS: dict[str, dict[str, Any]] = {
         "activation_type": quantization.QuantType.QUInt8,
     },
     "qdq channel": {"quant_format": quantization.QuantFormat.QDQ, "per_channel": True},
-    "qdq at run time": {"quant_format": quantization.QuantFormat.QDQ, "extra_options": {"AddQDQPairToWeight": True}},
-    "qdq 16 bits": {"quant_format": quantization.QuantFormat.QDQ, "weight_type": quantization.QuantType.QInt16},
+    "qdq at run time": {
+        "quant_format": quantization.QuantFormat.QDQ,
+        "extra_options": {"AddQDQPairToWeight": True},
+    },
+    "qdq 16 bits": {
+        "quant_format": quantization.QuantFormat.QDQ,
+        "weight_type": quantization.QuantType.QInt16,
+    },
     "qlinear": {
         "quant_format": quantization.QuantFormat.QOperator,
         "weight_type": quantization.QuantType.QUInt8,
@@ -290,5 +357,7 @@ def test_dynamically_quantised_networks(tmp_path: Path, name: str, per_channel: 
     source, path = tmp_path / "float.onnx", tmp_path / "model.onnx"
     export(name, source, dynamo=False, dynamic=False)
     with quietly():
-        quantization.quantize_dynamic(source, path, weight_type=quantization.QuantType.QInt8, per_channel=per_channel)
+        quantization.quantize_dynamic(
+            source, path, weight_type=quantization.QuantType.QInt8, per_channel=per_channel
+        )
     check(path, tmp_path, rtol=1e-5, widened=False)

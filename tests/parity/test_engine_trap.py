@@ -1,4 +1,6 @@
-"""Weights must be in place before onnxruntime optimises the graph; the obvious way to set them is not, and says nothing."""
+"""Weights must be in place before onnxruntime optimises the graph; the obvious way to set them is
+not, and says nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,20 @@ agraph (float[N, 1, 8, 8] x) => (float[N, 4, 8, 8] y)
     c = Conv<pads = [1, 1, 1, 1]>(x, w)
     y = BatchNormalization(c, s, b, m, v)
 }
-"""
+"""  # noqa: E501
 TRANSPOSE = """
 <ir_version: 8, opset_import: ["" : 13]>
 agraph (float[N, 6] x) => (float[N, 5] y) <float[5, 6] w> { t = Transpose<perm = [1, 0]>(w) y = MatMul(x, t) }
-"""
+"""  # noqa: E501
 RESHAPE = """
 <ir_version: 8, opset_import: ["" : 13]>
 agraph (float[N, 6] x) => (float[N, 5] y) <float[5, 6] w, int64[2] shape = {6, 5}> { t = Reshape(w, shape) y = MatMul(x, t) }
-"""
-CASES = [pytest.param(CONV_BN, (4, 1, 3, 3), (3, 1, 8, 8), id="conv-bn"), pytest.param(TRANSPOSE, (5, 6), (3, 6), id="transpose"),
-         pytest.param(RESHAPE, (5, 6), (3, 6), id="reshape")]  # fmt: skip
+"""  # noqa: E501
+CASES = [
+    pytest.param(CONV_BN, (4, 1, 3, 3), (3, 1, 8, 8), id="conv-bn"),
+    pytest.param(TRANSPOSE, (5, 6), (3, 6), id="transpose"),
+    pytest.param(RESHAPE, (5, 6), (3, 6), id="reshape"),
+]
 
 
 def _model(text: str, weights: np.ndarray) -> onnx.ModelProto:
@@ -60,7 +65,9 @@ def _weights(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("text", "weight_shape", "input_shape"), CASES)
-def test_weights_handed_over_before_optimisation_are_exact(text: str, weight_shape: tuple[int, ...], input_shape: tuple[int, ...]) -> None:
+def test_weights_handed_over_before_optimisation_are_exact(
+    text: str, weight_shape: tuple[int, ...], input_shape: tuple[int, ...]
+) -> None:
     feed = {"x": np.random.default_rng(1).normal(size=input_shape).astype(np.float32)}
     for weights in _weights(weight_shape):
         saved = open_session(_model(text, weights).SerializeToString()).run(["y"], feed)[0]
@@ -72,13 +79,17 @@ def test_weights_handed_over_before_optimisation_are_exact(text: str, weight_sha
 def test_add_initializer_on_a_model_with_weights_is_silently_ignored(
     text: str, weight_shape: tuple[int, ...], input_shape: tuple[int, ...]
 ) -> None:
-    """The trap: no error, no warning, and the output of the unchanged network. Should this fail, onnxruntime has mended it."""
+    """The trap: no error, no warning, and the output of the unchanged network. Should this fail,
+    onnxruntime has mended it.
+    """
     feed = {"x": np.random.default_rng(1).normal(size=input_shape).astype(np.float32)}
     old, new = _weights(weight_shape)
     options = session_options()
     value = ort.OrtValue.ortvalue_from_numpy(new)
     options.add_initializer("w", value)
-    trapped = ort.InferenceSession(_model(text, old).SerializeToString(), options).run(["y"], feed)[0]
+    trapped = ort.InferenceSession(_model(text, old).SerializeToString(), options).run(["y"], feed)[
+        0
+    ]
     expected = open_session(_model(text, new).SerializeToString()).run(["y"], feed)[0]
     unchanged = open_session(_model(text, old).SerializeToString()).run(["y"], feed)[0]
     assert np.abs(trapped - expected).max() > 1.0

@@ -1,4 +1,6 @@
-"""The engine on real networks: same scores as the files themselves, whatever their batch axis, layout or quantisation."""
+"""The engine on real networks: same scores as the files themselves, whatever their batch axis,
+layout or quantisation.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,15 @@ from cimrobust.onnx_io.scan import scan_layers
 
 SAMPLES = 200
 WIDENED = (
-    "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "cifar_resnet4b", "cifar_tinymobilenet", "acasxu_1_1", "cifar_resnet8_qlinear",
+    "mnist_mlp_256x2",
+    "mnist_cnn_bn",
+    "mnist_cntk_opset8",
+    "cifar_resnet4b",
+    "cifar_tinymobilenet",
+    "acasxu_1_1",
+    "cifar_resnet8_qlinear",
     "cifar_resnet4b_qdq",
-)  # fmt: skip
+)
 FREE = ("fashion_cnn", "cifar_cnn_nhwc", "cifar_vit_ibp", "rul_cnn")
 
 
@@ -28,11 +36,23 @@ def test_zoo_network_is_deployed_right(zoo: Path, name: str) -> None:
     network = load_network(zoo / next(entry["file"] for entry in entries if entry["name"] == name))
     scan = scan_layers(network)
     data = load_data(str(zoo / f"{name}.toml"), inputs=network.inputs, limit=SAMPLES)
-    runtime = open_network(network, scan, place(scan, load_profile("rram-write-verify-3pct")), data, workers=2)
-    assert (runtime.engine.feeding.mode, runtime.deployed.batch) == ("free", "widened" if name in WIDENED else "dynamic")
+    runtime = open_network(
+        network, scan, place(scan, load_profile("rram-write-verify-3pct")), data, workers=2
+    )
+    assert (runtime.engine.feeding.mode, runtime.deployed.batch) == (
+        "free",
+        "widened" if name in WIDENED else "dynamic",
+    )
     assert runtime.checks.original.holds
     assert runtime.checks.original.differing_decisions <= (4 if "q" in name else 0)
-    assert (runtime.checks.zero_deviation.max_difference, runtime.checks.vertex.max_difference) == (0.0, 0.0)
+    assert (runtime.checks.zero_deviation.max_difference, runtime.checks.vertex.max_difference) == (
+        0.0,
+        0.0,
+    )
     assert not runtime.checks.dead
-    if name != "acasxu_1_1":  # its margins are so small that 8 bits alone turn a quarter of the decisions
-        assert abs(runtime.quantised.value - runtime.clean.value) <= 0.03 * max(1.0, abs(runtime.clean.value))
+    if (
+        name != "acasxu_1_1"
+    ):  # its margins are so small that 8 bits alone turn a quarter of the decisions
+        assert abs(runtime.quantised.value - runtime.clean.value) <= 0.03 * max(
+            1.0, abs(runtime.clean.value)
+        )

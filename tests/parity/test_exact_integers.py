@@ -24,10 +24,12 @@ COUNT = 64
 
 
 def exact(path: Path, x: np.ndarray, form: str) -> np.ndarray:
-    """Return the outputs of a file in int64; one sample at a time where a range is that of a batch."""
+    """Return the outputs of a file in int64; one sample at a time where a range is that of a batch."""  # noqa: E501
     model = onnx.load(path)
     size = 1 if form.removesuffix(", optimised") in DYNAMIC else len(x)
-    return np.concatenate([evaluate(model, {"x": x[start : start + size]})[0] for start in range(0, len(x), size)])
+    return np.concatenate(
+        [evaluate(model, {"x": x[start : start + size]})[0] for start in range(0, len(x), size)]
+    )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -39,7 +41,8 @@ def test_decisions_are_those_of_exact_integers(form: str, tmp_path: Path) -> Non
     assert (got.argmax(1) == expected.argmax(1)).all()
     assert len(set(expected.argmax(1).tolist())) > 1
     if form.removesuffix(", optimised") not in DYNAMIC:
-        # The output is levels times a float32 scale: levels are equal, and the product is rounded once.
+        # The output is levels times a float32 scale: levels are equal, and the product is rounded
+        # once.
         np.testing.assert_allclose(got, expected, rtol=2**-23, atol=0)
 
 
@@ -56,8 +59,12 @@ def test_deployed_networks_decide_as_exact_integers(form: str, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("form", ["QDQ u8 s8", "QOperator u8 s8 per channel", "QOperator s8 s8", "dynamic s8"])
-def test_the_run_of_a_quantised_file_is_compared_operator_by_operator(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form", ["QDQ u8 s8", "QOperator u8 s8 per channel", "QOperator s8 s8", "dynamic s8"]
+)
+def test_the_run_of_a_quantised_file_is_compared_operator_by_operator(
+    form: str, tmp_path: Path
+) -> None:
     network = load_network(quantised(form, tmp_path))
     found = check_arithmetic(network, {"x": samples(8)}, {}, output="y")
     assert found.reason is None
@@ -67,33 +74,53 @@ def test_the_run_of_a_quantised_file_is_compared_operator_by_operator(form: str,
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("form", ["QOperator s8 s8", "QOperator u8 s8", "QDQ s8 s8"])
-def test_layers_that_stay_digital_are_exact_in_the_file_of_a_chip_too(form: str, tmp_path: Path) -> None:
+def test_layers_that_stay_digital_are_exact_in_the_file_of_a_chip_too(
+    form: str, tmp_path: Path
+) -> None:
     path, x = quantised(form, tmp_path), samples(16)
     network = load_network(path)
     scan = scan_layers(network)
     first = replace(scan, layers=scan.layers[:1])
-    deployed, weights = deploy(network, first), {first.layers[0].initializer: first.layers[0].values}
+    deployed, weights = (
+        deploy(network, first),
+        {first.layers[0].initializer: first.layers[0].values},
+    )
     got = OrtEngine(deployed).run(weights, {"x": x})
     assert (got.argmax(1) == exact(path, x, form).argmax(1)).all()
     save_model(with_weights(deployed, weights), tmp_path / "chip.onnx")
     # A session of anybody, without options.
-    session = onnxruntime.InferenceSession(str(tmp_path / "chip.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "chip.onnx"), providers=["CPUExecutionProvider"]
+    )
     np.testing.assert_array_equal(session.run(None, {"x": x})[0], got)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar_resnet8_qlinear", "cifar_resnet4b_qdq"])
-def test_zoo_networks_decide_as_exact_integers_and_score_what_their_makers_say(zoo: Path, name: str) -> None:
+def test_zoo_networks_decide_as_exact_integers_and_score_what_their_makers_say(
+    zoo: Path, name: str
+) -> None:
     network = load_network(zoo / f"models/{name}.onnx")
     data = load_data(zoo / f"{name}.toml", inputs=network.inputs, limit=500)
     output = data.decision.output or network.outputs[0].name
     found = check_arithmetic(network, data.inputs, data.constants, output=output)
     assert found.wrong == ()
     assert not found.left_out
-    decisions = run_original(network, data.inputs, data.constants, output=output, threads=2).argmax(1)
+    decisions = run_original(network, data.inputs, data.constants, output=output, threads=2).argmax(
+        1
+    )
     x, model = next(iter(data.inputs.values())), onnx.load(network.path)
-    expected = np.concatenate([evaluate(model, {network.inputs[0].name: x[start : start + 100]})[0] for start in range(0, len(x), 100)])
+    expected = np.concatenate(
+        [
+            evaluate(model, {network.inputs[0].name: x[start : start + 100]})[0]
+            for start in range(0, len(x), 100)
+        ]
+    )
     assert (decisions == expected.argmax(1)).all()
-    stated = {entry["name"]: entry for entry in json.loads((zoo / "manifest.json").read_text())["models"]}[name]["clean"]["value"]
+    stated = {
+        entry["name"]: entry for entry in json.loads((zoo / "manifest.json").read_text())["models"]
+    }[name]["clean"]["value"]
     # Of 2000 samples, the first 500 here: within three standard errors.
-    assert abs((decisions == data.labels).mean() - stated) < 3 * (stated * (1 - stated) / 500) ** 0.5
+    assert (
+        abs((decisions == data.labels).mean() - stated) < 3 * (stated * (1 - stated) / 500) ** 0.5
+    )

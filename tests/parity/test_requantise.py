@@ -1,4 +1,6 @@
-"""The trap of integer models: onnxruntime turns a float layer between quantisers back into an integer one, and rounds deviated weights."""
+"""The trap of integer models: onnxruntime turns a float layer between quantisers back into an
+integer one, and rounds deviated weights.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def outputs(content: bytes, x: np.ndarray, level) -> np.ndarray:
     options = exact_options()
     options.graph_optimization_level = level
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(exact_model(content), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return onnxruntime.InferenceSession(
+        exact_model(content), options, providers=["CPUExecutionProvider"]
+    ).run(None, {"x": x})[0]
 
 
 def test_deviated_weights_survive_optimisation(tmp_path):
@@ -48,13 +52,20 @@ def test_deviated_weights_survive_optimisation(tmp_path):
     scan = scan_layers(network)
     deployed = deploy(network, scan, widen=False)
     generator = np.random.default_rng(1)
-    deviated = {"w": scan.layers[0].values + generator.uniform(-0.06, 0.06, scan.layers[0].shape).astype(np.float32)}
+    deviated = {
+        "w": (
+            scan.layers[0].values
+            + generator.uniform(-0.06, 0.06, scan.layers[0].shape).astype(np.float32)
+        )
+    }
     x = generator.standard_normal((1, 2, 32, 32)).astype(np.float32)
     levels = onnxruntime.GraphOptimizationLevel
     guarded = with_weights(deployed, deviated)
     plain = outputs(guarded.SerializeToString(), x, levels.ORT_DISABLE_ALL)
     same = outputs(guarded.SerializeToString(), x, levels.ORT_ENABLE_ALL)
-    assert (np.abs(same - plain) > 0.04).mean() < 0.005  # a sum on the edge between two levels may be rounded in another order
+    assert (
+        np.abs(same - plain) > 0.04
+    ).mean() < 0.005  # a sum on the edge between two levels may be rounded in another order
 
     unguarded = onnx.ModelProto()
     unguarded.CopyFrom(guarded)
@@ -63,4 +74,6 @@ def test_deviated_weights_survive_optimisation(tmp_path):
     layer.output[0] = guard.output[0]
     unguarded.graph.node.remove(guard)
     broken = outputs(unguarded.SerializeToString(), x, levels.ORT_ENABLE_ALL)
-    assert (np.abs(broken - plain) > 0.04).mean() > 0.02, "onnxruntime no longer requantises: the guard may go"
+    assert (np.abs(broken - plain) > 0.04).mean() > 0.02, (
+        "onnxruntime no longer requantises: the guard may go"
+    )

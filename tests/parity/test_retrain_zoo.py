@@ -1,4 +1,6 @@
-"""Networks that other people made: one short epoch, written back, and read again with the weights that were trained."""
+"""Networks that other people made: one short epoch, written back, and read again with the weights
+that were trained.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,29 @@ from cimrobust.training.training_settings import TrainingSettings
 
 def part(dataset: DataSet, some: slice) -> DataSet:
     inputs = {name: array[some] for name, array in dataset.inputs.items()}
-    return replace(dataset, inputs=inputs, labels=None if dataset.labels is None else dataset.labels[some])
+    return replace(
+        dataset, inputs=inputs, labels=None if dataset.labels is None else dataset.labels[some]
+    )
 
 
-# A fixed batch; a weight behind Reshape and a batch that cannot be widened; int8 with a scale a channel; a regression; labels of its own.
-@pytest.mark.parametrize("name", ["mnist_mlp_256x2", "mnist_cntk_opset8", "cifar_resnet4b_qdq", "rul_cnn", "acasxu_1_1"])
+# A fixed batch; a weight behind Reshape and a batch that cannot be widened; int8 with a scale a
+# channel; a regression; labels of its own.
+@pytest.mark.parametrize(
+    "name", ["mnist_mlp_256x2", "mnist_cntk_opset8", "cifar_resnet4b_qdq", "rul_cnn", "acasxu_1_1"]
+)
 def test_trained_weights_are_read_back_from_the_file(zoo: Path, tmp_path: Path, name: str):
     network = load_network(zoo / "models" / f"{name}.onnx")
     samples = load_data(zoo / f"{name}.toml", inputs=network.inputs, limit=48)
     settings = TrainingSettings(epochs=1, batch=16, learning_rate=2e-3, search_passes=1, draws=0)
     profile = resolve_profile("rram-write-verify-3pct", 0.005)
-    session = open_session(network, profile, part(samples, slice(32)), part(samples, slice(32, None)), settings)
-    trained = train(session.job(recipe_of("a-trice").method(), settings), session.parameters, progress=NullProgress())
+    session = open_session(
+        network, profile, part(samples, slice(32)), part(samples, slice(32, None)), settings
+    )
+    trained = train(
+        session.job(recipe_of("a-trice").method(), settings),
+        session.parameters,
+        progress=NullProgress(),
+    )
     values, integers = stored_integers(session.trainable, trained.parameters)
     start, start_integers = stored_integers(session.trainable, session.parameters)
     check_changed({**start, **start_integers}, {**values, **integers})
@@ -52,4 +65,6 @@ def test_trained_weights_are_read_back_from_the_file(zoo: Path, tmp_path: Path, 
     for layer, devices in session.trainable.devices.items():
         nominal = devices.program(trained.parameters.weights[layer]).nominal.detach().numpy()
         # float32 roundings of the scale
-        np.testing.assert_allclose(nominal, written.tensors[layer].nominal, atol=1e-6 * np.abs(nominal).max())
+        np.testing.assert_allclose(
+            nominal, written.tensors[layer].nominal, atol=1e-6 * np.abs(nominal).max()
+        )

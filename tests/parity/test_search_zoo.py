@@ -1,4 +1,6 @@
-"""The search on real networks: what it must reach on the shipped sample, and plain numbers on a few of the zoo."""
+"""The search on real networks: what it must reach on the shipped sample, and plain numbers on a few
+of the zoo.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,24 @@ SMALL = replace(
 )
 
 
-def _open(model: Path, description: Path, tolerance: float, limit: int | None) -> tuple[Runtime, Placement]:
+def _open(
+    model: Path, description: Path, tolerance: float, limit: int | None
+) -> tuple[Runtime, Placement]:
     network = load_network(model)
     scan = scan_layers(network)
     placement = place(scan, with_tolerance(load_profile("rram-write-verify-3pct"), tolerance))
-    return open_network(network, scan, placement, load_data(description, inputs=network.inputs, limit=limit)), placement
+    return (
+        open_network(
+            network, scan, placement, load_data(description, inputs=network.inputs, limit=limit)
+        ),
+        placement,
+    )
 
 
 def _members(result: SearchResult) -> dict[str, float]:
-    return {member.name: member.score.value for member in result.members if member.score is not None}
+    return {
+        member.name: member.score.value for member in result.members if member.score is not None
+    }
 
 
 def test_digits_cnn_breaks_at_three_percent_and_random_corners_do_not(samples: Path) -> None:
@@ -52,10 +63,16 @@ def test_digits_cnn_breaks_at_three_percent_and_random_corners_do_not(samples: P
     assert result.passes <= 100
 
 
-def test_workers_change_no_bit_of_a_convolutional_network(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_change_no_bit_of_a_convolutional_network(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(budget._LEVELS, "quick", SMALL)
-    runtime, placement = _open(samples / "digits_resnet.onnx", samples / "digits_resnet.toml", 0.005, None)
-    first, second = (search(runtime, placement, effort="quick", seed=1, workers=workers) for workers in (1, 4))
+    runtime, placement = _open(
+        samples / "digits_resnet.onnx", samples / "digits_resnet.toml", 0.005, None
+    )
+    first, second = (
+        search(runtime, placement, effort="quick", seed=1, workers=workers) for workers in (1, 4)
+    )
     assert first.score == second.score
     for name, deviation in first.deviations.items():
         np.testing.assert_array_equal(deviation, second.deviations[name])
@@ -63,9 +80,16 @@ def test_workers_change_no_bit_of_a_convolutional_network(samples: Path, monkeyp
 
 @pytest.mark.parametrize(
     ("name", "tolerance", "most"),
-    [("mnist_mlp_256x2", 0.01, 0.75), ("mnist_cnn_bn", 0.015, 0.6), ("cifar_resnet8_qlinear", 0.01, 0.3), ("acasxu_1_1", 0.01, 0.3)],
+    [
+        ("mnist_mlp_256x2", 0.01, 0.75),
+        ("mnist_cnn_bn", 0.015, 0.6),
+        ("cifar_resnet8_qlinear", 0.01, 0.3),
+        ("acasxu_1_1", 0.01, 0.3),
+    ],
 )
-def test_zoo_networks_break(zoo: Path, name: str, tolerance: float, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zoo_networks_break(
+    zoo: Path, name: str, tolerance: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Few samples and passes, so that the test is quick; the full budget finds more."""
     monkeypatch.setitem(budget._LEVELS, "quick", SMALL)
     runtime, placement = _open(zoo / f"models/{name}.onnx", zoo / f"{name}.toml", tolerance, 100)

@@ -17,9 +17,17 @@ from cimrobust.twin.to_torch import Twin, to_torch
 from tests.exact_runs import exact_options
 
 FLOAT = [
-    "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "fashion_cnn", "cifar_resnet4b", "cifar_cnn_nhwc", "cifar_tinymobilenet",
-    "cifar_vit_ibp", "acasxu_1_1", "rul_cnn",
-]  # fmt: skip
+    "mnist_mlp_256x2",
+    "mnist_cnn_bn",
+    "mnist_cntk_opset8",
+    "fashion_cnn",
+    "cifar_resnet4b",
+    "cifar_cnn_nhwc",
+    "cifar_tinymobilenet",
+    "cifar_vit_ibp",
+    "acasxu_1_1",
+    "rul_cnn",
+]
 QUANTISED = ["cifar_resnet8_qlinear", "cifar_resnet4b_qdq"]
 
 
@@ -34,7 +42,11 @@ def load(zoo: Path, name: str) -> tuple[onnx.ModelProto, Twin]:
     """Model, and its twin with every matrix or kernel of weights mapped."""
     model = onnx.load(zoo / entry(zoo, name)["file"])
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
-    weights = [tensor.name for tensor in model.graph.initializer if tensor.data_type in kinds and len(tensor.dims) >= 2]
+    weights = [
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type in kinds and len(tensor.dims) >= 2
+    ]
     return model, to_torch(model, weight_names=weights)
 
 
@@ -85,7 +97,8 @@ def test_outputs_agree(zoo, name):
 
 @pytest.mark.parametrize("name", QUANTISED)
 def test_quantised_outputs_agree_within_one_level(zoo, name):
-    # Products that fall half way between two levels round differently where the sums differ in the last bit; such a step can travel on.
+    # Products that fall half way between two levels round differently where the sums differ in the
+    # last bit; such a step can travel on.
     _, twin = load(zoo, name)
     feeds = samples(zoo, name, 16)
     with torch.no_grad():
@@ -105,13 +118,20 @@ def test_gradients_reach_every_weight(zoo, name):
     assert weights
     output = entry(zoo, name)["output"]
     twin(tensors(samples(zoo, name, 4)), weights, [output])[output].square().sum().backward()
-    assert [key for key, value in weights.items() if value.grad is None or not value.grad.abs().sum() > 0] == []
+    assert [
+        key
+        for key, value in weights.items()
+        if value.grad is None or not value.grad.abs().sum() > 0
+    ] == []
 
 
 @pytest.mark.parametrize("name", FLOAT)
 def test_gradients_equal_finite_differences_in_float64(zoo, name):
     model, single = load(zoo, name)
-    twin, output = to_torch(model, weight_names=single.weight_names).double(), entry(zoo, name)["output"]
+    twin, output = (
+        to_torch(model, weight_names=single.weight_names).double(),
+        entry(zoo, name)["output"],
+    )
     inputs = {key: value.double() for key, value in tensors(samples(zoo, name, 2)).items()}
     weights = {key: value.requires_grad_() for key, value in twin.weights.items()}
     generator = torch.Generator().manual_seed(3)
@@ -119,13 +139,16 @@ def test_gradients_equal_finite_differences_in_float64(zoo, name):
     def loss(at: dict[str, torch.Tensor]) -> torch.Tensor:
         return twin(inputs, at, [output])[output].square().mean().sqrt()
 
-    gradients = dict(zip(weights, torch.autograd.grad(loss(weights), list(weights.values())), strict=True))
+    gradients = dict(
+        zip(weights, torch.autograd.grad(loss(weights), list(weights.values())), strict=True)
+    )
     for key, value in weights.items():
         direction = torch.randn(value.shape, generator=generator, dtype=torch.float64)
         step = 1e-7 * max(float(value.detach().abs().max()), 1e-2) / float(direction.abs().max())
         with torch.no_grad():
             up, down = (loss({**weights, key: value + sign * step * direction}) for sign in (1, -1))
-        # 1e-4: cancellation at this step (1e-16 / 1e-7 over gradients of about 1e-4 of the loss); kinks of ReLU are crossed hardly ever.
+        # 1e-4: cancellation at this step (1e-16 / 1e-7 over gradients of about 1e-4 of the loss);
+        # kinks of ReLU are crossed hardly ever.
         expected = (gradients[key] * direction).sum()
         scale = max(abs(float(expected)), 1e-3 * float(gradients[key].norm() * direction.norm()))
         assert abs(float((up - down) / (2 * step)) - float(expected)) < 1e-4 * scale
@@ -142,7 +165,8 @@ def test_a_fixed_batch_does_not_bind_the_twin(zoo):
 
 @pytest.mark.parametrize("name", FLOAT + QUANTISED)
 def test_shape_values_stay_on_the_host(zoo, name):
-    # The meta device stands for an accelerator: mixing it with the host is an error, and so is reading numbers off it.
+    # The meta device stands for an accelerator: mixing it with the host is an error, and so is
+    # reading numbers off it.
     model, _ = load(zoo, name)
     twin = to_torch(model).to("meta")
     inputs = {key: value.to("meta") for key, value in tensors(samples(zoo, name, 2)).items()}

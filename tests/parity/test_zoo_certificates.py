@@ -1,4 +1,6 @@
-"""Every network of the zoo through the whole job on a few samples; the witness is judged with numpy and onnxruntime alone."""
+"""Every network of the zoo through the whole job on a few samples; the witness is judged with numpy
+and onnxruntime alone.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,19 @@ from cimrobust.pipeline.analysis import analyze
 from tests.exact_runs import exact_options
 
 NAMES = (
-    "mnist_mlp_256x2", "mnist_cnn_bn", "mnist_cntk_opset8", "fashion_cnn", "cifar_resnet4b", "cifar_cnn_nhwc", "cifar_tinymobilenet",
-    "cifar_vit_ibp", "acasxu_1_1", "rul_cnn", "cifar_resnet8_qlinear", "cifar_resnet4b_qdq",
-)  # fmt: skip
+    "mnist_mlp_256x2",
+    "mnist_cnn_bn",
+    "mnist_cntk_opset8",
+    "fashion_cnn",
+    "cifar_resnet4b",
+    "cifar_cnn_nhwc",
+    "cifar_tinymobilenet",
+    "cifar_vit_ibp",
+    "acasxu_1_1",
+    "rul_cnn",
+    "cifar_resnet8_qlinear",
+    "cifar_resnet4b_qdq",
+)
 LIMIT = 16
 
 
@@ -27,9 +39,15 @@ def fed(entry: dict, x: np.ndarray) -> np.ndarray:
             x = x.astype(np.float32)
         elif step["op"] in ("subtract", "multiply", "divide"):
             value = np.asarray(step["value"], dtype=np.float32)
-            x = {"subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}[step["op"]](x, value)
+            x = {"subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}[step["op"]](
+                x, value
+            )
         else:
-            x = x.transpose(step["perm"]) if step["op"] == "transpose" else x.reshape(x.shape[0], *step["shape"])
+            x = (
+                x.transpose(step["perm"])
+                if step["op"] == "transpose"
+                else x.reshape(x.shape[0], *step["shape"])
+            )
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
@@ -40,7 +58,12 @@ def outputs(path: str, entry: dict, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     size = entry["batch"] if isinstance(entry["batch"], int) else 1
     name = entry["feed"][0]["input"]
-    return np.concatenate([session.run([entry["output"]], {name: x[start : start + size]})[0] for start in range(0, len(x), size)])
+    return np.concatenate(
+        [
+            session.run([entry["output"]], {name: x[start : start + size]})[0]
+            for start in range(0, len(x), size)
+        ]
+    )
 
 
 def score(entry: dict, output: np.ndarray, y: np.ndarray) -> float:
@@ -52,8 +75,20 @@ def score(entry: dict, output: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_witness_gives_the_reported_score(name, zoo, tmp_path):
-    entry = next(model for model in json.loads((zoo / "manifest.json").read_text())["models"] if model["name"] == name)
-    made = analyze(zoo / entry["file"], data=zoo / f"{name}.toml", out=tmp_path, effort="quick", trials=2, limit=LIMIT, workers=2)
+    entry = next(
+        model
+        for model in json.loads((zoo / "manifest.json").read_text())["models"]
+        if model["name"] == name
+    )
+    made = analyze(
+        zoo / entry["file"],
+        data=zoo / f"{name}.toml",
+        out=tmp_path,
+        effort="quick",
+        trials=2,
+        limit=LIMIT,
+        workers=2,
+    )
     data = np.load(zoo / "data" / f"{entry['data']}.npz")
     x = fed(entry, data["x"][:LIMIT])
     clean = outputs(str(zoo / entry["file"]), entry, x)
@@ -62,9 +97,14 @@ def test_witness_gives_the_reported_score(name, zoo, tmp_path):
     worst = score(entry, outputs(str(tmp_path / "witness" / "worst_case.onnx"), entry, x), y)
     assert made.data["worst_found"]["score"] == pytest.approx(worst, rel=1e-6)
     assert made.data["worst_found"]["has_twin"]
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / "witness" / "worst_case.onnx").graph.initializer}
+    stored = {
+        t.name: onnx.numpy_helper.to_array(t)
+        for t in onnx.load(tmp_path / "witness" / "worst_case.onnx").graph.initializer
+    }
     tensors = load_file(tmp_path / "witness" / "deviations.safetensors")
     for initializer in {key.rsplit(".", 1)[0] for key in tensors}:
-        nominal, lo, hi, deviation = (tensors[f"{initializer}.{part}"] for part in ("nominal", "lo", "hi", "deviation"))
+        nominal, lo, hi, deviation = (
+            tensors[f"{initializer}.{part}"] for part in ("nominal", "lo", "hi", "deviation")
+        )
         assert ((lo <= deviation) & (deviation <= hi)).all()
         assert np.array_equal(stored[initializer], nominal + deviation)

@@ -31,12 +31,16 @@ class Builder:
 
     def add(self, op: str, inputs: list[str], **attributes: object) -> str:
         self.count += 1
-        self.nodes.append(helper.make_node(op, inputs, [f"v{self.count}"], name=f"n{self.count}", **attributes))
+        self.nodes.append(
+            helper.make_node(op, inputs, [f"v{self.count}"], name=f"n{self.count}", **attributes)
+        )
         return f"v{self.count}"
 
     def constant(self, value: int | list[int]) -> str:
         self.count += 1
-        self.constants.append(numpy_helper.from_array(np.asarray(value, np.int64), f"v{self.count}"))
+        self.constants.append(
+            numpy_helper.from_array(np.asarray(value, np.int64), f"v{self.count}")
+        )
         return f"v{self.count}"
 
     def number(self, depth: int) -> str:
@@ -50,7 +54,9 @@ class Builder:
         if kind == 7:
             return self.add(self.draw(st.sampled_from(["Neg", "Abs"])), [self.number(depth - 1)])
         if kind == 8:
-            return self.add("Where", [self.bit(depth - 1), self.number(depth - 1), self.number(depth - 1)])
+            return self.add(
+                "Where", [self.bit(depth - 1), self.number(depth - 1), self.number(depth - 1)]
+            )
         return self.vector(depth)
 
     def axis(self) -> str:
@@ -65,43 +71,79 @@ class Builder:
         op = self.draw(st.sampled_from(_BINARY))
         first = self.number(depth - 1)
         # A division by zero ends the process of onnxruntime.
-        second = self.constant(self.draw(st.sampled_from([1, 2, 3, 4, 6, 8, -2]))) if op in ("Div", "Mod") else self.number(depth - 1)
+        second = (
+            self.constant(self.draw(st.sampled_from([1, 2, 3, 4, 6, 8, -2])))
+            if op in ("Div", "Mod")
+            else self.number(depth - 1)
+        )
         return self.add(op, [first, second])
 
     def vector(self, depth: int) -> str:
         zero = self.constant([0])
-        parts = [self.add("Unsqueeze", [self.number(depth - 1), zero]) for _ in range(self.draw(st.integers(1, 3)))]
+        parts = [
+            self.add("Unsqueeze", [self.number(depth - 1), zero])
+            for _ in range(self.draw(st.integers(1, 3)))
+        ]
         joined = self.add("Concat", parts, axis=0)
-        op = self.draw(st.sampled_from(["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "Gather"]))
+        op = self.draw(
+            st.sampled_from(["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "Gather"])
+        )
         if op == "Gather":
-            return self.add(op, [joined, self.constant(self.draw(st.integers(-len(parts), len(parts) - 1)))])
-        return self.add(op, [joined, zero], keepdims=0) if op == "ReduceSum" else self.add(op, [joined], axes=[0], keepdims=0)
+            return self.add(
+                op, [joined, self.constant(self.draw(st.integers(-len(parts), len(parts) - 1)))]
+            )
+        return (
+            self.add(op, [joined, zero], keepdims=0)
+            if op == "ReduceSum"
+            else self.add(op, [joined], axes=[0], keepdims=0)
+        )
 
     def bit(self, depth: int) -> str:
         kind = self.draw(st.integers(0, 3)) if depth else 0
         if kind <= 1:
-            return self.add(self.draw(st.sampled_from(_COMPARE)), [self.number(depth), self.number(depth)])
+            return self.add(
+                self.draw(st.sampled_from(_COMPARE)), [self.number(depth), self.number(depth)]
+            )
         if kind == 2:
-            return self.add(self.draw(st.sampled_from(["And", "Or", "Xor"])), [self.bit(depth - 1), self.bit(depth - 1)])
+            return self.add(
+                self.draw(st.sampled_from(["And", "Or", "Xor"])),
+                [self.bit(depth - 1), self.bit(depth - 1)],
+            )
         return self.add("Not", [self.bit(depth - 1)])
 
 
 def branch(name: str, value: float) -> onnx.GraphProto:
     tensor = numpy_helper.from_array(np.float32(value), f"{name}.value")
     node = helper.make_node("Constant", [], [name], value=tensor)
-    return helper.make_graph([node], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [])])
+    return helper.make_graph(
+        [node], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [])]
+    )
 
 
 @st.composite
 def models(draw: st.DrawFn) -> onnx.ModelProto:
-    """Models whose output is 1 or 0 by a condition on the sizes of their inputs, and the condition itself."""
+    """Models whose output is 1 or 0 by a condition on the sizes of their inputs, and the condition
+    itself.
+    """
     builder = Builder(draw)
     condition = builder.bit(draw(st.integers(0, 3)))
-    builder.nodes.append(helper.make_node("If", [condition], ["y"], name="if", then_branch=branch("t", 1), else_branch=branch("e", 0)))
+    builder.nodes.append(
+        helper.make_node(
+            "If",
+            [condition],
+            ["y"],
+            name="if",
+            then_branch=branch("t", 1),
+            else_branch=branch("e", 0),
+        )
+    )
     graph = helper.make_graph(
         builder.nodes,
         "g",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in SHAPES.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in SHAPES.items()
+        ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])],
         builder.constants,
     )
@@ -115,12 +157,16 @@ def run(model: onnx.ModelProto, sizes: tuple[int, ...]) -> float:
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(model.SerializeToString(), options)
-    return float(session.run(["y"], {value.name: feeds[value.name] for value in session.get_inputs()})[0])
+    return float(
+        session.run(["y"], {value.name: feeds[value.name] for value in session.get_inputs()})[0]
+    )
 
 
 @settings(max_examples=150, deadline=None)
 @given(models(), st.lists(SIZES, min_size=6, max_size=6))
-def test_what_is_folded_is_decided_the_same_way_at_every_size(model: onnx.ModelProto, sizes: list[tuple[int, ...]]) -> None:
+def test_what_is_folded_is_decided_the_same_way_at_every_size(
+    model: onnx.ModelProto, sizes: list[tuple[int, ...]]
+) -> None:
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
     resolve_branches(folded, opset_versions(folded))

@@ -1,4 +1,6 @@
-"""Descriptions and arrays that fit each other badly: loading and opening end in a result or in one clear line, never in a traceback."""
+"""Descriptions and arrays that fit each other badly: loading and opening end in a result or in one
+clear line, never in a traceback.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,43 @@ from cimrobust.errors import CimrobustError, SelfCheckError
 from cimrobust.pipeline.inspection import Inspection, inspect_model
 
 _SAMPLES = Path(__file__).parents[2] / "samples"
-_NUMBERS = st.one_of(st.integers(-3, 9), st.sampled_from([2**31, 2**63, -(2**70), 10**30, 16, 0.5, 1e308, -1e308, 5e-324]))
-_VALUES = st.one_of(_NUMBERS, st.lists(_NUMBERS, max_size=4), st.sampled_from(["", "x", "y", "scores", "\u00e9" * 50, True, [[1], [1, 2]]]))
+_NUMBERS = st.one_of(
+    st.integers(-3, 9),
+    st.sampled_from([2**31, 2**63, -(2**70), 10**30, 16, 0.5, 1e308, -1e308, 5e-324]),
+)
+_VALUES = st.one_of(
+    _NUMBERS,
+    st.lists(_NUMBERS, max_size=4),
+    st.sampled_from(["", "x", "y", "scores", "\u00e9" * 50, True, [[1], [1, 2]]]),
+)
 _SHAPES = st.one_of(st.just([1, 8, 8]), st.lists(st.integers(-2, 70), max_size=5))
 _STEP = st.one_of(
-    st.fixed_dictionaries({"op": st.sampled_from(["subtract", "multiply", "divide"]), "value": _VALUES}),
-    st.fixed_dictionaries({"op": st.just("transpose"), "perm": st.lists(st.integers(-1, 3), max_size=4)}),
+    st.fixed_dictionaries(
+        {"op": st.sampled_from(["subtract", "multiply", "divide"]), "value": _VALUES}
+    ),
+    st.fixed_dictionaries(
+        {"op": st.just("transpose"), "perm": st.lists(st.integers(-1, 3), max_size=4)}
+    ),
     st.fixed_dictionaries({"op": st.just("reshape"), "shape": _SHAPES}),
-    st.fixed_dictionaries({"op": st.sampled_from(["resize", "crop"]), "size": st.lists(st.integers(0, 9), max_size=3)}),
+    st.fixed_dictionaries(
+        {"op": st.sampled_from(["resize", "crop"]), "size": st.lists(st.integers(0, 9), max_size=3)}
+    ),
 )
-_TYPES = st.sampled_from(["float16", "float32", "float64", "int8", "int64", "uint8", "uint64", "bool", "complex64"])
+_TYPES = st.sampled_from(
+    ["float16", "float32", "float64", "int8", "int64", "uint8", "uint64", "bool", "complex64"]
+)
 _INPUT = st.fixed_dictionaries(
-    {"steps": st.one_of(st.just([{"op": "divide", "value": 16}, {"op": "reshape", "shape": [1, 8, 8]}]), st.lists(_STEP, max_size=3))},
-    optional={"name": st.sampled_from(["image", "other", ""]), "array": st.sampled_from(["x", "y", "z"]), "dtype": _TYPES},
+    {
+        "steps": st.one_of(
+            st.just([{"op": "divide", "value": 16}, {"op": "reshape", "shape": [1, 8, 8]}]),
+            st.lists(_STEP, max_size=3),
+        )
+    },
+    optional={
+        "name": st.sampled_from(["image", "other", ""]),
+        "array": st.sampled_from(["x", "y", "z"]),
+        "dtype": _TYPES,
+    },
 )
 _DECISION = st.fixed_dictionaries(
     {},
@@ -42,7 +68,11 @@ _DECISION = st.fixed_dictionaries(
         "axis": st.integers(-5, 5),
     },
 )
-_LABEL = st.one_of(st.just({"array": "y"}), st.just({"self": True}), st.fixed_dictionaries({"array": st.sampled_from(["x", "z"])}))
+_LABEL = st.one_of(
+    st.just({"array": "y"}),
+    st.just({"self": True}),
+    st.fixed_dictionaries({"array": st.sampled_from(["x", "z"])}),
+)
 _LABELS = {
     "as they are": lambda y: y,
     "one column": lambda y: y[:, None],
@@ -85,7 +115,10 @@ def inspection() -> Inspection:
 
 
 @settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     entry=_INPUT,
@@ -95,14 +128,24 @@ def inspection() -> Inspection:
     images=st.one_of(st.just("as they are"), st.sampled_from(sorted(_IMAGES))),
 )
 def test_bad_data_end_in_one_clear_line(
-    inspection: Inspection, entry: dict[str, Any], decision: dict[str, Any], label: dict[str, Any], labels: str, images: str
+    inspection: Inspection,
+    entry: dict[str, Any],
+    decision: dict[str, Any],
+    label: dict[str, Any],
+    labels: str,
+    images: str,
 ) -> None:
     with np.load(_SAMPLES / "digits_test.npz") as archive:
         sample = dict(archive)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.savez(folder / "d.npz", x=_IMAGES[images](sample["x"][:8]), y=_LABELS[labels](sample["y"][:8]))
-        text = f'schema = 1\nfile = "d.npz"\n[[input]]\n{_table(entry)}\n[label]\n{_table(label)}\n[decision]\n{_table(decision)}\n'
+        np.savez(
+            folder / "d.npz", x=_IMAGES[images](sample["x"][:8]), y=_LABELS[labels](sample["y"][:8])
+        )
+        text = (
+            "schema = 1\nfile ="
+            f' "d.npz"\n[[input]]\n{_table(entry)}\n[label]\n{_table(label)}\n[decision]\n{_table(decision)}\n'  # noqa: E501
+        )
         (folder / "d.toml").write_text(text, encoding="utf-8")
         try:
             data = load_data(folder / "d.toml", inputs=inspection.network.inputs)

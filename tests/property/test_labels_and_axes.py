@@ -1,4 +1,6 @@
-"""Every way to write the labels of an output gives the same task or a refusal that names a key, never another score."""
+"""Every way to write the labels of an output gives the same task or a refusal that names a key,
+never another score.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,17 @@ SIZES = st.integers(1, 4)
 UNHURRIED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def dataset(labels: np.ndarray | None, size: int, decision: Decision, reading: LabelReading) -> DataSet:
-    return DataSet({"x": np.zeros((size, 1), np.float32)}, {}, labels, decision, DataSource("d", {}, {}, size), reading)
+def dataset(
+    labels: np.ndarray | None, size: int, decision: Decision, reading: LabelReading
+) -> DataSet:
+    return DataSet(
+        {"x": np.zeros((size, 1), np.float32)},
+        {},
+        labels,
+        decision,
+        DataSource("d", {}, {}, size),
+        reading,
+    )
 
 
 @st.composite
@@ -38,9 +49,13 @@ def outputs(draw: st.DrawFn) -> tuple[np.ndarray, int]:
     return order.reshape(shape).astype(np.float64), axis
 
 
-def spelled(draw: st.DataObject, classes: np.ndarray, num_classes: int, axis: int) -> tuple[np.ndarray, LabelReading]:
+def spelled(
+    draw: st.DataObject, classes: np.ndarray, num_classes: int, axis: int
+) -> tuple[np.ndarray, LabelReading]:
     """Write classes by index in another way."""
-    how = draw.draw(st.sampled_from(["index", "float", "first", "numbers", "text", "one_hot", "flat", "thin"]))
+    how = draw.draw(
+        st.sampled_from(["index", "float", "first", "numbers", "text", "one_hot", "flat", "thin"])
+    )
     if how == "float":
         return classes.astype(np.float32), LabelReading()
     if how == "first":
@@ -66,9 +81,20 @@ def test_every_spelling_of_the_right_labels_scores_one_or_is_refused_with_a_key(
     labels, reading = spelled(data, classes, output.shape[axis], axis)
     named = data.draw(st.booleans())
     decision = Decision(axis=axis) if named else Decision()
-    others = [other for other in range(1, output.ndim) if other != axis and output.shape[other] == output.shape[axis]]
-    if not named and others and make_task(dataset(labels, len(output), Decision(axis=axis), reading), output).num_decisions:
-        # The same labels may fit an axis that is as long; then one of both is not taken, but asked for.
+    others = [
+        other
+        for other in range(1, output.ndim)
+        if other != axis and output.shape[other] == output.shape[axis]
+    ]
+    if (
+        not named
+        and others
+        and make_task(
+            dataset(labels, len(output), Decision(axis=axis), reading), output
+        ).num_decisions
+    ):
+        # The same labels may fit an axis that is as long; then one of both is not taken, but asked
+        # for.
         with contextlib.suppress(UsageError):
             assert make_task(dataset(labels, len(output), decision, reading), output).axis == axis
         return
@@ -88,22 +114,40 @@ def test_ignoring_labels_counts_the_others_as_before(made, seed):
     whole = make_task(dataset(labels, len(output), Decision(axis=axis), LabelReading()), output)
     is_out = generator.random(labels.shape) < 0.4
     is_out.reshape(len(labels), -1)[:, 0] = False  # some decision of every sample is counted
-    task = make_task(dataset(np.where(is_out, -100, labels), len(output), Decision(axis=axis), LabelReading(ignore=(-100,))), output)
+    task = make_task(
+        dataset(
+            np.where(is_out, -100, labels),
+            len(output),
+            Decision(axis=axis),
+            LabelReading(ignore=(-100,)),
+        ),
+        output,
+    )
     assert task.num_decisions == int((~is_out).sum())
     assert task.score(output).count == int(whole.right(output)[~is_out].sum())
-    assert margins_of(task, output).tolist() == margins_of(whole, output)[~is_out.reshape(-1)].tolist()
+    assert (
+        margins_of(task, output).tolist() == margins_of(whole, output)[~is_out.reshape(-1)].tolist()
+    )
     assert task.confusion(output).sum() == task.num_decisions
 
 
 SPECIAL = st.sampled_from([-np.inf, np.inf, np.nan, 0.0, 1.0, -1.0, 1e30, -1e30])
-ROWS = arrays.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.one_of(SPECIAL, st.floats(-4, 4, width=16)))
+ROWS = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 6), st.integers(2, 5)),
+    elements=st.one_of(SPECIAL, st.floats(-4, 4, width=16)),
+)
 
 
 @UNHURRIED
 @given(ROWS, st.data())
 def test_rows_decide_the_same_in_numpy_torch_and_by_rank(rows, data):
     k = data.draw(st.integers(1, rows.shape[1] - 1))
-    labels = np.asarray(data.draw(st.lists(st.integers(0, rows.shape[1] - 1), min_size=len(rows), max_size=len(rows))))
+    labels = np.asarray(
+        data.draw(
+            st.lists(st.integers(0, rows.shape[1] - 1), min_size=len(rows), max_size=len(rows))
+        )
+    )
     exact = rows.astype(np.float64)
     made = decisive_rows(exact, labels, k=k)
     twin = decisive(torch.from_numpy(exact), torch.from_numpy(labels), k=k)
@@ -111,7 +155,10 @@ def test_rows_decide_the_same_in_numpy_torch_and_by_rank(rows, data):
     task = Task(Decision(read="topk", k=k) if k > 1 else Decision(), labels, 1, rows.shape[1])
     own = exact[np.arange(len(rows)), labels]
     legal = have_decision(exact)
-    ahead = [(row > mine).sum() + (row[:label] == mine).sum() for row, mine, label in zip(exact, own, labels, strict=True)]
+    ahead = [
+        (row > mine).sum() + (row[:label] == mine).sum()
+        for row, mine, label in zip(exact, own, labels, strict=True)
+    ]
     expected = legal & (np.asarray(ahead) < k) & ~np.isneginf(own)
     assert task.right(exact).tolist() == expected.tolist()
     assert (decide(made) == labels).tolist() == expected.tolist()

@@ -26,7 +26,11 @@ def rules(draw: st.DrawFn) -> LayerRule:
     bits = draw(st.sampled_from([1, 2, 4]))
     return LayerRule(
         match=draw(st.sampled_from([*_NAMES, "*", "[ab]"])),
-        weight=WeightTable(bits * draw(st.integers(1, 3)), "tensor", draw(st.sampled_from(["sign_magnitude", "differential"]))),
+        weight=WeightTable(
+            bits * draw(st.integers(1, 3)),
+            "tensor",
+            draw(st.sampled_from(["sign_magnitude", "differential"])),
+        ),
         device=DeviceTable(bits=bits, tolerance=draw(_TOLERANCES), sigma=0.01),
     )
 
@@ -36,7 +40,14 @@ def _scan(seed: int) -> LayerScan:
     column = np.ascontiguousarray(np.broadcast_to(np.arange(3, dtype=np.int32), (5, 3)))
     layers = [
         CrossbarLayer(
-            name, (LayerUse(f"node {name}", "MatMul", "B"),), (5, 3), 1, 5, 3, random.standard_normal((5, 3)).astype(np.float32), column
+            name,
+            (LayerUse(f"node {name}", "MatMul", "B"),),
+            (5, 3),
+            1,
+            5,
+            3,
+            random.standard_normal((5, 3)).astype(np.float32),
+            column,
         )
         for name in _NAMES
     ]
@@ -44,11 +55,17 @@ def _scan(seed: int) -> LayerScan:
 
 
 @settings(max_examples=80, deadline=None)
-@given(stated=st.lists(rules(), max_size=4), seed=st.integers(0, 2**31), tolerance=st.sampled_from([None, 0.0, 0.01, 0.06]))
+@given(
+    stated=st.lists(rules(), max_size=4),
+    seed=st.integers(0, 2**31),
+    tolerance=st.sampled_from([None, 0.0, 0.01, 0.06]),
+)
 def test_boxes_follow_the_closed_form_with_the_tolerance_of_their_layer(
     stated: list[LayerRule], seed: int, tolerance: float | None
 ) -> None:
-    base = DeviceProfile("random", "random", device=DeviceTable(tolerance=0.03, sigma=0.01), rules=tuple(stated))
+    base = DeviceProfile(
+        "random", "random", device=DeviceTable(tolerance=0.03, sigma=0.01), rules=tuple(stated)
+    )
     profile = base if tolerance is None else with_tolerance(base, tolerance)
     assert profile_of(profile.to_dict(), shown="again").rules == profile.rules
     scan = decide(_scan(seed), profile)
@@ -58,7 +75,8 @@ def test_boxes_follow_the_closed_form_with_the_tolerance_of_their_layer(
             (
                 index
                 for index, rule in enumerate(stated)
-                if rule.match in (layer.initializer, "*") or (rule.match == "[ab]" and layer.initializer in "ab")
+                if rule.match in (layer.initializer, "*")
+                or (rule.match == "[ab]" and layer.initializer in "ab")
             ),
             default=None,
         )
@@ -68,15 +86,22 @@ def test_boxes_follow_the_closed_form_with_the_tolerance_of_their_layer(
         pair = 1 if last is None or stated[last].weight.mapping == "sign_magnitude" else 2
         expected = pair * own * float(np.abs(layer.values).max())
         assert placement.tensors[layer.initializer].box_radius == pytest.approx(expected, rel=1e-5)
-    drawn, again = (made.program_chip(placement, seed=seed, trial=1) for made in (kernel, reference))
+    drawn, again = (
+        made.program_chip(placement, seed=seed, trial=1) for made in (kernel, reference)
+    )
     for name in placement.tensors:
         np.testing.assert_array_equal(drawn[name], again[name])
 
 
 @settings(max_examples=40, deadline=None)
 @given(stated=st.lists(rules(), min_size=1, max_size=3), seed=st.integers(0, 2**31))
-def test_a_larger_tolerance_has_the_box_of_a_smaller_one_inside(stated: list[LayerRule], seed: int) -> None:
-    base = replace(DeviceProfile("random", "random", device=DeviceTable(tolerance=0.03, sigma=0.01)), rules=tuple(stated))
+def test_a_larger_tolerance_has_the_box_of_a_smaller_one_inside(
+    stated: list[LayerRule], seed: int
+) -> None:
+    base = replace(
+        DeviceProfile("random", "random", device=DeviceTable(tolerance=0.03, sigma=0.01)),
+        rules=tuple(stated),
+    )
     scan = decide(_scan(seed), base)
     small, large = (place(scan, with_tolerance(base, value)) for value in (0.01, 0.02))
     for name, tensor in small.tensors.items():

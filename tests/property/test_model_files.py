@@ -29,13 +29,16 @@ g (float[1, 1, 6, 6] x) => (float[1, 3] y)
   m = If (yes) <then_branch = then_graph () => (float[1, 3] t) { t = Gemm <transB = 1> (f, F) },
                 else_branch = else_graph () => (float[1, 3] e) { e = Gemm <transB = 1> (f, F) }>
   y = Softmax(m)
-}"""
+}"""  # noqa: E501
 
 
 @functools.cache
 def content() -> bytes:
     model = onnx.parser.parse_model(TEXT)
-    values = {"W": np.arange(18, dtype=np.int8).reshape(2, 1, 3, 3), "F": np.ones((3, 32), np.float32)}
+    values = {
+        "W": np.arange(18, dtype=np.int8).reshape(2, 1, 3, 3),
+        "F": np.ones((3, 32), np.float32),
+    }
     for tensor in model.graph.initializer:
         if tensor.name in values:
             tensor.CopyFrom(onnx.numpy_helper.from_array(values[tensor.name], tensor.name))

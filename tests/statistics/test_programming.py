@@ -1,4 +1,6 @@
-"""Distributions of drawn devices; seeds are fixed, and every bound is missed by chance with a probability below 1e-6."""
+"""Distributions of drawn devices; seeds are fixed, and every bound is missed by chance with a
+probability below 1e-6.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,17 @@ from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 NUM = 250_000
-# Kolmogorov-Smirnov distance that a right sample of this size passes with probability 1e-6 (Massart's constant).
+# Kolmogorov-Smirnov distance that a right sample of this size passes with probability 1e-6
+# (Massart's constant).
 KS_BOUND = np.sqrt(np.log(2 / 1e-6) / (2 * NUM))
 
 
 def devices(profile, *, key=1, trial=0, per_weight=4) -> np.ndarray:
     """Deviations as fractions of the full range [NUM / per_weight, per_weight]."""
     table = tabulate(profile)
-    drawn = _native.draw_deviations(NUM // per_weight, per_weight, table.knots, table.slopes, key=key, trial=trial)
+    drawn = _native.draw_deviations(
+        NUM // per_weight, per_weight, table.knots, table.slopes, key=key, trial=trial
+    )
     return drawn.astype(np.float64) / (2**profile.device.bits - 1)
 
 
@@ -74,21 +79,33 @@ def test_rare_deviations_are_as_rare_as_stated(probability, sign):
 @pytest.mark.parametrize("num", [2, 5, 101, 1000])
 def test_steps_in_a_measured_table_move_probability_by_a_segment_at_most(num):
     values = np.where(np.arange(num) < num // 2, -0.03, 0.03)
-    drawn = devices(changed(distribution="table", tolerance=None, sigma=None, quantiles=tuple(values))).ravel()
-    probability, slack = (np.arange(NUM) + 0.5) / NUM, 1 / 256 + KS_BOUND  # 1/256: the widest segment of `tabulate`
-    below, above = (np.interp(probability + shift, np.linspace(0.0, 1.0, num), values) for shift in (-slack, slack))
+    drawn = devices(
+        changed(distribution="table", tolerance=None, sigma=None, quantiles=tuple(values))
+    ).ravel()
+    probability, slack = (
+        (np.arange(NUM) + 0.5) / NUM,
+        1 / 256 + KS_BOUND,
+    )  # 1/256: the widest segment of `tabulate`
+    below, above = (
+        np.interp(probability + shift, np.linspace(0.0, 1.0, num), values)
+        for shift in (-slack, slack)
+    )
     assert (np.sort(drawn) >= below - 1e-8).all()  # 1e-8: float32 rounding at 0.03
     assert (np.sort(drawn) <= above + 1e-8).all()
 
 
 def test_measured_quantiles_are_drawn_as_given():
-    profile = changed(distribution="table", tolerance=None, sigma=None, quantiles=(-0.02, -0.01, 0.0, 0.005, 0.03))
+    profile = changed(
+        distribution="table", tolerance=None, sigma=None, quantiles=(-0.02, -0.01, 0.0, 0.005, 0.03)
+    )
     drawn = devices(profile).ravel()
     assert drawn.min() >= -0.02 - 1e-9
     assert drawn.max() <= 0.03 + 1e-9
     for probability, value in zip((0.25, 0.5, 0.75), (-0.01, 0.0, 0.005), strict=True):
         share = (drawn <= value).mean()
-        assert abs(share - probability) < 6 * np.sqrt(probability * (1 - probability) / NUM) + 0.004  # knots lie 0.004 apart at 1/4
+        assert (
+            abs(share - probability) < 6 * np.sqrt(probability * (1 - probability) / NUM) + 0.004
+        )  # knots lie 0.004 apart at 1/4
 
 
 def test_devices_trials_and_layers_are_uncorrelated():
@@ -106,7 +123,10 @@ def test_spread_of_a_weight_adds_up_its_slices():
     shape = (500, 200)
     values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     column = np.zeros(shape, dtype=np.int32)
-    placement = place(LayerScan((CrossbarLayer("w", (), shape, 1, *shape, values, column),), ()), changed(sigma=0.002))
+    placement = place(
+        LayerScan((CrossbarLayer("w", (), shape, 1, *shape, values, column),), ()),
+        changed(sigma=0.002),
+    )
     deviation = program_chip(placement, seed=0, trial=0)["w"] - placement.tensors["w"].nominal
     # notes-papers 1.2: sqrt(sum_j 4^(jK)) / sum_j 2^(jK) = 0.7776 for M = 8, K = 2.
     expected = float(np.abs(values).max()) * 0.002 * np.sqrt(1 + 16 + 256 + 4096) / 85

@@ -1,4 +1,6 @@
-"""Malformed profiles, policies, descriptions and data files: one clear line that names file and place, exit code 2 or 5."""
+"""Malformed profiles, policies, descriptions and data files: one clear line that names file and
+place, exit code 2 or 5.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +26,49 @@ PROFILES = {
     "not toml": ("name = ", "TOML"),
     "wrong schema": ('schema = 2\nname = "x"\n[device]\ntolerance = 0.1\nsigma = 0.1', "schema"),
     "no device": ('schema = 1\nname = "x"', "'device' is missing"),
-    "unknown key": ('schema = 1\nname = "x"\n[device]\ntolerence = 0.1\nsigma = 0.1', "nearest known key 'tolerance'"),
-    "unknown table": ('schema = 1\nname = "x"\n[wieght]\nbits = 8\n[device]\ntolerance = 0.1\nsigma = 0.1', "nearest known key 'weight'"),
-    "text for a number": ('schema = 1\nname = "x"\n[device]\ntolerance = "3%"\nsigma = 0.1', "device.tolerance"),
-    "tolerance above 1": ('schema = 1\nname = "x"\n[device]\ntolerance = 3\nsigma = 0.1', "device.tolerance"),
-    "negative sigma": ('schema = 1\nname = "x"\n[device]\ntolerance = 0.1\nsigma = -1', "device.sigma"),
+    "unknown key": (
+        'schema = 1\nname = "x"\n[device]\ntolerence = 0.1\nsigma = 0.1',
+        "nearest known key 'tolerance'",
+    ),
+    "unknown table": (
+        'schema = 1\nname = "x"\n[wieght]\nbits = 8\n[device]\ntolerance = 0.1\nsigma = 0.1',
+        "nearest known key 'weight'",
+    ),
+    "text for a number": (
+        'schema = 1\nname = "x"\n[device]\ntolerance = "3%"\nsigma = 0.1',
+        "device.tolerance",
+    ),
+    "tolerance above 1": (
+        'schema = 1\nname = "x"\n[device]\ntolerance = 3\nsigma = 0.1',
+        "device.tolerance",
+    ),
+    "negative sigma": (
+        'schema = 1\nname = "x"\n[device]\ntolerance = 0.1\nsigma = -1',
+        "device.sigma",
+    ),
     "no sigma": ('schema = 1\nname = "x"\n[device]\ntolerance = 0.1', "needs 'sigma'"),
     "no tolerance": ('schema = 1\nname = "x"\n[device]\nsigma = 0.1', "needs 'tolerance'"),
-    "zero bits": ('schema = 1\nname = "x"\n[weight]\nbits = 0\n[device]\ntolerance = 0.1\nsigma = 0.1', "weight.bits"),
-    "unknown mapping": ('schema = 1\nname = "x"\n[weight]\nmapping = "twin"\n[device]\ntolerance = 0.1\nsigma = 0.1', "weight.mapping"),
-    "falling quantiles": ('schema = 1\nname = "x"\n[device]\ndistribution = "table"\nquantiles = [0.1, -0.1]', "ascend"),
+    "zero bits": (
+        'schema = 1\nname = "x"\n[weight]\nbits = 0\n[device]\ntolerance = 0.1\nsigma = 0.1',
+        "weight.bits",
+    ),
+    "unknown mapping": (
+        (
+            'schema = 1\nname = "x"\n[weight]\nmapping = "twin"\n[device]\ntolerance = 0.1\nsigma'
+            " = 0.1"
+        ),
+        "weight.mapping",
+    ),
+    "falling quantiles": (
+        'schema = 1\nname = "x"\n[device]\ndistribution = "table"\nquantiles = [0.1, -0.1]',
+        "ascend",
+    ),
     "NaN": ('schema = 1\nname = "x"\n[device]\ntolerance = nan\nsigma = 0.1', "device.tolerance"),
     "curve without its window": (
-        'schema = 1\nname = "x"\n[device]\ntolerance = 0.1\nsigma = { form = "polynomial", coefficients = [1], unit = "microsiemens" }',
+        (
+            'schema = 1\nname = "x"\n[device]\ntolerance = 0.1\nsigma = { form = "polynomial",'
+            ' coefficients = [1], unit = "microsiemens" }'
+        ),
         "device.sigma",
     ),
 }
@@ -44,7 +76,10 @@ PROFILES = {
 POLICIES = {
     "empty": ("", "'require' is missing"),
     "no requirement": ("[require]", "at least one requirement"),
-    "unknown requirement": ("[require]\nworst_accuracy = 0.9", "nearest known key 'worst_found_accuracy'"),
+    "unknown requirement": (
+        "[require]\nworst_accuracy = 0.9",
+        "nearest known key 'worst_found_accuracy'",
+    ),
     "kpp without accuracy": ("[require]\nkpp = { k = 1 }", "accuracy"),
     "k of 0": ("[require]\nkpp = { k = 0, accuracy = 0.9 }", "greater than 0"),
     "unknown effort": ('[require]\neffort = "much"', "effort"),
@@ -64,10 +99,16 @@ DESCRIPTIONS = {
     "wrong perm": (GOOD + 'steps = [{ op = "transpose", perm = [1, 0] }]', "perm"),
     "wrong reshape": (GOOD + 'steps = [{ op = "reshape", shape = [3, 3] }]', "shape"),
     "wrong rank": (GOOD + 'steps = [{ op = "reshape", shape = [4] }]', "'image'"),
-    "three numbers for two channels": (GOOD + 'steps = [{ op = "subtract", value = [1, 2, 3] }]', "last axis"),
+    "three numbers for two channels": (
+        GOOD + 'steps = [{ op = "subtract", value = [1, 2, 3] }]',
+        "last axis",
+    ),
     "two labels": (GOOD + '[label]\narray = "y"\nself = true', "exactly one"),
     "threshold without value": (GOOD + '[decision]\nread = "threshold"', "value"),
-    "accuracy of a regression": (GOOD + '[decision]\nread = "value"\nmetric = "accuracy"', "does not fit"),
+    "accuracy of a regression": (
+        GOOD + '[decision]\nread = "value"\nmetric = "accuracy"',
+        "does not fit",
+    ),
     "unknown metric": (GOOD + '[decision]\nmetric = "f1"', "metric"),
 }
 
@@ -174,6 +215,8 @@ def test_any_text_is_a_profile_or_a_usage_error(text, tmp_path_factory):
         load_profile(path)
 
 
-@pytest.mark.parametrize("what", ["nothing.xyz", "no_such_module:function", "cimrobust.errors:nothing"])
+@pytest.mark.parametrize(
+    "what", ["nothing.xyz", "no_such_module:function", "cimrobust.errors:nothing"]
+)
 def test_sources_that_do_not_exist(what):
     refused(lambda: load_data(what, inputs=INPUT), code=2, texts=(what,))

@@ -16,7 +16,14 @@ from cimrobust.pipeline.inspection import resolve_profile
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("trials", 9999999999999999, "trials must be at most 10000000, because their scores are held in memory, got 9999999999999999"),
+        (
+            "trials",
+            9999999999999999,
+            (
+                "trials must be at most 10000000, because their scores are held in memory, got"
+                " 9999999999999999"
+            ),
+        ),
         ("trials", 0, "at least 1, got 0"),
         ("workers", 10**9, "workers must be at most 1024"),
         ("limit", -1, "at least 1"),
@@ -60,15 +67,28 @@ def policy(folder, kpp):
 
 @pytest.mark.parametrize(
     "kpp",
-    ["k = 1e-300, accuracy = 0.5", "k = 5e-324, accuracy = 0.5", "k = 1e-5, accuracy = 0.9", "k = 2e-5, confidence = 0.99, accuracy = 0.9"],
+    [
+        "k = 1e-300, accuracy = 0.5",
+        "k = 5e-324, accuracy = 0.5",
+        "k = 1e-5, accuracy = 0.9",
+        "k = 2e-5, confidence = 0.99, accuracy = 0.9",
+    ],
 )
 def test_percentiles_that_no_number_of_trials_decides_are_refused(kpp, tmp_path):
-    with pytest.raises(UsageError, match=rf"require.kpp.0': no run can decide k = .* and a run has at most {MAX_TRIALS}"):
+    with pytest.raises(
+        UsageError,
+        match=rf"require.kpp.0': no run can decide k = .* and a run has at most {MAX_TRIALS}",
+    ):
         policy(tmp_path, kpp)
 
 
 @pytest.mark.parametrize(
-    "kpp", ["k = 1e-4, accuracy = 0.5", "k = 94.99, accuracy = 0.5", "k = 1, confidence = 0.9999999999999999, accuracy = 0.5"]
+    "kpp",
+    [
+        "k = 1e-4, accuracy = 0.5",
+        "k = 94.99, accuracy = 0.5",
+        "k = 1, confidence = 0.9999999999999999, accuracy = 0.5",
+    ],
 )
 def test_percentiles_that_trials_decide_are_accepted(kpp, tmp_path):
     assert len(policy(tmp_path, kpp).require.kpp) == 1

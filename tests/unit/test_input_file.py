@@ -32,7 +32,11 @@ def listening(path):
         (lambda path: path.mkdir(), UsageError, "got a folder"),
         (lambda path: path.symlink_to(path), UsageError, "symbolic links"),
         (lambda path: path.symlink_to("nowhere"), UsageError, "No such file"),
-        (lambda path: path.write_bytes(bytes(101)), InputRefusedError, "must have at most 100 bytes, got 101"),
+        (
+            lambda path: path.write_bytes(bytes(101)),
+            InputRefusedError,
+            "must have at most 100 bytes, got 101",
+        ),
         (lambda path: None, UsageError, "No such file"),
     ],
 )
@@ -72,7 +76,9 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
         size = os.fstat(stream.fileno())
     path.write_bytes(b"text and more")
     monkeypatch.setattr("os.fstat", lambda _: size)
-    with pytest.raises(InputRefusedError, match="must not change while it is read, got 5 of 4 bytes"):
+    with pytest.raises(
+        InputRefusedError, match="must not change while it is read, got 5 of 4 bytes"
+    ):
         read_input(path, KIND)
 
 
@@ -82,7 +88,9 @@ def test_digests_are_of_regular_files(tmp_path):
         sha256_of(tmp_path / "pipe")
 
 
-@pytest.mark.parametrize("error", [ValueError("a\nb"), OverflowError("a b"), SyntaxError("a b"), RuntimeError("a b")])
+@pytest.mark.parametrize(
+    "error", [ValueError("a\nb"), OverflowError("a b"), SyntaxError("a b"), RuntimeError("a b")]
+)
 def test_what_a_library_raises_is_the_fault_of_the_file(error):
     with (
         pytest.raises(InputRefusedError, match="archive must be whole, got: a b"),
@@ -92,7 +100,10 @@ def test_what_a_library_raises_is_the_fault_of_the_file(error):
 
 
 def test_memory_that_a_file_asks_for_is_the_fault_of_the_file():
-    with pytest.raises(InputRefusedError, match="more memory than there is: MemoryError"), refusing_what_fails("a", "f", hint="h"):
+    with (
+        pytest.raises(InputRefusedError, match="more memory than there is: MemoryError"),
+        refusing_what_fails("a", "f", hint="h"),
+    ):
         raise MemoryError
 
 

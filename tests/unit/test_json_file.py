@@ -29,13 +29,22 @@ def test_json_that_is_refused(text, problem):
         parse_json(text)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b'{"a": "\xff"}', b"\x00"])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b'{"a": "\xff"}', b"\x00"]
+)
 def test_other_encodings_are_refused(content):
     with pytest.raises(ValueError, match=r"codec|BOM|Expecting value"):
         parse_json(content)
 
 
 def test_numbers_keep_their_value():
-    assert parse_json('[18446744073709551615, -9223372036854775808, 1e308, 5e-324, -0.0, "\\u00e9"]') == [
-        2**64 - 1, -(2**63), 1e308, 5e-324, -0.0, "é",
-    ]  # fmt: skip
+    assert parse_json(
+        '[18446744073709551615, -9223372036854775808, 1e308, 5e-324, -0.0, "\\u00e9"]'
+    ) == [
+        2**64 - 1,
+        -(2**63),
+        1e308,
+        5e-324,
+        -0.0,
+        "é",
+    ]

@@ -42,13 +42,22 @@ def certified(evidence: Evidence) -> models.Certified:
         operators=dict(found.operators),
         curve=[
             models.CertifiedPoint(
-                box_size=point.scale, tolerance_fraction=point.scale * tolerance, score=finite(point.score.value), correct=point.score.count
+                box_size=point.scale,
+                tolerance_fraction=point.scale * tolerance,
+                score=finite(point.score.value),
+                correct=point.score.count,
             )
             for point in found.curve
         ],
         curve_samples=found.curve_samples,
-        largest_tolerance=None if table is None else largest_tolerance(table, tolerance, found.steps),
-        largest_tolerance_reason="errors are bounded, and no size of error makes a sample wrong" if table is None else None,
+        largest_tolerance=(
+            None if table is None else largest_tolerance(table, tolerance, found.steps)
+        ),
+        largest_tolerance_reason=(
+            "errors are bounded, and no size of error makes a sample wrong"
+            if table is None
+            else None
+        ),
     )
 
 
@@ -73,7 +82,9 @@ def largest_tolerance(table: PerSample, tolerance: float, steps: int) -> models.
             models.CertifiedShare(share=share, tolerance_fraction=place if place > 0 else None)
             for share, place in zip(_SHARES, places, strict=True)
         ],
-        histogram=models.Histogram(edges=edges, counts=[int(count) for count in np.histogram(asked, bins=edges)[0]]),
+        histogram=models.Histogram(
+            edges=edges, counts=[int(count) for count in np.histogram(asked, bins=edges)[0]]
+        ),
     )
 
 
@@ -84,8 +95,14 @@ def checks(evidence: Evidence) -> list[models.Check]:
     return [
         models.Check(
             id="certified_unbroken",
-            text="No certified sample is broken by the worst chip found, and no drawn chip scores below the certified bound.",
+            text=(
+                "No certified sample is broken by the worst chip found, and no drawn chip scores"
+                " below the certified bound."
+            ),
             held=True,
-            detail=f"{int(evidence.certification.certified.sum())} certified samples, {evidence.trials.num_trials} drawn chips",
+            detail=(
+                f"{int(evidence.certification.certified.sum())} certified samples,"
+                f" {evidence.trials.num_trials} drawn chips"
+            ),
         )
     ]

@@ -21,7 +21,10 @@ def converters(evidence: Evidence) -> models.Converters | None:
         calibration_samples=done.calibration_samples,
         calibration_files=dict(done.calibration_files),
         arrays=[_array(key, array, done.ranges[key]) for key, array in engine.arrays.items()],
-        digital=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in engine.digital],
+        digital=[
+            models.Unmapped(node=node.node, op=node.op, reason=node.reason)
+            for node in engine.digital
+        ],
     )
 
 
@@ -45,5 +48,9 @@ def _array(key: str, array: PlannedArray, ranges: ArrayRanges) -> models.Convert
         code_high=outputs.high if has_adc else None,
         largest_sum=None if ranges.sums is None else float(ranges.sums.max()),
         sums=None if ranges.sums is None else ranges.sums.tolist(),
-        conversions_per_vector=num_planes * layout.num_row_tiles * inputs.num_passes * layout.num_columns if has_adc else 0,
+        conversions_per_vector=(
+            num_planes * layout.num_row_tiles * inputs.num_passes * layout.num_columns
+            if has_adc
+            else 0
+        ),
     )

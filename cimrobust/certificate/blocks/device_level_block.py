@@ -12,8 +12,9 @@ from cimrobust.device_level.verification import Verification
 # Devices listed for the largest budget; the list of smaller ones is complete.
 _LISTED = 100
 _WRITE_MODEL = (
-    "Assumed: every write misses its target by an independent Gaussian until one lies within the tolerance t, so that a device takes 1 / erf(t / (sigma sqrt 2)) "
-    "writes on average, proportional to sigma / t for small t."
+    "Assumed: every write misses its target by an independent Gaussian until one lies within the"
+    " tolerance t, so that a device takes 1 / erf(t / (sigma sqrt 2)) writes on average,"
+    " proportional to sigma / t for small t."
 )
 
 
@@ -21,7 +22,11 @@ def stuck_devices(found: StuckBudget) -> models.StuckDevices:
     """Describe what few stuck devices can do."""
     return models.StuckDevices(
         curves=[
-            models.StuckCurve(others=curve.others, base=finite(curve.base.value), points=[_point(point) for point in curve.points])
+            models.StuckCurve(
+                others=curve.others,
+                base=finite(curve.base.value),
+                points=[_point(point) for point in curve.points],
+            )
             for curve in found.curves
         ],
         kinds=list(found.kinds),  # type: ignore[arg-type]  # checked by pydantic
@@ -34,7 +39,12 @@ def stuck_devices(found: StuckBudget) -> models.StuckDevices:
 
 def write_verify(found: Verification) -> models.WriteVerify:
     """Describe what verifying some devices more tightly buys."""
-    rows = [models.VerifyRow(**{**asdict(row), "score": finite(row.score), "regained": finite(row.regained)}) for row in found.rows]
+    rows = [
+        models.VerifyRow(
+            **{**asdict(row), "score": finite(row.score), "regained": finite(row.regained)}
+        )
+        for row in found.rows
+    ]
     return models.WriteVerify(
         base=finite(found.base.value),
         rows=rows,

@@ -29,10 +29,14 @@ def diagnostics(evidence: Evidence) -> models.Diagnostics:
     fields: dict[str, Any] = {diagnostic.name: None for diagnostic in DIAGNOSTICS}
     fields |= {f"{diagnostic.name}_reason": NOT_CHOSEN for diagnostic in DIAGNOSTICS}
     for outcome in outcomes:
-        fields[outcome.name] = None if outcome.result is None else BLOCKS[outcome.name](outcome.result, evidence)
+        fields[outcome.name] = (
+            None if outcome.result is None else BLOCKS[outcome.name](outcome.result, evidence)
+        )
         fields[f"{outcome.name}_reason"] = outcome.reason or None
     return models.Diagnostics(
-        effects=_effects(evidence), costs=[_cost(outcome) for outcome in outcomes if outcome.result is not None], **fields
+        effects=_effects(evidence),
+        costs=[_cost(outcome) for outcome in outcomes if outcome.result is not None],
+        **fields,
     )
 
 
@@ -53,7 +57,10 @@ def _effects(evidence: Evidence) -> list[models.Effect]:
 
 def _cost(outcome: Outcome) -> models.DiagnosticCost:
     return models.DiagnosticCost(
-        name=outcome.name, passes=outcome.passes, evaluations=outcome.evaluations, seconds=round(outcome.seconds, 3)
+        name=outcome.name,
+        passes=outcome.passes,
+        evaluations=outcome.evaluations,
+        seconds=round(outcome.seconds, 3),
     )
 
 
@@ -111,7 +118,9 @@ def _safety_class(found: SafetyClass, evidence: Evidence) -> models.SafetyClass:
         passes=found.passes,
         has_twin=found.has_twin,
         replay_note=found.replay_note,
-        witness={name: digest for name, digest in evidence.witness.items() if name.endswith(SAFETY_FILE)},
+        witness={
+            name: digest for name, digest in evidence.witness.items() if name.endswith(SAFETY_FILE)
+        },
     )
 
 
@@ -145,7 +154,11 @@ def _tolerance_curve(found: ToleranceCurve, evidence: Evidence) -> models.Tolera
         points=[_point(point) for point in found.points],
         tried=[_point(point) for point in found.tried],
         required=finite(found.required),
-        required_by="the policy" if found.is_policy else "no policy: half of the clean accuracy, or twice the clean error",
+        required_by=(
+            "the policy"
+            if found.is_policy
+            else "no policy: half of the clean accuracy, or twice the clean error"
+        ),
         unrefuted=found.unrefuted,
         refuted=found.refuted,
         certified=certified,
@@ -156,7 +169,12 @@ def _tolerance_curve(found: ToleranceCurve, evidence: Evidence) -> models.Tolera
 
 
 def _point(point: CurvePoint) -> models.TolerancePoint:
-    return models.TolerancePoint(tolerance=point.tolerance, score=finite(point.score.value), correct=point.score.count, origin=point.origin)
+    return models.TolerancePoint(
+        tolerance=point.tolerance,
+        score=finite(point.score.value),
+        correct=point.score.count,
+        origin=point.origin,
+    )
 
 
 def _certified_tolerance(required: float, evidence: Evidence) -> tuple[float | None, str | None]:
@@ -164,7 +182,11 @@ def _certified_tolerance(required: float, evidence: Evidence) -> tuple[float | N
     found, higher = evidence.certification, evidence.trials.higher_is_better
     if found.score is None:
         return None, str(found.refusal)
-    met = [point.scale for point in found.curve if (point.score.value >= required if higher else point.score.value <= required)]
+    met = [
+        point.scale
+        for point in found.curve
+        if (point.score.value >= required if higher else point.score.value <= required)
+    ]
     if not met:
         return None, "the bound meets the requirement at no tolerance of the certified curve"
     return max(met) * evidence.placement.profile.tolerance_fraction(), None
@@ -181,7 +203,9 @@ def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileI
                 breaks_at=row.share * tolerance,
                 becomes=row.becomes,
                 pattern=row.pattern,
-                certified_to=None if row.certified_share is None else row.certified_share * tolerance,
+                certified_to=(
+                    None if row.certified_share is None else row.certified_share * tolerance
+                ),
             )
             for row in found.rows
         ],
@@ -194,10 +218,19 @@ def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileI
 
 
 _TRANSFERS = {
-    "chip": f"Property of the chip: samples that the search never saw suffer at least {100 * CHIP_SHARE:.0f} % of the damage, both ways.",
-    "samples": f"Property of the samples: others suffer at most {100 * SAMPLES_SHARE:.0f} % of the damage, both ways; the worst chip was fitted to the samples.",
+    "chip": (
+        "Property of the chip: samples that the search never saw suffer at least"
+        f" {100 * CHIP_SHARE:.0f} % of the damage, both ways."
+    ),
+    "samples": (
+        f"Property of the samples: others suffer at most {100 * SAMPLES_SHARE:.0f} % of the damage,"
+        " both ways; the worst chip was fitted to the samples."
+    ),
     "both": "Partly a property of the samples: others suffer some of the damage, not all of it.",
-    "too little damage": "The worst chip costs less than chance may make or hide on so few samples, so nothing can be said of others.",
+    "too little damage": (
+        "The worst chip costs less than chance may make or hide on so few samples, so nothing can"
+        " be said of others."
+    ),
 }
 
 #: How the result of every diagnostic becomes a block.

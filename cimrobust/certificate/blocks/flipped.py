@@ -12,13 +12,17 @@ from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.failure import margins_of
 from cimrobust.data.task import Task
 
-#: Inputs shown at most, and what they may take together: values of signals and tables, bytes of pictures.
+#: Inputs shown at most, and what they may take together: values of signals and tables, bytes of
+#: pictures.
 MOST_SHOWN = 12
 _MOST_VALUES = 1024
 _MOST_BYTES = 16_384
 _MOST_POINTS = 256
 _MOST_CELLS = 30
-_CHOICE = "Of every kind of wrong decision, the most frequent first, the input with the largest margin without deviation; then the next of every kind."
+_CHOICE = (
+    "Of every kind of wrong decision, the most frequent first, the input with the largest margin"
+    " without deviation; then the next of every kind."
+)
 
 
 def flipped(evidence: Evidence) -> tuple[models.Flipped | None, str | None]:
@@ -29,7 +33,9 @@ def flipped(evidence: Evidence) -> tuple[models.Flipped | None, str | None]:
     if task.labels.size != dataset.num_samples:
         return None, "a sample has several decisions"
     clean, worst = evidence.runtime.clean_output, evidence.worst_output
-    lost = np.flatnonzero(task.right(clean).ravel() & ~task.right(worst).ravel() & task.counted.ravel())
+    lost = np.flatnonzero(
+        task.right(clean).ravel() & ~task.right(worst).ravel() & task.counted.ravel()
+    )
     if lost.size == 0:
         return None, "the worst chip found decides no input wrong that is right without deviation"
     name, array = max(dataset.inputs.items(), key=lambda entry: entry[1][0].size)
@@ -69,7 +75,11 @@ def flipped(evidence: Evidence) -> tuple[models.Flipped | None, str | None]:
 def _form(shape: tuple[int, ...]) -> Literal["image", "signal", "table"]:
     if is_image(shape):
         return "image"
-    return "signal" if int(np.prod(shape)) > _MOST_CELLS and max(shape) == int(np.prod(shape)) else "table"
+    return (
+        "signal"
+        if int(np.prod(shape)) > _MOST_CELLS and max(shape) == int(np.prod(shape))
+        else "table"
+    )
 
 
 def _most(form: str, one: np.ndarray) -> int:
@@ -80,9 +90,16 @@ def _most(form: str, one: np.ndarray) -> int:
 
 
 def _values(one: np.ndarray) -> list[float]:
-    """Return an input as numbers of four significant digits: every so many of a long signal, the first of a table."""
+    """Return an input as numbers of four significant digits.
+
+    Every so many of a long signal, the first of a table.
+    """
     flat = np.nan_to_num(np.asarray(one, dtype=np.float64).ravel())
-    kept = flat[:: -(-flat.size // _MOST_POINTS)] if _form(one.shape) == "signal" else flat[:_MOST_CELLS]
+    kept = (
+        flat[:: -(-flat.size // _MOST_POINTS)]
+        if _form(one.shape) == "signal"
+        else flat[:_MOST_CELLS]
+    )
     return [float(f"{value:.4g}") for value in kept]
 
 
@@ -94,7 +111,9 @@ def _all_margins(task: Task, output: np.ndarray) -> np.ndarray:
     return margins
 
 
-def _chosen(lost: np.ndarray, labels: np.ndarray, decisions: np.ndarray, margins: np.ndarray) -> list[int]:
+def _chosen(
+    lost: np.ndarray, labels: np.ndarray, decisions: np.ndarray, margins: np.ndarray
+) -> list[int]:
     """Return inputs in the order in which they are shown, see `_CHOICE`."""
     kinds: dict[tuple[int, int], list[int]] = {}
     for place in np.lexsort((lost, -np.nan_to_num(margins))):

@@ -30,7 +30,11 @@ _METRICS = {
 def tool() -> models.Tool:
     """Describe what made the certificate."""
     versions = {name: metadata.version(name) for name in _DEPENDENCIES}
-    return models.Tool(name="cimrobust", version=__version__, dependencies={"python": platform.python_version(), **versions})
+    return models.Tool(
+        name="cimrobust",
+        version=__version__,
+        dependencies={"python": platform.python_version(), **versions},
+    )
 
 
 def machine() -> models.Machine:
@@ -59,7 +63,12 @@ def metric_named(name: str) -> models.Metric | None:
     if name not in _METRICS:
         return None
     is_share = name == "accuracy"
-    return models.Metric(name=name, higher_is_better=is_share, unit="fraction" if is_share else "target unit", description=_METRICS[name])
+    return models.Metric(
+        name=name,
+        higher_is_better=is_share,
+        unit="fraction" if is_share else "target unit",
+        description=_METRICS[name],
+    )
 
 
 def model(evidence: Tested) -> models.Model:
@@ -68,7 +77,10 @@ def model(evidence: Tested) -> models.Model:
     mapped = sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())
     return models.Model(
         name=network.path.name,
-        files=[models.FileHash(name=file.name, sha256=file.sha256, bytes=file.num_bytes) for file in network.files],
+        files=[
+            models.FileHash(name=file.name, sha256=file.sha256, bytes=file.num_bytes)
+            for file in network.files
+        ],
         opset=dict(network.opsets),
         ir_version=network.ir_version,
         producer=network.producer,
@@ -99,7 +111,11 @@ def data(evidence: Tested) -> models.Data:
             output=evidence.runtime.engine.output,
             read=decision.read,
             metric=decision.metric,
-            threshold=list(decision.threshold) if isinstance(decision.threshold, tuple) else decision.threshold,
+            threshold=(
+                list(decision.threshold)
+                if isinstance(decision.threshold, tuple)
+                else decision.threshold
+            ),
             axis=evidence.runtime.task.axis if decision.chooses else decision.axis,
             axis_reason=evidence.runtime.task.axis_reason or None,
             k=decision.k if decision.read == "topk" else None,
@@ -134,8 +150,13 @@ def device(placement: Placement) -> models.Device:
 def certified_device(placement: Placement) -> models.CertifiedDevice:
     """Describe the devices, with the digest of their profile."""
     described = device(placement)
-    outside = [(tensor.num_devices, tensor.profile.excluded_probability()) for tensor in placement.tensors.values()]
-    inside = math.fsum(count * math.log1p(-min(share, 1.0)) if share < 1 else -math.inf for count, share in outside)
+    outside = [
+        (tensor.num_devices, tensor.profile.excluded_probability())
+        for tensor in placement.tensors.values()
+    ]
+    inside = math.fsum(
+        count * math.log1p(-min(share, 1.0)) if share < 1 else -math.inf for count, share in outside
+    )
     return models.CertifiedDevice(
         **dict(described),
         profile_sha256=profile_digest(placement.profile),
@@ -148,8 +169,14 @@ def mapping(scan: LayerScan, placement: Placement) -> models.Mapping:
     """Describe what is stored in devices and what is not."""
     tensors, profile = placement.tensors, placement.profile
     return models.Mapping(
-        layers=[_layer(layer, tensors[layer.initializer], profile.decider(layer.rule)) for layer in scan.layers],
-        unmapped=[models.Unmapped(node=node.node, op=node.op, reason=node.reason) for node in scan.unmapped],
+        layers=[
+            _layer(layer, tensors[layer.initializer], profile.decider(layer.rule))
+            for layer in scan.layers
+        ],
+        unmapped=[
+            models.Unmapped(node=node.node, op=node.op, reason=node.reason)
+            for node in scan.unmapped
+        ],
         total_devices=sum(tensor.num_devices for tensor in tensors.values()),
         total_tiles=sum(tensor.num_tiles for tensor in tensors.values()),
     )
@@ -161,7 +188,9 @@ def opset_of(network: Network) -> int:
 
 
 def _tensor(spec: TensorSpec) -> models.Tensor:
-    return models.Tensor(name=spec.name, dtype=spec.dtype, shape=None if spec.shape is None else list(spec.shape))
+    return models.Tensor(
+        name=spec.name, dtype=spec.dtype, shape=None if spec.shape is None else list(spec.shape)
+    )
 
 
 def _layer(layer: CrossbarLayer, tensor: TensorPlacement, decided_by: str) -> models.Layer:

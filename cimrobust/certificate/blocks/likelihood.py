@@ -13,13 +13,17 @@ from cimrobust.mapping.device_levels import level_weights
 from cimrobust.mapping.placement import TensorPlacement
 
 _MEANING = (
-    "It believes the profile, and speaks of this one direction: it is no bound on the probability that a chip fails, since chips that fail lie in other directions too, and nearer. "
-    "--rare-below X estimates how likely a chip is that misses X."
+    "It believes the profile, and speaks of this one direction: it is no bound on the probability"
+    " that a chip fails, since chips that fail lie in other directions too, and nearer."
+    " --rare-below X estimates how likely a chip is that misses X."
 )
 
 
 def worst_likelihood(evidence: Evidence) -> tuple[models.WorstLikelihood | None, str | None]:
-    """Describe how far the worst chip found lies; None with the reason where the profile does not tell it so simply."""
+    """Describe how far the worst chip found lies.
+
+    None with the reason where the profile does not tell it so simply.
+    """
     placement = evidence.placement
     reason = next((reason for profile in placement.profiles if (reason := _unfit(profile))), None)
     if reason is not None:
@@ -36,7 +40,11 @@ def worst_likelihood(evidence: Evidence) -> tuple[models.WorstLikelihood | None,
     distance, drawn, log10 = math.sqrt(total), math.sqrt(weights), -total / (2 * math.log(10))
     return (
         models.WorstLikelihood(
-            distance=distance, drawn_distance=drawn, log10_probability=log10, statement=_statement(distance, drawn, log10), meaning=_MEANING
+            distance=distance,
+            drawn_distance=drawn,
+            log10_probability=log10,
+            statement=_statement(distance, drawn, log10),
+            meaning=_MEANING,
         ),
         None,
     )
@@ -44,18 +52,28 @@ def worst_likelihood(evidence: Evidence) -> tuple[models.WorstLikelihood | None,
 
 def _statement(distance: float, drawn: float, log10: float) -> str:
     # Rounded so that the sentence never says less than the bound.
-    share = f"at most one in 10^{math.floor(-log10)}" if log10 < -1 else f"at most {math.ceil(1000 * 10**log10) / 10:g} %"
+    share = (
+        f"at most one in 10^{math.floor(-log10)}"
+        if log10 < -1
+        else f"at most {math.ceil(1000 * 10**log10) / 10:g} %"
+    )
     return (
-        f"The worst chip found lies {distance:.4g} standard deviations from the chip without deviation, a drawn chip about {drawn:.4g}. Of drawn chips, {share} reach as far in its "
-        "direction, if the profile is right."
+        f"The worst chip found lies {distance:.4g} standard deviations from the chip without"
+        f" deviation, a drawn chip about {drawn:.4g}. Of drawn chips, {share} reach as far in its"
+        " direction, if the profile is right."
     )
 
 
 def _variances(tensor: TensorPlacement) -> np.ndarray:
     """Return the variance of every weight that its devices give it, float64 [num_weights]."""
     device = tensor.profile.device
-    # A uniform deviation is no heavier than a Gaussian one of its own variance: sinh(x)/x <= exp(x^2/6).
-    sigma = _number(device.tolerance) / math.sqrt(3) if device.distribution == "uniform" else _number(device.sigma)
+    # A uniform deviation is no heavier than a Gaussian one of its own variance: sinh(x)/x <=
+    # exp(x^2/6).
+    sigma = (
+        _number(device.tolerance) / math.sqrt(3)
+        if device.distribution == "uniform"
+        else _number(device.sigma)
+    )
     one_level = (device.num_levels - 1) * sigma
     return np.asarray((level_weights(tensor) ** 2).sum(axis=0) * one_level**2, dtype=np.float64)
 
@@ -65,7 +83,10 @@ def _number(value: object) -> float:
 
 
 def _unfit(profile: DeviceProfile) -> str | None:
-    """Return why deviations of a profile are not centred, alike at all levels and at most Gaussian; None where they are."""
+    """Return why deviations of a profile are not centred, alike at all levels and at most Gaussian.
+
+    None where they are.
+    """
     device = profile.device
     if device.distribution not in ("gaussian", "truncated_gaussian", "uniform"):
         return f"the profile draws from a distribution of its own ({device.distribution})"

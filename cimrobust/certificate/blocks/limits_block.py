@@ -21,14 +21,28 @@ def checks(evidence: Evidence) -> list[models.Check]:
     done = evidence.runtime.checks
     converters = evidence.runtime.converters
     source = (
-        "the model file" if evidence.runtime.network.runs_as_file else "the model file as it is read here; the file itself cannot be run"
+        "the model file"
+        if evidence.runtime.network.runs_as_file
+        else "the model file as it is read here; the file itself cannot be run"
     )
     live = sum(1 for tensor in done.liveness if tensor.move != "none")
     return [
-        _parity("deployed_equals_file", f"The deployed network with the file's own weights gives the outputs of {source}.", done.original),
+        _parity(
+            "deployed_equals_file",
+            f"The deployed network with the file's own weights gives the outputs of {source}.",
+            done.original,
+        ),
         _arithmetic(done.arithmetic),
-        _parity("zero_deviation", "Zero deviation gives the quantised model's own output.", done.zero_deviation),
-        _parity("corner_equals_saved", "A random corner of the box gives the output of a model saved with these weights.", done.vertex),
+        _parity(
+            "zero_deviation",
+            "Zero deviation gives the quantised model's own output.",
+            done.zero_deviation,
+        ),
+        _parity(
+            "corner_equals_saved",
+            "A random corner of the box gives the output of a model saved with these weights.",
+            done.vertex,
+        ),
         models.Check(
             id="liveness",
             text="Moving each stored tensor moves the decision output.",
@@ -38,16 +52,28 @@ def checks(evidence: Evidence) -> list[models.Check]:
         ),
         models.Check(
             id="witness_in_box",
-            text="Every deviation of the witness lies in its tolerance interval, and nominal + deviation is the stored weight, bit for bit.",
+            text=(
+                "Every deviation of the witness lies in its tolerance interval, and nominal +"
+                " deviation is the stored weight, bit for bit."
+            ),
             held=True,
-            detail=f"{sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())} weights compared",
+            detail=(
+                f"{sum(tensor.nominal.size for tensor in evidence.placement.tensors.values())}"
+                " weights compared"
+            ),
         ),
         models.Check(
             id="witness_devices",
-            text="Every device of the witness lies in the interval of its own level, and the devices fold to the witness's weights.",
+            text=(
+                "Every device of the witness lies in the interval of its own level, and the devices"
+                " fold to the witness's weights."
+            ),
             held=True,
-            detail=f"{evidence.devices.devices} devices of {evidence.devices.weights} weights; largest difference of a weight "
-            f"{evidence.devices.largest_error:.2g} of the largest of its layer",
+            detail=(
+                f"{evidence.devices.devices} devices of {evidence.devices.weights} weights; largest"
+                f" difference of a weight {evidence.devices.largest_error:.2g} of the largest of"
+                " its layer"
+            ),
         ),
         models.Check(
             id="witness_replay",
@@ -60,13 +86,27 @@ def checks(evidence: Evidence) -> list[models.Check]:
 
 
 def _arithmetic(done: Arithmetic) -> models.Check:
-    """State what the run of the model file was compared with; what was not compared is no check that held."""
-    text = "onnxruntime computes every operator of the model file as exact arithmetic does: integers exactly, floats within what rounding explains."
+    """State what the run of the model file was compared with.
+
+    What was not compared is no check that held.
+    """
+    text = (
+        "onnxruntime computes every operator of the model file as exact arithmetic does: integers"
+        " exactly, floats within what rounding explains."
+    )
     if done.reason is not None:
-        return models.Check(id="exact_arithmetic", text=text, held=None, detail=f"Not compared: {done.reason}.")
-    detail = f"{done.compared} tensors of {done.num_samples} samples compared, {len(done.wrong)} of them off"
+        return models.Check(
+            id="exact_arithmetic", text=text, held=None, detail=f"Not compared: {done.reason}."
+        )
+    detail = (
+        f"{done.compared} tensors of {done.num_samples} samples compared, {len(done.wrong)} of"
+        " them off"
+    )
     if done.share:
-        detail += f"; float products use up to {100 * done.share:.2g} % of the rounding that is derived for them"
+        detail += (
+            f"; float products use up to {100 * done.share:.2g} % of the rounding that is derived"
+            " for them"
+        )
     if done.left_out:
         detail += f"; not compared: {', '.join(f'{count} {op}' for op, count in done.left_out)}"
     return models.Check(id="exact_arithmetic", text=text, held=not done.wrong, detail=f"{detail}.")
@@ -75,10 +115,17 @@ def _arithmetic(done: Arithmetic) -> models.Check:
 def _converter_checks(converters: Converters) -> list[models.Check]:
     reference = converters.reference
     return [
-        _parity("ideal_converters", "The crossbar kernel with ideal converters gives the outputs of onnxruntime.", converters.ideal),
+        _parity(
+            "ideal_converters",
+            "The crossbar kernel with ideal converters gives the outputs of onnxruntime.",
+            converters.ideal,
+        ),
         models.Check(
             id="converters_reference",
-            text="The crossbar kernel gives the products of a NumPy reference, converters included, bit for bit.",
+            text=(
+                "The crossbar kernel gives the products of a NumPy reference, converters included,"
+                " bit for bit."
+            ),
             held=True,
             detail=f"{reference.values} values of {reference.products} products compared",
         ),
@@ -96,27 +143,36 @@ def warnings(evidence: Evidence) -> list[str]:
 
 
 def _outside(evidence: Evidence) -> list[str]:
-    """Warn where chips inside the box hardly exist: the worst chip found, and what is proven, are about those alone."""
+    """Warn where chips inside the box hardly exist.
+
+    The worst chip found, and what is proven, are about those alone.
+    """
     tensors = evidence.placement.tensors.values()
     expected = sum(tensor.num_devices * tensor.profile.excluded_probability() for tensor in tensors)
     if expected < _FEW_OUTSIDE:
         return []
     devices = sum(tensor.num_devices for tensor in tensors)
     return [
-        f"About {expected:.3g} of the {devices} devices of a chip are expected outside the tolerance box, and a chip is wholly inside with a probability of about {math.exp(-expected):.2g}: "
-        "the worst chip found and the certified bound are about chips inside. Drawn chips have such devices."
+        f"About {expected:.3g} of the {devices} devices of a chip are expected outside the"
+        " tolerance box, and a chip is wholly inside with a probability of about"
+        f" {math.exp(-expected):.2g}: the worst chip found and the certified bound are about chips"
+        " inside. Drawn chips have such devices."
     ]
 
 
 def _wide_levels(evidence: Evidence) -> list[str]:
-    """Warn of integer weights that need more bits than the profile stores: their box is right, their devices are counted too few."""
+    """Warn of integer weights that need more bits than the profile stores.
+
+    Their box is right, their devices are counted too few.
+    """
     wide: dict[int, list[str]] = {}
     for layer in evidence.scan.layers:
         bits = evidence.placement.tensors[layer.initializer].profile.weight.bits
         if layer.levels is not None and int(np.abs(layer.levels).max(initial=0)) >= 2**bits:
             wide.setdefault(bits, []).append(layer.initializer)
     return [
-        f"The integer levels of {', '.join(names)} do not fit the profile's {bits} magnitude bits: slices and devices are counted too few."
+        f"The integer levels of {', '.join(names)} do not fit the profile's {bits} magnitude bits:"
+        " slices and devices are counted too few."
         for bits, names in wide.items()
     ]
 

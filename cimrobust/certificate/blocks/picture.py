@@ -1,4 +1,7 @@
-"""Small pictures of inputs, as PNG without compression: the same bytes by any library of any version."""
+"""Small pictures of inputs, as PNG without compression.
+
+The same bytes by any library of any version.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,17 @@ _COLOUR_TYPES = {1: 0, 3: 2}
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Tell whether an input of this shape, without its sample axis, can be seen: rows and columns, with one or three channels first or last."""
+    """Tell whether an input of this shape, without its sample axis, can be seen.
+
+    Rows and columns, with one or three channels first or last.
+    """
     return _layout(shape) is not None
 
 
 def picture(values: np.ndarray) -> np.ndarray:
-    """Return an input as a small picture, uint8 [rows, columns, channels]; its least value black, its largest white.
+    """Return an input as a small picture, uint8 [rows, columns, channels].
+
+    Its least value black, its largest white.
 
     Args:
         values: One input of a shape that `is_image` takes.
@@ -46,13 +54,19 @@ def png_base64(pixels: np.ndarray) -> str:
     rows, columns, channels = pixels.shape
     header = struct.pack(">IIBBBBB", columns, rows, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     lines = b"".join(b"\0" + row.tobytes() for row in pixels)
-    content = b"".join(_chunk(kind, part) for kind, part in ((b"IHDR", header), (b"IDAT", _stored(lines)), (b"IEND", b"")))
+    content = b"".join(
+        _chunk(kind, part)
+        for kind, part in ((b"IHDR", header), (b"IDAT", _stored(lines)), (b"IEND", b""))
+    )
     return base64.b64encode(_SIGNATURE + content).decode("ascii")
 
 
 def _layout(shape: tuple[int, ...]) -> str | None:
     """Return where the channels are, first or last; None: it is no picture."""
-    for where, edges, channels in (("first", shape[-2:], shape[:-2]), ("last", shape[:-1], shape[-1:])):
+    for where, edges, channels in (
+        ("first", shape[-2:], shape[:-2]),
+        ("last", shape[:-1], shape[-1:]),
+    ):
         if len(edges) == 2 and min(edges) >= _LEAST_EDGE and (channels in ((), (1,), (3,))):
             return where
     return None
@@ -63,14 +77,30 @@ def _averaged(pixels: np.ndarray, axis: int, most: int) -> np.ndarray:
     if size <= most:
         return pixels
     edges = np.linspace(0, size, most + 1).astype(np.intp)
-    return np.asarray(np.add.reduceat(pixels, edges[:-1], axis=axis) / np.diff(edges).reshape([-1 if axis == at else 1 for at in range(3)]))
+    return np.asarray(
+        np.add.reduceat(pixels, edges[:-1], axis=axis)
+        / np.diff(edges).reshape([-1 if axis == at else 1 for at in range(3)])
+    )
 
 
 def _stored(content: bytes) -> bytes:
-    """Return a zlib stream of one block that is stored as it is; pictures are far smaller than a block can be."""
+    """Return a zlib stream of one block that is stored as it is.
+
+    Pictures are far smaller than a block can be.
+    """
     size = len(content)
-    return b"\x78\x01\x01" + struct.pack("<HH", size, size ^ 0xFFFF) + content + struct.pack(">I", zlib.adler32(content))
+    return (
+        b"\x78\x01\x01"
+        + struct.pack("<HH", size, size ^ 0xFFFF)
+        + content
+        + struct.pack(">I", zlib.adler32(content))
+    )
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )

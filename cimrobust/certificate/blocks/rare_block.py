@@ -10,12 +10,14 @@ from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.reliability.likely_chip import LikelySearch
 
 _LABEL = (
-    "Model-based: it rests on the stated distribution far into its tails, on independent devices, and on a Markov chain that mixes. The interval is that of ideal repeats, widened where "
-    "repeats disagree; it is not distribution-free as the bounds of drawn chips are."
+    "Model-based: it rests on the stated distribution far into its tails, on independent devices,"
+    " and on a Markov chain that mixes. The interval is that of ideal repeats, widened where"
+    " repeats disagree; it is not distribution-free as the bounds of drawn chips are."
 )
 _FORMULA = (
-    "p = product over levels of (1 - K/N), times the share of the last population that fails; R (-ln p) lies between quantiles of the sum of exponential times whose rates are the "
-    "numbers of points left at every departure"
+    "p = product over levels of (1 - K/N), times the share of the last population that fails; R"
+    " (-ln p) lies between quantiles of the sum of exponential times whose rates are the numbers of"
+    " points left at every departure"
 )
 
 _NOT_SEARCHED = "the most probable failing chip was not searched for (--skip-most-probable)"
@@ -40,7 +42,11 @@ def rare_event(
     """
     found = rare.found
     chip = None if search is None else most_probable(search, stored=stored)
-    reason = None if chip is not None else _why_none(rare, search, certified, higher_is_better=higher_is_better)
+    reason = (
+        None
+        if chip is not None
+        else _why_none(rare, search, certified, higher_is_better=higher_is_better)
+    )
     return models.RareEvent(
         threshold=rare.below,
         wrong_decisions=rare.num_wrong,
@@ -70,7 +76,9 @@ def rare_event(
             )
             for run in rare.runs
         ],
-        first_order=None if chip is None else compared(chip.reliability_index, found, rare.num_devices),
+        first_order=(
+            None if chip is None else compared(chip.reliability_index, found, rare.num_devices)
+        ),
         first_order_reason=reason,
         most_probable=chip,
         most_probable_reason=reason,
@@ -80,12 +88,26 @@ def rare_event(
     )
 
 
-def _why_none(rare: RareFailures, search: LikelySearch | None, certified: float | None, *, higher_is_better: bool) -> str:
-    """Return why there is no most probable failing chip; a certified bound may show that none exists."""
+def _why_none(
+    rare: RareFailures,
+    search: LikelySearch | None,
+    certified: float | None,
+    *,
+    higher_is_better: bool,
+) -> str:
+    """Return why there is no most probable failing chip.
+
+    A certified bound may show that none exists.
+    """
     if search is None:
         return _NOT_SEARCHED
-    if certified is not None and (certified >= rare.below if higher_is_better else certified <= rare.below):
-        return f"no chip fails: every chip within the tolerance is certified to score {'at least' if higher_is_better else 'at most'} {certified:.6g}"
+    if certified is not None and (
+        certified >= rare.below if higher_is_better else certified <= rare.below
+    ):
+        return (
+            "no chip fails: every chip within the tolerance is certified to score"
+            f" {'at least' if higher_is_better else 'at most'} {certified:.6g}"
+        )
     return search.reason
 
 
@@ -93,10 +115,17 @@ def _statement(rare: RareFailures, *, higher_is_better: bool) -> str:
     found, side = rare.found, "below" if higher_is_better else "above"
     used = f"{sum(run.evaluations for run in rare.runs)} chips in {len(rare.runs)} repeats"
     if found.estimate is None and found.high >= 1.0:
-        return f"How likely a chip {side} {rare.below:g} is, is not known: not reached with {used}, because {found.reason}."
+        return (
+            f"How likely a chip {side} {rare.below:g} is, is not known: not reached with {used},"
+            f" because {found.reason}."
+        )
     if found.estimate is None:
-        return f"A chip {side} {rare.below:g} is rarer than {found.high:.2g}: not reached with {used}, because {found.reason}."
+        return (
+            f"A chip {side} {rare.below:g} is rarer than {found.high:.2g}: not reached with {used},"
+            f" because {found.reason}."
+        )
     return (
-        f"A chip {side} {rare.below:g} on these samples has probability {found.estimate:.2g}, between {found.low:.2g} and {found.high:.2g} at "
-        f"{100 * found.confidence:g} % confidence ({used})."
+        f"A chip {side} {rare.below:g} on these samples has probability {found.estimate:.2g},"
+        f" between {found.low:.2g} and {found.high:.2g} at {100 * found.confidence:g} % confidence"
+        f" ({used})."
     )

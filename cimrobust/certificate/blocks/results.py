@@ -22,17 +22,23 @@ from cimrobust.search.witness import SAFETY_FILE
 
 CONFIDENCE = 0.95
 _RULE = (
-    "After every trial: a requirement is met where the evidence against a share of failing chips of k/100, the beta mixture "
-    "M = B(a+S, b+n-S) / (B(a,b) p^S (1-p)^(n-S)) at p = k/100 with S failures in n trials, a = 1/2 and b = 2/p, has reached 1/(1 - confidence) with S/n < p; "
-    "refuted where the same with b = 1/2 has, with S/n > p. The run stops when all are met or one is refuted. By Ville's inequality either answer is wrong with "
-    "probability at most 1 - confidence, whenever the run stops, and the bounds of this section are those of the same mixture."
+    "After every trial: a requirement is met where the evidence against a share of failing chips of"
+    " k/100, the beta mixture M = B(a+S, b+n-S) / (B(a,b) p^S (1-p)^(n-S)) at p = k/100 with S"
+    " failures in n trials, a = 1/2 and b = 2/p, has reached 1/(1 - confidence) with S/n < p;"
+    " refuted where the same with b = 1/2 has, with S/n > p. The run stops when all are met or one"
+    " is refuted. By Ville's inequality either answer is wrong with probability at most 1 -"
+    " confidence, whenever the run stops, and the bounds of this section are those of the same"
+    " mixture."
 )
 KPP_PERCENTAGES = (1.0, 5.0, 10.0)
 _MOST_CLASSES = 100
 _MOST_CONFUSION = 20
 _NUM_BINS = 24
 _REPLAY = "onnxruntime on witness/worst_case.onnx"
-_REPLAY_CONVERTERS = "onnxruntime on witness/worst_case.onnx, which has no converters; NumPy for the products with converters"
+_REPLAY_CONVERTERS = (
+    "onnxruntime on witness/worst_case.onnx, which has no converters; NumPy for the products with"
+    " converters"
+)
 
 
 def clean(evidence: Evidence) -> models.Clean:
@@ -42,9 +48,14 @@ def clean(evidence: Evidence) -> models.Clean:
     if task.num_classes is None:
         reason = "a regression has no classes"
     elif task.num_classes > _MOST_CLASSES:
-        reason = f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CLASSES}"
+        reason = (
+            f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CLASSES}"
+        )
     else:
-        right, worst = task.right(runtime.clean_output).ravel(), task.right(evidence.worst_output).ravel()
+        right, worst = (
+            task.right(runtime.clean_output).ravel(),
+            task.right(evidence.worst_output).ravel(),
+        )
         labels = task.labels.ravel()
         rows = [
             models.ClassRow(
@@ -67,7 +78,12 @@ def clean(evidence: Evidence) -> models.Clean:
 
 
 def monte_carlo(
-    trials: TrialTable, policy: Policy | None, *, num_inputs: int, most: int | None = None, rare: models.RareEvent | None = None
+    trials: TrialTable,
+    policy: Policy | None,
+    *,
+    num_inputs: int,
+    most: int | None = None,
+    rare: models.RareEvent | None = None,
 ) -> models.MonteCarlo:
     """Describe the drawn chips.
 
@@ -93,7 +109,11 @@ def monte_carlo(
         kpp=[
             _kpp(
                 kpp_of_scores(
-                    values, k=k, confidence=confidence, higher_is_better=trials.higher_is_better, is_sequential=trials.is_sequential
+                    values,
+                    k=k,
+                    confidence=confidence,
+                    higher_is_better=trials.higher_is_better,
+                    is_sequential=trials.is_sequential,
                 ),
                 trials,
                 num_inputs,
@@ -106,13 +126,20 @@ def monte_carlo(
         stopping=_stopping(trials, policy),
         rare=rare,
         rare_reason=None if rare is not None else "not asked for (--rare-below)",
-        stopping_reason=None if trials.is_sequential else "the number of trials was fixed in advance",
-        histogram=models.Histogram(edges=[float(edge) for edge in edges], counts=[int(count) for count in counts]),
+        stopping_reason=(
+            None if trials.is_sequential else "the number of trials was fixed in advance"
+        ),
+        histogram=models.Histogram(
+            edges=[float(edge) for edge in edges], counts=[int(count) for count in counts]
+        ),
     )
 
 
 def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts and edges; chips that all score the same make one bin, a hundredth of their score wide."""
+    """Return counts and edges.
+
+    Chips that all score the same make one bin, a hundredth of their score wide.
+    """
     low, high = float(values.min()), float(values.max())
     if low < high:
         return np.histogram(values, bins=_NUM_BINS)
@@ -127,7 +154,9 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
     if task.num_classes is None:
         reason = "a regression has no classes"
     elif task.num_classes > _MOST_CONFUSION:
-        reason = f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CONFUSION}"
+        reason = (
+            f"{task.num_classes} classes are too many for a table; the limit is {_MOST_CONFUSION}"
+        )
     else:
         confusion = [[int(count) for count in row] for row in task.confusion(evidence.worst_output)]
     inputs, no_inputs = flipped(evidence)
@@ -137,8 +166,14 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
         correct=search.score.count,
         samples=search.score.num_samples,
         member=search.member,
-        members=[_member(member, member.score) for member in search.members if member.score is not None],
-        not_run=[models.NotRun(name=member.name, reason=member.note) for member in search.members if member.score is None],
+        members=[
+            _member(member, member.score) for member in search.members if member.score is not None
+        ],
+        not_run=[
+            models.NotRun(name=member.name, reason=member.note)
+            for member in search.members
+            if member.score is None
+        ],
         has_twin=search.has_twin,
         twin_reason=search.twin_reason,
         effort=search.effort,  # type: ignore[arg-type]  # checked by pydantic
@@ -153,7 +188,11 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
             engine_score=finite(search.engine_score.value),
             note=search.replay_note,
         ),
-        witness={name: digest for name, digest in evidence.witness.items() if not name.endswith(SAFETY_FILE)},
+        witness={
+            name: digest
+            for name, digest in evidence.witness.items()
+            if not name.endswith(SAFETY_FILE)
+        },
         warnings=[models.Warned(code=warned.code, text=warned.text) for warned in search.warnings],
         confusion=confusion,
         confusion_reason=reason,
@@ -172,11 +211,15 @@ def finite(value: float) -> float:
 def _effort_curve(curve: EffortCurve | None) -> models.EffortCurve | None:
     if curve is None:
         return None
-    return models.EffortCurve(points=[_effort_point(point) for point in curve.points], near=_effort_point(curve.near))
+    return models.EffortCurve(
+        points=[_effort_point(point) for point in curve.points], near=_effort_point(curve.near)
+    )
 
 
 def _effort_point(point: TracePoint) -> models.EffortPoint:
-    return models.EffortPoint(passes=point.passes, seconds=round(point.seconds, 3), score=finite(point.value))
+    return models.EffortPoint(
+        passes=point.passes, seconds=round(point.seconds, 3), score=finite(point.value)
+    )
 
 
 def _member(member: MemberResult, score: Score) -> models.Member:
@@ -199,11 +242,16 @@ def _percentages(policy: Policy | None) -> list[tuple[float, float]]:
 def _kpp(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None) -> models.Kpp:
     side = "at least" if trials.higher_is_better else "at most"
     if kpp.bound is None:
-        statement = f"With {kpp.num_trials} trials no bound exists yet at this confidence; {kpp.needed_trials} trials are needed."
+        statement = (
+            f"With {kpp.num_trials} trials no bound exists yet at this confidence;"
+            f" {kpp.needed_trials} trials are needed."
+        )
     else:
         statement = (
-            f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips score {side} {_score(kpp.bound, trials)} on these samples "
-            f"(order statistic {kpp.rank} of {kpp.num_trials}, whatever the distribution of scores{', whenever the run stopped' if trials.is_sequential else ''})."
+            f"With {100 * kpp.confidence:g} % confidence, all but the worst {kpp.k:g} % of chips"
+            f" score {side} {_score(kpp.bound, trials)} on these samples (order statistic"
+            f" {kpp.rank} of {kpp.num_trials}, whatever the distribution of"
+            f" scores{', whenever the run stopped' if trials.is_sequential else ''})."
         )
     both, reason = _two_source(kpp, trials, num_inputs, most)
     return models.Kpp(
@@ -224,7 +272,9 @@ def _score(value: float, trials: TrialTable) -> str:
     return f"{value:.4g}" if trials.count is None else f"{100 * value:.2f} %"
 
 
-def _requirement(trials: TrialTable, policy: Policy | None) -> tuple[models.Requirement | None, str | None]:
+def _requirement(
+    trials: TrialTable, policy: Policy | None
+) -> tuple[models.Requirement | None, str | None]:
     asked = [] if policy is None else policy.percentiles
     if not asked:
         return None, "no policy with a percentile requirement was given"
@@ -253,17 +303,37 @@ def _stopping(trials: TrialTable, policy: Policy | None) -> models.Stopping | No
         max_trials=trials.max_trials,
         stopped=stopped,
         targets=[
-            models.TargetOutcome(k=target.k, confidence=target.confidence, threshold=target.score, failures=failures, outcome=said)
-            for target, failures, said in zip(rule.targets, watch.failures, watch.outcomes, strict=True)
+            models.TargetOutcome(
+                k=target.k,
+                confidence=target.confidence,
+                threshold=target.score,
+                failures=failures,
+                outcome=said,
+            )
+            for target, failures, said in zip(
+                rule.targets, watch.failures, watch.outcomes, strict=True
+            )
         ],
         rule=_RULE,
-        statement=f"The requirements were decided {after}." if stopped else f"The run ended undecided {after}.",
+        statement=(
+            f"The requirements were decided {after}."
+            if stopped
+            else f"The run ended undecided {after}."
+        ),
     )
 
 
-def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None) -> tuple[models.TwoSource | None, str | None]:
+def _two_source(
+    kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None
+) -> tuple[models.TwoSource | None, str | None]:
     if trials.count is None:
-        return None, "an error has no upper limit, so a finite set of samples bounds nothing without assumptions"
+        return (
+            None,
+            (
+                "an error has no upper limit, so a finite set of samples bounds nothing without"
+                " assumptions"
+            ),
+        )
     both = two_source_bound(
         trials.value,
         num_decisions=trials.num_samples,
@@ -276,8 +346,9 @@ def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None)
     if both.bound is None or both.observed is None:
         return None, f"{both.num_trials} trials are too few; {both.needed_trials} are needed"
     statement = (
-        f"With {100 * both.confidence:g} % confidence, all but the worst {both.k:g} % of chips have an accuracy of at least {_score(both.bound, trials)} on the "
-        "distribution that the evaluation samples were drawn from, if they were drawn independently."
+        f"With {100 * both.confidence:g} % confidence, all but the worst {both.k:g} % of chips have"
+        f" an accuracy of at least {_score(both.bound, trials)} on the distribution that the"
+        " evaluation samples were drawn from, if they were drawn independently."
     )
     return (
         models.TwoSource(
@@ -299,7 +370,8 @@ def _two_source(kpp: Kpp, trials: TrialTable, num_inputs: int, most: int | None)
 def _formula(both: TwoSourceBound) -> str:
     """Return how the bound was computed, with its numbers."""
     return (
-        f"{both.method} lower bound, at level a2 g = {both.sample_error * both.spared:.3g} and with {both.num_inputs} samples, of trial {both.rank} of "
-        f"{both.num_trials} counted from the worst, the order statistic for the fraction k/100 - g at level a1; k = {both.k:g}, g = {both.spared:g}, "
-        f"a1 = {both.chip_error:g}, a2 = {both.sample_error:g}"
+        f"{both.method} lower bound, at level a2 g = {both.sample_error * both.spared:.3g} and with"
+        f" {both.num_inputs} samples, of trial {both.rank} of {both.num_trials} counted from the"
+        f" worst, the order statistic for the fraction k/100 - g at level a1; k = {both.k:g}, g ="
+        f" {both.spared:g}, a1 = {both.chip_error:g}, a2 = {both.sample_error:g}"
     )

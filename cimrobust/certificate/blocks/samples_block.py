@@ -12,19 +12,37 @@ CONFIDENCE = 0.95
 _SELF = "the labels are the model's own decisions, so it is 1 on any samples"
 _STOPPED = "the trials could stop early, so the samples had a say in which chips were averaged"
 _CHOSEN = (
-    "Holds for a chip chosen without looking at the samples. This one was searched for on them, so on fresh samples it may be above the interval; that its "
-    "score on these samples is as stated stays a fact."
+    "Holds for a chip chosen without looking at the samples. This one was searched for on them, so"
+    " on fresh samples it may be above the interval; that its score on these samples is as stated"
+    " stays a fact."
 )
 
 
 def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
     """State an interval for every accuracy, chips given."""
     runtime = evidence.runtime
-    inputs, decisions, most = runtime.dataset.num_samples, runtime.task.num_decisions, runtime.task.most_decisions
+    inputs, decisions, most = (
+        runtime.dataset.num_samples,
+        runtime.task.num_decisions,
+        runtime.task.most_decisions,
+    )
     if runtime.task.is_regression:
-        none = [models.NotRun(name="all", reason="an error has no upper limit, so samples alone bound nothing without assumptions")]
+        none = [
+            models.NotRun(
+                name="all",
+                reason=(
+                    "an error has no upper limit, so samples alone bound nothing without"
+                    " assumptions"
+                ),
+            )
+        ]
         return models.EvaluationSet(
-            samples=inputs, decisions=decisions, most_decisions=most, confidence=CONFIDENCE, intervals=[], not_stated=none
+            samples=inputs,
+            decisions=decisions,
+            most_decisions=most,
+            confidence=CONFIDENCE,
+            intervals=[],
+            not_stated=none,
         )
     omitted = {"clean": _SELF} if runtime.dataset.labels is None else {}
     if evidence.trials.is_sequential:
@@ -43,9 +61,16 @@ def evaluation_set(evidence: Evidence) -> models.EvaluationSet:
     )
 
 
-def _certified(score: float, *, num_decisions: int, num_inputs: int, most: int | None) -> models.SampleInterval:
-    """State how many inputs all chips decide right at once: one event a sample, so one one-sided bound serves every chip."""
-    low = accuracy_lower(score, num_decisions=num_decisions, num_inputs=num_inputs, most=most, confidence=CONFIDENCE)
+def _certified(
+    score: float, *, num_decisions: int, num_inputs: int, most: int | None
+) -> models.SampleInterval:
+    """State how many inputs all chips decide right at once.
+
+    One event a sample, so one one-sided bound serves every chip.
+    """
+    low = accuracy_lower(
+        score, num_decisions=num_decisions, num_inputs=num_inputs, most=most, confidence=CONFIDENCE
+    )
     return models.SampleInterval(
         name="certified",
         score=score,
@@ -53,14 +78,17 @@ def _certified(score: float, *, num_decisions: int, num_inputs: int, most: int |
         high=1.0,
         method=f"{EXACT}, one-sided",
         statement=(
-            f"With {100 * CONFIDENCE:g} % confidence, every chip within the tolerance, all of them at once, has an accuracy of at least {100 * low:.2f} % on the distribution that "
-            "the evaluation samples were drawn from, if they were drawn independently."
+            f"With {100 * CONFIDENCE:g} % confidence, every chip within the tolerance, all of them"
+            f" at once, has an accuracy of at least {100 * low:.2f} % on the distribution that the"
+            " evaluation samples were drawn from, if they were drawn independently."
         ),
         caveat=None,
     )
 
 
-def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int, most: int | None = None) -> models.SampleInterval:
+def interval_of(
+    name: str, score: float, *, num_decisions: int, num_inputs: int, most: int | None = None
+) -> models.SampleInterval:
     """State the interval of one accuracy.
 
     Args:
@@ -74,14 +102,23 @@ def interval_of(name: str, score: float, *, num_decisions: int, num_inputs: int,
         return _certified(score, num_decisions=num_decisions, num_inputs=num_inputs, most=most)
     is_average = name == "mean"
     interval = accuracy_interval(
-        score, num_decisions=num_decisions, num_inputs=num_inputs, most=most, confidence=CONFIDENCE, is_average=is_average
+        score,
+        num_decisions=num_decisions,
+        num_inputs=num_inputs,
+        most=most,
+        confidence=CONFIDENCE,
+        is_average=is_average,
     )
-    whose = {"clean": "the model file", "mean": "the drawn chips on average", "worst_found": "the worst chip found"}.get(
-        name, "the stored network"
-    )
+    whose = {
+        "clean": "the model file",
+        "mean": "the drawn chips on average",
+        "worst_found": "the worst chip found",
+    }.get(name, "the stored network")
     statement = (
-        f"With {100 * interval.confidence:g} % confidence, the accuracy of {whose} on the distribution that the evaluation samples were drawn from is between "
-        f"{100 * interval.low:.2f} % and {100 * interval.high:.2f} %, if they were drawn independently."
+        f"With {100 * interval.confidence:g} % confidence, the accuracy of {whose} on the"
+        " distribution that the evaluation samples were drawn from is between"
+        f" {100 * interval.low:.2f} % and {100 * interval.high:.2f} %, if they were drawn"
+        " independently."
     )
     return models.SampleInterval(
         name=name,

@@ -29,19 +29,31 @@ def assumptions(evidence: Evidence) -> list[models.Assumption]:
 def not_covered(evidence: Evidence) -> list[str]:
     """List what the certificate says nothing about."""
     profile = evidence.placement.profile
-    rows = [*_time_gaps(evidence.placement), *_read_gaps(profile), *_fault_gaps(profile), *_converter_gaps(evidence)]
+    rows = [
+        *_time_gaps(evidence.placement),
+        *_read_gaps(profile),
+        *_fault_gaps(profile),
+        *_converter_gaps(evidence),
+    ]
     rows += [
         "Perturbed, shifted or adversarial inputs: inputs are the evaluation samples as they are.",
         "Biases, normalisation and activations: they are digital and exact.",
         "Chips worse than the one found: a search proves nothing about patterns it did not try.",
-        "Whether the search was made as stated: files cannot tell, a new search or a new run can (`cimrobust replay --search quick`, `--rerun`).",
+        (
+            "Whether the search was made as stated: files cannot tell, a new search or a new run"
+            " can (`cimrobust replay --search quick`, `--rerun`)."
+        ),
     ]
     digital = len(evidence.scan.unmapped)
     if digital:
-        rows.append(f"{digital} nodes that stay digital are taken as exact; the mapping section lists them with the reason.")
+        rows.append(
+            f"{digital} nodes that stay digital are taken as exact; the mapping section lists them"
+            " with the reason."
+        )
     if not evidence.search.has_twin:
         rows.append(
-            f"Gradient search: this network has no differentiable twin ({evidence.search.twin_reason}), only gradient-free members ran."
+            "Gradient search: this network has no differentiable twin"
+            f" ({evidence.search.twin_reason}), only gradient-free members ran."
         )
     return rows
 
@@ -57,18 +69,30 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
         (
             _tolerance_claim(own, names if len(shares) > 1 else []),
             _tolerance_source(own),
-            "A chip can be worse than every number here."
-            if own.excluded_probability() == 0
-            else "A chip with devices outside, which is nearly every chip of many devices, can be worse than the worst one found inside, and than what is proven.",
+            (
+                "A chip can be worse than every number here."
+                if own.excluded_probability() == 0
+                else (
+                    "A chip with devices outside, which is nearly every chip of many devices, can"
+                    " be worse than the worst one found inside, and than what is proven."
+                )
+            ),
         )
         for own, names in shares.items()
     ]
     rows += [
         (
-            f"Deviations inside the tolerance are independent and follow the stated distribution ({', '.join(distributions)}"
-            f"{', then relaxation' if profile.relaxation is not None else ''}{', then drift' if profile.has_drift else ''}).",
+            (
+                "Deviations inside the tolerance are independent and follow the stated"
+                f" distribution ({', '.join(distributions)}"
+                f"{', then relaxation' if profile.relaxation is not None else ''}"
+                f"{', then drift' if profile.has_drift else ''})."
+            ),
             "Stated by the device profile; not checked by this tool.",
-            "The average, the percentiles and their bounds do not hold; the worst found stays a fact.",
+            (
+                "The average, the percentiles and their bounds do not hold; the worst found stays a"
+                " fact."
+            ),
         ),
         (
             "Weights are coded as stated: bits, slices, signs and scale of the mapping.",
@@ -82,20 +106,34 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
 def _tolerance_claim(profile: DeviceProfile, names: Sequence[str]) -> str:
     """Say within what every device ends; of the layers named, or of all where none is."""
     low, high = profile.deviation_interval()
-    within = f"{100 * max(-low, high):.4g} %" if -low == high else f"{100 * low:+.4g} % to {100 * high:+.4g} %"
-    when = f", from programming until {_duration(profile.drift.time_seconds)} after it" if profile.has_drift and profile.drift else ""
+    within = (
+        f"{100 * max(-low, high):.4g} %"
+        if -low == high
+        else f"{100 * low:+.4g} % to {100 * high:+.4g} %"
+    )
+    when = (
+        f", from programming until {_duration(profile.drift.time_seconds)} after it"
+        if profile.has_drift and profile.drift
+        else ""
+    )
     level = ", less at some levels" if profile.depends_on_level else ""
     working = "working device" if profile.has_faults else "device"
     more = f" and {len(names) - _MOST_NAMES} other layers" if len(names) > _MOST_NAMES else ""
     whose = f" of {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
     share = profile.excluded_probability()
     if share > 0:
-        written = "" if profile.device.is_verified else " is programmed once, without write-verify, and"
-        return (
-            f"A {working}{whose}{written} ends outside of {within} of the conductance range of its target{level}{when} with probability {share:.3g}; the tolerance box is what "
-            "lies inside."
+        written = (
+            "" if profile.device.is_verified else " is programmed once, without write-verify, and"
         )
-    return f"Every {working}{whose} ends within {within} of the conductance range of its target{level}{when}."
+        return (
+            f"A {working}{whose}{written} ends outside of {within} of the conductance range of its"
+            f" target{level}{when} with probability {share:.3g}; the tolerance box is what lies"
+            " inside."
+        )
+    return (
+        f"Every {working}{whose} ends within {within} of the conductance range of its"
+        f" target{level}{when}."
+    )
 
 
 def _effect_rows(placement: Placement) -> list[_Row]:
@@ -103,7 +141,10 @@ def _effect_rows(placement: Placement) -> list[_Row]:
     if profile.has_drift and profile.drift is not None and profile.drift.compensation == "global":
         rows.append(
             (
-                "The outputs of every layer are multiplied by one number that undoes the mean drift at the stated time.",
+                (
+                    "The outputs of every layer are multiplied by one number that undoes the mean"
+                    " drift at the stated time."
+                ),
                 "Stated by the device profile; not checked by this tool.",
                 "Scores after drift are lower than stated.",
             )
@@ -111,8 +152,11 @@ def _effect_rows(placement: Placement) -> list[_Row]:
     if profile.faults is not None and profile.has_faults:
         rows.append(
             (
-                f"Drawn chips have stuck devices: {100 * profile.faults.stuck_low:.4g} % at the lowest and {100 * profile.faults.stuck_high:.4g} % "
-                "at the highest conductance, each independent of all others.",
+                (
+                    f"Drawn chips have stuck devices: {100 * profile.faults.stuck_low:.4g} % at the"
+                    f" lowest and {100 * profile.faults.stuck_high:.4g} % at the highest"
+                    " conductance, each independent of all others."
+                ),
                 "Stated by the device profile; not checked by this tool.",
                 "The average, the percentiles and their bounds do not hold.",
             )
@@ -120,7 +164,10 @@ def _effect_rows(placement: Placement) -> list[_Row]:
     if any(own.weight.mapping == "offset" for own in placement.profiles):
         rows.append(
             (
-                "The shared reference columns are subtracted as their ideal value; their own deviation is not in the box.",
+                (
+                    "The shared reference columns are subtracted as their ideal value; their own"
+                    " deviation is not in the box."
+                ),
                 "Not checked.",
                 "Deviations common to all columns of an array are missing.",
             )
@@ -134,15 +181,24 @@ def _converter_rows(evidence: Evidence) -> list[_Row]:
         return []
     rows = [
         (
-            "Converters are linear, have the stated bits and ranges, and do not differ from each other.",
-            "Stated by the device profile; the kernel is compared with a NumPy reference in every run.",
+            (
+                "Converters are linear, have the stated bits and ranges, and do not differ from"
+                " each other."
+            ),
+            (
+                "Stated by the device profile; the kernel is compared with a NumPy reference in"
+                " every run."
+            ),
             "Scores through converters do not hold.",
         )
     ]
     if evidence.placement.profile.read_noise is not None:
         rows.append(
             (
-                "Read noise is Gaussian and independent between reads; every score through converters is one draw of it.",
+                (
+                    "Read noise is Gaussian and independent between reads; every score through"
+                    " converters is one draw of it."
+                ),
                 "Stated by the device profile; not checked by this tool.",
                 "Scores through converters do not hold.",
             )
@@ -160,11 +216,18 @@ def _data_rows(evidence: Evidence) -> list[_Row]:
     ]
     teacher = ", ".join(evidence.runtime.dataset.source.labels_of)
     if evidence.runtime.dataset.labels is None or teacher:
-        whose = f"decisions of the network that made the labels ({teacher})" if teacher else "model's own decisions"
+        whose = (
+            f"decisions of the network that made the labels ({teacher})"
+            if teacher
+            else "model's own decisions"
+        )
         rows.append(
             (
                 f"The {whose} without deviation are right.",
-                f"Not checked: there are no labels, so scores count {'decisions like those' if teacher else 'unchanged decisions'}.",
+                (
+                    "Not checked: there are no labels, so scores count"
+                    f" {'decisions like those' if teacher else 'unchanged decisions'}."
+                ),
                 "An unchanged decision may be an unchanged mistake.",
             )
         )
@@ -172,11 +235,24 @@ def _data_rows(evidence: Evidence) -> list[_Row]:
 
 
 def _tolerance_source(profile: DeviceProfile) -> str:
-    later = [name for name, acts in (("relaxation", profile.relaxation is not None), ("drift", profile.has_drift)) if acts]
+    later = [
+        name
+        for name, acts in (
+            ("relaxation", profile.relaxation is not None),
+            ("drift", profile.has_drift),
+        )
+        if acts
+    ]
     widened = f", widened by {' and '.join(later)} as stated there" if later else ""
     if profile.device.is_verified:
-        return f"Write-verify as stated by the device profile ({profile.source}){widened}; not checked by this tool."
-    return f"There is no write-verify: the box is {profile.device.z:g} sigmas wide{widened} and leaves out some devices ({profile.source})."
+        return (
+            f"Write-verify as stated by the device profile ({profile.source}){widened}; not checked"
+            " by this tool."
+        )
+    return (
+        f"There is no write-verify: the box is {profile.device.z:g} sigmas wide{widened} and leaves"
+        f" out some devices ({profile.source})."
+    )
 
 
 def _time_gaps(placement: Placement) -> list[str]:
@@ -184,16 +260,24 @@ def _time_gaps(placement: Placement) -> list[str]:
     causes = [] if profile.relaxation is not None else ["relaxation"]
     if not profile.has_drift:
         causes.insert(0, "drift")
-    rows = [f"Changes after programming: {', '.join([*causes, 'retention loss, temperature, ageing'])}."]
+    rows = [
+        f"Changes after programming: {', '.join([*causes, 'retention loss, temperature, ageing'])}."
+    ]
     if profile.has_drift and profile.drift is not None:
-        rows.append(f"Any time later than {_duration(profile.drift.time_seconds)} after programming.")
+        rows.append(
+            f"Any time later than {_duration(profile.drift.time_seconds)} after programming."
+        )
     probability = placement.excluded_probability
     if probability > 0:
         is_verified = all(own.device.is_verified for own in placement.profiles)
         cause = "after write-verify" if is_verified else "without write-verify"
-        expected = sum(tensor.num_devices * tensor.profile.excluded_probability() for tensor in placement.tensors.values())
+        expected = sum(
+            tensor.num_devices * tensor.profile.excluded_probability()
+            for tensor in placement.tensors.values()
+        )
         rows.append(
-            f"Devices outside the box: {cause} each device leaves it with probability {probability:.3g}, so that about {expected:.3g} devices of a chip do."
+            f"Devices outside the box: {cause} each device leaves it with probability"
+            f" {probability:.3g}, so that about {expected:.3g} devices of a chip do."
         )
     return rows
 
@@ -201,27 +285,42 @@ def _time_gaps(placement: Placement) -> list[str]:
 def _read_gaps(profile: DeviceProfile) -> list[str]:
     if profile.read_noise is None:
         return ["Read noise and any other change from one read to the next."]
-    return ["Read noise in the worst case: it is drawn, and no search chooses it; the tolerance box holds programmed conductances."]
+    return [
+        "Read noise in the worst case: it is drawn, and no search chooses it; the tolerance box"
+        " holds programmed conductances."
+    ]
 
 
 def _fault_gaps(profile: DeviceProfile) -> list[str]:
     if profile.faults is not None and profile.has_faults:
         return [
-            "Stuck devices in the worst case: drawn chips have them, the tolerance box does not, so the search and its witness have none."
+            "Stuck devices in the worst case: drawn chips have them, the tolerance box does not, so"
+            " the search and its witness have none."
         ]
-    return ["Stuck devices and other faults; every device is assumed to reach its acceptance window."]
+    return [
+        "Stuck devices and other faults; every device is assumed to reach its acceptance window."
+    ]
 
 
 def _converter_gaps(evidence: Evidence) -> list[str]:
     profile = evidence.placement.profile
     if evidence.runtime.converters is None:
-        return ["Converters and wires: DAC and ADC quantisation, clipping, IR drop; sums of currents are taken as exact."]
-    missing = [name for name, table in (("DAC", profile.dac), ("ADC", profile.adc)) if table is None]
+        return [
+            "Converters and wires: DAC and ADC quantisation, clipping, IR drop; sums of currents"
+            " are taken as exact."
+        ]
+    missing = [
+        name for name, table in (("DAC", profile.dac), ("ADC", profile.adc)) if table is None
+    ]
     ideal = f"the {' and the '.join(missing)} (the profile has none), " if missing else ""
-    rows = [f"Wires and converter faults: {ideal}IR drop, offset, gain error and non-linearity of converters."]
+    rows = [
+        f"Wires and converter faults: {ideal}IR drop, offset, gain error and non-linearity of"
+        " converters."
+    ]
     if evidence.runtime.converters.digital:
         rows.append(
-            f"Converters of {len(evidence.runtime.converters.digital)} nodes with stored weights: the converters section lists them with the reason."
+            f"Converters of {len(evidence.runtime.converters.digital)} nodes with stored weights:"
+            " the converters section lists them with the reason."
         )
     return rows
 

@@ -1,1 +1,4 @@
-"""CycloneDX ML-BOM of a certified network: the certificate is evidence, the worst chip found counter-evidence."""
+"""CycloneDX ML-BOM of a certified network.
+
+The certificate is evidence, the worst chip found counter-evidence.
+"""

@@ -1,4 +1,7 @@
-"""The one door of CycloneDX: a bill of materials from its models, with the parts that they lack added to the serialisation."""
+"""The one door of CycloneDX.
+
+A bill of materials from its models, with the parts that they lack added to the serialisation.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +60,15 @@ def bill_of_materials(
     datasets = {f"{_DATA}{name}": digest for name, digest in sorted(certificate.data.files.items())}
     bom = _parts(certificate, datasets, _references(stated, witness, attestation))
     bom.serial_number = uuid5(NAMESPACE_URL, f"{_SERIALS}/{stated.sha256}")
-    with warnings.catch_warnings():  # a network in one file depends on nothing, which the library takes for an oversight
-        warnings.filterwarnings("ignore", message=".*has no defined dependencies", category=UserWarning)
+    with (
+        warnings.catch_warnings()
+    ):  # a network in one file depends on nothing, which the library takes for an oversight
+        warnings.filterwarnings(
+            "ignore", message=".*has no defined dependencies", category=UserWarning
+        )
         plain: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
-    # The library states the clock's time where it is given none, and the same certificate must give the same bill.
+    # The library states the clock's time where it is given none, and the same certificate must give
+    # the same bill.
     del plain["metadata"]["timestamp"]
     if timestamp is not None:
         plain["metadata"]["timestamp"] = timestamp.isoformat()
@@ -69,20 +77,45 @@ def bill_of_materials(
         if component["type"] == "data":
             component["data"] = [{"type": "dataset", "name": component["name"]}]
     plain["declarations"] = declarations(
-        certificate, certificate_url=stated.url, witness_url=witness.url, witness_sha256=witness.sha256, sha256=stated.sha256
+        certificate,
+        certificate_url=stated.url,
+        witness_url=witness.url,
+        witness_sha256=witness.sha256,
+        sha256=stated.sha256,
     )
     return json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _parts(certificate: CertificateModel, datasets: Mapping[str, str], references: Iterable[ExternalReference]) -> Bom:
-    """Return network, external data, evaluation data and tool; the network's file is the first that the certificate names."""
+def _parts(
+    certificate: CertificateModel,
+    datasets: Mapping[str, str],
+    references: Iterable[ExternalReference],
+) -> Bom:
+    """Return network, external data, evaluation data and tool.
+
+    The network's file is the first that the certificate names.
+    """
     main, *others = certificate.model.files
     model = _component(main.name, ComponentType.MACHINE_LEARNING_MODEL, MODEL, main.sha256)
     model.external_references.update(references)
-    parts = [_component(file.name, ComponentType.FILE, f"{_PART}{file.name}", file.sha256) for file in others]
-    data = [_component(name.removeprefix(_DATA), ComponentType.DATA, name, digest) for name, digest in datasets.items()]
-    tool = Component(name=certificate.tool.name, version=certificate.tool.version, type=ComponentType.APPLICATION, bom_ref="tool")
-    bom = Bom(metadata=BomMetaData(component=model, tools=ToolRepository(components=[tool])), components=[*parts, *data])
+    parts = [
+        _component(file.name, ComponentType.FILE, f"{_PART}{file.name}", file.sha256)
+        for file in others
+    ]
+    data = [
+        _component(name.removeprefix(_DATA), ComponentType.DATA, name, digest)
+        for name, digest in datasets.items()
+    ]
+    tool = Component(
+        name=certificate.tool.name,
+        version=certificate.tool.version,
+        type=ComponentType.APPLICATION,
+        bom_ref="tool",
+    )
+    bom = Bom(
+        metadata=BomMetaData(component=model, tools=ToolRepository(components=[tool])),
+        components=[*parts, *data],
+    )
     bom.register_dependency(model, parts)
     return bom
 
@@ -95,8 +128,13 @@ def _hash(sha256: str) -> HashType:
     return HashType(alg=HashAlgorithm.SHA_256, content=sha256)
 
 
-def _references(stated: EvidenceFile, witness: EvidenceFile, attestation: EvidenceFile | None) -> Iterator[ExternalReference]:
-    files = {ExternalReferenceType.CERTIFICATION_REPORT: stated, ExternalReferenceType.EVIDENCE: witness}
+def _references(
+    stated: EvidenceFile, witness: EvidenceFile, attestation: EvidenceFile | None
+) -> Iterator[ExternalReference]:
+    files = {
+        ExternalReferenceType.CERTIFICATION_REPORT: stated,
+        ExternalReferenceType.EVIDENCE: witness,
+    }
     if attestation is not None:
         files[ExternalReferenceType.ATTESTATION] = attestation
     for kind, file in files.items():

@@ -1,4 +1,7 @@
-"""The declarations of a bill of materials: claims about the network, with the certificate as evidence and the witness as counter-evidence."""
+"""The declarations of a bill of materials.
+
+Claims about the network, with the certificate as evidence and the witness as counter-evidence.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,21 @@ from cimrobust.certificate.policy import Policy
 
 MODEL, CERTIFICATE, WITNESS = "model", "certificate", "witness"
 
-# Kinds of requirements that one bad chip refutes; the others are refuted by numbers of the certificate.
+# Kinds of requirements that one bad chip refutes; the others are refuted by numbers of the
+# certificate.
 _ABOUT_ONE_CHIP = ("worst_found_accuracy", "certified_accuracy", "safety_class", "cost")
 
 Plain = dict[str, Any]
 
 
-def declarations(certificate: CertificateModel, *, certificate_url: str, witness_url: str, witness_sha256: str, sha256: str) -> Plain:
+def declarations(
+    certificate: CertificateModel,
+    *,
+    certificate_url: str,
+    witness_url: str,
+    witness_sha256: str,
+    sha256: str,
+) -> Plain:
     """Return claims and evidence, as the plain values of CycloneDX 1.6.
 
     Args:
@@ -27,32 +38,49 @@ def declarations(certificate: CertificateModel, *, certificate_url: str, witness
         sha256: Digest of the certificate.
     """
     worst, metric = certificate.worst_found, certificate.metric.name
-    written = f"Robustness certificate by {certificate.tool.name} {certificate.tool.version}, SHA-256 {sha256}."
+    written = (
+        f"Robustness certificate by {certificate.tool.name} {certificate.tool.version}, SHA-256"
+        f" {sha256}."
+    )
     found = (
-        f"Worst chip found within the tolerance, as a model with its weights inside; {metric} {worst.score:.6g} in {worst.replay.engine}; "
-        f"SHA-256 {witness_sha256}."
+        f"Worst chip found within the tolerance, as a model with its weights inside; {metric}"
+        f" {worst.score:.6g} in {worst.replay.engine}; SHA-256 {witness_sha256}."
     )
     return {
         "claims": list(_claims(certificate)),
-        "evidence": [_evidence(CERTIFICATE, written, certificate_url), _evidence(WITNESS, found, witness_url)],
+        "evidence": [
+            _evidence(CERTIFICATE, written, certificate_url),
+            _evidence(WITNESS, found, witness_url),
+        ],
     }
 
 
 def proves_something(certificate: CertificateModel) -> bool:
-    """Return whether the certified bound says more than is known without it: no accuracy is below 0."""
+    """Return whether the certified bound says more than is known without it.
+
+    No accuracy is below 0.
+    """
     score = certificate.certified.score
     return score is not None and not (certificate.metric.name == "accuracy" and score <= 0)
 
 
 def _evidence(reference: str, description: str, url: str) -> Plain:
-    return {"bom-ref": reference, "description": description, "data": [{"name": url, "contents": {"url": url}}]}
+    return {
+        "bom-ref": reference,
+        "description": description,
+        "data": [{"name": url, "contents": {"url": url}}],
+    }
 
 
 def _claims(certificate: CertificateModel) -> Iterator[Plain]:
     yield _undisturbed(certificate)
     if proves_something(certificate):
         yield _certified(certificate)
-    kinds = {} if certificate.policy is None else {row.id: row.kind for row in Policy.model_validate(certificate.policy).rows}
+    kinds = (
+        {}
+        if certificate.policy is None
+        else {row.id: row.kind for row in Policy.model_validate(certificate.policy).rows}
+    )
     for index, asked in enumerate(certificate.verdict.requirements):
         yield _required(index, asked, kinds.get(asked.id, ""))
 
@@ -64,11 +92,19 @@ def _undisturbed(certificate: CertificateModel) -> Plain:
     claim = {
         "bom-ref": "claim-undisturbed",
         "target": MODEL,
-        "predicate": f"No chip within the tolerance scores worse than the network without deviation, {certificate.metric.name} {quantised:.6g}.",
+        "predicate": (
+            "No chip within the tolerance scores worse than the network without deviation,"
+            f" {certificate.metric.name} {quantised:.6g}."
+        ),
     }
     if is_worse:
-        return claim | {"reasoning": f"Refuted: a chip was found that scores {worst:.6g}.", "counterEvidence": [WITNESS]}
-    return claim | {"reasoning": "The search found none. That proves nothing about chips that were not tried."}
+        return claim | {
+            "reasoning": f"Refuted: a chip was found that scores {worst:.6g}.",
+            "counterEvidence": [WITNESS],
+        }
+    return claim | {
+        "reasoning": "The search found none. That proves nothing about chips that were not tried."
+    }
 
 
 def _certified(certificate: CertificateModel) -> Plain:
@@ -76,8 +112,11 @@ def _certified(certificate: CertificateModel) -> Plain:
     return {
         "bom-ref": "claim-certified",
         "target": MODEL,
-        "predicate": f"Every chip within the tolerance has {certificate.metric.name} {words} {certificate.certified.score:.6g} "
-        f"on the {certificate.certified.samples} decisions of the evaluation data.",
+        "predicate": (
+            f"Every chip within the tolerance has {certificate.metric.name} {words}"
+            f" {certificate.certified.score:.6g} on the {certificate.certified.samples} decisions"
+            " of the evaluation data."
+        ),
         "reasoning": f"Proof: {certificate.certified.method}",
         "evidence": [CERTIFICATE],
     }

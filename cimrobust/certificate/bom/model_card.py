@@ -1,6 +1,9 @@
-"""The model card of a bill of materials: what the network is, how it scores on imperfect chips, and what that does not say.
+"""The model card of a bill of materials.
 
-CycloneDX has no Python model of it, so it is written as the plain values of its schema, version 1.6. All numbers are texts there.
+What the network is, how it scores on imperfect chips, and what that does not say.
+
+CycloneDX has no Python model of it, so it is written as the plain values of its schema, version
+1.6. All numbers are texts there.
 """
 
 from __future__ import annotations
@@ -35,32 +38,67 @@ def model_card(certificate: CertificateModel, datasets: Iterable[str]) -> Plain:
 
 
 def _format(tensor: Tensor) -> str:
-    shape = "of any rank" if tensor.shape is None else str(["?" if axis is None else axis for axis in tensor.shape])
+    shape = (
+        "of any rank"
+        if tensor.shape is None
+        else str(["?" if axis is None else axis for axis in tensor.shape])
+    )
     return f"{tensor.name}: {tensor.dtype} {shape}"
 
 
 def _metrics(certificate: CertificateModel) -> Iterator[Plain]:
     """Yield the scores with the intervals that the certificate states for the distribution of the samples."""
     clean, drawn = certificate.clean, certificate.monte_carlo
-    within = f"devices within {certificate.device.largest_tolerance_fraction:g} of the conductance range"
+    within = (
+        f"devices within {certificate.device.largest_tolerance_fraction:g} of the conductance range"
+    )
     yield _metric(certificate, clean.score, "model file, no deviation", "clean")
-    yield _metric(certificate, clean.quantised_score, "quantised weights, no deviation", "quantised")
-    yield _metric(certificate, drawn.mean, f"mean of {drawn.trials} chips drawn from the device profile", "mean")
+    yield _metric(
+        certificate, clean.quantised_score, "quantised weights, no deviation", "quantised"
+    )
+    yield _metric(
+        certificate,
+        drawn.mean,
+        f"mean of {drawn.trials} chips drawn from the device profile",
+        "mean",
+    )
     for row in drawn.kpp:
-        slice_name = f"percentile {row.k:g} of {drawn.trials} drawn chips, bound at confidence {row.confidence:g}"
+        slice_name = (
+            f"percentile {row.k:g} of {drawn.trials} drawn chips, bound at confidence"
+            f" {row.confidence:g}"
+        )
         bound = "lowerBound" if certificate.metric.higher_is_better else "upperBound"
-        limits = {} if row.lower_bound is None else {"confidenceInterval": {bound: repr(row.lower_bound)}}
-        yield {"type": certificate.metric.name, "value": repr(row.score), "slice": slice_name, **limits}
-    yield _metric(certificate, certificate.worst_found.score, f"worst chip found, {within}", "worst_found")
+        limits = (
+            {}
+            if row.lower_bound is None
+            else {"confidenceInterval": {bound: repr(row.lower_bound)}}
+        )
+        yield {
+            "type": certificate.metric.name,
+            "value": repr(row.score),
+            "slice": slice_name,
+            **limits,
+        }
+    yield _metric(
+        certificate, certificate.worst_found.score, f"worst chip found, {within}", "worst_found"
+    )
     if certificate.certified.score is not None and proves_something(certificate):
-        yield _metric(certificate, certificate.certified.score, f"proven for every chip, {within}", "certified")
+        yield _metric(
+            certificate,
+            certificate.certified.score,
+            f"proven for every chip, {within}",
+            "certified",
+        )
 
 
 def _metric(certificate: CertificateModel, score: float, slice_name: str, name: str) -> Plain:
     metric: Plain = {"type": certificate.metric.name, "value": repr(score), "slice": slice_name}
     for interval in certificate.evaluation_set.intervals:
         if interval.name == name:
-            metric["confidenceInterval"] = {"lowerBound": repr(interval.low), "upperBound": repr(interval.high)}
+            metric["confidenceInterval"] = {
+                "lowerBound": repr(interval.low),
+                "upperBound": repr(interval.high),
+            }
     return metric
 
 
@@ -68,4 +106,7 @@ def _limitations(certificate: CertificateModel) -> Iterator[str]:
     yield from (f"Not covered: {text}" for text in certificate.not_covered)
     yield from certificate.warnings
     yield from (warned.text for warned in certificate.worst_found.warnings)
-    yield from (f"Assumed: {entry.text} If that is false: {entry.effect_if_false}" for entry in certificate.assumptions)
+    yield from (
+        f"Assumed: {entry.text} If that is false: {entry.effect_if_false}"
+        for entry in certificate.assumptions
+    )

@@ -1,7 +1,11 @@
-"""The certificate, field by field: what is in certificate.json, and the source of the published schema.
+"""The certificate, field by field.
 
-A field that does not apply to a run is null, and the field beside it whose name ends in ``reason`` says why. Scores are fractions (accuracy) or in the metric's
-own unit (errors), over the samples used, with integer counts beside them. `timings`, and `seconds` of a search member, are the only values that two runs of one
+What is in certificate.json, and the source of the published schema.
+
+A field that does not apply to a run is null, and the field beside it whose name ends in ``reason``
+says why. Scores are fractions (accuracy) or in the metric's
+own unit (errors), over the samples used, with integer counts beside them. `timings`, and `seconds`
+of a search member, are the only values that two runs of one
 command may differ in.
 """
 
@@ -17,7 +21,14 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
-from cimrobust.certificate.models.device_level import StuckCurve, StuckDevice, StuckDevices, StuckPoint, VerifyRow, WriteVerify
+from cimrobust.certificate.models.device_level import (
+    StuckCurve,
+    StuckDevice,
+    StuckDevices,
+    StuckPoint,
+    VerifyRow,
+    WriteVerify,
+)
 from cimrobust.certificate.models.diagnosed import (
     Attacked,
     ClassAttack,
@@ -63,12 +74,38 @@ from cimrobust.certificate.models.item import (
     Tool,
     Unmapped,
 )
-from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, RequirementResult, Timings, Verdict
+from cimrobust.certificate.models.judged import (
+    Assumption,
+    Check,
+    Reproduce,
+    RequirementResult,
+    Timings,
+    Verdict,
+)
 from cimrobust.certificate.models.likely import MostProbable, NormShare, ProbableStart, StoredChip
-from cimrobust.certificate.models.proven import Certified, CertifiedPoint, CertifiedShare, LargestTolerance
-from cimrobust.certificate.models.record_base import Block, Count, Fraction, Reach, Status, Strength, Word
+from cimrobust.certificate.models.proven import (
+    Certified,
+    CertifiedPoint,
+    CertifiedShare,
+    LargestTolerance,
+)
+from cimrobust.certificate.models.record_base import (
+    Block,
+    Count,
+    Fraction,
+    Reach,
+    Status,
+    Strength,
+    Word,
+)
 from cimrobust.certificate.models.root import CertificateModel
-from cimrobust.certificate.models.scores import ClassRow, Clean, EvaluationSet, NotRun, SampleInterval
+from cimrobust.certificate.models.scores import (
+    ClassRow,
+    Clean,
+    EvaluationSet,
+    NotRun,
+    SampleInterval,
+)
 
 __all__ = [
     "Assumption",

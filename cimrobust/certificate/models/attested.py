@@ -1,6 +1,7 @@
 """What is signed about a certificate: the predicate of the in-toto statement.
 
-All of it follows from the certificate and, where the signer asked for another one, the policy. A reader of the statement so needs no
+All of it follows from the certificate and, where the signer asked for another one, the policy. A
+reader of the statement so needs no
 parser of certificates, and whoever has the folder can derive the statement again.
 """
 
@@ -52,7 +53,7 @@ class AttestedDevice(Block):
     sha256: Sha256
     """SHA-256 of the profile in full, `device.profile` of the certificate, as canonical JSON."""
     tolerance_fraction: float
-    """Half width of a device's interval, fraction of the full conductance range; the largest of any layer."""
+    """Largest half width of a device's interval, fraction of the full conductance range."""
 
 
 class AttestedScores(Block):

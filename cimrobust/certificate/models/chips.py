@@ -105,7 +105,10 @@ class Stopping(Block):
 
 
 class RareRepeat(Block):
-    """One repeat of multilevel splitting; `nearest` is the smallest norm of its failing chips in standard normal latents."""
+    """One repeat of multilevel splitting.
+
+    `nearest` is the smallest norm of its failing chips in standard normal latents.
+    """
 
     probability: Fraction
     """Its estimate."""
@@ -122,7 +125,10 @@ class RareRepeat(Block):
 
 
 class FirstOrder(Block):
-    """The most probable failing chip's first-order probability beside that of splitting; `agrees` is null where splitting did not reach the event."""
+    """The most probable failing chip's first-order probability beside that of splitting.
+
+    `agrees` is null where splitting did not reach the event.
+    """
 
     reliability_index: float
     """Norm of the most probable failing chip, at least the true index beta."""

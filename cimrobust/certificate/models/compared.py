@@ -6,7 +6,10 @@ from cimrobust.certificate.models.record_base import Block, Count
 
 
 class ToleranceScores(Block):
-    """What one network is known to score at one tolerance; null where that was not searched for, or not bounded."""
+    """What one network is known to score at one tolerance.
+
+    Null where that was not searched for, or not bounded.
+    """
 
     worst_found: float | None
     """Worst score found; null: not searched for."""
@@ -15,7 +18,10 @@ class ToleranceScores(Block):
 
 
 class ToleranceRow(Block):
-    """One tolerance; at those of a bisection alone one network was attacked, not all. `control` is null without a control."""
+    """One tolerance; at those of a bisection alone one network was attacked, not all.
+
+    `control` is null without a control.
+    """
 
     tolerance: float
     """Write-verify tolerance, fraction of the full conductance range."""
@@ -75,7 +81,10 @@ class ToleranceComparison(Block):
 
 
 class LayerScores(Block):
-    """Worst scores found when this layer alone deviates, and when all others do; the latter null where there are none."""
+    """Worst scores found when this layer alone deviates, and when all others do.
+
+    The latter null where there are none.
+    """
 
     alone: float
     """Worst score found when this layer alone deviates."""
@@ -84,7 +93,10 @@ class LayerScores(Block):
 
 
 class LayerRow(Block):
-    """One stored layer; null for a network whose certificate has no attack on it, or without a control."""
+    """One stored layer.
+
+    Null for a network whose certificate has no attack on it, or without a control.
+    """
 
     initializer: str
     """Name of the initializer in the graph."""
@@ -103,7 +115,10 @@ class LayerRow(Block):
 
 
 class LayerComparison(Block):
-    """Which layers are fragile, the most fragile alone before training first; `reasons` tells by network why it has no attacks."""
+    """Which layers are fragile, the most fragile alone before training first.
+
+    `reasons` tells by network why it has no attacks.
+    """
 
     rows: list[LayerRow]
     """Layers, the most fragile alone before training first."""

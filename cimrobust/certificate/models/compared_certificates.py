@@ -1,4 +1,7 @@
-"""Two certificates side by side, field by field: what `cimrobust compare --json` prints, and the source of its published schema."""
+"""Two certificates side by side, field by field.
+
+What `cimrobust compare --json` prints, and the source of its published schema.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ class BoundedScore(Block):
 class ComparedScore(Block):
     """One number of both certificates.
 
-    `beyond_chance` says whether chance, that is the choice of samples or of chips, cannot explain the difference; it is null where nothing sound can be said.
+    `beyond_chance` says whether chance, that is the choice of samples or of chips, cannot explain
+    the difference; it is null where nothing sound can be said.
     """
 
     name: str
@@ -104,7 +108,10 @@ class ChangedLayer(Block):
 
 
 class Comparison(Record):
-    """Two certificates side by side; nothing of their evidence is checked, which `cimrobust replay` does."""
+    """Two certificates side by side.
+
+    Nothing of their evidence is checked, which `cimrobust replay` does.
+    """
 
     NAME = "comparison"
     VERSION = "1.0"

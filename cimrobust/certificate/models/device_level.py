@@ -33,7 +33,10 @@ class StuckDevice(Block):
 
 
 class StuckPoint(Block):
-    """At most so many stuck devices: the worst found, replayed from a model file, beside as many by magnitude and at random."""
+    """At most so many stuck devices.
+
+    The worst found, replayed from a model file, beside as many by magnitude and at random.
+    """
 
     budget: Count
     """Most stuck devices."""

@@ -119,7 +119,10 @@ class SafetyClass(Block):
 
 
 class TransferDirection(Block):
-    """A pattern made on one half of the samples, scored on both; `share` is damage held out over damage searched."""
+    """A pattern made on one half of the samples, scored on both.
+
+    `share` is damage held out over damage searched.
+    """
 
     searched_samples: Count
     """Samples that were attacked."""
@@ -172,7 +175,10 @@ class TolerancePoint(Block):
 
 
 class ToleranceCurve(Block):
-    """Worst score found over the tolerance; `unrefuted` is no proof, `certified` is one for the first `certified_samples` samples."""
+    """Worst score found over the tolerance.
+
+    `unrefuted` is no proof, `certified` is one for the first `certified_samples` samples.
+    """
 
     points: list[TolerancePoint]
     """Worst score by tolerance of a grid."""

@@ -17,7 +17,10 @@ from cimrobust.certificate.models.record_base import Block, Count
 
 
 class ConvertedArray(Block):
-    """Converters of one product of a crossbar node; levels and codes are counted in the digital domain."""
+    """Converters of one product of a crossbar node.
+
+    Levels and codes are counted in the digital domain.
+    """
 
     product: str
     """Node and operand of the product."""

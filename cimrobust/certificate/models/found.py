@@ -65,7 +65,10 @@ class EffortPoint(Block):
 
 
 class EffortCurve(Block):
-    """How fast the search became as good as it is. `near` is where it came within a factor of 1.1 of its last score."""
+    """How fast the search became as good as it is.
+
+    `near` is where it came within a factor of 1.1 of its last score.
+    """
 
     points: list[EffortPoint]
     """Every improvement."""
@@ -74,7 +77,10 @@ class EffortCurve(Block):
 
 
 class FlippedInput(Block):
-    """One input that is decided right without deviation and wrong on the worst chip found; the network's own input, after preprocessing."""
+    """One input that is decided right without deviation and wrong on the worst chip found.
+
+    The network's own input, after preprocessing.
+    """
 
     sample: Count
     """Index of the sample."""
@@ -83,11 +89,11 @@ class FlippedInput(Block):
     becomes: int
     """Decision on the worst chip found; -1: none."""
     margin: float | None
-    """Logit of its label minus the best other, without deviation; null: the output is a decision, or infinite."""
+    """Margin without deviation; null: the output is a decision, or infinite."""
     worst_margin: float | None
     """The same on the worst chip found."""
     picture: Annotated[str, Field(pattern="^[A-Za-z0-9+/=]+$", max_length=4096)] | None
-    """PNG of the input, in base64, each input from its least (black) to its largest value (white); null: it is no image."""
+    """PNG of the input, base64, from least (black) to largest (white); null: it is no image."""
     values: list[float] | None
     """Its values, four significant digits; null: it is an image."""
 
@@ -112,10 +118,15 @@ class Flipped(Block):
 
 
 class WorstLikelihood(Block):
-    """How far the worst chip found lies from the chips that the profile draws, at first order; it believes the profile.
+    """How far the worst chip found lies from the chips that the profile draws, at first order.
 
-    With w the deviation of a weight and s its standard deviation by the profile, the chip reaches T = sum of w^2/s^2 in its own direction. Deviations are independent and, centred and truncated Gaussian,
-    no heavier than Gaussian ones of that sigma, so by Chernoff a drawn chip reaches T with probability at most exp(-T/2).
+    It believes the profile.
+
+    With w the deviation of a weight and s its standard deviation by the profile, the chip reaches T
+    = sum of w^2/s^2 in its own direction. Deviations are independent and, centred and truncated
+    Gaussian,
+    no heavier than Gaussian ones of that sigma, so by Chernoff a drawn chip reaches T with
+    probability at most exp(-T/2).
     """
 
     distance: float
@@ -123,7 +134,7 @@ class WorstLikelihood(Block):
     drawn_distance: float
     """The same of a drawn chip, about: root of the number of weights that deviate."""
     log10_probability: float
-    """Decimal logarithm of the bound exp(-T/2): at most this share of drawn chips reach as far in its direction."""
+    """log10 of exp(-T/2), which bounds the share of chips that reach as far this way."""
     statement: str
     """The result as a sentence."""
     meaning: str

@@ -21,7 +21,10 @@ class Tool(Block):
 
 
 class Machine(Block):
-    """What made it run: numbers may depend on it in their last bits. `instruction_sets` is null where the system does not say which there are."""
+    """What made it run: numbers may depend on it in their last bits.
+
+    `instruction_sets` is null where the system does not say which there are.
+    """
 
     processor: str
     """Name of the processor."""
@@ -140,7 +143,8 @@ class Labels(Block):
 class Data(Block):
     """The evaluation data.
 
-    `labels_of` names the files of the network whose decisions are the labels, null unless `label_source` is ``model``; `broken` counts decisions that the model file itself does not have:
+    `labels_of` names the files of the network whose decisions are the labels, null unless
+    `label_source` is ``model``; `broken` counts decisions that the model file itself does not have:
     its output is NaN or infinite.
     """
 
@@ -163,13 +167,14 @@ class Data(Block):
     labels: Labels | None = None
     """How labels are coded; null: as indices, all counted."""
     broken: Count | None = None
-    """Decisions whose scores are not numbers without any deviation; null: not counted by this version."""
+    """Decisions with NaN logits even without deviation; null: not counted by this version."""
 
 
 class Device(Block):
     """The device profile in full, defaults filled in.
 
-    `tolerance_fraction` is that of the profile's own devices, which all curves over the tolerance refer to; layers with a tolerance of their own keep its ratio to it.
+    `tolerance_fraction` is that of the profile's own devices, which all curves over the tolerance
+    refer to; layers with a tolerance of their own keep its ratio to it.
     `largest_tolerance_fraction` is the largest of any layer: what every device is within.
     """
 
@@ -189,9 +194,9 @@ class CertifiedDevice(Device):
     profile_sha256: str | None
     """SHA-256 of the profile's canonical form; null: made before schema 1.6."""
     devices_outside: float | None
-    """Devices of a chip that are expected outside of their interval, without faults; null: made before schema 1.6."""
+    """Devices expected outside their interval, without faults; null: before schema 1.6."""
     chip_inside_probability: Fraction | None
-    """Probability that all fault-free devices of a chip are inside; null: made before schema 1.6."""
+    """Probability that all fault-free devices are inside; null: before schema 1.6."""
 
 
 class ItemDescription(Block):
@@ -227,7 +232,8 @@ class Setting(Block):
 class Layer(Block):
     """One initializer in devices.
 
-    `decided_by` says in words what decided for it, `rule` which entry of `device.profile.layer`, from 0; null: none, the profile's own tables hold.
+    `decided_by` says in words what decided for it, `rule` which entry of `device.profile.layer`,
+    from 0; null: none, the profile's own tables hold.
     """
 
     initializer: str

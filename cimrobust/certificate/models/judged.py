@@ -43,13 +43,13 @@ class RequirementResult(Block):
     sentence: str
     """The evidence, as a sentence with its numbers."""
     threshold: float | None
-    """Number that is asked for, in the unit of what is judged; null: a condition, which asks for no score, or made before schema 1.6."""
+    """Number asked for, in the unit of what is judged; null: a condition, or before 1.6."""
     found: float | None
     """Number that decides: a score, or the bound that is asked for; null: there is none."""
     margin: float | None
-    """Found minus asked, the other way round where lower is better: not negative where it is kept; null: one of them is missing."""
+    """Found minus asked, sign turned where lower is better; null: one of them is missing."""
     evidence: Strength | None
-    """How strong `found` is: proved of every chip, statistical of drawn chips, searched (of one chip), or measured; null: there is none."""
+    """How strong `found` is: proved, statistical, searched (one chip) or measured; null: none."""
     samples: Reach | None
     """Whether it is asked on these samples, or beyond them too; null: not of samples."""
 
@@ -62,7 +62,7 @@ class Verdict(Block):
     sentence: str
     """The verdict as a sentence."""
     requirements: list[RequirementResult]
-    """Every requirement, in the order of the policy, then its conditions, whose ids begin with `condition:`."""
+    """Every requirement in the policy's order, then conditions (ids begin with `condition:`)."""
 
 
 class Reproduce(Block):

@@ -8,7 +8,11 @@ from cimrobust.certificate.models.record_base import Block, Count, Fraction
 
 
 class NormShare(Block):
-    """Where the chip deviates: share of the squared norm that lies in one layer, and its devices whose latents exceed 1, 2 and 3 in magnitude."""
+    """Where the chip deviates.
+
+    Share of the squared norm that lies in one layer, and its devices whose latents exceed 1, 2 and
+    3 in magnitude.
+    """
 
     initializer: str
     """Name of the initializer in the graph."""
@@ -25,7 +29,10 @@ class NormShare(Block):
 
 
 class ProbableStart(Block):
-    """One start of the search; `agreement` is the cosine of the angle between the chip that it led to and the chip reported."""
+    """One start of the search.
+
+    `agreement` is the cosine of the angle between the chip that it led to and the chip reported.
+    """
 
     name: str
     """Name of the start."""
@@ -49,7 +56,10 @@ class StoredChip(Block):
 
 
 class MostProbable(Block):
-    """The failing chip of smallest norm found, in standard normal latents: the reliability index is at most this norm."""
+    """The failing chip of smallest norm found, in standard normal latents.
+
+    The reliability index is at most this norm.
+    """
 
     reliability_index: float
     """Norm of the chip in standard normal latents; the true index beta is at most this."""

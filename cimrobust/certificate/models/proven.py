@@ -20,7 +20,10 @@ class CertifiedPoint(Block):
 
 
 class CertifiedShare(Block):
-    """The largest tolerance tried at which at least `share` of the samples are certified; null where even the smallest has fewer."""
+    """The largest tolerance tried at which at least `share` of the samples are certified.
+
+    Null where even the smallest has fewer.
+    """
 
     share: Fraction
     """Share of the samples."""
@@ -31,8 +34,10 @@ class CertifiedShare(Block):
 class LargestTolerance(Block):
     """The largest tolerance at which each sample is certified, over the first `samples` samples.
 
-    Tolerances tried are `steps_per_octave` to every doubling from `smallest_tried` to `largest_tried`. `uncertified` samples are not certified at the smallest; a sample
-    certified at the largest may be at larger ones. The histogram counts the others by tolerance, doubling from edge to edge, the last edge included.
+    Tolerances tried are `steps_per_octave` to every doubling from `smallest_tried` to
+    `largest_tried`. `uncertified` samples are not certified at the smallest; a sample
+    certified at the largest may be at larger ones. The histogram counts the others by tolerance,
+    doubling from edge to edge, the last edge included.
     """
 
     samples: Count
@@ -52,7 +57,10 @@ class LargestTolerance(Block):
 
 
 class Certified(Block):
-    """Sound bound for every chip of the box: the least accuracy, or the largest error; the curve is over the first `curve_samples` samples."""
+    """Sound bound for every chip of the box: the least accuracy, or the largest error.
+
+    The curve is over the first `curve_samples` samples.
+    """
 
     score: float | None
     """No chip of the tolerance box scores worse on these samples; null: no bound."""

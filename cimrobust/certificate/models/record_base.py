@@ -33,7 +33,10 @@ class Record(Block):
 
     @property
     def stated_version(self) -> str:
-        """Version of the format that the file stated; that of this record where it was not read from a file."""
+        """Version of the format that the file stated.
+
+        That of this record where it was not read from a file.
+        """
         return self._stated_version or self.VERSION
 
     @stated_version.setter
@@ -42,7 +45,10 @@ class Record(Block):
 
     @property
     def file_sha256(self) -> str | None:
-        """SHA-256 of the file that the record was read from, hexadecimal; None: it was not read from a file."""
+        """SHA-256 of the file that the record was read from, hexadecimal.
+
+        None: it was not read from a file.
+        """
         return self._file_sha256
 
     @file_sha256.setter

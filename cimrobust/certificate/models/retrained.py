@@ -60,8 +60,10 @@ class Epoch(Block):
 class Training(Block):
     """One training.
 
-    The range is that which weights were clipped to, in standard deviations of their tensor, null where they were not. The bound's share is what the interval bound had of the loss at the end,
-    its ratio that of the bounded to the attacked loss before training, null where nobody asked or there is no bound, and then the reason says why.
+    The range is that which weights were clipped to, in standard deviations of their tensor, null
+    where they were not. The bound's share is what the interval bound had of the loss at the end,
+    its ratio that of the bounded to the attacked loss before training, null where nobody asked or
+    there is no bound, and then the reason says why.
     """
 
     method: str
@@ -97,7 +99,10 @@ class PacedRate(Block):
 
 
 class Paced(Block):
-    """How the learning rate was chosen: clean scores on the validation split after the first steps of plain training, and that before."""
+    """How the learning rate was chosen.
+
+    Clean scores on the validation split after the first steps of plain training, and that before.
+    """
 
     rate: float
     """Learning rate chosen."""
@@ -108,7 +113,11 @@ class Paced(Block):
 
 
 class TunedTrial(Block):
-    """One short training of the search; its score is the attacked validation score, ties by the first percentile, far below 0 where too much clean accuracy was lost."""
+    """One short training of the search.
+
+    Its score is the attacked validation score, ties by the first percentile, far below 0 where too
+    much clean accuracy was lost.
+    """
 
     values: dict[str, float]
     """Settings that were tried."""

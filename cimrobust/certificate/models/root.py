@@ -7,7 +7,17 @@ from typing import Any, Literal
 from cimrobust.certificate.models.chips import MonteCarlo
 from cimrobust.certificate.models.explained import Converters, Diagnostics
 from cimrobust.certificate.models.found import WorstFound
-from cimrobust.certificate.models.item import CertifiedDevice, Data, ItemDescription, Machine, Mapping, Metric, Model, Setting, Tool
+from cimrobust.certificate.models.item import (
+    CertifiedDevice,
+    Data,
+    ItemDescription,
+    Machine,
+    Mapping,
+    Metric,
+    Model,
+    Setting,
+    Tool,
+)
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Timings, Verdict
 from cimrobust.certificate.models.proven import Certified
 from cimrobust.certificate.models.record_base import Record
@@ -25,7 +35,7 @@ class CertificateModel(Record):
     tool: Tool
     """What made the file."""
     issued: str | None
-    """Day on which it was issued, YYYY-MM-DD, as whoever made it says; null: not stated, no clock is read."""
+    """Day of issue, YYYY-MM-DD, as stated by its maker; null: not stated, no clock is read."""
     issued_reason: str | None
     """Why there is none."""
     item: ItemDescription | None

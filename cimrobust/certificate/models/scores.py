@@ -66,7 +66,10 @@ class SampleInterval(Block):
 
 
 class EvaluationSet(Block):
-    """The finite evaluation set as an uncertainty of its own; `most_decisions` is how many decisions a sample may have, null: all have as many."""
+    """The finite evaluation set as an uncertainty of its own.
+
+    `most_decisions` is how many decisions a sample may have, null: all have as many.
+    """
 
     samples: Count
     """Independent samples."""

@@ -1,4 +1,6 @@
-"""A suggestion of layers to protect, field by field: what `cimrobust suggest --json` prints, and the source of its published schema.
+"""A suggestion of layers to protect, field by field.
+
+What `cimrobust suggest --json` prints, and the source of its published schema.
 
 `timings` are the only values that two runs of one command may differ in.
 """
@@ -27,7 +29,10 @@ class SuggestedLayer(Block):
 
 
 class TriedSet(Block):
-    """One set of layers that was tried; `how` says what was looked at last, `score` is that of the worst chip known."""
+    """One set of layers that was tried.
+
+    `how` says what was looked at last, `score` is that of the worst chip known.
+    """
 
     protection: Literal["digital", "tighter"]
     """How the layers are protected."""

@@ -1,4 +1,6 @@
-"""A sweep over write-verify tolerances, field by field: what is in sweep.json, and the source of its published schema.
+"""A sweep over write-verify tolerances, field by field.
+
+What is in sweep.json, and the source of its published schema.
 
 `timings` are the only values that two runs of one command may differ in.
 """
@@ -26,7 +28,10 @@ class SweptMember(Block):
 
 
 class SweptWorst(Block):
-    """The worst chip found at a tolerance; `file_score` is that of its model file in plain onnxruntime."""
+    """The worst chip found at a tolerance.
+
+    `file_score` is that of its model file in plain onnxruntime.
+    """
 
     score: float
     """Worst score found."""
@@ -51,7 +56,10 @@ class SweptWorst(Block):
 
 
 class SweptKpp(Block):
-    """K-th percentile of the chips drawn at a tolerance; each bound holds at its confidence on its own."""
+    """K-th percentile of the chips drawn at a tolerance.
+
+    Each bound holds at its confidence on its own.
+    """
 
     k: float
     """Percentage of chips, 0 to 100."""
@@ -109,7 +117,10 @@ class SweptPoint(Block):
 
 
 class SafeTolerance(Block):
-    """The largest tolerance at which a claim holds; null with a reason where it holds at none that was tried."""
+    """The largest tolerance at which a claim holds.
+
+    Null with a reason where it holds at none that was tried.
+    """
 
     tolerance: Fraction | None
     """Largest tolerance at which the claim holds, fraction of the full conductance range;

@@ -1,4 +1,7 @@
-"""The one door of sigstore: statements signed by an identity in place of a key, with an entry in the public log."""
+"""The one door of sigstore.
+
+Statements signed by an identity in place of a key, with an entry in the public log.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,16 @@ _NETWORK = "check the network and the identity that you signed in with"
 
 
 def sign_bundles(payloads: Sequence[bytes]) -> list[str]:
-    """Sign statements as whoever this is: the identity of a pipeline where there is one, else that of a sign-in in the browser.
+    """Sign statements as whoever this is.
+
+    The identity of a pipeline where there is one, else that of a sign-in in the browser.
 
     Args:
         payloads: The statements.
 
     Returns:
-        A bundle for each, as JSON. Identity, digests and signatures are in sigstore's public log from then on.
+        A bundle for each, as JSON. Identity, digests and signatures are in sigstore's public log
+        from then on.
 
     Raises:
         UsageError: The service or the identity is not available.
@@ -36,7 +42,11 @@ def sign_bundles(payloads: Sequence[bytes]) -> list[str]:
     with refusing_what_fails("sigstore must sign", "--sigstore", hint=_NETWORK, refused=UsageError):
         trust = ClientTrustConfig.production()
         ambient = detect_credential()
-        token = Issuer(trust.signing_config.get_oidc_url()).identity_token() if ambient is None else IdentityToken(ambient)
+        token = (
+            Issuer(trust.signing_config.get_oidc_url()).identity_token()
+            if ambient is None
+            else IdentityToken(ambient)
+        )
         with SigningContext.from_trust_config(trust).signer(token) as signer:
             return [signer.sign_dsse(Statement(payload)).to_json() + "\n" for payload in payloads]
 
@@ -53,19 +63,38 @@ def open_bundle(content: bytes, identity: SigstoreIdentity, where: Path) -> byte
         EvidenceRefutedError: It is no bundle of a statement, or not signed by the identity.
         UsageError: The trusted root of sigstore is not available.
     """
-    with refusing_what_fails("bundle must be one of sigstore", where, hint="do not trust it", refused=EvidenceRefutedError):
+    with refusing_what_fails(
+        "bundle must be one of sigstore",
+        where,
+        hint="do not trust it",
+        refused=EvidenceRefutedError,
+    ):
         bundle = Bundle.from_json(content)
-    with refusing_what_fails("trusted root of sigstore must be available", "--identity", hint=_NETWORK, refused=UsageError):
+    with refusing_what_fails(
+        "trusted root of sigstore must be available",
+        "--identity",
+        hint=_NETWORK,
+        refused=UsageError,
+    ):
         verifier = Verifier.production()
-    with refusing_what_fails("bundle must be one of sigstore", where, hint="do not trust it", refused=EvidenceRefutedError):
+    with refusing_what_fails(
+        "bundle must be one of sigstore",
+        where,
+        hint="do not trust it",
+        refused=EvidenceRefutedError,
+    ):
         try:
-            kind, payload = verifier.verify_dsse(bundle, Identity(identity=identity.name, issuer=identity.issuer))
+            kind, payload = verifier.verify_dsse(
+                bundle, Identity(identity=identity.name, issuer=identity.issuer)
+            )
         except VerificationError as err:
             raise EvidenceRefutedError(
-                f"bundle must be signed by {printable(identity)}, got: {printable(err)[:200]} ({printable(where)}); do not trust it"
+                f"bundle must be signed by {printable(identity)}, got: {printable(err)[:200]}"
+                f" ({printable(where)}); do not trust it"
             ) from err
     if kind != PAYLOAD_TYPE:
         raise EvidenceRefutedError(
-            f"payloadType must be {PAYLOAD_TYPE}, got '{printable(kind)[:100]}' ({printable(where)}); do not trust it"
+            f"payloadType must be {PAYLOAD_TYPE}, got '{printable(kind)[:100]}'"
+            f" ({printable(where)}); do not trust it"
         )
     return payload

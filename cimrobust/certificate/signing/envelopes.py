@@ -24,7 +24,8 @@ def sign_envelope(payload: bytes, signer: CryptoSigner, *, beside: bytes | None)
     Args:
         payload: The statement.
         signer: Private key.
-        beside: An envelope that is there; if it has the same statement, its other signatures are kept.
+        beside: An envelope that is there; if it has the same statement, its other signatures are
+            kept.
 
     Returns:
         The envelope, as JSON.
@@ -45,15 +46,19 @@ def open_envelope(content: bytes, key: SSlibKey, where: Path) -> bytes:
         where: Its file.
 
     Raises:
-        EvidenceRefutedError: It is no envelope of a statement, or has no valid signature by the key.
+        EvidenceRefutedError: It is no envelope of a statement, or has no valid signature by the
+            key.
     """
-    with refusing_what_fails("envelope must be one of DSSE", where, hint="do not trust it", refused=EvidenceRefutedError):
+    with refusing_what_fails(
+        "envelope must be one of DSSE", where, hint="do not trust it", refused=EvidenceRefutedError
+    ):
         envelope = _read(content)
         try:
             envelope.verify([key], 1)
         except VerificationError as err:
             raise EvidenceRefutedError(
-                f"envelope must have a valid signature by key {key.keyid[:16]}..., got {_signers(envelope)} ({printable(where)}); do not trust it"
+                f"envelope must have a valid signature by key {key.keyid[:16]}..., got"
+                f" {_signers(envelope)} ({printable(where)}); do not trust it"
             ) from err
         return envelope.payload
 
@@ -61,7 +66,9 @@ def open_envelope(content: bytes, key: SSlibKey, where: Path) -> bytes:
 def _read(content: bytes) -> Envelope:
     envelope = Envelope.from_dict(parse_json(content))
     if envelope.payload_type != PAYLOAD_TYPE:
-        raise ValueError(f"payloadType must be {PAYLOAD_TYPE}, got '{str(envelope.payload_type)[:100]}'")
+        raise ValueError(
+            f"payloadType must be {PAYLOAD_TYPE}, got '{str(envelope.payload_type)[:100]}'"
+        )
     return envelope
 
 

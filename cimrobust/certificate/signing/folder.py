@@ -10,7 +10,11 @@ from cimrobust.certificate.certificate_files import CERTIFICATE, read_certificat
 from cimrobust.certificate.manifest import MANIFEST, require_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import PREDICATE_TYPE, Attestation
-from cimrobust.certificate.signing.predicates import TEST_RESULT_TYPE, as_test_result, attestation_of
+from cimrobust.certificate.signing.predicates import (
+    TEST_RESULT_TYPE,
+    as_test_result,
+    attestation_of,
+)
 from cimrobust.certificate.signing.statements import About, Subject, read_statement, write_statement
 from cimrobust.errors import EvidenceRefutedError
 from cimrobust.files import sha256_of
@@ -20,7 +24,9 @@ _FILES = (CERTIFICATE, MANIFEST)
 _MOST_SHOWN = 5
 
 
-def statements_of(directory: Path, certificate: CertificateModel, policy: dict[str, Any] | None) -> dict[str, bytes]:
+def statements_of(
+    directory: Path, certificate: CertificateModel, policy: dict[str, Any] | None
+) -> dict[str, bytes]:
     """Return the statements that are signed, by the type of their predicate.
 
     Args:
@@ -36,7 +42,9 @@ def statements_of(directory: Path, certificate: CertificateModel, policy: dict[s
     }
 
 
-def check_statements(directory: Path, payloads: Mapping[str, bytes]) -> tuple[CertificateModel, Attestation]:
+def check_statements(
+    directory: Path, payloads: Mapping[str, bytes]
+) -> tuple[CertificateModel, Attestation]:
     """Compare signed statements with the folder that they stand in.
 
     Args:
@@ -49,10 +57,19 @@ def check_statements(directory: Path, payloads: Mapping[str, bytes]) -> tuple[Ce
     Raises:
         EvidenceRefutedError: They are of other files, or say something else than the certificate.
     """
-    with refusing_what_fails("statement must be one of in-toto", directory, hint="do not trust it", refused=EvidenceRefutedError):
+    with refusing_what_fails(
+        "statement must be one of in-toto",
+        directory,
+        hint="do not trust it",
+        refused=EvidenceRefutedError,
+    ):
         read = {kind: read_statement(payload) for kind, payload in payloads.items()}
     for kind, about in read.items():
-        _require(about.predicate_type == kind, f"predicateType must be {kind}, got '{printable(about.predicate_type)[:100]}'", directory)
+        _require(
+            about.predicate_type == kind,
+            f"predicateType must be {kind}, got '{printable(about.predicate_type)[:100]}'",
+            directory,
+        )
         _check_files(directory, about)
     require_manifest(directory)
     certificate = read_certificate(directory)
@@ -60,12 +77,19 @@ def check_statements(directory: Path, payloads: Mapping[str, bytes]) -> tuple[Ce
         _check_subjects(directory, certificate, about.subjects)
     attestation = _check_predicate(directory, certificate, read[PREDICATE_TYPE].predicate)
     stated = read[TEST_RESULT_TYPE].predicate
-    _require(stated == as_test_result(attestation), "test result must be that of the attestation beside it, got another one", directory)
+    _require(
+        stated == as_test_result(attestation),
+        "test result must be that of the attestation beside it, got another one",
+        directory,
+    )
     return certificate, attestation
 
 
 def _subjects(directory: Path, certificate: CertificateModel) -> list[Subject]:
-    """Return what is signed: the network as it is shipped, the certificate, and the manifest, which has all other files."""
+    """Return what is signed.
+
+    The network as it is shipped, the certificate, and the manifest, which has all other files.
+    """
     model = [Subject(file.name, file.sha256) for file in certificate.model.files]
     return [*model, *(Subject(name, sha256_of(directory / name)) for name in _FILES)]
 
@@ -75,29 +99,55 @@ def _check_files(directory: Path, about: About) -> None:
     for name in _FILES:
         signed = [subject.sha256 for subject in about.subjects if subject.name == name]
         found = sha256_of(directory / name)
-        _require(signed == [found], f"signed {name} must be the one in the folder, got another one (sha256 {found[:16]}...)", directory)
+        _require(
+            signed == [found],
+            f"signed {name} must be the one in the folder, got another one (sha256"
+            f" {found[:16]}...)",
+            directory,
+        )
 
 
-def _check_subjects(directory: Path, certificate: CertificateModel, subjects: Iterable[Subject]) -> None:
+def _check_subjects(
+    directory: Path, certificate: CertificateModel, subjects: Iterable[Subject]
+) -> None:
     expected = sorted(_subjects(directory, certificate))
     wrong = sorted({*subjects} ^ {*expected})
+    shown = ", ".join(printable(subject.name)[:80] for subject in wrong[:_MOST_SHOWN])
     _require(
         list(subjects) == expected,
         f"subjects must be the files of the model, {CERTIFICATE} and {MANIFEST}, got others: "
-        f"{', '.join(printable(subject.name)[:80] for subject in wrong[:_MOST_SHOWN]) or 'one of them twice'}",
+        f"{shown or 'one of them twice'}",
         directory,
     )
 
 
-def _check_predicate(directory: Path, certificate: CertificateModel, plain: Mapping[str, Any]) -> Attestation:
-    """Derive the predicate again: a signer may be careless, and a statement must not say more than the certificate."""
-    with refusing_what_fails("attestation must follow its schema", directory, hint="do not trust it", refused=EvidenceRefutedError):
+def _check_predicate(
+    directory: Path, certificate: CertificateModel, plain: Mapping[str, Any]
+) -> Attestation:
+    """Derive the predicate again.
+
+    A signer may be careless, and a statement must not say more than the certificate.
+    """
+    with refusing_what_fails(
+        "attestation must follow its schema",
+        directory,
+        hint="do not trust it",
+        refused=EvidenceRefutedError,
+    ):
         stated = Attestation.model_validate(plain, strict=True)
         policy = None if stated.policy is None else stated.policy.content
         derived = attestation_of(directory, certificate, policy)
     if stated != derived:
-        differs = [name for name in Attestation.model_fields if getattr(stated, name) != getattr(derived, name)]
-        _require(False, f"attestation must say what {CERTIFICATE} says, got another {', '.join(differs)}", directory)
+        differs = [
+            name
+            for name in Attestation.model_fields
+            if getattr(stated, name) != getattr(derived, name)
+        ]
+        _require(
+            False,
+            f"attestation must say what {CERTIFICATE} says, got another {', '.join(differs)}",
+            directory,
+        )
     return stated
 
 

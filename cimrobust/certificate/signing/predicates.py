@@ -1,6 +1,9 @@
-"""What is said about a certificate in a signed statement: our own predicate, and the public one for test results.
+"""What is said about a certificate in a signed statement.
 
-Both are functions of the certificate and a policy, so that whoever has the folder can derive them again.
+Our own predicate, and the public one for test results.
+
+Both are functions of the certificate and a policy, so that whoever has the folder can derive them
+again.
 """
 
 from __future__ import annotations
@@ -28,23 +31,33 @@ from cimrobust.montecarlo.trial_table import from_parquet
 TEST_RESULT_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 
 # An inconclusive verdict is no pass: policy engines let PASSED through, and nothing else.
-_RESULTS = {"PASS_CERTIFIED": "PASSED", "PASS_STATISTICAL": "PASSED", "FAIL": "FAILED", "INCONCLUSIVE": "WARNED"}
+_RESULTS = {
+    "PASS_CERTIFIED": "PASSED",
+    "PASS_STATISTICAL": "PASSED",
+    "FAIL": "FAILED",
+    "INCONCLUSIVE": "WARNED",
+}
 _LISTS = {"refuted": "failedTests", "open": "warnedTests", "met": "passedTests"}
 
 
 def canonical_digest(plain: Any) -> str:
     """Return the SHA-256 of a value as canonical JSON: keys sorted, no blanks, UTF-8."""
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def attestation_of(directory: Path, certificate: CertificateModel, policy: dict[str, Any] | None) -> Attestation:
+def attestation_of(
+    directory: Path, certificate: CertificateModel, policy: dict[str, Any] | None
+) -> Attestation:
     """Return what is signed about a certificate.
 
     Args:
         directory: Its folder.
         certificate: The certificate.
-        policy: What the verdict is given against; where it is the certificate's own, the verdict is as stated there.
+        policy: What the verdict is given against; where it is the certificate's own, the verdict is
+            as stated there.
 
     Raises:
         CimrobustError: The certificate cannot be judged.
@@ -56,8 +69,15 @@ def attestation_of(directory: Path, certificate: CertificateModel, policy: dict[
         tool=AttestedTool(name=certificate.tool.name, version=certificate.tool.version),
         word=verdict.word,
         sentence=verdict.sentence,
-        requirements=[AttestedRequirement(id=asked.id, text=asked.text, status=asked.status) for asked in verdict.requirements],
-        policy=None if policy is None else AttestedPolicy(sha256=canonical_digest(policy), content=policy),
+        requirements=[
+            AttestedRequirement(id=asked.id, text=asked.text, status=asked.status)
+            for asked in verdict.requirements
+        ],
+        policy=(
+            None
+            if policy is None
+            else AttestedPolicy(sha256=canonical_digest(policy), content=policy)
+        ),
         device=AttestedDevice(
             name=str(device.profile.get("name", "")),
             sha256=canonical_digest(device.profile),
@@ -80,25 +100,35 @@ def attestation_of(directory: Path, certificate: CertificateModel, policy: dict[
 def as_test_result(attestation: Attestation) -> dict[str, Any]:
     """Return the same as the public predicate for test results, which policy engines know.
 
-    Policy, profile and data are its configuration. A name that several requirements share stands in the worst list that one of them belongs to.
+    Policy, profile and data are its configuration. A name that several requirements share stands in
+    the worst list that one of them belongs to.
     """
     by_id: dict[str, str] = {}
     for status in _LISTS:
         for asked in attestation.requirements:
             if asked.status == status:
                 by_id.setdefault(asked.id, status)
-    tests = {name: [asked for asked, found in by_id.items() if found == status] for status, name in _LISTS.items()}
-    configuration = {"profile": attestation.device.sha256} | {f"data/{name}": digest for name, digest in attestation.data.items()}
+    tests = {
+        name: [asked for asked, found in by_id.items() if found == status]
+        for status, name in _LISTS.items()
+    }
+    configuration = {"profile": attestation.device.sha256} | {
+        f"data/{name}": digest for name, digest in attestation.data.items()
+    }
     if attestation.policy is not None:
         configuration = {"policy": attestation.policy.sha256} | configuration
     return {
         "result": _RESULTS[attestation.word],
-        "configuration": [{"name": name, "digest": {"sha256": digest}} for name, digest in configuration.items()],
+        "configuration": [
+            {"name": name, "digest": {"sha256": digest}} for name, digest in configuration.items()
+        ],
         **tests,
     }
 
 
-def _verdict(directory: Path, certificate: CertificateModel, policy: dict[str, Any] | None) -> Verdict:
+def _verdict(
+    directory: Path, certificate: CertificateModel, policy: dict[str, Any] | None
+) -> Verdict:
     if policy == certificate.policy:
         return certificate.verdict
     required = None if policy is None else Policy.model_validate(policy)

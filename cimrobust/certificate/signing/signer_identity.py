@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cimrobust.errors import UsageError
 
-# Issuers of sigstore identities are https addresses, so this cannot stand in the middle of another part: "a@b.org@https://c" has it once.
+# Issuers of sigstore identities are https addresses, so this cannot stand in the middle of another
+# part: "a@b.org@https://c" has it once.
 _ISSUER = "@https://"
 
 
@@ -54,9 +55,15 @@ def identity_of(text: str | Path) -> Identity:
     """
     if isinstance(text, Path) or _ISSUER not in text:
         if not str(text):
-            raise UsageError("identity must be a public key file or NAME@https://ISSUER, got nothing; name who must have signed")
+            raise UsageError(
+                "identity must be a public key file or NAME@https://ISSUER, got nothing; name who"
+                " must have signed"
+            )
         return KeyIdentity(Path(text))
     name, _, host = text.rpartition(_ISSUER)
     if not name or not host:
-        raise UsageError(f"identity must be NAME@https://ISSUER, got '{text}'; e.g. ci@example.org@https://accounts.google.com")
+        raise UsageError(
+            f"identity must be NAME@https://ISSUER, got '{text}'; e.g."
+            " ci@example.org@https://accounts.google.com"
+        )
     return SigstoreIdentity(name, f"https://{host}")

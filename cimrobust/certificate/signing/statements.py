@@ -1,6 +1,7 @@
 """The one door of in-toto: statements about files, written and read.
 
-The text is ours, because the library turns whole numbers into floats; that it is a Statement v1 is the library's to say.
+The text is ours, because the library turns whole numbers into floats; that it is a Statement v1 is
+the library's to say.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class About:
     predicate: Mapping[str, Any]
 
 
-def write_statement(subjects: Iterable[Subject], predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
+def write_statement(
+    subjects: Iterable[Subject], predicate_type: str, predicate: Mapping[str, Any]
+) -> bytes:
     """Return an in-toto Statement v1 as JSON; the same for the same values.
 
     Args:
@@ -60,7 +63,10 @@ def write_statement(subjects: Iterable[Subject], predicate_type: str, predicate:
     """
     plain = {
         "_type": STATEMENT_TYPE_URI,
-        "subject": [{"name": subject.name, "digest": {"sha256": subject.sha256}} for subject in sorted(subjects)],
+        "subject": [
+            {"name": subject.name, "digest": {"sha256": subject.sha256}}
+            for subject in sorted(subjects)
+        ],
         "predicateType": predicate_type,
         "predicate": predicate,
     }
@@ -73,15 +79,21 @@ def read_statement(content: bytes) -> About:
     """Read an in-toto Statement v1.
 
     Raises:
-        ValueError: It is not JSON, no Statement v1, or a subject has not exactly a name and a SHA-256 digest.
-        json_format.ParseError: It has other fields than a statement, or than the public predicate that it states.
+        ValueError: It is not JSON, no Statement v1, or a subject has not exactly a name and a
+            SHA-256 digest.
+        json_format.ParseError: It has other fields than a statement, or than the public predicate
+        that it states.
     """
     plain = parse_json(content)
     message = json_format.Parse(content.decode(), StatementMessage())
     Statement.copy_from_pb(message).validate()
     if plain["predicateType"] == TEST_RESULT_TYPE:
         json_format.ParseDict(plain["predicate"], TestResult())
-    return About(tuple(sorted(_subject(entry) for entry in plain["subject"])), plain["predicateType"], plain["predicate"])
+    return About(
+        tuple(sorted(_subject(entry) for entry in plain["subject"])),
+        plain["predicateType"],
+        plain["predicate"],
+    )
 
 
 def _subject(entry: Mapping[str, Any]) -> Subject:

@@ -1,4 +1,7 @@
-"""Digital operators that are affine in their activations: moving elements, averages, sums, scaling, normalisation with fixed statistics."""
+"""Digital operators that are affine in their activations.
+
+Moving elements, averages, sums, scaling, normalisation with fixed statistics.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +42,25 @@ class Affine:
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
         """As in `Rule`."""
         with torch.enable_grad():
-            zeros = [torch.zeros_like(value.lo, requires_grad=True) if isinstance(value, Interval) else value for value in inputs]
+            zeros = [
+                (
+                    torch.zeros_like(value.lo, requires_grad=True)
+                    if isinstance(value, Interval)
+                    else value
+                )
+                for value in inputs
+            ]
             made = self.kernel(*zeros)
-            leaves = [zero for zero, value in zip(zeros, inputs, strict=True) if isinstance(zero, Tensor) and isinstance(value, Interval)]
-            grads = iter(torch.autograd.grad(made, leaves, form, is_grads_batched=True, create_graph=form.requires_grad))
+            leaves = [
+                zero
+                for zero, value in zip(zeros, inputs, strict=True)
+                if isinstance(zero, Tensor) and isinstance(value, Interval)
+            ]
+            grads = iter(
+                torch.autograd.grad(
+                    made, leaves, form, is_grads_batched=True, create_graph=form.requires_grad
+                )
+            )
         coefs = tuple(next(grads) if isinstance(value, Interval) else None for value in inputs)
         return Pulled(coefs, total(form, made.detach()))
 
@@ -58,7 +76,10 @@ def keep(node: Node, kernel: Kernel) -> Affine:
 
 
 def widen(node: Node, kernel: Kernel) -> Affine:
-    """Return the rule of a Cast of stored weights, which a chip holds in float32: exact, where the type is not narrower."""
+    """Return the rule of a Cast of stored weights, which a chip holds in float32.
+
+    Exact, where the type is not narrower.
+    """
     if node.get("to") not in _AT_LEAST_FLOAT32:
         raise CannotBoundError("it rounds to a narrower type than float32")
     return keep(node, kernel)
@@ -92,7 +113,8 @@ def scale(node: Node, kernel: Kernel) -> Affine:
     """Mul and Div by something known, Neg.
 
     Raises:
-        CannotBoundError: Found while bounding: both factors are activations, or an activation divides.
+        CannotBoundError: Found while bounding: both factors are activations, or an activation
+            divides.
     """
 
     def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
@@ -110,7 +132,9 @@ def normalise(node: Node, kernel: Kernel) -> Affine:
 
     def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
         source, gain, shift, mean, variance = inputs[:5]
-        if not isinstance(source, Interval) or not all(isinstance(value, Tensor) for value in (gain, shift, mean, variance)):
+        if not isinstance(source, Interval) or not all(
+            isinstance(value, Tensor) for value in (gain, shift, mean, variance)
+        ):
             raise CannotBoundError("its parameters are not constant")
         ends = run(source.lo, *inputs[1:]), run(source.hi, *inputs[1:])
         # The same operator on magnitudes: |g| (|x| + |mean|) + |shift|.
@@ -143,7 +167,10 @@ def _moved_corners(run: Kernel, inputs: Sequence[Value]) -> tuple[Tensor, Tensor
         return None
     if run(*[_end(value, 0) for value in inputs]).numel() != moving[0].lo.numel():
         return None
-    low, high = (run(*[end if isinstance(value, Interval) else value for value in inputs]) for end in moving[0].corners)
+    low, high = (
+        run(*[end if isinstance(value, Interval) else value for value in inputs])
+        for end in moving[0].corners
+    )
     return low, high
 
 
@@ -156,7 +183,8 @@ def _sum(sign: int) -> Callable[[Kernel, Sequence[Value]], Interval]:
         rounding = value_radius(magnitude.expand_as(lo))
         corners = _moved_corners(run, inputs) if sign > 0 else None
         return replace(
-            Interval.rounded(lo, hi, rounding), corners=None if corners is None else (corners[0] + rounding, corners[1] - rounding)
+            Interval.rounded(lo, hi, rounding),
+            corners=None if corners is None else (corners[0] + rounding, corners[1] - rounding),
         )
 
     return bounded

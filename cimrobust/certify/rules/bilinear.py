@@ -1,7 +1,9 @@
 """Products of two activations, as in attention.
 
-With a in m_a ± r_a and b in m_b ± r_b, ``a b = m_a b + a m_b - m_a m_b + (a - m_a)(b - m_b)``, and the last term is at most ``r_a r_b`` in magnitude: the mean of the two planes of
-McCormick (1976) on either side. For sums of products that takes one product of the middles and one of the radii, whatever the form.
+With a in m_a ± r_a and b in m_b ± r_b, ``a b = m_a b + a m_b - m_a m_b + (a - m_a)(b - m_b)``, and
+the last term is at most ``r_a r_b`` in magnitude: the mean of the two planes of
+McCormick (1976) on either side. For sums of products that takes one product of the middles and one
+of the radii, whatever the form.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Bilinear:
 
     Attributes:
         kernel: Computes the operator.
-        sums: Products that an output is the sum of are as many as the last axis of the first operand is long; else one.
+        sums: Products that an output is the sum of are as many as the last axis of the first
+            operand is long; else one.
     """
 
     kernel: Kernel
@@ -35,7 +38,9 @@ class Bilinear:
         """As in `Rule`."""
         first, second = _both(inputs)
         lo, hi, strength = product_interval(self.kernel, first, second)
-        return Interval.rounded(lo, hi, product_radius(strength, first.lo.shape[-1] if self.sums else 1))
+        return Interval.rounded(
+            lo, hi, product_radius(strength, first.lo.shape[-1] if self.sums else 1)
+        )
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
         """As in `Rule`."""
@@ -43,8 +48,12 @@ class Bilinear:
         with torch.enable_grad():
             leaves = [value.middle.detach().clone().requires_grad_() for value in (first, second)]
             made = self.kernel(*leaves)
-            coefs = torch.autograd.grad(made, leaves, form, is_grads_batched=True, create_graph=form.requires_grad)
-        constant = -total(form, made.detach()) - total(form.abs(), self.kernel(first.radius, second.radius))
+            coefs = torch.autograd.grad(
+                made, leaves, form, is_grads_batched=True, create_graph=form.requires_grad
+            )
+        constant = -total(form, made.detach()) - total(
+            form.abs(), self.kernel(first.radius, second.radius)
+        )
         return Pulled(tuple(coefs), constant)
 
 

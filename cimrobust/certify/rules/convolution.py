@@ -21,7 +21,9 @@ from cimrobust.twin.ops.sliding_window import Window, pad
 
 @dataclass(frozen=True)
 class Convolution:
-    """Conv. In two dimensions or fewer a kernel element is one device for all positions; in three, positions are bounded apart, which is sound and looser.
+    """Conv. In two dimensions or fewer a kernel element is one device for all positions.
+
+    In three, positions are bounded apart, which is sound and looser.
 
     Attributes:
         kernel: Computes the operator.
@@ -54,12 +56,20 @@ class Convolution:
         found = self._cropped(form, data, weight)
         return Pulled((found[0], None, None)[: len(inputs)], constant + found[1])
 
-    def _cropped(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
-        """Pull a form back through the part of the plane that it rests on: forms on single units rest on little of it."""
+    def _cropped(
+        self, form: Tensor, data: Interval, weight: Interval
+    ) -> tuple[Tensor | None, Tensor]:
+        """Pull a form back through the part of the plane that it rests on.
+
+        Forms on single units rest on little of it.
+        """
         taps, rank = weight.lo.shape[2:], weight.lo.dim() - 2
         support = (form != 0).flatten(0, 2)
         spans = [_span(support.movedim(axis + 1, 0).flatten(1).any(1)) for axis in range(rank)]
-        if all(2 * (stop - start) > size for (start, stop), size in zip(spans, form.shape[3:], strict=True)):
+        if all(
+            2 * (stop - start) > size
+            for (start, stop), size in zip(spans, form.shape[3:], strict=True)
+        ):
             return self._pulled(form, data, weight)
         begins, ends = self.window.padding(data.lo.shape[2:], taps)
         steps, gaps = self.window.steps(rank), self.window.gaps(rank)
@@ -69,20 +79,36 @@ class Convolution:
         ]
         part = data.moved(lambda end: _cut(pad(end, begins, ends), reach))
         window = Window(steps, gaps, None, "NOTSET")
-        pulled, constant = Convolution(self.kernel, window, self.groups)._pulled(_cut(form, spans), part, weight)
+        pulled, constant = Convolution(self.kernel, window, self.groups)._pulled(
+            _cut(form, spans), part, weight
+        )
         if pulled is None:
             return None, constant
         before = [start - begin for (start, _), begin in zip(reach, begins, strict=True)]
-        after = [size + begin - stop for (_, stop), size, begin in zip(reach, data.lo.shape[2:], begins, strict=True)]
+        after = [
+            size + begin - stop
+            for (_, stop), size, begin in zip(reach, data.lo.shape[2:], begins, strict=True)
+        ]
         return pad(pulled, before, after), constant
 
-    def _pulled(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
-        if weight.is_point or weight.lo.dim() > 4 or (not data.is_point and _use_no_weight_twice(form)):
+    def _pulled(
+        self, form: Tensor, data: Interval, weight: Interval
+    ) -> tuple[Tensor | None, Tensor]:
+        if (
+            weight.is_point
+            or weight.lo.dim() > 4
+            or (not data.is_point and _use_no_weight_twice(form))
+        ):
             return self._apart(form, data, weight)
         return self._shared(form, data, weight)
 
-    def _shared(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
-        """Pull a form back with one device for all positions of a kernel element; nothing is left to pull through exact activations."""
+    def _shared(
+        self, form: Tensor, data: Interval, weight: Interval
+    ) -> tuple[Tensor | None, Tensor]:
+        """Pull a form back with one device for all positions of a kernel element.
+
+        Nothing is left to pull through exact activations.
+        """
         cut = Columns.of(self.window, data.lo.shape[2:], weight.lo.shape[2:])
         shape = (data.lo.shape[0], self.groups, -1, cut.num_positions)
         forms = form.reshape(*form.shape[:2], self.groups, -1, cut.num_positions)
@@ -95,7 +121,9 @@ class Convolution:
         pulled, constant = shared_form(forms, columns, matrix)
         return cut.fold(pulled.flatten(0, 1)).reshape(form.shape[0], *data.lo.shape), constant
 
-    def _apart(self, form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor | None, Tensor]:
+    def _apart(
+        self, form: Tensor, data: Interval, weight: Interval
+    ) -> tuple[Tensor | None, Tensor]:
         pulled = self._transposed(form, weight.middle, data.lo)
         constant = torch.zeros(form.shape[:2], dtype=form.dtype)
         if not weight.is_point:
@@ -112,9 +140,19 @@ class Convolution:
         steps, gaps = self.window.steps(rank), self.window.gaps(rank)
         run: Callable[..., Any] = TRANSPOSED[rank]
         full = run(form.flatten(0, 1), weight, None, steps, 0, 0, self.groups, gaps)
-        # What the strides left over at the end has no influence: the padded input is longer than the full transpose.
-        short = [size + begin + end - made for size, begin, end, made in zip(like.shape[2:], begins, ends, full.shape[2:], strict=True)]
-        cropped = pad(full, [-begin for begin in begins], [more - end for more, end in zip(short, ends, strict=True)])
+        # What the strides left over at the end has no influence: the padded input is longer than
+        # the full transpose.
+        short = [
+            size + begin + end - made
+            for size, begin, end, made in zip(
+                like.shape[2:], begins, ends, full.shape[2:], strict=True
+            )
+        ]
+        cropped = pad(
+            full,
+            [-begin for begin in begins],
+            [more - end for more, end in zip(short, ends, strict=True)],
+        )
         return cropped.reshape(*form.shape[:2], *like.shape[1:])
 
 
@@ -146,7 +184,9 @@ class Columns:
         steps, gaps = window.steps(rank), window.gaps(rank)
         values = [
             (length + begin + end, tap, step, gap, begin, end)
-            for length, tap, step, gap, begin, end in zip(size, taps, steps, gaps, begins, ends, strict=True)
+            for length, tap, step, gap, begin, end in zip(
+                size, taps, steps, gaps, begins, ends, strict=True
+            )
         ]
         if rank == 1:
             values.insert(0, (1, 1, 1, 1, 0, 0))
@@ -158,7 +198,9 @@ class Columns:
         """Places of the window."""
         places = [
             (length - (tap - 1) * gap - 1) // step + 1
-            for length, tap, step, gap in zip(self.size, self.taps, self.steps, self.gaps, strict=True)
+            for length, tap, step, gap in zip(
+                self.size, self.taps, self.steps, self.gaps, strict=True
+            )
         ]
         return places[0] * places[1]
 
@@ -168,7 +210,10 @@ class Columns:
         return F.unfold(F.pad(flat, self.crop, value=fill), self.taps, self.gaps, 0, self.steps)
 
     def fold(self, columns: Tensor) -> Tensor:
-        """Return the transpose of `unfold`, [samples, channels, ...]; `columns` is [samples, channels * taps, positions], groups apart or together."""
+        """Return the transpose of `unfold`, [samples, channels, ...].
+
+        `columns` is [samples, channels * taps, positions], groups apart or together.
+        """
         flat = columns.reshape(columns.shape[0], -1, self.num_positions)
         plane = F.fold(flat, self.size, self.taps, self.gaps, 0, self.steps)
         left, right, top, bottom = self.crop
@@ -190,7 +235,10 @@ def _span(used: Tensor) -> tuple[int, int]:
 
 
 def _use_no_weight_twice(form: Tensor) -> bool:
-    """Return whether every form rests on at most one position of a channel; then positions are apart anyway, and cheaper."""
+    """Return whether every form rests on at most one position of a channel.
+
+    Then positions are apart anyway, and cheaper.
+    """
     return bool(((form != 0).flatten(3).sum(-1) <= 1).all())
 
 

@@ -1,7 +1,13 @@
-"""Normalisation of the last axes of a sample: layer normalisation, and scaling to a root mean square of 1.
+"""Normalisation of the last axes of a sample.
 
-With ``c = x - mean(x)`` (or ``c = x``) and ``r = 1 / sqrt(mean(c^2) + epsilon)``, ``y = gain r c + shift``. c is linear in x, so its range over a box is known exactly, and bounds ``mean(c^2)`` from both
-sides; with r within s ± d, ``r c = s c + (r - s) c`` and the last term is at most ``d max|c|``. Where that is further off than the range of ``r c``, which never leaves ± sqrt(n), the ends of the range are
+Layer normalisation, and scaling to a root mean square of 1.
+
+With ``c = x - mean(x)`` (or ``c = x``) and ``r = 1 / sqrt(mean(c^2) + epsilon)``, ``y = gain r c +
+shift``. c is linear in x, so its range over a box is known exactly, and bounds ``mean(c^2)`` from
+both
+sides; with r within s ± d, ``r c = s c + (r - s) c`` and the last term is at most ``d max|c|``.
+Where that is further off than the range of ``r c``, which never leaves ± sqrt(n), the ends of the
+range are
 taken.
 """
 
@@ -20,7 +26,8 @@ from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius, product_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
-#: Largest relative error of a variance for which the first-order estimate of the error of its root holds.
+#: Largest relative error of a variance for which the first-order estimate of the error of its root
+#: holds.
 _MOST_RELATIVE = 0.25
 
 
@@ -67,8 +74,14 @@ class LayerNorm:
         unit = self._unit(data)
         ends = unit.lo * gain, unit.hi * gain
         magnitude = torch.maximum(unit.lo.abs(), unit.hi.abs()) * gain.abs()
-        rounding = unit.error * gain.abs() + value_radius(magnitude + shift.abs()) + line_radius(1e-3 + magnitude)
-        return Interval.rounded(torch.minimum(*ends) + shift, torch.maximum(*ends) + shift, rounding)
+        rounding = (
+            unit.error * gain.abs()
+            + value_radius(magnitude + shift.abs())
+            + line_radius(1e-3 + magnitude)
+        )
+        return Interval.rounded(
+            torch.minimum(*ends) + shift, torch.maximum(*ends) + shift, rounding
+        )
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
         """As in `Rule`."""
@@ -80,7 +93,11 @@ class LayerNorm:
         on_centred = scaled * torch.where(linear, unit.slope.expand_as(off), torch.zeros_like(off))
         # Where the ends are taken, their middle is no multiple of c.
         fixed = torch.where(linear, torch.zeros_like(off), 0.5 * (unit.hi + unit.lo))
-        constant = total(form, shift.expand_as(fixed)) + total(scaled, fixed) - total(scaled.abs(), torch.where(linear, off, half))
+        constant = (
+            total(form, shift.expand_as(fixed))
+            + total(scaled, fixed)
+            - total(scaled.abs(), torch.where(linear, off, half))
+        )
         axes = self._axes(on_centred.dim() - 1, leading=1)
         pulled = on_centred - on_centred.mean(axes, keepdim=True) if self.is_centred else on_centred
         return Pulled((pulled, *(None for _ in inputs[1:])), constant)
@@ -97,7 +114,11 @@ class LayerNorm:
 
     def _parts(self, inputs: Sequence[Value]) -> tuple[Interval, Tensor, Tensor]:
         data, gain, shift = [*inputs, None, None][:3]
-        if not isinstance(data, Interval) or isinstance(gain, Interval) or isinstance(shift, Interval):
+        if (
+            not isinstance(data, Interval)
+            or isinstance(gain, Interval)
+            or isinstance(shift, Interval)
+        ):
             raise CannotBoundError("its parameters are not constant")
         one = torch.ones((), dtype=data.lo.dtype)
         return data, one if gain is None else gain, 0.0 * one if shift is None else shift
@@ -118,21 +139,40 @@ class LayerNorm:
             radius = radius + radius.mean(axes, keepdim=True) - 2.0 * radius / count
         lo, hi = centre - radius, centre + radius
         reach = torch.maximum(lo.abs(), hi.abs())
-        nearest = torch.where((lo < 0) & (hi > 0), torch.zeros_like(lo), torch.minimum(lo.abs(), hi.abs()))
-        least, most = ((part * part).mean(axes, keepdim=True) + self.epsilon for part in (nearest, reach))
+        nearest = torch.where(
+            (lo < 0) & (hi > 0), torch.zeros_like(lo), torch.minimum(lo.abs(), hi.abs())
+        )
+        least, most = (
+            (part * part).mean(axes, keepdim=True) + self.epsilon for part in (nearest, reach)
+        )
         steepest, flattest = least.rsqrt(), most.rsqrt()
         limit = math.sqrt(max(count - 1, 0) if self.is_centred else count)
         low = (lo * torch.where(lo < 0, steepest, flattest)).clamp(-limit, limit)
         high = (hi * torch.where(hi > 0, steepest, flattest)).clamp(-limit, limit)
         error = self._error(data, axes, count, steepest, torch.maximum(low.abs(), high.abs()))
-        return _Unit(centre, reach, 0.5 * (steepest + flattest), 0.5 * (steepest - flattest), low, high, error)
+        return _Unit(
+            centre,
+            reach,
+            0.5 * (steepest + flattest),
+            0.5 * (steepest - flattest),
+            low,
+            high,
+            error,
+        )
 
-    def _error(self, data: Interval, axes: tuple[int, ...], count: int, steepest: Tensor, size: Tensor) -> Tensor:
-        """Return the rounding radius of ``r c``: of c, and of the mean of squares, summed as squares of c or as the difference of two means."""
+    def _error(
+        self, data: Interval, axes: tuple[int, ...], count: int, steepest: Tensor, size: Tensor
+    ) -> Tensor:
+        """Return the rounding radius of ``r c``.
+
+        Of c, and of the mean of squares, summed as squares of c or as the difference of two means.
+        """
         largest = data.magnitude.amax(axes, keepdim=True)
         squares = (data.magnitude * data.magnitude).mean(axes, keepdim=True)
         of_centre = product_radius(2.0 * largest, count)
-        of_squares = 4.0 * product_radius(squares, count) + (2.0 * squares.sqrt() + of_centre) * of_centre
+        of_squares = (
+            4.0 * product_radius(squares, count) + (2.0 * squares.sqrt() + of_centre) * of_centre
+        )
         relative = of_squares * steepest * steepest
         error = 1.5 * steepest * of_centre + size * (relative + 8.0 * UNIT_FLOAT32)
         return torch.where(relative <= _MOST_RELATIVE, error, torch.full_like(error, math.inf))

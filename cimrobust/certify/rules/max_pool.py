@@ -1,12 +1,18 @@
 """Maxima over windows.
 
-In every window one element is the reference, the one whose interval has the largest middle. Below the maximum is the reference itself. Above it are two planes:
+In every window one element is the reference, the one whose interval has the largest middle. Below
+the maximum is the reference itself. Above it are two planes:
 
-- From the elements' own ends. For every t, ``max_i x_i <= t + sum_i max(x_i - t, 0)``, and ``max(x - t, 0) <= (u - t) (x - l) / (u - l)`` for l <= x <= u and
-  l <= t <= u. At the middles the sum is smallest where t is the second largest of all u_i, but t may not be below any l_i.
-- From how far elements are above the reference. With y_i = x_i - x_ref between d_i and e_i, ``max_i x_i = x_ref + max(0, max_i y_i)``, which is bounded in the same way by
-  ``x_ref + t + sum_i (e_i - t) (y_i - d_i) / (e_i - d_i)`` over the rivals, those with e_i > t, for t >= 0 and no d_i above t. Neighbours in a plane come from the same devices
-  of a kernel, so a backward pass bounds their difference far better than their ends do, and a reference without rivals is the maximum itself.
+- From the elements' own ends. For every t, ``max_i x_i <= t + sum_i max(x_i - t, 0)``, and ``max(x
+  - t, 0) <= (u - t) (x - l) / (u - l)`` for l <= x <= u and
+  l <= t <= u. At the middles the sum is smallest where t is the second largest of all u_i, but t
+  may not be below any l_i.
+- From how far elements are above the reference. With y_i = x_i - x_ref between d_i and e_i, ``max_i
+  x_i = x_ref + max(0, max_i y_i)``, which is bounded in the same way by
+  ``x_ref + t + sum_i (e_i - t) (y_i - d_i) / (e_i - d_i)`` over the rivals, those with e_i > t, for
+  t >= 0 and no d_i above t. Neighbours in a plane come from the same devices
+  of a kernel, so a backward pass bounds their difference far better than their ends do, and a
+  reference without rivals is the maximum itself.
 
 The plane that is lower at the middle is taken.
 """
@@ -29,7 +35,10 @@ from cimrobust.twin.ops.sliding_window import Window
 
 
 def _below_all(like: Tensor) -> float:
-    """Return a number that stands for padding: below every activation, in the precision of `like`, and finite in sums of two."""
+    """Return a number that stands for padding.
+
+    Below every activation, in the precision of `like`, and finite in sums of two.
+    """
     return torch.finfo(like.dtype).min / 4
 
 
@@ -41,7 +50,8 @@ class Contest:
         lo: Lower ends of the elements; padding is below everything.
         hi: Upper ends.
         reference: One where an element is the reference of its window, else zero.
-        least: Lower ends of how far elements are above the reference of their window; the reference itself and padding are below everything.
+        least: Lower ends of how far elements are above the reference of their window; the reference
+            itself and padding are below everything.
         most: Upper ends.
     """
 
@@ -59,7 +69,9 @@ class Contest:
         below = _below_all(hi)
         out = (reference > 0) | (hi <= below)
         least, most = lo - hi.gather(2, chosen), hi - lo.gather(2, chosen)
-        return Contest(lo, hi, reference, least.masked_fill(out, below), most.masked_fill(out, below))
+        return Contest(
+            lo, hi, reference, least.masked_fill(out, below), most.masked_fill(out, below)
+        )
 
     def top(self) -> Tensor:
         """Return upper ends of the maxima, [samples, channels, positions]."""
@@ -69,10 +81,16 @@ class Contest:
     def plane(self) -> tuple[Tensor, Tensor]:
         """Return slopes [samples, channels, taps, positions] and shifts [samples, channels, positions] of a plane above the maxima."""
         own_slope, own_shift = _plane(self.lo, self.hi, self.lo.amax(2, keepdim=True))
-        slope, shift = _plane(self.least, self.most, self.least.amax(2, keepdim=True).clamp(min=0.0))
+        slope, shift = _plane(
+            self.least, self.most, self.least.amax(2, keepdim=True).clamp(min=0.0)
+        )
         slope = slope + self.reference * (1.0 - slope.sum(2, keepdim=True))
-        middle = torch.where(self.hi > _below_all(self.hi), 0.5 * (self.lo + self.hi), torch.zeros_like(self.lo))
-        lower = (own_slope * middle).sum(2, keepdim=True) + own_shift < (slope * middle).sum(2, keepdim=True) + shift
+        middle = torch.where(
+            self.hi > _below_all(self.hi), 0.5 * (self.lo + self.hi), torch.zeros_like(self.lo)
+        )
+        lower = (own_slope * middle).sum(2, keepdim=True) + own_shift < (slope * middle).sum(
+            2, keepdim=True
+        ) + shift
         return torch.where(lower, own_slope, slope), torch.where(lower, own_shift, shift)[:, :, 0]
 
 
@@ -103,7 +121,8 @@ class MaxPool:
         if data.is_point:
             return Interval.point(lo)
         top = self.contest(data).top().reshape(lo.shape)
-        # What float64 is off in planes and differences is an error of the operator like its own, which rounds nothing.
+        # What float64 is off in planes and differences is an error of the operator like its own,
+        # which rounds nothing.
         return Interval.rounded(lo, top, line_radius(1e-3 + self.kernel(data.magnitude)))
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
@@ -115,7 +134,9 @@ class MaxPool:
         flat = form.reshape(*form.shape[:2], slope.shape[1], 1, -1)
         plus, minus = flat.clamp(min=0), flat.clamp(max=0)
         columns = plus * contest.reference + minus * slope
-        pulled = cut.fold(columns.flatten(0, 1).flatten(1, 2)).reshape(form.shape[0], *data.lo.shape)
+        pulled = cut.fold(columns.flatten(0, 1).flatten(1, 2)).reshape(
+            form.shape[0], *data.lo.shape
+        )
         return Pulled((pulled,), total(minus[:, :, :, 0], shift))
 
     def contest(self, data: Interval) -> Contest:
@@ -127,9 +148,13 @@ class MaxPool:
 
     def places(self, data: Interval) -> Tensor:
         """Return where the elements of windows are in a flat plane with its channels, int64 [channels, taps, positions]; -1 in the padding."""
-        numbers = torch.arange(data.lo[0].numel(), dtype=torch.float64).reshape(1, *data.lo.shape[1:])
+        numbers = torch.arange(data.lo[0].numel(), dtype=torch.float64).reshape(
+            1, *data.lo.shape[1:]
+        )
         cut = self._columns(data)
-        return cut.unfold(numbers, fill=-1.0).reshape(data.lo.shape[1], -1, cut.num_positions).long()
+        return (
+            cut.unfold(numbers, fill=-1.0).reshape(data.lo.shape[1], -1, cut.num_positions).long()
+        )
 
     def _columns(self, data: Interval) -> Columns:
         return Columns.of(self.window, data.lo.shape[2:], self.taps)
@@ -144,8 +169,14 @@ def _plane(lo: Tensor, hi: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     second = hi.topk(2, dim=2).values[:, :, 1:] if hi.shape[2] > 1 else least
     level = torch.maximum(second, least)
     passes = (hi > level) & (hi > lo)
-    slope = torch.where(passes, (hi - level) / torch.where(passes, hi - lo, torch.ones_like(lo)), torch.zeros_like(lo))
-    return slope, level - (slope * torch.where(passes, lo, torch.zeros_like(lo))).sum(2, keepdim=True)
+    slope = torch.where(
+        passes,
+        (hi - level) / torch.where(passes, hi - lo, torch.ones_like(lo)),
+        torch.zeros_like(lo),
+    )
+    return slope, level - (slope * torch.where(passes, lo, torch.zeros_like(lo))).sum(
+        2, keepdim=True
+    )
 
 
 def max_pool(node: Node, kernel: Kernel) -> MaxPool:

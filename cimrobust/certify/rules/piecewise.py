@@ -18,7 +18,11 @@ from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 
 def leaky_lines(slope: float | Tensor, lo: Tensor, hi: Tensor) -> Lines:
-    """Return lines around ``max(x, slope x)``, one slope or one an element: the chord above, below the piece that leaves the smaller area (Zhang et al., CROWN, 2018, section 3.3)."""
+    """Return lines around ``max(x, slope x)``, one slope or one an element.
+
+    The chord above, below the piece that leaves the smaller area (Zhang et al., CROWN, 2018,
+    section 3.3).
+    """
     above = torch.maximum(lo, slope * lo)
     upper = chord(above, torch.maximum(hi, slope * hi), lo, hi)
     one_piece = torch.where(lo >= 0, 1.0, slope).to(lo.dtype)
@@ -32,20 +36,30 @@ def leaky_lines(slope: float | Tensor, lo: Tensor, hi: Tensor) -> Lines:
 def clip_lines(low: float, high: float, lo: Tensor, hi: Tensor) -> Lines:
     """Return lines around ``min(max(x, low), high)``.
 
-    Above: through the end of the interval on the left and the corner at `high`, or the constant where that is nearer; below likewise from the right.
+    Above: through the end of the interval on the left and the corner at `high`, or the constant
+    where that is nearer; below likewise from the right.
     """
     left, right = lo.clamp(low, high), hi.clamp(low, high)
     straight = chord(left, right, lo, hi)
     is_line = ~clip_bends(low, high, lo, hi)
     over, under = hi > high, lo < low
-    # Above: through (lo, f(lo)) and the corner (high, high), where the interval passes that corner; else the chord.
-    rise = torch.where(over, chord(left, torch.full_like(lo, high), lo, torch.full_like(lo, high)), straight)
+    # Above: through (lo, f(lo)) and the corner (high, high), where the interval passes that corner;
+    # else the chord.
+    rise = torch.where(
+        over, chord(left, torch.full_like(lo, high), lo, torch.full_like(lo, high)), straight
+    )
     rise = torch.where(over & ((hi - high) > (high - lo)), torch.zeros_like(rise), rise)
-    rise_shift = torch.where(over, torch.where(rise > 0, high * (1 - rise), torch.full_like(lo, high)), left - rise * lo)
+    rise_shift = torch.where(
+        over, torch.where(rise > 0, high * (1 - rise), torch.full_like(lo, high)), left - rise * lo
+    )
     # Below: through the corner (low, low) and (hi, f(hi)), where the interval passes that corner.
-    fall = torch.where(under, chord(torch.full_like(lo, low), right, torch.full_like(lo, low), hi), straight)
+    fall = torch.where(
+        under, chord(torch.full_like(lo, low), right, torch.full_like(lo, low), hi), straight
+    )
     fall = torch.where(under & ((low - lo) > (hi - low)), torch.zeros_like(fall), fall)
-    fall_shift = torch.where(under, torch.where(fall > 0, low * (1 - fall), torch.full_like(lo, low)), left - fall * lo)
+    fall_shift = torch.where(
+        under, torch.where(fall > 0, low * (1 - fall), torch.full_like(lo, low)), left - fall * lo
+    )
     flat_shift = left - straight * lo
     return Lines(
         torch.where(is_line, straight, fall),
@@ -66,7 +80,9 @@ def _crosses_zero(lo: Tensor, hi: Tensor) -> Tensor:
 
 def relu(node: Node, kernel: Kernel) -> Activation:
     """Relu."""
-    return Activation(kernel, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, least_slope=0.0, floor=0.0)
+    return Activation(
+        kernel, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, least_slope=0.0, floor=0.0
+    )
 
 
 def leaky_relu(node: Node, kernel: Kernel) -> Activation:
@@ -74,7 +90,14 @@ def leaky_relu(node: Node, kernel: Kernel) -> Activation:
     slope = float(node.get("alpha", 0.01))
     if not 0.0 <= slope <= 1.0:
         raise CannotBoundError(f"its slope {slope:g} is not between 0 and 1")
-    return Activation(kernel, rising, partial(leaky_lines, slope), bends=_crosses_zero, rounding=value_radius, least_slope=slope)
+    return Activation(
+        kernel,
+        rising,
+        partial(leaky_lines, slope),
+        bends=_crosses_zero,
+        rounding=value_radius,
+        least_slope=slope,
+    )
 
 
 class PRelu:
@@ -106,12 +129,19 @@ class PRelu:
         if slopes.numel() != 1 and (self._version < 7 or slopes.dim() >= data.lo.dim()):
             raise CannotBoundError("its slopes are not one a channel")
         return Activation(
-            lambda x: self._kernel(x, slopes), rising, partial(leaky_lines, slopes), bends=_crosses_zero, rounding=value_radius
+            lambda x: self._kernel(x, slopes),
+            rising,
+            partial(leaky_lines, slopes),
+            bends=_crosses_zero,
+            rounding=value_radius,
         )
 
 
 class Clip:
-    """Clip with constant limits, which are attributes before opset 11 and inputs from then on; a limit may be missing."""
+    """Clip with constant limits, which are attributes before opset 11 and inputs from then on.
+
+    A limit may be missing.
+    """
 
     def __init__(self, node: Node, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -129,7 +159,11 @@ class Clip:
 
     def bends(self, data: Interval) -> Tensor:
         """As in `Activation`, once limits are known."""
-        return torch.ones_like(data.lo, dtype=torch.bool) if self._rule is None else self._rule.bends(data)
+        return (
+            torch.ones_like(data.lo, dtype=torch.bool)
+            if self._rule is None
+            else self._rule.bends(data)
+        )
 
     def _with_limits(self, inputs: Sequence[Value]) -> Activation:
         if self._rule is None:
@@ -142,10 +176,16 @@ class Clip:
             # A limit far beyond float32 stands for none: lines may not hold infinities.
             low, high = max(limits[0], -1e39), min(limits[1], 1e39)
             if low == 0.0 and high == 1e39:
-                self._rule = Activation(torch.relu, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, floor=0.0)
+                self._rule = Activation(
+                    torch.relu, rising, partial(leaky_lines, 0.0), bends=_crosses_zero, floor=0.0
+                )
             else:
                 self._rule = Activation(
-                    lambda x: x.clamp(low, high), rising, partial(clip_lines, low, high), bends=partial(clip_bends, low, high), floor=low
+                    lambda x: x.clamp(low, high),
+                    rising,
+                    partial(clip_lines, low, high),
+                    bends=partial(clip_bends, low, high),
+                    floor=low,
                 )
         return self._rule
 
@@ -168,4 +208,10 @@ def hard_sigmoid(node: Node, kernel: Kernel) -> Activation:
     def bends(lo: Tensor, hi: Tensor) -> Tensor:
         return clip_bends(0.0, 1.0, alpha * lo + beta, alpha * hi + beta)
 
-    return Activation(kernel, rising, lines, bends=bends, rounding=lambda size: value_radius(alpha * size + abs(beta)))
+    return Activation(
+        kernel,
+        rising,
+        lines,
+        bends=bends,
+        rounding=lambda size: value_radius(alpha * size + abs(beta)),
+    )

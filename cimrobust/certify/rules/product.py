@@ -1,9 +1,13 @@
 """Products of activations and stored weights, both uncertain.
 
-Let a row of weights W lie in a box with middle M and radius R, and let A be a linear form on the products. If every weight is used once, weights are free of each
-other and ``min over W of A W a = A M a - (|A| R) |a|``, exactly, for every a. If one weight multiplies activations at many positions p (a convolution, a sequence),
-it is still one device: with G = sum_p A_p a_p, the derivative with respect to it, the minimum is ``M G - R |G|``. Both are concave in a; the line through the ends
-of the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact where the sign is known, as behind a ReLU.
+Let a row of weights W lie in a box with middle M and radius R, and let A be a linear form on the
+products. If every weight is used once, weights are free of each
+other and ``min over W of A W a = A M a - (|A| R) |a|``, exactly, for every a. If one weight
+multiplies activations at many positions p (a convolution, a sequence),
+it is still one device: with G = sum_p A_p a_p, the derivative with respect to it, the minimum is
+``M G - R |G|``. Both are concave in a; the line through the ends
+of the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact where the sign is
+known, as behind a ReLU.
 """
 
 from __future__ import annotations
@@ -28,10 +32,13 @@ def as_interval(value: Value) -> Interval:
     return value if isinstance(value, Interval) else Interval.point(value)
 
 
-def product_interval(linear: Kernel, data: Interval, weight: Interval) -> tuple[Tensor, Tensor, Tensor]:
+def product_interval(
+    linear: Kernel, data: Interval, weight: Interval
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the range of a bilinear operator and the sum of the magnitudes of its terms.
 
-    Every output uses a weight once. Exact for activations that are points or not negative; elsewhere the parts of the middle and of the deviation are
+    Every output uses a weight once. Exact for activations that are points or not negative;
+    elsewhere the parts of the middle and of the deviation are
     bounded apart from each other.
 
     Args:
@@ -42,7 +49,9 @@ def product_interval(linear: Kernel, data: Interval, weight: Interval) -> tuple[
     strength = linear(data.magnitude, weight.magnitude)
     if data.is_point:
         middle = linear(data.lo, weight.middle)
-        reach = torch.zeros_like(middle) if weight.is_point else linear(data.lo.abs(), weight.radius)
+        reach = (
+            torch.zeros_like(middle) if weight.is_point else linear(data.lo.abs(), weight.radius)
+        )
         return middle - reach, middle + reach, strength
     if data.is_nonnegative:
         lo, hi = _signed(linear, data.lo, data.hi, weight)
@@ -72,10 +81,12 @@ def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor,
     Args:
         form: [forms, samples, groups, columns, positions].
         data: [samples, groups, rows, positions].
-        weight: [groups, columns, rows], or other weights for every form and sample in front of these axes.
+        weight: [groups, columns, rows], or other weights for every form and sample in front of
+            these axes.
 
     Returns:
-        The form on the activations [forms, samples, groups, rows, positions], and what it leaves out [forms, samples].
+        The form on the activations [forms, samples, groups, rows, positions], and what it leaves
+        out [forms, samples].
     """
     flipped = data.middle.transpose(-1, -2)
     middle = form @ flipped
@@ -86,15 +97,21 @@ def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor,
 
 
 def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
-    """Return the minimum of a form on a product whose activations are points, [forms, samples]; arguments as for `shared_form`."""
+    """Return the minimum of a form on a product whose activations are points, [forms, samples].
+
+    Arguments as for `shared_form`.
+    """
     gradient = form @ data.transpose(-1, -2)
     return (weight.middle * gradient - weight.radius * gradient.abs()).flatten(2).sum(-1)
 
 
-def corner_ends(data: Interval, weight: Interval, lo: Tensor, hi: Tensor, bias: Interval | None) -> tuple[Tensor, Tensor]:
+def corner_ends(
+    data: Interval, weight: Interval, lo: Tensor, hi: Tensor, bias: Interval | None
+) -> tuple[Tensor, Tensor]:
     """Return the largest value of products at the lower corner of their weights, and the smallest at the upper.
 
-    At the lower corner a product is ``M a - R |a| + b``, the smallest for every a. Exact for data that are not negative; else from the distance that data may move.
+    At the lower corner a product is ``M a - R |a| + b``, the smallest for every a. Exact for data
+    that are not negative; else from the distance that data may move.
 
     Args:
         data: Activations [samples, rows].
@@ -117,7 +134,9 @@ def _at_corner(value: Interval, corner: int) -> Interval:
 
 @dataclass(frozen=True)
 class MatrixProduct:
-    """Gemm, and MatMul with a matrix or a vector on the right: y = x W + b, x [samples, positions ..., rows].
+    """Gemm, and MatMul with a matrix or a vector on the right.
+
+    Y = x W + b, x [samples, positions ..., rows].
 
     A vector is a matrix of one column, whose axis the output does not have.
 
@@ -145,18 +164,32 @@ class MatrixProduct:
         made = replace(Interval.rounded(lo, hi, rounding), corners=corners)
         return _without_column(made) if _is_vector(inputs[1]) else made
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval, corner: int = 0) -> Pulled:
-        """As in `Rule`; with the weights at their upper corner where `corner` is 1, at their lower where it is -1, for data that are not negative."""
+    def backward(
+        self, form: Tensor, inputs: Sequence[Value], output: Interval, corner: int = 0
+    ) -> Pulled:
+        """As in `Rule`.
+
+        With the weights at their upper corner where `corner` is 1, at their lower where it is -1,
+        for data that are not negative.
+        """
         data, weight, bias = self.parts(inputs)
         if corner:
-            weight, bias = _at_corner(weight, corner), None if bias is None else _at_corner(bias, corner)
+            weight, bias = (
+                _at_corner(weight, corner),
+                (None if bias is None else _at_corner(bias, corner)),
+            )
         if _is_vector(inputs[1]):
             form = form[..., None]
         constant = torch.zeros(form.shape[:2], dtype=form.dtype)
         if bias is not None:
-            constant = total(form, bias.middle.expand_as(output.lo)) - total(form.abs(), bias.radius.expand_as(output.lo))
+            constant = total(form, bias.middle.expand_as(output.lo)) - total(
+                form.abs(), bias.radius.expand_as(output.lo)
+            )
         if data.is_point and form.dim() == 3:
-            middle, reach = torch.matmul(data.lo, weight.middle), torch.matmul(data.lo.abs(), weight.radius)
+            middle, reach = (
+                torch.matmul(data.lo, weight.middle),
+                torch.matmul(data.lo.abs(), weight.radius),
+            )
             constant = constant + total(form, middle) - total(form.abs(), reach)
             return Pulled((None, None, None)[: len(inputs)], constant)
         if form.dim() > 3 and not weight.is_point:
@@ -178,7 +211,9 @@ class MatrixProduct:
         if _is_vector(weight):
             weight = weight.moved(lambda end: end[:, None])
         if weight.lo.dim() != 2:
-            raise CannotBoundError(f"its weight must be a matrix or a vector, got {weight.lo.dim()} axes")
+            raise CannotBoundError(
+                f"its weight must be a matrix or a vector, got {weight.lo.dim()} axes"
+            )
         bias = as_interval(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else None
         return data, _scaled(weight, self.alpha), None if bias is None else _scaled(bias, self.beta)
 
@@ -214,7 +249,9 @@ def gemm(node: Node, kernel: Kernel) -> MatrixProduct:
     """Gemm."""
     if node.get("transA", 0):
         raise CannotBoundError("its activations are transposed")
-    return MatrixProduct(bool(node.get("transB", 0)), float(node.get("alpha", 1.0)), float(node.get("beta", 1.0)))
+    return MatrixProduct(
+        bool(node.get("transB", 0)), float(node.get("alpha", 1.0)), float(node.get("beta", 1.0))
+    )
 
 
 def matmul(node: Node, kernel: Kernel) -> MatrixProduct:

@@ -1,15 +1,21 @@
 """Quantisers of activations: monotone staircases.
 
-With ``v = x / step + zero`` a quantiser returns ``clamp(round(v))``, computed in float32 from a rounded v. Rounding moves v by at most 1/2, and clamping neither turns values
+With ``v = x / step + zero`` a quantiser returns ``clamp(round(v))``, computed in float32 from a
+rounded v. Rounding moves v by at most 1/2, and clamping neither turns values
 round nor moves them apart, so for every error d of v with ``|d| <= e``
 
-    q(v_lo - e) <= clamp(round(v + d)) <= q(v_hi + e)   and   |clamp(round(v + d)) - clamp(v)| <= 1/2 + e.
+    q(v_lo - e) <= clamp(round(v + d)) <= q(v_hi + e)
+    |clamp(round(v + d)) - clamp(v)| <= 1/2 + e
 
-The first gives the interval, exactly, and constant lines; the second lines around the clipped identity, shifted by 1/2 + e. On either side the one that is nearer at the
-middle of the interval is taken. Half way cases go to either level here, so that it does not matter whether an engine adds the zero point before it rounds or after.
+The first gives the interval, exactly, and constant lines; the second lines around the clipped
+identity, shifted by 1/2 + e. On either side the one that is nearer at the
+middle of the interval is taken. Half way cases go to either level here, so that it does not matter
+whether an engine adds the zero point before it rounds or after.
 
-Engines fuse a float operator between quantisers to one that works on levels (QLinearAdd and its like): ``a r_a + b r_b + (zero - r_a zero_a - r_b zero_b)`` with
-``r = step_in / step_out``. Its terms are larger than those of the float operator by the zero points. So e holds 32 roundings of ``2 levels (1 + sum r)`` beside 8 of v, except
+Engines fuse a float operator between quantisers to one that works on levels (QLinearAdd and its
+like): ``a r_a + b r_b + (zero - r_a zero_a - r_b zero_b)`` with
+``r = step_in / step_out``. Its terms are larger than those of the float operator by the zero
+points. So e holds 32 roundings of ``2 levels (1 + sum r)`` beside 8 of v, except
 behind a product with stored weights, which deployment keeps float.
 """
 
@@ -58,9 +64,14 @@ class Staircase:
     slack: float
 
     def reach(self, _kernel: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the lowest and the highest level of an interval; training on intervals gets gradients straight through."""
+        """Return the lowest and the highest level of an interval.
+
+        Training on intervals gets gradients straight through.
+        """
         (low, high), slack = self._scaled(lo, hi)
-        return round_clamp(low - slack, self.least, self.most), round_clamp(high + slack, self.least, self.most)
+        return round_clamp(low - slack, self.least, self.most), round_clamp(
+            high + slack, self.least, self.most
+        )
 
     def lines(self, lo: Tensor, hi: Tensor) -> Lines:
         """Return lines below and above over an interval."""
@@ -80,7 +91,10 @@ class Staircase:
         )
 
     def bends(self, lo: Tensor, hi: Tensor) -> Tensor:
-        """Return where an interval passes an end of the range: narrowing helps there, not with the steps."""
+        """Return where an interval passes an end of the range.
+
+        Narrowing helps there, not with the steps.
+        """
         (low, high), _slack = self._scaled(lo, hi)
         return clip_bends(self.least, self.most, low, high)
 
@@ -90,7 +104,10 @@ class Staircase:
 
 
 class Quantiser(Activation):
-    """QuantizeLinear with one constant step and zero point for the whole tensor; levels are kept as floating-point numbers."""
+    """QuantizeLinear with one constant step and zero point for the whole tensor.
+
+    Levels are kept as floating-point numbers.
+    """
 
     def __init__(self, kernel: Kernel, stairs: Staircase) -> None:
         """Describe a quantiser by its kernel and its staircase."""
@@ -104,39 +121,67 @@ class Quantiser(Activation):
         return Interval(*self.stairs.reach(self._kernel, data.lo, data.hi))
 
 
-def quantiser(node: Node, kernel: Kernel, constants: Mapping[str, Tensor], steps: float) -> Quantiser:
+def quantiser(
+    node: Node, kernel: Kernel, constants: Mapping[str, Tensor], steps: float
+) -> Quantiser:
     """Return the rule of a QuantizeLinear.
 
     Args:
         node: The node.
         kernel: Computes it.
         constants: What is known, by name.
-        steps: Sum of the steps of the levels that the operators in front of it read; 0: none that could be fused with it.
+        steps: Sum of the steps of the levels that the operators in front of it read; 0: none that
+            could be fused with it.
 
     Raises:
-        CannotBoundError: Step or zero point are not one constant each, or the type is none of integers.
+        CannotBoundError: Step or zero point are not one constant each, or the type is none of
+            integers.
     """
-    step, zero = (constants.get(node.inputs[index]) if node.has(index) else None for index in (1, 2))
-    declared = (node.input_types[2] if len(node.input_types) > 2 and node.has(2) else node.get("output_dtype", 0)) or _UINT8
+    step, zero = (
+        constants.get(node.inputs[index]) if node.has(index) else None for index in (1, 2)
+    )
+    declared = (
+        node.input_types[2]
+        if len(node.input_types) > 2 and node.has(2)
+        else node.get("output_dtype", 0)
+    ) or _UINT8
     if declared not in INTEGER_RANGES:
         raise CannotBoundError("its levels are no integers")
-    if step is None or step.numel() != 1 or float(step) <= 0 or (node.has(2) and (zero is None or zero.numel() != 1)):
+    if (
+        step is None
+        or step.numel() != 1
+        or float(step) <= 0
+        or (node.has(2) and (zero is None or zero.numel() != 1))
+    ):
         raise CannotBoundError("its step or zero point is not one constant")
     if not math.isfinite(steps):
         raise CannotBoundError(
-            "an engine may fuse it with the Softmax of levels in front of it, in integers that round in ways that are not bounded"
+            "an engine may fuse it with the Softmax of levels in front of it, in integers that"
+            " round in ways that are not bounded"
         )
     least, most = INTEGER_RANGES[declared]
     slack = _FUSED * 2.0 * max(-least, most) * (1.0 + steps / float(step)) if steps else 0.0
-    return Quantiser(kernel, Staircase(float(step), 0.0 if zero is None else float(zero), float(least), float(most), slack))
+    return Quantiser(
+        kernel,
+        Staircase(
+            float(step), 0.0 if zero is None else float(zero), float(least), float(most), slack
+        ),
+    )
 
 
 def dequantise(node: Node, kernel: Kernel) -> Affine:
-    """DequantizeLinear: one product a value; a level is a whole number, so nothing becomes too small for float32."""
+    """DequantizeLinear: one product a value.
+
+    A level is a whole number, so nothing becomes too small for float32.
+    """
 
     def bounded(run: Kernel, inputs: Sequence[Value]) -> Interval:
         levels, step = inputs[:2]
-        if not isinstance(levels, Interval) or not isinstance(step, Tensor) or bool((step <= 0).any()):
+        if (
+            not isinstance(levels, Interval)
+            or not isinstance(step, Tensor)
+            or bool((step <= 0).any())
+        ):
             raise CannotBoundError("its step is not constant and positive")
         lo, hi = run(levels.lo, *inputs[1:]), run(levels.hi, *inputs[1:])
         return Interval.rounded(lo, hi, _ROUNDINGS * torch.maximum(lo.abs(), hi.abs()))

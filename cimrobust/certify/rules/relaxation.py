@@ -46,10 +46,13 @@ class Activation:
             reach: Range of the function over an interval.
             lines: Lines below and above it over an interval, exact up to a few roundings.
             bends: Where the function is not one line over an interval.
-            rounding: Rounding radius of the function in float32, from the magnitude of its input; None: it rounds nothing.
+            rounding: Rounding radius of the function in float32, from the magnitude of its input;
+                None: it rounds nothing.
             is_rising: It never falls, nor do its lines.
-            floor: Value that no output of the deployed float32 function is below; None: none is known.
-            least_slope: Where it bends, any line through the origin from this slope up to 1 is below it; None: it has one line below alone.
+            floor: Value that no output of the deployed float32 function is below; None: none is
+                known.
+            least_slope: Where it bends, any line through the origin from this slope up to 1 is
+                below it; None: it has one line below alone.
         """
         self._kernel = kernel
         self._reach = reach
@@ -67,17 +70,36 @@ class Activation:
         lo, hi = self._reach(self._kernel, data.lo, data.hi)
         # What float64 is off in the lines is an error of the operator like its own.
         slack = line_radius(1e-3 + data.magnitude)
-        made = Interval.rounded(lo, hi, slack if self._rounding is None else slack + self._rounding(data.magnitude))
-        # The slack is about lines in float64; the deployed value itself stays above the floor, and what follows a ReLU may count on that.
-        return made if self._floor is None else replace(made, lo=made.lo.clamp(min=self._floor), kept={})
+        made = Interval.rounded(
+            lo, hi, slack if self._rounding is None else slack + self._rounding(data.magnitude)
+        )
+        # The slack is about lines in float64; the deployed value itself stays above the floor, and
+        # what follows a ReLU may count on that.
+        return (
+            made
+            if self._floor is None
+            else replace(made, lo=made.lo.clamp(min=self._floor), kept={})
+        )
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval, lower_slope: Tensor | None = None) -> Pulled:
-        """As in `Rule`; with other slopes of the lines below, [forms, samples, ...], where they are free to choose."""
+    def backward(
+        self,
+        form: Tensor,
+        inputs: Sequence[Value],
+        output: Interval,
+        lower_slope: Tensor | None = None,
+    ) -> Pulled:
+        """As in `Rule`.
+
+        With other slopes of the lines below, [forms, samples, ...], where they are free to choose.
+        """
         data = inputs[0]
         assert isinstance(data, Interval)
         lines = self.lines(data)
         plus, minus = form.clamp(min=0), form.clamp(max=0)
-        pulled = plus * (lines.lower_slope if lower_slope is None else lower_slope) + minus * lines.upper_slope
+        pulled = (
+            plus * (lines.lower_slope if lower_slope is None else lower_slope)
+            + minus * lines.upper_slope
+        )
         constant = total(plus, lines.lower_shift) + total(minus, lines.upper_shift)
         return Pulled((pulled, *(None for _ in inputs[1:])), constant)
 
@@ -85,7 +107,9 @@ class Activation:
         """Return the lines over an interval, drawn once: many backward passes ask for the same."""
         if self not in data.kept:
             below, above = (self._draw(*ends) for ends in self._sides(data))
-            data.kept[self] = Lines(below.lower_slope, below.lower_shift, above.upper_slope, above.upper_shift)
+            data.kept[self] = Lines(
+                below.lower_slope, below.lower_shift, above.upper_slope, above.upper_shift
+            )
         lines: Lines = data.kept[self]
         return lines
 
@@ -101,8 +125,10 @@ class Activation:
     def _sides(self, data: Interval) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the ends that the line below and the line above have to hold for.
 
-        A form with a positive coefficient on an element is smallest on a chip with that element's weights at their lower corner, whatever is in front of them,
-        and the backward pass of the product takes just that corner. So for a function that never falls the line below is only ever asked on such chips, and the
+        A form with a positive coefficient on an element is smallest on a chip with that element's
+        weights at their lower corner, whatever is in front of them,
+        and the backward pass of the product takes just that corner. So for a function that never
+        falls the line below is only ever asked on such chips, and the
         line above on those at the upper corner.
         """
         if not self._is_rising:
@@ -119,4 +145,8 @@ def chord(f_lo: Tensor, f_hi: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
     """Return the slope of the chord, 0 where the interval is a point."""
     width = hi - lo
     wide = width > 0
-    return torch.where(wide, (f_hi - f_lo) / torch.where(wide, width, torch.ones_like(width)), torch.zeros_like(width))
+    return torch.where(
+        wide,
+        (f_hi - f_lo) / torch.where(wide, width, torch.ones_like(width)),
+        torch.zeros_like(width),
+    )

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from cimrobust.certify.interval import Interval, flat
 
-#: An input of an operator: an interval of activations or weights, a tensor that constants alone decide, or an input that is left out.
+#: An input of an operator: an interval of activations or weights, a tensor that constants alone
+#: decide, or an input that is left out.
 Value: TypeAlias = "Interval | Tensor | None"
 
 
@@ -40,7 +41,8 @@ class Rule(Protocol):
         Args:
             form: Coefficients of the output, [forms, samples, ...].
             inputs: Values as for `forward`; the bound holds for activations within them.
-            output: What `forward` returned for them, perhaps narrowed since. Its rounding is not the rule's business.
+            output: What `forward` returned for them, perhaps narrowed since. Its rounding is not
+                the rule's business.
         """
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cimrobust.certify.rules import affine, convolution, layer_norm, max_pool, piecewise, product, quantise, smooth, softmax
+from cimrobust.certify.rules import (
+    affine,
+    convolution,
+    layer_norm,
+    max_pool,
+    piecewise,
+    product,
+    quantise,
+    smooth,
+    softmax,
+)
 from cimrobust.certify.rules.rule import Rule
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
@@ -32,7 +42,9 @@ MOVES = (
 
 RULES: Mapping[str, Maker] = {
     **dict.fromkeys(MOVES, affine.move),
-    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), affine.average),
+    **dict.fromkeys(
+        ("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"), affine.average
+    ),
     **dict.fromkeys(("Mul", "Div", "Neg"), affine.scale),
     **dict.fromkeys(smooth.SHAPES, smooth.smooth),
     "Add": affine.add,

@@ -1,7 +1,9 @@
 """Smooth activation functions.
 
-Both lines have the slope of the chord. Their intercepts are the extremes of ``f(x) - slope x``, taken over a grid: between two neighbours at distance h a function
-whose second derivative is at most B in magnitude leaves the chord by at most ``B h^2 / 8``. Points at which the derivative jumps are made grid points.
+Both lines have the slope of the chord. Their intercepts are the extremes of ``f(x) - slope x``,
+taken over a grid: between two neighbours at distance h a function
+whose second derivative is at most B in magnitude leaves the chord by at most ``B h^2 / 8``. Points
+at which the derivative jumps are made grid points.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Shape:
         jumps: Where its first derivative jumps.
         is_rising: It never falls.
         steepness: Bound of the magnitude of its first derivative.
-        error: Absolute error of float32 implementations for inputs of magnitude 1 and less, growing with the magnitude beyond; measured on onnxruntime
+        error: Absolute error of float32 implementations for inputs of magnitude 1 and less, growing
+            with the magnitude beyond; measured on onnxruntime
             at a seventh of this or less, see tests/unit/certify/test_float32.py.
     """
 
@@ -39,7 +42,8 @@ class Shape:
     error: float = 2.0**-19
 
 
-#: tanh'' is at most 4 sqrt(3) / 9; the sigmoid's is an eighth of it; gelu'' = phi(x) (2 - x^2); silu'' is at most 1/2.
+#: tanh'' is at most 4 sqrt(3) / 9; the sigmoid's is an eighth of it; gelu'' = phi(x) (2 - x^2);
+#: silu'' is at most 1/2.
 SHAPES: dict[str, Shape] = {
     "Sigmoid": Shape(0.0963, steepness=0.25),
     "Tanh": Shape(0.77, steepness=1.0),
@@ -59,9 +63,12 @@ def smooth(node: Node, kernel: Kernel) -> Activation:
     """Return the rule of a function of `SHAPES`.
 
     Raises:
-        CannotBoundError: Its parameters make it another function than the one whose derivatives are known.
+        CannotBoundError: Its parameters make it another function than the one whose derivatives are
+            known.
     """
-    if (node.op == "Elu" and abs(node.get("alpha", 1.0)) > 1.0) or (node.op in ("Selu", "Swish") and node.attributes):
+    if (node.op == "Elu" and abs(node.get("alpha", 1.0)) > 1.0) or (
+        node.op in ("Selu", "Swish") and node.attributes
+    ):
         raise CannotBoundError("bounds of its derivatives are known for its usual parameters alone")
     shape = SHAPES[node.op]
 
@@ -93,7 +100,14 @@ def _sampled(run: Kernel, shape: Shape, lo: Tensor, hi: Tensor) -> tuple[Tensor,
     grid = lo + shares * (hi - lo)
     grid[-1] = hi
     if shape.jumps:
-        grid = torch.cat([grid, torch.stack([torch.full_like(lo, jump).clamp(lo, hi) for jump in shape.jumps])])
+        grid = torch.cat(
+            [grid, torch.stack([torch.full_like(lo, jump).clamp(lo, hi) for jump in shape.jumps])]
+        )
     cell = (hi - lo) / _CELLS
     values = run(grid)
-    return values, grid, shape.curvature * cell * cell / 8.0 + line_radius(1e-3 + torch.maximum(lo.abs(), hi.abs()) * 4.0)
+    return (
+        values,
+        grid,
+        shape.curvature * cell * cell / 8.0
+        + line_radius(1e-3 + torch.maximum(lo.abs(), hi.abs()) * 4.0),
+    )

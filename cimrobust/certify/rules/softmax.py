@@ -1,7 +1,9 @@
 """Softmax inside a network.
 
-``y_i = 1 / (1 + sum over j != i of exp(x_j - x_i))`` rises with x_i and falls with all others, so its range over a box is known exactly. Linear bounds are those of the mean value theorem:
-with the Jacobian ``J_ii = y_i (1 - y_i)``, ``J_ij = -y_i y_j`` within C ± D over the box, ``y = y(m) + C (x - m)`` up to ``sum_j D_ij r_j``, m and r middle and radius of x. Where that is
+``y_i = 1 / (1 + sum over j != i of exp(x_j - x_i))`` rises with x_i and falls with all others, so
+its range over a box is known exactly. Linear bounds are those of the mean value theorem:
+with the Jacobian ``J_ii = y_i (1 - y_i)``, ``J_ij = -y_i y_j`` within C ± D over the box, ``y =
+y(m) + C (x - m)`` up to ``sum_j D_ij r_j``, m and r middle and radius of x. Where that is
 further off than the range, the ends of the range are taken.
 """
 
@@ -19,7 +21,8 @@ from cimrobust.certify.rounding import UNIT_FLOAT32, line_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
-#: A gap beyond which a share is 0 up to what every output is charged: exp(-85) is 2^-122. Training works in float32, where exp(89) is infinite and the lowest scores minus a rounding radius are.
+#: A gap beyond which a share is 0 up to what every output is charged: exp(-85) is 2^-122. Training
+#: works in float32, where exp(89) is infinite and the lowest scores minus a rounding radius are.
 _MOST_GAP = 85.0
 
 #: exp(-150) is 2^-216, below the smallest float32 and below what every output is charged.
@@ -28,7 +31,10 @@ _NO_SHARE = 150.0
 
 @dataclass(frozen=True)
 class Planes:
-    """``slope (x - middle) + value ± off`` around every output; the normalised axis is last, slopes are [..., outputs, inputs]."""
+    """``slope (x - middle) + value ± off`` around every output.
+
+    The normalised axis is last, slopes are [..., outputs, inputs].
+    """
 
     middle: Tensor
     slope: Tensor
@@ -64,7 +70,9 @@ class Softmax:
         moved = form.movedim(axis, -1)
         plus, minus = moved.clamp(min=0), moved.clamp(max=0)
         pulled = (moved[..., None, :] @ planes.slope)[..., 0, :]
-        constant = total(plus, planes.below) + total(minus, planes.above) - total(pulled, planes.middle)
+        constant = (
+            total(plus, planes.below) + total(minus, planes.above) - total(pulled, planes.middle)
+        )
         return Pulled((pulled.movedim(-1, axis),), constant)
 
     def bends(self, data: Interval) -> Tensor:
@@ -83,9 +91,13 @@ class Softmax:
         return data.lo.movedim(self.axis, -1), data.hi.movedim(self.axis, -1)
 
     def _rounding(self, data: Interval, hi: Tensor) -> Tensor:
-        """Return the rounding radius: exponentials of rounded differences, a sum of them in any order, a quotient, each within a few units in the last place.
+        """Return the rounding radius.
 
-        Scores far below the largest, as masks make them, have no share in any arithmetic and are left out.
+        Exponentials of rounded differences, a sum of them in any order, a quotient, each within a
+        few units in the last place.
+
+        Scores far below the largest, as masks make them, have no share in any arithmetic and are
+        left out.
         """
         counts = data.hi > data.lo.amax(self.axis, keepdim=True) - _NO_SHARE
         magnitude = torch.where(counts, data.magnitude, torch.zeros_like(data.lo))
@@ -101,7 +113,11 @@ def _range(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
 
 def _share(own: Tensor, others: Tensor) -> Tensor:
     """Return ``1 / (1 + sum over j != i of exp(others_j - own_i))``."""
-    gap = (others[..., None, :] - own[..., :, None]).nan_to_num(nan=0.0, posinf=_MOST_GAP, neginf=-_MOST_GAP).clamp(max=_MOST_GAP)
+    gap = (
+        (others[..., None, :] - own[..., :, None])
+        .nan_to_num(nan=0.0, posinf=_MOST_GAP, neginf=-_MOST_GAP)
+        .clamp(max=_MOST_GAP)
+    )
     eye = torch.eye(own.shape[-1], dtype=torch.bool)
     return 1.0 / (1.0 + gap.exp().masked_fill(eye, 0.0).sum(-1))
 
@@ -113,7 +129,9 @@ def _planes(lo: Tensor, hi: Tensor) -> Planes:
     # y (1 - y) rises up to 1/2 and falls behind it.
     ends = torch.stack([least * (1 - least), most * (1 - most)])
     top = torch.where((least < 0.5) & (most > 0.5), 0.25, ends.amax(0))
-    smallest = torch.where(eye, torch.diag_embed(ends.amin(0)), -most[..., :, None] * most[..., None, :])
+    smallest = torch.where(
+        eye, torch.diag_embed(ends.amin(0)), -most[..., :, None] * most[..., None, :]
+    )
     largest = torch.where(eye, torch.diag_embed(top), -least[..., :, None] * least[..., None, :])
     slope, spread = 0.5 * (smallest + largest), 0.5 * (largest - smallest)
     off = (spread @ radius[..., None])[..., 0]

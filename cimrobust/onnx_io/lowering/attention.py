@@ -8,7 +8,17 @@ import numpy as np
 from onnx import TensorProto
 
 from cimrobust.onnx_io.lowering.job import Job
-from cimrobust.onnx_io.lowering.standard_nodes import at_most, lowest, number, part, reshape, size_of, steps, total, unsqueeze
+from cimrobust.onnx_io.lowering.standard_nodes import (
+    at_most,
+    lowest,
+    number,
+    part,
+    reshape,
+    size_of,
+    steps,
+    total,
+    unsqueeze,
+)
 
 #: Operator set that has all that masks are made of.
 SINCE = 11
@@ -58,14 +68,20 @@ def mix(job: Job, weights: str, heads: Heads) -> str:
 
 
 def causal(job: Job, num_queries: str, num_keys: str) -> str:
-    """Return [queries, keys]: whether a query, of which the last belongs to the last key, may look at a key. Sizes are vectors of one int64."""
+    """Return [queries, keys].
+
+    Whether a query, of which the last belongs to the last key, may look at a key. Sizes are vectors
+    of one int64.
+    """
     rows = steps(job, job.add("Sub", num_keys, num_queries), num_keys)
     cols = steps(job, job.axes(0), num_keys)
     return at_most(job, unsqueeze(job, cols, 0), unsqueeze(job, rows, 1))
 
 
 def lengths_mask(job: Job, lengths: str, batch: str, num_keys: str, *, has_starts: bool) -> str:
-    """Return [batch, 1, 1, keys]: whether a key lies before the end of its row and not before the start.
+    """Return [batch, 1, 1, keys].
+
+    Whether a key lies before the end of its row and not before the start.
 
     Args:
         job: The node.
@@ -87,7 +103,9 @@ def lengths_mask(job: Job, lengths: str, batch: str, num_keys: str, *, has_start
 
 
 def additive(job: Job, allowed: str, causal_ones: str, elem_type: int) -> str:
-    """Return what is added to scores: 0 where allowed, the node's filter value elsewhere, the lowest number where causality forbids.
+    """Return what is added to scores.
+
+    0 where allowed, the node's filter value elsewhere, the lowest number where causality forbids.
 
     Args:
         job: The node.

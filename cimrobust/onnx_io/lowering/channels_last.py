@@ -1,4 +1,7 @@
-"""Operators whose channels are the last axis, as onnxruntime lays out networks of integers: the standard ones between two transpositions."""
+"""Operators whose channels are the last axis, as onnxruntime lays out networks of integers.
+
+The standard ones between two transpositions.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,11 @@ def max_pool(job: Job) -> None:
     if job.opset < 12:
         raise StaysError("MaxPool of integers is of operator set 12")
     layout = _Layout(job, len(job.integers("kernel_shape")) + 2)
-    job.finish(layout.last(job.add("MaxPool", layout.first(job.input(0)), taken=job.given(*_POOL_ATTRIBUTES))))
+    job.finish(
+        layout.last(
+            job.add("MaxPool", layout.first(job.input(0)), taken=job.given(*_POOL_ATTRIBUTES))
+        )
+    )
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,20 @@ _SINCE = 11
 def embed_layer_normalization(job: Job) -> None:
     """Gather, Add, LayerNormalization; before operator set 17 written out."""
     require_opset(job, _SINCE)
-    ids, segments, words, places, kinds, gamma, beta, mask, positions = (job.input(index) for index in range(9))
+    ids, segments, words, places, kinds, gamma, beta, mask, positions = (
+        job.input(index) for index in range(9)
+    )
     elem_type = job.elem_type(job.known(words, gamma))
     tables = [words, places, kinds]
     finish_embedding(
-        job, (ids, positions, segments), tables, lambda _index, rows: rows, gamma=gamma, beta=beta, mask=mask, elem_type=elem_type
+        job,
+        (ids, positions, segments),
+        tables,
+        lambda _index, rows: rows,
+        gamma=gamma,
+        beta=beta,
+        mask=mask,
+        elem_type=elem_type,
     )
 
 
@@ -42,7 +51,8 @@ def finish_embedding(
 
     Args:
         job: The node.
-        rows: Words, positions (``""`` for one after the other) and segments of every token, [batch, tokens].
+        rows: Words, positions (``""`` for one after the other) and segments of every token, [batch,
+            tokens].
         tables: Embeddings of words, positions and segments.
         as_real: What makes real numbers of the rows of the table with an index.
         gamma: Scale of the normalisation.
@@ -54,19 +64,33 @@ def finish_embedding(
     positions = positions or steps(job, job.axes(0), size_of(job, ids, 1))
     pairs = zip(tables, (ids, positions, segments), strict=True)
     looked_up = [
-        as_real(index, job.add("Gather", table, row, axis=0, wish="look_up")) for index, (table, row) in enumerate(pairs) if table and row
+        as_real(index, job.add("Gather", table, row, axis=0, wish="look_up"))
+        for index, (table, row) in enumerate(pairs)
+        if table and row
     ]
     summed = total(job, *looked_up)
     result = layer_norm(job, summed, gamma, beta, elem_type)
-    job.finish(result, _num_ones(job, mask, ids) if job.wants(1) else "", summed if job.wants(2) else "", integers=[1])
+    job.finish(
+        result,
+        _num_ones(job, mask, ids) if job.wants(1) else "",
+        summed if job.wants(2) else "",
+        integers=[1],
+    )
 
 
 def _num_ones(job: Job, mask: str, ids: str) -> str:
-    """Return [batch], int32: how many tokens of a sample are no padding, 0 where the node has no mask."""
+    """Return [batch], int32.
+
+    How many tokens of a sample are no padding, 0 where the node has no mask.
+    """
     if not mask:
         zero = job.constant(np.zeros(1, np.int32), "zero")
         return job.add("Expand", zero, size_of(job, ids, 0))
-    ones = job.add("Cast", job.add("Equal", mask, job.constant(np.ones(1, np.int32), "one")), to=TensorProto.INT32)
+    ones = job.add(
+        "Cast",
+        job.add("Equal", mask, job.constant(np.ones(1, np.int32), "one")),
+        to=TensorProto.INT32,
+    )
     if job.opset >= 13:
         return job.add("ReduceSum", ones, job.axes(1), keepdims=0)
     return job.add("ReduceSum", ones, axes=[1], keepdims=0)

@@ -1,4 +1,7 @@
-"""What ai.onnx.ml does to tables of features before a model: scaling, normalising, filling in, encoding."""
+"""What ai.onnx.ml does to tables of features before a model.
+
+Scaling, normalising, filling in, encoding.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,18 @@ _EQUAL_FLOAT_SINCE = 11
 
 def _require(job: Job, least: int) -> None:
     if job.opset < least:
-        raise StaysError(f"the model is of operator set {job.opset}, the nodes that take its place need {least} or newer")
+        raise StaysError(
+            f"the model is of operator set {job.opset}, the nodes that take its place need {least}"
+            " or newer"
+        )
 
 
 def _floats(job: Job, name: str) -> str:
-    return name if job.elem_type(name) == TensorProto.FLOAT else job.add("Cast", name, to=TensorProto.FLOAT)
+    return (
+        name
+        if job.elem_type(name) == TensorProto.FLOAT
+        else job.add("Cast", name, to=TensorProto.FLOAT)
+    )
 
 
 def _row(job: Job, name: str, default: float) -> np.ndarray:
@@ -32,7 +42,9 @@ def _row(job: Job, name: str, default: float) -> np.ndarray:
 @lowers("ai.onnx.ml::Scaler")
 def scaler(job: Job) -> None:
     """Sub, Mul."""
-    moved = job.add("Sub", _floats(job, job.input(0)), job.constant(_row(job, "offset", 0.0), "offset"))
+    moved = job.add(
+        "Sub", _floats(job, job.input(0)), job.constant(_row(job, "offset", 0.0), "offset")
+    )
     job.finish(job.add("Mul", moved, job.constant(_row(job, "scale", 1.0), "scale")))
 
 
@@ -45,7 +57,11 @@ def normalizer(job: Job) -> None:
         raise StaysError(f"its norm {kind} is not covered")
     x, axis = _floats(job, job.input(0)), job.rank(job.input(0)) - 1
     op = {"MAX": "ReduceMax", "L1": "ReduceL1", "L2": "ReduceL2"}[kind]
-    size = job.add(op, x, job.axes(axis), keepdims=1) if job.opset >= _REDUCE_AXES_INPUT_SINCE else job.add(op, x, axes=[axis], keepdims=1)
+    size = (
+        job.add(op, x, job.axes(axis), keepdims=1)
+        if job.opset >= _REDUCE_AXES_INPUT_SINCE
+        else job.add(op, x, axes=[axis], keepdims=1)
+    )
     one = job.constant(np.asarray(1.0, np.float32), "number")
     is_zero = job.add("Not", job.add("Cast", size, to=TensorProto.BOOL))
     job.finish(job.add("Div", x, job.add("Where", is_zero, one, size)))
@@ -59,15 +75,27 @@ def imputer(job: Job) -> None:
     _require(job, _EQUAL_FLOAT_SINCE)
     wanted = job.number("replaced_value_float", 0.0)
     x = _floats(job, job.input(0))
-    missing = job.add("IsNaN", x) if np.isnan(wanted) else job.add("Equal", x, job.constant(np.asarray(wanted, np.float32), "number"))
-    job.finish(job.add("Where", missing, job.constant(_row(job, "imputed_value_floats", 0.0), "imputed"), x))
+    missing = (
+        job.add("IsNaN", x)
+        if np.isnan(wanted)
+        else job.add("Equal", x, job.constant(np.asarray(wanted, np.float32), "number"))
+    )
+    job.finish(
+        job.add(
+            "Where", missing, job.constant(_row(job, "imputed_value_floats", 0.0), "imputed"), x
+        )
+    )
 
 
 @lowers("ai.onnx.ml::Binarizer")
 def binarizer(job: Job) -> None:
     """Greater, Cast."""
     _require(job, _GREATER_SINCE)
-    above = job.add("Greater", _floats(job, job.input(0)), job.constant(np.asarray(job.number("threshold", 0.0), np.float32), "number"))
+    above = job.add(
+        "Greater",
+        _floats(job, job.input(0)),
+        job.constant(np.asarray(job.number("threshold", 0.0), np.float32), "number"),
+    )
     job.finish(job.add("Cast", above, to=TensorProto.FLOAT))
 
 
@@ -77,7 +105,14 @@ def array_feature_extractor(job: Job) -> None:
     chosen = job.value(job.input(1))
     if chosen is None or job.rank(job.input(0)) < 2:
         raise StaysError("its indices are not constant, or its input has one axis")
-    job.finish(job.add("Gather", job.input(0), job.constant(chosen.reshape(-1).astype(np.int64), "columns"), axis=-1))
+    job.finish(
+        job.add(
+            "Gather",
+            job.input(0),
+            job.constant(chosen.reshape(-1).astype(np.int64), "columns"),
+            axis=-1,
+        )
+    )
 
 
 @lowers("ai.onnx.ml::FeatureVectorizer")
@@ -100,5 +135,9 @@ def one_hot_encoder(job: Job) -> None:
     if job.elem_type(x) == TensorProto.STRING:
         raise StaysError("its input is text")
     numbers = job.add("Cast", x, to=TensorProto.INT64)
-    same = job.add("Equal", unsqueeze(job, numbers, job.rank(x)), job.constant(np.asarray(categories, np.int64), "categories"))
+    same = job.add(
+        "Equal",
+        unsqueeze(job, numbers, job.rank(x)),
+        job.constant(np.asarray(categories, np.int64), "categories"),
+    )
     job.finish(job.add("Cast", same, to=TensorProto.FLOAT))

@@ -1,4 +1,7 @@
-"""com.microsoft::GroupQueryAttention: fewer heads of keys than of queries, a cache, rotary positions."""
+"""com.microsoft::GroupQueryAttention.
+
+Fewer heads of keys than of queries, a cache, rotary positions.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,27 @@ from cimrobust.onnx_io.lowering.standard_nodes import (
 #: GatherElements, Max and Min of integers.
 _SINCE = 12
 
-_QUERY, _KEY, _VALUE, _PAST_KEY, _PAST_VALUE, _LAST_KEYS, _TOTAL, _COS, _SIN, _POSITIONS, _BIAS, _SINK = range(12)
+(
+    _QUERY,
+    _KEY,
+    _VALUE,
+    _PAST_KEY,
+    _PAST_VALUE,
+    _LAST_KEYS,
+    _TOTAL,
+    _COS,
+    _SIN,
+    _POSITIONS,
+    _BIAS,
+    _SINK,
+) = range(12)
 
-_ATTRIBUTES = {"sliding_window_cache": 0, "qk_output": 0, "k_quant_type": "NONE", "v_quant_type": "NONE"}
+_ATTRIBUTES = {
+    "sliding_window_cache": 0,
+    "qk_output": 0,
+    "k_quant_type": "NONE",
+    "v_quant_type": "NONE",
+}
 
 
 @dataclass(frozen=True)
@@ -58,15 +79,22 @@ def group_query_attention(job: Job) -> None:
     require_opset(job, _SINCE)
     _require_covered(job)
     num_heads, num_groups = job.integer("num_heads", 0), job.integer("kv_num_heads", 0)
-    kind = job.elem_type(job.known(job.input(_QUERY), job.input(_KEY), job.input(_PAST_KEY), job.input(_COS)))
+    kind = job.elem_type(
+        job.known(job.input(_QUERY), job.input(_KEY), job.input(_PAST_KEY), job.input(_COS))
+    )
     query, key, value = _heads(job, num_heads, num_groups)
     places = _places(job)
     if job.integer("do_rotary", 0):
         query, key = _rotated(job, places, query, key)
-    stored = [_with_past(job, places, new, past) for new, past in ((key, job.input(_PAST_KEY)), (value, job.input(_PAST_VALUE)))]
+    stored = [
+        _with_past(job, places, new, past)
+        for new, past in ((key, job.input(_PAST_KEY)), (value, job.input(_PAST_VALUE)))
+    ]
     key, value = (_first_positions(job, tensor, places) for tensor in stored)
     if num_heads != num_groups:
-        repeat = job.constant(np.arange(num_groups, dtype=np.int64).repeat(num_heads // num_groups), "repeat")
+        repeat = job.constant(
+            np.arange(num_groups, dtype=np.int64).repeat(num_heads // num_groups), "repeat"
+        )
         key, value = (job.add("Gather", tensor, repeat, axis=1) for tensor in (key, value))
     weights = _softmax(job, _scores(job, query, key, places, kind))
     job.finish(join_heads(job, job.add("MatMul", weights, value)), *stored)
@@ -87,7 +115,10 @@ def _heads(job: Job, num_heads: int, num_groups: int) -> tuple[str, str, str]:
     """Return query, key and value as [batch, heads, positions, head size]."""
     query, key, value = job.input(_QUERY), job.input(_KEY), job.input(_VALUE)
     if key:
-        parts = [reshape(job, name, 0, 0, heads, -1) for name, heads in ((query, num_heads), (key, num_groups), (value, num_groups))]
+        parts = [
+            reshape(job, name, 0, 0, heads, -1)
+            for name, heads in ((query, num_heads), (key, num_groups), (value, num_groups))
+        ]
     else:
         packed = reshape(job, query, 0, 0, num_heads + 2 * num_groups, -1)
         borders = (0, num_heads, num_heads + num_groups, num_heads + 2 * num_groups)
@@ -118,29 +149,47 @@ def _rotated(job: Job, places: _Places, query: str, key: str) -> tuple[str, str]
     half = num_pairs(job, job.input(_COS))
     cos, sin = (at_positions(job, job.input(index), positions) for index in (_COS, _SIN))
     is_interleaved = bool(job.integer("rotary_interleaved", 0))
-    turned = [rotate(job, name, cos, sin, half, interleaved=is_interleaved, has_rest=_has_rest(job, half)) for name in (query, key)]
+    turned = [
+        rotate(job, name, cos, sin, half, interleaved=is_interleaved, has_rest=_has_rest(job, half))
+        for name in (query, key)
+    ]
     return turned[0], turned[1]
 
 
 def _has_rest(job: Job, half: int) -> bool:
     """Return whether a head may be wider than what is turned."""
     width = job.shape(job.input(_QUERY))[-1]
-    heads = job.integer("num_heads", 0) + (0 if job.input(_KEY) else 2 * job.integer("kv_num_heads", 0))
+    heads = job.integer("num_heads", 0) + (
+        0 if job.input(_KEY) else 2 * job.integer("kv_num_heads", 0)
+    )
     return not isinstance(width, int) or width != 2 * half * heads
 
 
 def _with_past(job: Job, places: _Places, new: str, past: str) -> str:
-    """Return what the cache holds afterwards, [batch, heads, positions, head size]; positions past the end of a sample hold anything."""
+    """Return what the cache holds afterwards, [batch, heads, positions, head size].
+
+    Positions past the end of a sample hold anything.
+    """
     if not past:
         return new
     room = size_of(job, past, 2)
     length = job.add("Max", room, places.total)
     position = unsqueeze(job, steps(job, job.axes(0), length), 0)
-    behind = job.add("Min", job.add("Sub", position, places.past), job.add("Sub", places.count, job.axes(1)))
-    row = job.add("Where", job.add("Less", position, places.past), position, job.add("Add", behind, room))
+    behind = job.add(
+        "Min", job.add("Sub", position, places.past), job.add("Sub", places.count, job.axes(1))
+    )
+    row = job.add(
+        "Where", job.add("Less", position, places.past), position, job.add("Add", behind, room)
+    )
     both = job.add("Concat", past, new, axis=2)
-    shape = job.add("Concat", *(size_of(job, both, 0), size_of(job, both, 1), length, size_of(job, both, 3)), axis=0)
-    return job.add("GatherElements", both, job.add("Expand", unsqueeze(job, row, 1, 3), shape), axis=2)
+    shape = job.add(
+        "Concat",
+        *(size_of(job, both, 0), size_of(job, both, 1), length, size_of(job, both, 3)),
+        axis=0,
+    )
+    return job.add(
+        "GatherElements", both, job.add("Expand", unsqueeze(job, row, 1, 3), shape), axis=2
+    )
 
 
 def _first_positions(job: Job, stored: str, places: _Places) -> str:
@@ -155,7 +204,11 @@ def _scores(job: Job, query: str, key: str, places: _Places, kind: int) -> str:
     if scale:
         scores = job.add("Mul", product, number(job, scale, kind))
     else:
-        scores = job.add("Div", product, job.add("Sqrt", job.add("Cast", squeeze(job, size_of(job, query, 3), 0), to=kind)))
+        scores = job.add(
+            "Div",
+            product,
+            job.add("Sqrt", job.add("Cast", squeeze(job, size_of(job, query, 3), 0), to=kind)),
+        )
     cap = job.number("softcap", 0.0)
     if cap > 0.0:
         bound = number(job, cap, kind)
@@ -175,7 +228,9 @@ def _allowed(job: Job, key: str, places: _Places) -> str:
     allowed = job.add("And", at_most(job, keys, rows), stored)
     window = job.integer("local_window_size", -1)
     if window > 0:
-        allowed = job.add("And", allowed, job.add("Less", job.add("Sub", rows, keys), job.axes(window)))
+        allowed = job.add(
+            "And", allowed, job.add("Less", job.add("Sub", rows, keys), job.axes(window))
+        )
     return unsqueeze(job, allowed, 1)
 
 

@@ -29,7 +29,8 @@ class Stored:
     Attributes:
         names: Name of every weight, by what it is made of and how.
         bits: Bits of a stored weight where the file states them, by name.
-        instead: Why the file itself cannot be the reference of what is read here, one reason an entry.
+        instead: Why the file itself cannot be the reference of what is read here, one reason an
+            entry.
         notes: What a reader wants to know of a weight, by its name, for which ``{}`` stands.
         sources: Initializers of the file that weights were made of.
         num_new: Numbers that the weights have more than what they were made of.
@@ -44,7 +45,14 @@ class Stored:
 
     def copy(self) -> Stored:
         """Return what is known so far, to go back to when a lowering gives up half-way."""
-        return Stored(dict(self.names), dict(self.bits), dict(self.instead), dict(self.notes), set(self.sources), self.num_new)
+        return Stored(
+            dict(self.names),
+            dict(self.bits),
+            dict(self.instead),
+            dict(self.notes),
+            set(self.sources),
+            self.num_new,
+        )
 
 
 @dataclass
@@ -126,8 +134,14 @@ class Job:
             UnknownTypeError: Only some of the types are known.
         """
         names = list(dict.fromkeys(name for name in self.node.input if name))
-        short = [name for name in names if (kind := self.types.get(name)) is not None and kind.elem_type in _SHORT_FLOATS]
-        unknown = [name for name in names if name not in self.types or not self.types[name].elem_type]
+        short = [
+            name
+            for name in names
+            if (kind := self.types.get(name)) is not None and kind.elem_type in _SHORT_FLOATS
+        ]
+        unknown = [
+            name for name in names if name not in self.types or not self.types[name].elem_type
+        ]
         if short and unknown:
             raise UnknownTypeError(unknown[0])
         for name in short:
@@ -139,21 +153,30 @@ class Job:
     # What is known of tensors.
 
     def elem_type(self, name: str) -> int:
-        """Return the ONNX element type of a tensor; raises UnknownTypeError where it is not known (yet)."""
+        """Return the ONNX element type of a tensor.
+
+        Raises UnknownTypeError where it is not known (yet).
+        """
         kind = self.types.get(_present(name))
         if kind is None or kind.elem_type == TensorProto.UNDEFINED:
             raise UnknownTypeError(name)
         return kind.elem_type
 
     def rank(self, name: str) -> int:
-        """Return the number of axes of a tensor; raises UnknownTypeError where it is not known (yet)."""
+        """Return the number of axes of a tensor.
+
+        Raises UnknownTypeError where it is not known (yet).
+        """
         rank = rank_of(_present(name), self.types, self.makers)
         if rank is None:
             raise UnknownTypeError(name)
         return rank
 
     def shape(self, name: str) -> tuple[int | str | None, ...]:
-        """Return the shape of a tensor, symbols and unknown sizes included; raises UnknownTypeError where not even the rank is known (yet)."""
+        """Return the shape of a tensor, symbols and unknown sizes included.
+
+        Raises UnknownTypeError where not even the rank is known (yet).
+        """
         kind = self.types.get(_present(name))
         if kind is None or kind.shape is None:
             raise UnknownTypeError(name)
@@ -172,11 +195,21 @@ class Job:
     def known(self, *names: str) -> str:
         """Return the first of several tensors of one type whose type is known."""
         present = [name for name in names if name]
-        return next((name for name in present if (kind := self.types.get(name)) and kind.elem_type), present[0] if present else "")
+        return next(
+            (name for name in present if (kind := self.types.get(name)) and kind.elem_type),
+            present[0] if present else "",
+        )
 
     # What it builds.
 
-    def add(self, op: str, *inputs: str, wish: str = "", taken: Mapping[str, Attribute] = _NOTHING, **values: Attribute) -> str:
+    def add(
+        self,
+        op: str,
+        *inputs: str,
+        wish: str = "",
+        taken: Mapping[str, Attribute] = _NOTHING,
+        **values: Attribute,
+    ) -> str:
         """Add a standard node; return the name of its (first) output.
 
         Args:
@@ -189,7 +222,13 @@ class Job:
         return self.many(op, *inputs, wish=wish, outputs=1, taken=taken, **values)[0]
 
     def many(
-        self, op: str, *inputs: str, outputs: int, wish: str = "", taken: Mapping[str, Attribute] = _NOTHING, **values: Attribute
+        self,
+        op: str,
+        *inputs: str,
+        outputs: int,
+        wish: str = "",
+        taken: Mapping[str, Attribute] = _NOTHING,
+        **values: Attribute,
     ) -> list[str]:
         """As `add`, for a node with several outputs; return their names."""
         read = list(inputs)
@@ -198,7 +237,9 @@ class Job:
         name = f"{self.node.name}.{wish or op}"
         made = [self.names.take(name) for _ in range(outputs)]
         node = helper.make_node(op, read, made, name=self.node_names.take(name))
-        node.attribute.extend(helper.make_attribute(key, value) for key, value in {**taken, **values}.items())
+        node.attribute.extend(
+            helper.make_attribute(key, value) for key, value in {**taken, **values}.items()
+        )
         self.nodes.append(node)
         return made
 
@@ -212,11 +253,20 @@ class Job:
             self._known[key] = name
         return self._known[key]
 
-    def weight(self, source: str, value: np.ndarray, suffix: str, *, bits: int | None = None, note: str = "") -> str:
+    def weight(
+        self,
+        source: str,
+        value: np.ndarray,
+        suffix: str,
+        *,
+        bits: int | None = None,
+        note: str = "",
+    ) -> str:
         """Add an initializer that another tensor of the file is read as, once for all nodes that read it so; return its name.
 
         Args:
-            source: The tensor of the file, an input of the node, or what else the weight is to be called after.
+            source: The tensor of the file, an input of the node, or what else the weight is to be
+                called after.
             value: What it is read as.
             suffix: How the name goes on.
             bits: Bits of its integers, where the file states them.
@@ -229,7 +279,11 @@ class Job:
             self.initializers.append(encode(array, name))
             self.stored.names[key] = name
             self.stored.num_new += array.size
-            if source in self.node.input and source in self.constants and source not in self.stored.sources:
+            if (
+                source in self.node.input
+                and source in self.constants
+                and source not in self.stored.sources
+            ):
                 self.stored.sources.add(source)
                 self.stored.num_new -= num_elements(self.constants[source])
             if bits is not None:
@@ -266,14 +320,21 @@ class Job:
                 continue
             result = results[index] if index < len(results) else ""
             if not result:
-                raise StaysError(f"its output {index} ('{output}') is not made by standard operators")
+                raise StaysError(
+                    f"its output {index} ('{output}') is not made by standard operators"
+                )
             if self._narrow and index not in integers:
                 result = self.add("Cast", result, wish="narrow", to=self._narrow)
             self._bind(output, result)
 
     def _bind(self, output: str, result: str) -> None:
-        """Give a tensor the name of an output; one that has such a name already, or is no tensor of ours, is copied."""
-        if result in self._bound or result not in {name for node in self.nodes for name in node.output}:
+        """Give a tensor the name of an output.
+
+        One that has such a name already, or is no tensor of ours, is copied.
+        """
+        if result in self._bound or result not in {
+            name for node in self.nodes for name in node.output
+        }:
             self.add("Identity", self._bound.get(result, result))
             self.nodes[-1].output[0] = output
             return

@@ -1,6 +1,9 @@
-"""Linear models of ai.onnx.ml, as scikit-learn's converters write them: their weights are attributes, and become initializers.
+"""Linear models of ai.onnx.ml, as scikit-learn's converters write them.
 
-Decisions at zero, and what becomes of one score for two classes, are those of onnxruntime; the description of the operators leaves them open.
+Their weights are attributes, and become initializers.
+
+Decisions at zero, and what becomes of one score for two classes, are those of onnxruntime; the
+description of the operators leaves them open.
 """
 
 from __future__ import annotations
@@ -26,7 +29,11 @@ def _number(job: Job, value: float) -> str:
 def features(job: Job) -> str:
     """Return the input in float32, [samples, features]."""
     name = job.input(0)
-    floats = name if job.elem_type(name) == TensorProto.FLOAT else job.add("Cast", name, to=TensorProto.FLOAT)
+    floats = (
+        name
+        if job.elem_type(name) == TensorProto.FLOAT
+        else job.add("Cast", name, to=TensorProto.FLOAT)
+    )
     return reshape(job, floats, 1, -1) if job.rank(name) == 1 else floats
 
 
@@ -40,7 +47,10 @@ def _matrix(values: Sequence[float], rows: int, what: str) -> np.ndarray:
 def _scores(job: Job, coefficients: np.ndarray, intercepts: np.ndarray) -> str:
     """Return the weighted sums of the features, one an output."""
     label = job.node.name
-    note = f"the coefficients of '{label}' are stored as {{}}, {coefficients.shape[0]} x {coefficients.shape[1]}"
+    note = (
+        f"the coefficients of '{label}' are stored as {{}}, {coefficients.shape[0]} x"
+        f" {coefficients.shape[1]}"
+    )
     weight = job.weight(label, coefficients, "coefficients", note=note)
     bias = job.weight(label, intercepts.astype(np.float32), "intercepts")
     return job.add("Gemm", features(job), weight, bias, transB=1)
@@ -69,7 +79,11 @@ def _transformed(job: Job, scores: str, kind: str) -> str:
 def _reduced(job: Job, op: str, name: str) -> str:
     """Reduce the features of a sample to one number and keep the axis."""
     by_input = _AXES_INPUT_SINCE if op == "ReduceSum" else 18
-    return job.add(op, name, job.axes(1), keepdims=1) if job.opset >= by_input else job.add(op, name, axes=[1], keepdims=1)
+    return (
+        job.add(op, name, job.axes(1), keepdims=1)
+        if job.opset >= by_input
+        else job.add(op, name, axes=[1], keepdims=1)
+    )
 
 
 def _softmax_zero(job: Job, scores: str) -> str:
@@ -94,13 +108,19 @@ def _label(job: Job, index: str) -> str:
     texts, numbers = stated.get(_TEXT_LABELS) or [], job.integers("classlabels_ints")
     if not texts and numbers == list(range(len(numbers))):
         return index
-    values = np.asarray(texts, object) if isinstance(texts, list) and texts else np.asarray(numbers, np.int64)
+    values = (
+        np.asarray(texts, object)
+        if isinstance(texts, list) and texts
+        else np.asarray(numbers, np.int64)
+    )
     return job.add("Gather", job.constant(values, "labels"), index, axis=0)
 
 
 def _num_labels(job: Job) -> int:
     texts = attributes(job.node).get(_TEXT_LABELS)
-    return len(texts) if isinstance(texts, list) and texts else len(job.integers("classlabels_ints"))
+    return (
+        len(texts) if isinstance(texts, list) and texts else len(job.integers("classlabels_ints"))
+    )
 
 
 def _best(job: Job, scores: str) -> str:
@@ -123,10 +143,17 @@ def linear_classifier(job: Job) -> None:
     intercepts, kind = job.numbers("intercepts"), job.text("post_transform", "NONE")
     num_labels = _num_labels(job)
     count = len(intercepts) or num_labels
-    scores = _scores(job, _matrix(job.numbers("coefficients"), count, "coefficients"), _intercepts(intercepts, count))
+    scores = _scores(
+        job,
+        _matrix(job.numbers("coefficients"), count, "coefficients"),
+        _intercepts(intercepts, count),
+    )
     if count == 1 and num_labels == 2:
         # The second class where its score is positive: it is then larger than its opposite.
-        job.finish(_label(job, _best(job, job.add("Concat", job.add("Neg", scores), scores, axis=1))), _two_classes(job, scores, kind))
+        job.finish(
+            _label(job, _best(job, job.add("Concat", job.add("Neg", scores), scores, axis=1))),
+            _two_classes(job, scores, kind),
+        )
         return
     if count != num_labels:
         raise StaysError(f"it has {count} scores for {num_labels} labels")
@@ -135,7 +162,10 @@ def linear_classifier(job: Job) -> None:
 
 def _linear_kernel(job: Job) -> None:
     if job.text("kernel_type", "LINEAR") != "LINEAR":
-        raise StaysError(f"its kernel {job.text('kernel_type')} is not linear, so it is no matrix product with its input")
+        raise StaysError(
+            f"its kernel {job.text('kernel_type')} is not linear, so it is no matrix product with"
+            " its input"
+        )
 
 
 @lowers("ai.onnx.ml::SVMRegressor")
@@ -149,33 +179,64 @@ def svm_regressor(job: Job) -> None:
     # onnxruntime does not look at post_transform here.
     scores = _scores(job, weights, _intercepts(job.numbers("rho"), 1))
     if job.integer("one_class", 0):
-        positive = job.add("Cast", job.add("Greater", scores, _number(job, 0.0)), to=TensorProto.FLOAT)
+        positive = job.add(
+            "Cast", job.add("Greater", scores, _number(job, 0.0)), to=TensorProto.FLOAT
+        )
         scores = job.add("Sub", job.add("Mul", positive, _number(job, 2.0)), _number(job, 1.0))
     job.finish(scores)
 
 
 @lowers("ai.onnx.ml::SVMClassifier")
 def svm_classifier(job: Job) -> None:
-    """Gemm, ArgMax, and Sigmoid or Softmax; of support vectors with a linear kernel those of two classes, added up."""
+    """Gemm, ArgMax, and Sigmoid or Softmax.
+
+    Of support vectors with a linear kernel those of two classes, added up.
+    """
     _linear_kernel(job)
     if job.numbers("prob_a") or job.numbers("prob_b"):
         raise StaysError("it computes probabilities from its scores")
-    count, kind, coefficients = _num_labels(job), job.text("post_transform", "NONE"), job.numbers("coefficients")
+    count, kind, coefficients = (
+        _num_labels(job),
+        job.text("post_transform", "NONE"),
+        job.numbers("coefficients"),
+    )
     if not job.integers("vectors_per_class"):
-        scores = _scores(job, _matrix(coefficients, count, "coefficients"), _intercepts(job.numbers("rho")[:1], count))
+        scores = _scores(
+            job,
+            _matrix(coefficients, count, "coefficients"),
+            _intercepts(job.numbers("rho")[:1], count),
+        )
         best = _best(job, scores)
         if count == 2:
-            best = job.add("Cast", job.add("Greater", _reduced(job, "ReduceMax", scores), _number(job, 0.0)), to=TensorProto.INT64)
+            best = job.add(
+                "Cast",
+                job.add("Greater", _reduced(job, "ReduceMax", scores), _number(job, 0.0)),
+                to=TensorProto.INT64,
+            )
             best = reshape(job, best, -1)
         job.finish(_label(job, best), _transformed(job, scores, kind))
         return
     if count != 2:
         raise StaysError(f"its {count} classes vote in pairs")
-    vectors = _matrix(job.numbers("support_vectors"), sum(job.integers("vectors_per_class")), "support vectors")
-    score = _scores(job, np.asarray(coefficients, np.float32)[None, :] @ vectors, _intercepts(job.numbers("rho")[:1], 1))
+    vectors = _matrix(
+        job.numbers("support_vectors"), sum(job.integers("vectors_per_class")), "support vectors"
+    )
+    score = _scores(
+        job,
+        np.asarray(coefficients, np.float32)[None, :] @ vectors,
+        _intercepts(job.numbers("rho")[:1], 1),
+    )
     both = job.add("Concat", job.add("Neg", score), score, axis=1)
     # The first class where the score is positive, although its score is then the smaller one.
-    best = reshape(job, job.add("Cast", job.add("Not", job.add("Greater", score, _number(job, 0.0))), to=TensorProto.INT64), -1)
+    best = reshape(
+        job,
+        job.add(
+            "Cast",
+            job.add("Not", job.add("Greater", score, _number(job, 0.0))),
+            to=TensorProto.INT64,
+        ),
+        -1,
+    )
     if kind not in ("", "NONE", "LOGISTIC"):
         raise StaysError(f"its post_transform {kind} is not covered")
     job.finish(_label(job, best), _transformed(job, both, kind))

@@ -11,16 +11,29 @@ from cimrobust.onnx_io.lowering.lowering_registry import ENTRIES
 
 def markdown_table() -> str:
     """Return the operators that are read as standard ones, then those that are refused, as two tables in Markdown."""
-    lowered = sorted((entry for entry in ENTRIES.values() if entry.make is not None), key=lambda entry: entry.operator)
-    rows = [f"| `{entry.operator}`{f' before {entry.before}' if entry.before else ''} | {entry.becomes.rstrip('.')} |" for entry in lowered]
+    lowered = sorted(
+        (entry for entry in ENTRIES.values() if entry.make is not None),
+        key=lambda entry: entry.operator,
+    )
+    rows = [
+        f"| `{entry.operator}`{f' before {entry.before}' if entry.before else ''} |"
+        f" {entry.becomes.rstrip('.')} |"
+        for entry in lowered
+    ]
     reasons: defaultdict[str, list[str]] = defaultdict(list)
     for entry in ENTRIES.values():
         if entry.make is None:
             reasons[entry.becomes].append(entry.operator)
-    refused = [f"| {', '.join(f'`{name}`' for name in sorted(names))} | {why} |" for why, names in reasons.items()]
+    refused = [
+        f"| {', '.join(f'`{name}`' for name in sorted(names))} | {why} |"
+        for why, names in reasons.items()
+    ]
     return "\n".join(
         [
-            "| operator, and the operator set before which it is read so | standard operators that take its place |",
+            (
+                "| operator, and the operator set before which it is read so | standard operators"
+                " that take its place |"
+            ),
             "|---|---|",
             *rows,
             "",

@@ -11,7 +11,13 @@ import onnx
 from cimrobust.onnx_io.fold import replace_nodes
 from cimrobust.onnx_io.lowering import lowering_catalogue  # noqa: F401  (registers the lowerings)
 from cimrobust.onnx_io.lowering.job import Job, Stored
-from cimrobust.onnx_io.lowering.lowering_registry import Entry, RefusedError, StaysError, UnknownTypeError, entry_of
+from cimrobust.onnx_io.lowering.lowering_registry import (
+    Entry,
+    RefusedError,
+    StaysError,
+    UnknownTypeError,
+    entry_of,
+)
 from cimrobust.onnx_io.shapes import TensorType, infer_types
 from cimrobust.onnx_io.structure import describe, opset_versions
 from cimrobust.onnx_io.walk import NameMaker, all_graphs, all_nodes, defined_names, op_name
@@ -42,7 +48,8 @@ class Lowered:
 def lower(model: onnx.ModelProto) -> Lowered:
     """Replace every node that has a lowering, in place, those of bodies included.
 
-    The model must be sorted, with tensor names unique over all bodies and constants as initializers of the graph. A node keeps the names of its outputs and of the
+    The model must be sorted, with tensor names unique over all bodies and constants as initializers
+    of the graph. A node keeps the names of its outputs and of the
     initializers that it reads; the nodes that take its place are named after it.
     """
     replaced: Counter[str] = Counter()
@@ -54,10 +61,19 @@ def lower(model: onnx.ModelProto) -> Lowered:
         replaced += this.replaced
         if this.refused or not (this.replaced and this.untyped):
             break
-    notes = [f"{count} {'node' if count == 1 else 'nodes'} {op} read as standard operators" for op, count in sorted(replaced.items())]
+    notes = [
+        f"{count} {'node' if count == 1 else 'nodes'} {op} read as standard operators"
+        for op, count in sorted(replaced.items())
+    ]
     _take_names(model, stored)
     notes += [text.format(f"'{name}'") for name, text in stored.notes.items()]
-    return Lowered((*notes, *this.staying, *this.untyped), tuple(this.refused), stored.bits, tuple(stored.instead), stored.num_new)
+    return Lowered(
+        (*notes, *this.staying, *this.untyped),
+        tuple(this.refused),
+        stored.bits,
+        tuple(stored.instead),
+        stored.num_new,
+    )
 
 
 def _take_names(model: onnx.ModelProto, stored: Stored) -> None:
@@ -67,7 +83,12 @@ def _take_names(model: onnx.ModelProto, stored: Stored) -> None:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = Counter(source for source, _form, _content in stored.names)
     for (source, _form, _content), name in stored.names.items():
-        if source in read or source not in stored.sources or made[source] > 1 or tensors[source].dims != tensors[name].dims:
+        if (
+            source in read
+            or source not in stored.sources
+            or made[source] > 1
+            or tensors[source].dims != tensors[name].dims
+        ):
             continue
         model.graph.initializer.remove(tensors[source])
         tensors[name].name = source
@@ -80,7 +101,10 @@ def _take_names(model: onnx.ModelProto, stored: Stored) -> None:
 
 
 class _Round:
-    """One pass over all nodes: lowers those whose types are known. What it makes gives the next round the types of what follows."""
+    """One pass over all nodes: lowers those whose types are known.
+
+    What it makes gives the next round the types of what follows.
+    """
 
     def __init__(self, model: onnx.ModelProto, stored: Stored) -> None:
         self._model = model
@@ -94,7 +118,9 @@ class _Round:
     def run(self) -> None:
         graph = self._model.graph
         self._pending = {
-            node.name: entry for node in all_nodes(graph) if (entry := entry_of(op_name(node), self._opset or _OPSET)) is not None
+            node.name: entry
+            for node in all_nodes(graph)
+            if (entry := entry_of(op_name(node), self._opset or _OPSET)) is not None
         }
         if not self._pending:
             return
@@ -104,20 +130,40 @@ class _Round:
         self._types: dict[str, TensorType] = infer_types(self._model, strict=False)
         self._makers = {name: node for node in all_nodes(graph) for name in node.output if name}
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._names = NameMaker(name for inner in all_graphs(graph) for name in defined_names(inner))
+        self._names = NameMaker(
+            name for inner in all_graphs(graph) for name in defined_names(inner)
+        )
         self._node_names = NameMaker(node.name for node in all_nodes(graph))
-        for inner in reversed(list(all_graphs(graph))):  # bodies first: the nodes that hold them are copied
+        for inner in reversed(
+            list(all_graphs(graph))
+        ):  # bodies first: the nodes that hold them are copied
             made = [self._lowered(node) for node in inner.node]
             if any(nodes is not None for nodes in made):
                 old = list(inner.node)
-                replace_nodes(inner, [new for node, nodes in zip(old, made, strict=True) for new in ([node] if nodes is None else nodes)])
+                replace_nodes(
+                    inner,
+                    [
+                        new
+                        for node, nodes in zip(old, made, strict=True)
+                        for new in ([node] if nodes is None else nodes)
+                    ],
+                )
 
     def _lowered(self, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
         """Return what takes the place of a node, None if it stays."""
         entry = self._pending.get(node.name)
         if entry is None:
             return None
-        job = Job(node, self._opset, self._types, self._makers, self._constants, self._names, self._node_names, stored=self.stored.copy())
+        job = Job(
+            node,
+            self._opset,
+            self._types,
+            self._makers,
+            self._constants,
+            self._names,
+            self._node_names,
+            stored=self.stored.copy(),
+        )
         try:
             _make(entry, job)
         except RefusedError as err:
@@ -127,7 +173,10 @@ class _Round:
             self.staying.append(f"{describe(node)} stays as it is: {err}")
             return None
         except UnknownTypeError as err:
-            self.untyped.append(f"{describe(node)} stays as it is: the type or rank of its input '{err}' is not known")
+            self.untyped.append(
+                f"{describe(node)} stays as it is: the type or rank of its input '{err}' is not"
+                " known"
+            )
             return None
         self.stored = job.stored
         self._model.graph.initializer.extend(job.initializers)

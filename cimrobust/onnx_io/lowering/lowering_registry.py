@@ -14,11 +14,17 @@ Lowering: TypeAlias = "Callable[[Job], None]"
 
 
 class StaysError(Exception):
-    """A node uses a form of its operator that has no standard nodes and stays as it is; the message says which form."""
+    """A node uses a form of its operator that has no standard nodes and stays as it is.
+
+    The message says which form.
+    """
 
 
 class RefusedError(Exception):
-    """A node uses what cannot be handled at all, so that the model is not covered; the message says what, as the end of "node 'x' (op): ..."."""
+    """A node uses what cannot be handled at all, so that the model is not covered.
+
+    The message says what, as the end of "node 'x' (op): ...".
+    """
 
 
 class UnknownTypeError(Exception):
@@ -33,7 +39,8 @@ class Entry:
         operator: Full name, e.g. ``"com.microsoft::Gelu"``.
         make: Its lowering; None: it is refused.
         before: Standard operator set from which on the standard has the operator itself; 0: never.
-        widens: Floating-point inputs of 16 bits are cast to float32 first, and its outputs back: what onnxruntime does for operators without an implementation in 16 bits.
+        widens: Floating-point inputs of 16 bits are cast to float32 first, and its outputs back:
+            what onnxruntime does for operators without an implementation in 16 bits.
         becomes: For the docs: the standard operators that take its place, or why it is refused.
     """
 
@@ -46,7 +53,8 @@ class Entry:
 
 _ENTRIES: dict[str, Entry] = {}
 
-#: Every operator that is lowered or refused by name, by its full name. Filled when `cimrobust.onnx_io.lowering.lowering_catalogue` is imported.
+#: Every operator that is lowered or refused by name, by its full name. Filled when
+#: `cimrobust.onnx_io.lowering.lowering_catalogue` is imported.
 ENTRIES: Mapping[str, Entry] = MappingProxyType(_ENTRIES)
 
 
@@ -56,7 +64,8 @@ def lowers(*operators: str, before: int = 0, widens: bool = True) -> Callable[[L
     Args:
         operators: Full names; ``"LayerNormalization"`` without domain is the standard domain.
         before: Only in standard operator sets older than this; 0: in all.
-        widens: Whether the lowering computes in float32 where the node computes in 16 bits; False for what moves elements alone.
+        widens: Whether the lowering computes in float32 where the node computes in 16 bits; False
+            for what moves elements alone.
     """
 
     def register(make: Lowering) -> Lowering:

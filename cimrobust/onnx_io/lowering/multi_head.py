@@ -18,9 +18,20 @@ from cimrobust.onnx_io.lowering.attention import (
 )
 from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
-from cimrobust.onnx_io.lowering.standard_nodes import END, part, require_opset, reshape, size_of, squeeze, total, unsqueeze
+from cimrobust.onnx_io.lowering.standard_nodes import (
+    END,
+    part,
+    require_opset,
+    reshape,
+    size_of,
+    squeeze,
+    total,
+    unsqueeze,
+)
 
-_QUERY, _KEY, _VALUE, _BIAS, _MASK, _SCORE_BIAS, _PAST_KEY, _PAST_VALUE, _PAST_LENGTH, _BEAMS = range(10)
+_QUERY, _KEY, _VALUE, _BIAS, _MASK, _SCORE_BIAS, _PAST_KEY, _PAST_VALUE, _PAST_LENGTH, _BEAMS = (
+    range(10)
+)
 
 
 @lowers("com.microsoft::MultiHeadAttention")
@@ -36,7 +47,12 @@ def multi_head_attention(job: Job) -> None:
         heads = replace(heads, value=job.add("Concat", job.input(_PAST_VALUE), heads.value, axis=2))
     allowed = _allowed(job, heads)
     once = causal(job, *num_positions(job, heads)) if job.integer("unidirectional", 0) else ""
-    biased = total(job, scores(job, heads, _head_size(job, heads)), job.input(_SCORE_BIAS), additive(job, allowed, once, heads.elem_type))
+    biased = total(
+        job,
+        scores(job, heads, _head_size(job, heads)),
+        job.input(_SCORE_BIAS),
+        additive(job, allowed, once, heads.elem_type),
+    )
     weights = job.add("Softmax", biased, axis=-1)
     job.finish(
         mix(job, weights, heads),
@@ -57,7 +73,12 @@ def _head_size(job: Job, heads: Heads) -> int | str:
 
 def _heads(job: Job) -> Heads:
     """Return query, key and value with the bias of their projections added, axes in one order."""
-    query, key, value, num_heads = job.input(_QUERY), job.input(_KEY), job.input(_VALUE), job.integer("num_heads", 0)
+    query, key, value, num_heads = (
+        job.input(_QUERY),
+        job.input(_KEY),
+        job.input(_VALUE),
+        job.integer("num_heads", 0),
+    )
     kind = job.elem_type(job.known(query, key, value, job.input(_BIAS), job.input(_SCORE_BIAS)))
     if job.rank(query) == 5:
         parts = [_unpacked(job, query, index) for index in range(3)]
@@ -69,7 +90,8 @@ def _heads(job: Job) -> Heads:
         raise StaysError("it has a query of three axes and no key")
     biases = _biases(job, parts[0]) if job.input(_BIAS) else ["", "", ""]
     query, key, value = (
-        _split(job, name, bias, num_heads, of_query=index == 0) for index, (name, bias) in enumerate(zip(parts, biases, strict=True))
+        _split(job, name, bias, num_heads, of_query=index == 0)
+        for index, (name, bias) in enumerate(zip(parts, biases, strict=True))
     )
     return Heads(query, key, value, kind)
 
@@ -80,19 +102,32 @@ def _unpacked(job: Job, packed: str, index: int) -> str:
 
 
 def _biases(job: Job, query: str) -> list[str]:
-    """Cut the bias of the projections into those of query, key and value; the first two are as long as the query is wide."""
+    """Cut the bias of the projections into those of query, key and value.
+
+    The first two are as long as the query is wide.
+    """
     bias = job.input(_BIAS)
     shape = job.shape(job.input(_QUERY))
     if len(shape) == 5:
         known = (shape[2], shape[4])
-        width = known[0] * known[1] if isinstance(known[0], int) and isinstance(known[1], int) else None
+        width = (
+            known[0] * known[1] if isinstance(known[0], int) and isinstance(known[1], int) else None
+        )
     else:
         width = shape[2] if isinstance(shape[2], int) else None
     if width is None:
         once = size_of(job, query, 2)
         twice = job.add("Add", once, once)
-        return [part(job, bias, 0, 0, once), part(job, bias, 0, once, twice), part(job, bias, 0, twice, END)]
-    return [part(job, bias, 0, 0, width), part(job, bias, 0, width, 2 * width), part(job, bias, 0, 2 * width, END)]
+        return [
+            part(job, bias, 0, 0, once),
+            part(job, bias, 0, once, twice),
+            part(job, bias, 0, twice, END),
+        ]
+    return [
+        part(job, bias, 0, 0, width),
+        part(job, bias, 0, width, 2 * width),
+        part(job, bias, 0, 2 * width, END),
+    ]
 
 
 def _split(job: Job, name: str, bias: str, num_heads: int, *, of_query: bool) -> str:
@@ -110,7 +145,13 @@ def _allowed(job: Job, heads: Heads) -> str:
         return ""
     rank = job.rank(mask)
     if rank == 1:
-        return lengths_mask(job, as_int64(job, mask), size_of(job, heads.query, 0), num_positions(job, heads)[1], has_starts=False)
+        return lengths_mask(
+            job,
+            as_int64(job, mask),
+            size_of(job, heads.query, 0),
+            num_positions(job, heads)[1],
+            has_starts=False,
+        )
     if rank > 3:
         raise StaysError(f"its mask has {rank} axes")
     positive = job.add("Greater", as_int64(job, mask), job.axes(0))

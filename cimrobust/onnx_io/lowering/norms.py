@@ -34,12 +34,16 @@ def rms_norm(job: Job, x: str, gamma: str, elem_type: int) -> str:
     return _written_out(job, x, gamma, "", [-1], centred=False, elem_type=elem_type)[0]
 
 
-def _written_out(job: Job, x: str, gamma: str, beta: str, axes: list[int], *, centred: bool, elem_type: int) -> tuple[str, str, str]:
+def _written_out(
+    job: Job, x: str, gamma: str, beta: str, axes: list[int], *, centred: bool, elem_type: int
+) -> tuple[str, str, str]:
     """Return the normalised tensor, the mean (``""`` where it is not centred) and the inverse deviation."""
     average = mean(job, x, axes) if centred else ""
     moved = job.add("Sub", x, average) if centred else x
     spread = mean(job, job.add("Mul", moved, moved), axes)
-    deviation = job.add("Sqrt", job.add("Add", spread, number(job, job.number("epsilon", 1e-5), elem_type)))
+    deviation = job.add(
+        "Sqrt", job.add("Add", spread, number(job, job.number("epsilon", 1e-5), elem_type))
+    )
     scaled = job.add("Mul", job.add("Div", moved, deviation), gamma)
     return total(job, scaled, beta), average, job.add("Reciprocal", deviation)
 
@@ -58,7 +62,11 @@ def early_layer_normalization(job: Job) -> None:
     """ReduceMean, Sub, Mul, Sqrt, Div, Mul, Add."""
     x = job.input(0)
     kind = job.elem_type(job.known(x, job.input(1)))
-    job.finish(*_written_out(job, x, job.input(1), job.input(2), _axes(job, x), centred=True, elem_type=kind))
+    job.finish(
+        *_written_out(
+            job, x, job.input(1), job.input(2), _axes(job, x), centred=True, elem_type=kind
+        )
+    )
 
 
 @lowers("SimplifiedLayerNormalization")
@@ -69,7 +77,9 @@ def simplified_layer_normalization(job: Job) -> None:
     if axes == [-1] and not job.wants(1):
         job.finish(rms_norm(job, x, job.input(1), kind))
         return
-    result, _average, inverse = _written_out(job, x, job.input(1), "", axes, centred=False, elem_type=kind)
+    result, _average, inverse = _written_out(
+        job, x, job.input(1), "", axes, centred=False, elem_type=kind
+    )
     job.finish(result, inverse)
 
 
@@ -78,7 +88,9 @@ def skip_layer_normalization(job: Job) -> None:
     """Add, LayerNormalization; before operator set 17 written out."""
     x, skip, gamma, beta, bias = (job.input(index) for index in range(5))
     summed = total(job, x, skip, bias)
-    _finish(job, layer_norm(job, summed, gamma, beta, job.elem_type(job.known(x, skip, gamma))), summed)
+    _finish(
+        job, layer_norm(job, summed, gamma, beta, job.elem_type(job.known(x, skip, gamma))), summed
+    )
 
 
 @lowers("com.microsoft::SkipSimplifiedLayerNormalization")
@@ -91,5 +103,7 @@ def skip_simplified_layer_normalization(job: Job) -> None:
 
 def _finish(job: Job, result: str, summed: str) -> None:
     if job.wants(1) or job.wants(2):
-        raise StaysError("its mean and inverse deviation are outputs that onnxruntime does not compute")
+        raise StaysError(
+            "its mean and inverse deviation are outputs that onnxruntime does not compute"
+        )
     job.finish(result, "", "", summed)

@@ -1,6 +1,9 @@
-"""Quantisers of QONNX, which Brevitas, QKeras and FINN write: any number of bits, values held as floats.
+"""Quantisers of QONNX, which Brevitas, QKeras and FINN write.
 
-onnxruntime has none of these operators, so a form that is not covered is refused. The formulas are those of the QONNX operator descriptions (Quant and IntQuant 1, BipolarQuant 1, Trunc 1 and 2).
+Any number of bits, values held as floats.
+
+onnxruntime has none of these operators, so a form that is not covered is refused. The formulas are
+those of the QONNX operator descriptions (Quant and IntQuant 1, BipolarQuant 1, Trunc 1 and 2).
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ def _in_all_domains(*operators: str) -> Callable[[Lowering], Lowering]:
 
 refuses(
     *(f"{domain}::FloatQuant" for domain in DOMAINS),
-    why="short floating-point numbers of any width are not covered; quantise to integers (IntQuant), or export without quantisers",
+    why=(
+        "short floating-point numbers of any width are not covered; quantise to integers"
+        " (IntQuant), or export without quantisers"
+    ),
 )
 
 
@@ -56,7 +62,10 @@ def _range(job: Job, bits: int) -> tuple[int, int]:
 
 def _require(job: Job) -> None:
     if job.opset < _ARITHMETIC_SINCE:
-        raise RefusedError(f"the model is of operator set {job.opset}, {_ARITHMETIC_SINCE} or newer are covered; export it for a newer one")
+        raise RefusedError(
+            f"the model is of operator set {job.opset}, {_ARITHMETIC_SINCE} or newer are covered;"
+            " export it for a newer one"
+        )
 
 
 def _float(job: Job, value: float) -> str:
@@ -64,11 +73,17 @@ def _float(job: Job, value: float) -> str:
 
 
 def _rounded(job: Job, name: str, mode: str) -> str:
-    """Round to integers as one of the modes of QONNX says; halves and signs as its table of modes has them."""
+    """Round to integers as one of the modes of QONNX says.
+
+    Halves and signs as its table of modes has them.
+    """
 
     def apart(below: tuple[str, float], above: tuple[str, float]) -> str:
         """Round what is negative in one way and the rest in another, each after adding a number."""
-        made = [job.add(op, job.add("Add", name, _float(job, shift)) if shift else name) for op, shift in (below, above)]
+        made = [
+            job.add(op, job.add("Add", name, _float(job, shift)) if shift else name)
+            for op, shift in (below, above)
+        ]
         return job.add("Where", job.add("Less", name, _float(job, 0.0)), *made)
 
     wanted = mode.upper()
@@ -110,7 +125,10 @@ def rounded(values: np.ndarray, mode: str) -> np.ndarray:
 
 @_in_all_domains("Quant", "IntQuant")
 def quant(job: Job) -> None:
-    """Clip, QuantizeLinear, DequantizeLinear, or else Div, Add, Clip, Round, Sub, Mul; of a constant weight DequantizeLinear of its integers."""
+    """Clip, QuantizeLinear, DequantizeLinear, or else Div, Add, Clip, Round, Sub, Mul.
+
+    Of a constant weight DequantizeLinear of its integers.
+    """
     _require(job)
     bits = _bits(job, 3)
     if bits == 1 and job.integer("signed", 1):
@@ -119,7 +137,9 @@ def quant(job: Job) -> None:
     low, high = _range(job, bits)
     constants = [job.value(job.input(index)) for index in range(3)]
     if all(value is not None for value in constants):
-        data, scale, zero = (np.asarray(value, np.float32) for value in constants if value is not None)
+        data, scale, zero = (
+            np.asarray(value, np.float32) for value in constants if value is not None
+        )
         with np.errstate(divide="ignore", invalid="ignore"):
             clipped = np.clip(data / scale + zero, np.float32(low), np.float32(high))
         levels = rounded(clipped, job.text("rounding_mode", "ROUND"))
@@ -135,7 +155,10 @@ def quant(job: Job) -> None:
 
 
 def _has_integer_type(job: Job, low: int, high: int) -> bool:
-    """Tell whether QuantizeLinear gives the same: one scale, halves to even, and a zero point that leaves even numbers even."""
+    """Tell whether QuantizeLinear gives the same.
+
+    One scale, halves to even, and a zero point that leaves even numbers even.
+    """
     scale, zero = job.value(job.input(1)), job.value(job.input(2))
     if (
         scale is None
@@ -146,7 +169,11 @@ def _has_integer_type(job: Job, low: int, high: int) -> bool:
     ):
         return False
     shift = float(zero.reshape(()))
-    return shift % 2 == 0 and float(scale.reshape(())) > 0 and _level_type(np.array([low, high, shift])) in (np.int8, np.uint8)
+    return (
+        shift % 2 == 0
+        and float(scale.reshape(())) > 0
+        and _level_type(np.array([low, high, shift])) in (np.int8, np.uint8)
+    )
 
 
 def _through_integers(job: Job, low: int, high: int) -> str:
@@ -168,8 +195,13 @@ def _shifted(job: Job, name: str, op: str) -> str:
     return name if zero is not None and not zero.any() else job.add(op, name, job.input(2))
 
 
-def _constant(job: Job, levels: np.ndarray, scale: np.ndarray, zero: np.ndarray, *, bits: int) -> str:
-    """Return a constant from its integers: a matrix or kernel as DequantizeLinear, a bias (and what has no such form) as floats."""
+def _constant(
+    job: Job, levels: np.ndarray, scale: np.ndarray, zero: np.ndarray, *, bits: int
+) -> str:
+    """Return a constant from its integers.
+
+    A matrix or kernel as DequantizeLinear, a bias (and what has no such form) as floats.
+    """
     source, values = job.input(0), ((levels - zero) * scale).astype(np.float32)
     if not np.isfinite(values).all():
         raise RefusedError("its weights, scales and zero points must give finite numbers")
@@ -177,20 +209,47 @@ def _constant(job: Job, levels: np.ndarray, scale: np.ndarray, zero: np.ndarray,
     if form is None or bits > _MOST_BITS:
         return job.weight(source, values, "values")
     kind, axis = form
-    note = f"the weights '{source}' are quantised by {job.node.op_type} to {bits} magnitude bits and stored as these integers, {{}}"
+    note = (
+        f"the weights '{source}' are quantised by {job.node.op_type} to {bits} magnitude bits and"
+        " stored as these integers, {}"
+    )
     name = job.weight(source, levels.astype(kind), "levels", bits=bits, note=note)
     shape = () if axis is None else (levels.shape[axis],)
-    scales, zeros = (np.array(np.broadcast_to(part.reshape(-1) if shape else part.reshape(()), shape)) for part in (scale, zero))
+    scales, zeros = (
+        np.array(np.broadcast_to(part.reshape(-1) if shape else part.reshape(()), shape))
+        for part in (scale, zero)
+    )
     inputs = (job.constant(scales, "scale"), job.constant(zeros.astype(kind), "zero"))
-    return job.add("DequantizeLinear", name, *inputs) if axis is None else job.add("DequantizeLinear", name, *inputs, axis=axis)
+    return (
+        job.add("DequantizeLinear", name, *inputs)
+        if axis is None
+        else job.add("DequantizeLinear", name, *inputs, axis=axis)
+    )
 
 
-def _form(job: Job, levels: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> tuple[type[np.integer[Any]], int | None] | None:
-    """Return type and axis with which DequantizeLinear makes a constant of integers; None: it cannot, or the constant is no matrix."""
+def _form(
+    job: Job, levels: np.ndarray, scale: np.ndarray, zero: np.ndarray
+) -> tuple[type[np.integer[Any]], int | None] | None:
+    """Return type and axis with which DequantizeLinear makes a constant of integers.
+
+    None: it cannot, or the constant is no matrix.
+    """
     kind = _level_type(np.concatenate([levels.reshape(-1), zero.reshape(-1)]))
-    axes = {axis for part in (scale, zero) if part.size > 1 for axis, size in enumerate(part.shape) if size > 1}
+    axes = {
+        axis
+        for part in (scale, zero)
+        if part.size > 1
+        for axis, size in enumerate(part.shape)
+        if size > 1
+    }
     fits = all(part.size == 1 or part.ndim == levels.ndim for part in (scale, zero))
-    if levels.ndim < 2 or kind is None or not fits or len(axes) > 1 or (axes and job.opset < _PER_AXIS_SINCE):
+    if (
+        levels.ndim < 2
+        or kind is None
+        or not fits
+        or len(axes) > 1
+        or (axes and job.opset < _PER_AXIS_SINCE)
+    ):
         return None
     return kind, axes.pop() if axes else None
 
@@ -200,7 +259,14 @@ def _level_type(values: np.ndarray) -> type[np.integer[Any]] | None:
     kinds: tuple[type[np.integer[Any]], ...] = (np.int8, np.uint8, np.int16, np.uint16)
     if not (values == np.rint(values)).all():
         return None
-    return next((kind for kind in kinds if np.iinfo(kind).min <= values.min() and values.max() <= np.iinfo(kind).max), None)
+    return next(
+        (
+            kind
+            for kind in kinds
+            if np.iinfo(kind).min <= values.min() and values.max() <= np.iinfo(kind).max
+        ),
+        None,
+    )
 
 
 @_in_all_domains("BipolarQuant")
@@ -217,7 +283,9 @@ def _bipolar(job: Job, *, shift: np.ndarray | None) -> None:
     data, scale = (job.value(job.input(index)) for index in range(2))
     if data is not None and scale is not None:
         factor = np.asarray(scale, np.float32)
-        levels = np.where((data / factor if shift is not None else data) >= 0, np.float32(1), np.float32(-1))
+        levels = np.where(
+            (data / factor if shift is not None else data) >= 0, np.float32(1), np.float32(-1)
+        )
         job.finish(_constant(job, levels, factor, np.zeros((), np.float32), bits=1))
         return
     source = job.add("Div", job.input(0), job.input(1)) if shift is not None else job.input(0)
@@ -232,11 +300,16 @@ def trunc(job: Job) -> None:
     _require(job)
     has_scale = len(job.node.input) > 5
     scale, zero = _number(job, 1, "scale"), _number(job, 2, "zero point")
-    bits_in, bits_out = _bits(job, 3, "input bit width"), _bits(job, 5 if has_scale else 4, "output bit width")
+    bits_in, bits_out = (
+        _bits(job, 3, "input bit width"),
+        _bits(job, 5 if has_scale else 4, "output bit width"),
+    )
     scale_out = _number(job, 4, "output scale") if has_scale else scale
     if scale <= 0 or scale_out <= 0:
         raise RefusedError(f"its scales must be positive, got {scale:g} and {scale_out:g}")
-    divisor = float(2.0 ** (np.rint(np.log2(scale_out / scale)) if has_scale else bits_in - bits_out))
+    divisor = float(
+        2.0 ** (np.rint(np.log2(scale_out / scale)) if has_scale else bits_in - bits_out)
+    )
     level = job.add("Div", job.input(0), _float(job, scale))
     level = job.add("Round", job.add("Add", level, _float(job, zero)) if zero else level)
     level = job.add("Div", level, _float(job, divisor))
@@ -255,15 +328,22 @@ def multi_threshold(job: Job) -> None:
     _require(job)
     thresholds, rank = job.value(job.input(1)), job.rank(job.input(0))
     if thresholds is None or thresholds.ndim != 2 or thresholds.shape[1] > _MOST_STEPS:
-        raise RefusedError(f"its thresholds '{job.input(1)}' must be a constant matrix of at most {_MOST_STEPS} columns")
+        raise RefusedError(
+            f"its thresholds '{job.input(1)}' must be a constant matrix of at most {_MOST_STEPS}"
+            " columns"
+        )
     axis = _channel_axis(job, rank)
     shape = [1] * rank
     shape[axis] = thresholds.shape[0]
     steps = job.constant(np.asarray(thresholds, np.float32).reshape(*shape, -1), "thresholds")
-    column = job.add("Reshape", job.input(0), job.constant(np.array([0] * rank + [1], np.int64), "shape"))
+    column = job.add(
+        "Reshape", job.input(0), job.constant(np.array([0] * rank + [1], np.int64), "shape")
+    )
     sign = job.add("Sign", job.add("Sub", column, steps))
     # 1 where the threshold is reached: the half of a sign of zero is rounded up.
-    reached = job.add("Ceil", job.add("Add", job.add("Mul", sign, _float(job, 0.5)), _float(job, 0.5)))
+    reached = job.add(
+        "Ceil", job.add("Add", job.add("Mul", sign, _float(job, 0.5)), _float(job, 0.5))
+    )
     axes = job.axes(-1)
     count = (
         job.add("ReduceSum", reached, axes, keepdims=0)
@@ -275,7 +355,10 @@ def multi_threshold(job: Job) -> None:
 
 
 def _channel_axis(job: Job, rank: int) -> int:
-    """Return the axis of the channels, which the layout names; without one, images and matrices have it second."""
+    """Return the axis of the channels, which the layout names.
+
+    Without one, images and matrices have it second.
+    """
     layout = job.text("data_layout")
     if layout:
         if layout.count("C") != 1 or len(layout) != rank:

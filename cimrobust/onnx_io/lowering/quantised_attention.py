@@ -17,8 +17,12 @@ def quantised_attention(job: Job) -> None:
     """DequantizeLinear, MatMul, Add, then as Attention."""
     require_opset(job, SINCE)
     if job.integer("do_rotary", 0) or job.integer("past_present_share_buffer", 0):
-        raise StaysError("rotary embedding and shared buffers inside QAttention are for other processors")
-    data, weight, bias, data_scale, weight_scale, mask, data_zero, weight_zero, past = (job.input(index) for index in range(9))
+        raise StaysError(
+            "rotary embedding and shared buffers inside QAttention are for other processors"
+        )
+    data, weight, bias, data_scale, weight_scale, mask, data_zero, weight_zero, past = (
+        job.input(index) for index in range(9)
+    )
     kind = job.elem_type(job.known(bias, data_scale, weight_scale))
     floats = job.add("DequantizeLinear", data, _scalar(job, data_scale), _scalar(job, data_zero))
     levels = _weight(job, weight, weight_scale, weight_zero)
@@ -54,7 +58,9 @@ def quantised_embedding(job: Job) -> None:
         return _scalar(job, job.input(8 + index)), _scalar(job, job.input(13 + index))
 
     tables = [job.input(2 + index) for index in range(3)]
-    gamma, beta = (job.add("DequantizeLinear", job.input(5 + index), *real(3 + index)) for index in range(2))
+    gamma, beta = (
+        job.add("DequantizeLinear", job.input(5 + index), *real(3 + index)) for index in range(2)
+    )
     finish_embedding(
         job,
         (ids, "", segments),

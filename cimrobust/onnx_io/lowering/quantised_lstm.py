@@ -27,21 +27,38 @@ def dynamic_quantised_lstm(job: Job) -> None:
     require_opset(job, _SINCE)
     directions = _DIRECTIONS.get(job.text("direction", "forward"))
     if directions is None:
-        raise RefusedError(f"direction must be forward, reverse or bidirectional, got {job.text('direction')!r}")
+        raise RefusedError(
+            f"direction must be forward, reverse or bidirectional, got {job.text('direction')!r}"
+        )
     if job.input(4):
-        raise RefusedError("quantised sequences of different lengths are not covered; give the network before it was quantised")
-    names = [name.lower() for name in _activations(job)] or [name.lower() for name in _USUAL] * len(directions)
+        raise RefusedError(
+            "quantised sequences of different lengths are not covered; give the network before it"
+            " was quantised"
+        )
+    names = [name.lower() for name in _activations(job)] or [name.lower() for name in _USUAL] * len(
+        directions
+    )
     unknown = sorted(set(names) - set(_ACTIVATIONS))
     if unknown or len(names) != 3 * len(directions):
-        raise RefusedError(f"activations must be Sigmoid, Tanh or Relu, three a direction, got {', '.join(unknown or names)}")
+        raise RefusedError(
+            "activations must be Sigmoid, Tanh or Relu, three a direction, got"
+            f" {', '.join(unknown or names)}"
+        )
     inputs = _rounded(job, job.input(0))
     outputs = []
     for index, backwards in enumerate(directions):
         chosen = [_ACTIVATIONS[name] for name in names[3 * index : 3 * index + 3]]
         sums = job.add("MatMul", inputs, _weight(job, 1, index, len(directions)), wish="inputs")
-        outputs.append(_over_time(job, sums, index, len(directions), backwards=backwards, activations=chosen))
+        outputs.append(
+            _over_time(job, sums, index, len(directions), backwards=backwards, activations=chosen)
+        )
     y, last, memory = zip(*outputs, strict=True)
-    job.finish(*(_stacked(job, parts, axis) if job.wants(at) else "" for at, (parts, axis) in enumerate(((y, 1), (last, 0), (memory, 0)))))
+    job.finish(
+        *(
+            _stacked(job, parts, axis) if job.wants(at) else ""
+            for at, (parts, axis) in enumerate(((y, 1), (last, 0), (memory, 0)))
+        )
+    )
 
 
 def _activations(job: Job) -> list[str]:
@@ -53,12 +70,17 @@ def _activations(job: Job) -> list[str]:
 
 def _rounded(job: Job, name: str) -> str:
     """Return a tensor rounded to 256 levels between its least and its greatest value."""
-    return job.add("DequantizeLinear", *job.many("DynamicQuantizeLinear", name, outputs=3), wish="rounded")
+    return job.add(
+        "DequantizeLinear", *job.many("DynamicQuantizeLinear", name, outputs=3), wish="rounded"
+    )
 
 
 def _weight(job: Job, position: int, direction: int, num_directions: int) -> str:
     """Return the weights of one direction as real numbers, [inputs, gates hidden]."""
-    name, scale, zero = job.input(position), *(job.value(job.input(6 + 2 * position + offset)) for offset in (0, 1))
+    name, scale, zero = (
+        job.input(position),
+        *(job.value(job.input(6 + 2 * position + offset)) for offset in (0, 1)),
+    )
     levels = job.value(name)
     if levels is None or scale is None or zero is None:
         raise RefusedError("weights, their scales and zero points must be constants")
@@ -69,30 +91,57 @@ def _weight(job: Job, position: int, direction: int, num_directions: int) -> str
         or (num_directions == 2 and zero.size != scale.size)
     ):
         raise RefusedError(
-            f"scales and zero points must fit weights of shape {list(levels.shape)}, got {list(scale.shape)} and {list(zero.shape)}"
+            f"scales and zero points must fit weights of shape {list(levels.shape)}, got"
+            f" {list(scale.shape)} and {list(zero.shape)}"
         )
     if len(np.unique(zero)) != 1:
         raise RefusedError("zero points must be all the same")  # as onnxruntime demands
     own = np.ascontiguousarray(scale[direction], np.float32)
     points = np.full(own.shape, zero.reshape(-1)[0], levels.dtype)
-    parts = [job.add("Gather", name, job.index(direction), axis=0), job.constant(own, "scale"), job.constant(points, "zero")]
-    return job.add("DequantizeLinear", *parts, axis=1) if own.ndim else job.add("DequantizeLinear", *parts)
+    parts = [
+        job.add("Gather", name, job.index(direction), axis=0),
+        job.constant(own, "scale"),
+        job.constant(points, "zero"),
+    ]
+    return (
+        job.add("DequantizeLinear", *parts, axis=1)
+        if own.ndim
+        else job.add("DequantizeLinear", *parts)
+    )
 
 
-def _over_time(job: Job, sums: str, index: int, num_directions: int, *, backwards: int, activations: list[str]) -> tuple[str, str, str]:
-    """Add the Scan of one direction; return the states of all steps, the last state and the last memory."""
+def _over_time(
+    job: Job, sums: str, index: int, num_directions: int, *, backwards: int, activations: list[str]
+) -> tuple[str, str, str]:
+    """Add the Scan of one direction.
+
+    Return the states of all steps, the last state and the last memory.
+    """
     weight = _weight(job, 2, index, num_directions)
     bias, peepholes = (_row(job, position, index) for position in (3, 7))
     states = [_first_state(job, position, index) for position in (5, 6)]
     body = _body(job, weight, bias, peepholes, activations)
     turn = {"scan_input_directions": [backwards], "scan_output_directions": [backwards]}
-    made = job.many("Scan", *states, sums, outputs=3, wish="steps", body=body, num_scan_inputs=1, **turn)  # type: ignore[arg-type]
+    made = job.many(
+        "Scan",
+        *states,
+        sums,
+        outputs=3,
+        wish="steps",
+        body=body,  # type: ignore[arg-type]
+        num_scan_inputs=1,
+        **turn,  # type: ignore[arg-type]
+    )
     return made[2], made[0], made[1]
 
 
 def _row(job: Job, position: int, index: int) -> str:
     """Return what one direction has of an input [directions, ...], or nothing where it is left out."""
-    return job.add("Gather", job.input(position), job.index(index), axis=0) if job.input(position) else ""
+    return (
+        job.add("Gather", job.input(position), job.index(index), axis=0)
+        if job.input(position)
+        else ""
+    )
 
 
 def _first_state(job: Job, position: int, index: int) -> str:
@@ -106,16 +155,33 @@ def _first_state(job: Job, position: int, index: int) -> str:
 
 
 def _body(job: Job, weight: str, bias: str, peepholes: str, activations: list[str]) -> GraphProto:
-    """Return one step: state, memory and the products of the inputs in; the new state and memory, and the state once more, out."""
+    """Return one step: state, memory and the products of the inputs in.
+
+    The new state and memory, and the state once more, out.
+    """
     hidden, clip = job.integer("hidden_size", 0), job.number("clip", 0.0)
-    total_bias = job.add("Add", part(job, bias, 0, 0, 4 * hidden), part(job, bias, 0, 4 * hidden, END)) if bias else ""
-    peeps = [part(job, peepholes, 0, at * hidden, (at + 1) * hidden) for at in range(3)] if peepholes else []
+    total_bias = (
+        job.add("Add", part(job, bias, 0, 0, 4 * hidden), part(job, bias, 0, 4 * hidden, END))
+        if bias
+        else ""
+    )
+    peeps = (
+        [part(job, peepholes, 0, at * hidden, (at + 1) * hidden) for at in range(3)]
+        if peepholes
+        else []
+    )
     names = [job.names.take(f"{job.node.name}.{name}") for name in ("state", "memory", "products")]
     sizes = job.axes(*[hidden] * 4)
-    limits = [job.constant(np.asarray(bound, np.float32), "limit") for bound in (-clip, clip)] if clip > 0 else []
+    limits = (
+        [job.constant(np.asarray(bound, np.float32), "limit") for bound in (-clip, clip)]
+        if clip > 0
+        else []
+    )
     state, memory, products = names
     outer, job.nodes = job.nodes, []
-    sums = job.add("Add", products, job.add("MatMul", _rounded(job, state), weight, wish="recurrent"))
+    sums = job.add(
+        "Add", products, job.add("MatMul", _rounded(job, state), weight, wish="recurrent")
+    )
     sums = job.add("Add", sums, total_bias) if total_bias else sums
     entry, exit_, forget, cell = job.many("Split", sums, sizes, outputs=4, axis=1)
 
@@ -130,14 +196,21 @@ def _body(job: Job, weight: str, bias: str, peepholes: str, activations: list[st
         forget = job.add("Sub", job.constant(np.asarray(1.0, np.float32), "one"), entry)
     else:
         forget = gate(forget, activations[0], 2)
-    new_memory = job.add("Add", job.add("Mul", forget, memory), job.add("Mul", entry, gate(cell, activations[1])))
+    new_memory = job.add(
+        "Add", job.add("Mul", forget, memory), job.add("Mul", entry, gate(cell, activations[1]))
+    )
     exit_ = gate(exit_, activations[0], 1, new_memory)
     new_state = job.add("Mul", exit_, job.add(activations[2], new_memory))
     results = [new_state, new_memory, job.add("Identity", new_state)]
     inner, job.nodes = job.nodes, outer
     widths = (hidden, hidden, 4 * hidden)
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width]) for name, width in zip(names, widths, strict=True)]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, hidden]) for name in results]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width])
+        for name, width in zip(names, widths, strict=True)
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, hidden]) for name in results
+    ]
     return helper.make_graph(inner, f"{job.node.name}.step", inputs, outputs)
 
 

@@ -21,7 +21,11 @@ def number_range(job: Job) -> None:
     """Range."""
     require_opset(job, 11)
     start, limit = (reshape(job, job.input(index)) for index in range(2))
-    delta = reshape(job, job.input(2)) if job.input(2) else job.scalar(1, like=job.known(job.input(0), job.input(1)))
+    delta = (
+        reshape(job, job.input(2))
+        if job.input(2)
+        else job.scalar(1, like=job.known(job.input(0), job.input(1)))
+    )
     job.finish(job.add("Range", start, limit, delta))
 
 
@@ -32,7 +36,9 @@ def expand_dims(job: Job) -> None:
     if axis is None:
         raise StaysError("its axis is not constant")
     place = int(np.asarray(axis).reshape(()))
-    job.finish(unsqueeze(job, job.input(0), place if place >= 0 else place + job.rank(job.input(0)) + 1))
+    job.finish(
+        unsqueeze(job, job.input(0), place if place >= 0 else place + job.rank(job.input(0)) + 1)
+    )
 
 
 @lowers("com.microsoft::GatherND", widens=False)
@@ -47,7 +53,15 @@ def pad(job: Job) -> None:
     """Pad."""
     require_opset(job, 11)
     pads, value = reshape(job, job.input(1), -1), job.input(2)
-    job.finish(job.add("Pad", job.input(0), pads, value and reshape(job, value), mode=job.text("mode", "constant")))
+    job.finish(
+        job.add(
+            "Pad",
+            job.input(0),
+            pads,
+            value and reshape(job, value),
+            mode=job.text("mode", "constant"),
+        )
+    )
 
 
 @lowers("com.microsoft::GridSample")
@@ -57,7 +71,15 @@ def grid_sample(job: Job) -> None:
     mode = job.text("mode", "bilinear")
     if job.opset >= 20:
         mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-    job.finish(job.add("GridSample", job.input(0), job.input(1), taken=job.given("align_corners", "padding_mode"), mode=mode))
+    job.finish(
+        job.add(
+            "GridSample",
+            job.input(0),
+            job.input(1),
+            taken=job.given("align_corners", "padding_mode"),
+            mode=mode,
+        )
+    )
 
 
 @lowers("Affine", before=10)
@@ -71,7 +93,9 @@ def affine(job: Job) -> None:
 @lowers("Scale", before=10)
 def scale(job: Job) -> None:
     """Mul."""
-    job.finish(job.add("Mul", job.input(0), job.scalar(job.number("scale", 1.0), like=job.input(0))))
+    job.finish(
+        job.add("Mul", job.input(0), job.scalar(job.number("scale", 1.0), like=job.input(0)))
+    )
 
 
 @lowers("ScaledTanh", before=10)

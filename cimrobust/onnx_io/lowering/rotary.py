@@ -5,12 +5,22 @@ from __future__ import annotations
 from cimrobust.onnx_io.lowering.attention import as_int64
 from cimrobust.onnx_io.lowering.job import Job
 from cimrobust.onnx_io.lowering.lowering_registry import StaysError, lowers
-from cimrobust.onnx_io.lowering.standard_nodes import END, part, require_opset, reshape, size_of, steps, unsqueeze
+from cimrobust.onnx_io.lowering.standard_nodes import (
+    END,
+    part,
+    require_opset,
+    reshape,
+    size_of,
+    steps,
+    unsqueeze,
+)
 
 _SINCE = 11
 
 
-def rotate(job: Job, x: str, cos: str, sin: str, half: int, *, interleaved: bool, has_rest: bool) -> str:
+def rotate(
+    job: Job, x: str, cos: str, sin: str, half: int, *, interleaved: bool, has_rest: bool
+) -> str:
     """Turn pairs of elements of the last axis of [batch, heads, positions, head size] by angles.
 
     Args:
@@ -64,7 +74,15 @@ def rotary_embedding(job: Job) -> None:
         count = size_of(job, heads, 2)
         positions = job.add("Add", unsqueeze(job, steps(job, job.axes(0), count), 0), positions)
     cos, sin = (at_positions(job, cache, positions) for cache in (cos, sin))
-    turned = rotate(job, heads, cos, sin, half, interleaved=bool(job.integer("interleaved", 0)), has_rest=bool(dim))
+    turned = rotate(
+        job,
+        heads,
+        cos,
+        sin,
+        half,
+        interleaved=bool(job.integer("interleaved", 0)),
+        has_rest=bool(dim),
+    )
     if rank == 4:
         job.finish(turned)
         return

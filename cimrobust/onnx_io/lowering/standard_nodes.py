@@ -1,4 +1,7 @@
-"""What several lowerings are built from: standard nodes in the form that the model's operator set has."""
+"""What several lowerings are built from.
+
+Standard nodes in the form that the model's operator set has.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ END = sys.maxsize
 def require_opset(job: Job, least: int) -> None:
     """Raise StaysError where the model's standard operator set is older than what a lowering is written in."""
     if job.opset < least:
-        raise StaysError(f"the model is of operator set {job.opset}, the nodes that take its place need {least} or newer")
+        raise StaysError(
+            f"the model is of operator set {job.opset}, the nodes that take its place need {least}"
+            " or newer"
+        )
 
 
 def number(job: Job, value: float, elem_type: int, *shape: int) -> str:
@@ -33,17 +39,27 @@ def lowest(elem_type: int) -> float:
 def part(job: Job, name: str, axis: int, start: int | str, end: int | str, step: int = 1) -> str:
     """Slice one axis; borders may be names of vectors of one element."""
     borders = [job.axes(border) if isinstance(border, int) else border for border in (start, end)]
-    return job.add("Slice", name, *borders, job.axes(axis), *([job.axes(step)] if step != 1 else []))
+    return job.add(
+        "Slice", name, *borders, job.axes(axis), *([job.axes(step)] if step != 1 else [])
+    )
 
 
 def unsqueeze(job: Job, name: str, *axes: int) -> str:
     """Insert axes of size 1."""
-    return job.add("Unsqueeze", name, job.axes(*axes)) if job.opset >= 13 else job.add("Unsqueeze", name, axes=list(axes))
+    return (
+        job.add("Unsqueeze", name, job.axes(*axes))
+        if job.opset >= 13
+        else job.add("Unsqueeze", name, axes=list(axes))
+    )
 
 
 def squeeze(job: Job, name: str, *axes: int) -> str:
     """Remove axes of size 1."""
-    return job.add("Squeeze", name, job.axes(*axes)) if job.opset >= 13 else job.add("Squeeze", name, axes=list(axes))
+    return (
+        job.add("Squeeze", name, job.axes(*axes))
+        if job.opset >= 13
+        else job.add("Squeeze", name, axes=list(axes))
+    )
 
 
 def mean(job: Job, name: str, axes: Sequence[int]) -> str:
@@ -56,7 +72,9 @@ def mean(job: Job, name: str, axes: Sequence[int]) -> str:
 def reshape(job: Job, name: str, *shape: int | str) -> str:
     """Reshape; 0 keeps an axis, names are vectors of one element."""
     if all(isinstance(size, int) for size in shape):
-        return job.add("Reshape", name, job.axes(*[size for size in shape if isinstance(size, int)]))
+        return job.add(
+            "Reshape", name, job.axes(*[size for size in shape if isinstance(size, int)])
+        )
     sizes = [job.axes(size) if isinstance(size, int) else size for size in shape]
     return job.add("Reshape", name, job.add("Concat", *sizes, axis=0))
 
@@ -68,7 +86,12 @@ def size_of(job: Job, name: str, axis: int) -> str:
 
 def steps(job: Job, start: str, end: str) -> str:
     """Return the integers from `start` to before `end`, vectors of one int64."""
-    return job.add("Range", squeeze(job, start, 0), squeeze(job, end, 0), job.constant(np.asarray(1, np.int64), "one"))
+    return job.add(
+        "Range",
+        squeeze(job, start, 0),
+        squeeze(job, end, 0),
+        job.constant(np.asarray(1, np.int64), "one"),
+    )
 
 
 def at_most(job: Job, first: str, second: str) -> str:

@@ -4,10 +4,14 @@ Additive noise N on every weight, in units of max|W| of its layer, minimises by 
 
     c * sum_k max(Z_k[label] - max_{i != label} Z_k[i], -kappa) + max|N|,   kappa = 0,
 
-and c is searched for: smaller where the noise reaches the bound, larger where it does not (Yan, Hu, Shi, ICCAD 2022, arXiv 2207.07626;
-the loss is that of Carlini, Wagner, S&P 2017, equation 6, and its f_6). Changed, each time in favour of the method: the runner-up is the
-true one (the published code takes 0 where all wrong scores are negative), the noise is projected to the box after every step (it is a soft
-penalty there, so that results at a bound are not within it), c may also grow (it stands still there), every step sees all samples, learning
+and c is searched for: smaller where the noise reaches the bound, larger where it does not (Yan, Hu,
+Shi, ICCAD 2022, arXiv 2207.07626;
+the loss is that of Carlini, Wagner, S&P 2017, equation 6, and its f_6). Changed, each time in
+favour of the method: the runner-up is the
+true one (the published code takes 0 where all wrong scores are negative), the noise is projected to
+the box after every step (it is a soft
+penalty there, so that results at a bound are not within it), c may also grow (it stands still
+there), every step sees all samples, learning
 rates are tried in a grid, and the best of all iterates counts, not the last.
 """
 
@@ -20,12 +24,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cimrobust.search.box import array_of
 from cimrobust.search.losses import Hinge, margins, median_scale
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.search_budget import Budget
 from cimrobust.search.search_results import Member
 from cimrobust.search.starts import most_promising, needs_classes
+from cimrobust.search.torch_patterns import array_of
 
 NAME = "carlini_wagner"
 _LOSS = Hinge(0.0)
@@ -33,7 +37,8 @@ _LOSS = Hinge(0.0)
 FIRST_WEIGHT = 100.0
 # Share of its bound that noise must come to, somewhere, to have reached it.
 _REACHED = 0.999
-# The grid of the papers' method alone: learning rates (see `Grid`), values of c, and steps of a run at least.
+# The grid of the papers' method alone: learning rates (see `Grid`), values of c, and steps of a run
+# at least.
 FASTEST = 20.0
 _SPEEDS, _ROUNDS, _LEAST = (2.0, 6.0, FASTEST), 10, 30
 # Steps from which on the fastest of them pays, and the learning rate below.
@@ -45,7 +50,8 @@ class Grid:
     """How the passes are spent: learning rates times values of c times Adam steps.
 
     Attributes:
-        speeds: Learning rates, as bounds crossed in one run by a weight that always moves the same way.
+        speeds: Learning rates, as bounds crossed in one run by a weight that always moves the same
+            way.
         rounds: Values of c, one search each learning rate.
         steps: Adam steps of a run.
     """
@@ -58,7 +64,8 @@ class Grid:
 def grid_of(passes: int) -> Grid:
     """Return how so many passes are spent.
 
-    Ten values of c as in the papers and three learning rates where that leaves enough steps; else one run, fast where it has the steps to settle: below a plateau it
+    Ten values of c as in the papers and three learning rates where that leaves enough steps; else
+    one run, fast where it has the steps to settle: below a plateau it
     leads further than several slow ones with as many passes together (docs/lab-book/search.md).
     """
     if passes >= len(_SPEEDS) * _ROUNDS * _LEAST:
@@ -99,11 +106,20 @@ class _Weights:
             self._next = math.sqrt(self._next * self._missed) if self._missed else self._next / 10
         else:
             self._missed = self._next
-            self._next = math.sqrt(self._next * self._reached) if self._reached < math.inf else self._next * 10
+            self._next = (
+                math.sqrt(self._next * self._reached)
+                if self._reached < math.inf
+                else self._next * 10
+            )
 
 
-def minimise(problem: Problem, weight: float, speed: float, steps: int, *, member: str = NAME) -> tuple[Candidate, float]:
-    """Run Adam from zero; return the best iterate and how much of the bound its last noise uses, at the weight that uses most.
+def minimise(
+    problem: Problem, weight: float, speed: float, steps: int, *, member: str = NAME
+) -> tuple[Candidate, float]:
+    """Run Adam from zero.
+
+    Return the best iterate and how much of the bound its last noise uses, at the weight that uses
+    most.
 
     Args:
         problem: The search problem.
@@ -113,7 +129,10 @@ def minimise(problem: Problem, weight: float, speed: float, steps: int, *, membe
         member: Name of the member that runs it.
     """
     space, sizes = problem.space, _sizes(problem)
-    bound = max(float((torch.maximum(space.hi[name], -space.lo[name]) / size).max()) for name, size in sizes.items())
+    bound = max(
+        float((torch.maximum(space.hi[name], -space.lo[name]) / size).max())
+        for name, size in sizes.items()
+    )
     noise = {name: torch.zeros_like(lo, requires_grad=True) for name, lo in space.lo.items()}
     adam = torch.optim.Adam(noise.values(), lr=max(speed * bound / steps, 1e-30))
     factor = weight * bound / median_scale(margins(problem.nominal_rows, _labels(problem)))
@@ -136,14 +155,21 @@ def minimise(problem: Problem, weight: float, speed: float, steps: int, *, membe
                 n.grad -= factor * sizes[name] * evaluation.gradients[name]
             adam.step()
             for name, n in noise.items():
-                n.copy_(torch.minimum(torch.maximum(n, space.lo[name] / sizes[name]), space.hi[name] / sizes[name]))
+                n.copy_(
+                    torch.minimum(
+                        torch.maximum(n, space.lo[name] / sizes[name]), space.hi[name] / sizes[name]
+                    )
+                )
     assert best is not None
     return best, float(_distance(noise).detach()) / bound if bound > 0 else 1.0
 
 
 def _sizes(problem: Problem) -> dict[str, float]:
     """Return max|W| of every layer, the unit of its noise; 1 where all weights are 0."""
-    return {name: float(abs(nominal).max(initial=0.0)) or 1.0 for name, nominal in problem.box.nominal.items()}
+    return {
+        name: float(abs(nominal).max(initial=0.0)) or 1.0
+        for name, nominal in problem.box.nominal.items()
+    }
 
 
 def _labels(problem: Problem) -> Tensor:
@@ -152,9 +178,14 @@ def _labels(problem: Problem) -> Tensor:
 
 
 def _inside(problem: Problem, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the nearest deviations inside the box; noise in other units may miss the border by a rounding."""
+    """Return the nearest deviations inside the box.
+
+    Noise in other units may miss the border by a rounding.
+    """
     lo, hi = problem.space.lo, problem.space.hi
-    return {name: torch.minimum(torch.maximum(d, lo[name]), hi[name]) for name, d in deviations.items()}
+    return {
+        name: torch.minimum(torch.maximum(d, lo[name]), hi[name]) for name, d in deviations.items()
+    }
 
 
 def _distance(noise: dict[str, Tensor]) -> Tensor:

@@ -1,10 +1,13 @@
-"""Member: make every decision the same class (a regression: push all values one way). Decisive for wide boxes."""
+"""Member: make every decision the same class (a regression: push all values one way).
+
+Decisive for wide boxes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.climb import PATIENCE, climb
 from cimrobust.search.losses import Collapse, Loss, Shift
 from cimrobust.search.problem import Candidate, Problem
@@ -20,21 +23,35 @@ _LATER_STEP = 0.5
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     """Try some targets for a few passes each, and go on with those that broke most.
 
-    Where the decisions have collapsed already, two targets are enough to see which class is the smallest that can be left over.
+    Where the decisions have collapsed already, two targets are enough to see which class is the
+    smallest that can be left over.
     """
     tried: list[tuple[Loss, str, Candidate]] = []
     collapsed = problem.has_collapsed()
     for loss, origin in _targets(problem, min(budget.targets, 2) if collapsed else budget.targets):
         if problem.nothing_left:
             break
-        candidate = climb(problem, NAME, loss, start=problem.box.zero(), passes=budget.probe, origin=origin)
+        candidate = climb(
+            problem, NAME, loss, start=problem.box.zero(), passes=budget.probe, origin=origin
+        )
         if candidate is not None:
             tried.append((loss, origin, candidate))
     tried.sort(key=lambda entry: entry[2].key)
     results = [candidate for _, _, candidate in tried]
-    for (loss, origin, first), passes in zip(tried, () if collapsed else budget.collapse, strict=False):
+    for (loss, origin, first), passes in zip(
+        tried, () if collapsed else budget.collapse, strict=False
+    ):
         start: Pattern = first.pattern
-        candidate = climb(problem, NAME, loss, start=start, passes=passes, first_step=_LATER_STEP, origin=origin, patience=PATIENCE)
+        candidate = climb(
+            problem,
+            NAME,
+            loss,
+            start=start,
+            passes=passes,
+            first_step=_LATER_STEP,
+            origin=origin,
+            patience=PATIENCE,
+        )
         results += [] if candidate is None else [candidate]
     return most_promising(results)
 
@@ -43,7 +60,9 @@ def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:
     """Return losses for the classes that are most often just behind the label, nearest first."""
     if problem.task.is_regression:
         return [(Shift(1.0), "all values up"), (Shift(-1.0), "all values down")][:count]
-    return [(Collapse(target), f"onto class {target}") for target in nearest_classes(problem)[:count]]
+    return [
+        (Collapse(target), f"onto class {target}") for target in nearest_classes(problem)[:count]
+    ]
 
 
 CLASS_COLLAPSE = Member(NAME, _run)

@@ -1,7 +1,9 @@
 """Member: go on from the best patterns so far.
 
-From a collapsed state (little more is right than one class) on the decisions that are still right, which leads below the plateau; from any
-other state on smoothed accuracy with sharper edges. The error of a regression has many valleys, so there the ends of several runs are gone on from.
+From a collapsed state (little more is right than one class) on the decisions that are still right,
+which leads below the plateau; from any
+other state on smoothed accuracy with sharper edges. The error of a regression has many valleys, so
+there the ends of several runs are gone on from.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from cimrobust.search.starts import most_promising
 
 NAME = "continuation"
 _FIRST_STEP = 0.5
-# Passes of a round, and the share of the right decisions that it has to turn for another one to follow.
+# Passes of a round, and the share of the right decisions that it has to turn for another one to
+# follow.
 _ROUND = 60
 _WORTHWHILE = 0.01
-# Passes without fewer right decisions that a collapsed state is given: longer than for members that begin at zero, since every decision that
-# turns from here on has been out of reach before.
+# Passes without fewer right decisions that a collapsed state is given: longer than for members that
+# begin at zero, since every decision that turns from here on has been out of reach before.
 _PATIENCE = 12
-# States that a regression is gone on from: the valley that is the deepest after few passes need not stay so.
+# States that a regression is gone on from: the valley that is the deepest after few passes need not
+# stay so.
 _VALLEYS = 4
 
 
@@ -47,12 +51,18 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
 
 
 def _earlier(problem: Problem, count: int) -> list[Candidate]:
-    """Return what is gone on from first: the best of as many members, for a regression the ends of several runs."""
+    """Return what is gone on from first.
+
+    The best of as many members, for a regression the ends of several runs.
+    """
     best = problem.board.best()
     if not problem.task.is_regression:
         return best[:count]
     # Patterns of the same key are the same state, reached twice.
-    apart = {candidate.key: candidate for candidate in sorted([*best, *problem.ends], key=lambda candidate: candidate.key)}
+    apart = {
+        candidate.key: candidate
+        for candidate in sorted([*best, *problem.ends], key=lambda candidate: candidate.key)
+    }
     return list(apart.values())[:_VALLEYS]
 
 
@@ -81,7 +91,9 @@ def _losses(problem: Problem, start: Candidate) -> Sequence[Loss]:
         return [RegressionError(problem.task.metric)]
     if problem.has_collapsed(start):
         return [Hinge(0.0), SmoothAccuracy(0.05)]
-    return [SmoothAccuracy(0.1), SmoothAccuracy(0.05)] if problem.sees_all else [SmoothAccuracy(0.1)]
+    return (
+        [SmoothAccuracy(0.1), SmoothAccuracy(0.05)] if problem.sees_all else [SmoothAccuracy(0.1)]
+    )
 
 
 CONTINUATION = Member(NAME, _run)

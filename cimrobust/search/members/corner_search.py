@@ -1,8 +1,11 @@
 """Member: gradient-free search over corners, the only one that searches where there is no twin.
 
-Flipping single weights at random goes nowhere in tens of thousands of dimensions. What a corner can do is mostly done by whole rows and
-columns: behind a ReLU all inputs of a unit are positive, so that one sign for a whole row moves the unit as far as any corner does. So the
-search begins at zero and sets rows, columns and random parts of layers to one bound or the other, keeping what lowers the key; late layers
+Flipping single weights at random goes nowhere in tens of thousands of dimensions. What a corner can
+do is mostly done by whole rows and
+columns: behind a ReLU all inputs of a unit are positive, so that one sign for a whole row moves the
+unit as far as any corner does. So the
+search begins at zero and sets rows, columns and random parts of layers to one bound or the other,
+keeping what lowers the key; late layers
 are tried more often, since fewer weights do more there.
 """
 
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimrobust.search.box import Box, Pattern
+from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.search_budget import Budget
 from cimrobust.search.search_results import Member
@@ -57,7 +60,9 @@ def _propose(box: Box, pattern: Pattern, generator: np.random.Generator) -> Patt
     return changed
 
 
-def _change(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _change(
+    deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
     kind = generator.random()
     bound = hi if generator.random() < 0.5 else lo
     if deviation.ndim == 0 or kind < 0.2:
@@ -65,7 +70,11 @@ def _change(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray, generator: np
         where = generator.random(deviation.shape) < share
         drawn = np.where(generator.random(deviation.shape) < 0.5, lo, hi)
         return np.where(where, drawn, deviation)
-    axis = int(generator.integers(deviation.ndim)) if kind < 0.3 else min(int(kind < 0.65), deviation.ndim - 1)
+    axis = (
+        int(generator.integers(deviation.ndim))
+        if kind < 0.3
+        else min(int(kind < 0.65), deviation.ndim - 1)
+    )
     size = deviation.shape[axis]
     share = float(generator.choice([0.0, 0.1, 0.5]))
     lines = np.asarray(generator.random(size) < share)
@@ -73,7 +82,9 @@ def _change(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray, generator: np
     shape = [1] * deviation.ndim
     shape[axis] = size
     part = np.broadcast_to(lines.reshape(shape), deviation.shape)
-    if generator.random() < 0.3:  # one line against all others: what tips a last layer over to one class
+    if (
+        generator.random() < 0.3
+    ):  # one line against all others: what tips a last layer over to one class
         other = lo if bound is hi else hi
         single = np.zeros(size, dtype=bool)
         single[int(generator.integers(size))] = True

@@ -1,4 +1,7 @@
-"""Member: climb on cross-entropy. It rewards hopeless samples, and still wins where margins are flat."""
+"""Member: climb on cross-entropy.
+
+It rewards hopeless samples, and still wins where margins are flat.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ NAME = "cross_entropy"
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
-    return climb_from_starts(problem, NAME, [([CrossEntropy()], passes) for passes in budget.entropy])
+    return climb_from_starts(
+        problem, NAME, [([CrossEntropy()], passes) for passes in budget.entropy]
+    )
 
 
 CROSS_ENTROPY = Member(NAME, _run, applies=needs_classes)

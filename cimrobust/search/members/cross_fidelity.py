@@ -1,10 +1,17 @@
-"""Members that check the gradients: patterns made with those of another fidelity of the network, tried on the deployed one.
+"""Members that check the gradients.
 
-Searches without gradients are no control: in tens of thousands of dimensions they find nothing, masked gradients or not. What can be
-compared is the same climb with other gradients. Two are taken: with rounding and quantisers left out and leaking activations (*softened*;
-finds what straight-through gradients miss where activations saturate), and without straight-through gradients (*raw*; finds what they miss
-where rounding cancels, as in a fractional part). Every pattern is measured on the deployed network. Where such a control leaves fewer
-decisions right than all members before it, their gradients mislead: the search is repeated with the gradients of the control.
+Patterns made with those of another fidelity of the network, tried on the deployed one.
+
+Searches without gradients are no control: in tens of thousands of dimensions they find nothing,
+masked gradients or not. What can be
+compared is the same climb with other gradients. Two are taken: with rounding and quantisers left
+out and leaking activations (*softened*;
+finds what straight-through gradients miss where activations saturate), and without straight-through
+gradients (*raw*; finds what they miss
+where rounding cancels, as in a fractional part). Every pattern is measured on the deployed network.
+Where such a control leaves fewer
+decisions right than all members before it, their gradients mislead: the search is repeated with the
+gradients of the control.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.climb import climb
 from cimrobust.search.losses import CrossEntropy, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.members import corner_search, random_corners
@@ -46,7 +53,9 @@ _FIDELITIES: tuple[tuple[str, frozenset[str], Fidelity], ...] = (
 def masked_by(problem: Problem) -> Candidate | None:
     """Return the best candidate of the controls where it beats all gradient members by more than chance, on the crafting samples."""
     given = {start.member for start in problem.starts}
-    ours = [candidate for candidate in problem.board.best() if candidate.member not in given | CONTROLS]
+    ours = [
+        candidate for candidate in problem.board.best() if candidate.member not in given | CONTROLS
+    ]
     controls = [candidate for candidate in problem.board.best() if candidate.member in CONTROLS]
     if not ours or not controls:
         return None
@@ -69,7 +78,10 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
 
 
 def _back(problem: Problem, other: Problem) -> str:
-    """Return what the worst pattern of the gradient members does to the other network: little there hints that they live on rounding."""
+    """Return what the worst pattern of the gradient members does to the other network.
+
+    Little there hints that they live on rounding.
+    """
     ours = [candidate for candidate in problem.board.best() if candidate.member not in CONTROLS]
     if not ours:
         return ""
@@ -86,9 +98,15 @@ def _repeat(problem: Problem, budget: Budget) -> list[Candidate]:
     """
     control = masked_by(problem)
     assert control is not None
-    kinds = [kind for kind in _kinds(problem) if control.member != NAME or control.origin.startswith(kind[0])]
+    kinds = [
+        kind
+        for kind in _kinds(problem)
+        if control.member != NAME or control.origin.startswith(kind[0])
+    ]
     losses = _losses(problem)
-    runs: list[tuple[Loss, Pattern, float, str]] = [(losses[0], control.pattern, _LATER_STEP, f"after {control.member}")]
+    runs: list[tuple[Loss, Pattern, float, str]] = [
+        (losses[0], control.pattern, _LATER_STEP, f"after {control.member}")
+    ]
     runs += [(loss, problem.box.zero(), _FIRST_STEP, "from zero") for loss in losses]
     available = problem.left - problem.left // 3
     if available < _FEWEST * len(kinds) * len(runs):
@@ -99,7 +117,9 @@ def _repeat(problem: Problem, budget: Budget) -> list[Candidate]:
         for loss, start, step, where in runs:
             with _transfer(problem, fidelity) as other:
                 origin = f"{name} gradients, {where}"
-                found = climb(other, REPEAT, loss, start=start, passes=passes, first_step=step, origin=origin)
+                found = climb(
+                    other, REPEAT, loss, start=start, passes=passes, first_step=step, origin=origin
+                )
             results += [] if found is None else [found]
     return _offered(problem, results)
 
@@ -112,7 +132,10 @@ def _offered(problem: Problem, results: list[Candidate]) -> list[Candidate]:
 
 @contextmanager
 def _transfer(problem: Problem, fidelity: Fidelity) -> Iterator[Problem]:
-    """Lend a problem whose gradients are of another fidelity, with a board of its own; what it spends is spent here."""
+    """Lend a problem whose gradients are of another fidelity, with a board of its own.
+
+    What it spends is spent here.
+    """
     assert problem.oracle is not None
     other = replace(problem, board=Board(), starts=[], trace=[], is_transfer=True)
     try:
@@ -136,7 +159,11 @@ def _kinds(problem: Problem) -> list[tuple[str, Fidelity]]:
 
 
 def _applies(problem: Problem) -> str:
-    return "" if _kinds(problem) else "the network neither rounds nor saturates: there are no other gradients"
+    return (
+        ""
+        if _kinds(problem)
+        else "the network neither rounds nor saturates: there are no other gradients"
+    )
 
 
 def _repeat_applies(problem: Problem) -> str:

@@ -1,7 +1,9 @@
 """Member: once decisions have collapsed, one fast run of the papers' method with passes that the others left.
 
-Small steps from zero lead to "everything is one class" and stay there. Adam with steps of a quarter of the box, which the sum of margins of the decisions that are still right steers,
-crosses that plateau: on CIFAR networks at 0.5 % it left nothing right after 55 to 75 passes, where the other members stopped with two decisions of 128 (docs/lab-book/search.md).
+Small steps from zero lead to "everything is one class" and stay there. Adam with steps of a quarter
+of the box, which the sum of margins of the decisions that are still right steers,
+crosses that plateau: on CIFAR networks at 0.5 % it left nothing right after 55 to 75 passes, where
+the other members stopped with two decisions of 128 (docs/lab-book/search.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Member: climb on the margins of the decisions that are still right, and no others.
 
-Linear in the margin, so decisions that are right by far keep pulling: the way around "everything is class c", where bounded losses stop.
+Linear in the margin, so decisions that are right by far keep pulling: the way around "everything is
+class c", where bounded losses stop.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ _REACHES = (0.0, 0.2)
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
-    return climb_from_starts(problem, NAME, [([Hinge(_REACHES[index % 2])], passes) for index, passes in enumerate(budget.hinge)])
+    return climb_from_starts(
+        problem,
+        NAME,
+        [([Hinge(_REACHES[index % 2])], passes) for index, passes in enumerate(budget.hinge)],
+    )
 
 
 MARGIN_HINGE = Member(NAME, _run, applies=needs_classes)

@@ -1,4 +1,7 @@
-"""The members of the ensemble, in the order in which they run; later ones may go on from what earlier ones found."""
+"""The members of the ensemble, in the order in which they run.
+
+Later ones may go on from what earlier ones found.
+"""
 
 from __future__ import annotations
 

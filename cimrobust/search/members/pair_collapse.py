@@ -1,7 +1,11 @@
-"""Member: make every decision one class, and the decisions of that class another one: the way below the plateau of class collapse.
+"""Member: make every decision one class, and the decisions of that class another one.
 
-A network that says "class c" to everything is still right on class c. Which pair of classes can be told apart and turned round is found by trying: a few
-passes for each pair, judged by how far the decisions that are left are from turning, since all have the same number of them left.
+The way below the plateau of class collapse.
+
+A network that says "class c" to everything is still right on class c. Which pair of classes can be
+told apart and turned round is found by trying: a few
+passes for each pair, judged by how far the decisions that are left are from turning, since all have
+the same number of them left.
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ from cimrobust.search.search_results import Member
 from cimrobust.search.starts import most_promising, needs_classes
 
 NAME = "pair_collapse"
-# Small steps: a first step across the whole box ends in a state that tells no classes apart any more.
+# Small steps: a first step across the whole box ends in a state that tells no classes apart any
+# more.
 _FIRST_STEP = 0.2
 _POLISH: tuple[tuple[Loss, float], ...] = (
     (SmoothAccuracy(0.1), 0.3),
@@ -34,36 +39,71 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     last = problem.passes + granted
     # Of few passes, half go into probing.
     for loss in _pairs(problem, min(budget.pairs, granted // (2 * budget.pair_probe))):
-        found = climb(problem, NAME, loss, start=problem.box.zero(), passes=budget.pair_probe, first_step=_FIRST_STEP, origin=_origin(loss))
+        found = climb(
+            problem,
+            NAME,
+            loss,
+            start=problem.box.zero(),
+            passes=budget.pair_probe,
+            first_step=_FIRST_STEP,
+            origin=_origin(loss),
+        )
         if found is not None:
             results.append(found)
             probed.append((_left_over(problem, found), loss))
     probed.sort(key=lambda entry: entry[0])
     for (_, loss), wanted in zip(probed, budget.pair_runs, strict=False):
         passes = min(wanted, last - problem.passes)
-        found = climb(problem, NAME, loss, start=problem.box.zero(), passes=passes, first_step=_FIRST_STEP, origin=_origin(loss))
+        found = climb(
+            problem,
+            NAME,
+            loss,
+            start=problem.box.zero(),
+            passes=passes,
+            first_step=_FIRST_STEP,
+            origin=_origin(loss),
+        )
         results += [] if found is None else [found]
     results = most_promising(results)
     for polish, step in _POLISH if results else ():
         best = results[0]
         passes = min(budget.pair_polish, last - problem.passes)
-        found = climb(problem, NAME, polish, start=best.pattern, passes=passes, first_step=step, origin=best.origin)
+        found = climb(
+            problem,
+            NAME,
+            polish,
+            start=best.pattern,
+            passes=passes,
+            first_step=step,
+            origin=best.origin,
+        )
         results = most_promising([*results, *([] if found is None else [found])])
     return results
 
 
 def _pairs(problem: Problem, count: int) -> list[PairCollapse]:
-    """Return pairs of classes: for every class the one its samples are nearest to, then the second nearest; near pairs first in each."""
+    """Return pairs of classes.
+
+    For every class the one its samples are nearest to, then the second nearest; near pairs first in
+    each.
+    """
     assert problem.oracle is not None
     rows, labels = problem.nominal_rows, problem.oracle.labels
     scale = median_scale(margins(rows, labels))
     near: list[list[tuple[float, PairCollapse]]] = [[], []]
     for target in torch.unique(labels).tolist():
         own = rows[labels == target]
-        behind = torch.nan_to_num(own - own[:, target : target + 1], nan=-1e30, neginf=-1e30).double().mean(dim=0) / scale
+        behind = (
+            torch.nan_to_num(own - own[:, target : target + 1], nan=-1e30, neginf=-1e30)
+            .double()
+            .mean(dim=0)
+            / scale
+        )
         behind[target] = -torch.inf
         best = behind.topk(min(2, len(behind) - 1))
-        for rank, (value, other) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True)):
+        for rank, (value, other) in enumerate(
+            zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ):
             near[rank].append((-value, PairCollapse(int(target), int(other))))
     ordered = [loss for group in near for _, loss in sorted(group, key=lambda entry: entry[0])]
     return ordered[:count]
@@ -73,9 +113,13 @@ def _left_over(problem: Problem, found: Candidate) -> float:
     """Return how far the decisions that are still right are from turning, in median margins."""
     assert problem.oracle is not None
     problem.forward_samples += len(problem.crafting)
-    spreads = margins(problem.oracle.rows(problem.box.weights(found.pattern)), problem.oracle.labels)
+    spreads = margins(
+        problem.oracle.rows(problem.box.weights(found.pattern)), problem.oracle.labels
+    )
     right = spreads < 0
-    return float(-spreads[right].double().mean()) / median_scale(spreads) if bool(right.any()) else 0.0
+    return (
+        float(-spreads[right].double().mean()) / median_scale(spreads) if bool(right.any()) else 0.0
+    )
 
 
 def _origin(loss: PairCollapse) -> str:
@@ -85,7 +129,9 @@ def _origin(loss: PairCollapse) -> str:
 def _applies(problem: Problem) -> str:
     """Return why the member does not apply: it leads below a plateau that has to be reached first."""
     reason = needs_classes(problem)
-    return reason or ("" if problem.has_collapsed() else "no member has collapsed the decisions onto one class")
+    return reason or (
+        "" if problem.has_collapsed() else "no member has collapsed the decisions onto one class"
+    )
 
 
 PAIR_COLLAPSE = Member(NAME, _run, applies=_applies)

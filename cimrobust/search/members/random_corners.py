@@ -1,8 +1,11 @@
-"""Member: corners and interior points drawn at random. A sanity check: what random chips cannot find is not thereby absent."""
+"""Member: corners and interior points drawn at random.
+
+A sanity check: what random chips cannot find is not thereby absent.
+"""
 
 from __future__ import annotations
 
-from cimrobust.search.box import Pattern
+from cimrobust.mapping.box import Pattern
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.search_budget import Budget
 from cimrobust.search.search_results import Member
@@ -18,7 +21,9 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     for first in range(0, len(draws), _AT_A_TIME):
         group = draws[first : first + _AT_A_TIME]
         patterns = [_draw(problem, origin, index) for origin, index in group]
-        for (origin, _), pattern, key in zip(group, patterns, problem.survey(patterns), strict=True):
+        for (origin, _), pattern, key in zip(
+            group, patterns, problem.survey(patterns), strict=True
+        ):
             candidate = Candidate(pattern, key, origin, NAME)
             problem.offer(candidate)
             results = sorted([*results, candidate], key=lambda candidate: candidate.key)[:1]

@@ -1,7 +1,11 @@
-"""Member: climb on the error metric of a regression; has the passes of the members that need decisions.
+"""Member: climb on the error metric of a regression.
 
-Which way an error grows is settled early: the values that can be pushed furthest, and the direction, are those of the valley that a run begins in. So there
-are many short runs, and the best of them, not only the very best, are what continuation goes on from.
+Has the passes of the members that need decisions.
+
+Which way an error grows is settled early: the values that can be pushed furthest, and the
+direction, are those of the valley that a run begins in. So there
+are many short runs, and the best of them, not only the very best, are what continuation goes on
+from.
 """
 
 from __future__ import annotations
@@ -25,7 +29,10 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     for index in range(_RUNS):
         start, origin = problem.box.zero(), "from zero"
         if index:
-            start, origin = problem.box.random_corner(problem.random(NAME, "corner", index)), f"from random corner {index}"
+            start, origin = (
+                problem.box.random_corner(problem.random(NAME, "corner", index)),
+                f"from random corner {index}",
+            )
         passes = granted * (index + 1) // _RUNS - granted * index // _RUNS
         found = climb(problem, NAME, loss, start=start, passes=passes, origin=origin)
         results += [] if found is None else [found]

@@ -1,8 +1,11 @@
 """A-TRICE: adversarial training and censored noise together, in the two readings of the paper's abstract.
 
-The loop that was published is not public (Yan, Hu, Shi, IEEE TCAD 2024, arXiv 2312.06137 states that the two are combined "efficiently"). *Chained* draws censored noise r, takes
-one gradient G at W + r, and descends on the loss at ``project(r + th sign(G))``: two backward runs a batch. *Summed* adds the loss at an attacked chip to the loss at a noisy one:
-three. The name ``a-trice`` stands for the reading that measured better, summed (docs/lab-book/retraining.md, "Measured").
+The loop that was published is not public (Yan, Hu, Shi, IEEE TCAD 2024, arXiv 2312.06137 states
+that the two are combined "efficiently"). *Chained* draws censored noise r, takes
+one gradient G at W + r, and descends on the loss at ``project(r + th sign(G))``: two backward runs
+a batch. *Summed* adds the loss at an attacked chip to the loss at a noisy one:
+three. The name ``a-trice`` stands for the reading that measured better, summed
+(docs/lab-book/retraining.md, "Measured").
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ def chained_loss(sigma: float, censoring: float, step: Step) -> Tensor:
     """Return the loss at one sign step from censored noise, projected to the box."""
     noise = censored_noise(step, sigma, censoring)
     found = gradients(step.fixed(), {name: part.detach() for name, part in noise.items()})
-    attacked = {name: chip.project(noise[name] + chip.half * found[name].sign()) for name, chip in step.chips.items()}
+    attacked = {
+        name: chip.project(noise[name] + chip.half * found[name].sign())
+        for name, chip in step.chips.items()
+    }
     return step.loss(attacked)
 
 
@@ -35,17 +41,33 @@ def _summed(sigma: float, censoring: float, mixing: float, step: Step) -> Tensor
 
 
 def _make_chained(values: Mapping[str, float]) -> Method:
-    return Method("a-trice-chained", _CHAINED, partial(chained_loss, values["sigma"], values["censoring"]), values)
+    return Method(
+        "a-trice-chained",
+        _CHAINED,
+        partial(chained_loss, values["sigma"], values["censoring"]),
+        values,
+    )
 
 
 def _make_summed(values: Mapping[str, float]) -> Method:
-    return Method("a-trice-summed", _SUMMED, partial(_summed, values["sigma"], values["censoring"], values["mixing"]), values)
+    return Method(
+        "a-trice-summed",
+        _SUMMED,
+        partial(_summed, values["sigma"], values["censoring"], values["mixing"]),
+        values,
+    )
 
 
-A_TRICE_CHAINED = Recipe("a-trice-chained", _CHAINED, {"sigma": SIGMA, "censoring": CENSORING}, _make_chained)
+A_TRICE_CHAINED = Recipe(
+    "a-trice-chained", _CHAINED, {"sigma": SIGMA, "censoring": CENSORING}, _make_chained
+)
 A_TRICE_SUMMED = Recipe(
     "a-trice-summed",
     _SUMMED,
-    {"sigma": SIGMA, "censoring": CENSORING, "mixing": Knob(0.5, 0.2, 0.9, False, "share of the attacked loss")},
+    {
+        "sigma": SIGMA,
+        "censoring": CENSORING,
+        "mixing": Knob(0.5, 0.2, 0.9, False, "share of the attacked loss"),
+    },
     _make_summed,
 )

@@ -1,9 +1,12 @@
-"""Adversarial weight perturbation: one step along the gradient, its length relative to the norm of each layer.
+"""Adversarial weight perturbation.
+
+One step along the gradient, its length relative to the norm of each layer.
 
 An outside competitor whose perturbation knows nothing of devices.
 
 References:
-    Wu, Xia, Wang, "Adversarial Weight Perturbation Helps Robust Generalization", NeurIPS 2020, arXiv 2004.05884, equations 7 to 9 (without the attack on inputs).
+    Wu, Xia, Wang, "Adversarial Weight Perturbation Helps Robust Generalization", NeurIPS 2020,
+    arXiv 2004.05884, equations 7 to 9 (without the attack on inputs).
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from torch import Tensor
 from cimrobust.training.ascent import gradients
 from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
-_WHAT = "adversarial weight perturbation: a step along the gradient, relative to the norm of each layer"
+_WHAT = (
+    "adversarial weight perturbation: a step along the gradient, relative to the norm of each layer"
+)
 _SMALLEST = 1e-12
 
 
@@ -24,7 +29,10 @@ def _loss(gamma: float, step: Step) -> Tensor:
     fixed = step.fixed()
     found = gradients(fixed, {name: 0.0 * chip.nominal for name, chip in fixed.chips.items()})
     return step.loss(
-        {name: gamma * chip.nominal.norm() / (found[name].norm() + _SMALLEST) * found[name] for name, chip in fixed.chips.items()}
+        {
+            name: gamma * chip.nominal.norm() / (found[name].norm() + _SMALLEST) * found[name]
+            for name, chip in fixed.chips.items()
+        }
     )
 
 
@@ -32,4 +40,13 @@ def _make(values: Mapping[str, float]) -> Method:
     return Method("awp", _WHAT, partial(_loss, values["gamma"]), values)
 
 
-AWP = Recipe("awp", _WHAT, {"gamma": Knob(0.1, 0.01, 0.5, True, "length of the perturbation over the norm of the weights")}, _make)
+AWP = Recipe(
+    "awp",
+    _WHAT,
+    {
+        "gamma": Knob(
+            0.1, 0.01, 0.5, True, "length of the perturbation over the norm of the weights"
+        )
+    },
+    _make,
+)

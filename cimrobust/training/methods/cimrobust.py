@@ -1,9 +1,16 @@
-"""Our own method: a strong attack carried from batch to batch, in a box that grows, on weights that are kept within a narrow range.
+"""Our own method.
 
-What breaks a network is the box, and the box is a share of the largest weight of a tensor. So the largest weights are clipped, which costs little and shrinks every interval. The attack
-starts from the point that the last batches led to (it is one chip for all data, so what broke one batch breaks the next), as perturbations are kept in "free" adversarial training of inputs
-(Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows with the training; a part of the loss is that of the network without deviation; the running mean
-of the weights is kept (Izmailov et al., UAI 2018, arXiv 1803.05407, there of the last epochs). Where the interval bound of the network is tight, a part of the loss is that bound (De Palma et
+A strong attack carried from batch to batch, in a box that grows, on weights that are kept within a
+narrow range.
+
+What breaks a network is the box, and the box is a share of the largest weight of a tensor. So the
+largest weights are clipped, which costs little and shrinks every interval. The attack
+starts from the point that the last batches led to (it is one chip for all data, so what broke one
+batch breaks the next), as perturbations are kept in "free" adversarial training of inputs
+(Shafahi et al., NeurIPS 2019, arXiv 1904.12843), and takes a few sign steps more. The box grows
+with the training; a part of the loss is that of the network without deviation; the running mean
+of the weights is kept (Izmailov et al., UAI 2018, arXiv 1803.05407, there of the last epochs).
+Where the interval bound of the network is tight, a part of the loss is that bound (De Palma et
 al., ICLR 2024, arXiv 2305.13991, for inputs).
 """
 
@@ -20,14 +27,19 @@ from cimrobust.training.interval_bound import worst_loss
 from cimrobust.training.methods.ibp import CLIPPING, growth
 from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
-_WHAT = "carried multi-step attack in a growing box, narrow weights, averaged weights, the interval bound where it is tight"
+_WHAT = (
+    "carried multi-step attack in a growing box, narrow weights, averaged weights, the interval"
+    " bound where it is tight"
+)
 
 
 def _loss(values: Mapping[str, float], step: Step) -> Tensor:
     grown = growth(step.progress, values["ramp"])
     size = values["reach"] * (values["start"] + (1.0 - values["start"]) * grown)
     start = _carried(step, values["keep"])
-    attacked = ascend(step.fixed(), start, passes=round(values["passes"]), length=values["length"], size=size)
+    attacked = ascend(
+        step.fixed(), start, passes=round(values["passes"]), length=values["length"], size=size
+    )
     step.memory.update(attacked)
     loss = (1.0 - values["clean"]) * step.loss(deviation_of(step, attacked, size))
     loss = loss + values["clean"] * step.loss() if values["clean"] else loss
@@ -68,17 +80,42 @@ CIMROBUST = Recipe(
     {
         "passes": Knob(2, 1, 4, False, "steps of the attack"),
         "length": Knob(1.0, 0.3, 2.0, False, "length of a step in half-widths"),
-        "keep": Knob(0.5, 0.0, 1.0, False, "share of the weights at which the attack goes on from the last mini-batch"),
+        "keep": Knob(
+            0.5,
+            0.0,
+            1.0,
+            False,
+            "share of the weights at which the attack goes on from the last mini-batch",
+        ),
         "clean": Knob(0.2, 0.0, 0.6, False, "share of the loss without deviation"),
         "start": Knob(0.2, 0.0, 1.0, False, "size of the box at the start"),
-        "ramp": Knob(0.5, 0.0, 0.9, False, "share of the training at which the box has its full size"),
+        "ramp": Knob(
+            0.5, 0.0, 0.9, False, "share of the training at which the box has its full size"
+        ),
         "reach": Knob(1.0, 0.5, 1.5, False, "size of the box at the end"),
         "averaging": Knob(0.98, 0.0, 0.999, False, "decay of the running mean of the weights"),
-        "range": Knob(2.0, 0.0, 3.0, False, "largest weight in standard deviations of its tensor; 0: not limited"),
+        "range": Knob(
+            2.0,
+            0.0,
+            3.0,
+            False,
+            "largest weight in standard deviations of its tensor; 0: not limited",
+        ),
         "clipping": CLIPPING,
-        "bound": Knob(0.2, 0.0, 0.6, False, "share of the interval bound in the loss, where it is tight; 0: none"),
+        "bound": Knob(
+            0.2,
+            0.0,
+            0.6,
+            False,
+            "share of the interval bound in the loss, where it is tight; 0: none",
+        ),
         "tight": Knob(
-            10.0, 5.0, 20.0, True, "most that the bound of the loss may be, in attacked losses before training, to count as tight"
+            10.0,
+            5.0,
+            20.0,
+            True,
+            "most that the bound of the loss may be, in attacked losses before training, to count"
+            " as tight",
         ),
     },
     _make,

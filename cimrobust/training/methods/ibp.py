@@ -1,7 +1,10 @@
-"""Training on the interval bound over the tolerance box: the one way seen so far to a proof at the published tolerances. Alone, and together with A-TRICE.
+"""Training on the interval bound over the tolerance box.
+
+The one way seen so far to a proof at the published tolerances. Alone, and together with A-TRICE.
 
 References:
-    Gowal et al., "On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models", 2018, arXiv 1810.12715: the loss and its curriculum; there inputs deviate,
+    Gowal et al., "On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust
+    Models", 2018, arXiv 1810.12715: the loss and its curriculum; there inputs deviate,
     here weights.
 """
 
@@ -21,13 +24,24 @@ _WHAT = "interval bound over the tolerance box, growing with the training"
 _MIXED = "interval bound over the tolerance box, and A-TRICE (chained)"
 
 #: A knob of every method that clips weights.
-CLIPPING = Knob(0.05, 0.0, 0.1, False, "clean accuracy that clipping may cost before training; the range is widened until it costs no more")
+CLIPPING = Knob(
+    0.05,
+    0.0,
+    0.1,
+    False,
+    "clean accuracy that clipping may cost before training; the range is widened until it costs no"
+    " more",
+)
 
 KNOBS = {
-    "ramp": Knob(0.6, 0.1, 0.9, False, "share of the training after which the box has its full size"),
+    "ramp": Knob(
+        0.6, 0.1, 0.9, False, "share of the training after which the box has its full size"
+    ),
     "share": Knob(0.8, 0.2, 1.0, False, "share of the bound in the loss at the end"),
     "reach": Knob(1.0, 0.3, 1.3, False, "size of the box at the end"),
-    "range": Knob(2.0, 1.2, 3.0, False, "largest weight in standard deviations of its tensor; 0: not limited"),
+    "range": Knob(
+        2.0, 1.2, 3.0, False, "largest weight in standard deviations of its tensor; 0: not limited"
+    ),
     "clipping": CLIPPING,
 }
 
@@ -47,10 +61,17 @@ def _loss(values: Mapping[str, float], step: Step) -> Tensor:
 def _mixed(values: Mapping[str, float], step: Step) -> Tensor:
     grown = growth(step.progress, values["ramp"])
     share = values["share"] * grown
-    return share * worst_loss(step, values["reach"] * grown) + (1.0 - share) * chained_loss(values["sigma"], values["censoring"], step)
+    return share * worst_loss(step, values["reach"] * grown) + (1.0 - share) * chained_loss(
+        values["sigma"], values["censoring"], step
+    )
 
 
-def _make(name: str, what: str, loss: Callable[[Mapping[str, float], Step], Tensor], values: Mapping[str, float]) -> Method:
+def _make(
+    name: str,
+    what: str,
+    loss: Callable[[Mapping[str, float], Step], Tensor],
+    values: Mapping[str, float],
+) -> Method:
     return Method(
         name,
         what,
@@ -65,5 +86,8 @@ def _make(name: str, what: str, loss: Callable[[Mapping[str, float], Step], Tens
 
 IBP = Recipe("ibp", _WHAT, KNOBS, partial(_make, "ibp", _WHAT, _loss))
 IBP_A_TRICE = Recipe(
-    "ibp-a-trice", _MIXED, {**KNOBS, "sigma": SIGMA, "censoring": CENSORING}, partial(_make, "ibp-a-trice", _MIXED, _mixed)
+    "ibp-a-trice",
+    _MIXED,
+    {**KNOBS, "sigma": SIGMA, "censoring": CENSORING},
+    partial(_make, "ibp-a-trice", _MIXED, _mixed),
 )

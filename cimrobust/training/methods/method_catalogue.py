@@ -15,7 +15,19 @@ from cimrobust.training.training_protocol import Recipe
 
 RECIPES = {
     recipe.name: recipe
-    for recipe in (PLAIN, NOISE, DEVICE_NOISE, TRICE, ADVERSARIAL, A_TRICE_CHAINED, A_TRICE_SUMMED, AWP, IBP, IBP_A_TRICE, CIMROBUST)
+    for recipe in (
+        PLAIN,
+        NOISE,
+        DEVICE_NOISE,
+        TRICE,
+        ADVERSARIAL,
+        A_TRICE_CHAINED,
+        A_TRICE_SUMMED,
+        AWP,
+        IBP,
+        IBP_A_TRICE,
+        CIMROBUST,
+    )
 }
 # The reading of A-TRICE that measured better has the plain name; results state the reading.
 ALIASES = {"a-trice": A_TRICE_SUMMED.name}
@@ -29,5 +41,8 @@ def recipe_of(name: str) -> Recipe:
     """
     found = RECIPES.get(ALIASES.get(name, name))
     if found is None:
-        raise UsageError(f"method must be one of {', '.join((*RECIPES, *ALIASES))}, got '{name}' (--method); choose one of them")
+        raise UsageError(
+            f"method must be one of {', '.join((*RECIPES, *ALIASES))}, got '{name}' (--method);"
+            " choose one of them"
+        )
     return found

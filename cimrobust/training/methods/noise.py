@@ -1,4 +1,7 @@
-"""Noise on every weight, fresh in every mini-batch: variation-aware training as usual. Gaussian, or as the devices of the profile deviate."""
+"""Noise on every weight, fresh in every mini-batch: variation-aware training as usual.
+
+Gaussian, or as the devices of the profile deviate.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,21 @@ _DRAWN = "chips drawn from the distribution of the device profile"
 
 
 def _loss(sigma: float, step: Step) -> Tensor:
-    return step.loss({name: chip.reach * sigma * step.normal(chip.nominal) for name, chip in step.chips.items()})
+    return step.loss(
+        {name: chip.reach * sigma * step.normal(chip.nominal) for name, chip in step.chips.items()}
+    )
 
 
 def _make(values: Mapping[str, float]) -> Method:
     return Method("noise", _WHAT, partial(_loss, values["sigma"]), values)
 
 
-NOISE = Recipe("noise", _WHAT, {"sigma": Knob(0.05, 0.005, 0.2, True, "standard deviation in units of max|W|")}, _make)
+NOISE = Recipe(
+    "noise",
+    _WHAT,
+    {"sigma": Knob(0.05, 0.005, 0.2, True, "standard deviation in units of max|W|")},
+    _make,
+)
 
 
 def _drawn_loss(step: Step) -> Tensor:

@@ -62,7 +62,10 @@ def celu(node: Node) -> Kernel:
 @operator("Selu")
 def selu(node: Node) -> Kernel:
     """Selu; the defaults are those of the paper, any others are possible."""
-    alpha, gamma = node.get("alpha", 1.67326319217681884765625), node.get("gamma", 1.05070102214813232421875)
+    alpha, gamma = (
+        node.get("alpha", 1.67326319217681884765625),
+        node.get("gamma", 1.05070102214813232421875),
+    )
     return lambda x: gamma * F.elu(x, alpha)
 
 
@@ -86,7 +89,9 @@ def shrink(node: Node) -> Kernel:
     bias, lambd = node.get("bias", 0.0), node.get("lambd", 0.5)
 
     def run(x: Tensor) -> Tensor:
-        return torch.where(x < -lambd, x + bias, torch.where(x > lambd, x - bias, torch.zeros_like(x)))
+        return torch.where(
+            x < -lambd, x + bias, torch.where(x > lambd, x - bias, torch.zeros_like(x))
+        )
 
     return run
 
@@ -149,7 +154,9 @@ def hardmax(node: Node) -> Kernel:
         return torch.zeros_like(x).scatter(dim, first, 1.0)
 
     def run(x: Tensor) -> Tensor:
-        return one_hot(x.flatten(axis % x.dim()), -1).reshape(x.shape) if coerced else one_hot(x, axis)
+        return (
+            one_hot(x.flatten(axis % x.dim()), -1).reshape(x.shape) if coerced else one_hot(x, axis)
+        )
 
     return run
 
@@ -177,7 +184,9 @@ def fast_gelu(node: Node) -> Kernel:
 
 
 def by_name(name: str, alpha: float | None, beta: float | None) -> Kernel:
-    """Return an activation by the name that recurrent and fused operators use; a missing number is what onnxruntime takes for it.
+    """Return an activation by the name that recurrent and fused operators use.
+
+    A missing number is what onnxruntime takes for it.
 
     Raises:
         KeyError: No activation has this name.
@@ -190,10 +199,16 @@ def by_name(name: str, alpha: float | None, beta: float | None) -> Kernel:
         "leakyrelu": lambda x: F.leaky_relu(x, 0.01 if alpha is None else alpha),
         "thresholdedrelu": lambda x: F.threshold(x, alpha or 0.0, 0.0),
         "scaledtanh": lambda x: (alpha or 0.0) * torch.tanh((beta or 0.0) * x),
-        "hardsigmoid": lambda x: ((0.2 if alpha is None else alpha) * x + (0.5 if beta is None else beta)).clamp(0.0, 1.0),
+        "hardsigmoid": (
+            lambda x: (
+                (0.2 if alpha is None else alpha) * x + (0.5 if beta is None else beta)
+            ).clamp(0.0, 1.0)
+        ),
         "elu": lambda x: F.elu(x, 1.0 if alpha is None else alpha),
         "softsign": F.softsign,
         "softplus": lambda x: torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device)),
-        "clip": lambda x: x.clamp(-math.inf if alpha is None else alpha, math.inf if beta is None else beta),
+        "clip": lambda x: x.clamp(
+            -math.inf if alpha is None else alpha, math.inf if beta is None else beta
+        ),
     }
     return table[name.lower()]

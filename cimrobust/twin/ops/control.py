@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from cimrobust.onnx_io.size_limits import MAX_TWIN_ITERATIONS
-from cimrobust.twin.ops.converter_registry import Body, CannotConvertError, Kernel, Node, Value, operator
+from cimrobust.twin.ops.converter_registry import (
+    Body,
+    CannotConvertError,
+    Kernel,
+    Node,
+    Value,
+    operator,
+)
 from cimrobust.twin.ops.torch_tensors import shape_tensor
 
 
@@ -42,7 +49,9 @@ def loop(node: Node) -> Kernel:
         count = 0
         while going and (last is None or count < last):
             if count == MAX_TWIN_ITERATIONS:
-                raise NotImplementedError(f"a loop that runs its body more than {MAX_TWIN_ITERATIONS} times")
+                raise NotImplementedError(
+                    f"a loop that runs its body more than {MAX_TWIN_ITERATIONS} times"
+                )
             result = body.run([torch.tensor(count), torch.tensor(going), *state], captured)
             going = bool(result[0])
             state = result[1 : 1 + carried]
@@ -61,7 +70,10 @@ def scan(node: Node) -> Kernel:
     num_scans = int(node.get("num_scan_inputs"))
     num_states = len(node.inputs) - num_scans
     num_outputs = body.num_outputs - num_states
-    in_axes, out_axes = node.get("scan_input_axes") or [0] * num_scans, node.get("scan_output_axes") or [0] * num_outputs
+    in_axes, out_axes = (
+        node.get("scan_input_axes") or [0] * num_scans,
+        node.get("scan_output_axes") or [0] * num_outputs,
+    )
     in_back = node.get("scan_input_directions") or [0] * num_scans
     out_back = node.get("scan_output_directions") or [0] * num_outputs
 
@@ -70,15 +82,22 @@ def scan(node: Node) -> Kernel:
         inputs = values[num_states : num_states + num_scans]
         captured = values[num_states + num_scans :]
         slices = [list(x.unbind(axis)) for x, axis in zip(inputs, in_axes, strict=True)]
-        slices = [parts[::-1] if back else parts for parts, back in zip(slices, in_back, strict=True)]
+        slices = [
+            parts[::-1] if back else parts for parts, back in zip(slices, in_back, strict=True)
+        ]
         collected: list[list[Value]] = [[] for _ in range(num_outputs)]
         for parts in zip(*slices, strict=True):
             result = body.run([*state, *parts], captured)
             state = result[:num_states]
             for scan_output, value in zip(collected, result[num_states:], strict=True):
                 scan_output.append(value)
-        collected = [parts[::-1] if back else parts for parts, back in zip(collected, out_back, strict=True)]
-        return (*state, *(_stacked(parts, axis) for parts, axis in zip(collected, out_axes, strict=True)))
+        collected = [
+            parts[::-1] if back else parts for parts, back in zip(collected, out_back, strict=True)
+        ]
+        return (
+            *state,
+            *(_stacked(parts, axis) for parts, axis in zip(collected, out_axes, strict=True)),
+        )
 
     return run
 
@@ -140,18 +159,29 @@ def sequence_length(node: Node) -> Kernel:
 def concat_from_sequence(node: Node) -> Kernel:
     """ConcatFromSequence, along an axis or a new one."""
     axis = int(node.get("axis"))
-    return (lambda values: torch.stack(values, axis)) if node.get("new_axis", 0) else (lambda values: torch.cat(values, axis))
+    return (
+        (lambda values: torch.stack(values, axis))
+        if node.get("new_axis", 0)
+        else (lambda values: torch.cat(values, axis))
+    )
 
 
 @operator("SplitToSequence")
 def split_to_sequence(node: Node) -> Kernel:
-    """SplitToSequence: a number is the size of the parts, a list their sizes; single slices without it."""
+    """SplitToSequence: a number is the size of the parts, a list their sizes.
+
+    Single slices without it.
+    """
     axis, keep = int(node.get("axis", 0)), bool(node.get("keepdims", 1))
 
     def run(x: Tensor, split: Tensor | None = None) -> list[Tensor]:
         if split is None:
             return list(torch.split(x, 1, axis)) if keep else list(x.unbind(axis))
-        return list(torch.split(x, int(split) if split.dim() == 0 else [int(size) for size in split.tolist()], axis))
+        return list(
+            torch.split(
+                x, int(split) if split.dim() == 0 else [int(size) for size in split.tolist()], axis
+            )
+        )
 
     return run
 
@@ -176,13 +206,22 @@ def unique(node: Node) -> Kernel:
     def run(x: Tensor) -> tuple[Tensor, ...]:
         flat = x.flatten() if axis is None else x
         dim = 0 if axis is None else axis % x.dim()
-        values, inverse, counts = torch.unique(flat, return_inverse=True, return_counts=True, dim=dim)
+        values, inverse, counts = torch.unique(
+            flat, return_inverse=True, return_counts=True, dim=dim
+        )
         places = torch.arange(inverse.numel(), device=x.device)
-        first = torch.full((counts.numel(),), inverse.numel(), device=x.device).scatter_reduce(0, inverse, places, "amin")
+        first = torch.full((counts.numel(),), inverse.numel(), device=x.device).scatter_reduce(
+            0, inverse, places, "amin"
+        )
         if not ordered:
             order = torch.argsort(first)
             rank = torch.argsort(order)
-            values, first, counts, inverse = values.index_select(dim, order), first[order], counts[order], rank[inverse]
+            values, first, counts, inverse = (
+                values.index_select(dim, order),
+                first[order],
+                counts[order],
+                rank[inverse],
+            )
         return values, first, inverse, counts
 
     return run
@@ -197,7 +236,9 @@ def tensor_scatter(node: Node) -> Kernel:
         dim = axis % past.dim()
         batch = past.shape[0]
         starts = shape_tensor([0] * batch) if places is None else places
-        steps = starts.to(past.device).reshape(-1, 1) + torch.arange(update.shape[dim], device=past.device)
+        steps = starts.to(past.device).reshape(-1, 1) + torch.arange(
+            update.shape[dim], device=past.device
+        )
         steps = steps % past.shape[dim] if circular else steps
         view = [1] * past.dim()
         view[0], view[dim] = batch, update.shape[dim]

@@ -38,7 +38,10 @@ def convolution(window: Window, groups: int, fill: float = 0.0) -> Kernel:
 
 @operator("ConvTranspose")
 def conv_transpose(node: Node) -> Kernel:
-    """ConvTranspose: output cropped from the full one, so that asymmetric padding and `output_shape` are exact."""
+    """ConvTranspose.
+
+    Output cropped from the full one, so that asymmetric padding and `output_shape` are exact.
+    """
     window, groups = Window.of(node), int(node.get("group", 1))
     extra, shape = node.get("output_padding"), node.get("output_shape")
 
@@ -47,24 +50,36 @@ def conv_transpose(node: Node) -> Kernel:
         steps, gaps = window.steps(rank), window.gaps(rank)
         more = tuple(extra or (0,) * rank)
         full = [
-            (size - 1) * step + (taps - 1) * gap + 1 for size, step, taps, gap in zip(x.shape[2:], steps, w.shape[2:], gaps, strict=True)
+            (size - 1) * step + (taps - 1) * gap + 1
+            for size, step, taps, gap in zip(x.shape[2:], steps, w.shape[2:], gaps, strict=True)
         ]
         begins, ends = transposed_pads(window, x.shape[2:], full, more, shape)
         if shape:
             goal = list(shape)[-rank:]
-            more = tuple(max(plus, length - whole) for plus, length, whole in zip(more, goal, full, strict=True))
+            more = tuple(
+                max(plus, length - whole)
+                for plus, length, whole in zip(more, goal, full, strict=True)
+            )
         function = TRANSPOSED[rank]
         if begins == ends and not any(more):
             return function(x, w, bias, steps, begins, 0, groups, gaps)  # type: ignore[no-any-return]
         y = function(x, w, None, steps, 0, 0, groups, gaps)
-        y = pad(y, [-begin for begin in begins], [plus - end for plus, end in zip(more, ends, strict=True)])
+        y = pad(
+            y,
+            [-begin for begin in begins],
+            [plus - end for plus, end in zip(more, ends, strict=True)],
+        )
         return y if bias is None else y + bias.reshape(-1, *(1,) * rank)
 
     return run
 
 
 def transposed_pads(
-    window: Window, size: Sequence[int], full: Sequence[int], more: Sequence[int], shape: Sequence[int] | None
+    window: Window,
+    size: Sequence[int],
+    full: Sequence[int],
+    more: Sequence[int],
+    shape: Sequence[int] | None,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return what is cropped at both ends of the full output of a transposed convolution.
 
@@ -81,6 +96,11 @@ def transposed_pads(
         wanted = [length * step for length, step in zip(size, window.steps(rank), strict=True)]
     if wanted is None:
         return window.padding(size, (1,) * rank)
-    total = [max(whole + plus - goal, 0) for whole, plus, goal in zip(full, more, wanted, strict=True)]
-    less, most = tuple(amount // 2 for amount in total), tuple(amount - amount // 2 for amount in total)
+    total = [
+        max(whole + plus - goal, 0) for whole, plus, goal in zip(full, more, wanted, strict=True)
+    ]
+    less, most = (
+        tuple(amount // 2 for amount in total),
+        tuple(amount - amount // 2 for amount in total),
+    )
     return (less, most) if window.auto_pad == "SAME_UPPER" else (most, less)

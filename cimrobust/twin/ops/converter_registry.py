@@ -1,11 +1,15 @@
 """What a converter sees of a node, and the table of converters by operator and opset version.
 
-A converter reads the attributes of a node once and returns a kernel: a function of the node's input tensors. Inputs that the node leaves
+A converter reads the attributes of a node once and returns a kernel: a function of the node's input
+tensors. Inputs that the node leaves
 out arrive as None, or not at all at the end of the list.
 
-How values are held: floating-point tensors of any ONNX type have the twin's working type; int32, int64 and bool are themselves (int64 of
-shapes on the CPU), unsigned 32 and 64 bit are int64; quantised values (8 and 16 bit, and the int32 sums of integer products) may be
-floating-point tensors that hold integers, so that gradients pass from QuantizeLinear to DequantizeLinear.
+How values are held: floating-point tensors of any ONNX type have the twin's working type; int32,
+int64 and bool are themselves (int64 of
+shapes on the CPU), unsigned 32 and 64 bit are int64; quantised values (8 and 16 bit, and the int32
+sums of integer products) may be
+floating-point tensors that hold integers, so that gradients pass from QuantizeLinear to
+DequantizeLinear.
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ class Settings:
 
     Attributes:
         straight_through: Round, Floor, Ceil and Sign pass gradients through.
-        softened: Rounding and quantisers are left out, forward and backward, and saturated activations leak gradients.
+        softened: Rounding and quantisers are left out, forward and backward, and saturated
+            activations leak gradients.
         dtype: Working floating-point type.
         device: Where new tensors are made that are not shape values.
     """
@@ -70,7 +75,8 @@ class Node:
         inputs: Names of the inputs, "" where left out.
         outputs: Names of the outputs, "" where unwanted.
         input_types: ONNX element type of each input, None where unknown.
-        captures: Names that bodies of this node read from the graphs around it; their values follow the inputs in a kernel call.
+        captures: Names that bodies of this node read from the graphs around it; their values follow
+            the inputs in a kernel call.
         settings: Shared by all kernels of the twin.
     """
 
@@ -109,7 +115,9 @@ _TABLE: dict[tuple[str, str], list[_Entry]] = {}
 MICROSOFT = "com.microsoft"
 
 
-def operator(*names: str, domain: str = "", since: int = 1, until: int = NEWEST) -> Callable[[Converter], Converter]:
+def operator(
+    *names: str, domain: str = "", since: int = 1, until: int = NEWEST
+) -> Callable[[Converter], Converter]:
     """Register a converter for operators of a domain, for opset versions `since` to `until`."""
 
     def register(convert: Converter) -> Converter:
@@ -120,7 +128,9 @@ def operator(*names: str, domain: str = "", since: int = 1, until: int = NEWEST)
     return register
 
 
-def plain(name: str, kernel: Kernel, *, domain: str = "", since: int = 1, until: int = NEWEST) -> None:
+def plain(
+    name: str, kernel: Kernel, *, domain: str = "", since: int = 1, until: int = NEWEST
+) -> None:
     """Register an operator without attributes whose kernel is a torch function."""
     operator(name, domain=domain, since=since, until=until)(lambda _node: kernel)
 

@@ -35,7 +35,13 @@ def divide(a: Tensor, b: Tensor) -> Tensor:
 
 def power(a: Tensor, b: Tensor) -> Tensor:
     """Raise to a power; the result has the type of the base."""
-    if b.is_floating_point() and not b.requires_grad and b.dim() == 0 and float(b) == 2.0 and a.is_floating_point():
+    if (
+        b.is_floating_point()
+        and not b.requires_grad
+        and b.dim() == 0
+        and float(b) == 2.0
+        and a.is_floating_point()
+    ):
         return a * a
     return torch.pow(a, b).to(a.dtype)
 
@@ -77,7 +83,10 @@ plain("BitwiseXor", _as_integers(torch.bitwise_xor))
 
 @operator("BitwiseNot")
 def bitwise_not(node: Node) -> Kernel:
-    """BitwiseNot-18; unsigned types are held in wider signed ones, so bits above theirs are cut off."""
+    """BitwiseNot-18.
+
+    Unsigned types are held in wider signed ones, so bits above theirs are cut off.
+    """
     mask = {4: 0xFFFF, 12: 0xFFFFFFFF}.get(node.input_types[0] or 0, -1)
     return _as_integers(lambda x: torch.bitwise_not(x) & mask)
 
@@ -90,7 +99,11 @@ def bit_shift(node: Node) -> Kernel:
 
     def shift(a: Tensor, b: Tensor) -> Tensor:
         wide = a.to(torch.int64)
-        moved = torch.bitwise_left_shift(wide, b.to(torch.int64)) if left else torch.bitwise_right_shift(wide, b.to(torch.int64))
+        moved = (
+            torch.bitwise_left_shift(wide, b.to(torch.int64))
+            if left
+            else torch.bitwise_right_shift(wide, b.to(torch.int64))
+        )
         return moved & ((1 << bits) - 1)
 
     return _as_integers(shift)
@@ -168,7 +181,11 @@ def sign(node: Node) -> Kernel:
         if settings.softened and x.is_floating_point():
             return leaking(x.clamp(-1, 1), x)
         value = torch.sign(x)
-        return surrogate(value, x.clamp(-1, 1)) if settings.straight_through and x.is_floating_point() else value
+        return (
+            surrogate(value, x.clamp(-1, 1))
+            if settings.straight_through and x.is_floating_point()
+            else value
+        )
 
     return run
 
@@ -206,12 +223,19 @@ def clip_11(node: Node) -> Kernel:
         if low is None and high is None:
             return x
         bounds = [bound for bound in (low, high) if bound is not None]
-        # Reading a number off an accelerator would make the host wait for it, and a bound may carry a gradient.
+        # Reading a number off an accelerator would make the host wait for it, and a bound may carry
+        # a gradient.
         if any(bound.requires_grad or bound.device.type != "cpu" for bound in bounds):
             value = x if low is None else torch.maximum(x, low.to(device=x.device, dtype=x.dtype))
-            value = value if high is None else torch.minimum(value, high.to(device=x.device, dtype=x.dtype))
+            value = (
+                value
+                if high is None
+                else torch.minimum(value, high.to(device=x.device, dtype=x.dtype))
+            )
         else:
-            value = torch.clamp(x, None if low is None else low.item(), None if high is None else high.item())
+            value = torch.clamp(
+                x, None if low is None else low.item(), None if high is None else high.item()
+            )
         return _perhaps_leaking(node, value, x)
 
     return run

@@ -23,7 +23,11 @@ def function_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel |
         return None
     graph = _graph_of(function, proto)
     opsets = {**scope.opsets, **{entry.domain: entry.version for entry in function.opset_import}}
-    types = {formal: scope.types[actual] for formal, actual in zip(function.input, proto.input, strict=False) if actual in scope.types}
+    types = {
+        formal: scope.types[actual]
+        for formal, actual in zip(function.input, proto.input, strict=False)
+        if actual in scope.types
+    }
     inner = replace(scope, opsets=opsets, types=types, problems=[])
     body = CompiledBody(graph, (), inner)
     if inner.problems:
@@ -45,17 +49,25 @@ def _body(node: Node, proto: onnx.NodeProto, scope: Scope) -> onnx.FunctionProto
     function = onnx.FunctionProto()
     if schema.has_function:
         fitting = [version for version in schema.function_opset_versions if version <= node.version]
-        function.ParseFromString(schema.get_function_with_opset_version(max(fitting, default=schema.function_opset_versions[0])))
+        function.ParseFromString(
+            schema.get_function_with_opset_version(
+                max(fitting, default=schema.function_opset_versions[0])
+            )
+        )
         return function
     if schema.has_context_dependent_function:
         known = [scope.types.get(name) for name in proto.input]
         if any(name and kind is None for name, kind in zip(proto.input, known, strict=True)):
-            raise CannotConvertError("its function body depends on the types of its inputs, which are not known")
+            raise CannotConvertError(
+                "its function body depends on the types of its inputs, which are not known"
+            )
         types = [(kind or onnx.TypeProto()).SerializeToString() for kind in known]
         versions = schema.context_dependent_function_opset_versions
         fitting = [version for version in versions if version <= node.version]
         version = max(fitting, default=versions[0])
-        data = schema.get_context_dependent_function_with_opset_version(version, proto.SerializeToString(), types)
+        data = schema.get_context_dependent_function_with_opset_version(
+            version, proto.SerializeToString(), types
+        )
         if not data:
             return None
         function.ParseFromString(data)
@@ -80,7 +92,10 @@ def _graph_of(function: onnx.FunctionProto, proto: onnx.NodeProto) -> onnx.Graph
 
 
 def _fill(node: onnx.NodeProto, given: dict[str, onnx.AttributeProto]) -> None:
-    """Replace references to attributes of the caller by their values; those that are not given are dropped."""
+    """Replace references to attributes of the caller by their values.
+
+    Those that are not given are dropped.
+    """
     kept: list[onnx.AttributeProto] = []
     for attribute in node.attribute:
         if attribute.ref_attr_name:

@@ -12,7 +12,13 @@ from cimrobust.twin.ops.converter_registry import Kernel, Node, operator
 from cimrobust.twin.ops.torch_tensors import index_of, numbers
 
 
-def sliced(x: Tensor, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int] | None, steps: Sequence[int] | None) -> Tensor:
+def sliced(
+    x: Tensor,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    axes: Sequence[int] | None,
+    steps: Sequence[int] | None,
+) -> Tensor:
     """Return a slice as NumPy would take it; negative steps go through the reversed tensor."""
     axes = axes or range(len(starts))
     for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
@@ -38,9 +44,17 @@ def slice_1(node: Node) -> Kernel:
 def slice_10(node: Node) -> Kernel:
     """Slice-10: everything is an input."""
 
-    def run(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None) -> Tensor:
+    def run(
+        x: Tensor,
+        starts: Tensor,
+        ends: Tensor,
+        axes: Tensor | None = None,
+        steps: Tensor | None = None,
+    ) -> Tensor:
         chosen = None if axes is None else numbers(axes)
-        return sliced(x, numbers(starts), numbers(ends), chosen, None if steps is None else numbers(steps))
+        return sliced(
+            x, numbers(starts), numbers(ends), chosen, None if steps is None else numbers(steps)
+        )
 
     return run
 
@@ -56,7 +70,9 @@ def gather(node: Node) -> Kernel:
             return x.select(dim, int(indices))
         flat = index_of(indices, x).flatten()
         flat = torch.where(flat < 0, flat + x.shape[dim], flat)
-        return x.index_select(dim, flat).reshape(*x.shape[:dim], *indices.shape, *x.shape[dim + 1 :])
+        return x.index_select(dim, flat).reshape(
+            *x.shape[:dim], *indices.shape, *x.shape[dim + 1 :]
+        )
 
     return run
 
@@ -156,7 +172,10 @@ def one_hot(node: Node) -> Kernel:
 
 @operator("Compress")
 def compress(node: Node) -> Kernel:
-    """Compress-9: entries along an axis where the condition holds; of the flattened tensor without an axis."""
+    """Compress-9: entries along an axis where the condition holds.
+
+    Of the flattened tensor without an axis.
+    """
     axis = node.get("axis")
 
     def run(x: Tensor, condition: Tensor) -> Tensor:

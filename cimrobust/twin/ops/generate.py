@@ -32,7 +32,9 @@ def range_11(node: Node) -> Kernel:
 
     def run(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
         if not start.is_floating_point():
-            return torch.arange(int(start), int(limit), int(delta), dtype=start.dtype, device=start.device)
+            return torch.arange(
+                int(start), int(limit), int(delta), dtype=start.dtype, device=start.device
+            )
         low, step = float(start), float(delta)
         count = max(int(-((low - float(limit)) // step)), 0)
         return low + step * torch.arange(count, dtype=start.dtype, device=start.device)

@@ -1,7 +1,9 @@
 """Converters of onnx2torch, for operators that have none of ours.
 
-onnx2torch imports torchvision for two operators. Beside a CPU-only torch the binary of torchvision from PyPI does not load, and the import
-then fails because the operators it would define are missing; or torchvision is not installed. onnx2torch has to import in all these cases.
+onnx2torch imports torchvision for two operators. Beside a CPU-only torch the binary of torchvision
+from PyPI does not load, and the import
+then fails because the operators it would define are missing; or torchvision is not installed.
+onnx2torch has to import in all these cases.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def _stand_in() -> types.ModuleType:
     """Return a module in the place of torchvision whose operators say that it is missing."""
 
     def missing(*_args: Any, **_kwargs: Any) -> Any:
-        raise NotImplementedError("torchvision is not installed, or does not fit the installed torch")
+        raise NotImplementedError(
+            "torchvision is not installed, or does not fit the installed torch"
+        )
 
     package, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
     for name in ("nms", "roi_align", "box_convert"):
@@ -63,18 +67,26 @@ def _stand_in() -> types.ModuleType:
 
 @cache
 def load_onnx2torch() -> Any:
-    """Import onnx2torch's registry whatever the state of torchvision; None where onnx2torch cannot be imported at all."""
+    """Import onnx2torch's registry whatever the state of torchvision.
+
+    None where onnx2torch cannot be imported at all.
+    """
     if importlib.util.find_spec("onnx2torch") is None:
         return None
     replaced = False
     try:
         replaced = not _import_torchvision()
-        return importlib.import_module("onnx2torch.node_converters.registry") if importlib.import_module("onnx2torch") else None
+        return (
+            importlib.import_module("onnx2torch.node_converters.registry")
+            if importlib.import_module("onnx2torch")
+            else None
+        )
     except (ImportError, RuntimeError, AttributeError, OSError):
         return None
     finally:
         if replaced:
-            # Other code of the process shall see torchvision as it is; onnx2torch keeps its reference.
+            # Other code of the process shall see torchvision as it is; onnx2torch keeps its
+            # reference.
             for name in ("torchvision", "torchvision.ops"):
                 sys.modules.pop(name, None)
 
@@ -82,7 +94,8 @@ def load_onnx2torch() -> Any:
 def _import_torchvision() -> bool:
     """Import torchvision, or put a stand-in in its place; returns whether it is the real one.
 
-    The operators are declared only after a first import failed: a binary that does load would find them defined twice.
+    The operators are declared only after a first import failed: a binary that does load would find
+    them defined twice.
     """
     for declare in (False, True):
         try:
@@ -91,7 +104,11 @@ def _import_torchvision() -> bool:
             importlib.import_module("torchvision.ops")
             return True
         except (ImportError, RuntimeError, AttributeError, OSError, ValueError):
-            for name in [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]:
+            for name in [
+                name
+                for name in sys.modules
+                if name == "torchvision" or name.startswith("torchvision.")
+            ]:
                 del sys.modules[name]
     package = _stand_in()
     sys.modules["torchvision"], sys.modules["torchvision.ops"] = package, package.ops
@@ -100,7 +117,11 @@ def _import_torchvision() -> bool:
 
 def has_torchvision_kernels() -> bool:
     """Return whether torchvision's binary is loaded, so that its operators run."""
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key("torchvision::nms", "CPU")) if _is_defined("nms") else False
+    return (
+        bool(torch._C._dispatch_has_kernel_for_dispatch_key("torchvision::nms", "CPU"))
+        if _is_defined("nms")
+        else False
+    )
 
 
 def library_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
@@ -126,12 +147,15 @@ def library_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | 
 def _nearest(registry: Any, node: Node) -> Any:
     """Return the converter of the newest version the model's opset allows.
 
-    A newer version that onnx2torch does not know mostly adds element types; where it adds attributes or inputs, the node must not use them.
+    A newer version that onnx2torch does not know mostly adds element types; where it adds
+    attributes or inputs, the node must not use them.
     """
     versions = {
         known.version: converter
         for known, converter in registry._CONVERTER_REGISTRY.items()
-        if known.operation_type == node.op and known.domain == node.domain and known.version <= node.version
+        if known.operation_type == node.op
+        and known.domain == node.domain
+        and known.version <= node.version
     }
     if not versions:
         return None
@@ -139,7 +163,10 @@ def _nearest(registry: Any, node: Node) -> Any:
     schema = defs.get_schema(node.op, version, node.domain)
     new = set(node.attributes) - set(schema.attributes)
     if new or len(node.inputs) > schema.max_input:
-        raise CannotConvertError(f"onnx2torch knows it up to opset {version}, without {', '.join(sorted(new)) or 'its last inputs'}")
+        raise CannotConvertError(
+            f"onnx2torch knows it up to opset {version}, without"
+            f" {', '.join(sorted(new)) or 'its last inputs'}"
+        )
     return versions[version]
 
 
@@ -152,19 +179,25 @@ def _wrapped(node: Node, proto: onnx.NodeProto, scope: Scope, converter: Any) ->
     graph_module = _graph_class()
     node_class = importlib.import_module("onnx2torch.onnx_node").OnnxNode
     try:
-        module, mapping = converter(node_class(proto, unique_name=node.name), graph_module.OnnxGraph(scope.model.graph))
+        module, mapping = converter(
+            node_class(proto, unique_name=node.name), graph_module.OnnxGraph(scope.model.graph)
+        )
     except Exception as error:
         raise CannotConvertError(f"onnx2torch: {error}") from error
     swallowed = (set(proto.input) - set(mapping.inputs)) & scope.protected
     if swallowed:
-        raise CannotConvertError(f"onnx2torch holds the weight {', '.join(sorted(swallowed))} as a constant")
+        raise CannotConvertError(
+            f"onnx2torch holds the weight {', '.join(sorted(swallowed))} as a constant"
+        )
     module = module.eval()
     positions = [list(proto.input).index(name) if name else -1 for name in mapping.inputs]
     names = list(inspect.signature(module.forward).parameters)
 
     def run(*values: Any) -> Any:
         chosen = [values[place] if 0 <= place < len(values) else None for place in positions]
-        given = {name: value for name, value in zip(names, chosen, strict=False) if value is not None}
+        given = {
+            name: value for name, value in zip(names, chosen, strict=False) if value is not None
+        }
         result = module(**given) if None in chosen else module(*chosen)
         return tuple(result) if isinstance(result, list) else result
 

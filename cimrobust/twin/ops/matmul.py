@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from cimrobust.twin.ops.activation_ops import by_name
-from cimrobust.twin.ops.converter_registry import MICROSOFT, CannotConvertError, Kernel, Node, operator, plain
+from cimrobust.twin.ops.converter_registry import (
+    MICROSOFT,
+    CannotConvertError,
+    Kernel,
+    Node,
+    operator,
+    plain,
+)
 
 plain("MatMul", torch.matmul)
 
@@ -54,7 +61,9 @@ def fused_matmul(node: Node) -> Kernel:
 def fused_gemm(node: Node) -> Kernel:
     """FusedGemm of com.microsoft: Gemm and an activation."""
     product = gemm(node)
-    activate = fused_activation(node.get("activation"), node.get("activation_alpha"), node.get("activation_beta"))
+    activate = fused_activation(
+        node.get("activation"), node.get("activation_alpha"), node.get("activation_beta")
+    )
     return lambda a, b, c=None: activate(product(a, b, c))
 
 

@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from cimrobust.twin.ops.converter_registry import MICROSOFT, CannotConvertError, Kernel, Node, operator
+from cimrobust.twin.ops.converter_registry import (
+    MICROSOFT,
+    CannotConvertError,
+    Kernel,
+    Node,
+    operator,
+)
 
 
 @operator("BatchNormalization", since=7)
@@ -49,11 +55,16 @@ def standardised(x: Tensor, axes: tuple[int, ...], epsilon: float) -> Tensor:
 
 @operator("LayerNormalization")
 def layer_normalization(node: Node) -> Kernel:
-    """LayerNormalization-17: over the axes from `axis` on; also mean and inverse deviation where asked for."""
+    """LayerNormalization-17: over the axes from `axis` on.
+
+    Also mean and inverse deviation where asked for.
+    """
     axis, epsilon = node.get("axis", -1), node.get("epsilon", 1e-5)
     statistics = node.wants(1) or node.wants(2)
 
-    def run(x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+    def run(
+        x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
         start = axis % x.dim()
         shape = x.shape[start:]
         fits = (scale is None or scale.shape == shape) and (bias is None or bias.shape == shape)
@@ -144,10 +155,19 @@ def lp_normalization(node: Node) -> Kernel:
 
 @operator("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
 def skip_layer_normalization(node: Node) -> Kernel:
-    """SkipLayerNormalization of com.microsoft: of input + skip (+ bias); the fourth output is the sum."""
+    """SkipLayerNormalization of com.microsoft: of input + skip (+ bias).
+
+    The fourth output is the sum.
+    """
     epsilon, simplified = node.get("epsilon", 1e-5), node.op.startswith("SkipSimplified")
 
-    def run(x: Tensor, skip: Tensor, gamma: Tensor, beta: Tensor | None = None, bias: Tensor | None = None) -> tuple[Tensor | None, ...]:
+    def run(
+        x: Tensor,
+        skip: Tensor,
+        gamma: Tensor,
+        beta: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor | None, ...]:
         if simplified:
             beta, bias = None, beta if bias is None else bias
         total = x + skip

@@ -32,7 +32,9 @@ def padded(x: Tensor, begins: list[int], ends: list[int], mode: str, value: floa
             start = max(-begin, 0)
             x = x.narrow(axis, start, x.shape[axis] - start - max(-end, 0))
         if begin > 0 or end > 0:
-            x = x.index_select(axis, mirrored(x.shape[axis], max(begin, 0), max(end, 0), mode).to(x.device))
+            x = x.index_select(
+                axis, mirrored(x.shape[axis], max(begin, 0), max(end, 0), mode).to(x.device)
+            )
     return x
 
 
@@ -45,9 +47,16 @@ def pad(node: Node) -> Kernel:
     stated = node.get("pads", node.get("paddings"))
     fill = float(node.get("value", 0.0))
 
-    def run(x: Tensor, given: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None) -> Tensor:
+    def run(
+        x: Tensor,
+        given: Tensor | None = None,
+        value: Tensor | None = None,
+        axes: Tensor | None = None,
+    ) -> Tensor:
         amounts = numbers(given) if given is not None else list(stated)
-        chosen = list(range(x.dim())) if axes is None else [axis % x.dim() for axis in numbers(axes)]
+        chosen = (
+            list(range(x.dim())) if axes is None else [axis % x.dim() for axis in numbers(axes)]
+        )
         begins, ends = [0] * x.dim(), [0] * x.dim()
         for position, axis in enumerate(chosen):
             begins[axis], ends[axis] = amounts[position], amounts[position + len(chosen)]

@@ -18,14 +18,23 @@ MAX_POOLS: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVERAGE_POOLS: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-def ceil_excess(size: Sequence[int], kernel: Sequence[int], window: Window, begins: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
+def ceil_excess(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    window: Window,
+    begins: Sequence[int],
+    ends: Sequence[int],
+) -> tuple[int, ...]:
     """Return how far the last window of ceil_mode reaches behind the padded input, per axis.
 
-    A window that would start in the padding behind the input is left out, as onnxruntime and torch do.
+    A window that would start in the padding behind the input is left out, as onnxruntime and torch
+    do.
     """
     rank = len(kernel)
     excess = []
-    for length, taps, step, gap, begin, end in zip(size, kernel, window.steps(rank), window.gaps(rank), begins, ends, strict=True):
+    for length, taps, step, gap, begin, end in zip(
+        size, kernel, window.steps(rank), window.gaps(rank), begins, ends, strict=True
+    ):
         reach = (taps - 1) * gap + 1
         count = -(-(length + begin + end - reach) // step) + 1
         if (count - 1) * step >= length + begin:
@@ -50,10 +59,20 @@ def max_pool(node: Node) -> Kernel:
         if ceil:
             excess = ceil_excess(x.shape[2:], kernel, window, begins, ends)
             ends = tuple(end + more for end, more in zip(ends, excess, strict=True))
-        if x.device.type == "cpu" and max(kernel) <= SMALL_WINDOW and not (x.requires_grad and torch.is_grad_enabled()):
+        if (
+            x.device.type == "cpu"
+            and max(kernel) <= SMALL_WINDOW
+            and not (x.requires_grad and torch.is_grad_enabled())
+        ):
             values = x if x.is_floating_point() else x.to(torch.float32)
-            return largest_by_slices(pad(values, begins, ends, -math.inf), kernel, steps, gaps).to(x.dtype)
-        if begins == ends and x.is_floating_point() and all(2 * begin <= taps for begin, taps in zip(begins, kernel, strict=True)):
+            return largest_by_slices(pad(values, begins, ends, -math.inf), kernel, steps, gaps).to(
+                x.dtype
+            )
+        if (
+            begins == ends
+            and x.is_floating_point()
+            and all(2 * begin <= taps for begin, taps in zip(begins, kernel, strict=True))
+        ):
             return function(x, kernel, steps, begins, gaps)  # type: ignore[no-any-return]
         values = x if x.is_floating_point() else x.to(torch.float32)
         return function(pad(values, begins, ends, -math.inf), kernel, steps, 0, gaps).to(x.dtype)  # type: ignore[no-any-return]
@@ -62,10 +81,15 @@ def max_pool(node: Node) -> Kernel:
 
 
 SMALL_WINDOW = 4
-"""Up to this window size the maximum over slices is faster on a CPU than torch's pooling, ten times at 2 x 2, if no gradient is needed."""
+"""Largest window at which the maximum over slices beats torch's pooling on a CPU.
+
+Ten times at 2 x 2, if no gradient is needed.
+"""
 
 
-def largest_by_slices(x: Tensor, kernel: Sequence[int], steps: Sequence[int], gaps: Sequence[int]) -> Tensor:
+def largest_by_slices(
+    x: Tensor, kernel: Sequence[int], steps: Sequence[int], gaps: Sequence[int]
+) -> Tensor:
     """Return the maximum under every position of a window, one axis after the other, as maxima of strided slices."""
     for axis, (taps, step, gap) in enumerate(zip(kernel, steps, gaps, strict=True), start=2):
         last = (x.shape[axis] - (taps - 1) * gap - 1) // step * step + 1
@@ -77,7 +101,9 @@ def largest_by_slices(x: Tensor, kernel: Sequence[int], steps: Sequence[int], ga
     return x
 
 
-def _max_pool_indices(window: Window, kernel: tuple[int, ...], ceil: bool, column_major: bool) -> Kernel:
+def _max_pool_indices(
+    window: Window, kernel: tuple[int, ...], ceil: bool, column_major: bool
+) -> Kernel:
     rank = len(kernel)
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,15 +113,25 @@ def _max_pool_indices(window: Window, kernel: tuple[int, ...], ceil: bool, colum
             ends = tuple(end + more for end, more in zip(ends, excess, strict=True))
         values = x if x.is_floating_point() else x.to(torch.float32)
         padded = pad(values, begins, ends, -math.inf)
-        best, where = MAX_POOLS[rank](padded, kernel, window.steps(rank), 0, window.gaps(rank), False, True)
+        best, where = MAX_POOLS[rank](
+            padded, kernel, window.steps(rank), 0, window.gaps(rank), False, True
+        )
         place = _unpadded(where, padded.shape[2:], x.shape[2:], begins, column_major)
-        planes = torch.arange(x.shape[0] * x.shape[1], device=x.device).reshape(*x.shape[:2], *(1,) * rank)
+        planes = torch.arange(x.shape[0] * x.shape[1], device=x.device).reshape(
+            *x.shape[:2], *(1,) * rank
+        )
         return best.to(x.dtype), place + planes * math.prod(x.shape[2:])
 
     return run
 
 
-def _unpadded(where: Tensor, padded: Sequence[int], size: Sequence[int], begins: Sequence[int], column_major: bool) -> Tensor:
+def _unpadded(
+    where: Tensor,
+    padded: Sequence[int],
+    size: Sequence[int],
+    begins: Sequence[int],
+    column_major: bool,
+) -> Tensor:
     """Turn flat positions in a padded plane into flat positions in the plane."""
     coordinates = []
     for length, begin in zip(reversed(padded), reversed(begins), strict=True):
@@ -113,7 +149,11 @@ def _unpadded(where: Tensor, padded: Sequence[int], size: Sequence[int], begins:
 def average_pool(node: Node) -> Kernel:
     """AveragePool, all versions: padding counted or not, ceil_mode, dilations of opset 19."""
     window, kernel = Window.of(node), tuple(node.get("kernel_shape"))
-    rank, ceil, count_pads = len(kernel), bool(node.get("ceil_mode", 0)), bool(node.get("count_include_pad", 0))
+    rank, ceil, count_pads = (
+        len(kernel),
+        bool(node.get("ceil_mode", 0)),
+        bool(node.get("count_include_pad", 0)),
+    )
     steps, function = window.steps(rank), AVERAGE_POOLS.get(rank)
     if function is None:
         raise CannotConvertError(f"pooling over {rank} axes is not covered")
@@ -121,7 +161,9 @@ def average_pool(node: Node) -> Kernel:
 
     def run(x: Tensor) -> Tensor:
         begins, ends = window.padding(x.shape[2:], kernel)
-        simple = begins == ends and all(2 * begin <= taps for begin, taps in zip(begins, kernel, strict=True))
+        simple = begins == ends and all(
+            2 * begin <= taps for begin, taps in zip(begins, kernel, strict=True)
+        )
         if simple and not ceil and not dilated:
             return function(x, kernel, steps, begins, False, count_pads)  # type: ignore[no-any-return]
         excess = ceil_excess(x.shape[2:], kernel, window, begins, ends) if ceil else (0,) * rank
@@ -193,15 +235,24 @@ def max_unpool(node: Node) -> Kernel:
         begins, ends = window.padding(x.shape[2:], kernel)
         size = [
             (length - 1) * step + taps - begin - end
-            for length, step, taps, begin, end in zip(x.shape[2:], window.steps(rank), kernel, begins, ends, strict=True)
+            for length, step, taps, begin, end in zip(
+                x.shape[2:], window.steps(rank), kernel, begins, ends, strict=True
+            )
         ]
-        whole = [*x.shape[:2], *size] if shape is None else [int(length) for length in shape.tolist()]
+        whole = (
+            [*x.shape[:2], *size] if shape is None else [int(length) for length in shape.tolist()]
+        )
         flat = torch.zeros(math.prod(whole), dtype=x.dtype, device=x.device)
         if shape is not None and whole[2:] != size:
-            # Indices count in the tensor that the window sizes imply, not in the larger one asked for.
+            # Indices count in the tensor that the window sizes imply, not in the larger one asked
+            # for.
             small = torch.zeros(math.prod([*x.shape[:2], *size]), dtype=x.dtype, device=x.device)
             small = small.scatter(0, indices.flatten(), x.flatten()).reshape(*x.shape[:2], *size)
-            return pad(small, (0,) * rank, [goal - length for goal, length in zip(whole[2:], size, strict=True)])
+            return pad(
+                small,
+                (0,) * rank,
+                [goal - length for goal, length in zip(whole[2:], size, strict=True)],
+            )
         return flat.scatter(0, indices.flatten(), x.flatten()).reshape(whole)
 
     return run

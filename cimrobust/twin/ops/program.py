@@ -20,7 +20,17 @@ from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, No
 from cimrobust.twin.ops.outside import OutsideNode, outside_kernel
 from cimrobust.twin.ops.torch_tensors import TORCH_TYPES
 
-RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"})
+RANDOM = frozenset(
+    {
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Bernoulli",
+        "Multinomial",
+        "Dropout",
+    }
+)
 
 
 class TwinRunError(CimrobustError):
@@ -60,7 +70,8 @@ class Scope:
         model: The whole model, for converters of other packages.
         protected: Names of tensors that must arrive as inputs of kernels (mapped weights).
         problems: Nodes without a converter, filled while compiling.
-        outside: Nodes without a converter that onnxruntime runs, filled while compiling; None: every node must have a torch form.
+        outside: Nodes without a converter that onnxruntime runs, filled while compiling; None:
+            every node must have a torch form.
         forced: Nodes that are run outside whatever their converters say, each with the reason.
     """
 
@@ -77,7 +88,13 @@ class Scope:
 class Program:
     """A compiled graph. Slot 0 is always None: it stands for inputs that are left out."""
 
-    def __init__(self, inputs: Sequence[str], constants: Mapping[str, Tensor], nodes: Iterable[onnx.NodeProto], scope: Scope) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        constants: Mapping[str, Tensor],
+        nodes: Iterable[onnx.NodeProto],
+        scope: Scope,
+    ) -> None:
         self.slots: dict[str, int] = {}
         self.inputs = tuple(self._slot(name) for name in inputs)
         self.constants: dict[str, Tensor] = dict(constants)
@@ -86,7 +103,9 @@ class Program:
         self.steps: list[Step] = []
         for node in sort_nodes(nodes):
             self._add(node, scope)
-        self._maker = {slot: index for index, step in enumerate(self.steps) for slot in step.outputs if slot}
+        self._maker = {
+            slot: index for index, step in enumerate(self.steps) for slot in step.outputs if slot
+        }
         self._plans: dict[tuple[tuple[int, ...], frozenset[int]], Plan] = {}
 
     @property
@@ -101,7 +120,9 @@ class Program:
         if proto.op_type == "Constant" and proto.domain in ("", "ai.onnx"):
             constant = constant_value(proto)
             if constant is None:
-                scope.problems.append(f"{proto.name or proto.output[0]} (Constant): it holds no dense numeric tensor")
+                scope.problems.append(
+                    f"{proto.name or proto.output[0]} (Constant): it holds no dense numeric tensor"
+                )
                 constant = torch.zeros(())
             self.constants[proto.output[0]] = constant
             self._slot(proto.output[0])
@@ -110,7 +131,9 @@ class Program:
         try:
             node = view(proto, scope)
         except CannotConvertError as error:
-            scope.problems.append(f"{proto.name or next(iter(proto.output), '')} ({op_name(proto)}): {error}")
+            scope.problems.append(
+                f"{proto.name or next(iter(proto.output), '')} ({op_name(proto)}): {error}"
+            )
             return
         kernel = convert(node, proto, scope)
         if kernel is not None:
@@ -147,7 +170,10 @@ class Program:
 
 
 def execute(plan: Plan, values: list[Any]) -> list[Any]:
-    """Run a plan on its list of values and return those of the outputs; intermediates are dropped as soon as nothing needs them."""
+    """Run a plan on its list of values and return those of the outputs.
+
+    Intermediates are dropped as soon as nothing needs them.
+    """
     step: Step | None = None
     try:
         for step, dead in plan.steps:
@@ -161,17 +187,31 @@ def execute(plan: Plan, values: list[Any]) -> list[Any]:
                 values[outputs[0]] = result
             for slot in dead:
                 values[slot] = None
-    except (RuntimeError, ValueError, IndexError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        IndexError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
         assert step is not None
         shapes = ", ".join(_describe(values[slot]) for slot in step.inputs)
         raise TwinRunError(
-            f"node {step.node.name!r} ({step.node.op}) must run in torch, got {error} (inputs {shapes})", step.node.name
+            f"node {step.node.name!r} ({step.node.op}) must run in torch, got {error} (inputs"
+            f" {shapes})",
+            step.node.name,
         ) from error
     return [values[slot] for slot in plan.outputs]
 
 
 def _describe(value: Any) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    return (
+        f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        if isinstance(value, Tensor)
+        else type(value).__name__
+    )
 
 
 class CompiledBody:
@@ -180,8 +220,15 @@ class CompiledBody:
     def __init__(self, graph: onnx.GraphProto, captures: tuple[str, ...], scope: Scope) -> None:
         names = [value.name for value in graph.input]
         constants = {tensor.name: to_tensor(tensor) for tensor in graph.initializer}
-        types = {value.name: value.type for value in (*graph.input, *graph.value_info, *graph.output) if value.HasField("type")}
-        types |= {tensor.name: onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims)) for tensor in graph.initializer}
+        types = {
+            value.name: value.type
+            for value in (*graph.input, *graph.value_info, *graph.output)
+            if value.HasField("type")
+        }
+        types |= {
+            tensor.name: onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+            for tensor in graph.initializer
+        }
         scope = replace(scope, types={**scope.types, **types})
         captured = [name for name in captures if name not in names and name not in constants]
         self._captured = tuple(captures.index(name) for name in captured)
@@ -198,20 +245,28 @@ class CompiledBody:
         values: list[Any] = [None] * program.num_slots
         for name, constant in program.constants.items():
             values[program.slots[name]] = placed(constant, self._settings)
-        for slot, value in zip(program.inputs, [*inputs, *(captured[index] for index in self._captured)], strict=False):
+        for slot, value in zip(
+            program.inputs, [*inputs, *(captured[index] for index in self._captured)], strict=False
+        ):
             values[slot] = value
         return execute(program.plan(self._outputs), values)
 
 
 def placed(tensor: Tensor, settings: Settings) -> Tensor:
-    """Return a constant in the working type and place: floats move with the twin, integers of 64 bit stay on the CPU."""
+    """Return a constant in the working type and place.
+
+    Floats move with the twin, integers of 64 bit stay on the CPU.
+    """
     if tensor.is_floating_point():
         return tensor.to(device=settings.device, dtype=settings.dtype)
     return tensor if tensor.dtype == torch.int64 else tensor.to(settings.device)
 
 
 def sort_nodes(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Return nodes in topological order, the given order where it is free; nodes on a cycle are left out."""
+    """Return nodes in topological order, the given order where it is free.
+
+    Nodes on a cycle are left out.
+    """
     pending = list(nodes)
     maker = {name: index for index, node in enumerate(pending) for name in node.output if name}
     waiting = [{maker[name] for name in read_names(node) if name in maker} for node in pending]
@@ -237,7 +292,9 @@ def view(proto: onnx.NodeProto, scope: Scope) -> Node:
     captures = tuple(sorted(read_names(proto) - set(proto.input))) if bodies else ()
     reads = tuple(sorted({name for body in bodies for name in _outer(body)})) if bodies else ()
     captures = reads or captures
-    attributes = {attribute.name: attribute_value(attribute, captures, scope) for attribute in proto.attribute}
+    attributes = {
+        attribute.name: attribute_value(attribute, captures, scope) for attribute in proto.attribute
+    }
     return Node(
         name=proto.name or (proto.output[0] if proto.output else ""),
         op=proto.op_type,
@@ -262,11 +319,18 @@ def _outer(body: onnx.GraphProto) -> set[str]:
 
 
 def _element_type(known: onnx.TypeProto | None) -> int | None:
-    return known.tensor_type.elem_type or None if known is not None and known.HasField("tensor_type") else None
+    return (
+        known.tensor_type.elem_type or None
+        if known is not None and known.HasField("tensor_type")
+        else None
+    )
 
 
 def attribute_value(attribute: onnx.AttributeProto, captures: tuple[str, ...], scope: Scope) -> Any:
-    """Return an attribute as a Python value: strings decoded, tensors as torch tensors, bodies compiled."""
+    """Return an attribute as a Python value.
+
+    Strings decoded, tensors as torch tensors, bodies compiled.
+    """
     kind = onnx.AttributeProto
     if attribute.type == kind.GRAPH:
         return CompiledBody(attribute.g, captures, scope)
@@ -281,13 +345,22 @@ def attribute_value(attribute: onnx.AttributeProto, captures: tuple[str, ...], s
 
 
 def to_tensor(proto: onnx.TensorProto) -> Tensor:
-    """Return an ONNX tensor as the twin holds it: every floating-point type as float32, unsigned 32 and 64 bit as int64.
+    """Return an ONNX tensor as the twin holds it.
+
+    Every floating-point type as float32, unsigned 32 and 64 bit as int64.
 
     Raises:
         CannotConvertError: Strings and complex numbers.
     """
-    if proto.data_type in (onnx.TensorProto.STRING, onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128):
-        raise CannotConvertError(f"tensor {proto.name!r} must be numeric, got {onnx.TensorProto.DataType.Name(proto.data_type)}")
+    if proto.data_type in (
+        onnx.TensorProto.STRING,
+        onnx.TensorProto.COMPLEX64,
+        onnx.TensorProto.COMPLEX128,
+    ):
+        raise CannotConvertError(
+            f"tensor {proto.name!r} must be numeric, got"
+            f" {onnx.TensorProto.DataType.Name(proto.data_type)}"
+        )
     array = numpy_helper.to_array(proto)
     held = TORCH_TYPES.get(proto.data_type)
     if held is None:
@@ -297,14 +370,23 @@ def to_tensor(proto: onnx.TensorProto) -> Tensor:
 
 
 def constant_value(node: onnx.NodeProto) -> Tensor | None:
-    """Return the value of a Constant node; None for strings, sparse tensors and nodes without a value."""
+    """Return the value of a Constant node.
+
+    None for strings, sparse tensors and nodes without a value.
+    """
     for attribute in node.attribute:
         if attribute.name == "value":
-            numeric = attribute.t.data_type not in (onnx.TensorProto.STRING, onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
+            numeric = attribute.t.data_type not in (
+                onnx.TensorProto.STRING,
+                onnx.TensorProto.COMPLEX64,
+                onnx.TensorProto.COMPLEX128,
+            )
             return to_tensor(attribute.t) if numeric else None
         if attribute.name in ("value_float", "value_floats"):
             value = onnx.helper.get_attribute_value(attribute)
-            return torch.tensor(value if isinstance(value, float) else list(value), dtype=torch.float32)
+            return torch.tensor(
+                value if isinstance(value, float) else list(value), dtype=torch.float32
+            )
         if attribute.name in ("value_int", "value_ints"):
             value = onnx.helper.get_attribute_value(attribute)
             return torch.tensor(value if isinstance(value, int) else list(value), dtype=torch.int64)
@@ -312,9 +394,12 @@ def constant_value(node: onnx.NodeProto) -> Tensor | None:
 
 
 def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
-    """Return the kernel of a node from the first source that has one; a node without any is run outside, or added to the problems.
+    """Return the kernel of a node from the first source that has one.
 
-    The word of the first source that knows the operator is final: what it does not cover, a later one might convert wrongly.
+    A node without any is run outside, or added to the problems.
+
+    The word of the first source that knows the operator is final: what it does not cover, a later
+    one might convert wrongly.
     """
     reason = scope.forced.get(node.name, "")
     for source in () if reason else SOURCES:
@@ -324,13 +409,21 @@ def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
             reason = f": {error}"
             break
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            # A node without an attribute it must have, or with one of another type; such files exist.
-            reason = f": its attributes or inputs do not fit the operator ({type(error).__name__}: {error})"
+            # A node without an attribute it must have, or with one of another type; such files
+            # exist.
+            reason = (
+                f": its attributes or inputs do not fit the operator ({type(error).__name__}:"
+                f" {error})"
+            )
             break
         if kernel is not None:
             return kernel
     if scope.outside is not None:
-        kernel, outside = outside_kernel(node, _alone(node, proto, scope), reason.lstrip(": ") or "no converter knows its operator")
+        kernel, outside = outside_kernel(
+            node,
+            _alone(node, proto, scope),
+            reason.lstrip(": ") or "no converter knows its operator",
+        )
         scope.outside.append(outside)
         return kernel
     scope.problems.append(f"{node.name} ({op_name(proto)}, opset {node.version}){reason}")
@@ -338,13 +431,20 @@ def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
 
 
 def _alone(node: Node, proto: onnx.NodeProto, scope: Scope) -> onnx.ModelProto:
-    """Return a model of one node without inputs and outputs; initializers of the model that are no mapped weights stay constants."""
+    """Return a model of one node without inputs and outputs.
+
+    Initializers of the model that are no mapped weights stay constants.
+    """
     alone = onnx.ModelProto(ir_version=scope.model.ir_version)
-    alone.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in scope.opsets.items())
+    alone.opset_import.extend(
+        onnx.helper.make_opsetid(domain, version) for domain, version in scope.opsets.items()
+    )
     alone.graph.name = "outside"
     alone.graph.node.append(proto)
     names = {name for name in (*node.inputs, *node.captures) if name} - scope.protected
-    alone.graph.initializer.extend(tensor for tensor in scope.model.graph.initializer if tensor.name in names)
+    alone.graph.initializer.extend(
+        tensor for tensor in scope.model.graph.initializer if tensor.name in names
+    )
     return alone
 
 
@@ -356,4 +456,4 @@ def own_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None
 
 Source = Callable[[Node, onnx.NodeProto, Scope], Kernel | None]
 SOURCES: list[Source] = [own_kernel]
-"""Where kernels come from, in order of preference; `catalogue` adds function bodies and other packages."""
+"""Where kernels come from, in order of preference; `converter_catalogue` adds to them."""

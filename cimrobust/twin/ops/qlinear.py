@@ -1,6 +1,7 @@
 """Operators on integers: QLinearConv and its relatives, and those of com.microsoft.
 
-Every one of them is the float operator between DequantizeLinear and QuantizeLinear. Products are formed on the integers themselves, so the
+Every one of them is the float operator between DequantizeLinear and QuantizeLinear. Products are
+formed on the integers themselves, so the
 sums are exact up to 2^24 and the rounding is that of the integer kernels.
 """
 
@@ -21,13 +22,24 @@ from cimrobust.twin.ops.surrogate import round_clamp
 from cimrobust.twin.ops.torch_tensors import together
 
 
-def centred(x: Tensor, zero: Tensor | None, dtype: torch.dtype, view: tuple[int, ...] = ()) -> Tensor:
-    """Return integers minus their zero point in a floating-point type; `view` is the shape of a zero point per channel."""
+def centred(
+    x: Tensor, zero: Tensor | None, dtype: torch.dtype, view: tuple[int, ...] = ()
+) -> Tensor:
+    """Return integers minus their zero point in a floating-point type.
+
+    `view` is the shape of a zero point per channel.
+    """
     x = x.to(dtype)
     if zero is None:
         return x
     zero = zero.to(device=x.device, dtype=dtype)
-    return x - (zero.reshape(view) if zero.numel() > 1 and view else zero if zero.numel() > 1 else zero.reshape(()))
+    return x - (
+        zero.reshape(view)
+        if zero.numel() > 1 and view
+        else zero
+        if zero.numel() > 1
+        else zero.reshape(())
+    )
 
 
 def restored(x: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
@@ -41,11 +53,23 @@ def _declared(node: Node, index: int) -> int | None:
 
 def _quantised(node: Node, y: Tensor, scale: Tensor, zero: Tensor | None, index: int) -> Tensor:
     limits = integer_range(_declared(node, index), zero)
-    return to_levels(y, scale.reshape(()), None if zero is None else zero.reshape(()), limits, softened=node.settings.softened)
+    return to_levels(
+        y,
+        scale.reshape(()),
+        None if zero is None else zero.reshape(()),
+        limits,
+        softened=node.settings.softened,
+    )
 
 
 def _levels(node: Node, levels: Tensor, unit: Tensor, shift: Tensor, y_zero: Tensor) -> Tensor:
-    return to_levels(levels, unit, shift, integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
+    return to_levels(
+        levels,
+        unit,
+        shift,
+        integer_range(_declared(node, 7), y_zero),
+        softened=node.settings.softened,
+    )
 
 
 @operator("QLinearConv")
@@ -72,14 +96,20 @@ def qlinear_conv(node: Node) -> Kernel:
         )
         factor = x_scale.reshape(()) * w_scale / y_scale.reshape(())
         levels = total * factor.reshape(1, -1, *(1,) * (w.dim() - 2))
-        return _levels(node, levels, torch.ones_like(y_scale.reshape(())), y_zero.reshape(()), y_zero)
+        return _levels(
+            node, levels, torch.ones_like(y_scale.reshape(())), y_zero.reshape(()), y_zero
+        )
 
     return run
 
 
 def _row_view(value: Tensor, x: Tensor) -> Tensor:
     """Give a scale or zero point per row of the left operand its place."""
-    return value.unsqueeze(-1) if value.dim() == 1 and value.numel() > 1 and value.numel() == x.shape[-2] else value
+    return (
+        value.unsqueeze(-1)
+        if value.dim() == 1 and value.numel() > 1 and value.numel() == x.shape[-2]
+        else value
+    )
 
 
 @operator("QLinearMatMul")
@@ -87,10 +117,19 @@ def qlinear_matmul(node: Node) -> Kernel:
     """QLinearMatMul-10."""
 
     def run(
-        a: Tensor, a_scale: Tensor, a_zero: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor, y_scale: Tensor, y_zero: Tensor
+        a: Tensor,
+        a_scale: Tensor,
+        a_zero: Tensor,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero: Tensor,
+        y_scale: Tensor,
+        y_zero: Tensor,
     ) -> Tensor:
         dtype = y_scale.dtype
-        total = torch.matmul(a.to(dtype) - _row_view(a_zero, a).to(dtype), b.to(dtype) - b_zero.to(dtype))
+        total = torch.matmul(
+            a.to(dtype) - _row_view(a_zero, a).to(dtype), b.to(dtype) - b_zero.to(dtype)
+        )
         levels = total * (_row_view(a_scale, a) * b_scale / y_scale)
         return _levels(node, levels, torch.ones_like(y_scale.flatten()[0]), y_zero, y_zero)
 
@@ -99,7 +138,10 @@ def qlinear_matmul(node: Node) -> Kernel:
 
 @operator("QGemm", domain=MICROSOFT)
 def q_gemm(node: Node) -> Kernel:
-    """QGemm of com.microsoft: alpha A' B' + C in units of the product scale; floats out where no output scale is given."""
+    """QGemm of com.microsoft: alpha A' B' + C in units of the product scale.
+
+    Floats out where no output scale is given.
+    """
     alpha, flip_a, flip_b = node.get("alpha", 1.0), node.get("transA", 0), node.get("transB", 0)
 
     def run(
@@ -131,9 +173,12 @@ def conv_integer(node: Node) -> Kernel:
     product = convolution(Window.of(node), int(node.get("group", 1)))
     settings = node.settings
 
-    def run(x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
+    def run(
+        x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None
+    ) -> Tensor:
         dtype = settings.dtype
-        return product(centred(x, x_zero, dtype), centred(w, w_zero, dtype, (-1, *(1,) * (w.dim() - 1))))  # type: ignore[no-any-return]
+        weight = centred(w, w_zero, dtype, (-1, *(1,) * (w.dim() - 1)))
+        return product(centred(x, x_zero, dtype), weight)  # type: ignore[no-any-return]
 
     return run
 
@@ -143,7 +188,9 @@ def matmul_integer(node: Node) -> Kernel:
     """MatMulInteger-10: the int32 sums are held as floating-point numbers."""
     settings = node.settings
 
-    def run(a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None) -> Tensor:
+    def run(
+        a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
+    ) -> Tensor:
         dtype = settings.dtype
         left, right = a.to(dtype), b.to(dtype)
         if a_zero is not None:
@@ -178,9 +225,17 @@ def dynamic_quantize_matmul(node: Node) -> Kernel:
     """DynamicQuantizeMatMul of com.microsoft: the left operand is quantised by its own range."""
     from_range = dynamic_quantize_linear(node)
 
-    def run(a: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    def run(
+        a: Tensor,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         levels, a_scale, a_zero = from_range(a)
-        y: Tensor = torch.matmul(levels - a_zero, centred(b, b_zero, a.dtype, (1, -1))) * (a_scale * b_scale)
+        y: Tensor = torch.matmul(levels - a_zero, centred(b, b_zero, a.dtype, (1, -1))) * (
+            a_scale * b_scale
+        )
         return y if bias is None else y + bias
 
     return run
@@ -195,9 +250,12 @@ def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 @operator("QLinearAdd", domain=MICROSOFT)
 def qlinear_add(node: Node) -> Kernel:
-    """QLinearAdd of com.microsoft, in the order of operations of onnxruntime's kernel (mlas/lib/qladd.cpp).
+    """QLinearAdd of com.microsoft, in the order of operations of onnxruntime's kernel.
 
-    Integers make halfway cases frequent, so the order decides the level. The zero point takes part in the rounding.
+    Mlas/lib/qladd.cpp.
+
+    Integers make halfway cases frequent, so the order decides the level. The zero point takes part
+    in the rounding.
     """
 
     def run(
@@ -213,11 +271,16 @@ def qlinear_add(node: Node) -> Kernel:
         dtype = y_scale.dtype
         a_ratio, b_ratio = (a_scale / y_scale).reshape(()), (b_scale / y_scale).reshape(())
         a_shift, b_shift, y_shift = (
-            torch.zeros_like(a_ratio) if zero is None else zero.to(dtype).reshape(()) for zero in (a_zero, b_zero, y_zero)
+            torch.zeros_like(a_ratio) if zero is None else zero.to(dtype).reshape(())
+            for zero in (a_zero, b_zero, y_zero)
         )
         fixed = y_shift - (a_ratio * a_shift + b_ratio * b_shift)
-        value = fused_multiply_add(a.to(dtype), a_ratio, fused_multiply_add(b.to(dtype), b_ratio, fixed))
-        return round_clamp(value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
+        value = fused_multiply_add(
+            a.to(dtype), a_ratio, fused_multiply_add(b.to(dtype), b_ratio, fixed)
+        )
+        return round_clamp(
+            value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened
+        )
 
     return run
 
@@ -240,7 +303,9 @@ def qlinear_mul(node: Node) -> Kernel:
         ratio = (a_scale * b_scale / y_scale).reshape(())
         shift = torch.zeros_like(ratio) if y_zero is None else y_zero.to(dtype).reshape(())
         value = centred(a, a_zero, dtype) * centred(b, b_zero, dtype) * ratio + shift
-        return round_clamp(value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened)
+        return round_clamp(
+            value, *integer_range(_declared(node, 7), y_zero), softened=node.settings.softened
+        )
 
     return run
 
@@ -251,7 +316,13 @@ def _qlinear_unary(name: str, make: Callable[[Node], Callable[[Tensor], Tensor]]
     def convert(node: Node) -> Kernel:
         function = make(node)
 
-        def run(x: Tensor, x_scale: Tensor, x_zero: Tensor | None, y_scale: Tensor, y_zero: Tensor | None = None) -> Tensor:
+        def run(
+            x: Tensor,
+            x_scale: Tensor,
+            x_zero: Tensor | None,
+            y_scale: Tensor,
+            y_zero: Tensor | None = None,
+        ) -> Tensor:
             return _quantised(node, function(restored(x, x_scale, x_zero)), y_scale, y_zero, 4)
 
         return run
@@ -268,14 +339,20 @@ def _softmax(node: Node) -> Callable[[Tensor], Tensor]:
     axis, coerced = node.get("axis", -1), int(node.get("opset", 13)) < 13
 
     def run(x: Tensor) -> Tensor:
-        return torch.softmax(x.flatten(axis % x.dim()), -1).reshape(x.shape) if coerced else torch.softmax(x, axis)
+        return (
+            torch.softmax(x.flatten(axis % x.dim()), -1).reshape(x.shape)
+            if coerced
+            else torch.softmax(x, axis)
+        )
 
     return run
 
 
 def _global_average(node: Node) -> Callable[[Tensor], Tensor]:
     last = bool(node.get("channels_last", 0))
-    return lambda x: x.mean(tuple(range(1, x.dim() - 1) if last else range(2, x.dim())), keepdim=True)
+    return lambda x: x.mean(
+        tuple(range(1, x.dim() - 1) if last else range(2, x.dim())), keepdim=True
+    )
 
 
 def _average(node: Node) -> Callable[[Tensor], Tensor]:

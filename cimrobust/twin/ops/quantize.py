@@ -6,14 +6,23 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from cimrobust.twin.ops.converter_registry import MICROSOFT, CannotConvertError, Kernel, Node, operator
+from cimrobust.twin.ops.converter_registry import (
+    MICROSOFT,
+    CannotConvertError,
+    Kernel,
+    Node,
+    operator,
+)
 from cimrobust.twin.ops.shape_ops import FLOAT8, to_float8
 from cimrobust.twin.ops.surrogate import leaky_clamp, round_clamp, surrogate
 from cimrobust.twin.ops.torch_tensors import INTEGER_RANGES, TORCH_RANGES
 
 
 def spread(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
-    """Return a scale or zero point in a shape that broadcasts to `x`: one value, one per slice along `axis`, or one per block of it."""
+    """Return a scale or zero point in a shape that broadcasts to `x`.
+
+    One value, one per slice along `axis`, or one per block of it.
+    """
     if value.dim() == 0 or value.numel() == 1:
         return value.reshape(())
     if value.dim() == 1 and not block:
@@ -27,16 +36,29 @@ def spread(value: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:
 
 
 def integer_range(onnx_type: int | None, tensor: Tensor | None) -> tuple[int, int]:
-    """Return the range of a quantised type: as the model declares it, else by how the zero point is held; uint8 by default."""
+    """Return the range of a quantised type.
+
+    As the model declares it, else by how the zero point is held; uint8 by default.
+    """
     if onnx_type in INTEGER_RANGES:
         return INTEGER_RANGES[onnx_type]
     return (0, 255) if tensor is None else TORCH_RANGES.get(tensor.dtype, (0, 255))
 
 
-def to_levels(x: Tensor, scale: Tensor, zero: Tensor | None, limits: tuple[int, int], *, softened: bool = False) -> Tensor:
-    """Quantise: round(x / scale) + zero, clamped; gradients pass straight through, damped outside the range; softened: not rounded.
+def to_levels(
+    x: Tensor,
+    scale: Tensor,
+    zero: Tensor | None,
+    limits: tuple[int, int],
+    *,
+    softened: bool = False,
+) -> Tensor:
+    """Quantise: round(x / scale) + zero, clamped.
 
-    Rounds before the zero point is added, as onnxruntime does: half way cases go to even levels, and an odd zero point would turn them round.
+    Gradients pass straight through, damped outside the range; softened: not rounded.
+
+    Rounds before the zero point is added, as onnxruntime does: half way cases go to even levels,
+    and an odd zero point would turn them round.
     """
     levels = x / scale
     if zero is None:
@@ -53,8 +75,15 @@ def to_levels(x: Tensor, scale: Tensor, zero: Tensor | None, limits: tuple[int, 
 @operator("QuantizeLinear")
 @operator("QuantizeLinear", domain=MICROSOFT)
 def quantize_linear(node: Node) -> Kernel:
-    """QuantizeLinear, all versions: per tensor, axis or block; integer and 8 bit floating-point targets."""
-    axis, block, target = node.get("axis", 1), int(node.get("block_size", 0)), node.get("output_dtype", 0)
+    """QuantizeLinear, all versions: per tensor, axis or block.
+
+    Integer and 8 bit floating-point targets.
+    """
+    axis, block, target = (
+        node.get("axis", 1),
+        int(node.get("block_size", 0)),
+        node.get("output_dtype", 0),
+    )
     declared = node.input_types[2] if len(node.input_types) > 2 else None
     kind = declared or target or TensorProto.UINT8
     if kind == TensorProto.FLOAT4E2M1:
@@ -91,7 +120,10 @@ def dequantize_linear(node: Node) -> Kernel:
 
 @operator("DynamicQuantizeLinear")
 def dynamic_quantize_linear(node: Node) -> Kernel:
-    """DynamicQuantizeLinear-11: scale and zero point from the range of the data; both are differentiable where it is not flat."""
+    """DynamicQuantizeLinear-11: scale and zero point from the range of the data.
+
+    Both are differentiable where it is not flat.
+    """
 
     def run(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         low, high = x.amin().clamp(max=0.0), x.amax().clamp(min=0.0)

@@ -1,4 +1,8 @@
-"""LSTM, GRU and RNN: kernels of our own for the usual settings (on an accelerator torch's), a loop over time for all others."""
+"""LSTM, GRU and RNN.
+
+Kernels of our own for the usual settings (on an accelerator torch's), a loop over time for all
+others.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ from cimrobust.twin.ops.recurrent_kernels import gru_states, lstm_states, rnn_st
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-# Order of the gates in torch, as positions in ONNX's order (LSTM: i o f c to i f c o; GRU: z r h to r z h).
+# Order of the gates in torch, as positions in ONNX's order (LSTM: i o f c to i f c o; GRU: z r h to
+# r z h).
 TORCH_ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 NEED_ALPHA = {"affine", "leakyrelu", "thresholdedrelu", "scaledtanh", "hardsigmoid", "elu"}
 NEED_BETA = {"affine", "scaledtanh", "hardsigmoid"}
@@ -50,7 +55,10 @@ class Cell:
     def is_usual(self) -> bool:
         """Whether the cell has the usual activations, and no limits."""
         usual = [name.lower() for name in DEFAULTS[self.op]]
-        each = {tuple(self.names[start : start + len(usual)]) for start in range(0, len(self.names), len(usual))}
+        each = {
+            tuple(self.names[start : start + len(usual)])
+            for start in range(0, len(self.names), len(usual))
+        }
         known = each == {tuple(usual)} or (self.op == "RNN" and each == {("relu",)})
         return known and self.clip is None and not self.input_forget
 
@@ -63,9 +71,14 @@ class Cell:
 def read_cell(node: Node) -> Cell:
     """Read the attributes of a recurrent node."""
     op, direction = node.op, node.get("direction", "forward")
-    directions = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
+    directions = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[
+        direction
+    ]
     names = [name.lower() for name in node.get("activations") or DEFAULTS[op] * len(directions)]
-    alphas, betas = list(node.get("activation_alpha") or []), list(node.get("activation_beta") or [])
+    alphas, betas = (
+        list(node.get("activation_alpha") or []),
+        list(node.get("activation_beta") or []),
+    )
     functions = []
     for name in names:
         alpha = alphas.pop(0) if name in NEED_ALPHA and alphas else None
@@ -79,7 +92,9 @@ def read_cell(node: Node) -> Cell:
         op=op,
         hidden=int(node.get("hidden_size")),
         directions=directions,
-        activations=tuple(tuple(functions[start : start + each]) for start in range(0, len(functions), each)),
+        activations=tuple(
+            tuple(functions[start : start + each]) for start in range(0, len(functions), each)
+        ),
         names=tuple(names),
         clip=node.get("clip"),
         input_forget=bool(node.get("input_forget", 0)),
@@ -91,7 +106,8 @@ def read_cell(node: Node) -> Cell:
 def recurrent(node: Node) -> Kernel:
     """LSTM, GRU and RNN of opset 7 and on.
 
-    x [time, batch, in], w [directions, gates hidden, in], r [directions, gates hidden, hidden], b [directions, 2 gates hidden];
+    x [time, batch, in], w [directions, gates hidden, in], r [directions, gates hidden, hidden], b
+    [directions, 2 gates hidden];
     with layout 1 the batch comes first in x, the states and all outputs.
     """
     cell, batch_first = read_cell(node), bool(node.get("layout", 0))
@@ -107,16 +123,24 @@ def recurrent(node: Node) -> Kernel:
         p: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         if batch_first:
-            x, h, c = x.transpose(0, 1), h if h is None else h.transpose(0, 1), c if c is None else c.transpose(0, 1)
+            x, h, c = (
+                x.transpose(0, 1),
+                h if h is None else h.transpose(0, 1),
+                c if c is None else c.transpose(0, 1),
+            )
         state = (len(cell.directions), x.shape[1], cell.hidden)
         h = x.new_zeros(state) if h is None else h
         c = x.new_zeros(state) if c is None else c
         if lengths is not None and _all_full(lengths, x.shape[0]):
             lengths = None
-        if lengths is not None:  # onnxruntime gives zeros as the last state of a sequence without steps
+        if (
+            lengths is not None
+        ):  # onnxruntime gives zeros as the last state of a sequence without steps
             started = (lengths > 0).to(x.device).reshape(1, -1, 1)
             h, c = h * started, c * started
-            x = torch.where(_alive(lengths, x), x, torch.zeros_like(x))  # what stands there may be anything
+            x = torch.where(
+                _alive(lengths, x), x, torch.zeros_like(x)
+            )  # what stands there may be anything
         if not cell.is_usual or p is not None or not x.shape[0]:
             y, last, memory = _by_loop(cell, x, w, r, b, lengths, h, c, p)
         elif lengths is None and _torch_is_faster(cell, x):
@@ -131,7 +155,10 @@ def recurrent(node: Node) -> Kernel:
 
 
 def _torch_is_faster(cell: Cell, x: Tensor) -> bool:
-    """Tell whether torch has a kernel that is not a loop of its own: all cells on an accelerator, LSTM in float32 on a processor."""
+    """Tell whether torch has a kernel that is not a loop of its own.
+
+    All cells on an accelerator, LSTM in float32 on a processor.
+    """
     if not cell.is_torch or is_batchedtensor(x):
         return False
     has_lstm: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -139,38 +166,64 @@ def _torch_is_faster(cell: Cell, x: Tensor) -> bool:
 
 
 def _all_full(lengths: Tensor, steps: int) -> bool:
-    """Tell whether no sequence is shorter than the input; where runs share a pass, torch cannot know."""
+    """Tell whether no sequence is shorter than the input.
+
+    Where runs share a pass, torch cannot know.
+    """
     return not is_batchedtensor(lengths) and bool((lengths == steps).all())
 
 
 def _by_kernels(
-    cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, lengths: Tensor | None, h: Tensor, c: Tensor
+    cell: Cell,
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h: Tensor,
+    c: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the kernels of this package; returns as `_by_torch`, and with lengths as `_by_loop`."""
     behind = cell.op == "GRU" and cell.linear_before_reset
     sums = []
     for index, backwards in enumerate(cell.directions):
         inputs = _reversed(x, lengths) if backwards else x
-        sums.append(linear(inputs, w[index], None if b is None else _input_bias(b[index], behind=behind)))
+        sums.append(
+            linear(inputs, w[index], None if b is None else _input_bias(b[index], behind=behind))
+        )
     stacked = torch.stack(sums, 1)
-    alive = None if lengths is None else _alive(lengths, x).unsqueeze(1).expand(*stacked.shape[:3], 1)
+    alive = (
+        None if lengths is None else _alive(lengths, x).unsqueeze(1).expand(*stacked.shape[:3], 1)
+    )
     if cell.op == "LSTM":
         states, c = lstm_states(stacked, r, h, c, alive)
     elif cell.op == "GRU":
-        of_new = None if not behind else r.new_zeros(r.shape[0], cell.hidden) if b is None else b[:, 5 * cell.hidden :]
+        of_new = (
+            None
+            if not behind
+            else r.new_zeros(r.shape[0], cell.hidden)
+            if b is None
+            else b[:, 5 * cell.hidden :]
+        )
         states = gru_states(stacked, r, of_new, h, alive)
     else:
         states = rnn_states(stacked, r, h, alive, relu=cell.names[0] == "relu")
     y = states if alive is None else torch.where(alive, states, torch.zeros_like(states))
     if True in cell.directions:
         parts = y.unbind(1)
-        turned = [_reversed(part, lengths) if back else part for part, back in zip(parts, cell.directions, strict=True)]
+        turned = [
+            _reversed(part, lengths) if back else part
+            for part, back in zip(parts, cell.directions, strict=True)
+        ]
         y = torch.stack(turned, 1)
     return y, states[-1], c
 
 
 def _input_bias(b: Tensor, *, behind: bool) -> Tensor:
-    """Return what is added to the products of the inputs of one direction: all biases, but for a GRU's recurrent one behind its reset gate."""
+    """Return what is added to the products of the inputs of one direction.
+
+    All biases, but for a GRU's recurrent one behind its reset gate.
+    """
     of_inputs, of_states = b.chunk(2)
     if not behind:
         return of_inputs + of_states
@@ -184,7 +237,9 @@ def _alive(lengths: Tensor, x: Tensor) -> Tensor:
     return steps < lengths.to(x.device).reshape(1, -1, 1)
 
 
-def _by_torch(cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _by_torch(
+    cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Run torch's fused kernels; returns y [time, directions, batch, hidden], last h and last c."""
     order, gates = TORCH_ORDER[cell.op], GATES[cell.op]
 
@@ -214,13 +269,26 @@ def _by_torch(cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: 
 
 
 def _by_loop(
-    cell: Cell, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, lengths: Tensor | None, h: Tensor, c: Tensor, p: Tensor | None
+    cell: Cell,
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h: Tensor,
+    c: Tensor,
+    p: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Step through time; returns as `_by_torch`. Steps behind the end of a sequence give zeros and keep the state."""
+    """Step through time; returns as `_by_torch`.
+
+    Steps behind the end of a sequence give zeros and keep the state.
+    """
     outputs, lasts, memories = [], [], []
     valid = None if lengths is None else _alive(lengths, x)
     for index, backwards in enumerate(cell.directions):
-        step = _step(cell, index, r[index], None if b is None else b[index], None if p is None else p[index])
+        step = _step(
+            cell, index, r[index], None if b is None else b[index], None if p is None else p[index]
+        )
         inputs = torch.matmul(x, w[index].t())
         if b is not None:
             inputs = inputs + b[index].chunk(2)[0]
@@ -287,7 +355,11 @@ def _step(
             total = torch.matmul(h, r[: 2 * rows].t()) + bias[: 2 * rows]
             z = functions[0](clipped(x[:, :rows] + total[:, :rows]))
             reset = functions[0](clipped(x[:, rows : 2 * rows] + total[:, rows:]))
-            new = functions[1](clipped(x[:, 2 * rows :] + torch.matmul(reset * h, r[2 * rows :].t()) + bias[2 * rows :]))
+            new = functions[1](
+                clipped(
+                    x[:, 2 * rows :] + torch.matmul(reset * h, r[2 * rows :].t()) + bias[2 * rows :]
+                )
+            )
         return (1 - z) * new + z * h, c
 
     def rnn(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def gru_states(sums: Tensor, r: Tensor, b: Tensor | None, h: Tensor, alive: Tensor | None) -> Tensor:
+def gru_states(
+    sums: Tensor, r: Tensor, b: Tensor | None, h: Tensor, alive: Tensor | None
+) -> Tensor:
     """Return the states of a GRU after every step, [time, directions, batch, hidden].
 
     Args:
@@ -35,7 +37,9 @@ def gru_states(sums: Tensor, r: Tensor, b: Tensor | None, h: Tensor, alive: Tens
     return found[0]
 
 
-def lstm_states(sums: Tensor, r: Tensor, h: Tensor, c: Tensor, alive: Tensor | None) -> tuple[Tensor, Tensor]:
+def lstm_states(
+    sums: Tensor, r: Tensor, h: Tensor, c: Tensor, alive: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Return the states of an LSTM after every step, and its last memory.
 
     Args:
@@ -80,12 +84,18 @@ class _Cell(torch.autograd.Function):
         runs, known = info.batch_size, tuple(zip(args, in_dims, cls.batch_axes, strict=False))
         differ = any(axis is None and dim is not None for _value, dim, axis in known)
         joined = [
-            value if value is None or (axis is None and not differ) else _joined(value, dim, 0 if axis is None else axis - differ, runs)
+            (
+                value
+                if value is None or (axis is None and not differ)
+                else _joined(value, dim, 0 if axis is None else axis - differ, runs)
+            )
             for value, dim, axis in known
         ]
         outputs = cls.apply(*joined, *args[len(known) :])  # type: ignore[no-untyped-call]
         axes = tuple(axis - differ for axis in cls.output_axes)
-        split = (value.unflatten(axis, (runs, -1)) for value, axis in zip(outputs, axes, strict=True))
+        split = (
+            value.unflatten(axis, (runs, -1)) for value, axis in zip(outputs, axes, strict=True)
+        )
         return tuple(split), axes
 
 
@@ -202,7 +212,17 @@ class _GruResetBefore(_Cell):
         parts = torch.empty_like(gates).resize_(*gates.shape[:-1], 3 * size)
         product, r_gates, r_new = _product(h), _side(r[:, : 2 * size]), _side(r[:, 2 * size :])
         ahead = _side(torch.zeros_like(h))
-        for of_state, in_new, in_reset, in_update, carry, opened, part, of_gates, new in _reversed_steps(
+        for (
+            of_state,
+            in_new,
+            in_reset,
+            in_update,
+            carry,
+            opened,
+            part,
+            of_gates,
+            new,
+        ) in _reversed_steps(
             _given(grad, states),
             inner,
             of_reset,

@@ -26,7 +26,9 @@ def _sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 def _extremum(function: Callable[..., Tensor], empty: float) -> Reduction:
     def run(x: Tensor, axes: list[int], keep: bool) -> Tensor:
         if x.numel() == 0 and x.dtype == torch.bool:
-            return _product(torch.ones_like(x, dtype=torch.uint8), axes, keep).to(torch.bool) & (empty > 0)
+            return _product(torch.ones_like(x, dtype=torch.uint8), axes, keep).to(torch.bool) & (
+                empty > 0
+            )
         if x.numel() == 0:
             return _product(torch.ones_like(x), axes, keep) * empty
         if x.dtype == torch.bool:
@@ -48,11 +50,19 @@ def _log_sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 
 def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    return x.mean(axes, keepdim=keep) if x.is_floating_point() else x.to(torch.float64).mean(axes, keepdim=keep).trunc().to(x.dtype)
+    return (
+        x.mean(axes, keepdim=keep)
+        if x.is_floating_point()
+        else x.to(torch.float64).mean(axes, keepdim=keep).trunc().to(x.dtype)
+    )
 
 
 def _log_sum_exp(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    return torch.logsumexp(x, axes, keep) if x.is_floating_point() else torch.logsumexp(x.to(torch.float64), axes, keep).to(x.dtype)
+    return (
+        torch.logsumexp(x, axes, keep)
+        if x.is_floating_point()
+        else torch.logsumexp(x.to(torch.float64), axes, keep).to(x.dtype)
+    )
 
 
 REDUCTIONS: dict[str, Reduction] = {
@@ -71,7 +81,10 @@ REDUCTIONS: dict[str, Reduction] = {
 
 @operator(*REDUCTIONS)
 def reduction(node: Node) -> Kernel:
-    """Reductions: axes by attribute or, in newer opsets, as an input; without axes all of them, or none at all if so asked."""
+    """Reductions: axes by attribute or, in newer opsets, as an input.
+
+    Without axes all of them, or none at all if so asked.
+    """
     function = REDUCTIONS[node.op]
     stated, keep = node.get("axes"), bool(node.get("keepdims", 1))
     do_nothing = bool(node.get("noop_with_empty_axes", 0))
@@ -118,7 +131,10 @@ def cumulative(node: Node) -> Kernel:
         x = x.flip(dim) if reverse else x
         y = function(x, dim, dtype=x.dtype)
         if exclusive:
-            y = torch.cat([torch.full_like(y.narrow(dim, 0, 1), start), y.narrow(dim, 0, y.shape[dim] - 1)], dim)
+            y = torch.cat(
+                [torch.full_like(y.narrow(dim, 0, 1), start), y.narrow(dim, 0, y.shape[dim] - 1)],
+                dim,
+            )
         return y.flip(dim) if reverse else y
 
     return run

@@ -1,4 +1,7 @@
-"""Resize and Upsample: separable resampling, one axis at a time, all modes and coordinate transformations."""
+"""Resize and Upsample.
+
+Separable resampling, one axis at a time, all modes and coordinate transformations.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,12 @@ class Sampling:
         """Read a Resize node; before opset 11 it is asymmetric and rounds down."""
         old = node.op == "Upsample" or node.version < 11
         return Sampling(
-            mode={"bilinear": "linear", "trilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest")),
-            transformation="asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel"),
+            mode={"bilinear": "linear", "trilinear": "linear"}.get(
+                node.get("mode", "nearest"), node.get("mode", "nearest")
+            ),
+            transformation=(
+                "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel")
+            ),
             nearest="floor" if old else node.get("nearest_mode", "round_prefer_floor"),
             cubic=node.get("cubic_coeff_a", -0.75),
             exclude_outside=bool(node.get("exclude_outside", 0)),
@@ -59,12 +66,16 @@ def coordinates(axis: Axis, how: str) -> Tensor:
     if how == "asymmetric":
         return x / scale
     if how == "align_corners":
-        return x * (axis.before - 1) / (axis.after - 1) if axis.after > 1 else torch.zeros(axis.after)
+        return (
+            x * (axis.before - 1) / (axis.after - 1) if axis.after > 1 else torch.zeros(axis.after)
+        )
     if how == "tf_half_pixel_for_nn":
         return (x + 0.5) / scale
     if how == "tf_crop_and_resize":
         if axis.after > 1:
-            return axis.start * (axis.before - 1) + x * (axis.end - axis.start) * (axis.before - 1) / (axis.after - 1)
+            return axis.start * (axis.before - 1) + x * (axis.end - axis.start) * (
+                axis.before - 1
+            ) / (axis.after - 1)
         return torch.full((axis.after,), 0.5 * (axis.start + axis.end) * (axis.before - 1))
     if how == "pytorch_half_pixel" and axis.after == 1:
         return torch.zeros(1)
@@ -87,13 +98,18 @@ def nearest_index(place: Tensor, how: str, length: int) -> Tensor:
 
 
 def kernel_value(distance: Tensor, mode: str, a: float) -> Tensor:
-    """Return the weight of an element at a distance: a tent, or Keys' cubic (1981) with parameter `a`."""
+    """Return the weight of an element at a distance.
+
+    A tent, or Keys' cubic (1981) with parameter `a`.
+    """
     distance = distance.abs()
     if mode == "linear":
         return (1 - distance).clamp(min=0)
     inner = ((a + 2) * distance - (a + 3)) * distance * distance + 1
     outer = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    return torch.where(distance <= 1, inner, torch.where(distance < 2, outer, torch.zeros_like(distance)))
+    return torch.where(
+        distance <= 1, inner, torch.where(distance < 2, outer, torch.zeros_like(distance))
+    )
 
 
 def weights(axis: Axis, how: Sampling) -> Tensor:
@@ -182,9 +198,18 @@ def resize(node: Node) -> Kernel:
     how, policy = Sampling.of(node), node.get("keep_aspect_ratio_policy", "stretch")
     stated = node.get("axes")
 
-    def run(x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None) -> Tensor:
+    def run(
+        x: Tensor,
+        roi: Tensor | None = None,
+        scales: Tensor | None = None,
+        sizes: Tensor | None = None,
+    ) -> Tensor:
         chosen = [axis % x.dim() for axis in stated] if stated else list(range(x.dim()))
-        factors = [float(value) for value in scales.tolist()] if scales is not None and scales.numel() else None
+        factors = (
+            [float(value) for value in scales.tolist()]
+            if scales is not None and scales.numel()
+            else None
+        )
         lengths = numbers(sizes) if sizes is not None and sizes.numel() else None
         crop = how.transformation == "tf_crop_and_resize" and roi is not None and roi.numel() > 0
         region = [float(value) for value in roi.tolist()] if crop and roi is not None else None
@@ -204,7 +229,9 @@ def resize_10(node: Node) -> Kernel:
 
     def run(x: Tensor, scales: Tensor) -> Tensor:
         factors = [float(value) for value in scales.tolist()]
-        return resample(x, resized_axes(x.shape, range(x.dim()), factors, None, "stretch", None), how)
+        return resample(
+            x, resized_axes(x.shape, range(x.dim()), factors, None, "stretch", None), how
+        )
 
     return run
 
@@ -213,4 +240,6 @@ def resize_10(node: Node) -> Kernel:
 def upsample_7(node: Node) -> Kernel:
     """Upsample-7: scales by attribute."""
     how, factors = Sampling.of(node), list(node.get("scales"))
-    return lambda x: resample(x, resized_axes(x.shape, range(x.dim()), factors, None, "stretch", None), how)
+    return lambda x: resample(
+        x, resized_axes(x.shape, range(x.dim()), factors, None, "stretch", None), how
+    )

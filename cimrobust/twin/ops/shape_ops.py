@@ -8,7 +8,14 @@ from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node, operator, plain
 from cimrobust.twin.ops.surrogate import surrogate
-from cimrobust.twin.ops.torch_tensors import FLOATS, INTEGER_RANGES, axes_from, numbers, shape_tensor, torch_type
+from cimrobust.twin.ops.torch_tensors import (
+    FLOATS,
+    INTEGER_RANGES,
+    axes_from,
+    numbers,
+    shape_tensor,
+    torch_type,
+)
 
 plain("Identity", lambda x: x)
 
@@ -44,7 +51,9 @@ def reshape(node: Node) -> Kernel:
 def reshape_1(node: Node) -> Kernel:
     """Reshape-1: the shape is an attribute."""
     dims = list(node.get("shape"))
-    return lambda x: x.reshape([x.shape[index] if dim == 0 else dim for index, dim in enumerate(dims)])
+    return lambda x: x.reshape(
+        [x.shape[index] if dim == 0 else dim for index, dim in enumerate(dims)]
+    )
 
 
 @operator("Flatten")
@@ -75,7 +84,10 @@ def transpose(node: Node) -> Kernel:
 
 @operator("Squeeze")
 def squeeze(node: Node) -> Kernel:
-    """Squeeze: axes by attribute before 13, as an input from then on; all of length one where not stated."""
+    """Squeeze: axes by attribute before 13, as an input from then on.
+
+    All of length one where not stated.
+    """
     stated = node.get("axes")
 
     def run(x: Tensor, given: Tensor | None = None) -> Tensor:
@@ -133,7 +145,10 @@ def concat(node: Node) -> Kernel:
 
 @operator("Split")
 def split(node: Node) -> Kernel:
-    """Split: sizes by attribute before 13 or input; equal parts otherwise, the last one smaller from opset 18 on."""
+    """Split: sizes by attribute before 13 or input.
+
+    Equal parts otherwise, the last one smaller from opset 18 on.
+    """
     axis, stated = node.get("axis", 0), node.get("split")
     count = node.get("num_outputs") or len(node.outputs)
 
@@ -150,7 +165,8 @@ def split(node: Node) -> Kernel:
 def cast_to(x: Tensor, to: int, node: Node) -> Tensor:
     """Return a tensor as an ONNX type: see `registry` for how types are held.
 
-    8 and 16 bit integers made from floating-point numbers stay floating-point tensors that hold integers, wrapped to the range.
+    8 and 16 bit integers made from floating-point numbers stay floating-point tensors that hold
+    integers, wrapped to the range.
     """
     working = node.settings.dtype
     if to in FLOATS:
@@ -176,10 +192,15 @@ FLOAT8: dict[int, torch.dtype] = {
 
 
 def to_float8(x: Tensor, kind: int, *, saturate: bool) -> Tensor:
-    """Round to a type of 8 bit, straight through; values outside its range become its largest, or infinite or NaN without `saturate`."""
+    """Round to a type of 8 bit, straight through.
+
+    Values outside its range become its largest, or infinite or NaN without `saturate`.
+    """
     small = FLOAT8[kind]
     limit = torch.finfo(small).max
-    value = (torch.where(x.isnan(), x, x.clamp(-limit, limit)) if saturate else x).to(small).to(x.dtype)
+    value = (
+        (torch.where(x.isnan(), x, x.clamp(-limit, limit)) if saturate else x).to(small).to(x.dtype)
+    )
     return surrogate(value, x)
 
 
@@ -205,7 +226,9 @@ def cast_like(node: Node) -> Kernel:
 def dropout(node: Node) -> Kernel:
     """Dropout at inference: the input, and a mask of ones where it is asked for."""
 
-    def run(x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def run(
+        x: Tensor, ratio: Tensor | None = None, training: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         if training is not None and bool(training) and (ratio is None or float(ratio) > 0):
             raise NotImplementedError("Dropout in training mode is random")
         return (x, torch.ones_like(x, dtype=torch.bool)) if node.wants(1) else x

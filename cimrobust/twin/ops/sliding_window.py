@@ -42,15 +42,22 @@ class Window:
         """Return the dilation of every axis."""
         return self.dilations or (1,) * rank
 
-    def padding(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def padding(
+        self, size: Sequence[int], kernel: Sequence[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return padding at the begin and at the end of every axis for an input of spatial size `size`."""
         rank = len(kernel)
         if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             total = [
                 max((-(-length // stride) - 1) * stride + (taps - 1) * gap + 1 - length, 0)
-                for length, taps, stride, gap in zip(size, kernel, self.steps(rank), self.gaps(rank), strict=True)
+                for length, taps, stride, gap in zip(
+                    size, kernel, self.steps(rank), self.gaps(rank), strict=True
+                )
             ]
-            less, more = tuple(amount // 2 for amount in total), tuple(amount - amount // 2 for amount in total)
+            less, more = (
+                tuple(amount // 2 for amount in total),
+                tuple(amount - amount // 2 for amount in total),
+            )
             return (less, more) if self.auto_pad == "SAME_UPPER" else (more, less)
         if self.auto_pad == "VALID" or self.pads is None:
             return (0,) * rank, (0,) * rank
@@ -58,8 +65,13 @@ class Window:
 
 
 def torch_pads(begins: Sequence[int], ends: Sequence[int]) -> list[int]:
-    """Return pads in the order of `torch.nn.functional.pad`: last axis first, begin and end together."""
-    return [amount for pair in zip(reversed(begins), reversed(ends), strict=True) for amount in pair]
+    """Return pads in the order of `torch.nn.functional.pad`.
+
+    Last axis first, begin and end together.
+    """
+    return [
+        amount for pair in zip(reversed(begins), reversed(ends), strict=True) for amount in pair
+    ]
 
 
 def pad(x: Tensor, begins: Sequence[int], ends: Sequence[int], value: float = 0.0) -> Tensor:

@@ -1,4 +1,7 @@
-"""Gradients through operations that have none: rounding, clipping to an integer range, sign, saturated activations."""
+"""Gradients through operations that have none.
+
+Rounding, clipping to an integer range, sign, saturated activations.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,25 @@ import torch
 from torch import Tensor
 
 LEAK = 0.1
-"""Gradient outside the range of a quantiser, as a fraction of that inside it: saturated values can still find their way back."""
+"""Gradient outside the range of a quantiser, as a fraction of that inside it.
+
+Saturated values can still find their way back.
+"""
 
 
 #: Operators that `Settings.straight_through` changes. (Quantisers always pass gradients through.)
 STEPWISE = frozenset({"Round", "Floor", "Ceil", "Sign"})
 #: Operators that `Settings.softened` changes.
 SOFTENED = STEPWISE | {
-    *("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "QLinearMul"),
+    *(
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearMul",
+    ),
     *("Sigmoid", "Tanh", "HardSigmoid", "Clip"),
 }
 
@@ -46,7 +60,10 @@ def surrogate(value: Tensor, path: Tensor) -> Tensor:
 
 
 def leaking(value: Tensor, x: Tensor) -> Tensor:
-    """Return `value` with a gradient to `x` on top of its own, `LEAK` everywhere: a way back from where the function has become flat."""
+    """Return `value` with a gradient to `x` on top of its own, `LEAK` everywhere.
+
+    A way back from where the function has become flat.
+    """
     return surrogate(value, value + LEAK * x)
 
 
@@ -59,7 +76,10 @@ def leaky_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def round_clamp(x: Tensor, low: float, high: float, *, softened: bool = False) -> Tensor:
-    """Round half to even (left out if softened) and clamp to [low, high]; straight-through gradient inside, `LEAK` outside."""
+    """Round half to even (left out if softened) and clamp to [low, high].
+
+    Straight-through gradient inside, `LEAK` outside.
+    """
     if softened:
         return leaky_clamp(x, low, high)
     value = x.round().clamp(low, high)

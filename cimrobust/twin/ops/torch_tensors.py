@@ -50,7 +50,10 @@ TORCH_TYPES: dict[int, torch.dtype] = {
 
 
 def torch_type(onnx_type: int, working: torch.dtype) -> torch.dtype:
-    """Return how values of an ONNX element type are held; all floating-point types have the working type."""
+    """Return how values of an ONNX element type are held.
+
+    All floating-point types have the working type.
+    """
     return TORCH_TYPES.get(onnx_type, working)
 
 
@@ -85,7 +88,10 @@ def index_of(tensor: Tensor, data: Tensor) -> Tensor:
 
 
 def axes_from(attribute: Sequence[int] | None, given: Tensor | None) -> list[int] | None:
-    """Return axes from the attribute of older opsets or the input of newer ones; None where neither is stated."""
+    """Return axes from the attribute of older opsets or the input of newer ones.
+
+    None where neither is stated.
+    """
     if given is not None:
         return numbers(given)
     return None if attribute is None else list(attribute)

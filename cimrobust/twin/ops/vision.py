@@ -13,15 +13,22 @@ from cimrobust.twin.ops.torch_tensors import numbers
 @operator("GridSample")
 def grid_sample(node: Node) -> Kernel:
     """GridSample-16 and on; the names of the modes changed in opset 20."""
-    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(node.get("mode", "linear"), node.get("mode", "linear"))
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(
+        node.get("mode", "linear"), node.get("mode", "linear")
+    )
     padding, align = node.get("padding_mode", "zeros"), bool(node.get("align_corners", 0))
-    return lambda x, grid: F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=align)
+    return lambda x, grid: F.grid_sample(
+        x, grid, mode=mode, padding_mode=padding, align_corners=align
+    )
 
 
 @operator("Col2Im")
 def col2im(node: Node) -> Kernel:
     """Col2Im-18, in two dimensions."""
-    dilations, strides = tuple(node.get("dilations") or (1, 1)), tuple(node.get("strides") or (1, 1))
+    dilations, strides = (
+        tuple(node.get("dilations") or (1, 1)),
+        tuple(node.get("strides") or (1, 1)),
+    )
     pads = node.get("pads") or [0, 0, 0, 0]
 
     def run(x: Tensor, image: Tensor, block: Tensor) -> Tensor:
@@ -38,11 +45,16 @@ def _corners(boxes: Tensor, centred: bool) -> Tensor:
     if centred:
         half = boxes[:, 2:] / 2
         return torch.cat([boxes[:, :2] - half, boxes[:, :2] + half], 1)
-    return torch.cat([torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1)
+    return torch.cat(
+        [torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1
+    )
 
 
 def _kept(boxes: Tensor, order: Tensor, limit: int, overlap: float) -> list[int]:
-    """Return the boxes, best first, that overlap no better one by more than `overlap` (intersection over union)."""
+    """Return the boxes, best first, that overlap no better one by more than `overlap`.
+
+    Intersection over union.
+    """
     area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
     kept: list[int] = []
     while order.numel() and len(kept) < limit:
@@ -59,11 +71,18 @@ def _kept(boxes: Tensor, order: Tensor, limit: int, overlap: float) -> list[int]
 
 @operator("NonMaxSuppression", since=10)
 def non_max_suppression(node: Node) -> Kernel:
-    """NonMaxSuppression-10: boxes [batch, n, 4], scores [batch, classes, n]; rows (batch, class, box)."""
+    """NonMaxSuppression-10: boxes [batch, n, 4], scores [batch, classes, n].
+
+    Rows (batch, class, box).
+    """
     centred = bool(node.get("center_point_box", 0))
 
     def run(
-        boxes: Tensor, scores: Tensor, most: Tensor | None = None, overlap: Tensor | None = None, threshold: Tensor | None = None
+        boxes: Tensor,
+        scores: Tensor,
+        most: Tensor | None = None,
+        overlap: Tensor | None = None,
+        threshold: Tensor | None = None,
     ) -> Tensor:
         limit = 0 if most is None else int(most)
         share = 0.0 if overlap is None else float(overlap)

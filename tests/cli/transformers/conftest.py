@@ -1,4 +1,6 @@
-"""A BERT-like and a GPT-like network, as torch exports them and as onnxruntime's transformer optimiser saves them."""
+"""A BERT-like and a GPT-like network, as torch exports them and as onnxruntime's transformer
+optimiser saves them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ bits = 2
 tolerance = {tolerance}
 distribution = "truncated_gaussian"
 sigma = 0.001
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Family:
         """Save the network by the optimiser at a level of onnxruntime's own optimisation."""
         path = self.folder / f"{self.kind}_{level}_{int(only_onnxruntime)}_{int(half)}.onnx"
         settings = {"opt_level": level, "only_onnxruntime": only_onnxruntime, "use_gpu": False}
-        model = optimizer.optimize_model(str(self.plain), model_type=self.kind, num_heads=HEADS, hidden_size=WIDTH, **settings)
+        model = optimizer.optimize_model(
+            str(self.plain), model_type=self.kind, num_heads=HEADS, hidden_size=WIDTH, **settings
+        )
         if half:
             with np.errstate(all="ignore"):
                 model.convert_float_to_float16(keep_io_types=True)
@@ -72,7 +76,9 @@ class Family:
         path = self.folder / f"session_{level}.onnx"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
+        options.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}"
+        )
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(str(self.plain), options, providers=["CPUExecutionProvider"])
         return path
@@ -97,13 +103,17 @@ class Bert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.places, self.kinds = (nn.Embedding(rows, WIDTH) for rows in (WORDS, LONGEST, 2))
+        self.words, self.places, self.kinds = (
+            nn.Embedding(rows, WIDTH) for rows in (WORDS, LONGEST, 2)
+        )
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
         self.layers = nn.ModuleList([BertLayer() for _ in range(2)])
         self.pool, self.classify = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 4)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        mask = (1.0 - attention_mask.unsqueeze(1).unsqueeze(2).to(torch.float32)) * torch.finfo(torch.float32).min
+        mask = (1.0 - attention_mask.unsqueeze(1).unsqueeze(2).to(torch.float32)) * torch.finfo(
+            torch.float32
+        ).min
         places = torch.arange(LONGEST).unsqueeze(0)[:, : input_ids.size(1)]
         x = self.norm(self.words(input_ids) + self.kinds(token_type_ids) + self.places(places))
         for layer in self.layers:
@@ -114,11 +124,23 @@ class Bert(nn.Module):
 class GptBlock(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        shapes = {"qkv": (WIDTH, 3 * WIDTH), "out": (WIDTH, WIDTH), "wide": (WIDTH, 2 * WIDTH), "narrow": (2 * WIDTH, WIDTH)}
-        self.weights = nn.ParameterDict({name: nn.Parameter(torch.randn(shape) * 0.3) for name, shape in shapes.items()})
-        self.biases = nn.ParameterDict({name: nn.Parameter(torch.randn(shape[1]) * 0.1) for name, shape in shapes.items()})
+        shapes = {
+            "qkv": (WIDTH, 3 * WIDTH),
+            "out": (WIDTH, WIDTH),
+            "wide": (WIDTH, 2 * WIDTH),
+            "narrow": (2 * WIDTH, WIDTH),
+        }
+        self.weights = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(shape) * 0.3) for name, shape in shapes.items()}
+        )
+        self.biases = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(shape[1]) * 0.1) for name, shape in shapes.items()}
+        )
         self.norms = nn.ModuleList([nn.LayerNorm(WIDTH) for _ in range(2)])
-        self.register_buffer("causal", torch.tril(torch.ones(LONGEST, LONGEST, dtype=torch.bool)).view(1, 1, LONGEST, LONGEST))
+        self.register_buffer(
+            "causal",
+            torch.tril(torch.ones(LONGEST, LONGEST, dtype=torch.bool)).view(1, 1, LONGEST, LONGEST),
+        )
 
     def _product(self, x: Tensor, name: str) -> Tensor:
         weight = self.weights[name]
@@ -132,9 +154,19 @@ class GptBlock(nn.Module):
         queries, keys = scores.size(-2), scores.size(-1)
         allowed = self.causal[:, :, keys - queries : keys, :keys]  # type: ignore[index]
         scores = torch.where(allowed, scores, torch.tensor(torch.finfo(torch.float32).min))
-        x = self._product(_joined(torch.matmul(torch.softmax(scores, -1), _heads(value))), "out") + x
+        x = (
+            self._product(_joined(torch.matmul(torch.softmax(scores, -1), _heads(value))), "out")
+            + x
+        )
         wide = self._product(self.norms[1](x), "wide")
-        bent = 0.5 * wide * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (wide + 0.044715 * torch.pow(wide, 3.0))))
+        bent = (
+            0.5
+            * wide
+            * (
+                1.0
+                + torch.tanh(math.sqrt(2.0 / math.pi) * (wide + 0.044715 * torch.pow(wide, 3.0)))
+            )
+        )
         return self._product(bent, "narrow") + x
 
 
@@ -164,7 +196,9 @@ def _joined(x: Tensor) -> Tensor:
     return together.view(together.size(0), together.size(1), WIDTH)
 
 
-def _family(folder: Path, kind: str, network: nn.Module, arrays: dict[str, np.ndarray], tolerance: float) -> Family:
+def _family(
+    folder: Path, kind: str, network: nn.Module, arrays: dict[str, np.ndarray], tolerance: float
+) -> Family:
     """Export a network, and write its data with its own decisions as labels."""
     family = Family(folder, kind)
     inputs = tuple(torch.as_tensor(array) for array in arrays.values())
@@ -172,13 +206,19 @@ def _family(folder: Path, kind: str, network: nn.Module, arrays: dict[str, np.nd
         warnings.simplefilter("ignore")  # of the exporter about itself
         axes = {name: {0: "batch", 1: "tokens"} for name in arrays}
         names = {"input_names": list(arrays), "output_names": ["logits"], "dynamic_axes": axes}
-        torch.onnx.export(network.eval(), inputs, str(family.plain), opset_version=14, dynamo=False, **names)
+        torch.onnx.export(
+            network.eval(), inputs, str(family.plain), opset_version=14, dynamo=False, **names
+        )
     with torch.no_grad():
         labels = network(*inputs).argmax(-1).numpy()
     np.savez(folder / "data.npz", y=labels, **arrays)
-    described = "".join(f'[[input]]\nname = "{name}"\narray = "{name}"\ndtype = "int64"\n' for name in arrays)
+    described = "".join(
+        f'[[input]]\nname = "{name}"\narray = "{name}"\ndtype = "int64"\n' for name in arrays
+    )
     axis = "[decision]\naxis = -1\n" if labels.ndim > 1 else ""
-    family.data.write_text(f'schema = 1\nfile = "data.npz"\n{described}[label]\narray = "y"\n{axis}')
+    family.data.write_text(
+        f'schema = 1\nfile = "data.npz"\n{described}[label]\narray = "y"\n{axis}'
+    )
     family.device.write_text(DEVICE.format(tolerance=tolerance))
     return family
 

@@ -1,4 +1,4 @@
-"""One transformer in many spellings: the same devices, the same clean score, the same worst chip."""
+"""One transformer in many spellings: the same devices, the same clean score, the same worst chip."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ from cimrobust.onnx_io.write_back import write_back
 
 SAMPLES = 16
 
-SPELLINGS = [(0, False, False), (1, False, False), (2, False, False), (2, True, False), (0, False, True)]
+SPELLINGS = [
+    (0, False, False),
+    (1, False, False),
+    (2, False, False),
+    (2, True, False),
+    (0, False, True),
+]
 
 
 def spelled(family: Any, spelling: tuple[int, bool, bool]) -> Path:
@@ -37,7 +43,15 @@ def operators(path: Path) -> Counter[str]:
 
 
 def analyzed(family: Any, model: Path, out: Path) -> dict[str, Any]:
-    made = cimrobust.analyze(model, data=family.data, device=str(family.device), out=out, effort="quick", trials=2, workers=1)
+    made = cimrobust.analyze(
+        model,
+        data=family.data,
+        device=str(family.device),
+        out=out,
+        effort="quick",
+        trials=2,
+        workers=1,
+    )
     return dict(made.data)
 
 
@@ -46,19 +60,35 @@ def outputs(model: bytes, family: Any) -> np.ndarray:
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     arrays = np.load(family.folder / "data.npz")
-    return np.asarray(session.run(None, {value.name: arrays[value.name] for value in session.get_inputs()})[0])
+    return np.asarray(
+        session.run(None, {value.name: arrays[value.name] for value in session.get_inputs()})[0]
+    )
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS, ids=["0", "1", "2", "2 of onnxruntime alone", "16 bits"])
-def test_a_file_of_the_optimiser_is_read_as_standard_operators(family: Any, spelling: tuple[int, bool, bool]) -> None:
+@pytest.mark.parametrize(
+    "spelling", SPELLINGS, ids=["0", "1", "2", "2 of onnxruntime alone", "16 bits"]
+)
+def test_a_file_of_the_optimiser_is_read_as_standard_operators(
+    family: Any, spelling: tuple[int, bool, bool]
+) -> None:
     path = spelled(family, spelling)
     assert any(name.startswith("com.microsoft::") for name in operators(path))
     network, plain = load_network(path), load_network(family.plain)
     assert all(node.domain == "" for node in network.model.graph.node)
-    expected, got = outputs(path.read_bytes(), family), outputs(network.model.SerializeToString(), family)
-    tolerance = 2.0**-8 if spelling[2] else 1e-5  # of 16 bits a few roundings; of float32 sums of tens of terms in another order
+    expected, got = (
+        outputs(path.read_bytes(), family),
+        outputs(network.model.SerializeToString(), family),
+    )
+    tolerance = (
+        2.0**-8 if spelling[2] else 1e-5
+    )  # of 16 bits a few roundings; of float32 sums of tens of terms in another order
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max())
-    np.testing.assert_allclose(got, outputs(plain.model.SerializeToString(), family), rtol=0, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(
+        got,
+        outputs(plain.model.SerializeToString(), family),
+        rtol=0,
+        atol=tolerance * np.abs(expected).max(),
+    )
 
 
 @pytest.mark.parametrize("level", ["BASIC", "EXTENDED", "ALL"])
@@ -66,7 +96,10 @@ def test_a_file_that_a_session_saves_is_read_as_standard_operators(family: Any, 
     path = family.saved_by_onnxruntime(level)
     network = load_network(path)
     assert all(node.domain == "" for node in network.model.graph.node)
-    expected, got = outputs(path.read_bytes(), family), outputs(network.model.SerializeToString(), family)
+    expected, got = (
+        outputs(path.read_bytes(), family),
+        outputs(network.model.SerializeToString(), family),
+    )
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
@@ -75,8 +108,12 @@ def inspected(family: Any, model: Path, capsys: pytest.CaptureFixture[str]) -> d
     return dict(json.loads(capsys.readouterr().out))
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS[:1] + SPELLINGS[2:], ids=["0", "2", "2 of onnxruntime alone", "16 bits"])
-def test_devices_are_the_same(family: Any, spelling: tuple[int, bool, bool], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "spelling", SPELLINGS[:1] + SPELLINGS[2:], ids=["0", "2", "2 of onnxruntime alone", "16 bits"]
+)
+def test_devices_are_the_same(
+    family: Any, spelling: tuple[int, bool, bool], capsys: pytest.CaptureFixture[str]
+) -> None:
     path = spelled(family, spelling)
     capsys.readouterr()
     plain, made = (inspected(family, model, capsys) for model in (family.plain, path))
@@ -90,14 +127,20 @@ def plain_certificates() -> dict[str, dict[str, Any]]:
     return {}
 
 
-def test_the_plain_export_has_a_worst_chip(family: Any, tmp_path: Path, plain_certificates: dict[str, dict[str, Any]]) -> None:
+def test_the_plain_export_has_a_worst_chip(
+    family: Any, tmp_path: Path, plain_certificates: dict[str, dict[str, Any]]
+) -> None:
     made = analyzed(family, family.plain, tmp_path / "plain")
     plain_certificates[family.kind] = made
     assert 0 < made["worst_found"]["score"] < made["clean"]["quantised_score"]
 
 
-def test_the_worst_chip_is_the_same(family: Any, tmp_path: Path, plain_certificates: dict[str, dict[str, Any]]) -> None:
-    plain = plain_certificates.get(family.kind) or analyzed(family, family.plain, tmp_path / "plain")
+def test_the_worst_chip_is_the_same(
+    family: Any, tmp_path: Path, plain_certificates: dict[str, dict[str, Any]]
+) -> None:
+    plain = plain_certificates.get(family.kind) or analyzed(
+        family, family.plain, tmp_path / "plain"
+    )
     made = analyzed(family, family.optimised(0), tmp_path / "optimised")
     assert "NO_TWIN" not in str(made["warnings"])
     assert made["clean"]["score"] == plain["clean"]["score"] == 1.0
@@ -106,7 +149,9 @@ def test_the_worst_chip_is_the_same(family: Any, tmp_path: Path, plain_certifica
     assert run(["replay", str(tmp_path / "optimised")]) == 0
 
 
-def test_a_rewritten_file_has_the_same_devices(family: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rewritten_file_has_the_same_devices(
+    family: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model, target = family.optimised(0), tmp_path / "crossbars.onnx"
     assert run(["rewrite", str(model), "--device", str(family.device), "-o", str(target)]) == 0
     capsys.readouterr()

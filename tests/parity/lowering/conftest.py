@@ -37,7 +37,9 @@ class Pair:
         options.log_severity_level = 4
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         return [np.asarray(value) for value in session.run(None, dict(self.feeds))]
 
 
@@ -64,25 +66,47 @@ class Compare:
         **attributes: object,
     ) -> Pair:
         pair = make_pair(
-            op, inputs, arrays, opset=opset, domain=domain, outputs=outputs, constants=constants, symbolic=symbolic, attributes=attributes
+            op,
+            inputs,
+            arrays,
+            opset=opset,
+            domain=domain,
+            outputs=outputs,
+            constants=constants,
+            symbolic=symbolic,
+            attributes=attributes,
         )
         assert not pair.outcome.refused, pair.outcome.refused
         assert all(node.domain == "" for node in pair.lowered.graph.node), pair.outcome.notes
         onnx.checker.check_model(pair.lowered, full_check=True)
         expected, got = pair.run(pair.original), pair.run(pair.lowered)
-        wanted = [index for index, name in enumerate(name for name in outputs if name) if name not in skip]
+        wanted = [
+            index for index, name in enumerate(name for name in outputs if name) if name not in skip
+        ]
         for index in wanted:
             assert got[index].dtype == expected[index].dtype
             assert got[index].shape == expected[index].shape, f"output {index}"
             scale = max(1.0, float(np.abs(expected[index].astype(np.float64)).max(initial=0.0)))
-            np.testing.assert_allclose(got[index], expected[index], rtol=0, atol=tolerance * scale, err_msg=f"output {index}")
+            np.testing.assert_allclose(
+                got[index],
+                expected[index],
+                rtol=0,
+                atol=tolerance * scale,
+                err_msg=f"output {index}",
+            )
         if twin:
-            made = to_torch(pair.lowered)({name: torch.as_tensor(value) for name, value in pair.feeds.items()})
+            made = to_torch(pair.lowered)(
+                {name: torch.as_tensor(value) for name, value in pair.feeds.items()}
+            )
             names = [name for name in outputs if name]
             for index in wanted:
                 scale = max(1.0, float(np.abs(expected[index].astype(np.float64)).max(initial=0.0)))
                 np.testing.assert_allclose(
-                    made[names[index]].numpy(), expected[index], rtol=0, atol=tolerance * scale, err_msg=f"twin {index}"
+                    made[names[index]].numpy(),
+                    expected[index],
+                    rtol=0,
+                    atol=tolerance * scale,
+                    err_msg=f"twin {index}",
                 )
         self.pairs.append(pair)
         return pair
@@ -100,7 +124,9 @@ def make_pair(
     symbolic: bool,
     attributes: Mapping[str, object],
 ) -> Pair:
-    node = helper.make_node(op, list(inputs), list(outputs), name="node", domain=domain, **attributes)
+    node = helper.make_node(
+        op, list(inputs), list(outputs), name="node", domain=domain, **attributes
+    )
     feeds = {name: value for name, value in arrays.items() if name not in constants}
     values = [
         helper.make_tensor_value_info(
@@ -111,8 +137,17 @@ def make_pair(
         for name, value in feeds.items()
     ]
     made = [onnx.ValueInfoProto(name=name) for name in outputs if name]
-    graph = helper.make_graph([node], "g", values, made, [numpy_helper.from_array(arrays[name], name) for name in constants])
-    imports = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    graph = helper.make_graph(
+        [node],
+        "g",
+        values,
+        made,
+        [numpy_helper.from_array(arrays[name], name) for name in constants],
+    )
+    imports = [
+        helper.make_opsetid("", opset),
+        *([helper.make_opsetid(domain, 1)] if domain else []),
+    ]
     original = helper.make_model(graph, opset_imports=imports, ir_version=8 if opset < 21 else 10)
     lowered = onnx.ModelProto()
     lowered.CopyFrom(original)
@@ -120,7 +155,11 @@ def make_pair(
     inferred = onnx.shape_inference.infer_shapes(lowered, strict_mode=True)
     for value, found in zip(lowered.graph.output, inferred.graph.output, strict=True):
         value.type.CopyFrom(
-            onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor(elem_type=found.type.tensor_type.elem_type or TensorProto.FLOAT))
+            onnx.TypeProto(
+                tensor_type=onnx.TypeProto.Tensor(
+                    elem_type=found.type.tensor_type.elem_type or TensorProto.FLOAT
+                )
+            )
         )
         value.type.tensor_type.shape.CopyFrom(found.type.tensor_type.shape)
         if not found.type.tensor_type.HasField("shape"):

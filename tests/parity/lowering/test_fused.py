@@ -16,11 +16,25 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("activation", "params"),
-    [("Relu", []), ("Sigmoid", []), ("Tanh", []), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 0.7]), ("HardSigmoid", [0.3, 0.4])],
+    [
+        ("Relu", []),
+        ("Sigmoid", []),
+        ("Tanh", []),
+        ("LeakyRelu", [0.2]),
+        ("Clip", [-0.5, 0.7]),
+        ("HardSigmoid", [0.3, 0.4]),
+    ],
 )
 @pytest.mark.parametrize("inputs", ["xw", "xwb", "xwbz"])
-def test_conv(same: Same, rng: np.random.Generator, activation: str, params: list[float], inputs: str) -> None:
-    arrays = {"x": normal(rng, 2, 4, 6, 6), "w": normal(rng, 6, 2, 3, 3), "b": normal(rng, 6), "z": normal(rng, 2, 6, 3, 3)}
+def test_conv(
+    same: Same, rng: np.random.Generator, activation: str, params: list[float], inputs: str
+) -> None:
+    arrays = {
+        "x": normal(rng, 2, 4, 6, 6),
+        "w": normal(rng, 6, 2, 3, 3),
+        "b": normal(rng, 6),
+        "z": normal(rng, 2, 6, 3, 3),
+    }
     arrays = {name: arrays[name] for name in inputs}
     settings = {"activation": activation, "group": 2, "strides": [2, 2], "pads": [1, 1, 1, 1]} | (
         {"activation_params": params} if params else {}
@@ -30,20 +44,38 @@ def test_conv(same: Same, rng: np.random.Generator, activation: str, params: lis
 
 @pytest.mark.parametrize(
     "settings",
-    [{"activation": "Relu"}, {"activation": "Tanh"}, {"activation": "LeakyRelu", "activation_alpha": 0.3}, {"activation": "Sigmoid"}],
+    [
+        {"activation": "Relu"},
+        {"activation": "Tanh"},
+        {"activation": "LeakyRelu", "activation_alpha": 0.3},
+        {"activation": "Sigmoid"},
+    ],
 )
 @pytest.mark.parametrize("flips", [0, 1])
-def test_gemm(same: Same, rng: np.random.Generator, settings: dict[str, object], flips: int) -> None:
-    arrays = {"x": normal(rng, 5, 4), "w": normal(rng, *((3, 4) if flips else (4, 3))), "b": normal(rng, 3)}
+def test_gemm(
+    same: Same, rng: np.random.Generator, settings: dict[str, object], flips: int
+) -> None:
+    arrays = {
+        "x": normal(rng, 5, 4),
+        "w": normal(rng, *((3, 4) if flips else (4, 3))),
+        "b": normal(rng, 3),
+    }
     same("FusedGemm", list(arrays), arrays, transB=flips, alpha=0.5, beta=2.0, **settings)
 
 
 @pytest.mark.parametrize("left", [(0, 0), (1, 0), (0, 1), (1, 1)])
 @pytest.mark.parametrize("right", [(0, 0), (1, 0), (0, 1), (1, 1)])
-def test_matmul(same: Same, rng: np.random.Generator, left: tuple[int, int], right: tuple[int, int]) -> None:
+def test_matmul(
+    same: Same, rng: np.random.Generator, left: tuple[int, int], right: tuple[int, int]
+) -> None:
     a, b = normal(rng, 2, 3, 4, 5), normal(rng, 2, 3, 5, 6)
     a, b = (turned(array, *flags) for array, flags in ((a, left), (b, right)))
-    settings = {"transA": left[0], "transBatchA": left[1], "transB": right[0], "transBatchB": right[1]}
+    settings = {
+        "transA": left[0],
+        "transBatchA": left[1],
+        "transB": right[0],
+        "transBatchB": right[1],
+    }
     same("FusedMatMul", ["a", "b"], {"a": a, "b": b}, alpha=0.7, twin=False, **settings)
 
 
@@ -61,7 +93,9 @@ def test_transpose_matmul(same: Same, rng: np.random.Generator, rank: int) -> No
 
 @pytest.mark.parametrize("channels_last", [0, 1])
 @pytest.mark.parametrize("scales", [1, 4])
-def test_quantised_conv(same: Same, rng: np.random.Generator, channels_last: int, scales: int) -> None:
+def test_quantised_conv(
+    same: Same, rng: np.random.Generator, channels_last: int, scales: int
+) -> None:
     shape = (2, 6, 6, 3) if channels_last else (2, 3, 6, 6)
     arrays = {
         "x": rng.integers(0, 128, shape).astype(np.uint8),  # no sums of pairs beyond 16 bits
@@ -76,18 +110,43 @@ def test_quantised_conv(same: Same, rng: np.random.Generator, channels_last: int
     }
     constants = [name for name in arrays if name != "x"]
     given = {name: np.asarray(value) for name, value in arrays.items()}
-    same("QLinearConv", list(arrays), given, constants=constants, channels_last=channels_last, pads=[1, 1, 1, 1], tolerance=0, twin=False)
+    same(
+        "QLinearConv",
+        list(arrays),
+        given,
+        constants=constants,
+        channels_last=channels_last,
+        pads=[1, 1, 1, 1],
+        tolerance=0,
+        twin=False,
+    )
 
 
 def test_max_pool_of_channels_last(same: Same, rng: np.random.Generator) -> None:
     arrays = {"x": rng.integers(0, 255, (2, 6, 6, 3)).astype(np.uint8)}
-    same("NhwcMaxPool", ["x"], arrays, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], tolerance=0, twin=False)
+    same(
+        "NhwcMaxPool",
+        ["x"],
+        arrays,
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        tolerance=0,
+        twin=False,
+    )
 
 
 @pytest.mark.parametrize("opset", [14, 21])
 @pytest.mark.parametrize("upper", [0, 1])
 def test_trilu(same: Same, rng: np.random.Generator, upper: int, opset: int) -> None:
-    same("Trilu", ["x", "k"], {"x": normal(rng, 4, 5), "k": np.asarray(1, np.int64)}, upper=upper, constants=["k"], opset=opset)
+    same(
+        "Trilu",
+        ["x", "k"],
+        {"x": normal(rng, 4, 5), "k": np.asarray(1, np.int64)},
+        upper=upper,
+        constants=["k"],
+        opset=opset,
+    )
 
 
 @pytest.mark.parametrize("limits", [(1.0, 7.0, 2.0), (0, 5)])
@@ -100,11 +159,22 @@ def test_range(same: Same, limits: tuple[float, ...]) -> None:
 @pytest.mark.parametrize("axis", [0, 2, -1])
 @pytest.mark.parametrize("opset", [11, 17])
 def test_expand_dims(same: Same, rng: np.random.Generator, axis: int, opset: int) -> None:
-    same("ExpandDims", ["x", "axis"], {"x": normal(rng, 3, 4), "axis": np.asarray(axis, np.int32)}, constants=["axis"], opset=opset)
+    same(
+        "ExpandDims",
+        ["x", "axis"],
+        {"x": normal(rng, 3, 4), "axis": np.asarray(axis, np.int32)},
+        constants=["axis"],
+        opset=opset,
+    )
 
 
 def test_gather_nd(same: Same, rng: np.random.Generator) -> None:
-    same("GatherND", ["x", "at"], {"x": normal(rng, 3, 4, 2), "at": np.asarray([[0, 1], [2, 3]])}, symbolic=False)
+    same(
+        "GatherND",
+        ["x", "at"],
+        {"x": normal(rng, 3, 4, 2), "at": np.asarray([[0, 1], [2, 3]])},
+        symbolic=False,
+    )
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
@@ -117,8 +187,19 @@ def test_pad(same: Same, rng: np.random.Generator, mode: str) -> None:
 @pytest.mark.parametrize("opset", [16, 20])
 @pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
 def test_grid_sample(same: Same, rng: np.random.Generator, mode: str, opset: int) -> None:
-    arrays = {"x": normal(rng, 2, 3, 5, 5), "grid": rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32)}
-    same("GridSample", ["x", "grid"], arrays, mode=mode, padding_mode="border", align_corners=1, opset=opset)
+    arrays = {
+        "x": normal(rng, 2, 3, 5, 5),
+        "grid": rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32),
+    }
+    same(
+        "GridSample",
+        ["x", "grid"],
+        arrays,
+        mode=mode,
+        padding_mode="border",
+        align_corners=1,
+        opset=opset,
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,9 +211,19 @@ def test_grid_sample(same: Same, rng: np.random.Generator, mode: str, opset: int
         ("ParametricSoftplus", {"alpha": 0.5, "beta": 2.0}),
     ],
 )
-def test_operators_that_the_standard_once_had(same: Same, rng: np.random.Generator, op: str, settings: dict[str, float]) -> None:
+def test_operators_that_the_standard_once_had(
+    same: Same, rng: np.random.Generator, op: str, settings: dict[str, float]
+) -> None:
     same(op, ["x"], {"x": normal(rng, 3, 4)}, domain="", opset=9, **settings)
 
 
 def test_image_scaler(same: Same, rng: np.random.Generator) -> None:
-    same("ImageScaler", ["x"], {"x": normal(rng, 2, 3, 4, 4)}, domain="", opset=9, scale=0.5, bias=[1.0, 2.0, 3.0])
+    same(
+        "ImageScaler",
+        ["x"],
+        {"x": normal(rng, 2, 3, 4, 4)},
+        domain="",
+        opset=9,
+        scale=0.5,
+        bias=[1.0, 2.0, 3.0],
+    )

@@ -20,7 +20,10 @@ def test_gelu(same: Same, rng: np.random.Generator, op: str, opset: int) -> None
 
 
 def test_fast_gelu_with_bias(same: Same, rng: np.random.Generator) -> None:
-    arrays = {"x": rng.normal(0, 3, (2, 5, 8)).astype(np.float32), "b": rng.normal(0, 1, 8).astype(np.float32)}
+    arrays = {
+        "x": rng.normal(0, 3, (2, 5, 8)).astype(np.float32),
+        "b": rng.normal(0, 1, 8).astype(np.float32),
+    }
     same("FastGelu", ["x", "b"], arrays, constants=["b"])
 
 

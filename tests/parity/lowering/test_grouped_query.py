@@ -19,8 +19,14 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 def prompt(rng: np.random.Generator, num_past: int = 0, room: int = 0) -> dict[str, np.ndarray]:
     """Inputs of a node that has `num_past` positions in a cache with room for more."""
-    total, batch = QUERIES + num_past, 1 if num_past else BATCH  # onnxruntime takes no more samples at once
-    arrays = {name: normal(rng, batch, QUERIES, heads * SIZE) for name, heads in (("q", HEADS), ("k", GROUPS), ("v", GROUPS))}
+    total, batch = (
+        QUERIES + num_past,
+        (1 if num_past else BATCH),
+    )  # onnxruntime takes no more samples at once
+    arrays = {
+        name: normal(rng, batch, QUERIES, heads * SIZE)
+        for name, heads in (("q", HEADS), ("k", GROUPS), ("v", GROUPS))
+    }
     arrays |= {name: normal(rng, batch, GROUPS, room or num_past, SIZE) for name in ("pk", "pv")}
     arrays["last"] = np.full(batch, total - 1, np.int32)
     arrays["total"] = np.asarray([total], np.int32)
@@ -39,7 +45,14 @@ def names(arrays: dict[str, np.ndarray]) -> list[str]:
 def check(same: Same, arrays: dict[str, np.ndarray], **settings: object) -> None:
     attributes: dict[str, object] = {"num_heads": HEADS, "kv_num_heads": GROUPS, **settings}
     constants = [name for name in ("cos", "sin") if name in arrays]
-    same("GroupQueryAttention", names(arrays), arrays, outputs=["y", "key", "value"], constants=constants, **attributes)
+    same(
+        "GroupQueryAttention",
+        names(arrays),
+        arrays,
+        outputs=["y", "key", "value"],
+        constants=constants,
+        **attributes,
+    )
 
 
 @pytest.mark.parametrize("symbolic", [True, False])
@@ -59,7 +72,15 @@ def test_window(same: Same, rng: np.random.Generator, num_past: int, window: int
     check(same, prompt(rng, num_past), local_window_size=window)
 
 
-@pytest.mark.parametrize("settings", [{"softcap": 2.0}, {"scale": 0.2}, {"smooth_softmax": 1}, {"softcap": 1.5, "local_window_size": 3}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"softcap": 2.0},
+        {"scale": 0.2},
+        {"smooth_softmax": 1},
+        {"softcap": 1.5, "local_window_size": 3},
+    ],
+)
 def test_scores(same: Same, rng: np.random.Generator, settings: dict[str, object]) -> None:
     check(same, prompt(rng, 3), **settings)
 
@@ -70,15 +91,21 @@ def test_sink(same: Same, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("cap", [0.0, 1.5])
 @pytest.mark.parametrize("shape", [(1, 1), (1, HEADS)])
-def test_bias_of_scores(same: Same, rng: np.random.Generator, shape: tuple[int, int], cap: float) -> None:
+def test_bias_of_scores(
+    same: Same, rng: np.random.Generator, shape: tuple[int, int], cap: float
+) -> None:
     check(same, prompt(rng, 3) | {"a": normal(rng, *shape, QUERIES, QUERIES + 3)}, softcap=cap)
 
 
 @pytest.mark.parametrize("interleaved", [0, 1])
 @pytest.mark.parametrize("half", [SIZE // 2, SIZE // 4])
 @pytest.mark.parametrize("num_past", [0, 3])
-def test_rotary(same: Same, rng: np.random.Generator, num_past: int, half: int, interleaved: int) -> None:
-    check(same, prompt(rng, num_past) | rotary(rng, half), do_rotary=1, rotary_interleaved=interleaved)
+def test_rotary(
+    same: Same, rng: np.random.Generator, num_past: int, half: int, interleaved: int
+) -> None:
+    check(
+        same, prompt(rng, num_past) | rotary(rng, half), do_rotary=1, rotary_interleaved=interleaved
+    )
 
 
 @pytest.mark.parametrize("num_past", [0, 3])
@@ -108,7 +135,9 @@ def test_one_token_after_samples_of_two_lengths(same: Same, rng: np.random.Gener
         "v": normal(rng, BATCH, 1, GROUPS * SIZE),
     }
     arrays |= {name: normal(rng, BATCH, GROUPS, 7, SIZE) for name in ("pk", "pv")}
-    arrays |= {"last": np.asarray([4, 7], np.int32), "total": np.asarray([8], np.int32)} | rotary(rng)
+    arrays |= {"last": np.asarray([4, 7], np.int32), "total": np.asarray([8], np.int32)} | rotary(
+        rng
+    )
     # What the cache holds past the end of a sample is anything.
     check(same, arrays, do_rotary=1, skip=["key", "value"])
 
@@ -138,14 +167,22 @@ def test_without_causality(same: Same, rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("shape", [(BATCH, QUERIES, HEADS * SIZE), (BATCH, HEADS, QUERIES, SIZE)])
 @pytest.mark.parametrize("ids", [np.asarray([3]), np.asarray([[0, 1, 2, 3], [4, 9, 2, 11]])])
 @pytest.mark.parametrize("interleaved", [0, 1])
-def test_rotary_embedding(same: Same, rng: np.random.Generator, shape: tuple[int, ...], ids: np.ndarray, interleaved: int) -> None:
+def test_rotary_embedding(
+    same: Same, rng: np.random.Generator, shape: tuple[int, ...], ids: np.ndarray, interleaved: int
+) -> None:
     arrays = {"x": normal(rng, *shape), "ids": ids, **rotary(rng)}
     same("RotaryEmbedding", list(arrays), arrays, interleaved=interleaved, constants=["cos", "sin"])
 
 
 @pytest.mark.parametrize("interleaved", [0, 1])
 @pytest.mark.parametrize("opset", [11, 17, 23])
-def test_part_of_a_head_is_turned(same: Same, rng: np.random.Generator, interleaved: int, opset: int) -> None:
-    arrays = {"x": normal(rng, BATCH, QUERIES, HEADS * SIZE), "ids": np.asarray([2]), **rotary(rng, 2)}
+def test_part_of_a_head_is_turned(
+    same: Same, rng: np.random.Generator, interleaved: int, opset: int
+) -> None:
+    arrays = {
+        "x": normal(rng, BATCH, QUERIES, HEADS * SIZE),
+        "ids": np.asarray([2]),
+        **rotary(rng, 2),
+    }
     settings = {"rotary_embedding_dim": 4, "num_heads": HEADS, "interleaved": interleaved}
     same("RotaryEmbedding", list(arrays), arrays, constants=["cos", "sin"], opset=opset, **settings)

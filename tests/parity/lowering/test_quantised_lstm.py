@@ -14,15 +14,22 @@ from cimrobust.onnx_io.lowering.lower_model import lower
 STEPS, INPUTS, HIDDEN = 6, 5, 4
 NAMES = ("x", "w", "r", "b", "", "h", "c", "p", "ws", "wz", "rs", "rz")
 
-# float32 sums in another order; a state so near the middle between two levels that it is rounded the other way does not occur here.
+# float32 sums in another order; a state so near the middle between two levels that it is rounded
+# the other way does not occur here.
 TOLERANCE = 2e-5
 
 
 def arrays(
-    *, directions: int = 1, kind: type = np.int8, per_channel: bool = False, left_out: str = "", batch: int = 1
+    *,
+    directions: int = 1,
+    kind: type = np.int8,
+    per_channel: bool = False,
+    left_out: str = "",
+    batch: int = 1,
 ) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(11)
-    # Levels of 7 bits: on processors without VNNI, onnxruntime adds pairs of products of 8 bits in 16 bits, which overflow.
+    # Levels of 7 bits: on processors without VNNI, onnxruntime adds pairs of products of 8 bits in
+    # 16 bits, which overflow.
     least, most = (-63, 64) if kind is np.int8 else (65, 192)
     shape = (directions, 4 * HIDDEN) if per_channel else (directions,)
     found = {
@@ -60,9 +67,15 @@ def check(same: Callable[..., Any], given: dict[str, np.ndarray], **attributes: 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("kind", [np.int8, np.uint8])
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_directions_and_scales(same: Callable[..., Any], direction: str, kind: type, per_channel: bool) -> None:
+def test_directions_and_scales(
+    same: Callable[..., Any], direction: str, kind: type, per_channel: bool
+) -> None:
     both = 2 if direction == "bidirectional" else 1
-    check(same, arrays(directions=both, kind=kind, per_channel=per_channel, left_out="p"), direction=direction)
+    check(
+        same,
+        arrays(directions=both, kind=kind, per_channel=per_channel, left_out="p"),
+        direction=direction,
+    )
 
 
 @pytest.mark.parametrize("left_out", ["p", "hcp", "bp", "bhcp", ""])
@@ -70,7 +83,9 @@ def test_optional_inputs(same: Callable[..., Any], left_out: str) -> None:
     check(same, arrays(left_out=left_out))
 
 
-@pytest.mark.parametrize("how", [{"clip": 0.4}, {"input_forget": 1}, {"activations": ["Sigmoid", "Relu", "Tanh"]}])
+@pytest.mark.parametrize(
+    "how", [{"clip": 0.4}, {"input_forget": 1}, {"activations": ["Sigmoid", "Relu", "Tanh"]}]
+)
 def test_attributes(same: Callable[..., Any], how: dict[str, Any]) -> None:
     check(same, arrays(), **how)
 
@@ -83,14 +98,27 @@ def test_a_batch_shares_its_ranges(same: Callable[..., Any]) -> None:
     ("change", "how", "reason"),
     [
         ({"l": np.array([6], np.int32)}, {}, "sequences of different lengths"),
-        ({}, {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "activations must be Sigmoid, Tanh or Relu"),
-        ({"wz": np.arange(16, dtype=np.uint8)[None], "ws": np.full((1, 16), 0.1, np.float32)}, {}, "zero points must be all the same"),
+        (
+            {},
+            {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
+            "activations must be Sigmoid, Tanh or Relu",
+        ),
+        (
+            {"wz": np.arange(16, dtype=np.uint8)[None], "ws": np.full((1, 16), 0.1, np.float32)},
+            {},
+            "zero points must be all the same",
+        ),
         ({"wz": np.zeros((1, 3), np.uint8)}, {}, "must fit weights of shape"),
     ],
 )
-def test_what_is_not_covered_is_refused(pair: Callable[..., Any], change: dict[str, np.ndarray], how: dict[str, Any], reason: str) -> None:
+def test_what_is_not_covered_is_refused(
+    pair: Callable[..., Any], change: dict[str, np.ndarray], how: dict[str, Any], reason: str
+) -> None:
     given = {**arrays(kind=np.uint8, left_out="p"), **change}
-    inputs = [("l" if index == 4 and "l" in change else name) if name in given or index == 4 else "" for index, name in enumerate(NAMES)]
+    inputs = [
+        ("l" if index == 4 and "l" in change else name) if name in given or index == 4 else ""
+        for index, name in enumerate(NAMES)
+    ]
     made = pair(
         "DynamicQuantizeLSTM",
         inputs,

@@ -11,7 +11,11 @@ from pydantic import BaseModel
 def partial(model: type[BaseModel], plain: dict[str, Any]) -> Any:
     """Return a model with the given fields alone, nested ones too."""
     return model.model_construct(
-        _fields_set=None, **{name: _value(model.model_fields[name].annotation, value) for name, value in plain.items()}
+        _fields_set=None,
+        **{
+            name: _value(model.model_fields[name].annotation, value)
+            for name, value in plain.items()
+        },
     )
 
 

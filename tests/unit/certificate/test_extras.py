@@ -13,16 +13,22 @@ from cimrobust.errors import UsageError
 
 @pytest.mark.parametrize("extra", ["sign", "sign-sigstore", "bom"])
 def test_the_command_is_named(extra):
-    with pytest.raises(UsageError, match=rf"got no absent_library; pip install 'cimrobust\[{extra}\]'"), needing(extra, "signatures"):
+    with (
+        pytest.raises(
+            UsageError, match=rf"got no absent_library; pip install 'cimrobust\[{extra}\]'"
+        ),
+        needing(extra, "signatures"),
+    ):
         import absent_library  # type: ignore[import-not-found]  # noqa: F401, PLC0415
 
 
 def test_nothing_but_signing_needs_them():
     """Gate and replay work where no extra is installed."""
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['securesystemslib', 'in_toto_attestation', 'sigstore', 'cyclonedx', 'cryptography']));"
-        "import cimrobust; [getattr(cimrobust, name) for name in cimrobust.__all__]; import cimrobust.review.checking;"
-        "from cimrobust.cli.main import run; sys.exit(run(['sign', '.', '--key', 'k.pem']))"
+        "import sys; sys.modules.update(dict.fromkeys(['securesystemslib', 'in_toto_attestation',"
+        " 'sigstore', 'cyclonedx', 'cryptography']));import cimrobust; [getattr(cimrobust, name)"
+        " for name in cimrobust.__all__]; import cimrobust.review.checking;from cimrobust.cli.main"
+        " import run; sys.exit(run(['sign', '.', '--key', 'k.pem']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2

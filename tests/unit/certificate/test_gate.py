@@ -1,4 +1,6 @@
-"""The gate believes nothing: what its files contradict, what is missing and what is of another network never passes."""
+"""The gate believes nothing: what its files contradict, what is missing and what is of another
+network never passes.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def better_score_and_what_follows(out: Path, plain: dict[str, Any]) -> None:
     worst.update(score=57 / 60, correct=57, effort="thorough")
     rows = plain["evaluation_set"]["intervals"]
     again = interval_of("worst_found", 57 / 60, num_decisions=60, num_inputs=60).model_dump()
-    plain["evaluation_set"]["intervals"] = [again if row["name"] == "worst_found" else row for row in rows]
+    plain["evaluation_set"]["intervals"] = [
+        again if row["name"] == "worst_found" else row for row in rows
+    ]
 
 
 def better_trials(out: Path, plain: dict[str, Any]) -> None:
@@ -140,7 +144,13 @@ def test_a_genuine_certificate_is_judged(failing, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["trials.parquet", "witness/worst_case.onnx", "witness/deviations.safetensors", "witness/devices.safetensors"]
+    "name",
+    [
+        "trials.parquet",
+        "witness/worst_case.onnx",
+        "witness/deviations.safetensors",
+        "witness/devices.safetensors",
+    ],
 )
 def test_missing_files_are_named(name, failing, tmp_path):
     out = forged(failing, tmp_path, lambda out, plain: (out / name).unlink())
@@ -177,7 +187,9 @@ def test_a_model_that_cannot_be_read_is_wrong_usage_not_refuted_evidence(failing
         cimrobust.gate(failing, policy=write(tmp_path, LAX), model=tmp_path / "no.onnx")
 
 
-def test_refuted_evidence_is_exit_code_6_with_every_problem_in_json_and_junit(failing, tmp_path, capsys):
+def test_refuted_evidence_is_exit_code_6_with_every_problem_in_json_and_junit(
+    failing, tmp_path, capsys
+):
     out, junit = forged(failing, tmp_path, no_witness), tmp_path / "gate.xml"
     policy = write(tmp_path, LAX)
     assert run(["gate", str(out), "--policy", str(policy), "--json", "--junit", str(junit)]) == 6
@@ -208,21 +220,31 @@ certified_accuracy = 0.8
 def test_evidence_that_was_made_for_something_else_passes_nothing(flattering, tmp_path):
     # B1: 20 samples at 0.01 %, where everything is certified.
     without = CONDITIONS.split("[[require]]", 1)[1]
-    assert cimrobust.gate(flattering, policy=write(tmp_path, f"[[require]]{without}")).word == "PASS_CERTIFIED"
+    assert (
+        cimrobust.gate(flattering, policy=write(tmp_path, f"[[require]]{without}")).word
+        == "PASS_CERTIFIED"
+    )
     result = cimrobust.gate(flattering, policy=write(tmp_path, CONDITIONS))
     assert (result.word, result.exit_code) == ("INCONCLUSIVE", 3)
     status = {row.id: row.status for row in result.requirements}
     assert status == {
-        "SR-1": "met", "SR-2": "met",
-        "condition: device": "refuted", "condition: least_tolerance": "refuted", "condition: least_samples": "refuted",
-    }  # fmt: skip
+        "SR-1": "met",
+        "SR-2": "met",
+        "condition: device": "refuted",
+        "condition: least_tolerance": "refuted",
+        "condition: least_samples": "refuted",
+    }
     assert "made for something else" in result.verdict.sentence
 
 
 def test_conditions_that_do_not_hold_are_errors_in_junit_without_a_witness(flattering, tmp_path):
     junit = tmp_path / "gate.xml"
     cimrobust.gate(flattering, policy=write(tmp_path, CONDITIONS), junit=junit)
-    case = next(case for case in ElementTree.parse(junit).getroot().iter("testcase") if case.get("name") == "condition: least_samples")
+    case = next(
+        case
+        for case in ElementTree.parse(junit).getroot().iter("testcase")
+        if case.get("name") == "condition: least_samples"
+    )
     error = case.find("error")
     assert error is not None
     assert "20 samples" in error.get("message", "")
@@ -231,17 +253,29 @@ def test_conditions_that_do_not_hold_are_errors_in_junit_without_a_witness(flatt
 
 def test_few_samples_do_not_pass_beyond_themselves(flattering, tmp_path):
     rows = '[[require]]\nid = "SR-1"\nsamples = "beyond"\n'
-    certified = cimrobust.gate(flattering, policy=write(tmp_path, f"{rows}certified_accuracy = 0.9"))
+    certified = cimrobust.gate(
+        flattering, policy=write(tmp_path, f"{rows}certified_accuracy = 0.9")
+    )
     assert certified.word == "INCONCLUSIVE"
-    assert cimrobust.gate(flattering, policy=write(tmp_path, f"{rows}certified_accuracy = 0.8")).word == "PASS_CERTIFIED"
-    drawn = cimrobust.gate(flattering, policy=write(tmp_path, f"{rows}kpp = {{ k = 5, accuracy = 0.9 }}"))
+    assert (
+        cimrobust.gate(flattering, policy=write(tmp_path, f"{rows}certified_accuracy = 0.8")).word
+        == "PASS_CERTIFIED"
+    )
+    drawn = cimrobust.gate(
+        flattering, policy=write(tmp_path, f"{rows}kpp = {{ k = 5, accuracy = 0.9 }}")
+    )
     assert drawn.word == "INCONCLUSIVE"
     assert "Beyond these samples its bound is 69.15 %" in drawn.requirements[0].sentence
 
 
-def test_the_age_of_a_certificate_is_counted_to_the_day_that_is_given(failing, flattering, tmp_path):
+def test_the_age_of_a_certificate_is_counted_to_the_day_that_is_given(
+    failing, flattering, tmp_path
+):
     policy = write(tmp_path, f"[conditions]\nnewest_days = 30\n{LAX}")
-    row = {day: cimrobust.gate(failing, policy=policy, today=day).requirements[-1] for day in ("2026-12-01", "2026-12-02", "2026-10-31")}
+    row = {
+        day: cimrobust.gate(failing, policy=policy, today=day).requirements[-1]
+        for day in ("2026-12-01", "2026-12-02", "2026-10-31")
+    }
     assert [found.status for found in row.values()] == ["met", "refuted", "refuted"]
     undated = cimrobust.gate(flattering, policy=policy, today="2026-11-01").requirements[-1]
     assert undated.status == "refuted"
@@ -252,7 +286,10 @@ def test_the_age_of_a_certificate_is_counted_to_the_day_that_is_given(failing, f
 def test_a_certificate_must_be_issued_after_the_day_that_is_asked(failing, tmp_path):
     policy = write(tmp_path, LAX)
     for day, status in (("2026-10-31", "met"), ("2026-11-01", "refuted")):
-        assert cimrobust.gate(failing, policy=policy, issued_after=day).requirements[-1].status == status
+        assert (
+            cimrobust.gate(failing, policy=policy, issued_after=day).requirements[-1].status
+            == status
+        )
     with pytest.raises(UsageError, match=r"day must be like 2026-11-29, got '1\.11\.2026'"):
         cimrobust.gate(failing, policy=policy, issued_after="1.11.2026")
 
@@ -270,7 +307,9 @@ def test_a_network_is_compared_with_the_one_in_use(failing, flattering, tmp_path
 
 def test_the_evidence_of_the_baseline_is_checked_too(failing, tmp_path):
     worse = forged(failing, tmp_path, lambda out, plain: plain["worst_found"].update(score=0.01))
-    assert "baseline: worst_found_numbers" in problems(failing, tmp_path, baseline=worse, no_worse_than=0.01)
+    assert "baseline: worst_found_numbers" in problems(
+        failing, tmp_path, baseline=worse, no_worse_than=0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -285,14 +324,23 @@ def test_the_evidence_of_the_baseline_is_checked_too(failing, tmp_path):
 def test_arguments_that_do_not_go_together_are_refused(more, message, failing, tmp_path):
     with pytest.raises(UsageError, match=message):
         cimrobust.gate(
-            failing, policy=write(tmp_path, LAX), **{key: failing if value == "failing" else value for key, value in more.items()}
+            failing,
+            policy=write(tmp_path, LAX),
+            **{key: failing if value == "failing" else value for key, value in more.items()},
         )
 
 
 def test_the_policy_of_a_run_is_in_its_certificate_and_its_command(tmp_path):
     policy = SAMPLES / "policies" / "tumours.toml"
     certificate = cimrobust.analyze(
-        MODEL, data=DATA, out=tmp_path / "out", limit=20, trials=3, effort="quick", policy=policy, issued="2026-11-29"
+        MODEL,
+        data=DATA,
+        out=tmp_path / "out",
+        limit=20,
+        trials=3,
+        effort="quick",
+        policy=policy,
+        issued="2026-11-29",
     )
     assert "--policy tumours.toml" in certificate.record.reproduce.command
     assert "--issued 2026-11-29" in certificate.record.reproduce.command
@@ -300,9 +348,13 @@ def test_the_policy_of_a_run_is_in_its_certificate_and_its_command(tmp_path):
     assert certificate.record.item is not None
     assert certificate.record.item.hazards
     assert certificate.record.verdict == judge(
-        certificate.record, Policy.model_validate(certificate.record.policy), from_parquet(tmp_path / "out" / "trials.parquet")
+        certificate.record,
+        Policy.model_validate(certificate.record.policy),
+        from_parquet(tmp_path / "out" / "trials.parquet"),
     )
-    assert cimrobust.gate(tmp_path / "out", policy=policy, today="2026-11-30").word == "INCONCLUSIVE"
+    assert (
+        cimrobust.gate(tmp_path / "out", policy=policy, today="2026-11-30").word == "INCONCLUSIVE"
+    )
 
 
 def of_schema(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
@@ -314,14 +366,18 @@ def of_schema(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -
             return of_schema(value, choice, definitions)
     if isinstance(value, dict) and "properties" in schema:
         return {
-            name: of_schema(part, schema["properties"][name], definitions) for name, part in value.items() if name in schema["properties"]
+            name: of_schema(part, schema["properties"][name], definitions)
+            for name, part in value.items()
+            if name in schema["properties"]
         }
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
         return [of_schema(part, schema["items"], definitions) for part in value]
     return value
 
 
-def test_older_certificates_are_gated_by_todays_rules_and_their_verdict_is_not_called_forged(failing, tmp_path):
+def test_older_certificates_are_gated_by_todays_rules_and_their_verdict_is_not_called_forged(
+    failing, tmp_path
+):
     def older(out: Path, plain: dict[str, Any]) -> None:
         published = json.loads(schema_file("certificate", "1.5").read_text())
         kept = of_schema(plain, published, published["$defs"])
@@ -340,7 +396,9 @@ def test_older_certificates_are_gated_by_todays_rules_and_their_verdict_is_not_c
 
 
 def test_what_the_gate_cannot_see_is_known(failing, tmp_path):
-    """A table of trials that was invented together with all that follows from it: only `replay` with model and data can draw again."""
+    """A table of trials that was invented together with all that follows from it: only `replay`
+    with model and data can draw again.
+    """
 
     def invented(out: Path, plain: dict[str, Any]) -> None:
         record, table = read_certificate(out), from_parquet(out / "trials.parquet")
@@ -352,9 +410,15 @@ def test_what_the_gate_cannot_see_is_known(failing, tmp_path):
             for row in record.evaluation_set.intervals
         ]
         made = record.model_copy(
-            update={"monte_carlo": drawn, "evaluation_set": record.evaluation_set.model_copy(update={"intervals": rows})}
+            update={
+                "monte_carlo": drawn,
+                "evaluation_set": record.evaluation_set.model_copy(update={"intervals": rows}),
+            }
         )
         plain.clear()
         plain.update(json.loads(canonical_json(made)))
 
-    assert cimrobust.gate(forged(failing, tmp_path, invented), policy=write(tmp_path, LAX)).word == "INCONCLUSIVE"
+    assert (
+        cimrobust.gate(forged(failing, tmp_path, invented), policy=write(tmp_path, LAX)).word
+        == "INCONCLUSIVE"
+    )

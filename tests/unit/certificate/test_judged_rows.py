@@ -1,4 +1,4 @@
-"""Requirements and conditions one by one: what makes each met, refuted or open, and how it is said."""
+"""Requirements and conditions one by one: what makes each met, refuted or open, and how it is said."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -45,11 +45,17 @@ def certificate(**changes: Any) -> CertificateModel:
 
 def trials(values: tuple[float, ...] = (0.95,) * 400) -> TrialTable:
     value = np.asarray(values)
-    return TrialTable(np.arange(value.size), value, np.round(value * 50).astype(np.int64), 50, 0, "accuracy", True)
+    return TrialTable(
+        np.arange(value.size), value, np.round(value * 50).astype(np.int64), 50, 0, "accuracy", True
+    )
 
 
 def judged(
-    row: dict[str, Any], occasion: Occasion | None = None, *, cost: dict[str, Any] | None = None, **changes: Any
+    row: dict[str, Any],
+    occasion: Occasion | None = None,
+    *,
+    cost: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> RequirementResult:
     return verdict([{"id": "R", **row}], occasion, cost=cost, **changes).requirements[0]
 
@@ -82,13 +88,22 @@ def test_clean_is_judged_on_the_network_that_is_programmed():
     assert "through converters) is 93.00 %" in through.sentence
     quantised = judged({"clean_accuracy": 0.935}, converters=None, converters_reason="none")
     assert quantised.status == "met"
-    assert "94.00 % (47 of 50) on these 50 samples; that of the model file is 96.00 %" in quantised.sentence
-    assert judged({"clean_accuracy": 0.95}, converters=None, converters_reason="none").status == "refuted"
+    assert (
+        "94.00 % (47 of 50) on these 50 samples; that of the model file is 96.00 %"
+        in quantised.sentence
+    )
+    assert (
+        judged({"clean_accuracy": 0.95}, converters=None, converters_reason="none").status
+        == "refuted"
+    )
 
 
 def test_text_of_the_project_stands_in_front_of_the_rule():
     row = judged({"clean_accuracy": 0.9, "text": "It sees stop signs."})
-    assert row.text == "It sees stop signs. (accuracy, without deviation, at least 90.00 % on these 50 samples)"
+    assert (
+        row.text
+        == "It sees stop signs. (accuracy, without deviation, at least 90.00 % on these 50 samples)"
+    )
 
 
 def test_beyond_these_samples_the_interval_decides():
@@ -107,13 +122,20 @@ def test_a_percentile_beyond_these_samples_is_that_of_chips_and_samples_drawn():
     row = {"kpp": {"k": 5.0, "accuracy": 0.7}, "samples": "beyond"}
     assert judged(row).status == "met"
     assert judged({**row, "kpp": {"k": 5.0, "accuracy": 0.9}}).status == "open"
-    assert judged({**row, "kpp": {"k": 1.0, "accuracy": 0.7}}).status == "open"  # too few trials for both
+    assert (
+        judged({**row, "kpp": {"k": 1.0, "accuracy": 0.7}}).status == "open"
+    )  # too few trials for both
     errors = replace(trials(), count=None)
     assert verdict([{"id": "R", **row}], table=errors).requirements[0].status == "open"
 
 
 def test_nothing_proven_is_no_proof():
-    row = judged({"certified_accuracy": 0.05}, certified__score=0.0, certified__correct=0, certified__reason=None)
+    row = judged(
+        {"certified_accuracy": 0.05},
+        certified__score=0.0,
+        certified__correct=0,
+        certified__reason=None,
+    )
     assert row.status == "open"
     assert "nothing; no decision is certified" in row.sentence
 
@@ -122,33 +144,65 @@ def test_labels_that_are_the_networks_own_decisions_are_agreement():
     own = judged({"clean_accuracy": 0.9}, data__label_source="self")
     assert "Agreement with its own clean decisions" in own.sentence
     assert "accuracy" not in own.sentence
-    other = judged({"clean_accuracy": 0.9}, data__label_source="model", data__labels_of={"big.onnx": "ab" * 32})
+    other = judged(
+        {"clean_accuracy": 0.9}, data__label_source="model", data__labels_of={"big.onnx": "ab" * 32}
+    )
     assert "Agreement with the decisions of big.onnx, without" in other.text
 
 
 def test_errors_have_a_unit_and_four_digits():
     errors = {
-        "metric": {"name": "rmse", "higher_is_better": False, "unit": "target unit", "description": "x"},
+        "metric": {
+            "name": "rmse",
+            "higher_is_better": False,
+            "unit": "target unit",
+            "description": "x",
+        },
         "converters": None,
         "converters_reason": "none",
     }
-    row = judged({"clean_accuracy": 60.0}, **errors, clean__quantised_score=57.571937, clean__quantised_correct=None)
+    row = judged(
+        {"clean_accuracy": 60.0},
+        **errors,
+        clean__quantised_score=57.571937,
+        clean__quantised_correct=None,
+    )
     assert "is 57.57 (unit of the target)" in row.sentence
     errors["metric"] = {**errors["metric"], "name": "mse"}
-    assert "(squared unit of the target)" in judged({"clean_accuracy": 60.0}, **errors, clean__quantised_score=57.5).sentence
+    assert (
+        "(squared unit of the target)"
+        in judged({"clean_accuracy": 60.0}, **errors, clean__quantised_score=57.5).sentence
+    )
 
 
 def test_an_error_that_any_network_keeps_is_no_requirement():
     errors = {
-        "metric": {"name": "rmse", "higher_is_better": False, "unit": "target unit", "description": "x"},
+        "metric": {
+            "name": "rmse",
+            "higher_is_better": False,
+            "unit": "target unit",
+            "description": "x",
+        },
         "converters": None,
         "converters_reason": "none",
     }
-    proven = {**CERTIFIED, "certified__score": 6098.19, "worst_found__score": 80.0, "clean__quantised_score": 57.57}
+    proven = {
+        **CERTIFIED,
+        "certified__score": 6098.19,
+        "worst_found__score": 80.0,
+        "clean__quantised_score": 57.57,
+    }
     made = verdict([{"id": "R", "certified_accuracy": 6100.0}], **errors, **proven)
     assert made.word == "INCONCLUSIVE"
     assert "asks for nothing" in made.requirements[0].sentence
-    assert verdict([{"id": "R", "certified_accuracy": 100.0}], **errors, **{**proven, "certified__score": 90.0}).word == "PASS_CERTIFIED"
+    assert (
+        verdict(
+            [{"id": "R", "certified_accuracy": 100.0}],
+            **errors,
+            **{**proven, "certified__score": 90.0},
+        ).word
+        == "PASS_CERTIFIED"
+    )
 
 
 def test_one_correct_decision_is_no_requirement():
@@ -161,12 +215,15 @@ def test_a_green_verdict_names_the_worst_chip_and_where_it_holds():
     assert drawn.word == "PASS_STATISTICAL"
     assert "on these 50 samples" in drawn.sentence
     assert (
-        "a chip inside the tolerance of 3 % with accuracy 10.00 % (5 of 50) on these 50 samples; no requirement asks about it."
-        in drawn.sentence
+        "a chip inside the tolerance of 3 % with accuracy 10.00 % (5 of 50) on these 50 samples; no"
+        " requirement asks about it." in drawn.sentence
     )
     proven = verdict([{"id": "R", "certified_accuracy": 0.8}], **CERTIFIED)
     assert proven.word == "PASS_CERTIFIED"
-    assert "accuracy at least 90.00 % (45 of 50) on these 50 samples; beyond them nothing is stated." in proven.sentence
+    assert (
+        "accuracy at least 90.00 % (45 of 50) on these 50 samples; beyond them nothing is stated."
+        in proven.sentence
+    )
 
 
 def test_a_red_verdict_says_why():
@@ -186,7 +243,12 @@ def test_cost_is_the_mean_over_the_decisions_of_the_worst_chip():
     assert "22 of class 1 taken for 0" in dear.sentence
     assert judged({"cost": 2.0}, cost={"matrix": [[0] * 3] * 3}).status == "open"
     assert judged({"cost": 0.5, "samples": "beyond"}).status == "open"
-    assert judged({"cost": 0.5}, worst_found__confusion=None, worst_found__confusion_reason="too many").status == "open"
+    assert (
+        judged(
+            {"cost": 0.5}, worst_found__confusion=None, worst_found__confusion_reason="too many"
+        ).status
+        == "open"
+    )
 
 
 def test_costs_are_found_by_index_or_by_name_and_no_class_is_the_dearest():
@@ -295,7 +357,10 @@ def test_a_layer_that_deviates_less_is_not_examined_as_asked():
     ],
 )
 def test_age(issued, today, status):
-    assert condition({"newest_days": 3}, Occasion(today=date.fromisoformat(today)), issued=issued) == status
+    assert (
+        condition({"newest_days": 3}, Occasion(today=date.fromisoformat(today)), issued=issued)
+        == status
+    )
 
 
 def test_without_a_day_the_age_is_that_of_the_day_of_issue():

@@ -1,4 +1,6 @@
-"""JUnit XML of the gate, against the elements and attributes that Jenkins accepts (jenkinsci/xunit-plugin, junit-10.xsd)."""
+"""JUnit XML of the gate, against the elements and attributes that Jenkins accepts
+(jenkinsci/xunit-plugin, junit-10.xsd).
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,43 @@ from cimrobust.errors import EvidenceRefutedError
 _ELEMENTS = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
     "testsuite": (
-        {"name*", "tests*", "failures*", "errors*", "group", "time", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url"},
+        {
+            "name*",
+            "tests*",
+            "failures*",
+            "errors*",
+            "group",
+            "time",
+            "skipped",
+            "timestamp",
+            "hostname",
+            "id",
+            "package",
+            "file",
+            "log",
+            "url",
+        },
         {"testsuite", "properties", "testcase", "system-out", "system-err"},
     ),
     "properties": (set(), {"property"}),
     "property": ({"name*", "value*"}, set()),
-    "testcase": ({"name*", "time", "classname", "group"}, {"skipped", "error", "failure", "system-out", "system-err"}),
+    "testcase": (
+        {"name*", "time", "classname", "group"},
+        {"skipped", "error", "failure", "system-out", "system-err"},
+    ),
     "failure": ({"type", "message"}, set()),
     "error": ({"type", "message"}, set()),
     "system-out": (set(), set()),
-}  # fmt: skip
+}
 _TIME = re.compile(r"(([0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(\.[0-9]*)?")
 
 
 def _check(element: ElementTree.Element) -> None:
     attributes, children = _ELEMENTS[element.tag]
     assert set(element.attrib) <= {name.rstrip("*") for name in attributes}, element.tag
-    assert {name.rstrip("*") for name in attributes if name.endswith("*")} <= set(element.attrib), element.tag
+    assert {name.rstrip("*") for name in attributes if name.endswith("*")} <= set(element.attrib), (
+        element.tag
+    )
     if element.tag in ("testsuite", "testsuites"):
         assert _TIME.fullmatch(element.get("time", ""))
     for child in element:
@@ -43,12 +65,24 @@ def _check(element: ElementTree.Element) -> None:
 def certified(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("junit") / "out"
     name = samples / "breast_cancer_mlp"
-    cimrobust.analyze(name.with_suffix(".onnx"), data=name.with_suffix(".toml"), out=out, effort="quick", trials=20, workers=1)
+    cimrobust.analyze(
+        name.with_suffix(".onnx"),
+        data=name.with_suffix(".toml"),
+        out=out,
+        effort="quick",
+        trials=20,
+        workers=1,
+    )
     return out
 
 
-@pytest.mark.parametrize("required", ["clean_accuracy = 0.5", "worst_found_accuracy = 0.99", "kpp = { k = 0.1, accuracy = 0.9 }"])
-def test_every_verdict_is_what_jenkins_reads(certified: Path, tmp_path: Path, required: str) -> None:
+@pytest.mark.parametrize(
+    "required",
+    ["clean_accuracy = 0.5", "worst_found_accuracy = 0.99", "kpp = { k = 0.1, accuracy = 0.9 }"],
+)
+def test_every_verdict_is_what_jenkins_reads(
+    certified: Path, tmp_path: Path, required: str
+) -> None:
     (tmp_path / "p.toml").write_text(f"[require]\n{required}\n")
     cimrobust.gate(certified, policy=tmp_path / "p.toml", junit=tmp_path / "j.xml")
     root = ElementTree.parse(tmp_path / "j.xml").getroot()
@@ -68,7 +102,12 @@ def test_every_verdict_is_what_jenkins_reads(certified: Path, tmp_path: Path, re
 def test_refuted_evidence_too(certified: Path, samples: Path, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text("[require]\nclean_accuracy = 0.5\n")
     with pytest.raises(EvidenceRefutedError):
-        cimrobust.gate(certified, policy=tmp_path / "p.toml", model=samples / "digits_resnet.onnx", junit=tmp_path / "j.xml")
+        cimrobust.gate(
+            certified,
+            policy=tmp_path / "p.toml",
+            model=samples / "digits_resnet.onnx",
+            junit=tmp_path / "j.xml",
+        )
     root = ElementTree.parse(tmp_path / "j.xml").getroot()
     _check(root)
     assert root.find(".//error") is not None

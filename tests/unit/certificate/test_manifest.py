@@ -1,4 +1,4 @@
-"""The manifest names every file of a folder, and everything that was done to the folder afterwards."""
+"""The manifest names every file of a folder, and everything that was done to the folder afterwards."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from cimrobust.certificate import manifest as module
-from cimrobust.certificate.manifest import MANIFEST, manifest_problems, read_manifest, remove_seal, update_manifests, write_manifest
+from cimrobust.certificate.manifest import (
+    MANIFEST,
+    manifest_problems,
+    read_manifest,
+    remove_seal,
+    update_manifests,
+    write_manifest,
+)
 from cimrobust.errors import InputRefusedError
 
 
@@ -37,7 +44,11 @@ def entry(path: str) -> dict[str, object]:
 
 
 def test_every_file_is_listed_once_and_in_order(folder):
-    assert [file.path for file in read_manifest(folder).files] == ["certificate.html", "certificate.json", "witness/chip.onnx"]
+    assert [file.path for file in read_manifest(folder).files] == [
+        "certificate.html",
+        "certificate.json",
+        "witness/chip.onnx",
+    ]
     assert manifest_problems(folder) == []
 
 
@@ -73,7 +84,11 @@ def test_links_are_refused_whatever_they_lead_to(folder, tmp_path):
     chip.symlink_to(tmp_path / "chip.onnx")
     (folder / "more").symlink_to(tmp_path)
     (folder / "attestation.dsse.json").symlink_to(tmp_path / "chip.onnx")
-    assert kinds(folder) == {"attestation.dsse.json": "unsafe", "more": "unsafe", "witness/chip.onnx": "unsafe"}
+    assert kinds(folder) == {
+        "attestation.dsse.json": "unsafe",
+        "more": "unsafe",
+        "witness/chip.onnx": "unsafe",
+    }
 
 
 def test_a_manifest_that_is_a_link_is_refused(folder, tmp_path):
@@ -82,7 +97,9 @@ def test_a_manifest_that_is_a_link_is_refused(folder, tmp_path):
     assert kinds(folder) == {MANIFEST: "unsafe"}
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "./x", "a//b", "", ".", "a/..", "x\0y"])
+@pytest.mark.parametrize(
+    "path", ["../x", "/etc/passwd", "a/../../x", "./x", "a//b", "", ".", "a/..", "x\0y"]
+)
 def test_listed_paths_stay_in_the_folder(folder, path):
     listed(folder, entry(path))
     assert kinds(folder)[path] == "unsafe"
@@ -99,7 +116,10 @@ def test_a_file_is_listed_once(folder):
     [
         (b"", "JSON"),
         (b'{"schema_version": "1.0", "files": [', "JSON"),
-        (b'{"schema_version": "1.0", "files": [{"path": "x", "bytes": 1, "sha256": "short"}]}', "sha256"),
+        (
+            b'{"schema_version": "1.0", "files": [{"path": "x", "bytes": 1, "sha256": "short"}]}',
+            "sha256",
+        ),
         (b'{"schema_version": "7.0", "files": []}', "later one"),
         (b" " * (17 * 2**20), "at most"),
     ],

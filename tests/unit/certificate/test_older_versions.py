@@ -55,7 +55,11 @@ def test_nothing_that_a_file_states_is_lost_and_its_page_is_made(path):
     kind, plain = kind_of(path), json.loads(path.read_text())
     record = read_result(path, kind, hint="look")
     assert record.stated_version == ".".join(path.stem.split("-")[1].split(".")[:2])
-    assert lost(plain, record.model_dump()) <= {".schema_version", ".monte_carlo.two_source", ".monte_carlo.two_source_reason"}
+    assert lost(plain, record.model_dump()) <= {
+        ".schema_version",
+        ".monte_carlo.two_source",
+        ".monte_carlo.two_source_reason",
+    }
     assert RENDER[kind](record).startswith("<!doctype html>")
     jsonschema.validate(record.model_dump(), kind.published_schema())
 
@@ -66,10 +70,16 @@ def lost(before, after, place: str = "") -> set[str]:
         return {
             found
             for key, value in before.items()
-            for found in (lost(value, after[key], f"{place}.{key}") if key in after else {f"{place}.{key}"})
+            for found in (
+                lost(value, after[key], f"{place}.{key}") if key in after else {f"{place}.{key}"}
+            )
         }
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return {found for old, new in zip(before, after, strict=True) for found in lost(old, new, f"{place}[]")}
+        return {
+            found
+            for old, new in zip(before, after, strict=True)
+            for found in lost(old, new, f"{place}[]")
+        }
     return set() if before == after else {place}
 
 
@@ -82,9 +92,15 @@ def test_older_certificates_get_their_own_verdict_again(path):
     policy = Policy.model_validate(record.policy)
     drawn = record.monte_carlo
     values = np.repeat([drawn.min, drawn.max], [1, drawn.trials - 1])
-    table = TrialTable(np.arange(drawn.trials), values, None, drawn.samples, drawn.seed, record.metric.name, True)
+    table = TrialTable(
+        np.arange(drawn.trials), values, None, drawn.samples, drawn.seed, record.metric.name, True
+    )
     clean = [row.status for row in record.verdict.requirements if row.id == "clean_accuracy"]
-    again = [row.status for row in judge(record, policy, table).requirements if row.id == "clean_accuracy"]
+    again = [
+        row.status
+        for row in judge(record, policy, table).requirements
+        if row.id == "clean_accuracy"
+    ]
     assert again == clean
 
 
@@ -101,7 +117,9 @@ def test_older_certificates_are_replayed_and_their_page_is_not_called_forged(pat
 def test_files_of_later_versions_are_refused_with_what_to_do(tmp_path):
     plain = json.loads(CERTIFICATES[-1].read_text()) | {"schema_version": "1.99"}
     (tmp_path / "c.json").write_text(json.dumps(plain))
-    with pytest.raises(InputRefusedError, match=r"schema version 1\.0 to 1\.6, got 1\.99 .*; use the version"):
+    with pytest.raises(
+        InputRefusedError, match=r"schema version 1\.0 to 1\.6, got 1\.99 .*; use the version"
+    ):
         read_result(tmp_path / "c.json", CertificateModel, hint="look")
 
 

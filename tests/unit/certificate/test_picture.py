@@ -13,7 +13,13 @@ from cimrobust.certificate.blocks.picture import is_image, picture, png_base64
 
 
 @pytest.mark.parametrize(
-    ("shape", "shown"), [((1, 8, 8), (8, 8, 1)), ((28, 28), (28, 28, 1)), ((3, 64, 48), (24, 24, 3)), ((32, 32, 3), (24, 24, 3))]
+    ("shape", "shown"),
+    [
+        ((1, 8, 8), (8, 8, 1)),
+        ((28, 28), (28, 28, 1)),
+        ((3, 64, 48), (24, 24, 3)),
+        ((32, 32, 3), (24, 24, 3)),
+    ],
 )
 def test_a_picture_is_read_back_by_another_library(shape, shown):
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)

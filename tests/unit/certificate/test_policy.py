@@ -21,7 +21,10 @@ def read(folder: Path, text: str) -> Policy:
 
 
 def test_shipped_policies_are_read():
-    found = {path.name: read_policy(path) for path in sorted((sample_folder() / "policies").glob("*.toml"))}
+    found = {
+        path.name: read_policy(path)
+        for path in sorted((sample_folder() / "policies").glob("*.toml"))
+    }
     assert {"strict.toml", "statistical.toml", "tumours.toml"} <= found.keys()
     assert all(policy.rows for policy in found.values())
 
@@ -29,7 +32,8 @@ def test_shipped_policies_are_read():
 def test_the_older_table_becomes_rows_that_are_named_by_their_keys(tmp_path):
     policy = read(
         tmp_path,
-        "[require]\nclean_accuracy = 0.9\ncertified_accuracy = 0.1\nkpp = { k = 1, accuracy = 0.9 }\nsafety_class = { label = 3, recall = 0.9 }\neffort = 'quick'",
+        "[require]\nclean_accuracy = 0.9\ncertified_accuracy = 0.1\nkpp = { k = 1, accuracy = 0.9"
+        " }\nsafety_class = { label = 3, recall = 0.9 }\neffort = 'quick'",
     )
     assert [(row.id, row.kind, row.samples) for row in policy.rows] == [
         ("clean_accuracy", "clean_accuracy", "these"),
@@ -48,11 +52,20 @@ def test_percentiles_of_one_k_have_ids_of_their_own(tmp_path):
         "k = 5, accuracy = 0.9",
     ]
     policy = read(tmp_path, f"[require]\nkpp = [{', '.join(f'{{ {one} }}' for one in kpp)}]")
-    assert [row.id for row in policy.rows] == ["kpp_1@0.95", "kpp_1@0.99#1", "kpp_1@0.99#2", "kpp_5"]
+    assert [row.id for row in policy.rows] == [
+        "kpp_1@0.95",
+        "kpp_1@0.99#1",
+        "kpp_1@0.99#2",
+        "kpp_5",
+    ]
 
 
 def test_rows_have_the_projects_ids_and_the_strictest_of_a_kind_is_known(tmp_path):
-    policy = read(tmp_path, f'{ROW}[[require]]\nid = "SR-2"\ntext = "Keep it."\nclean_accuracy = 0.95\nsamples = "beyond"\n')
+    policy = read(
+        tmp_path,
+        f'{ROW}[[require]]\nid = "SR-2"\ntext = "Keep it."\nclean_accuracy = 0.95\nsamples ='
+        ' "beyond"\n',
+    )
     assert [(row.id, row.text) for row in policy.rows] == [("SR-1", None), ("SR-2", "Keep it.")]
     assert policy.strictest("clean_accuracy", higher_is_better=True) == 0.95
     assert policy.strictest("clean_accuracy", higher_is_better=False) == 0.9
@@ -62,14 +75,23 @@ def test_rows_have_the_projects_ids_and_the_strictest_of_a_kind_is_known(tmp_pat
 def test_item_and_conditions_take_one_text_or_several(tmp_path):
     policy = read(
         tmp_path,
-        f'[item]\nname = "Brake"\nhazards = ["H1", "H2"]\nowner = "me"\n[conditions]\nmodel_sha256 = "sha256:{DIGEST.upper()}"\n'
-        f'data_sha256 = ["{DIGEST}"]\ndevice = "sha256:{DIGEST.upper()}"\neffort = "thorough"\n{ROW}',
+        '[item]\nname = "Brake"\nhazards = ["H1", "H2"]\nowner = "me"\n[conditions]\nmodel_sha256'
+        f' = "sha256:{DIGEST.upper()}"\ndata_sha256 = ["{DIGEST}"]\ndevice ='
+        f' "sha256:{DIGEST.upper()}"\neffort = "thorough"\n{ROW}',
     )
     assert policy.item is not None
-    assert (policy.item.hazards, policy.item.owner, policy.item.safety_goals) == (["H1", "H2"], ["me"], [])
+    assert (policy.item.hazards, policy.item.owner, policy.item.safety_goals) == (
+        ["H1", "H2"],
+        ["me"],
+        [],
+    )
     asked = policy.conditions
     assert asked is not None
-    assert (asked.model_sha256, asked.data_sha256, asked.device) == ([DIGEST], [DIGEST], f"sha256:{DIGEST}")
+    assert (asked.model_sha256, asked.data_sha256, asked.device) == (
+        [DIGEST],
+        [DIGEST],
+        f"sha256:{DIGEST}",
+    )
     assert (policy.effort, policy.least_effort) == (None, "thorough")
 
 
@@ -81,19 +103,43 @@ BAD = {
     "no percentile in the list": ("[require]\nkpp = []", "at least one requirement, got none"),
     "one id twice": (ROW + ROW, "got 'SR-1' more than once"),
     "no id": ("[[require]]\nclean_accuracy = 0.9", "'require.0.id' is missing"),
-    "two kinds": (f"{ROW}worst_found_accuracy = 0.9", "exactly one of .*got clean_accuracy, worst_found_accuracy"),
+    "two kinds": (
+        f"{ROW}worst_found_accuracy = 0.9",
+        "exactly one of .*got clean_accuracy, worst_found_accuracy",
+    ),
     "no kind": ('[[require]]\nid = "a"', "exactly one of .*got none"),
-    "an unknown key of a row": (f"{ROW}sample = 'beyond'", "unknown key 'require.0.sample', nearest known key 'samples'"),
-    "an unknown key of the table": ("[require]\nclean = 0.9", "unknown key 'require.clean', nearest known key 'clean_accuracy'"),
-    "an id of the gate's own": (ROW.replace("SR-1", "condition: x"), "must not be 'verdict' nor begin"),
+    "an unknown key of a row": (
+        f"{ROW}sample = 'beyond'",
+        "unknown key 'require.0.sample', nearest known key 'samples'",
+    ),
+    "an unknown key of the table": (
+        "[require]\nclean = 0.9",
+        "unknown key 'require.clean', nearest known key 'clean_accuracy'",
+    ),
+    "an id of the gate's own": (
+        ROW.replace("SR-1", "condition: x"),
+        "must not be 'verdict' nor begin",
+    ),
     "an id of two lines": (ROW.replace("SR-1", "a\\nb"), "one line"),
     "no condition": (f"[conditions]\n{ROW}", "at least one condition"),
     "a tolerance that is none": (f"[conditions]\nleast_tolerance = 0\n{ROW}", "greater than 0"),
-    "a digest that is none": (f"[conditions]\nmodel_sha256 = 'abc'\n{ROW}", "64 hexadecimal digits"),
-    "a profile digest that is none": (f"[conditions]\ndevice = 'sha256:abc'\n{ROW}", "64 hexadecimal digits"),
+    "a digest that is none": (
+        f"[conditions]\nmodel_sha256 = 'abc'\n{ROW}",
+        "64 hexadecimal digits",
+    ),
+    "a profile digest that is none": (
+        f"[conditions]\ndevice = 'sha256:abc'\n{ROW}",
+        "64 hexadecimal digits",
+    ),
     "a version that is none": (f"[conditions]\ntool = 'new'\n{ROW}", "conditions.tool"),
-    "costs in two forms": (f"{ROW}[cost]\nmatrix = [[0, 1], [1, 0]]\n[[cost.pair]]\nlabel = 0\ndecision = 1\ncost = 2", "and not both"),
-    "costs that are not square": (f"{ROW}[cost]\nmatrix = [[0, 1, 2], [1, 0, 2]]", "as many columns as rows"),
+    "costs in two forms": (
+        f"{ROW}[cost]\nmatrix = [[0, 1], [1, 0]]\n[[cost.pair]]\nlabel = 0\ndecision = 1\ncost = 2",
+        "and not both",
+    ),
+    "costs that are not square": (
+        f"{ROW}[cost]\nmatrix = [[0, 1, 2], [1, 0, 2]]",
+        "as many columns as rows",
+    ),
 }
 
 
@@ -119,7 +165,9 @@ NOTHING = {
 @pytest.mark.parametrize("requirement", NOTHING)
 def test_requirements_that_ask_for_nothing_are_refused(requirement, tmp_path):
     reason = re.escape(NOTHING[requirement])
-    with pytest.raises(UsageError, match=rf"must ask for something .*'SR-1': .*{reason}.*leave the requirement out"):
+    with pytest.raises(
+        UsageError, match=rf"must ask for something .*'SR-1': .*{reason}.*leave the requirement out"
+    ):
         read(tmp_path, f'[[require]]\nid = "SR-1"\n{requirement}\n')
     if not requirement.startswith("cost"):
         with pytest.raises(UsageError, match=reason):

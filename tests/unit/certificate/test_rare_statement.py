@@ -15,6 +15,14 @@ def test_nothing_is_called_rarer_than_certain(opened: Opener) -> None:  # noqa: 
     # A last layer of zeros has no box: every chip scores the same, and no level can be reached.
     weights = mlp_weights() | {"w2": np.zeros((12, 4), np.float32)}
     runtime, placement = opened(MLP, weights, {"x": samples(20, 6)}, np.arange(20) % 4)
-    rare = rare_failures(runtime, placement, below=0.2, settings=Splitting(particles=20, budget=200), progress=NullProgress())
+    rare = rare_failures(
+        runtime,
+        placement,
+        below=0.2,
+        settings=Splitting(particles=20, budget=200),
+        progress=NullProgress(),
+    )
     statement = rare_event(rare, higher_is_better=True).statement
-    assert statement.startswith("How likely a chip below 0.2 is, is not known: not reached with 40 chips")
+    assert statement.startswith(
+        "How likely a chip below 0.2 is, is not known: not reached with 40 chips"
+    )

@@ -1,4 +1,6 @@
-"""Certificates whose labels are another network's decisions: what they say of it, and how they are replayed."""
+"""Certificates whose labels are another network's decisions: what they say of it, and how they are
+replayed.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,44 @@ DATA = 'schema = 1\nfile = "x.npz"\n[[input]]\nname = "x"\narray = "x"\n[label]\
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network, its teacher, their data, and a certificate of the one by the decisions of the other, rare failures included."""
+    """A network, its teacher, their data, and a certificate of the one by the decisions of the
+    other, rare failures included.
+    """
     made = tmp_path_factory.mktemp("labels")
     weights = weights_of_mlp(1)
-    nearby = {name: array + 0.05 * np.sin(np.arange(array.size, dtype=np.float32)).reshape(array.shape) for name, array in weights.items()}
-    for name, values in {"teacher": weights, "model": nearby, "stranger": weights_of_mlp(2)}.items():
+    nearby = {
+        name: array + 0.05 * np.sin(np.arange(array.size, dtype=np.float32)).reshape(array.shape)
+        for name, array in weights.items()
+    }
+    for name, values in {
+        "teacher": weights,
+        "model": nearby,
+        "stranger": weights_of_mlp(2),
+    }.items():
         write_model(made / f"{name}.onnx", MLP, values)
     x, y = clusters(60, 3)
     np.savez(made / "x.npz", x=x, y=y)
     (made / "d.toml").write_text(DATA + "self = true\n")
     (made / "labelled.toml").write_text(DATA + 'array = "y"\n')
-    analyze(made / "model.onnx", out=made / "out", labels_of=made / "teacher.onnx", **settings(made), rare_below=0.8, rare_budget=300)
+    analyze(
+        made / "model.onnx",
+        out=made / "out",
+        labels_of=made / "teacher.onnx",
+        **settings(made),
+        rare_below=0.8,
+        rare_budget=300,
+    )
     return made
 
 
 def settings(folder: Path) -> dict:
-    return {"data": folder / "d.toml", "effort": "quick", "trials": 5, "workers": 1, "tolerance": 0.05}
+    return {
+        "data": folder / "d.toml",
+        "effort": "quick",
+        "trials": 5,
+        "workers": 1,
+        "tolerance": 0.05,
+    }
 
 
 def checked(folder: Path, **given) -> dict:
@@ -46,7 +70,10 @@ def test_certificate_names_the_network_that_made_the_labels(folder):
     assert made.data.labels_of == {"teacher.onnx": sha256_of(folder / "teacher.onnx")}
     assert any("made the labels (teacher.onnx)" in row.text for row in made.assumptions)
     page = (folder / "out" / "certificate.html").read_text()
-    assert f"<code>teacher.onnx</code> sha256 <code>{sha256_of(folder / 'teacher.onnx')}</code>" in page
+    assert (
+        f"<code>teacher.onnx</code> sha256 <code>{sha256_of(folder / 'teacher.onnx')}</code>"
+        in page
+    )
 
 
 def test_replay_says_which_network_is_missing(folder):
@@ -60,7 +87,10 @@ def test_replay_says_which_network_is_missing(folder):
 
 def test_replay_with_that_network_derives_every_score_again(folder):
     found = checked(folder, model=folder / "model.onnx", labels_of=folder / "teacher.onnx")
-    assert {name for name, check in found.items() if not check.held} == {"second_search", "rerun"}  # nobody asked for them
+    assert {name for name, check in found.items() if not check.held} == {
+        "second_search",
+        "rerun",
+    }  # nobody asked for them
     assert {"labels_hash", "worst_found", "clean", "most_probable_score"} <= set(found)
 
 
@@ -79,7 +109,12 @@ def test_another_network_breaks_the_claim(folder):
 def test_labels_of_the_data_do_not_take_the_place_of_the_decisions(folder):
     found = {
         check.id: check
-        for check in replay(folder / "out", model=folder / "model.onnx", data=folder / "labelled.toml", labels_of=folder / "teacher.onnx")
+        for check in replay(
+            folder / "out",
+            model=folder / "model.onnx",
+            data=folder / "labelled.toml",
+            labels_of=folder / "teacher.onnx",
+        )
     }
     assert found["clean"].held is True
 
@@ -89,7 +124,12 @@ def test_network_that_made_no_labels_is_said_to_be_unused(folder):
     assert read_certificate(folder / "alone").data.labels_of is None
     found = {
         check.id: check
-        for check in replay(folder / "alone", model=folder / "model.onnx", data=folder / "d.toml", labels_of=folder / "teacher.onnx")
+        for check in replay(
+            folder / "alone",
+            model=folder / "model.onnx",
+            data=folder / "d.toml",
+            labels_of=folder / "teacher.onnx",
+        )
     }
     assert found["labels_hash"].held is None
     assert "not used" in found["labels_hash"].detail
@@ -99,5 +139,8 @@ def test_network_that_made_no_labels_is_said_to_be_unused(folder):
 def test_data_with_labels_refuse_those_of_another_network(folder, tmp_path):
     with pytest.raises(UsageError, match=r"data must have no labels .*--labels-of"):
         analyze(
-            folder / "model.onnx", out=tmp_path, labels_of=folder / "teacher.onnx", **{**settings(folder), "data": folder / "labelled.toml"}
+            folder / "model.onnx",
+            out=tmp_path,
+            labels_of=folder / "teacher.onnx",
+            **{**settings(folder), "data": folder / "labelled.toml"},
         )

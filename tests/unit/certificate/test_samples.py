@@ -21,9 +21,15 @@ def _evidence(
     certified: Any = None,
 ) -> Any:
     score = SimpleNamespace(value=0.9)
-    task = SimpleNamespace(is_regression=is_regression, num_decisions=50 * positions, most_decisions=positions)
+    task = SimpleNamespace(
+        is_regression=is_regression, num_decisions=50 * positions, most_decisions=positions
+    )
     runtime = SimpleNamespace(
-        dataset=SimpleNamespace(num_samples=50, labels=labels), task=task, clean=score, quantised=score, converters=converters
+        dataset=SimpleNamespace(num_samples=50, labels=labels),
+        task=task,
+        clean=score,
+        quantised=score,
+        converters=converters,
     )
     return SimpleNamespace(
         runtime=runtime,
@@ -35,19 +41,30 @@ def _evidence(
 
 def test_every_accuracy_has_an_interval_around_it() -> None:
     block = evaluation_set(_evidence(converters=SimpleNamespace(score=SimpleNamespace(value=0.9))))
-    assert [row.name for row in block.intervals] == ["clean", "quantised", "converters", "mean", "worst_found"]
+    assert [row.name for row in block.intervals] == [
+        "clean",
+        "quantised",
+        "converters",
+        "mean",
+        "worst_found",
+    ]
     assert all(row.low < 0.9 < row.high for row in block.intervals)
     assert [row.name for row in block.intervals if row.method != "Clopper-Pearson"] == ["mean"]
 
 
 def test_only_the_chip_that_was_searched_for_has_a_caveat() -> None:
-    assert [row.name for row in evaluation_set(_evidence()).intervals if row.caveat] == ["worst_found"]
+    assert [row.name for row in evaluation_set(_evidence()).intervals if row.caveat] == [
+        "worst_found"
+    ]
 
 
 def test_several_decisions_a_sample_are_not_taken_for_samples() -> None:
     one, nine = (evaluation_set(_evidence(positions=positions)) for positions in (1, 9))
     assert (nine.samples, nine.decisions) == (50, 450)
-    assert nine.intervals[0].high - nine.intervals[0].low > one.intervals[0].high - one.intervals[0].low
+    assert (
+        nine.intervals[0].high - nine.intervals[0].low
+        > one.intervals[0].high - one.intervals[0].low
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Assumptions and gaps follow the profile: nothing that is modelled is listed as missing, nothing missing is left out."""
+"""Assumptions and gaps follow the profile: nothing that is modelled is listed as missing, nothing
+missing is left out.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,16 @@ from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.mapping.placement import Placement
 
 
-def _evidence(*, converters: Any = None, labels: Any = (), has_twin: bool = True, **tables: Any) -> Any:
+def _evidence(
+    *, converters: Any = None, labels: Any = (), has_twin: bool = True, **tables: Any
+) -> Any:
     profile: DeviceProfile = replace(load_profile("rram-write-verify-3pct"), **tables)
     return SimpleNamespace(
         placement=Placement(profile, {"w": SimpleNamespace(profile=profile, num_devices=100)}),
-        runtime=SimpleNamespace(converters=converters, dataset=SimpleNamespace(labels=labels, source=SimpleNamespace(labels_of={}))),
+        runtime=SimpleNamespace(
+            converters=converters,
+            dataset=SimpleNamespace(labels=labels, source=SimpleNamespace(labels_of={})),
+        ),
         scan=SimpleNamespace(unmapped=()),
         search=SimpleNamespace(has_twin=has_twin, twin_reason="no gradient"),
     )
@@ -32,7 +39,11 @@ _CASES = {
         "DAC and ADC quantisation",
         "Converters are linear",
     ),
-    "faults": ({"faults": FaultsTable(0.02, 0.001)}, "every device is assumed to reach", "2 % at the lowest and 0.1 % at the highest"),
+    "faults": (
+        {"faults": FaultsTable(0.02, 0.001)},
+        "every device is assumed to reach",
+        "2 % at the lowest and 0.1 % at the highest",
+    ),
     "read noise": (
         {"converters": SimpleNamespace(digital=()), "read_noise": ReadNoiseTable(0.01)},
         "Read noise and any other change",
@@ -43,7 +54,11 @@ _CASES = {
         "programming: drift",
         "undoes the mean drift",
     ),
-    "relaxation": ({"relaxation": RelaxationTable(0.01)}, "relaxation, retention", "then relaxation"),
+    "relaxation": (
+        {"relaxation": RelaxationTable(0.01)},
+        "relaxation, retention",
+        "then relaxation",
+    ),
 }
 
 
@@ -64,8 +79,16 @@ def test_drift_states_for_which_time_the_certificate_holds() -> None:
 
 
 def test_an_asymmetric_box_is_stated_by_both_ends() -> None:
-    device = replace(load_profile("rram-write-verify-3pct").device, tolerance=None, tolerance_low=0.01, tolerance_high=0.03)
-    assert "within -1 % to +3 % of the conductance range" in assumptions(_evidence(device=device))[0].text
+    device = replace(
+        load_profile("rram-write-verify-3pct").device,
+        tolerance=None,
+        tolerance_low=0.01,
+        tolerance_high=0.03,
+    )
+    assert (
+        "within -1 % to +3 % of the conductance range"
+        in assumptions(_evidence(device=device))[0].text
+    )
 
 
 def test_unbounded_relaxation_names_the_chance_to_leave_the_box() -> None:
@@ -85,6 +108,10 @@ def test_identifiers_count_up() -> None:
 
 
 def test_without_write_verify_nothing_is_said_of_every_device() -> None:
-    evidence = _evidence(device=DeviceTable(tolerance=None, distribution="gaussian", sigma=0.1, z=3.0))
-    assert assumptions(evidence)[0].text.startswith("A device is programmed once, without write-verify, and ends outside of 30 %")
+    evidence = _evidence(
+        device=DeviceTable(tolerance=None, distribution="gaussian", sigma=0.1, z=3.0)
+    )
+    assert assumptions(evidence)[0].text.startswith(
+        "A device is programmed once, without write-verify, and ends outside of 30 %"
+    )
     assert any("so that about 0.27 devices of a chip do" in row for row in not_covered(evidence))

@@ -24,11 +24,16 @@ def evidence(deviation, profile=None, monkeypatch=None):
     monkeypatch.setattr(likelihood, "level_weights", lambda tensor: tensor.factors)
     tensor = SimpleNamespace(profile=own, factors=FACTORS)
     placement = SimpleNamespace(profiles=(own,), tensors={"w": tensor})
-    return SimpleNamespace(placement=placement, search=SimpleNamespace(deviations={"w": np.asarray(deviation, dtype=np.float32)}))
+    return SimpleNamespace(
+        placement=placement,
+        search=SimpleNamespace(deviations={"w": np.asarray(deviation, dtype=np.float32)}),
+    )
 
 
 def test_the_distance_counts_weights_in_their_standard_deviations(monkeypatch):
-    sigma = 3 * 0.01 * np.sqrt(17.0)  # 2 bits a device are 3 levels of range, sigma is a hundredth of the range
+    sigma = (
+        3 * 0.01 * np.sqrt(17.0)
+    )  # 2 bits a device are 3 levels of range, sigma is a hundredth of the range
     found, _ = worst_likelihood(evidence([2 * sigma, 0.0, 0.0], monkeypatch=monkeypatch))
     assert found.distance == pytest.approx(2.0, rel=1e-6)  # float32 deviations
     assert found.drawn_distance == pytest.approx(np.sqrt(2))
@@ -38,7 +43,11 @@ def test_the_distance_counts_weights_in_their_standard_deviations(monkeypatch):
 @pytest.mark.parametrize("distribution", ["truncated_gaussian", "uniform"])
 def test_no_more_drawn_chips_reach_as_far_than_the_bound_says(monkeypatch, distribution):
     tolerance, sigma = 0.03, 0.01
-    device = DeviceTable(tolerance=tolerance, sigma=sigma if distribution != "uniform" else None, distribution=distribution)
+    device = DeviceTable(
+        tolerance=tolerance,
+        sigma=sigma if distribution != "uniform" else None,
+        distribution=distribution,
+    )
     profile = replace(load_profile("rram-write-verify-3pct"), device=device)
     rng = np.random.default_rng(7)
     width = 3 * tolerance
@@ -59,7 +68,10 @@ def test_no_more_drawn_chips_reach_as_far_than_the_bound_says(monkeypatch, distr
 
 def test_a_profile_that_says_more_gives_no_distance(monkeypatch):
     profile = replace(load_profile("rram-write-verify-3pct"), relaxation=RelaxationTable(0.01))
-    assert worst_likelihood(evidence([0, 0, 0], profile, monkeypatch)) == (None, "the profile has relaxation")
+    assert worst_likelihood(evidence([0, 0, 0], profile, monkeypatch)) == (
+        None,
+        "the profile has relaxation",
+    )
 
 
 def flip_evidence(array, *, labels=(0, 1, 1, 0), worst=(1, 0, 1, 1)):
@@ -83,7 +95,13 @@ def flip_evidence(array, *, labels=(0, 1, 1, 0), worst=(1, 0, 1, 1)):
 
 @pytest.mark.parametrize(
     ("shape", "form", "rows"),
-    [((1, 8, 8), "image", 3), ((30,), "table", 3), ((200,), "signal", 3), ((700,), "signal", 3), ((2, 3, 5), "table", 3)],
+    [
+        ((1, 8, 8), "image", 3),
+        ((30,), "table", 3),
+        ((200,), "signal", 3),
+        ((700,), "signal", 3),
+        ((2, 3, 5), "table", 3),
+    ],
 )
 def test_inputs_are_shown_by_their_shape(shape, form, rows):
     array = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
@@ -95,7 +113,11 @@ def test_inputs_are_shown_by_their_shape(shape, form, rows):
 
 
 def test_every_kind_of_wrong_decision_comes_before_the_next_of_one():
-    found, _ = flipped(flip_evidence(np.zeros((6, 3), dtype=np.float32), labels=(0, 0, 0, 0, 1, 1), worst=(1, 1, 1, 0, 0, 1)))
+    found, _ = flipped(
+        flip_evidence(
+            np.zeros((6, 3), dtype=np.float32), labels=(0, 0, 0, 0, 1, 1), worst=(1, 1, 1, 0, 0, 1)
+        )
+    )
     assert [(row.label, row.becomes) for row in found.rows] == [(0, 1), (1, 0), (0, 1), (0, 1)]
 
 

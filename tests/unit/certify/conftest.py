@@ -14,74 +14,108 @@ from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.placement import Placement
 from tests.unit.search.conftest import opened  # noqa: F401
 
-HEAD = '<ir_version: 8, opset_import: ["" : 20]>\nnet (float[N, {shape}] x) => (float[N, {classes}] y)'
+HEAD = (
+    '<ir_version: 8, opset_import: ["" : 20]>\nnet (float[N, {shape}] x) => (float[N, {classes}] y)'
+)
 
 #: Body of the graph, shape of the input, shapes of the stored weights, shapes of digital constants.
-NETWORKS: dict[str, tuple[str, tuple[int, ...], dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]] = {
+NETWORKS: dict[
+    str, tuple[str, tuple[int, ...], dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]
+] = {
     "mlp": (
-        "h = Gemm<transB=1>(x, w1, b1) r = Relu(h) g = Gemm<alpha=1.5, beta=0.5>(r, w2, b2) s = Relu(g) y = MatMul(s, w3)",
+        (
+            "h = Gemm<transB=1>(x, w1, b1) r = Relu(h) g = Gemm<alpha=1.5, beta=0.5>(r, w2, b2) s ="
+            " Relu(g) y = MatMul(s, w3)"
+        ),
         (6,),
         {"w1": (12, 6), "w2": (12, 10), "w3": (10, 4)},
         {"b1": (12,), "b2": (10,)},
     ),
     "cnn": (
-        "h = Conv<pads=[1,1,1,1]>(x, w1, b1) r = Relu(h) p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r) g = Conv<strides=[2,2], pads=[1,1,0,0]>(p, w2) "
-        "s = LeakyRelu<alpha=0.1>(g) f = Flatten(s) y = Gemm(f, w3)",
+        (
+            "h = Conv<pads=[1,1,1,1]>(x, w1, b1) r = Relu(h) p = MaxPool<kernel_shape=[2,2],"
+            " strides=[2,2]>(r) g = Conv<strides=[2,2], pads=[1,1,0,0]>(p, w2) s ="
+            " LeakyRelu<alpha=0.1>(g) f = Flatten(s) y = Gemm(f, w3)"
+        ),
         (2, 8, 8),
         {"w1": (4, 2, 3, 3), "w2": (6, 4, 3, 3), "w3": (24, 5)},
         {"b1": (4,)},
     ),
     "residual": (
-        "h = Conv<pads=[1,1,1,1]>(x, w1) n = BatchNormalization(h, gain, shift, mean, var) r = Relu(n) g = Conv<pads=[1,1,1,1], group=2>(r, w2) "
-        "a = Add(g, r) s = Relu(a) p = GlobalAveragePool(s) f = Flatten(p) z = MatMul(f, w3) y = LogSoftmax<axis=1>(z)",
+        (
+            "h = Conv<pads=[1,1,1,1]>(x, w1) n = BatchNormalization(h, gain, shift, mean, var) r ="
+            " Relu(n) g = Conv<pads=[1,1,1,1], group=2>(r, w2) a = Add(g, r) s = Relu(a) p ="
+            " GlobalAveragePool(s) f = Flatten(p) z = MatMul(f, w3) y = LogSoftmax<axis=1>(z)"
+        ),
         (2, 5, 5),
         {"w1": (4, 2, 3, 3), "w2": (4, 2, 3, 3), "w3": (4, 3)},
         {"gain": (4,), "shift": (4,), "mean": (4,), "var": (4,)},
     ),
     "smooth": (
-        "h = Gemm(x, w1) t = Tanh(h) g = Gemm(t, w2) s = Gelu(g) i = Gemm(s, w3) k = HardSwish(i) l = Gemm(k, w4) m = Sigmoid(l) y = MatMul(m, w5)",
+        (
+            "h = Gemm(x, w1) t = Tanh(h) g = Gemm(t, w2) s = Gelu(g) i = Gemm(s, w3) k ="
+            " HardSwish(i) l = Gemm(k, w4) m = Sigmoid(l) y = MatMul(m, w5)"
+        ),
         (5,),
         {"w1": (5, 9), "w2": (9, 8), "w3": (8, 8), "w4": (8, 8), "w5": (8, 3)},
         {},
     ),
     "clipped": (
-        "c = Sub(x, mean) d = Mul(c, gain) h = Conv(d, w1) k = Clip(h, low, high) q = AveragePool<kernel_shape=[2], strides=[2]>(k) "
-        "g = Conv<dilations=[2]>(q, w2) e = HardSigmoid(g) f = Flatten(e) z = MatMul(f, w3) y = Softmax(z)",
+        (
+            "c = Sub(x, mean) d = Mul(c, gain) h = Conv(d, w1) k = Clip(h, low, high) q ="
+            " AveragePool<kernel_shape=[2], strides=[2]>(k) g = Conv<dilations=[2]>(q, w2) e ="
+            " HardSigmoid(g) f = Flatten(e) z = MatMul(f, w3) y = Softmax(z)"
+        ),
         (3, 12),
         {"w1": (6, 3, 3), "w2": (4, 6, 2), "w3": (12, 3)},
         {"mean": (1, 3, 1), "gain": (1,), "low": (), "high": ()},
     ),
     "sequence": (
-        "t = Transpose<perm=[0,2,1]>(x) h = MatMul(t, w1) r = Relu(h) g = MatMul(r, w2) s = Elu(g) m = ReduceMean<keepdims=0>(s, axes) y = Gemm(m, w3)",
+        (
+            "t = Transpose<perm=[0,2,1]>(x) h = MatMul(t, w1) r = Relu(h) g = MatMul(r, w2) s ="
+            " Elu(g) m = ReduceMean<keepdims=0>(s, axes) y = Gemm(m, w3)"
+        ),
         (4, 5),
         {"w1": (4, 7), "w2": (7, 6), "w3": (6, 3)},
         {},
     ),
     "attention": (
-        "q = MatMul(x, w1) k = MatMul(x, w2) v = MatMul(x, w3) t = Transpose<perm=[0,2,1]>(k) s = MatMul(q, t) c = Mul(s, half) a = Softmax<axis=-1>(c) "
-        "o = MatMul(a, v) p = Add(o, x) g = Sigmoid(p) u = Mul(g, p) m = ReduceMean<keepdims=0>(u, axes) y = Gemm(m, w4)",
+        (
+            "q = MatMul(x, w1) k = MatMul(x, w2) v = MatMul(x, w3) t = Transpose<perm=[0,2,1]>(k) s"
+            " = MatMul(q, t) c = Mul(s, half) a = Softmax<axis=-1>(c) o = MatMul(a, v) p = Add(o,"
+            " x) g = Sigmoid(p) u = Mul(g, p) m = ReduceMean<keepdims=0>(u, axes) y = Gemm(m, w4)"
+        ),
         (4, 5),
         {"w1": (5, 5), "w2": (5, 5), "w3": (5, 5), "w4": (5, 3)},
         {"half": ()},
     ),
     "transformer": (
-        "z = MatMul(x, w1) q, k, v = Split<axis=2, num_outputs=3>(z) "
-        "t = Transpose<perm=[0,2,1]>(k) s = MatMul(q, t) c = Mul(s, half) d = Where(causal, c, far) a = Softmax<axis=-1>(d) o = MatMul(a, v) p = Add(o, x) "
-        "n = LayerNormalization<axis=-1>(p, gain, shift) g = MatMul(n, w2) h = Gelu(g) u = Add(h, n) r = ReduceMean<keepdims=0>(u, axes) y = Gemm(r, w3)",
+        (
+            "z = MatMul(x, w1) q, k, v = Split<axis=2, num_outputs=3>(z) t ="
+            " Transpose<perm=[0,2,1]>(k) s = MatMul(q, t) c = Mul(s, half) d = Where(causal, c,"
+            " far) a = Softmax<axis=-1>(d) o = MatMul(a, v) p = Add(o, x) n ="
+            " LayerNormalization<axis=-1>(p, gain, shift) g = MatMul(n, w2) h = Gelu(g) u = Add(h,"
+            " n) r = ReduceMean<keepdims=0>(u, axes) y = Gemm(r, w3)"
+        ),
         (4, 5),
         {"w1": (5, 15), "w2": (5, 5), "w3": (5, 3)},
         {"half": (), "causal": (4, 4), "far": (), "gain": (5,), "shift": (5,)},
     ),
     "quantised": (
-        "q = QuantizeLinear(x, s1, z1) d = DequantizeLinear(q, s1, z1) h = Gemm(d, w1) p = QuantizeLinear(h, s2, z2) e = DequantizeLinear(p, s2, z2) "
-        "k = Gemm(e, w2) o = QuantizeLinear(k, s3, z3) u = DequantizeLinear(o, s3, z3) a = Add(u, e) "
-        "b = QuantizeLinear(a, s4, z4) c = DequantizeLinear(b, s4, z4) f = Relu(c) y = MatMul(f, w3)",
+        (
+            "q = QuantizeLinear(x, s1, z1) d = DequantizeLinear(q, s1, z1) h = Gemm(d, w1) p ="
+            " QuantizeLinear(h, s2, z2) e = DequantizeLinear(p, s2, z2) k = Gemm(e, w2) o ="
+            " QuantizeLinear(k, s3, z3) u = DequantizeLinear(o, s3, z3) a = Add(u, e) b ="
+            " QuantizeLinear(a, s4, z4) c = DequantizeLinear(b, s4, z4) f = Relu(c) y ="
+            " MatMul(f, w3)"
+        ),
         (6,),
         {"w1": (6, 10), "w2": (10, 10), "w3": (10, 3)},
         {"s1": (), "s2": (), "s3": (), "s4": (), "z1": (), "z2": (), "z3": (), "z4": ()},
     ),
 }
-#: Steps and zero points of the quantised network: the second starts at zero, as a ReLU does; the third clips.
+#: Steps and zero points of the quantised network: the second starts at zero, as a ReLU does; the
+#: third clips.
 QUANTISERS = {
     "s1": 0.03,
     "s2": 0.02,
@@ -101,16 +135,31 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
     """Return weights and constants of a network."""
     random = np.random.default_rng(seed)
     _body, _shape, stored, digital = NETWORKS[name]
-    arrays = {key: (1.4 * random.normal(size=size) / np.sqrt(np.prod(size[1:]))).astype(np.float32) for key, size in stored.items()}
+    arrays = {
+        key: (1.4 * random.normal(size=size) / np.sqrt(np.prod(size[1:]))).astype(np.float32)
+        for key, size in stored.items()
+    }
     for key, size in digital.items():
         arrays[key] = np.asarray(0.3 * random.normal(size=size), np.float32)
-    special = {"var": lambda: np.full(4, 0.7, np.float32), "low": lambda: np.float32(0.0), "high": lambda: np.float32(1.0), "gain": None}
+    special = {
+        "var": lambda: np.full(4, 0.7, np.float32),
+        "low": lambda: np.float32(0.0),
+        "high": lambda: np.float32(1.0),
+        "gain": None,
+    }
     if name == "transformer":
-        arrays |= {"causal": np.tri(4, dtype=bool), "far": np.asarray(np.finfo(np.float32).min), "half": np.asarray(0.5, np.float32)}
+        arrays |= {
+            "causal": np.tri(4, dtype=bool),
+            "far": np.asarray(np.finfo(np.float32).min),
+            "half": np.asarray(0.5, np.float32),
+        }
     if name == "attention":
         arrays["half"] = np.asarray(0.5, np.float32)
     if name == "quantised":
-        arrays |= {key: np.asarray(QUANTISERS[key], getattr(QUANTISERS[key], "dtype", np.float32)) for key in digital}
+        arrays |= {
+            key: np.asarray(QUANTISERS[key], getattr(QUANTISERS[key], "dtype", np.float32))
+            for key in digital
+        }
     for key in digital:
         if special.get(key) is not None:
             arrays[key] = np.asarray(special[key]())  # type: ignore[misc]
@@ -122,8 +171,13 @@ def weights_of(name: str, seed: int) -> dict[str, np.ndarray]:
 def text_of(name: str, arrays: dict[str, np.ndarray]) -> str:
     """Return a network of `NETWORKS` as text, with these weights and constants declared."""
     body, shape, stored, _digital = NETWORKS[name]
-    kinds = ", ".join(f"{'float' if a.dtype == np.float32 else a.dtype}[{', '.join(map(str, a.shape))}] {key}" for key, a in arrays.items())
-    head = HEAD.format(shape=", ".join(map(str, shape)), classes=next(reversed(stored.values()))[-1])
+    kinds = ", ".join(
+        f"{'float' if a.dtype == np.float32 else a.dtype}[{', '.join(map(str, a.shape))}] {key}"
+        for key, a in arrays.items()
+    )
+    head = HEAD.format(
+        shape=", ".join(map(str, shape)), classes=next(reversed(stored.values()))[-1]
+    )
     return f"{head} <{kinds.replace('[] ', ' ')}> {{ {body.replace(') ', ')' + chr(10))} }}"
 
 
@@ -132,10 +186,17 @@ def make(opened: Callable[..., tuple[Runtime, Placement]]) -> Maker:  # noqa: F8
     """Open a network of `NETWORKS` on samples labelled with its own decisions."""
 
     def maker(
-        name: str, *, seed: int = 0, count: int = 8, profile: DeviceProfile | None = None, decision: Decision | None = None
+        name: str,
+        *,
+        seed: int = 0,
+        count: int = 8,
+        profile: DeviceProfile | None = None,
+        decision: Decision | None = None,
     ) -> tuple[Runtime, Placement]:
         shape, arrays = NETWORKS[name][1], weights_of(name, seed)
-        inputs = {"x": np.random.default_rng(seed + 100).normal(size=(count, *shape)).astype(np.float32)}
+        inputs = {
+            "x": np.random.default_rng(seed + 100).normal(size=(count, *shape)).astype(np.float32)
+        }
         return opened(text_of(name, arrays), arrays, inputs, decision=decision, profile=profile)
 
     return maker

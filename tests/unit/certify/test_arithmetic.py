@@ -1,4 +1,6 @@
-"""A runtime that computes otherwise than its operators say is found, by the node; what rounding explains is not."""
+"""A runtime that computes otherwise than its operators say is found, by the node; what rounding
+explains is not.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,15 @@ from cimrobust.onnx_io.network import Network
 from tests.exact_integers import quantised, samples
 
 FLOAT = """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 6] x) => (float[n, 3] y)
-    { h = Gemm <transB = 1> (x, w1, b1) r = Relu (h) s = Sigmoid (r) y = Gemm <transB = 1> (s, w2) }"""
+    { h = Gemm <transB = 1> (x, w1, b1) r = Relu (h) s = Sigmoid (r) y = Gemm <transB = 1> (s, w2) }"""  # noqa: E501
 
 
 def float_network(folder: Path, text: str = FLOAT) -> Network:
     rng, model = np.random.default_rng(0), onnx.parser.parse_model(text)
     for name, shape in {"w1": (8, 6), "b1": (8,), "w2": (3, 8)}.items():
-        model.graph.initializer.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+        model.graph.initializer.append(
+            numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+        )
     onnx.save(model, folder / "net.onnx")
     return load_network(folder / "net.onnx")
 
@@ -50,16 +54,27 @@ def test_a_wrong_float_sum_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(arithmetic, "as_declared", wrong)
     found = check_arithmetic(network, inputs(), {}, output="y")
-    assert [(tensor.operator, tensor.is_integer, tensor.is_product) for tensor in found.wrong] == [("Gemm", False, False)]
+    assert [(tensor.operator, tensor.is_integer, tensor.is_product) for tensor in found.wrong] == [
+        ("Gemm", False, False)
+    ]
     assert found.wrong[0].difference > found.wrong[0].allowed > 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
-    ("form", "operator"), [("QOperator u8 s8", "QLinearConv"), ("QDQ u8 s8", "QuantizeLinear"), ("dynamic s8", "MatMulInteger")]
+    ("form", "operator"),
+    [
+        ("QOperator u8 s8", "QLinearConv"),
+        ("QDQ u8 s8", "QuantizeLinear"),
+        ("dynamic s8", "MatMulInteger"),
+    ],
 )
-def test_saturated_products_are_found_by_their_nodes(form: str, operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The integers of a processor that saturates: those of the same file with weights cut to what 16 bits hold."""
+def test_saturated_products_are_found_by_their_nodes(
+    form: str, operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The integers of a processor that saturates: those of the same file with weights cut to what
+    16 bits hold.
+    """
     network = load_network(quantised(form, tmp_path))
     right = exposed.with_outputs
 
@@ -78,7 +93,9 @@ def test_saturated_products_are_found_by_their_nodes(form: str, operator: str, t
     assert max(tensor.difference for tensor in found.wrong_products) > 1
 
 
-def test_a_large_network_is_left_out_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_network_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = float_network(tmp_path)
     monkeypatch.setattr(arithmetic, "MOST_PRODUCTS", 10)
     found = check_arithmetic(network, inputs(), {}, output="y")

@@ -1,4 +1,6 @@
-"""Branching proves more than one pass, for the same chips; results do not depend on the number of workers."""
+"""Branching proves more than one pass, for the same chips; results do not depend on the number of
+workers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from tests.unit.certify.test_soundness import opened_bounds, random_chips
 
 def test_branching_certifies_larger_boxes(make: Maker) -> None:
     network = opened_bounds(*make("mlp", seed=4, count=20))
-    plain, branched = (largest_certified_tolerance(network, branching=settings) for settings in (None, BranchSettings()))
+    plain, branched = (
+        largest_certified_tolerance(network, branching=settings)
+        for settings in (None, BranchSettings())
+    )
     assert (branched >= plain).all()
     assert (branched > plain).sum() >= 3
 
@@ -39,7 +44,11 @@ def test_bounds_of_both_parts_hold_for_their_chips(make: Maker) -> None:
     runtime, placement = make("mlp", seed=5)
     network = opened_bounds(runtime, placement)
     _some, inputs = next(network.batches(np.arange(8)))
-    name = next(step.node.inputs[0] for step in network.plan.steps if step.node.op == "Relu" and step.depth == 2)
+    name = next(
+        step.node.inputs[0]
+        for step in network.plan.steps
+        if step.node.op == "Relu" and step.depth == 2
+    )
     whole = propagate(network.plan, inputs, {}, network.weights(1.0), effort=1e9)
     data = whole.interval(name)
     unit = torch.minimum(-data.lo, data.hi).argmax(1, keepdim=True)
@@ -47,7 +56,15 @@ def test_bounds_of_both_parts_hold_for_their_chips(make: Maker) -> None:
     bounds = {}
     for side in (1, -1):
         signs = {name: torch.zeros_like(data.lo, dtype=torch.int8).scatter_(1, unit, side)}
-        part = propagate(network.plan, inputs, {}, network.weights(1.0), effort=1e9, signs=signs, known={name: data})
+        part = propagate(
+            network.plan,
+            inputs,
+            {},
+            network.weights(1.0),
+            effort=1e9,
+            signs=signs,
+            known={name: data},
+        )
         bounds[side] = tightened(part, network.plan.tensor, form, passes=8, signs=signs).bound
     twin = PerInputAttack(runtime, placement).twin.double()
     seen = set()
@@ -81,11 +98,16 @@ def test_workers_change_nothing(make: Maker, name: str) -> None:
 def test_sizes_of_single_samples_are_those_of_one_certificate_each(make: Maker, name: str) -> None:
     network = opened_bounds(*make(name, seed=6, count=20))
     octaves, steps = (-4, 2), 4
-    one, three = (largest_certified_tolerance(network, octaves=octaves, steps=steps, workers=workers) for workers in (1, 3))
+    one, three = (
+        largest_certified_tolerance(network, octaves=octaves, steps=steps, workers=workers)
+        for workers in (1, 3)
+    )
     np.testing.assert_array_equal(one, three)
     assert len(set(one)) > 1, "all samples alike say nothing about how they are told apart"
     for size in sorted(set(one[one > 0])):
         here = np.flatnonzero(one == size)
         assert certify(network, scale=size, samples=here).certified.all()
         if size < 2.0 ** octaves[1]:
-            assert not certify(network, scale=size * 2.0 ** (1 / steps), samples=here).certified.any()
+            assert not certify(
+                network, scale=size * 2.0 ** (1 / steps), samples=here
+            ).certified.any()

@@ -24,10 +24,14 @@ def test_forms_in_pieces_give_the_same_bounds(make: Maker, monkeypatch: pytest.M
     monkeypatch.setattr(backward, "_MOST_VALUES", 1)
     pieces = certify(opened, scale=0.2)
     np.testing.assert_array_equal(whole.certified, pieces.certified)
-    np.testing.assert_allclose(whole.margin, pieces.margin, rtol=1e-12)  # float64 sums may be blocked in another way
+    np.testing.assert_allclose(
+        whole.margin, pieces.margin, rtol=1e-12
+    )  # float64 sums may be blocked in another way
 
 
-def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(network, "available_memory", lambda: _GB)
     refused = open_bounds(*make("mlp"))
     assert isinstance(refused, Refusal)
@@ -35,9 +39,15 @@ def test_a_batch_that_does_not_fit_is_refused_before_it_is_tried(make: Maker, mo
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError("no"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+    "error",
+    [
+        MemoryError("no"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
 )
-def test_memory_that_runs_out_all_the_same_is_a_reason(make: Maker, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_memory_that_runs_out_all_the_same_is_a_reason(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def runs_out(*_arguments: object, **_more: object) -> None:
         raise error
 
@@ -47,7 +57,9 @@ def test_memory_that_runs_out_all_the_same_is_a_reason(make: Maker, monkeypatch:
     assert "the bound needs more memory than there is" in str(found.refusal)
 
 
-def test_other_errors_of_the_bounds_are_not_hidden(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_the_bounds_are_not_hidden(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_arguments: object, **_more: object) -> None:
         raise RuntimeError("shapes do not match")
 
@@ -56,7 +68,9 @@ def test_other_errors_of_the_bounds_are_not_hidden(make: Maker, monkeypatch: pyt
         certify_run(*make("mlp"), effort="quick")
 
 
-def test_linear_bounds_that_cost_too_much_are_left_out_and_said(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linear_bounds_that_cost_too_much_are_left_out_and_said(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime, placement = make("mlp")
     linear = certify_run(runtime, placement, effort="quick")
     monkeypatch.setattr(summary, "_MOST_COST", {"quick": 1.0})

@@ -31,18 +31,32 @@ def values_of(network: BoundedNetwork, chip: Chip) -> dict[str, Tensor]:
 def test_maxima_come_in_front_of_activation_functions(make: Maker) -> None:
     runtime, placement = make("cnn", seed=1)
     network = opened_bounds(runtime, placement)
-    assert [step.node.op for step in network.plan.steps if step.node.op in ("MaxPool", "Relu")] == ["MaxPool", "Relu"]
-    twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output]).double()
+    assert [step.node.op for step in network.plan.steps if step.node.op in ("MaxPool", "Relu")] == [
+        "MaxPool",
+        "Relu",
+    ]
+    twin = to_torch(
+        runtime.deployed.model,
+        weight_names=runtime.deployed.weight_names,
+        outputs=[runtime.plain.output],
+    ).double()
     chip = random_chips(placement, 1.0, 1)[0]
     weights = {name: torch.from_numpy(array).double() for name, array in chip.items()}
     torch.testing.assert_close(
-        values_of(network, chip)[network.plan.tensor], twin(network.inputs, weights)[network.plan.tensor], rtol=0.0, atol=0.0
+        values_of(network, chip)[network.plan.tensor],
+        twin(network.inputs, weights)[network.plan.tensor],
+        rtol=0.0,
+        atol=0.0,
     )
 
 
 def test_a_tensor_that_is_read_twice_stays_in_front_of_its_maximum(make: Maker) -> None:
     runtime, _placement = make("cnn", seed=1)
-    twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names, outputs=[runtime.plain.output]).double()
+    twin = to_torch(
+        runtime.deployed.model,
+        weight_names=runtime.deployed.weight_names,
+        outputs=[runtime.plain.output],
+    ).double()
     plan = make_plan(twin, "r")
     assert pools_first(plan) == plan, "the ReLU's output is the result"
 
@@ -51,11 +65,20 @@ def test_no_chip_leaves_a_narrowed_contest(make: Maker) -> None:
     runtime, placement = make("cnn", seed=3)
     network = opened_bounds(runtime, placement)
     _some, inputs = next(network.batches(np.arange(8)))
-    step = next(step for step in network.plan.steps if isinstance(step.rule, MaxPool) and step.kind == ACTIVE)
+    step = next(
+        step
+        for step in network.plan.steps
+        if isinstance(step.rule, MaxPool) and step.kind == ACTIVE
+    )
     rule, source = step.rule, step.node.inputs[0]
     assert isinstance(rule, MaxPool)
     loose, tight = (
-        rule.contest(propagate(network.plan, inputs, {}, network.weights(1.0), effort=effort).interval(source)) for effort in (0.0, 1e9)
+        rule.contest(
+            propagate(network.plan, inputs, {}, network.weights(1.0), effort=effort).interval(
+                source
+            )
+        )
+        for effort in (0.0, 1e9)
     )
     rivals = tight.most > 0
     assert rivals.sum() < 0.8 * (loose.most > 0).sum(), "narrowing must decide windows"

@@ -8,7 +8,7 @@ import pytest
 from cimrobust.certify.bound_summary import Certification, certify_run
 from tests.unit.search.conftest import Opener
 
-TEXT = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w> { y = MatMul(x, w) }"""
+TEXT = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w> { y = MatMul(x, w) }"""  # noqa: E501
 
 
 def certified(opened: Opener, hard: int) -> Certification:
@@ -16,7 +16,9 @@ def certified(opened: Opener, hard: int) -> Certification:
     data = np.ones((8, 2), np.float32)
     data[:hard, 1] = -1 + 1e-5
     weights = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)
-    runtime, placement = opened(TEXT, {"w": weights}, {"x": data}, np.zeros(8, dtype=np.int64), tolerance=0.05)
+    runtime, placement = opened(
+        TEXT, {"w": weights}, {"x": data}, np.zeros(8, dtype=np.int64), tolerance=0.05
+    )
     return certify_run(runtime, placement, effort="quick")
 
 

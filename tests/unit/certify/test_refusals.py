@@ -21,18 +21,29 @@ from tests.unit.certify.conftest import Maker
 from tests.unit.search.conftest import Opener
 
 EXACT = DeviceProfile("test", "test", device=DeviceTable(tolerance=0.05, sigma=0.01))
-HEAD = '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4, 4] x) => (float[N, 4, 3] y) <float[4, 3] w>'
+HEAD = (
+    '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4, 4] x) => (float[N, 4, 3] y)'
+    " <float[4, 3] w>"
+)
 
 
 @pytest.mark.parametrize(
     ("profile", "reason"),
     [
         (replace(EXACT, faults=FaultsTable(stuck_low=0.01)), "stuck devices"),
-        (replace(EXACT, relaxation=RelaxationTable(sigma=0.01)), "outside the tolerance box, with probability"),
-        (replace(EXACT, device=DeviceTable(distribution="gaussian", sigma=0.01)), r"outside the tolerance box, with probability 0\.0027"),
+        (
+            replace(EXACT, relaxation=RelaxationTable(sigma=0.01)),
+            "outside the tolerance box, with probability",
+        ),
+        (
+            replace(EXACT, device=DeviceTable(distribution="gaussian", sigma=0.01)),
+            r"outside the tolerance box, with probability 0\.0027",
+        ),
     ],
 )
-def test_profiles_whose_chips_leave_the_box(make: Maker, profile: DeviceProfile, reason: str) -> None:
+def test_profiles_whose_chips_leave_the_box(
+    make: Maker, profile: DeviceProfile, reason: str
+) -> None:
     refused = open_bounds(*make("mlp", profile=profile))
     assert isinstance(refused, Refusal)
     assert re.search(reason, refused.reason)
@@ -40,9 +51,14 @@ def test_profiles_whose_chips_leave_the_box(make: Maker, profile: DeviceProfile,
 
 @pytest.mark.parametrize(
     ("profile", "reason"),
-    [(replace(EXACT, adc=AdcTable(bits=8)), "has converters"), (replace(EXACT, read_noise=ReadNoiseTable(0.01)), "read noise")],
+    [
+        (replace(EXACT, adc=AdcTable(bits=8)), "has converters"),
+        (replace(EXACT, read_noise=ReadNoiseTable(0.01)), "read noise"),
+    ],
 )
-def test_profiles_whose_products_are_not_the_weights(make: Maker, profile: DeviceProfile, reason: str) -> None:
+def test_profiles_whose_products_are_not_the_weights(
+    make: Maker, profile: DeviceProfile, reason: str
+) -> None:
     runtime, _ = make("mlp")
     refused = open_bounds(runtime, place(runtime.scan, profile))
     assert isinstance(refused, Refusal)
@@ -52,17 +68,27 @@ def test_profiles_whose_products_are_not_the_weights(make: Maker, profile: Devic
 def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
     text = (
         HEAD
-        + " { h = MatMul(x, w) s = Softmax(h) t = Transpose<perm=[0,2,1]>(s) m = MatMul(s, t) e = Exp(m) d = Div(h, h) y = MatMul(e, d) }".replace(
-            ") ", ")\n"
-        )
+        + " { h = MatMul(x, w) s = Softmax(h) t = Transpose<perm=[0,2,1]>(s) m = MatMul(s, t) e ="
+        " Exp(m) d = Div(h, h) y = MatMul(e, d) }".replace(") ", ")\n")
     )
     x = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
     refused = open_bounds(
-        *opened(text, {"w": np.ones((4, 3), np.float32)}, {"x": x}, np.zeros((4, 3), np.int64), decision=Decision(axis=1))
+        *opened(
+            text,
+            {"w": np.ones((4, 3), np.float32)},
+            {"x": x},
+            np.zeros((4, 3), np.int64),
+            decision=Decision(axis=1),
+        )
     )
     assert isinstance(refused, Refusal)
     assert "one decision, got 3" in refused.reason
-    runtime, placement = opened(text, {"w": np.ones((4, 3), np.float32)}, {"x": x}, decision=Decision(read="value", metric="rmse"))
+    runtime, placement = opened(
+        text,
+        {"w": np.ones((4, 3), np.float32)},
+        {"x": x},
+        decision=Decision(read="value", metric="rmse"),
+    )
     refused = open_bounds(runtime, placement)
     assert isinstance(refused, Refusal)
     assert len(refused.nodes) == 2
@@ -72,25 +98,41 @@ def test_every_operator_without_a_bound_is_named(opened: Opener) -> None:
 
 
 def test_softmax_over_several_axes_is_refused(opened: Opener) -> None:
-    text = HEAD.replace('"" : 13', '"" : 12') + " { h = MatMul(x, w)\n s = Softmax<axis=1>(h)\n y = Relu(s) }"
+    text = (
+        HEAD.replace('"" : 13', '"" : 12')
+        + " { h = MatMul(x, w)\n s = Softmax<axis=1>(h)\n y = Relu(s) }"
+    )
     x = np.random.default_rng(0).normal(size=(4, 4, 4)).astype(np.float32)
-    refused = open_bounds(*opened(text, {"w": np.eye(4, 3, dtype=np.float32)}, {"x": x}, decision=Decision(read="value", metric="rmse")))
+    refused = open_bounds(
+        *opened(
+            text,
+            {"w": np.eye(4, 3, dtype=np.float32)},
+            {"x": x},
+            decision=Decision(read="value", metric="rmse"),
+        )
+    )
     assert isinstance(refused, Refusal)
     assert "over several axes" in refused.reason
 
 
 def test_decisions_without_scores(opened: Opener) -> None:
     text = (
-        HEAD.replace("4, 3] y", "1] y").replace("float[N, 1]", "int64[N, 4]") + " { h = MatMul(x, w)\n y = ArgMax<axis=2, keepdims=0>(h) }"
+        HEAD.replace("4, 3] y", "1] y").replace("float[N, 1]", "int64[N, 4]")
+        + " { h = MatMul(x, w)\n y = ArgMax<axis=2, keepdims=0>(h) }"
     )
     text = text.replace("4, 4] x", "1, 4] x").replace("int64[N, 4]", "int64[N, 1]")
-    weights, x = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32), np.ones((4, 1, 4), np.float32)
+    weights, x = (
+        np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32),
+        np.ones((4, 1, 4), np.float32),
+    )
     refused = open_bounds(*opened(text, {"w": weights}, {"x": x}, decision=Decision(read="label")))
     assert isinstance(refused, Refusal)
     assert "holds labels, not the scores" in refused.reason
 
 
-def test_a_rule_that_fails_costs_the_bound_and_nothing_else(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_that_fails_costs_the_bound_and_nothing_else(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_arguments: object) -> Pulled:
         raise RuntimeError("shape '[3, 4]' is invalid for input of size 7")
 

@@ -36,15 +36,21 @@ CASES = [
 def node_of(op: str, attributes: dict[str, object]) -> Node:
     domain = "com.microsoft" if op == "Swish" and find("", op, 99) is None else ""
     version = 10 if op == "Clip" else 99
-    return Node(op, op, domain, version, attributes, ("x",), ("y",), (1,), (), Settings(dtype=torch.float64))
+    return Node(
+        op, op, domain, version, attributes, ("x",), ("y",), (1,), (), Settings(dtype=torch.float64)
+    )
 
 
-@pytest.mark.parametrize(("op", "attributes"), [("Relu", {}), ("Clip", {"min": 0.0}), ("Clip", {"min": 0.0, "max": 6.0})])
+@pytest.mark.parametrize(
+    ("op", "attributes"), [("Relu", {}), ("Clip", {"min": 0.0}), ("Clip", {"min": 0.0, "max": 6.0})]
+)
 def test_nothing_behind_a_rectifier_is_negative(op: str, attributes: dict[str, object]) -> None:
     node = node_of(op, attributes)
     converter = find(node.domain, op, node.version)
     assert converter is not None
-    made = RULES[op](node, converter(node)).forward([Interval(torch.tensor([-2.0, 1.0]).double(), torch.tensor([-1.0, 3.0]).double())])
+    made = RULES[op](node, converter(node)).forward(
+        [Interval(torch.tensor([-2.0, 1.0]).double(), torch.tensor([-1.0, 3.0]).double())]
+    )
     assert made.is_nonnegative
     assert (made.hi >= torch.tensor([0.0, 3.0])).all()
 
@@ -58,7 +64,9 @@ def test_lines_hold_the_function(op: str, attributes: dict[str, object]) -> None
     rule = RULES[op](node, kernel)
     random = np.random.default_rng(0)
     ends = np.sort(
-        random.normal(scale=random.choice([0.05, 1.0, 8.0], (4000, 1)), size=(4000, 2)) + random.normal(scale=3.0, size=(4000, 1)), axis=1
+        random.normal(scale=random.choice([0.05, 1.0, 8.0], (4000, 1)), size=(4000, 2))
+        + random.normal(scale=3.0, size=(4000, 1)),
+        axis=1,
     )
     ends[:20, 1] = ends[:20, 0]
     data = Interval(*torch.from_numpy(ends).T)
@@ -72,7 +80,9 @@ def test_lines_hold_the_function(op: str, attributes: dict[str, object]) -> None
     pulled = rule.backward(form, [wide], rule.forward([wide]))
     assert pulled.coefs[0] is not None
     assert made.rounding is not None
-    below = pulled.coefs[0][..., 0] * x[:, None] + pulled.constant - form[..., 0].abs() * made.rounding
+    below = (
+        pulled.coefs[0][..., 0] * x[:, None] + pulled.constant - form[..., 0].abs() * made.rounding
+    )
     assert (below <= form[..., 0] * y[:, None]).all()
 
 
@@ -83,9 +93,15 @@ def test_derivatives_are_within_their_bounds(op: str) -> None:
     assert converter is not None
     kernel, shape = converter(node), SHAPES[op]
     x = torch.linspace(-12, 12, 40_001, dtype=torch.float64)
-    x = x[torch.stack([(x - jump).abs() > 1e-3 for jump in (*shape.jumps, 0.0)]).all(0)].requires_grad_()
+    x = x[
+        torch.stack([(x - jump).abs() > 1e-3 for jump in (*shape.jumps, 0.0)]).all(0)
+    ].requires_grad_()
     (slope,) = torch.autograd.grad(kernel(x).sum(), x, create_graph=True)
-    curvature = torch.zeros_like(x) if not slope.requires_grad else torch.autograd.grad(slope.sum(), x, allow_unused=True)[0]
+    curvature = (
+        torch.zeros_like(x)
+        if not slope.requires_grad
+        else torch.autograd.grad(slope.sum(), x, allow_unused=True)[0]
+    )
     assert slope.abs().max() <= shape.steepness
     assert curvature.abs().max() <= shape.curvature
     assert not shape.is_rising or slope.min() >= 0
@@ -104,13 +120,21 @@ def test_line_above_the_absolute_value() -> None:
 def test_product_with_one_device_for_all_positions_is_exact_for_known_activations() -> None:
     generator = torch.Generator().manual_seed(0)
     form, data, low, high = (
-        torch.rand(size, generator=generator, dtype=torch.float64) - 0.5 for size in ((1, 1, 1, 2, 4), (1, 1, 3, 4), (1, 2, 3), (1, 2, 3))
+        torch.rand(size, generator=generator, dtype=torch.float64) - 0.5
+        for size in ((1, 1, 1, 2, 4), (1, 1, 3, 4), (1, 2, 3), (1, 2, 3))
     )
     weight = Interval(torch.minimum(low, high), torch.maximum(low, high))
     pulled, constant = shared_form(form, Interval(data, data), weight)
     best = min(
-        float((form[0, 0, 0] * (torch.tensor(corner, dtype=torch.float64).reshape(2, 3) @ data[0, 0])).sum())
-        for corner in itertools.product(*zip(weight.lo.flatten().tolist(), weight.hi.flatten().tolist(), strict=True))
+        float(
+            (
+                form[0, 0, 0]
+                * (torch.tensor(corner, dtype=torch.float64).reshape(2, 3) @ data[0, 0])
+            ).sum()
+        )
+        for corner in itertools.product(
+            *zip(weight.lo.flatten().tolist(), weight.hi.flatten().tolist(), strict=True)
+        )
     )
     assert float(total(pulled, data) + constant) == pytest.approx(best, abs=1e-12)
 
@@ -118,7 +142,16 @@ def test_product_with_one_device_for_all_positions_is_exact_for_known_activation
 def test_lines_around_a_maximum() -> None:
     generator = torch.Generator().manual_seed(1)
     node = Node(
-        "p", "MaxPool", "", 12, {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}, ("x",), ("y",), (1,), (), Settings()
+        "p",
+        "MaxPool",
+        "",
+        12,
+        {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]},
+        ("x",),
+        ("y",),
+        (1,),
+        (),
+        Settings(),
     )
     converter = find("", "MaxPool", 12)
     assert converter is not None
@@ -130,8 +163,12 @@ def test_lines_around_a_maximum() -> None:
     pulled = rule.backward(form, [data], made)
     assert isinstance(pulled.coefs[0], torch.Tensor)
     for _ in range(200):
-        x = data.lo + torch.rand(lo.shape, generator=generator, dtype=torch.float64) * (data.hi - data.lo)
-        assert (total(pulled.coefs[0], x) + pulled.constant <= total(form, rule.kernel(x)) + 1e-12).all()
+        x = data.lo + torch.rand(lo.shape, generator=generator, dtype=torch.float64) * (
+            data.hi - data.lo
+        )
+        assert (
+            total(pulled.coefs[0], x) + pulled.constant <= total(form, rule.kernel(x)) + 1e-12
+        ).all()
 
 
 def test_plane_above_a_maximum_of_elements_whose_differences_are_known() -> None:
@@ -145,7 +182,11 @@ def test_plane_above_a_maximum_of_elements_whose_differences_are_known() -> None
     loose = Contest.of(x.amin(0), x.amax(0))
     above = x - (x * loose.reference).sum(3, keepdim=True)
     own = loose.reference > 0
-    tight = replace(loose, least=above.amin(0).masked_fill(own, -1e300), most=above.amax(0).masked_fill(own, -1e300))
+    tight = replace(
+        loose,
+        least=above.amin(0).masked_fill(own, -1e300),
+        most=above.amax(0).masked_fill(own, -1e300),
+    )
     heights = []
     for contest in (loose, tight):
         slope, shift = contest.plane()
@@ -171,19 +212,23 @@ def test_planes_around_softmax(width: float) -> None:
     assert isinstance(pulled.coefs[0], torch.Tensor)
     gap = 0.0
     for _ in range(300):
-        x = data.lo + torch.rand(lo.shape, generator=generator, dtype=torch.float64).round() * (data.hi - data.lo)
+        x = data.lo + torch.rand(lo.shape, generator=generator, dtype=torch.float64).round() * (
+            data.hi - data.lo
+        )
         y = torch.softmax(x, 1)
         assert ((made.lo <= y) & (y <= made.hi)).all()
         below = total(pulled.coefs[0], x) + pulled.constant
         assert (below <= total(form, y) + 1e-12).all()
         gap += float((total(form, y) - below).mean()) / 300
     ends = total(form.clamp(min=0), made.lo) + total(form.clamp(max=0), made.hi)
-    assert width > 1.0 or gap < 0.2 * float((total(form, torch.softmax(data.middle, 1)) - ends).mean()), (
-        "planes must beat ends in small boxes"
-    )
+    assert width > 1.0 or gap < 0.2 * float(
+        (total(form, torch.softmax(data.middle, 1)) - ends).mean()
+    ), "planes must beat ends in small boxes"
 
 
-@pytest.mark.parametrize(("op", "shapes"), [("MatMul", ((4, 2, 3, 5), (4, 2, 5, 6))), ("Mul", ((4, 3, 5), (4, 1, 5)))])
+@pytest.mark.parametrize(
+    ("op", "shapes"), [("MatMul", ((4, 2, 3, 5), (4, 2, 5, 6))), ("Mul", ((4, 3, 5), (4, 1, 5)))]
+)
 def test_products_of_two_activations(op: str, shapes: tuple[tuple[int, ...], ...]) -> None:
     generator = torch.Generator().manual_seed(4)
     node = Node("m", op, "", 13, {}, ("a", "b"), ("y",), (1, 1), (), Settings())
@@ -192,29 +237,49 @@ def test_products_of_two_activations(op: str, shapes: tuple[tuple[int, ...], ...
     kernel = converter(node)
     rule = product_of_activations(node, kernel)
     ends = [torch.randn(size, generator=generator, dtype=torch.float64) for size in shapes]
-    data = [Interval(end, end + torch.rand(end.shape, generator=generator, dtype=torch.float64)) for end in ends]
+    data = [
+        Interval(end, end + torch.rand(end.shape, generator=generator, dtype=torch.float64))
+        for end in ends
+    ]
     made = rule.forward(data)
     form = torch.randn(3, *made.lo.shape, generator=generator, dtype=torch.float64)
     pulled = rule.backward(form, data, made)
     for _ in range(300):
-        a, b = (each.lo + torch.rand(each.lo.shape, generator=generator, dtype=torch.float64).round() * 2 * each.radius for each in data)
+        a, b = (
+            each.lo
+            + torch.rand(each.lo.shape, generator=generator, dtype=torch.float64).round()
+            * 2
+            * each.radius
+            for each in data
+        )
         y = kernel(a, b)
         assert ((made.lo <= y) & (y <= made.hi)).all()
         assert isinstance(pulled.coefs[0], torch.Tensor)
         assert isinstance(pulled.coefs[1], torch.Tensor)
-        assert (total(pulled.coefs[0], a) + total(pulled.coefs[1], b) + pulled.constant <= total(form, y) + 1e-10).all()
+        assert (
+            total(pulled.coefs[0], a) + total(pulled.coefs[1], b) + pulled.constant
+            <= total(form, y) + 1e-10
+        ).all()
 
 
 def test_one_layer_is_bounded_exactly(opened: Opener) -> None:
-    text = '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 6] x) => (float[N, 3] y) <float[6, 3] w> { y = MatMul(x, w) }'
+    text = (
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 6] x) => (float[N, 3] y) <float[6,'
+        " 3] w> { y = MatMul(x, w) }"
+    )
     random = np.random.default_rng(0)
-    weights, x = random.normal(size=(6, 3)).astype(np.float32), random.normal(size=(10, 6)).astype(np.float32)
+    weights, x = (
+        random.normal(size=(6, 3)).astype(np.float32),
+        random.normal(size=(10, 6)).astype(np.float32),
+    )
     runtime, placement = opened(text, {"w": weights}, {"x": x})
     network = open_bounds(runtime, placement)
     assert isinstance(network, BoundedNetwork)
     tensor = placement.tensors["w"]
     wide, labels = x.astype(np.float64), runtime.task.labels
-    middle = wide @ (tensor.nominal.astype(np.float64) + 0.5 * (tensor.lo.astype(np.float64) + tensor.hi))
+    middle = wide @ (
+        tensor.nominal.astype(np.float64) + 0.5 * (tensor.lo.astype(np.float64) + tensor.hi)
+    )
     reach = np.abs(wide) @ (0.5 * (tensor.hi.astype(np.float64) - tensor.lo))
     own = np.arange(10)
     margins = (middle - reach)[own, labels][:, None] - (middle + reach)

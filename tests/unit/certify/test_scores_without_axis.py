@@ -1,4 +1,6 @@
-"""A score a sample that has no axis of its own (a squeezed output, a product with a vector), and products that are no matrix's."""
+"""A score a sample that has no axis of its own (a squeezed output, a product with a vector), and
+products that are no matrix's.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,22 @@ from tests.unit.search.conftest import Opener
 
 HEAD = '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 6] x) => (float[N] y)'
 BODIES = {
-    "squeezed": " <float[6, 10] w, float[10, 1] v, int64[1] axes> { h = MatMul(x, w)\n r = Relu(h)\n z = MatMul(r, v)\n y = Squeeze(z, axes) }",
-    "bent behind": " <float[6, 10] w, float[10, 1] v, int64[1] axes> "
-    "{ h = MatMul(x, w)\n r = Relu(h)\n z = MatMul(r, v)\n s = Squeeze(z, axes)\n t = Tanh(s)\n u = Relu(t)\n y = Add(u, t) }",
-    "vector": " <float[6, 10] w, float[10] v> { h = MatMul(x, w)\n r = Relu(h)\n y = MatMul(r, v) }",
-    "vector at positions": " <float[6, 10] w, float[1, 4] k, float[4] v, int64[1] axes> "
-    "{ h = MatMul(x, w)\n a = Unsqueeze(h, two)\n b = MatMul(a, k)\n r = Relu(b)\n c = MatMul(r, v)\n y = ReduceMean<axes=[1], keepdims=0>(c) }",
+    "squeezed": (
+        " <float[6, 10] w, float[10, 1] v, int64[1] axes> { h = MatMul(x, w)\n r = Relu(h)\n z ="
+        " MatMul(r, v)\n y = Squeeze(z, axes) }"
+    ),
+    "bent behind": (
+        " <float[6, 10] w, float[10, 1] v, int64[1] axes> { h = MatMul(x, w)\n r = Relu(h)\n z ="
+        " MatMul(r, v)\n s = Squeeze(z, axes)\n t = Tanh(s)\n u = Relu(t)\n y = Add(u, t) }"
+    ),
+    "vector": (
+        " <float[6, 10] w, float[10] v> { h = MatMul(x, w)\n r = Relu(h)\n y = MatMul(r, v) }"
+    ),
+    "vector at positions": (
+        " <float[6, 10] w, float[1, 4] k, float[4] v, int64[1] axes> { h = MatMul(x, w)\n a ="
+        " Unsqueeze(h, two)\n b = MatMul(a, k)\n r = Relu(b)\n c = MatMul(r, v)\n y ="
+        " ReduceMean<axes=[1], keepdims=0>(c) }"
+    ),
 }
 
 
@@ -30,8 +42,14 @@ def open_scores(opened: Opener, body: str, decision: Decision) -> tuple[Runtime,
     random = np.random.default_rng(5)
     shapes = {"w": (6, 10), "v": (10, 1), "k": (1, 4)} | ({"v": (10,)} if body == "vector" else {})
     shapes |= {"v": (4,)} if body == "vector at positions" else {}
-    text = HEAD + BODIES[body].replace("int64[1] axes", "int64[1] axes, int64[1] two" if "two" in BODIES[body] else "int64[1] axes")
-    named = {name: (random.normal(size=shape) / 2).astype(np.float32) for name, shape in shapes.items() if f"] {name}" in text}
+    text = HEAD + BODIES[body].replace(
+        "int64[1] axes", "int64[1] axes, int64[1] two" if "two" in BODIES[body] else "int64[1] axes"
+    )
+    named = {
+        name: (random.normal(size=shape) / 2).astype(np.float32)
+        for name, shape in shapes.items()
+        if f"] {name}" in text
+    }
     named |= {"axes": np.array([1])} if "Squeeze(z" in text else {}
     named |= {"two": np.array([2]), "axes": np.array([1])} if "two" in text else {}
     x = random.normal(size=(8, 6)).astype(np.float32)
@@ -49,7 +67,9 @@ def test_thresholds_are_certified_and_no_chip_breaks_them(opened: Opener, body: 
     for sample in np.flatnonzero(sizes > 0):
         _margin, chip = attack.worst(int(sample), float(sizes[sample]))
         for weights in (chip, *random_chips(placement, float(sizes[sample]), 4)):
-            output = runtime.plain.run(weights, {key: array[[sample]] for key, array in runtime.dataset.inputs.items()})
+            output = runtime.plain.run(
+                weights, {key: array[[sample]] for key, array in runtime.dataset.inputs.items()}
+            )
             assert int(output[0] > np.float32(0.05)) == runtime.task.labels[sample]
 
 
@@ -61,17 +81,26 @@ def test_errors_are_bounded(opened: Opener, body: str) -> None:
     linear, interval = certify(network), certify(network, method="interval")
     assert (linear.margin >= interval.margin).all()
     for weights in random_chips(placement, 1.0, 20):
-        errors = np.abs(runtime.plain.run(weights, runtime.dataset.inputs).reshape(-1) - runtime.task.labels.reshape(-1))
+        errors = np.abs(
+            runtime.plain.run(weights, runtime.dataset.inputs).reshape(-1)
+            - runtime.task.labels.reshape(-1)
+        )
         assert (errors <= -linear.margin).all()
 
 
 def test_a_stack_of_matrices_is_refused(opened: Opener) -> None:
     text = (
-        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4, 1, 4] x) => (float[N, 4] y) <float[4, 4, 4] w, float[16, 4] v>'
-        "{ h = MatMul(x, w)\n r = Relu(h)\n f = Flatten(r)\n y = MatMul(f, v) }"
+        '<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4, 1, 4] x) => (float[N, 4] y)'
+        " <float[4, 4, 4] w, float[16, 4] v>{ h = MatMul(x, w)\n r = Relu(h)\n f = Flatten(r)\n y ="
+        " MatMul(f, v) }"
     )
     random = np.random.default_rng(0)
-    weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in {"w": (4, 4, 4), "v": (16, 4)}.items()}
-    refused = open_bounds(*opened(text, weights, {"x": random.normal(size=(6, 4, 1, 4)).astype(np.float32)}))
+    weights = {
+        name: random.normal(size=shape).astype(np.float32)
+        for name, shape in {"w": (4, 4, 4), "v": (16, 4)}.items()
+    }
+    refused = open_bounds(
+        *opened(text, weights, {"x": random.normal(size=(6, 4, 1, 4)).astype(np.float32)})
+    )
     assert isinstance(refused, Refusal)
     assert "must be a matrix or a vector, got 3 axes" in refused.reason

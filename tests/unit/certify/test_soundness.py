@@ -1,4 +1,6 @@
-"""No chip of the box breaks a certified sample, and no margin is smaller than its bound: random corners, interior points and per-input attacks."""
+"""No chip of the box breaks a certified sample, and no margin is smaller than its bound: random
+corners, interior points and per-input attacks.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,17 @@ PROFILES = {
         "test",
         "test",
         weight=WeightTable(mapping="offset"),
-        device=DeviceTable(tolerance_low=0.02, tolerance_high=Curve("points", x=(0.0, 1.0), y=(0.01, 0.08)), sigma=0.01),
+        device=DeviceTable(
+            tolerance_low=0.02,
+            tolerance_high=Curve("points", x=(0.0, 1.0), y=(0.01, 0.08)),
+            sigma=0.01,
+        ),
     ),
     "pairs": DeviceProfile(
-        "test", "test", weight=WeightTable(mapping="differential", scale="column"), device=DeviceTable(tolerance=0.03, sigma=0.01)
+        "test",
+        "test",
+        weight=WeightTable(mapping="differential", scale="column"),
+        device=DeviceTable(tolerance=0.03, sigma=0.01),
     ),
 }
 
@@ -45,7 +54,11 @@ def random_chips(placement: Placement, scale: float, count: int) -> list[Chip]:
             shares = {name: np.round(share) for name, share in shares.items()}
         chips.append(
             {
-                name: corner(tensor.nominal, scale, (tensor.lo + shares[name] * (tensor.hi - tensor.lo)).astype(np.float32))
+                name: corner(
+                    tensor.nominal,
+                    scale,
+                    (tensor.lo + shares[name] * (tensor.hi - tensor.lo)).astype(np.float32),
+                )
                 for name, tensor in placement.tensors.items()
             }
         )
@@ -55,7 +68,9 @@ def random_chips(placement: Placement, scale: float, count: int) -> list[Chip]:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("method", ["interval", "linear"])
-def test_certified_samples_are_never_broken(make: Maker, name: str, profile: str, method: str) -> None:
+def test_certified_samples_are_never_broken(
+    make: Maker, name: str, profile: str, method: str
+) -> None:
     runtime, placement = make(name, seed=len(name), profile=PROFILES[profile])
     network = opened_bounds(runtime, placement)
     sizes = largest_certified_tolerance(network, method=method)  # type: ignore[arg-type]
@@ -65,7 +80,9 @@ def test_certified_samples_are_never_broken(make: Maker, name: str, profile: str
         _margin, chip = attack.worst(int(sample), float(sizes[sample]))
         chips = [chip, *random_chips(placement, float(sizes[sample]), 4)]
         for weights in chips:
-            output = runtime.plain.run(weights, {key: array[[sample]] for key, array in runtime.dataset.inputs.items()})
+            output = runtime.plain.run(
+                weights, {key: array[[sample]] for key, array in runtime.dataset.inputs.items()}
+            )
             assert output[0].argmax() == runtime.task.labels[sample]
 
 
@@ -80,13 +97,17 @@ def test_no_margin_is_below_its_bound(make: Maker, name: str, scale: float) -> N
         bounds = certify(network, scale=scale, method=method)  # type: ignore[arg-type]
         for sample in range(4):
             found, _chip = attack.worst(sample, scale)
-            assert found >= bounds.margin[sample] or (not before_softmax and (found > 0 or bounds.margin[sample] <= 0))
+            assert found >= bounds.margin[sample] or (
+                not before_softmax and (found > 0 or bounds.margin[sample] <= 0)
+            )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_linear_bounds_are_tighter_than_intervals(make: Maker, name: str) -> None:
     network = opened_bounds(*make(name, seed=2))
-    interval, linear = (largest_certified_tolerance(network, method=method) for method in ("interval", "linear"))  # type: ignore[arg-type]
+    interval, linear = (
+        largest_certified_tolerance(network, method=method) for method in ("interval", "linear")
+    )  # type: ignore[arg-type]
     assert (linear >= interval).all()
     assert np.median(linear) > 1.05 * np.median(interval)
 
@@ -103,8 +124,11 @@ def test_zero_box_bounds_the_margin_up_to_float32(make: Maker) -> None:
     runtime, placement = make("mlp")
     network = opened_bounds(runtime, placement)
     bound = certify(network, scale=0.0).margin
-    output = np.sort(runtime.plain.run(placement.nominal(), runtime.dataset.inputs).astype(np.float64), axis=1)
+    output = np.sort(
+        runtime.plain.run(placement.nominal(), runtime.dataset.inputs).astype(np.float64), axis=1
+    )
     margin = output[:, -1] - output[:, -2]
     assert (bound <= margin).all()
-    # Three layers of at most 20 roundings each, of sums of magnitudes that are a few times the output.
+    # Three layers of at most 20 roundings each, of sums of magnitudes that are a few times the
+    # output.
     np.testing.assert_allclose(bound, margin, atol=1e-4)

@@ -34,7 +34,9 @@ def write(path, content: bytes, compression: int = zipfile.ZIP_STORED):
     return path
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i2", "|b1"])
 def test_arrays_are_read_as_numpy_reads_them(compression, order, dtype, tmp_path):
@@ -60,20 +62,58 @@ def test_damaged_compressed_arrays_are_refused(compression, at, tmp_path):
 
 
 HEADERS = {
-    "negative": (header("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 20), }", X.tobytes()), "must fit its file"),
-    "more than 64 bits": (header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775808, 9), }"), "must fit its file"),
-    "no values of a huge shape": (
-        header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 9223372036854775807, 9223372036854775807), }"),
+    "negative": (
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 20), }", X.tobytes()),
         "must fit its file",
     ),
-    "many axes": (header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1,' * 33}), }}", bytes(4)), "must fit its file"),
-    "text of no length": (header("{'descr': '<U0', 'fortran_order': False, 'shape': (99999999999,), }"), "must"),
-    "a subarray": (header("{'descr': ('<f4', (99999999,)), 'fortran_order': False, 'shape': (1,), }", bytes(4)), "must"),
-    "a structure": (header("{'descr': [('a', '<f4'), ('b', '<i4')], 'fortran_order': False, 'shape': (1,), }", bytes(8)), "hold numbers"),
-    "a structure of nested lists": (header("{'descr': " + "[" * 40 + "]" * 40 + ", 'shape': ()}"), "NumPy's format"),
-    "objects": (header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"cos\nsystem\n"), "hold numbers"),
-    "complex numbers": (header("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", bytes(8)), "hold numbers"),
-    "dates": (header("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }", bytes(8)), "hold numbers"),
+    "more than 64 bits": (
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775808, 9), }"),
+        "must fit its file",
+    ),
+    "no values of a huge shape": (
+        header(
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 9223372036854775807,"
+            " 9223372036854775807), }"
+        ),
+        "must fit its file",
+    ),
+    "many axes": (
+        header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1,' * 33}), }}", bytes(4)),
+        "must fit its file",
+    ),
+    "text of no length": (
+        header("{'descr': '<U0', 'fortran_order': False, 'shape': (99999999999,), }"),
+        "must",
+    ),
+    "a subarray": (
+        header(
+            "{'descr': ('<f4', (99999999,)), 'fortran_order': False, 'shape': (1,), }", bytes(4)
+        ),
+        "must",
+    ),
+    "a structure": (
+        header(
+            "{'descr': [('a', '<f4'), ('b', '<i4')], 'fortran_order': False, 'shape': (1,), }",
+            bytes(8),
+        ),
+        "hold numbers",
+    ),
+    "a structure of nested lists": (
+        header("{'descr': " + "[" * 40 + "]" * 40 + ", 'shape': ()}"),
+        "NumPy's format",
+    ),
+    "objects": (
+        header("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"cos\nsystem\n"),
+        "hold numbers",
+    ),
+    "complex numbers": (
+        header("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", bytes(8)),
+        "hold numbers",
+    ),
+    "dates": (
+        header("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }", bytes(8)),
+        "hold numbers",
+    ),
     "no header": (b"hello", "NumPy's format"),
     "half a header": (npy(X)[:40], "NumPy's format"),
     "an unclosed header": (header("{'descr': '<f4', 'shape': (((((((((("), "NumPy's format"),
@@ -81,7 +121,10 @@ HEADERS = {
     "an unknown version": (b"\x93NUMPY\x09\0" + bytes(100), "NumPy's format"),
     "data cut off": (npy(X)[:-1], "must fit its file, got shape .3, 20. of float32 in 367 bytes"),
     "data left over": (npy(X) + b"x", "must fit its file"),
-    "a shape of booleans": (header("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 'a'), }", bytes(4)), "NumPy's format"),
+    "a shape of booleans": (
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (True, 'a'), }", bytes(4)),
+        "NumPy's format",
+    ),
 }
 
 
@@ -98,7 +141,10 @@ def test_an_archive_larger_than_memory_is_refused_before_it_is_unpacked(tmp_path
     monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("allocated"))
     path = write(tmp_path / "d.npz", npy(np.zeros(2**18, np.float32)), zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 2**12
-    with pytest.raises(InputRefusedError, match=r"half of the free memory, 524288 bytes, got 1048704 bytes \(.*d.npz"):
+    with pytest.raises(
+        InputRefusedError,
+        match=r"half of the free memory, 524288 bytes, got 1048704 bytes \(.*d.npz",
+    ):
         read_npz(path, {"x"})
 
 
@@ -130,7 +176,10 @@ def test_names_that_stand_twice_are_refused(tmp_path):
 
 
 def test_large_archives_of_64_bits_are_read(tmp_path):
-    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive, archive.open("x.npy", "w", force_zip64=True) as stream:
+    with (
+        zipfile.ZipFile(tmp_path / "d.npz", "w") as archive,
+        archive.open("x.npy", "w", force_zip64=True) as stream,
+    ):
         stream.write(npy(X))
     np.testing.assert_array_equal(read_npz(tmp_path / "d.npz", {"x"})[0]["x"], X)
 
@@ -145,4 +194,8 @@ def test_names_of_an_archive_cannot_forge_output(tmp_path):
 
 def test_booleans_of_strange_bytes_are_true(tmp_path):
     content = header("{'descr': '|b1', 'fortran_order': False, 'shape': (3,), }", b"\x00\x01\x07")
-    assert read_npz(write(tmp_path / "d.npz", content), {"x"})[0]["x"].view(np.uint8).tolist() == [0, 1, 1]
+    assert read_npz(write(tmp_path / "d.npz", content), {"x"})[0]["x"].view(np.uint8).tolist() == [
+        0,
+        1,
+        1,
+    ]

@@ -21,10 +21,19 @@ GENERATOR = np.random.default_rng(3)
 def dataset(labels, size, decision=None, reading=None) -> DataSet:
     labels = None if labels is None else np.asarray(labels)
     source = DataSource("d", {}, {}, size)
-    return DataSet({"x": np.zeros((size, 1), np.float32)}, {}, labels, decision or Decision(), source, reading or LabelReading())
+    return DataSet(
+        {"x": np.zeros((size, 1), np.float32)},
+        {},
+        labels,
+        decision or Decision(),
+        source,
+        reading or LabelReading(),
+    )
 
 
-@pytest.mark.parametrize(("shape", "labels"), [((4, 5, 5), (4, 5)), ((4, 3, 3, 2), (4, 3, 2)), ((4, 5, 5), (4, 5, 1))])
+@pytest.mark.parametrize(
+    ("shape", "labels"), [((4, 5, 5), (4, 5)), ((4, 3, 3, 2), (4, 3, 2)), ((4, 5, 5), (4, 5, 1))]
+)
 def test_labels_that_fit_two_axes_are_refused_with_the_key(shape, labels):
     with pytest.raises(UsageError, match=r"say which: \[decision\] axis = 2 or 1"):
         make_task(dataset(np.zeros(labels, int), 4), np.zeros(shape))
@@ -47,7 +56,9 @@ def test_axes_of_length_one_are_no_classes():
     output = GENERATOR.normal(size=(6, 4, 1, 1))
     task = make_task(dataset(None, 6), output)
     assert (task.axis, task.num_classes, task.labels.shape) == (1, 4, (6, 1, 1))
-    assert make_task(dataset(output.argmax(axis=1).reshape(6), 6), output).score(output).value == 1.0
+    assert (
+        make_task(dataset(output.argmax(axis=1).reshape(6), 6), output).score(output).value == 1.0
+    )
 
 
 def test_transposed_labels_are_refused_and_flat_ones_are_taken_row_by_row():
@@ -69,7 +80,12 @@ def test_one_hot_labels_of_every_position():
 
 def stored(output, name="", size=None) -> DataSet:
     made = dataset(None, len(output) if size is None else size)
-    return replace(made, labels=output, reading=LabelReading(kind="stored"), stored={0: StoredOutput(name, output)})
+    return replace(
+        made,
+        labels=output,
+        reading=LabelReading(kind="stored"),
+        stored={0: StoredOutput(name, output)},
+    )
 
 
 def test_stored_outputs_are_decided_on_along_the_axis_of_the_network():
@@ -86,10 +102,15 @@ def test_stored_outputs_are_decided_on_along_the_axis_of_the_network():
 def test_the_stored_output_is_that_of_the_decision():
     both = replace(
         dataset(None, 2, reading=LabelReading(kind="stored")),
-        stored={0: StoredOutput("first", np.zeros((2, 3))), 1: StoredOutput("second", np.ones((2, 4)))},
+        stored={
+            0: StoredOutput("first", np.zeros((2, 3))),
+            1: StoredOutput("second", np.ones((2, 4))),
+        },
     )
     assert both.for_output("second", 1).labels.shape == (2, 4)
-    with pytest.raises(UsageError, match=r"must include the decision output 'third', got \['first', 'second'\]"):
+    with pytest.raises(
+        UsageError, match=r"must include the decision output 'third', got \['first', 'second'\]"
+    ):
         both.for_output("third", 1)
     with pytest.raises(UsageError, match="one entry a sample"):
         stored(np.zeros((5, 3)), "y", size=2).for_output("y", 0)
@@ -115,7 +136,9 @@ def test_other_scores_that_are_not_finite_decide_nothing(row):
 
 def test_the_lowest_score_wins_with_the_signs_turned():
     output = np.array([[0.0, np.inf], [-np.inf, 1.0]])
-    assert make_task(dataset([0, 0], 2, Decision(read="argmin")), output).decide(output).tolist() == [0, NO_DECISION]
+    assert make_task(dataset([0, 0], 2, Decision(read="argmin")), output).decide(
+        output
+    ).tolist() == [0, NO_DECISION]
 
 
 def test_thresholds_of_scores_that_are_not_finite():
@@ -125,7 +148,9 @@ def test_thresholds_of_scores_that_are_not_finite():
 
 
 def test_the_label_among_the_best_is_right():
-    output = np.array([[3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    output = np.array(
+        [[3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
+    )
     task = make_task(dataset([1, 2, 1, 2], 4, Decision(read="topk", k=2)), output)
     assert task.right(output).tolist() == [True, False, True, False]
     assert task.decide(output).tolist() == [1, 0, 1, 0]
@@ -147,7 +172,11 @@ def test_a_network_without_decisions_is_refused_and_one_with_some_is_counted():
 def test_values_that_are_not_finite_are_counted_too():
     output = np.array([[np.inf], [1.0]])
     decision = Decision(read="value", metric="mae")
-    (warning,) = check_clean(make_task(dataset([0.0, 1.0], 2, decision), output), dataset([0.0, 1.0], 2, decision), output)
+    (warning,) = check_clean(
+        make_task(dataset([0.0, 1.0], 2, decision), output),
+        dataset([0.0, 1.0], 2, decision),
+        output,
+    )
     assert "1 of 2 values" in warning
     assert "infinite (1)" in warning
 
@@ -171,6 +200,12 @@ def test_labels_that_seem_to_count_from_one_are_refused_unless_the_description_s
 def test_outputs_and_decisions_that_are_all_the_same_are_named():
     labels = np.arange(12) % 3
     same = np.tile(np.array([[0.0, 1.0, 0.0]]), (12, 1))
-    assert "the same for all 12 samples" in check_clean(make_task(dataset(labels, 12), same), dataset(labels, 12), same)[0]
+    assert (
+        "the same for all 12 samples"
+        in check_clean(make_task(dataset(labels, 12), same), dataset(labels, 12), same)[0]
+    )
     near = same + GENERATOR.random((12, 3)) * 0.1
-    assert "All 12 decisions" in check_clean(make_task(dataset(labels, 12), near), dataset(labels, 12), near)[0]
+    assert (
+        "All 12 decisions"
+        in check_clean(make_task(dataset(labels, 12), near), dataset(labels, 12), near)[0]
+    )

@@ -31,10 +31,21 @@ def _labels(high: int, *shape: int) -> np.ndarray:
 TASKS: dict[str, tuple[Task, tuple[int, ...]]] = {
     "argmax": (Task(Decision(), _labels(4, _SAMPLES), 1, 4), (_SAMPLES, 4)),
     "argmin": (Task(Decision(read="argmin"), _labels(4, _SAMPLES), 1, 4), (_SAMPLES, 4)),
-    "several decisions a sample": (Task(Decision(axis=1), _labels(3, _SAMPLES, 5), 1, 3), (_SAMPLES, 3, 5)),
-    "threshold": (Task(Decision(read="threshold", threshold=1.0), _labels(2, _SAMPLES), None, 2), (_SAMPLES, 1)),
+    "several decisions a sample": (
+        Task(Decision(axis=1), _labels(3, _SAMPLES, 5), 1, 3),
+        (_SAMPLES, 3, 5),
+    ),
+    "threshold": (
+        Task(Decision(read="threshold", threshold=1.0), _labels(2, _SAMPLES), None, 2),
+        (_SAMPLES, 1),
+    ),
     "regression": (
-        Task(Decision(read="value", metric="mae"), np.round(_GENERATOR.normal(size=(_SAMPLES, 1)), 1), None, None),
+        Task(
+            Decision(read="value", metric="mae"),
+            np.round(_GENERATOR.normal(size=(_SAMPLES, 1)), 1),
+            None,
+            None,
+        ),
         (_SAMPLES, 1),
     ),
 }
@@ -44,9 +55,13 @@ TASKS: dict[str, tuple[Task, tuple[int, ...]]] = {
 def test_score_tells_exactly_which_chips_miss_the_requirement(name: str) -> None:
     task, shape = TASKS[name]
     outputs = _outputs(shape)
-    reached = sorted({task.score(output).value for output in outputs if np.isfinite(task.score(output).value)})
+    reached = sorted(
+        {task.score(output).value for output in outputs if np.isfinite(task.score(output).value)}
+    )
     told = set()
-    for below in [value for value in reached if value > 0] + [0.5 * (a + b) for a, b in pairwise(reached) if b > 0]:
+    for below in [value for value in reached if value > 0] + [
+        0.5 * (a + b) for a, b in pairwise(reached) if b > 0
+    ]:
         score = FailureScore(task, below)
         for output in outputs:
             value = task.score(output).value
@@ -68,13 +83,20 @@ def test_ties_are_broken_by_the_margins_around_without_changing_what_fails() -> 
     for margin in (0.25, 0.0, -0.25):
         margins = np.array([margin] * 3 + [0.5] * 3 + [9.0] * 4)
         better = np.where(margins == 0.5, 0.75, margins)
-        scores = [FailureScore(task, 0.8)(np.stack([values, np.zeros(10)], axis=1)) for values in (margins, better)]
+        scores = [
+            FailureScore(task, 0.8)(np.stack([values, np.zeros(10)], axis=1))
+            for values in (margins, better)
+        ]
         assert scores[0] == pytest.approx(scores[1], abs=1e-8)
         assert scores[0] < scores[1] or margin == 0.0
-        assert all((score > 0.0) == (margin >= 0.0) for score in scores)  # class 0 wins a tie, so the decision is right
+        assert all(
+            (score > 0.0) == (margin >= 0.0) for score in scores
+        )  # class 0 wins a tie, so the decision is right
 
 
-@pytest.mark.parametrize(("below", "expected"), [(1.0, 1), (0.99, 6), (0.962, 20), (0.9619, 20), (0.001, 500)])
+@pytest.mark.parametrize(
+    ("below", "expected"), [(1.0, 1), (0.99, 6), (0.962, 20), (0.9619, 20), (0.001, 500)]
+)
 def test_wrong_decisions_needed_are_counted_not_rounded(below: float, expected: int) -> None:
     assert wrong_needed(500, below) == expected
     assert (500 - expected) / 500 < below <= (500 - expected + 1) / 500

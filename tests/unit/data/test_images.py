@@ -81,7 +81,13 @@ def test_pictures_that_cannot_be_used_are_refused_by_name(write, text, tmp_path)
 
 @pytest.mark.parametrize(
     ("mode", "name", "shape"),
-    [("1", "1.png", (4, 4)), ("L", "1.png", (4, 4)), ("P", "1.png", (4, 4, 3)), ("CMYK", "1.jpg", (4, 4, 3)), ("RGBA", "1.png", (4, 4, 3))],
+    [
+        ("1", "1.png", (4, 4)),
+        ("L", "1.png", (4, 4)),
+        ("P", "1.png", (4, 4, 3)),
+        ("CMYK", "1.jpg", (4, 4, 3)),
+        ("RGBA", "1.png", (4, 4, 3)),
+    ],
 )
 def test_other_kinds_of_pictures_are_grey_or_colour(mode, name, shape, tmp_path):
     (tmp_path / "a").mkdir()
@@ -97,5 +103,7 @@ def test_folders_larger_than_memory_are_refused_after_their_first_picture(tmp_pa
         (tmp_path / "a" / f"{index}.png").write_bytes(b"broken")
     saved("L", "0.png")(tmp_path / "a")
     monkeypatch.setattr(arrays, "available_memory", lambda: 2 * 3199)
-    with pytest.raises(InputRefusedError, match="must fit in half of the free memory, 3199 bytes, got 3200 bytes"):
+    with pytest.raises(
+        InputRefusedError, match="must fit in half of the free memory, 3199 bytes, got 3200 bytes"
+    ):
         read_image_folder(tmp_path, [], limit=None)

@@ -1,4 +1,6 @@
-"""Labels as they are stored, read as classes; what fits two readings or none is refused with the key that settles it."""
+"""Labels as they are stored, read as classes; what fits two readings or none is refused with the
+key that settles it.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,19 @@ def dataset(labels, decision=None, reading=None) -> DataSet:
     size = len(labels)
     source = DataSource("d", {}, {}, size)
     return DataSet(
-        {"x": np.zeros((size, 1), np.float32)}, {}, np.asarray(labels), decision or Decision(), source, reading or LabelReading()
+        {"x": np.zeros((size, 1), np.float32)},
+        {},
+        np.asarray(labels),
+        decision or Decision(),
+        source,
+        reading or LabelReading(),
     )
 
 
 def right(labels, output=SCORES, decision=None, **reading) -> list[bool]:
-    return make_task(dataset(labels, decision, LabelReading(**reading)), output).right(output).tolist()
+    return (
+        make_task(dataset(labels, decision, LabelReading(**reading)), output).right(output).tolist()
+    )
 
 
 def test_labels_that_count_from_one():
@@ -42,7 +51,10 @@ def test_text_is_looked_up_in_the_list_of_classes(kind):
 
 def test_labels_that_are_not_counted_are_marked_and_equal_no_decision():
     labels = np.array([[0, -100], [-100, 1]])
-    assert class_indices(labels, LabelReading(ignore=(-100,))).tolist() == [[0, IGNORED], [IGNORED, 1]]
+    assert class_indices(labels, LabelReading(ignore=(-100,))).tolist() == [
+        [0, IGNORED],
+        [IGNORED, 1],
+    ]
     assert IGNORED != NO_DECISION
     assert is_counted(np.array([[5, 5], [5, 1]]), (5,)).tolist() == [False, True]
 
@@ -50,7 +62,9 @@ def test_labels_that_are_not_counted_are_marked_and_equal_no_decision():
 def test_ignored_labels_are_not_in_any_count():
     output = np.zeros((2, 3, 2))
     output[0, :, 1] = output[1, :, 0] = 1
-    task = make_task(dataset([[1, 1, 255], [255, 0, 1]], Decision(), LabelReading(ignore=(255,))), output)
+    task = make_task(
+        dataset([[1, 1, 255], [255, 0, 1]], Decision(), LabelReading(ignore=(255,))), output
+    )
     assert (task.num_decisions, task.most_decisions) == (4, 3)
     assert task.score(output).count == 3
     assert task.confusion(output).tolist() == [[1, 0, 0], [1, 2, 0]]
@@ -64,7 +78,11 @@ def test_ignored_labels_are_not_in_any_count():
     ("labels", "reading", "text"),
     [
         (np.array(["a", "b", "c", "b"]), {}, r"got text such as 'a'.*\[label\] classes"),
-        (np.array(["a", "b", "c", "z"]), {"classes": ("a", "b", "c")}, r"among the 3 listed classes, got \['z'\]"),
+        (
+            np.array(["a", "b", "c", "z"]),
+            {"classes": ("a", "b", "c")},
+            r"among the 3 listed classes, got \['z'\]",
+        ),
         ([1, 2, 3, 2], {}, r"count from 1 to 3, set \[label\] first = 1"),
         ([0, 1, 255, 1], {}, r"set \[label\] ignore = 255"),
         ([0, 1, -1, 1], {}, r"set \[label\] ignore = -1"),
@@ -85,13 +103,19 @@ def test_labels_of_minus_one_and_one_are_listed():
         right([-1, 1], output)
     assert right([-1, 1], output, classes=(-1, 1)) == [True, True]
     scores = np.array([[-0.5], [0.5]])
-    assert right([-1, 1], scores, Decision(read="threshold", threshold=0.0), classes=(-1, 1)) == [True, True]
+    assert right([-1, 1], scores, Decision(read="threshold", threshold=0.0), classes=(-1, 1)) == [
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        ([[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]], r'1 of 4 rows with several ones or none.*read = "threshold"'),
+        (
+            [[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]],
+            r'1 of 4 rows with several ones or none.*read = "threshold"',
+        ),
         ([[0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0]], r'1 of 4 rows.*read = "threshold"'),
         ([[0.7, 0.2, 0.1]] * 4, r"one-hot, a single 1 among zeros, got 0\.7"),
         ([[1, -1, -1]] * 4, "one-hot, a single 1 among zeros, got -1"),
@@ -112,14 +136,19 @@ def test_one_threshold_a_label():
     square = np.zeros((1, 2, 2))
     with pytest.raises(UsageError, match=r"several axes fit.*\[decision\] axis"):
         right(np.zeros((1, 2, 2), int), square, decision)
-    first = make_task(dataset(np.zeros((1, 2, 2), int), Decision(read="threshold", threshold=(0.3, 0.5), axis=1)), square)
+    first = make_task(
+        dataset(np.zeros((1, 2, 2), int), Decision(read="threshold", threshold=(0.3, 0.5), axis=1)),
+        square,
+    )
     assert first.threshold_of_each().tolist() == [0.3, 0.3, 0.5, 0.5]
 
 
 def test_folders_must_be_the_classes_and_sort_as_their_numbers():
     folders = tuple(sorted(str(number) for number in range(11)))
     scores = np.eye(11)[:4]
-    with pytest.raises(UsageError, match=r"sort as their numbers do, got 0, 1, 10.*\[label\] classes"):
+    with pytest.raises(
+        UsageError, match=r"sort as their numbers do, got 0, 1, 10.*\[label\] classes"
+    ):
         right([0, 1, 2, 3], scores, folders=folders)
     with pytest.raises(UsageError, match=r"sub-folder for each of 11 classes, got 2"):
         right([0, 1, 1, 0], scores, folders=("cat", "dog"))
@@ -131,7 +160,9 @@ def test_targets_for_classes_and_classes_for_targets():
     with pytest.raises(UsageError, match="targets must be as many"):
         make_task(dataset([0, 1, 2, 1], Decision(read="value", metric="rmse")), SCORES)
     with pytest.raises(UsageError, match="targets must be as many"):
-        make_task(dataset(np.zeros((4, 3, 2)), Decision(read="value", metric="rmse")), np.zeros((4, 2, 3)))
+        make_task(
+            dataset(np.zeros((4, 3, 2)), Decision(read="value", metric="rmse")), np.zeros((4, 2, 3))
+        )
     with pytest.raises(UsageError, match="got text"):
         make_task(dataset(["a"] * 4, Decision(read="value", metric="rmse")), np.zeros((4, 1)))
 
@@ -139,7 +170,9 @@ def test_targets_for_classes_and_classes_for_targets():
 def test_outputs_that_are_text_are_looked_up():
     output = np.array(["dog", "cat", "cow"], dtype=object)
     reading = LabelReading(classes=("cat", "dog"))
-    task = make_task(dataset(np.array(["dog", "dog", "cat"]), Decision(read="label"), reading), output)
+    task = make_task(
+        dataset(np.array(["dog", "dog", "cat"]), Decision(read="label"), reading), output
+    )
     assert task.decide(output).tolist() == [1, 0, NO_DECISION]
     assert task.score(output).count == 1
     with pytest.raises(UsageError, match=r"got text.*classes = \[\.\.\.\]"):

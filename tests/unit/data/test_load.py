@@ -23,11 +23,15 @@ def test_steps_run_in_order_on_channels_last(tmp_path):
     x = np.arange(2 * 2 * 4 * 3, dtype=np.uint8).reshape(2, 2, 4, 3)
     np.savez(tmp_path / "d.npz", x=x, y=[0, 1])
     (tmp_path / "d.toml").write_text(
-        'schema = 1\nfile = "d.npz"\n[[input]]\narray = "x"\nsteps = [{ op = "divide", value = 255 }, '
-        '{ op = "subtract", value = [0.1, 0.2, 0.3] }, { op = "multiply", value = 2 }, { op = "transpose", perm = [0, 3, 1, 2] }]\n'
+        'schema = 1\nfile = "d.npz"\n[[input]]\narray = "x"\nsteps = [{ op = "divide", value = 255'
+        ' }, { op = "subtract", value = [0.1, 0.2, 0.3] }, { op = "multiply", value = 2 }, { op ='
+        ' "transpose", perm = [0, 3, 1, 2] }]\n'
     )
     loaded = load_data(tmp_path / "d.toml", inputs=IMAGE)
-    expected = ((x.astype(np.float32) / np.float32(255) - np.array([0.1, 0.2, 0.3], np.float32)) * np.float32(2)).transpose(0, 3, 1, 2)
+    expected = (
+        (x.astype(np.float32) / np.float32(255) - np.array([0.1, 0.2, 0.3], np.float32))
+        * np.float32(2)
+    ).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(loaded.inputs["image"], expected)
     assert loaded.source.files.keys() == {"d.toml", "d.npz"}
     assert loaded.labels.tolist() == [0, 1]
@@ -49,12 +53,18 @@ def test_training_data_come_from_their_own_file(tmp_path):
 
 
 def test_constant_inputs_and_several_inputs(tmp_path):
-    np.savez(tmp_path / "d.npz", a=np.zeros((2, 3), np.float32), b=np.ones((2, 1), np.int64), y=[0, 1])
-    (tmp_path / "d.toml").write_text(
-        'schema = 1\nfile = "d.npz"\n[[input]]\nname = "a"\narray = "a"\n[[input]]\nname = "b"\narray = "b"\ndtype = "int64"\n'
-        '[[input]]\nname = "c"\nvalue = [1.5, 2.5]\n'
+    np.savez(
+        tmp_path / "d.npz", a=np.zeros((2, 3), np.float32), b=np.ones((2, 1), np.int64), y=[0, 1]
     )
-    inputs = (TensorSpec("a", "float32", (None, 3)), TensorSpec("b", "int64", (None, 1)), TensorSpec("c", "float32", (2,)))
+    (tmp_path / "d.toml").write_text(
+        'schema = 1\nfile = "d.npz"\n[[input]]\nname = "a"\narray = "a"\n[[input]]\nname ='
+        ' "b"\narray = "b"\ndtype = "int64"\n[[input]]\nname = "c"\nvalue = [1.5, 2.5]\n'
+    )
+    inputs = (
+        TensorSpec("a", "float32", (None, 3)),
+        TensorSpec("b", "int64", (None, 1)),
+        TensorSpec("c", "float32", (2,)),
+    )
     loaded = load_data(tmp_path / "d.toml", inputs=inputs)
     assert loaded.inputs["b"].dtype == np.int64
     assert loaded.constants["c"].tolist() == [1.5, 2.5]
@@ -71,10 +81,12 @@ def test_image_folders_number_their_classes_in_order(tmp_path):
     for index, name in enumerate(("cat", "dog")):
         (tmp_path / "images" / name).mkdir(parents=True)
         for count in range(2):
-            Image.new("RGB", (8, 6), (index * 100 + count, 0, 0)).save(tmp_path / "images" / name / f"{count}.png")
+            Image.new("RGB", (8, 6), (index * 100 + count, 0, 0)).save(
+                tmp_path / "images" / name / f"{count}.png"
+            )
     (tmp_path / "d.toml").write_text(
-        'schema = 1\nfile = "images"\n[[input]]\nsteps = [{ op = "resize", size = [3, 4] }, { op = "crop", size = [2, 4] }, '
-        '{ op = "transpose", perm = [0, 3, 1, 2] }]\n'
+        'schema = 1\nfile = "images"\n[[input]]\nsteps = [{ op = "resize", size = [3, 4] }, { op ='
+        ' "crop", size = [2, 4] }, { op = "transpose", perm = [0, 3, 1, 2] }]\n'
     )
     loaded = load_data(tmp_path / "d.toml", inputs=IMAGE)
     assert loaded.inputs["image"].shape == (4, 3, 2, 4)
@@ -96,7 +108,9 @@ def test_onnx_test_data_label_themselves(tmp_path):
         scores = np.zeros((1, 4), np.float32)
         scores[0, index] = 1
         for name, array in (("input_0", np.full((1, 3), index, np.float32)), ("output_0", scores)):
-            (folder / f"{name}.pb").write_bytes(onnx.numpy_helper.from_array(array).SerializeToString())
+            (folder / f"{name}.pb").write_bytes(
+                onnx.numpy_helper.from_array(array).SerializeToString()
+            )
     loaded = load_data(tmp_path, inputs=ROW)
     assert loaded.inputs["row"].shape == (3, 3)
     assert loaded.reading.kind == "stored"
@@ -105,7 +119,8 @@ def test_onnx_test_data_label_themselves(tmp_path):
 
 def test_functions_return_arrays(tmp_path, monkeypatch):
     (tmp_path / "mydata_of_test.py").write_text(
-        "import numpy as np\ndef make():\n    return {'x': np.zeros((2, 3), np.float32), 'y': np.array([0, 1])}\n"
+        "import numpy as np\ndef make():\n    return {'x': np.zeros((2, 3), np.float32), 'y':"
+        " np.array([0, 1])}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load_data("mydata_of_test:make", inputs=ROW).num_samples == 2
@@ -113,7 +128,9 @@ def test_functions_return_arrays(tmp_path, monkeypatch):
 
 def test_samples_without_a_batch_axis_in_the_graph(tmp_path):
     np.savez(tmp_path / "d.npz", x=np.zeros((5, 3), np.float32), y=np.zeros(5, int))
-    assert load_data(tmp_path / "d.npz", inputs=(TensorSpec("row", "float32", (3,)),)).inputs["row"].shape == (5, 3)
+    assert load_data(tmp_path / "d.npz", inputs=(TensorSpec("row", "float32", (3,)),)).inputs[
+        "row"
+    ].shape == (5, 3)
 
 
 def test_every_description_of_the_zoo_fits_its_network(zoo):
@@ -139,7 +156,14 @@ def test_a_table_without_a_proper_header_is_refused(tmp_path, text, problem):
         load_data(tmp_path / "d.csv", inputs=ROW)
 
 
-@pytest.mark.parametrize(("x", "y"), [(np.float32(3.0), np.zeros(2)), (np.zeros((2, 3)), np.int64(1)), (np.zeros((0, 3)), np.zeros(0))])
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (np.float32(3.0), np.zeros(2)),
+        (np.zeros((2, 3)), np.int64(1)),
+        (np.zeros((0, 3)), np.zeros(0)),
+    ],
+)
 def test_arrays_without_samples_are_refused(tmp_path, x, y):
     np.savez(tmp_path / "d.npz", x=x, y=y)
     with pytest.raises(UsageError, match="samples"):
@@ -157,29 +181,39 @@ def test_arrays_without_samples_are_refused(tmp_path, x, y):
 )
 def test_values_that_the_type_cannot_hold_are_refused(tmp_path, values, dtype, wrong):
     np.savez(tmp_path / "d.npz", x=np.array([values]), y=[0])
-    (tmp_path / "d.toml").write_text(f'schema = 1\nfile = "d.npz"\n[[input]]\narray = "x"\ndtype = "{dtype}"\n')
+    (tmp_path / "d.toml").write_text(
+        f'schema = 1\nfile = "d.npz"\n[[input]]\narray = "x"\ndtype = "{dtype}"\n'
+    )
     with pytest.raises(UsageError, match=f"as {dtype}, got .*{wrong}.*key 'dtype'"):
         load_data(tmp_path / "d.toml", inputs=ROW)
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [("[[1, 2], [3]]", "lists of equal length"), ('["a"]', "finite numbers"), (f"[{2**70}]", "64 bits"), ("[1.5]", "as int64, got 1.5")],
+    [
+        ("[[1, 2], [3]]", "lists of equal length"),
+        ('["a"]', "finite numbers"),
+        (f"[{2**70}]", "64 bits"),
+        ("[1.5]", "as int64, got 1.5"),
+    ],
 )
 def test_constants_must_be_numbers_of_their_type(tmp_path, value, problem):
     np.savez(tmp_path / "d.npz", x=np.zeros((2, 3)), y=[0, 1])
     (tmp_path / "d.toml").write_text(
-        'schema = 1\nfile = "d.npz"\n[[input]]\nname = "row"\narray = "x"\n[[input]]\nname = "c"\ndtype = "int64"\n' + f"value = {value}\n"
+        'schema = 1\nfile = "d.npz"\n[[input]]\nname = "row"\narray = "x"\n[[input]]\nname ='
+        ' "c"\ndtype = "int64"\n' + f"value = {value}\n"
     )
     with pytest.raises(UsageError, match=problem):
         load_data(tmp_path / "d.toml", inputs=(*ROW, TensorSpec("c", "int64", (1,))))
 
 
 def described(tmp_path):
-    """A description with steps, a label array and a threshold; its own file is not looked at when others are given."""
+    """A description with steps, a label array and a threshold; its own file is not looked at when
+    others are given.
+    """
     (tmp_path / "d.toml").write_text(
-        'schema = 1\nfile = "absent.npz"\n[[input]]\narray = "row"\nsteps = [{ op = "divide", value = 2 }]\n'
-        '[label]\narray = "is_good"\n[decision]\nread = "threshold"\nvalue = 0.5\n'
+        'schema = 1\nfile = "absent.npz"\n[[input]]\narray = "row"\nsteps = [{ op = "divide", value'
+        ' = 2 }]\n[label]\narray = "is_good"\n[decision]\nread = "threshold"\nvalue = 0.5\n'
     )
     return tmp_path / "d.toml"
 
@@ -205,7 +239,12 @@ def test_functions_are_read_by_the_description_of_the_data_they_belong_to(tmp_pa
 
 def test_wrong_arrays_for_the_description_of_others_are_named(tmp_path):
     np.savez(tmp_path / "more.npz", x=np.ones((4, 3)), y=np.zeros(4, int))
-    with pytest.raises(UsageError, match=r"must hold the arrays \['is_good', 'row'\], got \['x', 'y'\] without .* \(.*more.npz\)"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"must hold the arrays \['is_good', 'row'\], got \['x', 'y'\] without .* \(.*more.npz\)"
+        ),
+    ):
         load_data(tmp_path / "more.npz", inputs=ROW, like=described(tmp_path))
     with pytest.raises(UsageError, match=r"data file must be a readable file, got .*none.npz"):
         load_data(tmp_path / "none.npz", inputs=ROW, like=described(tmp_path))

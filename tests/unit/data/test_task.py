@@ -14,7 +14,13 @@ from cimrobust.errors import UsageError
 def dataset(labels, decision=None, size=None) -> DataSet:
     labels = None if labels is None else np.asarray(labels)
     size = len(labels) if size is None else size
-    return DataSet({"x": np.zeros((size, 1), np.float32)}, {}, labels, decision or Decision(), DataSource("d", {}, {}, size))
+    return DataSet(
+        {"x": np.zeros((size, 1), np.float32)},
+        {},
+        labels,
+        decision or Decision(),
+        DataSource("d", {}, {}, size),
+    )
 
 
 SCORES = np.array([[1.0, 2.0, 0.0], [3.0, 2.0, 9.0], [0.0, -1.0, -2.0]])
@@ -45,9 +51,13 @@ def test_labels_read_from_the_model_itself():
     assert task.score(np.array([4, 0, 0])).count == 2
 
 
-@pytest.mark.parametrize(("metric", "value"), [("rmse", 5 / np.sqrt(2)), ("mae", 3.5), ("mse", 12.5), ("max_error", 4.0)])
+@pytest.mark.parametrize(
+    ("metric", "value"), [("rmse", 5 / np.sqrt(2)), ("mae", 3.5), ("mse", 12.5), ("max_error", 4.0)]
+)
 def test_errors_are_lower_is_better(metric, value):
-    task = make_task(dataset([0.0, 0.0], Decision(read="value", metric=metric)), np.array([[3.0], [-4.0]]))
+    task = make_task(
+        dataset([0.0, 0.0], Decision(read="value", metric=metric)), np.array([[3.0], [-4.0]])
+    )
     score = task.score(np.array([[3.0], [-4.0]]))
     assert score.value == pytest.approx(value)
     assert score.count is None
@@ -100,7 +110,12 @@ def test_confusion_counts_what_was_decided():
         ([0.5, 1.0], np.zeros((2, 3)), Decision(), "whole numbers"),
         ([0, 1, 1], np.zeros((2, 3)), Decision(), "one entry a sample"),
         ([[0, 1], [1, 0]], np.zeros((2, 3)), Decision(), "one class for each"),
-        ([0.0, 1.0], np.zeros((2, 3)), Decision(read="value", metric="rmse"), "as many as output values"),
+        (
+            [0.0, 1.0],
+            np.zeros((2, 3)),
+            Decision(read="value", metric="rmse"),
+            "as many as output values",
+        ),
     ],
 )
 def test_labels_that_do_not_fit(labels, output, decision, text):

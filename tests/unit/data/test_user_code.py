@@ -24,7 +24,9 @@ def module(tmp_path, monkeypatch):
 
     def write(body: str) -> str:
         (tmp_path / "mine.py").write_text(
-            body if "def " in body else f"import os, sys, threading, time\nimport numpy as np\ndef data():\n    {body}\n"
+            body
+            if "def " in body
+            else f"import os, sys, threading, time\nimport numpy as np\ndef data():\n    {body}\n"
         )
         return "mine:data"
 
@@ -53,7 +55,10 @@ def test_arrays_come_back(module):
         ("return {'x': (i for i in iter(int, 1)), 'y': [0]}", r"others for \['x'\]"),
         ("return {'x': [object()], 'y': [0]}", r"others for \['x'\]"),
         ("return {'x': np.float32(1), 'y': [0]}", r"others for \['x'\]"),
-        ("return {'x': np.broadcast_to(np.float32(0), (10**9, 10**4)), 'y': [0]}", "fit into memory, got 40000000000008 bytes"),
+        (
+            "return {'x': np.broadcast_to(np.float32(0), (10**9, 10**4)), 'y': [0]}",
+            "fit into memory, got 40000000000008 bytes",
+        ),
     ],
 )
 def test_functions_that_give_no_arrays_are_refused(module, body, text):
@@ -62,7 +67,9 @@ def test_functions_that_give_no_arrays_are_refused(module, body, text):
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("name", ["sys:exit", "os:abort", "builtins:quit", "mine:none", "none:data", "os.path:exists"])
+@pytest.mark.parametrize(
+    "name", ["sys:exit", "os:abort", "builtins:quit", "mine:none", "none:data", "os.path:exists"]
+)
 def test_names_of_other_functions_are_refused(module, name):
     module(GOOD)
     with pytest.raises(UsageError, match="data function must"):
@@ -71,19 +78,26 @@ def test_names_of_other_functions_are_refused(module, name):
 
 def test_importing_may_not_end_the_command(module):
     module("raise SystemExit(0)\ndef data(): pass\n")
-    with pytest.raises(UsageError, match="be importable as module:function, got 'mine:data': SystemExit"):
+    with pytest.raises(
+        UsageError, match="be importable as module:function, got 'mine:data': SystemExit"
+    ):
         run_function("mine:data")
 
 
 def test_what_a_function_prints_is_no_result(module, capfd):
-    assert set(run_function(module("print('noise'); return {'x': [[1.0]], 'y': [0]}"))) == {"x", "y"}
+    assert set(run_function(module("print('noise'); return {'x': [[1.0]], 'y': [0]}"))) == {
+        "x",
+        "y",
+    }
     written = capfd.readouterr()
     assert (written.out, written.err) == ("", "noise\n")
 
 
 def test_threads_that_are_left_behind_do_not_hold_the_command_up(module, monkeypatch):
     monkeypatch.setattr("cimrobust.data.user_code._SECONDS_TO_END", 0.2)
-    body = "threading.Thread(target=time.sleep, args=(100,)).start(); return {'x': [[1.0]], 'y': [0]}"
+    body = (
+        "threading.Thread(target=time.sleep, args=(100,)).start(); return {'x': [[1.0]], 'y': [0]}"
+    )
     assert set(run_function(module(body))) == {"x", "y"}
 
 
@@ -98,7 +112,9 @@ def test_names_of_functions(text):
     assert is_function(text)
 
 
-@pytest.mark.parametrize("text", ["a", "a:", ":b", "a:b:c", "a b:c", "a/b:c", "http://x", "a.toml:b c", "..a:b", "C:\\x"])
+@pytest.mark.parametrize(
+    "text", ["a", "a:", ":b", "a:b:c", "a b:c", "a/b:c", "http://x", "a.toml:b c", "..a:b", "C:\\x"]
+)
 def test_names_of_no_function(text):
     assert not is_function(text)
 
@@ -107,7 +123,11 @@ def test_a_description_may_name_code_only_with_the_leave_of_the_user(module, tmp
     module(GOOD)
     (tmp_path / "d.toml").write_text('schema = 1\nfile = "mine:data"\n')
     with pytest.raises(
-        UsageError, match=r"must be allowed by the user where a file names it, got 'mine:data' \(.*d.toml\); .*--allow-code"
+        UsageError,
+        match=(
+            r"must be allowed by the user where a file names it, got 'mine:data' \(.*d.toml\);"
+            r" .*--allow-code"
+        ),
     ):
         load_data(tmp_path / "d.toml", inputs=ROW)
     with code_allowed():
@@ -118,5 +138,7 @@ def test_a_description_may_name_code_only_with_the_leave_of_the_user(module, tmp
 
 def test_the_function_finds_the_working_folder(module, tmp_path):
     (tmp_path / "value.txt").write_text("7")
-    assert run_function(module("return {'x': [[float(open('value.txt').read())]], 'y': [0]}"))["x"].tolist() == [[7.0]]
+    assert run_function(module("return {'x': [[float(open('value.txt').read())]], 'y': [0]}"))[
+        "x"
+    ].tolist() == [[7.0]]
     assert Path.cwd() == tmp_path

@@ -1,4 +1,6 @@
-"""Profiles with state-dependent numbers, faults, relaxation, drift and read noise: what files may state, and what follows."""
+"""Profiles with state-dependent numbers, faults, relaxation, drift and read noise: what files may
+state, and what follows.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ t0_seconds = 20
 exponent_mean = { form = "logarithmic", coefficients = [-0.0155, 0.0244], unit = "number", clip = [0.049, 0.1] }
 exponent_sd = { form = "logarithmic", coefficients = [-0.0125, -0.0059], unit = "number", clip = [0.008, 0.045] }
 compensation = "global"
-"""
+"""  # noqa: E501
 
 
 def profile_of(tmp_path, text, read=load_profile):
@@ -48,7 +50,11 @@ def profile_of(tmp_path, text, read=load_profile):
 
 def test_a_profile_may_state_every_effect(tmp_path):
     profile = profile_of(tmp_path, FULL)
-    assert (profile.faults.stuck_low, profile.relaxation.sigma, profile.drift.compensation) == (0.001, 0.004, "global")
+    assert (profile.faults.stuck_low, profile.relaxation.sigma, profile.drift.compensation) == (
+        0.001,
+        0.004,
+        "global",
+    )
     assert isinstance(profile.device.sigma, Curve)
     assert profile.depends_on_level
     assert not profile.is_bounded
@@ -66,27 +72,58 @@ def test_stated_effects_are_written_out(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ("[window]\ng_min_microsiemens = 1.0\ng_max_microsiemens = 25.0\nclips = true", "", r"'device.sigma' is in microsiemens and needs a \[window\]"),
+        (
+            "[window]\ng_min_microsiemens = 1.0\ng_max_microsiemens = 25.0\nclips = true",
+            "",
+            r"'device.sigma' is in microsiemens and needs a \[window\]",
+        ),
         ("g_min_microsiemens = 1.0", "g_min_microsiemens = 30.0", "must be below"),
         ("tolerance_low = 0.03", "", "belong together"),
         ("tolerance_low = 0.03", "tolerance_low = 0.03\ntolerance = 0.03", "give either"),
-        ("tolerance_low = 0.03", "tolerance_low = -0.03", "device.tolerance_low': Input should be greater"),
+        (
+            "tolerance_low = 0.03",
+            "tolerance_low = -0.03",
+            "device.tolerance_low': Input should be greater",
+        ),
         ('form = "polynomial"', 'form = "cubic"', "device.sigma.form"),
-        ('form = "polynomial", coefficients', 'form = "polynomial", coeficients', "nearest known key 'coefficients'"),
+        (
+            'form = "polynomial", coefficients',
+            'form = "polynomial", coeficients',
+            "nearest known key 'coefficients'",
+        ),
         ("[0.04, 1.0], y = [0.02, 0.05]", "[1.0, 0.04], y = [0.02, 0.05]", "must ascend"),
         ("y = [0.02, 0.05]", "y = [0.02]", "same length"),
         ("stuck_high = 0.002", "stuck_high = 0.9995", "less than 1"),
-        ('unit = "number", clip = [0.049, 0.1]', "clip = [0.049, 0.1]", "'drift.exponent_mean' must be a curve of unit 'number'"),
-        ("[0.26348, 1.9650, -1.1731]", "[-0.26348]", "'device.sigma' must be finite and not negative at every level, is -0.0109783 at level 0"),
-        ("[0.26348, 1.9650, -1.1731]", "[1e300]", r"'device.sigma' must be at most 1e\+06 in size at every level"),
+        (
+            'unit = "number", clip = [0.049, 0.1]',
+            "clip = [0.049, 0.1]",
+            "'drift.exponent_mean' must be a curve of unit 'number'",
+        ),
+        (
+            "[0.26348, 1.9650, -1.1731]",
+            "[-0.26348]",
+            (
+                "'device.sigma' must be finite and not negative at every level, is -0.0109783 at"
+                " level 0"
+            ),
+        ),
+        (
+            "[0.26348, 1.9650, -1.1731]",
+            "[1e300]",
+            r"'device.sigma' must be at most 1e\+06 in size at every level",
+        ),
         ('compensation = "global"', "mean = 0.1", "model 'power' takes no 'mean'"),
         ("stuck_high = 0.002", "stuck_high = 1e300", "less than 1"),
         ("g_min_microsiemens = 1.0", "g_min_microsiemens = 1e300", "less than or equal to"),
         ("time_seconds = 86400", "time_seconds = 1e300", "less than or equal to 1"),
         ("t0_seconds = 20", "t0_seconds = 5e-324", "greater than or equal to 0.000000001"),
-        ("tolerance_low = 0.03", "tolerance_low = 1e-300", "must be 0 or at least 1e-12 of the range"),
+        (
+            "tolerance_low = 0.03",
+            "tolerance_low = 1e-300",
+            "must be 0 or at least 1e-12 of the range",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_profiles_are_refused_with_their_key(tmp_path, old, new, text):
     assert old in FULL
     with pytest.raises(UsageError, match=text):
@@ -94,13 +131,19 @@ def test_wrong_profiles_are_refused_with_their_key(tmp_path, old, new, text):
 
 
 def test_logarithms_at_zero_conductance_need_a_clip(tmp_path):
-    text = 'schema = 1\nname = "p"\n[device]\ntolerance = 0.1\nsigma = { form = "logarithmic", coefficients = [-0.01, 0.1] }\n'
+    text = (
+        'schema = 1\nname = "p"\n[device]\ntolerance = 0.1\nsigma = { form = "logarithmic",'
+        " coefficients = [-0.01, 0.1] }\n"
+    )
     with pytest.raises(UsageError, match="is inf at level 0"):
         profile_of(tmp_path, text)
 
 
 def test_read_noise_is_a_sigma_at_every_level(tmp_path):
-    text = 'schema = 1\nname = "p"\n[device]\ntolerance = 0.1\nsigma = 0.03\n[read_noise]\nsigma = 0.01\n'
+    text = (
+        'schema = 1\nname = "p"\n[device]\ntolerance = 0.1\nsigma = 0.03\n[read_noise]\nsigma ='
+        " 0.01\n"
+    )
     np.testing.assert_allclose(profile_of(tmp_path, text).read_sigma_levels(), 0.03)
 
 
@@ -128,14 +171,16 @@ def test_another_tolerance_scales_curves_and_both_sides(tmp_path):
     assert scaled.device.tolerance is None
     assert scaled.device.tolerance_low == pytest.approx(0.06)
     assert largest_programming_error(scaled) == pytest.approx(0.1)
-    ratio = scaled.device.sigma.at(profile.level_positions(), profile.window) / profile.device.sigma.at(
+    ratio = scaled.device.sigma.at(
         profile.level_positions(), profile.window
-    )
+    ) / profile.device.sigma.at(profile.level_positions(), profile.window)
     np.testing.assert_allclose(ratio, 2.0)
 
 
 def test_clipping_ends_the_interval_at_the_window(tmp_path):
-    low, high = profile_of(tmp_path, FULL).with_effects(drift=False, relaxation=False).level_bounds()
+    low, high = (
+        profile_of(tmp_path, FULL).with_effects(drift=False, relaxation=False).level_bounds()
+    )
     assert (low[0], high[15]) == (0.0, 0.0)
     np.testing.assert_allclose(low[5], -0.03 * 15)
     np.testing.assert_allclose(high[0], 0.02 * 15)
@@ -152,7 +197,9 @@ def test_power_drift_lowers_the_interval_by_its_largest_exponent(tmp_path):
     low, high = profile.level_bounds()
     g = 1.0 + np.arange(16) / 15 * 24.0
     x = g / 25.0
-    exponent = np.clip(-0.0155 * np.log(x) + 0.0244, 0.049, 0.1) + 2 * np.clip(-0.0125 * np.log(x) - 0.0059, 0.008, 0.045)
+    exponent = np.clip(-0.0155 * np.log(x) + 0.0244, 0.049, 0.1) + 2 * np.clip(
+        -0.0125 * np.log(x) - 0.0059, 0.008, 0.045
+    )
     np.testing.assert_allclose(low, g * ((86400 / 20) ** -exponent - 1) / 24.0 * 15, rtol=1e-12)
     assert (high >= 0).all()
 
@@ -195,7 +242,9 @@ def test_profiles_do_not_change_with_the_unit_of_conductance(tmp_path):
     )
     one, two = profile_of(tmp_path, FULL), profile_of(tmp_path, other)
     assert one.window != two.window
-    np.testing.assert_allclose(one.level_bounds(compensation=1.4), two.level_bounds(compensation=1.4), rtol=1e-12)
+    np.testing.assert_allclose(
+        one.level_bounds(compensation=1.4), two.level_bounds(compensation=1.4), rtol=1e-12
+    )
     assert one.excluded_probability() == pytest.approx(two.excluded_probability())
 
 
@@ -204,11 +253,17 @@ def test_bounds_hold_at_every_time_between(tmp_path):
     drift, positions = profile.drift, profile.level_positions()
     low, high = profile.level_bounds(compensation=1.6)
     before = profile.with_effects(drift=False).level_bounds()
-    mean, sd = (number.at(positions, profile.window) for number in (drift.exponent_mean, drift.exponent_sd))
+    mean, sd = (
+        number.at(positions, profile.window) for number in (drift.exponent_mean, drift.exponent_sd)
+    )
     for log_time in np.linspace(0.0, drift.log_time, 101):
         for z in (-3.0, 0.0, 3.0):
             for start in before:
-                drifted = (positions + start / 15 + 1 / 24) * np.exp(-(mean + z * sd) * log_time) - 1 / 24
-                read = 15 * (np.clip(drifted, 0, 1) * 1.6 ** (log_time / drift.log_time) - positions)
+                drifted = (positions + start / 15 + 1 / 24) * np.exp(
+                    -(mean + z * sd) * log_time
+                ) - 1 / 24
+                read = 15 * (
+                    np.clip(drifted, 0, 1) * 1.6 ** (log_time / drift.log_time) - positions
+                )
                 assert (read >= low - 1e-9).all()
                 assert (read <= high + 1e-9).all()

@@ -24,7 +24,12 @@ def read(tmp_path: Path, rules: str, base: str = _BASE) -> DeviceProfile:
 def test_a_rule_takes_from_the_profile_what_it_leaves_out(tmp_path: Path) -> None:
     profile = read(tmp_path, '[[layer]]\nmatch = "a*"\nweight.bits = 4\ntile = { rows = 32 }\n')
     own = profile.of_rule(0)
-    assert (own.weight.bits, own.weight.mapping, own.tile.rows, own.tile.columns) == (4, "sign_magnitude", 32, 128)
+    assert (own.weight.bits, own.weight.mapping, own.tile.rows, own.tile.columns) == (
+        4,
+        "sign_magnitude",
+        32,
+        128,
+    )
     assert own.device == profile.device
     assert own.rules == ()
 
@@ -36,27 +41,41 @@ def test_layers_that_no_rule_decides_have_the_profile_itself(tmp_path: Path) -> 
 
 def test_a_tolerance_alone_scales_the_distribution_as_the_option_does(tmp_path: Path) -> None:
     profile = read(tmp_path, '[[layer]]\nmatch = "a"\ndevice.tolerance = 0.01\n')
-    assert profile.of_rule(0).device == with_tolerance(profile, 0.01).device == DeviceTable(tolerance=0.01, sigma=0.005)
+    assert (
+        profile.of_rule(0).device
+        == with_tolerance(profile, 0.01).device
+        == DeviceTable(tolerance=0.01, sigma=0.005)
+    )
 
 
 def test_a_tolerance_with_a_sigma_is_taken_as_it_stands(tmp_path: Path) -> None:
-    own = read(tmp_path, '[[layer]]\nmatch = "a"\ndevice = { tolerance = 0.01, sigma = 0.02 }\n').of_rule(0)
+    own = read(
+        tmp_path, '[[layer]]\nmatch = "a"\ndevice = { tolerance = 0.01, sigma = 0.02 }\n'
+    ).of_rule(0)
     assert own.device == DeviceTable(tolerance=0.01, sigma=0.02)
 
 
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [
-        ("tolerance_low = 0.01\ntolerance_high = 0.03", DeviceTable(tolerance_low=0.01, tolerance_high=0.03, sigma=0.02)),
+        (
+            "tolerance_low = 0.01\ntolerance_high = 0.03",
+            DeviceTable(tolerance_low=0.01, tolerance_high=0.03, sigma=0.02),
+        ),
         ('distribution = "gaussian"', DeviceTable(distribution="gaussian", sigma=0.02)),
-        ('distribution = "uniform"', DeviceTable(distribution="uniform", tolerance=0.04, sigma=0.02)),
+        (
+            'distribution = "uniform"',
+            DeviceTable(distribution="uniform", tolerance=0.04, sigma=0.02),
+        ),
         (
             'distribution = "table"\nquantiles = [-0.01, 0.02]',
             DeviceTable(distribution="table", tolerance=0.04, sigma=0.02, quantiles=(-0.01, 0.02)),
         ),
     ],
 )
-def test_one_form_of_a_number_takes_the_place_of_another(tmp_path: Path, stated: str, expected: DeviceTable) -> None:
+def test_one_form_of_a_number_takes_the_place_of_another(
+    tmp_path: Path, stated: str, expected: DeviceTable
+) -> None:
     own = read(tmp_path, f'[[layer]]\nmatch = "a"\n[layer.device]\n{stated}\n').of_rule(0)
     assert own.device == expected
 
@@ -64,17 +83,35 @@ def test_one_form_of_a_number_takes_the_place_of_another(tmp_path: Path, stated:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ('match = "a"\ndevice.tolerence = 0.1', r"unknown key 'device.tolerence', nearest known key 'tolerance' .*\[\[layer\]\] 2"),
-        ('match = "a"\noperator = "Conv"\ndigital = true', "exactly one of 'match', 'operator' and 'position', got match and operator"),
+        (
+            'match = "a"\ndevice.tolerence = 0.1',
+            r"unknown key 'device.tolerence', nearest known key 'tolerance' .*\[\[layer\]\] 2",
+        ),
+        (
+            'match = "a"\noperator = "Conv"\ndigital = true',
+            "exactly one of 'match', 'operator' and 'position', got match and operator",
+        ),
         ("digital = true", "exactly one of 'match', 'operator' and 'position', got none"),
-        ('match = "a"\ndigital = true\nweight.bits = 4', "stays digital has no devices and takes no 'weight'"),
+        (
+            'match = "a"\ndigital = true\nweight.bits = 4',
+            "stays digital has no devices and takes no 'weight'",
+        ),
         ('match = "a"', "a rule needs 'digital' or keys of 'weight', 'device' or 'tile'"),
-        ("position = [2, 1]\ndigital = true", "'position' must name the first layer before the last"),
+        (
+            "position = [2, 1]\ndigital = true",
+            "'position' must name the first layer before the last",
+        ),
         ("position = [1]\ndigital = true", "key 'layer.1.position'"),
-        ('match = "a"\ndevice.tolerance = 1.5', r"key 'device.tolerance': must be in \[0, 1\], got 1.5 .*\[\[layer\]\] 2"),
+        (
+            'match = "a"\ndevice.tolerance = 1.5',
+            r"key 'device.tolerance': must be in \[0, 1\], got 1.5 .*\[\[layer\]\] 2",
+        ),
         ('match = "a"\nweight.bits = 40', r"key 'weight.bits': .*\[\[layer\]\] 2"),
         ('match = "a"\ndac.bits = 4', "unknown key 'layer.1.dac'"),
-        ('match = "a"\ndevice = { distribution = "gaussian", tolerance = 0.1 }', r"takes no 'tolerance'.*\[\[layer\]\] 2"),
+        (
+            'match = "a"\ndevice = { distribution = "gaussian", tolerance = 0.1 }',
+            r"takes no 'tolerance'.*\[\[layer\]\] 2",
+        ),
     ],
 )
 def test_what_a_rule_may_not_say(tmp_path: Path, rule: str, message: str) -> None:
@@ -82,9 +119,16 @@ def test_what_a_rule_may_not_say(tmp_path: Path, rule: str, message: str) -> Non
         read(tmp_path, f'[[layer]]\nmatch = "b"\ndigital = true\n[[layer]]\n{rule}\n')
 
 
-def test_measured_levels_of_the_profile_need_others_where_a_rule_changes_the_levels(tmp_path: Path) -> None:
-    base = 'schema = 1\nname = "x"\n[device]\nbits = 1\ndistribution = "table"\nlevel_quantiles = [[-0.1, 0.1], [-0.1, 0.1]]\n'
-    with pytest.raises(UsageError, match=r"needs a row for each of the 4 levels, got 2 .*\[\[layer\]\] 1"):
+def test_measured_levels_of_the_profile_need_others_where_a_rule_changes_the_levels(
+    tmp_path: Path,
+) -> None:
+    base = (
+        'schema = 1\nname = "x"\n[device]\nbits = 1\ndistribution = "table"\nlevel_quantiles ='
+        " [[-0.1, 0.1], [-0.1, 0.1]]\n"
+    )
+    with pytest.raises(
+        UsageError, match=r"needs a row for each of the 4 levels, got 2 .*\[\[layer\]\] 1"
+    ):
         read(tmp_path, '[[layer]]\nmatch = "a"\ndevice.bits = 2\n', base)
 
 
@@ -111,7 +155,11 @@ digital = false
 
 def test_rules_survive_the_way_through_a_certificate(tmp_path: Path) -> None:
     profile = with_digital(read(tmp_path, _RULES), ["fc*"])
-    for stated in (profile, with_tolerance(profile, 0.015), profile.with_effects(programming=False)):
+    for stated in (
+        profile,
+        with_tolerance(profile, 0.015),
+        profile.with_effects(programming=False),
+    ):
         again = profile_of(json.loads(json.dumps(stated.to_dict())), shown="certificate.json")
         assert again.rules == stated.rules
     assert profile.decider(1) == "rule 2 (operator Gemm, our lab)"
@@ -123,7 +171,10 @@ def test_at_another_tolerance_layers_keep_the_ratio_of_theirs(tmp_path: Path) ->
     profile = read(tmp_path, _RULES)
     half = with_tolerance(profile, 0.02)
     assert half.of_rule(0).device == with_tolerance(profile.of_rule(0), 0.002).device
-    assert (half.of_rule(1).device.tolerance_low, half.of_rule(1).device.tolerance_high) == pytest.approx((0.005, 0.015))
+    assert (
+        half.of_rule(1).device.tolerance_low,
+        half.of_rule(1).device.tolerance_high,
+    ) == pytest.approx((0.005, 0.015))
     assert isinstance(half.of_rule(2).device.sigma, Curve)
     assert half.of_rule(2).device.tolerance == 0.02
     assert half.of_rule(3) == half.of_rule(None)

@@ -1,4 +1,6 @@
-"""Shipped profiles against their published tables, in numbers that are written down here and not computed by the same code."""
+"""Shipped profiles against their published tables, in numbers that are written down here and not
+computed by the same code.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 def one_matrix(values: np.ndarray) -> LayerScan:
     matrix = values.reshape(values.shape[0], -1)
     column = np.broadcast_to(np.arange(matrix.shape[1], dtype=np.int32), matrix.shape)
-    return LayerScan((CrossbarLayer("w", (), matrix.shape, 1, *matrix.shape, matrix, np.ascontiguousarray(column)),), ())
+    return LayerScan(
+        (
+            CrossbarLayer(
+                "w", (), matrix.shape, 1, *matrix.shape, matrix, np.ascontiguousarray(column)
+            ),
+        ),
+        (),
+    )
 
 
 POSITIONS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -44,15 +53,28 @@ SIGMA_PERCENT = {
     "mnsim-like": (1.0,) * 6,
 }
 
-# Published curves in microsiemens: for each g_max, the standard deviation at some conductances. Curves that were published for one g_max scale with it.
+# Published curves in microsiemens: for each g_max, the standard deviation at some conductances.
+# Curves that were published for one g_max scale with it.
 SIGMA_MICROSIEMENS = {
-    "pcm-nandakumar-2019": {25.0: {0.0: 0.26348, 12.5: 0.952705, 25.0: 1.05538}, 50.0: {25.0: 1.90541, 50.0: 2.11076}},
-    "pcm-joshi-2020": {25.0: {0.25: 0.305239, 12.5: 0.955278, 25.0: 1.065523}, 20.0: {10.0: 0.866191, 20.0: 1.088463}},
+    "pcm-nandakumar-2019": {
+        25.0: {0.0: 0.26348, 12.5: 0.952705, 25.0: 1.05538},
+        50.0: {25.0: 1.90541, 50.0: 2.11076},
+    },
+    "pcm-joshi-2020": {
+        25.0: {0.25: 0.305239, 12.5: 0.955278, 25.0: 1.065523},
+        20.0: {10.0: 0.866191, 20.0: 1.088463},
+    },
     "pcm-hermes-2-devices": {20.7: {10.35: 0.991019, 20.7: 1.092698}, 41.4: {20.7: 1.982037}},
     "pcm-hermes-1-device": {10.35: {5.175: 0.865313, 10.35: 1.007457}, 5.0: {2.5: 0.418026}},
     "rram-neurram-1s": {40.0: {20.0: 2.022938, 40.0: 1.103}, 25.0: {12.5: 1.264336}},
-    "rram-neurram-1s-crosssim": {39.26: {10.0: 2.4136, 20.0: 2.3618, 39.26: 1.680641}, 30.0: {30.0: 1.8192}},
-    "rram-milo-2021": {225.0: {50.0: 4.326971, 100.0: 3.871621, 225.0: 2.733246}, 150.0: {100.0: 3.871621}},
+    "rram-neurram-1s-crosssim": {
+        39.26: {10.0: 2.4136, 20.0: 2.3618, 39.26: 1.680641},
+        30.0: {30.0: 1.8192},
+    },
+    "rram-milo-2021": {
+        225.0: {50.0: 4.326971, 100.0: 3.871621, 225.0: 2.733246},
+        150.0: {100.0: 3.871621},
+    },
     "sonos-day5": {1600.0: {100.0: 13.231, 400.0: 29.556, 1600.0: 34.563}},
 }
 
@@ -61,7 +83,14 @@ def _sigma_microsiemens(profile: DeviceProfile, conductances: list[float]) -> np
     window = profile.window
     assert window is not None
     span = window.g_max_microsiemens - window.g_min_microsiemens
-    return number_at(profile.device.sigma, (np.array(conductances) - window.g_min_microsiemens) / span, window) * span
+    return (
+        number_at(
+            profile.device.sigma,
+            (np.array(conductances) - window.g_min_microsiemens) / span,
+            window,
+        )
+        * span
+    )
 
 
 @pytest.mark.parametrize("name", SIGMA_PERCENT)
@@ -76,10 +105,15 @@ def test_sigma_in_microsiemens_at_several_g_max(name: str) -> None:
     profile = load_profile(name)
     for g_max, expected in SIGMA_MICROSIEMENS[name].items():
         other = replace(profile, window=replace(profile.window, g_max_microsiemens=g_max))
-        np.testing.assert_allclose(_sigma_microsiemens(other, list(expected)), list(expected.values()), rtol=2e-4)
+        np.testing.assert_allclose(
+            _sigma_microsiemens(other, list(expected)), list(expected.values()), rtol=2e-4
+        )
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [("rram-cmo-hfox-2pct", 0.18, 1.764), ("rram-cmo-hfox-0.2pct", 0.018, 0.1764)])
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("rram-cmo-hfox-2pct", 0.18, 1.764), ("rram-cmo-hfox-0.2pct", 0.018, 0.1764)],
+)
 def test_acceptance_windows_are_a_share_of_the_target(name: str, low: float, high: float) -> None:
     profile = load_profile(name)
     bounds = np.array(profile.level_bounds()) / (profile.device.num_levels - 1) * (88.2 - 9.0)
@@ -87,7 +121,11 @@ def test_acceptance_windows_are_a_share_of_the_target(name: str, low: float, hig
 
 
 @pytest.mark.parametrize(
-    ("name", "slope", "constant"), [("rram-cmo-hfox-2pct", 0.01129027, 0.01121854), ("rram-cmo-hfox-0.2pct", 0.00106879, 0.00081107)]
+    ("name", "slope", "constant"),
+    [
+        ("rram-cmo-hfox-2pct", 0.01129027, 0.01121854),
+        ("rram-cmo-hfox-0.2pct", 0.00106879, 0.00081107),
+    ],
 )
 def test_a_filled_window_has_the_measured_spread(name: str, slope: float, constant: float) -> None:
     profile = load_profile(name)
@@ -96,15 +134,39 @@ def test_a_filled_window_has_the_measured_spread(name: str, slope: float, consta
     (target,) = (np.abs(tensor.nominal) / tensor.scale[0] for tensor in placement.tensors.values())
     for level in (64, 128, 255):
         chosen = np.rint(target.ravel()).astype(int) == level
-        drawn = np.where(placement.tensors["w"].nominal.ravel()[chosen] > 0, levels[0][chosen], levels[1][chosen]) / 255 * 79.2 + 9.0
+        drawn = (
+            np.where(
+                placement.tensors["w"].nominal.ravel()[chosen] > 0,
+                levels[0][chosen],
+                levels[1][chosen],
+            )
+            / 255
+            * 79.2
+            + 9.0
+        )
         assert drawn.std() == pytest.approx(slope * drawn.mean() + constant, rel=0.12)
 
 
 EXPONENTS = {
     # profile: {x: (mean exponent, spread)} from the formulas of the source, by hand
-    "pcm-nandakumar-2019": {0.01: (0.09578, 0.045), 0.1: (0.06009, 0.022882), 0.5: (0.049, 0.008), 1.0: (0.049, 0.008)},
-    "pcm-hermes-2-devices": {0.01: (0.13, 0.04), 0.09: (0.074988, 0.022473), 0.5: (0.0564, 0.009), 1.0: (0.0174, 0.0048)},
-    "pcm-hermes-1-device": {0.01: (0.13, 0.04), 0.2: (0.069336, 0.017013), 0.5: (0.0564, 0.012075), 1.0: (0.0174, 0.0055)},
+    "pcm-nandakumar-2019": {
+        0.01: (0.09578, 0.045),
+        0.1: (0.06009, 0.022882),
+        0.5: (0.049, 0.008),
+        1.0: (0.049, 0.008),
+    },
+    "pcm-hermes-2-devices": {
+        0.01: (0.13, 0.04),
+        0.09: (0.074988, 0.022473),
+        0.5: (0.0564, 0.009),
+        1.0: (0.0174, 0.0048),
+    },
+    "pcm-hermes-1-device": {
+        0.01: (0.13, 0.04),
+        0.2: (0.069336, 0.017013),
+        0.5: (0.0564, 0.012075),
+        1.0: (0.0174, 0.0055),
+    },
 }
 
 
@@ -113,7 +175,10 @@ def test_drift_exponents(name: str) -> None:
     profile = load_profile(name)
     assert profile.drift is not None
     positions = np.array(list(EXPONENTS[name]))
-    found = [number_at(number, positions, profile.window) for number in (profile.drift.exponent_mean, profile.drift.exponent_sd)]
+    found = [
+        number_at(number, positions, profile.window)
+        for number in (profile.drift.exponent_mean, profile.drift.exponent_sd)
+    ]
     np.testing.assert_allclose(np.stack(found, axis=1), list(EXPONENTS[name].values()), rtol=1e-3)
 
 
@@ -130,15 +195,20 @@ def test_shift_of_cmo_hfox_after_a_day() -> None:
     profile = load_profile("rram-cmo-hfox-0.2pct-1day")
     drift = profile.drift
     assert drift is not None
-    # ln 86400 = 11.366743; -0.08900206 and 0.04201137 microsiemens for each factor e of time, 0.41183342 at the start
+    # ln 86400 = 11.366743; -0.08900206 and 0.04201137 microsiemens for each factor e of time,
+    # 0.41183342 at the start
     assert drift.log_time == pytest.approx(11.366743)
     half = np.array([0.5])
 
     def microsiemens(number: Number) -> float:
         return float(number_at(number, half, profile.window)[0]) * 79.2
 
-    assert microsiemens(drift.mean_per_log_second) * drift.log_time == pytest.approx(-1.011664, rel=1e-5)
-    assert microsiemens(drift.sd) + microsiemens(drift.sd_per_log_second) * drift.log_time == pytest.approx(0.889366, rel=1e-5)
+    assert microsiemens(drift.mean_per_log_second) * drift.log_time == pytest.approx(
+        -1.011664, rel=1e-5
+    )
+    assert microsiemens(drift.sd) + microsiemens(
+        drift.sd_per_log_second
+    ) * drift.log_time == pytest.approx(0.889366, rel=1e-5)
 
 
 def test_read_noise() -> None:
@@ -147,15 +217,32 @@ def test_read_noise() -> None:
     assert pcm is not None
     assert sonos.read_noise is not None
     # 0.0088 x^0.35 sqrt(ln(86400.00000025 s / 500 ns)), the root being 5.08678
-    np.testing.assert_allclose(number_at(pcm.sigma, np.array([0.1, 0.4, 1.0]), None), [0.019995, 0.032483, 0.044764], rtol=1e-3)
+    np.testing.assert_allclose(
+        number_at(pcm.sigma, np.array([0.1, 0.4, 1.0]), None),
+        [0.019995, 0.032483, 0.044764],
+        rtol=1e-3,
+    )
     # 12.58037 (1 - exp(-I / 215.36557)) nA at 400 and 1600 nA
-    np.testing.assert_allclose(1600 * number_at(sonos.read_noise.sigma, np.array([0.25, 1.0]), sonos.window), [10.6165, 12.5729], rtol=1e-3)
+    np.testing.assert_allclose(
+        1600 * number_at(sonos.read_noise.sigma, np.array([0.25, 1.0]), sonos.window),
+        [10.6165, 12.5729],
+        rtol=1e-3,
+    )
 
 
 def test_architectures() -> None:
-    shapes = {name: load_profile(f"{name}-like") for name in ("isaac", "prime", "sonos", "neurosim", "mnsim")}
+    shapes = {
+        name: load_profile(f"{name}-like")
+        for name in ("isaac", "prime", "sonos", "neurosim", "mnsim")
+    }
     tiles = {name: (profile.tile.rows, profile.tile.columns) for name, profile in shapes.items()}
-    assert tiles == {"isaac": (128, 128), "prime": (256, 256), "sonos": (1152, 256), "neurosim": (128, 128), "mnsim": (256, 256)}
+    assert tiles == {
+        "isaac": (128, 128),
+        "prime": (256, 256),
+        "sonos": (1152, 256),
+        "neurosim": (128, 128),
+        "mnsim": (256, 256),
+    }
     assert {name: profile.adc and profile.adc.bits for name, profile in shapes.items()} == {
         "isaac": 9,
         "prime": 6,
@@ -163,9 +250,16 @@ def test_architectures() -> None:
         "neurosim": 7,
         "mnsim": 6,
     }
-    assert {name: (profile.dac and (profile.dac.bits, profile.dac.bits_per_pass)) for name, profile in shapes.items()} == {
-        "isaac": (16, 1), "prime": (6, 3), "sonos": (8, None), "neurosim": (8, 1), "mnsim": (8, 1),
-    }  # fmt: skip
+    assert {
+        name: profile.dac and (profile.dac.bits, profile.dac.bits_per_pass)
+        for name, profile in shapes.items()
+    } == {
+        "isaac": (16, 1),
+        "prime": (6, 3),
+        "sonos": (8, None),
+        "neurosim": (8, 1),
+        "mnsim": (8, 1),
+    }
     assert {name: profile.device.bits for name, profile in shapes.items()} == {
         "isaac": 2,
         "prime": 4,
@@ -199,7 +293,9 @@ def test_every_number_of_a_profile_says_where_it_comes_from(name: str) -> None:
     assert re.search(r"\d{4}|NeuroSim|MNSIM|aihwkit|Falcone", profile.source)
 
 
-@pytest.mark.parametrize("name", [name for name in list_profiles() if load_profile(name).window is not None])
+@pytest.mark.parametrize(
+    "name", [name for name in list_profiles() if load_profile(name).window is not None]
+)
 def test_other_units_are_the_same_device(name: str) -> None:
     profile = load_profile(name)
     window = profile.window
@@ -208,25 +304,44 @@ def test_other_units_are_the_same_device(name: str) -> None:
     def in_other_units(number: Number | None, factor: float) -> Number | None:
         if number is None or isinstance(number, float) or not number.needs_window:
             return number
-        pieces = tuple(in_other_units(replace(piece, variable=number.variable, unit=number.unit), factor) for piece in number.pieces)
+        pieces = tuple(
+            in_other_units(replace(piece, variable=number.variable, unit=number.unit), factor)
+            for piece in number.pieces
+        )
         to_unit = factor if number.unit == "microsiemens" else 1.0
         per_variable = 1.0 / factor if number.variable == "microsiemens" else 1.0
         if number.form == "saturating":
             coefficients = (number.coefficients[0] * to_unit, number.coefficients[1] / per_variable)
         else:
-            coefficients = tuple(value * to_unit * per_variable**power for power, value in enumerate(number.coefficients))
+            coefficients = tuple(
+                value * to_unit * per_variable**power
+                for power, value in enumerate(number.coefficients)
+            )
         reference = number.reference_g_max_microsiemens
         return replace(
-            number, coefficients=coefficients, pieces=pieces, breaks=tuple(value / per_variable for value in number.breaks),
+            number,
+            coefficients=coefficients,
+            pieces=pieces,
+            breaks=tuple(value / per_variable for value in number.breaks),
             reference_g_max_microsiemens=None if reference is None else reference * factor,
-        )  # fmt: skip
+        )
 
     device = profile.device
     changed = replace(
         profile,
-        window=replace(window, g_min_microsiemens=8 * window.g_min_microsiemens, g_max_microsiemens=8 * window.g_max_microsiemens),
-        device=replace(device, sigma=in_other_units(device.sigma, 8.0), tolerance=in_other_units(device.tolerance, 8.0)),
+        window=replace(
+            window,
+            g_min_microsiemens=8 * window.g_min_microsiemens,
+            g_max_microsiemens=8 * window.g_max_microsiemens,
+        ),
+        device=replace(
+            device,
+            sigma=in_other_units(device.sigma, 8.0),
+            tolerance=in_other_units(device.tolerance, 8.0),
+        ),
         drift=None,
     )
     same = replace(profile, drift=None)
-    np.testing.assert_allclose(np.array(changed.level_bounds()), np.array(same.level_bounds()), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        np.array(changed.level_bounds()), np.array(same.level_bounds()), rtol=1e-12, atol=1e-15
+    )

@@ -24,10 +24,13 @@ def test_shipped_profiles(name: str, tolerance: float | None) -> None:
 
 def test_every_table() -> None:
     tables = {
-        "dac": DacTable(7, 2, "signed", 99.0), "adc": AdcTable(6, False, "full_scale", subtract="digital"), "faults": FaultsTable(0.1, 0.2),
-        "relaxation": RelaxationTable(0.01), "read_noise": ReadNoiseTable(0.02),
+        "dac": DacTable(7, 2, "signed", 99.0),
+        "adc": AdcTable(6, False, "full_scale", subtract="digital"),
+        "faults": FaultsTable(0.1, 0.2),
+        "relaxation": RelaxationTable(0.01),
+        "read_noise": ReadNoiseTable(0.02),
         "drift": DriftTable(1e5, exponent_mean=0.01, exponent_sd=0.001, compensation="global"),
-    }  # fmt: skip
+    }
     profile = replace(load_profile("rram-write-verify-3pct"), **tables)
     again = profile_of(profile.to_dict(), shown="certificate.json")
     assert replace(again, defaults_used=profile.defaults_used) == profile

@@ -20,7 +20,11 @@ def test_shipped_profiles_load_under_their_own_name_and_cite_a_source(name):
 
 def test_the_profile_of_the_papers():
     profile = load_profile("rram-write-verify-3pct")
-    assert (profile.weight.bits, profile.weight.scale, profile.weight.mapping) == (8, "tensor", "sign_magnitude")
+    assert (profile.weight.bits, profile.weight.scale, profile.weight.mapping) == (
+        8,
+        "tensor",
+        "sign_magnitude",
+    )
     assert (profile.device.bits, profile.device.tolerance, profile.device.sigma) == (2, 0.03, 0.01)
     assert profile.deviation_interval() == (-0.03, 0.03)
 
@@ -29,7 +33,11 @@ def test_defaults_are_filled_in_and_listed(tmp_path):
     path = tmp_path / "p.toml"
     path.write_text('schema = 1\nname = "p"\n[device]\ntolerance = 0.02\nsigma = 0.01\n')
     profile = load_profile(path)
-    assert profile.to_dict()["weight"] == {"bits": 8, "scale": "tensor", "mapping": "sign_magnitude"}
+    assert profile.to_dict()["weight"] == {
+        "bits": 8,
+        "scale": "tensor",
+        "mapping": "sign_magnitude",
+    }
     assert {"weight.bits", "device.bits", "tile.rows", "source"} <= set(profile.defaults_used)
     assert "device.sigma" not in profile.defaults_used
 
@@ -44,7 +52,10 @@ def test_another_tolerance_keeps_the_shape_of_the_distribution():
     profile = with_tolerance(load_profile("rram-write-verify-3pct"), 0.006)
     assert (profile.device.tolerance, profile.device.sigma) == (0.006, pytest.approx(0.002))
     verified = with_tolerance(load_profile("pcm-no-verify"), 0.012)
-    assert (verified.device.distribution, verified.device.sigma) == ("truncated_gaussian", pytest.approx(0.004))
+    assert (verified.device.distribution, verified.device.sigma) == (
+        "truncated_gaussian",
+        pytest.approx(0.004),
+    )
 
 
 def test_unknown_names_suggest_the_nearest():
@@ -54,7 +65,10 @@ def test_unknown_names_suggest_the_nearest():
 
 def test_measured_quantiles_must_lie_in_the_tolerance(tmp_path):
     path = tmp_path / "p.toml"
-    path.write_text('schema = 1\nname = "p"\n[device]\ntolerance = 0.02\ndistribution = "table"\nquantiles = [-0.03, 0, 0.01]\n')
+    path.write_text(
+        'schema = 1\nname = "p"\n[device]\ntolerance = 0.02\ndistribution = "table"\nquantiles ='
+        " [-0.03, 0, 0.01]\n"
+    )
     with pytest.raises(UsageError, match="within 'tolerance'"):
         load_profile(path)
 

@@ -22,7 +22,9 @@ def case_of() -> Callable[..., Case]:
 
     def maker(runtime: Runtime, placement: Placement, settings: Settings) -> Case:
         found = search(runtime, placement, effort="quick", seed=settings.seed)
-        return Case(runtime, scan_layers(runtime.network), placement, found, Bench(runtime, placement))
+        return Case(
+            runtime, scan_layers(runtime.network), placement, found, Bench(runtime, placement)
+        )
 
     return maker
 
@@ -34,7 +36,9 @@ def settings() -> Settings:
 
 @pytest.fixture
 def one_fragile_layer(opened) -> tuple[Runtime, Placement]:  # noqa: F811
-    """A small network whose second layer has one weight that is large and reads a silent unit, so that the box of its other weights is wide."""
+    """A small network whose second layer has one weight that is large and reads a silent unit, so
+    that the box of its other weights is wide.
+    """
     generator = np.random.default_rng(3)
     weights = {
         "w1": np.where(generator.random((6, 12)) < 0.5, -1, 1).astype(np.float32),
@@ -42,13 +46,17 @@ def one_fragile_layer(opened) -> tuple[Runtime, Placement]:  # noqa: F811
         "w2": np.where(generator.random((12, 4)) < 0.5, -1, 1).astype(np.float32),
     }
     weights["w1"][:, 0], weights["b1"][0], weights["w2"][0, 0] = 0.0, -1.0, 40.0
-    return opened(MLP, weights, {"x": generator.normal(size=(120, 6)).astype(np.float32)}, tolerance=0.03)
+    return opened(
+        MLP, weights, {"x": generator.normal(size=(120, 6)).astype(np.float32)}, tolerance=0.03
+    )
 
 
 @pytest.fixture
 def one_fragile_class(opened) -> tuple[Runtime, Placement]:  # noqa: F811
-    """Four classes told apart by one input each; of class 3 the weight is so small that its box holds a chip on which others win, all else is out of reach."""
-    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (float[N, 4] y) <float[4, 4] w> { y = MatMul(x, w) }"""
+    """Four classes told apart by one input each; of class 3 the weight is so small that its box
+    holds a chip on which others win, all else is out of reach.
+    """
+    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 4] x) => (float[N, 4] y) <float[4, 4] w> { y = MatMul(x, w) }"""  # noqa: E501
     weights = {"w": np.diag([1.0, 1.0, 1.0, 0.06]).astype(np.float32)}
     labels = np.arange(80) % 4
     return opened(text, weights, {"x": np.eye(4, dtype=np.float32)[labels]}, labels, tolerance=0.05)

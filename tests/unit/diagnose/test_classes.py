@@ -11,7 +11,7 @@ from cimrobust.attack.case_parts import part_of
 from cimrobust.diagnose.classes import CLASSES
 from cimrobust.diagnose.safety_class import SAFETY_CLASS, check_safety_class
 from cimrobust.errors import UsageError
-from cimrobust.search.box import box_of
+from cimrobust.mapping.box import box_of
 
 
 def test_only_the_planted_class_breaks(one_fragile_class, case_of, settings):
@@ -36,12 +36,16 @@ def test_recall_is_that_of_the_deployed_network(one_fragile_class, case_of, sett
 
 
 def test_many_classes_are_probed_and_the_fragile_one_is_attacked(opened, case_of, settings):
-    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 14] x) => (float[N, 14] y) <float[14, 14] w> { y = MatMul(x, w) }"""
+    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 14] x) => (float[N, 14] y) <float[14, 14] w> { y = MatMul(x, w) }"""  # noqa: E501
     scales = np.ones(14)
     scales[11] = 0.06
     labels = np.arange(70) % 14
     runtime, placement = opened(
-        text, {"w": np.diag(scales).astype(np.float32)}, {"x": np.eye(14, dtype=np.float32)[labels]}, labels, tolerance=0.05
+        text,
+        {"w": np.diag(scales).astype(np.float32)},
+        {"x": np.eye(14, dtype=np.float32)[labels]},
+        labels,
+        tolerance=0.05,
     )
     found = CLASSES.run(case_of(runtime, placement, settings), settings).result
     assert (len(found.rows), len(found.left_out), found.num_classes) == (10, 4, 14)

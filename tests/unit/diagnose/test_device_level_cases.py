@@ -17,47 +17,71 @@ from cimrobust.device_level.verification import VerifySettings
 from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import open_network
 from cimrobust.engine.torch_device import open_device
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.search.box import box_of
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.search_budget import budget_of
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 _STUCK = StuckSettings((1, 4), draws=3, effort=StuckEffort(exchanges=1, rounds=2))
-_VERIFY = VerifySettings((0.1, 0.4), draws=1, plan=AttackPlan(3, 2, 2, 1, 2, 16), rankings=("worst_case", "random"))
+_VERIFY = VerifySettings(
+    (0.1, 0.4), draws=1, plan=AttackPlan(3, 2, 2, 1, 2, 16), rankings=("worst_case", "random")
+)
 
 
 @pytest.fixture
 def regression(opened):
     inputs, weights = samples(80, 6), mlp_weights()
-    targets = (np.maximum(inputs @ weights["w1"] + weights["b1"], 0) @ weights["w2"]).astype(np.float32)
-    return opened(MLP, weights, {"x": inputs}, targets, decision=Decision(read="value", metric="rmse"), tolerance=0.1)
+    targets = (np.maximum(inputs @ weights["w1"] + weights["b1"], 0) @ weights["w2"]).astype(
+        np.float32
+    )
+    return opened(
+        MLP,
+        weights,
+        {"x": inputs},
+        targets,
+        decision=Decision(read="value", metric="rmse"),
+        tolerance=0.1,
+    )
 
 
 @pytest.fixture
 def converted(opened):
     plain, _ = opened(MLP, mlp_weights(), {"x": samples(60, 6)})
     profile = DeviceProfile(
-        "test", "test", device=DeviceTable(tolerance=0.05, sigma=0.02), dac=DacTable(6, encoding="signed"), adc=AdcTable(8)
+        "test",
+        "test",
+        device=DeviceTable(tolerance=0.05, sigma=0.02),
+        dac=DacTable(6, encoding="signed"),
+        adc=AdcTable(8),
     )
     scan = scan_layers(plain.network)
     placement = place(scan, profile)
-    return open_network(plain.network, scan, placement, plain.dataset, calibration=plain.dataset), placement
+    return (
+        open_network(plain.network, scan, placement, plain.dataset, calibration=plain.dataset),
+        placement,
+    )
 
 
 def _twin(runtime, placement):
-    return open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu"))
+    return open_gradients(
+        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
+    )
 
 
 def test_errors_rise_where_accuracy_would_fall(regression):
     runtime, placement = regression
     scan, opened = scan_layers(runtime.network), _twin(runtime, placement)
-    stuck = stuck_budget(runtime, placement, scan, opened, box_of(placement).hi, settings=_STUCK).curves[0]
+    stuck = stuck_budget(
+        runtime, placement, scan, opened, box_of(placement).hi, settings=_STUCK
+    ).curves[0]
     errors = [stuck.base.value, *(point.score.value for point in stuck.points)]
     assert errors == sorted(errors)
     assert errors[-1] > stuck.points[-1].random_worst >= stuck.points[-1].random_mean
-    made = selective_verify(runtime, placement, scan, opened, box_of(placement).hi, settings=_VERIFY)
+    made = selective_verify(
+        runtime, placement, scan, opened, box_of(placement).hi, settings=_VERIFY
+    )
     first, second = (row for row in made.rows if row.ranking == "worst_case")
     assert second.score <= first.score <= made.base.value
     assert second.regained == pytest.approx(made.base.value - second.score)
@@ -65,7 +89,14 @@ def test_errors_rise_where_accuracy_would_fall(regression):
 
 def test_stuck_devices_are_scored_through_the_converters(converted):
     runtime, placement = converted
-    found = stuck_budget(runtime, placement, scan_layers(runtime.network), _twin(runtime, placement), box_of(placement).hi, settings=_STUCK)
+    found = stuck_budget(
+        runtime,
+        placement,
+        scan_layers(runtime.network),
+        _twin(runtime, placement),
+        box_of(placement).hi,
+        settings=_STUCK,
+    )
     curve = found.curves[0]
     assert curve.base == runtime.nominal
     assert curve.points[-1].score.value < curve.base.value
@@ -76,6 +107,13 @@ def test_verification_is_attacked_through_the_converters(converted):
     runtime, placement = converted
     scan, opened = scan_layers(runtime.network), _twin(runtime, placement)
     box = box_of(placement)
-    made = selective_verify(runtime, placement, scan, opened, box.hi, settings=replace(_VERIFY, rankings=("worst_case",)))
+    made = selective_verify(
+        runtime,
+        placement,
+        scan,
+        opened,
+        box.hi,
+        settings=replace(_VERIFY, rankings=("worst_case",)),
+    )
     assert made.base.value <= runtime.score(box.weights(box.hi)).value
     assert [row.score for row in made.rows] == sorted(row.score for row in made.rows)

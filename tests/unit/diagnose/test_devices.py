@@ -12,17 +12,26 @@ from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 
 
 def profile(mapping="sign_magnitude") -> DeviceProfile:
-    return DeviceProfile("p", "test", weight=WeightTable(4, "tensor", mapping), device=DeviceTable(bits=2, tolerance=0.1, sigma=0.03))
+    return DeviceProfile(
+        "p",
+        "test",
+        weight=WeightTable(4, "tensor", mapping),
+        device=DeviceTable(bits=2, tolerance=0.1, sigma=0.03),
+    )
 
 
 def layer(name: str, column: np.ndarray, groups: int, rows: int, cols: int) -> CrossbarLayer:
     values = np.arange(1, column.size + 1, dtype=np.float32).reshape(column.shape)
-    return CrossbarLayer(name, (), column.shape, groups, rows, cols, values, column.astype(np.int32))
+    return CrossbarLayer(
+        name, (), column.shape, groups, rows, cols, values, column.astype(np.int32)
+    )
 
 
 def space(mapping: str) -> DeviceSpace:
     matmul = layer("a", np.broadcast_to(np.arange(3), (2, 3)), 1, 2, 3)
-    grouped = layer("b", np.broadcast_to(np.arange(4)[:, None], (4, 5)), 2, 5, 2)  # two groups of two output channels, five inputs each
+    grouped = layer(
+        "b", np.broadcast_to(np.arange(4)[:, None], (4, 5)), 2, 5, 2
+    )  # two groups of two output channels, five inputs each
     scan = LayerScan((matmul, grouped), ())
     return DeviceSpace(place(scan, profile(mapping)), scan)
 
@@ -48,5 +57,10 @@ def test_joining_and_splitting_keep_every_device(mapping):
     parts = devices.split(row)
     np.testing.assert_array_equal(devices.join(parts), row)
     layer_index, weight = devices.weights_of(row)
-    np.testing.assert_array_equal(np.bincount(layer_index), [6 * len(parts["a"]), 20 * len(parts["b"])])
-    np.testing.assert_array_equal(weight[layer_index == 1].reshape(-1, 20), np.broadcast_to(np.arange(20), (len(parts["b"]), 20)))
+    np.testing.assert_array_equal(
+        np.bincount(layer_index), [6 * len(parts["a"]), 20 * len(parts["b"])]
+    )
+    np.testing.assert_array_equal(
+        weight[layer_index == 1].reshape(-1, 20),
+        np.broadcast_to(np.arange(20), (len(parts["b"]), 20)),
+    )

@@ -13,11 +13,19 @@ from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 
 def test_breaking_shares_of_a_single_layer_are_exact(opened, case_of, settings):
-    """One layer, one-hot inputs: input i breaks where the box times the share reaches half its margin, so at share margin / (2 * 0.05)."""
-    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 8] x) => (float[N, 2] y) <float[8, 2] w> { y = MatMul(x, w) }"""
+    """One layer, one-hot inputs: input i breaks where the box times the share reaches half its
+    margin, so at share margin / (2 * 0.05).
+    """
+    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 8] x) => (float[N, 2] y) <float[8, 2] w> { y = MatMul(x, w) }"""  # noqa: E501
     gaps = np.array([0.02, 0.05, 0.08, 0.12, 0.3, 0.5, 0.7, 1.0])
     weights = np.stack([gaps, np.zeros(8)], axis=1).astype(np.float32)
-    runtime, placement = opened(text, {"w": weights}, {"x": np.eye(8, dtype=np.float32)}, np.zeros(8, dtype=np.int64), tolerance=0.05)
+    runtime, placement = opened(
+        text,
+        {"w": weights},
+        {"x": np.eye(8, dtype=np.float32)},
+        np.zeros(8, dtype=np.int64),
+        tolerance=0.05,
+    )
     rows = FRAGILE_INPUTS.run(case_of(runtime, placement, settings), settings).result.rows
     assert [row.sample for row in rows] == [0, 1, 2], "others are out of reach"
     for row in rows:
@@ -26,15 +34,23 @@ def test_breaking_shares_of_a_single_layer_are_exact(opened, case_of, settings):
         assert edge <= row.share * (1 + 1e-5)
         assert row.share <= edge * 1.03, "bisection stops at 2 %"
         assert row.certified_share <= edge * (1 + 1e-5)
-        assert row.certified_share >= edge / 1.05, "one layer is bounded exactly, on a grid of 16 steps an octave"
+        assert row.certified_share >= edge / 1.05, (
+            "one layer is bounded exactly, on a grid of 16 steps an octave"
+        )
         assert (row.label, row.becomes) == (0, 1)
         assert row.margin == pytest.approx(stored[0] - stored[1], rel=1e-5)
 
 
 def test_inputs_that_all_break_early_leave_nothing_to_follow(opened, case_of, settings):
-    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 1] x) => (float[N, 2] y) <float[1, 2] w> { y = MatMul(x, w) }"""
+    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 1] x) => (float[N, 2] y) <float[1, 2] w> { y = MatMul(x, w) }"""  # noqa: E501
     data = np.linspace(1, 2, 24, dtype=np.float32)[:, None]
-    runtime, placement = opened(text, {"w": np.array([[1.0, 0.99]], np.float32)}, {"x": data}, np.zeros(24, dtype=np.int64), tolerance=0.05)
+    runtime, placement = opened(
+        text,
+        {"w": np.array([[1.0, 0.99]], np.float32)},
+        {"x": data},
+        np.zeros(24, dtype=np.int64),
+        tolerance=0.05,
+    )
     found = FRAGILE_INPUTS.run(case_of(runtime, placement, settings), settings).result
     assert found.broken == 24
 
@@ -60,5 +76,10 @@ def test_all_diagnostics_do_not_depend_on_the_number_of_workers(opened, case_of,
         asked = replace(settings, workers=workers, safety_class=1)
         names = ["layers", "classes", "transfer", "tolerance_curve", "fragile_inputs"]
         outcomes = diagnose(runtime, case.scan, placement, case.found, names, asked).outcomes
-        results.append([(outcome.name, repr(outcome.result), outcome.passes, outcome.evaluations) for outcome in outcomes])
+        results.append(
+            [
+                (outcome.name, repr(outcome.result), outcome.passes, outcome.evaluations)
+                for outcome in outcomes
+            ]
+        )
     assert results[0] == results[1]

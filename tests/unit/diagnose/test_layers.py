@@ -7,7 +7,7 @@ import numpy as np
 from cimrobust.attack.attack import Plan
 from cimrobust.attack.case_parts import restricted
 from cimrobust.diagnose.fragile_layers import LAYERS
-from cimrobust.search.box import box_of
+from cimrobust.mapping.box import box_of
 
 
 def test_the_planted_fragile_layer_is_ranked_first(one_fragile_layer, case_of, settings):
@@ -16,9 +16,10 @@ def test_the_planted_fragile_layer_is_ranked_first(one_fragile_layer, case_of, s
     first, second = finding.result.rows
     assert (first.initializer, second.initializer) == ("w2", "w1")
     assert first.alone.value < 0.5 < second.alone.value
-    assert (first.others.value, second.others.value) == (second.alone.value, first.alone.value), (
-        "two layers: all but one is the other alone"
-    )
+    assert (first.others.value, second.others.value) == (
+        second.alone.value,
+        first.alone.value,
+    ), "two layers: all but one is the other alone"
     assert finding.passes > 0
 
 
@@ -28,7 +29,14 @@ def test_only_the_named_layer_deviates(small, case_of, settings):
     found = LAYERS.run(case, settings)
     assert set(found.patterns["layer w1 alone"]) == {"w1"}
     box = restricted(box_of(placement), ["w1"])
-    attack = case.bench.attack("test", box=box, plan=Plan(warm=2, fresh=2, evaluations=8), starts={"worst": dict(case.found.deviations)})
+    attack = case.bench.attack(
+        "test",
+        box=box,
+        plan=Plan(warm=2, fresh=2, evaluations=8),
+        starts={"worst": dict(case.found.deviations)},
+    )
     assert not attack.pattern["w2"].any()
-    assert np.abs(attack.pattern["w1"]).max() <= max(np.abs(box.lo["w1"]).max(), np.abs(box.hi["w1"]).max())
+    assert np.abs(attack.pattern["w1"]).max() <= max(
+        np.abs(box.lo["w1"]).max(), np.abs(box.hi["w1"]).max()
+    )
     assert runtime.score(box.weights(attack.pattern)) == attack.score

@@ -12,10 +12,10 @@ from cimrobust.device.profile import DeviceTable
 from cimrobust.diagnose.protected_attacks import Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.engine.torch_device import open_device
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.decided import decide
 from cimrobust.mapping.place import place
 from cimrobust.progress import NullProgress
-from cimrobust.search.box import box_of
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.search_budget import budget_of
 from tests.unit.search.conftest import opened, small  # noqa: F401
@@ -27,17 +27,25 @@ def test_a_digital_layer_has_the_weights_of_the_file_and_does_not_deviate(small)
     made = Protection(DIGITAL).placement(placement, runtime.scan, {name}, is_float=True)
     np.testing.assert_array_equal(made.tensors[name].nominal, runtime.network.initializers[name])
     assert made.tensors[name].box_radius == 0.0
-    assert all(made.tensors[other] is tensor for other, tensor in placement.tensors.items() if other != name)
+    assert all(
+        made.tensors[other] is tensor
+        for other, tensor in placement.tensors.items()
+        if other != name
+    )
 
 
-@pytest.mark.parametrize(("tolerance", "expected"), [(None, 0.1), (0.01, 1 / 3), (0.02, 2 / 3), (0.5, 1.0)])
+@pytest.mark.parametrize(
+    ("tolerance", "expected"), [(None, 0.1), (0.01, 1 / 3), (0.02, 2 / 3), (0.5, 1.0)]
+)
 def test_tighter_layers_have_the_box_of_their_tolerance(small, tolerance, expected):  # noqa: F811
     runtime, placement = small
     stated = replace(placement.profile, device=DeviceTable(tolerance=0.03, sigma=0.01))
     placement = place(runtime.scan, stated)
     name = next(iter(placement.tensors))
     made = Protection(TIGHTER, tolerance).placement(placement, runtime.scan, {name}, is_float=True)
-    assert made.tensors[name].box_radius == pytest.approx(expected * placement.tensors[name].box_radius, rel=1e-6)
+    assert made.tensors[name].box_radius == pytest.approx(
+        expected * placement.tensors[name].box_radius, rel=1e-6
+    )
     assert Protection(TIGHTER, tolerance).helps(placement.tensors[name]) == (expected < 1)
 
 
@@ -47,18 +55,35 @@ def test_the_rules_make_the_network_that_was_attacked(small, kind):  # noqa: F81
     chosen, protection = list(placement.tensors)[:1], Protection(kind)
     profile = replace(placement.profile, rules=protection.rules(placement, chosen))
     scan = decide(replace(runtime.scan, is_decided=False), profile)
-    ruled, attacked = place(scan, profile), protection.placement(placement, runtime.scan, chosen, is_float=True)
+    ruled, attacked = (
+        place(scan, profile),
+        protection.placement(placement, runtime.scan, chosen, is_float=True),
+    )
     boxes = box_of(ruled), box_of(attacked)
     for name in ruled.tensors:
         np.testing.assert_array_equal(boxes[0].hi[name], boxes[1].hi[name])
         np.testing.assert_array_equal(boxes[0].nominal[name], boxes[1].nominal[name])
-    assert set(placement.tensors) - set(ruled.tensors) == (set(chosen) if kind == DIGITAL else set())
+    assert set(placement.tensors) - set(ruled.tensors) == (
+        set(chosen) if kind == DIGITAL else set()
+    )
 
 
 def _attacks(runtime, placement, needs: Needs, kind: str = DIGITAL) -> ProtectedAttacks:
-    found = open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu"))
+    found = open_gradients(
+        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
+    )
     return ProtectedAttacks(
-        runtime, placement, runtime.scan, found, Protection(kind), needs, AttackPlan().scaled(0.3), 0, 1, NullProgress(), []
+        runtime,
+        placement,
+        runtime.scan,
+        found,
+        Protection(kind),
+        needs,
+        AttackPlan().scaled(0.3),
+        0,
+        1,
+        NullProgress(),
+        [],
     )
 
 
@@ -92,5 +117,7 @@ def test_drawn_chips_decide_where_the_policy_asks_for_a_percentile(one_fragile_l
 
 def test_devices_are_counted_over_layers(small):  # noqa: F811
     _, placement = small
-    assert num_devices(placement, list(placement.tensors)) == sum(tensor.num_devices for tensor in placement.tensors.values())
+    assert num_devices(placement, list(placement.tensors)) == sum(
+        tensor.num_devices for tensor in placement.tensors.values()
+    )
     assert num_devices(placement, []) == 0

@@ -21,10 +21,14 @@ from cimrobust.search.search_results import SearchResult
 def test_every_diagnostic_has_a_block_and_a_field():
     names = {diagnostic.name for diagnostic in DIAGNOSTICS}
     assert set(BLOCKS) == names
-    assert {name for name in Diagnostics.model_fields if f"{name}_reason" in Diagnostics.model_fields} == names
+    assert {
+        name for name in Diagnostics.model_fields if f"{name}_reason" in Diagnostics.model_fields
+    } == names
 
 
-@pytest.mark.parametrize(("effort", "runs"), [("quick", False), ("standard", True), ("thorough", True)])
+@pytest.mark.parametrize(
+    ("effort", "runs"), [("quick", False), ("standard", True), ("thorough", True)]
+)
 def test_what_runs_if_nothing_is_said(effort, runs):
     assert bool(chosen(None, effort=effort)) is runs
     assert chosen("none", effort=effort) == ()
@@ -50,15 +54,25 @@ def test_one_that_cannot_run_says_why(small, settings, monkeypatch):
     )
     monkeypatch.setattr(running, "DIAGNOSTICS", fake)
     outcomes = diagnose(runtime, None, placement, found, ["a", "b"], settings).outcomes
-    assert [outcome.reason for outcome in outcomes] == ["it makes no sense here", "gave up: out of luck", NOT_CHOSEN]
+    assert [outcome.reason for outcome in outcomes] == [
+        "it makes no sense here",
+        "gave up: out of luck",
+        NOT_CHOSEN,
+    ]
 
 
 def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, settings, monkeypatch):
     runtime, placement = small
     found = search(runtime, placement, effort="quick")
     nothing = {name: np.zeros_like(pattern) for name, pattern in found.deviations.items()}
-    blunt: SearchResult = replace(found, score=runtime.nominal, engine_score=runtime.nominal, deviations=nothing)
-    lucky = Diagnostic("lucky", "Lucky", lambda case, settings: Finding(None, 3, 1, {"luck": dict(found.deviations)}))
+    blunt: SearchResult = replace(
+        found, score=runtime.nominal, engine_score=runtime.nominal, deviations=nothing
+    )
+    lucky = Diagnostic(
+        "lucky",
+        "Lucky",
+        lambda case, settings: Finding(None, 3, 1, {"luck": dict(found.deviations)}),
+    )
     monkeypatch.setattr(running, "DIAGNOSTICS", (lucky,))
     diagnosis = diagnose(runtime, None, placement, blunt, ["lucky"], settings)
     assert diagnosis.found.score == found.score

@@ -18,10 +18,18 @@ _SIZES = {"a": 10, "b": 100, "c": 30, "d": 1000, "e": 5}
 class Known:
     """Stands for the attacks: a set scores what a function says of it."""
 
-    def __init__(self, score: Callable[[Chosen], float], *, kind: str = "tighter", sizes: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        score: Callable[[Chosen], float],
+        *,
+        kind: str = "tighter",
+        sizes: dict[str, int] | None = None,
+    ) -> None:
         self.sizes = sizes or _SIZES
         self.protection = SimpleNamespace(kind=kind, helps=lambda tensor: tensor.helps)
-        self.placement = SimpleNamespace(tensors={name: SimpleNamespace(helps=True) for name in self.sizes})
+        self.placement = SimpleNamespace(
+            tensors={name: SimpleNamespace(helps=True) for name in self.sizes}
+        )
         self.attacks = 0
         self._score = score
         self.known: dict[Chosen, Tried] = {}
@@ -39,20 +47,43 @@ class Known:
         if chosen not in self.known:
             self.attacks += 1
             value = self._score(chosen)
-            self.known[chosen] = Tried(tuple(sorted(chosen)), self.devices(chosen), Score(value, None, 10), value >= 0.9, "attack", "")
+            self.known[chosen] = Tried(
+                tuple(sorted(chosen)),
+                self.devices(chosen),
+                Score(value, None, 10),
+                value >= 0.9,
+                "attack",
+                "",
+            )
         return self.known[chosen]
 
     def ranked(self, chosen: Chosen, rest: Collection[str]) -> list[str]:
         before = self._score(chosen)
-        return sorted(rest, key=lambda name: (-(self._score(chosen | {name}) - before) / self.devices([name]), name))
+        return sorted(
+            rest,
+            key=lambda name: (
+                -(self._score(chosen | {name}) - before) / self.devices([name]),
+                name,
+            ),
+        )
 
 
 def needs(*sets: Collection[str]) -> Callable[[Chosen], float]:
-    """Return a score that reaches what is asked where one of some sets is protected, and grows with every part of one."""
-    return lambda chosen: max(1.0 if set(part) <= chosen else 0.8 * len(set(part) & chosen) / len(part) for part in sets)
+    """Return a score that reaches what is asked where one of some sets is protected, and grows with
+    every part of one.
+    """
+    return lambda chosen: max(
+        1.0 if set(part) <= chosen else 0.8 * len(set(part) & chosen) / len(part) for part in sets
+    )
 
 
-def found(known: Any, *, confirm: Callable[[Chosen], bool] = lambda chosen: True, most: int = 10_000, attacks: int = 100) -> Any:
+def found(
+    known: Any,
+    *,
+    confirm: Callable[[Chosen], bool] = lambda chosen: True,
+    most: int = 10_000,
+    attacks: int = 100,
+) -> Any:
     return smallest_set(known, confirm, most_devices=most, most_attacks=attacks)
 
 
@@ -100,7 +131,9 @@ def test_growing_goes_on_where_the_full_search_refutes_a_set() -> None:
         asked.append(chosen)
         if {"a", "c"} <= chosen:
             return True
-        known.known[chosen] = Tried(tuple(sorted(chosen)), known.devices(chosen), Score(0.5, None, 10), False, "search", "")
+        known.known[chosen] = Tried(
+            tuple(sorted(chosen)), known.devices(chosen), Score(0.5, None, 10), False, "search", ""
+        )
         return False
 
     assert found(known, confirm=confirm).chosen == {"a", "c"}

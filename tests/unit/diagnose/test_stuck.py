@@ -13,34 +13,50 @@ from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
 from cimrobust.device.window import WindowTable
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck import AT_TARGETS, StuckSettings, stuck_budget
-from cimrobust.device_level.stuck_chip import HIGH, LOW, Choice, StuckChips, kinds_of, nothing_stuck, random_choice
+from cimrobust.device_level.stuck_chip import (
+    HIGH,
+    LOW,
+    Choice,
+    StuckChips,
+    kinds_of,
+    nothing_stuck,
+    random_choice,
+)
 from cimrobust.device_level.stuck_search import StuckEffort, StuckSearch
 from cimrobust.engine.torch_device import open_device
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.device_levels import fold_levels, target_levels
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
-from cimrobust.search.box import box_of
 from cimrobust.search.gradients import Opened, open_gradients
 from cimrobust.search.problem import UNLIMITED, Problem
 from cimrobust.search.search_budget import budget_of
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 _WINDOW = WindowTable(1.0, 25.0, clips=True)
-_CURVE = DeviceTable(bits=2, tolerance=Curve("points", x=(0.0, 1.0), y=(0.01, 0.06)), distribution="uniform")
+_CURVE = DeviceTable(
+    bits=2, tolerance=Curve("points", x=(0.0, 1.0), y=(0.01, 0.06)), distribution="uniform"
+)
 _DRIFT = DriftTable(1e4, 1.0, exponent_mean=0.05, compensation="global")
 _FEW = StuckSettings((1, 3, 10), draws=4, effort=StuckEffort(exchanges=1, rounds=3))
 
 
 def profile(mapping="sign_magnitude", scale="tensor", device=None, **tables) -> DeviceProfile:
     return DeviceProfile(
-        "p", "test", weight=WeightTable(8, scale, mapping), device=device or DeviceTable(tolerance=0.03, sigma=0.01), **tables
+        "p",
+        "test",
+        weight=WeightTable(8, scale, mapping),
+        device=device or DeviceTable(tolerance=0.03, sigma=0.01),
+        **tables,
     )
 
 
 def twin(runtime, placement) -> Opened:
-    return open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu"))
+    return open_gradients(
+        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
+    )
 
 
 @pytest.mark.parametrize("integer", [False, True])
@@ -54,8 +70,16 @@ def twin(runtime, placement) -> Opened:
     ],
 )
 def test_a_stuck_device_reads_as_the_end_of_its_window_and_all_others_as_before(chosen, integer):
-    levels = np.random.default_rng(5).integers(-128, 128, size=(9, 7)).astype(np.int32) if integer else None
-    values = np.random.default_rng(3).normal(size=(9, 7)).astype(np.float32) if levels is None else (levels * 0.013).astype(np.float32)
+    levels = (
+        np.random.default_rng(5).integers(-128, 128, size=(9, 7)).astype(np.int32)
+        if integer
+        else None
+    )
+    values = (
+        np.random.default_rng(3).normal(size=(9, 7)).astype(np.float32)
+        if levels is None
+        else (levels * 0.013).astype(np.float32)
+    )
     column = np.ascontiguousarray(np.broadcast_to(np.arange(7, dtype=np.int32), (9, 7)))
     scan = LayerScan((CrossbarLayer("w", (), (9, 7), 1, 9, 7, values, column, levels),), ())
     placement = place(scan, chosen)
@@ -65,9 +89,13 @@ def test_a_stuck_device_reads_as_the_end_of_its_window_and_all_others_as_before(
     held = chips.chip(choice, as_levels=True).levels["w"]
     before = chips.chip(nothing_stuck(), as_levels=True).levels["w"].reshape(-1)
     expected = before.copy()
-    expected[choice.device] = np.where(choice.kind == HIGH, np.float32(3 * tensor.drift_factor), 0.0)
+    expected[choice.device] = np.where(
+        choice.kind == HIGH, np.float32(3 * tensor.drift_factor), 0.0
+    )
     np.testing.assert_array_equal(held.reshape(-1), expected)
-    np.testing.assert_allclose(chips.weights(choice)["w"], fold_levels(tensor, held), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        chips.weights(choice)["w"], fold_levels(tensor, held), rtol=1e-5, atol=1e-5
+    )
     if chosen.clips and not integer:
         assert before.min() >= -1e-6
         assert before.max() <= 3 * max(1.0, tensor.drift_factor) * (1 + 1e-6)
@@ -84,13 +112,23 @@ def test_one_stuck_device_is_as_bad_as_the_worst_of_all(small):
     runtime, placement = small
     scan = scan_layers(runtime.network)
     found = stuck_budget(
-        runtime, placement, scan, twin(runtime, placement), box_of(placement).zero(), settings=dataclasses.replace(_FEW, budgets=(1,))
+        runtime,
+        placement,
+        scan,
+        twin(runtime, placement),
+        box_of(placement).zero(),
+        settings=dataclasses.replace(_FEW, budgets=(1,)),
     )
     space = DeviceSpace(placement, scan)
     chips = StuckChips(space, box_of(placement).zero())
     # Slices 2 and 3 hold 240 of 255 levels: no device of another slice changes its weight more.
     large = np.flatnonzero(space.places(np.arange(space.size)).slice_index == 3)
-    every = [Choice(np.array([device]), np.array([kind])) for device in large for kind in (LOW, HIGH) if chips.change[kind, device] != 0]
+    every = [
+        Choice(np.array([device]), np.array([kind]))
+        for device in large
+        for kind in (LOW, HIGH)
+        if chips.change[kind, device] != 0
+    ]
     worst = min(runtime.score(chips.weights(choice)).count for choice in every)
     point = found.curves[0].points[0]
     assert point.score.count <= worst
@@ -100,7 +138,14 @@ def test_one_stuck_device_is_as_bad_as_the_worst_of_all(small):
 def test_few_chosen_devices_do_more_harm_than_as_many_at_random_or_by_magnitude(small):
     runtime, placement = small
     box = box_of(placement)
-    found = stuck_budget(runtime, placement, scan_layers(runtime.network), twin(runtime, placement), box.hi, settings=_FEW)
+    found = stuck_budget(
+        runtime,
+        placement,
+        scan_layers(runtime.network),
+        twin(runtime, placement),
+        box.hi,
+        settings=_FEW,
+    )
     targets, worst = found.curves
     scores = [point.score.value for point in targets.points]
     assert targets.others == AT_TARGETS
@@ -115,7 +160,12 @@ def test_few_chosen_devices_do_more_harm_than_as_many_at_random_or_by_magnitude(
 def test_the_listed_devices_alone_make_the_score(small):
     runtime, placement = small
     found = stuck_budget(
-        runtime, placement, scan_layers(runtime.network), twin(runtime, placement), box_of(placement).zero(), settings=_FEW
+        runtime,
+        placement,
+        scan_layers(runtime.network),
+        twin(runtime, placement),
+        box_of(placement).zero(),
+        settings=_FEW,
     )
     point, weights = found.curves[0].points[-1], placement.nominal()
     levels = {name: target_levels(tensor) for name, tensor in placement.tensors.items()}
@@ -131,7 +181,12 @@ def test_the_listed_devices_alone_make_the_score(small):
 def test_a_stuck_search_does_not_depend_on_the_number_of_workers(small):
     runtime, placement = small
     scan, opened = scan_layers(runtime.network), twin(runtime, placement)
-    one, two = (stuck_budget(runtime, placement, scan, opened, box_of(placement).hi, settings=_FEW, workers=count) for count in (1, 2))
+    one, two = (
+        stuck_budget(
+            runtime, placement, scan, opened, box_of(placement).hi, settings=_FEW, workers=count
+        )
+        for count in (1, 2)
+    )
     assert one == two
 
 
@@ -139,7 +194,14 @@ def test_without_a_twin_significant_devices_of_fragile_layers_are_tried(small):
     runtime, placement = small
     opened = dataclasses.replace(twin(runtime, placement), oracle=None, reason="none")
     settings = dataclasses.replace(_FEW, effort=StuckEffort(rounds=8))
-    found = stuck_budget(runtime, placement, scan_layers(runtime.network), opened, box_of(placement).zero(), settings=settings)
+    found = stuck_budget(
+        runtime,
+        placement,
+        scan_layers(runtime.network),
+        opened,
+        box_of(placement).zero(),
+        settings=settings,
+    )
     point = found.curves[0].points[-1]
     assert found.ranking == "slice significance and layer probes"
     assert found.passes == 0
@@ -147,21 +209,41 @@ def test_without_a_twin_significant_devices_of_fragile_layers_are_tried(small):
 
 
 def test_only_the_kind_that_is_stated_is_used(opened):
-    runtime, placement = opened(MLP, mlp_weights(), {"x": samples(60, 6)}, profile=profile(faults=FaultsTable(0.0, 0.001)))
+    runtime, placement = opened(
+        MLP, mlp_weights(), {"x": samples(60, 6)}, profile=profile(faults=FaultsTable(0.0, 0.001))
+    )
     found = stuck_budget(
-        runtime, placement, scan_layers(runtime.network), twin(runtime, placement), box_of(placement).zero(), settings=_FEW
+        runtime,
+        placement,
+        scan_layers(runtime.network),
+        twin(runtime, placement),
+        box_of(placement).zero(),
+        settings=_FEW,
     )
     assert found.kinds == ("high",)
-    assert {device.stuck for curve in found.curves for point in curve.points for device in point.devices} == {"high"}
+    assert {
+        device.stuck for curve in found.curves for point in curve.points for device in point.devices
+    } == {"high"}
 
 
 def test_once_all_decisions_are_one_class_that_class_is_turned_too(small):
     runtime, placement = small
     opened = twin(runtime, placement)
-    problem = Problem(runtime, box_of(placement), opened.crafting, opened.oracle, 0, 1, NullProgress(), most_passes=UNLIMITED)
+    problem = Problem(
+        runtime,
+        box_of(placement),
+        opened.crafting,
+        opened.oracle,
+        0,
+        1,
+        NullProgress(),
+        most_passes=UNLIMITED,
+    )
     chips = StuckChips(DeviceSpace(placement, scan_layers(runtime.network)), problem.box.zero())
     search = StuckSearch(problem, chips, (LOW, HIGH), "test", StuckEffort())
-    scattered, collapsed = (search._losses(((right, 0.0), nothing_stuck())) for right in (200.0, 50.0))
+    scattered, collapsed = (
+        search._losses(((right, 0.0), nothing_stuck())) for right in (200.0, 50.0)
+    )
     common = int(np.bincount(runtime.task.labels).argmax())
     assert "pair_collapse" not in {loss.name for loss in scattered}
     assert [loss.name for loss in collapsed[len(scattered) :]] == ["pair_collapse", "pair_collapse"]

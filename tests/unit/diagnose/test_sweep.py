@@ -8,11 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.search.box import box_of
 from cimrobust.tolerance_sweep import sweep_tolerances as module
-from cimrobust.tolerance_sweep.safe_tolerance import largest_certified, largest_statistical, largest_unrefuted
+from cimrobust.tolerance_sweep.safe_tolerance import (
+    largest_certified,
+    largest_statistical,
+    largest_unrefuted,
+)
 from cimrobust.tolerance_sweep.sweep_memory import Memory
 from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove, sweep_worst
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
@@ -47,13 +51,26 @@ def test_the_curve_falls_and_every_chip_is_one_of_its_box(subject):
         box = box_of(placed(subject, entry.tolerance))
         box.check(entry.pattern, origin="test")
         assert subject.runtime.score(box.weights(entry.pattern)) == entry.score
-        assert all(not subject.runtime.task.is_worse(member.score, entry.score) for member in entry.members)
+        assert all(
+            not subject.runtime.task.is_worse(member.score, entry.score) for member in entry.members
+        )
 
 
 def test_a_chip_of_a_smaller_tolerance_counts_for_larger_ones(subject):
     """A search that finds something at the smallest tolerance only must not make the curve rise."""
     worst = sweep_worst(subject, GRID[-1:])[0]
-    small = Worst(GRID[0], worst.score, worst.file_score, "luck", box_of(placed(subject, GRID[0])).zero(), 1, 1, "", (), True)
+    small = Worst(
+        GRID[0],
+        worst.score,
+        worst.file_score,
+        "luck",
+        box_of(placed(subject, GRID[0])).zero(),
+        1,
+        1,
+        "",
+        (),
+        True,
+    )
     blind = replace(small, tolerance=GRID[1], score=subject.runtime.nominal, member="blind")
     made = module._carried_up(subject, [small, blind])
     assert made[1].score == small.score

@@ -10,18 +10,22 @@ import pytest
 
 from cimrobust.attack.tolerances import at_tolerance, bisect, carried
 from cimrobust.diagnose.tolerance_curve import TOLERANCE_CURVE
-from cimrobust.search.box import box_of
+from cimrobust.mapping.box import box_of
 
 
 def test_boxes_lie_in_each_other_and_patterns_keep_their_shares(small, case_of, settings):
     runtime, placement = small
     scan = case_of(runtime, placement, settings).scan
-    small_box, large_box = (box_of(at_tolerance(runtime, scan, placement, tolerance)[1]) for tolerance in (0.02, 0.06))
+    small_box, large_box = (
+        box_of(at_tolerance(runtime, scan, placement, tolerance)[1]) for tolerance in (0.02, 0.06)
+    )
     corner = small_box.random_corner(np.random.default_rng(0))
     starts = carried(corner, small_box, large_box)
     for name in corner:
         assert np.array_equal(starts["as it is"][name], corner[name])
-        np.testing.assert_allclose(starts["stretched"][name], 3 * corner[name], rtol=1e-5)  # bounds are rounded to float32
+        np.testing.assert_allclose(
+            starts["stretched"][name], 3 * corner[name], rtol=1e-5
+        )  # bounds are rounded to float32
     back = carried(starts["stretched"], large_box, small_box)
     assert all(np.array_equal(back["as it is"][name], corner[name]) for name in corner)
 
@@ -45,7 +49,9 @@ def test_the_curve_falls_and_its_edges_are_facts(small, case_of, settings):
     assert by_tolerance[0.05] <= case.found.score.value, "the search's own pattern counts"
 
 
-@pytest.mark.parametrize(("required", "unrefuted", "refuted"), [(0.0, 0.075, None), (1.01, 0.0, "smallest")])
+@pytest.mark.parametrize(
+    ("required", "unrefuted", "refuted"), [(0.0, 0.075, None), (1.01, 0.0, "smallest")]
+)
 def test_requirements_beyond_the_curve(small, case_of, settings, required, unrefuted, refuted):
     asked = replace(settings, required=required)
     curve = TOLERANCE_CURVE.run(case_of(*small, asked), asked).result

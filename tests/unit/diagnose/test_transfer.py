@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cimrobust.diagnose.sample_transfer import TRANSFER, halves, property_of
+from cimrobust.mapping.box import box_of
 from cimrobust.montecarlo.quantile import clopper_pearson_upper
-from cimrobust.search.box import box_of
 
 
 def test_halves_share_out_samples_and_classes(small):
@@ -24,19 +24,27 @@ def test_a_chip_that_is_bad_for_all_is_a_property_of_the_chip(one_fragile_layer,
     runtime, placement = one_fragile_layer
     finding = TRANSFER.run(case_of(runtime, placement, settings), settings)
     assert finding.result.property_of == "chip"
-    for number, (direction, part) in enumerate(zip(finding.result.directions, reversed(halves(runtime.task, 0)), strict=True), start=1):
+    for number, (direction, part) in enumerate(
+        zip(finding.result.directions, reversed(halves(runtime.task, 0)), strict=True), start=1
+    ):
         weights = box_of(placement).weights(finding.patterns[f"half {number} of the samples"])
         assert direction.held_out == runtime.score(weights, subset=part)
-        assert direction.interval.high == clopper_pearson_upper(direction.held_out.count, len(part), 0.975)
+        assert direction.interval.high == clopper_pearson_upper(
+            direction.held_out.count, len(part), 0.975
+        )
 
 
 def test_a_chip_fitted_to_its_samples_is_told_apart(opened, case_of, settings):
-    """Every sample has an input of its own, so that what a chip does to one half says nothing of the other."""
-    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 60] x) => (float[N, 2] y) <float[60, 2] w> { y = MatMul(x, w) }"""
+    """Every sample has an input of its own, so that what a chip does to one half says nothing of
+    the other.
+    """
+    text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 60] x) => (float[N, 2] y) <float[60, 2] w> { y = MatMul(x, w) }"""  # noqa: E501
     labels = np.random.default_rng(5).integers(0, 2, 60)
     weights = (0.04 * np.eye(2, dtype=np.float32))[labels]
     weights[0, labels[0]] = 1.0
-    runtime, placement = opened(text, {"w": weights}, {"x": np.eye(60, dtype=np.float32)}, labels, tolerance=0.05)
+    runtime, placement = opened(
+        text, {"w": weights}, {"x": np.eye(60, dtype=np.float32)}, labels, tolerance=0.05
+    )
     found = TRANSFER.run(case_of(runtime, placement, settings), settings).result
     assert found.property_of == "samples"
     assert all(direction.searched.value < 0.1 for direction in found.directions)
@@ -46,14 +54,24 @@ def test_a_chip_fitted_to_its_samples_is_told_apart(opened, case_of, settings):
 def test_without_visible_damage_nothing_is_said(small, case_of, settings):
     runtime, placement = small
     robust = replace(
-        placement, tensors={name: replace(tensor, lo=tensor.lo * 1e-6, hi=tensor.hi * 1e-6) for name, tensor in placement.tensors.items()}
+        placement,
+        tensors={
+            name: replace(tensor, lo=tensor.lo * 1e-6, hi=tensor.hi * 1e-6)
+            for name, tensor in placement.tensors.items()
+        },
     )
     found = TRANSFER.run(case_of(runtime, robust, settings), settings).result
     assert found.property_of == "too little damage"
 
 
 @pytest.mark.parametrize(
-    ("shares", "expected"), [((0.9, 0.85), "chip"), ((0.1, -0.2), "samples"), ((0.9, 0.5), "both"), ((0.9, None), "too little damage")]
+    ("shares", "expected"),
+    [
+        ((0.9, 0.85), "chip"),
+        ((0.1, -0.2), "samples"),
+        ((0.9, 0.5), "both"),
+        ((0.9, None), "too little damage"),
+    ],
 )
 def test_words(shares, expected):
     class Direction:

@@ -1,4 +1,6 @@
-"""Selective write-verify: boxes of devices that are verified more tightly, rankings, and what they buy."""
+"""Selective write-verify: boxes of devices that are verified more tightly, rankings, and what they
+buy.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,12 @@ from cimrobust.device_level.verification import VerifySettings
 from cimrobust.device_level.write_verify import chosen_devices, selective_verify
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.device_levels import fold_levels, target_levels, whole_levels
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
-from cimrobust.search.box import box_of
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.losses import CrossEntropy
 from cimrobust.search.problem import UNLIMITED, Problem
@@ -42,7 +44,11 @@ _FEW = VerifySettings((0.05, 0.3), draws=2, plan=AttackPlan(4, 2, 2, 1, 4, 16))
 
 def profile(mapping="sign_magnitude", device=None, **tables) -> DeviceProfile:
     return DeviceProfile(
-        "p", "test", weight=WeightTable(8, "tensor", mapping), device=device or DeviceTable(tolerance=0.03, sigma=0.01), **tables
+        "p",
+        "test",
+        weight=WeightTable(8, "tensor", mapping),
+        device=device or DeviceTable(tolerance=0.03, sigma=0.01),
+        **tables,
     )
 
 
@@ -54,19 +60,35 @@ def space_of(chosen: DeviceProfile) -> DeviceSpace:
 
 
 def problem_of(runtime, placement) -> Problem:
-    opened = open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu"))
-    return Problem(runtime, box_of(placement), opened.crafting, opened.oracle, 0, 1, NullProgress(), most_passes=UNLIMITED)
+    opened = open_gradients(
+        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
+    )
+    return Problem(
+        runtime,
+        box_of(placement),
+        opened.crafting,
+        opened.oracle,
+        0,
+        1,
+        NullProgress(),
+        most_passes=UNLIMITED,
+    )
 
 
 def random(*names) -> np.random.Generator:
     return stream(0, "test", *names)
 
 
-_CURVE = DeviceTable(bits=2, tolerance=Curve("points", x=(0.0, 1.0), y=(0.01, 0.06)), distribution="uniform")
+_CURVE = DeviceTable(
+    bits=2, tolerance=Curve("points", x=(0.0, 1.0), y=(0.01, 0.06)), distribution="uniform"
+)
 _PROFILES = {
     "sign_magnitude": profile(),
     "differential": profile("differential"),
-    "offset": profile("offset", device=DeviceTable(tolerance_low=0.01, tolerance_high=0.04, distribution="uniform")),
+    "offset": profile(
+        "offset",
+        device=DeviceTable(tolerance_low=0.01, tolerance_high=0.04, distribution="uniform"),
+    ),
     "levels": profile("differential", device=_CURVE, window=WindowTable(1.0, 25.0, clips=True)),
 }
 
@@ -76,7 +98,9 @@ def test_the_box_of_no_device_is_the_old_one_and_that_of_all_the_tighter_one(nam
     space = space_of(_PROFILES[name])
     tightening, full = Tightening(space, 10.0), box_of(space.placement)
     none, every = (tightening.box(np.full(space.size, value)) for value in (False, True))
-    tight = box_of(space_of(with_tolerance(_PROFILES[name], float(tightening.tolerances[0]) / 10)).placement)
+    tight = box_of(
+        space_of(with_tolerance(_PROFILES[name], float(tightening.tolerances[0]) / 10)).placement
+    )
     np.testing.assert_array_equal(none.lo["w"], full.lo["w"])
     np.testing.assert_array_equal(none.hi["w"], full.hi["w"])
     np.testing.assert_allclose(every.lo["w"], tight.lo["w"], rtol=1e-5, atol=1e-8)
@@ -88,7 +112,9 @@ def test_a_weight_keeps_what_its_other_devices_may_do():
     chosen = np.zeros(space.size, dtype=bool)
     chosen[3 * 63 + 5] = True  # the most significant device of weight 5 holds 192 of 255 levels
     box, full = Tightening(space, 10.0).box(chosen), box_of(space.placement)
-    np.testing.assert_allclose(box.hi["w"].flat[5], full.hi["w"].flat[5] * (1 - 0.9 * 192 / 255), rtol=1e-5)
+    np.testing.assert_allclose(
+        box.hi["w"].flat[5], full.hi["w"].flat[5] * (1 - 0.9 * 192 / 255), rtol=1e-5
+    )
     others = np.arange(63) != 5
     np.testing.assert_array_equal(box.hi["w"].ravel()[others], full.hi["w"].ravel()[others])
 
@@ -99,7 +125,10 @@ def test_every_chip_of_the_chosen_devices_is_in_the_box(name):
     tightening, tensor = Tightening(space, 5.0), space.placement.tensors["w"]
     chosen = generator.random(space.size) < 0.5
     box, index = tightening.box(chosen), whole_levels(tensor)
-    loose, tight = (np.stack(part.level_bounds())[:, index] for part in (space.placement.profile, tightening.profiles["w"]))
+    loose, tight = (
+        np.stack(part.level_bounds())[:, index]
+        for part in (space.placement.profile, tightening.profiles["w"])
+    )
     low, high = np.where(chosen.reshape(index.shape), tight, loose)
     for _ in range(20):
         drawn = np.where(generator.random(index.shape) < 0.5, low, high)
@@ -112,7 +141,9 @@ def test_every_chip_of_the_chosen_devices_is_in_the_box(name):
 def test_verification_takes_nothing_away_from_drift():
     space = space_of(profile(drift=DriftTable(1e4, 1.0, exponent_mean=0.05, exponent_sd=0.01)))
     every = Tightening(space, 1e6).box(np.ones(space.size, dtype=bool))
-    exact = space_of(dataclasses.replace(space.placement.profile, device=DeviceTable(tolerance=0.0, sigma=0.0)))
+    exact = space_of(
+        dataclasses.replace(space.placement.profile, device=DeviceTable(tolerance=0.0, sigma=0.0))
+    )
     np.testing.assert_allclose(every.lo["w"], box_of(exact.placement).lo["w"], rtol=1e-4, atol=1e-6)
     assert every.lo["w"].min() < 0 or every.hi["w"].max() > 0
 
@@ -122,11 +153,15 @@ def test_writes_are_geometric_and_proportional_to_spread_over_tolerance():
     assert cycles.mean(0.1) == pytest.approx(1 / 0.6826895, rel=1e-6)  # one sigma
     assert cycles.mean(1e-4) == pytest.approx(math.sqrt(math.pi / 2) * 0.1 / 1e-4, rel=1e-4)
     generator = np.random.default_rng(0)
-    writes = generator.geometric(float((np.abs(generator.normal(scale=0.1, size=10**6)) <= 0.03).mean()), size=10**5)
+    writes = generator.geometric(
+        float((np.abs(generator.normal(scale=0.1, size=10**6)) <= 0.03).mean()), size=10**5
+    )
     assert cycles.mean(0.03) == pytest.approx(float(writes.mean()), rel=0.02)
     tightening = Tightening(space_of(profile()), 10.0)
     half = np.arange(tightening.space.size) % 2 == 0
-    assert cycles.relative_extra(tightening, half) == pytest.approx(0.5 * (cycles.mean(0.003) / cycles.mean(0.03) - 1))
+    assert cycles.relative_extra(tightening, half) == pytest.approx(
+        0.5 * (cycles.mean(0.003) / cycles.mean(0.03) - 1)
+    )
 
 
 LINEAR = """
@@ -143,10 +178,15 @@ def test_curvature_is_the_gauss_newton_diagonal(opened):
     problem = problem_of(runtime, placement)
     tightening = Tightening(DeviceSpace(placement, scan_layers(runtime.network)), 10.0)
     likely = torch.softmax(torch.from_numpy(data @ placement.tensors["w"].nominal), dim=1).numpy()
-    exact = np.square(data.astype(np.float64)).T @ (likely * (1 - likely))  # sum over samples of x_i^2 p_j (1 - p_j)
+    exact = np.square(data.astype(np.float64)).T @ (
+        likely * (1 - likely)
+    )  # sum over samples of x_i^2 p_j (1 - p_j)
     found = by_curvature(problem, tightening, random, draws=800)
-    wanted = tightening.space.of_weights({"w": exact}) * np.square(tightening.saved_range, dtype=np.float64)
-    # A squared sum has a relative standard deviation of sqrt(2 / 800) = 0.05, and there are 24 of them.
+    wanted = tightening.space.of_weights({"w": exact}) * np.square(
+        tightening.saved_range, dtype=np.float64
+    )
+    # A squared sum has a relative standard deviation of sqrt(2 / 800) = 0.05, and there are 24 of
+    # them.
     np.testing.assert_allclose(found * wanted.sum() / found.sum(), wanted, rtol=0.25)
 
 
@@ -161,7 +201,13 @@ def test_devices_that_no_decision_depends_on_are_ranked_last(one_fragile_layer):
     rankings = [
         by_gain(problem, tightening, [problem.box.zero()], [CrossEntropy()]),
         by_curvature(problem, tightening, random),
-        by_worst_curvature(problem, tightening, [problem.box.zero()], lambda score, share: problem.box.zero(), random),
+        by_worst_curvature(
+            problem,
+            tightening,
+            [problem.box.zero()],
+            lambda score, share: problem.box.zero(),
+            random,
+        ),
     ]
     for score in rankings:
         assert score[dead].max() == 0 < score[~dead].mean()
@@ -171,10 +217,17 @@ def test_devices_that_no_decision_depends_on_are_ranked_last(one_fragile_layer):
 @pytest.fixture
 def compared(small):
     runtime, placement = small
-    opened = open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu"))
+    opened = open_gradients(
+        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
+    )
     worst = box_of(placement).random_corner(np.random.default_rng(0))
     return lambda **settings: selective_verify(
-        runtime, placement, scan_layers(runtime.network), opened, worst, settings=dataclasses.replace(_FEW, **settings)
+        runtime,
+        placement,
+        scan_layers(runtime.network),
+        opened,
+        worst,
+        settings=dataclasses.replace(_FEW, **settings),
     )
 
 
@@ -196,7 +249,9 @@ def test_what_is_found_in_a_tighter_box_counts_for_the_full_one(compared, small,
     def attack(problem, known, plan):  # all but the last attack find nothing
         calls.append(real(problem, known, plan))
         zero = problem.box.zero()
-        weak = dataclasses.replace(calls[-1], pattern=zero, score=runtime.score(problem.box.weights(zero)))
+        weak = dataclasses.replace(
+            calls[-1], pattern=zero, score=runtime.score(problem.box.weights(zero))
+        )
         return calls[-1] if len(calls) == 3 else weak
 
     monkeypatch.setattr(write_verify, "attack_box", attack)
@@ -218,15 +273,21 @@ def test_the_same_comparison_gives_the_same_list(compared):
 
 def test_without_a_twin_the_rankings_that_need_none_are_compared(small):
     runtime, placement = small
-    opened = open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu"))
+    opened = open_gradients(
+        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
+    )
     blind = dataclasses.replace(opened, oracle=None, reason="none")
-    found = selective_verify(runtime, placement, scan_layers(runtime.network), blind, box_of(placement).hi, settings=_FEW)
+    found = selective_verify(
+        runtime, placement, scan_layers(runtime.network), blind, box_of(placement).hi, settings=_FEW
+    )
     assert {row.ranking for row in found.rows} == {"slice", "magnitude", "random"}
     assert found.passes == 0
 
 
 def test_shares_must_ascend():
-    with pytest.raises(UsageError, match=r"ascending numbers in \(0, 1\], got 0.5, 0.1 \(--shares\)"):
+    with pytest.raises(
+        UsageError, match=r"ascending numbers in \(0, 1\], got 0.5, 0.1 \(--shares\)"
+    ):
         VerifySettings((0.5, 0.1))
     with pytest.raises(UsageError, match="factor above 1, got 1"):
         Tightening(space_of(profile()), 1.0)
@@ -236,9 +297,20 @@ def test_the_list_names_every_device_by_its_place(tmp_path):
     space = space_of(profile("differential"))
     score = np.random.default_rng(0).random(space.size)
     order = np.argsort(-score)[:10]
-    write_device_list(tmp_path / "list.parquet", space, order, score[order], ranking="gain", factor=10.0)
+    write_device_list(
+        tmp_path / "list.parquet", space, order, score[order], ranking="gain", factor=10.0
+    )
     table = pq.read_table(tmp_path / "list.parquet")
-    assert table.column_names == ["rank", "layer", "group", "row", "column", "slice", "side", "gain"]
+    assert table.column_names == [
+        "rank",
+        "layer",
+        "group",
+        "row",
+        "column",
+        "slice",
+        "side",
+        "gain",
+    ]
     assert table.schema.metadata[b"ranking"] == b"gain"
     for entry, device in zip(table.to_pylist(), order, strict=True):
         cell = entry["slice"] + (4 if entry["side"] == "negative" else 0)

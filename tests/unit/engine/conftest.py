@@ -29,7 +29,9 @@ def load(tmp_path: Path) -> Loader:
         model = parser.parse_model(text)
         kept = [tensor for tensor in model.graph.initializer if tensor.name not in weights]
         del model.graph.initializer[:]
-        model.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, key) for key, array in weights.items())])
+        model.graph.initializer.extend(
+            [*kept, *(numpy_helper.from_array(array, key) for key, array in weights.items())]
+        )
         onnx.checker.check_model(model)
         onnx.save(model, tmp_path / name)
         return load_network(tmp_path / name)
@@ -79,7 +81,15 @@ def dataset() -> Callable[..., DataSet]:
         constants: Mapping[str, np.ndarray] | None = None,
         decision: Decision | None = None,
     ) -> DataSet:
-        source = DataSource(description="test", files={}, steps={}, num_available=len(next(iter(inputs.values()))))
-        return DataSet(inputs=inputs, constants=constants or {}, labels=labels, decision=decision or Decision(), source=source)
+        source = DataSource(
+            description="test", files={}, steps={}, num_available=len(next(iter(inputs.values())))
+        )
+        return DataSet(
+            inputs=inputs,
+            constants=constants or {},
+            labels=labels,
+            decision=decision or Decision(),
+            source=source,
+        )
 
     return maker

@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.engine.batches import Feed, Feeding, cast_inputs, check_inputs, feeding_of_file, free_batch_size, run_batches
+from cimrobust.engine.batches import (
+    Feed,
+    Feeding,
+    cast_inputs,
+    check_inputs,
+    feeding_of_file,
+    free_batch_size,
+    run_batches,
+)
 from cimrobust.errors import UsageError
 from cimrobust.onnx_io.network import TensorSpec
 from cimrobust.onnx_io.shapes import TensorType
@@ -35,16 +43,22 @@ def _double(seen: list[tuple[int, ...]]):  # type: ignore[no-untyped-def]
     ],
 )
 @pytest.mark.parametrize("threads", [1, 3])
-def test_outputs_are_put_together_in_every_mode(feeding: Feeding, shapes: list[tuple[int, ...]], threads: int) -> None:
+def test_outputs_are_put_together_in_every_mode(
+    feeding: Feeding, shapes: list[tuple[int, ...]], threads: int
+) -> None:
     seen: list[tuple[int, ...]] = []
-    output = run_batches(_double(seen), {"x": X}, {"factor": np.float32(2)[None]}, feeding, threads=threads)
+    output = run_batches(
+        _double(seen), {"x": X}, {"factor": np.float32(2)[None]}, feeding, threads=threads
+    )
     np.testing.assert_array_equal(output, X * 2)
     assert sorted(seen) == sorted(shapes)
 
 
 def test_padding_repeats_the_first_samples() -> None:
     fed: list[np.ndarray] = []
-    run_batches(lambda feed, _: fed.append(feed["x"]) or feed["x"], {"x": X}, {}, Feeding("fixed", 8))  # type: ignore[func-returns-value]
+    run_batches(
+        lambda feed, _: fed.append(feed["x"]) or feed["x"], {"x": X}, {}, Feeding("fixed", 8)
+    )  # type: ignore[func-returns-value]
     np.testing.assert_array_equal(fed[1], np.concatenate([X[8:], X[:6]]))
 
 
@@ -74,14 +88,19 @@ def test_sample_axis_of_a_file(shape: tuple[int | str | None, ...], expected: Fe
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"), [(("N", 3), Feeding("fixed", 1)), ((16, 3), Feeding("fixed", 16)), ((3,), Feeding("none", 1))]
+    ("shape", "expected"),
+    [(("N", 3), Feeding("fixed", 1)), ((16, 3), Feeding("fixed", 16)), ((3,), Feeding("none", 1))],
 )
-def test_samples_that_must_be_apart_are_fed_alone_where_the_file_allows_it(shape: tuple[int | str | None, ...], expected: Feeding) -> None:
+def test_samples_that_must_be_apart_are_fed_alone_where_the_file_allows_it(
+    shape: tuple[int | str | None, ...], expected: Feeding
+) -> None:
     assert feeding_of_file([_spec(*shape)], {"x": X}, 32, apart=True) == expected
 
 
 def test_constant_inputs_have_no_say_in_the_sample_axis() -> None:
-    assert feeding_of_file([_spec("N", 3), _spec(7, name="mask")], {"x": X}, 32) == Feeding("free", 32)
+    assert feeding_of_file([_spec("N", 3), _spec(7, name="mask")], {"x": X}, 32) == Feeding(
+        "free", 32
+    )
 
 
 def test_inputs_that_disagree_on_the_sample_axis_are_refused() -> None:
@@ -106,11 +125,23 @@ def test_arrays_in_the_right_type_are_not_copied() -> None:
         cast_inputs([_spec(1, 3)], {"x": np.array(["a"])})
 
 
-@pytest.mark.parametrize(("elements", "expected"), [(10, 256), (4_000, 64), (8_000, 32), (60_000, 16), (1_000_000, 16), (3_000_000, 11)])
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [(10, 256), (4_000, 64), (8_000, 32), (60_000, 16), (1_000_000, 16), (3_000_000, 11)],
+)
 def test_batch_size_follows_the_largest_activation(elements: int, expected: int) -> None:
-    types = {"x": TensorType(1, ("N", 3)), "a": TensorType(1, (None, elements)), "w": TensorType(1, (10**6, 10**6))}
+    types = {
+        "x": TensorType(1, ("N", 3)),
+        "a": TensorType(1, (None, elements)),
+        "w": TensorType(1, (10**6, 10**6)),
+    }
     assert free_batch_size(types, frozenset({"w"}), [_spec("N", 3)]) == expected
 
 
 def test_batch_size_is_small_where_sizes_are_unknown() -> None:
-    assert free_batch_size({"x": TensorType(1, ("N", 3, "H", "W"))}, frozenset(), [_spec("N", 3, "H", "W")]) == 16
+    assert (
+        free_batch_size(
+            {"x": TensorType(1, ("N", 3, "H", "W"))}, frozenset(), [_spec("N", 3, "H", "W")]
+        )
+        == 16
+    )

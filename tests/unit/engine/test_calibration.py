@@ -1,4 +1,6 @@
-"""Ranges from calibration data: against ranges computed by hand, and kept under the content they follow from."""
+"""Ranges from calibration data: against ranges computed by hand, and kept under the content they
+follow from.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,19 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _profile(**changes: Any) -> DeviceProfile:
     base = load_profile("rram-write-verify-3pct")
     weight = replace(base.weight, bits=2)
-    return replace(base, weight=weight, dac=DacTable(4, encoding="signed"), adc=AdcTable(6), tile=TileTable(4, 3), **changes)
+    return replace(
+        base,
+        weight=weight,
+        dac=DacTable(4, encoding="signed"),
+        adc=AdcTable(6),
+        tile=TileTable(4, 3),
+        **changes,
+    )
 
 
-def _open(folder: Path, profile: DeviceProfile, calibration: np.ndarray = CALIBRATION, workers: int = 1) -> Runtime:
+def _open(
+    folder: Path, profile: DeviceProfile, calibration: np.ndarray = CALIBRATION, workers: int = 1
+) -> Runtime:
     path = folder / "m.onnx"
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
@@ -50,7 +61,9 @@ def _open(folder: Path, profile: DeviceProfile, calibration: np.ndarray = CALIBR
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(WEIGHT, "w")],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
     network = load_network(path)
     scan = scan_layers(network)
 
@@ -58,7 +71,14 @@ def _open(folder: Path, profile: DeviceProfile, calibration: np.ndarray = CALIBR
         return DataSet({"x": x}, {}, None, Decision(), DataSource("made", {}, {}, len(x)))
 
     evaluated = data(100 * _RNG.normal(size=(5, 6)).astype(np.float32))
-    return open_network(network, scan, place(scan, profile), evaluated, calibration=data(calibration), workers=workers)
+    return open_network(
+        network,
+        scan,
+        place(scan, profile),
+        evaluated,
+        calibration=data(calibration),
+        workers=workers,
+    )
 
 
 def _ranges(runtime: Runtime) -> ArrayRanges:
@@ -90,7 +110,10 @@ def test_a_percentile_leaves_out_the_largest(tmp_path: Path) -> None:
     assert profile.dac is not None
     ranges = _ranges(_open(tmp_path, replace(profile, dac=replace(profile.dac, percentile=90.0))))
     inside = float(np.percentile(np.abs(CALIBRATION), 90, method="higher"))
-    assert (ranges.low, ranges.high) == (max(-inside, CALIBRATION.min()), min(inside, CALIBRATION.max()))
+    assert (ranges.low, ranges.high) == (
+        max(-inside, CALIBRATION.min()),
+        min(inside, CALIBRATION.max()),
+    )
 
 
 def test_ranges_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +151,20 @@ def test_a_damaged_file_is_measured_again(tmp_path: Path, damage: str) -> None:
     other = {"ranges": {"else/B": kept["ranges"]["product/B"]}}
     other["sha256"] = calibration_cache._digest(other["ranges"])
     file.write_bytes(
-        {"cut": whole[:-9], "other number": json.dumps(kept).encode(), "empty": b"", "another product": json.dumps(other).encode()}[damage]
+        {
+            "cut": whole[:-9],
+            "other number": json.dumps(kept).encode(),
+            "empty": b"",
+            "another product": json.dumps(other).encode(),
+        }[damage]
     )
     assert _ranges(_open(tmp_path, _profile())).high == expected.high
     assert file.read_bytes() == whole
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert _ranges(_open(tmp_path, _profile())).high == CALIBRATION.max()

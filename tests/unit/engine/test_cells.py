@@ -25,7 +25,11 @@ def arrays(op: str, directions: int, options: set[str], seed: int) -> list[np.nd
     def draw(*shape: int) -> np.ndarray:
         return rng.normal(0, 0.7, shape).astype(np.float32)
 
-    inputs: list[np.ndarray | None] = [draw(STEPS, BATCH, SIZE), draw(directions, width, SIZE), draw(directions, width, HIDDEN)]
+    inputs: list[np.ndarray | None] = [
+        draw(STEPS, BATCH, SIZE),
+        draw(directions, width, SIZE),
+        draw(directions, width, HIDDEN),
+    ]
     inputs.append(draw(directions, 2 * width) if "B" in options else None)
     inputs.append(np.array([5, 2, 1], np.int32) if "lens" in options else None)
     inputs.append(draw(directions, BATCH, HIDDEN) if "h" in options else None)
@@ -35,7 +39,9 @@ def arrays(op: str, directions: int, options: set[str], seed: int) -> list[np.nd
     return inputs
 
 
-def expected(op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any]) -> list[np.ndarray]:
+def expected(
+    op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any]
+) -> list[np.ndarray]:
     names = [f"i{slot}" if value is not None else "" for slot, value in enumerate(inputs)]
     outputs = ["y", "y_h", "y_c"][: 3 if op == "LSTM" else 2]
     node = helper.make_node(op, names, outputs, hidden_size=HIDDEN, **attributes)
@@ -44,13 +50,22 @@ def expected(op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any
         for name, value in zip(names, inputs, strict=True)
         if value is not None
     ]
-    graph = helper.make_graph([node], "g", infos, [helper.make_tensor_value_info(name, 1, None) for name in outputs])
+    graph = helper.make_graph(
+        [node], "g", infos, [helper.make_tensor_value_info(name, 1, None) for name in outputs]
+    )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 14)])
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return list(session.run(None, {name: value for name, value in zip(names, inputs, strict=True) if value is not None}))
+    return list(
+        session.run(
+            None,
+            {name: value for name, value in zip(names, inputs, strict=True) if value is not None},
+        )
+    )
 
 
-def got(op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any], directions: int) -> tuple[np.ndarray, ...]:
+def got(
+    op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any], directions: int
+) -> tuple[np.ndarray, ...]:
     w, r = inputs[1], inputs[2]
     assert w is not None
     assert r is not None
@@ -66,21 +81,34 @@ def got(op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any], di
 
     given = [*inputs[:1], None, None, *inputs[3:]]
     return run_cell(
-        op, attributes, given, input_product=product(w), state_product=product(r), hidden_size=HIDDEN, num_directions=directions
+        op,
+        attributes,
+        given,
+        input_product=product(w),
+        state_product=product(r),
+        hidden_size=HIDDEN,
+        num_directions=directions,
     )
 
 
 OPTIONS = [set(), {"B"}, {"B", "h", "c"}, {"lens"}, {"B", "lens", "h", "c", "P"}]
 
 
-@pytest.mark.parametrize(("op", "direction", "options"), list(itertools.product(GATES, ["forward", "reverse", "bidirectional"], OPTIONS)))
+@pytest.mark.parametrize(
+    ("op", "direction", "options"),
+    list(itertools.product(GATES, ["forward", "reverse", "bidirectional"], OPTIONS)),
+)
 def test_every_direction_and_input_equals_onnxruntime(op, direction, options):
     directions = 2 if direction == "bidirectional" else 1
     inputs = arrays(op, directions, options, 3)
     for output, reference in zip(
-        got(op, inputs, {"direction": direction}, directions), expected(op, inputs, {"direction": direction}), strict=True
+        got(op, inputs, {"direction": direction}, directions),
+        expected(op, inputs, {"direction": direction}),
+        strict=True,
     ):
-        np.testing.assert_allclose(output, reference, rtol=1e-5, atol=2e-6)  # float32 sums of ten terms over five steps
+        np.testing.assert_allclose(
+            output, reference, rtol=1e-5, atol=2e-6
+        )  # float32 sums of ten terms over five steps
 
 
 ACTIVATIONS = [
@@ -100,15 +128,23 @@ ACTIVATIONS = [
 
 @pytest.mark.parametrize(("op", "name"), list(itertools.product(GATES, ACTIVATIONS)))
 def test_every_activation_equals_onnxruntime(op, name):
-    count = max(DEFAULTS[op] - 1, 1)  # gates stay between 0 and 1, so that rounding errors do not grow from step to step
-    attributes: dict[str, Any] = {"activations": ["Sigmoid"] * (DEFAULTS[op] - count) + [name] * count}
+    count = max(
+        DEFAULTS[op] - 1, 1
+    )  # gates stay between 0 and 1, so that rounding errors do not grow from step to step
+    attributes: dict[str, Any] = {
+        "activations": ["Sigmoid"] * (DEFAULTS[op] - count) + [name] * count
+    }
     if name in ("Affine", "ScaledTanh", "HardSigmoid", "LeakyRelu", "ThresholdedRelu", "Elu"):
         attributes["activation_alpha"] = [0.3] * count
     if name in ("Affine", "ScaledTanh", "HardSigmoid"):
         attributes["activation_beta"] = [0.4] * count
     inputs = arrays(op, 1, {"B"}, 7)
-    for output, reference in zip(got(op, inputs, attributes, 1), expected(op, inputs, attributes), strict=True):
-        np.testing.assert_allclose(output, reference, rtol=2e-5, atol=1e-5)  # onnxruntime approximates exponentials
+    for output, reference in zip(
+        got(op, inputs, attributes, 1), expected(op, inputs, attributes), strict=True
+    ):
+        np.testing.assert_allclose(
+            output, reference, rtol=2e-5, atol=1e-5
+        )  # onnxruntime approximates exponentials
 
 
 @pytest.mark.parametrize(
@@ -124,8 +160,12 @@ def test_every_activation_equals_onnxruntime(op, name):
 )
 def test_other_attributes_equal_onnxruntime(op, attributes):
     inputs = arrays(op, 1, {"B", "h", "c"}, 11)
-    for output, reference in zip(got(op, inputs, attributes, 1), expected(op, inputs, attributes), strict=True):
-        np.testing.assert_allclose(output, reference, rtol=1e-5, atol=2e-6)  # float32 sums of ten terms over five steps
+    for output, reference in zip(
+        got(op, inputs, attributes, 1), expected(op, inputs, attributes), strict=True
+    ):
+        np.testing.assert_allclose(
+            output, reference, rtol=1e-5, atol=2e-6
+        )  # float32 sums of ten terms over five steps
 
 
 def test_batch_first_is_the_same_transposed():

@@ -24,7 +24,7 @@ ENDLESS = """g (float[N, 4] x) => (float[N, 4] y) <float big = {1e30}> {
     s2 = Neg(s) q = ReduceSum <keepdims = 0> (s2) c2 = Less(q, big) }> }"""
 LARGE = """g (float[N, 4] x) => (float[N, 4] y) <float f = {1e8}, int64[1] four = {4}, float[1, 4] one = {1, 1, 1, 1}, int64[1] ax = {0}> {
   a = Abs(x) r = ReduceMax <keepdims = 0> (a) p = Mul(r, f) k = Cast <to = 7> (p) k1 = Unsqueeze(k, ax)
-  s = Concat <axis = 0> (k1, four) e = Expand(one, s) m = ReduceMax <axes = [0]> (e) y = Add(x, m) }"""
+  s = Concat <axis = 0> (k1, four) e = Expand(one, s) m = ReduceMax <axes = [0]> (e) y = Add(x, m) }"""  # noqa: E501
 FEED = {"x": np.full((2, 4), 3, np.float32)}
 
 Write = Callable[[str], Path]
@@ -44,14 +44,21 @@ def write(tmp_path: Path) -> Write:
 
 def test_a_loop_without_end_is_refused_by_name(write: Write) -> None:
     network = load_network(write(ENDLESS))
-    with time_limit(1), pytest.raises(ModelNotCoveredError, match=r"within 1 seconds .*node 'y' \(Loop\)"):
+    with (
+        time_limit(1),
+        pytest.raises(ModelNotCoveredError, match=r"within 1 seconds .*node 'y' \(Loop\)"),
+    ):
         run_original(network, FEED)
 
 
-def test_a_tensor_that_needs_all_memory_is_refused_by_name(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tensor_that_needs_all_memory_is_refused_by_name(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = load_network(write(LARGE))
     monkeypatch.setattr(first_pass, "_bytes_allowed", lambda: 2**29)
-    with pytest.raises(ModelNotCoveredError, match=r"more memory than there is .*node 'e' \(Expand\)"):
+    with pytest.raises(
+        ModelNotCoveredError, match=r"more memory than there is .*node 'e' \(Expand\)"
+    ):
         run_original(network, FEED)
 
 
@@ -66,13 +73,17 @@ def test_a_run_that_fails_is_left_to_the_real_one(write: Write) -> None:
     check_first_pass(path, {**FEED, "s": np.asarray([3, 5])}, "y", nodes=["y"])
 
 
-def test_a_process_that_cannot_start_is_no_fault_of_the_model(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_start_is_no_fault_of_the_model(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(first_pass, "_CODE", "raise SystemExit(3)")
     with pytest.raises(CimrobustError, match="exit status 3"):
         check_first_pass(write(LARGE), FEED, "y", nodes=["e"])
 
 
-def test_a_process_that_crashes_names_the_signal(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_crashes_names_the_signal(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(first_pass, "_CODE", "import os; os.kill(os.getpid(), 11)")
     with pytest.raises(ModelNotCoveredError, match="by signal 11"):
         check_first_pass(write(LARGE), FEED, "y", nodes=["e"])
@@ -82,7 +93,10 @@ def test_later_runs_have_the_limit_too(write: Write) -> None:
     session = open_session(write(ENDLESS))
     with time_limit(0.5), pytest.raises(ModelNotCoveredError, match=r"within 0\.5 seconds"):
         run_session(session, "y", FEED)
-    np.testing.assert_array_equal(run_session(session, "y", {"x": np.full((1, 4), 1e31, np.float32)}), np.full((1, 4), np.float32(1e31)))
+    np.testing.assert_array_equal(
+        run_session(session, "y", {"x": np.full((1, 4), 1e31, np.float32)}),
+        np.full((1, 4), np.float32(1e31)),
+    )
 
 
 def test_the_limit_is_set_back() -> None:

@@ -1,4 +1,6 @@
-"""The model file on its samples: which output decides, samples that change each other, outputs of no fixed size."""
+"""The model file on its samples: which output decides, samples that change each other, outputs of
+no fixed size.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ def check(network: Network, data: DataSet) -> None:
 
 @pytest.mark.parametrize("batch", ["N", "8"])
 def test_samples_of_their_own_are_let_pass(load: Loader, dataset: Maker, batch: str) -> None:
-    network = load(HEAD + f"(float[{batch}, 6] x) => (float[{batch}, 4] y) {WEIGHT} {{ y = MatMul(x, w) }}", {"w": W})
+    network = load(
+        HEAD + f"(float[{batch}, 6] x) => (float[{batch}, 4] y) {WEIGHT} {{ y = MatMul(x, w) }}",
+        {"w": W},
+    )
     check(network, dataset({"x": X}))
 
 
@@ -50,8 +55,12 @@ def test_samples_of_their_own_are_let_pass(load: Loader, dataset: Maker, batch: 
         "a = MatMul(x, w) m = ReduceMax<axes = [0], keepdims = 1>(a) y = Div(a, m)",
     ],
 )
-def test_samples_that_change_each_other_are_refused(load: Loader, dataset: Maker, batch: str, body: str) -> None:
-    network = load(HEAD + f"(float[{batch}, 6] x) => (float[{batch}, 4] y) {WEIGHT} {{ {body} }}", {"w": W})
+def test_samples_that_change_each_other_are_refused(
+    load: Loader, dataset: Maker, batch: str, body: str
+) -> None:
+    network = load(
+        HEAD + f"(float[{batch}, 6] x) => (float[{batch}, 4] y) {WEIGHT} {{ {body} }}", {"w": W}
+    )
     with pytest.raises(ModelNotCoveredError, match="whatever other samples are in its batch"):
         check(network, dataset({"x": X}, np.zeros(24, int)))
 
@@ -59,39 +68,59 @@ def test_samples_that_change_each_other_are_refused(load: Loader, dataset: Maker
 def _recurrent(load: Loader) -> Network:
     text = (
         HEAD
-        + "(float[T, N, 6] x) => (float[T, N, 4] y) <float[1, 4, 6] w, float[1, 4, 4] r, int64[1] one = {1}> "
-        + "{ h, last = RNN<hidden_size = 4>(x, w, r) y = Squeeze(h, one) }"
+        + "(float[T, N, 6] x) => (float[T, N, 4] y) <float[1, 4, 6] w, float[1, 4, 4] r, int64[1]"
+        " one = {1}> " + "{ h, last = RNN<hidden_size = 4>(x, w, r) y = Squeeze(h, one) }"
     )
-    return load(text, {"w": W.T[None].copy(), "r": GENERATOR.normal(size=(1, 4, 4)).astype(np.float32)})
+    return load(
+        text, {"w": W.T[None].copy(), "r": GENERATOR.normal(size=(1, 4, 4)).astype(np.float32)}
+    )
 
 
 def test_time_first_samples_are_refused_with_what_to_do(load: Loader, dataset: Maker) -> None:
-    data = dataset({"x": GENERATOR.normal(size=(12, 5, 6)).astype(np.float32)}, np.zeros((12, 5), int), decision=Decision(axis=2))
+    data = dataset(
+        {"x": GENERATOR.normal(size=(12, 5, 6)).astype(np.float32)},
+        np.zeros((12, 5), int),
+        decision=Decision(axis=2),
+    )
     with pytest.raises(ModelNotCoveredError, match=r"time first\).*reshape step"):
         check(_recurrent(load), data)
 
 
-def test_time_first_samples_with_an_axis_of_their_own_are_read(load: Loader, dataset: Maker) -> None:
+def test_time_first_samples_with_an_axis_of_their_own_are_read(
+    load: Loader, dataset: Maker
+) -> None:
     sequences = GENERATOR.normal(size=(12, 5, 1, 6)).astype(np.float32)
-    judged = judge(_recurrent(load), dataset({"x": sequences}, np.zeros((12, 5), int), decision=Decision(axis=3)))
+    judged = judge(
+        _recurrent(load),
+        dataset({"x": sequences}, np.zeros((12, 5), int), decision=Decision(axis=3)),
+    )
     assert judged.output.shape == (12, 5, 1, 4)
     assert judged.task.num_decisions == 60
 
 
 NONZERO = "r = Relu(a) y = NonZero(r)"
-COMPRESS = "r = Relu(a) z = Greater(r, zero) f = Squeeze(z) s = Slice(f, i0, i4) y = Compress<axis = 1>(a, s)"
+COMPRESS = (
+    "r = Relu(a) z = Greater(r, zero) f = Squeeze(z) s = Slice(f, i0, i4) y = Compress<axis ="
+    " 1>(a, s)"
+)
 
 
 @pytest.mark.parametrize(
-    ("batch", "body", "kind"), [("N", NONZERO, "int64[2, k]"), ("1", NONZERO, "int64[2, k]"), ("1", COMPRESS, "float[1, k]")]
+    ("batch", "body", "kind"),
+    [("N", NONZERO, "int64[2, k]"), ("1", NONZERO, "int64[2, k]"), ("1", COMPRESS, "float[1, k]")],
 )
-def test_outputs_of_another_size_for_every_sample_are_refused(load: Loader, dataset: Maker, batch: str, body: str, kind: str) -> None:
+def test_outputs_of_another_size_for_every_sample_are_refused(
+    load: Loader, dataset: Maker, batch: str, body: str, kind: str
+) -> None:
     text = (
         HEAD
-        + f"(float[{batch}, 6] x) => ({kind} y) <float[6, 4] w, float zero = {{0}}, int64[1] i0 = {{0}}, int64[1] i4 = {{4}}> "
-        + f"{{ a = MatMul(x, w) {body} }}"
+        + f"(float[{batch}, 6] x) => ({kind} y) <float[6, 4] w, float zero = {{0}}, int64[1] i0 ="
+        " {0}, int64[1] i4 = {4}> " + f"{{ a = MatMul(x, w) {body} }}"
     )
-    with pytest.raises(UsageError, match=r"decision output must have (one shape for all|one entry a) sample.*choose another"):
+    with pytest.raises(
+        UsageError,
+        match=r"decision output must have (one shape for all|one entry a) sample.*choose another",
+    ):
         judge(load(text, {"w": W}), dataset({"x": X}, np.zeros(24, int)))
 
 
@@ -117,7 +146,9 @@ SPECS = {
         (("values", "scores"), Decision(), "values"),
     ],
 )
-def test_scores_beside_labels_decide(outputs: tuple[str, ...], decision: Decision, chosen: str) -> None:
+def test_scores_beside_labels_decide(
+    outputs: tuple[str, ...], decision: Decision, chosen: str
+) -> None:
     assert output_of([SPECS[name] for name in outputs], decision) == chosen
 
 
@@ -132,10 +163,18 @@ def _classifier(path, *, keys: list[str], is_mapped: bool) -> Network:
     ]
     scores = helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["N", 4])
     if is_mapped:
-        nodes.append(helper.make_node("ZipMap", ["p"], ["scores"], domain="ai.onnx.ml", classlabels_strings=keys))
-        pair = helper.make_map_type_proto(onnx.TensorProto.STRING, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, []))
+        nodes.append(
+            helper.make_node(
+                "ZipMap", ["p"], ["scores"], domain="ai.onnx.ml", classlabels_strings=keys
+            )
+        )
+        pair = helper.make_map_type_proto(
+            onnx.TensorProto.STRING, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+        )
         scores = helper.make_value_info("scores", helper.make_sequence_type_proto(pair))
-    names = helper.make_tensor("names", onnx.TensorProto.STRING, [4], [key.encode() for key in keys])
+    names = helper.make_tensor(
+        "names", onnx.TensorProto.STRING, [4], [key.encode() for key in keys]
+    )
     graph = helper.make_graph(
         nodes,
         "g",
@@ -160,9 +199,20 @@ def test_text_labels_of_a_classifier(tmp_path, dataset: Maker, is_mapped: bool) 
     judged = judge(network, data)
     assert judged.task.score(judged.output).value == 1.0
     assert judged.dataset.reading.classes == tuple(keys)
-    twin = to_torch(network.model, weight_names=["w"], outputs=["scores"])  # names of classes need no torch form
+    twin = to_torch(
+        network.model, weight_names=["w"], outputs=["scores"]
+    )  # names of classes need no torch form
     np.testing.assert_allclose(
-        twin({"x": torch.from_numpy(X)}, twin.weights, ["scores"])["scores"].detach().numpy(), judged.output, atol=1e-6
+        twin({"x": torch.from_numpy(X)}, twin.weights, ["scores"])["scores"].detach().numpy(),
+        judged.output,
+        atol=1e-6,
     )
-    named = judge(network, replace(data, decision=Decision(output="label", read="label"), reading=LabelReading(classes=tuple(keys))))
+    named = judge(
+        network,
+        replace(
+            data,
+            decision=Decision(output="label", read="label"),
+            reading=LabelReading(classes=tuple(keys)),
+        ),
+    )
     assert named.task.score(named.output).value == 1.0

@@ -12,7 +12,10 @@ from cimrobust.engine import machine
 from cimrobust.review.machine_check import machine_check
 from tests.unit.certificate.partial import partial
 
-X86 = "processor\t: 0\nmodel name\t: A CPU\nflags\t\t: fpu avx2 avx512f avx512_vnni\n\nprocessor\t: 1\nmodel name\t: Another\nflags\t\t: fpu\n"
+X86 = (
+    "processor\t: 0\nmodel name\t: A CPU\nflags\t\t: fpu avx2 avx512f avx512_vnni\n\nprocessor\t:"
+    " 1\nmodel name\t: Another\nflags\t\t: fpu\n"
+)
 ARM = "processor\t: 0\nCPU part\t: 0xd40\nFeatures\t: fp asimd asimddp i8mm\n"
 
 
@@ -32,7 +35,10 @@ def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_instruction_sets_that_matter_are_read(cpuinfo) -> None:
     found = cpuinfo(X86)
-    assert (found.processor, found.instruction_sets) == ("A CPU", ("avx2", "avx512f", "avx512_vnni"))
+    assert (found.processor, found.instruction_sets) == (
+        "A CPU",
+        ("avx2", "avx512f", "avx512_vnni"),
+    )
     assert found.onnxruntime == onnxruntime.__version__
     assert cpuinfo(ARM).instruction_sets == ("asimd", "asimddp", "i8mm")
 
@@ -52,7 +58,10 @@ def test_replay_says_what_may_differ_on_another_machine(cpuinfo) -> None:
         "architecture": machine.this_machine().architecture,
         "instruction_sets": ["avx2", "avx512f", "avx512_vnni"],
     }
-    made |= {"onnxruntime": onnxruntime.__version__, "onnxruntime_build": machine.this_machine().onnxruntime_build}
+    made |= {
+        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime_build": machine.this_machine().onnxruntime_build,
+    }
     made |= {"operating_system": machine.this_machine().operating_system}
     assert machine_check(certificate(machine=made)).held is True
     other = machine_check(certificate(machine={**made, "instruction_sets": ["avx2"]}))

@@ -1,4 +1,6 @@
-"""The nearest chip of a linear limit: against the closed form where quantile functions are linear, and against its optimality conditions where not."""
+"""The nearest chip of a linear limit: against the closed form where quantile functions are linear,
+and against its optimality conditions where not.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ GAUSSIAN = replace(BASE, device=replace(BASE.device, distribution="gaussian", to
 PROFILES = {
     "truncated": BASE,
     "uniform": replace(BASE, device=replace(BASE.device, distribution="uniform")),
-    "differential": replace(BASE, weight=replace(BASE.weight, mapping="differential", scale="column")),
+    "differential": replace(
+        BASE, weight=replace(BASE.weight, mapping="differential", scale="column")
+    ),
     "of levels": load_profile("rram-milo-2021"),
 }
 
@@ -30,7 +34,11 @@ def _placement(profile: DeviceProfile) -> Placement:
     layers = []
     for name, shape in (("first", (12, 9)), ("second", (9, 4))):
         column = np.ascontiguousarray(np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape))
-        layers.append(CrossbarLayer(name, (), shape, 1, *shape, generator.normal(size=shape).astype(np.float32), column))
+        layers.append(
+            CrossbarLayer(
+                name, (), shape, 1, *shape, generator.normal(size=shape).astype(np.float32), column
+            )
+        )
     return place(LayerScan(tuple(layers), ()), profile)
 
 
@@ -46,8 +54,12 @@ def test_gaussian_devices_give_the_step_of_hasofer_and_lind() -> None:
     pull = gradient * slope
     assert reached
     # One part in a thousand: quantile tables are linear between their knots.
-    np.testing.assert_allclose(found, 2.5 * pull / float(pull @ pull), rtol=0.02, atol=1e-3 * float(np.abs(found).max()))
-    assert float(np.linalg.norm(found)) == pytest.approx(2.5 / float(np.linalg.norm(pull)), rel=1e-3)
+    np.testing.assert_allclose(
+        found, 2.5 * pull / float(pull @ pull), rtol=0.02, atol=1e-3 * float(np.abs(found).max())
+    )
+    assert float(np.linalg.norm(found)) == pytest.approx(
+        2.5 / float(np.linalg.norm(pull)), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -56,7 +68,10 @@ def test_no_chip_in_reach_of_small_changes_is_nearer(name: str) -> None:
     nearest, gradient = NearestChips(chips), _gradient(chips).astype(np.float64)
     rest, most = (
         float(gradient @ chips.deviations(latents))
-        for latents in (np.zeros(chips.size, np.float32), REACH * np.sign(gradient).astype(np.float32))
+        for latents in (
+            np.zeros(chips.size, np.float32),
+            REACH * np.sign(gradient).astype(np.float32),
+        )
     )
     wanted = rest + 0.7 * (most - rest)
     found, reached = nearest.solve(gradient.astype(np.float32), wanted)
@@ -64,7 +79,9 @@ def test_no_chip_in_reach_of_small_changes_is_nearer(name: str) -> None:
     assert float(gradient @ chips.deviations(found)) >= wanted - 1e-4 * (most - rest)
     norm, random = float(np.linalg.norm(found)), np.random.default_rng(4)
     for _ in range(200):
-        changed = found + np.float32(random.choice([0.01, 0.1])) * random.standard_normal(found.size, dtype=np.float32)
+        changed = found + np.float32(random.choice([0.01, 0.1])) * random.standard_normal(
+            found.size, dtype=np.float32
+        )
         changed *= np.float32(0.998 * norm / np.linalg.norm(changed))
         assert float(gradient @ chips.deviations(changed)) < wanted
 
@@ -75,7 +92,10 @@ def test_what_no_chip_reaches_is_said_to_be_out_of_reach() -> None:
     found, reached = nearest.solve(gradient, 1e6)
     assert not reached
     assert float(np.abs(found).max()) <= np.float32(REACH)
-    assert nearest.solve(np.zeros_like(gradient), 1.0) == (pytest.approx(np.zeros(chips.size)), False)
+    assert nearest.solve(np.zeros_like(gradient), 1.0) == (
+        pytest.approx(np.zeros(chips.size)),
+        False,
+    )
     assert not nearest.solve(gradient, -1.0)[0].any()
 
 
@@ -83,13 +103,19 @@ def test_a_pattern_of_weights_becomes_the_latents_that_make_it() -> None:
     placement = _placement(PROFILES["differential"])
     chips = LatentChips(placement)
     wanted = {
-        name: (0.02 * tensor.hi * np.random.default_rng(5).uniform(-1, 1, tensor.shape)).astype(np.float32)
+        name: (
+            (0.02 * tensor.hi * np.random.default_rng(5).uniform(-1, 1, tensor.shape)).astype(
+                np.float32
+            )
+        )
         for name, tensor in placement.tensors.items()
     }
     made = chips.weights(NearestChips(chips).direction(wanted))
     for name, tensor in placement.tensors.items():
         # To first order: slopes are those over two standard deviations.
-        np.testing.assert_allclose(made[name] - tensor.nominal, wanted[name], atol=0.1 * float(np.abs(wanted[name]).max()))
+        np.testing.assert_allclose(
+            made[name] - tensor.nominal, wanted[name], atol=0.1 * float(np.abs(wanted[name]).max())
+        )
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -98,9 +124,15 @@ def test_a_pattern_far_out_is_made_exactly_by_other_latents(name: str) -> None:
     chips = LatentChips(placement)
     random = np.random.default_rng(6)
     wanted = {
-        key: np.where(random.random(tensor.shape) < 0.5, 0.9 * tensor.lo, 0.9 * tensor.hi).astype(np.float32)
+        key: (
+            np.where(random.random(tensor.shape) < 0.5, 0.9 * tensor.lo, 0.9 * tensor.hi).astype(
+                np.float32
+            )
+        )
         for key, tensor in placement.tensors.items()
     }
     made = chips.weights(NearestChips(chips).inverse(wanted))
     for key, tensor in placement.tensors.items():
-        np.testing.assert_allclose(made[key] - tensor.nominal, wanted[key], atol=1e-3 * tensor.box_radius)
+        np.testing.assert_allclose(
+            made[key] - tensor.nominal, wanted[key], atol=1e-3 * tensor.box_radius
+        )

@@ -21,7 +21,10 @@ agraph (float[{n}, 6] x) => (float[{n}, 4] y, float[{n}, 5] h) <float[6, 5] w1, 
 {{ a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w2) }}
 """
 GENERATOR = np.random.default_rng(0)
-W = {name: GENERATOR.normal(size=shape).astype(np.float32) for name, shape in (("w1", (6, 5)), ("w2", (5, 4)))}
+W = {
+    name: GENERATOR.normal(size=shape).astype(np.float32)
+    for name, shape in (("w1", (6, 5)), ("w2", (5, 4)))
+}
 X = GENERATOR.normal(size=(23, 6)).astype(np.float32)
 
 
@@ -29,32 +32,50 @@ def _dense(weights: dict[str, np.ndarray]) -> np.ndarray:
     return np.asarray(np.maximum(X @ weights["w1"], 0) @ weights["w2"])
 
 
-def _engine(load: Loader, first: str | int = 1, *, widen: bool = True, **settings: object) -> OrtEngine:
+def _engine(
+    load: Loader, first: str | int = 1, *, widen: bool = True, **settings: object
+) -> OrtEngine:
     network = load(DENSE.format(n=first), W)
     return OrtEngine(deploy(network, scan_layers(network), widen=widen), **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("first", "widen", "feeding"),
-    [("N", True, Feeding("free", 256)), (1, True, Feeding("free", 256)), (1, False, Feeding("fixed", 1)), (7, False, Feeding("fixed", 7))],
+    [
+        ("N", True, Feeding("free", 256)),
+        (1, True, Feeding("free", 256)),
+        (1, False, Feeding("fixed", 1)),
+        (7, False, Feeding("fixed", 7)),
+    ],
 )
-def test_every_batch_mode_gives_all_samples(load: Loader, first: str | int, widen: bool, feeding: Feeding) -> None:
+def test_every_batch_mode_gives_all_samples(
+    load: Loader, first: str | int, widen: bool, feeding: Feeding
+) -> None:
     engine = _engine(load, first, widen=widen)
     assert engine.feeding == feeding
     moved = {name: array + np.float32(0.5) for name, array in W.items()}
-    np.testing.assert_allclose(engine.run(moved, {"x": X}), _dense(moved), rtol=1e-4, atol=1e-5)  # float32 sums of six terms
+    np.testing.assert_allclose(
+        engine.run(moved, {"x": X}), _dense(moved), rtol=1e-4, atol=1e-5
+    )  # float32 sums of six terms
 
 
 def test_results_do_not_depend_on_threads(load: Loader) -> None:
     engine = _engine(load, batch_size=4)
-    np.testing.assert_array_equal(engine.run(W, {"x": X}, threads=1), engine.run(W, {"x": X}, threads=3))
+    np.testing.assert_array_equal(
+        engine.run(W, {"x": X}, threads=1), engine.run(W, {"x": X}, threads=3)
+    )
 
 
 def test_many_networks_can_be_open_at_once(load: Loader) -> None:
     engine = _engine(load)
     moved = [{name: array * np.float32(scale) for name, array in W.items()} for scale in range(8)]
     results: dict[int, np.ndarray] = {}
-    threads = [Thread(target=lambda index=index: results.update({index: engine.run(moved[index], {"x": X})})) for index in range(8)]
+    threads = [
+        Thread(
+            target=lambda index=index: results.update({index: engine.run(moved[index], {"x": X})})
+        )
+        for index in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -79,7 +100,9 @@ def test_weights_in_another_memory_order_are_copied(load: Loader) -> None:
 
 
 def test_any_output_can_be_the_decision(load: Loader) -> None:
-    np.testing.assert_allclose(_engine(load, output="h").run(W, {"x": X}), np.maximum(X @ W["w1"], 0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        _engine(load, output="h").run(W, {"x": X}), np.maximum(X @ W["w1"], 0), rtol=1e-4, atol=1e-5
+    )
     with pytest.raises(UsageError, match=r"got 'z' \(graph has \['y', 'h'\]\)"):
         _engine(load, output="z")
 
@@ -93,7 +116,9 @@ def test_wrong_weights_are_refused(load: Loader) -> None:
 
 
 def test_samples_that_do_not_fit_are_refused_in_one_line(load: Loader) -> None:
-    with pytest.raises(UsageError, match=r"samples must fit the model, got x float32\[23, 7\]") as caught:
+    with pytest.raises(
+        UsageError, match=r"samples must fit the model, got x float32\[23, 7\]"
+    ) as caught:
         _engine(load).run(W, {"x": np.zeros((23, 7), np.float32)})
     assert "\n" not in str(caught.value)
 
@@ -128,7 +153,7 @@ def _resident_mebibytes() -> float:
 
 
 def test_memory_is_flat_in_the_number_of_sessions(load: Loader) -> None:
-    """Every session holds 4 MiB of weights and as much again packed; 200 of them must not add up."""
+    """Every session holds 4 MiB of weights and as much again packed; 200 of them must not add up."""  # noqa: E501
     text = """
     <ir_version: 8, opset_import: ["" : 13]>
     agraph (float[N, 1024] x) => (float[N, 1024] y) <float[1024, 1024] w> { y = MatMul(x, w) }

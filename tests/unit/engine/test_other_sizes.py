@@ -21,7 +21,7 @@ HEAD = '<ir_version: 8, opset_import: ["": 17]>'
 WIDE = """g (float[n, 4, h, w] x) => (float[n, 3] y) <int64 i2 = {2}, int64 i3 = {3}, float[4, 3] W1 = {1,2,3,4,5,6,7,8,9,10,11,12}> {
   s = Shape(x) H = Gather(s, i2) W = Gather(s, i3) c = %s p = ReduceMean <axes = [2, 3], keepdims = 0> (x)
   y = If (c) <then_branch = a () => (float[n, 3] t) { t = MatMul(p, W1) },
-              else_branch = b () => (float[n, 3] e) { m = MatMul(p, W1) e = Neg(m) }> }"""
+              else_branch = b () => (float[n, 3] e) { m = MatMul(p, W1) e = Neg(m) }> }"""  # noqa: E501
 
 
 @pytest.fixture
@@ -51,9 +51,13 @@ def test_the_same_network_agrees_at_several_sizes_that_differ(load: Load) -> Non
     assert {shape[0] for shape in shapes} >= {1, 2, 3}
 
 
-@pytest.mark.parametrize("condition", ["Equal(H, W)", "Equal(H, i3)", "Less(H, W)", "Greater(H, i3)"])
+@pytest.mark.parametrize(
+    "condition", ["Equal(H, W)", "Equal(H, i3)", "Less(H, W)", "Greater(H, i3)"]
+)
 @pytest.mark.parametrize("always", ["Equal(H, H)", "Less(H, H)"])
-def test_a_network_that_takes_one_branch_only_is_found_out(load: Load, condition: str, always: str) -> None:
+def test_a_network_that_takes_one_branch_only_is_found_out(
+    load: Load, condition: str, always: str
+) -> None:
     network = load(WIDE % condition)
     with pytest.raises(SelfCheckError, match="at all sizes, got others at x"):
         check_sizes(network, content(WIDE % always), integer=False)
@@ -62,14 +66,15 @@ def test_a_network_that_takes_one_branch_only_is_found_out(load: Load, condition
 def test_a_network_that_refuses_what_the_file_takes_is_found_out(load: Load) -> None:
     network = load("g (float[n, h] x) => (float[n, h] y) { y = Neg(x) }")
     with pytest.raises(SelfCheckError, match="got others at x"):
-        check_sizes(network, content("g (float[n, 7] x) => (float[n, 7] y) { y = Neg(x) }"), integer=False)
+        check_sizes(
+            network, content("g (float[n, 7] x) => (float[n, 7] y) { y = Neg(x) }"), integer=False
+        )
 
 
 def test_sizes_that_the_file_refuses_are_left_out(load: Load) -> None:
     network = load(
-        "g (float[n, h] x) => (float[n, 2] y) <float[28, 2] W> { c = ConstantOfShape <value = float[1] {2}> (s) y = MatMul(x, c) }".replace(
-            "float[28, 2] W", "int64[2] s = {28, 2}"
-        )
+        "g (float[n, h] x) => (float[n, 2] y) <float[28, 2] W> { c = ConstantOfShape <value ="
+        " float[1] {2}> (s) y = MatMul(x, c) }".replace("float[28, 2] W", "int64[2] s = {28, 2}")
     )
     checked = check_sizes(network, network.model.SerializeToString(), integer=False)
     assert all(shapes["x"][1] == 28 for shapes in checked.ran)
@@ -79,7 +84,8 @@ def test_sizes_that_the_file_refuses_are_left_out(load: Load) -> None:
 
 def test_a_file_that_runs_at_no_size_tried_is_refused(load: Load) -> None:
     network = load(
-        "g (float[n, h] x) => (float[n, 2] y) <int64[2] s = {29, 2}> { c = ConstantOfShape <value = float[1] {2}> (s) y = MatMul(x, c) }"
+        "g (float[n, h] x) => (float[n, 2] y) <int64[2] s = {29, 2}> { c = ConstantOfShape <value ="
+        " float[1] {2}> (s) y = MatMul(x, c) }"
     )
     with pytest.raises(ModelNotCoveredError, match="at one of the sizes"):
         check_sizes(network, network.model.SerializeToString(), integer=False)
@@ -115,16 +121,27 @@ def test_inputs_of_unknown_rank_are_tried_at_several(load: Load) -> None:
 
 
 def test_text_and_whole_numbers_are_compared_too(load: Load) -> None:
-    network = load("g (string[n] x, int32[n] z) => (string[n] y, int32[n] q) { y = Identity(x) q = Neg(z) }")
-    assert check_sizes(network, network.model.SerializeToString(), integer=False).max_difference == 0
+    network = load(
+        "g (string[n] x, int32[n] z) => (string[n] y, int32[n] q) { y = Identity(x) q = Neg(z) }"
+    )
+    assert (
+        check_sizes(network, network.model.SerializeToString(), integer=False).max_difference == 0
+    )
     with pytest.raises(SelfCheckError):
         check_sizes(
-            network, content("g (string[n] x, int32[n] z) => (string[n] y, int32[n] q) { y = Identity(x) q = Abs(z) }"), integer=False
+            network,
+            content(
+                "g (string[n] x, int32[n] z) => (string[n] y, int32[n] q) { y = Identity(x) q ="
+                " Abs(z) }"
+            ),
+            integer=False,
         )
 
 
 def test_random_values_do_not_change_from_call_to_call(load: Load) -> None:
     network = load("g (float[n, 3] x) => (float[n, 3] y) { y = Neg(x) }")
-    first, second = (check_sizes(network, network.model.SerializeToString(), integer=False) for _ in range(2))
+    first, second = (
+        check_sizes(network, network.model.SerializeToString(), integer=False) for _ in range(2)
+    )
     assert first == second
     assert np.isfinite(first.max_difference)

@@ -11,7 +11,9 @@ from cimrobust.engine.parallel import StoppedError, check_stopped, map_ordered
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_results_come_in_the_order_of_the_items(workers: int) -> None:
-    assert list(map_ordered(lambda item: item * item, range(50), workers=workers)) == [item * item for item in range(50)]
+    assert list(map_ordered(lambda item: item * item, range(50), workers=workers)) == [
+        item * item for item in range(50)
+    ]
 
 
 def test_items_are_taken_only_as_they_are_needed() -> None:

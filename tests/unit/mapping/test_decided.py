@@ -12,7 +12,13 @@ from onnx import numpy_helper, parser
 
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, DeviceTable, TileTable, WeightTable, with_digital
+from cimrobust.device.profile import (
+    DeviceProfile,
+    DeviceTable,
+    TileTable,
+    WeightTable,
+    with_digital,
+)
 from cimrobust.errors import UsageError
 from cimrobust.mapping.decided import decide, stored_layers
 from cimrobust.mapping.place import place
@@ -31,7 +37,12 @@ net (float[N, 4, 6, 6] x) => (float[N, 3] y) {
   y = Gemm(e, fc2)
 }
 """
-_SHAPES = {"conv.weight": (4, 1, 3, 3), "point.weight": (8, 4, 1, 1), "fc1": (128, 5), "fc2": (5, 3)}
+_SHAPES = {
+    "conv.weight": (4, 1, 3, 3),
+    "point.weight": (8, 4, 1, 1),
+    "fc1": (128, 5),
+    "fc2": (5, 3),
+}
 
 
 @pytest.fixture
@@ -39,14 +50,22 @@ def network(tmp_path: Path) -> Network:
     return _written(tmp_path, _TEXT, _SHAPES, size=np.array([-1, 128]))
 
 
-def _written(tmp_path: Path, text: str, shapes: dict[str, tuple[int, ...]], **constants: np.ndarray) -> Network:
+def _written(
+    tmp_path: Path, text: str, shapes: dict[str, tuple[int, ...]], **constants: np.ndarray
+) -> Network:
     random, model = np.random.default_rng(0), parser.parse_model(text)
-    weights = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    weights = {
+        name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
+    }
     del model.graph.initializer[:]
-    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in (weights | constants).items())
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in (weights | constants).items()
+    )
     for number, node in enumerate(model.graph.node):
         node.name = f"/{node.op_type.lower()}_{number}"
-        node.input[:] = [name.replace("_weight", ".weight") for name in node.input]  # no name in ONNX text
+        node.input[:] = [
+            name.replace("_weight", ".weight") for name in node.input
+        ]  # no name in ONNX text
     onnx.save(model, tmp_path / "model.onnx")
     return load_network(tmp_path / "model.onnx")
 
@@ -57,7 +76,10 @@ def profile(*rules: LayerRule) -> DeviceProfile:
 
 def decided(network: Network, *rules: LayerRule) -> dict[str, int | None]:
     """Return the rule of every layer that is stored."""
-    return {layer.initializer: layer.rule for layer in decide(scan_layers(network), profile(*rules)).layers}
+    return {
+        layer.initializer: layer.rule
+        for layer in decide(scan_layers(network), profile(*rules)).layers
+    }
 
 
 _FINE = DeviceTable(tolerance=0.001, sigma=0.001)
@@ -79,7 +101,9 @@ _FINE = DeviceTable(tolerance=0.001, sigma=0.001)
         ({"position": (-4, 3)}, set(_SHAPES)),
     ],
 )
-def test_layers_are_named_by_name_operator_or_position(network: Network, selector: dict[str, object], fits: set[str]) -> None:
+def test_layers_are_named_by_name_operator_or_position(
+    network: Network, selector: dict[str, object], fits: set[str]
+) -> None:
     found = decided(network, LayerRule(**selector, device=_FINE))
     assert {name for name, rule in found.items() if rule == 0} == fits
 
@@ -92,7 +116,9 @@ def test_the_last_rule_that_fits_decides_alone(network: Network) -> None:
     )
     assert decided(network, *rules) == {"conv.weight": 1, "point.weight": 2, "fc1": 0, "fc2": 0}
     placed = place(decide(scan_layers(network), profile(*rules)), profile(*rules)).tensors
-    assert placed["point.weight"].profile.weight.bits == 8, "keys of rules that do not decide are not taken over"
+    assert placed["point.weight"].profile.weight.bits == 8, (
+        "keys of rules that do not decide are not taken over"
+    )
     assert placed["conv.weight"].profile.device == _FINE
 
 
@@ -100,7 +126,9 @@ def test_a_digital_layer_is_listed_with_its_rule_and_stores_nothing(network: Net
     stated = with_digital(profile(LayerRule(position=(0, 0), digital=True)), ["fc1"])
     scan = decide(scan_layers(network), stated)
     assert [layer.initializer for layer in scan.layers] == ["point.weight", "fc2"]
-    assert [(node.node, node.reason, node.rule) for node in scan.unmapped if node.rule is not None] == [
+    assert [
+        (node.node, node.reason, node.rule) for node in scan.unmapped if node.rule is not None
+    ] == [
         ("/conv_0", "digital by rule 1 (position [0, 0]): weight 'conv.weight'", 0),
         ("/matmul_4", "digital by rule 2 (match 'fc1', --digital): weight 'fc1'", 1),
     ]
@@ -114,7 +142,10 @@ def test_a_later_rule_takes_a_digital_layer_back(network: Network) -> None:
 @pytest.mark.parametrize(
     ("selector", "message"),
     [
-        ({"match": "conv.wieght"}, r"rule 1 \(match 'conv.wieght'\), nearest names? (is|are) 'conv.weight'"),
+        (
+            {"match": "conv.wieght"},
+            r"rule 1 \(match 'conv.wieght'\), nearest names? (is|are) 'conv.weight'",
+        ),
         ({"match": "FC1"}, "nearest name is"),
         ({"match": "zzz*"}, "nearest name is"),
         ({"operator": "LSTM"}, "operators of the layers are Conv, Gemm, MatMul"),
@@ -131,11 +162,22 @@ def test_a_rule_that_fits_nothing_is_refused_with_what_may_have_been_meant(
 
 def test_all_rules_that_fit_nothing_are_named_together(network: Network) -> None:
     with pytest.raises(UsageError, match=r"rule 1 \(match 'a1'.*rule 3 \(match 'a2'"):
-        decided(network, LayerRule(match="a1", digital=True), LayerRule(match="fc1"), LayerRule(match="a2", digital=True))
+        decided(
+            network,
+            LayerRule(match="a1", digital=True),
+            LayerRule(match="fc1"),
+            LayerRule(match="a2", digital=True),
+        )
 
 
 def test_one_layer_at_least_is_stored(network: Network) -> None:
-    with pytest.raises(UsageError, match=r"at least one layer must be stored in devices, got all 4 digital by rule 1 \(match '\*'"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"at least one layer must be stored in devices, got all 4 digital by rule 1 \(match"
+            r" '\*'"
+        ),
+    ):
         decided(network, LayerRule(match="*", digital=True))
 
 
@@ -154,7 +196,9 @@ net (float[N, 4] x) => (float[N, 4] y) {
 
 
 def test_what_is_digital_anyway_may_be_asked_to_be(tmp_path: Path) -> None:
-    limits = {name: np.array([value], np.int64) for name, value in (("zero", 0), ("four", 4), ("one", 1))}
+    limits = {
+        name: np.array([value], np.int64) for name, value in (("zero", 0), ("four", 4), ("one", 1))
+    }
     network = _written(tmp_path, _PRODUCT, {"w": (4, 4), "v": (4, 4), "u": (4, 4)}, **limits)
     unmapped = next(node for node in scan_layers(network).unmapped if node.op == "MatMul")
     assert set(decided(network, LayerRule(match=unmapped.node, digital=True))) == {"w", "v", "u"}
@@ -162,14 +206,28 @@ def test_what_is_digital_anyway_may_be_asked_to_be(tmp_path: Path) -> None:
         decided(network, LayerRule(match=unmapped.node, device=_FINE))
 
 
-@pytest.mark.parametrize("rule", [LayerRule(match="v", digital=True), LayerRule(match="v", weight=WeightTable(bits=4))])
+@pytest.mark.parametrize(
+    "rule", [LayerRule(match="v", digital=True), LayerRule(match="v", weight=WeightTable(bits=4))]
+)
 def test_weights_of_one_array_are_stored_alike(tmp_path: Path, rule: LayerRule) -> None:
-    limits = {name: np.array([value], np.int64) for name, value in (("zero", 0), ("four", 4), ("one", 1))}
+    limits = {
+        name: np.array([value], np.int64) for name, value in (("zero", 0), ("four", 4), ("one", 1))
+    }
     network = _written(tmp_path, _PRODUCT, {"w": (4, 4), "v": (4, 4), "u": (4, 4)}, **limits)
-    with pytest.raises(UsageError, match=r"one array holds must be stored alike, got profile for 'u' and rule 1 \(match 'v'\) for 'v'"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"one array holds must be stored alike, got profile for 'u' and rule 1 \(match 'v'\)"
+            r" for 'v'"
+        ),
+    ):
         decided(network, rule)
     assert decided(network, replace(rule, match="[uv]"))["w"] is None
-    assert decided(network, LayerRule(match="v", device=_FINE)) == {"w": None, "v": 0, "u": None}, "tolerances of one array may differ"
+    assert decided(network, LayerRule(match="v", device=_FINE)) == {
+        "w": None,
+        "v": 0,
+        "u": None,
+    }, "tolerances of one array may differ"
 
 
 def test_groups_are_dense_where_the_devices_of_the_layer_say_so(network: Network) -> None:
@@ -186,20 +244,30 @@ def test_groups_are_dense_where_the_devices_of_the_layer_say_so(network: Network
 
 
 def test_a_digital_grouped_layer_keeps_its_groups(network: Network) -> None:
-    stated = replace(profile(LayerRule(match="conv*", digital=True)), tile=TileTable(grouped="dense"))
+    stated = replace(
+        profile(LayerRule(match="conv*", digital=True)), tile=TileTable(grouped="dense")
+    )
     changed, _scan = stored_layers(network, stated)
     assert changed is network
 
 
 def test_the_box_of_every_layer_is_that_of_its_own_devices(network: Network) -> None:
     stated = profile(
-        LayerRule(match="fc1", device=DeviceTable(tolerance=0.2, sigma=0.1), weight=WeightTable(bits=6)),
-        LayerRule(match="fc2", device=DeviceTable(bits=4, tolerance=0.005, sigma=0.1), weight=WeightTable(mapping="differential")),
+        LayerRule(
+            match="fc1", device=DeviceTable(tolerance=0.2, sigma=0.1), weight=WeightTable(bits=6)
+        ),
+        LayerRule(
+            match="fc2",
+            device=DeviceTable(bits=4, tolerance=0.005, sigma=0.1),
+            weight=WeightTable(mapping="differential"),
+        ),
     )
     tensors = place(decide(scan_layers(network), stated), stated).tensors
     largest = {name: float(np.abs(network.initializers[name]).max()) for name in _SHAPES}
     radius = {name: tensors[name].box_radius / largest[name] for name in _SHAPES}
-    assert radius == pytest.approx({"conv.weight": 0.03, "point.weight": 0.03, "fc1": 0.2, "fc2": 2 * 0.005}, rel=1e-6)
+    assert radius == pytest.approx(
+        {"conv.weight": 0.03, "point.weight": 0.03, "fc1": 0.2, "fc2": 2 * 0.005}, rel=1e-6
+    )
     assert [tensors[name].cells_per_weight for name in _SHAPES] == [4, 4, 3, 4]
 
 

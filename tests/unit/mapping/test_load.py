@@ -21,15 +21,31 @@ from cimrobust.onnx_io.vectors import vectors_per_sample
 
 
 def _profile(**changes: object) -> DeviceProfile:
-    tables = {"dac": DacTable(8, bits_per_pass=2), "adc": AdcTable(8), "tile": TileTable(16, 8), **changes}
+    tables = {
+        "dac": DacTable(8, bits_per_pass=2),
+        "adc": AdcTable(8),
+        "tile": TileTable(16, 8),
+        **changes,
+    }
     return replace(load_profile("rram-write-verify-3pct"), **tables)
 
 
-def _load(path: Path, op: str, shape: list[int | str], weight: tuple[int, ...], profile: DeviceProfile, **attributes: object) -> ArrayLoad:
+def _load(
+    path: Path,
+    op: str,
+    shape: list[int | str],
+    weight: tuple[int, ...],
+    profile: DeviceProfile,
+    **attributes: object,
+) -> ArrayLoad:
     inputs = ["w", "x"] if attributes.pop("left", False) else ["x", "w"]
     outputs, more = ["y"], []
     if op == "LSTM":
-        more = [numpy_helper.from_array(np.ones((weight[0], weight[1], weight[1] // 4), np.float32), "r")]
+        more = [
+            numpy_helper.from_array(
+                np.ones((weight[0], weight[1], weight[1] // 4), np.float32), "r"
+            )
+        ]
         inputs.append("r")
     graph = helper.make_graph(
         [helper.make_node(op, inputs, outputs, name="node", **attributes)],
@@ -38,7 +54,9 @@ def _load(path: Path, op: str, shape: list[int | str], weight: tuple[int, ...], 
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.ones(weight, np.float32), "w"), *more],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
     network = load_network(path)
     scan = scan_layers(network)
     vectors = vectors_per_sample(network, scan)
@@ -46,9 +64,14 @@ def _load(path: Path, op: str, shape: list[int | str], weight: tuple[int, ...], 
 
 
 def test_convolution(tmp_path: Path) -> None:
-    load = _load(tmp_path / "m.onnx", "Conv", ["n", 3, 8, 10], (4, 3, 3, 3), _profile(), strides=[2, 1])
-    # 3 x 8 pixels; 27 rows on 2 tiles of 16; 4 slices of 4 columns on 2 tiles of 8; 8 bits sent by 2.
-    assert load == ArrayLoad(utilisation=4 * 27 * 4 / (4 * 16 * 8), vectors=24, passes=4, conversions=24 * 4 * 2 * 4 * 4)
+    load = _load(
+        tmp_path / "m.onnx", "Conv", ["n", 3, 8, 10], (4, 3, 3, 3), _profile(), strides=[2, 1]
+    )
+    # 3 x 8 pixels; 27 rows on 2 tiles of 16; 4 slices of 4 columns on 2 tiles of 8; 8 bits sent by
+    # 2.
+    assert load == ArrayLoad(
+        utilisation=4 * 27 * 4 / (4 * 16 * 8), vectors=24, passes=4, conversions=24 * 4 * 2 * 4 * 4
+    )
 
 
 def test_each_group_has_its_own_arrays_and_vectors(tmp_path: Path) -> None:
@@ -70,7 +93,9 @@ def test_each_group_has_its_own_arrays_and_vectors(tmp_path: Path) -> None:
         ("MatMul", ["n", "length", 5], (5, 6), {}, None),
     ],
 )
-def test_vectors_of_one_sample(tmp_path: Path, op: str, shape: list, weight: tuple, attributes: dict, vectors: int | None) -> None:
+def test_vectors_of_one_sample(
+    tmp_path: Path, op: str, shape: list, weight: tuple, attributes: dict, vectors: int | None
+) -> None:
     load = _load(tmp_path / "m.onnx", op, shape, weight, _profile(), **attributes)
     assert load.vectors == vectors
     assert (load.conversions is None) == (vectors is None)
@@ -83,7 +108,12 @@ def test_without_converters_nothing_is_converted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dac", "signed", "passes"),
-    [(DacTable(8), False, 1), (DacTable(8, 1), False, 8), (DacTable(8, 1), True, 7), (DacTable(4, 3), False, 2)],
+    [
+        (DacTable(8), False, 1),
+        (DacTable(8, 1), False, 8),
+        (DacTable(8, 1), True, 7),
+        (DacTable(4, 3), False, 2),
+    ],
 )
 def test_passes(dac: DacTable, signed: bool, passes: int) -> None:
     assert dac.num_passes(signed=signed) == passes

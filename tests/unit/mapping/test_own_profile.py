@@ -17,10 +17,14 @@ from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 MAPPINGS = ["sign_magnitude", "differential", "offset"]
 
 
-def profile(mapping: str = "sign_magnitude", *, bits: int = 8, device_bits: int = 2, faults: bool = False) -> DeviceProfile:
+def profile(
+    mapping: str = "sign_magnitude", *, bits: int = 8, device_bits: int = 2, faults: bool = False
+) -> DeviceProfile:
     table = FaultsTable(stuck_low=0.02, stuck_high=0.02) if faults else None
     device = DeviceTable(bits=device_bits, tolerance=0.03, sigma=0.01)
-    return DeviceProfile("p", "test", weight=WeightTable(bits, "tensor", mapping), device=device, faults=table)
+    return DeviceProfile(
+        "p", "test", weight=WeightTable(bits, "tensor", mapping), device=device, faults=table
+    )
 
 
 def layer(bits: int | None, rule: int | None = None) -> CrossbarLayer:
@@ -30,20 +34,41 @@ def layer(bits: int | None, rule: int | None = None) -> CrossbarLayer:
     levels[0] = -top
     values = (levels * np.float32(0.1)).astype(np.float32)
     column = np.ascontiguousarray(np.broadcast_to(np.arange(6, dtype=np.int32), values.shape))
-    return CrossbarLayer("w", (), values.shape, 1, 40, 6, values, column, levels, rule=rule, bits=bits)
+    return CrossbarLayer(
+        "w", (), values.shape, 1, 40, 6, values, column, levels, rule=rule, bits=bits
+    )
 
 
 @pytest.mark.parametrize(
-    ("bits", "device_bits", "slices"), [(None, 2, 4), (8, 2, 4), (7, 2, 4), (6, 2, 3), (4, 2, 2), (3, 2, 2), (2, 2, 1), (1, 2, 1), (4, 1, 4), (4, 4, 1), (4, 3, 2), (16, 2, 4)]
-)  # fmt: skip
-def test_devices_follow_the_bits_of_the_file(bits: int | None, device_bits: int, slices: int) -> None:
+    ("bits", "device_bits", "slices"),
+    [
+        (None, 2, 4),
+        (8, 2, 4),
+        (7, 2, 4),
+        (6, 2, 3),
+        (4, 2, 2),
+        (3, 2, 2),
+        (2, 2, 1),
+        (1, 2, 1),
+        (4, 1, 4),
+        (4, 4, 1),
+        (4, 3, 2),
+        (16, 2, 4),
+    ],
+)
+def test_devices_follow_the_bits_of_the_file(
+    bits: int | None, device_bits: int, slices: int
+) -> None:
     tensor = place_layer(layer(bits), own_profile(layer(bits), profile(device_bits=device_bits)))
     assert tensor.num_slices == slices
     assert tensor.num_devices == slices * 240
 
 
 def test_the_offset_mapping_has_one_bit_more() -> None:
-    assert [place_layer(layer(bits), own_profile(layer(bits), profile("offset"))).num_slices for bits in (1, 2, 3, 4, 8)] == [1, 2, 2, 3, 5]
+    assert [
+        place_layer(layer(bits), own_profile(layer(bits), profile("offset"))).num_slices
+        for bits in (1, 2, 3, 4, 8)
+    ] == [1, 2, 2, 3, 5]
 
 
 @pytest.mark.parametrize("device_bits", [1, 2, 4])
@@ -56,16 +81,25 @@ def test_the_box_is_that_of_the_dequantised_weights(bits: int, device_bits: int)
 @pytest.mark.parametrize("faults", [False, True])
 @pytest.mark.parametrize("mapping", MAPPINGS)
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])
-def test_devices_fold_to_the_weights_and_kernel_and_reference_draw_the_same(bits: int, mapping: str, faults: bool) -> None:
+def test_devices_fold_to_the_weights_and_kernel_and_reference_draw_the_same(
+    bits: int, mapping: str, faults: bool
+) -> None:
     scan = LayerScan((layer(bits),), (), is_decided=True)
     placement = place(scan, profile(mapping, faults=faults))
     tensor = placement.tensors["w"]
-    np.testing.assert_allclose(fold_levels(tensor, target_levels(tensor)), tensor.nominal, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        fold_levels(tensor, target_levels(tensor)), tensor.nominal, rtol=1e-5, atol=1e-7
+    )
     np.testing.assert_array_equal(tensor.nominal, scan.layers[0].values)
     for trial in range(3):
         drawn = {"w": np.empty((40, 6), np.float32)}
         kernel.program_chip(placement, seed=5, trial=trial, out=drawn)
-        np.testing.assert_allclose(drawn["w"], reference.program_chip(placement, seed=5, trial=trial)["w"], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            drawn["w"],
+            reference.program_chip(placement, seed=5, trial=trial)["w"],
+            rtol=1e-6,
+            atol=1e-7,
+        )
         if not faults:
             deviation = drawn["w"].astype(np.float64) - tensor.nominal
             assert (deviation >= tensor.lo - 1e-6).all()
@@ -73,7 +107,9 @@ def test_devices_fold_to_the_weights_and_kernel_and_reference_draw_the_same(bits
 
 
 def test_a_rule_of_fewer_bits_decides_where_it_asks_for_fewer_devices() -> None:
-    rules = (LayerRule(match="w", weight=WeightTable(2), device=DeviceTable(bits=2, tolerance=0.03)),)
+    rules = (
+        LayerRule(match="w", weight=WeightTable(2), device=DeviceTable(bits=2, tolerance=0.03)),
+    )
     with_rules = DeviceProfile("p", "test", device=DeviceTable(bits=2, tolerance=0.03), rules=rules)
     assert place_layer(layer(8, rule=0), own_profile(layer(8, rule=0), with_rules)).num_slices == 1
     assert own_profile(layer(None), with_rules).weight.bits == 8

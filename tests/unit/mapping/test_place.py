@@ -17,8 +17,22 @@ from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 def layer(values, *, columns=None, groups=1, **more) -> CrossbarLayer:
     values = np.asarray(values, dtype=np.float32)
     rows, cols = values.shape
-    column = np.broadcast_to(np.arange(cols, dtype=np.int32), values.shape) if columns is None else columns
-    return CrossbarLayer("w", (), values.shape, groups, rows, cols // groups, values, np.ascontiguousarray(column), **more)
+    column = (
+        np.broadcast_to(np.arange(cols, dtype=np.int32), values.shape)
+        if columns is None
+        else columns
+    )
+    return CrossbarLayer(
+        "w",
+        (),
+        values.shape,
+        groups,
+        rows,
+        cols // groups,
+        values,
+        np.ascontiguousarray(column),
+        **more,
+    )
 
 
 def profile(**changes) -> DeviceProfile:
@@ -26,7 +40,11 @@ def profile(**changes) -> DeviceProfile:
     weight = {key: changes.pop(key) for key in ("mapping", "scale") if key in changes}
     if "weight_bits" in changes:
         weight["bits"] = changes.pop("weight_bits")
-    return dataclasses.replace(base, weight=dataclasses.replace(base.weight, **weight), device=dataclasses.replace(base.device, **changes))
+    return dataclasses.replace(
+        base,
+        weight=dataclasses.replace(base.weight, **weight),
+        device=dataclasses.replace(base.device, **changes),
+    )
 
 
 @pytest.mark.parametrize(("weight_bits", "bits"), [(8, 1), (8, 2), (8, 4), (6, 3), (4, 4), (12, 2)])
@@ -34,14 +52,19 @@ def test_box_of_sign_magnitude_is_tolerance_times_largest_weight(weight_bits, bi
     values = np.random.default_rng(0).standard_normal((9, 5))
     placed = place_layer(layer(values), profile(weight_bits=weight_bits, bits=bits))
     expected = 0.03 * np.abs(values.astype(np.float32)).max()
-    np.testing.assert_allclose(placed.hi, expected, rtol=2e-7)  # one rounding to float32, towards zero
+    np.testing.assert_allclose(
+        placed.hi, expected, rtol=2e-7
+    )  # one rounding to float32, towards zero
     np.testing.assert_array_equal(placed.lo, -placed.hi)
     assert (placed.hi <= expected).all()
 
 
 def test_pairs_have_twice_the_box_and_twice_the_devices():
     values = [[1.0, -0.5], [0.25, 0.0]]
-    single, pair = place_layer(layer(values), profile()), place_layer(layer(values), profile(mapping="differential"))
+    single, pair = (
+        place_layer(layer(values), profile()),
+        place_layer(layer(values), profile(mapping="differential")),
+    )
     np.testing.assert_allclose(pair.hi, 2 * single.hi, rtol=2e-7)
     assert (single.num_devices, pair.num_devices) == (16, 32)
 
@@ -54,7 +77,10 @@ def test_offset_needs_one_bit_more_and_reference_cells():
 
 def test_mappings_store_the_same_quantised_weights():
     values = np.random.default_rng(1).standard_normal((7, 3))
-    stored = [place_layer(layer(values), profile(mapping=name)).nominal for name in ("sign_magnitude", "differential", "offset")]
+    stored = [
+        place_layer(layer(values), profile(mapping=name)).nominal
+        for name in ("sign_magnitude", "differential", "offset")
+    ]
     np.testing.assert_array_equal(stored[0], stored[1])
     np.testing.assert_array_equal(stored[0], stored[2])
 
@@ -63,7 +89,9 @@ def test_quantisation_rounds_to_the_nearest_of_the_levels():
     values = np.random.default_rng(2).standard_normal((50, 4)).astype(np.float32)
     placed = place_layer(layer(values), profile(weight_bits=4))
     scale = float(np.abs(values).max()) / 15
-    np.testing.assert_allclose(placed.nominal, np.rint(values / np.float64(scale)) * scale, rtol=1e-6)
+    np.testing.assert_allclose(
+        placed.nominal, np.rint(values / np.float64(scale)) * scale, rtol=1e-6
+    )
     assert np.abs(placed.nominal - values).max() <= scale / 2 * (1 + 1e-6)
 
 
@@ -105,12 +133,20 @@ def test_a_single_weight_is_a_layer():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.4e38, -3.4e38])
 def test_weights_whose_box_leaves_float32_are_refused(value):
     scan = LayerScan((layer([[1.0, value]]), layer([[1.0, 2.0]])), ())
-    with pytest.raises(InputRefusedError, match=r"weights must stay finite in float32 with their tolerance box, got .* in 'w'"):
+    with pytest.raises(
+        InputRefusedError,
+        match=r"weights must stay finite in float32 with their tolerance box, got .* in 'w'",
+    ):
         place(scan, profile())
 
 
 def test_all_layers_that_are_too_large_are_named_together():
-    scan = LayerScan(tuple(dataclasses.replace(layer([[np.inf]]), initializer=name) for name in ("first", "second")), ())
+    scan = LayerScan(
+        tuple(
+            dataclasses.replace(layer([[np.inf]]), initializer=name) for name in ("first", "second")
+        ),
+        (),
+    )
     with pytest.raises(InputRefusedError, match=r"inf in 'first'.*, inf in 'second'"):
         place(scan, profile())
 
@@ -129,4 +165,6 @@ def test_negative_weights_mirror_an_asymmetric_box():
 
 def test_tiles_count_slices_as_bit_lines():
     placed = place_layer(layer(np.ones((200, 40))), profile())
-    assert placed.num_tiles == 2 * 2  # 200 word lines on 128; 40 weights of 4 slices are 160 bit lines on 128
+    assert (
+        placed.num_tiles == 2 * 2
+    )  # 200 word lines on 128; 40 weights of 4 slices are 160 bit lines on 128

@@ -16,15 +16,24 @@ from cimrobust.montecarlo.anytime import (
     outcome,
     passing_prior,
 )
-from cimrobust.montecarlo.quantile import bound_rank, clopper_pearson_lower, clopper_pearson_upper, kpp_of_scores
+from cimrobust.montecarlo.quantile import (
+    bound_rank,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    kpp_of_scores,
+)
 from cimrobust.montecarlo.stopping import StopRule, Watch
 from cimrobust.montecarlo.two_source import two_source_bound
 
 TARGET = Target(k=1.0, confidence=0.95, score=0.9)
 
 
-@pytest.mark.parametrize(("prior", "expected"), [((1.0, 1.0), 984), ((1.0, 299.0), 380), ((0.5, 200.0), 349)])
-def test_trials_without_failure_that_the_notes_give(prior: tuple[float, float], expected: int) -> None:
+@pytest.mark.parametrize(
+    ("prior", "expected"), [((1.0, 1.0), 984), ((1.0, 299.0), 380), ((0.5, 200.0), 349)]
+)
+def test_trials_without_failure_that_the_notes_give(
+    prior: tuple[float, float], expected: int
+) -> None:
     evidence = [log_evidence(0, n, 0.01, prior) for n in (expected - 1, expected)]
     assert evidence[0] < np.log(20) <= evidence[1]
 
@@ -32,7 +41,9 @@ def test_trials_without_failure_that_the_notes_give(prior: tuple[float, float], 
 @pytest.mark.parametrize(("failures", "trials"), [(0, 5), (3, 40), (40, 40)])
 def test_evidence_is_the_mixture_of_likelihood_ratios(failures: int, trials: int) -> None:
     def ratio(q: float) -> float:
-        return float(stats.beta.pdf(q, 2, 5) * (q / 0.2) ** failures * ((1 - q) / 0.8) ** (trials - failures))
+        return float(
+            stats.beta.pdf(q, 2, 5) * (q / 0.2) ** failures * ((1 - q) / 0.8) ** (trials - failures)
+        )
 
     mixed, _ = integrate.quad(ratio, 0, 1)
     assert np.exp(log_evidence(failures, trials, 0.2, (2.0, 5.0))) == pytest.approx(mixed, rel=1e-6)
@@ -40,13 +51,19 @@ def test_evidence_is_the_mixture_of_likelihood_ratios(failures: int, trials: int
 
 def test_fewest_trials_that_pass() -> None:
     assert (needed_anytime(0.01, 0.95), needed_anytime(0.01, 0.999)) == (349, 766)
-    assert (outcome(0, 348, TARGET), outcome(0, 349, TARGET), outcome(1, 349, TARGET)) == ("open", "met", "open")
+    assert (outcome(0, 348, TARGET), outcome(0, 349, TARGET), outcome(1, 349, TARGET)) == (
+        "open",
+        "met",
+        "open",
+    )
     assert (outcome(5, 5, TARGET), outcome(0, 1, TARGET)) == ("refuted", "open")
 
 
 @pytest.mark.parametrize("fraction", [0.005, 0.01, 0.05, 0.3])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
-def test_a_target_is_met_exactly_if_the_percentile_bound_reaches_it(fraction: float, confidence: float) -> None:
+def test_a_target_is_met_exactly_if_the_percentile_bound_reaches_it(
+    fraction: float, confidence: float
+) -> None:
     target = Target(k=100 * fraction, confidence=confidence, score=0.0)
     for trials in (1, 10, 69, 349, 1000, 4321):
         rank = anytime_rank(trials, target.rate, confidence)
@@ -55,20 +72,33 @@ def test_a_target_is_met_exactly_if_the_percentile_bound_reaches_it(fraction: fl
         assert rank <= bound_rank(trials, target.rate, confidence)
 
 
-@pytest.mark.parametrize(("failures", "trials"), [(0, 1), (1, 1), (0, 349), (3, 1000), (500, 1000), (1000, 1000)])
-def test_bounds_solve_their_equation_and_are_wider_than_those_for_a_fixed_number(failures: int, trials: int) -> None:
-    lower, upper = anytime_lower(failures, trials, 0.95), anytime_upper(failures, trials, 0.95, aim=0.01)
+@pytest.mark.parametrize(
+    ("failures", "trials"), [(0, 1), (1, 1), (0, 349), (3, 1000), (500, 1000), (1000, 1000)]
+)
+def test_bounds_solve_their_equation_and_are_wider_than_those_for_a_fixed_number(
+    failures: int, trials: int
+) -> None:
+    lower, upper = (
+        anytime_lower(failures, trials, 0.95),
+        anytime_upper(failures, trials, 0.95, aim=0.01),
+    )
     assert lower <= clopper_pearson_lower(failures, trials, 0.95)
     assert upper >= clopper_pearson_upper(failures, trials, 0.95)
     if lower > 0.0:
-        assert log_evidence(failures, trials, lower, JEFFREYS) == pytest.approx(np.log(20), rel=1e-6)
+        assert log_evidence(failures, trials, lower, JEFFREYS) == pytest.approx(
+            np.log(20), rel=1e-6
+        )
     if upper < 1.0:
-        assert log_evidence(failures, trials, upper, passing_prior(0.01)) == pytest.approx(np.log(20), rel=1e-6)
+        assert log_evidence(failures, trials, upper, passing_prior(0.01)) == pytest.approx(
+            np.log(20), rel=1e-6
+        )
 
 
 def test_bounds_of_percentiles_know_that_the_run_could_stop() -> None:
     scores = np.arange(1000) / 1000
-    fixed, sequential = (kpp_of_scores(scores, k=1.0, confidence=0.95, is_sequential=flag) for flag in (False, True))
+    fixed, sequential = (
+        kpp_of_scores(scores, k=1.0, confidence=0.95, is_sequential=flag) for flag in (False, True)
+    )
     assert (fixed.rank, sequential.rank, sequential.needed_trials) == (5, 3, 349)
     both = two_source_bound(scores, num_decisions=1000, is_sequential=True)
     assert both.rank == anytime_rank(1000, 0.005, 0.975)

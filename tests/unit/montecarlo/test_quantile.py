@@ -26,11 +26,16 @@ from cimrobust.montecarlo.quantile import (
         (0.1, 0.95, (2995, 4742, 6294, 9151, 15702)),
     ],
 )
-def test_needed_trials_are_those_of_the_published_tables(k: float, confidence: float, expected: tuple[int, ...]) -> None:
+def test_needed_trials_are_those_of_the_published_tables(
+    k: float, confidence: float, expected: tuple[int, ...]
+) -> None:
     assert tuple(needed_trials(k, confidence, rank) for rank in (1, 2, 3, 5, 10)) == expected
 
 
-@pytest.mark.parametrize(("n", "at_95", "at_999"), [(298, 0, 0), (299, 1, 0), (688, 3, 1), (1000, 5, 2), (2000, 13, 8), (5000, 39, 30)])
+@pytest.mark.parametrize(
+    ("n", "at_95", "at_999"),
+    [(298, 0, 0), (299, 1, 0), (688, 3, 1), (1000, 5, 2), (2000, 13, 8), (5000, 39, 30)],
+)
 def test_rank_of_the_bound(n: int, at_95: int, at_999: int) -> None:
     assert (bound_rank(n, 0.01, 0.95), bound_rank(n, 0.01, 0.999)) == (at_95, at_999)
 
@@ -39,13 +44,17 @@ def test_rank_of_the_bound(n: int, at_95: int, at_999: int) -> None:
 @pytest.mark.parametrize("fraction", [0.01, 0.05, 0.5])
 def test_bound_is_that_of_scipy(n: int, fraction: float) -> None:
     scores = np.random.default_rng(n).normal(size=n)
-    theirs = stats.quantile_test(scores, p=fraction, alternative="greater").confidence_interval(0.95).low
+    theirs = (
+        stats.quantile_test(scores, p=fraction, alternative="greater").confidence_interval(0.95).low
+    )
     rank = bound_rank(n, fraction, 0.95)
     assert np.isnan(theirs) if rank == 0 else theirs == np.sort(scores)[rank - 1]
 
 
 def test_kpp_of_300_trials() -> None:
-    result = kpp_of_scores(np.random.default_rng(0).permutation(300) / 1000.0, k=1.0, confidence=0.95)
+    result = kpp_of_scores(
+        np.random.default_rng(0).permutation(300) / 1000.0, k=1.0, confidence=0.95
+    )
     assert (result.score, result.bound, result.rank) == (0.002, 0.0, 1)
 
 
@@ -60,7 +69,9 @@ def test_too_few_trials_give_no_bound_and_say_how_many_are_needed() -> None:
     assert (result.score, result.bound, result.rank, result.needed_trials) == (0.9, None, 0, 299)
 
 
-@pytest.mark.parametrize(("n", "k", "rank"), [(1000, 0.7, 7), (1000, 0.1, 1), (300, 1.0, 3), (301, 1.0, 4), (1, 1.0, 1)])
+@pytest.mark.parametrize(
+    ("n", "k", "rank"), [(1000, 0.7, 7), (1000, 0.1, 1), (300, 1.0, 3), (301, 1.0, 4), (1, 1.0, 1)]
+)
 def test_quantile_rank_does_not_suffer_from_rounding(n: int, k: float, rank: int) -> None:
     assert kpp_of_scores(np.arange(1.0, n + 1), k=k, confidence=0.95).score == rank
 
@@ -68,9 +79,15 @@ def test_quantile_rank_does_not_suffer_from_rounding(n: int, k: float, rank: int
 def test_clopper_pearson_agrees_with_scipy_and_the_zero_event_formula() -> None:
     for events, trials in ((0, 10000), (3, 300), (17, 50), (50, 50)):
         exact = stats.binomtest(events, trials)
-        assert clopper_pearson_upper(events, trials, 0.95) == pytest.approx(exact.proportion_ci(0.90).high, rel=1e-9)
-        assert clopper_pearson_lower(events, trials, 0.95) == pytest.approx(exact.proportion_ci(0.90).low, rel=1e-9)
-    assert clopper_pearson_upper(0, 10000, 0.999) == pytest.approx(1 - 0.001 ** (1 / 10000), rel=1e-9)
+        assert clopper_pearson_upper(events, trials, 0.95) == pytest.approx(
+            exact.proportion_ci(0.90).high, rel=1e-9
+        )
+        assert clopper_pearson_lower(events, trials, 0.95) == pytest.approx(
+            exact.proportion_ci(0.90).low, rel=1e-9
+        )
+    assert clopper_pearson_upper(0, 10000, 0.999) == pytest.approx(
+        1 - 0.001 ** (1 / 10000), rel=1e-9
+    )
 
 
 def test_failure_rate_counts_only_what_is_strictly_worse() -> None:
@@ -81,7 +98,9 @@ def test_failure_rate_counts_only_what_is_strictly_worse() -> None:
 
 
 def test_failure_rate_of_an_error_metric_is_mirrored() -> None:
-    rate = failure_rate_of_scores(np.array([1.0, 2.0, 3.0]), requirement=2.0, confidence=0.95, higher_is_better=False)
+    rate = failure_rate_of_scores(
+        np.array([1.0, 2.0, 3.0]), requirement=2.0, confidence=0.95, higher_is_better=False
+    )
     assert rate.num_failures == 1
 
 
@@ -91,7 +110,9 @@ def test_senseless_scores_are_refused(scores: np.ndarray) -> None:
         kpp_of_scores(scores, k=1.0, confidence=0.95)
 
 
-@pytest.mark.parametrize(("k", "confidence"), [(0.0, 0.95), (100.0, 0.95), (1.0, 1.0), (1.0, 0.0), (1.0, 95.0)])
+@pytest.mark.parametrize(
+    ("k", "confidence"), [(0.0, 0.95), (100.0, 0.95), (1.0, 1.0), (1.0, 0.0), (1.0, 95.0)]
+)
 def test_senseless_levels_are_refused(k: float, confidence: float) -> None:
     with pytest.raises(UsageError, match="must be between 0 and 1"):
         kpp_of_scores(np.ones(10), k=k, confidence=confidence)

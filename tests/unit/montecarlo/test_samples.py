@@ -7,14 +7,21 @@ import pytest
 from scipy import stats
 
 from cimrobust.errors import UsageError
-from cimrobust.montecarlo.sample_uncertainty import accuracy_interval, accuracy_lower, hoeffding_lower
+from cimrobust.montecarlo.sample_uncertainty import (
+    accuracy_interval,
+    accuracy_lower,
+    hoeffding_lower,
+)
 
 
 @pytest.mark.parametrize(("right", "samples"), [(0, 50), (49, 50), (50, 50), (1948, 2000)])
 def test_one_decision_a_sample_gives_the_exact_interval(right: int, samples: int) -> None:
     interval = accuracy_interval(right / samples, num_decisions=samples, num_inputs=samples)
     exact = stats.binomtest(right, samples).proportion_ci(0.95, method="exact")
-    assert (interval.low, interval.high) == (pytest.approx(exact.low, rel=1e-9), pytest.approx(exact.high, rel=1e-9))
+    assert (interval.low, interval.high) == (
+        pytest.approx(exact.low, rel=1e-9),
+        pytest.approx(exact.high, rel=1e-9),
+    )
     assert interval.method == "Clopper-Pearson"
 
 
@@ -34,19 +41,27 @@ def test_hoeffding_bound_solves_its_equation(mean: float, samples: int) -> None:
     bound = hoeffding_lower(mean, samples, 0.95)
     assert max(mean - math.sqrt(math.log(20) / (2 * samples)), 0.0) <= bound <= mean
     if bound > 0:
-        divergence = mean * math.log(mean / bound) + (0.0 if mean == 1.0 else (1 - mean) * math.log((1 - mean) / (1 - bound)))
+        divergence = mean * math.log(mean / bound) + (
+            0.0 if mean == 1.0 else (1 - mean) * math.log((1 - mean) / (1 - bound))
+        )
         assert samples * divergence == pytest.approx(math.log(20), rel=1e-6)
 
 
 def test_hoeffding_bound_of_the_ends() -> None:
     assert hoeffding_lower(0.0, 100, 0.95) == 0.0
     assert hoeffding_lower(1.0, 100, 0.95) == pytest.approx(0.05 ** (1 / 100))
-    assert np.all(np.diff([hoeffding_lower(mean, 100, 0.95) for mean in np.linspace(0, 1, 101)]) >= 0)
+    assert np.all(
+        np.diff([hoeffding_lower(mean, 100, 0.95) for mean in np.linspace(0, 1, 101)]) >= 0
+    )
 
 
 def test_one_sided_bound_follows_the_number_of_decisions() -> None:
-    assert accuracy_lower(0.9, num_decisions=100, num_inputs=100, confidence=0.95) == pytest.approx(stats.beta.ppf(0.05, 90, 11))
-    assert accuracy_lower(0.9, num_decisions=300, num_inputs=100, confidence=0.95) == hoeffding_lower(0.9, 100, 0.95)
+    assert accuracy_lower(0.9, num_decisions=100, num_inputs=100, confidence=0.95) == pytest.approx(
+        stats.beta.ppf(0.05, 90, 11)
+    )
+    assert accuracy_lower(
+        0.9, num_decisions=300, num_inputs=100, confidence=0.95
+    ) == hoeffding_lower(0.9, 100, 0.95)
 
 
 @pytest.mark.parametrize(("mean", "samples"), [(1.1, 10), (-0.1, 10), (0.5, 0), (math.nan, 10)])

@@ -37,7 +37,10 @@ def test_workers_change_nothing_and_every_evaluation_is_counted() -> None:
 
 
 def test_seeds_and_repeats_are_runs_of_their_own() -> None:
-    runs = {split(_first, 6, SMALL, seed=seed, repeat=repeat, progress=NullProgress()).levels for seed, repeat in ((1, 0), (1, 1), (2, 0))}
+    runs = {
+        split(_first, 6, SMALL, seed=seed, repeat=repeat, progress=NullProgress()).levels
+        for seed, repeat in ((1, 0), (1, 1), (2, 0))
+    }
     assert len(runs) == 3
 
 
@@ -46,7 +49,9 @@ def test_levels_fall_and_departures_add_up() -> None:
     assert run.reached
     assert list(run.levels) == sorted(run.levels, reverse=True)
     assert run.rates[:4] == (20, 19, 20, 19)
-    ends = [rate for rate, after in zip(run.rates, [*run.rates[1:], 20], strict=True) if after == 20]  # the last to leave at every level
+    ends = [
+        rate for rate, after in zip(run.rates, [*run.rates[1:], 20], strict=True) if after == 20
+    ]  # the last to leave at every level
     assert len(ends) == len(run.levels) + (run.next_rate < 20)
     assert ends[-1] - 1 == run.next_rate
     assert run.log_probability == pytest.approx(sum(math.log((rate - 1) / 20) for rate in ends))
@@ -69,7 +74,17 @@ def test_a_plateau_is_said_to_be_one() -> None:
 
 
 def test_an_event_beyond_the_budget_gets_an_upper_bound_only() -> None:
-    runs = [split(lambda point: float(40 - point[0]), 3, SMALL, seed=1, repeat=repeat, progress=NullProgress()) for repeat in (0, 1)]
+    runs = [
+        split(
+            lambda point: float(40 - point[0]),
+            3,
+            SMALL,
+            seed=1,
+            repeat=repeat,
+            progress=NullProgress(),
+        )
+        for repeat in (0, 1)
+    ]
     found = pool(runs)
     assert (found.estimate, found.low, found.reliability_index) == (None, 0.0, None)
     assert "budget of 5000" in found.reason

@@ -30,7 +30,12 @@ def test_table_survives_the_file(tmp_path: Path, table: TrialTable) -> None:
     np.testing.assert_array_equal(read.value, table.value)
     np.testing.assert_array_equal(read.trial, table.trial)
     assert (read.count is None) == (table.count is None)
-    assert (read.seed, read.num_samples, read.metric, read.higher_is_better) == (7, 10, table.metric, table.higher_is_better)
+    assert (read.seed, read.num_samples, read.metric, read.higher_is_better) == (
+        7,
+        10,
+        table.metric,
+        table.higher_is_better,
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["trials.parquet"]
 
 
@@ -46,7 +51,13 @@ def test_a_table_remembers_that_its_run_could_stop(tmp_path: Path) -> None:
 def test_columns_are_the_published_ones_and_bytes_repeat(tmp_path: Path) -> None:
     for name in ("a", "b"):
         to_parquet(TABLE, tmp_path / name)
-    assert pq.read_table(tmp_path / "a").column_names == ["trial", "seed", "accuracy", "correct", "samples"]
+    assert pq.read_table(tmp_path / "a").column_names == [
+        "trial",
+        "seed",
+        "accuracy",
+        "correct",
+        "samples",
+    ]
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -54,7 +65,10 @@ def test_statistics_follow_the_direction_of_the_metric() -> None:
     assert (TABLE.worst_trial, TABLE.worst_value, TABLE.best_value) == (1, 0.1, 0.4)
     assert (ERRORS.worst_trial, ERRORS.worst_value, ERRORS.best_value) == (2, 0.4, 0.1)
     assert (kpp(TABLE, 1.0, 0.95).score, kpp(ERRORS, 1.0, 0.95).score) == (0.1, 0.4)
-    assert (failure_rate(TABLE, 0.3, 0.95).num_failures, failure_rate(ERRORS, 0.3, 0.95).num_failures) == (2, 1)
+    assert (
+        failure_rate(TABLE, 0.3, 0.95).num_failures,
+        failure_rate(ERRORS, 0.3, 0.95).num_failures,
+    ) == (2, 1)
     assert TABLE.mean == pytest.approx(0.225)
     assert replace(TABLE, trial=np.arange(1), value=np.ones(1)).std == 0.0
 

@@ -33,7 +33,7 @@ from cimrobust.progress import NullProgress
 DENSE = """
 <ir_version: 8, opset_import: ["" : 13]>
 agraph (float[1, 12] x) => (float[1, 4] y) <float[12, 16] w1, float[16, 4] w2> { a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w2) }
-"""
+"""  # noqa: E501
 
 
 class Counter(NullProgress):
@@ -59,7 +59,9 @@ def _open(folder: Path, tolerance: float = 0.2) -> tuple[Runtime, Placement]:
     model = parser.parse_model(DENSE)
     del model.graph.initializer[:]
     for name, shape in (("w1", (12, 16)), ("w2", (16, 4))):
-        model.graph.initializer.append(numpy_helper.from_array(generator.normal(size=shape).astype(np.float32), name))
+        model.graph.initializer.append(
+            numpy_helper.from_array(generator.normal(size=shape).astype(np.float32), name)
+        )
     onnx.save(model, folder / "model.onnx")
     network = load_network(folder / "model.onnx")
     scan = scan_layers(network)
@@ -82,18 +84,31 @@ def test_trials_are_the_scores_of_the_drawn_chips(opened: tuple[Runtime, Placeme
     assert table.count is not None
     assert table.count.tolist() == [score.count for score in expected]
     assert table.value.tolist() == [score.value for score in expected]
-    assert (table.num_samples, table.seed, table.metric, table.higher_is_better) == (100, 3, "accuracy", True)
+    assert (table.num_samples, table.seed, table.metric, table.higher_is_better) == (
+        100,
+        3,
+        "accuracy",
+        True,
+    )
     assert len(set(table.count.tolist())) > 1
     assert (progress.total, progress.done) == (7, 7)
 
 
 def test_workers_change_nothing(opened: tuple[Runtime, Placement]) -> None:
-    tables = [run_trials(*opened, num_trials=25, seed=1, workers=workers, progress=NullProgress()) for workers in (1, 2, 5)]
+    tables = [
+        run_trials(*opened, num_trials=25, seed=1, workers=workers, progress=NullProgress())
+        for workers in (1, 2, 5)
+    ]
     assert tables[0].value.tolist() == tables[1].value.tolist() == tables[2].value.tolist()
 
 
-def test_more_trials_extend_a_run_and_another_seed_is_another_run(opened: tuple[Runtime, Placement]) -> None:
-    few, many, other = (run_trials(*opened, num_trials=n, seed=s, progress=NullProgress()) for n, s in ((10, 1), (20, 1), (20, 2)))
+def test_more_trials_extend_a_run_and_another_seed_is_another_run(
+    opened: tuple[Runtime, Placement],
+) -> None:
+    few, many, other = (
+        run_trials(*opened, num_trials=n, seed=s, progress=NullProgress())
+        for n, s in ((10, 1), (20, 1), (20, 2))
+    )
     assert many.value.tolist()[:10] == few.value.tolist()
     assert many.value.tolist() != other.value.tolist()
 
@@ -105,18 +120,34 @@ def test_zero_tolerance_gives_the_quantised_score_every_time(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_interrupted_run_resumes_to_the_same_table(opened: tuple[Runtime, Placement], tmp_path: Path, workers: int) -> None:
+def test_interrupted_run_resumes_to_the_same_table(
+    opened: tuple[Runtime, Placement], tmp_path: Path, workers: int
+) -> None:
     path = tmp_path / "trials.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        run_trials(*opened, num_trials=30, seed=1, workers=workers, checkpoint=path, progress=Counter(interrupt_after=11))
+        run_trials(
+            *opened,
+            num_trials=30,
+            seed=1,
+            workers=workers,
+            checkpoint=path,
+            progress=Counter(interrupt_after=11),
+        )
     progress = Counter()
-    resumed = run_trials(*opened, num_trials=30, seed=1, workers=workers, checkpoint=path, progress=progress)
+    resumed = run_trials(
+        *opened, num_trials=30, seed=1, workers=workers, checkpoint=path, progress=progress
+    )
     assert "12 trials were taken from the checkpoint" in progress.notes
     assert progress.done == 30
-    assert resumed.value.tolist() == run_trials(*opened, num_trials=30, seed=1, progress=NullProgress()).value.tolist()
+    assert (
+        resumed.value.tolist()
+        == run_trials(*opened, num_trials=30, seed=1, progress=NullProgress()).value.tolist()
+    )
 
 
-def test_finished_trials_are_not_run_again(opened: tuple[Runtime, Placement], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_trials_are_not_run_again(
+    opened: tuple[Runtime, Placement], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "trials.jsonl"
     first = run_trials(*opened, num_trials=5, seed=1, checkpoint=path, progress=NullProgress())
     monkeypatch.setattr(trials, "_trial", lambda *_: pytest.fail("a finished trial was run again"))
@@ -129,10 +160,21 @@ def _rule(score: float) -> StopRule:
 
 
 @pytest.mark.parametrize(("score", "outcome"), [(0.3, "met"), (0.99, "refuted")])
-def test_a_run_that_may_stop_early_is_the_beginning_of_the_full_one(opened: tuple[Runtime, Placement], score: float, outcome: str) -> None:
+def test_a_run_that_may_stop_early_is_the_beginning_of_the_full_one(
+    opened: tuple[Runtime, Placement], score: float, outcome: str
+) -> None:
     full = run_trials(*opened, num_trials=60, seed=1, progress=NullProgress())
-    short = [run_trials(*opened, num_trials=60, seed=1, workers=w, stop=_rule(score), progress=NullProgress()) for w in (1, 3)]
-    assert short[0].value.tolist() == short[1].value.tolist() == full.value.tolist()[: short[0].num_trials]
+    short = [
+        run_trials(
+            *opened, num_trials=60, seed=1, workers=w, stop=_rule(score), progress=NullProgress()
+        )
+        for w in (1, 3)
+    ]
+    assert (
+        short[0].value.tolist()
+        == short[1].value.tolist()
+        == full.value.tolist()[: short[0].num_trials]
+    )
     assert short[0].num_trials < 60
     assert (short[0].max_trials, full.max_trials) == (60, None)
 
@@ -142,43 +184,78 @@ def test_an_undecided_run_ends_with_the_most_trials(opened: tuple[Runtime, Place
     assert (table.num_trials, table.max_trials, table.is_sequential) == (5, 5, True)
 
 
-def test_a_run_that_may_stop_early_resumes_to_the_same_end(opened: tuple[Runtime, Placement], tmp_path: Path) -> None:
+def test_a_run_that_may_stop_early_resumes_to_the_same_end(
+    opened: tuple[Runtime, Placement], tmp_path: Path
+) -> None:
     whole = run_trials(*opened, num_trials=60, seed=1, stop=_rule(0.3), progress=NullProgress())
     for done in (4, 60):
         path = tmp_path / f"{done}.jsonl"
         run_trials(*opened, num_trials=done, seed=1, checkpoint=path, progress=NullProgress())
-        again = run_trials(*opened, num_trials=60, seed=1, checkpoint=path, stop=_rule(0.3), progress=NullProgress())
+        again = run_trials(
+            *opened,
+            num_trials=60,
+            seed=1,
+            checkpoint=path,
+            stop=_rule(0.3),
+            progress=NullProgress(),
+        )
         assert again.value.tolist() == whole.value.tolist()
 
 
-def test_checkpoint_of_another_seed_is_not_used(opened: tuple[Runtime, Placement], tmp_path: Path) -> None:
+def test_checkpoint_of_another_seed_is_not_used(
+    opened: tuple[Runtime, Placement], tmp_path: Path
+) -> None:
     path = tmp_path / "trials.jsonl"
     run_trials(*opened, num_trials=5, seed=1, checkpoint=path, progress=NullProgress())
     progress = Counter()
     table = run_trials(*opened, num_trials=5, seed=2, checkpoint=path, progress=progress)
     assert "of another run" in progress.notes
-    assert table.value.tolist() == run_trials(*opened, num_trials=5, seed=2, progress=NullProgress()).value.tolist()
+    assert (
+        table.value.tolist()
+        == run_trials(*opened, num_trials=5, seed=2, progress=NullProgress()).value.tolist()
+    )
 
 
-def test_fingerprint_tells_devices_and_seeds_apart(opened: tuple[Runtime, Placement], tmp_path: Path) -> None:
+def test_fingerprint_tells_devices_and_seeds_apart(
+    opened: tuple[Runtime, Placement], tmp_path: Path
+) -> None:
     runtime, placement = opened
     known = fingerprint(runtime, placement, 1)
     assert known == fingerprint(runtime, placement, 1)
-    assert len({known, fingerprint(runtime, placement, 2), fingerprint(*_open(tmp_path, tolerance=0.1), 1)}) == 3
+    assert (
+        len(
+            {
+                known,
+                fingerprint(runtime, placement, 2),
+                fingerprint(*_open(tmp_path, tolerance=0.1), 1),
+            }
+        )
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"num_trials": 0}, "number of trials"), ({"workers": 0}, "number of workers"), ({"seed": 2**63}, "seed must fit 64 bits")],
+    [
+        ({"num_trials": 0}, "number of trials"),
+        ({"workers": 0}, "number of workers"),
+        ({"seed": 2**63}, "seed must fit 64 bits"),
+    ],
 )
-def test_senseless_settings_are_refused(opened: tuple[Runtime, Placement], settings: dict[str, int], message: str) -> None:
+def test_senseless_settings_are_refused(
+    opened: tuple[Runtime, Placement], settings: dict[str, int], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         run_trials(*opened, **{"num_trials": 1, "seed": 1, "progress": NullProgress(), **settings})  # type: ignore[arg-type]
 
 
 def test_memory_is_flat_in_the_number_of_trials(opened: tuple[Runtime, Placement]) -> None:
     def resident() -> float:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return (
+            int(Path("/proc/self/statm").read_text().split()[1])
+            * os.sysconf("SC_PAGE_SIZE")
+            / 2**20
+        )
 
     run_trials(*opened, num_trials=50, seed=1, workers=2, progress=NullProgress())
     before = resident()
@@ -192,21 +269,30 @@ def test_killed_process_resumes_to_the_same_table(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     script = tmp_path / "run.py"
     script.write_text(
-        f"import importlib.util, pathlib\n"
-        f"spec = importlib.util.spec_from_file_location('helpers', {str(Path(__file__))!r})\n"
-        f"helpers = importlib.util.module_from_spec(spec); spec.loader.exec_module(helpers)\n"
-        f"folder = pathlib.Path({str(tmp_path)!r})\n"
-        f"helpers.run_trials(*helpers._open(folder), num_trials=100000, seed=1, workers=2, checkpoint=folder / 'trials.jsonl', "
-        f"progress=helpers.NullProgress())\n"
+        "import importlib.util, pathlib\nspec = importlib.util.spec_from_file_location('helpers',"
+        f" {str(Path(__file__))!r})\nhelpers = importlib.util.module_from_spec(spec);"
+        " spec.loader.exec_module(helpers)\nfolder ="
+        f" pathlib.Path({str(tmp_path)!r})\nhelpers.run_trials(*helpers._open(folder),"
+        " num_trials=100000, seed=1, workers=2, checkpoint=folder / 'trials.jsonl',"
+        " progress=helpers.NullProgress())\n"
     )
     process = subprocess.Popen([sys.executable, str(script)])
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < 20):
+    while time.monotonic() < deadline and (
+        not path.exists() or path.read_bytes().count(b"\n") < 20
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = [json.loads(line)["trial"] for line in path.read_bytes().split(b"\n")[1:-1]]
     assert len(done) >= 19
     total = len(done) + 5
-    resumed = run_trials(runtime, placement, num_trials=total, seed=1, checkpoint=path, progress=NullProgress())
-    assert resumed.value.tolist() == run_trials(runtime, placement, num_trials=total, seed=1, progress=NullProgress()).value.tolist()
+    resumed = run_trials(
+        runtime, placement, num_trials=total, seed=1, checkpoint=path, progress=NullProgress()
+    )
+    assert (
+        resumed.value.tolist()
+        == run_trials(
+            runtime, placement, num_trials=total, seed=1, progress=NullProgress()
+        ).value.tolist()
+    )

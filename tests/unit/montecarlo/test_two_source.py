@@ -18,17 +18,28 @@ def test_bound_on_worked_numbers(num_samples: int, expected: float) -> None:
 
 def test_too_few_trials_give_no_bound() -> None:
     result = two_source_bound(np.full(735, 0.95), num_decisions=2000)
-    assert (result.bound, result.observed, result.rank, result.needed_trials) == (None, None, 0, 736)
+    assert (result.bound, result.observed, result.rank, result.needed_trials) == (
+        None,
+        None,
+        0,
+        736,
+    )
     assert two_source_bound(np.full(736, 0.95), num_decisions=2000).rank == 1
 
 
 def test_every_number_of_the_formula_is_stated() -> None:
     scores = np.arange(1000) / 1000
     result = two_source_bound(scores, num_decisions=1000, k=5.0, confidence=0.9)
-    assert (result.spared, result.chip_error, result.sample_error) == (0.025, pytest.approx(0.05), pytest.approx(0.05))
+    assert (result.spared, result.chip_error, result.sample_error) == (
+        0.025,
+        pytest.approx(0.05),
+        pytest.approx(0.05),
+    )
     assert result.rank == bound_rank(1000, 0.025, 0.95)
     assert result.observed == scores[result.rank - 1]
-    assert result.bound == pytest.approx(clopper_pearson_lower(result.rank - 1, 1000, 1 - 0.05 * 0.025), rel=1e-12)
+    assert result.bound == pytest.approx(
+        clopper_pearson_lower(result.rank - 1, 1000, 1 - 0.05 * 0.025), rel=1e-12
+    )
 
 
 def test_several_decisions_a_sample_count_as_one_draw() -> None:

@@ -18,7 +18,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a model given as ONNX text, with arrays as further initializers, without checking it."""
+    """Write a model given as ONNX text, with arrays as further initializers, without checking it."""  # noqa: E501
 
     def write(text: str, name: str = "model.onnx", **arrays: np.ndarray) -> Path:
         model = onnx.parser.parse_model(text)

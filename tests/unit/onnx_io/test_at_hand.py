@@ -19,7 +19,7 @@ g (float[n, 4, h, w] x) => (float[n, 3] y)
 <int64 i2 = {2}, int64 i3 = {3}, float[4, 3] W1 = {1,2,3,4,5,6,7,8,9,10,11,12}, float[4, 3] W2 = {1,2,3,4,5,6,7,8,9,10,11,12}> {
   s = Shape(x) H = Gather(s, i2) W = Gather(s, i3) c = Equal(H, W) p = ReduceMean <axes = [2, 3], keepdims = 0> (x)
   y = If (c) <then_branch = a () => (float[n, 3] t) { t = MatMul(p, W1) },
-              else_branch = b () => (float[n, 3] e) { e = MatMul(p, W2) }> }"""
+              else_branch = b () => (float[n, 3] e) { e = MatMul(p, W2) }> }"""  # noqa: E501
 
 
 def deployed_of(load: Load) -> Deployed:
@@ -45,10 +45,15 @@ def test_sizes_that_differ_decide_nothing(load: Load) -> None:
 
 
 def test_a_network_without_branches_is_itself(load: Load) -> None:
-    network = load('<ir_version: 8, opset_import: ["": 17]> g (float[n, 2] x) => (float[n, 2] y) { y = Neg(x) }')
+    network = load(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[n, 2] x) => (float[n, 2] y) { y ='
+        " Neg(x) }"
+    )
     deployed = deploy(network, scan_layers(network))
     assert at_hand(deployed, {"x": [None, 2]}) is deployed
 
 
 def test_shapes_agree_where_they_are_equal() -> None:
-    assert agreeing({"x": [None, 3, 5], "z": [2]}, {"x": [None, 3, 6], "z": [2, 2]}) == {"x": [None, 3, None]}
+    assert agreeing({"x": [None, 3, 5], "z": [2]}, {"x": [None, 3, 6], "z": [2, 2]}) == {
+        "x": [None, 3, None]
+    }

@@ -1,4 +1,4 @@
-"""Which conditions on sizes are resolved when a file is loaded, and which are left to the runtime."""
+"""Which conditions on sizes are resolved when a file is loaded, and which are left to the runtime."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def network_of(load: Load, condition: str, inputs: str = "float[n, 4, h, w] x") 
         HEAD
         + f"""g ({inputs}) => (float[k, 3] y) <{CONSTANTS}, int64[1] axis = {{0}}> {{
         s = Shape(x) N = Gather(s, i0) H = Gather(s, i2) W = Gather(s, i3) p = ReduceMean <axes = [2, 3], keepdims = 0> (x)
-        {condition} {BRANCHES}""",
+        {condition} {BRANCHES}""",  # noqa: E501
         **WEIGHTS,
     )
 
@@ -48,7 +48,8 @@ def weights(network: Network) -> list[str]:
         "m = Max(H, W) c = Equal(m, H)",
         "h0 = Size(x) c = Equal(h0, i0)",
         "c = Equal(N, i1)",
-        "a1 = Mul(H, W) a2 = Mul(a1, H) a3 = Mul(a2, W) c = GreaterOrEqual(a3, i0)",  # 64 bits may overflow
+        # 64 bits may overflow.
+        "a1 = Mul(H, W) a2 = Mul(a1, H) a3 = Mul(a2, W) c = GreaterOrEqual(a3, i0)",
         "f = Cast <to = 1> (H) g2 = Cast <to = 7> (f) c = Equal(g2, H)",  # 2**24 + 1 is no float32
         "c1 = Equal(H, W) c2 = Equal(H, i3) c = Or(c1, c2)",
     ],
@@ -67,8 +68,17 @@ def test_a_condition_that_sizes_decide_stays(load: Load, condition: str) -> None
         ("c = GreaterOrEqual(H, i0)", "W1"),
         ("c = Less(H, i0)", "W2"),
         ("d = Mul(H, i2) r = Mod(d, i2) c = Equal(r, i0)", "W1"),
-        ("d = Mul(H, i2) d1 = Add(d, i1) d2 = Mul(W, i2) c = Equal(d1, d2)", "W2"),  # odd is not even
-        ("r = Mod(H, i4) m = Sub(i4, r) q = Mod(m, i4) d = Add(H, q) e2 = Mod(d, i4) c = Equal(e2, i0)", "W1"),  # padded to a multiple
+        (
+            "d = Mul(H, i2) d1 = Add(d, i1) d2 = Mul(W, i2) c = Equal(d1, d2)",
+            "W2",
+        ),  # odd is not even
+        (
+            (
+                "r = Mod(H, i4) m = Sub(i4, r) q = Mod(m, i4) d = Add(H, q) e2 = Mod(d, i4) c ="
+                " Equal(e2, i0)"
+            ),
+            "W1",
+        ),  # padded to a multiple
         ("q = Div(H, i4) m = Mul(q, i4) r = Mod(H, i4) d = Add(m, r) c = Equal(d, H)", "W1"),
         ("r = Mod(H, i4) c = Less(r, i4)", "W1"),
         ("rank = Size(s) c = Equal(rank, i4)", "W1"),
@@ -77,14 +87,25 @@ def test_a_condition_that_sizes_decide_stays(load: Load, condition: str) -> None
         ("m = Max(H, i0) c = Equal(m, H)", "W1"),
         ("c1 = Equal(H, W) c2 = Not(c1) c = Or(c1, c2)", "W1"),
         ("c1 = Equal(H, W) c2 = Equal(W, H) c = Xor(c1, c2)", "W2"),
-        ("c1 = Less(H, W) c2 = Greater(H, W) c = And(c1, c2)", None),  # true, and open here: no interval shows it
+        (
+            "c1 = Less(H, W) c2 = Greater(H, W) c = And(c1, c2)",
+            None,
+        ),  # true, and open here: no interval shows it
         ("c1 = Equal(H, i1) v = Where(c1, i2, i3) c = Greater(v, i1)", "W1"),
-        ("t2 = Concat <axis = 0> (s, s) m = ReduceMin <keepdims = 0> (t2) c = GreaterOrEqual(m, i0)", "W1"),
+        (
+            (
+                "t2 = Concat <axis = 0> (s, s) m = ReduceMin <keepdims = 0> (t2) c ="
+                " GreaterOrEqual(m, i0)"
+            ),
+            "W1",
+        ),
         ("i = Cast <to = 6> (H) c3 = Cast <to = 6> (H) c = Equal(i, c3)", "W1"),
         ("z2 = Mul(H, i0) c = Cast <to = 9> (z2)", "W2"),
     ],
 )
-def test_a_condition_that_is_the_same_for_all_sizes_is_resolved(load: Load, condition: str, taken: str | None) -> None:
+def test_a_condition_that_is_the_same_for_all_sizes_is_resolved(
+    load: Load, condition: str, taken: str | None
+) -> None:
     network = network_of(load, condition)
     assert sorted(weights(network)) == ([taken] if taken else ["W1", "W2"])
 
@@ -113,7 +134,7 @@ def test_what_a_body_states_of_its_outputs_is_no_proof(load: Load) -> None:
         HEAD
         + f"""g (float[n, 4] p, bool b) => (float[k, 3] y) <{CONSTANTS}> {{
         q = If (b) <then_branch = a () => (float[1, 4] t) {{ t = Neg(p) }}, else_branch = b () => (float[1, 4] e) {{ e = Identity(p) }}>
-        s = Shape(q) N = Gather(s, i0) c = Equal(N, i1) {BRANCHES.replace("a ()", "a2 ()").replace("b ()", "b2 ()")}""",
+        s = Shape(q) N = Gather(s, i0) c = Equal(N, i1) {BRANCHES.replace("a ()", "a2 ()").replace("b ()", "b2 ()")}""",  # noqa: E501
         **WEIGHTS,
     )
     assert sorted(weights(network)) == ["W1", "W2"]

@@ -26,12 +26,16 @@ def _save(path: Path, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarr
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
     return path
 
 
 def _outputs(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"x": x}
+    )[0]
 
 
 def _weight(*shape: int) -> np.ndarray:
@@ -49,7 +53,9 @@ def test_outputs_stay_and_devices_multiply(tmp_path: Path, op: str, groups: int)
     network = load_network(_conv(tmp_path / "m.onnx", groups, op))
     dense = with_dense_groups(network)
     x = _weight(3, 6, 7, 7)
-    np.testing.assert_allclose(_outputs(dense.model, x), _outputs(network.model, x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        _outputs(dense.model, x), _outputs(network.model, x), rtol=1e-5, atol=1e-5
+    )
     before, after = scan_layers(network).layers[0], scan_layers(dense).layers[0]
     assert (before.num_groups, after.num_groups) == (groups, 1)
     assert after.values.size == groups * before.values.size
@@ -70,7 +76,9 @@ def test_levels_off_the_blocks_stand_for_zero(tmp_path: Path) -> None:
     network = load_network(_save(tmp_path / "m.onnx", nodes, constants))
     dense = with_dense_groups(network)
     x = _weight(2, 6, 7, 7)
-    np.testing.assert_allclose(_outputs(dense.model, x), _outputs(network.model, x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        _outputs(dense.model, x), _outputs(network.model, x), rtol=1e-4, atol=1e-4
+    )
     layer = scan_layers(dense).layers[0]
     assert layer.values.shape == (6, 6, 3, 3)
     assert not layer.values[0, 2:].any()

@@ -24,10 +24,13 @@ def make(tmp_path: Path) -> Make:
 
     def make(**entries: str) -> Path:
         model = onnx.parser.parse_model(
-            '<ir_version: 8, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 3] y) <float[4, 3] W> { y = MatMul(x, W) }'
+            '<ir_version: 8, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 3] y) <float[4,'
+            " 3] W> { y = MatMul(x, W) }"
         )
         del model.graph.initializer[:]
-        tensor = model.graph.initializer.add(name="W", data_type=onnx.TensorProto.FLOAT, dims=[4, 3])
+        tensor = model.graph.initializer.add(
+            name="W", data_type=onnx.TensorProto.FLOAT, dims=[4, 3]
+        )
         tensor.data_location = onnx.TensorProto.EXTERNAL
         for key, value in {"location": "w.bin", **entries}.items():
             tensor.external_data.add(key=key, value=value)
@@ -142,7 +145,8 @@ def test_doubled_keys_are_refused(make: Make) -> None:
 
 def test_external_data_of_an_attribute_is_checked_too(make: Make, tmp_path: Path) -> None:
     model = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17]> g (float[4] x) => (float[4] y) { c = Constant <value = float[4] {1, 2, 3, 4}> () y = Add(x, c) }'
+        '<ir_version: 8, opset_import: ["": 17]> g (float[4] x) => (float[4] y) { c = Constant'
+        " <value = float[4] {1, 2, 3, 4}> () y = Add(x, c) }"
     )
     tensor = model.graph.node[0].attribute[0].t
     tensor.ClearField("float_data")

@@ -21,8 +21,12 @@ RNG = np.random.default_rng(0)
 
 
 def dft(n: int) -> np.ndarray:
-    """Real and imaginary part of the transform of real signals, [n, 2 * (n / 2 + 1)], as float32 arithmetic makes it."""
-    angle = np.float32(2 * np.pi / n) * np.outer(np.arange(n), np.arange(n // 2 + 1)).astype(np.float32)
+    """Real and imaginary part of the transform of real signals, [n, 2 * (n / 2 + 1)], as float32
+    arithmetic makes it.
+    """
+    angle = np.float32(2 * np.pi / n) * np.outer(np.arange(n), np.arange(n // 2 + 1)).astype(
+        np.float32
+    )
     return np.concatenate([np.cos(angle), -np.sin(angle)], axis=1).astype(np.float32)
 
 
@@ -71,7 +75,9 @@ WEIGHTS = {
     "trained": RNG.normal(size=(64, 64)),
     "orthogonal": np.linalg.qr(RNG.normal(size=(64, 64)))[0],
     "transform that was trained on": dft(64) + 0.01 * RNG.normal(size=(64, 66)),
-    "transform of which one row was trained": np.where(np.arange(66) == 5, RNG.normal(size=(64, 66)), dft(64)),
+    "transform of which one row was trained": np.where(
+        np.arange(66) == 5, RNG.normal(size=(64, 66)), dft(64)
+    ),
     "small identity": np.eye(4),
     "scaled columns": np.diag(np.linspace(1, 2, 16)),
     "constant": np.full((20, 4), 0.3),
@@ -113,36 +119,55 @@ def reasons(scan: LayerScan) -> dict[str, str]:
 
 ROTARY = """<ir_version: 8, opset_import: ["" : 17]>
 net (INPUT) => (float[n, 3] y) <int64[1] one = {1}, float[1, 2, 1] f, float[4, 3] V>
-{ POSITIONS \n u = Unsqueeze(p, one) \n a = MatMul(f, u) \n t = Transpose<perm = [0, 2, 1]>(a) \n USE \n r = ReduceMean<axes = [1], keepdims = 0>(b) \n y = MatMul(r, V) }"""
+{ POSITIONS \n u = Unsqueeze(p, one) \n a = MatMul(f, u) \n t = Transpose<perm = [0, 2, 1]>(a) \n USE \n r = ReduceMean<axes = [1], keepdims = 0>(b) \n y = MatMul(r, V) }"""  # noqa: E501
 WEIGHT = RNG.normal(size=(4, 3)).astype(np.float32)
 FREQUENCIES = np.array([1.0, 0.1], np.float32).reshape(1, 2, 1)
 BOTH = "s = Sin(t) \n c = Cos(t) \n b = Concat<axis = 2>(s, c)"
 
 
 def rotary(
-    load: Load, *, given: str = "int64[n, 5] i", positions: str = "p = Cast<to = 1>(i)", use: str = BOTH, table: np.ndarray = FREQUENCIES
+    load: Load,
+    *,
+    given: str = "int64[n, 5] i",
+    positions: str = "p = Cast<to = 1>(i)",
+    use: str = BOTH,
+    table: np.ndarray = FREQUENCIES,
 ) -> LayerScan:
     text = ROTARY.replace("INPUT", given).replace("POSITIONS", positions).replace("USE", use)
-    return scan_layers(load(text.replace("float[1, 2, 1] f, float[4, 3] V", "float z = {0}"), f=table, V=WEIGHT))
+    return scan_layers(
+        load(text.replace("float[1, 2, 1] f, float[4, 3] V", "float z = {0}"), f=table, V=WEIGHT)
+    )
 
 
 def test_frequencies_that_positions_are_multiplied_by_stay_digital(load: Load) -> None:
     scan = rotary(load)
     assert [layer.initializer for layer in scan.layers] == ["V"]
-    assert reasons(scan) == {"a": "digital: a table of frequencies, which positions are multiplied by"}
+    assert reasons(scan) == {
+        "a": "digital: a table of frequencies, which positions are multiplied by"
+    }
     assert [node.table for node in scan.unmapped] == ["f"]
 
 
 @pytest.mark.parametrize(
     "how",
     [
-        {"given": "float[n, 5] i", "positions": "p = Identity(i)"},  # floats of an input: a learned Fourier feature of a measurement
-        {"use": "s = Sin(t) \n b = Concat<axis = 2>(s, s)"},  # sines alone: a layer with a periodic activation
         {
-            "use": "s = Sin(t) \n c = Cos(t) \n e = Concat<axis = 2>(s, c) \n g = Concat<axis = 2>(t, t) \n b = Add(e, g)"
+            "given": "float[n, 5] i",
+            "positions": "p = Identity(i)",
+        },  # floats of an input: a learned Fourier feature of a measurement
+        {
+            "use": "s = Sin(t) \n b = Concat<axis = 2>(s, s)"
+        },  # sines alone: a layer with a periodic activation
+        {
+            "use": (
+                "s = Sin(t) \n c = Cos(t) \n e = Concat<axis = 2>(s, c) \n g = Concat<axis = 2>(t,"
+                " t) \n b = Add(e, g)"
+            )
         },  # the product itself is used too
         {"table": np.array([1.0, -0.1], np.float32).reshape(1, 2, 1)},
-        {"positions": "E = Constant<value = float[3] {0.1, 0.2, 0.3}>() \n p = Gather(E, i)"},  # looked up in a table of floats
+        {
+            "positions": "E = Constant<value = float[3] {0.1, 0.2, 0.3}>() \n p = Gather(E, i)"
+        },  # looked up in a table of floats
     ],
 )
 def test_what_may_have_been_trained_is_mapped(load: Load, how: dict[str, object]) -> None:
@@ -163,10 +188,18 @@ def test_tables_that_are_asked_for_are_stored(load: Load) -> None:
     assert not scan.unmapped
 
 
-@pytest.mark.parametrize(("match", "stored"), [("f", True), ("a", True), ("*", False), ("V", False)])
+@pytest.mark.parametrize(
+    ("match", "stored"), [("f", True), ("a", True), ("*", False), ("V", False)]
+)
 def test_a_rule_that_names_a_table_gives_it_devices(load: Load, match: str, stored: bool) -> None:
-    text = ROTARY.replace("INPUT", "int64[n, 5] i").replace("POSITIONS", "p = Cast<to = 1>(i)").replace("USE", BOTH)
-    network = load(text.replace("float[1, 2, 1] f, float[4, 3] V", "float z = {0}"), f=FREQUENCIES, V=WEIGHT)
+    text = (
+        ROTARY.replace("INPUT", "int64[n, 5] i")
+        .replace("POSITIONS", "p = Cast<to = 1>(i)")
+        .replace("USE", BOTH)
+    )
+    network = load(
+        text.replace("float[1, 2, 1] f, float[4, 3] V", "float z = {0}"), f=FREQUENCIES, V=WEIGHT
+    )
     profile = replace(load_profile("rram-write-verify-3pct"), rules=(LayerRule(match=match),))
     _network, scan = stored_layers(network, profile)
     assert [layer.initializer for layer in scan.layers] == (["f", "V"] if stored else ["V"])
@@ -175,23 +208,32 @@ def test_a_rule_that_names_a_table_gives_it_devices(load: Load, match: str, stor
 def test_product_with_sizes_alone_stays_digital(load: Load) -> None:
     text = """<ir_version: 8, opset_import: ["" : 17]>
     net (float[n, s, 4] x) => (float[n, s, 3] y) <int64 zero = {0}, int64 one = {1}, int64[1] ax = {1}, int64 pick = {1}>
-    { d = Shape(x) \n k = Gather(d, pick) \n r = Range(zero, k, one) \n f = Cast<to = 1>(r) \n u = Unsqueeze(f, ax) \n p = MatMul(u, P) \n h = MatMul(x, V) \n y = Add(h, p) }"""
+    { d = Shape(x) \n k = Gather(d, pick) \n r = Range(zero, k, one) \n f = Cast<to = 1>(r) \n u = Unsqueeze(f, ax) \n p = MatMul(u, P) \n h = MatMul(x, V) \n y = Add(h, p) }"""  # noqa: E501
     scan = scan_layers(load(text, P=RNG.normal(size=(1, 3)).astype(np.float32), V=WEIGHT))
     assert [layer.initializer for layer in scan.layers] == ["V"]
     assert reasons(scan) == {"p": "digital: a table, its product is the same for all samples"}
 
 
 def test_learned_queries_are_multiplied_by_weights(load: Load) -> None:
-    """No data, but trained numbers on the other side: the array that makes keys of them is a layer like any other."""
+    """No data, but trained numbers on the other side: the array that makes keys of them is a layer
+    like any other.
+    """
     text = """<ir_version: 8, opset_import: ["" : 17]>
-    net (float[n, 4] x) => (float[n, 3] y) <float[1] g = {1}> { q = LayerNormalization(Q, S) \n p = MatMul(q, P) \n h = MatMul(x, V) \n y = Add(h, p) }"""
-    arrays = {"Q": RNG.normal(size=(1, 4)), "S": np.ones(4), "P": RNG.normal(size=(4, 3)), "V": WEIGHT}
-    scan = scan_layers(load(text, **{name: array.astype(np.float32) for name, array in arrays.items()}))
+    net (float[n, 4] x) => (float[n, 3] y) <float[1] g = {1}> { q = LayerNormalization(Q, S) \n p = MatMul(q, P) \n h = MatMul(x, V) \n y = Add(h, p) }"""  # noqa: E501
+    arrays = {
+        "Q": RNG.normal(size=(1, 4)),
+        "S": np.ones(4),
+        "P": RNG.normal(size=(4, 3)),
+        "V": WEIGHT,
+    }
+    scan = scan_layers(
+        load(text, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    )
     assert [layer.initializer for layer in scan.layers] == ["P", "V"]
 
 
 CONVOLUTION = """<ir_version: 8, opset_import: ["" : 17]>
-net (float[n, C, h, w] x) => (float[n, D, a, b] y) { b = Conv<group = C>(x, B) \n y = Conv(b, K) }"""
+net (float[n, C, h, w] x) => (float[n, D, a, b] y) { b = Conv<group = C>(x, B) \n y = Conv(b, K) }"""  # noqa: E501
 
 
 def test_blur_of_all_channels_stays_digital(load: Load) -> None:
@@ -204,9 +246,17 @@ def test_blur_of_all_channels_stays_digital(load: Load) -> None:
 
 @pytest.mark.parametrize("op", ["Conv<strides = [16]>", "MatMul"])
 def test_spectrogram_stays_digital(load: Load, op: str) -> None:
-    table, shape = dft(64) * np.hanning(64).astype(np.float32)[:, None], "1, 640" if "Conv" in op else "10, 64"
+    table, shape = (
+        dft(64) * np.hanning(64).astype(np.float32)[:, None],
+        ("1, 640" if "Conv" in op else "10, 64"),
+    )
     kernel = np.ascontiguousarray(table.T[:, None, :] if "Conv" in op else table, np.float32)
-    text = f'<ir_version: 8, opset_import: ["" : 17]> net (float[n, {shape}] x) => (float[n, a, b] y) {{ s = {op}(x, T) \n p = Mul(s, s) \n y = MatMul(p, V) }}'
-    scan = scan_layers(load(text, T=kernel, V=RNG.normal(size=(37 if "Conv" in op else 66, 3)).astype(np.float32)))
+    text = (
+        f'<ir_version: 8, opset_import: ["" : 17]> net (float[n, {shape}] x) => (float[n, a, b] y)'
+        f" {{ s = {op}(x, T) \n p = Mul(s, s) \n y = MatMul(p, V) }}"
+    )
+    scan = scan_layers(
+        load(text, T=kernel, V=RNG.normal(size=(37 if "Conv" in op else 66, 3)).astype(np.float32))
+    )
     assert [layer.initializer for layer in scan.layers] == ["V"]
     assert "Fourier" in reasons(scan)["s"]

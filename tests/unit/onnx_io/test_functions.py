@@ -1,4 +1,6 @@
-"""Functions that a file brings along: constants of theirs are one tensor each, and built-in operators win over them."""
+"""Functions that a file brings along: constants of theirs are one tensor each, and built-in
+operators win over them.
+"""
 
 from __future__ import annotations
 
@@ -42,65 +44,92 @@ def test_one_call_gives_no_note(load: Load) -> None:
 
 
 def test_functions_inside_functions_share_too(load: Load) -> None:
-    outer = """ <domain: "local", opset_import: ["": 18, "local": 1]> Two (a) => (o) { b = local.Lin(a) o = local.Lin(b) }"""
+    outer = """ <domain: "local", opset_import: ["": 18, "local": 1]> Two (a) => (o) { b = local.Lin(a) o = local.Lin(b) }"""  # noqa: E501
     network = load(MAIN + "{ a = local.Two(x) y = local.Two(a) }" + CALLED + outer)
     assert layers(network) == {"Wc": 4}
 
 
 def test_equal_constants_of_different_functions_are_different_arrays(load: Load) -> None:
-    network = load(MAIN + "{ a = local.Lin(x) y = local.Other(a) }" + CALLED + CALLED.replace("Lin (a)", "Other (a)"))
+    network = load(
+        MAIN
+        + "{ a = local.Lin(x) y = local.Other(a) }"
+        + CALLED
+        + CALLED.replace("Lin (a)", "Other (a)")
+    )
     assert sorted(layers(network).values()) == [1, 1]
 
 
 def test_an_equal_initializer_is_another_array(load: Load) -> None:
-    network = load(MAIN + "<float[2, 2] V = {1, 2, 3, 4}> { a = local.Lin(x) y = MatMul(a, V) }" + CALLED)
+    network = load(
+        MAIN + "<float[2, 2] V = {1, 2, 3, 4}> { a = local.Lin(x) y = MatMul(a, V) }" + CALLED
+    )
     assert layers(network) == {"Wc": 1, "V": 1}
 
 
 def test_the_name_of_a_constant_gives_way_to_one_of_the_file(load: Load) -> None:
-    network = load(MAIN + "<float[2, 2] Wc = {4, 3, 2, 1}> { a = local.Lin(x) b = local.Lin(a) y = MatMul(b, Wc) }" + CALLED)
+    network = load(
+        MAIN
+        + "<float[2, 2] Wc = {4, 3, 2, 1}> { a = local.Lin(x) b = local.Lin(a) y = MatMul(b, Wc) }"
+        + CALLED
+    )
     found = layers(network)
     assert found.pop("Wc") == 1
     assert list(found.values()) == [2]
 
 
-def test_a_function_of_another_operator_set_is_read_where_its_operators_are_the_same(load: Load) -> None:
-    network = load(MAIN + "{ a = local.Lin(x) y = local.Lin(a) }" + CALLED.replace('["": 18]', '["": 13]'))
+def test_a_function_of_another_operator_set_is_read_where_its_operators_are_the_same(
+    load: Load,
+) -> None:
+    network = load(
+        MAIN + "{ a = local.Lin(x) y = local.Lin(a) }" + CALLED.replace('["": 18]', '["": 13]')
+    )
     assert layers(network) == {"Wc": 2}
 
 
 @pytest.mark.parametrize(("main", "own"), [(18, 11), (11, 18)])
-def test_a_function_that_runtimes_read_differently_is_refused_by_name(load: Load, main: int, own: int) -> None:
-    called = f""" <domain: "local", opset_import: ["": {own}]> Soft (a) => (o) {{ o = Softmax(a) }}"""
-    with pytest.raises(ModelNotCoveredError, match=rf"'local::Soft'.*set {own} and the model for {main}.*Softmax"):
+def test_a_function_that_runtimes_read_differently_is_refused_by_name(
+    load: Load, main: int, own: int
+) -> None:
+    called = (
+        f""" <domain: "local", opset_import: ["": {own}]> Soft (a) => (o) {{ o = Softmax(a) }}"""
+    )
+    with pytest.raises(
+        ModelNotCoveredError, match=rf"'local::Soft'.*set {own} and the model for {main}.*Softmax"
+    ):
         load(MAIN.replace('"": 18', f'"": {main}') + "{ y = local.Soft(x) }" + called)
 
 
 def test_short_forms_and_views_of_constants_share(load: Load) -> None:
     called = """ <domain: "local", opset_import: ["": 18]> Lin (a) => (o) {
-      f = Constant <value_floats = [1.0, 2.0, 3.0, 4.0]> () s = Constant <value_ints = [2, 2]> () w = Reshape(f, s) o = MatMul(a, w) }"""
+      f = Constant <value_floats = [1.0, 2.0, 3.0, 4.0]> () s = Constant <value_ints = [2, 2]> () w = Reshape(f, s) o = MatMul(a, w) }"""  # noqa: E501
     network = load(MAIN + "{ a = local.Lin(x) y = local.Lin(a) }" + called)
     assert layers(network) == {"f": 2}
 
 
 def test_weights_that_functions_compute_are_one_array(load: Load) -> None:
     called = """ <domain: "local", opset_import: ["": 18]> Lin (a) => (o) {
-      v = Constant <value = float[2, 2] {1, 2, 3, 4}> () g = Constant <value = float[2] {2, 3}> () w = Mul(v, g) o = MatMul(a, w) }"""
+      v = Constant <value = float[2, 2] {1, 2, 3, 4}> () g = Constant <value = float[2] {2, 3}> () w = Mul(v, g) o = MatMul(a, w) }"""  # noqa: E501
     network = load(MAIN + "{ a = local.Lin(x) b = local.Lin(a) y = local.Lin(b) }" + called)
     assert list(layers(network).values()) == [3]
 
 
 def test_constants_that_attributes_give_stay_apart(load: Load) -> None:
-    called = """ <domain: "local", opset_import: ["": 18]> Lin <w> (a) => (o) { W = Constant <value: tensor = @w> () o = MatMul(a, W) }"""
+    called = """ <domain: "local", opset_import: ["": 18]> Lin <w> (a) => (o) { W = Constant <value: tensor = @w> () o = MatMul(a, W) }"""  # noqa: E501
     one, two = "float[2, 2] {1, 2, 3, 4}", "float[2, 2] {4, 3, 2, 1}"
-    network = load(MAIN + f"{{ a = local.Lin <w = {one}> (x) b = local.Lin <w = {two}> (a) y = local.Lin <w = {one}> (b) }}" + called)
+    network = load(
+        MAIN + f"{{ a = local.Lin <w = {one}> (x) b = local.Lin <w = {two}> (a) y = local.Lin <w ="
+        f" {one}> (b) }}" + called
+    )
     assert sorted(layers(network).values()) == [1, 1, 1]
 
 
 def test_other_attributes_do_not_keep_constants_apart(load: Load) -> None:
     called = """ <domain: "local", opset_import: ["": 18]> Lin <alpha> (a) => (o) {
-      Wc = Constant <value = float[2, 2] {1, 2, 3, 4}> () t = MatMul(a, Wc) o = LeakyRelu <alpha: float = @alpha> (t) }"""
-    calls = "{ a = local.Lin <alpha = 0.1> (x) b = local.Lin <alpha = 0.2> (a) y = local.Lin <alpha = 0.3> (b) }"
+      Wc = Constant <value = float[2, 2] {1, 2, 3, 4}> () t = MatMul(a, Wc) o = LeakyRelu <alpha: float = @alpha> (t) }"""  # noqa: E501
+    calls = (
+        "{ a = local.Lin <alpha = 0.1> (x) b = local.Lin <alpha = 0.2> (a) y = local.Lin <alpha ="
+        " 0.3> (b) }"
+    )
     assert layers(load(MAIN + calls + called)) == {"Wc": 3}
 
 
@@ -108,13 +137,15 @@ def test_constants_in_branches_of_functions_share(load: Load) -> None:
     called = """ <domain: "local", opset_import: ["": 18]> Lin (a) => (o) {
       m = ReduceSum <keepdims = 0> (a) z = Constant <value_float = 0.0> () c = Greater(m, z)
       o = If (c) <then_branch = p () => (float[N, 2] t) { w = Constant <value = float[2, 2] {1, 2, 3, 4}> () t = MatMul(a, w) },
-                  else_branch = q () => (float[N, 2] e) { e = Neg(a) }> }"""
+                  else_branch = q () => (float[N, 2] e) { e = Neg(a) }> }"""  # noqa: E501
     network = load(MAIN + "{ a = local.Lin(x) y = local.Lin(a) }" + called)
     assert list(layers(network).values()) == [2]
 
 
 def test_a_file_cannot_claim_the_mark_of_a_constant(load: Load, write: Write) -> None:
-    path = write(MAIN + "<float[2, 2] V = {4, 3, 2, 1}> { a = local.Lin(x) y = MatMul(a, V) }" + CALLED)
+    path = write(
+        MAIN + "<float[2, 2] V = {4, 3, 2, 1}> { a = local.Lin(x) y = MatMul(a, V) }" + CALLED
+    )
     model = onnx.load(path)
     model.graph.initializer[0].doc_string = "cimrobust//constant//0"
     onnx.save(model, path)
@@ -137,11 +168,14 @@ X = np.asarray([[1, -2], [-3, 4]], np.float32)
         ("my", "Relu", "function"),
     ],
 )
-def test_onnxruntime_decides_whether_a_function_counts(write: Write, domain: str, name: str, counts: str) -> None:
+def test_onnxruntime_decides_whether_a_function_counts(
+    write: Write, domain: str, name: str, counts: str
+) -> None:
     call = f"{domain}.{name}" if domain else name
     imports = '"": 18' + (f', "{domain}": 1' if domain not in ("", "ai.onnx") else "")
     path = write(
-        f"<ir_version: 8, opset_import: [{imports}]> g (float[N, 2] x) => (float[N, 2] y) {{ h = {call}(x) y = Identity(h) }} "
+        f"<ir_version: 8, opset_import: [{imports}]> g (float[N, 2] x) => (float[N, 2] y) {{ h ="
+        f" {call}(x) y = Identity(h) }} "
         f'<domain: "{domain}", opset_import: ["": 18]> {name} (a) => (o) {{ o = Neg(a) }}'
     )
     network = load_network(path)
@@ -155,7 +189,8 @@ def test_a_function_that_no_runtime_calls_is_refused_by_name(write: Write, domai
     call = f"{domain}.Foo" if domain else "Foo"
     imports = '"": 18' + (', "ai.onnx.ml": 3' if domain == "ai.onnx.ml" else "")
     path = write(
-        f"<ir_version: 8, opset_import: [{imports}]> g (float[N, 2] x) => (float[N, 2] y) {{ y = {call}(x) }} "
+        f"<ir_version: 8, opset_import: [{imports}]> g (float[N, 2] x) => (float[N, 2] y) {{ y ="
+        f" {call}(x) }} "
         f'<domain: "{domain}", opset_import: ["": 18]> Foo (a) => (o) {{ o = Neg(a) }}'
     )
     with pytest.raises(ModelNotCoveredError, match=r"Foo.*calls no functions"):
@@ -182,7 +217,9 @@ def overloaded(write: Write, *, called: str) -> Path:
 def test_overloads_are_told_apart(write: Write, called: str, operator: str) -> None:
     network = load_network(overloaded(write, called=called))
     assert list(network.operators) == [operator]
-    np.testing.assert_array_equal(run_original(network, {"x": X}), -X if operator == "Neg" else abs(X))
+    np.testing.assert_array_equal(
+        run_original(network, {"x": X}), -X if operator == "Neg" else abs(X)
+    )
 
 
 def test_an_overload_that_does_not_exist_is_refused(write: Write) -> None:
@@ -197,9 +234,11 @@ def test_a_function_defined_twice_is_refused(write: Write) -> None:
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_functions_in_a_circle_are_refused_also_where_nobody_calls_them(write: Write, used: bool) -> None:
+def test_functions_in_a_circle_are_refused_also_where_nobody_calls_them(
+    write: Write, used: bool
+) -> None:
     circle = """ <domain: "local", opset_import: ["": 18, "local": 1]> A (a) => (o) { o = local.B(a) }
-     <domain: "local", opset_import: ["": 18, "local": 1]> B (a) => (o) { o = local.A(a) }"""
+     <domain: "local", opset_import: ["": 18, "local": 1]> B (a) => (o) { o = local.A(a) }"""  # noqa: E501
     path = write(MAIN + f"{{ y = local.{'A' if used else 'Lin'}(x) }}" + CALLED + circle)
     with pytest.raises(InputRefusedError, match="in a circle"):
         load_network(path)

@@ -33,13 +33,16 @@ def test_the_zoo_loads_and_counts_as_its_manifest_does(zoo: Path) -> None:
         assert network.files[0].sha256 == entry["sha256"]
         assert network.ir_version == entry["ir_version"]
         assert [spec.name for spec in network.inputs] == [spec["name"] for spec in entry["inputs"]]
-        assert [list(spec.shape or ()) for spec in network.inputs] == [spec["shape"] for spec in entry["inputs"]]
+        assert [list(spec.shape or ()) for spec in network.inputs] == [
+            spec["shape"] for spec in entry["inputs"]
+        ]
 
 
 def test_what_the_file_says_is_kept(write: Write) -> None:
     path = write(
-        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3], producer_name: "p", producer_version: "2">'
-        "g (float[N, 4] x) => (int64[K] y) { y = ai.onnx.ml.ArrayFeatureExtractor(a, b) a = Cast <to = 7> (x) b = Cast <to = 7> (x) }"
+        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3], producer_name: "p",'
+        ' producer_version: "2">g (float[N, 4] x) => (int64[K] y) { y ='
+        " ai.onnx.ml.ArrayFeatureExtractor(a, b) a = Cast <to = 7> (x) b = Cast <to = 7> (x) }"
     )
     network = load_network(path)
     assert network.producer == "p 2"
@@ -52,7 +55,9 @@ def test_what_the_file_says_is_kept(write: Write) -> None:
 
 
 def test_nodes_are_sorted_and_named(load: Load) -> None:
-    network = load(HEAD + "g (float[4] x) => (float[4] y) { [n] y = Neg(b) [n] b = Relu(a) a = Abs(x) }")
+    network = load(
+        HEAD + "g (float[4] x) => (float[4] y) { [n] y = Neg(b) [n] b = Relu(a) a = Abs(x) }"
+    )
     assert ops(network) == ["Abs", "Relu", "Neg"]
     assert len({node.name for node in network.model.graph.node}) == 3
     assert network.model.graph.node[0].name == "a"
@@ -67,20 +72,28 @@ def test_nodes_are_sorted_and_named(load: Load) -> None:
     ],
 )
 def test_constants_become_initializers(load: Load, attribute: str, value: np.ndarray) -> None:
-    network = load(HEAD + f"g (float[2] x) => (float[2] y) {{ c = Constant <{attribute}> () y = Add(x, c) }}")
+    network = load(
+        HEAD + f"g (float[2] x) => (float[2] y) {{ c = Constant <{attribute}> () y = Add(x, c) }}"
+    )
     assert ops(network) == ["Add"]
     np.testing.assert_array_equal(network.initializers["c"], value)
     assert network.operators == {"Add": 1, "Constant": 1}
 
 
 def test_a_constant_output_keeps_its_name(load: Load) -> None:
-    network = load(HEAD + "g (float[2] x) => (float[2] y, int64 c) { c = Constant <value_int = 3> () y = Relu(x) }")
+    network = load(
+        HEAD
+        + "g (float[2] x) => (float[2] y, int64 c) { c = Constant <value_int = 3> () y = Relu(x) }"
+    )
     assert [spec.name for spec in network.outputs] == ["y", "c"]
     onnx.checker.check_model(network.model, full_check=True)
 
 
 def test_initializers_are_no_inputs_and_old_versions_are_raised(load: Load) -> None:
-    text = '<ir_version: 3, opset_import: ["": 8]> g (float[N, 2] x, float[2, 2] W) => (float[N, 2] y) { y = MatMul(x, W) }'
+    text = (
+        '<ir_version: 3, opset_import: ["": 8]> g (float[N, 2] x, float[2, 2] W) => (float[N, 2] y)'
+        " { y = MatMul(x, W) }"
+    )
     network = load(text, W=np.ones((2, 2), np.float32))
     assert [spec.name for spec in network.inputs] == ["x"]
     assert network.ir_version == 3
@@ -97,7 +110,7 @@ def test_initializers_are_read_only(load: Load) -> None:
 def test_functions_are_inlined(load: Load) -> None:
     network = load(
         """<ir_version: 8, opset_import: ["": 17, "my": 1]> g (float[N, 2] x) => (float[N, 2] y) { a = my.twice(x) y = my.twice(a) }
-        <domain: "my", opset_import: ["": 17]> twice (a) => (b) { c = Constant <value_float = 2.0> () b = Mul(a, c) }"""
+        <domain: "my", opset_import: ["": 17]> twice (a) => (b) { c = Constant <value_float = 2.0> () b = Mul(a, c) }"""  # noqa: E501
     )
     assert ops(network) == ["Mul", "Mul"]
     assert list(network.initializers) == ["c"]
@@ -106,7 +119,7 @@ def test_functions_are_inlined(load: Load) -> None:
 
 IF = """g (float[N, 2] x) => (float[N, 2] y) <bool c = {%d}> {
   y = If (c) <then_branch = a () => (float[N, 2] t) { w = Constant <value = float[2] {1, 2}> () t = Add(x, w) },
-              else_branch = b () => (float[N, 2] e) { w = Constant <value = float[2] {3, 4}> () e = Mul(x, w) }> }"""
+              else_branch = b () => (float[N, 2] e) { w = Constant <value = float[2] {3, 4}> () e = Mul(x, w) }> }"""  # noqa: E501
 
 
 @pytest.mark.parametrize(("condition", "op"), [(1, "Add"), (0, "Mul")])
@@ -121,7 +134,7 @@ def test_a_branch_on_a_static_shape_is_resolved(load: Load) -> None:
         HEAD
         + """g (float[N, 1, 3] x) => (y) <int64 one = {1}, int64[1] axis = {1}> {
         s = Shape(x) d = Gather(s, one) c = Equal(d, one)
-        y = If (c) <then_branch = a () => (t) { t = Squeeze(x, axis) }, else_branch = b () => (e) { e = Identity(x) }> }"""
+        y = If (c) <then_branch = a () => (t) { t = Squeeze(x, axis) }, else_branch = b () => (e) { e = Identity(x) }> }"""  # noqa: E501
     )
     assert ops(network) == ["Squeeze", "Identity"]
     assert network.outputs[0].shape == ("N", 3)
@@ -136,7 +149,11 @@ def test_a_branch_on_data_stays(load: Load) -> None:
 
 
 def test_dead_parts_and_value_infos_go(load: Load) -> None:
-    network = load(HEAD + "g (float[2] x) => (float[2] y) <float[2] unused = {1, 2}, float[9] z> { z = Neg(x) y = Relu(x) }")
+    network = load(
+        HEAD
+        + "g (float[2] x) => (float[2] y) <float[2] unused = {1, 2}, float[9] z> { z = Neg(x) y ="
+        " Relu(x) }"
+    )
     assert ops(network) == ["Relu"]
     assert not network.initializers
     assert not network.model.graph.value_info
@@ -151,14 +168,16 @@ def test_wrong_output_shapes_are_ignored_with_a_note(load: Load) -> None:
 
 def test_outputs_that_are_no_tensors_are_left_out(load: Load) -> None:
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[N, 2] x) => (float[N, 2] y, seq(float[N, 2]) m) {
-        y = Softmax(x) m = SequenceConstruct(y) }"""
+        y = Softmax(x) m = SequenceConstruct(y) }"""  # noqa: E501
     network = load(text)
     assert [spec.name for spec in network.outputs] == ["y"]
     assert any("'m'" in note or " m" in note for note in network.notes)
 
 
 def test_nothing_but_other_outputs_is_not_covered(write: Write) -> None:
-    path = write("""<ir_version: 8, opset_import: ["": 17]> g (float[N, 2] x) => (seq(float[N, 2]) m) { m = SequenceConstruct(x) }""")
+    path = write(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[N, 2] x) => (seq(float[N, 2]) m) { m = SequenceConstruct(x) }"""  # noqa: E501
+    )
     with pytest.raises(ModelNotCoveredError, match="not a tensor"):
         load_network(path)
 
@@ -173,7 +192,7 @@ def test_shape_arithmetic_on_constants_is_folded(load: Load) -> None:
     network = load(
         HEAD
         + """g (float[1, 6] x) => (y) <int64[1] a = {2}, int64[1] b = {3}> {
-        one = Constant <value_ints = [1]> () s = Concat <axis = 0> (one, a, b) y = Reshape(x, s) }"""
+        one = Constant <value_ints = [1]> () s = Concat <axis = 0> (one, a, b) y = Reshape(x, s) }"""  # noqa: E501
     )
     assert ops(network) == ["Reshape"]
     assert network.outputs[0].shape == (1, 2, 3)
@@ -183,7 +202,7 @@ def test_weights_that_are_computed_are_folded_once(load: Load) -> None:
     network = load(
         HEAD
         + """g (float[N, 2] x) => (y) <float[3, 2] v = {1, 2, 3, 4, 5, 6}, float[3, 1] s = {1, 2, 3}> {
-        w = Mul(v, s) t = Transpose(w) y = MatMul(x, t) }"""
+        w = Mul(v, s) t = Transpose(w) y = MatMul(x, t) }"""  # noqa: E501
     )
     assert ops(network) == ["Transpose", "MatMul"]
     np.testing.assert_array_equal(network.initializers["w"], [[1, 2], [6, 8], [15, 18]])
@@ -192,12 +211,17 @@ def test_weights_that_are_computed_are_folded_once(load: Load) -> None:
 
 
 def test_random_weights_are_not_folded(load: Load) -> None:
-    network = load(HEAD + "g (float[N, 2] x) => (y) { w = RandomNormal <shape = [2, 2]> () y = MatMul(x, w) }")
+    network = load(
+        HEAD + "g (float[N, 2] x) => (y) { w = RandomNormal <shape = [2, 2]> () y = MatMul(x, w) }"
+    )
     assert ops(network) == ["RandomNormal", "MatMul"]
 
 
 def test_the_standard_domain_may_be_written_out(load: Load) -> None:
-    network = load('<ir_version: 8, opset_import: ["ai.onnx": 17]> g (float[2] x) => (float[2] y) { y = ai.onnx.Relu(x) }')
+    network = load(
+        '<ir_version: 8, opset_import: ["ai.onnx": 17]> g (float[2] x) => (float[2] y) { y ='
+        " ai.onnx.Relu(x) }"
+    )
     assert network.opsets == {"": 17}
     assert network.operators == {"Relu": 1}
 

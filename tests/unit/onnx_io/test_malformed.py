@@ -24,7 +24,9 @@ GOOD = (
 
 
 def refusal(path: Path, kind: type[CimrobustError] = InputRefusedError) -> str:
-    """Load a file that must be refused; return the message, which must be one line and name the file."""
+    """Load a file that must be refused; return the message, which must be one line and name the
+    file.
+    """
     with pytest.raises(CimrobustError) as caught:
         load_network(path)
     message = str(caught.value)
@@ -37,30 +39,93 @@ def refusal(path: Path, kind: type[CimrobustError] = InputRefusedError) -> str:
 @pytest.mark.parametrize(
     ("text", "kind", "says"),
     [
-        ("g (float[N, 4] x) => (float[N, 4] y) { y = Relu(missing) }", InputRefusedError, "'missing'"),
-        ("g (float[N, 4] x) => (float[N, 4] y) { z = Relu(x) }", InputRefusedError, "output 'y' is made by no node"),
-        ("g (float[N, 4] x) => (float[N, 4] y) { y = Add(x, b) b = Relu(a) a = Relu(b) }", InputRefusedError, "cycle"),
-        ("g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) y = Neg(x) }", InputRefusedError, "more than one node"),
-        ("g (float[N, 4] x) => (float[N, 4] y) <float[1] a = {1}, float[1] a = {2}> { y = Add(x, a) }", InputRefusedError, "defined twice"),
-        ("g (float[N, 4] x, float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }", InputRefusedError, "declared twice"),
-        ("g (float[N, 4] x) => (float[N, 4] y) { y = Rellu(x) }", InputRefusedError, "does not exist"),
-        ("g (float[N, 4] x) => (float[N, 4] y) { y = Upsample(x, x) }", InputRefusedError, "no longer has"),
-        ("g (float[N, 4] x) => (float[N, 4] y) { y = ai.onnx.ml.Scaler(x) }", InputRefusedError, "not imported"),
-        ("g (float[N, 4] x) => (float[N, 4] y) { y = my.domain.Magic(x) z = my.domain.Other(y) }", ModelNotCoveredError, "Other"),
-        ("g (float[3, 4] x) => (float[3, 5] y) { z = Relu(x) y = MatMul(x, z) }", InputRefusedError, "contradict"),
+        (
+            "g (float[N, 4] x) => (float[N, 4] y) { y = Relu(missing) }",
+            InputRefusedError,
+            "'missing'",
+        ),
+        (
+            "g (float[N, 4] x) => (float[N, 4] y) { z = Relu(x) }",
+            InputRefusedError,
+            "output 'y' is made by no node",
+        ),
+        (
+            "g (float[N, 4] x) => (float[N, 4] y) { y = Add(x, b) b = Relu(a) a = Relu(b) }",
+            InputRefusedError,
+            "cycle",
+        ),
+        (
+            "g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) y = Neg(x) }",
+            InputRefusedError,
+            "more than one node",
+        ),
+        (
+            (
+                "g (float[N, 4] x) => (float[N, 4] y) <float[1] a = {1}, float[1] a = {2}> { y ="
+                " Add(x, a) }"
+            ),
+            InputRefusedError,
+            "defined twice",
+        ),
+        (
+            "g (float[N, 4] x, float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }",
+            InputRefusedError,
+            "declared twice",
+        ),
+        (
+            "g (float[N, 4] x) => (float[N, 4] y) { y = Rellu(x) }",
+            InputRefusedError,
+            "does not exist",
+        ),
+        (
+            "g (float[N, 4] x) => (float[N, 4] y) { y = Upsample(x, x) }",
+            InputRefusedError,
+            "no longer has",
+        ),
+        (
+            "g (float[N, 4] x) => (float[N, 4] y) { y = ai.onnx.ml.Scaler(x) }",
+            InputRefusedError,
+            "not imported",
+        ),
+        (
+            (
+                "g (float[N, 4] x) => (float[N, 4] y) { y = my.domain.Magic(x) z ="
+                " my.domain.Other(y) }"
+            ),
+            ModelNotCoveredError,
+            "Other",
+        ),
+        (
+            "g (float[3, 4] x) => (float[3, 5] y) { z = Relu(x) y = MatMul(x, z) }",
+            InputRefusedError,
+            "contradict",
+        ),
         ("g (float[2, 4] x) => (float[2, 4] y) { y = Add(x, x, x) }", InputRefusedError, "Add"),
         ("g (float[2, 4] x) => (float[2, 4] y) { y = Concat(x, x) }", InputRefusedError, "axis"),
-        ("g (float[2, 4] x) => (float[2, 4] y) { y = Gemm <transB: float = 1.0> (x, x) }", InputRefusedError, "transB"),
-        ("g (seq(float[2]) x) => (float[2] y) { y = ConcatFromSequence <axis = 0> (x) }", ModelNotCoveredError, "sequence"),
+        (
+            "g (float[2, 4] x) => (float[2, 4] y) { y = Gemm <transB: float = 1.0> (x, x) }",
+            InputRefusedError,
+            "transB",
+        ),
+        (
+            "g (seq(float[2]) x) => (float[2] y) { y = ConcatFromSequence <axis = 0> (x) }",
+            ModelNotCoveredError,
+            "sequence",
+        ),
         ("g (float[2, 4] x) => (int64[2, 4] y) { y = Relu(x) }", InputRefusedError, "type"),
     ],
 )
-def test_a_wrong_graph_is_refused(write: Write, text: str, kind: type[CimrobustError], says: str) -> None:
+def test_a_wrong_graph_is_refused(
+    write: Write, text: str, kind: type[CimrobustError], says: str
+) -> None:
     assert says in refusal(write(HEAD + text), kind)
 
 
 def test_all_unknown_nodes_are_named_together(write: Write) -> None:
-    message = refusal(write(HEAD + "g (float[4] x) => (float[4] y) { a = one.A(x) b = two.B(a) y = three.C(b) }"), ModelNotCoveredError)
+    message = refusal(
+        write(HEAD + "g (float[4] x) => (float[4] y) { a = one.A(x) b = two.B(a) y = three.C(b) }"),
+        ModelNotCoveredError,
+    )
     assert all(op in message for op in ("one::A", "two::B", "three::C"))
 
 
@@ -72,7 +137,14 @@ def test_a_truncated_file_is_refused(write: Write, kept: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"hello, this is no model\n" * 20, bytes(range(256)) * 8, b"\x00" * 4096, b"PK\x03\x04" + b"\x11" * 99]
+    "content",
+    [
+        b"",
+        b"hello, this is no model\n" * 20,
+        bytes(range(256)) * 8,
+        b"\x00" * 4096,
+        b"PK\x03\x04" + b"\x11" * 99,
+    ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.onnx"
@@ -93,10 +165,20 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ir_version", "opset", "kind"),
-    [(2, 17, InputRefusedError), (999, 17, InputRefusedError), (8, 6, ModelNotCoveredError), (8, 999, ModelNotCoveredError)],
+    [
+        (2, 17, InputRefusedError),
+        (999, 17, InputRefusedError),
+        (8, 6, ModelNotCoveredError),
+        (8, 999, ModelNotCoveredError),
+    ],
 )
-def test_versions_out_of_range_are_refused(write: Write, ir_version: int, opset: int, kind: type[CimrobustError]) -> None:
-    path = write(f'<ir_version: {ir_version}, opset_import: ["": {opset}]> g (float[4] x) => (float[4] y) {{ y = Relu(x) }}')
+def test_versions_out_of_range_are_refused(
+    write: Write, ir_version: int, opset: int, kind: type[CimrobustError]
+) -> None:
+    path = write(
+        f'<ir_version: {ir_version}, opset_import: ["": {opset}]> g (float[4] x) => (float[4] y) {{'
+        " y = Relu(x) }"
+    )
     refusal(path, kind)
 
 
@@ -184,12 +266,18 @@ def bad_name(model: onnx.ModelProto) -> None:
         (bad_name, "No Op"),
     ],
 )
-def test_a_wrong_tensor_or_header_is_refused(write: Write, edit: Callable[[onnx.ModelProto], None], says: str) -> None:
+def test_a_wrong_tensor_or_header_is_refused(
+    write: Write, edit: Callable[[onnx.ModelProto], None], says: str
+) -> None:
     assert says in refusal(edited(write(GOOD), edit))
 
 
 def test_all_wrong_tensors_are_named_together(write: Write) -> None:
-    path = write(HEAD + "g (float[2] x) => (float[2] y) <float[2] a = {1, 2}, float[2] b = {1, 2}> { c = Add(x, a) y = Add(c, b) }")
+    path = write(
+        HEAD
+        + "g (float[2] x) => (float[2] y) <float[2] a = {1, 2}, float[2] b = {1, 2}> { c = Add(x,"
+        " a) y = Add(c, b) }"
+    )
 
     def shorten(model: onnx.ModelProto) -> None:
         for tensor in model.graph.initializer:
@@ -203,12 +291,20 @@ def test_all_wrong_tensors_are_named_together(write: Write) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "s = Constant <value_ints = [100000, 10737]> () z = ConstantOfShape(s) r = ReduceSum <keepdims = 0> (z) y = Add(x, r)",
-        "s = Constant <value_ints = [100000, 10737]> () z = Expand(x, s) r = ReduceSum <keepdims = 0> (z) y = Add(x, r)",
+        (
+            "s = Constant <value_ints = [100000, 10737]> () z = ConstantOfShape(s) r = ReduceSum"
+            " <keepdims = 0> (z) y = Add(x, r)"
+        ),
+        (
+            "s = Constant <value_ints = [100000, 10737]> () z = Expand(x, s) r = ReduceSum"
+            " <keepdims = 0> (z) y = Add(x, r)"
+        ),
     ],
 )
 def test_a_small_file_that_asks_for_gigabytes_is_refused(write: Write, body: str) -> None:
-    assert "needs more than" in refusal(write(HEAD + f"g (float[1] x) => (float[1] y) {{ {body} }}"))
+    assert "needs more than" in refusal(
+        write(HEAD + f"g (float[1] x) => (float[1] y) {{ {body} }}")
+    )
 
 
 def test_bodies_nested_too_deep_are_refused(write: Write) -> None:
@@ -216,14 +312,27 @@ def test_bodies_nested_too_deep_are_refused(write: Write) -> None:
 
     def nest(model: onnx.ModelProto) -> None:
         body = onnx.helper.make_graph(
-            [onnx.helper.make_node("Relu", ["x"], ["deep"])], "deep", [], [onnx.helper.make_tensor_value_info("deep", 1, [2])]
+            [onnx.helper.make_node("Relu", ["x"], ["deep"])],
+            "deep",
+            [],
+            [onnx.helper.make_tensor_value_info("deep", 1, [2])],
         )
         for level in range(24):
             name = f"y{level}" if level < 23 else "y"
-            node = onnx.helper.make_node("If", ["c"], [name], then_branch=body, else_branch=body) if level == 0 else None
+            node = (
+                onnx.helper.make_node("If", ["c"], [name], then_branch=body, else_branch=body)
+                if level == 0
+                else None
+            )
             node = node or onnx.helper.make_node("If", ["c"], [name], then_branch=body)
-            body = onnx.helper.make_graph([node], name, [], [onnx.helper.make_tensor_value_info(name, 1, [2])])
-        model.graph.CopyFrom(onnx.helper.make_graph(list(body.node), "g", list(model.graph.input), list(model.graph.output)))
+            body = onnx.helper.make_graph(
+                [node], name, [], [onnx.helper.make_tensor_value_info(name, 1, [2])]
+            )
+        model.graph.CopyFrom(
+            onnx.helper.make_graph(
+                list(body.node), "g", list(model.graph.input), list(model.graph.output)
+            )
+        )
 
     refusal(edited(path, nest))
 
@@ -231,18 +340,19 @@ def test_bodies_nested_too_deep_are_refused(write: Write) -> None:
 def test_functions_that_call_each_other_are_refused(write: Write) -> None:
     text = """<ir_version: 8, opset_import: ["": 17, "my": 1]> g (float[2] x) => (float[2] y) { y = my.f(x) }
     <domain: "my", opset_import: ["": 17, "my": 1]> f (a) => (b) { b = my.h(a) }
-    <domain: "my", opset_import: ["": 17, "my": 1]> h (a) => (b) { b = my.f(a) }"""
+    <domain: "my", opset_import: ["": 17, "my": 1]> h (a) => (b) { b = my.f(a) }"""  # noqa: E501
     assert "circle" in refusal(write(text))
 
 
 def test_functions_that_explode_are_refused(write: Write) -> None:
     functions = "".join(
-        f'<domain: "my", opset_import: ["": 17, "my": 1]> f{level} (a) => (b) '
-        f"{{ c = my.f{level + 1}(a) d = my.f{level + 1}(c) e = my.f{level + 1}(d) b = my.f{level + 1}(e) }}"
+        f'<domain: "my", opset_import: ["": 17, "my": 1]> f{level} (a) => (b) {{ c ='
+        f" my.f{level + 1}(a) d = my.f{level + 1}(c) e = my.f{level + 1}(d) b ="
+        f" my.f{level + 1}(e) }}"
         for level in range(16)
     )
     text = f"""<ir_version: 8, opset_import: ["": 17, "my": 1]> g (float[2] x) => (float[2] y) {{ y = my.f0(x) }} {functions}
-    <domain: "my", opset_import: ["": 17, "my": 1]> f16 (a) => (b) {{ b = Relu(a) }}"""
+    <domain: "my", opset_import: ["": 17, "my": 1]> f16 (a) => (b) {{ b = Relu(a) }}"""  # noqa: E501
     assert "expand to" in refusal(write(text))
 
 
@@ -261,6 +371,7 @@ def test_sparse_constants_are_not_covered(write: Write) -> None:
 
 def test_shapes_that_cannot_be_found_within_limits_are_refused(write: Write) -> None:
     path = write(
-        '<ir_version: 8, opset_import: ["": 18]> g (float[1, 2] x) => (float[1, 1] y) { y, z = Split <num_outputs = 900000000> (x) }'
+        '<ir_version: 8, opset_import: ["": 18]> g (float[1, 2] x) => (float[1, 1] y) { y, z ='
+        " Split <num_outputs = 900000000> (x) }"
     )
     assert "does not end within" in refusal(path)

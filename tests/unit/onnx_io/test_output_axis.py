@@ -29,8 +29,15 @@ def network(tmp_path, text: str):
         (CONV + "{ y = Conv(x, w) }", 1),
         (CONV + "{ c = Conv(x, w) r = Relu(c) y = Softmax<axis = 1>(r) }", 1),
         (TOKENS.format(shape="6, 3") + "{ y = MatMul(x, w) }", 2),
-        (TOKENS.format(shape="3, 6") + "{ a = MatMul(x, w) y = Transpose<perm = [0, 2, 1]>(a) }", 1),
-        (TOKENS.format(shape="3, 6") + "{ a = MatMul(x, w) t = Transpose<perm = [0, 2, 1]>(a) y = Sigmoid(t) }", 1),
+        (
+            TOKENS.format(shape="3, 6") + "{ a = MatMul(x, w) y = Transpose<perm = [0, 2, 1]>(a) }",
+            1,
+        ),
+        (
+            TOKENS.format(shape="3, 6")
+            + "{ a = MatMul(x, w) t = Transpose<perm = [0, 2, 1]>(a) y = Sigmoid(t) }",
+            1,
+        ),
     ],
 )
 def test_the_last_layer_shows_the_axis(tmp_path, text, axis):
@@ -41,8 +48,14 @@ def test_the_last_layer_shows_the_axis(tmp_path, text, axis):
     "text",
     [
         TOKENS.format(shape="18") + "{ a = MatMul(x, w) y = Flatten(a) }",
-        "(float[n, 6, 8] x) => (float[n, 6, 6] y) <float[8, 3] w> { a = MatMul(x, w) t = Transpose<perm = [0, 2, 1]>(a) y = MatMul(a, t) }",
-        "(float[n, 6, 8] x) => (float[n, 6, 3] y) <float[8, 3] w> { a = MatMul(x, w) b = Relu(a) y = Add(a, b) }",
+        (
+            "(float[n, 6, 8] x) => (float[n, 6, 6] y) <float[8, 3] w> { a = MatMul(x, w) t ="
+            " Transpose<perm = [0, 2, 1]>(a) y = MatMul(a, t) }"
+        ),
+        (
+            "(float[n, 6, 8] x) => (float[n, 6, 3] y) <float[8, 3] w> { a = MatMul(x, w) b ="
+            " Relu(a) y = Add(a, b) }"
+        ),
     ],
 )
 def test_what_the_graph_does_not_show_is_not_told(tmp_path, text):
@@ -53,10 +66,14 @@ def test_scores_that_a_map_names_are_read_with_its_labels(tmp_path):
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["s"]),
         helper.make_node("Softmax", ["s"], ["p"], axis=1),
-        helper.make_node("ZipMap", ["p"], ["scores"], domain="ai.onnx.ml", classlabels_int64s=[7, 3]),
+        helper.make_node(
+            "ZipMap", ["p"], ["scores"], domain="ai.onnx.ml", classlabels_int64s=[7, 3]
+        ),
     ]
     kind = helper.make_sequence_type_proto(
-        helper.make_map_type_proto(onnx.TensorProto.INT64, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, []))
+        helper.make_map_type_proto(
+            onnx.TensorProto.INT64, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+        )
     )
     graph = helper.make_graph(
         nodes,

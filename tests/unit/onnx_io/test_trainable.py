@@ -26,7 +26,7 @@ net (float[N, 4] x) => (float[N, 3] y, float[N, 2] aside)
   y = Gemm(m, w2, b2)
   aside = Gemm(m, w3, b3)
 }
-"""
+"""  # noqa: E501
 
 
 def found(tmp_path: Path, text: str = TEXT, output: str = "y") -> DigitalParameters:
@@ -48,7 +48,9 @@ def test_biases_are_what_is_added_to_products_and_read_for_nothing_else(tmp_path
 
 
 def test_bias_that_is_read_elsewhere_is_left_alone(tmp_path):
-    assert set(found(tmp_path, TEXT.replace("m = Mul(s, shared)", "m = Mul(s, b1)")).biases) == {"b2"}
+    assert set(found(tmp_path, TEXT.replace("m = Mul(s, shared)", "m = Mul(s, b1)")).biases) == {
+        "b2"
+    }
 
 
 RESHAPED = """
@@ -73,7 +75,7 @@ net (float[N, 4] x) => (float[N, 6] y)
   back = Cast<to = 1>(whole)
   y = Add(h5, back)
 }
-"""
+"""  # noqa: E501
 
 
 def test_biases_in_another_shape_are_found_unless_something_else_reads_or_changes_them(tmp_path):
@@ -82,11 +84,20 @@ def test_biases_in_another_shape_are_found_unless_something_else_reads_or_change
 
 def test_normalisations_are_found_with_what_they_read(tmp_path):
     (norm,) = found(tmp_path).normalisations
-    assert (norm.data, norm.scale, norm.shift, norm.mean, norm.variance) == ("a", "gain", "shift", "mean", "variance")
+    assert (norm.data, norm.scale, norm.shift, norm.mean, norm.variance) == (
+        "a",
+        "gain",
+        "shift",
+        "mean",
+        "variance",
+    )
 
 
 def test_digital_copies_name_the_weight_they_are_of(tmp_path):
-    read_twice = TEXT.replace("m = Mul(s, shared)", "c = ReduceSum<keepdims = 0>(w2)\n  z = Mul(s, c)\n  m = Mul(z, shared)")
+    read_twice = TEXT.replace(
+        "m = Mul(s, shared)",
+        "c = ReduceSum<keepdims = 0>(w2)\n  z = Mul(s, c)\n  m = Mul(z, shared)",
+    )
     assert found(tmp_path, read_twice).copies == {"w2.digital": "w2"}
 
 
@@ -117,7 +128,7 @@ net (float[N, 3, 4] x) => (float[N, 3, 4] y) <float[4, 4] w1, float[4] b1, float
   v = Add(a, e)
   y = MatMul(v, k)
 }
-"""
+"""  # noqa: E501
 
 
 def test_biases_behind_the_scale_of_a_product_of_integers_are_found(tmp_path):

@@ -36,7 +36,10 @@ def without_data(path: Path) -> bytes:
     """The file with the data of all tensors taken out."""
     model = onnx.ModelProto()
     model.ParseFromString(path.read_bytes())
-    tensors = [*model.graph.initializer, *(a.t for n in model.graph.node for a in n.attribute if a.name == "value")]
+    tensors = [
+        *model.graph.initializer,
+        *(a.t for n in model.graph.node for a in n.attribute if a.name == "value"),
+    ]
     for tensor in tensors:
         for field in ("raw_data", "float_data", "int32_data", "double_data"):
             tensor.ClearField(field)
@@ -46,19 +49,27 @@ def without_data(path: Path) -> bytes:
 def tensor(kind: int, how: str) -> TensorProto:
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     if how == "raw":
-        return numpy_helper.from_array(values.astype(onnx.helper.tensor_dtype_to_np_dtype(kind)), "w")
+        return numpy_helper.from_array(
+            values.astype(onnx.helper.tensor_dtype_to_np_dtype(kind)), "w"
+        )
     return onnx.helper.make_tensor("w", kind, [3, 2], values.reshape(-1).tolist())
 
 
 @pytest.mark.parametrize("how", ["raw", "typed"])
-@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16])
+@pytest.mark.parametrize(
+    "kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16]
+)
 def test_only_the_data_changes(tmp_path, kind, how):
     path = saved(tmp_path / "m.onnx", w=tensor(kind, how))
     new = np.array([[1, -2], [0.5, 4], [8, -0.25]], np.float32)
     write_back(path, tmp_path / "out.onnx", {"w": new, "c": np.array([3, 4], np.float32)})
     written = onnx.load(tmp_path / "out.onnx")
-    np.testing.assert_array_equal(numpy_helper.to_array(written.graph.initializer[0]).astype(np.float32), new)
-    np.testing.assert_array_equal(numpy_helper.to_array(written.graph.node[0].attribute[0].t), [3, 4])
+    np.testing.assert_array_equal(
+        numpy_helper.to_array(written.graph.initializer[0]).astype(np.float32), new
+    )
+    np.testing.assert_array_equal(
+        numpy_helper.to_array(written.graph.node[0].attribute[0].t), [3, 4]
+    )
     assert without_data(tmp_path / "out.onnx") == without_data(path)
     assert written.graph.initializer[0].HasField("raw_data") == (how == "raw")
 
@@ -99,7 +110,9 @@ def test_external_data_keeps_file_offset_and_length(tmp_path):
 
 def test_tensors_that_the_file_does_not_hold_are_named(tmp_path):
     path = saved(tmp_path / "m.onnx", w=tensor(TensorProto.FLOAT, "raw"))
-    with pytest.raises(ModelNotCoveredError, match=r"got 'folded', which it computes from others .*freeze them"):
+    with pytest.raises(
+        ModelNotCoveredError, match=r"got 'folded', which it computes from others .*freeze them"
+    ):
         write_back(path, tmp_path / "out.onnx", {"folded": np.zeros(2, np.float32)})
 
 
@@ -112,7 +125,7 @@ net (float[1, 3] x, bool c) => (float[1, 2] y) {
     else_branch = second () => (float[1, 2] b) <float[3, 2] w, float[3, 2] v = {2.0, 2.0, 2.0, 2.0, 2.0, 2.0}> { t = Add(w, v)
       b = MatMul(x, t) }>
 }
-"""
+"""  # noqa: E501
 
 
 def test_tensors_of_bodies_are_written_where_their_name_is_theirs_alone(tmp_path):

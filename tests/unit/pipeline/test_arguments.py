@@ -17,8 +17,12 @@ def test_progress_is_kept_only_by_a_run_that_goes_on(tmp_path):
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("make", [make_folder, lambda out: resume_folder(out, ".resume", resume=False)])
+@pytest.mark.parametrize(
+    "make", [make_folder, lambda out: resume_folder(out, ".resume", resume=False)]
+)
 def test_a_file_in_the_way_is_named(tmp_path, make):
     (tmp_path / "out").write_text("")
-    with pytest.raises(UsageError, match=r"output folder must be writable, got File exists \(.*out, --out\)"):
+    with pytest.raises(
+        UsageError, match=r"output folder must be writable, got File exists \(.*out, --out\)"
+    ):
         make(tmp_path / "out")

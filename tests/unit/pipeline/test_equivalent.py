@@ -80,10 +80,17 @@ def test_nothing_worse_is_found_at_the_tolerance_and_something_just_above(sample
     assert STATED / 32 < held < STATED
     network = load_network(samples / "breast_cancer_mlp.onnx")
     scan, profile = scan_layers(network), resolve_profile("rram-write-verify-3pct", STATED)
-    runtime = open_network(network, scan, place(scan, profile), load_data(samples / "breast_cancer_mlp.toml", inputs=network.inputs))
+    runtime = open_network(
+        network,
+        scan,
+        place(scan, profile),
+        load_data(samples / "breast_cancer_mlp.toml", inputs=network.inputs),
+    )
 
     def worst(tolerance: float) -> float:
-        return search(runtime, place(scan, with_tolerance(profile, tolerance)), effort="quick", seed=0).score.value
+        return search(
+            runtime, place(scan, with_tolerance(profile, tolerance)), effort="quick", seed=0
+        ).score.value
 
     assert worst(held) >= TARGET
     # Five halvings of a factor of 32 leave a factor of 32 ** (1 / 32).
@@ -100,7 +107,9 @@ def test_a_chip_that_is_known_to_break_the_network_spares_the_search(samples, ol
 
 def test_a_network_that_is_as_good_already_needs_no_tighter_write_verify(samples, old):
     assert equal_to(samples, old, 0.0) == Equivalent(
-        tolerance=STATED, effort="quick", reason="the old network is as good at the stated tolerance"
+        tolerance=STATED,
+        effort="quick",
+        reason="the old network is as good at the stated tolerance",
     )
 
 

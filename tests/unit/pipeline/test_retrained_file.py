@@ -1,4 +1,6 @@
-"""The file of a re-trained network is compared with what is made of it at several sizes, and goes where it is found wrong."""
+"""The file of a re-trained network is compared with what is made of it at several sizes, and goes
+where it is found wrong.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,16 @@ def session(opened: Opener) -> Session:
 @pytest.fixture
 def trained(session: Session) -> Trained:
     """It, trained for a moment."""
-    return train(session.job(recipe_of("plain").method(), quick()), session.parameters, progress=NullProgress())
+    return train(
+        session.job(recipe_of("plain").method(), quick()),
+        session.parameters,
+        progress=NullProgress(),
+    )
 
 
-def test_it_is_compared_at_several_sizes(session: Session, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_compared_at_several_sizes(
+    session: Session, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[SizesCheck] = []
 
     def recorded(*arguments: object, **options: object) -> SizesCheck:
@@ -43,7 +51,9 @@ def test_it_is_compared_at_several_sizes(session: Session, trained: Trained, tmp
     assert seen[0].max_difference < 1e-5
 
 
-def test_a_file_that_is_found_wrong_goes(session: Session, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_found_wrong_goes(
+    session: Session, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def wrong(*_arguments: object, **_options: object) -> SizesCheck:
         raise SelfCheckError("outputs differ")
 

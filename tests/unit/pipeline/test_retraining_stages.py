@@ -12,10 +12,27 @@ from cimrobust.pipeline.retraining_stages import Request, plan, planned_diagnost
 from cimrobust.training.training_settings import TrainingSettings
 
 REQUEST = Request(
-    model=Path("no.onnx"), data="no.toml", out=Path("out"), train_data=None, device="rram-write-verify-3pct", tolerance=0.01, method="noise",
-    knobs={"sigma": 0.2}, settings=TrainingSettings(), freeze=(), drop_overlap=False, control=True, tuning_epochs=0, equivalent=True,
-    effort="quick", trials=None, diagnostics=None, workers=1, limit=None, resume=False,
-)  # fmt: skip
+    model=Path("no.onnx"),
+    data="no.toml",
+    out=Path("out"),
+    train_data=None,
+    device="rram-write-verify-3pct",
+    tolerance=0.01,
+    method="noise",
+    knobs={"sigma": 0.2},
+    settings=TrainingSettings(),
+    freeze=(),
+    drop_overlap=False,
+    control=True,
+    tuning_epochs=0,
+    equivalent=True,
+    effort="quick",
+    trials=None,
+    diagnostics=None,
+    workers=1,
+    limit=None,
+    resume=False,
+)
 
 
 def test_plan_has_the_method_and_devices_that_were_asked_for():
@@ -24,23 +41,29 @@ def test_plan_has_the_method_and_devices_that_were_asked_for():
     assert planned.profile.tolerance_fraction() == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"effort": "lazy"}, "effort must be one of quick"),
-    ({"diagnostics": "layers,magic"}, "diagnostics must be all, none or some of"),
-    ({"method": "magic"}, "method must be one of"),
-    ({"settings": TrainingSettings(epochs=0)}, "epochs"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"effort": "lazy"}, "effort must be one of quick"),
+        ({"diagnostics": "layers,magic"}, "diagnostics must be all, none or some of"),
+        ({"method": "magic"}, "method must be one of"),
+        ({"settings": TrainingSettings(epochs=0)}, "epochs"),
+    ],
+)
 def test_wrong_requests_end_before_anything_is_trained(changes, message):
     with pytest.raises(UsageError, match=message):
         plan(replace(REQUEST, **changes))
 
 
-@pytest.mark.parametrize(("effort", "asked", "expected"), [
-    ("quick", None, "layers,tolerance_curve"),
-    ("quick", "none", "none"),
-    ("standard", None, "layers,tolerance_curve"),
-    ("thorough", None, None),
-    ("thorough", "classes", "classes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("effort", "asked", "expected"),
+    [
+        ("quick", None, "layers,tolerance_curve"),
+        ("quick", "none", "none"),
+        ("standard", None, "layers,tolerance_curve"),
+        ("thorough", None, None),
+        ("thorough", "classes", "classes"),
+    ],
+)
 def test_certificates_have_what_the_report_sets_side_by_side(effort, asked, expected):
     assert planned_diagnostics(replace(REQUEST, effort=effort, diagnostics=asked)) == expected

@@ -37,7 +37,10 @@ REQUEST = Request(
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
     path = tmp_path / "strict.toml"
-    path.write_text("[require]\nsafety_class = { label = 3, recall = 0.9 }\nkpp = { k = 0.1, confidence = 0.99, accuracy = 0.9 }\n")
+    path.write_text(
+        "[require]\nsafety_class = { label = 3, recall = 0.9 }\nkpp = { k = 0.1, confidence = 0.99,"
+        " accuracy = 0.9 }\n"
+    )
     return path
 
 
@@ -46,9 +49,17 @@ def test_a_plain_request_states_defaults_only():
 
 
 def test_what_was_asked_for_is_stated_as_no_default_and_files_by_their_names(policy):
-    item = replace(ITEM, limit=5, tolerance=0.02, calibration="far/away/c.npz", labels_of="old/model.onnx")
-    request = replace(REQUEST, item=item, trials=1000, seed=1, skip_most_probable=True, policy=policy)
-    stated = {setting.key: setting.value for setting in resolve(request).stated() if not setting.is_default}
+    item = replace(
+        ITEM, limit=5, tolerance=0.02, calibration="far/away/c.npz", labels_of="old/model.onnx"
+    )
+    request = replace(
+        REQUEST, item=item, trials=1000, seed=1, skip_most_probable=True, policy=policy
+    )
+    stated = {
+        setting.key: setting.value
+        for setting in resolve(request).stated()
+        if not setting.is_default
+    }
     assert stated == {
         "trials": 1000,
         "seed": 1,

@@ -8,34 +8,69 @@ HOSTILE = "<script>alert(1)</script>'\"&</td>"
 def outcome(folder: str, worst: float) -> dict:
     kpp = [{"k": k, "score": 0.9, "lower_bound": None, "confidence": 0.95} for k in (1.0, 5.0)]
     return {
-        "folder": folder, "model": {"name": HOSTILE, "sha256": "ab" * 32, "bytes": 10}, "clean": 0.96, "quantised": 0.95, "mean": 0.94,
-        "kpp": kpp, "worst_found": worst, "transferred": None if folder == "before" else 0.7, "certified": None,
-        "certified_reason": HOSTILE, "trials": 20, "effort": "quick", "verdict": "INCONCLUSIVE",
-    }  # fmt: skip
+        "folder": folder,
+        "model": {"name": HOSTILE, "sha256": "ab" * 32, "bytes": 10},
+        "clean": 0.96,
+        "quantised": 0.95,
+        "mean": 0.94,
+        "kpp": kpp,
+        "worst_found": worst,
+        "transferred": None if folder == "before" else 0.7,
+        "certified": None,
+        "certified_reason": HOSTILE,
+        "trials": 20,
+        "effort": "quick",
+        "verdict": "INCONCLUSIVE",
+    }
 
 
 def training(method: str) -> dict:
     row = {
-        "loss": 0.3, "clean": 0.95, "attacked": 0.6, "kpp": None, "mean": 0.9, "proved": None, "learning_rate": 0.001, "skipped": 0,
-        "eligible": True, "seconds": 1.0, "training_seconds": 0.5,
-    }  # fmt: skip
+        "loss": 0.3,
+        "clean": 0.95,
+        "attacked": 0.6,
+        "kpp": None,
+        "mean": 0.9,
+        "proved": None,
+        "learning_rate": 0.001,
+        "skipped": 0,
+        "eligible": True,
+        "seconds": 1.0,
+        "training_seconds": 0.5,
+    }
     return {
-        "method": method, "what": HOSTILE, "knobs": {HOSTILE: 0.5, "range": 2.0, "clipping": 0.05, "tight": 10.0}, "weight_range": 3.0,
-        "bound_share": 0.0, "bound_ratio": 64.25, "bound_reason": None, "best_epoch": 1, "stopped_early": False,
+        "method": method,
+        "what": HOSTILE,
+        "knobs": {HOSTILE: 0.5, "range": 2.0, "clipping": 0.05, "tight": 10.0},
+        "weight_range": 3.0,
+        "bound_share": 0.0,
+        "bound_ratio": 64.25,
+        "bound_reason": None,
+        "best_epoch": 1,
+        "stopped_early": False,
         "epochs": [{"epoch": epoch, **row} for epoch in (0, 1)],
-    }  # fmt: skip
+    }
 
 
 def pace(**changes) -> dict:
-    made = {"rate": 0.001, "before": 0.97, "tried": [{"rate": 0.002, "clean": None}, {"rate": 0.001, "clean": 0.965}]}
+    made = {
+        "rate": 0.001,
+        "before": 0.97,
+        "tried": [{"rate": 0.002, "clean": None}, {"rate": 0.001, "clean": 0.965}],
+    }
     return {**made, **changes}
 
 
 def summary(**changes) -> dict:
     made = {
-        "reason": None, "required": 0.48, "required_by": HOSTILE, "unrefuted": 0.04, "refuted": 0.05, "certified_samples": 50,
+        "reason": None,
+        "required": 0.48,
+        "required_by": HOSTILE,
+        "unrefuted": 0.04,
+        "refuted": 0.05,
+        "certified_samples": 50,
         "certified_reason": None,
-    }  # fmt: skip
+    }
     return {**made, **changes}
 
 
@@ -45,21 +80,32 @@ def tolerances(roles: tuple[str, ...] = ("before", "control", "after"), **change
     def scores(role: str, tolerance: float) -> dict | None:
         worst, certified = known[tolerance]
         seen = role == "before" or tolerance != 0.035
-        return {"worst_found": worst if seen else None, "certified": certified} if role in roles else None
+        return (
+            {"worst_found": worst if seen else None, "certified": certified}
+            if role in roles
+            else None
+        )
 
     rows = [
         {"tolerance": tolerance, "is_stated": tolerance == 0.03, "is_bisection": tolerance == 0.035}
         | {role: scores(role, tolerance) for role in ("before", "control", "after")}
         for tolerance in known
     ]
-    made = {"stated": 0.03, "rows": rows, **{role: summary() if role in roles else None for role in ("before", "control", "after")}}
+    made = {
+        "stated": 0.03,
+        "rows": rows,
+        **{role: summary() if role in roles else None for role in ("before", "control", "after")},
+    }
     return {**made, **changes}
 
 
 def layers(count: int = 3, roles: tuple[str, ...] = ("before", "control", "after")) -> dict:
     rows = [
         {"initializer": f"{HOSTILE}.{index}", "trained": index > 0}
-        | {role: {"alone": 0.5 + 0.4 * index / count, "others": 0.9} if role in roles else None for role in ("before", "control", "after")}
+        | {
+            role: {"alone": 0.5 + 0.4 * index / count, "others": 0.9} if role in roles else None
+            for role in ("before", "control", "after")
+        }
         for index in range(count)
     ]
     return {"rows": rows, "reasons": {}}
@@ -69,18 +115,46 @@ def description(**changes) -> dict:
     made = {
         "schema_version": "1.4",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
-        "metric": {"name": "accuracy", "higher_is_better": True, "unit": "fraction", "description": "share of right decisions"},
-        "model": HOSTILE, "device": HOSTILE, "tolerance": 0.03, "self_labelled": True,
+        "metric": {
+            "name": "accuracy",
+            "higher_is_better": True,
+            "unit": "fraction",
+            "description": "share of right decisions",
+        },
+        "model": HOSTILE,
+        "device": HOSTILE,
+        "tolerance": 0.03,
+        "self_labelled": True,
         "splits": {
-            "training": 100, "validation": 20, "evaluation": 50, "dropped": 1, "digest": "cd" * 32, "training_files": {},
+            "training": 100,
+            "validation": 20,
+            "evaluation": 50,
+            "dropped": 1,
+            "digest": "cd" * 32,
+            "training_files": {},
             "evaluation_files": {},
         },
         "settings": {"epochs": 2, "search_passes": 3},
-        "parameters": {"stored": [HOSTILE], "biases": [], "normalisations": [], "left": {HOSTILE: HOSTILE}},
-        "training": training("cimrobust"), "control": training("plain"), "tuning": None, "pace": pace(),
-        "before": outcome("before", 0.1), "after": outcome("after", 0.8), "control_outcome": outcome("control", 0.2),
-        "tolerances": tolerances(), "tolerances_reason": None, "layers": layers(), "layers_reason": None,
+        "parameters": {
+            "stored": [HOSTILE],
+            "biases": [],
+            "normalisations": [],
+            "left": {HOSTILE: HOSTILE},
+        },
+        "training": training("cimrobust"),
+        "control": training("plain"),
+        "tuning": None,
+        "pace": pace(),
+        "before": outcome("before", 0.1),
+        "after": outcome("after", 0.8),
+        "control_outcome": outcome("control", 0.2),
+        "tolerances": tolerances(),
+        "tolerances_reason": None,
+        "layers": layers(),
+        "layers_reason": None,
         "equivalent": {"tolerance": 0.01, "effort": "quick", "reason": None},
-        "notes": [HOSTILE], "files": {HOSTILE: "ef" * 32}, "seconds": {"load": 0.1},
-    }  # fmt: skip
+        "notes": [HOSTILE],
+        "files": {HOSTILE: "ef" * 32},
+        "seconds": {"load": 0.1},
+    }
     return {**made, **changes}

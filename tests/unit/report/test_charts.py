@@ -16,5 +16,12 @@ def test_names_in_scripts_that_the_fonts_here_lack_stay_text() -> None:
 
 
 def test_numbers_that_people_read_are_not_rounded() -> None:
-    drawn = '<svg><path d="M 1.23456 7.891 \nL 2.5 3.25 \n" style="stroke: currentColor"/><text x="1.234">0.0117 %</text></svg>'
-    assert small(drawn) == '<svg><path d="M1.2 7.9L2.5 3.2" style="stroke:currentColor"/><text x="1.2">0.0117 %</text></svg>'
+    drawn = (
+        '<svg><path d="M 1.23456 7.891 \nL 2.5 3.25 \n" style="stroke: currentColor"/><text'
+        ' x="1.234">0.0117 %</text></svg>'
+    )
+    assert (
+        small(drawn)
+        == '<svg><path d="M1.2 7.9L2.5 3.2" style="stroke:currentColor"/><text x="1.2">0.0117'
+        " %</text></svg>"
+    )

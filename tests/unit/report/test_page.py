@@ -1,4 +1,6 @@
-"""What stands on the page of a certificate beside its tables: identity, contents, what is proven, costs, remedies, changes."""
+"""What stands on the page of a certificate beside its tables: identity, contents, what is proven,
+costs, remedies, changes.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,23 @@ from cimrobust.report.render import render
 from cimrobust.report.uncertainty_budget import uncertainties
 from tests.unit.report.test_render import Elements, at
 
-_spec = importlib.util.spec_from_file_location("page_example", Path(__file__).with_name("example.py"))
+_spec = importlib.util.spec_from_file_location(
+    "page_example", Path(__file__).with_name("example.py")
+)
 example = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(example)
 COSTS = {"require": {"worst_found_accuracy": 0.8}, "cost": {"matrix": [[0, 20], [1, 0]]}}
 ROW = {
-    "id": "SR-001", "text": "No chip is worse", "status": "refuted", "sentence": "One is.", "threshold": 0.8, "found": 0.1, "margin": -0.7,
-    "evidence": "searched", "samples": "these",
-}  # fmt: skip
+    "id": "SR-001",
+    "text": "No chip is worse",
+    "status": "refuted",
+    "sentence": "One is.",
+    "threshold": 0.8,
+    "found": 0.1,
+    "margin": -0.7,
+    "evidence": "searched",
+    "samples": "these",
+}
 
 
 def certificate(**changes) -> CertificateModel:
@@ -38,7 +49,13 @@ def certificate(**changes) -> CertificateModel:
 
 def judged(*rows: dict) -> CertificateModel:
     return certificate(
-        policy=COSTS, policy_reason=None, verdict={"word": "FAIL", "sentence": "Refuted: SR-001.", "requirements": list(rows or (ROW,))}
+        policy=COSTS,
+        policy_reason=None,
+        verdict={
+            "word": "FAIL",
+            "sentence": "Refuted: SR-001.",
+            "requirements": list(rows or (ROW,)),
+        },
     )
 
 
@@ -86,7 +103,11 @@ def test_contents_list_what_is_there_and_its_opposite_the_rest():
         (0.5, {}, "certified.score"),
         (0.0, {}, None),
         (6098.0, {"name": "rmse", "higher_is_better": False, "unit": "target unit"}, None),
-        (31.0, {"name": "rmse", "higher_is_better": False, "unit": "target unit"}, "certified.score"),
+        (
+            31.0,
+            {"name": "rmse", "higher_is_better": False, "unit": "target unit"},
+            "certified.score",
+        ),
     ],
 )
 def test_what_proves_nothing_is_not_shown_as_a_proof(score, metric, path):
@@ -134,7 +155,10 @@ def test_conditions_are_counted_apart():
 def test_decisions_are_ordered_by_what_they_cost():
     made = judged()
     rows = failure_modes.transitions(made)
-    assert [(row.label, row.decision, row.total) for row in rows] == [("0", "1", 460.0), ("1", "0", 22.0)]
+    assert [(row.label, row.decision, row.total) for row in rows] == [
+        ("0", "1", 460.0),
+        ("1", "0", 22.0),
+    ]
     assert failure_modes.collapse(made) == ("1", 23, 45)
     assert "Cost of all" in render(made)
 
@@ -148,12 +172,23 @@ def test_a_class_that_swallows_the_others_is_named():
 
 def test_remedies_name_the_command_that_tries_them():
     plain = example.certificate(
-        reproduce={"command": "cimrobust analyze m.onnx --data d.toml --device p --out out", "python": "", "witness_check": ""}
+        reproduce={
+            "command": "cimrobust analyze m.onnx --data d.toml --device p --out out",
+            "python": "",
+            "witness_check": "",
+        }
     )
-    plain |= {"policy": COSTS, "policy_reason": None, "policy_file": "p.toml", "policy_sha256": "ab" * 32}
+    plain |= {
+        "policy": COSTS,
+        "policy_reason": None,
+        "policy_file": "p.toml",
+        "policy_sha256": "ab" * 32,
+    }
     plain["verdict"] = {"word": "FAIL", "sentence": "Refuted.", "requirements": [ROW]}
     commands = [row.command for row in remedies(CertificateModel.model_validate(plain))]
-    assert "cimrobust analyze m.onnx --data d.toml --device p --out out --tolerance 0.015" in commands
+    assert (
+        "cimrobust analyze m.onnx --data d.toml --device p --out out --tolerance 0.015" in commands
+    )
     assert "cimrobust suggest m.onnx --data d.toml --device p --policy p.toml" in commands
 
 
@@ -162,7 +197,11 @@ def test_an_earlier_certificate_is_set_beside():
     before["worst_found"]["score"] = 0.3
     found = comparison.change(judged(), CertificateModel.model_validate(before))
     worst = next(row for row in found.numbers if row.name == "Worst chip found")
-    assert (worst.before, worst.now, worst.change) == ("30.00 %", "10.00 %", "-20.00 percentage points")
+    assert (worst.before, worst.now, worst.change) == (
+        "30.00 %",
+        "10.00 %",
+        "-20.00 percentage points",
+    )
     assert "network" in found.same
     assert "policy" in found.other
     assert found.requirements == (("SR-001", "not asked", "refuted"),)
@@ -175,10 +214,16 @@ def test_inputs_that_flip_are_pictures_lines_or_rows():
     plain = example.certificate()
     assert "-1.0, 2.0, 3.25" in render(CertificateModel.model_validate(plain))
     image = copy.deepcopy(plain)
-    image["worst_found"]["flipped"] |= {"form": "image", "shape": [1, 4, 4], "shown_shape": [4, 4, 1]}
+    image["worst_found"]["flipped"] |= {
+        "form": "image",
+        "shape": [1, 4, 4],
+        "shown_shape": [4, 4, 1],
+    }
     for row in image["worst_found"]["flipped"]["rows"]:
         row |= {"picture": "iVBORw0KGgo=", "values": None}
-    assert 'src="data:image/png;base64,iVBORw0KGgo="' in render(CertificateModel.model_validate(image))
+    assert 'src="data:image/png;base64,iVBORw0KGgo="' in render(
+        CertificateModel.model_validate(image)
+    )
     signal = copy.deepcopy(plain)
     signal["worst_found"]["flipped"] |= {"form": "signal"}
     assert "<polyline points=" in render(CertificateModel.model_validate(signal))
@@ -186,7 +231,11 @@ def test_inputs_that_flip_are_pictures_lines_or_rows():
 
 def test_without_write_verify_the_header_counts_devices_outside():
     plain = example.certificate()
-    plain["device"] |= {"excluded_probability": 0.0027, "devices_outside": 16.1, "chip_inside_probability": 1e-7}
+    plain["device"] |= {
+        "excluded_probability": 0.0027,
+        "devices_outside": 16.1,
+        "chip_inside_probability": 1e-7,
+    }
     page = render(CertificateModel.model_validate(plain))
     assert ("device.devices_outside", "16.1") in Elements(page).numbers
     assert "every one within" not in page
@@ -195,7 +244,10 @@ def test_without_write_verify_the_header_counts_devices_outside():
 def test_agreement_with_a_network_is_not_called_accuracy():
     plain = example.certificate()
     plain["data"] |= {"label_source": "self"}
-    assert "agreement with its own clean decisions" in render(CertificateModel.model_validate(plain)).lower()
+    assert (
+        "agreement with its own clean decisions"
+        in render(CertificateModel.model_validate(plain)).lower()
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ import pytest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.report import render as rendering
 
-_spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
+_spec = importlib.util.spec_from_file_location(
+    "report_example", Path(__file__).with_name("example.py")
+)
 example = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(example)
 
@@ -76,7 +78,11 @@ def test_hostile_names_stay_text():
 
 def test_embedded_json_is_the_certificate():
     certificate = example.certificate()
-    text = re.search(r'<script type="application/json" id="certificate">(.*?)</script>', render(certificate), re.DOTALL).group(1)
+    text = re.search(
+        r'<script type="application/json" id="certificate">(.*?)</script>',
+        render(certificate),
+        re.DOTALL,
+    ).group(1)
     assert json.loads(text) == CertificateModel.model_validate(certificate).model_dump()
 
 
@@ -84,7 +90,9 @@ def test_nothing_is_fetched_and_identifiers_are_unique():
     page = render(example.certificate())
     assert "default-src 'none'" in page
     # Names of the SVG and XLink standards are no addresses that anything is fetched from.
-    outside = [url for url in re.findall(r'(?:https?:)?//[^"\' <)]+', page) if "www.w3.org" not in url]
+    outside = [
+        url for url in re.findall(r'(?:https?:)?//[^"\' <)]+', page) if "www.w3.org" not in url
+    ]
     assert outside == []
     elements = Elements(page)
     assert len(elements.ids) == len(set(elements.ids))
@@ -93,17 +101,37 @@ def test_nothing_is_fetched_and_identifiers_are_unique():
 
 @pytest.mark.parametrize("word", ["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"])
 def test_every_verdict_is_said_in_words(word):
-    page = render(example.certificate(verdict={"word": word, "sentence": "So.", "requirements": []}))
+    page = render(
+        example.certificate(verdict={"word": word, "sentence": "So.", "requirements": []})
+    )
     assert word.replace("_", " ") in page
 
 
 def test_regressions_show_errors_not_percentages():
     base = example.certificate()
     regression = example.certificate(
-        metric={"name": "rmse", "higher_is_better": False, "unit": "target unit", "description": "error"},
-        clean={**base["clean"], "score": 31.9, "correct": None, "quantised_correct": None, "per_class": None, "per_class_reason": "a regression has no classes"},
-        worst_found={**base["worst_found"], "score": 1985.0, "correct": None, "confusion": None, "confusion_reason": "a regression has no classes"},
-    )  # fmt: skip
+        metric={
+            "name": "rmse",
+            "higher_is_better": False,
+            "unit": "target unit",
+            "description": "error",
+        },
+        clean={
+            **base["clean"],
+            "score": 31.9,
+            "correct": None,
+            "quantised_correct": None,
+            "per_class": None,
+            "per_class_reason": "a regression has no classes",
+        },
+        worst_found={
+            **base["worst_found"],
+            "score": 1985.0,
+            "correct": None,
+            "confusion": None,
+            "confusion_reason": "a regression has no classes",
+        },
+    )
     page = render(regression)
     assert "1985" in page
     assert "a regression has no classes" in page
@@ -113,25 +141,45 @@ def test_regressions_show_errors_not_percentages():
 def test_largest_tolerances_are_drawn_and_listed():
     certificate = example.certificate()
     certificate["certified"] |= {
-        "score": 0.5, "reason": None, "correct": 25, "method": "Bounds.", "curve_samples": 8, "largest_tolerance_reason": None,
+        "score": 0.5,
+        "reason": None,
+        "correct": 25,
+        "method": "Bounds.",
+        "curve_samples": 8,
+        "largest_tolerance_reason": None,
         "curve": [{"box_size": 1.0, "tolerance_fraction": 0.03, "score": 0.5, "correct": 4}],
         "largest_tolerance": {
-            "samples": 8, "uncertified": 2, "smallest_tried": 0.015, "largest_tried": 0.06, "steps_per_octave": 4,
-            "held": [{"share": 0.9, "tolerance_fraction": None}, {"share": 0.5, "tolerance_fraction": 0.0425}],
+            "samples": 8,
+            "uncertified": 2,
+            "smallest_tried": 0.015,
+            "largest_tried": 0.06,
+            "steps_per_octave": 4,
+            "held": [
+                {"share": 0.9, "tolerance_fraction": None},
+                {"share": 0.5, "tolerance_fraction": 0.0425},
+            ],
             "histogram": {"edges": [0.015, 0.03, 0.06], "counts": [2, 4]},
         },
-    }  # fmt: skip
+    }
     jsonschema.validate(certificate, CertificateModel.published_schema())
     page = render(certificate)
-    assert "8 samples by the largest tolerance at which they are certified; 2 are at none that was tried." in page
-    assert ("certified.largest_tolerance.held.1.tolerance_fraction", "0.0425") in Elements(page).numbers
+    assert (
+        "8 samples by the largest tolerance at which they are certified; 2 are at none that was"
+        " tried." in page
+    )
+    assert ("certified.largest_tolerance.held.1.tolerance_fraction", "0.0425") in Elements(
+        page
+    ).numbers
     assert "none tried" in page
 
 
 def test_the_course_of_the_search_is_told_or_its_absence_explained():
     certificate = example.certificate()
     assert ("worst_found.effort_curve.near.passes", "30") in Elements(render(certificate)).numbers
-    certificate["worst_found"] |= {"effort_curve": None, "effort_curve_reason": "no pattern was found"}
+    certificate["worst_found"] |= {
+        "effort_curve": None,
+        "effort_curve_reason": "no pattern was found",
+    }
     assert "Course of the search: no pattern was found." in render(certificate)
 
 
@@ -146,7 +194,11 @@ def test_item_policy_and_day_of_issue_are_shown():
         "owner": [],
     }
     certificate = example.certificate(
-        issued="2026-11-29", item=item, item_reason=None, policy_file=f"{example.HOSTILE}.toml", policy_sha256="ab" * 32
+        issued="2026-11-29",
+        item=item,
+        item_reason=None,
+        policy_file=f"{example.HOSTILE}.toml",
+        policy_sha256="ab" * 32,
     )
     jsonschema.validate(certificate, CertificateModel.published_schema())
     page = render(certificate)

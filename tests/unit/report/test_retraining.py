@@ -14,11 +14,18 @@ from cimrobust.report import render as rendering
 from cimrobust.report import side_by_side_charts as side_by_side
 from tests.unit.report.test_render import Elements, at
 
-_spec = importlib.util.spec_from_file_location("retraining_example", Path(__file__).with_name("retraining_example.py"))
+_spec = importlib.util.spec_from_file_location(
+    "retraining_example", Path(__file__).with_name("retraining_example.py")
+)
 example = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(example)
 HOSTILE = example.HOSTILE
-REGRESSION = {"name": "rmse", "higher_is_better": False, "unit": "target unit", "description": "error"}
+REGRESSION = {
+    "name": "rmse",
+    "higher_is_better": False,
+    "unit": "target unit",
+    "description": "error",
+}
 ALONE = {"control": None, "control_outcome": None}
 TWO = ("before", "after")
 
@@ -27,20 +34,41 @@ def render_retraining(described: dict) -> str:
     return rendering.render_retraining(Retraining.model_validate(described))
 
 
-@pytest.mark.parametrize("changes", [
-    {},
-    {"metric": REGRESSION},
-    {"pace": None},
-    {"pace": example.pace(rate=0.0005)},
-    {"training": {**example.training("cimrobust"), "weight_range": None}},
-    {"training": {**example.training("cimrobust"), "bound_share": 0.2, "bound_ratio": 4.5}},
-    {**ALONE, "tolerances": example.tolerances(TWO), "layers": example.layers(2, TWO)},
-    {"layers": example.layers(45)},
-    {"layers": {"rows": example.layers(2, TWO)["rows"], "reasons": {"control": HOSTILE}}},
-    {"tolerances": example.tolerances(after=example.summary(reason=HOSTILE, required=None, required_by=None, unrefuted=None))},
-    {"tolerances": example.tolerances(**{role: example.summary(certified_samples=16) for role in ("before", "control", "after")})},
-    {"tolerances": None, "tolerances_reason": HOSTILE, "layers": None, "layers_reason": HOSTILE},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"metric": REGRESSION},
+        {"pace": None},
+        {"pace": example.pace(rate=0.0005)},
+        {"training": {**example.training("cimrobust"), "weight_range": None}},
+        {"training": {**example.training("cimrobust"), "bound_share": 0.2, "bound_ratio": 4.5}},
+        {**ALONE, "tolerances": example.tolerances(TWO), "layers": example.layers(2, TWO)},
+        {"layers": example.layers(45)},
+        {"layers": {"rows": example.layers(2, TWO)["rows"], "reasons": {"control": HOSTILE}}},
+        {
+            "tolerances": example.tolerances(
+                after=example.summary(
+                    reason=HOSTILE, required=None, required_by=None, unrefuted=None
+                )
+            )
+        },
+        {
+            "tolerances": example.tolerances(
+                **{
+                    role: example.summary(certified_samples=16)
+                    for role in ("before", "control", "after")
+                }
+            )
+        },
+        {
+            "tolerances": None,
+            "tolerances_reason": HOSTILE,
+            "layers": None,
+            "layers_reason": HOSTILE,
+        },
+    ],
+)
 def test_page_of_any_re_training(changes):
     described = example.description(**changes)
     jsonschema.validate(described, Retraining.published_schema())
@@ -60,32 +88,74 @@ def test_numbers_of_every_network_are_in_the_tables():
     for role in ("before", "control", "after"):
         assert {f"tolerances.rows.{row}.{role}.worst_found" for row in (0, 1, 3)} <= paths
         assert {f"tolerances.rows.{row}.{role}.certified" for row in (0, 1)} <= paths
-        assert {f"layers.rows.{row}.{role}.{key}" for row in range(3) for key in ("alone", "others")} <= paths
+        assert {
+            f"layers.rows.{row}.{role}.{key}" for row in range(3) for key in ("alone", "others")
+        } <= paths
     assert "tolerances.rows.2.before.worst_found" in paths
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({}, "the first steps of plain training keep within the clean loss and one standard error: validation accuracy before"),
-    ({}, "clipped at 3 standard deviations of their tensor, not 2"),
-    ({"tuning": {"budget_epochs": 4, "used_epochs": 4, "library": "optuna 4", "trials": []}}, "The learning rate that the search for settings began with is the largest"),
-    ({"pace": example.pace(rate=0.0005)}, "None of them did; 0.0005 is the smallest."),
-    ({"training": {**example.training("cimrobust"), "weight_range": None}}, "Weights were not clipped: that alone would have cost more than"),
-    ({"training": {**example.training("cimrobust"), "weight_range": 2.0}}, "clipped at 2 standard deviations of their tensor.</li>"),
-    ({}, " times the loss that an attack reached. It counts as tight up to 10 times, so the bound has no part in the loss."),
-    ({"training": {**example.training("cimrobust"), "bound_share": 0.2, "bound_ratio": 4.5}}, "That is tight, so the bound has a share of"),
-    ({"training": {**example.training("cimrobust"), "bound_ratio": None, "bound_reason": "no rule"}}, "The interval bound has no part in the loss: no rule."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {},
+            (
+                "the first steps of plain training keep within the clean loss and one standard"
+                " error: validation accuracy before"
+            ),
+        ),
+        ({}, "clipped at 3 standard deviations of their tensor, not 2"),
+        (
+            {"tuning": {"budget_epochs": 4, "used_epochs": 4, "library": "optuna 4", "trials": []}},
+            "The learning rate that the search for settings began with is the largest",
+        ),
+        ({"pace": example.pace(rate=0.0005)}, "None of them did; 0.0005 is the smallest."),
+        (
+            {"training": {**example.training("cimrobust"), "weight_range": None}},
+            "Weights were not clipped: that alone would have cost more than",
+        ),
+        (
+            {"training": {**example.training("cimrobust"), "weight_range": 2.0}},
+            "clipped at 2 standard deviations of their tensor.</li>",
+        ),
+        (
+            {},
+            (
+                " times the loss that an attack reached. It counts as tight up to 10 times, so the"
+                " bound has no part in the loss."
+            ),
+        ),
+        (
+            {"training": {**example.training("cimrobust"), "bound_share": 0.2, "bound_ratio": 4.5}},
+            "That is tight, so the bound has a share of",
+        ),
+        (
+            {
+                "training": {
+                    **example.training("cimrobust"),
+                    "bound_ratio": None,
+                    "bound_reason": "no rule",
+                }
+            },
+            "The interval bound has no part in the loss: no rule.",
+        ),
+    ],
+)
 def test_page_says_what_was_chosen_before_training(changes, said):
     assert said in render_retraining(example.description(**changes))
 
 
 def test_page_says_nothing_of_a_bound_that_nobody_asked_about():
-    page = render_retraining(example.description(training={**example.training("cimrobust"), "bound_ratio": None}))
+    page = render_retraining(
+        example.description(training={**example.training("cimrobust"), "bound_ratio": None})
+    )
     assert "interval bound of the loss" not in page
 
 
 def test_what_was_not_measured_has_a_reason_and_no_picture():
-    described = example.description(tolerances=None, tolerances_reason="no curve", layers=None, layers_reason="no attacks")
+    described = example.description(
+        tolerances=None, tolerances_reason="no curve", layers=None, layers_reason="no attacks"
+    )
     page = render_retraining(described)
     assert "Not measured: no curve." in page
     assert "Not measured: no attacks." in page
@@ -93,7 +163,9 @@ def test_what_was_not_measured_has_a_reason_and_no_picture():
 
 
 def test_bounds_on_fewer_samples_are_not_drawn_among_worst_scores():
-    few = example.tolerances(**{role: example.summary(certified_samples=16) for role in ("before", "control", "after")})
+    few = example.tolerances(
+        **{role: example.summary(certified_samples=16) for role in ("before", "control", "after")}
+    )
     page = render_retraining(example.description(tolerances=few))
     assert "certified, first 16 samples" in page
     assert "worst found, 50 samples" in page
@@ -104,7 +176,12 @@ def test_bounds_on_fewer_samples_are_not_drawn_among_worst_scores():
 
 
 def test_smaller_is_said_to_be_better_of_errors_alone():
-    assert render_retraining(example.description(metric=REGRESSION)).count("Worst rmse found (lower is better)") == 2
+    assert (
+        render_retraining(example.description(metric=REGRESSION)).count(
+            "Worst rmse found (lower is better)"
+        )
+        == 2
+    )
     assert "(lower is better)" not in render_retraining(example.description())
 
 
@@ -122,7 +199,9 @@ def test_bounds_of_errors_may_be_orders_of_magnitude_larger():
     made = example.tolerances()
     for row, bound in zip(made["rows"], (0.9, 80.0, None, 1e12), strict=True):
         row["before"]["certified"] = bound
-    picture = side_by_side.tolerances(Retraining.model_validate(example.description(metric=REGRESSION, tolerances=made)))
+    picture = side_by_side.tolerances(
+        Retraining.model_validate(example.description(metric=REGRESSION, tolerances=made))
+    )
     assert "worst found, 50 samples" in picture
     assert "1e+12" in picture
     assert "mathdefault" not in picture

@@ -67,11 +67,15 @@ def opened(tmp_path: Path) -> Opener:
         model = parser.parse_model(text)
         kept = [tensor for tensor in model.graph.initializer if tensor.name not in weights]
         del model.graph.initializer[:]
-        model.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, key) for key, array in weights.items())])
+        model.graph.initializer.extend(
+            [*kept, *(numpy_helper.from_array(array, key) for key, array in weights.items())]
+        )
         onnx.save(model, tmp_path / "model.onnx")
         network = load_network(tmp_path / "model.onnx")
         scan = scan_layers(network)
-        exact = DeviceProfile("test", "test", device=DeviceTable(tolerance=tolerance, sigma=tolerance / 3))
+        exact = DeviceProfile(
+            "test", "test", device=DeviceTable(tolerance=tolerance, sigma=tolerance / 3)
+        )
         placement = place(scan, profile or exact)
         source = DataSource("test", {}, {}, len(next(iter(inputs.values()))))
         dataset = DataSet(inputs, constants or {}, labels, decision or Decision(), source)

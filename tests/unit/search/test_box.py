@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cimrobust.errors import SelfCheckError
-from cimrobust.search.box import Box
+from cimrobust.mapping.box import Box
 from cimrobust.search.unit import unit_box
 
 NOMINAL = np.array([[1.0, -2.0], [0.0, 0.5]], np.float32)
@@ -45,7 +45,10 @@ def test_weights_are_nominal_plus_deviation_in_float32(box: Box) -> None:
 def test_check_names_the_first_weight_outside(box: Box) -> None:
     outside = HI.copy()
     outside[1, 1] = np.nextafter(HI[1, 1], np.float32(2))
-    with pytest.raises(SelfCheckError, match=r"deviation of 'w' must lie in its tolerance interval.*at \[1, 1\] \(someone\)"):
+    with pytest.raises(
+        SelfCheckError,
+        match=r"deviation of 'w' must lie in its tolerance interval.*at \[1, 1\] \(someone\)",
+    ):
         box.check({"w": outside}, origin="someone")
     with pytest.raises(SelfCheckError, match="must be float32"):
         box.check({"w": HI.astype(np.float64)}, origin="someone")
@@ -62,4 +65,6 @@ def test_stretched_box_reaches_its_bounds_exactly_and_never_leaves(box: Box) -> 
         inside = box.random_interior(generator)
         back = space.pattern(space.unit(inside))["w"].numpy()
         box.check({"w": back}, origin="test")
-        np.testing.assert_allclose(back, inside["w"], atol=1e-7)  # float32 rounding of numbers below 1
+        np.testing.assert_allclose(
+            back, inside["w"], atol=1e-7
+        )  # float32 rounding of numbers below 1

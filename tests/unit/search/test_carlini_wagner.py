@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search_by_papers
 from cimrobust.search.members.carlini_wagner import _Weights, grid_of
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
@@ -20,7 +20,10 @@ def test_a_grid_spends_no_more_than_it_is_given(passes: int) -> None:
 
 
 def test_few_passes_are_one_run_fast_where_it_has_the_steps() -> None:
-    assert [(grid_of(passes).speeds, grid_of(passes).rounds) for passes in (6, 20, 40, 899)] == [((3.0,), 1), *[((20.0,), 1)] * 3]
+    assert [(grid_of(passes).speeds, grid_of(passes).rounds) for passes in (6, 20, 40, 899)] == [
+        ((3.0,), 1),
+        *[((20.0,), 1)] * 3,
+    ]
 
 
 def test_many_passes_buy_ten_values_of_c_for_each_of_three_learning_rates() -> None:

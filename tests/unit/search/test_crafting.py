@@ -19,7 +19,9 @@ from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 
 def test_small_sets_are_used_whole() -> None:
-    assert crafting_subset(np.zeros(5, np.int64), count=10, seed=0, is_regression=False).tolist() == [0, 1, 2, 3, 4]
+    assert crafting_subset(
+        np.zeros(5, np.int64), count=10, seed=0, is_regression=False
+    ).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_classes_get_equal_shares_as_far_as_they_have_samples() -> None:
@@ -31,7 +33,10 @@ def test_classes_get_equal_shares_as_far_as_they_have_samples() -> None:
 
 def test_subset_is_a_function_of_the_seed() -> None:
     labels = np.arange(1000) % 7
-    first, again, other = (crafting_subset(labels, count=100, seed=seed, is_regression=False).tolist() for seed in (1, 1, 2))
+    first, again, other = (
+        crafting_subset(labels, count=100, seed=seed, is_regression=False).tolist()
+        for seed in (1, 1, 2)
+    )
     assert first == again
     assert first != other
 
@@ -42,13 +47,19 @@ def test_budgets_keep_their_promise(effort: str, passes: int) -> None:
     assert budget_of(effort).max_samples <= 1000
 
 
-@pytest.mark.parametrize(("effort", "tolerance"), [("quick", 0.0), ("quick", 0.02), ("quick", 0.1), ("standard", 0.1)])
+@pytest.mark.parametrize(
+    ("effort", "tolerance"), [("quick", 0.0), ("quick", 0.02), ("quick", 0.1), ("standard", 0.1)]
+)
 def test_no_search_makes_more_passes_than_its_budget(
     opened: Opener, monkeypatch: pytest.MonkeyPatch, effort: str, tolerance: float
 ) -> None:
     made = []
     evaluate = GradientOracle.evaluate
-    monkeypatch.setattr(GradientOracle, "evaluate", lambda self, *arguments: made.append(1) or evaluate(self, *arguments))
+    monkeypatch.setattr(
+        GradientOracle,
+        "evaluate",
+        lambda self, *arguments: made.append(1) or evaluate(self, *arguments),
+    )
     # Rounding, so that the controls run too; few samples, so that it is quick.
     text = MLP.replace("r = Relu(a)", "q = Round(a) \n r = Relu(q)")
     runtime, placement = opened(text, mlp_weights(), {"x": samples(24, 6)}, tolerance=tolerance)
@@ -57,7 +68,9 @@ def test_no_search_makes_more_passes_than_its_budget(
     assert result.passes == 1 + sum(member.passes for member in result.members)
 
 
-def test_a_member_that_wants_more_is_stopped(small: tuple[Runtime, Placement], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_that_wants_more_is_stopped(
+    small: tuple[Runtime, Placement], monkeypatch: pytest.MonkeyPatch
+) -> None:
     greedy = replace(budget_of("quick"), smooth=(10,), entropy=(400,), pair_share=400)
     monkeypatch.setattr(type(greedy), "num_passes", 40)
     monkeypatch.setitem(budget._LEVELS, "quick", greedy)
@@ -65,7 +78,9 @@ def test_a_member_that_wants_more_is_stopped(small: tuple[Runtime, Placement], m
 
 
 def test_unknown_effort_is_refused() -> None:
-    with pytest.raises(UsageError, match="effort must be one of quick, standard, thorough, got 'huge'"):
+    with pytest.raises(
+        UsageError, match="effort must be one of quick, standard, thorough, got 'huge'"
+    ):
         budget_of("huge")
     assert EFFORTS == ("quick", "standard", "thorough")
 
@@ -77,7 +92,11 @@ def test_checkpoints_come_ever_closer() -> None:
 def test_costly_networks_get_fewer_samples(small: tuple[Runtime, Placement]) -> None:
     runtime, _ = small
     twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)
-    plenty, scarce = (replace(budget_of("quick"), max_operations=operations) for operations in (1e12, 1e8))
+    plenty, scarce = (
+        replace(budget_of("quick"), max_operations=operations) for operations in (1e12, 1e8)
+    )
     assert affordable_samples(plenty, twin, runtime) == 1000
     # 2 * (6 * 12 + 12 * 4) operations and 12 + 12 + 12 + 4 elements a sample, three runs a pass
-    assert affordable_samples(scarce, twin, runtime) == pytest.approx(1e8 / (3 * plenty.num_passes * (240 + 50 * 40)), rel=0.3)
+    assert affordable_samples(scarce, twin, runtime) == pytest.approx(
+        1e8 / (3 * plenty.num_passes * (240 + 50 * 40)), rel=0.3
+    )

@@ -22,18 +22,26 @@ def _member(result: SearchResult, name: str) -> MemberResult:
 
 def _fires(result: SearchResult) -> None:
     assert "GRADIENT_MASKING" in [warning.code for warning in result.warnings]
-    repeat, control, native = (_member(result, name) for name in ("repeat_after_masking", "cross_fidelity", "smooth_accuracy"))
+    repeat, control, native = (
+        _member(result, name)
+        for name in ("repeat_after_masking", "cross_fidelity", "smooth_accuracy")
+    )
     assert repeat.passes > 0
     assert control.score is not None
     assert native.score is not None
     assert repeat.score is not None
     assert control.score.value < native.score.value - 2 / native.score.num_samples
     assert result.score.value <= min(control.score.value, repeat.score.value)
-    assert result.passes == 1 + sum(member.passes for member in result.members) <= budget.budget_of("quick").num_passes
+    assert (
+        result.passes
+        == 1 + sum(member.passes for member in result.members)
+        <= budget.budget_of("quick").num_passes
+    )
 
 
 def test_straight_through_gradients_that_cancel_are_noticed(opened: Opener) -> None:
-    # A fractional part, x - Floor(x): straight through, its gradient is zero, while its own is 1 nearly everywhere.
+    # A fractional part, x - Floor(x): straight through, its gradient is zero, while its own is 1
+    # nearly everywhere.
     text = MLP.replace("r = Relu(a)", "f = Floor(a) \n r = Sub(a, f)")
     result = search(*opened(text, mlp_weights(), {"x": samples(200, 6)}, tolerance=0.02), seed=1)
     _fires(result)
@@ -42,7 +50,9 @@ def test_straight_through_gradients_that_cancel_are_noticed(opened: Opener) -> N
 
 def test_saturated_activations_are_noticed(opened: Opener) -> None:
     # Far out on a sigmoid the gradient underflows; the weights of the layer after it hardly matter.
-    text = MLP.replace("r = Relu(a)", "m = Mul(a, k) \n r = Sigmoid(m)").replace("float[12] b1", "float[12] b1, float k")
+    text = MLP.replace("r = Relu(a)", "m = Mul(a, k) \n r = Sigmoid(m)").replace(
+        "float[12] b1", "float[12] b1, float k"
+    )
     weights = {**mlp_weights(), "k": np.array(3e4, np.float32)}
     result = search(*opened(text, weights, {"x": samples(200, 6)}, tolerance=0.02), seed=1)
     _fires(result)
@@ -58,15 +68,27 @@ def test_ordinary_networks_have_no_other_gradients(small: tuple[Runtime, Placeme
 
 
 def test_an_ordinary_sigmoid_is_no_masking(opened: Opener) -> None:
-    result = search(*opened(MLP.replace("Relu", "Sigmoid"), mlp_weights(), {"x": samples(200, 6)}), seed=1)
+    result = search(
+        *opened(MLP.replace("Relu", "Sigmoid"), mlp_weights(), {"x": samples(200, 6)}), seed=1
+    )
     assert _member(result, "cross_fidelity").passes > 0
-    assert re.match(r"softened gradients \(\w+: \d+ right, \d+ on the softened network\)", _member(result, "cross_fidelity").note)
-    assert _member(result, "repeat_after_masking").note == "no control found more than the gradients did"
+    assert re.match(
+        r"softened gradients \(\w+: \d+ right, \d+ on the softened network\)",
+        _member(result, "cross_fidelity").note,
+    )
+    assert (
+        _member(result, "repeat_after_masking").note
+        == "no control found more than the gradients did"
+    )
     assert not result.warnings
 
 
-def test_quantised_activations_are_no_masking_where_straight_through_gradients_lead_on(opened: Opener) -> None:
-    text = MLP.replace("r = Relu(a)", "q = QuantizeLinear(a, s, z) \n r = DequantizeLinear(q, s, z)")
+def test_quantised_activations_are_no_masking_where_straight_through_gradients_lead_on(
+    opened: Opener,
+) -> None:
+    text = MLP.replace(
+        "r = Relu(a)", "q = QuantizeLinear(a, s, z) \n r = DequantizeLinear(q, s, z)"
+    )
     text = text.replace("float[12] b1", "float[12] b1, float s, uint8 z")
     weights = {**mlp_weights(), "s": np.array(0.1, np.float32), "z": np.array(0, np.uint8)}
     result = search(*opened(text, weights, {"x": samples(200, 6)}), seed=1)
@@ -74,7 +96,9 @@ def test_quantised_activations_are_no_masking_where_straight_through_gradients_l
     assert "GRADIENT_MASKING" not in [warning.code for warning in result.warnings]
 
 
-def test_controls_cost_no_more_than_the_budget(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_controls_cost_no_more_than_the_budget(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(budget._LEVELS, "quick", replace(budget.budget_of("quick"), control=3))
     result = search(*opened(MLP.replace("Relu", "Tanh"), mlp_weights(), {"x": samples(100, 6)}))
     assert _member(result, "cross_fidelity").passes == 3

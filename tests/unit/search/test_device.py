@@ -7,8 +7,8 @@ import torch
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device, repeatable_convolutions
 from cimrobust.errors import UsageError
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.readout import Readout
@@ -29,7 +29,10 @@ def test_an_accelerator_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UsageError, match="torch was built without CUDA"):
         open_device("cuda")
     monkeypatch.setattr(torch.version, "cuda", "12.8")
-    with pytest.raises(UsageError, match=r"built for CUDA 12.8, finds no usable GPU or driver .*use --device-type cpu"):
+    with pytest.raises(
+        UsageError,
+        match=r"built for CUDA 12.8, finds no usable GPU or driver .*use --device-type cpu",
+    ):
         open_device("cuda")
 
 
@@ -44,7 +47,8 @@ def test_the_processor_keeps_its_settings() -> None:
 
 
 def test_everything_the_oracle_computes_with_is_on_its_device(small: Small) -> None:
-    # The meta device stands for an accelerator: an operation that mixes it with the processor is an error.
+    # The meta device stands for an accelerator: an operation that mixes it with the processor is an
+    # error.
     runtime, placement = small
     box, meta = box_of(placement), torch.device("meta")
     twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)

@@ -10,10 +10,10 @@ from cimrobust.data.decision import Decision
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.errors import UsageError
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.pipeline.inspection import inspect_model
 from cimrobust.search import search_budget as budget
-from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 from tests.unit.search.conftest import MLP, Opener, mlp_weights
 from tests.unit.search.conftest import samples as normal_samples
@@ -49,9 +49,13 @@ def test_gradients_find_more_than_chance(small: Small) -> None:
 
 def test_pairs_of_classes_lead_below_the_plateau(samples: Path) -> None:
     # The digits network at 5 %: single classes stop at the tenth that the last class is.
-    inspection = inspect_model(samples / "digits_cnn.onnx", device="rram-write-verify-3pct", tolerance=0.05)
+    inspection = inspect_model(
+        samples / "digits_cnn.onnx", device="rram-write-verify-3pct", tolerance=0.05
+    )
     data = load_data(samples / "digits_cnn.toml", inputs=inspection.network.inputs)
-    runtime = open_network(inspection.network, inspection.scan, inspection.placement, data, workers=2)
+    runtime = open_network(
+        inspection.network, inspection.scan, inspection.placement, data, workers=2
+    )
     result = search(runtime, inspection.placement, effort="standard", workers=2)
     by_name = {member.name: member.score for member in result.members}
     collapse, pairs = by_name["class_collapse"], by_name["pair_collapse"]
@@ -73,7 +77,9 @@ def test_workers_change_nothing(small: Small) -> None:
     first, second = (search(*small, seed=5, workers=workers) for workers in (1, 4))
     for name, deviation in first.deviations.items():
         np.testing.assert_array_equal(deviation, second.deviations[name])
-    plain = [[replace(member, seconds=0.0) for member in result.members] for result in (first, second)]
+    plain = [
+        [replace(member, seconds=0.0) for member in result.members] for result in (first, second)
+    ]
     assert plain[0] == plain[1]
 
 
@@ -91,7 +97,9 @@ def test_zero_tolerance_gives_the_quantised_score(opened: Opener) -> None:
 
 def test_known_patterns_take_part(small: Small) -> None:
     runtime, placement = small
-    far = {name: np.full(tensor.shape, 1e3, np.float32) for name, tensor in placement.tensors.items()}
+    far = {
+        name: np.full(tensor.shape, 1e3, np.float32) for name, tensor in placement.tensors.items()
+    }
     result = search(runtime, placement, known={"monte_carlo": far})
     entry = result.members[-1]
     assert entry.name == "monte_carlo"
@@ -101,23 +109,40 @@ def test_known_patterns_take_part(small: Small) -> None:
 
 
 def test_argmin_decisions(opened: Opener) -> None:
-    runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="argmin"))
+    runtime, placement = opened(
+        MLP, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="argmin")
+    )
     assert search(runtime, placement).score.value < 0.8
 
 
 def test_threshold_behind_a_sigmoid(opened: Opener) -> None:
-    text = MLP.replace("float[N, 4] y", "float[N, 1] y").replace("float[12, 4] w2", "float[12, 1] w2").replace("y = M", "z = M")
+    text = (
+        MLP.replace("float[N, 4] y", "float[N, 1] y")
+        .replace("float[12, 4] w2", "float[12, 1] w2")
+        .replace("y = M", "z = M")
+    )
     text = text.replace("}", "y = Sigmoid(z) }")
     weights = {**mlp_weights(), "w2": mlp_weights()["w2"][:, :1].copy()}
-    runtime, placement = opened(text, weights, {"x": normal_samples(100, 6)}, decision=Decision(read="threshold", threshold=0.5))
+    runtime, placement = opened(
+        text,
+        weights,
+        {"x": normal_samples(100, 6)},
+        decision=Decision(read="threshold", threshold=0.5),
+    )
     result = search(runtime, placement)
     assert result.score.value < 0.9
-    assert {member.name: member.note for member in result.members}["dlr"] == "needs three classes, the decision has 2"
+    assert {member.name: member.note for member in result.members}[
+        "dlr"
+    ] == "needs three classes, the decision has 2"
 
 
 def test_labels_chosen_inside_the_graph(opened: Opener) -> None:
-    text = MLP.replace("float[N, 4] y", "int64[N] k").replace("}", "k = ArgMax<axis = 1, keepdims = 0>(y) }")
-    runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="label"))
+    text = MLP.replace("float[N, 4] y", "int64[N] k").replace(
+        "}", "k = ArgMax<axis = 1, keepdims = 0>(y) }"
+    )
+    runtime, placement = opened(
+        text, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="label")
+    )
     result = search(runtime, placement)
     assert result.has_twin
     assert result.score.value < 0.8
@@ -126,7 +151,12 @@ def test_labels_chosen_inside_the_graph(opened: Opener) -> None:
 def test_regression_error_grows(opened: Opener) -> None:
     targets = normal_samples(100, 4)
     runtime, placement = opened(
-        MLP, mlp_weights(), {"x": normal_samples(100, 6)}, targets, decision=Decision(read="value", metric="rmse"), tolerance=0.1
+        MLP,
+        mlp_weights(),
+        {"x": normal_samples(100, 6)},
+        targets,
+        decision=Decision(read="value", metric="rmse"),
+        tolerance=0.1,
     )
     result = search(runtime, placement)
     assert result.score.value > 1.3 * runtime.quantised.value
@@ -140,8 +170,13 @@ def test_positions_of_a_segmentation(opened: Opener) -> None:
     net (float[N, 2, 4, 4] x) => (float[N, 3, 4, 4] y) <float[6, 2, 3, 3] w1, float[3, 6, 1, 1] w2>
     { h = Conv<pads = [1, 1, 1, 1]>(x, w1) \n r = Relu(h) \n y = Conv(r, w2) }"""
     random = np.random.default_rng(0)
-    weights = {"w1": random.normal(size=(6, 2, 3, 3)).astype(np.float32), "w2": random.normal(size=(3, 6, 1, 1)).astype(np.float32)}
-    runtime, placement = opened(text, weights, {"x": normal_samples(20, 2, 4, 4)}, decision=Decision(axis=1))
+    weights = {
+        "w1": random.normal(size=(6, 2, 3, 3)).astype(np.float32),
+        "w2": random.normal(size=(3, 6, 1, 1)).astype(np.float32),
+    }
+    runtime, placement = opened(
+        text, weights, {"x": normal_samples(20, 2, 4, 4)}, decision=Decision(axis=1)
+    )
     result = search(runtime, placement)
     assert result.score.num_samples == 20 * 16
     assert result.score.value < 0.85
@@ -165,7 +200,9 @@ def test_recurrent_network(opened: Opener) -> None:
 @pytest.mark.parametrize("batch", ["1, 6", "5, 6", "6"])
 def test_fixed_batches_and_none(opened: Opener, batch: str) -> None:
     out = batch.replace("6", "4")
-    text = MLP.replace("float[N, 6] x", f"float[{batch}] x").replace("float[N, 4] y", f"float[{out}] y")
+    text = MLP.replace("float[N, 6] x", f"float[{batch}] x").replace(
+        "float[N, 4] y", f"float[{out}] y"
+    )
     runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(42, 6)})
     result = search(runtime, placement)
     assert result.has_twin
@@ -173,14 +210,19 @@ def test_fixed_batches_and_none(opened: Opener, batch: str) -> None:
     assert result.score == result.engine_score
 
 
-def test_without_a_twin_only_gradient_free_members_search(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_twin_only_gradient_free_members_search(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cimrobust.twin.ops.program.SOURCES", [lambda node, proto, scope: None])
     runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(200, 6)}, tolerance=0.1)
     result = search(runtime, placement)
     assert not result.has_twin
     assert "MatMul" in (result.twin_reason or "")
     assert [warning.code for warning in result.warnings] == ["NO_TWIN"]
-    assert {member.name for member in result.members if member.score is not None} == {"random_corners", "corner_search"}
+    assert {member.name for member in result.members if member.score is not None} == {
+        "random_corners",
+        "corner_search",
+    }
     assert result.score.value < 0.9
 
 
@@ -188,7 +230,9 @@ def test_layers_that_gradients_do_not_reach_are_named(opened: Opener) -> None:
     text = MLP.replace("r = Relu(a)", "r = Round(a)")
     runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(100, 6)})
     result = search(runtime, placement)
-    assert [warning.code for warning in result.warnings if "'w1'" in warning.text] == ["ZERO_GRADIENT"]
+    assert [warning.code for warning in result.warnings if "'w1'" in warning.text] == [
+        "ZERO_GRADIENT"
+    ]
     smooth = next(member.score for member in result.members if member.name == "smooth_accuracy")
     assert smooth is not None
     assert smooth.value < 0.8  # straight-through gradients still lead somewhere
@@ -201,9 +245,14 @@ def test_unknown_effort(small: Small) -> None:
 
 def test_where_nothing_is_right_any_more_the_search_ends(opened: Opener) -> None:
     labels = np.zeros(60, np.int64)  # one class: a chip that never says it is easily found
-    runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(60, 6)}, labels, tolerance=0.5)
+    runtime, placement = opened(
+        MLP, mlp_weights(), {"x": normal_samples(60, 6)}, labels, tolerance=0.5
+    )
     result = search(runtime, placement, seed=1)
     assert result.score.value == 0
     assert result.members[-1].name == "fast_run"
-    assert result.members[-1].note == "no decision of the crafting samples is right any more: nothing is left to search for"
+    assert (
+        result.members[-1].note
+        == "no decision of the crafting samples is right any more: nothing is left to search for"
+    )
     assert result.passes < budget.budget_of("quick").num_passes

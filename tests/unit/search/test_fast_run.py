@@ -1,4 +1,4 @@
-"""One fast run of the papers' method with the passes that are left, once decisions have collapsed."""
+"""One fast run of the papers' method with the passes that are left, once decisions have collapsed."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def test_collapsed_decisions_get_one_run_within_the_budget(opened: Opener) -> No
     result, fast = searched(opened, 0.1, "standard")
     assert fast.passes == 80
     assert fast.score is not None
-    # Every decision of this network is right without deviation; it is a search of its own, which knows nothing of the others.
+    # Every decision of this network is right without deviation; it is a search of its own, which
+    # knows nothing of the others.
     assert result.score.value <= fast.score.value < 0.3
     assert result.passes <= 595
 

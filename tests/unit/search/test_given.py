@@ -5,8 +5,8 @@ import pytest
 
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.search.box import box_of
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
@@ -35,19 +35,26 @@ def test_continuation_goes_on_from_a_start(small: Small, cheap: None) -> None:
 
 
 def test_a_start_from_a_smaller_tolerance_is_stretched(opened: Opener, cheap: None) -> None:
-    near, far = (opened(MLP, mlp_weights(), {"x": samples(200, 6)}, tolerance=tolerance) for tolerance in (0.02, 0.04))
+    near, far = (
+        opened(MLP, mlp_weights(), {"x": samples(200, 6)}, tolerance=tolerance)
+        for tolerance in (0.02, 0.04)
+    )
     boxes = [box_of(placement) for _, placement in (near, far)]
     found = search(*near).deviations
     start = rescaled(found, of=boxes[0], to=boxes[1])
     boxes[1].check(start, origin="test")
     for name, deviation in found.items():
         np.testing.assert_allclose(start[name], 2 * deviation, rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(start[name] == boxes[1].hi[name], deviation == boxes[0].hi[name])
+        np.testing.assert_array_equal(
+            start[name] == boxes[1].hi[name], deviation == boxes[0].hi[name]
+        )
     result = search(*far, starts={"at_2_percent": start})
     assert result.score.value <= far[0].score(boxes[1].weights(start)).value
 
 
-def test_where_there_is_no_twin_corners_are_searched_from_the_start(opened: Opener, cheap: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_no_twin_corners_are_searched_from_the_start(
+    opened: Opener, cheap: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(200, 6)}, tolerance=0.05)
     found = search(runtime, placement)
     monkeypatch.setattr("cimrobust.twin.ops.program.SOURCES", [lambda node, proto, scope: None])
@@ -59,7 +66,9 @@ def test_where_there_is_no_twin_corners_are_searched_from_the_start(opened: Open
 
 
 def test_a_start_far_outside_is_brought_to_the_border(small: Small, cheap: None) -> None:
-    far = {name: np.full(tensor.shape, 1e3, np.float32) for name, tensor in small[1].tensors.items()}
+    far = {
+        name: np.full(tensor.shape, 1e3, np.float32) for name, tensor in small[1].tensors.items()
+    }
     result = search(*small, starts={"far": far})
     assert result.members[0].note == "start, brought to the border of the box"
 

@@ -1,4 +1,6 @@
-"""The search for the most probable failing chip on small nonlinear networks; where its answer is known in closed form see tests/statistics."""
+"""The search for the most probable failing chip on small nonlinear networks; where its answer is
+known in closed form see tests/statistics.
+"""
 
 from __future__ import annotations
 
@@ -36,49 +38,83 @@ def test_the_chip_fails_and_is_nearer_than_any_failing_chip_that_is_drawn(small:
     found = most_probable(*small, below=0.97, effort="quick")
     assert found.chip is not None
     assert found.num_wrong == 7
-    weights = {name: tensor.nominal + found.chip.proof.deviations[name] for name, tensor in placement.tensors.items()}
+    weights = {
+        name: tensor.nominal + found.chip.proof.deviations[name]
+        for name, tensor in placement.tensors.items()
+    }
     assert runtime.score(weights).value < 0.97
-    drawn = [np.random.default_rng(number).standard_normal(found.chips.size).astype(np.float32) for number in range(200)]
-    norms = [float(np.linalg.norm(latents)) for latents in drawn if runtime.score(found.chips.weights(latents)).value < 0.97]
+    drawn = [
+        np.random.default_rng(number).standard_normal(found.chips.size).astype(np.float32)
+        for number in range(200)
+    ]
+    norms = [
+        float(np.linalg.norm(latents))
+        for latents in drawn
+        if runtime.score(found.chips.weights(latents)).value < 0.97
+    ]
     assert len(norms) > 3
     assert found.chip.norm < 0.5 * min(norms)
 
 
 def test_starts_are_told_with_what_they_cost(found: LikelySearch) -> None:
     names = [attempt.name for attempt in found.attempts]
-    assert names == ["no deviation", "no deviation, nearest decisions first", "worst of 12 drawn chips"]
+    assert names == [
+        "no deviation",
+        "no deviation, nearest decisions first",
+        "worst of 12 drawn chips",
+    ]
     assert found.chip is not None
-    assert min(attempt.norm for attempt in found.attempts if attempt.norm is not None) <= found.chip.norm
-    assert 0 < sum(attempt.passes for attempt in found.attempts) == found.spent.passes <= PLANS["quick"].passes
+    assert (
+        min(attempt.norm for attempt in found.attempts if attempt.norm is not None)
+        <= found.chip.norm
+    )
+    assert (
+        0
+        < sum(attempt.passes for attempt in found.attempts)
+        == found.spent.passes
+        <= PLANS["quick"].passes
+    )
     assert sum(attempt.evaluations for attempt in found.attempts) <= found.spent.evaluations
 
 
-def test_no_chip_a_little_nearer_fails_in_its_neighbourhood(small: Small, found: LikelySearch) -> None:
+def test_no_chip_a_little_nearer_fails_in_its_neighbourhood(
+    small: Small, found: LikelySearch
+) -> None:
     """A local minimum, as far as random steps can tell: the norm cannot be lowered by 1 %."""
     runtime, _ = small
     assert found.chip is not None
     random = np.random.default_rng(0)
     for size in np.repeat([0.003, 0.01, 0.03], 40):
-        changed = found.chip.latents + np.float32(size * found.chip.norm / np.sqrt(found.chips.size)) * random.standard_normal(
-            found.chips.size, dtype=np.float32
-        )
+        changed = found.chip.latents + np.float32(
+            size * found.chip.norm / np.sqrt(found.chips.size)
+        ) * random.standard_normal(found.chips.size, dtype=np.float32)
         changed *= np.float32(0.99 * found.chip.norm / np.linalg.norm(changed))
         assert runtime.score(found.chips.weights(changed)).value >= 0.9
 
 
 def test_the_worst_chip_found_is_a_start(small: Small) -> None:
     worst = search(*small, seed=1)
-    found = most_probable(*small, below=0.6, effort="quick", known={"worst chip found": worst.deviations})
+    found = most_probable(
+        *small, below=0.6, effort="quick", known={"worst chip found": worst.deviations}
+    )
     assert found.attempts[1].name == "worst chip found"
     assert found.attempts[1].norm is not None
 
 
-def test_without_a_twin_only_rays_are_followed_and_that_is_said(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_twin_only_rays_are_followed_and_that_is_said(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with_gradient = most_probable(*small, below=0.9, effort="quick")
     crafting = np.arange(small[0].dataset.num_samples)
-    monkeypatch.setattr(subject, "open_gradients", lambda *_, **__: Opened(None, crafting, "an operator has no gradient", ()))
+    monkeypatch.setattr(
+        subject,
+        "open_gradients",
+        lambda *_, **__: Opened(None, crafting, "an operator has no gradient", ()),
+    )
     worst = search(*small, seed=1)
-    found = most_probable(*small, below=0.9, effort="quick", known={"worst chip found": worst.deviations})
+    found = most_probable(
+        *small, below=0.9, effort="quick", known={"worst chip found": worst.deviations}
+    )
     assert not found.has_gradient
     assert found.gradient_reason == "an operator has no gradient"
     assert all(attempt.name.startswith("ray through") for attempt in found.attempts)
@@ -102,12 +138,21 @@ def test_with_converters_the_crossbars_decide_whether_a_chip_fails(small: Small)
     assert found.chip.proof.score.value < 0.8
 
 
-def test_the_file_holds_weights_and_latents(tmp_path: Path, small: Small, found: LikelySearch) -> None:
+def test_the_file_holds_weights_and_latents(
+    tmp_path: Path, small: Small, found: LikelySearch
+) -> None:
     write_chip(tmp_path / "chip.safetensors", found)
     tensors = load_file(tmp_path / "chip.safetensors")
     assert found.chip is not None
-    assert set(tensors) == {f"{name}.{part}" for name in small[1].tensors for part in ("nominal", "deviation", "latents")}
-    squares = sum(float((tensors[f"{name}.latents"].astype(np.float64) ** 2).sum()) for name in small[1].tensors)
+    assert set(tensors) == {
+        f"{name}.{part}"
+        for name in small[1].tensors
+        for part in ("nominal", "deviation", "latents")
+    }
+    squares = sum(
+        float((tensors[f"{name}.latents"].astype(np.float64) ** 2).sum())
+        for name in small[1].tensors
+    )
     assert np.sqrt(squares) == pytest.approx(found.chip.norm)
 
 

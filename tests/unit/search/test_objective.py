@@ -37,7 +37,11 @@ def test_smooth_accuracy_tends_to_the_accuracy() -> None:
     assert smooth_accuracy_of(margins(ROWS, LABELS), temperature=1e-3) == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("loss", [SmoothAccuracy(), CrossEntropy(), MarginRatio(), Hinge(), Hinge(0.2)], ids=lambda loss: loss.name)
+@pytest.mark.parametrize(
+    "loss",
+    [SmoothAccuracy(), CrossEntropy(), MarginRatio(), Hinge(), Hinge(0.2)],
+    ids=lambda loss: loss.name,
+)
 def test_losses_grow_when_a_right_decision_is_pushed_to_the_boundary(loss: Loss) -> None:
     rows = ROWS.clone().requires_grad_()
     spreads = loss.spread(rows, LABELS)
@@ -55,7 +59,9 @@ def test_hinge_counts_only_decisions_that_are_right() -> None:
 
 
 def test_margin_ratio_is_free_of_shift_and_scale() -> None:
-    torch.testing.assert_close(MarginRatio().spread(ROWS, LABELS), MarginRatio().spread(10 * ROWS - 3, LABELS))
+    torch.testing.assert_close(
+        MarginRatio().spread(ROWS, LABELS), MarginRatio().spread(10 * ROWS - 3, LABELS)
+    )
 
 
 def test_collapse_does_not_count_decisions_that_should_be_the_target() -> None:
@@ -66,13 +72,21 @@ def test_a_pair_turns_the_last_class_too() -> None:
     loss = PairCollapse(target=1, other=2)
     spreads = loss.spread(ROWS, LABELS)
     goals = [2 if int(label) == 1 else 1 for label in LABELS]
-    assert spreads.tolist() == [float(row[goal] - row[label]) for row, goal, label in zip(ROWS, goals, LABELS, strict=True)]
-    assert loss.damage(torch.tensor([-3.0, 0.1, 5.0]), 1.0).tolist() == pytest.approx([-3.0, 0.1, 0.2])
+    assert spreads.tolist() == [
+        float(row[goal] - row[label]) for row, goal, label in zip(ROWS, goals, LABELS, strict=True)
+    ]
+    assert loss.damage(torch.tensor([-3.0, 0.1, 5.0]), 1.0).tolist() == pytest.approx(
+        [-3.0, 0.1, 0.2]
+    )
 
 
-@pytest.mark.parametrize(("metric", "expected"), [("rmse", [1.0, 4.0]), ("mae", [1.0, 2.0]), ("max_error", [1.0, 256.0])])
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("rmse", [1.0, 4.0]), ("mae", [1.0, 2.0]), ("max_error", [1.0, 256.0])]
+)
 def test_regression_error_follows_the_metric(metric: str, expected: list[float]) -> None:
-    spreads: Tensor = RegressionError(metric).spread(torch.tensor([[2.0], [1.0]]), torch.tensor([1.0, 3.0]))
+    spreads: Tensor = RegressionError(metric).spread(
+        torch.tensor([[2.0], [1.0]]), torch.tensor([1.0, 3.0])
+    )
     assert RegressionError(metric).damage(spreads, 1.0).tolist() == expected
 
 

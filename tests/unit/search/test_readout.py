@@ -16,15 +16,28 @@ BODY: dict[str, tuple[str, str]] = {
     "softmax": ("float[N, 3]", "y = Softmax(z)"),
     "log of softmax": (
         "float[N, 3]",
-        "c = Constant<value_float = 300.0>() m = Mul(z, c) s = Softmax(m) t = Softmax(s) y = Log(t)".replace(") ", ")\n "),
+        "c = Constant<value_float = 300.0>() m = Mul(z, c) s = Softmax(m) t = Softmax(s) y = Log(t)".replace(  # noqa: E501
+            ") ", ")\n "
+        ),
     ),
     "scaled down and moved": (
         "float[N, 3]",
-        "c = Constant<value_float = 2.0>() d = Div(z, c) s = Tanh(d) y = Sub(s, c)".replace(") ", ")\n "),
+        "c = Constant<value_float = 2.0>() d = Div(z, c) s = Tanh(d) y = Sub(s, c)".replace(
+            ") ", ")\n "
+        ),
     ),
-    "turned round": ("float[N, 3]", "c = Constant<value_float = -2.0>() y = Mul(z, c)".replace(") ", ")\n ")),
-    "divided": ("float[N, 3]", "c = Constant<value_float = 2.0>() y = Div(c, z)".replace(") ", ")\n ")),
-    "moved by class": ("float[N, 3]", "c = Constant<value_floats = [1.0, 2.0, 3.0]>() y = Add(z, c)".replace(") ", ")\n ")),
+    "turned round": (
+        "float[N, 3]",
+        "c = Constant<value_float = -2.0>() y = Mul(z, c)".replace(") ", ")\n "),
+    ),
+    "divided": (
+        "float[N, 3]",
+        "c = Constant<value_float = 2.0>() y = Div(c, z)".replace(") ", ")\n "),
+    ),
+    "moved by class": (
+        "float[N, 3]",
+        "c = Constant<value_floats = [1.0, 2.0, 3.0]>() y = Add(z, c)".replace(") ", ")\n "),
+    ),
     "argmax": ("int64[N]", "y = ArgMax<axis = 1, keepdims = 0>(z)"),
     "cast_argmin": ("float[N, 1]", "k = ArgMin<axis = 1>(z)\n y = Cast<to = 1>(k)"),
 }
@@ -34,7 +47,10 @@ BODY: dict[str, tuple[str, str]] = {
 def twin() -> Callable[[str], Twin]:
     def build(kind: str) -> Twin:
         form, body = BODY[kind]
-        text = f'<ir_version: 8, opset_import: ["" : 13]> net (float[N, 3] x) => ({form} y) {{ z = Neg(x) \n {body} }}'
+        text = (
+            f'<ir_version: 8, opset_import: ["" : 13]> net (float[N, 3] x) => ({form} y) {{ z ='
+            f" Neg(x) \n {body} }}"
+        )
         return to_torch(parser.parse_model(text))
 
     return build
@@ -59,13 +75,17 @@ def test_softmax_is_stepped_over(twin: Callable[[str], Twin]) -> None:
         ("moved by class", ["y"]),
     ],
 )
-def test_only_what_keeps_the_order_of_classes_is_stepped_over(twin: Callable[[str], Twin], kind: str, tensors: list[str]) -> None:
+def test_only_what_keeps_the_order_of_classes_is_stepped_over(
+    twin: Callable[[str], Twin], kind: str, tensors: list[str]
+) -> None:
     found = list(possible_readouts(twin(kind), _task("argmax", np.zeros(2, np.int64), 1), "y"))
     assert [readout.tensor for readout in found] == tensors
 
 
 @pytest.mark.parametrize(("kind", "sign"), [("argmax", 1.0), ("cast_argmin", -1.0)])
-def test_a_choice_is_read_from_what_it_chose_from(twin: Callable[[str], Twin], kind: str, sign: float) -> None:
+def test_a_choice_is_read_from_what_it_chose_from(
+    twin: Callable[[str], Twin], kind: str, sign: float
+) -> None:
     found = list(possible_readouts(twin(kind), _task("label", np.zeros(2, np.int64), None), "y"))
     assert {(readout.tensor, readout.sign) for readout in found} == {("z", sign)}
 

@@ -1,4 +1,6 @@
-"""The error of a regression has many valleys: a search that goes on in one of them only stays far from the worst chip."""
+"""The error of a regression has many valleys: a search that goes on in one of them only stays far
+from the worst chip.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ net (float[N, 8] x) => (float[N, 1] y) <float[8, 32] w1, float[32, 32] w2, float
 def test_several_valleys_are_tried(opened: Opener) -> None:
     random = np.random.default_rng(3)
     shapes = {"w1": (8, 32), "w2": (32, 32), "w3": (32, 1)}
-    weights = {name: (1.3 * random.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32) for name, shape in shapes.items()}
+    weights = {
+        name: (1.3 * random.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
+        for name, shape in shapes.items()
+    }
     x = random.normal(size=(100, 8)).astype(np.float32)
     y = np.maximum(np.maximum(x @ weights["w1"], 0) @ weights["w2"], 0) @ weights["w3"]
     targets = (y + 0.1 * random.normal(size=y.shape) * y.std()).astype(np.float32)

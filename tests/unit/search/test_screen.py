@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from cimrobust.engine.open import Runtime
+from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.progress import NullProgress
-from cimrobust.search.box import box_of, tensors_of
 from cimrobust.search.climb import climb
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.losses import CrossEntropy, SmoothAccuracy
 from cimrobust.search.problem import Candidate, Problem
 from cimrobust.search.search_budget import budget_of
+from cimrobust.search.torch_patterns import tensors_of
 
 Small = tuple[Runtime, Placement]
 
@@ -20,8 +21,19 @@ Small = tuple[Runtime, Placement]
 @pytest.fixture
 def problem(small: Small) -> Problem:
     runtime, placement = small
-    opened = open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=torch.device("cpu"))
-    return Problem(runtime, box_of(placement), opened.crafting, opened.oracle, 0, 1, NullProgress(), most_passes=200)
+    opened = open_gradients(
+        runtime, placement, budget_of("quick"), seed=0, workers=1, device=torch.device("cpu")
+    )
+    return Problem(
+        runtime,
+        box_of(placement),
+        opened.crafting,
+        opened.oracle,
+        0,
+        1,
+        NullProgress(),
+        most_passes=200,
+    )
 
 
 def _evaluated(problem: Problem, seed: int) -> tuple[dict[str, np.ndarray], float]:
@@ -34,7 +46,9 @@ def test_a_pattern_that_may_win_has_the_key_of_a_full_run(problem: Problem) -> N
     beside = problem.step(tensors_of(problem.box.zero()), SmoothAccuracy(), 1.0)
     key = problem.screen(corner, beside, (right, 0.0))
     assert key is not None
-    assert key == pytest.approx(problem.measure([corner])[0], rel=1e-5)  # float32 sums in another order
+    assert key == pytest.approx(
+        problem.measure([corner])[0], rel=1e-5
+    )  # float32 sums in another order
 
 
 def test_a_pattern_that_cannot_win_is_given_up_early(problem: Problem) -> None:
@@ -50,7 +64,10 @@ def test_a_pattern_that_cannot_win_is_given_up_early(problem: Problem) -> None:
 def test_the_order_of_samples_changes_no_margin(problem: Problem) -> None:
     assert problem.oracle is not None
     pattern = tensors_of(problem.box.random_corner(problem.random("test")))
-    straight, shuffled = (problem.oracle.promising(pattern, order=order, most_right=np.inf)[0] for order in _orders(200))
+    straight, shuffled = (
+        problem.oracle.promising(pattern, order=order, most_right=np.inf)[0]
+        for order in _orders(200)
+    )
     assert straight is not None
     assert shuffled is not None
     assert straight[0] == shuffled[0]
@@ -61,11 +78,15 @@ def _orders(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(count), np.random.default_rng(0).permutation(count)
 
 
-def test_a_collapsed_run_stops_on_the_plateau(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collapsed_run_stops_on_the_plateau(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Problem, "has_collapsed", lambda self, candidate=None: True)
     monkeypatch.setattr(Problem, "key_of", lambda self, evaluation, pattern: (50.0, 0.5))
     monkeypatch.setattr(Problem, "screen", lambda self, pattern, beside, best: None)
-    climb(problem, "test", CrossEntropy(), start=problem.box.zero(), passes=60, origin="", patience=6)
+    climb(
+        problem, "test", CrossEntropy(), start=problem.box.zero(), passes=60, origin="", patience=6
+    )
     assert problem.passes == 7
 
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from cimrobust.data.decision import Score
 from cimrobust.errors import SelfCheckError
-from cimrobust.search.box import box_of
+from cimrobust.mapping.box import box_of
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE, write_witness
 from cimrobust.search.witness_replay import compare_replay, replay_file
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
@@ -24,7 +24,11 @@ def test_anyone_can_check_the_files(opened: Opener, tmp_path: Path, batch: str) 
     box = box_of(placement)
     pattern = box.random_corner(np.random.default_rng(0))
     write_witness(tmp_path, runtime, box, pattern)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [DEVIATIONS_FILE, "model.onnx", MODEL_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        DEVIATIONS_FILE,
+        "model.onnx",
+        MODEL_FILE,
+    ]
 
     tensors = load_file(tmp_path / DEVIATIONS_FILE)
     model = onnx.load(tmp_path / MODEL_FILE)
@@ -34,7 +38,9 @@ def test_anyone_can_check_the_files(opened: Opener, tmp_path: Path, batch: str) 
         assert (tensors[f"{name}.lo"] <= deviation).all()
         assert (deviation <= tensors[f"{name}.hi"]).all()
         np.testing.assert_array_equal(stored[name], nominal + deviation)
-        assert {tensors[f"{name}.{part}"].dtype for part in ("nominal", "lo", "hi", "deviation")} == {np.dtype(np.float32)}
+        assert {
+            tensors[f"{name}.{part}"].dtype for part in ("nominal", "lo", "hi", "deviation")
+        } == {np.dtype(np.float32)}
 
     session = ort.InferenceSession(str(tmp_path / MODEL_FILE), providers=["CPUExecutionProvider"])
     chosen = [int(session.run(None, {"x": sample[None]})[0].argmax()) for sample in x]
@@ -53,8 +59,13 @@ def test_a_pattern_outside_the_box_is_not_written(opened: Opener, tmp_path: Path
 def test_replay_that_differs_too_much_is_an_internal_error(opened: Opener) -> None:
     runtime, _ = opened(MLP, mlp_weights(), {"x": samples(10, 6)})
     assert "exactly" in compare_replay(runtime, Score(0.5, 500, 1000), Score(0.5, 500, 1000))
-    assert "but for 3 decisions" in compare_replay(runtime, Score(0.5, 500, 1000), Score(0.503, 503, 1000))
-    with pytest.raises(SelfCheckError, match=r"replayed witness must give the score of the search, got 0\.6 in place of 0\.5"):
+    assert "but for 3 decisions" in compare_replay(
+        runtime, Score(0.5, 500, 1000), Score(0.503, 503, 1000)
+    )
+    with pytest.raises(
+        SelfCheckError,
+        match=r"replayed witness must give the score of the search, got 0\.6 in place of 0\.5",
+    ):
         compare_replay(runtime, Score(0.5, 500, 1000), Score(0.6, 600, 1000))
     with pytest.raises(SelfCheckError, match="got inf in place of 2"):
         compare_replay(runtime, Score(2.0, None, 10), Score(float("inf"), None, 10))

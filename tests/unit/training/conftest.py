@@ -46,7 +46,9 @@ def write_model(path: Path, text: str, weights: Mapping[str, np.ndarray]) -> Pat
     model = parser.parse_model(text)
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in weights]
     del model.graph.initializer[:]
-    model.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, key) for key, array in weights.items())])
+    model.graph.initializer.extend(
+        [*kept, *(numpy_helper.from_array(array, key) for key, array in weights.items())]
+    )
     onnx.save(model, path)
     return path
 
@@ -60,7 +62,9 @@ def clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     labels = random.integers(0, 4, count)
     centres = np.random.default_rng(5).normal(size=(4, 6)) * 1.5
-    return (centres[labels] + 0.4 * random.normal(size=(count, 6))).astype(np.float32), labels.astype(np.int64)
+    return (centres[labels] + 0.4 * random.normal(size=(count, 6))).astype(
+        np.float32
+    ), labels.astype(np.int64)
 
 
 def profile_of(tolerance: float = 0.03) -> DeviceProfile:
@@ -81,17 +85,31 @@ def opened(tmp_path: Path) -> Opener:
         evaluation: DataSet | None = None,
         **more: object,
     ) -> Session:
-        path = write_model(tmp_path / "model.onnx", text, weights_of_mlp() if weights is None else weights)
+        path = write_model(
+            tmp_path / "model.onnx", text, weights_of_mlp() if weights is None else weights
+        )
         x, labels = clusters(300, seed=1)
         own = training or dataset(x, labels)
         unlabelled = replace(own, inputs={"x": own.inputs["x"] + 100})
-        other = evaluation or (dataset(*clusters(100, seed=2)) if own.labels is not None else unlabelled)
+        other = evaluation or (
+            dataset(*clusters(100, seed=2)) if own.labels is not None else unlabelled
+        )
         chosen = settings or quick()
-        return open_session(load_network(path), profile or profile_of(), own, replace(other, decision=own.decision), chosen, **more)
+        return open_session(
+            load_network(path),
+            profile or profile_of(),
+            own,
+            replace(other, decision=own.decision),
+            chosen,
+            **more,
+        )
 
     return opener
 
 
 def quick(**changes: object) -> TrainingSettings:
     """Settings of a short training."""
-    return replace(TrainingSettings(epochs=3, batch=32, learning_rate=1e-2, search_passes=3, draws=0), **changes)
+    return replace(
+        TrainingSettings(epochs=3, batch=32, learning_rate=1e-2, search_passes=3, draws=0),
+        **changes,
+    )

@@ -56,12 +56,26 @@ def test_range_is_widened_until_the_network_bears_it():
 def test_range_is_kept_where_it_costs_little_or_everything_is_allowed():
     assert affordable_range(method(), weights(5.0), CLASSES, lambda parameters: 0.9) == 2.0
     assert (
-        affordable_range(method(clipping_loss=1.0), weights(5.0), CLASSES, lambda parameters: float(largest_of(parameters) == 5.0)) == 2.0
+        affordable_range(
+            method(clipping_loss=1.0),
+            weights(5.0),
+            CLASSES,
+            lambda parameters: float(largest_of(parameters) == 5.0),
+        )
+        == 2.0
     )
 
 
 def test_weights_are_not_clipped_where_no_range_will_do_or_none_is_asked_for():
-    assert affordable_range(method(), weights(50.0), CLASSES, lambda parameters: float(largest_of(parameters) == 50.0)) is None
+    assert (
+        affordable_range(
+            method(),
+            weights(50.0),
+            CLASSES,
+            lambda parameters: float(largest_of(parameters) == 50.0),
+        )
+        is None
+    )
 
     def never(parameters: Parameters) -> float:
         raise AssertionError("nothing is to be scored")
@@ -81,8 +95,18 @@ def test_of_a_regression_the_error_may_grow_by_a_share(growth, kept):
 
 
 def test_clipping_is_in_standard_deviations_of_each_tensor():
-    parameters = Parameters({"a": torch.linspace(-1, 1, 100), "b": 10 * torch.linspace(-1, 1, 100), "flat": torch.ones(3)}, {}, {})
-    spread = {name: float(tensor.std(unbiased=False)) for name, tensor in parameters.weights.items()}
+    parameters = Parameters(
+        {
+            "a": torch.linspace(-1, 1, 100),
+            "b": 10 * torch.linspace(-1, 1, 100),
+            "flat": torch.ones(3),
+        },
+        {},
+        {},
+    )
+    spread = {
+        name: float(tensor.std(unbiased=False)) for name, tensor in parameters.weights.items()
+    }
     clip_weights(parameters, 1.2)
     assert float(parameters.weights["a"].max()) == pytest.approx(1.2 * spread["a"])
     assert float(parameters.weights["b"].max()) == pytest.approx(1.2 * spread["b"])
@@ -90,7 +114,11 @@ def test_clipping_is_in_standard_deviations_of_each_tensor():
 
 
 def test_training_clips_at_the_range_that_it_states(opened):
-    plain = train(opened().job(recipe_of("plain").method(), quick(epochs=8)), (session := opened()).parameters, progress=NullProgress())
+    plain = train(
+        opened().job(recipe_of("plain").method(), quick(epochs=8)),
+        (session := opened()).parameters,
+        progress=NullProgress(),
+    )
     assert plain.weight_range is None
     learnt = {name: np.asarray(array) for name, array in plain.parameters.to_numpy().items()}
     session = opened(weights=learnt)
@@ -99,6 +127,8 @@ def test_training_clips_at_the_range_that_it_states(opened):
     assert result.weight_range is not None
     assert result.weight_range > 0.6
     exact = train(
-        session.job(recipe_of("cimrobust").method({"range": 0.6, "clipping": 1.0}), quick()), session.parameters, progress=NullProgress()
+        session.job(recipe_of("cimrobust").method({"range": 0.6, "clipping": 1.0}), quick()),
+        session.parameters,
+        progress=NullProgress(),
     )
     assert exact.weight_range == 0.6

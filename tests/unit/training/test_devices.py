@@ -1,4 +1,6 @@
-"""Devices in torch: the same levels and the same box as the placement, and the gradients that training needs."""
+"""Devices in torch: the same levels and the same box as the placement, and the gradients that
+training needs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ from cimrobust.training.weights_on_devices import LayerDevices, grid_of
 
 def layer(values: np.ndarray, **more) -> CrossbarLayer:
     column = np.broadcast_to(np.arange(values.shape[1], dtype=np.int32), values.shape)
-    return CrossbarLayer("w", (), values.shape, 1, *values.shape, values.astype(np.float32), np.ascontiguousarray(column), **more)
+    return CrossbarLayer(
+        "w",
+        (),
+        values.shape,
+        1,
+        *values.shape,
+        values.astype(np.float32),
+        np.ascontiguousarray(column),
+        **more,
+    )
 
 
 PROFILES = [
@@ -40,7 +51,11 @@ def test_levels_and_box_are_those_of_the_placement(name, scale):
     chip = LayerDevices(one, profile, None).program(torch.from_numpy(np.array(one.values)))
     top = float(np.abs(placed.nominal).max())
     # float32 roundings of the scale and of a product with it
-    for mine, theirs in ((chip.nominal, placed.nominal), (chip.lo, placed.lo), (chip.hi, placed.hi)):
+    for mine, theirs in (
+        (chip.nominal, placed.nominal),
+        (chip.lo, placed.lo),
+        (chip.hi, placed.hi),
+    ):
         np.testing.assert_allclose(mine.numpy(), theirs, atol=1e-6 * top)
 
 
@@ -63,7 +78,9 @@ def test_gradient_of_the_box_reaches_the_largest_weight_alone():
     devices = LayerDevices(layer(np.ones((2, 2))), load_profile("rram-write-verify-3pct"), None)
     weight = torch.tensor([[3.0, -1.0], [0.5, 1.0]], requires_grad=True)
     devices.program(weight).hi.sum().backward()
-    torch.testing.assert_close(weight.grad, torch.tensor([[4 * 0.03, 0.0], [0.0, 0.0]]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        weight.grad, torch.tensor([[4 * 0.03, 0.0], [0.0, 0.0]]), rtol=1e-5, atol=0
+    )
 
 
 def test_integer_weights_round_to_the_integers_of_the_file():
@@ -72,7 +89,9 @@ def test_integer_weights_round_to_the_integers_of_the_file():
     grid = grid_of(one, levels.astype(np.int8))
     devices = LayerDevices(one, load_profile("rram-write-verify-3pct"), grid)
     chip = devices.program(torch.tensor([[-9.0, 0.071], [2.009, 2.54]]))
-    np.testing.assert_allclose(chip.nominal.numpy(), np.float32(0.02) * np.array([[-128, 4], [100, 127]]), rtol=1e-6)
+    np.testing.assert_allclose(
+        chip.nominal.numpy(), np.float32(0.02) * np.array([[-128, 4], [100, 127]]), rtol=1e-6
+    )
     assert grid.levels(torch.full((2, 2), 99.0)).tolist() == [[127.0, 127.0], [127.0, 127.0]]
 
 

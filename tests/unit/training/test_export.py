@@ -1,4 +1,6 @@
-"""From the trained twin to the file: float, tied, integer and half-precision weights; onnxruntime computes what was trained."""
+"""From the trained twin to the file: float, tied, integer and half-precision weights; onnxruntime
+computes what was trained.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ net (float[N, 6] x) => (float[N, 4] y) <int8[6, 16] w1, float s1, int8 z1, float
   d2 = DequantizeLinear<axis = 1>(w2, s2, z2)
   y = MatMul(r, d2)
 }
-"""
+"""  # noqa: E501
 
 QLINEAR = """
 <ir_version: 8, opset_import: ["" : 13]>
@@ -37,7 +39,7 @@ net (float[N, 6] x) => (float[N, 4] y) <float sx, int8 zx, int8[6, 4] w1, float 
   p = QLinearMatMul(q, sx, zx, w1, s1, z1, sy, zy)
   y = DequantizeLinear(p, sy, zy)
 }
-"""
+"""  # noqa: E501
 
 AT_RUN_TIME = """
 <ir_version: 8, opset_import: ["" : 13]>
@@ -69,9 +71,14 @@ def integers(seed: int, *shape: int) -> np.ndarray:
 
 def qdq_weights() -> dict[str, np.ndarray]:
     return {
-        "w1": integers(1, 6, 16), "s1": np.float32(0.006), "z1": np.int8(0), "b1": np.full(16, 0.1, np.float32),
-        "w2": integers(2, 16, 4), "s2": np.array([0.005, 0.006, 0.004, 0.007], np.float32), "z2": np.array([0, 3, -2, 0], np.int8),
-    }  # fmt: skip
+        "w1": integers(1, 6, 16),
+        "s1": np.float32(0.006),
+        "z1": np.int8(0),
+        "b1": np.full(16, 0.1, np.float32),
+        "w2": integers(2, 16, 4),
+        "s2": np.array([0.005, 0.006, 0.004, 0.007], np.float32),
+        "z2": np.array([0, 3, -2, 0], np.int8),
+    }
 
 
 def trained(session):
@@ -82,18 +89,27 @@ def trained(session):
 def export(session, parameters, tmp_path):
     """Write the file; return its session and its tensors."""
     values, levels = stored_integers(session.trainable, parameters)
-    check_changed({**session.parameters.to_numpy(), **stored_integers(session.trainable, session.parameters)[1]}, {**values, **levels})
+    check_changed(
+        {
+            **session.parameters.to_numpy(),
+            **stored_integers(session.trainable, session.parameters)[1],
+        },
+        {**values, **levels},
+    )
     write_back(session.runtime.network.path, tmp_path / "out.onnx", values, levels)
     model = onnx.load(tmp_path / "out.onnx")
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    # Optimised, a product with dequantised weights is computed on quantised activations, which the file does not ask for.
+    # Optimised, a product with dequantised weights is computed on quantised activations, which the
+    # file does not ask for.
     options = exact_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(exact_model(tmp_path / "out.onnx"), options), tensors
 
 
 def twin_rows(session, job, parameters, *, quantised: bool) -> np.ndarray:
-    step = make_step(job, parameters, job.validation, progress=0.5, generator=torch.Generator(), memory={})
+    step = make_step(
+        job, parameters, job.validation, progress=0.5, generator=torch.Generator(), memory={}
+    )
     with torch.no_grad():
         if quantised:
             return step.rows().numpy()
@@ -101,19 +117,49 @@ def twin_rows(session, job, parameters, *, quantised: bool) -> np.ndarray:
         return session.network.rows(weights, job.validation).numpy()
 
 
-@pytest.mark.parametrize(("text", "weights", "quantised", "atol"), [
-    (MLP, weights_of_mlp(), False, 1e-5),
-    (QDQ, qdq_weights(), True, 1e-5),
-    (QLINEAR, {"sx": np.float32(0.05), "zx": np.int8(0), "w1": integers(3, 6, 4), "s1": np.float32(0.01), "z1": np.int8(0), "sy": np.float32(0.05), "zy": np.int8(1)}, True, 0.051),
-    (AT_RUN_TIME, {"w1": (0.01 * integers(3, 6, 4)).astype(np.float32), "s1": np.float32(0.01), "z1": np.int8(0)}, True, 1e-5),
-], ids=["float", "qdq", "qlinear", "quantised at run time"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "weights", "quantised", "atol"),
+    [
+        (MLP, weights_of_mlp(), False, 1e-5),
+        (QDQ, qdq_weights(), True, 1e-5),
+        (
+            QLINEAR,
+            {
+                "sx": np.float32(0.05),
+                "zx": np.int8(0),
+                "w1": integers(3, 6, 4),
+                "s1": np.float32(0.01),
+                "z1": np.int8(0),
+                "sy": np.float32(0.05),
+                "zy": np.int8(1),
+            },
+            True,
+            0.051,
+        ),
+        (
+            AT_RUN_TIME,
+            {
+                "w1": (0.01 * integers(3, 6, 4)).astype(np.float32),
+                "s1": np.float32(0.01),
+                "z1": np.int8(0),
+            },
+            True,
+            1e-5,
+        ),
+    ],
+    ids=["float", "qdq", "qlinear", "quantised at run time"],
+)
 def test_onnxruntime_computes_what_was_trained(opened, tmp_path, text, weights, quantised, atol):
     session = opened(text, weights)
     job, parameters = trained(session)
     runner, tensors = export(session, parameters, tmp_path)
     x = job.validation.inputs["x"].numpy()
     # A sum that rounds to the next level differs by one step of the output.
-    np.testing.assert_allclose(runner.run(None, {"x": x})[0], twin_rows(session, job, parameters, quantised=quantised), atol=atol)
+    np.testing.assert_allclose(
+        runner.run(None, {"x": x})[0],
+        twin_rows(session, job, parameters, quantised=quantised),
+        atol=atol,
+    )
     assert all(tensors[name].dtype == np.asarray(array).dtype for name, array in weights.items())
     assert not np.array_equal(tensors["w1"], weights["w1"])
 
@@ -135,7 +181,11 @@ def test_integer_networks_learn(opened):
 
 def test_tied_weights_and_their_digital_copy_stay_one_tensor(opened, tmp_path):
     random = np.random.default_rng(0)
-    weights = {"w1": (0.4 * random.normal(size=(6, 6))).astype(np.float32), "b1": np.full(6, 0.1, np.float32), "rows": np.array([0, 3])}
+    weights = {
+        "w1": (0.4 * random.normal(size=(6, 6))).astype(np.float32),
+        "b1": np.full(6, 0.1, np.float32),
+        "rows": np.array([0, 3]),
+    }
     x, _ = clusters(300, 1)
     session = opened(TIED, weights, dataset(x, np.random.default_rng(1).integers(0, 6, 300)))
     assert list(session.trainable.digital.copies.values()) == ["w1"]
@@ -143,7 +193,9 @@ def test_tied_weights_and_their_digital_copy_stay_one_tensor(opened, tmp_path):
     runner, tensors = export(session, parameters, tmp_path)
     assert set(tensors) == {"w1", "b1", "rows"}
     expected = twin_rows(session, job, parameters, quantised=False)
-    np.testing.assert_allclose(runner.run(None, {"x": job.validation.inputs["x"].numpy()})[0], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        runner.run(None, {"x": job.validation.inputs["x"].numpy()})[0], expected, atol=1e-5
+    )
 
 
 def test_half_precision_is_written_in_half_precision(opened, tmp_path):
@@ -157,8 +209,13 @@ def test_half_precision_is_written_in_half_precision(opened, tmp_path):
 
 
 def test_weights_that_the_file_computes_are_named_before_training(opened):
-    text = MLP.replace("h = MatMul(x, w1)", "two = Constant <value = float {2.0}> ()\n  v = Mul(w1, two)\n  h = MatMul(x, v)")
-    with pytest.raises(ModelNotCoveredError, match=r"trained tensors must be initializers of the file, got 'v'"):
+    text = MLP.replace(
+        "h = MatMul(x, w1)",
+        "two = Constant <value = float {2.0}> ()\n  v = Mul(w1, two)\n  h = MatMul(x, v)",
+    )
+    with pytest.raises(
+        ModelNotCoveredError, match=r"trained tensors must be initializers of the file, got 'v'"
+    ):
         opened(text)
     assert set(opened(text, freeze=["v"]).parameters.weights) == {"w2"}
 
@@ -166,16 +223,23 @@ def test_weights_that_the_file_computes_are_named_before_training(opened):
 def test_layers_without_a_gradient_are_named(opened):
     text = MLP.replace(
         "y = MatMul(r, w2)",
-        "f = Cast<to = 7>(r)\n  c = Cast<to = 1>(f)\n  zero = Constant <value = float {0.0}> ()\n  k = Mul(c, zero)\n  s = Add(r, k)\n  y = MatMul(s, w2)",
+        "f = Cast<to = 7>(r)\n  c = Cast<to = 1>(f)\n  zero = Constant <value = float {0.0}> ()\n "
+        " k = Mul(c, zero)\n  s = Add(r, k)\n  y = MatMul(s, w2)",
     )
     assert set(opened(text).parameters.weights) == {"w1", "w2"}
-    dead = MLP.replace("a = Add(h, b1)", "zero = Constant <value = float {0.0}> ()\n  z = Mul(h, zero)\n  a = Add(z, b1)")
+    dead = MLP.replace(
+        "a = Add(h, b1)",
+        "zero = Constant <value = float {0.0}> ()\n  z = Mul(h, zero)\n  a = Add(z, b1)",
+    )
     session = opened(dead)
     assert session.trainable.left == {"w1": "the decision does not depend on it"}
 
 
 def test_names_to_freeze_must_exist(opened):
-    with pytest.raises(UsageError, match=r"must be stored weights or biases of the model, got \['w9'\] \(--freeze\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"must be stored weights or biases of the model, got \['w9'\] \(--freeze\)",
+    ):
         opened(freeze=["w9"])
 
 
@@ -187,7 +251,7 @@ net (float[N, 6] x) => (float[N, 4] y) <float[6, 16] w1, float[16] gain, float[1
   r = Relu(n)
   y = MatMul(r, w2)
 }
-"""
+"""  # noqa: E501
 
 
 def normalised_weights() -> dict[str, np.ndarray]:
@@ -221,7 +285,9 @@ def test_normalisations_are_trained_and_follow_the_data_on_demand(opened, tmp_pa
     assert (tensors["gain"] != 1).any()
     assert (tensors["shift"] != 0).any()
     expected = twin_rows(session, job, parameters, quantised=False)
-    np.testing.assert_allclose(runner.run(None, {"x": job.validation.inputs["x"].numpy()})[0], expected, atol=1e-4)
+    np.testing.assert_allclose(
+        runner.run(None, {"x": job.validation.inputs["x"].numpy()})[0], expected, atol=1e-4
+    )
 
 
 DYNAMIC = """
@@ -240,13 +306,21 @@ net (float[N, 6] x) => (float[N, 4] y) <int8[6, 4] w1, float s1, float[4] b1> {
 def test_networks_that_quantise_over_the_batch_are_compared_on_the_same_batch(opened):
     x, labels = clusters(300, 1)
     x[::40] *= 1.2  # what is quantised with these is quantised a little more coarsely
-    session = opened(DYNAMIC, {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)}, dataset(x, labels))
+    session = opened(
+        DYNAMIC,
+        {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)},
+        dataset(x, labels),
+    )
     assert set(session.parameters.digital) == {"b1"}
 
 
 def test_bare_integers_move_as_fast_as_other_weights(opened):
     x, labels = clusters(300, 1)
-    session = opened(DYNAMIC, {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)}, dataset(x, labels))
+    session = opened(
+        DYNAMIC,
+        {"w1": integers(3, 6, 4), "s1": np.float32(0.01), "b1": np.zeros(4, np.float32)},
+        dataset(x, labels),
+    )
     job = session.job(recipe_of("plain").method(), quick(epochs=10))
     rows = train(job, session.parameters, progress=NullProgress()).rows
     assert rows[-1].clean > max(0.9, rows[0].clean + 0.1)

@@ -1,4 +1,6 @@
-"""The bound that training minimises: above the loss of every chip, and no more optimistic than the proof."""
+"""The bound that training minimises: above the loss of every chip, and no more optimistic than the
+proof.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from tests.unit.training.conftest import MLP, dataset, profile_of, quick
 
 def step_of(session):
     job = session.job(recipe_of("ibp").method(), quick())
-    return make_step(job, session.parameters, job.validation, progress=1.0, generator=torch.Generator().manual_seed(1), memory={})
+    return make_step(
+        job,
+        session.parameters,
+        job.validation,
+        progress=1.0,
+        generator=torch.Generator().manual_seed(1),
+        memory={},
+    )
 
 
 @pytest.mark.parametrize("size", [0.0, 0.3, 1.0])
@@ -37,33 +46,53 @@ def test_every_kind_of_network_has_a_bound_with_gradients(opened, name):
     arrays, shape = weights_of(name, seed=1), NETWORKS[name][1]
     labels = np.arange(60) % 3
     data = dataset(np.random.default_rng(1).normal(size=(60, *shape)).astype(np.float32), labels)
-    step = step_of(opened(text_of(name, arrays), arrays, data, evaluation=replace(data, inputs={"x": data.inputs["x"] + 100})))
+    step = step_of(
+        opened(
+            text_of(name, arrays),
+            arrays,
+            data,
+            evaluation=replace(data, inputs={"x": data.inputs["x"] + 100}),
+        )
+    )
     for chip in step.chips.values():
         chip.nominal.retain_grad()
     bound = worst_loss(step, 0.1)
     bound.backward()
-    assert all(bool(torch.isfinite(chip.nominal.grad).all() and chip.nominal.grad.any()) for chip in step.chips.values())
+    assert all(
+        bool(torch.isfinite(chip.nominal.grad).all() and chip.nominal.grad.any())
+        for chip in step.chips.values()
+    )
     corners = [{key: unit.sign() for key, unit in random_unit(step).items()} for _ in range(10)]
     with torch.no_grad():
-        assert max(float(step.loss(deviation_of(step, corner, 0.1))) for corner in corners) <= float(bound) + 1e-5
+        assert (
+            max(float(step.loss(deviation_of(step, corner, 0.1))) for corner in corners)
+            <= float(bound) + 1e-5
+        )
 
 
 def test_bound_of_an_empty_box_is_the_loss(opened):
     step = step_of(opened())
     with torch.no_grad():
-        assert float(worst_loss(step, 0.0)) == pytest.approx(float(step.loss()), rel=1e-4)  # rounding radii of float32
+        assert float(worst_loss(step, 0.0)) == pytest.approx(
+            float(step.loss()), rel=1e-4
+        )  # rounding radii of float32
 
 
 def test_margins_of_the_last_product_are_better_than_those_of_its_interval(opened, monkeypatch):
     step = step_of(opened(profile=profile_of(0.02)))
     with torch.no_grad():
         together = float(worst_loss(step, 1.0))
-        monkeypatch.setattr("cimrobust.training.interval_bound._product_margins", lambda *arguments: None)
+        monkeypatch.setattr(
+            "cimrobust.training.interval_bound._product_margins", lambda *arguments: None
+        )
         assert together < float(worst_loss(step, 1.0))
 
 
 def test_share_proved_falls_with_the_tolerance(opened):
-    shares = [proved_share(step_of(opened(profile=profile_of(tolerance)))) for tolerance in (0.0, 0.005, 0.2)]
+    shares = [
+        proved_share(step_of(opened(profile=profile_of(tolerance))))
+        for tolerance in (0.0, 0.005, 0.2)
+    ]
     clean = step_of(opened(profile=profile_of(0.0)))
     right = float((clean.rows().argmax(1) == clean.samples.targets[:, 0]).double().mean())
     assert shares[0] == pytest.approx(right)
@@ -72,5 +101,8 @@ def test_share_proved_falls_with_the_tolerance(opened):
 
 def test_operators_without_a_bound_are_named(opened):
     session = opened(MLP.replace("r = Relu(a)", "r = Sin(a)"))
-    with pytest.raises(ModelNotCoveredError, match=r"needs a bound of every operator, got: .*Sin.*use another method"):
+    with pytest.raises(
+        ModelNotCoveredError,
+        match=r"needs a bound of every operator, got: .*Sin.*use another method",
+    ):
         worst_loss(step_of(session), 1.0)

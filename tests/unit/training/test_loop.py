@@ -1,4 +1,6 @@
-"""The loop: it learns, keeps the right epoch, resumes to the same bits, and refuses to go on with what is not finite."""
+"""The loop: it learns, keeps the right epoch, resumes to the same bits, and refuses to go on with
+what is not finite.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ from tests.unit.training.conftest import profile_of, quick
 
 
 def trained(session, method="plain", **changes):
-    return train(session.job(recipe_of(method).method(), quick(**changes)), session.parameters, progress=NullProgress())
+    return train(
+        session.job(recipe_of(method).method(), quick(**changes)),
+        session.parameters,
+        progress=NullProgress(),
+    )
 
 
 def test_training_lowers_the_loss_and_raises_the_accuracy(opened):
@@ -49,7 +55,9 @@ def test_resumed_run_gives_the_same_bits(opened, tmp_path, monkeypatch, method):
     with pytest.raises(KeyboardInterrupt):
         train(job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt")
     monkeypatch.setattr(loop, "_epoch", original)
-    resumed = train(job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt")
+    resumed = train(
+        job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt"
+    )
     assert len(resumed.rows) == 5
     for name, array in whole.parameters.to_numpy().items():
         np.testing.assert_array_equal(array, resumed.parameters.to_numpy()[name])
@@ -57,14 +65,26 @@ def test_resumed_run_gives_the_same_bits(opened, tmp_path, monkeypatch, method):
 
 def test_checkpoint_of_another_job_is_refused(opened, tmp_path):
     session = opened()
-    train(session.job(recipe_of("plain").method(), quick()), session.parameters, progress=NullProgress(), checkpoint=tmp_path / "s.pt")
+    train(
+        session.job(recipe_of("plain").method(), quick()),
+        session.parameters,
+        progress=NullProgress(),
+        checkpoint=tmp_path / "s.pt",
+    )
     with pytest.raises(InputRefusedError, match="same model, data, device, method and settings"):
-        train(session.job(recipe_of("noise").method(), quick()), session.parameters, progress=NullProgress(), checkpoint=tmp_path / "s.pt")
+        train(
+            session.job(recipe_of("noise").method(), quick()),
+            session.parameters,
+            progress=NullProgress(),
+            checkpoint=tmp_path / "s.pt",
+        )
 
 
 def test_two_runs_give_the_same_bits_and_another_seed_others(opened):
     session = opened()
-    first, again, other = (trained(session, "noise", seed=seed).parameters.to_numpy() for seed in (0, 0, 1))
+    first, again, other = (
+        trained(session, "noise", seed=seed).parameters.to_numpy() for seed in (0, 0, 1)
+    )
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first["w1"], other["w1"])
 
@@ -73,13 +93,17 @@ def test_start_is_not_changed(opened):
     session = opened()
     before = session.parameters.to_numpy()
     trained(session)
-    assert all(np.array_equal(before[name], array) for name, array in session.parameters.to_numpy().items())
+    assert all(
+        np.array_equal(before[name], array) for name, array in session.parameters.to_numpy().items()
+    )
 
 
 def test_losses_that_are_not_finite_end_the_training(opened):
     session = opened()
     method = Method("broken", "test", lambda step: step.loss() * float("nan"))
-    with pytest.raises(DivergedError, match=r"must be finite, got 21 steps .*method broken.*--learning-rate"):
+    with pytest.raises(
+        DivergedError, match=r"must be finite, got 21 steps .*method broken.*--learning-rate"
+    ):
         train(session.job(method, quick(epochs=10)), session.parameters, progress=NullProgress())
 
 
@@ -90,7 +114,11 @@ def test_single_steps_that_are_not_finite_are_left_out(opened):
         factor = float("inf") if step.progress == 0.0 else 1.0
         return step.loss() * factor
 
-    result = train(session.job(Method("sometimes", "test", sometimes), quick()), session.parameters, progress=NullProgress())
+    result = train(
+        session.job(Method("sometimes", "test", sometimes), quick()),
+        session.parameters,
+        progress=NullProgress(),
+    )
     assert result.rows[-1].skipped == 1
     assert all(np.isfinite(array).all() for array in result.parameters.to_numpy().values())
 
@@ -111,7 +139,9 @@ def test_epochs_in_a_smaller_box_are_kept_only_if_no_later_one_will_do(opened, m
         given = iter([(0.9, 0.1), *scores])
         monkeypatch.setattr(loop, "validate", lambda *arguments, **named: loop.Scored(*next(given)))
         method = Method("growing", "test", Step.loss, ready=0.5)
-        return train(session.job(method, quick(epochs=4)), session.parameters, progress=NullProgress()).best_epoch
+        return train(
+            session.job(method, quick(epochs=4)), session.parameters, progress=NullProgress()
+        ).best_epoch
 
     assert best_of((0.9, 0.8), (0.9, 0.3), (0.9, 0.4), (0.9, 0.2)) == 3
     assert best_of((0.9, 0.8), (0.5, 0.9), (0.5, 0.9), (0.6, 0.9)) == 1
@@ -122,7 +152,9 @@ def test_training_stops_when_nothing_gets_better_also_when_resumed(opened, monke
     session = opened()
     job = session.job(recipe_of("plain").method(), quick(epochs=9, patience=2))
     for _ in range(2):
-        result = train(job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt")
+        result = train(
+            job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt"
+        )
         assert result.stopped_early
         assert len(result.rows) == 4
 
@@ -144,7 +176,9 @@ def test_frozen_initializers_stay_and_unchanged_ones_are_an_error(opened):
     assert set(result.parameters.to_numpy()) == {"w2"}
     assert session.trainable.left["w1"] == "frozen by the user"
     before = session.parameters.to_numpy()
-    with pytest.raises(UsageError, match="every initializer to be trained must change, got the old values in 'w2'"):
+    with pytest.raises(
+        UsageError, match="every initializer to be trained must change, got the old values in 'w2'"
+    ):
         check_changed(before, before)
     check_changed(before, before, must_change=False)
     with pytest.raises(SelfCheckError, match="must be finite, got others in 'w2'"):

@@ -22,13 +22,24 @@ from tests.unit.training.conftest import profile_of, quick
 def step(opened):
     session = opened()
     job = session.job(recipe_of("plain").method(), quick())
-    return make_step(job, session.parameters.copy(), job.validation, progress=0.9, generator=torch.Generator().manual_seed(1), memory={})
+    return make_step(
+        job,
+        session.parameters.copy(),
+        job.validation,
+        progress=0.9,
+        generator=torch.Generator().manual_seed(1),
+        memory={},
+    )
 
 
 @pytest.mark.parametrize(("censoring", "mean"), [(0.7, -0.1429), (1.0, -0.0833), (2.0, -0.0085)])
 def test_mean_of_censored_noise_is_that_of_the_formula(censoring, mean):
     assert censored_mean(censoring) == pytest.approx(mean, abs=5e-5)
-    drawn = torch.randn(400_000, generator=torch.Generator().manual_seed(0)).clamp(max=censoring).double()
+    drawn = (
+        torch.randn(400_000, generator=torch.Generator().manual_seed(0))
+        .clamp(max=censoring)
+        .double()
+    )
     # Five standard errors: a false alarm has a probability below 1e-6.
     assert float(drawn.mean()) == pytest.approx(mean, abs=5 / np.sqrt(400_000) + 5e-5)
 
@@ -52,19 +63,28 @@ def test_attack_stays_in_the_box_and_does_damage(step):
 def test_smaller_box_holds_the_attack_of_a_growing_one(step):
     fixed = step.fixed()
     half = deviation_of(fixed, ascend(fixed, zero_unit(fixed), passes=3, length=1.0, size=0.5), 0.5)
-    assert all((half[name].abs() <= 0.5 * chip.hi.abs() + 1e-7).all() for name, chip in fixed.chips.items())
+    assert all(
+        (half[name].abs() <= 0.5 * chip.hi.abs() + 1e-7).all() for name, chip in fixed.chips.items()
+    )
 
 
 def test_chained_step_is_noise_plus_one_sign_step_projected(step, monkeypatch):
     seen = []
     original = type(step).loss
-    monkeypatch.setattr(type(step), "loss", lambda self, deviation=None: seen.append(deviation) or original(self, deviation))
+    monkeypatch.setattr(
+        type(step),
+        "loss",
+        lambda self, deviation=None: seen.append(deviation) or original(self, deviation),
+    )
     chained_loss(0.02, 1.0, step)
     (deviation,) = seen
     for name, chip in step.chips.items():
         assert ((deviation[name] >= chip.lo) & (deviation[name] <= chip.hi)).all()
         # noise of two thirds of the half width: most weights end at a face of the box
-        assert float(((deviation[name] == chip.lo) | (deviation[name] == chip.hi)).float().mean()) > 0.4
+        assert (
+            float(((deviation[name] == chip.lo) | (deviation[name] == chip.hi)).float().mean())
+            > 0.4
+        )
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -74,7 +94,14 @@ def test_every_method_gives_a_finite_loss_with_a_gradient_for_every_weight(opene
     parameters = session.parameters.copy()
     for tensor in parameters.leaves():
         tensor.requires_grad_()
-    step = make_step(job, parameters, job.validation, progress=0.7, generator=torch.Generator().manual_seed(1), memory={})
+    step = make_step(
+        job,
+        parameters,
+        job.validation,
+        progress=0.7,
+        generator=torch.Generator().manual_seed(1),
+        memory={},
+    )
     loss = job.method.loss(step)
     loss.backward()
     assert bool(torch.isfinite(loss))
@@ -84,9 +111,21 @@ def test_every_method_gives_a_finite_loss_with_a_gradient_for_every_weight(opene
 def test_zero_tolerance_and_zero_noise_give_exactly_the_plain_loss(opened):
     session = opened(profile=profile_of(0.0))
     job = session.job(recipe_of("plain").method(), quick())
-    step = make_step(job, session.parameters.copy(), job.validation, progress=0.7, generator=torch.Generator().manual_seed(1), memory={})
+    step = make_step(
+        job,
+        session.parameters.copy(),
+        job.validation,
+        progress=0.7,
+        generator=torch.Generator().manual_seed(1),
+        memory={},
+    )
     plain = float(step.loss())
-    for name, knobs in (("adversarial", {}), ("a-trice", {"sigma": 0.0}), ("noise", {"sigma": 0.0}), ("cimrobust", {})):
+    for name, knobs in (
+        ("adversarial", {}),
+        ("a-trice", {"sigma": 0.0}),
+        ("noise", {"sigma": 0.0}),
+        ("cimrobust", {}),
+    ):
         assert float(recipe_of(name).method(knobs).loss(step)) == pytest.approx(plain, rel=1e-6)
 
 
@@ -101,7 +140,12 @@ def test_help_of_the_command_lists_every_method():
 
 
 def test_unknown_methods_and_settings_are_named():
-    with pytest.raises(UsageError, match=r"method must be one of plain, noise, .*, got 'magic' \(--method\)"):
+    with pytest.raises(
+        UsageError, match=r"method must be one of plain, noise, .*, got 'magic' \(--method\)"
+    ):
         recipe_of("magic")
-    with pytest.raises(UsageError, match=r"settings of method noise must be among \['sigma'\], got \['censoring'\] \(--set\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"settings of method noise must be among \['sigma'\], got \['censoring'\] \(--set\)",
+    ):
         recipe_of("noise").method({"censoring": 1.0})

@@ -24,22 +24,31 @@ def test_teacher_is_the_minimum_of_its_own_loss():
     (gradient,) = torch.autograd.grad(objective.loss(rows, targets), rows)
     assert float(gradient.abs().max()) < 1e-6
     start = targets[:, 0]
-    assert float(objective.loss(start + torch.randn_like(start), targets)) > float(objective.loss(start, targets))
+    assert float(objective.loss(start + torch.randn_like(start), targets)) > float(
+        objective.loss(start, targets)
+    )
     assert objective.labels(targets, 4).tolist() == task.labels.tolist()
 
 
 def test_small_margins_of_a_teacher_count():
     teacher = np.zeros((8, 1, 3))
     teacher[:, 0, 1] = 1e-3
-    objective, targets = objective_of(Task(Decision(), np.ones(8, np.int64), 1, 3), CLASSES, teacher)
+    objective, targets = objective_of(
+        Task(Decision(), np.ones(8, np.int64), 1, 3), CLASSES, teacher
+    )
     flipped = targets[:, 0].flip(1).roll(1, 1)
-    assert float(objective.loss(flipped, targets)) > float(objective.loss(targets[:, 0], targets)) + 0.1
+    assert (
+        float(objective.loss(flipped, targets))
+        > float(objective.loss(targets[:, 0], targets)) + 0.1
+    )
 
 
 @pytest.mark.parametrize(("metric", "expected"), [("rmse", 4.0), ("mae", 2.0)])
 def test_regression_has_its_own_loss_in_units_of_its_targets(metric, expected):
     labels = np.array([[-1.0], [1.0]])
-    objective, targets = objective_of(Task(Decision(read="value", metric=metric), labels, None, None), Readout("y", "value"), None)
+    objective, targets = objective_of(
+        Task(Decision(read="value", metric=metric), labels, None, None), Readout("y", "value"), None
+    )
     assert float(objective.loss(torch.tensor([[1.0], [3.0]]), targets)) == pytest.approx(expected)
 
 

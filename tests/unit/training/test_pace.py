@@ -21,7 +21,11 @@ from tests.unit.training.conftest import quick
 def learnt(opened):
     """A session of a network that has learnt its task."""
     session = opened()
-    made = train(session.job(recipe_of("plain").method(), quick(epochs=8)), session.parameters, progress=NullProgress())
+    made = train(
+        session.job(recipe_of("plain").method(), quick(epochs=8)),
+        session.parameters,
+        progress=NullProgress(),
+    )
     return opened(weights=made.parameters.to_numpy())
 
 
@@ -73,10 +77,16 @@ def test_no_more_than_fifty_mini_batches_are_trained_on(learnt, monkeypatch):
 
 def test_help_of_the_command_names_the_rates_that_are_tried():
     (option,) = (option for option in command.params if option.name == "learning_rate")
-    named = {float(word.strip(",")) for word in option.help.split() if word[0].isdigit() and "e-" in word}
+    named = {
+        float(word.strip(",")) for word in option.help.split() if word[0].isdigit() and "e-" in word
+    }
     assert named == set(pace.RATES)
 
 
 def test_training_without_a_rate_is_refused(learnt):
     with pytest.raises(ValueError, match="learning rate must be chosen"):
-        train(learnt.job(recipe_of("plain").method(), replace(TrainingSettings(), epochs=1)), learnt.parameters, progress=NullProgress())
+        train(
+            learnt.job(recipe_of("plain").method(), replace(TrainingSettings(), epochs=1)),
+            learnt.parameters,
+            progress=NullProgress(),
+        )

@@ -1,4 +1,6 @@
-"""Splits: nothing that is evaluated is trained on, and no sample is both trained on and validated with."""
+"""Splits: nothing that is evaluated is trained on, and no sample is both trained on and validated
+with.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def test_equal_samples_stay_on_one_side():
     x, y = clusters(100, 1)
     twice = dataset(np.concatenate([x, x]), np.concatenate([y, y]))
     split = split_samples(twice, dataset(*clusters(50, 2)), seed=0)
-    assert not {index % 100 for index in split.training} & {index % 100 for index in split.validation}
+    assert not {index % 100 for index in split.training} & {
+        index % 100 for index in split.validation
+    }
 
 
 def test_overlap_with_evaluation_data_is_an_error_that_counts_and_lists():
@@ -29,7 +33,11 @@ def test_overlap_with_evaluation_data_is_an_error_that_counts_and_lists():
     other_x, other_y = clusters(50, 2)
     other_x[7], other_x[9] = x[3], x[60]
     with pytest.raises(
-        UsageError, match=r"share no sample, got 2 of 100 .*training index = evaluation index: 3 = 7, 60 = 9; .*--drop-overlap"
+        UsageError,
+        match=(
+            r"share no sample, got 2 of 100 .*training index = evaluation index: 3 = 7, 60 = 9;"
+            r" .*--drop-overlap"
+        ),
     ):
         split_samples(dataset(x, y), dataset(other_x, other_y), seed=0)
     split = split_samples(dataset(x, y), dataset(other_x, other_y), seed=0, drop_overlap=True)

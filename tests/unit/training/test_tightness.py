@@ -27,15 +27,23 @@ net (float[N, 6] x) => (float[N, 4] y) <float[6, 16] w0, {stored}, float[16, 4] 
 }}
 """.format(
     stored=", ".join(f"float[16, 16] w{index}" for index in range(1, DEPTH + 1)),
-    body="\n".join(f"  h{index} = MatMul(r{index - 1}, w{index})\n  r{index} = Relu(h{index})" for index in range(1, DEPTH + 1)),
+    body="\n".join(
+        f"  h{index} = MatMul(r{index - 1}, w{index})\n  r{index} = Relu(h{index})"
+        for index in range(1, DEPTH + 1)
+    ),
     depth=DEPTH,
 )
 
 
 def deep_weights() -> dict[str, np.ndarray]:
     random = np.random.default_rng(3)
-    sizes = {"w0": (6, 16), "last": (16, 4)} | {f"w{index}": (16, 16) for index in range(1, DEPTH + 1)}
-    return {name: (random.normal(size=shape) * np.sqrt(2 / shape[0])).astype(np.float32) for name, shape in sizes.items()}
+    sizes = {"w0": (6, 16), "last": (16, 4)} | {
+        f"w{index}": (16, 16) for index in range(1, DEPTH + 1)
+    }
+    return {
+        name: (random.normal(size=shape) * np.sqrt(2 / shape[0])).astype(np.float32)
+        for name, shape in sizes.items()
+    }
 
 
 def trained(session: Session, **knobs: float) -> Trained:
@@ -72,16 +80,31 @@ def test_bound_is_above_what_every_chip_loses(opened):
     session = opened()
     method = recipe_of("cimrobust").method({"clipping": 1.0})
     job = session.job(method, quick())
-    step = make_step(job, session.parameters, job.validation, progress=0.0, generator=torch.Generator().manual_seed(0), memory={})
+    step = make_step(
+        job,
+        session.parameters,
+        job.validation,
+        progress=0.0,
+        generator=torch.Generator().manual_seed(0),
+        memory={},
+    )
     ratio = bound_use(method, step).ratio
     assert ratio is not None
     assert ratio >= 1.0, "an attacked loss above the bound of the loss contradicts it"
 
 
-@pytest.mark.parametrize(("text", "why"), [
-    (MLP.replace("r = Relu(a)", "r = Sin(a)"), "an operator without a bound"),
-    (MLP.replace("float[N, 6]", "float[1, 6]").replace("float[N, 4] y", "float[1, 4] y").replace("r = Relu(a)", "z = Sin(a)\n  r = Relu(z)"), "the same, one sample a run"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (MLP.replace("r = Relu(a)", "r = Sin(a)"), "an operator without a bound"),
+        (
+            MLP.replace("float[N, 6]", "float[1, 6]")
+            .replace("float[N, 4] y", "float[1, 4] y")
+            .replace("r = Relu(a)", "z = Sin(a)\n  r = Relu(z)"),
+            "the same, one sample a run",
+        ),
+    ],
+)
 def test_networks_without_a_bound_are_trained_without(opened, text, why):
     result = trained(opened(text))
     assert (result.bound.share, result.bound.ratio) == (0.0, None), why
@@ -96,11 +119,16 @@ def test_regressions_and_teachers_are_not_asked(opened):
     unlabelled = opened(training=dataset(x, None))
     assert "decisions with labels" in (trained(unlabelled).bound.reason or "")
     targets = random.normal(size=(200, 4)).astype(np.float32)
-    value = opened(training=dataset(x, targets, Decision(read="value", metric="mse")), evaluation=dataset(x + 50, targets))
+    value = opened(
+        training=dataset(x, targets, Decision(read="value", metric="mse")),
+        evaluation=dataset(x + 50, targets),
+    )
     assert "decisions with labels" in (trained(value).bound.reason or "")
 
 
-@pytest.mark.parametrize("bound", [float("inf"), float("nan"), RuntimeError("shapes"), IndexError("axis")])
+@pytest.mark.parametrize(
+    "bound", [float("inf"), float("nan"), RuntimeError("shapes"), IndexError("axis")]
+)
 def test_bound_that_fails_or_is_not_finite_costs_the_bound_alone(opened, monkeypatch, bound):
     def broken(step, size):
         if isinstance(bound, Exception):
@@ -110,19 +138,30 @@ def test_bound_that_fails_or_is_not_finite_costs_the_bound_alone(opened, monkeyp
     monkeypatch.setattr(tightness, "worst_loss", broken)
     result = trained(opened())
     assert (result.bound.share, result.bound.ratio) == (0.0, None)
-    assert ("report this" if isinstance(bound, Exception) else "must be finite") in (result.bound.reason or "")
+    assert ("report this" if isinstance(bound, Exception) else "must be finite") in (
+        result.bound.reason or ""
+    )
 
 
 def test_weights_follow_the_bound(opened):
     """With the bound as the whole loss, the bound falls."""
     weights = weights_of_mlp()
     session = opened(weights=weights)
-    method = recipe_of("cimrobust").method({"clipping": 1.0, "bound": 1.0, "clean": 0.0, "start": 1.0, "ramp": 0.0})
+    method = recipe_of("cimrobust").method(
+        {"clipping": 1.0, "bound": 1.0, "clean": 0.0, "start": 1.0, "ramp": 0.0}
+    )
     job = session.job(method, quick(epochs=10))
     result = train(job, session.parameters, progress=NullProgress())
 
     def bound(parameters):
-        step = make_step(job, parameters, job.validation, progress=0.0, generator=torch.Generator().manual_seed(0), memory={})
+        step = make_step(
+            job,
+            parameters,
+            job.validation,
+            progress=0.0,
+            generator=torch.Generator().manual_seed(0),
+            memory={},
+        )
         with torch.no_grad():
             return float(worst_loss(step, 1.0))
 

@@ -1,4 +1,6 @@
-"""The search for settings: it keeps to its budget, starts from the defaults, and gives the same result again."""
+"""The search for settings: it keeps to its budget, starts from the defaults, and gives the same
+result again.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_search_keeps_to_its_budget_and_prunes(opened):
     assert 24 < found.used <= 30
     assert sum(trial.epochs for trial in found.trials) == found.used
     assert any(trial.pruned for trial in found.trials)
-    assert dict(found.trials[0].values) == pytest.approx({"learning_rate": 1e-2, "sigma": 0.05, "censoring": 1.0})
+    assert dict(found.trials[0].values) == pytest.approx(
+        {"learning_rate": 1e-2, "sigma": 0.05, "censoring": 1.0}
+    )
     best = max(found.trials, key=lambda trial: trial.score)
     assert {"learning_rate": found.learning_rate, **found.values} == dict(best.values)
 
@@ -51,11 +55,18 @@ def test_score_prefers_attacked_then_percentile_and_never_too_much_clean_loss():
     def score(**changes):
         return score_of(replace(ROW, **changes), higher_is_better=True, proves=False)
 
-    assert score(attacked=0.61, kpp=0.0) > score() > score(kpp=0.7) > score(eligible=False, attacked=1.0)
+    assert (
+        score(attacked=0.61, kpp=0.0)
+        > score()
+        > score(kpp=0.7)
+        > score(eligible=False, attacked=1.0)
+    )
     assert score_of(replace(ROW, attacked=0.1), higher_is_better=True, proves=True) > score_of(
         replace(ROW, proved=0.1), higher_is_better=True, proves=True
     )
-    assert score_of(ROW, higher_is_better=False, proves=False) > score_of(replace(ROW, attacked=0.7), higher_is_better=False, proves=False)
+    assert score_of(ROW, higher_is_better=False, proves=False) > score_of(
+        replace(ROW, attacked=0.7), higher_is_better=False, proves=False
+    )
 
 
 def test_budget_and_library_are_checked(opened, monkeypatch):

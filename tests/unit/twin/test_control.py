@@ -18,7 +18,7 @@ def model(text: str) -> onnx.ModelProto:
 
 IF = """g (float[1, 3] x, bool c) => (float[1, n] y) <float[3, 2] w = {1, 2, 3, 4, 5, 6}> {
   y = If (c) <then_branch = a () => (float[1, n] p) { p = MatMul(x, w) }, else_branch = b () => (float[1, n] q) { q = Neg(x) }>
-}"""
+}"""  # noqa: E501
 LOOP = """g (float[1, 3] x) => (float[1, 3] y, float[4, 1, 3] all) <int64 n = {4}, bool go = {1}, float[3, 3] w = {0.5, 0, 0, 0, 0.5, 0, 0, 0, 0.5}> {
   y, all = Loop (n, go, x) <body = b (int64 i, bool before, float[1, 3] s) => (bool after, float[1, 3] t, float[1, 3] out) {
     after = Identity(before)
@@ -27,14 +27,14 @@ LOOP = """g (float[1, 3] x) => (float[1, 3] y, float[4, 1, 3] all) <int64 n = {4
     t = Add(m, f)
     out = Relu(t)
   }>
-}"""
+}"""  # noqa: E501
 SCAN = """g (float[3] s, float[5, 3] x) => (float[3] last, float[5, 3] all) <float[3] w = {0.5, 0.25, 2}> {
   last, all = Scan <num_scan_inputs = 1, scan_input_directions = [1], body = b (float[3] a, float[3] p) => (float[3] c, float[3] d) {
     m = Mul(a, w)
     c = Add(m, p)
     d = Tanh(c)
   }> (s, x)
-}"""
+}"""  # noqa: E501
 
 
 @pytest.mark.parametrize("condition", [True, False])
@@ -64,7 +64,7 @@ def test_nested_bodies_see_all_outer_values(check_model):
       y = If (c) <then_branch = a () => (float[1, 3] p) {
         p = If (d) <then_branch = e () => (float[1, 3] r) { r = Mul(x, z) }, else_branch = f () => (float[1, 3] s) { s = Sub(x, z) }>
       }, else_branch = b () => (float[1, 3] q) { q = Identity(z) }>
-    }"""
+    }"""  # noqa: E501
     for c in (True, False):
         for d in (True, False):
             check_model(model(text), {"x": X, "c": np.array(c), "d": np.array(d)})

@@ -19,22 +19,44 @@ def test_batch_normalization(check, opset, shape):
 
 
 def test_instance_normalization(check):
-    check("InstanceNormalization", {"x": X}, opset=7, constants={"s": channel(1), "b": channel(-1)}, epsilon=1e-3)
+    check(
+        "InstanceNormalization",
+        {"x": X},
+        opset=7,
+        constants={"s": channel(1), "b": channel(-1)},
+        epsilon=1e-3,
+    )
 
 
 @pytest.mark.parametrize("axis", [-1, 1, 2])
 @pytest.mark.parametrize("bias", [True, False])
 def test_layer_normalization(check, axis, bias):
     shape = X.shape[axis:]
-    constants = {"s": np.full(shape, 1.5, np.float32)} | ({"b": np.full(shape, 0.5, np.float32)} if bias else {})
+    constants = {"s": np.full(shape, 1.5, np.float32)} | (
+        {"b": np.full(shape, 0.5, np.float32)} if bias else {}
+    )
     check("LayerNormalization", {"x": X}, opset=17, constants=constants, axis=axis)
-    check("LayerNormalization", {"x": X}, opset=17, constants=constants, axis=axis, outputs=["y", "m", "i"])
+    check(
+        "LayerNormalization",
+        {"x": X},
+        opset=17,
+        constants=constants,
+        axis=axis,
+        outputs=["y", "m", "i"],
+    )
 
 
 @pytest.mark.parametrize("opset", [18, 21])
 def test_group_normalization_per_group_and_per_channel(check, opset):
     count = 3 if opset == 18 else 6
-    check("GroupNormalization", {"x": X}, opset=opset, constants={"s": channel(1, count), "b": channel(-1, count)}, num_groups=3, atol=1e-4)
+    check(
+        "GroupNormalization",
+        {"x": X},
+        opset=opset,
+        constants={"s": channel(1, count), "b": channel(-1, count)},
+        num_groups=3,
+        atol=1e-4,
+    )
 
 
 def test_rms_normalization(check):
@@ -55,4 +77,12 @@ def test_mean_variance_and_lp(check):
 def test_microsoft_skip_layer_normalization(check, bias):
     x = X[0]
     constants = {"g": channel(1, 5), "b": channel(-1, 5)} | ({"c": channel(2, 5)} if bias else {})
-    check("SkipLayerNormalization", {"x": x, "s": x * 2}, opset=17, constants=constants, domain="com.microsoft", epsilon=1e-4, atol=1e-4)
+    check(
+        "SkipLayerNormalization",
+        {"x": x, "s": x * 2},
+        opset=17,
+        constants=constants,
+        domain="com.microsoft",
+        epsilon=1e-4,
+        atol=1e-4,
+    )

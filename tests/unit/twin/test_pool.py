@@ -37,9 +37,19 @@ def test_pooling(check, rng, op, opset, ceil, how):
     check(op, {"x": x}, opset=opset, **({"ceil_mode": 1} if ceil else {}), **how)
 
 
-@pytest.mark.parametrize(("how", "ceil"), [(how, ceil) for how in HOW for ceil in (0, 1) if not ceil or "auto_pad" not in how])
+@pytest.mark.parametrize(
+    ("how", "ceil"),
+    [(how, ceil) for how in HOW for ceil in (0, 1) if not ceil or "auto_pad" not in how],
+)
 def test_average_pool_counts_padding(check, rng, how, ceil):
-    check("AveragePool", {"x": rng.normal(size=(2, 3, 9, 8)).astype(np.float32)}, opset=19, count_include_pad=1, ceil_mode=ceil, **how)
+    check(
+        "AveragePool",
+        {"x": rng.normal(size=(2, 3, 9, 8)).astype(np.float32)},
+        opset=19,
+        count_include_pad=1,
+        ceil_mode=ceil,
+        **how,
+    )
 
 
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
@@ -53,13 +63,29 @@ def test_dilated_pooling(check, rng, op, pads):
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
 def test_pooling_ranks(check, rng, op, rank):
     x = rng.normal(size=(2, 2, *[7] * rank)).astype(np.float32)
-    check(op, {"x": x}, opset=11, kernel_shape=[3] * rank, strides=[2] * rank, pads=[1] * rank + [0] * rank)
+    check(
+        op,
+        {"x": x},
+        opset=11,
+        kernel_shape=[3] * rank,
+        strides=[2] * rank,
+        pads=[1] * rank + [0] * rank,
+    )
 
 
 @pytest.mark.parametrize("ceil", [0, 1])
 def test_max_pool_indices(check, rng, ceil):
     x = rng.normal(size=(2, 3, 7, 8)).astype(np.float32)
-    check("MaxPool", {"x": x}, opset=12, outputs=["y", "i"], kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 0, 1], ceil_mode=ceil)
+    check(
+        "MaxPool",
+        {"x": x},
+        opset=12,
+        outputs=["y", "i"],
+        kernel_shape=[3, 2],
+        strides=[2, 2],
+        pads=[1, 0, 0, 1],
+        ceil_mode=ceil,
+    )
 
 
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"])
@@ -83,6 +109,8 @@ def test_max_pool_with_gradient_gives_the_same_values(rng, how, ceil):
         [helper.make_tensor_value_info("x", 1, [2, 3, 9, 8])],
         [onnx.ValueInfoProto(name="y")],
     )
-    twin = to_torch(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8))
+    twin = to_torch(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+    )
     x = torch.from_numpy(rng.normal(size=(2, 3, 9, 8)).astype(np.float32))
     assert torch.equal(twin({"x": x})["y"], twin({"x": x.clone().requires_grad_()})["y"])

@@ -9,7 +9,12 @@ TIME, BATCH, IN, HIDDEN = 5, 3, 4, 2
 
 def tensors(op, rng, direction, *, states, peepholes=False):
     n, rows = 2 if direction == "bidirectional" else 1, GATES[op] * HIDDEN
-    values = {"x": (TIME, BATCH, IN), "w": (n, rows, IN), "r": (n, rows, HIDDEN), "b": (n, 2 * rows)}
+    values = {
+        "x": (TIME, BATCH, IN),
+        "w": (n, rows, IN),
+        "r": (n, rows, HIDDEN),
+        "b": (n, 2 * rows),
+    }
     if states:
         values["h"] = (n, BATCH, HIDDEN)
         if op == "LSTM":
@@ -20,7 +25,10 @@ def tensors(op, rng, direction, *, states, peepholes=False):
 
 
 def run(check, op, values, *, opset=14, lengths=None, **how):
-    inputs, constants = {"x": values["x"]}, {name: value for name, value in values.items() if name != "x"}
+    inputs, constants = (
+        {"x": values["x"]},
+        {name: value for name, value in values.items() if name != "x"},
+    )
     if lengths is not None:
         constants["l"] = np.array(lengths, np.int32)
     names = ["x", "w", "r", "b", "l", "h", "c", "p"][: 8 if op == "LSTM" else 6]
@@ -28,7 +36,16 @@ def run(check, op, values, *, opset=14, lengths=None, **how):
     while not order[-1]:
         order.pop()
     outputs = ["y", "yh", "yc"] if op == "LSTM" else ["y", "yh"]
-    check(op, inputs, opset=opset, constants=constants, order=order, outputs=outputs, hidden_size=HIDDEN, **how)
+    check(
+        op,
+        inputs,
+        opset=opset,
+        constants=constants,
+        order=order,
+        outputs=outputs,
+        hidden_size=HIDDEN,
+        **how,
+    )
 
 
 @pytest.mark.parametrize("op", list(GATES))
@@ -37,7 +54,14 @@ def run(check, op, values, *, opset=14, lengths=None, **how):
 @pytest.mark.parametrize("lengths", [None, [5, 2, 3], [5, 5, 5]])
 def test_directions_states_and_lengths(check, rng, op, direction, states, lengths):
     how = {"linear_before_reset": int(states)} if op == "GRU" else {}
-    run(check, op, tensors(op, rng, direction, states=states), direction=direction, lengths=lengths, **how)
+    run(
+        check,
+        op,
+        tensors(op, rng, direction, states=states),
+        direction=direction,
+        lengths=lengths,
+        **how,
+    )
 
 
 @pytest.mark.parametrize("opset", [7, 14, 22])
@@ -46,7 +70,11 @@ def test_opsets(check, rng, op, opset):
     run(check, op, tensors(op, rng, "forward", states=True), opset=opset)
 
 
-ACTIVATIONS = {"LSTM": ["HardSigmoid", "Relu", "Softsign"], "GRU": ["HardSigmoid", "LeakyRelu"], "RNN": ["Relu"]}
+ACTIVATIONS = {
+    "LSTM": ["HardSigmoid", "Relu", "Softsign"],
+    "GRU": ["HardSigmoid", "LeakyRelu"],
+    "RNN": ["Relu"],
+}
 
 
 @pytest.mark.parametrize("op", list(GATES))
@@ -59,7 +87,12 @@ def test_other_activations_and_clip(check, rng, op):
 
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_lstm_peepholes(check, rng, direction):
-    run(check, "LSTM", tensors("LSTM", rng, direction, states=True, peepholes=True), direction=direction)
+    run(
+        check,
+        "LSTM",
+        tensors("LSTM", rng, direction, states=True, peepholes=True),
+        direction=direction,
+    )
 
 
 def test_lstm_without_bias_and_with_coupled_gates(check, rng):

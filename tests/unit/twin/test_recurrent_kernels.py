@@ -39,10 +39,18 @@ def tensors(cell: Cell, *, bias: bool = True, steps: int = TIME) -> dict[str, Te
     shapes = {"x": (steps, BATCH, IN), "w": (n, rows, IN), "r": (n, rows, HIDDEN)}
     shapes |= {"b": (n, 2 * rows)} if bias else {}
     shapes |= {"h": (n, BATCH, HIDDEN), "c": (n, BATCH, HIDDEN)}
-    return {name: torch.randn(shape, generator=draw, dtype=torch.float64).requires_grad_() for name, shape in shapes.items()}
+    return {
+        name: torch.randn(shape, generator=draw, dtype=torch.float64).requires_grad_()
+        for name, shape in shapes.items()
+    }
 
 
-def run(how: Callable[..., tuple[Tensor, ...]], cell: Cell, given: dict[str, Tensor], lengths: Tensor | None) -> tuple[Tensor, ...]:
+def run(
+    how: Callable[..., tuple[Tensor, ...]],
+    cell: Cell,
+    given: dict[str, Tensor],
+    lengths: Tensor | None,
+) -> tuple[Tensor, ...]:
     values = [given["x"], given["w"], given["r"], given.get("b"), lengths, given["h"], given["c"]]
     y, last, memory = how(cell, *values, None) if how is _by_loop else how(cell, *values)
     return (y, last, memory) if cell.op == "LSTM" else (y, last)
@@ -52,7 +60,9 @@ def run(how: Callable[..., tuple[Tensor, ...]], cell: Cell, given: dict[str, Ten
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("bias", [True, False])
-def test_values_and_derivatives_are_those_of_the_loop(name: str, direction: str, lengths: str, bias: bool) -> None:
+def test_values_and_derivatives_are_those_of_the_loop(
+    name: str, direction: str, lengths: str, bias: bool
+) -> None:
     cell = cell_of(name, direction)
     given = tensors(cell, bias=bias)
     got = run(_by_kernels, cell, given, LENGTHS[lengths])
@@ -61,7 +71,10 @@ def test_values_and_derivatives_are_those_of_the_loop(name: str, direction: str,
     for index, (value, expected) in enumerate(zip(got, want, strict=True)):
         torch.testing.assert_close(value, expected)
         weight = torch.from_numpy(np.random.default_rng(index).normal(size=tuple(value.shape)))
-        pairs = (torch.autograd.grad((part * weight).sum(), leaves, retain_graph=True, allow_unused=True) for part in (value, expected))
+        pairs = (
+            torch.autograd.grad((part * weight).sum(), leaves, retain_graph=True, allow_unused=True)
+            for part in (value, expected)
+        )
         for mine, other in zip(*pairs, strict=True):
             torch.testing.assert_close(mine, other)
 
@@ -74,7 +87,9 @@ def test_derivatives_are_differences_of_values(name: str) -> None:
     def outputs(*values: Tensor) -> tuple[Tensor, ...]:
         return run(_by_kernels, cell, dict(zip(given, values, strict=True)), LENGTHS["short ones"])
 
-    inputs = tuple(value if key != "c" or cell.op == "LSTM" else value.detach() for key, value in given.items())
+    inputs = tuple(
+        value if key != "c" or cell.op == "LSTM" else value.detach() for key, value in given.items()
+    )
     assert torch.autograd.gradcheck(outputs, inputs)
 
 
@@ -83,7 +98,10 @@ def test_derivatives_are_differences_of_values(name: str) -> None:
 def test_runs_share_a_pass(name: str, shared: bool) -> None:
     cell, runs = cell_of(name, "bidirectional"), 3
     given = tensors(cell)
-    own = {key: torch.stack([value.detach() * (1 + run) for run in range(runs)]).requires_grad_() for key, value in given.items()}
+    own = {
+        key: torch.stack([value.detach() * (1 + run) for run in range(runs)]).requires_grad_()
+        for key, value in given.items()
+    }
     held = {key: given[key] if shared and key in "wrb" else own[key] for key in given}
 
     def outputs(values: dict[str, Tensor]) -> tuple[Tensor, ...]:
@@ -91,28 +109,51 @@ def test_runs_share_a_pass(name: str, shared: bool) -> None:
 
     dims = {key: None if shared and key in "wrb" else 0 for key in given}
     got = torch.func.vmap(outputs, in_dims=(dims,))(held)
-    alone = [outputs({key: value if dims[key] is None else value[index] for key, value in held.items()}) for index in range(runs)]
+    alone = [
+        outputs({key: value if dims[key] is None else value[index] for key, value in held.items()})
+        for index in range(runs)
+    ]
     leaves = [held[key] for key in held if key != "c" or cell.op == "LSTM"]
     for value, *parts in zip(got, *alone, strict=True):
         expected = torch.stack(parts)
         torch.testing.assert_close(value, expected)
-        pairs = (torch.autograd.grad(part.square().sum(), leaves, retain_graph=True) for part in (value, expected))
+        pairs = (
+            torch.autograd.grad(part.square().sum(), leaves, retain_graph=True)
+            for part in (value, expected)
+        )
         for mine, other in zip(*pairs, strict=True):
             torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("clip", [None, 2.0], ids=["kernels", "loop"])
-def test_what_stands_behind_the_end_of_a_sequence_is_never_read(name: str, clip: float | None) -> None:
+def test_what_stands_behind_the_end_of_a_sequence_is_never_read(
+    name: str, clip: float | None
+) -> None:
     op, attributes = CELLS[name]
     given = tensors(cell_of(name, "forward"))
     lengths = torch.tensor([4, 1, 2])
     with torch.no_grad():
         for sample, length in enumerate(lengths):
             given["x"][length:, sample] = torch.nan
-    node = Node("n", op, "", 14, {**attributes, "hidden_size": HIDDEN, "clip": clip}, (), (), (), (), Settings())
-    values = recurrent.recurrent(node)(given["x"], given["w"], given["r"], given["b"], lengths, given["h"])
-    gradients = torch.autograd.grad(sum(value.sum() for value in values), [given[key] for key in "xwrbh"])
+    node = Node(
+        "n",
+        op,
+        "",
+        14,
+        {**attributes, "hidden_size": HIDDEN, "clip": clip},
+        (),
+        (),
+        (),
+        (),
+        Settings(),
+    )
+    values = recurrent.recurrent(node)(
+        given["x"], given["w"], given["r"], given["b"], lengths, given["h"]
+    )
+    gradients = torch.autograd.grad(
+        sum(value.sum() for value in values), [given[key] for key in "xwrbh"]
+    )
     assert all(bool(value.isfinite().all()) for value in (*values, *gradients))
 
 
@@ -127,9 +168,13 @@ def test_kernels_of_torch_compute_the_same(name: str, direction: str) -> None:
         torch.testing.assert_close(value, expected)
 
 
-def test_lstm_of_a_processor_takes_the_kernel_of_torch_in_float32_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lstm_of_a_processor_takes_the_kernel_of_torch_in_float32_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     taken = []
-    monkeypatch.setattr(recurrent, "_by_torch", lambda *values: taken.append(values) or _by_torch(*values))
+    monkeypatch.setattr(
+        recurrent, "_by_torch", lambda *values: taken.append(values) or _by_torch(*values)
+    )
     cell = cell_of("lstm", "forward")
     node = Node("n", "LSTM", "", 14, {"hidden_size": HIDDEN}, (), (), (), (), Settings())
     given = tensors(cell)

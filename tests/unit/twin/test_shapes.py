@@ -21,7 +21,12 @@ def test_reshape_allowzero(check):
 
 
 # Negative axes are new in opset 11.
-FLATTENS = [(opset, axis) for opset in (7, 9, 11, 13, 21) for axis in (None, 0, 1, 2, 3, -1) if axis != -1 or opset >= 11]
+FLATTENS = [
+    (opset, axis)
+    for opset in (7, 9, 11, 13, 21)
+    for axis in (None, 0, 1, 2, 3, -1)
+    if axis != -1 or opset >= 11
+]
 
 
 @pytest.mark.parametrize(("opset", "axis"), FLATTENS)
@@ -68,9 +73,23 @@ def test_split(check, opset, sizes):
     if opset < 13:
         check("Split", {"x": X}, opset=opset, outputs=["a", "b"], axis=2, split=sizes)
     elif sizes:
-        check("Split", {"x": X}, opset=opset, outputs=["a", "b"], axis=2, constants={"s": ints(*sizes)})
+        check(
+            "Split",
+            {"x": X},
+            opset=opset,
+            outputs=["a", "b"],
+            axis=2,
+            constants={"s": ints(*sizes)},
+        )
     else:
-        check("Split", {"x": X}, opset=opset, outputs=["a", "b"], axis=2, num_outputs=2 if opset == 18 else None)
+        check(
+            "Split",
+            {"x": X},
+            opset=opset,
+            outputs=["a", "b"],
+            axis=2,
+            num_outputs=2 if opset == 18 else None,
+        )
 
 
 def test_split_into_uneven_parts(check):
@@ -116,7 +135,9 @@ SLICES = [
 
 @pytest.mark.parametrize(("starts", "ends", "axes", "steps"), SLICES)
 def test_slice_by_input(check, starts, ends, axes, steps):
-    constants = {"s": ints(*starts), "e": ints(*ends), "a": ints(*axes)} | ({} if steps is None else {"t": ints(*steps)})
+    constants = {"s": ints(*starts), "e": ints(*ends), "a": ints(*axes)} | (
+        {} if steps is None else {"t": ints(*steps)}
+    )
     for opset in (10, 11, 13):
         check("Slice", {"x": X}, opset=opset, constants=constants)
 
@@ -133,7 +154,13 @@ def test_pad(check, mode, opset):
     if opset < 11:
         check("Pad", {"x": X}, opset=opset, pads=pads, mode=mode, value=1.5)
     else:
-        check("Pad", {"x": X}, opset=opset, constants={"p": ints(*pads), "v": np.float32(1.5)}, mode=mode)
+        check(
+            "Pad",
+            {"x": X},
+            opset=opset,
+            constants={"p": ints(*pads), "v": np.float32(1.5)},
+            mode=mode,
+        )
 
 
 def test_pad_crops_where_negative(check):
@@ -141,19 +168,43 @@ def test_pad_crops_where_negative(check):
 
 
 def test_pad_along_axes_and_round(check):
-    check("Pad", {"x": X}, opset=19, constants={"p": ints(3, 2), "v": np.float32(0), "a": ints(-1)}, mode="wrap")
+    check(
+        "Pad",
+        {"x": X},
+        opset=19,
+        constants={"p": ints(3, 2), "v": np.float32(0), "a": ints(-1)},
+        mode="wrap",
+    )
 
 
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 def test_depth_to_space_and_back(check, rng, mode):
-    check("DepthToSpace", {"x": rng.normal(size=(2, 8, 3, 2)).astype(np.float32)}, opset=11, blocksize=2, mode=mode)
-    check("SpaceToDepth", {"x": rng.normal(size=(2, 2, 6, 4)).astype(np.float32)}, opset=11, blocksize=2)
+    check(
+        "DepthToSpace",
+        {"x": rng.normal(size=(2, 8, 3, 2)).astype(np.float32)},
+        opset=11,
+        blocksize=2,
+        mode=mode,
+    )
+    check(
+        "SpaceToDepth",
+        {"x": rng.normal(size=(2, 2, 6, 4)).astype(np.float32)},
+        opset=11,
+        blocksize=2,
+    )
 
 
 def test_constant_of_shape_and_range(check):
     check("ConstantOfShape", {"s": ints(2, 3)}, opset=9)
     check("Range", {"a": np.asarray(3), "b": np.asarray(11), "c": np.asarray(2)}, opset=11)
-    check("Range", {name: np.asarray(value, np.float32) for name, value in (("a", 1.0), ("b", -2.3), ("c", -0.5))}, opset=11)
+    check(
+        "Range",
+        {
+            name: np.asarray(value, np.float32)
+            for name, value in (("a", 1.0), ("b", -2.3), ("c", -0.5))
+        },
+        opset=11,
+    )
 
 
 @pytest.mark.parametrize("k", [-1, 0, 2])

@@ -19,7 +19,8 @@ from cimrobust.twin.to_torch import to_torch
 COVERED = (Path(__file__).parent / "covered_operators.txt").read_text().split()
 
 NOT_COVERED = {
-    # The twin computes in one type, so half precision and narrower floats are not rounded to on the way; results are more exact.
+    # The twin computes in one type, so half precision and narrower floats are not rounded to on the
+    # way; results are more exact.
     "bfloat16": "computed in float32",
     "_bf16": "computed in float32",
     "_fp16": "computed in float32",
@@ -30,7 +31,8 @@ NOT_COVERED = {
     "no_saturate": "infinities of 8 bit floats without saturation depend on the version of torch",
     "training": "training mode",
     "_string": "strings",
-    # onnxruntime takes the rounded output length, the reference the exact one; the twin does as onnxruntime.
+    # onnxruntime takes the rounded output length, the reference the exact one; the twin does as
+    # onnxruntime.
     "resize_downsample_scales_linear_align_corners": "differs from onnxruntime",
     "resize_downsample_scales_cubic_align_corners": "differs from onnxruntime",
     "col2im_5d": "two dimensions only",
@@ -47,7 +49,9 @@ def cases() -> dict[str, list[Any]]:
 
         found: dict[str, list[Any]] = defaultdict(list)
         for case in load_model_tests(kind="node"):
-            if len(case.model.graph.node) == 1 and not any(part in case.name for part in NOT_COVERED):
+            if len(case.model.graph.node) == 1 and not any(
+                part in case.name for part in NOT_COVERED
+            ):
                 found[case.model.graph.node[0].op_type].append(case)
     return found
 
@@ -58,11 +62,15 @@ CASES = cases()
 def to_input(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_input(part) for part in value]
-    array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+    array = (
+        numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+    )
     if array.dtype.kind in "fV" or "float" in str(array.dtype):
         return torch.from_numpy(array.astype(np.float32))
     return torch.from_numpy(
-        array.copy() if array.dtype == bool or str(array.dtype) in ("int64", "int32", "int8", "uint8") else array.astype(np.int64)
+        array.copy()
+        if array.dtype == bool or str(array.dtype) in ("int64", "int32", "int8", "uint8")
+        else array.astype(np.int64)
     )
 
 
@@ -85,7 +93,10 @@ def test_operator_agrees_with_the_standard(op):
         for inputs, outputs in case.data_sets:
             names = [value.name for value in case.model.graph.input]
             with torch.no_grad():
-                got = twin({name: to_input(value) for name, value in zip(names, inputs, strict=True)})
+                got = twin(
+                    {name: to_input(value) for name, value in zip(names, inputs, strict=True)}
+                )
             for value, want in zip(case.model.graph.output, outputs, strict=True):
-                # The standard's own tolerance: 1e-3 relative; 1e-6: float32 against its float64 references near zero.
+                # The standard's own tolerance: 1e-3 relative; 1e-6: float32 against its float64
+                # references near zero.
                 assert_equal(got[value.name], want, max(case.rtol, 1e-3), max(case.atol, 1e-6))

@@ -19,7 +19,7 @@ TIED = """g (float[b, 2] x) => (float[b, 2] y, int64[b] best) <float[2, 2] w = {
   t = Transpose(w)
   r = Reshape(w, s)
   unused = Relu(h)
-}"""
+}"""  # noqa: E501
 X = torch.tensor([[1.0, -1.0], [0.5, 2.0]])
 
 
@@ -82,19 +82,33 @@ def test_all_nodes_without_a_converter_are_listed():
     with pytest.raises(TwinUnavailableError) as caught:
         to_torch(model(text))
     assert len(caught.value.nodes) == 3
-    for part in ("com.example::Strange, opset 1", "RandomNormalLike, opset 13", "com.microsoft::MadeUp"):
+    for part in (
+        "com.example::Strange, opset 1",
+        "RandomNormalLike, opset 13",
+        "com.microsoft::MadeUp",
+    ):
         assert part in str(caught.value)
 
 
 def test_a_node_with_attributes_that_do_not_fit_is_listed_not_crashed():
     node = onnx.helper.make_node("LRN", ["x"], ["y"])
-    graph = onnx.helper.make_graph([node], "g", [onnx.helper.make_tensor_value_info("x", 1, [1, 2, 3])], [onnx.ValueInfoProto(name="y")])
+    graph = onnx.helper.make_graph(
+        [node],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, [1, 2, 3])],
+        [onnx.ValueInfoProto(name="y")],
+    )
     with pytest.raises(TwinUnavailableError, match="LRN"):
         to_torch(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)]))
 
 
 def test_a_failure_at_run_time_names_the_node():
-    twin = to_torch(model("g (float[b, 3] x) => (float[b, 2] y) <float[3, 2] w = {1, 2, 3, 4, 5, 6}> { y = MatMul(x, w) }"))
+    twin = to_torch(
+        model(
+            "g (float[b, 3] x) => (float[b, 2] y) <float[3, 2] w = {1, 2, 3, 4, 5, 6}> { y ="
+            " MatMul(x, w) }"
+        )
+    )
     with pytest.raises(TwinRunError, match=r"MatMul.*float32\[2, 2\]"):
         twin({"x": X})
 
@@ -133,7 +147,7 @@ def test_initializers_that_are_also_inputs_and_constants_as_weights():
 
 def test_local_functions_are_inlined():
     text = """g (float[b, 2] x) => (float[b, 2] y) <float[2, 2] w = {1, 2, 3, 4}> { y = com.example.twice(x, w) }
-    <domain: "com.example", opset_import: ["": 13]> twice (a, b) => (c) { d = MatMul(a, b) c = MatMul(d, b) }"""
+    <domain: "com.example", opset_import: ["": 13]> twice (a, b) => (c) { d = MatMul(a, b) c = MatMul(d, b) }"""  # noqa: E501
     twin = to_torch(model(text), weight_names=["w"])
     torch.testing.assert_close(twin({"x": X})["y"], X @ twin.weights["w"] @ twin.weights["w"])
 
@@ -142,7 +156,7 @@ def test_integer_weights_are_held_as_floats_and_get_gradients():
     text = """g (float[b, 2] x) => (float[b, 2] y) <int8[2, 2] w = {1, -2, 3, 4}, float[2] s = {0.5, 0.25}, int8[2] z = {0, 0}> {
       d = DequantizeLinear<axis = 1>(w, s, z)
       y = MatMul(x, d)
-    }"""
+    }"""  # noqa: E501
     twin = to_torch(model(text), weight_names=["w"])
     assert twin.weights["w"].tolist() == [[1, -2], [3, 4]]
     w = twin.weights["w"].requires_grad_()
@@ -156,7 +170,7 @@ def test_shapes_follow_the_batch():
       n = Slice(s, zero, one)
       t = Concat<axis = 0>(n, rest)
       y = Reshape(x, t)
-    }"""
+    }"""  # noqa: E501
     twin = to_torch(model(text))
     for batch in (1, 4):
         assert twin({"x": torch.zeros(batch, 2, 3)})["y"].shape == (batch, 6)

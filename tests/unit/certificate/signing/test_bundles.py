@@ -1,4 +1,6 @@
-"""Sigstore: its services are replaced, because tests have no network; what is no bundle is refused by the library itself."""
+"""Sigstore: its services are replaced, because tests have no network; what is no bundle is refused
+by the library itself.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ def any_bundle(monkeypatch):
     monkeypatch.setattr(bundles, "Bundle", SimpleNamespace(from_json=lambda content: content))
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b'{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}', b"[" * 5000],
+)
 def test_what_is_no_bundle_is_refuted(content):
     with pytest.raises(EvidenceRefutedError, match="bundle must be one of sigstore"):
         bundles.open_bundle(content, WHO, HERE)
@@ -42,8 +47,12 @@ def test_the_statement_of_a_bundle_that_verifies(any_bundle, monkeypatch):
 
 
 def test_another_identity_is_refuted(any_bundle, monkeypatch):
-    monkeypatch.setattr(bundles, "Verifier", verifier_that(VerificationError("certificate's SANs do not match")))
-    with pytest.raises(EvidenceRefutedError, match=r"must be signed by ci@example.org@https://accounts.google.com"):
+    monkeypatch.setattr(
+        bundles, "Verifier", verifier_that(VerificationError("certificate's SANs do not match"))
+    )
+    with pytest.raises(
+        EvidenceRefutedError, match=r"must be signed by ci@example.org@https://accounts.google.com"
+    ):
         bundles.open_bundle(b"", WHO, HERE)
 
 
@@ -58,7 +67,9 @@ def test_without_a_trusted_root_nothing_is_refuted(any_bundle, monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(bundles, "Verifier", SimpleNamespace(production=unreachable))
-    with pytest.raises(UsageError, match="trusted root of sigstore must be available, got: no route"):
+    with pytest.raises(
+        UsageError, match="trusted root of sigstore must be available, got: no route"
+    ):
         bundles.open_bundle(b"", WHO, HERE)
 
 

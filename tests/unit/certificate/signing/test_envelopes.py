@@ -18,7 +18,11 @@ def test_a_second_signature_stands_beside_the_first():
     one, two = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ecdsa()
     first = sign_envelope(b"{}", one, beside=None)
     both = sign_envelope(b"{}", two, beside=first.encode()).encode()
-    assert open_envelope(both, one.public_key, HERE) == open_envelope(both, two.public_key, HERE) == b"{}"
+    assert (
+        open_envelope(both, one.public_key, HERE)
+        == open_envelope(both, two.public_key, HERE)
+        == b"{}"
+    )
 
 
 def test_signing_twice_leaves_one_signature():
@@ -27,7 +31,9 @@ def test_signing_twice_leaves_one_signature():
     assert sign_envelope(b"{}", signer, beside=first.encode()) == first
 
 
-@pytest.mark.parametrize("beside", [b"", b"{}", b'{"payload": "", "payloadType": 3, "signatures": []}'])
+@pytest.mark.parametrize(
+    "beside", [b"", b"{}", b'{"payload": "", "payloadType": 3, "signatures": []}']
+)
 def test_what_is_no_envelope_is_replaced(beside):
     signer = CryptoSigner.generate_ed25519()
     assert sign_envelope(b"{}", signer, beside=beside) == sign_envelope(b"{}", signer, beside=None)

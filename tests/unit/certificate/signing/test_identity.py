@@ -20,8 +20,16 @@ def test_key_files(text):
 @pytest.mark.parametrize(
     ("text", "name", "issuer"),
     [
-        ("ci@example.org@https://accounts.google.com", "ci@example.org", "https://accounts.google.com"),
-        (f"{_WORKFLOW}@https://token.actions.githubusercontent.com", _WORKFLOW, "https://token.actions.githubusercontent.com"),
+        (
+            "ci@example.org@https://accounts.google.com",
+            "ci@example.org",
+            "https://accounts.google.com",
+        ),
+        (
+            f"{_WORKFLOW}@https://token.actions.githubusercontent.com",
+            _WORKFLOW,
+            "https://token.actions.githubusercontent.com",
+        ),
         ("a@https://b@https://c", "a@https://b", "https://c"),
     ],
 )

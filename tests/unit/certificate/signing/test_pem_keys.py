@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from cimrobust.certificate.signing.envelopes import open_envelope, sign_envelope
 from cimrobust.certificate.signing.pem_keys import read_signer, read_verifier
@@ -32,7 +38,9 @@ def written(folder: Path, key, passphrase: bytes | None = None) -> tuple[Path, P
     encryption = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
     private, public = folder / "key.pem", folder / "key.pub.pem"
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    public.write_bytes(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
     return private, public
 
 
@@ -73,7 +81,15 @@ def test_a_key_of_the_other_half_is_refused(tmp_path):
             read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 10, b"-----BEGIN PRIVATE KEY-----\n!!\n-----END PRIVATE KEY-----\n", b"x" * 2**17])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 10,
+        b"-----BEGIN PRIVATE KEY-----\n!!\n-----END PRIVATE KEY-----\n",
+        b"x" * 2**17,
+    ],
+)
 def test_files_that_are_no_keys(content, tmp_path):
     path = tmp_path / "key.pem"
     path.write_bytes(content)

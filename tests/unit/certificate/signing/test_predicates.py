@@ -18,14 +18,22 @@ def attestation(word: str, *requirements: tuple[str, str], policy: bool = True) 
         "tool": {"name": "cimrobust", "version": "1"},
         "word": word,
         "sentence": "",
-        "requirements": [{"id": name, "text": "", "status": status} for name, status in requirements],
+        "requirements": [
+            {"id": name, "text": "", "status": status} for name, status in requirements
+        ],
         "policy": {"sha256": "1" * 64, "content": {}} if policy else None,
         "device": {"name": "rram", "sha256": "2" * 64, "tolerance_fraction": 0.03},
         "data": {"digits.npz": "3" * 64},
         "samples": 5,
         "trials": 300,
         "effort": "quick",
-        "scores": {"metric": "accuracy", "higher_is_better": True, "clean": 1.0, "worst_found": 0.5, "certified": None},
+        "scores": {
+            "metric": "accuracy",
+            "higher_is_better": True,
+            "clean": 1.0,
+            "worst_found": 0.5,
+            "certified": None,
+        },
     }
     return Attestation.model_validate(plain)
 
@@ -42,7 +50,11 @@ def test_an_inconclusive_verdict_is_a_warning_even_where_every_requirement_is_me
 
 def test_requirements_stand_in_the_list_of_their_status():
     result = as_test_result(attestation("FAIL", ("a", "met"), ("b", "refuted"), ("c", "open")))
-    assert (result["passedTests"], result["failedTests"], result["warnedTests"]) == (["a"], ["b"], ["c"])
+    assert (result["passedTests"], result["failedTests"], result["warnedTests"]) == (
+        ["a"],
+        ["b"],
+        ["c"],
+    )
 
 
 @pytest.mark.parametrize(("other", "where"), [("refuted", "failedTests"), ("open", "warnedTests")])
@@ -54,11 +66,17 @@ def test_a_name_that_two_requirements_share_passes_only_if_both_do(other, where)
 
 def test_configuration_is_policy_profile_and_data():
     def named(made: Attestation) -> dict[str, str]:
-        return {entry["name"]: entry["digest"]["sha256"][0] for entry in as_test_result(made)["configuration"]}
+        return {
+            entry["name"]: entry["digest"]["sha256"][0]
+            for entry in as_test_result(made)["configuration"]
+        }
 
     assert named(attestation("FAIL")) == {"policy": "1", "profile": "2", "data/digits.npz": "3"}
     assert named(attestation("FAIL", policy=False)) == {"profile": "2", "data/digits.npz": "3"}
 
 
 def test_the_digest_of_values_does_not_depend_on_their_order():
-    assert canonical_digest({"b": 1.5, "a": ["ä"]}) == hashlib.sha256('{"a":["ä"],"b":1.5}'.encode()).hexdigest()
+    assert (
+        canonical_digest({"b": 1.5, "a": ["ä"]})
+        == hashlib.sha256('{"a":["ä"],"b":1.5}'.encode()).hexdigest()
+    )

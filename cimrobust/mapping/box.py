@@ -1,4 +1,7 @@
-"""The tolerance box as the search sees it: all deviation patterns that write-verify lets through, one interval a weight."""
+"""The tolerance box: every deviation pattern that write-verify lets through.
+
+One interval per weight.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
@@ -18,7 +19,9 @@ Pattern = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Box:
-    """Nominal weights and the interval that each deviation may lie in; all float32, initializers' own shapes.
+    """Nominal weights and the interval that each deviation may lie in.
+
+    All float32, initializers' own shapes.
 
     Attributes:
         nominal: Quantised weights by initializer name.
@@ -49,25 +52,48 @@ class Box:
         return {name: _clip(pattern[name], self.lo[name], self.hi[name]) for name in self.nominal}
 
     def corner(self, pattern: Mapping[str, np.ndarray]) -> Pattern:
-        """Return the corner a pattern points to: ``sign(d)`` times the bound on that side, 0 where d is 0."""
+        """Return the corner a pattern points to.
+
+        ``sign(d)`` times the bound on that side, 0 where d is 0.
+        """
         return {
-            name: np.where(pattern[name] > 0, self.hi[name], np.where(pattern[name] < 0, self.lo[name], np.float32(0)))
+            name: np.where(
+                pattern[name] > 0,
+                self.hi[name],
+                np.where(pattern[name] < 0, self.lo[name], np.float32(0)),
+            )
             for name in self.nominal
         }
 
     def random_corner(self, generator: np.random.Generator) -> Pattern:
         """Return a corner drawn uniformly: every weight at one of its two bounds."""
-        draws = {name: generator.random(array.shape, dtype=np.float32) for name, array in self.nominal.items()}
-        return {name: np.where(draw < 0.5, self.lo[name], self.hi[name]) for name, draw in draws.items()}
+        draws = {
+            name: generator.random(array.shape, dtype=np.float32)
+            for name, array in self.nominal.items()
+        }
+        return {
+            name: np.where(draw < 0.5, self.lo[name], self.hi[name]) for name, draw in draws.items()
+        }
 
     def random_interior(self, generator: np.random.Generator) -> Pattern:
         """Return a pattern drawn uniformly from the box."""
-        draws = {name: generator.random(array.shape, dtype=np.float32) for name, array in self.nominal.items()}
-        return self.clip({name: self.lo[name] + draw * (self.hi[name] - self.lo[name]) for name, draw in draws.items()})
+        draws = {
+            name: generator.random(array.shape, dtype=np.float32)
+            for name, array in self.nominal.items()
+        }
+        return self.clip(
+            {
+                name: self.lo[name] + draw * (self.hi[name] - self.lo[name])
+                for name, draw in draws.items()
+            }
+        )
 
     def weights(self, pattern: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the weights of a chip with this pattern: nominal + deviation, added in float32."""
-        return {name: np.ascontiguousarray(self.nominal[name] + pattern[name], dtype=np.float32) for name in self.nominal}
+        return {
+            name: np.ascontiguousarray(self.nominal[name] + pattern[name], dtype=np.float32)
+            for name in self.nominal
+        }
 
     def check(self, pattern: Mapping[str, np.ndarray], *, origin: str) -> None:
         """Check that a pattern is one of this box.
@@ -80,7 +106,10 @@ class Box:
             SelfCheckError: A tensor is missing, of another shape or type, or leaves its interval.
         """
         if set(pattern) != set(self.nominal):
-            raise SelfCheckError(f"pattern must deviate exactly {sorted(self.nominal)}, got {sorted(pattern)} ({origin}); report this")
+            raise SelfCheckError(
+                f"pattern must deviate exactly {sorted(self.nominal)}, got {sorted(pattern)}"
+                f" ({origin}); report this"
+            )
         for name, deviation in pattern.items():
             if deviation.shape != self.nominal[name].shape or deviation.dtype != np.float32:
                 raise SelfCheckError(
@@ -91,8 +120,9 @@ class Box:
             if not inside.all():
                 first = tuple(int(index) for index in np.argwhere(~inside)[0])
                 raise SelfCheckError(
-                    f"deviation of '{name}' must lie in its tolerance interval, got {float(deviation[first]):g} outside "
-                    f"[{float(self.lo[name][first]):g}, {float(self.hi[name][first]):g}] at {list(first)} ({origin}); report this"
+                    f"deviation of '{name}' must lie in its tolerance interval, got"
+                    f" {float(deviation[first]):g} outside [{float(self.lo[name][first]):g},"
+                    f" {float(self.hi[name][first]):g}] at {list(first)} ({origin}); report this"
                 )
 
 
@@ -100,26 +130,12 @@ def box_of(placement: Placement) -> Box:
     """Return the tolerance box of a placement."""
     tensors = placement.tensors
     return Box(
-        nominal={name: np.asarray(tensor.nominal, dtype=np.float32) for name, tensor in tensors.items()},
+        nominal={
+            name: np.asarray(tensor.nominal, dtype=np.float32) for name, tensor in tensors.items()
+        },
         lo={name: np.asarray(tensor.lo, dtype=np.float32) for name, tensor in tensors.items()},
         hi={name: np.asarray(tensor.hi, dtype=np.float32) for name, tensor in tensors.items()},
     )
-
-
-def tensor_of(array: np.ndarray) -> Tensor:
-    """Return an array as a torch tensor, a copy only where torch could not share it."""
-    contiguous = np.ascontiguousarray(array)
-    return torch.from_numpy(contiguous if contiguous.flags.writeable else contiguous.copy()).reshape(array.shape)
-
-
-def tensors_of(arrays: Mapping[str, np.ndarray], device: torch.device | None = None) -> dict[str, Tensor]:
-    """Return arrays as torch tensors by name, on a device; None: the processor."""
-    return {name: tensor_of(array) if device is None else tensor_of(array).to(device) for name, array in arrays.items()}
-
-
-def array_of(tensor: Tensor) -> np.ndarray:
-    """Return a tensor, wherever it is, as an array."""
-    return np.asarray(tensor.detach().cpu().numpy())
 
 
 def _clip(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
