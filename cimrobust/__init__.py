@@ -67,7 +67,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public function when it is first asked for, so that ``import cimrobust`` and the help answer at once (PEP 562)."""
+    """Import a public function when it is first asked for (PEP 562).
+
+    So ``import cimrobust`` and the help answer at once.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -45,7 +45,10 @@ class FileKind:
 
 
 def printable(text: object) -> str:
-    """Return text on one line without control characters, so that no file can forge lines of output."""
+    """Return text on one line without control characters.
+
+    So no file can forge lines of output.
+    """
     flat = " ".join(str(text).split())
     return "".join(char if char.isprintable() else "?" for char in flat)
 
@@ -84,7 +87,7 @@ def open_input(path: Path, kind: FileKind) -> Iterator[BufferedReader]:
 
 
 def require_kind(descriptor: int, where: object, kind: FileKind) -> None:
-    """Raise as `open_input` unless an open file is a regular one of at most `kind.max_bytes` bytes."""
+    """Raise as `open_input` unless an open file is regular, of at most `kind.max_bytes` bytes."""
     status = os.fstat(descriptor)
     _require_regular(status.st_mode, where, kind)
     if status.st_size > kind.max_bytes:

@@ -172,7 +172,10 @@ class Bench:
         )
 
     def steepest(self, pattern: Pattern, sample: int) -> Pattern:
-        """Return the corner of the box that lowers the margin of one sample fastest, seen from a pattern: one pass over that sample."""
+        """Return the corner of the box that lowers the margin of one sample fastest.
+
+        It is seen from `pattern`, and takes one pass over that sample.
+        """
         problem = self.problem(self.box, np.array([sample]), passes=1)
         evaluation = problem.step(
             problem.space.pattern(problem.space.unit(pattern)), Hinge(np.inf), 1.0

@@ -27,7 +27,9 @@ SCORED = 3
 def known_candidates(
     problem: Problem, member: str, known: Mapping[str, Pattern]
 ) -> list[Candidate]:
-    """Return no deviation, and known patterns and their corners, brought into the box and measured on the crafting samples.
+    """Return no deviation, and known patterns and their corners, as candidates.
+
+    All are brought into the box and measured on the attack set.
 
     Args:
         problem: The search; its box may be any part of the tolerance box.

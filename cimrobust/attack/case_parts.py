@@ -15,7 +15,9 @@ from cimrobust.mapping.placement import Placement
 def part_of(
     runtime: Runtime, placement: Placement, part: np.ndarray, *, workers: int = 1
 ) -> Runtime:
-    """Return a runtime that knows some of the samples only, its scores without deviation those of these samples.
+    """Return a runtime that knows only some of the samples.
+
+    Its scores without deviation are those of these samples.
 
     Args:
         runtime: The network and its data.

@@ -1,4 +1,7 @@
-"""Which samples are proven at a tolerance, with the effort that diagnostics and sweeps may spend on it."""
+"""Which samples are proven at a tolerance.
+
+Proofs get the effort that diagnostics and sweeps may spend on them.
+"""
 
 from __future__ import annotations
 

@@ -188,5 +188,8 @@ def _rare(evidence: Evidence) -> RareEvent | None:
 
 
 def _base_name(text: str) -> str:
-    """Return a name without its folder, so that a certificate says nothing about the machine it was made on."""
+    """Return a name without its folder.
+
+    So a certificate says nothing about the machine it was made on.
+    """
     return text.rstrip("/").rsplit("/", 1)[-1]

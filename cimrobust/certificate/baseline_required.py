@@ -82,5 +82,8 @@ def _incomparable(made: CertificateModel, baseline: CertificateModel) -> str:
 
 
 def data_digests(made: CertificateModel) -> set[str]:
-    """Return the digests of the evaluation data; the description is apart, it may be worded anew."""
+    """Return the digests of the evaluation data.
+
+    The description is left out: it may be worded anew.
+    """
     return {digest for name, digest in made.data.files.items() if not name.endswith(".toml")}

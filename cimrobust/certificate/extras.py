@@ -1,4 +1,7 @@
-"""Libraries that only signatures, bills of materials and PDFs need, and what to do where they are not installed."""
+"""Libraries that only signatures, bills of materials and PDFs need.
+
+Also what to do where they are not installed.
+"""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def update_manifests(folder: Path, name: str) -> None:
 
 
 def remove_seal(folder: Path) -> None:
-    """Remove the manifest and the signatures of older results from a folder that is about to be written to."""
+    """Remove the manifest and signatures of older results from a folder about to be written to."""
     for name in (MANIFEST, *SIGNATURES):
         (folder / name).unlink(missing_ok=True)
 
@@ -166,7 +166,12 @@ def unsafe_entries(folder: Path) -> list[str]:
 
 
 def require_manifest(folder: Path) -> None:
-    """Raise EvidenceRefutedError unless a folder is as its manifest says, and InputRefusedError unless there is one; see `manifest_problems`."""
+    """Raise unless a folder is as its manifest says; see `manifest_problems`.
+
+    Raises:
+        EvidenceRefutedError: The folder is not as its manifest says.
+        InputRefusedError: There is no manifest.
+    """
     problems = manifest_problems(folder)
     if problems:
         shown = "; ".join(str(problem) for problem in problems[:_MOST_SHOWN])
@@ -226,9 +231,10 @@ def _stays_inside(path: str) -> bool:
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Yield what is below a folder, sorted, as path and whether it is a regular file with a name in UTF-8; links are not followed.
+    """Yield every path below a folder, sorted, and whether it is a regular file.
 
-    The manifest of the folder itself and signatures are left out.
+    A file whose name is not in UTF-8 counts as not regular. Links are not followed. The manifest of
+    the folder itself and signatures are left out.
     """
     yield from (entry for entry in _below(folder, "", _MAX_DEPTH) if entry != (MANIFEST, True))
 

@@ -56,7 +56,7 @@ def judge_percentile(case: Case, row: RequireRow) -> Judged:
 def _beyond(
     made: CertificateModel, trials: TrialTable, required: KppRequirement
 ) -> tuple[float | None, str]:
-    """Return the bound for chips and samples both drawn, if there is one, and the bound as a sentence."""
+    """Return the bound for chips and samples both drawn, if any, and the bound as a sentence."""
     if trials.count is None:
         return (
             None,

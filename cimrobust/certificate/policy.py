@@ -1,4 +1,7 @@
-"""A policy: what a certificate has to show before a network may be shipped, and under which conditions it counts."""
+"""A policy: what a certificate has to show before a network may be shipped.
+
+It also states under which conditions the certificate counts.
+"""
 
 from __future__ import annotations
 

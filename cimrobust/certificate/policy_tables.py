@@ -257,7 +257,7 @@ class RequireTable(Table):
 
 
 def _kpp_ids(asked: list[KppRequirement]) -> list[str]:
-    """Return one name for each: by k, and where k is not enough by confidence too, then by number."""
+    """Return one name for each: by k, where needed by confidence too, then by number."""
     short = [f"kpp_{kpp.k:g}" for kpp in asked]
     longer = [
         name if short.count(name) == 1 else f"{name}@{kpp.confidence:.15g}"

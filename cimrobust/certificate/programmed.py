@@ -9,7 +9,10 @@ from cimrobust.certificate.models import CertificateModel
 
 
 def programmed_score(certificate: CertificateModel) -> float:
-    """Return the score without deviation of the network that is programmed, which need not be that of the model file."""
+    """Return the score without deviation of the network that is programmed.
+
+    It need not be the score of the model file.
+    """
     return (
         certificate.clean.quantised_score
         if certificate.converters is None

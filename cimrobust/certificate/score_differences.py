@@ -83,10 +83,11 @@ def compare_scores(
 
 
 def upper_percentile(table: TrialTable, k: float) -> float | None:
-    """Return what the k-th percentile of chips is at most as good as, with 95 % confidence and whatever the distribution; None: too few trials.
+    """Return an upper bound on the k-th percentile of chips; None: too few trials.
 
-    The j-th worst of n trials is a bound if a chip as bad as the percentile is drawn at least j
-    times with probability 5 % at most.
+    The percentile is at most as good as the bound, with 95 % confidence and whatever the
+    distribution. The j-th worst of n trials is a bound if a chip as bad as the percentile is drawn
+    at least j times with probability 5 % at most.
     """
     ranks = np.arange(1, table.num_trials + 1)
     fine = np.flatnonzero(stats.binom.sf(ranks - 1, table.num_trials, k / 100) <= 1 - _CONFIDENCE)
@@ -223,7 +224,7 @@ def _percentiles(frame: _Frame, a: Side, b: Side, *, same_samples: bool) -> Iter
 def _percentile(
     side: Side, score: float, bound: float | None, confidence: float, k: float
 ) -> BoundedScore:
-    """Return a percentile with its bound, and the bound on the other side where the trials are at hand."""
+    """Return a percentile with its bound, and the opposite bound where trials are at hand."""
     other = None
     if (
         side.trials is not None

@@ -54,7 +54,7 @@ def _filled(plain: Mapping[str, Any], model: type[BaseModel], *, reason: str) ->
 
 
 def _filled_value(value: Any, annotation: Any, *, reason: str) -> Any:
-    """Fill what a field holds: an object, objects in a list or a table, or anything else as it is."""
+    """Fill what a field holds: an object, objects in a list or table, or anything else as is."""
     for kind in _alternatives(annotation):
         origin, arguments = get_origin(kind), get_args(kind)
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -58,7 +58,10 @@ class State:
 
 
 def form_cost(state: State, steps: int | None = None) -> int:
-    """Return the multiplications that a form on the tensor behind the first so many steps costs a sample, about."""
+    """Return about how many multiplications a form costs a sample.
+
+    The form is on the tensor behind the first `steps` steps.
+    """
     cost = 0
     for step in state.plan.steps[:steps]:
         weight = (
@@ -118,7 +121,7 @@ def _largest(state: State) -> int:
 
 
 def lower_bounds(state: State, tensor: str, form: Tensor) -> Tensor:
-    """Return the same as `lower_bound` for any number of forms: as many at once as fit into memory."""
+    """Return `lower_bound` for any number of forms, as many at once as fit into memory."""
     parts = torch.split(form, forms_at_once(state))
     return torch.cat([lower_bound(state, tensor, part) for part in parts])
 

@@ -256,11 +256,11 @@ class _Work:
         )
 
     def largest(self, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the largest boxes at which the first samples are certified, and which samples were decided on, bool.
+        """Return the largest boxes at which the first samples are certified.
 
-        Samples that are wrong without deviation are not tried; those that fail at the smallest box
-        are not tried at others; where the first few all do, the
-        others are not tried at all, and count as not certified.
+        Also return which samples were decided on, bool. Samples that are wrong without deviation
+        are not tried; those that fail at the smallest box are not tried at others; where the first
+        few all do, the others are not tried at all, and count as not certified.
 
         Args:
             right: Which of the first samples are right without deviation.
@@ -302,7 +302,7 @@ class _Work:
         return held
 
     def regression(self) -> Certification:
-        """Bound the metric of the errors of all samples, and of a few at larger and larger boxes."""
+        """Bound the metric of errors of all samples, and of a few at larger and larger boxes."""
         self.progress.start("Certifying", len(CURVE))
         count = min(_ERROR_CURVE[self.effort], self.network.num_samples)
         curve = self.error_curve(count)

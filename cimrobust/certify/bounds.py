@@ -286,10 +286,10 @@ def largest_certified_tolerance(
     workers: int = 1,
     on_round: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """Return the largest box size, on a grid of some steps an octave, at which each sample is certified.
+    """Return the largest box size at which each sample is certified.
 
-    A proof for one box holds for every smaller one, so what is returned is proven whatever
-    bisection missed.
+    Sizes lie on a grid of some steps an octave. A proof for one box holds for every smaller one, so
+    what is returned is proven whatever bisection missed.
 
     Args:
         network: From `open_bounds`; not of a regression.

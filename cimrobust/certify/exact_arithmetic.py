@@ -1,4 +1,6 @@
-"""onnxruntime's arithmetic against exact arithmetic, operator by operator, with the limits that rounding has.
+"""onnxruntime's arithmetic against exact arithmetic, operator by operator.
+
+The limits on a difference are those that rounding has.
 
 Every operator is computed again in float64 from the inputs that onnxruntime itself gave it, so that
 a difference is the operator's own. Levels and their sums
@@ -214,7 +216,10 @@ class _Comparison:
         return Arithmetic(num_samples, self._compared, self._share, tuple(self._wrong), left_out)
 
     def _is_product(self, step: Step) -> bool:
-        """Return whether a node multiplies levels, or only cuts off or adds to such products before they are levels again."""
+        """Return whether a node multiplies levels, or only adjusts such products.
+
+        It adjusts them if it only cuts them off or adds to them before they are levels again.
+        """
         node = step.node
         if node.op in _LEVEL_PRODUCTS or node.op in _PRODUCTS:
             return True
@@ -384,7 +389,7 @@ def _wrong_tensor(
 
 
 def _bounded(step: Step, read: Sequence[Any]) -> Interval | None:
-    """Return an interval that holds what a float operator may give, None where no rule is built in."""
+    """Return an interval that holds what a float operator may give; None: no built-in rule."""
     node = step.node
     active = sum(isinstance(value, Interval) for value in read)
     if node.op in ("MatMul", "Mul") and active == 2:

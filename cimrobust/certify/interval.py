@@ -123,13 +123,19 @@ class Interval:
         )
 
     def lower_side(self) -> tuple[Tensor, Tensor]:
-        """Return the ends of the values on chips with an element's own weights at their lower corner; no chip has smaller ones."""
+        """Return the ends of the values with an element's own weights at their lower corner.
+
+        The values are those on such chips; no chip has smaller ones.
+        """
         if self.corners is None:
             return self.lo, self.hi
         return self.lo, torch.maximum(torch.minimum(self.corners[0], self.hi), self.lo)
 
     def upper_side(self) -> tuple[Tensor, Tensor]:
-        """Return the ends of the values on chips with an element's own weights at their upper corner; no chip has larger ones."""
+        """Return the ends of the values with an element's own weights at their upper corner.
+
+        The values are those on such chips; no chip has larger ones.
+        """
         if self.corners is None:
             return self.lo, self.hi
         return torch.minimum(torch.maximum(self.corners[1], self.lo), self.hi), self.hi

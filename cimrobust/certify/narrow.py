@@ -104,7 +104,10 @@ def _is_nonnegative_product(state: State, output: str) -> bool:
 
 
 def narrow_contest(state: State, index: int, effort: float) -> None:
-    """Narrow by how much elements of windows may be above the reference of their window, those that may be furthest above it first."""
+    """Narrow by how much elements of windows may be above the reference of their window.
+
+    Those that may be furthest above it come first.
+    """
     step = state.plan.steps[index]
     rule, data = step.rule, state.interval(step.node.inputs[0])
     assert isinstance(rule, MaxPool)
@@ -143,7 +146,10 @@ def narrow_contest(state: State, index: int, effort: float) -> None:
 
 
 def _in_order(which: Tensor, places: Tensor) -> Tensor:
-    """Return elements of windows in the order of their windows in the plane, all channels of a window together."""
+    """Return elements of windows in the order of their windows in the plane.
+
+    All channels of a window stay together.
+    """
     taps, windows = places.shape[1:]
     channel, tap, window = which // (taps * windows), which // windows % taps, which % windows
     return which.gather(1, ((window * places.shape[0] + channel) * taps + tap).argsort(dim=1))

@@ -18,7 +18,9 @@ from cimrobust.twin.ops.program import Step
 
 
 def recognised(steps: Sequence[Step], constants: Mapping[str, Tensor], tensor: str) -> list[Step]:
-    """Return the steps with written-out operators replaced, and without those that a tensor then does not depend on.
+    """Return the steps with written-out operators replaced.
+
+    Steps that `tensor` then does not depend on are left out.
 
     Args:
         steps: In the order in which they run.

@@ -1,4 +1,4 @@
-"""A network as a list of bounded operators between its inputs and the scores that are decided on."""
+"""A network as a list of bounded operators between its inputs and the scores decided on."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ class Plan:
 
     @cached_property
     def product_behind(self) -> dict[str, str]:
-        """Outputs of matrix products by the names of tensors that are shifted or moved from them, those themselves included."""
+        """Outputs of matrix products by the names of tensors shifted or moved from them.
+
+        The outputs themselves are included.
+        """
         found: dict[str, str] = {}
         for step in self.steps:
             source = next((found[name] for name in step.node.inputs if name in found), None)
@@ -275,10 +278,10 @@ def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
 
 
 def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> float:
-    """Return the sum of the steps of the levels that a tensor is computed from, back to the quantisers or stored weights in front of it.
+    """Return the sum of the steps of the levels that a tensor is computed from.
 
-    Infinite behind a Softmax of levels: engines fuse it to one of integer exponentials, whose error
-    is not known.
+    It goes back to the quantisers or stored weights in front of the tensor. Infinite behind a
+    Softmax of levels: engines fuse it to one of integer exponentials, whose error is not known.
     """
     if node.op == "QuantizeLinear":
         return 0.0
@@ -290,7 +293,10 @@ def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> f
 
 
 def _does_nothing(node: Node, constants: Mapping[str, Tensor]) -> bool:
-    """Return whether a node is a maximum with the lowest float, which deployment puts behind layers so that engines leave them alone."""
+    """Return whether a node is a maximum with the lowest float.
+
+    Deployment puts such nodes behind layers so that engines leave the layers alone.
+    """
     lowest = constants.get(node.inputs[1]) if node.op == "Max" and len(node.inputs) == 2 else None
     return (
         lowest is not None

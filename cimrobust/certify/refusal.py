@@ -26,7 +26,10 @@ class Refusal:
 
 
 def lacks_memory(reason: str | None) -> bool:
-    """Return whether a reason is that of one machine: another, with more memory, may have a bound."""
+    """Return whether a reason is that of one machine.
+
+    Another, with more memory, may have a bound.
+    """
     return reason is not None and (
         "GB of memory" in reason or "more memory than there is" in reason
     )

@@ -42,7 +42,10 @@ def gamma(num_terms: int, unit: float) -> float:
 
 
 def product_radius(magnitude: Tensor, num_terms: int) -> Tensor:
-    """Return the rounding radius of sums of `num_terms` products, given the sums of their magnitudes."""
+    """Return the rounding radius of sums of `num_terms` products.
+
+    `magnitude` holds the sums of their magnitudes.
+    """
     count = num_terms + _EXTRA
     return (
         gamma(count, UNIT_FLOAT32) + gamma(count + _LONGEST, UNIT_FLOAT64)
@@ -55,5 +58,8 @@ def value_radius(magnitude: Tensor) -> Tensor:
 
 
 def line_radius(magnitude: Tensor) -> Tensor:
-    """Return what float64 may be off in a slope times a value plus an intercept of this magnitude, and in adding it to hundreds of others."""
+    """Return how far float64 may be off in a slope times a value plus an intercept.
+
+    `magnitude` is that of this line; adding it to hundreds of others is included.
+    """
     return gamma(_LINE_ROUNDINGS, UNIT_FLOAT64) * magnitude

@@ -25,7 +25,9 @@ from cimrobust.cli.options import count, json_option
 )
 @json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
-    """Certify a small network that reads handwritten digits, trained by this project and shipped with it.
+    """Certify a small network that reads handwritten digits.
+
+    The network was trained by this project and is shipped with it.
 
     Takes about three minutes on two cores, and ends by saying where the HTML is.
     """

@@ -93,10 +93,10 @@ from cimrobust.cli.options import (
 @allow_code_option
 @json_option
 def command(model: Path, as_json: bool, workers: int | None, **settings: Any) -> None:
-    """Estimate how likely a drawn chip of MODEL is that misses a score, by multilevel splitting down to 1e-6 and below.
+    """Estimate how likely it is that a drawn chip of MODEL misses a score.
 
-    Beside it stands the most probable failing chip that a search finds, and its first-order
-    probability.
+    Multilevel splitting reaches down to 1e-6 and below. Beside it stands the most probable failing
+    chip that a search finds, and its first-order probability.
 
     Model-based: it believes the stated distribution of devices far into its tails. The bounds of
     `cimrobust analyze` do not.

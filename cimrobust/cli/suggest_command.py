@@ -108,7 +108,10 @@ _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
 )
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> int:
-    """Find the smallest set of layers of MODEL, by devices, that must stay digital or be verified more tightly to meet a policy.
+    """Find the smallest set of layers of MODEL that must be protected to meet a policy.
+
+    Protected layers stay digital or are verified more tightly. The size of a set is its number of
+    devices.
 
     Every set is attacked, from the worst chips of the sets before; the last is confirmed by full
     searches, and printed as options of `cimrobust analyze`.

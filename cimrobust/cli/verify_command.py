@@ -95,7 +95,9 @@ from cimrobust.cli.options import (
 @allow_code_option
 @json_option
 def command(model: Path, as_json: bool, workers: int | None, shares: str, **settings: Any) -> None:
-    """Rank the devices of MODEL by what verifying them more tightly gains against the worst case, and write the list.
+    """Rank the devices of MODEL by what verifying them more tightly gains, and write the list.
+
+    Gains are against the worst case.
 
     Every share and ranking is attacked again from scratch; the table compares rankings by the worst
     chip found afterwards.

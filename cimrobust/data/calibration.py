@@ -69,7 +69,11 @@ def load_samples(
 
 
 def _apart(calibration: DataSet, evaluated: DataSet, where: str) -> DataSet:
-    """Return the calibration samples; raise UsageError if they come from a file that is evaluated."""
+    """Return the calibration samples.
+
+    Raises:
+        UsageError: They come from a file that is evaluated.
+    """
     shared = _digests(calibration) & _digests(evaluated)
     if shared:
         raise UsageError(

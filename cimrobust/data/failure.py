@@ -21,7 +21,9 @@ _LARGE = float(np.finfo(np.float32).max)
 
 
 class FailureScore:
-    """A number that is 0 or less exactly if a chip misses a score, and falls as it comes nearer to that.
+    """A number that is 0 or less exactly if a chip misses a score.
+
+    It falls as the chip comes nearer to that.
 
     An accuracy is missed exactly if at least w decisions are wrong, and they are exactly if the
     w-th smallest margin is not positive; so the score is that margin, which has no plateaus

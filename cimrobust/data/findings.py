@@ -1,4 +1,6 @@
-"""What the outputs of the clean network say against it or against how they are read, before anything deviates.
+"""What the outputs of the clean network say against it or against how they are read.
+
+It is what they say before anything deviates.
 
 A network that is broken is not one that is fragile: its outputs are refused, or counted and named.
 """

@@ -37,7 +37,9 @@ def is_counted(labels: np.ndarray, ignore: Sequence[int]) -> np.ndarray:
 
 
 def class_indices(labels: np.ndarray, reading: LabelReading) -> np.ndarray:
-    """Return labels as indices of classes, int64 in their own shape, `IGNORED` where they are not counted; whether they are in range is not looked at.
+    """Return labels as indices of classes, `IGNORED` where they are not counted.
+
+    The indices are int64 in the labels' own shape; whether they are in range is not looked at.
 
     Args:
         labels: One label an entry: numbers, booleans or text.
@@ -171,7 +173,9 @@ def _remedy(indices: np.ndarray, num_classes: int, reading: LabelReading) -> str
 
 
 def check_folders(reading: LabelReading, num_classes: int) -> None:
-    """Check that the classes of an image folder are the network's, so that their order is the only thing that is assumed.
+    """Check that the classes of an image folder are the network's.
+
+    Their order is then the only thing that is assumed.
 
     Raises:
         UsageError: There are fewer or more, or the order of their names is not that of their

@@ -102,7 +102,10 @@ def _described(
     part: Part,
     given: Path | RawData | None = None,
 ) -> DataSet:
-    """Return the data of a description, or other ones, given as a file or arrays, by the same description."""
+    """Return the data of a description, or other data by the same description.
+
+    Other data are given as a file or arrays.
+    """
     description = read_description(path)
     file = description.train_file if part == "train" else description.file
     if given is None and file is None:
@@ -268,7 +271,7 @@ def _bare(raw: RawData, where: str, inputs: Sequence[GraphInput], limit: int | N
 
 
 def _fit_flat(array: np.ndarray, spec: GraphInput) -> np.ndarray:
-    """Return rows of a table in the shape of the graph input, where it says one; others unchanged."""
+    """Return table rows in the shape of the graph input where it says one; others unchanged."""
     shape = spec.shape
     if (
         array.ndim != 2
@@ -401,7 +404,7 @@ def _length(array: np.ndarray) -> int:
 
 
 def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
-    """Tell whether samples of a shape fit a graph input, with or without a batch axis in the graph."""
+    """Tell whether samples of a shape fit a graph input, with or without a batch axis in it."""
     if spec.shape is None:
         return True
     return any(
@@ -412,7 +415,7 @@ def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
 
 
 def _check_shape(array: np.ndarray, spec: GraphInput, where: str) -> None:
-    """Raise UsageError unless samples fit the graph input, with or without a batch axis in the graph."""
+    """Raise UsageError unless samples fit the graph input, with or without a batch axis in it."""
     if spec.shape is None:
         return
     sample = array.shape[1:]

@@ -11,7 +11,10 @@ import numpy as np
 
 
 def class_rows(output: np.ndarray, axis: int, *, lowest_wins: bool) -> np.ndarray:
-    """Return [decisions, classes] in float64, the highest score best, of an output whose classes lie along an axis."""
+    """Return the logits of an output whose classes lie along an axis.
+
+    They are [decisions, classes] in float64, the highest best.
+    """
     values = np.asarray(output, dtype=np.float64)
     rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
     return -rows if lowest_wins else rows
@@ -23,7 +26,9 @@ def have_decision(rows: np.ndarray) -> np.ndarray:
 
 
 def decisive_rows(rows: np.ndarray, labels: np.ndarray, *, k: int = 1) -> np.ndarray:
-    """Return rows in which the label is the first highest score exactly if it is among the k highest scores, and all finite where there is a decision.
+    """Return logits whose first highest is the label's exactly if that is among the k highest.
+
+    They are all finite where there is a decision.
 
     Scores of -infinity, and the k - 1 best of the other classes, are put below all others. A label
     whose score is -infinity is put lower still: it is never among

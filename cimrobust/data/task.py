@@ -143,7 +143,10 @@ class Task:
         )
 
     def broken(self, output: np.ndarray) -> np.ndarray:
-        """Return which decisions (values, for a regression) an output does not have, bool in the labels' shape; those that are not counted are left out."""
+        """Return which decisions an output does not have, bool in the labels' shape.
+
+        For a regression, which values. Those that are not counted are left out.
+        """
         if self.is_regression:
             return np.asarray(~np.isfinite(np.asarray(output, dtype=np.float64))).reshape(
                 self.labels.shape
@@ -172,9 +175,10 @@ class Task:
         return first.value < second.value if self.higher_is_better else first.value > second.value
 
     def confusion(self, output: np.ndarray) -> np.ndarray:
-        """Return how often each class (row) was decided as each class (column), int64 [num_classes, num_classes + 1].
+        """Return how often each class (row) was decided as each class (column).
 
-        The last column counts outputs that have no decision or no known class.
+        The counts are int64 [num_classes, num_classes + 1]. The last column counts outputs that
+        have no decision or no known class.
         """
         if self.num_classes is None:
             raise UsageError("a regression has no classes; score its values")

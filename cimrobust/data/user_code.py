@@ -1,7 +1,7 @@
-"""Data functions of the user, run in a process of their own, so that nothing in them decides how a command ends.
+"""Data functions of the user, run in a process of their own.
 
-They may exit, print, leave threads behind or bring the interpreter down: what counts is whether
-arrays came back.
+Nothing in them decides how a command ends. They may exit, print, leave threads behind or bring the
+interpreter down: what counts is whether arrays came back.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def require_code_allowed(text: str, where: object) -> None:
 
 
 def run_function(text: str) -> dict[str, np.ndarray]:
-    """Call ``module:function`` in a process of its own, and return the arrays that it returns by name.
+    """Call ``module:function`` in a process of its own, and return its arrays by name.
 
     Its output goes to stderr, its input is empty. Ctrl-C ends both processes.
 

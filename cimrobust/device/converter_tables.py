@@ -1,4 +1,4 @@
-"""Converters at the border of a crossbar: what drives the word lines, and what reads the bit lines."""
+"""Converters at a crossbar's border: what drives word lines, and what reads bit lines."""
 
 from __future__ import annotations
 

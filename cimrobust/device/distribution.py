@@ -89,7 +89,10 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
 
 @lru_cache(maxsize=64)
 def excluded_probability(profile: DeviceProfile) -> float:
-    """Return the probability that a fault-free device is outside its interval at the stated time, the largest over the levels."""
+    """Return the probability that a fault-free device is outside its interval.
+
+    It is that at the stated time, the largest over the levels.
+    """
     levels = range(profile.device.num_levels) if profile.depends_on_level else range(1)
     intervals = final_intervals(profile)
     return max(
@@ -109,7 +112,10 @@ def _outside(quantile: Quantile, low: float, high: float) -> float:
 
 
 def _tail(holds: Callable[[float], bool]) -> float:
-    """Return the probability of the standard normal below the largest z at which a falling condition holds."""
+    """Return the standard normal probability below the largest z at which `holds` is true.
+
+    `holds` is a falling condition.
+    """
     least, most = -12.0, 12.0
     for _ in range(60):
         middle = 0.5 * (least + most)
@@ -144,7 +150,10 @@ def _shifted(profile: DeviceProfile, drift: DriftTable, start: Quantile, level: 
 def _power_drifted(
     profile: DeviceProfile, drift: DriftTable, start: Quantile, level: int
 ) -> Quantile:
-    """Return the deviation after g falls to g (t / t0)^-nu: with nu Gaussian, a log-normal factor."""
+    """Return the deviation after g falls to g (t / t0)^-nu.
+
+    With nu Gaussian, the factor is log-normal.
+    """
     floor = 0.0 if profile.window is None else profile.window.floor
     position = float(profile.level_positions()[level])
     mean, spread = (
@@ -272,7 +281,10 @@ def _probits(values: np.ndarray, probit: Callable[[np.ndarray], np.ndarray]) -> 
 
 
 def _mixture(scores: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    """Return the mean of the normal distribution function over segments on which its argument is linear, weighted with their masses."""
+    """Return the weighted mean of the normal distribution function over segments.
+
+    Its argument is linear on each segment, and the weights are the masses of the segments.
+    """
     width = np.diff(scores, axis=1)
     narrow = np.abs(width) < 0.02
     mean = np.diff(scores * ndtr(scores) + np.exp(-0.5 * scores**2) / np.sqrt(2.0 * np.pi), axis=1)

@@ -1,4 +1,4 @@
-"""Tables of a profile for what happens to a device besides programming; each is off unless stated."""
+"""Profile tables for what happens to a device besides programming; each is off unless stated."""
 
 from __future__ import annotations
 

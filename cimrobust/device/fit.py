@@ -180,7 +180,7 @@ def _gaussian_distance(group: np.ndarray, sigma: float) -> float:
 
 
 def _distance(group: np.ndarray, probability: np.ndarray) -> float:
-    """Return the Kolmogorov-Smirnov distance of sorted values from a distribution function evaluated at them."""
+    """Return the Kolmogorov-Smirnov distance of sorted values from a distribution function."""
     steps = np.arange(len(group) + 1) / len(group)
     return float(max(np.abs(probability - steps[1:]).max(), np.abs(probability - steps[:-1]).max()))
 
@@ -195,7 +195,10 @@ def _relative(measured: Measurements, positions: np.ndarray) -> np.ndarray:
 
 
 def _polynomial(measured: Measurements) -> np.ndarray:
-    """Return ascending coefficients of sigma, fractions of the full range, weighted by the number of devices."""
+    """Return ascending coefficients of sigma, weighted by the number of devices.
+
+    Sigma is a fraction of the full range.
+    """
     # The root mean square holds a mean deviation too, which a Gaussian around the target has to
     # cover.
     spread = [float(np.sqrt(np.mean(group**2))) for group in measured.deviations]

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def programming_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and largest programming error at every level, fractions of the full range, float64 [num_levels]."""
+    """Return the smallest and largest programming error at every level.
+
+    Both are fractions of the full range, float64 [num_levels].
+    """
     device, positions = profile.device, profile.level_positions()
     if device.is_verified:
         sides = (
@@ -37,7 +40,10 @@ def programming_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarra
 
 
 def largest_programming_error(profile: DeviceProfile) -> float:
-    """Return the largest absolute programming error of any level, as a fraction of the full range."""
+    """Return the largest absolute programming error of any level.
+
+    It is a fraction of the full range.
+    """
     low, high = programming_intervals(profile)
     return float(max(-low.min(), high.max()))
 
@@ -46,7 +52,9 @@ def largest_programming_error(profile: DeviceProfile) -> float:
 def level_intervals(
     profile: DeviceProfile, *, compensation: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and largest deviation at every level from t0 to the stated time, fractions of the full range.
+    """Return the smallest and largest deviation at every level from t0 to the stated time.
+
+    Both are fractions of the full range.
 
     Programming error (tolerance, or z sigmas), z sigmas of relaxation, clipping, and drift with
     exponents or shifts within z sigmas: the ends of all are
@@ -120,7 +128,10 @@ def _read(
     z: float,
     log_time: np.ndarray | float,
 ) -> np.ndarray:
-    """Return where a device that starts at a normalised conductance has drifted to, z sigmas from the mean."""
+    """Return where a device has drifted to, z sigmas from the mean.
+
+    The device starts at a normalised conductance.
+    """
     positions, window = profile.level_positions(), profile.window
     if drift.model == "power":
         exponent = number_at(drift.exponent_mean, positions, window) + z * number_at(
@@ -135,7 +146,10 @@ def _read(
 def shift_terms(
     profile: DeviceProfile, drift: DriftTable, z: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the constant and the growth per factor e of time of a shift z sigmas from the mean, at every level."""
+    """Return the constant and the growth of a shift z sigmas from the mean, at every level.
+
+    The growth is per factor e of time.
+    """
     positions, window = profile.level_positions(), profile.window
     constant = number_at(drift.mean, positions, window) + z * number_at(drift.sd, positions, window)
     growth = number_at(drift.mean_per_log_second, positions, window) + z * number_at(
@@ -147,7 +161,9 @@ def shift_terms(
 def _reads(
     profile: DeviceProfile, drift: DriftTable, start: np.ndarray, rate: float
 ) -> list[np.ndarray]:
-    """Return the compensated readings among which the extremes over time lie, for a start and the ends of the drift.
+    """Return the compensated readings among which the extremes over time lie.
+
+    They are those for a start and the ends of the drift.
 
     With s = ln(t / t0), a power law reads (start + floor) e^((rate - nu) s) - floor e^(rate s), and
     a shift (start + constant + growth s) e^(rate s):
@@ -164,7 +180,10 @@ def _reads(
 def _still_time(
     profile: DeviceProfile, drift: DriftTable, start: np.ndarray, z: float, rate: float
 ) -> np.ndarray:
-    """Return ln(t / t0) at which a compensated reading stands still, put to the nearer end where there is none between."""
+    """Return ln(t / t0) at which a compensated reading stands still.
+
+    It is put to the nearer end where there is none between.
+    """
     positions, window = profile.level_positions(), profile.window
     with np.errstate(divide="ignore", invalid="ignore"):
         if drift.model == "power":

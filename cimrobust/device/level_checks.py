@@ -14,7 +14,10 @@ _MOST = 1e6
 
 
 def number_problems(profile: DeviceProfile) -> list[str]:
-    """Return what is wrong with the numbers of a profile, each with its dotted key, the level and the value."""
+    """Return what is wrong with the numbers of a profile.
+
+    Each problem is given with its dotted key, the level and the value.
+    """
     device, drift = profile.device, profile.drift
     widths: dict[str, Number | None] = {
         "device.sigma": device.sigma,

@@ -156,7 +156,10 @@ class DeviceProfile:
 
     @property
     def needs_kernel(self) -> bool:
-        """Whether a product is more than that of activations and programmed weights, so that the crossbar kernel has to compute it."""
+        """Whether the crossbar kernel has to compute a product.
+
+        It has to where a product is more than that of activations and programmed weights.
+        """
         return self.dac is not None or self.adc is not None or self.read_noise is not None
 
     @property
@@ -215,9 +218,10 @@ class DeviceProfile:
         return np.arange(self.device.num_levels) / (self.device.num_levels - 1)
 
     def level_bounds(self, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the smallest and largest deviation of a fault-free device at every level, in level units, float64 [num_levels].
+        """Return the smallest and largest deviation of a fault-free device at every level.
 
-        They hold from t0 to the stated time; stuck devices are outside.
+        They are in level units, float64 [num_levels]. They hold from t0 to the stated time; stuck
+        devices are outside.
 
         Args:
             compensation: Drift compensation factor of the layer at the stated time.
@@ -226,29 +230,36 @@ class DeviceProfile:
         return (self.device.num_levels - 1) * low, (self.device.num_levels - 1) * high
 
     def read_sigma_levels(self) -> np.ndarray:
-        """Return the standard deviation of one read of a device at every level, in level units, float64 [num_levels]."""
+        """Return the standard deviation of one read of a device at every level.
+
+        It is in level units, float64 [num_levels].
+        """
         sigma = None if self.read_noise is None else self.read_noise.sigma
         return np.asarray(
             (self.device.num_levels - 1) * number_at(sigma, self.level_positions(), self.window)
         )
 
     def deviation_interval(self) -> tuple[float, float]:
-        """Return the smallest and largest deviation of a fault-free device that the tolerance box holds, as fractions of the full range.
+        """Return the smallest and largest deviation of a fault-free device in the tolerance box.
 
-        The widest over the levels, before any drift compensation.
+        Both are fractions of the full range. The widest over the levels, before any drift
+        compensation.
         """
         low, high = intervals.level_intervals(self)
         return float(low.min()), float(high.max())
 
     def tolerance_fraction(self) -> float:
-        """Return the largest absolute deviation of a device that the tolerance box holds, as a fraction of the full range."""
+        """Return the largest absolute deviation of a device that the tolerance box holds.
+
+        It is a fraction of the full range.
+        """
         low, high = self.deviation_interval()
         return max(-low, high)
 
     def excluded_probability(self) -> float:
-        """Return the probability that one fault-free device ends outside the tolerance box, the largest over the levels; 0 if bounded.
+        """Return the probability that one fault-free device ends outside the tolerance box.
 
-        With drift: at the stated time.
+        It is the largest over the levels; 0 if bounded. With drift: at the stated time.
         """
         if self.is_bounded:
             return 0.0

@@ -84,7 +84,9 @@ def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTa
 def quantile(
     profile: DeviceProfile, probability: np.ndarray, *, from_top: bool, level: int = 0
 ) -> np.ndarray:
-    """Return the programming error at probabilities counted from one end of its distribution, as fractions of the full conductance range.
+    """Return the programming error at probabilities counted from one end of its distribution.
+
+    It is a fraction of the full conductance range.
 
     Args:
         profile: The device profile.
@@ -96,7 +98,10 @@ def quantile(
 
 
 def _deviations(profile: DeviceProfile) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Return the deviation at the knots of both halves, fractions of the full range, for every table; shared by layers of any compensation."""
+    """Return the deviation at the knots of both halves, for every table.
+
+    Deviations are fractions of the full range, shared by layers of any compensation.
+    """
     with (
         _ONE_AT_A_TIME
     ):  # trials on several threads ask at once, and 256 levels with random drift take seconds

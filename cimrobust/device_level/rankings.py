@@ -124,7 +124,10 @@ def at_random(tightening: Tightening, generator: np.random.Generator) -> np.ndar
 
 
 def by_slice(tightening: Tightening, generator: np.random.Generator) -> np.ndarray:
-    """Rank by the range of the device as a share of the largest weight of its layer, equal ones in random order: no knowledge of the network."""
+    """Rank by the range of the device as a share of the largest weight of its layer.
+
+    Equal ones are in random order. No knowledge of the network is used.
+    """
     share = tightening.saved_range / tightening.space.largest_weight
     return np.asarray(share * (1.0 + 1e-3 * generator.random(share.size)))
 
@@ -185,7 +188,10 @@ def _curvature(
     name: str,
     draws: int,
 ) -> np.ndarray:
-    """Return the Gauss-Newton diagonal at a pattern times the squared range, scaled to a sum of 1, float64 [devices]; one pass a draw."""
+    """Return the Gauss-Newton diagonal at a pattern times the squared range.
+
+    It is scaled to a sum of 1, float64 [devices], and takes one pass a draw.
+    """
     assert problem.oracle is not None
     point = tensors_of(pattern, problem.oracle.device)
     total = {key: np.zeros(array.shape) for key, array in pattern.items()}
@@ -209,7 +215,7 @@ def _scaled(pattern: Mapping[str, np.ndarray], share: float) -> Pattern:
 def _random_direction(
     problem: Problem, generator: np.random.Generator
 ) -> Callable[[Tensor, slice], Tensor]:
-    """Return the function of rows whose squared gradient has the Gauss-Newton diagonal as its mean."""
+    """Return the function of logits whose mean squared gradient is the Gauss-Newton diagonal."""
     assert problem.oracle is not None
     count = problem.oracle.labels.numel()
     signs = torch.from_numpy(generator.integers(0, 2, size=count) * 2.0 - 1.0).float()

@@ -273,7 +273,10 @@ def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
 
 
 def _replayed(search: StuckSearch, choice: Choice) -> tuple[Score, Score]:
-    """Return the score of a chip on all samples, and that of its model file in a fresh onnxruntime session."""
+    """Return the score of a chip on all samples, and that of its model file.
+
+    The latter is from a fresh onnxruntime session.
+    """
     runtime, workers = search.problem.runtime, search.problem.workers
     weights = search.chips.weights(choice)
     dataset = runtime.dataset

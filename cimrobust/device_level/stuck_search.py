@@ -121,7 +121,10 @@ class StuckSearch:
         )
 
     def gains(self, loss: Loss, choice: Choice) -> np.ndarray:
-        """Return the first-order harm of every device stuck low and high on top of a choice, float32 [2, devices]; one pass."""
+        """Return the first-order harm of every device stuck low and high on top of a choice.
+
+        Float32 [2, devices]; it takes one pass.
+        """
         pattern: Pattern = self.chips.pattern(choice)
         scale = loss.scale_of(loss.spread(self._rows(pattern), self._labels()))
         assert self.problem.oracle is not None
@@ -164,7 +167,11 @@ class StuckSearch:
         return [*usual, *self._pairs(current[1])] if has_collapsed else usual
 
     def _pairs(self, choice: Choice) -> list[Loss]:
-        """Return losses that keep all decisions at the class they have become, and push those labelled so to the two classes nearest to them."""
+        """Return losses that keep all decisions at one class and push that class's own away.
+
+        They are kept at the class they have become; those labelled so are pushed to the two classes
+        nearest to them.
+        """
         rows, labels = self._rows(self.chips.pattern(choice)), self._labels()
         target = int(rows.argmax(dim=1).bincount().argmax())
         own = rows[labels == target]
@@ -218,7 +225,10 @@ class StuckSearch:
     def _exchange(
         self, current: tuple[Key, Choice], budget: int, best: tuple[Key, Choice]
     ) -> tuple[Key, Choice]:
-        """Exchange the least useful devices for the most harmful of the rest while that helps, fewer at a time when it does not."""
+        """Exchange the least useful devices for the most harmful others while that helps.
+
+        Fewer are exchanged at a time when it does not.
+        """
         share = 2
         for number in range(self.effort.exchanges):
             proposals = [
@@ -252,7 +262,10 @@ class StuckSearch:
         return min([*([] if known is None else [known]), *entries], key=lambda entry: entry[0])
 
     def _grow_blindly(self, best: tuple[Key, Choice], budget: int) -> tuple[Key, Choice]:
-        """Try groups of significant devices that share a column of a layer, keeping what harms most."""
+        """Try groups of significant devices that share a column of a layer.
+
+        What harms most is kept.
+        """
         damage = self._probe(budget)
         for number in range(self.effort.rounds):
             generator = self.problem.random(self.name, "stuck", budget, number)
@@ -280,7 +293,10 @@ class StuckSearch:
     def _blind_proposal(
         self, choice: Choice, budget: int, damage: np.ndarray, generator: np.random.Generator
     ) -> Choice:
-        """Return a choice with a random part exchanged for devices that push one column of one layer the same way."""
+        """Return a choice with a random part exchanged for other devices.
+
+        The others push one column of one layer the same way.
+        """
         layer = int(generator.choice(len(damage), p=damage))
         start, stop = int(self.space.starts[layer]), int(self.space.starts[layer + 1])
         kept = choice.part(
@@ -305,7 +321,11 @@ class StuckSearch:
 
 
 def magnitude_choice(chips: StuckChips, kinds: Sequence[int], count: int) -> Choice:
-    """Return the devices that change their weight most, in shares of the largest weight of the layer; of equal ones those of larger weights first."""
+    """Return the devices that change their weight most.
+
+    Changes are shares of the largest weight of the layer; of equal ones, those of larger weights
+    come first.
+    """
     space = chips.space
     change = np.abs(chips.change[list(kinds)]) / space.largest_weight
     kind = np.asarray(kinds, dtype=np.int64)[change.argmax(axis=0)]

@@ -192,7 +192,9 @@ class WriteCycles:
         return sum(mean * count for mean, count in counted) / total if total else math.inf
 
     def relative_extra(self, tightening: Tightening, chosen: np.ndarray) -> float:
-        """Return the writes added by verifying some devices more tightly, over the writes of all devices without.
+        """Return the writes added by verifying some devices more tightly.
+
+        They are relative to the writes of all devices without it.
 
         Args:
             tightening: The devices.

@@ -154,7 +154,7 @@ def _attack(
 
 
 def worst_for(case: Case, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray) -> Attack:
-    """Attack the samples of a class from zero, and from known patterns only where that leaves some right.
+    """Attack the samples of a class from zero, and from known patterns only if some stay correct.
 
     Known patterns are bad for every class; one made for this class alone shows what can happen to
     it while all others are well.

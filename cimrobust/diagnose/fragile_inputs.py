@@ -97,7 +97,10 @@ class _Search:
     def try_share(
         self, origin: str, pattern: Mapping[str, np.ndarray], share: float, samples: np.ndarray
     ) -> np.ndarray:
-        """Run some samples, which may be none, on the chip with this share of a pattern, note which it breaks, and return them as a mask."""
+        """Run some samples on the chip with this share of a pattern, and return which it breaks.
+
+        There may be no samples. Those that it breaks are noted, and returned as a mask.
+        """
         if not samples.size:
             return np.zeros(0, dtype=bool)
         runtime, box = self.case.runtime, self.case.bench.box
@@ -170,7 +173,10 @@ def _rays(case: Case, most: int) -> dict[str, Pattern]:
 
 
 def _follow(search: _Search, rays: Mapping[str, Pattern], right: np.ndarray) -> None:
-    """Follow rays from small shares to large ones until enough inputs are broken, then look closer at those."""
+    """Follow rays from small shares to large ones until enough inputs are broken.
+
+    Then look closer at those inputs.
+    """
     stop = len(_SHARES) - 1
     for position, share in enumerate(_SHARES):
         for origin, pattern in rays.items():
@@ -265,7 +271,7 @@ def _margins(case: Case, output: np.ndarray) -> np.ndarray | None:
 def _certified(
     case: Case, settings: Settings, samples: np.ndarray
 ) -> tuple[np.ndarray | None, str]:
-    """Return the largest share of the box that is proven for some samples, and why there is none."""
+    """Return the largest proven share of the box for some samples, and why there is none."""
     network = open_bounds(case.runtime, case.placement)
     if isinstance(network, Refusal):
         return None, str(network)

@@ -212,7 +212,10 @@ class ProtectedAttacks:
         )
 
     def ranked(self, chosen: Chosen, rest: Sequence[str]) -> list[str]:
-        """Return further layers to protect, first the one that takes most harm out of the worst known chips for each device of it."""
+        """Return further layers to protect, the most effective for its devices first.
+
+        The first takes most harm out of the worst known chips for each device of it.
+        """
         problem = self._problem(chosen)
         worst = [problem.box.clip(chip) for chip in self.chips[:_STARTS]] or [problem.box.zero()]
         before = self._harm(problem, worst)

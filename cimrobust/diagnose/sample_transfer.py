@@ -1,4 +1,7 @@
-"""Diagnostic: is the worst chip a property of the chip or of the samples? Search on one half of the samples, score on the other, both ways."""
+"""Diagnostic: whether the worst chip is a property of the chip or of the samples.
+
+It searches on one half of the samples and scores on the other, both ways.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,10 @@ def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray
 
 
 def property_of(directions: list[Direction]) -> Property:
-    """Tell what the damage belongs to, by the share of it that held-out samples suffer in either direction."""
+    """Tell what the loss belongs to, by the share of it that held-out samples suffer.
+
+    The shares are those in either direction.
+    """
     shares = [direction.share for direction in directions if direction.share is not None]
     if len(shares) < len(directions):
         return "too little damage"

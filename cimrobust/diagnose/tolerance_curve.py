@@ -1,4 +1,7 @@
-"""Diagnostic: the worst score found over the tolerance, and the largest tolerance at which no chip below the requirement was found."""
+"""Diagnostic: the worst score found over the tolerance.
+
+Also the largest tolerance at which no chip below the requirement was found.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,10 @@ class _Known:
         self.found[tolerance] = (bench.box, attack.pattern, attack.score, attack.origin)
 
     def carry_up(self) -> None:
-        """Let every tolerance know the worst pattern of the smaller ones, which its box holds too."""
+        """Let every tolerance know the worst pattern of the smaller ones.
+
+        Its box holds that pattern too.
+        """
         ordered = sorted(self.found)
         for smaller, larger in pairwise(ordered):
             _, pattern, score, _ = self.found[smaller]
@@ -160,7 +166,10 @@ def _required(case: Case, settings: Settings) -> tuple[float, bool]:
 def _unrefuted(
     known: _Known, settings: Settings, required: float, grid: list[float]
 ) -> tuple[float, float | None]:
-    """Return the largest tolerance at which nothing misses the requirement, and the smallest at which something does."""
+    """Return the largest tolerance at which nothing misses the requirement.
+
+    Also return the smallest at which something does.
+    """
     higher = known.case.runtime.task.higher_is_better
 
     def holds(tolerance: float) -> bool:

@@ -88,7 +88,10 @@ def _filled(
 
 
 def _differing(expected: np.ndarray, got: np.ndarray, relative: float) -> tuple[float, float]:
-    """Return the largest difference, and the share of samples whose outputs differ by more than rounding."""
+    """Return the largest difference, and the share of samples whose outputs differ.
+
+    Only differences of more than rounding count for the share.
+    """
     if expected.dtype.kind not in "fiub":
         unequal = np.asarray(expected != got).reshape(len(expected), -1).any(axis=1)
         return float(unequal.any()), float(unequal.mean())

@@ -48,7 +48,10 @@ class PlannedArray:
     variances: tuple[np.ndarray, ...] | None = None
 
     def gather(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return values of the leaves' elements, flat by initializer, in the order of this product's cells."""
+        """Return values of the leaves' elements in the order of this product's cells.
+
+        `values` are flat, by initializer.
+        """
         return _gather(self.use, self.identity, values)
 
     def planes(self, cells: Mapping[str, Sequence[np.ndarray]]) -> list[np.ndarray]:
@@ -146,7 +149,9 @@ def plan_array(
 
 
 def reference_problem(node: CrossbarNode, placement: Placement) -> str | None:
-    """Return why the reference column of a profile cannot serve a node, None if it can or there is no such column.
+    """Return why the reference column of a profile cannot serve a node.
+
+    None if it can or there is no such column.
 
     What is subtracted for the offset of all cells of a column is one number times the sum of the
     inputs, so all its cells must have one scale.
@@ -229,7 +234,10 @@ def _column_scales(use: ArrayUse, scales: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _constant_bias(node: CrossbarNode, use: ArrayUse, plan: Plan) -> np.ndarray | None:
-    """Return the node's bias as one number a column if it is known and can be added by the product."""
+    """Return the node's bias as one number a column.
+
+    None unless it is known and can be added by the product.
+    """
     if (
         node.op not in ("Conv", "Gemm")
         or len(node.inputs) < 3

@@ -108,7 +108,10 @@ class _Recorder:
     def _sums(
         self, placement: Placement, planes: list[np.ndarray], ranges: ArrayRanges
     ) -> np.ndarray:
-        """Return the largest magnitudes of sums inside the range, float64 [planes, row tiles, column tiles]."""
+        """Return the largest magnitudes of sums inside the range.
+
+        Float64 [planes, row tiles, column tiles].
+        """
         profile, layout = (
             placement.array_profile(self.array.use.operand.leaves),
             self.array.use.layout,

@@ -205,7 +205,10 @@ def _run_saved(
 
 
 def random_vertex(tensor: TensorPlacement) -> np.ndarray:
-    """Return the weights at a random corner of the tensor's tolerance box, the same in every run."""
+    """Return the weights at a random corner of the tensor's tolerance box.
+
+    The corner is the same in every run.
+    """
     high = (
         stream(_LIVENESS_SEED, "vertex", tensor.initializer).random(tensor.shape, dtype=np.float32)
         < 0.5

@@ -153,7 +153,7 @@ def _ideal_parity(
     constants: Mapping[str, np.ndarray],
     task: Task,
 ) -> Parity:
-    """Compare crossbars with ideal converters with onnxruntime; return the worst of some weights."""
+    """Compare ideal-converter crossbars with onnxruntime; return the worst of some weights."""
     found: list[Parity] = []
     task = replace(task, labels=task.labels[: len(next(iter(inputs.values())))])
     for weights in points:

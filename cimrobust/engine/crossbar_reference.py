@@ -250,7 +250,10 @@ def _line_sums(digit: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _ordered_sum(digit: np.ndarray) -> np.ndarray:
-    """Return the sum of the levels of every vector, float32 [vectors, groups, 1], word line by word line."""
+    """Return the sum of the levels of every vector, word line by word line.
+
+    Float32 [vectors, groups, 1].
+    """
     total = np.zeros((*digit.shape[:2], 1), _F32)
     for row in range(digit.shape[2]):
         total = total + digit[:, :, row, None]
@@ -258,7 +261,10 @@ def _ordered_sum(digit: np.ndarray) -> np.ndarray:
 
 
 def _normals(noise: ReadNoise, stage: int, first_vector: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Return one standard normal draw for every vector and column, float32 [vectors, groups, cols]."""
+    """Return one standard normal draw for every vector and column.
+
+    Float32 [vectors, groups, cols].
+    """
     num_vectors, groups, cols = shape
     number = (first_vector + np.arange(num_vectors, dtype=np.uint64)).repeat(groups * cols)
     counter = np.zeros((4, number.size), dtype=np.uint32)

@@ -1,4 +1,6 @@
-"""The first run of a model whose work its shapes do not bound, in a process of its own with limited memory and time.
+"""The first run of a model whose work its shapes do not bound.
+
+It is in a process of its own with limited memory and time.
 
 onnxruntime follows the numbers of a file wherever they lead: a few bytes can make it loop without
 end, or ask for all memory, and no other thread can stop a kernel
@@ -141,7 +143,10 @@ def _message(model: bytes | Path, feed: Mapping[str, np.ndarray], output: str) -
 
 
 def _answer(process: subprocess.Popen[bytes], message: bytes, seconds: float) -> bytes | None:
-    """Return what the process says, nothing where it ended without a word, None where it says nothing in time."""
+    """Return what the process says.
+
+    Nothing where it ended without a word, None where it says nothing in time.
+    """
     assert process.stdin is not None
     assert process.stdout is not None
     if _next_byte(process, _START_SECONDS) == b"!":
@@ -158,7 +163,10 @@ def _answer(process: subprocess.Popen[bytes], message: bytes, seconds: float) ->
 
 
 def _next_byte(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
-    """Return the next byte that the process writes, nothing where it ended, None where none comes in time."""
+    """Return the next byte that the process writes.
+
+    Nothing where it ended, None where none comes in time.
+    """
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], seconds)
     return os.read(process.stdout.fileno(), 1) if ready else None
@@ -177,7 +185,7 @@ def _bytes_allowed() -> int:
 
 
 def _cgroup_bytes() -> float:
-    """Return the memory that the control group of this process leaves, infinite where it has no limit."""
+    """Return the memory that this process's control group leaves, infinite without a limit."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit, used = (

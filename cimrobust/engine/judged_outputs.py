@@ -62,7 +62,10 @@ def judge(network: Network, dataset: DataSet, *, workers: int = 1) -> Judged:
 
 
 def _keyed(dataset: DataSet, keys: tuple[LabelValue, ...] | None) -> LabelReading:
-    """Return how labels are coded, by the labels that the file itself maps to scores where the description lists none."""
+    """Return how labels are coded.
+
+    Where the description lists no labels, those that the file itself maps to scores are used.
+    """
     reading, labels = dataset.reading, dataset.labels
     if (
         keys is None

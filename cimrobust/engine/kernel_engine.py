@@ -1,4 +1,4 @@
-"""The network as the chip computes it: onnxruntime between the crossbar nodes, the kernel at them."""
+"""The network as the chip computes it: the kernel at crossbar nodes, onnxruntime between."""
 
 from __future__ import annotations
 
@@ -294,7 +294,10 @@ class KernelEngine:
     def products(
         self, weights: Weights
     ) -> dict[str, tuple[PlannedArray, Crossbar, list[np.ndarray], ReadNoise | None]]:
-        """Return the products of a chip by key, with their plan, cells and read noise, to be looked into."""
+        """Return the products of a chip by key, to be looked into.
+
+        Each comes with its plan, cells and read noise.
+        """
         chip = weights if isinstance(weights, DeviceLevels) else self._devices(weights)
         cells, key = self._cells(chip), noise_key(chip)
         return {

@@ -62,7 +62,10 @@ class LatentLayer:
         return self.tensor.cells_per_weight, self.tensor.nominal.size
 
     def of(self, latents: np.ndarray) -> np.ndarray:
-        """Return this layer's part of a vector of all devices, a view [cells_per_weight, num_weights]."""
+        """Return this layer's part of a vector of all devices.
+
+        It is a view [cells_per_weight, num_weights].
+        """
         return latents[self.begin : self.begin + self.shape[0] * self.shape[1]].reshape(self.shape)
 
 
@@ -110,7 +113,10 @@ class LatentChips:
         )
 
     def weights(self, latents: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the weights of the chip that latents stand for, by initializer, float32 in its shape."""
+        """Return the weights of the chip that latents stand for.
+
+        They are by initializer, float32 in its shape.
+        """
         return {
             layer.tensor.initializer: fold_deviations(
                 layer.tensor, _deviations(layer, layer.of(latents))
@@ -125,7 +131,9 @@ class LatentChips:
         )
 
     def pull_back(self, gradients: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the gradient with respect to the deviation of every device in level units, float32 [size].
+        """Return the gradient with respect to the deviation of every device.
+
+        It is in level units, float32 [size].
 
         Args:
             gradients: Gradient with respect to every weight by initializer, own shape.
@@ -137,7 +145,10 @@ class LatentChips:
         return np.concatenate([part.ravel() for part in parts], dtype=np.float32)
 
     def sensitivity(self, layer: LatentLayer) -> np.ndarray:
-        """Return by how much a level of every device moves its weight, float32 [cells_per_weight, num_weights]."""
+        """Return by how much a level of every device moves its weight.
+
+        Float32 [cells_per_weight, num_weights].
+        """
         return np.asarray(
             device_factors(layer.tensor)[:, None] * unit_weights(layer.tensor), dtype=np.float32
         )
@@ -183,7 +194,10 @@ def _open_layer(tensor: TensorPlacement, begin: int, *, as_levels: bool) -> Late
 
 
 def _deviations(layer: LatentLayer, latents: np.ndarray) -> np.ndarray:
-    """Return the deviation of every device in level units, float32 [cells_per_weight, num_weights]."""
+    """Return the deviation of every device in level units.
+
+    Float32 [cells_per_weight, num_weights].
+    """
     position = (np.clip(latents, -REACH, REACH) + np.float32(REACH)) * np.float32(
         SEGMENTS / (2 * REACH)
     )

@@ -1,4 +1,4 @@
-"""Which matrix products a crossbar node is made of, and where their cells lie in the node's weight."""
+"""Which matrix products make up a crossbar node, and where their cells lie in its weight."""
 
 from __future__ import annotations
 

@@ -97,7 +97,10 @@ def _conv(
 
 
 def conv_geometry(node: CrossbarNode, shape: tuple[int, ...]) -> ConvGeometry:
-    """Return the geometry of a Conv node for an input shape [batch, channels, one to three axes]."""
+    """Return the geometry of a Conv node for an input shape.
+
+    The shape is [batch, channels, one to three axes].
+    """
     axes = len(shape) - 2
     if not 1 <= axes <= 3:
         raise ModelNotCoveredError(
@@ -143,7 +146,10 @@ def _conv_transpose(
     bias_inside: bool,
     numbering: _Numbering,
 ) -> np.ndarray:
-    """Multiply every input pixel with its columns, one for every output channel and kernel position, and add up what overlaps."""
+    """Multiply every input pixel with its columns, and add up what overlaps.
+
+    There is one column for every output channel and kernel position.
+    """
     x = _required(node, inputs[0])
     axes, batch, groups = x.ndim - 2, x.shape[0], number(node.attributes, "group", 1)
     weight = node.operands[0].index.shape
@@ -182,7 +188,10 @@ def _transposed_size(
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> tuple[list[int], list[int]]:
-    """Return output size and padding in front of a ConvTranspose node, as the operator's text has them."""
+    """Return output size and padding in front of a ConvTranspose node.
+
+    Both are as the operator's text has them.
+    """
     axes = len(size)
     extra = _ints(node, "output_padding", axes, 0)
     full = [
@@ -246,7 +255,10 @@ def _matmul(
 def _right_product(
     x: np.ndarray, shape: tuple[int, ...], array: Multiplier, numbering: _Numbering
 ) -> np.ndarray:
-    """Return x times a stored weight of a shape whose last two axes are rows and columns, as numpy.matmul does."""
+    """Return x times a stored weight, as numpy.matmul does.
+
+    The last two axes of the weight's shape are rows and columns.
+    """
     lead, rows, cols = (
         shape[:-2],
         shape[-2] if len(shape) > 1 else shape[0],

@@ -193,7 +193,10 @@ def open_network(
 
 
 def _shapes(dataset: DataSet, calibration: DataSet | None, *, has_batch: bool) -> dict[str, Shape]:
-    """Return the shapes of the inputs of every run, None for the number of samples and where calibration samples have another size."""
+    """Return the shapes of the inputs of every run.
+
+    None for the number of samples, and where calibration samples have another size.
+    """
     given = [data for data in (dataset, calibration) if data is not None]
     first, *others = [
         {
@@ -307,7 +310,7 @@ def rounds_activations(network: Network, scan: LayerScan) -> bool:
 
 
 def _float_tolerance(network: Network) -> float:
-    """Return how far outputs of a network without integers may differ, as a fraction of the largest."""
+    """Return how far outputs of an integer-free network may differ, relative to the largest."""
     return HALF_TOLERANCE if has_half_activations(network.model) else FLOAT_TOLERANCE
 
 

@@ -192,7 +192,10 @@ class OrtEngine:
         *,
         threads: int | None = None,
     ) -> np.ndarray:
-        """Return the decision output of all samples with these weights, samples along the first axis."""
+        """Return the decision output of all samples with these weights.
+
+        Samples are along the first axis.
+        """
         with self.open(weights) as network:
             return network.run(inputs, constants, threads=threads or self._threads)
 
@@ -245,7 +248,10 @@ def run_original(
     batch_size: int = 16,
     threads: int = 1,
 ) -> np.ndarray:
-    """Return the decision output of all samples from the model file itself (from the loaded model where it cannot be run), run as anyone would: one at a time where samples of one batch change each other's results.
+    """Return the decision output of all samples from the model file itself.
+
+    The loaded model is run where the file cannot be. Either is run as anyone would: one sample at a
+    time where samples of one batch change each other's results.
 
     Args:
         network: The loaded network; its file must not have changed since.

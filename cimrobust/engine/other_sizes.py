@@ -1,4 +1,7 @@
-"""Whether a network that was made from a file computes what the file does, also at sizes that no data at hand have."""
+"""Whether a network that was made from a file computes what the file does.
+
+This is checked also at sizes that no data at hand have.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,9 @@ class SizesCheck:
 
 
 def check_sizes(network: Network, model: bytes, *, integer: bool) -> SizesCheck:
-    """Compare a model with the file of a network on random inputs at several sizes, different ones for axes of different names.
+    """Compare a model with the file of a network on random inputs at several sizes.
+
+    Axes of different names get different sizes.
 
     Args:
         network: The network; its file is what is right.

@@ -41,7 +41,7 @@ def check_stopped() -> None:
 def map_ordered(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
 ) -> Iterator[Result]:
-    """Yield ``function(item)`` for every item, in the order of the items, computing up to `workers` at a time.
+    """Yield ``function(item)`` for every item, in order, computing up to `workers` at a time.
 
     At most ``2 * workers`` items are begun and not yet handed over, so memory does not grow with
     the number of items. When the caller stops

@@ -84,7 +84,10 @@ def draw_deviations(
 
 
 def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int = 0) -> np.ndarray:
-    """Return the quantiles that random words stand for, each from the table of its level where there is one a level."""
+    """Return the quantiles that random words stand for.
+
+    Each is from the table of its level where there is one a level.
+    """
     upper = words >> np.uint32(31)
     distance = np.where(upper == 1, ~words, words) & np.uint32(0x7FFFFFFF)
     bits = (distance.astype(np.int32).astype(np.float32) + np.float32(0.5)).view(np.uint32)
@@ -99,7 +102,9 @@ def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int 
 def fold_deviations(
     tensor: TensorPlacement, drawn: np.ndarray, *, stuck: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the weights that device deviations make, float32 in the initializer's shape, as the kernel adds them up.
+    """Return the weights that device deviations make, as the kernel adds them up.
+
+    They are float32 in the initializer's shape.
 
     Args:
         tensor: Placement of the layer.
@@ -123,7 +128,10 @@ def fold_deviations(
 
 
 def device_factors(tensor: TensorPlacement) -> np.ndarray:
-    """Return what the deviation of every device of a weight is multiplied by in `fold_deviations`, float32 [cells_per_weight]."""
+    """Return the factors of the deviations of a weight's devices in `fold_deviations`.
+
+    Float32 [cells_per_weight].
+    """
     factors = np.float32(2.0) ** (
         tensor.profile.device.bits * (np.arange(tensor.cells_per_weight) % tensor.num_slices)
     ).astype(np.float32)
@@ -132,7 +140,10 @@ def device_factors(tensor: TensorPlacement) -> np.ndarray:
 
 
 def unit_weights(tensor: TensorPlacement) -> np.ndarray:
-    """Return by how much a weight moves where its devices add up to one level, float32 [num_weights]; negative where devices hold magnitudes of negative weights."""
+    """Return by how much a weight moves where its devices add up to one level.
+
+    Float32 [num_weights]; negative where devices hold magnitudes of negative weights.
+    """
     scales = _scales(tensor)
     return (
         np.where(np.signbit(tensor.nominal.ravel()), -scales, scales)
@@ -157,7 +168,10 @@ def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> np.ndarray
 def _program_levels(
     tensor: TensorPlacement, seed: int, trial: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights in the initializer's shape, and the device levels [cells_per_weight, num_weights]."""
+    """Return the weights in the initializer's shape, and the device levels.
+
+    The latter are [cells_per_weight, num_weights].
+    """
     name, nominal, profile = tensor.initializer, tensor.nominal.ravel(), tensor.profile
     digits, targets = target_digits(tensor)
     shape = (nominal.size, tensor.cells_per_weight)
@@ -177,7 +191,10 @@ def _program_levels(
 
 
 def target_digits(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whole level of every device, int64, and its target with the remainder of slice 0, float32; [cells_per_weight, num_weights]."""
+    """Return the whole level of every device, and its target with the remainder of slice 0.
+
+    Both are [cells_per_weight, num_weights]; the levels int64, the targets float32.
+    """
     profile, nominal = tensor.profile, tensor.nominal.ravel()
     bits = profile.device.bits
     negative = np.signbit(nominal)

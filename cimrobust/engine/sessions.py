@@ -55,7 +55,9 @@ def session_options() -> Any:
 
 
 def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | None = None) -> Any:
-    """Open a session, optionally with weights handed over in memory for initializers that the model marks as external.
+    """Open a session, optionally with weights handed over in memory.
+
+    They are for initializers that the model marks as external.
 
     The weights are in place before the graph is optimised, so that folding and fusing see them.
     (`SessionOptions.add_initializer` on a

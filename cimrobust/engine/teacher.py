@@ -10,7 +10,9 @@ from cimrobust.onnx_io.network import Network
 
 
 def labelled_by(network: Network, dataset: DataSet, *, workers: int = 1) -> DataSet:
-    """Return a data set with the clean decisions of a network as its labels (for a regression its values as targets); one that has labels as it is.
+    """Return a data set with the clean decisions of a network as its labels.
+
+    For a regression, its values are the targets. A data set that has labels is returned as it is.
 
     A network that was re-trained has to be judged by the decisions of the one it came from: by its
     own it is always right, also if it decides the same for everything.

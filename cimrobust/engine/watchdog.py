@@ -89,7 +89,10 @@ def limited_run() -> Iterator[ort.RunOptions]:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Give every run of a network another limit than `DEFAULT_TIME_LIMIT` for a while, in the whole process."""
+    """Give every run of a network another limit than `DEFAULT_TIME_LIMIT` for a while.
+
+    The limit holds in the whole process.
+    """
     before, _watchdog.limit = _watchdog.limit, seconds
     try:
         yield

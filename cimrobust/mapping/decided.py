@@ -23,9 +23,10 @@ _MOST_NAMES = 3
 
 
 def stored_layers(network: Network, profile: DeviceProfile) -> tuple[Network, LayerScan]:
-    """Return the network as its arrays hold it, and its crossbar layers with the rule that decides for each.
+    """Return the network as its arrays hold it, and its crossbar layers with their rules.
 
-    Grouped convolutions become dense ones where the devices of their layer say so.
+    The rule of a layer is the one that decides for it. Grouped convolutions become dense ones where
+    the devices of their layer say so.
 
     Args:
         network: The network as loaded.
@@ -51,7 +52,10 @@ def stored_layers(network: Network, profile: DeviceProfile) -> tuple[Network, La
 
 
 def _tables_asked_for(scan: LayerScan, profile: DeviceProfile) -> frozenset[str]:
-    """Return the initializers that are tables and no weights, and that a rule gives devices all the same: it names them, or a node that reads them, in full."""
+    """Return the initializers that are tables, not weights, but that a rule gives devices.
+
+    The rule names them, or a node that reads them, in full.
+    """
     named = {rule.match for rule in profile.rules if rule.match is not None and not rule.digital}
     return frozenset(
         node.table for node in scan.unmapped if node.table and named & {node.table, node.node}

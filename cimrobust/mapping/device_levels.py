@@ -26,14 +26,19 @@ def target_levels(tensor: TensorPlacement) -> np.ndarray:
 
 
 def whole_levels(tensor: TensorPlacement) -> np.ndarray:
-    """Return the programmable level nearest to every device's target, intp [cells_per_weight, num_weights]: the index of what depends on the level."""
+    """Return the programmable level nearest to every device's target.
+
+    It is the index of what depends on the level, intp [cells_per_weight, num_weights].
+    """
     return stored_levels(
         tensor.nominal, tensor.scale_group, tensor.scale, tensor.profile, has_remainder=False
     ).astype(np.intp)
 
 
 def spread_deviation(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
-    """Return levels of devices that make weights deviate as given, float32 [cells_per_weight, num_weights].
+    """Return levels of devices that make weights deviate as given.
+
+    Float32 [cells_per_weight, num_weights].
 
     Every device of a weight is put at the same fraction of its own interval: of the upper end where
     the weight is to rise, of the lower where it is to
@@ -48,15 +53,19 @@ def spread_deviation(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarr
 
 
 def device_deviations(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
-    """Return what `spread_deviation` adds to the targets, float32 [cells_per_weight, num_weights], every device inside `device_bounds` exactly."""
+    """Return what `spread_deviation` adds to the targets.
+
+    Float32 [cells_per_weight, num_weights]; every device is inside `device_bounds` exactly.
+    """
     low, high = device_bounds(tensor)
     return np.clip(_spread(tensor, deviation).astype(np.float32), low, high)
 
 
 def device_bounds(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and largest deviation of every device in level units, float32 rounded towards zero.
+    """Return the smallest and largest deviation of every device in level units.
 
-    Shape [cells_per_weight, num_weights]; [1, 1] where all devices have the same interval.
+    Float32, rounded towards zero. Shape [cells_per_weight, num_weights]; [1, 1] where all devices
+    have the same interval.
     """
     low, high = (
         toward_zero(bound)
@@ -69,7 +78,10 @@ def device_bounds(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
 
 
 def device_factors(tensor: TensorPlacement) -> np.ndarray:
-    """Return what one level of a device adds to its weight in levels of the weight, sign left out where devices hold magnitudes; float64 [cells_per_weight]."""
+    """Return what one level of a device adds to its weight in levels of the weight.
+
+    Float64 [cells_per_weight]; the sign is left out where devices hold magnitudes.
+    """
     factors = 2.0 ** (
         tensor.profile.device.bits
         * (np.arange(cells_per_weight(tensor.profile)) % tensor.num_slices)
@@ -79,7 +91,10 @@ def device_factors(tensor: TensorPlacement) -> np.ndarray:
 
 
 def level_weights(tensor: TensorPlacement) -> np.ndarray:
-    """Return what one level of a device adds to its weight, float64 [cells_per_weight, num_weights]."""
+    """Return what one level of a device adds to its weight.
+
+    Float64 [cells_per_weight, num_weights].
+    """
     scale = np.broadcast_to(_scale(tensor), (tensor.nominal.size,))
     return np.asarray(device_factors(tensor)[:, None] * _upward(scale, tensor))
 
@@ -98,7 +113,10 @@ def fold_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
 
 
 def _spread(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
-    """Return the deviation of every device in level units, float64 [cells_per_weight, num_weights]."""
+    """Return the deviation of every device in level units.
+
+    Float64 [cells_per_weight, num_weights].
+    """
     index = whole_levels(tensor)
     low, high = (
         bound[index] for bound in tensor.profile.level_bounds(compensation=tensor.drift_factor)
@@ -128,7 +146,10 @@ def _scale(tensor: TensorPlacement) -> np.ndarray:
 
 
 def _upward(values: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
-    """Return values with the sign of negative weights turned where devices hold magnitudes, flat float64; its own inverse."""
+    """Return values with negative weights' signs turned where devices hold magnitudes.
+
+    Flat float64. The function is its own inverse.
+    """
     flat = values.reshape(-1).astype(np.float64)
     return (
         np.where(np.signbit(tensor.nominal.ravel()), -flat, flat)

@@ -1,4 +1,4 @@
-"""The devices of one layer: what the rules of a profile and the bits of its weights leave it with."""
+"""The devices of one layer: what a profile's rules and the bits of its weights leave it with."""
 
 from __future__ import annotations
 

@@ -107,7 +107,9 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
 
 
 def _level_weights(maxima: np.ndarray, profile: DeviceProfile) -> np.ndarray:
-    """Return the weight of one level by the largest magnitude of each scale group, float64 [num_groups]; 0 for groups of zeros.
+    """Return the weight of one level by the largest magnitude of each scale group.
+
+    Float64 [num_groups]; 0 for groups of zeros.
 
     Denormal float32 numbers have too few digits to count levels by, so the weight of a level is at
     least the smallest normal one, 1.2e-38. Only groups
@@ -119,7 +121,9 @@ def _level_weights(maxima: np.ndarray, profile: DeviceProfile) -> np.ndarray:
 
 
 def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
-    """Return what the outputs of a layer are multiplied by to make up for its mean drift at the stated time; 1 without compensation.
+    """Return what the outputs of a layer are multiplied by to make up for its mean drift.
+
+    The factor is for the stated time; it is 1 without compensation.
 
     The sum of the target conductances of its devices over the sum of their mean drifted
     conductances, both physical, so with g_min; clipping and stuck
@@ -159,9 +163,10 @@ def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
 
 
 def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and largest deviation of a non-negative weight, float32 [num_scales], rounded towards zero.
+    """Return the smallest and largest deviation of a non-negative weight.
 
-    For profiles whose deviations do not depend on the level.
+    Float32 [num_scales], rounded towards zero. For profiles whose deviations do not depend on the
+    level.
 
     With ``[a, b]`` the interval of a device in level units, slices add up to ``scale * sum_j 2^(K
     j) * [a, b]``; in a pair the negative device
@@ -179,7 +184,9 @@ def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray,
 def box_table(
     profile: DeviceProfile, *, compensation: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and largest deviation of a weight at every level, in levels of the weight, float32 [2 * max_level + 1].
+    """Return the smallest and largest deviation of a weight at every level.
+
+    Both are in levels of the weight, float32 [2 * max_level + 1].
 
     The box is linear in the scale, so this table times the scale is the box of any tensor, up to a
     rounding. The first entry is that of the most negative level.
@@ -209,7 +216,10 @@ def group_maxima(values: np.ndarray, group: np.ndarray | None, num_groups: int) 
 
 
 def _range_problem(layer: CrossbarLayer, profile: DeviceProfile) -> str | None:
-    """Return the largest weight in words if it and its tolerance box do not fit float32, None otherwise."""
+    """Return the largest weight in words if it and its tolerance box do not fit float32.
+
+    None otherwise.
+    """
     largest = float(group_maxima(layer.values, None, 1)[0])
     low, high = group_bounds(np.array([1.0 / (2**profile.weight.bits - 1)]), profile)
     reach = largest * (1.0 + max(-float(low[0]), float(high[0])))
@@ -233,7 +243,10 @@ def _box(
     *,
     compensation: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and largest deviation of every weight, float32 in the shape of the weights."""
+    """Return the smallest and largest deviation of every weight.
+
+    Both are float32 in the shape of the weights.
+    """
     lo, hi = np.empty_like(nominal), np.empty_like(nominal)
     if profile.depends_on_level:
         low, high = profile.level_bounds(compensation=compensation)

@@ -100,7 +100,10 @@ class Placement:
 
     @property
     def excluded_probability(self) -> float:
-        """Probability that one fault-free device ends outside the tolerance box, the largest of any layer."""
+        """Probability that one fault-free device ends outside the tolerance box.
+
+        It is the largest of any layer.
+        """
         return max(profile.excluded_probability() for profile in self.profiles)
 
     def nominal(self) -> dict[str, np.ndarray]:

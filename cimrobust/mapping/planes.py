@@ -115,7 +115,10 @@ def cells_of(tensor: TensorPlacement, levels: np.ndarray) -> list[np.ndarray]:
 
 
 def read_variances(tensor: TensorPlacement) -> list[np.ndarray]:
-    """Return the variance of a read of the cells of every plane, squared level units, float32 [num_weights] each; two devices of a cell add up."""
+    """Return the variance of a read of the cells of every plane.
+
+    Each is in squared level units, float32 [num_weights]; two devices of a cell add up.
+    """
     profile = tensor.profile
     variance = np.square(profile.read_sigma_levels())[whole_levels(tensor)].astype(np.float32)
     planes, slices = plane_set(profile).planes, num_slices(profile)

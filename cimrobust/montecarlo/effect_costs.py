@@ -46,10 +46,11 @@ def add_effects(
     workers: int,
     progress: Progress,
 ) -> tuple[EffectRow, ...]:
-    """Return the score with float weights, quantised weights, converters, read noise, and then every effect on devices, each added to those before it.
+    """Return the score with one effect after another added.
 
-    The same chips are drawn for every row: a device gets the same random numbers whichever effects
-    act on it.
+    The effects are float weights, quantised weights, converters, read noise, and then every effect
+    on devices, each added to those before it. The same chips are drawn for every row: a device gets
+    the same random numbers whichever effects act on it.
 
     Args:
         runtime: The network and its data.

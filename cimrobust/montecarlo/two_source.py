@@ -1,4 +1,7 @@
-"""Chips and evaluation samples both drawn: what the trials say beyond the samples they were run on."""
+"""Chips and evaluation samples both drawn.
+
+What the trials say beyond the samples they were run on.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from cimrobust.montecarlo.sample_uncertainty import EXACT, HOEFFDING, accuracy_l
 
 @dataclass(frozen=True)
 class TwoSourceBound:
-    """What the trials say about the distribution that the evaluation samples were drawn from, not only about these samples.
+    """What the trials say about the distribution that the evaluation samples were drawn from.
+
+    It is not only about these samples.
 
     Attributes:
         k: Percentage of chips that may be worse.
@@ -56,15 +61,15 @@ def two_source_bound(
     confidence: float = 0.95,
     is_sequential: bool = False,
 ) -> TwoSourceBound:
-    """Bound the k-th percentile over chips of the *true* accuracy, when both chips and evaluation samples are drawn.
+    """Bound the k-th percentile over chips of the *true* accuracy.
 
-    All chips are judged on the same samples, so the two must not be pooled. For one chip, the lower
-    bound L of its true accuracy at level ``a2 gamma`` is broken
-    with at most that probability over the samples; by Fubini and Markov, with probability ``1 -
-    a2`` it is broken for at most the fraction gamma of all chips. So
-    with probability ``1 - a1 - a2`` the k-th percentile of the true accuracy is at least
-    ``L(a_(r))``, with r the bound rank at ``k/100 - gamma`` and confidence
-    ``1 - a1``. Here gamma = k/200 and a1 = a2 = (1 - confidence)/2.
+    Both chips and evaluation samples are drawn. All chips are judged on the same samples, so the
+    two must not be pooled. For one chip, the lower bound L of its true accuracy at level
+    ``a2 gamma`` is broken with at most that probability over the samples; by Fubini and Markov,
+    with probability ``1 - a2`` it is broken for at most the fraction gamma of all chips. So with
+    probability ``1 - a1 - a2`` the k-th percentile of the true accuracy is at least ``L(a_(r))``,
+    with r the bound rank at ``k/100 - gamma`` and confidence ``1 - a1``. Here gamma = k/200 and a1
+    = a2 = (1 - confidence)/2.
 
     Args:
         accuracies: Accuracy of every trial on the same samples [num_trials].

@@ -19,10 +19,10 @@ Shape = Sequence[int | None]
 
 
 def at_hand(deployed: Deployed, shapes: Mapping[str, Shape]) -> Deployed:
-    """Return a network that computes the same on inputs of some shapes, without the branches that they do not take.
+    """Return a network that computes the same on inputs of some shapes.
 
-    Search, bounds and crossbars with converters work on it, since none of them looks into branches;
-    no file is ever written from it.
+    The branches that such inputs do not take are left out. Search, bounds and crossbars with
+    converters work on it, since none of them looks into branches; no file is ever written from it.
 
     Args:
         deployed: The network.

@@ -59,14 +59,14 @@ def find_batch(model: onnx.ModelProto, *, has_batch: bool = True) -> tuple[str, 
 
 
 def coupling_operators(model: onnx.ModelProto) -> list[str]:
-    """Return the operators of a model that choose one quantisation range for a whole batch, sorted."""
+    """Return the operators that choose one quantisation range for a whole batch, sorted."""
     return sorted(
         {node.op_type for node in all_nodes(model.graph) if node.op_type in _BATCH_COUPLING}
     )
 
 
 def batch_notes(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Return what a reader of results must know of how samples of one batch depend on each other."""
+    """Return what readers of results must know of how samples of one batch affect each other."""
     coupling = coupling_operators(model)
     if not coupling:
         return ()
@@ -260,7 +260,10 @@ class _Editor:
         return math.prod(sizes.old[: sizes.axis]) * self.outer.get(name, 1)
 
     def _outer_sizes(self) -> dict[str, int]:
-        """Return, for tensors whose batch axis is merged with axes outside of it, the product of those."""
+        """Return, by tensor, the product of the axes that its batch axis is merged with.
+
+        Those axes are outside of the batch axis.
+        """
         outer: dict[str, int] = {}
         self.outer = outer
         for node in self.model.graph.node:
@@ -393,7 +396,9 @@ class _Editor:
 
 
 def _axis_at(shape: tuple[int, ...], stride: int, batch_size: int) -> int | None:
-    """Return the axis of a shape that holds the batch, given that `stride` blocks of samples lie in memory.
+    """Return the axis of a shape that holds the batch.
+
+    It is given that `stride` blocks of samples lie in memory.
 
     An axis of exactly the batch size is the best; in a matrix the batch joins the rows; then an
     axis that begins with the batch; then one

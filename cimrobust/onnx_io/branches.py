@@ -37,7 +37,9 @@ class Branches:
 def resolve_branches(
     model: onnx.ModelProto, opsets: Mapping[str, int], *, share: bool = True
 ) -> Branches:
-    """Replace `If` nodes of the main graph by the branch taken, where that is the same for all inputs that the model may get, in place.
+    """Replace `If` nodes of the main graph by the branch taken, in place.
+
+    This is done where the branch is the same for all inputs that the model may get.
 
     Every axis of an input that the file gives no number may have any size, the empty one included;
     two axes of the same name have the same. onnxruntime does

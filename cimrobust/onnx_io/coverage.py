@@ -57,7 +57,10 @@ def slot_problem(use: WeightUse, constants: Constants) -> str | None:
 def unmapped_nodes(
     weights: Weights, mapped: set[str], failed: Mapping[str, str]
 ) -> Iterator[tuple[onnx.NodeProto, str]]:
-    """Yield nodes that multiply or hold weights but stay digital, in graph order, each with the reason."""
+    """Yield nodes that multiply or hold weights but stay digital, each with the reason.
+
+    They are in graph order.
+    """
     for node in all_nodes(weights.graph):
         if (node.name in mapped and node.name not in failed) or weights.constants.is_constant(
             node.output[0] if node.output else ""

@@ -1,4 +1,7 @@
-"""The nodes of a deployed model that a crossbar kernel can compute, and where the elements of their weights are stored."""
+"""The nodes of a deployed model that a crossbar kernel can compute.
+
+Also where the elements of their weights are stored.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,9 @@ class CrossbarNode:
 
 
 def crossbar_nodes(deployed: Deployed) -> tuple[tuple[CrossbarNode, ...], tuple[UnmappedNode, ...]]:
-    """Return the nodes that a crossbar kernel can compute, and those with stored weights that it cannot, with the reason.
+    """Return the nodes that a crossbar kernel can compute, and those that it cannot.
+
+    The latter have stored weights; each comes with the reason.
 
     Args:
         deployed: The network; `graph.lower.lower` leaves fewer nodes that stay digital.

@@ -45,10 +45,11 @@ class _Grouped:
 
 
 def with_dense_groups(network: Network, names: Collection[str] | None = None) -> Network:
-    """Return the network with grouped or depthwise convolutions as dense ones whose weight is zero off the diagonal blocks.
+    """Return the network with grouped or depthwise convolutions as dense ones.
 
-    The outputs are the same; the cells that hold those zeros are devices and deviate like any
-    other, which is what `tile.grouped = "dense"` means.
+    The dense weights are zero off the diagonal blocks. The outputs are the same; the cells that
+    hold those zeros are devices and deviate like any other, which is what `tile.grouped = "dense"`
+    means.
 
     Args:
         network: The network.

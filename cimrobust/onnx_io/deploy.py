@@ -120,7 +120,10 @@ class _Deployment:
         name_nodes(self.model.graph)
 
     def _split_off_digital_reads(self) -> None:
-        """Let every node that reads a stored tensor without multiplying by it in a crossbar read a copy of the original."""
+        """Let digital reads of a stored tensor read a copy of the original.
+
+        Every node that reads the tensor without multiplying by it in a crossbar gets the copy.
+        """
         slots = {(use.node.name, use.slot.index) for use in self.uses}
         copies: dict[str, str] = {}
         for inner in all_graphs(self.model.graph):
@@ -179,7 +182,7 @@ class _Deployment:
                 )
 
     def _redirect(self, old: str, new: str, but: frozenset[str] = frozenset()) -> None:
-        """Let all nodes read `new` in place of `old`, apart from those of the operators in `but`."""
+        """Let all nodes read `new` in place of `old`, except those of the operators in `but`."""
         for node in all_nodes(self.model.graph):
             if node.op_type not in but:
                 node.input[:] = [new if name == old else name for name in node.input]
@@ -292,9 +295,10 @@ def template_bytes(deployed: Deployed) -> bytes:
 
 
 def external_bytes(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
-    """Return a model with initializers marked as external, for onnxruntime's SessionOptions.add_external_initializers.
+    """Return a model with initializers marked as external.
 
-    The weights given to a session are then in place before the graph is optimised.
+    They are for onnxruntime's SessionOptions.add_external_initializers. The weights given to a
+    session are then in place before the graph is optimised.
     """
     template = onnx.ModelProto()
     template.CopyFrom(model)

@@ -1,4 +1,7 @@
-"""A network with inner tensors among its outputs, so that what a runtime computed can be checked operator by operator."""
+"""A network with inner tensors among its outputs.
+
+What a runtime computed can then be checked operator by operator.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ _FLOATS = frozenset(
 
 
 def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
-    """Return the inner tensors that can be outputs without changing how onnxruntime computes them, the wanted output last.
+    """Return the inner tensors that can be outputs with onnxruntime's computation unchanged.
+
+    The wanted output is last.
 
     Those are all levels, and all float tensors that are not between a DequantizeLinear of
     activations and the next quantiser: operators there are fused to
@@ -97,7 +102,10 @@ def as_declared(model: onnx.ModelProto, given: Mapping[str, np.ndarray]) -> dict
 
 
 def with_outputs(model: onnx.ModelProto, names: tuple[str, ...]) -> bytes:
-    """Return a model that gives these tensors beside its own outputs, integer products in exact form."""
+    """Return a model that gives these tensors beside its own outputs.
+
+    Integer products are in exact form.
+    """
     exact = exact_products(model)
     copy = onnx.ModelProto()
     copy.CopyFrom(model if exact is None else exact)
@@ -107,7 +115,10 @@ def with_outputs(model: onnx.ModelProto, names: tuple[str, ...]) -> bytes:
 
 
 def work_of(model: onnx.ModelProto, samples: int) -> tuple[int, int]:
-    """Return how many products a run of a network takes, and how many bytes its inner tensors, roughly; symbols count as `samples`."""
+    """Return roughly how many products a run of a network takes, and its inner tensors' bytes.
+
+    Symbols count as `samples`.
+    """
     types = infer_types(model, strict=False)
     products = sum(_products(node, types, samples) for node in model.graph.node)
     stored = {tensor.name for tensor in model.graph.initializer}
@@ -128,7 +139,7 @@ def _count(kind: TensorType | None, samples: int) -> int:
 
 
 def _products(node: onnx.NodeProto, types: dict[str, TensorType], samples: int) -> int:
-    """Return an upper estimate of the products of one node, 0 for operators that are no products."""
+    """Return an upper estimate of one node's products, 0 for operators that are no products."""
     name = node.op_type
     if not any(
         mark in name

@@ -135,7 +135,7 @@ class Flow:
 
 
 def table_reason(use: WeightUse, layout: Layout, weights: Weights, flow: Flow) -> str | None:
-    """Return why a constant factor is a table that stays digital, None where it counts as a weight."""
+    """Return why a constant factor is a table that stays digital; None: it counts as a weight."""
     node = use.node
     if node.op_type in _PRODUCTS and not node.domain and len(use.trace.leaves) == 1:
         others = [name for index, name in enumerate(node.input[:2]) if index != use.slot.index]

@@ -146,7 +146,10 @@ class Constants:
         return self._tensors.get(name)
 
     def is_constant(self, name: str) -> bool:
-        """Return whether a tensor is an initializer or computed from initializers alone, by operators that are evaluated here."""
+        """Return whether a tensor is an initializer or computed from initializers alone.
+
+        Only operators that are evaluated here may compute it.
+        """
         return name in self._constant
 
     def value(self, name: str) -> np.ndarray | None:
@@ -263,7 +266,9 @@ def _num_products(node: onnx.NodeProto, inputs: Sequence[np.ndarray | None]) -> 
 def fold_shape_arithmetic(
     graph: onnx.GraphProto, opsets: Mapping[str, int], types: Mapping[str, TensorType]
 ) -> int:
-    """Replace nodes that compute small integer or boolean tensors from constants by initializers, in place.
+    """Replace nodes that compute small tensors from constants by initializers, in place.
+
+    The tensors are integer or boolean.
 
     Returns:
         Number of nodes replaced.

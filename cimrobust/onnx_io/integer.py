@@ -1,4 +1,7 @@
-"""Integer layers rewritten to float layers between quantisers, so that a weight may take any value."""
+"""Integer layers rewritten to float layers between quantisers.
+
+So a weight may take any value.
+"""
 
 from __future__ import annotations
 

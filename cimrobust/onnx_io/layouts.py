@@ -151,7 +151,7 @@ def recurrent_layout(_node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
 
 
 def einsum_layout(operand: int) -> Callable[[onnx.NodeProto, tuple[int, ...]], Layout]:
-    """Return the layout of one of the two operands of an Einsum that is a plain (batched) matrix product."""
+    """Return the layout of one operand of an Einsum that is a plain (batched) matrix product."""
 
     def layout(node: onnx.NodeProto, shape: tuple[int, ...]) -> Layout:
         own, other, out = einsum_terms(node, operand)
@@ -262,7 +262,10 @@ SLOTS: dict[str, tuple[Slot, ...]] = {
 
 
 def slots_of(node: onnx.NodeProto) -> tuple[Slot, ...]:
-    """Return the inputs of a node that may hold weights, with the channel axis of a transposed QGemm put right."""
+    """Return the inputs of a node that may hold weights.
+
+    The channel axis of a transposed QGemm is corrected.
+    """
     slots = SLOTS.get(op_name(node), ())
     if op_name(node) == "com.microsoft::QGemm" and int_attribute(node, "transB", 0):
         return tuple(

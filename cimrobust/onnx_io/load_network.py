@@ -84,7 +84,7 @@ def load_network(path: Path) -> Network:
 
 
 def _parse(path: Path, content: bytes) -> tuple[onnx.ModelProto, tuple[FileDigest, ...]]:
-    """Return the model with all tensor data inside and checked, and the digests of its external files."""
+    """Return the model with all tensor data inside and checked, and its external files' digests."""
     if not content:
         refuse(path, ["it is empty"])
     model = onnx.ModelProto()
@@ -340,7 +340,7 @@ def _check_types(path: Path, model: onnx.ModelProto, notes: list[str]) -> dict[s
 
 
 def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
-    """Give outputs the type and shape that inference finds where the file says nothing, in place."""
+    """Give outputs the inferred type and shape where the file says nothing, in place."""
     types = infer_types(model, strict=False)
     for value in model.graph.output:
         kind, stated = types.get(value.name), value.type.tensor_type
@@ -361,7 +361,10 @@ def _complete_outputs(path: Path, model: onnx.ModelProto) -> None:
 def _fold(
     path: Path, model: onnx.ModelProto, types: dict[str, TensorType], notes: list[str]
 ) -> Branches:
-    """Fold shape arithmetic, branches that are taken whatever the input, and computed weights, in place; add notes."""
+    """Fold everything that the input does not affect, in place; add notes.
+
+    That is shape arithmetic, branches that are taken whatever the input, and computed weights.
+    """
     opsets = opset_versions(model)
     fold_shape_arithmetic(model.graph, opsets, types)
     branches = resolve_branches(model, opsets)

@@ -1,4 +1,7 @@
-"""Layers written as Einsum as the plain operators they stand for, so that a crossbar kernel needs to know plain ones alone."""
+"""Lower layers written as Einsum to the plain operators they stand for.
+
+A crossbar kernel then needs to know plain operators alone.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +149,11 @@ def lower(deployed: Deployed) -> Deployed:
 
 
 def _einsum(job: _Lowering) -> None:
-    """Lower a product of a weight and activations, by moving both to [batch ..., free ..., rows] and [batch ..., 1 ..., rows, columns]."""
+    """Lower a product of a weight and activations.
+
+    The activations move to [batch ..., free ..., rows], the weight to [batch ..., 1 ..., rows,
+    columns].
+    """
     index = job.use.slot.index
     own, other, out = einsum_terms(job.node, index)
     data = job.input(1 - index)

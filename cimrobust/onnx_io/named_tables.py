@@ -114,7 +114,10 @@ def _is_hadamard(values: np.ndarray) -> bool:
 
 
 def _is_grid(values: np.ndarray) -> bool:
-    """Coordinates of all points of a grid, one output (or input) an axis, perhaps with ones beside them."""
+    """Return whether values are the coordinates of all points of a grid.
+
+    Each output (or input) is one axis; constant ones may stand beside the axes.
+    """
     return any(_is_grid_of(table) for table in (values, values.T))
 
 
@@ -133,7 +136,10 @@ def _is_grid_of(table: np.ndarray) -> bool:
 
 
 def _is_sinusoids(values: np.ndarray) -> bool:
-    """Every output (or every input) is a sinusoid at a bin of the transform, all under one window."""
+    """Return whether every output (or every input) is a sinusoid at a bin of the transform.
+
+    All sinusoids share one window.
+    """
     return any(_are_sinusoids(table) for table in (values.T, values))
 
 
@@ -159,7 +165,10 @@ def _windows(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _fit(rows: np.ndarray, window: np.ndarray) -> bool:
-    """Tell whether each row is the window times one sinusoid of a whole or half number of periods, with enough different ones among them."""
+    """Return whether each row is the window times one sinusoid.
+
+    Each sinusoid has a whole or half number of periods, and enough of them differ.
+    """
     length = rows.shape[1]
     inside = np.flatnonzero(window > 0.01)
     if len(inside) < _FEWEST:
@@ -176,7 +185,10 @@ def _fit(rows: np.ndarray, window: np.ndarray) -> bool:
 
 
 def _frequency(signal: np.ndarray, inside: np.ndarray) -> tuple[int, int] | None:
-    """Return half periods and phase class of the sinusoid that a signal is where it is known, None if it is none."""
+    """Return half periods and phase class of the sinusoid that a signal is, None if it is none.
+
+    The signal counts only where it is known, at the positions `inside`.
+    """
     half = int(np.argmax(np.abs(np.fft.rfft(signal, 2 * len(signal)))))
     amplitude = np.abs(signal).max()
     for candidate in (half, half - 1, half + 1):

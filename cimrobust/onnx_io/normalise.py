@@ -33,7 +33,9 @@ def use_short_domain(model: onnx.ModelProto) -> None:
 
 
 def make_names_unique(graph: onnx.GraphProto) -> NameMaker:
-    """Rename what bodies define so that every tensor name of the model means one tensor, and give every node its own name.
+    """Rename what bodies define so that every tensor name of the model means one tensor.
+
+    Every node gets a name of its own too.
 
     Returns:
         Maker of further tensor names.
@@ -104,7 +106,9 @@ def _copy(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 
 def hoist_constants(graph: onnx.GraphProto, names: NameMaker) -> list[str]:
-    """Turn Constant nodes, also those in bodies, and initializers of bodies into initializers of the graph, in place.
+    """Turn Constant nodes and initializers of bodies into graph initializers, in place.
+
+    Constant nodes in bodies are included.
 
     Names must be unique over all bodies.
 
@@ -172,7 +176,9 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def sort_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Bring the nodes of a graph and of all bodies into topological order, in place, stable where the order is free.
+    """Sort the nodes of a graph and of all bodies topologically, in place.
+
+    The sort is stable where the order is free.
 
     Returns:
         Nodes that lie on a cycle or behind one.
@@ -217,7 +223,9 @@ def _topological_order(nodes: list[onnx.NodeProto]) -> list[int]:
 
 
 def separate_outputs(graph: onnx.GraphProto, names: NameMaker) -> None:
-    """Give initializers that are graph outputs, and outputs that nodes read on, an inner name and an Identity behind it, in place.
+    """Give graph outputs with a second use an inner name and an Identity behind it, in place.
+
+    These are initializers that are graph outputs, and outputs that nodes read on.
 
     Rewriting what is inside then never changes what an output is.
     """

@@ -48,7 +48,9 @@ _ONE_AXIS = 13
 
 
 def output_axis(model: onnx.ModelProto, output: str) -> tuple[int, str] | None:
-    """Return the axis of an output over which a Softmax goes, or along which the last layer with weights puts its outputs, and which node shows it.
+    """Return the axis of an output that a Softmax or the last layer shows, and that node.
+
+    A Softmax goes over it, or the last layer with weights puts its outputs along it.
 
     Args:
         model: Normalised model.

@@ -140,7 +140,7 @@ class _Partition:
         return Plan(made, constants, tuple(tuple(names) for names in releases))
 
     def _reads(self, node: onnx.NodeProto) -> set[str]:
-        """Return the tensors a node reads while the network runs, initializers of digital nodes included."""
+        """Return the tensors a node reads at run time, initializers of digital nodes included."""
         crossbar = self.crossbar.get(node.name)
         return (
             read_names(node)
@@ -184,7 +184,7 @@ class _Partition:
     def _take_ready(
         self, pending: list[onnx.NodeProto], available: set[str]
     ) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
-        """Split off the digital nodes that can run by now; what they make is added to `available`."""
+        """Split off the digital nodes that can run by now; add what they make to `available`."""
         ready: list[onnx.NodeProto] = []
         waiting: list[onnx.NodeProto] = []
         for node in pending:

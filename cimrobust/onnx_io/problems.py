@@ -11,7 +11,10 @@ from cimrobust.onnx_io.size_limits import MAX_PROBLEMS_SHOWN
 
 
 def one_line(text: object) -> str:
-    """Return text without line breaks and control characters, so that a file cannot forge lines of output."""
+    """Return text without line breaks and control characters.
+
+    A file thus cannot forge lines of output.
+    """
     return printable(text)
 
 

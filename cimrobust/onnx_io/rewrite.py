@@ -1,4 +1,7 @@
-"""A network whose crossbar layers are nodes of a domain of their own, with ONNX functions that say what they compute."""
+"""A network whose crossbar layers are nodes of a domain of their own.
+
+ONNX functions say what these nodes compute.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def with_crossbar_nodes(
     layers: Mapping[str, Facts],
     properties: Mapping[str, str],
 ) -> CrossbarModel:
-    """Return a network in which every node with stored weights is a node ``cimrobust::Crossbar<operator>``.
+    """Return a network whose nodes with stored weights are all ``cimrobust::Crossbar<operator>``.
 
     The function behind it is the operator itself, so the model computes what it did. What `layers`
     says stands in the metadata of the node

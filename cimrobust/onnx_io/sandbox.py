@@ -1,4 +1,6 @@
-"""Shape inference on models nobody has vouched for, in a process of its own with limited memory and time.
+"""Shape inference on models nobody has vouched for, in a process of its own.
+
+The memory and time of that process are limited.
 
 ONNX shape inference is C++ code that follows the numbers of a file wherever they lead: a handful of
 bytes can make it ask for all
@@ -113,7 +115,7 @@ _workers: list[_Worker] = []
 
 
 def inference_problem(model: bytes) -> str | None:
-    """Return why shape inference of a serialised model must not be tried in this process, None if it may."""
+    """Return why this process must not infer a serialised model's shapes, None if it may."""
     with _lock:
         if not _workers or _workers[0].owner != os.getpid():
             _workers[:] = [_Worker()]

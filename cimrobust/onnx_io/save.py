@@ -46,7 +46,9 @@ def with_weights(deployed: Deployed, weights: Mapping[str, np.ndarray]) -> onnx.
 
 
 def with_initializers(network: Network, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Return the model of a network with other values in some initializers, which must be in it, of the same shape and type.
+    """Return the model of a network with other values in some initializers.
+
+    The initializers must be in the network, of the same shape and type.
 
     Raises:
         ValueError: A name is not stored, or a shape or type differs.

@@ -1,4 +1,4 @@
-"""Which weights of a network are stored in crossbars, how they are seen as matrices, and what stays digital."""
+"""Which weights are stored in crossbars, seen as which matrices, and what stays digital."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _in_order(leaves: Mapping[str, _Leaf], depths: Mapping[str, tuple[int, ...]]
 
 
 def _layout_of(use: WeightUse, weights: Weights) -> Layout:
-    """Return how a node sees its weight; raises ValueError with the reason where it stays digital."""
+    """Return how a node sees its weight; raise ValueError with the reason if it stays digital."""
     problem = slot_problem(use, weights.constants)
     if problem:
         raise ValueError(problem)
@@ -135,7 +135,10 @@ def _scales_of(
 
 
 def _add_columns(leaf: _Leaf, start: int, use: WeightUse, layout: Layout) -> None:
-    """Give elements that this use is the first to read a column, new columns after those of earlier uses."""
+    """Give elements that this use is the first to read a column.
+
+    New columns come after those of earlier uses.
+    """
     index = use.trace.index
     if not use.trace.nodes and not leaf.parts:  # the usual case: the whole initializer as it is
         leaf.column[:] = layout.column.reshape(-1)

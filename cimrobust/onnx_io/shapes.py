@@ -1,4 +1,7 @@
-"""Types and shapes of all tensors of a model, by ONNX shape inference on a copy without its large weights."""
+"""Infer types and shapes of all tensors of a model.
+
+ONNX shape inference runs on a copy without the large weights.
+"""
 
 from __future__ import annotations
 

@@ -113,7 +113,10 @@ class SizeValues:
         return self._values[name]
 
     def number(self, name: str) -> int | None:
-        """Return the value of a tensor of one element, if it is the same for all sizes and the work to prove that is within the limit."""
+        """Return the value of a tensor of one element if it is the same for all sizes.
+
+        Return None where it is not, or where proving that takes more work than the limit allows.
+        """
         try:
             value = self.value(name)
         except TooMuchWorkError:
@@ -141,7 +144,10 @@ class SizeValues:
         )
 
     def _computed(self, name: str, node: onnx.NodeProto | None) -> dict[str, np.ndarray]:
-        """Return what is known of a tensor and others that its node makes, nothing where that is no more than the types say."""
+        """Return what is known of a tensor and of others that its node makes.
+
+        Return nothing where that is no more than the types say.
+        """
         if self._constants.is_constant(name):
             value = self._constants.value(name)
             if value is None or value.dtype.kind not in "iub" or value.size > _MAX_ELEMENTS:
@@ -251,7 +257,10 @@ class SizeValues:
         )
 
     def _in_range(self, array: np.ndarray, kind: int) -> np.ndarray:
-        """Return elements that may leave the range of their type, where machines wrap around, as unknowns."""
+        """Return elements that may leave the range of their type as unknowns.
+
+        Machines wrap around there.
+        """
         low, high = _RANGES[kind]
 
         def held(value: Expression) -> Expression:

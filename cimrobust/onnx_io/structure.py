@@ -79,7 +79,7 @@ def nesting_problems(graph: onnx.GraphProto) -> list[str]:
 
 
 def name_problems(graph: onnx.GraphProto, outer: frozenset[str] = frozenset()) -> list[str]:
-    """Return names that are defined twice, read but never made, or asked for as output but never made."""
+    """Return names that are defined twice, or are read or asked for as output but never made."""
     inputs = [value.name for value in graph.input]
     initializers = [tensor.name for tensor in graph.initializer]
     made = [name for node in graph.node for name in node.output if name]
@@ -193,7 +193,7 @@ def _schema_problem(node: onnx.NodeProto, domain: str, version: int) -> list[str
 
 
 def function_problems(model: onnx.ModelProto) -> list[str]:
-    """Return whether local functions call each other in a circle or would expand to too many nodes."""
+    """Return whether local functions form a call cycle or would expand to too many nodes."""
     functions = {
         (_domain(function.domain), function.name, function.overload): function
         for function in model.functions

@@ -120,7 +120,10 @@ def _in_lowest_terms(value: Expression) -> Expression:
 def _reduced(
     value: Expression, divisor: int, remainders: Mapping[Atom, tuple[Expression, int]]
 ) -> Expression:
-    """Return an expression with the same remainder, its coefficients at least 0 and below the divisor."""
+    """Return an expression with the same remainder and reduced coefficients.
+
+    The coefficients are at least 0 and below the divisor.
+    """
     terms: dict[Monomial, Fraction] = {}
     for monomial, factor in value.terms:
         parts: tuple[tuple[Monomial, Fraction], ...] = ((monomial, Fraction(1)),)

@@ -1,4 +1,7 @@
-"""Tensors of a file: sizes are checked before anything is allocated, then they become NumPy arrays."""
+"""Tensors of a file as NumPy arrays.
+
+Sizes are checked before anything is allocated.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ def form_problem(tensor: TensorProto) -> str | None:
 
 
 def data_problem(tensor: TensorProto) -> str | None:
-    """Return what is wrong with the amount of data inside a tensor whose form is right, None if nothing."""
+    """Return what is wrong with the amount of data in a well-formed tensor, None if nothing."""
     name = f"tensor '{tensor.name}'"
     shape = list(tensor.dims)
     if tensor.HasField("raw_data"):
@@ -121,7 +124,10 @@ def decode(tensor: TensorProto) -> np.ndarray:
 
 
 def is_float(values: np.ndarray) -> bool:
-    """Return whether an array holds floating-point values, also of the small types NumPy does not know itself."""
+    """Return whether an array holds floating-point values.
+
+    Small types that NumPy does not know itself count too.
+    """
     return bool(np.issubdtype(values.dtype, np.floating)) or values.dtype.name.startswith(
         ("bfloat", "float")
     )

@@ -91,7 +91,7 @@ def digital_parameters(deployed: Deployed, output: str) -> DigitalParameters:
 
 
 def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
-    """Return the nodes that an output depends on, those of bodies included; the nodes are sorted."""
+    """Return the nodes that an output depends on, those of bodies included, in sorted order."""
     wanted, chosen = {output}, []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
@@ -132,7 +132,10 @@ class _Biases:
     reads: Mapping[str, int]
 
     def origin(self, name: str) -> str | None:
-        """Return the float initializer that a tensor is, directly or in another shape that nothing else reads."""
+        """Return the float initializer that a tensor is.
+
+        It is so directly, or in another shape that nothing else reads.
+        """
         while name not in self.floats:
             node = self.makers.get(name)
             if (

@@ -96,7 +96,9 @@ def may_saturate(model: onnx.ModelProto) -> bool:
 
 
 def exact_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """Return a copy of a model whose integer products are exact in onnxruntime on every processor, None where the model is that already.
+    """Return a copy of a model whose integer products are exact on every processor.
+
+    They are exact in onnxruntime. Return None where the model is that already.
 
     The copy computes the same function, inputs and outputs have the same names. Nodes with local
     functions are left as they are.
@@ -188,7 +190,7 @@ class _Work:
         self._drop_unread()
 
     def _exact(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """Give a node its operands unsigned where it needs them so; return nodes to run before it."""
+        """Make a node's operands unsigned where it needs that; return nodes to run before it."""
         before: list[onnx.NodeProto] = []
         name = op_name(node)
         if name in _DEQUANTISERS:
@@ -316,7 +318,7 @@ class _Work:
             )
 
     def _shift_quantised(self, node: onnx.NodeProto) -> None:
-        """Let a QuantizeLinear give unsigned levels where nobody but DequantizeLinear reads them."""
+        """Make a QuantizeLinear give unsigned levels where only DequantizeLinear reads them."""
         zero, scale = self._stored.get(_input(node, 2)), self._stored.get(_input(node, 1))
         if (
             zero is None
@@ -336,7 +338,10 @@ class _Work:
             self._shift_zero(reader, self._stored[reader.input[1]])
 
     def _may_follow(self, reader: onnx.NodeProto, name: str) -> bool:
-        """Return whether a reader of levels is a DequantizeLinear whose zero point can be shifted with them."""
+        """Return whether a reader of levels is a DequantizeLinear that can follow their shift.
+
+        Its zero point is shifted with the levels.
+        """
         if (
             op_name(reader) not in _DEQUANTISERS
             or list(reader.input).count(name) != 1
@@ -361,7 +366,10 @@ class _Work:
         self.changed = True
 
     def _hold_open(self, node: onnx.NodeProto, operand: _Operand) -> None:
-        """Give a node a zero point that a caller could override, which keeps the session option away; nobody does."""
+        """Give a node a zero point that a caller could override, though nobody does.
+
+        That keeps the session option away.
+        """
         zero = self._stored.get(_input(node, operand.zero))
         if zero is None and _input(node, operand.zero):
             return

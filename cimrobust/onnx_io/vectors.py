@@ -1,4 +1,7 @@
-"""How many input vectors one sample sends through every crossbar node, as far as the file's shapes tell."""
+"""How many input vectors one sample sends through every crossbar node.
+
+The number is known as far as the file's shapes tell.
+"""
 
 from __future__ import annotations
 

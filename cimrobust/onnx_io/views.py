@@ -1,4 +1,4 @@
-"""Following a weight back to the initializers it is read from, through nodes that only move its elements."""
+"""Follow a weight back to its initializers, through nodes that only move its elements."""
 
 from __future__ import annotations
 
@@ -114,7 +114,10 @@ def data_inputs(node: onnx.NodeProto) -> list[str]:
 
 
 def trace(name: str, constants: Constants, opsets: Mapping[str, int]) -> Trace | None:
-    """Return where the elements of a tensor come from, None if it is not a view of initializers of stored types."""
+    """Return where the elements of a tensor come from.
+
+    Return None if it is not a view of initializers of stored types.
+    """
     tensor = constants.tensor(name)
     if tensor is not None:
         size = math.prod(tensor.dims)

@@ -189,7 +189,7 @@ class _Recipes:
 
 
 def _partly_read(weights: Weights) -> list[str]:
-    """Return the inputs of weight slots whose initializers are not wholly read by all of them together."""
+    """Return inputs of weight slots whose initializers they all together read only in part."""
     read: dict[str, np.ndarray] = {}
     users: dict[str, list[str]] = {}
     for use in weights.uses():
@@ -214,7 +214,10 @@ def _partly_read(weights: Weights) -> list[str]:
 
 
 def _fold_fake_quantisers(graph: onnx.GraphProto, weights: Weights) -> list[str]:
-    """Replace a float initializer and the QuantizeLinear that reads it by the integer levels, under the initializer's name."""
+    """Replace a float initializer and its QuantizeLinear by the integer levels.
+
+    The QuantizeLinear is the one that reads it; the levels take the initializer's name.
+    """
     readers: dict[str, int] = {value.name: 1 for value in graph.output}
     for node in all_nodes(graph):
         for name in node.input:
@@ -241,7 +244,7 @@ def _fold_fake_quantisers(graph: onnx.GraphProto, weights: Weights) -> list[str]
 
 
 def _quantiser_behind(name: str, constants: Constants) -> onnx.NodeProto | None:
-    """Return the QuantizeLinear node that makes the levels of a weight, if the weight is dequantised from them."""
+    """Return the QuantizeLinear that makes a weight's levels, if it is dequantised from them."""
     node = constants.maker(name)
     while node is not None and is_view(node) and node.op_type != "Concat":
         node = constants.maker(node.input[0])

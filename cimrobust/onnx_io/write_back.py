@@ -65,7 +65,9 @@ def write_back(
 
 
 def require_stored(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ModelNotCoveredError unless `write_back` can write tensors of some names and shapes, before anything is spent on their values.
+    """Raise ModelNotCoveredError unless `write_back` can write the given tensors.
+
+    They are given by name and shape. The check comes before anything is spent on their values.
 
     It cannot where a file computes a weight from others, where a function holds it, which may be
     called more than once, or where a body does that shares its name with another.
@@ -100,7 +102,11 @@ def _require(
 
 
 def _stored_tensors(model: onnx.ModelProto) -> dict[str, TensorProto]:
-    """Return the initializers of the graph, and the tensors of its Constant nodes by the name of their output; of its bodies those whose names stay when the file is loaded."""
+    """Return the stored tensors of a model by name.
+
+    They are the initializers of the graph, and the tensors of its Constant nodes by the name of
+    their output; of its bodies, those whose names stay when the file is loaded.
+    """
     found = dict(_tensors_of(model.graph))
     # Functions bring names of their own when they are inlined.
     bodies = [] if model.functions else list(all_graphs(model.graph))[1:]

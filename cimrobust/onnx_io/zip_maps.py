@@ -13,7 +13,7 @@ _OP, _DOMAIN = "ZipMap", "ai.onnx.ml"
 
 
 def zip_map_keys(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
-    """Return, for every graph output that is made by a ZipMap, the labels of its scores in their order."""
+    """Return the labels of the scores, in order, for every graph output made by a ZipMap."""
     outputs = {value.name for value in model.graph.output}
     keys: dict[str, tuple[int | str, ...]] = {}
     for node in model.graph.node:

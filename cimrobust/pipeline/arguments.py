@@ -42,7 +42,10 @@ def check_tolerance(tolerance: float | None) -> None:
 
 
 def check_counts(*, least: int = 1, **counts: int | None) -> None:
-    """Raise UsageError for the first count, named as its option is, that is given and too small or too large."""
+    """Raise UsageError for the first given count that is too small or too large.
+
+    The count is named as its option is.
+    """
     for name, value in counts.items():
         check_count(name.replace("_", "-"), value, least=least)
 
@@ -81,7 +84,9 @@ def make_folder(out: Path) -> None:
 
 
 def resume_folder(out: Path, name: str, *, resume: bool) -> Path:
-    """Return the folder below the output folder that a run keeps its progress in, empty unless it goes on from an interrupted one.
+    """Return the folder below the output folder that a run keeps its progress in.
+
+    It is empty unless the run goes on from an interrupted one.
 
     Raises:
         UsageError: It cannot be made.
@@ -98,7 +103,9 @@ def resume_folder(out: Path, name: str, *, resume: bool) -> Path:
 
 
 def check_not_overwritten(network: Network, name: str, folders: Iterable[Path]) -> None:
-    """Raise UsageError where a network that is written, or external data beside it, would take the place of the files that a network was read from.
+    """Raise UsageError where a written network would replace files that a network was read from.
+
+    External data beside the written network count too.
 
     Args:
         network: The network that was read.

@@ -21,7 +21,10 @@ from cimrobust.search.witness import SAFETY_FILE, write_deviations
 
 
 def check_unbroken(certification: Certification, diagnosis: Diagnosis) -> None:
-    """Raise SelfCheckError if a pattern of a diagnostic breaks a sample that is certified for every chip of the box."""
+    """Raise SelfCheckError if a pattern of a diagnostic breaks a certified sample.
+
+    Such a sample is certified for every chip of the box.
+    """
     if certification.certified is None or diagnosis.broken is None:
         return
     both = np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))

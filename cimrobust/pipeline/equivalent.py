@@ -1,4 +1,7 @@
-"""How much tighter write-verify would have to be for a network as it is to withstand its devices as well as a re-trained one does."""
+"""How much tighter write-verify would have to be in place of re-training.
+
+The network as it is would then withstand its devices as well as a re-trained one does.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def equivalent_tolerance(
     workers: int,
     progress: Progress,
 ) -> Equivalent:
-    """Bisect for the largest tolerance at which nothing worse is found in the old network than the full search found in the new.
+    """Bisect for the largest tolerance at which the old network is no worse than the new.
+
+    Nothing worse is found in the old network there than the full search found in the new.
 
     At every tolerance what broke the old network at others is tried first, every weight at the same
     fraction of its own interval; where that is not enough, a quick search.

@@ -31,7 +31,7 @@ class Fitted:
     plot: Path | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON: the files, the box, and how well every target is described."""
+        """Return plain values for JSON: files, box, and how well every target is described."""
         low, high = self.profile.deviation_interval()
         return {
             "profile": str(self.path),

@@ -1,4 +1,7 @@
-"""Which readings of labels and output fit each other on a few samples, and which of them is written down."""
+"""Which readings of labels and output fit each other, and which of them is written down.
+
+The readings are tried on a few samples.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ def best_reading(
     output: str,
     values: np.ndarray,
 ) -> Reading:
-    """Return the reading that needs the fewest keys, of those with as many the one with the best clean score.
+    """Return the reading that needs the fewest keys.
+
+    Of those with as many, it is the one with the best clean score.
 
     Args:
         network: The network.

@@ -241,7 +241,10 @@ def planned_diagnostics(asked: Request) -> str | None:
 def certify(
     run: Run, choice: Choice, clock: Clock, progress: Progress
 ) -> dict[str, CertificateModel]:
-    """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
+    """Certify the old network, the new one and the control; return the certificates by folder.
+
+    The old network comes first: its witness is among the patterns for the other two.
+    """
     asked, out = run.asked, run.asked.out
     paths = {BEFORE: asked.model, AFTER: out / MODEL} | (
         {CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {}
@@ -312,7 +315,9 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
 
 
 def _export(session: Session, trained: Trained, path: Path, *, must_change: bool) -> None:
-    """Write the trained network, and check that what was to change did, and that the file holds what was trained.
+    """Write the trained network and check it.
+
+    What was to change must have changed, and the file must hold what was trained.
 
     Raises:
         UsageError: It did not.
@@ -332,7 +337,9 @@ def _export(session: Session, trained: Trained, path: Path, *, must_change: bool
 
 
 def _check_file(session: Session, trained: Trained, path: Path) -> None:
-    """Check that a file holds what was trained, and that what is made of it computes what the file does at other sizes too.
+    """Check that a file holds what was trained.
+
+    What is made of the file must also compute what the file does, at other sizes too.
 
     Raises:
         SelfCheckError: It does not.

@@ -154,7 +154,10 @@ def _worst(certificate: CertificateModel, stated: float) -> dict[float, float]:
 
 
 def _over_write_verify(certificate: CertificateModel, stated: float) -> bool:
-    """Whether the certified box is as wide as the write-verify tolerance, so that both shrink alike."""
+    """Return whether the certified box is as wide as the write-verify tolerance.
+
+    Both then shrink alike.
+    """
     return math.isclose(certificate.device.tolerance_fraction, stated, rel_tol=1e-9)
 
 

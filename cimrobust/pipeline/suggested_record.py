@@ -137,7 +137,7 @@ class SuggestEvidence:
 
     @property
     def best(self) -> Outcome | None:
-        """The outcome with the fewest devices; of equal ones that which needs no digital hardware."""
+        """The outcome with the fewest devices; on a tie, the one that needs no digital hardware."""
         found = [outcome for outcome in self.outcomes if outcome.confirmed is not None]
         order = {TIGHTER: 0, DIGITAL: 1}
         return min(

@@ -120,7 +120,9 @@ def suggest(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Suggestion:
-    """Find the smallest set of layers, by devices, that must stay digital or be verified more tightly for a policy to be met.
+    """Find the smallest set of layers to protect for a policy to be met.
+
+    Size is counted in devices. Protected layers stay digital or are verified more tightly.
 
     Every set is attacked; the one suggested is confirmed by full searches of the network in which
     these

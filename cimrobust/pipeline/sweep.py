@@ -251,7 +251,10 @@ def sweep_opened(
 def _subject(
     inspection: Inspection, runtime: Runtime, settings: Settings, asked: SweepRequest
 ) -> Subject:
-    """Return what is swept, with the memory of an interrupted run of the same if it goes on from one."""
+    """Return what is swept.
+
+    It has the memory of an interrupted run of the same, if it goes on from one.
+    """
     key = {
         "trials": fingerprint(runtime, inspection.placement, settings.seed),
         "grid": asked.tolerances,
@@ -270,7 +273,10 @@ def _subject(
 def _stages(
     subject: Subject, grid: Sequence[float], require: float | None, trials: int, clock: Clock
 ) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
-    """Search, draw and certify at every tolerance, then look for the largest ones that meet a requirement."""
+    """Search, draw and certify at every tolerance.
+
+    Then look for the largest tolerances that meet a requirement.
+    """
     with clock.stage("search"):
         worst = sweep_worst(subject, grid)
     with clock.stage("monte_carlo"):

@@ -44,7 +44,9 @@ def verify(
     device_type: str = "cpu",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Rank the devices of a model by how much verifying them more tightly helps against the worst case, and write the list.
+    """Rank devices by how much verifying them more tightly helps, and write the list.
+
+    Help is measured against the worst case.
 
     Args:
         model: ONNX file.

@@ -74,7 +74,10 @@ class Ground:
     def linear(
         self, latents: np.ndarray, state: LimitState, neighbours: int
     ) -> tuple[float, np.ndarray]:
-        """Return the stand-in at a chip and its gradient with respect to every device's deviation in level units, float32 [size]: one pass."""
+        """Return the stand-in at a chip and its gradient, in one pass.
+
+        The gradient is with respect to every device's deviation in level units, float32 [size].
+        """
         reach = state.at(self.spreads(latents), neighbours)
         pulled = self.oracle.spread_gradients(
             self.chips.weights(latents), torch.from_numpy(reach.factors).float()
@@ -152,7 +155,10 @@ def polish(
 
 
 def _target(ground: Ground, point: np.ndarray, gradient: np.ndarray, value: float) -> np.ndarray:
-    """Return the nearest chip that the plane through a point with this value and gradient lets fail."""
+    """Return the nearest chip that a plane lets fail.
+
+    The plane goes through a point with this value and gradient.
+    """
     deviations = ground.chips.deviations(point)
     least = float(np.dot(gradient.astype(np.float64), deviations.astype(np.float64))) - value
     return ground.nearest.solve(gradient, least)[0]

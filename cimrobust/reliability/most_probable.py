@@ -212,7 +212,7 @@ class _Search:
         ]
 
     def _state(self, ground: Ground, num_crafting: int) -> tuple[LimitState, int]:
-        """Return the stand-in and the largest of its widths that the chip without deviation does not fail at."""
+        """Return the stand-in and its largest width at which the undeviated chip does not fail."""
         task = self.runtime.task
         still = ground.spreads(np.zeros(self.chips.size, dtype=np.float32))
         if self.score.num_wrong is None:
@@ -264,7 +264,10 @@ class _Search:
         )
 
     def _given(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return a failing chip near a pattern where one is met, else the latents of least norm that point to it."""
+        """Return a failing chip near a pattern if one is met, else latents that point to it.
+
+        Those latents are the ones of least norm.
+        """
         direction = self.nearest.direction(deviations)
         for point in (direction, self.nearest.inverse(deviations)):
             crossed = self._ray(point)

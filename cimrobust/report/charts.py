@@ -167,7 +167,7 @@ def histogram(certificate: CertificateModel) -> str:
 
 
 def largest_tolerance(certificate: CertificateModel) -> str:
-    """Draw the samples by the largest tolerance at which they are certified, and the stated tolerance."""
+    """Draw the samples by their largest certified tolerance, and the stated tolerance."""
     found, stated = (
         certificate.certified.largest_tolerance,
         certificate.certified.curve[-1].tolerance_fraction,
@@ -496,7 +496,7 @@ def zoom_up(axes: Axes, low: float, high: float) -> None:
 
 
 def svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an SVG element whose names are unique on the page and whose colours are the page's."""
+    """Return a figure as an SVG element with names unique on the page and the page's colours."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         # Text stays text, in a font of the reader's: that the one here lacks a letter of a layer's

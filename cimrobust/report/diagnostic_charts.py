@@ -99,7 +99,10 @@ def classes(_certificate: CertificateModel, found: ClassAttacks) -> str:
 
 
 def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str:
-    """Draw the worst score found over the tolerance, what bisection tried, and the score required."""
+    """Draw the worst score found over the tolerance.
+
+    What bisection tried and the score required are drawn too.
+    """
     points = sorted([*curve.points, *curve.tried], key=lambda point: point.tolerance)
     bound = certificate.certified
     # A bound over some of the samples may lie above the worst score over all of them: it is told
@@ -164,7 +167,10 @@ def stuck_devices(certificate: CertificateModel, found: StuckDevices) -> str:
 
 
 def write_verify(certificate: CertificateModel, found: WriteVerify) -> str:
-    """Draw the worst score over the share of devices that are verified more tightly, for the best ranking and baselines."""
+    """Draw the worst score over the share of devices that are verified more tightly.
+
+    It is drawn for the best ranking and the baselines.
+    """
     marks = {
         found.best: (BAD, "o-"),
         "second_derivative": (NEUTRAL, "s--"),

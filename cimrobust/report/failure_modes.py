@@ -58,7 +58,7 @@ def costs(certificate: CertificateModel) -> list[list[float]] | None:
 
 
 def transitions(certificate: CertificateModel) -> list[Transition]:
-    """Return the kinds of wrong decisions of the worst chip, the dearest first, then the most frequent."""
+    """Return the kinds of wrong decisions of the worst chip, by falling cost, then frequency."""
     names, priced = class_names(certificate), costs(certificate)
     found = [
         Transition(

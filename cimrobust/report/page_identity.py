@@ -42,7 +42,10 @@ class Identity:
 
 
 def digest_of(record: Record) -> str:
-    """Return the digest of a result file: of the file that it was read from, or of what is written."""
+    """Return the digest of a result file.
+
+    It is the digest of the file that was read, or of what is written.
+    """
     return record.file_sha256 or hashlib.sha256(canonical_json(record).encode("utf-8")).hexdigest()
 
 

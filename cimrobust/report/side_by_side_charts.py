@@ -73,7 +73,10 @@ def certified_apart(described: Retraining) -> bool:
 
 
 def tolerances(described: Retraining) -> str:
-    """Draw worst scores found and certified scores of all networks over the tolerance, and the stated tolerance."""
+    """Draw worst scores found and certified scores of all networks over the tolerance.
+
+    The stated tolerance is drawn too.
+    """
     found = described.tolerances
     assert found is not None
     worst = _curves(found, lambda scores: scores.worst_found)
@@ -111,7 +114,10 @@ def tolerances(described: Retraining) -> str:
 
 
 def layers(described: Retraining) -> str:
-    """Draw, layer by layer, the worst score found when it alone deviates, and when all others do, of all networks."""
+    """Draw the worst scores found of all networks, layer by layer.
+
+    For each layer they are the score when it alone deviates, and when all others do.
+    """
     rows = [] if described.layers is None else described.layers.rows[:MOST_LAYERS]
     marks = {
         "alone": _marks(rows, lambda scores: scores.alone),
@@ -169,7 +175,7 @@ def _marks(
 
 
 def _half_width_scores(axes: Axes, described: Retraining, values: Sequence[float]) -> None:
-    """Scale the horizontal axis of a panel of half the width, with fewer ticks than a whole one has."""
+    """Scale the horizontal axis of a half-width panel, with fewer ticks than a whole one has."""
     charts.score_axis(axes, described, values)
     if described.metric.unit != "fraction" or max(values) - min(values) >= charts.ZOOM_BELOW:
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -181,7 +187,7 @@ def _half_width_scores(axes: Axes, described: Retraining, values: Sequence[float
 def _curves(
     found: ToleranceComparison, read: Callable[[ToleranceScores], float | None]
 ) -> dict[Look, list[tuple[float, float]]]:
-    """Return tolerance in percent and score of every network that has one of them at any tolerance."""
+    """Return tolerance in percent and score of every network that has one at any tolerance."""
     curves = {}
     for look in _LOOKS:
         points = [
@@ -212,7 +218,10 @@ def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
 def _draw(
     axes: Axes, curves: Mapping[Look, Sequence[tuple[float, float]]], style: str, *, note: str
 ) -> None:
-    """Draw scores over the tolerance, those of bounds with hollow markers, whole also at the edge."""
+    """Draw scores over the tolerance, those of bounds with hollow markers.
+
+    Markers are whole also at the edge.
+    """
     for look, points in curves.items():
         inside = look.colour if style == "-" else "none"
         axes.plot(
@@ -230,7 +239,10 @@ def _draw(
 def _finish_apart(
     worst: Axes, proven: Axes, described: Retraining, bounds: Sequence[float]
 ) -> None:
-    """Scale the panel of certified scores, whose boxes halve from point to point, and say what is in which panel."""
+    """Scale the panel of certified scores, and say what is in which panel.
+
+    The boxes of the certified scores halve from point to point.
+    """
     found = described.tolerances
     assert found is not None
     samples = max(summary.certified_samples for summary in found.networks().values())

@@ -1,4 +1,4 @@
-"""Where the numbers of a certificate are uncertain, source by source, in the order from network to chip to claim."""
+"""Where a certificate's numbers are uncertain, source by source, from network to chip to claim."""
 
 from __future__ import annotations
 

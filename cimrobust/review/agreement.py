@@ -60,7 +60,9 @@ class Scored(Made, Protocol):
 
 
 def compare(derived: object, claimed: object, result: Scored, *, place: str) -> Iterator[str]:
-    """Yield the places at which a part of a result is not what was derived again, as exactly as its maker allows.
+    """Yield the places at which a part of a result is not what was derived again.
+
+    Both are compared as exactly as the maker of the result allows.
 
     Sentences, and what an older format does not have, are compared for results of this version
     alone; on another machine decisions on

@@ -13,7 +13,9 @@ from cimrobust.review.replay_check import ReplayCheck
 
 
 def diagnostics_check(certificate: CertificateModel) -> ReplayCheck:
-    """Compare the diagnostics that were chosen with those that are there, each with its result or the reason why it has none.
+    """Compare the diagnostics that were chosen with those that are there.
+
+    Each has its result, or the reason why it has none.
 
     Args:
         certificate: The certificate.

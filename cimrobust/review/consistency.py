@@ -1,4 +1,7 @@
-"""What the numbers of a certificate and its tables let anyone derive again, without model or data."""
+"""What anyone can derive again from the numbers of a certificate and its tables.
+
+Neither model nor data is needed.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def _wrong_metric(certificate: CertificateModel) -> Iterator[str]:
 
 
 def _wrong_shares(certificate: CertificateModel) -> Iterator[str]:
-    """Yield scores that are not correct decisions over samples, in any block that states all three."""
+    """Yield scores that are not correct decisions over samples, in blocks that state all three."""
     if certificate.metric.unit != "fraction":
         return
     clean, worst = certificate.clean, certificate.worst_found

@@ -1,4 +1,6 @@
-"""A whole certificate, derived again from network, profile, samples, seeds, trials and witness, and compared with the one that is claimed.
+"""Derive a whole certificate again, and compare it with the claimed one.
+
+It is derived from network, profile, samples, seeds, trials and witness.
 
 Only what a search found on its way is taken from the claim: members, their passes, diagnostics,
 rare failures. `rerun.py` derives those too.
@@ -99,7 +101,9 @@ def witness_checks(directory: Path, run: Run) -> Iterator[ReplayCheck]:
 
 
 def wrong_parts(tensors: Mapping[str, np.ndarray], box: Box) -> dict[str, list[str]]:
-    """Return, for nominal weights and both ends of the intervals, the layers of a witness that state others than model and profile give.
+    """Return the layers of a witness that do not state what model and profile give.
+
+    They are listed for the nominal weights and for both ends of the intervals.
 
     Args:
         tensors: The file of deviations.
@@ -340,7 +344,7 @@ def _curve(certificate: CertificateModel) -> EffortCurve | None:
 
 
 def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
-    """Return the digests of the witness's files, which `file_checks` compares with the files themselves."""
+    """Return the digests of the witness's files, which `file_checks` compares with those files."""
     safety = None if certificate.diagnostics is None else certificate.diagnostics.safety_class
     return {**certificate.worst_found.witness, **({} if safety is None else safety.witness)}
 
@@ -348,7 +352,10 @@ def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
 def _with_claims(
     derived: CertificateModel, claimed: CertificateModel, run: Run, table: TrialTable
 ) -> CertificateModel:
-    """Return a derived certificate with what only a new run can derive taken from the claim, judged again."""
+    """Return a derived certificate completed from the claim and judged again.
+
+    Only what a new run alone can derive is taken from the claim.
+    """
     diagnostics = derived.diagnostics
     if claimed.diagnostics is not None and diagnostics is not None:
         diagnostics = claimed.diagnostics.model_copy(update={"effects": diagnostics.effects})

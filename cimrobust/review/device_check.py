@@ -1,4 +1,7 @@
-"""The devices of a witness, checked against the device profile of the certificate and the weights of the witness file."""
+"""Check the devices of a witness.
+
+They must fit the device profile of the certificate and the weights of the witness file.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def devices_hold(
     stored: Mapping[str, np.ndarray],
     nominal: Mapping[str, np.ndarray],
 ) -> tuple[bool, str]:
-    """Tell whether every device of a witness lies in the interval that the profile gives its level, and all fold to the stored weights.
+    """Return whether a witness's devices lie in their intervals and fold to the stored weights.
+
+    The interval of a device is the one that the profile gives its level.
 
     Nothing is taken from the code that made the file: intervals come from the certificate's
     profile, sums are written out here.

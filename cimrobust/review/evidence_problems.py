@@ -1,4 +1,4 @@
-"""What is wrong with the evidence of a certificate, as far as its files tell without running a network."""
+"""What is wrong with a certificate's evidence, as far as files tell without running a network."""
 
 from __future__ import annotations
 

@@ -156,7 +156,10 @@ def _trials(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]
 
 
 def _stopping(certificate: CertificateModel, table: TrialTable) -> list[ReplayCheck]:
-    """Check that a run that may stop early stopped at the first trial at which its rule said so, and at no other."""
+    """Check that a run that may stop early stopped exactly when its rule said so.
+
+    That is at the first trial at which the rule said so, and at no other.
+    """
     claimed = certificate.monte_carlo.stopping
     if claimed is None or certificate.policy is None:
         return (
@@ -228,7 +231,7 @@ def _evaluation_set(certificate: CertificateModel) -> ReplayCheck:
 
 
 def _certified(directory: Path, certificate: CertificateModel) -> list[ReplayCheck]:
-    """Derive the certified score and the largest tolerances again from what is stated of every sample."""
+    """Derive certified score and largest tolerances again from what is stated of every sample."""
     claimed = certificate.certified
     if claimed.correct is None or claimed.largest_tolerance is None:
         return []

@@ -1,4 +1,7 @@
-"""What is stored in devices and what is not, derived again from the network, the profile and its rules."""
+"""Derive again what is stored in devices and what is not.
+
+The network, the profile and its rules decide it.
+"""
 
 from __future__ import annotations
 

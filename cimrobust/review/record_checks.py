@@ -97,7 +97,10 @@ def _schema_check(path: Path, record: Record) -> ReplayCheck:
 
 
 def _tool_check(record: Record, tool: Tool) -> ReplayCheck:
-    """Check that the tool that is named can have written the format, so that no other version is named to leave checks out."""
+    """Check that the named tool can have written the format.
+
+    Otherwise another version could be named to leave checks out.
+    """
     made, here = _release(tool.version), _release(__version__)
     shown = (
         f"{printable(tool.name)[:40]} {printable(tool.version)[:40]}, schema"

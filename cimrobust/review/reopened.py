@@ -124,7 +124,10 @@ def _stated(certificate: Evaluated) -> dict[str, _SettingValue]:
 
 
 def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers: int) -> Settings:
-    """Return settings that follow from the numbers of a certificate where they do, else from what it states."""
+    """Return the settings behind a certificate.
+
+    They follow from its numbers where possible, else from what it states.
+    """
     stated, drawn = _stated(certificate), certificate.monte_carlo
     policy = None if certificate.policy is None else Policy.model_validate(certificate.policy)
     effort = certificate.worst_found.effort

@@ -30,7 +30,7 @@ class ReplayCheck:
 
 
 def guarded(name: str, body: Callable[[], list[ReplayCheck]]) -> list[ReplayCheck]:
-    """Run one group of checks; a file that is missing or corrupt breaks the claim, not the replay."""
+    """Run one group of checks; a missing or corrupt file breaks the claim, not the replay."""
     try:
         return body()
     except CimrobustError as err:

@@ -184,7 +184,10 @@ def _digest(certificate: CertificateModel) -> str:
 
 
 def _conditions(described: Retraining, certificates: Mapping[str, CertificateModel]) -> ReplayCheck:
-    """Check that all certificates were made under the same conditions, and under those that the re-training states."""
+    """Check that all certificates were made under the same conditions.
+
+    These must be the conditions that the re-training states.
+    """
     before = certificates[BEFORE]
     wrong = []
     for role, made in certificates.items():

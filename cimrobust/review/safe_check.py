@@ -79,7 +79,10 @@ def _wrong(sweep: SweepModel, safe: SafeTolerances) -> Iterator[str]:
 def _wrong_edge(
     name: str, claim: SafeBlock, points: Sequence[SweptPoint], holds: Callable[[SweptPoint], bool]
 ) -> Iterator[str]:
-    """Yield what does not follow for a claim that is looked for on the tolerances of the sweep, then by bisection between two of them."""
+    """Yield what does not follow for a claim found by sweep and bisection.
+
+    It is looked for on the tolerances of the sweep, then by bisection between two of them.
+    """
     fails = min((point.tolerance for point in points if not holds(point)), default=None)
     place = f"safe.{name}"
     if fails is None:
@@ -111,7 +114,10 @@ def _is_same(claim: SafeBlock, low: float, high: float, tried: Sequence[float]) 
 def _wrong_statistical(
     sweep: SweepModel, safe: SafeTolerances, holds: Callable[[SweptPoint], bool]
 ) -> Iterator[str]:
-    """Yield what does not follow for the claim that was tested on fresh chips, which nothing in the file shows."""
+    """Yield what does not follow for the claim that was tested on fresh chips.
+
+    Nothing in the file shows that test.
+    """
     claim = safe.statistical
     if (claim.k, claim.confidence) != (safes.PERCENT, safes.CONFIDENCE):
         yield "safe.statistical.k"

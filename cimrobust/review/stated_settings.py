@@ -46,7 +46,10 @@ def settings_check(certificate: CertificateModel) -> ReplayCheck:
 
 
 def _shares_samples(certificate: CertificateModel) -> bool:
-    """Tell whether converters took their ranges from the file that is evaluated, which no run accepts as calibration data."""
+    """Return whether converters took their ranges from the file that is evaluated.
+
+    No run accepts that file as calibration data.
+    """
     found = {} if certificate.converters is None else certificate.converters.calibration_files
     files = (
         {digest for name, digest in part.items() if not name.endswith(".toml")}

@@ -179,7 +179,10 @@ def _head(sweep: SweepModel, opened: Reopened) -> Iterator[ReplayCheck]:
 
 
 def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[ReplayCheck]:
-    """Compare witnesses with boxes of model and profile, score them in the engine of the run, and bound every tolerance again."""
+    """Compare witnesses with their boxes, score them, and bound every tolerance again.
+
+    The boxes are those of model and profile, and the scores come from the engine of the run.
+    """
     if not all(point.worst_found.witness for point in sweep.points):
         yield ReplayCheck(
             "derived points",
@@ -359,7 +362,10 @@ def _rerun(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[Replay
 
 
 def _is_tame(sweep: SweepModel, made: SweepModel, runtime: Runtime) -> bool:
-    """Tell whether a new run finds a much worse chip at any tolerance, which no other machine explains."""
+    """Return whether a new run finds a much worse chip at any tolerance.
+
+    Another machine does not explain that.
+    """
     pairs = zip(sweep.points, made.points, strict=True)
     scores = [(claimed.worst_found.score, found.worst_found.score) for claimed, found in pairs]
     return any(

@@ -1,4 +1,4 @@
-"""Deviations of a witness in the intervals that are stored with them, and the weights of its model file."""
+"""Check a witness's deviations against their stored intervals, and its model file's weights."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def box_problem(
 
 
 def left_out(witness: Network, profile: DeviceProfile, named: Collection[str]) -> str:
-    """Return which layers of a witness's model file are stored in devices and are named nowhere, so that nobody checked their weights.
+    """Return the layers of a witness's model file that are stored in devices but named nowhere.
+
+    Nobody has checked their weights.
 
     Args:
         witness: The model file; it has the layers of the certified network under their names.

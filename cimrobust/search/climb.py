@@ -1,4 +1,6 @@
-"""Projected sign-gradient ascent with momentum and step decay, over the whole crafting set, inside the tolerance box.
+"""Projected sign-gradient ascent with momentum and step decay, inside the tolerance box.
+
+Every pass runs over the whole attack set.
 
 The schedule is that of APGD (Croce, Hein, ICML 2020, arXiv 2003.01690, algorithm 1), with the step
 of every weight measured in half-widths
@@ -131,7 +133,9 @@ def climb_in_turn(
     origin: str,
     patience: int | None = None,
 ) -> list[Candidate]:
-    """Climb on one loss after the other, each from the best so far, with equal shares of the passes; arguments as for `climb`.
+    """Climb on one loss after the other, each from the best so far.
+
+    Passes are shared equally; arguments are as for `climb`.
 
     Returns:
         The best candidate after each loss; the same one twice is listed once.

@@ -58,7 +58,10 @@ def crafting_subset(
 
 
 def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
-    """Return how many crafting samples the arithmetic of the network leaves room for, a function of network and budget alone."""
+    """Return how many attack samples the arithmetic of the network leaves room for.
+
+    The number depends on network and budget alone.
+    """
     operations = _operations_per_sample(twin, runtime)
     if operations == 0:
         return budget.max_samples
@@ -67,7 +70,10 @@ def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
 
 
 def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
-    """Return the cost of one sample's forward run, in floating-point operations of matrix products and convolutions."""
+    """Return the floating-point operations of one sample's forward run.
+
+    Those of matrix products and convolutions count.
+    """
     feeding, dataset = runtime.engine.feeding, runtime.dataset
     count = {"fixed": feeding.size, "none": 1}.get(feeding.mode, _COUNTED_SAMPLES)
     taken = np.arange(count) % dataset.num_samples

@@ -88,7 +88,9 @@ def search_by_papers(
     progress: Progress | None = None,
     device_type: str = "cpu",
 ) -> SearchResult:
-    """Search with the papers' method alone, on the crafting samples of effort ``standard``, for comparison.
+    """Search with the papers' method alone, for comparison.
+
+    It runs on the attack set of effort ``standard``.
 
     Args:
         runtime: The network and its data.

@@ -54,7 +54,10 @@ def score_known(
 def take_start(
     origin: str, deviations: Mapping[str, np.ndarray], problem: Problem
 ) -> tuple[Scored, MemberResult]:
-    """Score a pattern, brought into the box, and offer it to the board, so that members that go on from the best can go on from it."""
+    """Score a pattern, brought into the box, and offer it to the board.
+
+    Members that go on from the best can then go on from it.
+    """
     begin, evaluations = time.perf_counter(), problem.evaluations
     inside, note = _inside(problem.box, deviations)
     candidate = Candidate(inside, problem.measure([inside])[0], f"start, {note}", origin)

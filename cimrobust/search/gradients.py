@@ -68,7 +68,10 @@ def open_gradients(
     workers: int,
     device: torch.device,
 ) -> Opened:
-    """Build the twin, choose the crafting samples it can afford, and prove that it decides as the deployed network does."""
+    """Build the twin, choose its attack set, and prove that it decides as the deployed network.
+
+    The attack set holds the samples that the twin can afford.
+    """
     task = runtime.task
 
     def subset(count: int) -> np.ndarray:
@@ -152,7 +155,9 @@ def _agreeing(
     workers: int,
     device: torch.device,
 ) -> tuple[GradientOracle | None, str]:
-    """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner, and why not where there is none.
+    """Return an oracle that decides as the deployed network does, and why not if there is none.
+
+    Decisions are compared at the nominal weights and at a random corner.
 
     With converters, which the twin has in part, a difference is no reason to do without it: the
     second value then says how large it is.

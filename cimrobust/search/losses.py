@@ -29,7 +29,10 @@ class Loss(Protocol):
         """Short name."""
 
     def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return one value a decision, [decisions], from rows [decisions, classes] and labels (or targets) [decisions]."""
+        """Return one value per decision, [decisions].
+
+        The logits are [decisions, classes], the labels (or targets) [decisions].
+        """
 
     def scale_of(self, spreads: Tensor) -> float:
         """Return the scale that the spreads of all decisions, detached, give for the next pass."""
@@ -39,7 +42,7 @@ class Loss(Protocol):
 
 
 def median_scale(spreads: Tensor) -> float:
-    """Return the median magnitude of the spreads that are finite and not 0; 1 where there are none."""
+    """Return the median magnitude of the finite margins that are not 0; 1 if there are none."""
     sizes = spreads.abs()
     sizes = sizes[torch.isfinite(sizes) & (sizes > 0)]
     return max(float(sizes.median()), _SMALLEST_SCALE) if sizes.numel() else 1.0

@@ -22,7 +22,9 @@ def masking_warnings(
     *,
     gradient_members: Iterable[str],
 ) -> list[Warned]:
-    """Warn where a control did better than the members that use the network's gradients, on all samples or on the crafting samples.
+    """Warn where a control did better than the members that use the network's gradients.
+
+    It may have done so on all samples or on the attack set.
 
     What was only continued from a control's pattern, or from one that the caller gave, is not the
     gradients' own.

@@ -1,4 +1,6 @@
-"""Gradients of a loss with respect to all stored weights, over the whole crafting set in every pass.
+"""Gradients of a loss with respect to all stored weights.
+
+Every pass runs over the whole attack set.
 
 Results do not depend on the number of workers: the crafting set is cut into pieces by the network
 and the set alone, each piece is computed
@@ -170,7 +172,10 @@ class GradientOracle:
 
     @contextmanager
     def softened(self) -> Iterator[None]:
-        """Leave rounding and quantisers out for a while, and let saturated activations leak gradients."""
+        """Leave rounding and quantisers out for a while.
+
+        Saturated activations leak gradients meanwhile.
+        """
         before = self._twin.softened
         self._twin.softened = True
         try:
@@ -206,7 +211,10 @@ class GradientOracle:
         )
 
     def plain_rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
-        """Return the rows of all decisions of the first samples as the network gives them, without gradients, [decisions, classes]."""
+        """Return the logits of all decisions of the first samples, [decisions, classes].
+
+        They are as the network gives them, without gradients.
+        """
         rows = self._forward(
             partial(self._plain_rows, tensors_of(weights, self.device)), num_samples
         )
@@ -225,7 +233,9 @@ class GradientOracle:
     def promising(
         self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float
     ) -> tuple[tuple[int, Tensor] | None, int]:
-        """Return right decisions and margins at a pattern, or None as soon as too many decisions are right, and how many samples were run.
+        """Return correct decisions and margins at a pattern, and how many samples were run.
+
+        The first two are None as soon as too many decisions are correct.
 
         Args:
             pattern: Deviations.
@@ -255,7 +265,10 @@ class GradientOracle:
         return (right, torch.cat(parts)[back]), self.num_samples
 
     def safest_first(self, spreads: Tensor) -> np.ndarray:
-        """Return the samples, those first that are decided right by the widest margin, given the margins of all decisions."""
+        """Return the samples, those first that are correct by the widest margin.
+
+        The margins given are those of all decisions.
+        """
         finite = torch.nan_to_num(spreads, nan=0.0)
         if self._counted.all():
             return np.argsort(
@@ -343,7 +356,7 @@ class GradientOracle:
         *,
         needed: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Add up the gradients of all pieces; those without a decision that is needed are left out."""
+        """Add up the gradients of all pieces that hold a decision that is needed."""
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         pieces = [
             piece
@@ -383,7 +396,7 @@ class GradientOracle:
         return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
 
     def _decisions_of(self, samples: np.ndarray) -> Tensor:
-        """Return which of all decisions those of some samples are, int64, in the order of the samples."""
+        """Return the indices of some samples' decisions among all, int64, in sample order."""
         found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
         return torch.from_numpy(np.concatenate(found)).to(self.device)
 

@@ -1,4 +1,4 @@
-"""One search: the network, the box, the crafting samples, what has been found so far and what it cost."""
+"""One search: network, box, attack set, what has been found so far and what it cost."""
 
 from __future__ import annotations
 
@@ -124,13 +124,19 @@ class Problem:
 
     @property
     def nothing_left(self) -> bool:
-        """Whether some pattern breaks every decision of the crafting samples, so that no search on them can find more."""
+        """Whether some pattern breaks every decision of the attack set.
+
+        No search on the attack set can then find more.
+        """
         return not self.task.is_regression and any(
             candidate.key[0] == 0 for candidate in self.board.by_member.values()
         )
 
     def has_collapsed(self, candidate: Candidate | None = None) -> bool:
-        """Tell whether little more is right than one class, at a candidate or at the best one so far."""
+        """Return whether little more than one class is correct.
+
+        The decisions are those at a candidate, else at the best one so far.
+        """
         earlier = self.board.best()
         if self.task.is_regression or (candidate is None and not earlier):
             return False
@@ -157,7 +163,10 @@ class Problem:
 
     @property
     def sees_all(self) -> bool:
-        """Whether patterns are made on all samples, so that nothing can be learnt that does not count."""
+        """Whether patterns are made on all samples.
+
+        Nothing can then be learnt that does not count.
+        """
         return len(self.crafting) == self.runtime.dataset.num_samples
 
     @cached_property
@@ -209,7 +218,7 @@ class Problem:
         )
 
     def screen(self, pattern: Pattern, beside: Evaluation, best: Key) -> Key | None:
-        """Return the key of a pattern, by the twin, or None where it cannot be better than the best.
+        """Return the key of a pattern by the twin, None where it cannot be better than the best.
 
         Samples are run in an order in which that shows early. With converters, of which the twin
         has a part, patterns are measured on the chip.
@@ -258,7 +267,7 @@ class Problem:
         )
 
     def measure(self, patterns: Sequence[Pattern]) -> list[Key]:
-        """Return the keys of patterns, by onnxruntime on the crafting samples; one evaluation each."""
+        """Return the keys of patterns on the attack set, by onnxruntime; one evaluation each."""
         self.forward_samples += len(patterns) * len(self.crafting)
         threads = max(self.workers // max(len(patterns), 1), 1)
         work = partial(_measure, self.runtime, self.task, self.box, self.crafting, threads)

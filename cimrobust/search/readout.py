@@ -65,7 +65,10 @@ class Readout:
     threshold: tuple[float, ...] = (0.0,)
 
     def rows(self, output: Tensor) -> Tensor:
-        """Return [decisions, classes] (``value``: [values, 1]) of a tensor with samples along the first axis."""
+        """Return the logits of a tensor, [decisions, classes] (``value``: [values, 1]).
+
+        The tensor has the samples along its first axis.
+        """
         if self.kind == "value":
             return output.reshape(-1, 1)
         if self.kind == "threshold":
@@ -167,7 +170,10 @@ def _scaled_by_number(twin: Twin, op: str, inputs: tuple[str, ...]) -> str:
 
 
 def _before_choice(twin: Twin, output: str) -> list[Readout]:
-    """Return readouts of what an ArgMax or ArgMin chose from, for each axis that may have been the class axis."""
+    """Return readouts of what an ArgMax or ArgMin chose from.
+
+    There is one for each axis that may have been the class axis.
+    """
     tensor = output
     while True:
         source = twin.source_of(tensor)
@@ -187,7 +193,10 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
 def counted_rows(
     task: Task, readout: Readout, output: np.ndarray, *, double: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return the rows of the decisions that are counted, as `decisive` ones, and their labels, of a decision output with scores."""
+    """Return the `decisive` logits of the decisions that are counted, and their labels.
+
+    They come from a decision output with scores.
+    """
     values = torch.from_numpy(np.ascontiguousarray(output))
     rows = readout.rows(values.double() if double else values.float())
     counted = torch.from_numpy(task.counted.reshape(-1))
@@ -196,7 +205,9 @@ def counted_rows(
 
 
 def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
-    """Return rows in which the label is the first highest score exactly if it is among the k highest, all finite where there is a decision.
+    """Return logits whose first highest is the label exactly if it is among the k highest.
+
+    All logits are finite where there is a decision.
 
     As `data.rows.decisive_rows`; scores that are put below all others have no gradient, so
     infinities cannot become NaN in it.

@@ -1,4 +1,7 @@
-"""How much each level of effort may spend. The user chooses the level; nothing else is adjustable."""
+"""How much each level of effort may spend.
+
+The user chooses the level; nothing else is adjustable.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How fast a search became as good as it is: what it had found after how many passes and seconds."""
+"""How fast a search became as good as it is.
+
+This is what it had found after how many passes and seconds.
+"""
 
 from __future__ import annotations
 

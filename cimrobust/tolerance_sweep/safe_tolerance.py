@@ -56,7 +56,10 @@ class SafeTolerance:
 
 
 def largest_unrefuted(subject: Subject, worst: Sequence[Worst], required: float) -> SafeTolerance:
-    """Return the largest tolerance at which the search, as it is run at every tolerance of the sweep, found no chip that misses the requirement."""
+    """Return the largest tolerance at which the search found no chip that misses a requirement.
+
+    The search is run as at every tolerance of the sweep.
+    """
     known = {entry.tolerance: entry for entry in worst}
 
     def holds(tolerance: float) -> bool:

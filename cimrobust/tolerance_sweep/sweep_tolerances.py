@@ -243,7 +243,10 @@ def _starts(subject: Subject, near: Sequence[Worst], placement: Placement) -> di
 
 
 def _attack_from_above(subject: Subject, worst: Worst, above: Worst) -> Worst:
-    """Return the worse of the chip known at a tolerance and what a short attack from a larger tolerance finds."""
+    """Return the worse of the chip known at a tolerance and the one that a short attack finds.
+
+    The attack comes from a larger tolerance.
+    """
 
     def make() -> Part:
         attack, bench = attack_at(subject, worst.tolerance, [worst, above])
@@ -258,7 +261,7 @@ def _attack_from_above(subject: Subject, worst: Worst, above: Worst) -> Worst:
 
 
 def adopt(bench: Bench, worst: Worst, attack: Attack) -> Worst:
-    """Return the chip that an attack found if it is worse than the one known, replayed from its file."""
+    """Return an attack's chip if it is worse than the one known, replayed from its file."""
     if not bench.runtime.task.is_worse(attack.score, worst.score):
         return worst
     replayed, note = confirm(

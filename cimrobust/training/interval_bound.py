@@ -65,7 +65,10 @@ def proved_share(step: Step) -> float:
 
 
 def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the ends of all rows, and lower bounds of the margins between the label and every class [decisions, classes]; None for a regression."""
+    """Return the ends of all logits, and lower bounds of the margins.
+
+    The margins are between the label and every class, [decisions, classes]; None for a regression.
+    """
     plan = step.network.plan
     weights = {
         name: Interval(chip.nominal + size * chip.lo, chip.nominal + size * chip.hi)
@@ -109,7 +112,9 @@ def _value(planned: PlannedStep, values: Mapping[str, Value]) -> Value:
 def _product_margins(
     step: Step, plan: Plan, values: Mapping[str, Value], labels: Tensor
 ) -> Tensor | None:
-    """Return lower bounds of the margins [samples, classes] where the scores are one product of data that are not negative, plus a known bias; None elsewhere.
+    """Return lower bounds of the margins [samples, classes] of a product, else None.
+
+    The scores must be one product of data that are not negative, plus a known bias.
 
     Every weight is free, so for every x >= 0 the smallest margin has the weights of the label at
     their lower ends and the others at their upper ends, and for every element

@@ -1,4 +1,7 @@
-"""The training loop: one method, one optimiser, validation after every epoch, the best epoch kept."""
+"""The training loop: one method, one optimiser, the best epoch kept.
+
+Validation follows every epoch.
+"""
 
 from __future__ import annotations
 
@@ -218,7 +221,10 @@ def start_training(job: Job, parameters: Parameters) -> State:
 
 
 def _bound_use(job: Job, parameters: Parameters, reach: float | None) -> BoundUse:
-    """Return what part the interval bound has, from as many validation samples as a mini-batch has."""
+    """Return what part the interval bound has.
+
+    It is measured on as many validation samples as a mini-batch has.
+    """
     clipped = parameters.copy()
     clip_weights(clipped, reach)
     few = job.validation.part(
@@ -349,7 +355,7 @@ def _average(method: Method, state: State, progress: float) -> None:
 
 @torch.no_grad()
 def _follow_statistics(job: Job, state: State, step: Step) -> None:
-    """Let the stored statistics of normalisations follow those of the mini-batch without deviation."""
+    """Let stored normalisation statistics follow those of the mini-batch without deviation."""
     if not job.settings.update_norms:
         return
     norms = job.network.trainable.digital.normalisations

@@ -41,7 +41,9 @@ class Pace:
 def choose_pace(
     session: Session, settings: TrainingSettings, *, progress: Progress | None = None
 ) -> Pace:
-    """Return the largest learning rate at which plain training loses no more clean score than allowed, within the first 50 mini-batches.
+    """Return the largest learning rate at which plain training keeps the clean score.
+
+    It loses no more of it than allowed, within the first 50 mini-batches.
 
     A rate that suits a small network of digits takes a residual network apart in one epoch,
     whatever the method, and no later epoch brings back what it knew.

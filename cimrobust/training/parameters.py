@@ -203,7 +203,10 @@ def initial_parameters(
 def stored_integers(
     trainable: Trainable, parameters: Parameters
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the float values to write by name, and for tensors that the file holds as integers those integers, zero point included."""
+    """Return the float values to write by name, and the integers of integer tensors.
+
+    Those tensors are held as integers by the file; the zero point is included.
+    """
     values, integers = parameters.to_numpy(), {}
     for name, devices in trainable.layers.items():
         if devices.grid is not None:

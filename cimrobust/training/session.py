@@ -158,7 +158,10 @@ def open_session(
 
 
 def _teacher_rows(network: TrainingNetwork, parameters: Parameters, samples: Samples) -> np.ndarray:
-    """Return the rows of the file's own weights, neither quantised nor deviating, [samples, decisions, classes]."""
+    """Return the logits of the file's own weights, [samples, decisions, classes].
+
+    The weights are neither quantised nor deviating.
+    """
     parts = []
     with torch.no_grad():
         weights = {**network.digital(parameters), **network.stored(parameters)}
@@ -200,7 +203,10 @@ def _digital_notes(scan: LayerScan) -> tuple[str, ...]:
 
 
 def _with_separate_groups(profile: DeviceProfile) -> DeviceProfile:
-    """Return the profile with arrays of their own for the groups of convolutions, in the rules for layers too."""
+    """Return the profile with separate arrays for the groups of convolutions.
+
+    The rules for layers change in the same way.
+    """
     rules = tuple(
         rule if rule.tile is None else replace(rule, tile=replace(rule.tile, grouped="separate"))
         for rule in profile.rules

@@ -148,14 +148,17 @@ class TrainingNetwork:
         )
 
     def counted(self, rows: Tensor, samples: Samples) -> Tensor:
-        """Return the rows of the decisions that are counted, of rows of all decisions of samples."""
+        """Return the logits of the counted decisions, given those of all decisions of samples."""
         counted = counted_of(samples.targets)
         return rows if bool(counted.all()) else rows[counted.reshape(-1)]
 
     def _outputs(
         self, weights: Mapping[str, Tensor], samples: Samples, tensor: str
     ) -> list[Tensor]:
-        """Return a tensor of the graph, samples first, in runs of as many samples as the network takes."""
+        """Return a tensor of the graph, samples first, run by run.
+
+        Each run has as many samples as the network takes.
+        """
         mode, size = self._feeding.mode, self._feeding.size
         if mode == "free":
             return [self.twin({**samples.inputs, **samples.constants}, weights, [tensor])[tensor]]
@@ -209,7 +212,7 @@ def open_training(
     device: torch.device,
     seed: int,
 ) -> tuple[TrainingNetwork, Parameters]:
-    """Build the twin of a network for training and prove that it decides as the deployed network does.
+    """Build a network's twin for training and prove that it decides as the deployed network.
 
     Args:
         runtime: The deployed network with training samples.
@@ -277,7 +280,10 @@ def _check_same(
     expected: Tensor,
     together: np.ndarray,
 ) -> None:
-    """Raise ModelNotCoveredError unless the functional twin gives the first rows of the search's twin at the quantised weights, run with the same samples."""
+    """Raise ModelNotCoveredError unless the functional twin gives the search twin's first logits.
+
+    Both twins run with the same samples, at the quantised weights.
+    """
     samples = _first_samples(runtime, together, network.device)
     with torch.no_grad():
         stored = network.stored(parameters)

@@ -77,7 +77,10 @@ class Objective:
         return targets[counted_of(targets)]
 
     def decisive(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rows in which the label is the highest score exactly if the decision is right, see `readout.decisive`, and the labels."""
+        """Return decisive logits and the labels, see `readout.decisive`.
+
+        In them, the label is highest exactly if the decision is correct.
+        """
         labels = self.labels(targets, rows.shape[1])
         return decisive(rows, labels, k=self.k), labels
 

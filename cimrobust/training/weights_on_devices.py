@@ -81,7 +81,10 @@ class Grid:
         )
 
     def nearest(self, weight: Tensor) -> Tensor:
-        """Return the weights that the nearest integers stand for, with a straight-through gradient inside their range."""
+        """Return the weights that the nearest integers stand for.
+
+        The gradient is straight-through inside their range.
+        """
         inside = torch.minimum(torch.maximum(weight, self.low * self.scale), self.high * self.scale)
         return surrogate(self.levels(weight) * self.scale, inside)
 

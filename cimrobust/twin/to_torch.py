@@ -128,7 +128,9 @@ class Twin(torch.nn.Module):
         self._settings.softened = value
 
     def source_of(self, name: str) -> tuple[str, tuple[str, ...]] | None:
-        """Return operator and input names of the node that makes a tensor, None for inputs and constants.
+        """Return operator and input names of the node that makes a tensor.
+
+        Return None for inputs and constants.
 
         Lets a search step back over an ArgMax whose result is the decision.
         """
@@ -138,7 +140,10 @@ class Twin(torch.nn.Module):
         return None
 
     def steps_to(self, tensor: str) -> tuple[Step, ...]:
-        """Return the steps that a tensor depends on and that constants alone do not decide, in the order in which they run."""
+        """Return the steps that a tensor depends on, in the order in which they run.
+
+        Steps that constants alone decide are left out.
+        """
         _values, filled = self._ready()
         return tuple(
             step for step, _dead in self._program.plan((self._program.slots[tensor],), filled).steps
@@ -167,7 +172,10 @@ class Twin(torch.nn.Module):
         return super().load_state_dict(*args, **kwargs)
 
     def _ready(self) -> tuple[list[Any], frozenset[int]]:
-        """Return the list of values with all constants in place, what follows from constants alone included, and the slots filled."""
+        """Return the list of values with all constants in place, and the slots filled.
+
+        What follows from constants alone is included.
+        """
         probe: Tensor = self._probe  # type: ignore[assignment]
         key = (probe.dtype, probe.device)
         if self._template is not None and self._template[0] == key:
@@ -387,7 +395,10 @@ def _constants(graph: onnx.GraphProto, scope: Scope) -> dict[str, Tensor]:
 def _reaches_torch(
     program: Program, weights: frozenset[str], outside: Sequence[OutsideNode]
 ) -> bool:
-    """Tell whether a node with a torch form computes with a mapped weight, so that there is a gradient to start from."""
+    """Return whether a node with a torch form computes with a mapped weight.
+
+    There is then a gradient to start from.
+    """
     names = {node.name for node in outside}
     moved = {program.slots[name] for name in weights if name in program.slots}
     for step in program.steps:
@@ -477,7 +488,7 @@ def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
 
 
 def _without_large_data(model: onnx.ModelProto, limit: int = 1024) -> onnx.ModelProto:
-    """Return a copy whose large initializers have no data, which shape inference does not look at."""
+    """Return a copy without the data of large initializers, which shape inference ignores."""
     copy = onnx.ModelProto()
     copy.opset_import.extend(model.opset_import)
     copy.ir_version = model.ir_version

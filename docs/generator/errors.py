@@ -21,8 +21,9 @@ SETTINGS = (
 
 INTRODUCTION = """\
 A command that fails prints one line, `error: <thing> must <rule>, got <value> (<where>);
-<what to do>`, and ends with one of these codes. In Python the same line is the text of an exception, whose
-`exit_code` is the code. An internal error prints its traceback if `CIMROBUST_DEBUG=1` is set.
+<what to do>`, and ends with one of these codes. In Python the same line is the text of an
+exception, whose `exit_code` is the code. An internal error prints its traceback if
+`CIMROBUST_DEBUG=1` is set.
 """
 
 
@@ -81,7 +82,7 @@ def _message_table(found: list[tuple[str, str]]) -> str:
 
 
 def _messages() -> Iterator[tuple[str, str, str]]:
-    """Yield module, name of the exception and text of every error that is raised with a text of its own."""
+    """Yield module, exception name and text of every error that is raised with its own text."""
     for path in sorted(PACKAGE.rglob("*.py")):
         module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -165,7 +165,7 @@ def _references(value: Any) -> Iterator[str]:
 
 
 def _tables(schema: Schema, headings: Mapping[str, str], *, nullable: bool) -> str:
-    """Return the table of the file, then one for every definition, in the order in which they are met."""
+    """Return the table of the file, then one per definition, in the order they are met."""
     parts = [_table(schema, headings, nullable=nullable)]
     for name in _order(schema):
         definition, heading = schema["$defs"][name], headings[name]

@@ -1,4 +1,6 @@
-"""What the kernel's loops cost, as multiples of NumPy doing the plain work of the same shape in the same run.
+"""What the kernel's loops cost, as multiples of NumPy.
+
+NumPy does the plain work of the same shape in the same run.
 
     python native/bench/bench_kernel.py
 

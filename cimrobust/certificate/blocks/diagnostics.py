@@ -178,7 +178,10 @@ def _point(point: CurvePoint) -> models.TolerancePoint:
 
 
 def _certified_tolerance(required: float, evidence: Evidence) -> tuple[float | None, str | None]:
-    """Return the largest tolerance of the certified curve at which the bound meets the requirement, and why there is none."""
+    """Return the largest tolerance at which the bound meets the requirement, or why none does.
+
+    Tolerances are those of the certified curve.
+    """
     found, higher = evidence.certification, evidence.trials.higher_is_better
     if found.score is None:
         return None, str(found.refusal)

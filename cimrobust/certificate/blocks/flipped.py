@@ -104,7 +104,10 @@ def _values(one: np.ndarray) -> list[float]:
 
 
 def _all_margins(task: Task, output: np.ndarray) -> np.ndarray:
-    """Return the margin of every decision, NaN where the output is the decision itself or none is counted."""
+    """Return the margin of every decision.
+
+    NaN where the output is the decision itself, or the decision is not counted.
+    """
     margins = np.full(task.labels.size, np.nan)
     if task.decision.read != "label":
         margins[task.counted.ravel()] = margins_of(task, output)

@@ -47,7 +47,7 @@ def _format(tensor: Tensor) -> str:
 
 
 def _metrics(certificate: CertificateModel) -> Iterator[Plain]:
-    """Yield the scores with the intervals that the certificate states for the distribution of the samples."""
+    """Yield the scores with the certificate's intervals for the distribution of the samples."""
     clean, drawn = certificate.clean, certificate.monte_carlo
     within = (
         f"devices within {certificate.device.largest_tolerance_fraction:g} of the conductance range"

@@ -1,4 +1,7 @@
-"""Diagnostics of several certificates side by side: before re-training, the control, and after it."""
+"""Diagnostics of several certificates side by side.
+
+They are those before re-training, of the control, and after re-training.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,11 @@ class ToleranceRow(Block):
 
 
 class ToleranceSummary(Block):
-    """One network: why it has no worst scores or no certified curve, and up to which tolerance no chip was found that misses the requirement, which is no proof."""
+    """What the scores over the tolerance show for one network.
+
+    Why it has no worst scores or no certified curve, and up to which tolerance no chip was found
+    that misses the requirement, which is no proof.
+    """
 
     reason: str | None
     """Why there are no worst scores over the tolerance."""
@@ -61,7 +68,11 @@ class ToleranceSummary(Block):
 
 
 class ToleranceComparison(Block):
-    """Worst score found on all samples, and certified score on the first `certified_samples` of each network, over the write-verify tolerance, smallest first."""
+    """Worst score found and certified score of each network over the write-verify tolerance.
+
+    The worst score is found on all samples, the certified score holds on the first
+    `certified_samples`. The smallest tolerance comes first.
+    """
 
     stated: float
     """Write-verify tolerance of the profile, fraction of the full conductance range."""

@@ -11,7 +11,10 @@ from cimrobust.certificate.models.scores import NotRun
 
 
 class Member(Block):
-    """One member of the search ensemble; its score is a replay of its best pattern on all samples."""
+    """One member of the search ensemble.
+
+    Its score is a replay of its best pattern on all samples.
+    """
 
     name: str
     """Name of the member."""

@@ -6,7 +6,10 @@ from cimrobust.certificate.models.record_base import Block, Count, Reach, Status
 
 
 class Check(Block):
-    """One self-check of the run; `held` is null where it could not be made, and `detail` says why."""
+    """One self-check of the run.
+
+    `held` is null where it could not be made, and `detail` says why.
+    """
 
     id: str
     """Stable name of the check."""

@@ -174,7 +174,10 @@ class Outcome(Block):
 
 
 class Equivalent(Block):
-    """Tolerance at which the old network would be as good as the new one is at the stated one, by quick searches."""
+    """Tolerance at which the old network would be as good as the new one is at the stated one.
+
+    It is found by quick searches.
+    """
 
     tolerance: float | None
     """Tolerance at which the old network is as good, fraction of the full conductance range;

@@ -47,7 +47,10 @@ class NotRun(Block):
 
 
 class SampleInterval(Block):
-    """What the samples say of one accuracy on the distribution they were drawn from; chips given."""
+    """What the samples say of one accuracy on the distribution they were drawn from.
+
+    The chips are given.
+    """
 
     name: str
     """Name of the score."""

@@ -64,10 +64,11 @@ class TightenedLayer(Block):
 
 
 class SuggestedSet(Block):
-    """A set of layers that gives what is asked, confirmed by full searches of the network in which they are protected.
+    """A set of layers that gives what is asked.
 
-    `score` is the worst of `searches`. `is_smallest`: every set with fewer devices was refuted.
-    `options` go to `cimrobust analyze` in place of the device options of this run.
+    It is confirmed by full searches of the network in which its layers are protected. `score` is
+    the worst of `searches`. `is_smallest`: every set with fewer devices was refuted. `options` go
+    to `cimrobust analyze` in place of the device options of this run.
     """
 
     protection: Literal["digital", "tighter"]

@@ -1,4 +1,4 @@
-"""Statements about a folder: made for signing, and compared with the folder once a signature holds."""
+"""Statements about a folder: made for signing, compared with it once a signature holds."""
 
 from __future__ import annotations
 

@@ -229,7 +229,10 @@ def _cut(plane: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
 
 
 def _span(used: Tensor) -> tuple[int, int]:
-    """Return the first used place and the one behind the last; the first place where none is used."""
+    """Return the first used place and the one behind the last.
+
+    Where none is used, the first place counts as used.
+    """
     places = used.nonzero()
     return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 1)
 
@@ -243,7 +246,9 @@ def _use_no_weight_twice(form: Tensor) -> bool:
 
 
 def _one_channel(forms: Tensor, matrix: Interval) -> tuple[Tensor, Interval]:
-    """Return forms and the weights that they rest on, without all channels that a form does not rest on if none rests on more than one.
+    """Return forms and the weights that they rest on, reduced to one channel if possible.
+
+    If no form rests on more than one channel, all channels that it does not rest on are left out.
 
     Args:
         forms: [forms, samples, 1, channels, positions].

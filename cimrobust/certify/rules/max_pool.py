@@ -79,7 +79,10 @@ class Contest:
         return torch.minimum(self.hi.amax(2), (self.reference * self.hi).sum(2) + above)
 
     def plane(self) -> tuple[Tensor, Tensor]:
-        """Return slopes [samples, channels, taps, positions] and shifts [samples, channels, positions] of a plane above the maxima."""
+        """Return slopes and shifts of a plane above the maxima.
+
+        Slopes are [samples, channels, taps, positions], shifts [samples, channels, positions].
+        """
         own_slope, own_shift = _plane(self.lo, self.hi, self.lo.amax(2, keepdim=True))
         slope, shift = _plane(
             self.least, self.most, self.least.amax(2, keepdim=True).clamp(min=0.0)
@@ -147,7 +150,10 @@ class MaxPool:
         return contest
 
     def places(self, data: Interval) -> Tensor:
-        """Return where the elements of windows are in a flat plane with its channels, int64 [channels, taps, positions]; -1 in the padding."""
+        """Return where the elements of windows are in a flat plane with its channels.
+
+        Int64 [channels, taps, positions]; -1 in the padding.
+        """
         numbers = torch.arange(data.lo[0].numel(), dtype=torch.float64).reshape(
             1, *data.lo.shape[1:]
         )
@@ -165,7 +171,10 @@ class MaxPool:
 
 
 def _plane(lo: Tensor, hi: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """Return slopes and shifts of ``t + sum_i (u_i - t) (x_i - l_i) / (u_i - l_i)``, t the second largest u but not below `least`."""
+    """Return slopes and shifts of ``t + sum_i (u_i - t) (x_i - l_i) / (u_i - l_i)``.
+
+    t is the second largest u, but not below `least`.
+    """
     second = hi.topk(2, dim=2).values[:, :, 1:] if hi.shape[2] > 1 else least
     level = torch.maximum(second, least)
     passes = (hi > level) & (hi > lo)

@@ -108,7 +108,7 @@ def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
 def corner_ends(
     data: Interval, weight: Interval, lo: Tensor, hi: Tensor, bias: Interval | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the largest value of products at the lower corner of their weights, and the smallest at the upper.
+    """Return the largest product at the lower weight corner and the smallest at the upper one.
 
     At the lower corner a product is ``M a - R |a| + b``, the smallest for every a. Exact for data
     that are not negative; else from the distance that data may move.

@@ -16,7 +16,11 @@ from cimrobust.twin.ops.converter_registry import Kernel
 
 @dataclass(frozen=True)
 class Lines:
-    """``lower_slope x + lower_shift <= f(x) <= upper_slope x + upper_shift`` for every x of an interval, element by element."""
+    """Linear bounds of a function f over an interval, element by element.
+
+    ``lower_slope x + lower_shift <= f(x) <= upper_slope x + upper_shift`` for every x of the
+    interval.
+    """
 
     lower_slope: Tensor
     lower_shift: Tensor

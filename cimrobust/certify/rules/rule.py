@@ -33,10 +33,15 @@ class Rule(Protocol):
     """Bounds one operator."""
 
     def forward(self, inputs: Sequence[Value]) -> Interval:
-        """Return an interval that holds the operator's output, rounding included, for all inputs in their intervals."""
+        """Return an interval that holds the operator's output for all inputs in their intervals.
+
+        Rounding is included.
+        """
 
     def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
-        """Return linear forms on the activations whose sum is a lower bound of a linear form on the output.
+        """Return linear forms on the activations that bound a form on the output from below.
+
+        Their sum is a lower bound of the linear form on the output.
 
         Args:
             form: Coefficients of the output, [forms, samples, ...].
@@ -48,12 +53,15 @@ class Rule(Protocol):
 
 @runtime_checkable
 class Bent(Protocol):
-    """A rule whose lines are looser the wider the interval of its input is, at the elements where it bends."""
+    """A rule whose lines get looser as the interval of its input widens.
+
+    They do so at the elements where it bends.
+    """
 
     def bends(self, data: Interval) -> Tensor:
         """Return where the operator is not one line over an interval, bool, own shape."""
 
 
 def total(form: Tensor, values: Tensor) -> Tensor:
-    """Return the sum over all axes but forms and samples of a form times values, [forms, samples]."""
+    """Return the sum of a form times values over all axes but [forms, samples]."""
     return torch.einsum("snf,nf->sn", flat(form, 2), flat(values))

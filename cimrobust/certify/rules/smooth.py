@@ -95,7 +95,10 @@ def smooth(node: Node, kernel: Kernel) -> Activation:
 
 
 def _sampled(run: Kernel, shape: Shape, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return values on a grid over an interval, the grid, and how far the function may be beyond the values of neighbours."""
+    """Return values on a grid over an interval, the grid, and the excess between its points.
+
+    The excess is how far the function may be beyond the values of neighbours.
+    """
     shares = torch.linspace(0.0, 1.0, _CELLS + 1, dtype=lo.dtype).reshape(-1, *(1,) * lo.dim())
     grid = lo + shares * (hi - lo)
     grid[-1] = hi

@@ -1,4 +1,6 @@
-"""Operators beyond the ONNX standard, replaced by standard nodes that compute the same, before anything else sees the graph.
+"""Replace operators beyond the ONNX standard by standard nodes that compute the same.
+
+This happens before anything else sees the graph.
 
 One file holds the lowerings of one family of operators; `catalogue` lists the files. A lowering is
 a function of a `Job`, registered under the full name of its operator:

@@ -52,7 +52,10 @@ def join_heads(job: Job, name: str) -> str:
 
 
 def scores(job: Job, heads: Heads, head_size: str | int) -> str:
-    """Return query key^T times the scale that the node states, or one over the root of the head size."""
+    """Return the scaled product of query and key^T.
+
+    The scale is the one that the node states, or one over the root of the head size.
+    """
     product = job.add("MatMul", heads.query, job.add("Transpose", heads.key, perm=[0, 1, 3, 2]))
     scale = job.number("scale", 0.0)
     if scale == 0.0 and isinstance(head_size, str):
@@ -63,7 +66,10 @@ def scores(job: Job, heads: Heads, head_size: str | int) -> str:
 
 
 def mix(job: Job, weights: str, heads: Heads) -> str:
-    """Return the values weighted by a distribution over the keys, [batch, queries, heads * value head size]."""
+    """Return the values weighted by a distribution over the keys.
+
+    The shape is [batch, queries, heads * value head size].
+    """
     return join_heads(job, job.add("MatMul", weights, heads.value))
 
 

@@ -1,4 +1,7 @@
-"""Operators of onnxruntime that hold weights of 2, 4 or 8 bits, packed into bytes, with one scale a block."""
+"""Lower the operators of onnxruntime that hold block-quantised weights.
+
+The weights have 2, 4 or 8 bits, packed into bytes, with one scale per block.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +162,7 @@ def _dequantised(
 def _by_blocks(
     job: Job, levels: str, shape: tuple[int, int], block: int, scales: np.ndarray, zeros: np.ndarray
 ) -> str:
-    """Dequantise levels [rows, columns] with one scale and zero point a row and block of columns."""
+    """Dequantise levels [rows, columns] with one scale and zero point per row and column block."""
     rows, columns = shape
     if job.opset >= _BLOCKED_SINCE and scales.shape[1] > 1:
         inputs = (job.constant(scales, "scales"), job.constant(zeros, "zeros"))

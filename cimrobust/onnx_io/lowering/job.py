@@ -128,7 +128,9 @@ class Job:
         return {name: stated[name] for name in names if name in stated}  # type: ignore[misc]
 
     def widen(self) -> None:
-        """Cast inputs of 16-bit floating-point types to float32, in which the lowering then computes; `finish` casts back.
+        """Cast inputs of 16-bit floating-point types to float32.
+
+        The lowering then computes in float32; `finish` casts back.
 
         Raises:
             UnknownTypeError: Only some of the types are known.
@@ -262,7 +264,9 @@ class Job:
         bits: int | None = None,
         note: str = "",
     ) -> str:
-        """Add an initializer that another tensor of the file is read as, once for all nodes that read it so; return its name.
+        """Add an initializer that another tensor of the file is read as; return its name.
+
+        It is added once for all nodes that read the tensor in this way.
 
         Args:
             source: The tensor of the file, an input of the node, or what else the weight is to be

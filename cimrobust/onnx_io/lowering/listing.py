@@ -10,7 +10,7 @@ from cimrobust.onnx_io.lowering.lowering_registry import ENTRIES
 
 
 def markdown_table() -> str:
-    """Return the operators that are read as standard ones, then those that are refused, as two tables in Markdown."""
+    """Return two Markdown tables: operators read as standard ones, then operators refused."""
     lowered = sorted(
         (entry for entry in ENTRIES.values() if entry.make is not None),
         key=lambda entry: entry.operator,

@@ -77,7 +77,10 @@ def lower(model: onnx.ModelProto) -> Lowered:
 
 
 def _take_names(model: onnx.ModelProto, stored: Stored) -> None:
-    """Give a weight the name of the initializer that it is read in place of, where nothing else reads that any more and the shapes are one, in place."""
+    """Give a weight the name of the initializer that it is read in place of, in place.
+
+    This happens only where nothing else reads that initializer any more and the shapes agree.
+    """
     read = {name for node in all_nodes(model.graph) for name in node.input}
     read |= {value.name for inner in all_graphs(model.graph) for value in inner.output}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}

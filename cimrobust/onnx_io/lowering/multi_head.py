@@ -1,4 +1,7 @@
-"""com.microsoft::MultiHeadAttention: attention between given query, key and value, packed or apart."""
+"""com.microsoft::MultiHeadAttention: attention between given query, key and value.
+
+The three may be packed or apart.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,10 @@ def multi_head_attention(job: Job) -> None:
 
 
 def _head_size(job: Job, heads: Heads) -> int | str:
-    """Return the head size of the query, as the name of a vector of one int64 where it is known at run time alone."""
+    """Return the head size of the query.
+
+    Where it is known only at run time, it is the name of a vector of one int64.
+    """
     shape, num_heads = job.shape(job.input(_QUERY)), job.integer("num_heads", 0)
     size = shape[-1]
     if isinstance(size, int):
@@ -97,7 +103,10 @@ def _heads(job: Job) -> Heads:
 
 
 def _unpacked(job: Job, packed: str, index: int) -> str:
-    """Return one of the tensors packed into [batch, positions, heads, number, head size], as [batch, positions, heads * head size]."""
+    """Return one of the packed tensors, as [batch, positions, heads * head size].
+
+    They are packed into [batch, positions, heads, number, head size].
+    """
     return reshape(job, part(job, packed, 3, index, index + 1), 0, 0, -1)
 
 
@@ -131,7 +140,10 @@ def _biases(job: Job, query: str) -> list[str]:
 
 
 def _split(job: Job, name: str, bias: str, num_heads: int, *, of_query: bool) -> str:
-    """Return [batch, heads, positions, head size]; keys and values of four axes have them already."""
+    """Return a tensor as [batch, heads, positions, head size].
+
+    Keys and values of four axes have that shape already.
+    """
     is_split = not of_query and name in job.node.input and job.rank(name) == 4
     if is_split:
         return name  # onnxruntime adds no bias to them

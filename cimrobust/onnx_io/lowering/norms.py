@@ -37,7 +37,10 @@ def rms_norm(job: Job, x: str, gamma: str, elem_type: int) -> str:
 def _written_out(
     job: Job, x: str, gamma: str, beta: str, axes: list[int], *, centred: bool, elem_type: int
 ) -> tuple[str, str, str]:
-    """Return the normalised tensor, the mean (``""`` where it is not centred) and the inverse deviation."""
+    """Return the normalised tensor, the mean and the inverse deviation.
+
+    The mean is ``""`` where the tensor is not centred.
+    """
     average = mean(job, x, axes) if centred else ""
     moved = job.add("Sub", x, average) if centred else x
     spread = mean(job, job.add("Mul", moved, moved), axes)

@@ -255,7 +255,10 @@ def _form(
 
 
 def _level_type(values: np.ndarray) -> type[np.integer[Any]] | None:
-    """Return the shortest type that onnxruntime dequantises and that holds some integers, None where they are none."""
+    """Return the shortest type that onnxruntime dequantises and that holds some integers.
+
+    Return None where the values are no integers or no such type holds them.
+    """
     kinds: tuple[type[np.integer[Any]], ...] = (np.int8, np.uint8, np.int16, np.uint16)
     if not (values == np.rint(values)).all():
         return None

@@ -23,7 +23,7 @@ _USUAL = ("Sigmoid", "Tanh", "Tanh")
 
 @lowers("com.microsoft::DynamicQuantizeLSTM")
 def dynamic_quantised_lstm(job: Job) -> None:
-    """DynamicQuantizeLinear, DequantizeLinear, MatMul, and a Scan over time that does the same with the state."""
+    """DynamicQuantizeLinear, DequantizeLinear, MatMul; a Scan over time does so for the state."""
     require_opset(job, _SINCE)
     directions = _DIRECTIONS.get(job.text("direction", "forward"))
     if directions is None:
@@ -136,7 +136,7 @@ def _over_time(
 
 
 def _row(job: Job, position: int, index: int) -> str:
-    """Return what one direction has of an input [directions, ...], or nothing where it is left out."""
+    """Return one direction's part of an input [directions, ...], or nothing if it is left out."""
     return (
         job.add("Gather", job.input(position), job.index(index), axis=0)
         if job.input(position)

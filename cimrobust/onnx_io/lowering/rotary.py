@@ -49,7 +49,7 @@ def rotate(
 
 
 def at_positions(job: Job, cache: str, positions: str) -> str:
-    """Return the rows of a cache for [batch or 1, positions], as [batch or 1, 1, positions, half]."""
+    """Return a cache's rows for [batch or 1, positions], as [batch or 1, 1, positions, half]."""
     return unsqueeze(job, job.add("Gather", cache, positions, axis=0), 1)
 
 

@@ -18,7 +18,7 @@ END = sys.maxsize
 
 
 def require_opset(job: Job, least: int) -> None:
-    """Raise StaysError where the model's standard operator set is older than what a lowering is written in."""
+    """Raise StaysError where the model's standard operator set is too old for a lowering."""
     if job.opset < least:
         raise StaysError(
             f"the model is of operator set {job.opset}, the nodes that take its place need {least}"

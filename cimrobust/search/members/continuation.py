@@ -81,7 +81,10 @@ def _go_on(problem: Problem, start: Candidate, passes: int) -> list[Candidate]:
 
 
 def _helped(problem: Problem, before: Candidate) -> bool:
-    """Tell whether the last round took at least a hundredth of what the best before it had left right, and one decision."""
+    """Return whether the last round broke enough of the decisions that were correct before it.
+
+    Enough is at least a hundredth of those that the best before it had left, and one decision.
+    """
     gain = before.key[0] - problem.board.best()[0].key[0]
     return gain > 0 and gain >= _WORTHWHILE * abs(before.key[0])
 

@@ -24,7 +24,10 @@ _AT_A_TIME = 8
 
 
 def _run(problem: Problem, budget: Budget) -> list[Candidate]:
-    """In every round, try some changes of the best pattern so far and keep the best of them if it is better."""
+    """Try some changes of the best pattern so far in every round.
+
+    The best change is kept if it is better.
+    """
     count = budget.evaluations if problem.oracle is not None else budget.evaluations_alone
     zero = problem.box.zero()
     best = Candidate(zero, problem.survey([zero])[0], "no change", NAME)

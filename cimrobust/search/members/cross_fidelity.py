@@ -51,7 +51,10 @@ _FIDELITIES: tuple[tuple[str, frozenset[str], Fidelity], ...] = (
 
 
 def masked_by(problem: Problem) -> Candidate | None:
-    """Return the best candidate of the controls where it beats all gradient members by more than chance, on the crafting samples."""
+    """Return the best candidate of the controls where it beats all gradient members.
+
+    It must do so by more than chance, on the attack set.
+    """
     given = {start.member for start in problem.starts}
     ours = [
         candidate for candidate in problem.board.best() if candidate.member not in given | CONTROLS
@@ -92,7 +95,9 @@ def _back(problem: Problem, other: Problem) -> str:
 
 
 def _repeat(problem: Problem, budget: Budget) -> list[Candidate]:
-    """Go on with the gradients that the others were beaten with, from the control's pattern, and from zero where the passes allow.
+    """Go on with the gradients that the others were beaten with.
+
+    It goes on from the control's pattern, and from zero where the passes allow.
 
     A third of the passes stays for continuation.
     """

@@ -1,4 +1,6 @@
-"""Member: once decisions have collapsed, one fast run of the papers' method with passes that the others left.
+"""Member: one fast run of the papers' method once decisions have collapsed.
+
+It uses the passes that the others left.
 
 Small steps from zero lead to "everything is one class" and stay there. Adam with steps of a quarter
 of the box, which the sum of margins of the decisions that are still right steers,

@@ -127,7 +127,7 @@ def _origin(loss: PairCollapse) -> str:
 
 
 def _applies(problem: Problem) -> str:
-    """Return why the member does not apply: it leads below a plateau that has to be reached first."""
+    """Return why the member does not apply: it leads below a plateau to be reached first."""
     reason = needs_classes(problem)
     return reason or (
         "" if problem.has_collapsed() else "no member has collapsed the decisions onto one class"

@@ -1,4 +1,6 @@
-"""A-TRICE: adversarial training and censored noise together, in the two readings of the paper's abstract.
+"""A-TRICE: adversarial training and censored noise together.
+
+It has the two readings of the paper's abstract.
 
 The loop that was published is not public (Yan, Hu, Shi, IEEE TCAD 2024, arXiv 2312.06137 states
 that the two are combined "efficiently"). *Chained* draws censored noise r, takes

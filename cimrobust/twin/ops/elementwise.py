@@ -174,7 +174,7 @@ operator("Ceil")(lambda node: _stepwise(torch.ceil, node))
 
 @operator("Sign")
 def sign(node: Node) -> Kernel:
-    """Sign; the straight-through gradient is that of a clamp to [-1, 1], as in binarised networks."""
+    """Sign, with the straight-through gradient of a clamp to [-1, 1], as in binarised networks."""
     settings = node.settings
 
     def run(x: Tensor) -> Tensor:

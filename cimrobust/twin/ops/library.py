@@ -33,7 +33,10 @@ _DECLARED: list[torch.library.Library] = []
 
 
 def _declare_operators() -> None:
-    """Declare the operators that torchvision's Python code refers to at import, where its binary has not done so."""
+    """Declare the operators that torchvision's Python code refers to at import.
+
+    Those that its binary has declared are left out.
+    """
     for schema in _SCHEMAS:
         name = schema.split("(")[0]
         if not torch._C._dispatch_has_kernel(f"torchvision::{name}") and not _is_defined(name):
@@ -125,7 +128,9 @@ def has_torchvision_kernels() -> bool:
 
 
 def library_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:
-    """Return the kernel of onnx2torch's converter for the version of the operator that the model uses, None where it has none.
+    """Return the kernel of onnx2torch's converter for an operator, None where it has none.
+
+    The converter is that of the version of the operator that the model uses.
 
     Raises:
         CannotConvertError: It has one that does not fit here.

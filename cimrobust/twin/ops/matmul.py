@@ -36,7 +36,7 @@ def gemm(node: Node) -> Kernel:
 
 @operator("Einsum")
 def einsum(node: Node) -> Kernel:
-    """Einsum: the equation is torch's, apart from letters around an ellipsis that stand in any order."""
+    """Einsum: the equation is torch's, but letters around an ellipsis may be in any order."""
     equation = node.get("equation")
     return lambda *values: torch.einsum(equation, *values)
 

@@ -1,4 +1,7 @@
-"""Quantisers: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, with straight-through gradients."""
+"""Quantisers with straight-through gradients.
+
+They are QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear.
+"""
 
 from __future__ import annotations
 
