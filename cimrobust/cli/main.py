@@ -59,9 +59,10 @@ GROUPS = {
         ),
         "verify": "Rank the devices that are worth verifying more tightly.",
     },
-    "Models and devices": {
+    "Models, devices, machine": {
         "devices": "List, show, check and fit device profiles.",
         "rewrite": "Write the model with its crossbar layers as nodes of their own.",
+        "doctor": "Show what is installed, whether it works, and what will be slow.",
     },
 }
 COMMANDS = {name: purpose for commands in GROUPS.values() for name, purpose in commands.items()}
