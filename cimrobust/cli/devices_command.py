@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cimrobust.cli.command_help import ExampleCommand, ExampleGroup
-from cimrobust.cli.options import NUMBER, json_option
+from cimrobust.cli.options import json_option
+from cimrobust.cli.setting_options import NUMBER
 
 if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile

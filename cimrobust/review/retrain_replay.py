@@ -115,8 +115,8 @@ def _equivalent(
         certificates[AFTER],
         witness=directory / BEFORE / WITNESS,
         seed=before.monte_carlo.seed,
-        workers=depth.workers,
-        progress=depth.progress,
+        workers=depth.run.workers,
+        progress=depth.run.progress,
     )
     wrong = list(differences(derived, described.equivalent, place="equivalent"))
     said = (
