@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from cimrobust.montecarlo.splitting import Run
+from cimrobust.montecarlo.splitting import Repeat
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FirstOrder:
     agrees: bool | None
 
 
-def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
+def pool(runs: Sequence[Repeat], *, confidence: float = 0.95) -> Probability:
     """Put independent repeats together.
 
     With points that are independent at every level, the departures before the event come at

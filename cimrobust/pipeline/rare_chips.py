@@ -9,6 +9,7 @@ from cimrobust.certificate.blocks.rare_block import rare_event
 from cimrobust.certificate.models import StoredChip
 from cimrobust.counts import check_number
 from cimrobust.engine.latent import check_profile
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
@@ -79,16 +80,8 @@ def _estimated(
     inspection = inspect_subject(named)
     check_profile(inspection.placement.profile)
     runtime = open_subject(named, inspection, workers=run.workers)
-    found = rare_failures(
-        runtime,
-        inspection.placement,
-        below=below,
-        settings=how,
-        repeats=asked.repeats,
-        seed=run.seed,
-        workers=run.workers,
-        progress=run.progress,
-    )
+    subject = Subject(runtime, inspection.placement)
+    found = rare_failures(subject, run, below=below, settings=how, repeats=asked.repeats)
     search, stored = None, None
     if not asked.skip_most_probable:
         search = search_most_probable(

@@ -18,7 +18,7 @@ from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.box import Pattern, box_of
+from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effect_costs import EffectRow, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
@@ -99,27 +99,21 @@ def draw_chips(opened: OpenedAnalysis) -> TrialTable:
     if opened.asked.settings.stop_early and asked.policy is not None:
         stop = stop_rule(asked.policy, higher_is_better=runtime.task.higher_is_better)
     return run_trials(
-        runtime,
-        opened.placement,
+        opened.subject,
+        opened.run,
         num_trials=asked.num_trials,
-        seed=opened.run.seed,
-        workers=opened.run.workers,
         checkpoint=checkpoint,
         stop=stop,
-        progress=opened.run.progress,
     )
 
 
 def estimate_rare(opened: OpenedAnalysis, below: float) -> RareFailures:
     """Estimate how likely a chip is that misses a score."""
     return rare_failures(
-        opened.runtime,
-        opened.placement,
+        opened.subject,
+        opened.run,
         below=below,
         settings=splitting(opened.asked.settings.rare_budget),
-        seed=opened.run.seed,
-        workers=opened.run.workers,
-        progress=opened.run.progress,
     )
 
 
@@ -188,16 +182,9 @@ def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) ->
     """
     found = diagnosis.found
     worst = opened.runtime.outputs(
-        box_of(opened.placement).weights(found.deviations), threads=opened.run.workers
+        opened.subject.box.weights(found.deviations), threads=opened.run.workers
     )
-    certification = certify_run(
-        opened.runtime,
-        opened.placement,
-        effort=opened.run.effort,
-        worst_output=worst,
-        workers=opened.run.workers,
-        progress=opened.run.progress,
-    )
+    certification = certify_run(opened.subject, opened.run, worst_output=worst)
     _check_certified(certification, trials, found)
     check_unbroken(certification, diagnosis)
     return certification
@@ -206,13 +193,9 @@ def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) ->
 def tabulate_effects(opened: OpenedAnalysis) -> tuple[EffectRow, ...]:
     """Score chips with every effect added in turn."""
     return add_effects(
-        opened.runtime,
-        opened.inspection.scan,
-        opened.placement,
+        opened.subject,
+        opened.run,
         num_chips=min(EFFECT_CHIPS[opened.run.effort], opened.asked.num_trials),
-        seed=opened.run.seed,
-        workers=opened.run.workers,
-        progress=opened.run.progress,
     )
 
 

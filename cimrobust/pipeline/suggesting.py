@@ -16,9 +16,10 @@ from cimrobust.diagnose.protected_attacks import Chosen, Needs, Percentile, Prot
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
-from cimrobust.mapping.box import Pattern, box_of
+from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import check_tolerance
@@ -262,30 +263,16 @@ def _missed_by_rest(
     base: _Base, runtime: Runtime, placement: Placement, found: SearchResult
 ) -> tuple[str, float | None]:
     """Return what drawn chips or the certified bound miss, and the certified score."""
-    needs = base.needs
+    needs, subject = base.needs, Subject(runtime, placement)
     if needs.percentiles:
-        table = run_trials(
-            runtime,
-            placement,
-            num_trials=needs.trials,
-            seed=base.run.seed,
-            workers=base.run.workers,
-            progress=base.run.progress,
-        )
+        table = run_trials(subject, base.run, num_trials=needs.trials)
         missed = needs.missed_by_chips(table)
         if missed:
             return missed, None
     if needs.certified is None:
         return "", None
-    output = runtime.outputs(box_of(placement).weights(found.deviations), threads=base.run.workers)
-    proof = certify_run(
-        runtime,
-        placement,
-        effort=base.run.effort,
-        worst_output=output,
-        workers=base.run.workers,
-        progress=base.run.progress,
-    )
+    output = runtime.outputs(subject.box.weights(found.deviations), threads=base.run.workers)
+    proof = certify_run(subject, base.run, worst_output=output)
     return needs.missed_by_proof(proof), None if proof.score is None else proof.score.value
 
 

@@ -152,14 +152,7 @@ def derive(
         CimrobustError: The witness contradicts a bound, or a file is corrupt.
     """
     table = from_parquet(directory / TRIALS)
-    certification = certify_run(
-        opened.runtime,
-        opened.placement,
-        effort=opened.run.effort,
-        worst_output=witness.output,
-        workers=opened.run.workers,
-        progress=opened.run.progress,
-    )
+    certification = certify_run(opened.subject, opened.run, worst_output=witness.output)
     refusal, claimed = (
         (None if certification.refusal is None else str(certification.refusal)),
         certificate.certified.reason,
