@@ -10,10 +10,10 @@ from typing import Any, Unpack
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.retrained_record import Evidence, describe
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.retrained_record import Evidence, describe
 from cimrobust.report.render import render_retraining
 from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN

@@ -6,7 +6,7 @@ Open, choose the settings, train and write, certify, compare.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cimrobust.certificate.certificate_files import WITNESS
@@ -30,12 +30,12 @@ from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.analysis import analyze
 from cimrobust.pipeline.arguments import check_not_overwritten
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.run import Run
 from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
+from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
@@ -290,16 +290,15 @@ def compare(
     if not opened.asked.settings.equivalent:
         return None
     with clock.stage("equivalent_tolerance"):
-        return equivalent_tolerance(
+        found = equivalent_tolerance(
             opened.network,
             opened.plan.profile,
             opened.evaluation,
-            certificates[AFTER],
+            replace(opened.asked.run, seed=choice.settings.seed),
+            target=certificates[AFTER].worst_found.score,
             witness=opened.asked.out / BEFORE / WITNESS,
-            seed=choice.settings.seed,
-            workers=opened.asked.run.workers,
-            progress=opened.asked.run.progress,
         )
+    return Equivalent(**asdict(found))
 
 
 def _training_data(train: str | Path | None, data: str | Path, network: Network) -> DataSet:

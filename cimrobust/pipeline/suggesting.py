@@ -11,6 +11,13 @@ import numpy as np
 from cimrobust.attack.box_attack import AttackPlan
 from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
+from cimrobust.certificate.suggested_record import (
+    Confirmed,
+    Outcome,
+    SuggestEvidence,
+    describe_suggestion,
+    write_profile,
+)
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.diagnose.protected_attacks import Chosen, Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
@@ -27,13 +34,6 @@ from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection, inspect_on
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
-from cimrobust.pipeline.suggested_record import (
-    Confirmed,
-    Outcome,
-    SuggestEvidence,
-    describe_suggestion,
-    write_profile,
-)
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import Opened, open_gradients

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from cimrobust.errors import UsageError
-from cimrobust.progress import NullProgress
 from cimrobust.run import Run, available_processors
 from cimrobust.settings.commands import Command
 from cimrobust.settings.described_settings import described
@@ -44,11 +43,11 @@ class Gathered:
 
     def run(self) -> Run:
         """Return how to compute."""
-        return self.part(
-            Run,
-            workers=self.values["workers"] or available_processors(),
-            progress=self.values["progress"] or NullProgress(),
-        )
+        given = {name: value for name, value in self.values.items() if value is not None}
+        return replace(self, values=given | {"workers": self._workers()}).part(Run)
+
+    def _workers(self) -> int:
+        return self.values["workers"] or available_processors()
 
 
 def gather(

@@ -1,11 +1,13 @@
-"""How much tighter write-verify would have to be for a network as it is to withstand its devices as well as a re-trained one does."""
+"""The write-verify tolerance that would buy what re-training does.
+
+How much tighter it would have to be for a network as it is to withstand its devices as well.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
@@ -14,7 +16,7 @@ from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.network import Network
-from cimrobust.progress import Progress
+from cimrobust.run import Run
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
@@ -25,17 +27,30 @@ _SMALLEST_SHARE = 1 / 32
 EFFORT = "quick"
 
 
+@dataclass(frozen=True)
+class EquivalentTolerance:
+    """The tolerance at which the old network would be as good as the new one.
+
+    Attributes:
+        tolerance: Fraction of the conductance range; None: there is none.
+        effort: Of the searches.
+        reason: Why it is none, or what limits it; None: nothing does.
+    """
+
+    tolerance: float | None
+    effort: str
+    reason: str | None
+
+
 def equivalent_tolerance(
     network: Network,
     profile: DeviceProfile,
     evaluation: DataSet,
-    after: CertificateModel,
+    run: Run,
     *,
+    target: float,
     witness: Path,
-    seed: int,
-    workers: int,
-    progress: Progress,
-) -> Equivalent:
+) -> EquivalentTolerance:
     """Bisect for the largest tolerance at which nothing worse is found in the old network than the full search found in the new.
 
     At every tolerance what broke the old network at others is tried first, every weight at the same
@@ -45,11 +60,9 @@ def equivalent_tolerance(
         network: The old network.
         profile: Its devices, with a tolerance that is one number.
         evaluation: Evaluation samples.
-        after: Certificate of the new network.
+        run: How to compute; the effort of the searches is always quick.
+        target: Worst score found in the new network.
         witness: Folder of the witness of the old network.
-        seed: Seed of the searches.
-        workers: Threads.
-        progress: Told of every search.
 
     Returns:
         The tolerance, a fraction of the conductance range; None with a reason where there is none.
@@ -60,8 +73,7 @@ def equivalent_tolerance(
     seen, _notes = as_trained(profile)
     network, scan = stored_layers(network, seen)
     placement = place(scan, seen)
-    runtime = open_network(network, scan, placement, evaluation, workers=workers)
-    target = after.worst_found.score
+    runtime = open_network(network, scan, placement, evaluation, workers=run.workers)
     breaking: list[tuple[Box, Pattern]] = []
     if (seen.tile, seen.rules) == (
         profile.tile,
@@ -78,11 +90,18 @@ def equivalent_tolerance(
         box = box_of(placed)
         for source, pattern in reversed(breaking):
             if is_worse(
-                runtime.score(box.weights(rescaled(pattern, of=source, to=box)), threads=workers)
+                runtime.score(
+                    box.weights(rescaled(pattern, of=source, to=box)), threads=run.workers
+                )
             ):
                 return False
         found = search(
-            runtime, placed, effort=EFFORT, seed=seed, workers=workers, progress=progress
+            runtime,
+            placed,
+            effort=EFFORT,
+            seed=run.seed,
+            workers=run.workers,
+            progress=run.progress,
         )
         if is_worse(found.score):
             breaking.append((box, dict(found.deviations)))
@@ -101,5 +120,5 @@ def equivalent_tolerance(
     return _at(held, None)
 
 
-def _at(tolerance: float | None, reason: str | None) -> Equivalent:
-    return Equivalent(tolerance=tolerance, effort=EFFORT, reason=reason)
+def _at(tolerance: float | None, reason: str | None) -> EquivalentTolerance:
+    return EquivalentTolerance(tolerance, EFFORT, reason)
