@@ -33,7 +33,7 @@ class UsageError(CimrobustError):
 
 
 class ModelNotCoveredError(CimrobustError):
-    """The model is valid, but nothing in it can be analysed (no crossbar layer, no usable output)."""
+    """The model is valid, but nothing in it can be analysed: no crossbar layer, no usable output."""
 
     exit_code = 4
 

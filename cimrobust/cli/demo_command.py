@@ -25,7 +25,7 @@ from cimrobust.settings.commands import ANALYZE
 @setting_options(ANALYZE, only=("workers",))
 @json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
-    """Certify a small network that reads handwritten digits, trained by this project and shipped with it.
+    """Certify a small network that reads handwritten digits, which is shipped with the package.
 
     Takes about three minutes on two cores, and ends by saying where the HTML is.
     """

@@ -228,7 +228,7 @@ def _reader_left() -> int:
 
 
 def _drop_output() -> None:
-    """Let what is still to be printed go nowhere, so that the interpreter does not fail on it when it ends."""
+    """Let what is still to be printed go nowhere, so that the interpreter can end without it."""
     with contextlib.suppress(
         OSError, ValueError, AttributeError
     ):  # AttributeError: there is no stdout

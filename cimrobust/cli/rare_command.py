@@ -39,7 +39,9 @@ from cimrobust.settings.commands import RARE
 @allow_code_option
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> None:
-    """Estimate how likely a drawn chip of MODEL is that misses a score, by multilevel splitting down to 1e-6 and below.
+    """Estimate how likely a drawn chip of MODEL is that misses a score.
+
+    Multilevel splitting sees probabilities of 1e-6 and below.
 
     Beside it stands the most probable failing chip that a search finds, and its first-order
     probability.

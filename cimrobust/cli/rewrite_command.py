@@ -48,7 +48,9 @@ def command(
     digital: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Write MODEL with one node of domain `cimrobust` for every crossbar layer, holding the weights as the device profile quantises them.
+    """Write MODEL with one node of domain `cimrobust` for every crossbar layer.
+
+    The nodes hold the weights as the device profile quantises them.
 
     The result is an ordinary ONNX file: each of these nodes is a function of the plain operator, so
     it opens in any viewer and runs in any

@@ -43,7 +43,9 @@ _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
 @setting_options(SUGGEST)
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> int:
-    """Find the smallest set of layers of MODEL, by devices, that must stay digital or be verified more tightly to meet a policy.
+    """Find the smallest set of layers of MODEL, by devices, to protect so that a policy is met.
+
+    A protected layer stays digital, or is verified more tightly.
 
     Every set is attacked, from the worst chips of the sets before; the last is confirmed by full
     searches, and printed as options of `cimrobust analyze`.

@@ -40,7 +40,7 @@ from cimrobust.settings.commands import VERIFY
 @allow_code_option
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> None:
-    """Rank the devices of MODEL by what verifying them more tightly gains against the worst case, and write the list.
+    """Rank the devices of MODEL by what verifying them more tightly gains in the worst case.
 
     Every share and ranking is attacked again from scratch; the table compares rankings by the worst
     chip found afterwards.

@@ -43,7 +43,10 @@ class Probability:
 
     @property
     def reliability_index(self) -> float | None:
-        """Return ``-Phi^-1(p)``, which is comparable to the distance of the most probable failing chip; None: not reached."""
+        """Return ``-Phi^-1(p)``; None: the event was not reached.
+
+        It compares with the distance of the most probable failing chip.
+        """
         return None if self.estimate is None else float(-ndtri(self.estimate))
 
 
@@ -133,7 +136,7 @@ def _time_quantile(rates: Sequence[int], probability: float) -> float:
 
 
 def _disagreement(logs: np.ndarray, rates: Sequence[int]) -> float:
-    """Return by how much the standard deviation of the mean of repeats exceeds that of ideal ones, at least 1."""
+    """Return how much wider the mean of repeats spreads than that of ideal ones, at least 1."""
     if logs.size < 2 or not rates:
         return 1.0
     ideal = math.sqrt(float((1.0 / np.asarray(rates, dtype=np.float64) ** 2).sum())) / logs.size

@@ -255,7 +255,10 @@ class _Population:
         return moved
 
     def _move(self, start: _Start, number: int, place: int) -> tuple[np.ndarray, float, int]:
-        """Copy a point that stays and move it below the level, by steps that keep the standard normal distribution (preconditioned Crank-Nicolson)."""
+        """Copy a point that stays and move it below the level.
+
+        Its steps keep the standard normal distribution (preconditioned Crank-Nicolson).
+        """
         random = self._stream(number, place)
         origin = int(random.choice(start.staying))
         point, value, accepted = start.points[origin], float(start.scores[origin]), 0

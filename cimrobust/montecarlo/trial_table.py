@@ -43,7 +43,10 @@ class TrialTable:
 
     @property
     def is_sequential(self) -> bool:
-        """Whether the scores decided how many trials there are, so that bounds for a fixed number do not hold."""
+        """Whether the scores decided how many trials there are.
+
+        Bounds for a fixed number do not hold then.
+        """
         return self.max_trials is not None
 
     @property

@@ -1,4 +1,4 @@
-"""Chips and evaluation samples both drawn: what the trials say beyond the samples they were run on."""
+"""Chips and samples both drawn: what the trials say beyond the samples they were run on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cimrobust.montecarlo.sample_uncertainty import EXACT, HOEFFDING, accuracy_l
 
 @dataclass(frozen=True)
 class TwoSourceBound:
-    """What the trials say about the distribution that the evaluation samples were drawn from, not only about these samples.
+    """What the trials say about the distribution that the evaluation samples were drawn from.
 
     Attributes:
         k: Percentage of chips that may be worse.
@@ -56,7 +56,7 @@ def two_source_bound(
     confidence: float = 0.95,
     is_sequential: bool = False,
 ) -> TwoSourceBound:
-    """Bound the k-th percentile over chips of the *true* accuracy, when both chips and evaluation samples are drawn.
+    """Bound the k-th percentile over chips of the *true* accuracy, with samples drawn too.
 
     All chips are judged on the same samples, so the two must not be pooled. For one chip, the lower
     bound L of its true accuracy at level ``a2 gamma`` is broken

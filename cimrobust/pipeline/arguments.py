@@ -57,7 +57,9 @@ def make_folder(out: Path) -> None:
 
 
 def resume_folder(out: Path, name: str, *, resume: bool) -> Path:
-    """Return the folder below the output folder that a run keeps its progress in, empty unless it goes on from an interrupted one.
+    """Return the folder below the output folder that a run keeps its progress in.
+
+    It is empty unless the run goes on from an interrupted one.
 
     Raises:
         UsageError: It cannot be made.
@@ -74,7 +76,7 @@ def resume_folder(out: Path, name: str, *, resume: bool) -> Path:
 
 
 def check_not_overwritten(network: Network, name: str, folders: Iterable[Path]) -> None:
-    """Raise UsageError where a network that is written, or external data beside it, would take the place of the files that a network was read from.
+    """Raise UsageError where a network would be written over the files that it was read from.
 
     Args:
         network: The network that was read.

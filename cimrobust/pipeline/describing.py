@@ -308,7 +308,7 @@ def _steps_for(sample: tuple[int, ...], spec: TensorSpec) -> tuple[Mapping[str, 
 
 
 def _with_reading(network: Network, draft: Draft, source: _Source) -> Draft:
-    """Return a draft with scaling, label coding and decision that fit best, and with what is uncertain about them."""
+    """Return a draft with scaling, label coding and decision that fit best, and its doubts."""
     found: list[tuple[Draft, Reading]] = []
     problem = ""
     for candidate in _scalings(draft, source):
@@ -336,7 +336,7 @@ def _with_reading(network: Network, draft: Draft, source: _Source) -> Draft:
 
 
 def _scalings(draft: Draft, source: _Source) -> Iterator[Draft]:
-    """Yield the draft as it is, and with bytes divided by 255 where the graph takes real numbers."""
+    """Yield the draft as it is, and with bytes divided by 255 where the graph takes reals."""
     yield draft
     bytes_fed = [
         entry

@@ -20,7 +20,7 @@ from cimrobust.search.witness import SAFETY_FILE, write_deviations
 
 
 def check_unbroken(certification: Certification, diagnosis: Diagnosis) -> None:
-    """Raise SelfCheckError if a pattern of a diagnostic breaks a sample that is certified for every chip of the box."""
+    """Raise SelfCheckError if a diagnostic breaks a sample that is certified for the whole box."""
     if certification.certified is None or diagnosis.broken is None:
         return
     both = np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))

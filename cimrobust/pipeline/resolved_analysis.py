@@ -1,4 +1,4 @@
-"""An analysis as it is to be run: what was asked for, checked, and what follows where nothing was."""
+"""An analysis as it is to be run: what was asked for, checked, and what follows elsewhere."""
 
 from __future__ import annotations
 

@@ -246,7 +246,10 @@ def planned_diagnostics(asked: RetrainRequest) -> str | None:
 
 
 def certify(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str, CertificateModel]:
-    """Certify the old network, then the new one and the control with the old one's witness among the patterns; return the certificates by folder."""
+    """Certify the old network, then the new one and the control; return certificates by folder.
+
+    The old one's witness is among the patterns that the others are scored with.
+    """
     asked, named, out = opened.asked, opened.asked.subject, opened.asked.out
     paths = {BEFORE: asked.model, AFTER: out / MODEL} | (
         {CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {}
@@ -315,7 +318,7 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
 
 
 def _export(session: Session, trained: Trained, path: Path, *, must_change: bool) -> None:
-    """Write the trained network, and check that what was to change did, and that the file holds what was trained.
+    """Write the trained network; check that it changed, and that the file holds what was trained.
 
     Raises:
         UsageError: It did not.
@@ -335,7 +338,7 @@ def _export(session: Session, trained: Trained, path: Path, *, must_change: bool
 
 
 def _check_file(session: Session, trained: Trained, path: Path) -> None:
-    """Check that a file holds what was trained, and that what is made of it computes what the file does at other sizes too.
+    """Check that a file holds what was trained, and computes the same at other sizes.
 
     Raises:
         SelfCheckError: It does not.

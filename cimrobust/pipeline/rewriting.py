@@ -67,7 +67,9 @@ def rewrite(
     tolerance: float | None = None,
     digital: Sequence[str] = (),
 ) -> Rewritten:
-    """Write a model whose crossbar layers are nodes of the domain ``cimrobust`` and hold the quantised weights of a device profile.
+    """Write a model whose crossbar layers are nodes of the domain ``cimrobust``.
+
+    They hold the weights as a device profile quantises them.
 
     Every such node is an ONNX function of the plain operator, so the file is valid and runs in any
     runtime, with the outputs of the quantised
@@ -130,7 +132,7 @@ def _check_sizes(
 
 
 def _require_target(source: Path, target: Path) -> None:
-    """Refuse a place where no file can be written, or where the model itself lies, before any work is done."""
+    """Refuse a place where no file can be written, or where the model lies, before any work."""
     where = f"({one_line(target)}, --out)"
     if target.is_dir():
         raise UsageError(

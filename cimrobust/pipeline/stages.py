@@ -206,7 +206,7 @@ def _drawn_pattern(placement: Placement, *, seed: int, trial: int) -> Pattern:
 
 
 def _check_certified(certification: Certification, table: TrialTable, found: SearchResult) -> None:
-    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all of them."""
+    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all."""
     if certification.score is None:
         return
     pick = min if table.higher_is_better else max

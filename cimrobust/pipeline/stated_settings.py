@@ -1,4 +1,4 @@
-"""What a result says of the settings that it was made with, and settings read back from a result."""
+"""What a result says of the settings that it was made with, and settings read back from it."""
 
 from __future__ import annotations
 

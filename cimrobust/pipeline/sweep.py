@@ -200,7 +200,7 @@ def sweep_opened(
 def _subject(
     inspection: Inspection, runtime: Runtime, settings: Settings, asked: ResolvedSweep
 ) -> Subject:
-    """Return what is swept, with the memory of an interrupted run of the same if it goes on from one."""
+    """Return what is swept, with the memory of an interrupted run if it goes on from one."""
     key = {
         "trials": fingerprint(runtime, inspection.placement, settings.seed),
         "grid": asked.tolerances,
@@ -219,7 +219,7 @@ def _subject(
 def _stages(
     subject: Subject, grid: Sequence[float], require: float | None, trials: int, clock: Clock
 ) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
-    """Search, draw and certify at every tolerance, then look for the largest ones that meet a requirement."""
+    """Search, draw and certify at every tolerance; find the largest that meet a requirement."""
     with clock.stage("search"):
         worst = sweep_worst(subject, grid)
     with clock.stage("monte_carlo"):

@@ -69,6 +69,11 @@ class DescribedSetting:
         name, option = self.option_name, self.option
         if value is None:
             return
+        if self.entry is str and isinstance(value, str):
+            raise UsageError(
+                f"{name} must be a sequence of texts, got the text {value!r} (--{name}); give a"
+                " list, here of one"
+            )
         if self.kind is int:
             if not isinstance(value, int):
                 raise UsageError(

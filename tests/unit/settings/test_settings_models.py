@@ -106,6 +106,11 @@ def test_a_new_field_is_checked():
         gather(NEW, None, None, {"brand_new": 2.5})
 
 
+def test_a_text_is_no_sequence_of_texts():
+    with pytest.raises(UsageError, match=r"digital must be a sequence of texts, got the text 'fc'"):
+        gather(ANALYZE, None, None, {"digital": "fc"})
+
+
 def test_keywords_come_before_a_run_before_settings_before_defaults():
     settings = {"seed": 1, "limit": 1, "trials": 1}
     given = gather(ANALYZE, settings, Run(seed=2, workers=3), {"limit": 4})
