@@ -20,13 +20,29 @@ if TYPE_CHECKING:
     from cimrobust.review.checking import gate, replay
     from cimrobust.review.comparing import compare
     from cimrobust.review.signing import sign, verify_signature
-    from cimrobust.training.training_settings import TrainingSettings
+    from cimrobust.run import Run
+    from cimrobust.settings.analysis_settings import AnalysisSettings
+    from cimrobust.settings.rare_settings import RareSettings
+    from cimrobust.settings.replay_settings import ReplaySettings
+    from cimrobust.settings.retrain_settings import RetrainSettings
+    from cimrobust.settings.suggest_settings import SuggestSettings
+    from cimrobust.settings.sweep_settings import SweepSettings
+    from cimrobust.settings.training_settings import TrainingSettings
+    from cimrobust.settings.verify_settings import VerifySettings
 
 __version__ = "0.3.0"
 
 __all__ = [
+    "AnalysisSettings",
     "Certificate",
+    "RareSettings",
+    "ReplaySettings",
+    "RetrainSettings",
+    "Run",
+    "SuggestSettings",
+    "SweepSettings",
     "TrainingSettings",
+    "VerifySettings",
     "__version__",
     "analyze",
     "bom",
@@ -46,8 +62,16 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AnalysisSettings": "cimrobust.settings.analysis_settings",
     "Certificate": "cimrobust.certificate.result",
-    "TrainingSettings": "cimrobust.training.training_settings",
+    "RareSettings": "cimrobust.settings.rare_settings",
+    "ReplaySettings": "cimrobust.settings.replay_settings",
+    "RetrainSettings": "cimrobust.settings.retrain_settings",
+    "Run": "cimrobust.run",
+    "SuggestSettings": "cimrobust.settings.suggest_settings",
+    "SweepSettings": "cimrobust.settings.sweep_settings",
+    "TrainingSettings": "cimrobust.settings.training_settings",
+    "VerifySettings": "cimrobust.settings.verify_settings",
     "analyze": "cimrobust.pipeline.analysis",
     "bom": "cimrobust.pipeline.billing",
     "compare": "cimrobust.review.comparing",
@@ -67,7 +91,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public function when it is first asked for (PEP 562).
+    """Import a public name when it is first asked for (PEP 562).
 
     So ``import cimrobust`` and the help answer at once.
     """

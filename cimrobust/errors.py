@@ -33,7 +33,7 @@ class UsageError(CimrobustError):
 
 
 class ModelNotCoveredError(CimrobustError):
-    """The model is valid, but has nothing to analyse (no crossbar layer, no usable output)."""
+    """The model is valid, but cannot be analysed: it has no crossbar layer or no usable output."""
 
     exit_code = 4
 

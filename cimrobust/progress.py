@@ -15,10 +15,7 @@ class Progress(Protocol):
         """Begin a piece of work of `total` steps; ends the one before."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Report that `steps` more steps are done, optionally with a note.
-
-        The note is a short state such as the best score so far.
-        """
+        """Report that `steps` more steps are done, with a short state such as the best score."""
 
     def finish(self) -> None:
         """End the piece of work that was begun last."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from cimrobust.option import Option
 from cimrobust.progress import NullProgress, Progress
+
+#: How much to search, from little to much.
+EFFORTS = ("quick", "standard", "thorough")
+DEVICE_TYPES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -12,17 +19,22 @@ class Run:
     """How to compute.
 
     Only `seed` and `effort` change results; the others change how long they take.
-
-    Attributes:
-        seed: Seed of every random number.
-        workers: Threads.
-        effort: ``quick``, ``standard`` or ``thorough``.
-        device_type: Where torch computes, ``cpu`` or ``cuda``.
-        progress: Hears of every step.
     """
 
-    seed: int = 0
-    workers: int = 1
-    effort: str = "standard"
-    device_type: str = "cpu"
-    progress: Progress = field(default_factory=NullProgress)
+    seed: Annotated[int, Option(least=0)] = 0
+    """Seed of every random number."""
+    workers: Annotated[int, Option(is_stated=False)] = 1
+    """Threads; results do not depend on it. Default: all processors."""
+    effort: Annotated[str, Option(choices=EFFORTS)] = "standard"
+    """How much to search, and how many chips to draw."""
+    device_type: Annotated[str, Option(choices=DEVICE_TYPES)] = "cpu"
+    """Where the search computes gradients (every score is onnxruntime's, on the processor)."""
+    progress: Annotated[Progress, Option(is_option=False, is_stated=False)] = field(
+        default_factory=NullProgress
+    )
+    """Told how far the work is."""
+
+
+def available_processors() -> int:
+    """Return the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

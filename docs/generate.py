@@ -1,4 +1,4 @@
-"""Write the reference pages from the code: `python docs/generate.py`.
+"""Write the reference pages, and the types of keywords, from the code: `python docs/generate.py`.
 
 With --check: say which are not up to date.
 """
@@ -6,12 +6,13 @@ With --check: say which are not up to date.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from generator import commands, errors, keys, python_api
+from generator import commands, errors, keys, python_api, typed_options
 
 REFERENCE = Path(__file__).with_name("reference")
+OPTIONS = REFERENCE.parents[1] / "cimrobust" / "settings" / "typed_options.py"
 NOTE = "<!-- Made by `python docs/generate.py` from the code; change the code, not this page. -->\n"
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -27,12 +28,9 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main() -> int:
-    """Write or check every page; return the exit code."""
+    """Write or check every file; return the exit code."""
     stale = []
-    for name, page in PAGES.items():
-        path = REFERENCE / f"{name}.md"
-        title, _, rest = page().partition("\n")
-        text = f"{title}\n\n{NOTE}{rest}".rstrip("\n") + "\n"
+    for path, text in _files():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(path.name)
@@ -44,6 +42,14 @@ def main() -> int:
         )
         return 1
     return 0
+
+
+def _files() -> Iterator[tuple[Path, str]]:
+    """Yield every file that is made from the code, with its text; code first, as pages show it."""
+    yield OPTIONS, typed_options.page()
+    for name, page in PAGES.items():
+        title, _, rest = page().partition("\n")
+        yield REFERENCE / f"{name}.md", f"{title}\n\n{NOTE}{rest}".rstrip("\n") + "\n"
 
 
 if __name__ == "__main__":

@@ -22,10 +22,9 @@ from cimrobust.certify.bounds import (
 from cimrobust.certify.branch import BranchSettings
 from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
-from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.placement import Placement
-from cimrobust.progress import NullProgress, Progress
+from cimrobust.run import Run
 
 METHOD = (
     "Interval propagation, then linear bounds propagated backwards (CROWN) with weights as"
@@ -122,35 +121,24 @@ class Certification:
 
 
 def certify_run(
-    runtime: Runtime,
-    placement: Placement,
-    *,
-    effort: str,
-    worst_output: np.ndarray | None = None,
-    workers: int = 1,
-    progress: Progress | None = None,
+    subject: Subject, run: Run, *, worst_output: np.ndarray | None = None
 ) -> Certification:
     """Return the certified bound of a deployed network, or why there is none.
 
     Args:
-        runtime: The deployed network with its data.
-        placement: Where its weights are stored; gives the box.
-        effort: ``quick``, ``standard`` or ``thorough``.
+        subject: The deployed network with its data, and its placement, which gives the box.
+        run: How to compute.
         worst_output: Decision output of a chip of the box on all samples; those that it breaks are
             not tried.
-        workers: Threads; the result does not depend on it.
-        progress: Told how far the work is.
 
     Raises:
         SelfCheckError: That chip breaks a certified sample.
     """
-    network = open_bounds(runtime, placement)
+    network = open_bounds(subject.runtime, subject.placement)
     if isinstance(network, Refusal):
         return Certification(None, None, network, {})
     try:
-        return _certified(
-            network, runtime, placement, effort, worst_output, workers, progress or NullProgress()
-        )
+        return _certified(network, subject, run, worst_output)
     except (MemoryError, RuntimeError) as err:
         if not is_about_memory(err):
             raise
@@ -161,20 +149,15 @@ def certify_run(
 
 
 def _certified(
-    network: BoundedNetwork,
-    runtime: Runtime,
-    placement: Placement,
-    effort: str,
-    worst_output: np.ndarray | None,
-    workers: int,
-    progress: Progress,
+    network: BoundedNetwork, subject: Subject, run: Run, worst_output: np.ndarray | None
 ) -> Certification:
     """Return the certified bound of a network that is ready to be bounded.
 
     Arguments as for `certify_run`.
     """
+    runtime, effort, progress = subject.runtime, run.effort, run.progress
     count = min(_CURVE_SAMPLES[effort], network.num_samples)
-    work = _Work(network, effort, workers, progress)
+    work = _Work(network, run)
     if network.task.is_regression:
         return work.regression()
     progress.start("Certifying", bisection_rounds(OCTAVES, STEPS[effort]) + 2)
@@ -185,7 +168,7 @@ def _certified(
     )
     first = replace(runtime.task, labels=runtime.task.labels[:count])
     undisturbed = first.right(
-        runtime.outputs(placement.nominal(), subset=np.arange(count), threads=workers)
+        runtime.outputs(subject.placement.nominal(), subset=np.arange(count), threads=run.workers)
     ).reshape(-1)
     largest, asked = work.largest(undisturbed)
     curve = tuple(CurvePoint(scale, _share(largest >= scale)) for scale in CURVE)
@@ -223,14 +206,12 @@ class _Work:
     """What bounding needs over and over."""
 
     network: BoundedNetwork
-    effort: str
-    workers: int
-    progress: Progress
+    run: Run
 
     @property
     def is_too_costly(self) -> bool:
         """Whether linear bounds of one sample cost more than this effort has."""
-        return self.network.cost > _MOST_COST[self.effort]
+        return self.network.cost > _MOST_COST[self.run.effort]
 
     @property
     def words(self) -> str:
@@ -238,13 +219,13 @@ class _Work:
         if not self.is_too_costly:
             return METHOD
         return _TOO_COSTLY.format(
-            cost=self.network.cost, most=_MOST_COST[self.effort], effort=self.effort
+            cost=self.network.cost, most=_MOST_COST[self.run.effort], effort=self.run.effort
         )
 
     def certify(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Bounds:
         """Bound some samples; by intervals alone where linear bounds cost too much."""
         method = "interval" if self.is_too_costly else method
-        narrowing, branching = EFFORTS[self.effort]
+        narrowing, branching = EFFORTS[self.run.effort]
         return certify(
             self.network,
             scale=scale,
@@ -252,7 +233,7 @@ class _Work:
             samples=samples,
             effort=narrowing,
             branching=branching,
-            workers=self.workers,
+            workers=self.run.workers,
         )
 
     def largest(self, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -265,7 +246,7 @@ class _Work:
         Args:
             right: Which of the first samples are right without deviation.
         """
-        narrowing, branching = EFFORTS[self.effort]
+        narrowing, branching = EFFORTS[self.run.effort]
         smallest = 2.0 ** OCTAVES[0]
         found, asked, candidates = np.zeros(len(right)), ~right, np.flatnonzero(right)
         left = np.empty(0, dtype=np.intp)
@@ -273,19 +254,19 @@ class _Work:
             if len(group) and (len(left) or group[0] == candidates[0]):
                 left = np.concatenate([left, group[self.certify(group, smallest).certified]])
                 asked[group] = True
-        self.progress.advance()
+        self.run.progress.advance()
         if len(left):
             found[left] = largest_certified_tolerance(
                 self.network,
                 method="interval" if self.is_too_costly else "linear",
                 samples=left,
                 octaves=OCTAVES,
-                steps=STEPS[self.effort],
+                steps=STEPS[self.run.effort],
                 known=np.full(len(left), smallest),
                 effort=narrowing,
                 branching=branching,
-                workers=self.workers,
-                on_round=self.progress.advance,
+                workers=self.run.workers,
+                on_round=self.run.progress.advance,
             )
         return found, asked
 
@@ -298,19 +279,19 @@ class _Work:
         if len(samples):
             method: Method = "linear" if hopeful else "interval"
             held[samples] = self.certify(samples, 1.0, method).certified
-        self.progress.advance()
+        self.run.progress.advance()
         return held
 
     def regression(self) -> Certification:
-        """Bound the metric of errors of all samples, and of a few at larger and larger boxes."""
-        self.progress.start("Certifying", len(CURVE))
-        count = min(_ERROR_CURVE[self.effort], self.network.num_samples)
+        """Bound the metric of the errors of all samples, and of a few in ever larger boxes."""
+        self.run.progress.start("Certifying", len(CURVE))
+        count = min(_ERROR_CURVE[self.run.effort], self.network.num_samples)
         curve = self.error_curve(count)
-        linear = self.network.num_samples <= _MOST_ERRORS[self.effort]
+        linear = self.network.num_samples <= _MOST_ERRORS[self.run.effort]
         score = self.error_score(
             np.arange(self.network.num_samples), 1.0, "linear" if linear else "interval"
         )
-        self.progress.finish()
+        self.run.progress.finish()
         method = self.words if linear else _INTERVALS_ALONE.format(method=self.words)
         return Certification(score, None, None, self.network.plan.operators, curve, count, method)
 
@@ -319,7 +300,7 @@ class _Work:
         points = []
         for scale in CURVE:
             points.append(CurvePoint(scale, self.error_score(np.arange(count), scale)))
-            self.progress.advance()
+            self.run.progress.advance()
         return tuple(points)
 
     def error_score(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Score:

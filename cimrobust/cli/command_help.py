@@ -30,10 +30,7 @@ class ExampleGroup(_WithExamples, click.Group):
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
-    """Write a section of examples that can be copied.
-
-    Each is on a line of its own that is never broken.
-    """
+    """Write a section of examples, each on one line that is never broken, ready to copy."""
     with formatter.section("Example" if len(examples) == 1 else "Examples"):
         for example in examples:
             formatter.write(f"{'':>{formatter.current_indent}}{example}\n")

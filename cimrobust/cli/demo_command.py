@@ -7,7 +7,11 @@ from pathlib import Path
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import count, json_option
+from cimrobust.cli.options import (
+    json_option,
+)
+from cimrobust.cli.setting_options import setting_options
+from cimrobust.settings.commands import ANALYZE
 
 
 @click.command("demo", cls=ExampleCommand, examples=("cimrobust demo --out demo-certificate",))
@@ -18,16 +22,10 @@ from cimrobust.cli.options import count, json_option
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the certificate.",
 )
-@click.option(
-    "--workers",
-    type=count("workers"),
-    help="Threads; results do not depend on it. Default: all processors.",
-)
+@setting_options(ANALYZE, only=("workers",))
 @json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
-    """Certify a small network that reads handwritten digits.
-
-    The network was trained by this project and is shipped with it.
+    """Certify a small network that reads handwritten digits, which is shipped with the package.
 
     Takes about three minutes on two cores, and ends by saying where the HTML is.
     """

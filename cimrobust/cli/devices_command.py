@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cimrobust.cli.command_help import ExampleCommand, ExampleGroup
-from cimrobust.cli.options import NUMBER, json_option
+from cimrobust.cli.options import json_option
+from cimrobust.cli.setting_options import NUMBER
 
 if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
@@ -158,7 +159,7 @@ def fit_command(measurements: Path, as_json: bool, **options: Any) -> None:
     As a curve, deviations are Gaussian with a sigma that is a polynomial in the conductance, and
     the box is 3 sigmas wide.
     """
-    from cimrobust.pipeline.fitting import fit_profile
+    from cimrobust.device.fitted_profile import fit_profile
 
     fitted = fit_profile(measurements, **options).to_dict()
     if as_json:

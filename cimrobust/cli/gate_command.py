@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import NUMBER, allow_code_option, certificate_argument, json_option
+from cimrobust.cli.options import allow_code_option, certificate_argument, json_option
+from cimrobust.cli.setting_options import NUMBER
 
 
 @click.command(

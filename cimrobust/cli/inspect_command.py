@@ -11,12 +11,11 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
-    device_option,
-    digital_option,
     json_option,
     model_argument,
-    tolerance_option,
 )
+from cimrobust.cli.setting_options import setting_options
+from cimrobust.settings.commands import ANALYZE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,14 +31,12 @@ if TYPE_CHECKING:
     ),
 )
 @model_argument
-@device_option
-@tolerance_option
-@digital_option
+@setting_options(ANALYZE, only=("device", "tolerance", "digital"))
 @click.option(
     "--data",
     help="Show how these data are understood: samples, labels, decisions, clean score, five rows.",
 )
-@click.option("--limit", type=int, help="Use the first so many samples.")
+@setting_options(ANALYZE, only=("limit",))
 @json_option
 def command(
     model: Path,
@@ -64,10 +61,8 @@ def command(
     inspection = inspect_model(model, device=device, tolerance=tolerance, digital=digital)
     summary = inspection.to_dict()
     if data is not None:
-        from cimrobust.pipeline.arguments import check_counts
         from cimrobust.pipeline.understanding import understand
 
-        check_counts(limit=limit)
         summary["data"] = understand(inspection.network, data, limit=limit).to_dict()
     if as_json:
         click.echo(json.dumps(summary, indent=2))

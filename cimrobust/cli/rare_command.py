@@ -10,16 +10,14 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
-    NUMBER,
     allow_code_option,
-    count,
-    device_option,
-    digital_option,
+    data_option,
     json_option,
     model_argument,
     time_limit_option,
-    tolerance_option,
 )
+from cimrobust.cli.setting_options import NUMBER, setting_options
+from cimrobust.settings.commands import RARE
 
 
 @click.command(
@@ -28,12 +26,7 @@ from cimrobust.cli.options import (
     examples=("cimrobust rare model.onnx --data data.toml --below 0.9 --workers 4",),
 )
 @model_argument
-@click.option(
-    "--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`."
-)
-@device_option
-@tolerance_option
-@digital_option
+@data_option()
 @click.option(
     "--below",
     required=True,
@@ -41,59 +34,14 @@ from cimrobust.cli.options import (
     metavar="SCORE",
     help="Score that a chip has to reach; an error it may not exceed.",
 )
-@click.option(
-    "--particles",
-    type=count("particles", least=10),
-    help="Chips of the population; default 100. The interval shrinks with their root.",
-)
-@click.option(
-    "--budget",
-    type=count("budget"),
-    help="Chips that each repeat may evaluate; default 40000, enough for 1e-6.",
-)
-@click.option(
-    "--repeats", type=count("repeats"), default=2, show_default=True, help="Independent repeats."
-)
-@click.option(
-    "--skip-most-probable",
-    is_flag=True,
-    help="Leave out the search for the most probable failing chip.",
-)
-@click.option(
-    "--effort",
-    type=click.Choice(["quick", "standard", "thorough"]),
-    default="standard",
-    show_default=True,
-    help="Of the search for that chip.",
-)
-@click.option(
-    "--chip",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write that chip to this file (safetensors).",
-)
-@click.option(
-    "--seed",
-    type=count("seed", least=0),
-    default=0,
-    show_default=True,
-    help="Seed of every random number.",
-)
-@click.option(
-    "--workers",
-    type=count("workers"),
-    help="Threads; results do not depend on it. Default: all processors.",
-)
-@click.option("--limit", type=count("limit"), help="Use the first N samples only.")
-@click.option(
-    "--calibration",
-    metavar="DATA",
-    help="Data that converters take their ranges from, as for `cimrobust analyze`.",
-)
+@setting_options(RARE)
 @time_limit_option
 @allow_code_option
 @json_option
-def command(model: Path, as_json: bool, workers: int | None, **settings: Any) -> None:
-    """Estimate how likely it is that a drawn chip of MODEL misses a score.
+def command(model: Path, as_json: bool, **settings: Any) -> None:
+    """Estimate how likely a drawn chip of MODEL is that misses a score.
+
+    Multilevel splitting sees probabilities of 1e-6 and below.
 
     Multilevel splitting reaches down to 1e-6 and below. Beside it stands the most probable failing
     chip that a search finds, and its first-order probability.
@@ -102,13 +50,10 @@ def command(model: Path, as_json: bool, workers: int | None, **settings: Any) ->
     `cimrobust analyze` do not.
     """
     from cimrobust.cli.progress_bars import TerminalProgress
-    from cimrobust.pipeline.arguments import available_processors
     from cimrobust.pipeline.rare_chips import rare
 
     with TerminalProgress() as progress:
-        found = rare(
-            model, workers=workers or available_processors(), progress=progress, **settings
-        )
+        found = rare(model, progress=progress, **settings)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

@@ -10,36 +10,18 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
-    NUMBER,
     allow_code_option,
-    count,
-    device_option,
-    digital_option,
+    data_option,
     json_option,
     model_argument,
-    run_options,
+    out_folder_option,
     time_limit_option,
-    tolerance_option,
 )
-from cimrobust.errors import UsageError
+from cimrobust.cli.setting_options import setting_options
+from cimrobust.settings.commands import RETRAIN
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.retrained import Outcome, Retraining
-
-
-def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
-    """Return settings given as name=number."""
-    values = {}
-    for text in texts:
-        name, _, number = text.partition("=")
-        try:
-            values[name.strip()] = float(number)
-        except ValueError as err:
-            raise UsageError(
-                f"setting of a method must be name=number, got '{text}' (--set); write e.g. --set"
-                " sigma=0.05"
-            ) from err
-    return values
 
 
 @click.command(
@@ -54,154 +36,13 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
     ),
 )
 @model_argument
-@click.option(
-    "--data",
-    required=True,
-    metavar="DATA",
-    help="Evaluation data, as for `cimrobust analyze`; nothing is chosen by it.",
-)
-@click.option(
-    "--train",
-    "train_data",
-    metavar="DATA",
-    help=(
-        "Training data, as --data; arrays without a description are read by that of --data."
-        " Default: the train_file that --data names."
-    ),
-)
-@device_option
-@tolerance_option
-@digital_option
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the network and the certificates.",
-)
-@click.option(
-    "--method",
-    default="cimrobust",
-    show_default=True,
-    help=(
-        "Way of training: cimrobust, a-trice (a-trice-summed), a-trice-chained, adversarial, awp,"
-        " ibp, ibp-a-trice, trice, noise, device-noise or plain."
-    ),
-)
-@click.option(
-    "--set",
-    "knobs",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="Setting of the method; may be given several times.",
-)
-@click.option(
-    "--tune",
-    "tuning_epochs",
-    type=count("tune", least=0),
-    default=0,
-    show_default=True,
-    metavar="EPOCHS",
-    help=(
-        "Epochs that a search for the settings of the method may take first; needs the extra"
-        " 'retrain'."
-    ),
-)
-@click.option(
-    "--epochs", type=count("epochs"), default=30, show_default=True, help="Epochs at most."
-)
-@click.option(
-    "--batch", type=count("batch"), default=64, show_default=True, help="Samples of a mini-batch."
-)
-@click.option(
-    "--learning-rate",
-    type=NUMBER,
-    help=(
-        "Of the first step; falls to 0 along a half cosine. Default: the largest of 2e-3, 1e-3,"
-        " 5e-4, 2.5e-4 and 1.25e-4 at which the first steps of plain training keep within"
-        " --clean-loss and one standard error."
-    ),
-)
-@click.option(
-    "--optimiser", type=click.Choice(["adamw", "sgd"]), default="adamw", show_default=True
-)
-@click.option("--weight-decay", type=NUMBER, default=0.0, show_default=True)
-@click.option(
-    "--clean-loss",
-    type=NUMBER,
-    default=0.01,
-    show_default=True,
-    help=(
-        "Clean accuracy on the validation split that may be lost; of a regression, share of its"
-        " error that may be added."
-    ),
-)
-@click.option(
-    "--patience",
-    type=count("patience"),
-    help="Epochs without a better one after which training stops. Default: half of --epochs.",
-)
-@click.option(
-    "--search-passes",
-    type=count("search-passes"),
-    default=15,
-    show_default=True,
-    help="Passes of the search after every epoch.",
-)
-@click.option(
-    "--draws",
-    type=count("draws", least=0),
-    default=20,
-    show_default=True,
-    help="Chips drawn after every epoch.",
-)
-@click.option(
-    "--update-norms",
-    is_flag=True,
-    help="Train batch normalisations too; their statistics follow the data.",
-)
-@click.option(
-    "--freeze",
-    multiple=True,
-    metavar="NAME",
-    help="Initializer to leave as it is; may be given several times.",
-)
-@click.option(
-    "--drop-overlap",
-    is_flag=True,
-    help="Leave training samples out that are evaluated, in place of an error.",
-)
-@click.option(
-    "--control/--no-control",
-    default=True,
-    show_default=True,
-    help="Train and certify plain fine-tuning with the same budget.",
-)
-@click.option(
-    "--equivalent/--no-equivalent",
-    default=True,
-    show_default=True,
-    help="Search for the write-verify tolerance that would buy the same gain.",
-)
-@click.option(
-    "--diagnostics",
-    metavar="all|none|NAME,...",
-    help=(
-        "Diagnostics of every certificate, as for `cimrobust analyze`. Default:"
-        " layers,tolerance_curve, at effort thorough all."
-    ),
-)
-@click.option(
-    "--device-type",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where to train.",
-)
-@run_options
+@data_option("Evaluation data, as for `cimrobust analyze`; nothing is chosen by it.")
+@out_folder_option("Folder for the network and the certificates.")
+@setting_options(RETRAIN)
 @time_limit_option
 @allow_code_option
 @json_option
-def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **options: Any) -> None:
+def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Train MODEL so that it withstands the tolerance of its devices.
 
     Writes model.onnx (the same graph with new initializers), before/, after/ and control/
@@ -209,19 +50,9 @@ def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **opt
     """
     from cimrobust.cli.progress_bars import TerminalProgress
     from cimrobust.pipeline.retraining import retrain
-    from cimrobust.training.training_settings import TrainingSettings
 
-    settings = TrainingSettings(
-        **{
-            name: options.pop(name)
-            for name in TrainingSettings.__dataclass_fields__
-            if name in options
-        }
-    )
     with TerminalProgress() as progress:
-        made = retrain(
-            model, out=out, knobs=_knobs(knobs), settings=settings, progress=progress, **options
-        )
+        made = retrain(model, out=out, progress=progress, **settings)
     summary, equivalent = _summary(made.record, out), made.record.equivalent
     if as_json:
         click.echo(json.dumps(summary, indent=2))
@@ -239,7 +70,7 @@ def command(model: Path, as_json: bool, out: Path, knobs: tuple[str, ...], **opt
             f"{'same by write-verify':<22}{100 * equivalent.tolerance:.3g} % in place of"
             f" {100 * made.record.tolerance:.3g} %"
         )
-    click.echo(f"{'epoch kept':<22}{made.record.training.best_epoch} of {settings.epochs}")
+    click.echo(f"{'epoch kept':<22}{made.record.training.best_epoch} of {settings['epochs']}")
     click.echo(f"{'model':<22}{summary['model']}")
     click.echo(f"{'report':<22}{summary['html']}")
 

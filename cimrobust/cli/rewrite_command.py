@@ -9,13 +9,12 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
-    device_option,
-    digital_option,
     json_option,
     model_argument,
     time_limit_option,
-    tolerance_option,
 )
+from cimrobust.cli.setting_options import setting_options
+from cimrobust.settings.commands import ANALYZE
 
 
 @click.command(
@@ -30,7 +29,6 @@ from cimrobust.cli.options import (
     ),
 )
 @model_argument
-@device_option
 @click.option(
     "-o",
     "--out",
@@ -39,8 +37,7 @@ from cimrobust.cli.options import (
     type=click.Path(path_type=Path),
     help="ONNX file to write.",
 )
-@tolerance_option
-@digital_option
+@setting_options(ANALYZE, only=("device", "tolerance", "digital"))
 @time_limit_option
 @json_option
 def command(

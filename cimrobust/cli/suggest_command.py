@@ -15,12 +15,12 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
-    device_option,
-    digital_option,
+    data_option,
     json_option,
     model_argument,
-    tolerance_option,
 )
+from cimrobust.cli.setting_options import setting_options
+from cimrobust.settings.commands import SUGGEST
 
 _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
 
@@ -33,85 +33,19 @@ _WORDS = {"digital": "stay digital", "tighter": "verify more tightly"}
     ),
 )
 @model_argument
-@click.option(
-    "--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`."
-)
+@data_option()
 @click.option(
     "--policy",
     required=True,
     type=click.Path(path_type=Path),
     help="Policy (TOML) that is to be met.",
 )
-@device_option
-@tolerance_option
-@digital_option
-@click.option(
-    "--protect",
-    type=click.Choice(["both", "digital", "tighter"]),
-    default="both",
-    show_default=True,
-    help="How layers may be protected: kept digital, or verified more tightly.",
-)
-@click.option(
-    "--tighten",
-    type=click.FloatRange(0, 1),
-    metavar="TOLERANCE",
-    help=(
-        "Tolerance of devices that are verified more tightly, fraction of the conductance range."
-        " Default: a tenth of what their layer has."
-    ),
-)
-@click.option(
-    "--most-share",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Share of all devices that may be protected.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Profile (TOML) to write, with the rules of the best set.",
-)
-@click.option(
-    "--effort",
-    type=click.Choice(["quick", "standard", "thorough"]),
-    default="standard",
-    show_default=True,
-    help="Of the attacks on every set, and of the searches that confirm the last.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Seed of every random number.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    help="Threads; results do not depend on it. Default: all processors.",
-)
-@click.option("--limit", type=click.IntRange(1), help="Use the first N samples only.")
-@click.option(
-    "--calibration",
-    metavar="DATA",
-    help="Data that converters take their ranges from, as for `cimrobust analyze`.",
-)
-@click.option(
-    "--device-type",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where gradients are computed.",
-)
+@setting_options(SUGGEST)
 @json_option
 def command(model: Path, as_json: bool, **settings: Any) -> int:
-    """Find the smallest set of layers of MODEL that must be protected to meet a policy.
+    """Find the smallest set of layers of MODEL, by devices, to protect so that a policy is met.
 
-    Protected layers stay digital or are verified more tightly. The size of a set is its number of
-    devices.
+    A protected layer stays digital, or is verified more tightly.
 
     Every set is attacked, from the worst chips of the sets before; the last is confirmed by full
     searches, and printed as options of `cimrobust analyze`.

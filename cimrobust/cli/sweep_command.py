@@ -10,28 +10,18 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import (
-    NUMBER,
     allow_code_option,
-    count,
-    device_option,
-    digital_option,
+    data_option,
     json_option,
     model_argument,
+    out_folder_option,
     time_limit_option,
 )
+from cimrobust.cli.setting_options import Numbers, setting_options
+from cimrobust.settings.commands import SWEEP
 
 if TYPE_CHECKING:
     from cimrobust.certificate.models.swept import SweepModel
-
-
-def _tolerances(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:
-    """Read tolerances separated by commas."""
-    try:
-        return [float(part) for part in value.split(",") if part.strip()]
-    except ValueError as err:
-        raise click.BadParameter(
-            f"must be numbers separated by commas, got '{value}'; e.g. 0.005,0.01,0.03"
-        ) from err
 
 
 @click.command(
@@ -45,69 +35,16 @@ def _tolerances(context: click.Context, parameter: click.Parameter, value: str) 
     ),
 )
 @model_argument
-@click.option(
-    "--data", required=True, metavar="DATA", help="Evaluation data, as for `cimrobust analyze`."
-)
-@device_option
-@digital_option
+@data_option()
 @click.option(
     "--tolerances",
     required=True,
-    callback=_tolerances,
+    type=Numbers(),
     metavar="T,T,...",
     help="Write-verify tolerances in place of the profile's, fractions of the conductance range.",
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for sweep.json and sweep.html.",
-)
-@click.option(
-    "--require",
-    type=NUMBER,
-    metavar="SCORE",
-    help=(
-        "Score that a chip has to reach (an error it may not exceed): look for the largest"
-        " tolerance at which that is unrefuted, statistically met, certified."
-    ),
-)
-@click.option(
-    "--effort",
-    type=click.Choice(["quick", "standard", "thorough"]),
-    default="quick",
-    show_default=True,
-    help="How much to search at every tolerance, and how many chips to draw.",
-)
-@click.option(
-    "--trials",
-    type=count("trials"),
-    help="Chips to draw at every tolerance; default 300, 1000 or 3000 by effort.",
-)
-@click.option(
-    "--seed",
-    type=count("seed", least=0),
-    default=0,
-    show_default=True,
-    help="Seed of every random number.",
-)
-@click.option(
-    "--workers",
-    type=count("workers"),
-    help="Threads; results do not depend on it. Default: all processors.",
-)
-@click.option("--limit", type=count("limit"), help="Use the first N samples only.")
-@click.option(
-    "--calibration",
-    metavar="DATA",
-    help="Data that converters take their ranges from, as for `cimrobust analyze`.",
-)
-@click.option(
-    "--witnesses", is_flag=True, help="Write the worst chip of every tolerance too, under witness/."
-)
-@click.option(
-    "--resume", is_flag=True, help="Go on where an interrupted run of the same command stopped."
-)
+@out_folder_option("Folder for sweep.json and sweep.html.")
+@setting_options(SWEEP)
 @time_limit_option
 @allow_code_option
 @json_option

@@ -21,6 +21,7 @@ from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.protection import Protection, num_devices
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.quantile import needed_trials
@@ -28,6 +29,7 @@ from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import NullProgress, Progress
+from cimrobust.run import Run
 from cimrobust.search.gradients import Opened
 from cimrobust.search.problem import UNLIMITED, Problem
 
@@ -305,12 +307,9 @@ class ProtectedAttacks:
         if not self.needs.percentiles:
             return ""
         table = run_trials(
-            self.runtime,
-            self._placed(chosen),
+            Subject(self.runtime, self._placed(chosen)),
+            Run(self.seed, self.workers),
             num_trials=self.needs.trials,
-            seed=self.seed,
-            workers=self.workers,
-            progress=NullProgress(),
         )
         return self.needs.missed_by_chips(table)
 

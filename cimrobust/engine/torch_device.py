@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from cimrobust.errors import UsageError
-
-DEVICE_TYPES = ("cpu", "cuda")
+from cimrobust.run import DEVICE_TYPES
 
 
 def open_device(device_type: str) -> torch.device:

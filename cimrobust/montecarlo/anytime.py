@@ -100,9 +100,9 @@ def outcome(num_events: int, num_trials: int, target: Target) -> Outcome:
 
 @lru_cache(maxsize=256)
 def anytime_rank(num_trials: int, fraction: float, confidence: float) -> int:
-    """Return the rank of the order statistic that bounds the quantile of `fraction` from below.
+    """Return the rank of the order statistic that bounds a quantile from below at any time.
 
-    The bound holds after any number of trials; the rank is 0 if there is none yet.
+    0: there is none yet.
 
     The largest r such that r - 1 events in `num_trials` reject rates of `fraction` and more; as
     `montecarlo.quantile.bound_rank` for a number fixed in advance.

@@ -11,10 +11,10 @@ import numpy as np
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.progress import Progress
+from cimrobust.run import Run
 
 
 @dataclass(frozen=True)
@@ -36,39 +36,27 @@ class EffectRow:
     chips: int
 
 
-def add_effects(
-    runtime: Runtime,
-    scan: LayerScan,
-    placement: Placement,
-    *,
-    num_chips: int,
-    seed: int,
-    workers: int,
-    progress: Progress,
-) -> tuple[EffectRow, ...]:
-    """Return the score with one effect after another added.
+def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[EffectRow, ...]:
+    """Return the score with every effect added to those before it.
 
-    The effects are float weights, quantised weights, converters, read noise, and then every effect
-    on devices, each added to those before it. The same chips are drawn for every row: a device gets
-    the same random numbers whichever effects act on it.
+    First float weights, quantised weights, converters and read noise, then every effect on devices.
+    The same chips are drawn for every row: a device gets the same random numbers whichever effects
+    act on it.
 
     Args:
-        runtime: The network and its data.
-        scan: Its crossbar layers.
-        placement: Where they are stored.
+        subject: The network with its data, and where its layers are stored.
+        run: How to compute.
         num_chips: Chips for every row that has any.
-        seed: Seed of the run.
-        workers: Threads; no result depends on it.
-        progress: Told of every chip.
     """
+    runtime, placement, progress = subject.runtime, subject.placement, run.progress
     rows = list(_without_chips(runtime))
     stages = list(_stages(placement.profile))
     progress.start("Effects in turn", num_chips * len(stages))
     for effect, profile in stages:
-        stage = placement if profile == placement.profile else place(scan, profile)
+        stage = placement if profile == placement.profile else place(subject.scan, profile)
         scores = []
         for value in map_ordered(
-            partial(_score, runtime, stage, seed), range(num_chips), workers=workers
+            partial(_score, runtime, stage, run.seed), range(num_chips), workers=run.workers
         ):
             scores.append(value)
             progress.advance(1)

@@ -10,11 +10,11 @@ import numpy as np
 from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
-from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.rare_failures import Probability, pool
-from cimrobust.montecarlo.splitting import Run, Splitting, split
-from cimrobust.progress import Progress
+from cimrobust.montecarlo.splitting import Repeat, Splitting, split
+from cimrobust.run import Run
 
 _MOST_BYTES = 8 * 2**30
 
@@ -40,32 +40,21 @@ class RareFailures:
     num_devices: int
     settings: Splitting
     seed: int
-    runs: tuple[Run, ...]
+    runs: tuple[Repeat, ...]
     found: Probability
 
 
 def rare_failures(
-    runtime: Runtime,
-    placement: Placement,
-    *,
-    below: float,
-    settings: Splitting,
-    repeats: int = 2,
-    seed: int = 0,
-    workers: int = 1,
-    progress: Progress,
+    subject: Subject, run: Run, *, below: float, settings: Splitting, repeats: int = 2
 ) -> RareFailures:
     """Estimate how likely a chip is that misses a score on these samples.
 
     Args:
-        runtime: The network and its data.
-        placement: The devices that are drawn.
+        subject: The network with its data, and the devices that are drawn.
+        run: How to compute; as many chips as it has workers are evaluated at the same time.
         below: Score that chips have to reach.
         settings: Of splitting; the budget is that of one repeat.
         repeats: Independent repeats, at least 1; their disagreement widens the interval.
-        seed: Seed of the run.
-        workers: Chips evaluated at the same time; no result depends on it.
-        progress: Told of every chip.
 
     Raises:
         UsageError: The devices, the task or the settings do not allow it.
@@ -75,24 +64,15 @@ def rare_failures(
         raise UsageError(
             f"number of repeats must be at least 1, got {repeats}; two show whether they agree"
         )
+    runtime, progress = subject.runtime, run.progress
     score = FailureScore(runtime.task, below)
-    chips = LatentChips(placement, as_levels=runtime.converters is not None)
+    chips = LatentChips(subject.placement, as_levels=runtime.converters is not None)
     _check_memory(chips.size, settings.particles)
     runs = []
     for repeat in range(repeats):
         progress.start(f"Rare failures, repeat {repeat + 1}", settings.budget)
         evaluate = partial(_evaluate, runtime, chips, score)
-        runs.append(
-            split(
-                evaluate,
-                chips.size,
-                settings,
-                seed=seed,
-                repeat=repeat,
-                workers=workers,
-                progress=progress,
-            )
-        )
+        runs.append(split(evaluate, chips.size, settings, run, repeat=repeat))
         progress.finish()
     return RareFailures(
         below=below,
@@ -100,7 +80,7 @@ def rare_failures(
         num_decisions=runtime.task.num_decisions,
         num_devices=chips.size,
         settings=settings,
-        seed=seed,
+        seed=run.seed,
         runs=tuple(runs),
         found=pool(runs),
     )

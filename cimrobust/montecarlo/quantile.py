@@ -75,9 +75,7 @@ class FailureRate:
 
 @lru_cache(maxsize=256)
 def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
-    """Return the rank of the order statistic that bounds the quantile of `fraction` from below.
-
-    The rank is 0 if there is none.
+    """Return the rank of the order statistic that bounds a quantile from below; 0: there is none.
 
     It is the largest r with ``P(Bin(num_trials, fraction) >= r) >= confidence``, which needs no
     assumption on the distribution and holds

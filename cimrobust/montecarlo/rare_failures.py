@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from cimrobust.montecarlo.splitting import Run
+from cimrobust.montecarlo.splitting import Repeat
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Probability:
 
     @property
     def reliability_index(self) -> float | None:
-        """Return ``-Phi^-1(p)``; None: not reached.
+        """Return ``-Phi^-1(p)``; None: the event was not reached.
 
-        It is comparable to the distance of the most probable failing chip.
+        It compares with the distance of the most probable failing chip.
         """
         return None if self.estimate is None else float(-ndtri(self.estimate))
 
@@ -70,7 +70,7 @@ class FirstOrder:
     agrees: bool | None
 
 
-def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
+def pool(runs: Sequence[Repeat], *, confidence: float = 0.95) -> Probability:
     """Put independent repeats together.
 
     With points that are independent at every level, the departures before the event come at
@@ -136,10 +136,7 @@ def _time_quantile(rates: Sequence[int], probability: float) -> float:
 
 
 def _disagreement(logs: np.ndarray, rates: Sequence[int]) -> float:
-    """Return by how much repeats disagree more than ideal ones, at least 1.
-
-    The factor by which the standard deviation of the mean of repeats exceeds that of ideal ones.
-    """
+    """Return how much wider the mean of repeats spreads than that of ideal ones, at least 1."""
     if logs.size < 2 or not rates:
         return 1.0
     ideal = math.sqrt(float((1.0 / np.asarray(rates, dtype=np.float64) ** 2).sum())) / logs.size

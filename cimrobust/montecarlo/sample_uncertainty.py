@@ -111,9 +111,7 @@ def _fill(num_decisions: int, num_inputs: int, most: int | None) -> float:
 
 
 def hoeffding_lower(mean: float, num_inputs: int, confidence: float, *, fill: float = 1.0) -> float:
-    """Return the lower bound of an expectation from the mean of independent draws.
-
-    The draws are of a variable in [0, 1].
+    """Return the lower bound of an expectation in [0, 1] from the mean of independent draws.
 
     It is the smallest q below the mean with ``n KL(mean, q) <= ln(1 / (1 - confidence))``, KL the
     divergence of two Bernoulli variables; tighter near 0 and 1 than

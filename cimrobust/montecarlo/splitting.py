@@ -32,7 +32,7 @@ import numpy as np
 
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
-from cimrobust.progress import Progress
+from cimrobust.run import Run
 from cimrobust.seeds import stream
 
 Score = Callable[[np.ndarray], float]
@@ -77,7 +77,7 @@ class Splitting:
 
 
 @dataclass(frozen=True)
-class Run:
+class Repeat:
     """One run of the population.
 
     Attributes:
@@ -113,12 +113,10 @@ def split(
     score: Score,
     size: int,
     settings: Splitting,
+    run: Run,
     *,
-    seed: int,
     repeat: int,
-    workers: int = 1,
-    progress: Progress,
-) -> Run:
+) -> Repeat:
     """Run one population until it is in the event, stuck, or out of budget.
 
     Every point is a function of seed, repeat, level and its place in the population, so the result
@@ -128,13 +126,11 @@ def split(
         score: Of a point; the event is a score of 0 or less.
         size: Coordinates of a point.
         settings: How it is moved.
-        seed: Seed of the run.
+        run: How to compute: as many points as it has workers are moved at the same time.
         repeat: Number of the repeat; repeats are independent.
-        workers: Points moved at the same time.
-        progress: Told of every evaluation.
     """
     settings.check()
-    population = _Population(score, size, settings, seed, repeat, workers, progress)
+    population = _Population(score, size, settings, run, repeat)
     reason = ""
     while not reason:
         level = population.next_level()
@@ -163,28 +159,20 @@ class _Population:
         score: Score,
         size: int,
         settings: Splitting,
-        seed: int,
+        run: Run,
         repeat: int,
-        workers: int,
-        progress: Progress,
     ) -> None:
-        self._score, self._settings, self._workers, self._progress = (
-            score,
-            settings,
-            workers,
-            progress,
-        )
-        self._seed, self._repeat = seed, repeat
+        self._score, self._settings, self._run, self._repeat = score, settings, run, repeat
         self._points = [
             self._stream(0, place).standard_normal(size, dtype=np.float32)
             for place in range(settings.particles)
         ]
         self._scores = np.empty(settings.particles)
         for place, value in enumerate(
-            map_ordered(partial(_evaluate, score), self._points, workers=workers)
+            map_ordered(partial(_evaluate, score), self._points, workers=run.workers)
         ):
             self._scores[place] = value
-            progress.advance(1)
+            run.progress.advance(1)
         self._rates: list[int] = []
         self._levels: list[float] = []
         self._evaluations, self._accepted = settings.particles, 0
@@ -221,13 +209,13 @@ class _Population:
         )
         return ""
 
-    def result(self, reason: str) -> Run:
+    def result(self, reason: str) -> Repeat:
         """Count the points in the event and sum up."""
         inside = np.flatnonzero(self._scores <= 0.0)
         if not reason:
             self._depart(self._settings.particles - inside.size)
         proposed = self._evaluations - self._settings.particles
-        return Run(
+        return Repeat(
             log_probability=self._log_probability,
             reason=reason,
             rates=tuple(self._rates),
@@ -241,7 +229,7 @@ class _Population:
         )
 
     def _stream(self, *names: int) -> np.random.Generator:
-        return stream(self._seed, "splitting", self._repeat, *names)
+        return stream(self._run.seed, "splitting", self._repeat, *names)
 
     def _depart(self, count: int) -> None:
         particles = self._settings.particles
@@ -256,18 +244,20 @@ class _Population:
         number, moved = len(self._levels), 0
         state = f"level {number}, about {math.exp(self._log_probability):.1e}"
         made = map_ordered(
-            lambda place: self._move(start, number, place), leaving.tolist(), workers=self._workers
+            lambda place: self._move(start, number, place),
+            leaving.tolist(),
+            workers=self._run.workers,
         )
         for place, (point, value, accepted) in zip(leaving.tolist(), made, strict=True):
             self._points[place], self._scores[place] = point, value
             moved += accepted
-            self._progress.advance(self._settings.moves, state)
+            self._run.progress.advance(self._settings.moves, state)
         return moved
 
     def _move(self, start: _Start, number: int, place: int) -> tuple[np.ndarray, float, int]:
         """Copy a point that stays and move it below the level.
 
-        The steps keep the standard normal distribution (preconditioned Crank-Nicolson).
+        Its steps keep the standard normal distribution (preconditioned Crank-Nicolson).
         """
         random = self._stream(number, place)
         origin = int(random.choice(start.staying))

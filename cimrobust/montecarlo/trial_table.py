@@ -45,7 +45,7 @@ class TrialTable:
     def is_sequential(self) -> bool:
         """Whether the scores decided how many trials there are.
 
-        Bounds for a fixed number then do not hold.
+        Bounds for a fixed number do not hold then.
         """
         return self.max_trials is not None
 

@@ -16,52 +16,49 @@ import onnxruntime as ort
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.stopping import StopRule, Watch
 from cimrobust.montecarlo.trial_checkpoint import Checkpoint
 from cimrobust.montecarlo.trial_table import TrialTable
-from cimrobust.progress import Progress
+from cimrobust.run import Run
 
 Buffers = SimpleQueue[dict[str, np.ndarray]]
 
 
 def run_trials(
-    runtime: Runtime,
-    placement: Placement,
+    subject: Subject,
+    run: Run,
     *,
     num_trials: int,
-    seed: int,
-    workers: int = 1,
     checkpoint: Path | None = None,
     stop: StopRule | None = None,
-    progress: Progress,
 ) -> TrialTable:
     """Draw chips and score each on all samples.
 
     Trial t is a function of the seed and t alone, so more trials extend a run, and neither the
-    number of workers nor an interruption
-    changes any of them. Memory is that of `workers` chips, whatever the number of trials.
+    number of workers nor an interruption changes any of them. Memory is that of as many chips as
+    there are workers, whatever the number of trials.
 
     Args:
-        runtime: The network and its data.
-        placement: The devices that are drawn.
+        subject: The network with its data, and the devices that are drawn.
+        run: How to compute: its seed draws, and as many chips as it has workers are evaluated at
+            the same time, one thread each.
         num_trials: Number of chips, at least 1; the most of them where the run may stop early.
-        seed: Seed of the run, a signed 64-bit integer.
-        workers: Chips evaluated at the same time, one thread each.
         checkpoint: File that trials are appended to and taken from; None: no file.
         stop: When to stop early; decided after every trial in the order of trials, so it does not
             depend on the number of workers. None: never.
-        progress: Told of every trial.
 
     Raises:
         UsageError: A setting makes no sense, or the checkpoint cannot be written.
     """
-    _check_settings(num_trials, seed, workers)
+    _check_settings(num_trials, run)
+    runtime, placement, progress = subject.runtime, subject.placement, run.progress
     scores: dict[int, Score] = {}
     with ExitStack() as stack:
         file = (
-            stack.enter_context(Checkpoint(checkpoint, fingerprint(runtime, placement, seed)))
+            stack.enter_context(Checkpoint(checkpoint, fingerprint(runtime, placement, run.seed)))
             if checkpoint
             else None
         )
@@ -72,9 +69,7 @@ def run_trials(
         progress.start("Monte-Carlo trials", num_trials)
         progress.advance(len(scores), file.opened.note if file is not None else "")
         missing = [trial for trial in range(num_trials) if trial not in scores]
-        evaluated = stack.enter_context(
-            closing(_evaluate(runtime, placement, missing, seed=seed, workers=workers))
-        )
+        evaluated = stack.enter_context(closing(_evaluate(subject, run, missing)))
 
         def ordered() -> Iterator[Score]:
             for trial in range(num_trials):
@@ -87,7 +82,7 @@ def run_trials(
 
         used = _until(stop, ordered())
         progress.finish()
-    return _table(runtime, used, seed, max_trials=None if stop is None else num_trials)
+    return _table(runtime, used, run.seed, max_trials=None if stop is None else num_trials)
 
 
 def _until(stop: StopRule | None, scores: Iterator[Score]) -> list[Score]:
@@ -102,27 +97,23 @@ def _until(stop: StopRule | None, scores: Iterator[Score]) -> list[Score]:
 
 
 def _evaluate(
-    runtime: Runtime, placement: Placement, trials: list[int], *, seed: int, workers: int
+    subject: Subject, run: Run, trials: list[int]
 ) -> Generator[tuple[int, Score], None, None]:
     """Yield the score of every trial in order.
 
     Each worker fills one set of weight arrays over and over.
     """
     buffers: Buffers = SimpleQueue()
-    for _ in range(workers):
-        buffers.put(runtime.engine.buffers(placement))
-    yield from map_ordered(
-        partial(_trial, runtime, placement, buffers, seed), trials, workers=workers
-    )
+    for _ in range(run.workers):
+        buffers.put(subject.runtime.engine.buffers(subject.placement))
+    yield from map_ordered(partial(_trial, subject, buffers, run.seed), trials, workers=run.workers)
 
 
-def _trial(
-    runtime: Runtime, placement: Placement, buffers: Buffers, seed: int, trial: int
-) -> tuple[int, Score]:
-    buffer = buffers.get()
+def _trial(subject: Subject, buffers: Buffers, seed: int, trial: int) -> tuple[int, Score]:
+    runtime, buffer = subject.runtime, buffers.get()
     try:
         return trial, runtime.score(
-            runtime.engine.draw(placement, seed=seed, trial=trial, out=buffer)
+            runtime.engine.draw(subject.placement, seed=seed, trial=trial, out=buffer)
         )
     finally:
         buffers.put(buffer)
@@ -175,16 +166,18 @@ def fingerprint(runtime: Runtime, placement: Placement, seed: int) -> str:
     return digest.hexdigest()
 
 
-def _check_settings(num_trials: int, seed: int, workers: int) -> None:
+def _check_settings(num_trials: int, run: Run) -> None:
     if num_trials < 1:
         raise UsageError(
             f"number of trials must be at least 1, got {num_trials} (option --trials); 300 give a"
             " bound of the 1st percentile"
         )
-    if workers < 1:
+    if run.workers < 1:
         raise UsageError(
-            f"number of workers must be at least 1, got {workers} (option --workers); use the"
+            f"number of workers must be at least 1, got {run.workers} (option --workers); use the"
             " number of cores"
         )
-    if not -(2**63) <= seed < 2**63:
-        raise UsageError(f"seed must fit 64 bits, got {seed} (option --seed); choose a smaller one")
+    if not -(2**63) <= run.seed < 2**63:
+        raise UsageError(
+            f"seed must fit 64 bits, got {run.seed} (option --seed); choose a smaller one"
+        )

@@ -1,7 +1,4 @@
-"""Chips and evaluation samples both drawn.
-
-What the trials say beyond the samples they were run on.
-"""
+"""Chips and samples both drawn: what the trials say beyond the samples they were run on."""
 
 from __future__ import annotations
 
@@ -17,8 +14,6 @@ from cimrobust.montecarlo.sample_uncertainty import EXACT, HOEFFDING, accuracy_l
 @dataclass(frozen=True)
 class TwoSourceBound:
     """What the trials say about the distribution that the evaluation samples were drawn from.
-
-    It is not only about these samples.
 
     Attributes:
         k: Percentage of chips that may be worse.
@@ -61,7 +56,7 @@ def two_source_bound(
     confidence: float = 0.95,
     is_sequential: bool = False,
 ) -> TwoSourceBound:
-    """Bound the k-th percentile over chips of the *true* accuracy.
+    """Bound the k-th percentile over chips of the *true* accuracy, with samples drawn too.
 
     Both chips and evaluation samples are drawn. All chips are judged on the same samples, so the
     two must not be pooled. For one chip, the lower bound L of its true accuracy at level

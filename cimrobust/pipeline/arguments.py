@@ -1,35 +1,17 @@
 """What whole runs do with their arguments alike.
 
-Check them, make the output folder, say what was set.
+Check them, and make the output folder.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-from cimrobust.certificate.evidence import RunSetting
-from cimrobust.certificate.policy import EFFORTS
-from cimrobust.counts import check_count
 from cimrobust.errors import UsageError
 from cimrobust.onnx_io.network import Network
-
-
-def available_processors() -> int:
-    """Return the processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def check_effort(effort: str) -> None:
-    """Raise UsageError unless there is such a level of effort."""
-    if effort not in EFFORTS:
-        raise UsageError(
-            f"effort must be one of {', '.join(EFFORTS)}, got '{effort}' (--effort); choose one of"
-            " them"
-        )
 
 
 def check_tolerance(tolerance: float | None) -> None:
@@ -39,15 +21,6 @@ def check_tolerance(tolerance: float | None) -> None:
             f"tolerance must be in [0, 1], got {tolerance} (--tolerance); give it as a fraction of"
             " the conductance range"
         )
-
-
-def check_counts(*, least: int = 1, **counts: int | None) -> None:
-    """Raise UsageError for the first given count that is too small or too large.
-
-    The count is named as its option is.
-    """
-    for name, value in counts.items():
-        check_count(name.replace("_", "-"), value, least=least)
 
 
 def check_day(option: str, day: str | None) -> date | None:
@@ -103,9 +76,7 @@ def resume_folder(out: Path, name: str, *, resume: bool) -> Path:
 
 
 def check_not_overwritten(network: Network, name: str, folders: Iterable[Path]) -> None:
-    """Raise UsageError where a written network would replace files that a network was read from.
-
-    External data beside the written network count too.
+    """Raise UsageError where a network would be written over the files that it was read from.
 
     Args:
         network: The network that was read.
@@ -123,31 +94,6 @@ def check_not_overwritten(network: Network, name: str, folders: Iterable[Path]) 
                     f"output must not replace the model that it comes from, got {written} (--out);"
                     " choose another folder"
                 )
-
-
-def stored(
-    key: str,
-    value: int | float | str | bool | None,
-    *,
-    default: int | float | str | bool | None = None,
-) -> RunSetting:
-    """Return a setting as the certificate states it."""
-    return RunSetting(key, value, value == default)
-
-
-def stored_each(key: str, values: Iterable[str]) -> tuple[RunSetting, ...]:
-    """Return a setting that may be given several times, one entry a time.
-
-    One entry without value where it was not given.
-    """
-    return tuple(RunSetting(key, value, False) for value in values) or (
-        RunSetting(key, None, True),
-    )
-
-
-def stored_file(key: str, path: str | Path | None) -> RunSetting:
-    """Return the setting of a file, which is stated by its name alone; the default is none."""
-    return stored(key, None if path is None else Path(path).name)
 
 
 def _not_writable(out: Path, err: OSError) -> UsageError:

@@ -33,7 +33,6 @@ def demo(
         device="rram-write-verify-3pct",
         policy=samples / "policies" / "strict.toml",
         out=out,
-        effort="standard",
         trials=300,
         workers=workers,
         progress=progress,

@@ -16,7 +16,9 @@ import numpy as np
 
 from cimrobust.data.array_files import names_in_npz
 from cimrobust.data.description import Step
+from cimrobust.data.description_draft import Draft, DraftInput
 from cimrobust.data.images import read_image_folder
+from cimrobust.data.label_readings import Reading, best_reading
 from cimrobust.data.load_dataset import fits_input, load_data
 from cimrobust.data.sources import RawData, read_arrays, read_csv
 from cimrobust.engine.judged_outputs import output_of
@@ -24,8 +26,6 @@ from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network, TensorSpec
-from cimrobust.pipeline.draft import Draft, DraftInput
-from cimrobust.pipeline.label_readings import Reading, best_reading
 from cimrobust.pipeline.understanding import Understanding, understand
 
 #: Samples that a description is tried on.
@@ -308,10 +308,7 @@ def _steps_for(sample: tuple[int, ...], spec: TensorSpec) -> tuple[Mapping[str, 
 
 
 def _with_reading(network: Network, draft: Draft, source: _Source) -> Draft:
-    """Return a draft with the scaling, label coding and decision that fit best.
-
-    The draft also says what is uncertain about them.
-    """
+    """Return a draft with scaling, label coding and decision that fit best, and its doubts."""
     found: list[tuple[Draft, Reading]] = []
     problem = ""
     for candidate in _scalings(draft, source):

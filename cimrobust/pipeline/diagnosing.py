@@ -15,16 +15,12 @@ from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.pipeline.analysis_settings import Settings as RunSettings
-from cimrobust.progress import Progress
+from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 from cimrobust.search.witness import SAFETY_FILE, write_deviations
 
 
 def check_unbroken(certification: Certification, diagnosis: Diagnosis) -> None:
-    """Raise SelfCheckError if a pattern of a diagnostic breaks a certified sample.
-
-    Such a sample is certified for every chip of the box.
-    """
+    """Raise SelfCheckError if a diagnostic breaks a sample that is certified for the whole box."""
     if certification.certified is None or diagnosis.broken is None:
         return
     both = np.flatnonzero(certification.certified & diagnosis.broken.reshape(-1))
@@ -42,15 +38,15 @@ def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosi
             write_deviations(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)
 
 
-def diagnose_settings(settings: RunSettings, progress: Progress) -> Settings:
+def diagnose_settings(analysis: ResolvedAnalysis) -> Settings:
     """Return how much to diagnose; the policy says what is required."""
-    asked, policy = settings.request, settings.policy
+    run, policy = analysis.run, analysis.policy
     return Settings(
-        asked.effort,
-        asked.seed,
-        settings.workers,
-        progress,
+        run.effort,
+        run.seed,
+        run.workers,
+        run.progress,
         required=None if policy is None else next(policy.thresholds("worst_found_accuracy"), None),
-        safety_class=settings.safety_class,
-        device_type=asked.device_type,
+        safety_class=analysis.safety_class,
+        device_type=run.device_type,
     )

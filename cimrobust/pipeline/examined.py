@@ -21,7 +21,7 @@ _SHOWN = 3
 def open_examined(
     inspection: Inspection, dataset: DataSet, *, calibration: DataSet | None, workers: int
 ) -> Runtime:
-    """Deploy a network as `open_network` does and compare its file's run with exact arithmetic.
+    """Deploy a network as `open_network` does; compare the run of its file with exact arithmetic.
 
     Args:
         inspection: The network and where it is stored.

@@ -114,7 +114,7 @@ def inspect_on(model: str | Path, profile: DeviceProfile) -> Inspection:
 
 
 def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:
-    """Say that no layer of a model maps, and name each node that holds weights, with the reason."""
+    """Say that no layer of a model maps; name the nodes that hold weights, with the reasons."""
     held = [
         f"node '{node.node}' ({node.op}): {node.reason.removeprefix('digital: ')}"
         for node in scan.unmapped
@@ -132,10 +132,7 @@ def _nothing_mapped(model: str | Path, scan: LayerScan) -> str:
 def resolve_profile(
     device: str, tolerance: float | None, digital: Sequence[str] = ()
 ) -> DeviceProfile:
-    """Load a device profile and apply the options to it.
-
-    A tolerance that is given replaces its write-verify tolerance; further layers stay digital.
-    """
+    """Load a device profile, with another tolerance if one is given, and further digital layers."""
     check_tolerance(tolerance)
     profile = load_profile(device)
     return with_digital(

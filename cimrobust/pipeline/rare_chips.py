@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from cimrobust.certificate.blocks.rare_block import rare_event
 from cimrobust.certificate.models import StoredChip
 from cimrobust.counts import check_number
 from cimrobust.engine.latent import check_profile
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
-from cimrobust.pipeline.arguments import check_counts
-from cimrobust.pipeline.opened_item import Item
-from cimrobust.progress import NullProgress, Progress
+from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.reliability.chip_file import write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable as search_most_probable
-from cimrobust.search.search_budget import budget_of
+from cimrobust.run import Run
+from cimrobust.settings.commands import RARE
+from cimrobust.settings.documented import takes_settings
+from cimrobust.settings.gathered import gather
+from cimrobust.settings.rare_settings import RareSettings
+from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.settings.typed_options import RareOptions
 
 
 def splitting(budget: int | None = None, particles: int | None = None) -> Splitting:
@@ -32,25 +36,15 @@ def splitting(budget: int | None = None, particles: int | None = None) -> Splitt
     return chosen
 
 
+@takes_settings(RARE)
 def rare(
     model: str | Path,
     *,
     data: str | Path,
     below: float,
-    device: str | Path = "rram-write-verify-3pct",
-    tolerance: float | None = None,
-    digital: Sequence[str] = (),
-    particles: int | None = None,
-    budget: int | None = None,
-    repeats: int = 2,
-    skip_most_probable: bool = False,
-    effort: str = "standard",
-    chip: str | Path | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    limit: int | None = None,
-    calibration: str | Path | None = None,
-    progress: Progress | None = None,
+    settings: RareSettings | RareOptions | None = None,
+    run: Run | None = None,
+    **options: Unpack[RareOptions],
 ) -> dict[str, Any]:
     """Estimate how likely a drawn chip is that misses a score, however rare it is.
 
@@ -58,23 +52,6 @@ def rare(
         model: ONNX file.
         data: As for `analyze`.
         below: Score that a chip has to reach; an error it may not exceed.
-        device: Name of a shipped device profile, or a TOML file.
-        tolerance: Write-verify tolerance in place of the profile's.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
-            of the profile.
-        particles: Chips of the population; None: 100.
-        budget: Chips that each repeat may evaluate; None: 40000, enough for 1e-6 with room to
-            spare.
-        repeats: Independent repeats.
-        skip_most_probable: Leave out the search for the most probable chip that misses the score,
-            whose first-order probability stands beside the estimate.
-        effort: Of that search: ``quick``, ``standard`` or ``thorough``.
-        chip: File (safetensors) that this chip is written to; None: it is not.
-        seed: Seed of every random number.
-        workers: Threads; no result depends on it.
-        limit: Use the first so many samples.
-        calibration: As for `analyze`.
-        progress: Told of every chip.
 
     Returns:
         As `monte_carlo.rare` of a certificate.
@@ -82,50 +59,41 @@ def rare(
     Raises:
         CimrobustError: See its subclasses for what can be wrong.
     """
-    check_counts(particles=particles, budget=budget, repeats=repeats, workers=workers, limit=limit)
-    check_counts(seed=seed, least=0)
+    given = gather(RARE, settings, run, options)
     check_number("below", below)
-    settings = splitting(budget, particles)
-    if chip is not None and skip_most_probable:
+    asked = given.part(RareSettings)
+    if asked.chip is not None and asked.skip_most_probable:
         raise UsageError(
             "a file for the most probable failing chip needs the search for it, which was left out"
             " (--skip-most-probable); leave out --chip too"
         )
-    budget_of(effort)
-    item = Item(
-        model,
-        data,
-        device,
-        tolerance=tolerance,
-        digital=digital,
-        limit=limit,
-        calibration=calibration,
+    return _estimated(
+        given.part(SubjectSettings, model=model, data=data), asked, given.run(), below=below
     )
-    inspection = item.inspect()
+
+
+def _estimated(
+    named: SubjectSettings, asked: RareSettings, run: Run, *, below: float
+) -> dict[str, Any]:
+    """Estimate, and search for the most probable failing chip unless it is left out."""
+    how = splitting(asked.budget, asked.particles)
+    inspection = inspect_subject(named)
     check_profile(inspection.placement.profile)
-    runtime = item.open(inspection, workers=workers)
-    found = rare_failures(
-        runtime,
-        inspection.placement,
-        below=below,
-        settings=settings,
-        repeats=repeats,
-        seed=seed,
-        workers=workers,
-        progress=progress or NullProgress(),
-    )
+    runtime = open_subject(named, inspection, workers=run.workers)
+    subject = Subject(runtime, inspection.placement)
+    found = rare_failures(subject, run, below=below, settings=how, repeats=asked.repeats)
     search, stored = None, None
-    if not skip_most_probable:
+    if not asked.skip_most_probable:
         search = search_most_probable(
             runtime,
             inspection.placement,
             below=below,
-            effort=effort,
-            seed=seed,
-            workers=workers,
-            progress=progress or NullProgress(),
+            effort=run.effort,
+            seed=run.seed,
+            workers=run.workers,
+            progress=run.progress,
         )
-        stored = None if chip is None else _store(Path(chip), search)
+        stored = None if asked.chip is None else _store(Path(asked.chip), search)
     return rare_event(
         found, higher_is_better=runtime.task.higher_is_better, search=search, stored=stored
     ).model_dump()

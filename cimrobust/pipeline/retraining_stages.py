@@ -5,8 +5,8 @@ Open, choose the settings, train and write, certify, compare.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cimrobust.certificate.certificate_files import WITNESS
@@ -28,11 +28,14 @@ from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.save import to_bytes
 from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.analysis import analyze
-from cimrobust.pipeline.arguments import check_effort, check_not_overwritten
+from cimrobust.pipeline.arguments import check_not_overwritten
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.inspection import resolve_profile
-from cimrobust.progress import Progress
+from cimrobust.run import Run
+from cimrobust.settings.retrain_settings import RetrainSettings
+from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.settings.training_settings import TrainingSettings
+from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
@@ -40,7 +43,6 @@ from cimrobust.training.pace import Pace, choose_pace
 from cimrobust.training.parameters import check_changed, stored_integers
 from cimrobust.training.session import Session, open_session
 from cimrobust.training.training_protocol import Method, Recipe
-from cimrobust.training.training_settings import TrainingSettings
 from cimrobust.training.tuning import Tuning, tune
 from cimrobust.training.written import check_written
 
@@ -55,30 +57,27 @@ _DIAGNOSTICS = dict.fromkeys(("quick", "standard"), "layers,tolerance_curve")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a re-training was asked for; attributes as the arguments of `cimrobust.retrain`."""
+class RetrainRequest:
+    """What a re-training was asked for.
 
-    model: Path
-    data: str | Path
+    Attributes:
+        subject: What is re-trained, as it was named.
+        settings: Which method trains, and what is certified.
+        training: How the training runs.
+        run: How certificates are computed.
+        out: Folder for everything.
+    """
+
+    subject: SubjectSettings
+    settings: RetrainSettings
+    training: TrainingSettings
+    run: Run
     out: Path
-    train_data: str | Path | None
-    device: str | Path
-    tolerance: float | None
-    digital: Sequence[str] = ()
-    method: str
-    knobs: Mapping[str, float] | None
-    settings: TrainingSettings
-    freeze: Sequence[str]
-    drop_overlap: bool
-    control: bool
-    tuning_epochs: int
-    equivalent: bool
-    effort: str
-    trials: int | None
-    diagnostics: str | None
-    workers: int
-    limit: int | None
-    resume: bool
+
+    @property
+    def model(self) -> Path:
+        """The network before training."""
+        return Path(self.subject.model)
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Run:
+class OpenedRetraining:
     """What was asked for, loaded.
 
     Attributes:
@@ -109,7 +108,7 @@ class Run:
         session: The network, ready to be trained.
     """
 
-    asked: Request
+    asked: RetrainRequest
     plan: Plan
     network: Network
     evaluation: DataSet
@@ -134,68 +133,69 @@ class Choice:
     pace: Pace | None
 
 
-def plan(asked: Request) -> Plan:
+def plan(asked: RetrainRequest) -> Plan:
     """Check what can be checked without the network.
 
     Raises:
         UsageError: A setting is out of range, or names no method, effort, diagnostic or device
             profile.
     """
-    asked.settings.check()
-    check_effort(asked.effort)
-    chosen(asked.diagnostics, effort=asked.effort)
-    recipe = recipe_of(asked.method)
+    asked.training.check()
+    named = asked.subject
+    chosen(asked.settings.diagnostics, effort=asked.run.effort)
+    recipe = recipe_of(asked.settings.method)
     return Plan(
         recipe,
-        recipe.method(asked.knobs),
-        resolve_profile(str(asked.device), asked.tolerance, asked.digital),
+        recipe.method(asked.settings.knobs),
+        resolve_profile(str(named.device), named.tolerance, named.digital),
     )
 
 
-def open_run(asked: Request, planned: Plan) -> Run:
+def open_retraining(asked: RetrainRequest, planned: Plan) -> OpenedRetraining:
     """Load the network and both sets of samples.
 
     Errors as `load_network`, `load_data` and `open_session`.
     """
     network = load_network(asked.model)
     check_not_overwritten(network, MODEL, (asked.out, asked.out / CONTROL))
-    evaluation = load_data(asked.data, inputs=network.inputs, limit=asked.limit)
-    training = _training_data(asked.train_data, asked.data, network)
+    named, settings = asked.subject, asked.settings
+    evaluation = load_data(named.data, inputs=network.inputs, limit=named.limit)
+    training = _training_data(settings.train_data, named.data, network)
     session = open_session(
         network,
         planned.profile,
         training,
         evaluation,
-        asked.settings,
-        freeze=asked.freeze,
-        drop_overlap=asked.drop_overlap,
-        workers=asked.workers,
+        asked.training,
+        freeze=settings.freeze,
+        drop_overlap=settings.drop_overlap,
+        workers=asked.run.workers,
     )
-    return Run(asked, planned, network, evaluation, training, session)
+    return OpenedRetraining(asked, planned, network, evaluation, training, session)
 
 
-def choose(run: Run, clock: Clock, progress: Progress) -> Choice:
+def choose(opened: OpenedRetraining, clock: Clock) -> Choice:
     """Return how to train: as asked, or as a search on the validation split says."""
-    method, settings, tuning, pace = run.plan.method, run.asked.settings, None, None
+    method, settings, tuning, pace = opened.plan.method, opened.asked.training, None, None
     if settings.learning_rate is None:
         with clock.stage("learning_rate"):
-            pace = choose_pace(run.session, settings, progress=progress)
+            pace = choose_pace(opened.session, settings, progress=opened.asked.run.progress)
         settings = replace(settings, learning_rate=pace.rate)
-    if run.asked.tuning_epochs:
+    if opened.asked.settings.tuning_epochs:
         with clock.stage("tuning"):
             tuning = tune(
-                run.session,
-                run.plan.recipe,
+                opened.session,
+                opened.plan.recipe,
                 settings,
-                budget=run.asked.tuning_epochs,
-                progress=progress,
+                budget=opened.asked.settings.tuning_epochs,
+                progress=opened.asked.run.progress,
             )
         method, settings = (
-            run.plan.recipe.method(tuning.values),
+            opened.plan.recipe.method(tuning.values),
             replace(settings, learning_rate=tuning.learning_rate),
         )
     # Without a method there is nothing to control for.
-    has_control = run.asked.control and method.name != "plain"
+    has_control = opened.asked.settings.control and method.name != "plain"
     return Choice(
         {METHOD: method} | ({CONTROL: recipe_of("plain").method()} if has_control else {}),
         settings,
@@ -204,18 +204,21 @@ def choose(run: Run, clock: Clock, progress: Progress) -> Choice:
     )
 
 
-def train_all(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dict[str, Trained]:
+def train_all(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str, Trained]:
     """Train by every method from the same start, write the networks and the log.
 
     Return the trainings by role.
     """
-    out, session = run.asked.out, run.session
+    out, session = opened.asked.out, opened.session
     trained: dict[str, Trained] = {}
     for role, method in choice.methods.items():
         with clock.stage(f"training_{role}"):
             job = session.job(method, choice.settings)
             trained[role] = train(
-                job, session.parameters, progress=progress, checkpoint=out / RESUME / f"{role}.pt"
+                job,
+                session.parameters,
+                progress=opened.asked.run.progress,
+                checkpoint=out / RESUME / f"{role}.pt",
             )
             _export(
                 session,
@@ -227,78 +230,78 @@ def train_all(run: Run, choice: Choice, clock: Clock, progress: Progress) -> dic
     return trained
 
 
-def written_files(run: Run) -> tuple[Path, ...]:
+def written_files(opened: OpenedRetraining) -> tuple[Path, ...]:
     """Return the model, its external data, and the log."""
-    out = run.asked.out
-    return (out / MODEL, *(out / file.name for file in run.network.files[1:]), out / LOG)
+    out = opened.asked.out
+    return (out / MODEL, *(out / file.name for file in opened.network.files[1:]), out / LOG)
 
 
-def planned_diagnostics(asked: Request) -> str | None:
+def planned_diagnostics(asked: RetrainRequest) -> str | None:
     """Return the diagnostics of every certificate, as `cimrobust.analyze` takes them."""
-    return _DIAGNOSTICS.get(asked.effort) if asked.diagnostics is None else asked.diagnostics
+    return (
+        _DIAGNOSTICS.get(asked.run.effort)
+        if asked.settings.diagnostics is None
+        else asked.settings.diagnostics
+    )
 
 
-def certify(
-    run: Run, choice: Choice, clock: Clock, progress: Progress
-) -> dict[str, CertificateModel]:
-    """Certify the old network, the new one and the control; return the certificates by folder.
+def certify(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str, CertificateModel]:
+    """Certify the old network, then the new one and the control; return certificates by folder.
 
-    The old network comes first: its witness is among the patterns for the other two.
+    The old one's witness is among the patterns that the others are scored with.
     """
-    asked, out = run.asked, run.asked.out
+    asked, named, out = opened.asked, opened.asked.subject, opened.asked.out
     paths = {BEFORE: asked.model, AFTER: out / MODEL} | (
         {CONTROL: out / CONTROL / MODEL} if CONTROL in choice.methods else {}
     )
     # By its own decisions a re-trained network would always be right.
-    teacher = asked.model if run.evaluation.labels is None else None
+    teacher = asked.model if opened.evaluation.labels is None else None
     certificates: dict[str, CertificateModel] = {}
     for name, path in paths.items():
         with clock.stage(f"certificate_{name}"):
             certificates[name] = analyze(
                 path,
-                data=asked.data,
+                data=named.data,
                 out=out / name,
-                device=str(asked.device),
-                tolerance=asked.tolerance,
-                digital=asked.digital,
-                effort=asked.effort,
-                trials=asked.trials,
+                device=str(named.device),
+                tolerance=named.tolerance,
+                digital=named.digital,
+                effort=asked.run.effort,
+                trials=asked.settings.trials,
                 diagnostics=planned_diagnostics(asked),
                 seed=choice.settings.seed,
-                workers=asked.workers,
-                limit=asked.limit,
+                workers=asked.run.workers,
+                limit=named.limit,
                 transfer=None if name == BEFORE else out / BEFORE,
                 labels_of=None if name == BEFORE else teacher,
-                resume=asked.resume,
-                progress=progress,
+                resume=asked.settings.resume,
+                progress=opened.asked.run.progress,
             ).record
     return certificates
 
 
 def compare(
-    run: Run,
+    opened: OpenedRetraining,
     choice: Choice,
     certificates: Mapping[str, CertificateModel],
     clock: Clock,
-    progress: Progress,
 ) -> Equivalent | None:
     """Search for the tolerance at which the old network would be as good as the new one.
 
     None: nobody asked.
     """
-    if not run.asked.equivalent:
+    if not opened.asked.settings.equivalent:
         return None
     with clock.stage("equivalent_tolerance"):
-        return equivalent_tolerance(
-            run.network,
-            run.plan.profile,
-            run.evaluation,
-            certificates[AFTER],
-            witness=run.asked.out / BEFORE / WITNESS,
-            seed=choice.settings.seed,
-            workers=run.asked.workers,
-            progress=progress,
+        found = equivalent_tolerance(
+            opened.network,
+            opened.plan.profile,
+            opened.evaluation,
+            replace(opened.asked.run, seed=choice.settings.seed),
+            target=certificates[AFTER].worst_found.score,
+            witness=opened.asked.out / BEFORE / WITNESS,
         )
+    return Equivalent(**asdict(found))
 
 
 def _training_data(train: str | Path | None, data: str | Path, network: Network) -> DataSet:
@@ -315,9 +318,7 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
 
 
 def _export(session: Session, trained: Trained, path: Path, *, must_change: bool) -> None:
-    """Write the trained network and check it.
-
-    What was to change must have changed, and the file must hold what was trained.
+    """Write the trained network; check that it changed, and that the file holds what was trained.
 
     Raises:
         UsageError: It did not.
@@ -337,9 +338,7 @@ def _export(session: Session, trained: Trained, path: Path, *, must_change: bool
 
 
 def _check_file(session: Session, trained: Trained, path: Path) -> None:
-    """Check that a file holds what was trained.
-
-    What is made of the file must also compute what the file does, at other sizes too.
+    """Check that a file holds what was trained, and computes the same at other sizes.
 
     Raises:
         SelfCheckError: It does not.

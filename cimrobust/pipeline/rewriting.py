@@ -69,7 +69,7 @@ def rewrite(
 ) -> Rewritten:
     """Write a model whose crossbar layers are nodes of the domain ``cimrobust``.
 
-    These nodes hold the quantised weights of a device profile.
+    They hold the weights as a device profile quantises them.
 
     Every such node is an ONNX function of the plain operator, so the file is valid and runs in any
     runtime, with the outputs of the quantised
@@ -132,7 +132,7 @@ def _check_sizes(
 
 
 def _require_target(source: Path, target: Path) -> None:
-    """Refuse a place where no file can be written or where the model lies, before any work."""
+    """Refuse a place where no file can be written, or where the model lies, before any work."""
     where = f"({one_line(target)}, --out)"
     if target.is_dir():
         raise UsageError(

@@ -16,21 +16,23 @@ from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.diagnose.safety_class import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.box import Pattern, box_of
+from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.effect_costs import EffectRow, add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
-from cimrobust.pipeline.analysis_settings import Request, Settings
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.diagnosing import check_unbroken, diagnose_settings
 from cimrobust.pipeline.inspection import Inspection
+from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.rare_chips import splitting
-from cimrobust.progress import Progress
+from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
+from cimrobust.run import Run
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
@@ -41,166 +43,159 @@ CHECKPOINTS = ".resume"
 
 
 @dataclass(frozen=True)
-class Run:
-    """An opened run: what every stage is given.
+class OpenedAnalysis:
+    """An opened analysis: what every stage is given.
 
     Attributes:
-        settings: How it is to be done.
+        asked: What was asked for.
         inspection: The network and where its weights are stored.
-        runtime: The deployed network and its data.
-        progress: Told how far the work is.
+        subject: The deployed network with its data, and its placement.
     """
 
-    settings: Settings
+    asked: ResolvedAnalysis
     inspection: Inspection
-    runtime: Runtime
-    progress: Progress
+    subject: Subject
 
     @property
-    def request(self) -> Request:
-        """What was asked for."""
-        return self.settings.request
+    def run(self) -> Run:
+        """How to compute."""
+        return self.asked.run
+
+    @property
+    def runtime(self) -> Runtime:
+        """The deployed network and its data."""
+        return self.subject.runtime
 
     @property
     def placement(self) -> Placement:
         """Where the weights are stored."""
-        return self.inspection.placement
+        return self.subject.placement
 
 
-def open_run(settings: Settings, progress: Progress) -> Run:
+def open_analysis(asked: ResolvedAnalysis) -> OpenedAnalysis:
     """Load and check model, devices and data.
 
     Raises:
         CimrobustError: Something is wrong with one of them.
     """
+    progress = asked.run.progress
     progress.start("Loading and checking", 2)
-    item = settings.request.item
-    inspection = item.inspect()
+    inspection = inspect_subject(asked.subject)
     progress.advance()
-    runtime = item.open(inspection, workers=settings.workers)
-    if settings.safety_class is not None:
-        check_safety_class(runtime.task, settings.safety_class)
+    runtime = open_subject(asked.subject, inspection, workers=asked.run.workers)
+    if asked.safety_class is not None:
+        check_safety_class(runtime.task, asked.safety_class)
     progress.finish()
-    return Run(settings, inspection, runtime, progress)
+    return OpenedAnalysis(asked, inspection, Subject(runtime, inspection.placement))
 
 
-def draw_chips(run: Run) -> TrialTable:
+def draw_chips(opened: OpenedAnalysis) -> TrialTable:
     """Draw chips and score them."""
-    settings, runtime = run.settings, run.runtime
-    checkpoint = resume_folder(run.request.out, CHECKPOINTS, resume=run.request.resume) / "trials"
+    asked, runtime = opened.asked, opened.runtime
+    checkpoint = (
+        resume_folder(opened.asked.out, CHECKPOINTS, resume=opened.asked.settings.resume) / "trials"
+    )
     stop = None
-    if run.request.stop_early and settings.policy is not None:
-        stop = stop_rule(settings.policy, higher_is_better=runtime.task.higher_is_better)
+    if opened.asked.settings.stop_early and asked.policy is not None:
+        stop = stop_rule(asked.policy, higher_is_better=runtime.task.higher_is_better)
     return run_trials(
-        runtime,
-        run.placement,
-        num_trials=settings.num_trials,
-        seed=run.request.seed,
-        workers=settings.workers,
+        opened.subject,
+        opened.run,
+        num_trials=asked.num_trials,
         checkpoint=checkpoint,
         stop=stop,
-        progress=run.progress,
     )
 
 
-def estimate_rare(run: Run, below: float) -> RareFailures:
+def estimate_rare(opened: OpenedAnalysis, below: float) -> RareFailures:
     """Estimate how likely a chip is that misses a score."""
     return rare_failures(
-        run.runtime,
-        run.placement,
+        opened.subject,
+        opened.run,
         below=below,
-        settings=splitting(run.request.rare_budget),
-        seed=run.request.seed,
-        workers=run.settings.workers,
-        progress=run.progress,
+        settings=splitting(opened.asked.settings.rare_budget),
     )
 
 
-def search_box(run: Run, trials: TrialTable) -> SearchResult:
+def search_box(opened: OpenedAnalysis, trials: TrialTable) -> SearchResult:
     """Search the tolerance box.
 
     The worst chip drawn and a witness to be transferred are known from the start.
     """
     known = {
         "worst_drawn_chip": _drawn_pattern(
-            run.placement, seed=run.request.seed, trial=trials.worst_trial
+            opened.placement, seed=opened.run.seed, trial=trials.worst_trial
         )
     }
-    if run.request.transfer is not None:
+    if opened.asked.settings.transfer is not None:
         known["transferred_witness"] = transferred_pattern(
-            Path(run.request.transfer) / WITNESS, run.placement
+            Path(opened.asked.settings.transfer) / WITNESS, opened.placement
         )
     return search(
-        run.runtime,
-        run.placement,
-        effort=run.request.effort,
-        seed=run.request.seed,
-        workers=run.settings.workers,
-        progress=run.progress,
+        opened.runtime,
+        opened.placement,
+        effort=opened.run.effort,
+        seed=opened.run.seed,
+        workers=opened.run.workers,
+        progress=opened.run.progress,
         known=known,
-        device_type=run.request.device_type,
+        device_type=opened.run.device_type,
     )
 
 
-def explain(run: Run, found: SearchResult) -> Diagnosis:
+def explain(opened: OpenedAnalysis, found: SearchResult) -> Diagnosis:
     """Run the diagnostics that were chosen.
 
     What they find that is worse takes the place of what the search found.
     """
-    asked = diagnose_settings(run.settings, run.progress)
+    asked = diagnose_settings(opened.asked)
     return diagnose(
-        run.runtime, run.inspection.scan, run.placement, found, run.settings.diagnostics, asked
+        opened.runtime,
+        opened.inspection.scan,
+        opened.placement,
+        found,
+        opened.asked.diagnostics,
+        asked,
     )
 
 
-def search_most_probable(run: Run, found: SearchResult, below: float) -> LikelySearch:
+def search_most_probable(opened: OpenedAnalysis, found: SearchResult, below: float) -> LikelySearch:
     """Search for the most probable chip that misses a score."""
     return most_probable(
-        run.runtime,
-        run.placement,
+        opened.runtime,
+        opened.placement,
         below=below,
-        effort=run.request.effort,
-        seed=run.request.seed,
-        workers=run.settings.workers,
+        effort=opened.run.effort,
+        seed=opened.run.seed,
+        workers=opened.run.workers,
         known={"worst chip found": found.deviations},
-        device_type=run.request.device_type,
-        progress=run.progress,
+        device_type=opened.run.device_type,
+        progress=opened.run.progress,
     )
 
 
-def certify(run: Run, trials: TrialTable, diagnosis: Diagnosis) -> Certification:
+def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) -> Certification:
     """Certify samples for all chips of the box.
 
     Raises:
         SelfCheckError: A chip that was drawn or found contradicts what is certified.
     """
     found = diagnosis.found
-    worst = run.runtime.outputs(
-        box_of(run.placement).weights(found.deviations), threads=run.settings.workers
+    worst = opened.runtime.outputs(
+        opened.subject.box.weights(found.deviations), threads=opened.run.workers
     )
-    certification = certify_run(
-        run.runtime,
-        run.placement,
-        effort=run.request.effort,
-        worst_output=worst,
-        workers=run.settings.workers,
-        progress=run.progress,
-    )
+    certification = certify_run(opened.subject, opened.run, worst_output=worst)
     _check_certified(certification, trials, found)
     check_unbroken(certification, diagnosis)
     return certification
 
 
-def tabulate_effects(run: Run) -> tuple[EffectRow, ...]:
+def tabulate_effects(opened: OpenedAnalysis) -> tuple[EffectRow, ...]:
     """Score chips with every effect added in turn."""
     return add_effects(
-        run.runtime,
-        run.inspection.scan,
-        run.placement,
-        num_chips=min(EFFECT_CHIPS[run.request.effort], run.settings.num_trials),
-        seed=run.request.seed,
-        workers=run.settings.workers,
-        progress=run.progress,
+        opened.subject,
+        opened.run,
+        num_chips=min(EFFECT_CHIPS[opened.run.effort], opened.asked.num_trials),
     )
 
 
@@ -211,7 +206,7 @@ def _drawn_pattern(placement: Placement, *, seed: int, trial: int) -> Pattern:
 
 
 def _check_certified(certification: Certification, table: TrialTable, found: SearchResult) -> None:
-    """Raise SelfCheckError if a chip of the box scores worse than is certified for all of them."""
+    """Raise SelfCheckError if a chip of the box scores worse than what is certified for all."""
     if certification.score is None:
         return
     pick = min if table.higher_is_better else max

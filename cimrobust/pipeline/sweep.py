@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from cimrobust import __version__
 from cimrobust.attack.diagnosis_protocol import Settings
@@ -19,28 +19,26 @@ from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.safe_statements import Safe
-from cimrobust.counts import check_number
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.mapping.box import box_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
-from cimrobust.pipeline.arguments import (
-    available_processors,
-    check_counts,
-    check_effort,
-    resume_folder,
-    stored,
-    stored_each,
-    stored_file,
-)
+from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.opened_item import Item
-from cimrobust.progress import NullProgress, Progress
+from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
+from cimrobust.pipeline.stated_settings import state
 from cimrobust.report.sweep_page import render_sweep
+from cimrobust.run import Run
 from cimrobust.search.witness import write_witness
+from cimrobust.settings import commands
+from cimrobust.settings.documented import takes_settings
+from cimrobust.settings.gathered import gather
+from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.settings.sweep_settings import SweepSettings
+from cimrobust.settings.typed_options import SweepOptions
 from cimrobust.tolerance_sweep.safe_tolerance import (
     largest_certified,
     largest_statistical,
@@ -51,54 +49,44 @@ from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prov
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 SWEEP, SWEEP_REPORT, WITNESSES = "sweep.json", "sweep.html", "witness"
-DEFAULT_EFFORT = "quick"
 DEFAULT_TRIALS = {"quick": 300, "standard": 1000, "thorough": 3000}
 _MOST_TOLERANCES = 50
 _RESUME = ".resume-sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepRequest:
-    """What a sweep was asked for, checked; attributes as the arguments of `cimrobust.sweep`.
+class ResolvedSweep:
+    """A sweep that was asked for, checked.
 
-    Tolerances are ascending, each once.
+    Attributes:
+        subject: What is examined, as it was named.
+        settings: What else was asked for.
+        run: How to compute.
+        out: Folder of the sweep.
+        tolerances: Ascending, each once.
     """
 
-    data: str | Path
+    subject: SubjectSettings
+    settings: SweepSettings
+    run: Run
     out: Path
     tolerances: Sequence[float]
-    device: str | Path
-    digital: Sequence[str]
-    effort: str
-    trials: int | None
-    require: float | None
-    seed: int
-    workers: int
-    limit: int | None
-    calibration: str | Path | None
-    witnesses: bool
-    resume: bool
-    device_type: str
 
     @property
     def num_trials(self) -> int:
         """Chips drawn at every tolerance."""
-        return self.trials or DEFAULT_TRIALS[self.effort]
+        return self.settings.trials or DEFAULT_TRIALS[self.run.effort]
 
     def stated(self) -> tuple[RunSetting, ...]:
         """Return what sweep.json says of how it was made."""
-        return (
-            RunSetting(
-                "tolerances", ",".join(f"{tolerance:g}" for tolerance in self.tolerances), False
+        tolerances = ",".join(f"{tolerance:g}" for tolerance in self.tolerances)
+        return state(
+            commands.SWEEP,
+            (self.subject, self.settings, self.run),
+            instead=(
+                RunSetting("tolerances", tolerances, False),
+                RunSetting("trials", self.num_trials, self.settings.trials is None),
             ),
-            *stored_each("digital", self.digital),
-            stored("effort", self.effort, default=DEFAULT_EFFORT),
-            RunSetting("trials", self.num_trials, self.trials is None),
-            stored("require", self.require),
-            stored("seed", self.seed, default=0),
-            stored("limit", self.limit),
-            stored_file("calibration", self.calibration),
-            stored("witnesses", self.witnesses, default=False),
         )
 
 
@@ -120,25 +108,16 @@ class Sweep:
         return self.directory / SWEEP_REPORT
 
 
+@takes_settings(commands.SWEEP)
 def sweep(
     model: str | Path,
     *,
     data: str | Path,
     out: str | Path,
     tolerances: Sequence[float],
-    device: str | Path = "rram-write-verify-3pct",
-    digital: Sequence[str] = (),
-    effort: str = DEFAULT_EFFORT,
-    trials: int | None = None,
-    require: float | None = None,
-    seed: int = 0,
-    workers: int | None = None,
-    limit: int | None = None,
-    calibration: str | Path | None = None,
-    witnesses: bool = False,
-    resume: bool = False,
-    device_type: str = "cpu",
-    progress: Progress | None = None,
+    settings: SweepSettings | SweepOptions | None = None,
+    run: Run | None = None,
+    **options: Unpack[SweepOptions],
 ) -> Sweep:
     """Find the worst chip, draw chips and certify at several write-verify tolerances.
 
@@ -149,57 +128,27 @@ def sweep(
         tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance
             range; sorted, each once. Layers with a tolerance of their own
             keep its ratio to the profile's.
-        device: Name of a shipped device profile, or a TOML file.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
-            of the profile.
-        effort: ``quick``, ``standard`` or ``thorough``, of the search at every tolerance.
-        trials: Chips to draw at every tolerance; None: 300, 1000 or 3000 by effort.
-        require: Score that a chip has to reach (an error it may not exceed): the largest tolerances
-            at which that is unrefuted, statistically met and certified
-            are looked for by bisection.
-        seed: Seed of every random number.
-        workers: Threads; no result depends on it. None: all processors.
-        limit: Use the first so many samples.
-        calibration: As for `analyze`.
-        witnesses: Write the worst chip of every tolerance too.
-        resume: Take over what an interrupted run of the same command finished.
-        device_type: Where the search computes gradients, ``cpu`` or ``cuda``.
-        progress: Told how far the work is.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
     """
-    check_counts(workers=workers, limit=limit)
-    check_counts(seed=seed, least=0)
-    check_number("require", require)
-    grid = _checked(tolerances, effort, trials)
-    asked = SweepRequest(
-        data=data,
+    given = gather(commands.SWEEP, settings, run, options)
+    asked = ResolvedSweep(
+        subject=given.part(SubjectSettings, model=model, data=data),
+        settings=given.part(SweepSettings),
+        run=given.run(),
         out=Path(out),
-        tolerances=grid,
-        device=device,
-        digital=tuple(digital),
-        effort=effort,
-        trials=trials,
-        require=require,
-        seed=seed,
-        workers=workers or available_processors(),
-        limit=limit,
-        calibration=calibration,
-        witnesses=witnesses,
-        resume=resume,
-        device_type=device_type,
+        tolerances=_checked(tolerances),
     )
-    item = Item(model, data, device, digital=digital, limit=limit, calibration=calibration)
     clock = Clock()
     with clock.stage("load"):
-        inspection = item.inspect()
-        runtime = item.open(inspection, workers=asked.workers)
-    return sweep_opened(asked, inspection, runtime, clock, progress or NullProgress())
+        inspection = inspect_subject(asked.subject)
+        runtime = open_subject(asked.subject, inspection, workers=asked.run.workers)
+    return sweep_opened(asked, inspection, runtime, clock)
 
 
 def sweep_opened(
-    asked: SweepRequest, inspection: Inspection, runtime: Runtime, clock: Clock, progress: Progress
+    asked: ResolvedSweep, inspection: Inspection, runtime: Runtime, clock: Clock
 ) -> Sweep:
     """Sweep a network that is open; writes its files.
 
@@ -208,25 +157,25 @@ def sweep_opened(
         inspection: The network and where it is stored.
         runtime: The deployed network and its data.
         clock: Times the stages.
-        progress: Told of every step.
 
     Raises:
         CimrobustError: The folder cannot be written to, or a check of the tool's own fails.
     """
+    run = asked.run
     settings = Settings(
-        asked.effort,
-        asked.seed,
-        asked.workers,
-        progress,
-        required=asked.require,
-        device_type=asked.device_type,
+        run.effort,
+        run.seed,
+        run.workers,
+        run.progress,
+        required=asked.settings.require,
+        device_type=run.device_type,
     )
     with clock.stage("load"):
         subject = _subject(inspection, runtime, settings, asked)
     worst, tables, proofs, safe = _stages(
-        subject, asked.tolerances, asked.require, asked.num_trials, clock
+        subject, asked.tolerances, asked.settings.require, asked.num_trials, clock
     )
-    progress.finish()
+    run.progress.finish()
     evidence = SweepEvidence(
         network=inspection.network,
         placement=inspection.placement,
@@ -236,25 +185,22 @@ def sweep_opened(
         proofs=proofs,
         safe=safe,
         witnesses={},
-        effort=asked.effort,
+        effort=run.effort,
         settings=asked.stated(),
-        device_argument=str(asked.device),
-        data_argument=str(asked.data),
-        timings=RunTimings(asked.workers, clock.stages),
+        device_argument=str(asked.subject.device),
+        data_argument=str(asked.subject.data),
+        timings=RunTimings(run.workers, clock.stages),
     )
-    made = _write(asked.out, inspection, subject, evidence, witnesses=asked.witnesses)
+    made = _write(asked.out, inspection, subject, evidence, witnesses=asked.settings.witnesses)
     shutil.rmtree(asked.out / _RESUME, ignore_errors=True)
     write_manifest(asked.out)
     return made
 
 
 def _subject(
-    inspection: Inspection, runtime: Runtime, settings: Settings, asked: SweepRequest
+    inspection: Inspection, runtime: Runtime, settings: Settings, asked: ResolvedSweep
 ) -> Subject:
-    """Return what is swept.
-
-    It has the memory of an interrupted run of the same, if it goes on from one.
-    """
+    """Return what is swept, with the memory of an interrupted run if it goes on from one."""
     key = {
         "trials": fingerprint(runtime, inspection.placement, settings.seed),
         "grid": asked.tolerances,
@@ -266,17 +212,14 @@ def _subject(
         inspection.scan,
         inspection.placement,
         settings,
-        _memory(asked.out, key, resume=asked.resume),
+        _memory(asked.out, key, resume=asked.settings.resume),
     )
 
 
 def _stages(
     subject: Subject, grid: Sequence[float], require: float | None, trials: int, clock: Clock
 ) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
-    """Search, draw and certify at every tolerance.
-
-    Then look for the largest tolerances that meet a requirement.
-    """
+    """Search, draw and certify at every tolerance; find the largest that meet a requirement."""
     with clock.stage("search"):
         worst = sweep_worst(subject, grid)
     with clock.stage("monte_carlo"):
@@ -346,7 +289,7 @@ def _write(
     return Sweep(found, out)
 
 
-def _checked(tolerances: Sequence[float], effort: str, trials: int | None) -> list[float]:
+def _checked(tolerances: Sequence[float]) -> list[float]:
     """Return the tolerances sorted, each once."""
     grid = sorted({float(tolerance) for tolerance in tolerances})
     if not grid or not all(0 < tolerance <= 1 for tolerance in grid):
@@ -360,8 +303,6 @@ def _checked(tolerances: Sequence[float], effort: str, trials: int | None) -> li
             f"tolerances must be at most {_MOST_TOLERANCES}, got {len(grid)} (--tolerances); sweep"
             " in parts"
         )
-    check_effort(effort)
-    check_counts(trials=trials)
     return grid
 
 

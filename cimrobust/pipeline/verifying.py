@@ -2,71 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from cimrobust.counts import check_number
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.tightening import WriteCycles
-from cimrobust.device_level.verification import SHARES, Verification, VerifySettings
+from cimrobust.device_level.verification import Verification
+from cimrobust.device_level.verification import VerifySettings as Compared
 from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.arguments import check_counts
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.opened_item import Item
-from cimrobust.progress import NullProgress, Progress
+from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.search_budget import budget_of
+from cimrobust.settings.commands import VERIFY
+from cimrobust.settings.documented import takes_settings
+from cimrobust.settings.gathered import gather
+from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.settings.typed_options import VerifyOptions
+from cimrobust.settings.verify_settings import VerifySettings
 
 
+@takes_settings(VERIFY)
 def verify(
     model: str | Path,
     *,
     data: str | Path,
     out: str | Path,
-    device: str | Path = "rram-write-verify-3pct",
-    tolerance: float | None = None,
-    digital: Sequence[str] = (),
-    shares: tuple[float, ...] = SHARES,
-    tighter: float = 10.0,
-    write_sigma: float = 0.1,
-    effort: str = "quick",
-    seed: int = 0,
-    workers: int = 1,
-    limit: int | None = None,
-    calibration: str | Path | None = None,
-    device_type: str = "cpu",
-    progress: Progress | None = None,
+    settings: VerifySettings | VerifyOptions | None = None,
+    run: Run | None = None,
+    **options: Unpack[VerifyOptions],
 ) -> dict[str, Any]:
-    """Rank devices by how much verifying them more tightly helps, and write the list.
-
-    Help is measured against the worst case.
+    """Rank the devices of a model by what verifying them more tightly gains in the worst case.
 
     Args:
         model: ONNX file.
         data: As for `analyze`.
         out: Parquet file for the ranked devices, as many as the largest share.
-        device: Name of a shipped device profile, or a TOML file.
-        tolerance: Write-verify tolerance in place of the profile's.
-        digital: Patterns of initializer or node names whose layers stay digital, beside the rules
-            of the profile.
-        shares: Shares of all devices to verify more tightly, ascending.
-        tighter: How many times tighter.
-        write_sigma: Standard deviation of one write as a fraction of the full range, for the number
-            of writes.
-        effort: Effort of the search on the full box.
-        seed: Seed of every random number.
-        workers: Threads; no result depends on it.
-        limit: Use the first so many samples.
-        calibration: As for `analyze`.
-        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
-        progress: Told of every attack.
 
     Returns:
         The table of share and ranking, and what it rests on, as plain values.
@@ -74,63 +52,69 @@ def verify(
     Raises:
         CimrobustError: See its subclasses for what can be wrong.
     """
-    check_counts(workers=workers, limit=limit)
-    check_counts(seed=seed, least=0)
-    check_number("write-sigma", write_sigma, above=0)
-    check_number("tighter", tighter, above=1)
-    settings = VerifySettings(shares=tuple(shares), factor=tighter, cycles=WriteCycles(write_sigma))
-    told, path = progress or NullProgress(), Path(out)
+    given = gather(VERIFY, settings, run, options)
+    asked, path = given.part(VerifySettings), Path(out)
     if not path.parent.is_dir():
         raise UsageError(f"folder of the list must exist, got {path.parent} (--out); make it first")
-    item = Item(
-        model,
-        data,
-        device,
-        tolerance=tolerance,
-        digital=digital,
-        limit=limit,
-        calibration=calibration,
+    return _ranked(
+        given.part(SubjectSettings, model=model, data=data), asked, given.run(), path=path
     )
-    inspection = item.inspect()
-    placement, scan = inspection.placement, inspection.scan
-    runtime = item.open(inspection, workers=workers)
+
+
+def _ranked(
+    named: SubjectSettings, asked: VerifySettings, run: Run, *, path: Path
+) -> dict[str, Any]:
+    """Rank the devices, write the list, and describe it."""
+    compared = Compared(
+        shares=tuple(asked.shares), factor=asked.tighter, cycles=WriteCycles(asked.write_sigma)
+    )
+    inspection = inspect_subject(named)
+    runtime = open_subject(named, inspection, workers=run.workers)
+    made = _compared(inspection, runtime, compared, run)
+    space = DeviceSpace(inspection.placement, inspection.scan)
+    count = made.rows[-1].devices
+    write_device_list(
+        path, space, made.order[:count], made.gain[:count], ranking=made.best, factor=asked.tighter
+    )
+    return _described(inspection, runtime, made, tighter=asked.tighter, devices=space.size) | {
+        "list": path.name,
+        "listed_devices": count,
+    }
+
+
+def _compared(
+    inspection: Inspection, runtime: Runtime, compared: Compared, run: Run
+) -> Verification:
+    """Search the box, then attack every share and ranking again."""
+    placement = inspection.placement
     found = search(
         runtime,
         placement,
-        effort=effort,
-        seed=seed,
-        workers=workers,
-        progress=told,
-        device_type=device_type,
+        effort=run.effort,
+        seed=run.seed,
+        workers=run.workers,
+        progress=run.progress,
+        device_type=run.device_type,
     )
     opened = open_gradients(
         runtime,
         placement,
         budget_of("quick"),
-        seed=seed,
-        workers=workers,
-        device=open_device(device_type),
+        seed=run.seed,
+        workers=run.workers,
+        device=open_device(run.device_type),
     )
-    made = selective_verify(
+    return selective_verify(
         runtime,
         placement,
-        scan,
+        inspection.scan,
         opened,
         found.deviations,
-        settings=settings,
-        seed=seed,
-        workers=workers,
-        progress=told,
+        settings=compared,
+        seed=run.seed,
+        workers=run.workers,
+        progress=run.progress,
     )
-    space = DeviceSpace(placement, scan)
-    count = made.rows[-1].devices
-    write_device_list(
-        path, space, made.order[:count], made.gain[:count], ranking=made.best, factor=tighter
-    )
-    return _described(inspection, runtime, made, tighter=tighter, devices=space.size) | {
-        "list": path.name,
-        "listed_devices": count,
-    }
 
 
 def _described(

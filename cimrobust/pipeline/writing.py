@@ -36,7 +36,7 @@ from cimrobust.montecarlo.failing import RareFailures
 from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.diagnosing import write_safety_witness
-from cimrobust.pipeline.stages import Run
+from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.reliability.chip_file import CHIP_FILE, write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.report.render import render
@@ -47,7 +47,7 @@ from cimrobust.search.witness import SAFETY_FILE, write_witness
 
 @dataclass(frozen=True)
 class Findings:
-    """What the stages of a run found.
+    """What the stages of an analysis found.
 
     Attributes:
         trials: Drawn chips.
@@ -71,7 +71,9 @@ class Findings:
         return self.diagnosis.found
 
 
-def write_files(run: Run, findings: Findings, timings: RunTimings) -> CertificateModel:
+def write_files(
+    opened: OpenedAnalysis, findings: Findings, timings: RunTimings
+) -> CertificateModel:
     """Write all files beside their final names, then move them there, certificate.json last.
 
     Returns:
@@ -80,26 +82,26 @@ def write_files(run: Run, findings: Findings, timings: RunTimings) -> Certificat
     Raises:
         SelfCheckError: The witness does not give the score that was reported.
     """
-    out = run.request.out
+    out = opened.asked.out
     with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
         made = Path(folder)
-        devices = _write_witness(made / WITNESS, run, findings)
-        worst_output = _worst_output(made / WITNESS / "worst_case.onnx", run, findings.found)
+        devices = _write_witness(made / WITNESS, opened, findings)
+        worst_output = _worst_output(made / WITNESS / "worst_case.onnx", opened, findings.found)
         to_parquet(findings.trials, made / TRIALS)
         proven = per_sample.per_sample(
-            findings.certification, run.placement.profile.tolerance_fraction()
+            findings.certification, opened.placement.profile.tolerance_fraction()
         )
         if proven is not None:
             per_sample.to_parquet(proven, made / CERTIFIED)
         evidence = _evidence(
             made / WITNESS,
-            run,
+            opened,
             findings,
             devices=devices,
             worst_output=worst_output,
             timings=timings,
         )
-        certificate = assemble(evidence, run.settings.policy)
+        certificate = assemble(evidence, opened.asked.policy)
         check_certificate(certificate)
         atomic_text(made / REPORT, render(certificate))
         _move(made, out)
@@ -107,21 +109,21 @@ def write_files(run: Run, findings: Findings, timings: RunTimings) -> Certificat
     return certificate
 
 
-def _write_witness(folder: Path, run: Run, findings: Findings) -> DeviceCheck:
+def _write_witness(folder: Path, opened: OpenedAnalysis, findings: Findings) -> DeviceCheck:
     """Write the worst chip, device by device too, and the chips that other questions led to."""
     folder.mkdir()
     deviations = findings.found.deviations
-    write_witness(folder, run.runtime, box_of(run.placement), deviations)
+    write_witness(folder, opened.runtime, box_of(opened.placement), deviations)
     if findings.likely is not None and findings.likely.chip is not None:
         write_chip(folder / CHIP_FILE, findings.likely)
-    devices = write_device_witness(folder, run.placement, deviations)
-    write_safety_witness(folder, run.placement, findings.diagnosis)
+    devices = write_device_witness(folder, opened.placement, deviations)
+    write_safety_witness(folder, opened.placement, findings.diagnosis)
     return devices
 
 
 def _evidence(
     folder: Path,
-    run: Run,
+    opened: OpenedAnalysis,
     findings: Findings,
     *,
     devices: DeviceCheck,
@@ -131,10 +133,10 @@ def _evidence(
     """Return all that the certificate is made of; `folder` has the files of the witness."""
     chip = folder / CHIP_FILE
     return Evidence(
-        network=run.inspection.network,
-        scan=run.inspection.scan,
-        placement=run.placement,
-        runtime=run.runtime,
+        network=opened.inspection.network,
+        scan=opened.inspection.scan,
+        placement=opened.placement,
+        runtime=opened.runtime,
         trials=findings.trials,
         search=findings.found,
         certification=findings.certification,
@@ -146,16 +148,16 @@ def _evidence(
             if path != chip
         },
         devices=devices,
-        settings=run.settings.stated(),
-        device_argument=str(run.request.item.device),
-        data_argument=str(run.request.item.data),
+        settings=opened.asked.stated(),
+        device_argument=str(opened.asked.subject.device),
+        data_argument=str(opened.asked.subject.data),
         timings=timings,
         rare=findings.rare,
         diagnosis=findings.diagnosis,
         likely=findings.likely,
         likely_digest=sha256_of(chip) if chip.exists() else None,
-        issued=run.request.issued,
-        policy_file=run.settings.policy_file,
+        issued=opened.asked.settings.issued,
+        policy_file=opened.asked.policy_file,
     )
 
 
@@ -176,7 +178,7 @@ def _move(made: Path, out: Path) -> None:
         (made / name).replace(out / name)
 
 
-def _worst_output(path: Path, run: Run, found: SearchResult) -> np.ndarray:
+def _worst_output(path: Path, opened: OpenedAnalysis, found: SearchResult) -> np.ndarray:
     """Return the decision output of the worst chip on all samples.
 
     Of the witness file, or with converters of the kernel.
@@ -184,7 +186,7 @@ def _worst_output(path: Path, run: Run, found: SearchResult) -> np.ndarray:
     Raises:
         SelfCheckError: The witness file, or the kernel, does not give the score reported.
     """
-    runtime, threads = run.runtime, run.settings.workers
+    runtime, threads = opened.runtime, opened.run.workers
     dataset = runtime.dataset
     output = run_original(
         load_network(path),
@@ -196,7 +198,7 @@ def _worst_output(path: Path, run: Run, found: SearchResult) -> np.ndarray:
     _self_check(runtime, found.file_score, output, "witness/worst_case.onnx")
     if runtime.converters is None:
         return output
-    output = runtime.outputs(box_of(run.placement).weights(found.deviations), threads=threads)
+    output = runtime.outputs(box_of(opened.placement).weights(found.deviations), threads=threads)
     _self_check(runtime, found.score, output, "crossbar kernel")
     return output
 

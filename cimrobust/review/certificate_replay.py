@@ -16,7 +16,7 @@ from cimrobust.certify.refusal import lacks_memory
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.trial_table import from_parquet
-from cimrobust.pipeline.stages import Run
+from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.report.render import render
 from cimrobust.review.at_the_reviewer import AtHand, Given, labels_checks, model_check, open_given
 from cimrobust.review.depth import Depth
@@ -117,20 +117,23 @@ def _computed_again(
             )
         ]
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
-        opened: list[Run] = []
+        found: list[OpenedAnalysis] = []
         checks = guarded(
-            "reopened", lambda: list(_opened(certificate, given, depth, Path(folder), opened))
+            "reopened", lambda: list(_opened(certificate, given, depth, Path(folder), found))
         )
-        for run in opened:
-            checks += _of_run(directory, certificate, run, given, depth)
+        for opened in found:
+            checks += _of_run(directory, certificate, opened, given, depth)
     return checks
 
 
 def _opened(
-    certificate: CertificateModel, given: Given, depth: Depth, folder: Path, opened: list[Run]
+    certificate: CertificateModel,
+    given: Given,
+    depth: Depth,
+    folder: Path,
+    found: list[OpenedAnalysis],
 ) -> Iterator[ReplayCheck]:
-    run = reopen(certificate, given, out=folder, workers=depth.workers, progress=depth.progress)
-    opened.append(run)
+    found.append(reopen(certificate, given, out=folder, run=depth.run))
     yield ReplayCheck(
         "reopened",
         True,
@@ -139,11 +142,15 @@ def _opened(
 
 
 def _of_run(
-    directory: Path, certificate: CertificateModel, run: Run, given: Given, depth: Depth
+    directory: Path,
+    certificate: CertificateModel,
+    opened: OpenedAnalysis,
+    given: Given,
+    depth: Depth,
 ) -> list[ReplayCheck]:
-    checks = guarded("witness_nominal", lambda: list(witness_checks(directory, run)))
-    checks += guarded("derived", lambda: list(_derived(directory, certificate, run)))
-    checks += guarded("redrawn_trials", lambda: [_redrawn(directory, certificate, run, depth)])
+    checks = guarded("witness_nominal", lambda: list(witness_checks(directory, opened)))
+    checks += guarded("derived", lambda: list(_derived(directory, certificate, opened)))
+    checks += guarded("redrawn_trials", lambda: [_redrawn(directory, certificate, opened, depth)])
     problem = rerun_problem(certificate, given)
     # A run that cannot be made again is searched again with no less effort: whoever states such a
     # run must not be looked at less closely.
@@ -155,7 +162,7 @@ def _of_run(
     if effort is not None:
         checks += guarded(
             "second_search",
-            lambda: [second_search_check(certificate, run, effort=effort, seed=depth.seed)],
+            lambda: [second_search_check(certificate, opened, effort=effort, seed=depth.run.seed)],
         )
     else:
         checks.append(
@@ -173,7 +180,7 @@ def _of_run(
         checks += guarded(
             "rerun",
             lambda: list(
-                rerun_checks(certificate, rerun(run, transfer=_transfer(certificate, given)))
+                rerun_checks(certificate, rerun(opened, transfer=_transfer(certificate, given)))
             ),
         )
     return checks
@@ -186,9 +193,11 @@ def _transfer(certificate: CertificateModel, given: Given) -> Path | None:
     return given.transfer if used else None
 
 
-def _derived(directory: Path, certificate: CertificateModel, run: Run) -> Iterator[ReplayCheck]:
+def _derived(
+    directory: Path, certificate: CertificateModel, opened: OpenedAnalysis
+) -> Iterator[ReplayCheck]:
     try:
-        derived = derive(directory, certificate, run, run_witness(directory, run))
+        derived = derive(directory, certificate, opened, run_witness(directory, opened))
     except OtherMemoryError as err:
         yield ReplayCheck("derived", None, str(err))
         return
@@ -205,9 +214,15 @@ def _derived(directory: Path, certificate: CertificateModel, run: Run) -> Iterat
         yield stored
 
 
-def _redrawn(directory: Path, certificate: CertificateModel, run: Run, depth: Depth) -> ReplayCheck:
+def _redrawn(
+    directory: Path, certificate: CertificateModel, opened: OpenedAnalysis, depth: Depth
+) -> ReplayCheck:
     return redraw_check(
-        certificate, from_parquet(directory / TRIALS), run, count=depth.redraw, seed=depth.seed
+        certificate,
+        from_parquet(directory / TRIALS),
+        opened,
+        count=depth.redraw,
+        seed=depth.run.seed,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Unpack
 
 from cimrobust.certificate.certificate_files import (
     CERTIFICATE,
@@ -29,22 +31,27 @@ from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
-from cimrobust.pipeline.arguments import available_processors, check_counts, check_day, check_effort
+from cimrobust.pipeline.arguments import check_day
 from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining import REPORT as RETRAIN_REPORT
 from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
-from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.archive import pdf_of
 from cimrobust.report.render import render, render_retraining
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.review import signing
 from cimrobust.review.at_the_reviewer import AtHand
-from cimrobust.review.depth import REDRAWN, Depth
+from cimrobust.review.depth import Depth
 from cimrobust.review.evidence_problems import evidence_problems
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.result_folder import replay_folder, require_certificate, results_in
 from cimrobust.review.retrain_replay import read_retraining
 from cimrobust.review.sweep_replay import read_sweep
+from cimrobust.run import Run
+from cimrobust.settings.commands import REPLAY
+from cimrobust.settings.documented import takes_settings
+from cimrobust.settings.gathered import gather
+from cimrobust.settings.replay_settings import ReplaySettings
+from cimrobust.settings.typed_options import ReplayOptions
 
 _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"
@@ -188,22 +195,13 @@ def _baseline_problems(
     ]
 
 
+@takes_settings(REPLAY)
 def replay(
     directory: str | Path,
     *,
-    model: str | Path | None = None,
-    data: str | Path | None = None,
-    labels_of: str | Path | None = None,
-    calibration: str | Path | None = None,
-    transfer: str | Path | None = None,
-    device: str | Path | None = None,
-    policy: str | Path | None = None,
-    redraw: int = REDRAWN,
-    reviewer_seed: int | None = None,
-    search: str | None = None,
-    rerun: bool = False,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    settings: ReplaySettings | ReplayOptions | None = None,
+    run: Run | None = None,
+    **options: Unpack[ReplayOptions],
 ) -> list[ReplayCheck]:
     """Derive the claims of a certificate, a sweep or a re-training again: from its files.
 
@@ -211,57 +209,39 @@ def replay(
 
     Args:
         directory: Folder of certificate.json, sweep.json or retrain.json.
-        model: The network that it is about, of a re-training the one before it; None: what needs it
-            is not checked.
-        data: The evaluation data; None: scores are not checked.
-        labels_of: The network whose decisions are the labels, where the certificate names one;
-            None: scores by them are not checked.
-        calibration: Data that converters took their ranges from, where the certificate names some.
-        transfer: Folder of the certificate whose witness the search knew, where the certificate
-            names one; a re-training has it.
-        device: The device profile, by name or file; None: the shipped one of the name that the
-            certificate states, where there is one.
-        policy: The policy file that the verdict was given against; None: its digest is not
-            compared.
-        redraw: Trials to draw again, chosen by `reviewer_seed`; 0: none.
-        reviewer_seed: Seed of what the reviewer draws and searches; None: one that nobody knows
-            beforehand, named in the results.
-        search: Effort of a search of the reviewer's own, ``quick``, ``standard`` or ``thorough``;
-            None: none.
-        rerun: Run the whole analysis again and compare every number.
-        workers: Threads; no result depends on it. None: all processors.
-        progress: Told how far the work is.
 
     Returns:
         One check a claim.
 
     Raises:
         InputRefusedError: There is no result, or it does not follow its schema.
-        UsageError: An argument is wrong.
+        UsageError: A setting is wrong.
     """
-    check_counts(redraw=redraw, least=0)
-    check_counts(reviewer_seed=reviewer_seed, least=0)
-    check_counts(workers=workers)
-    if search is not None:
-        check_effort(search)
-    depth = Depth(
-        redraw=redraw,
-        seed=secrets.randbits(32) if reviewer_seed is None else reviewer_seed,
-        search=search,
-        rerun=rerun,
-        workers=workers or available_processors(),
-        progress=progress or NullProgress(),
+    given = gather(REPLAY, settings, run, options)
+    asked = given.part(ReplaySettings)
+    seed = secrets.randbits(32) if asked.reviewer_seed is None else asked.reviewer_seed
+    depth = Depth(asked.redraw, asked.search, asked.rerun, replace(given.run(), seed=seed))
+    return replay_folder(Path(directory), _at_hand(asked), depth)
+
+
+def _at_hand(asked: ReplaySettings) -> AtHand:
+    """Return what the reviewer has: files as paths, what may be something else as text."""
+
+    def path(given: str | Path | None) -> Path | None:
+        return None if given is None else Path(given)
+
+    def text(given: str | Path | None) -> str | None:
+        return None if given is None else str(given)
+
+    return AtHand(
+        model=path(asked.model),
+        data=text(asked.data),
+        labels_of=path(asked.labels_of),
+        calibration=text(asked.calibration),
+        transfer=path(asked.transfer),
+        device=text(asked.device),
+        policy=path(asked.policy),
     )
-    at_hand = AtHand(
-        model=None if model is None else Path(model),
-        data=None if data is None else str(data),
-        labels_of=None if labels_of is None else Path(labels_of),
-        calibration=None if calibration is None else str(calibration),
-        transfer=None if transfer is None else Path(transfer),
-        device=None if device is None else str(device),
-        policy=None if policy is None else Path(policy),
-    )
-    return replay_folder(Path(directory), at_hand, depth)
 
 
 def rewrite_report(

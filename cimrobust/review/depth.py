@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cimrobust.progress import NullProgress, Progress
-
-#: Trials that a replay draws again where nobody says how many.
-REDRAWN = 30
+from cimrobust.run import Run
+from cimrobust.settings.replay_settings import ReplaySettings
 
 
 @dataclass(frozen=True)
@@ -16,16 +14,12 @@ class Depth:
 
     Attributes:
         redraw: Trials to draw again.
-        seed: The reviewer's seed: chooses the trials, and starts the search.
         search: Effort of a search of the reviewer's own; None: none.
         rerun: Run the whole analysis again.
-        workers: Threads; no result depends on it.
-        progress: Told how far the work is.
+        run: How to compute; its seed, the reviewer's, chooses the trials and starts the search.
     """
 
-    redraw: int = REDRAWN
-    seed: int = 0
+    redraw: int = ReplaySettings.redraw
     search: str | None = None
     rerun: bool = False
-    workers: int = 1
-    progress: Progress = field(default_factory=NullProgress)
+    run: Run = field(default_factory=Run)

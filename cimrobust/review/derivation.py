@@ -30,7 +30,7 @@ from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
 from cimrobust.onnx_io.load_network import load_network
-from cimrobust.pipeline.stages import Run, tabulate_effects
+from cimrobust.pipeline.stages import OpenedAnalysis, tabulate_effects
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
@@ -75,15 +75,15 @@ class Derived:
     proven: PerSample | None
 
 
-def witness_checks(directory: Path, run: Run) -> Iterator[ReplayCheck]:
+def witness_checks(directory: Path, opened: OpenedAnalysis) -> Iterator[ReplayCheck]:
     """Compare what the witness states as nominal weights and box with those of model and profile.
 
     Args:
         directory: Folder of the certificate.
-        run: The run, opened again.
+        opened: The analysis, opened again.
     """
     tensors = read_tensors(directory / WITNESS / DEVIATIONS_FILE, what="deviations of the witness")
-    for part, wrong in wrong_parts(tensors, box_of(run.placement)).items():
+    for part, wrong in wrong_parts(tensors, box_of(opened.placement)).items():
         says = (
             "the quantised weights of the model"
             if part == "nominal"
@@ -120,18 +120,18 @@ def wrong_parts(tensors: Mapping[str, np.ndarray], box: Box) -> dict[str, list[s
     }
 
 
-def run_witness(directory: Path, run: Run) -> Witness:
+def run_witness(directory: Path, opened: OpenedAnalysis) -> Witness:
     """Run the worst chip again: its file, and its deviations in the network that is certified.
 
     Args:
         directory: Folder of the certificate.
-        run: The run, opened again.
+        opened: The analysis, opened again.
 
     Raises:
         InputRefusedError: Deviations are missing or leave the box of model and profile.
     """
-    runtime, threads = run.runtime, run.settings.workers
-    box = box_of(run.placement)
+    runtime, threads = opened.runtime, opened.run.workers
+    box = box_of(opened.placement)
     pattern = stored_pattern(directory / WITNESS / DEVIATIONS_FILE, box)
     file = load_network(directory / WITNESS / MODEL_FILE)
     dataset = runtime.dataset
@@ -141,27 +141,22 @@ def run_witness(directory: Path, run: Run) -> Witness:
     return Witness(pattern, file_output, runtime.outputs(box.weights(pattern), threads=threads))
 
 
-def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Witness) -> Derived:
+def derive(
+    directory: Path, certificate: CertificateModel, opened: OpenedAnalysis, witness: Witness
+) -> Derived:
     """Return the certificate that follows from what is at hand.
 
     Args:
         directory: Folder of the certificate.
         certificate: What is claimed; what a search found on its way is taken from it.
-        run: The run, opened again.
+        opened: The analysis, opened again.
         witness: The worst chip, run again.
 
     Raises:
         CimrobustError: The witness contradicts a bound, or a file is corrupt.
     """
     table = from_parquet(directory / TRIALS)
-    certification = certify_run(
-        run.runtime,
-        run.placement,
-        effort=run.request.effort,
-        worst_output=witness.output,
-        workers=run.settings.workers,
-        progress=run.progress,
-    )
+    certification = certify_run(opened.subject, opened.run, worst_output=witness.output)
     refusal, claimed = (
         (None if certification.refusal is None else str(certification.refusal)),
         certificate.certified.reason,
@@ -172,31 +167,33 @@ def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Wi
         claimed
     ):  # taken as stated, so that the bound alone is left unchecked
         certification = Certification(None, None, Refusal(claimed), {})
-    search = _search(certificate, run, witness)
+    search = _search(certificate, opened, witness)
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
-        devices = write_device_witness(Path(folder), run.placement, witness.pattern)
+        devices = write_device_witness(Path(folder), opened.placement, witness.pattern)
     evidence = Evidence(
-        network=run.inspection.network,
-        scan=run.inspection.scan,
-        placement=run.placement,
-        runtime=run.runtime,
+        network=opened.inspection.network,
+        scan=opened.inspection.scan,
+        placement=opened.placement,
+        runtime=opened.runtime,
         trials=table,
         search=search,
         certification=certification,
-        effects=tabulate_effects(run),
-        worst_output=witness.output if run.runtime.converters is not None else witness.file_output,
+        effects=tabulate_effects(opened),
+        worst_output=witness.output
+        if opened.runtime.converters is not None
+        else witness.file_output,
         witness=_stated_files(certificate),
         devices=devices,
-        settings=run.settings.stated(),
-        device_argument=str(run.request.item.device),
-        data_argument=str(run.request.item.data),
+        settings=opened.asked.stated(),
+        device_argument=str(opened.asked.subject.device),
+        data_argument=str(opened.asked.subject.data),
         timings=RunTimings(certificate.timings.workers, certificate.timings.stages),
-        issued=run.request.issued,
-        policy_file=run.settings.policy_file,
+        issued=opened.asked.settings.issued,
+        policy_file=opened.asked.policy_file,
     )
-    made = _with_claims(assemble(evidence, run.settings.policy), certificate, run, table)
+    made = _with_claims(assemble(evidence, opened.asked.policy), certificate, opened, table)
     return Derived(
-        made, per_sample.per_sample(certification, run.placement.profile.tolerance_fraction())
+        made, per_sample.per_sample(certification, opened.placement.profile.tolerance_fraction())
     )
 
 
@@ -292,16 +289,18 @@ def stored_pattern(path: Path, box: Box) -> Pattern:
     return pattern
 
 
-def _search(certificate: CertificateModel, run: Run, witness: Witness) -> SearchResult:
+def _search(
+    certificate: CertificateModel, opened: OpenedAnalysis, witness: Witness
+) -> SearchResult:
     """Return the result of the search: scores from the witness, its course from the claim."""
-    claimed, task = certificate.worst_found, run.runtime.task
+    claimed, task = certificate.worst_found, opened.runtime.task
     engine_score = task.score(witness.output)
     file_score, note = confirm(
-        run.runtime,
-        box_of(run.placement),
+        opened.runtime,
+        box_of(opened.placement),
         witness.pattern,
         engine_score,
-        workers=run.settings.workers,
+        workers=opened.run.workers,
     )
     ran = [
         MemberResult(
@@ -316,7 +315,7 @@ def _search(certificate: CertificateModel, run: Run, witness: Witness) -> Search
     ]
     left_out = [MemberResult(row.name, None, 0.0, 0, 0, row.reason) for row in claimed.not_run]
     return SearchResult(
-        score=file_score if run.runtime.converters is None else engine_score,
+        score=file_score if opened.runtime.converters is None else engine_score,
         file_score=file_score,
         member=claimed.member,
         deviations=witness.pattern,
@@ -350,7 +349,7 @@ def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:
 
 
 def _with_claims(
-    derived: CertificateModel, claimed: CertificateModel, run: Run, table: TrialTable
+    derived: CertificateModel, claimed: CertificateModel, opened: OpenedAnalysis, table: TrialTable
 ) -> CertificateModel:
     """Return a derived certificate completed from the claim and judged again.
 
@@ -363,4 +362,4 @@ def _with_claims(
         update={"rare": claimed.monte_carlo.rare, "rare_reason": claimed.monte_carlo.rare_reason}
     )
     whole = derived.model_copy(update={"diagnostics": diagnostics, "monte_carlo": drawn})
-    return whole.model_copy(update={"verdict": judge(whole, run.settings.policy, table)})
+    return whole.model_copy(update={"verdict": judge(whole, opened.asked.policy, table)})

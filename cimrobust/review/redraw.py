@@ -9,7 +9,7 @@ import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.montecarlo.trial_table import TrialTable
-from cimrobust.pipeline.stages import Run
+from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.replay_check import ReplayCheck
 
@@ -20,7 +20,12 @@ _NAMED = 5
 
 
 def redraw_check(
-    certificate: CertificateModel, table: TrialTable, run: Run, *, count: int, seed: int
+    certificate: CertificateModel,
+    table: TrialTable,
+    opened: OpenedAnalysis,
+    *,
+    count: int,
+    seed: int,
 ) -> ReplayCheck:
     """Draw trials again and compare them with the table.
 
@@ -31,7 +36,7 @@ def redraw_check(
     Args:
         certificate: The certificate.
         table: Its trials.
-        run: The run, opened again.
+        opened: The analysis, opened again.
         count: Trials to draw; 0: none.
         seed: Chooses them; the reviewer's, so that nobody knows beforehand which.
     """
@@ -40,7 +45,9 @@ def redraw_check(
     chosen = _chosen(table, count, seed)
     exact = is_same_machine(certificate)
     wrong = [
-        trial for trial in _progressing(run, chosen) if not _is_same(table, trial, run, exact=exact)
+        trial
+        for trial in _progressing(opened, chosen)
+        if not _is_same(table, trial, opened, exact=exact)
     ]
     missed = (
         "if a tenth of the table were invented, this would miss it with probability"
@@ -62,8 +69,8 @@ def redraw_check(
     )
 
 
-def _progressing(run: Run, trials: list[int]) -> list[int]:
-    run.progress.start("Drawing trials again", len(trials))
+def _progressing(opened: OpenedAnalysis, trials: list[int]) -> list[int]:
+    opened.run.progress.start("Drawing trials again", len(trials))
     return trials
 
 
@@ -73,16 +80,16 @@ def _chosen(table: TrialTable, count: int, seed: int) -> list[int]:
     return sorted({table.worst_trial, *(int(trial) for trial in drawn)})
 
 
-def _is_same(table: TrialTable, trial: int, run: Run, *, exact: bool) -> bool:
+def _is_same(table: TrialTable, trial: int, opened: OpenedAnalysis, *, exact: bool) -> bool:
     """Tell whether a trial scores what the table says.
 
     Where the machine is another one, but for decisions on the edge.
     """
-    score = run.runtime.score(
-        run.runtime.engine.draw(run.placement, seed=table.seed, trial=trial),
-        threads=run.settings.workers,
+    score = opened.runtime.score(
+        opened.runtime.engine.draw(opened.placement, seed=table.seed, trial=trial),
+        threads=opened.run.workers,
     )
-    run.progress.advance()
+    opened.run.progress.advance()
     claimed = float(table.value[trial])
     if table.count is not None and score.count is not None:
         return abs(score.count - int(table.count[trial])) <= (0 if exact else _EDGE_DECISIONS)

@@ -18,42 +18,46 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.device.load_profile import profile_of
 from cimrobust.diagnose.diagnostic_catalogue import chosen
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import printable
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.network import Network
-from cimrobust.pipeline.analysis_settings import DEFAULT_TRIALS, Request, Settings
 from cimrobust.pipeline.examined import open_examined
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.opened_item import Item
-from cimrobust.pipeline.stages import Run
-from cimrobust.progress import Progress
+from cimrobust.pipeline.resolved_analysis import DEFAULT_TRIALS, ResolvedAnalysis
+from cimrobust.pipeline.stages import OpenedAnalysis
+from cimrobust.pipeline.stated_settings import restored
 from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.evaluated import Evaluated
+from cimrobust.run import Run
+from cimrobust.settings.analysis_settings import AnalysisSettings
+from cimrobust.settings.commands import ANALYZE
+from cimrobust.settings.gathered import Gathered
+from cimrobust.settings.subject_settings import SubjectSettings
 
 _SettingValue = int | float | str | bool | None
 
 
-def reopen(
-    certificate: CertificateModel, given: Given, *, out: Path, workers: int, progress: Progress
-) -> Run:
+def reopen(certificate: CertificateModel, given: Given, *, out: Path, run: Run) -> OpenedAnalysis:
     """Open the run of a certificate again.
 
     Args:
         certificate: The certificate.
         given: What is at hand: the network, and samples with their labels.
         out: Folder that stages may write into.
-        workers: Threads; no result depends on it.
-        progress: Told how far the work is.
+        run: How to compute; seed and effort are the certificate's.
 
     Raises:
         CimrobustError: Network, devices and samples do not go together, or the network fails a
             check of its own.
     """
-    inspection, runtime = reopen_network(certificate, given, workers=workers)
-    return Run(
-        _settings(certificate, given, out=out, workers=workers), inspection, runtime, progress
+    inspection, runtime = reopen_network(certificate, given, workers=run.workers)
+    return OpenedAnalysis(
+        _asked(certificate, given, out=out, run=run),
+        inspection,
+        Subject(runtime, inspection.placement),
     )
 
 
@@ -123,12 +127,9 @@ def _stated(certificate: Evaluated) -> dict[str, _SettingValue]:
     return {setting.key: setting.value for setting in certificate.settings}
 
 
-def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers: int) -> Settings:
-    """Return the settings behind a certificate.
-
-    They follow from its numbers where possible, else from what it states.
-    """
-    stated, drawn = _stated(certificate), certificate.monte_carlo
+def _asked(certificate: CertificateModel, given: Given, *, out: Path, run: Run) -> ResolvedAnalysis:
+    """Return the settings that the numbers of a certificate imply, or else those that it states."""
+    drawn = certificate.monte_carlo
     policy = None if certificate.policy is None else Policy.model_validate(certificate.policy)
     effort = certificate.worst_found.effort
     most = drawn.trials if drawn.stopping is None else drawn.stopping.max_trials
@@ -137,46 +138,36 @@ def _settings(certificate: CertificateModel, given: Given, *, out: Path, workers
         setting.key == "trials" and setting.is_default for setting in certificate.settings
     )
     named = named_arguments(certificate.reproduce.command)
-    request = Request(
-        item=Item(
-            str(given.network.path) if given.network is not None else "",
-            named.get("--data", str(given.data)),
-            named.get("--device", ""),
-            tolerance=_number(stated.get("tolerance")),
-            digital=[
-                str(setting.value)
-                for setting in certificate.settings
-                if setting.key == "digital" and setting.value is not None
-            ],
-            limit=_count(stated.get("limit")),
-            calibration=_text(stated.get("calibration")),
-            labels_of=_text(stated.get("labels-of")),
-        ),
-        out=out,
-        effort=effort,
-        trials=None if is_default else most,
-        seed=drawn.seed,
-        workers=workers,
-        policy=_text(stated.get("policy")),
-        stop_early=drawn.stopping is not None,
-        rare_below=None if drawn.rare is None else drawn.rare.threshold,
-        rare_budget=_count(stated.get("rare-budget")),
-        skip_most_probable=bool(stated.get("skip-most-probable")),
-        diagnostics=_text(stated.get("diagnostics")),
-        safety_class=_count(stated.get("safety-class")),
-        transfer=_text(stated.get("transfer")),
-        issued=certificate.issued,
-        resume=False,
-        device_type=_text(stated.get("device-type")) or "cpu",
+    values = Gathered(
+        ANALYZE,
+        restored(ANALYZE, certificate.settings)
+        | {
+            "device": named.get("--device", ""),
+            "trials": None if is_default else most,
+            "stop_early": drawn.stopping is not None,
+            "rare_below": None if drawn.rare is None else drawn.rare.threshold,
+            "issued": certificate.issued,
+            "seed": drawn.seed,
+            "effort": effort,
+            "workers": run.workers,
+            "progress": run.progress,
+        },
     )
-    return Settings(
-        request=request,
-        workers=workers,
+    settings = values.part(AnalysisSettings)
+    return ResolvedAnalysis(
+        subject=values.part(
+            SubjectSettings,
+            model=str(given.network.path) if given.network is not None else "",
+            data=named.get("--data", str(given.data)),
+        ),
+        settings=settings,
+        run=values.part(Run),
+        out=out,
         num_trials=most,
         policy=policy,
         policy_file=_policy_file(certificate),
-        diagnostics=chosen(request.diagnostics, effort=effort),
-        safety_class=request.safety_class,
+        diagnostics=chosen(settings.diagnostics, effort=effort),
+        safety_class=settings.safety_class,
     )
 
 
@@ -202,15 +193,3 @@ def named_arguments(command: str) -> dict[str, str]:
             " trust it"
         ) from err
     return {option: value for option, value in pairwise(words) if option.startswith("--")}
-
-
-def _text(value: _SettingValue) -> str | None:
-    return None if value is None else str(value)
-
-
-def _number(value: _SettingValue) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _count(value: _SettingValue) -> int | None:
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -15,7 +15,7 @@ from cimrobust.certify.refusal import lacks_memory
 from cimrobust.input_file import printable
 from cimrobust.pipeline.analysis import run_stages
 from cimrobust.pipeline.clock import Clock
-from cimrobust.pipeline.stages import Run
+from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.pipeline.writing import write_files
 from cimrobust.review.agreement import NOT_DERIVED, block_check
 from cimrobust.review.at_the_reviewer import Given
@@ -30,17 +30,18 @@ _RESTS_ON_BOUND = frozenset(
 )
 
 
-def rerun(run: Run, *, transfer: Path | None = None) -> CertificateModel:
+def rerun(opened: OpenedAnalysis, *, transfer: Path | None = None) -> CertificateModel:
     """Do every stage of a run again; files go into the run's own folder.
 
     Args:
-        run: The run, opened again.
+        opened: The analysis, opened again.
         transfer: Folder of the certificate whose witness the run knew; None: it knew none.
     """
     clock = Clock()
-    request = replace(run.request, transfer=transfer)
-    findings = run_stages(replace(run, settings=replace(run.settings, request=request)), clock)
-    return write_files(run, findings, RunTimings(run.settings.workers, clock.stages))
+    settings = replace(opened.asked.settings, transfer=transfer)
+    again = replace(opened, asked=replace(opened.asked, settings=settings))
+    findings = run_stages(again, clock)
+    return write_files(opened, findings, RunTimings(opened.run.workers, clock.stages))
 
 
 def rerun_checks(certificate: CertificateModel, made: CertificateModel) -> Iterator[ReplayCheck]:

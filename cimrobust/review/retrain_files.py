@@ -9,14 +9,14 @@ from cimrobust.attack.tolerances import stated_tolerance
 from cimrobust.certificate.certificate_files import CERTIFICATE, read_certificate
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Outcome, Retraining, Training
+from cimrobust.certificate.retrained_record import outcome_of
+from cimrobust.certificate.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
-from cimrobust.pipeline.retrained_record import outcome_of
 from cimrobust.pipeline.retraining import DESCRIPTION, REPORT
 from cimrobust.pipeline.retraining_stages import AFTER, BEFORE, CONTROL, LOG, METHOD, MODEL
-from cimrobust.pipeline.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.report.render import render_retraining
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.folder_check import folder_check

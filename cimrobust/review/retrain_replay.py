@@ -6,15 +6,14 @@ Its files, then each of its certificates with the network of its folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.models.retrained import Equivalent, Retraining
 from cimrobust.certificate.read_record import read_result
 from cimrobust.device.load_profile import profile_of
-from cimrobust.pipeline.equivalent import equivalent_tolerance
 from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining_stages import AFTER, BEFORE
 from cimrobust.review.at_the_reviewer import AtHand, open_given
@@ -24,6 +23,7 @@ from cimrobust.review.differences import differences, named
 from cimrobust.review.machine_check import is_same_machine
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.retrain_files import NETWORKS, read_certificates, retrain_file_checks
+from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 
 _NOT_TRAINED = (
     "the training is not run again: its settings, the splits of the training data and how the"
@@ -108,16 +108,15 @@ def _equivalent(
     before = certificates[BEFORE]
     given = open_given(before, at_hand)
     assert given.network is not None
-    derived = equivalent_tolerance(
+    found = equivalent_tolerance(
         given.network,
         profile_of(before.device.profile, shown="certificate.json"),
         given.samples(before, given.network.inputs),
-        certificates[AFTER],
+        replace(depth.run, seed=before.monte_carlo.seed),
+        target=certificates[AFTER].worst_found.score,
         witness=directory / BEFORE / WITNESS,
-        seed=before.monte_carlo.seed,
-        workers=depth.workers,
-        progress=depth.progress,
     )
+    derived = Equivalent(**asdict(found))
     wrong = list(differences(derived, described.equivalent, place="equivalent"))
     said = (
         "the same searches end at the same tolerance"

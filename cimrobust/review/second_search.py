@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models import CertificateModel, Metric
-from cimrobust.pipeline.stages import Run
+from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.search.ensemble import search
 
@@ -14,7 +14,7 @@ _DECISIONS = 2
 
 
 def second_search_check(
-    certificate: CertificateModel, run: Run, *, effort: str, seed: int
+    certificate: CertificateModel, opened: OpenedAnalysis, *, effort: str, seed: int
 ) -> ReplayCheck:
     """Search the box again, with another seed and nothing known beforehand.
 
@@ -24,19 +24,19 @@ def second_search_check(
 
     Args:
         certificate: The certificate.
-        run: The run, opened again.
+        opened: The analysis, opened again.
         effort: Of the search: ``quick``, ``standard`` or ``thorough``.
         seed: The reviewer's.
     """
     found = search(
-        run.runtime,
-        run.placement,
+        opened.runtime,
+        opened.placement,
         effort=effort,
         seed=seed,
-        workers=run.settings.workers,
-        progress=run.progress,
+        workers=opened.run.workers,
+        progress=opened.run.progress,
         known={},
-        device_type=run.request.device_type,
+        device_type=opened.run.device_type,
     )
     claimed = certificate.worst_found.score
     detail = (
@@ -46,7 +46,7 @@ def second_search_check(
     worse = much_worse(
         claimed,
         found.score.value,
-        nominal=run.runtime.nominal.value,
+        nominal=opened.runtime.nominal.value,
         metric=certificate.metric,
         samples=certificate.clean.samples,
     )

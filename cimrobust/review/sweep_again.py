@@ -6,7 +6,7 @@ Its head, its witnesses and bounds, drawn chips, a search of the reviewer's own,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ from cimrobust.engine.open import Runtime
 from cimrobust.mapping.box import box_of
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
-from cimrobust.pipeline.sweep import SweepRequest, sweep_opened
+from cimrobust.pipeline.stated_settings import restored
+from cimrobust.pipeline.sweep import ResolvedSweep, sweep_opened
 from cimrobust.review.agreement import NOT_DERIVED, RTOL, block_check
 from cimrobust.review.at_the_reviewer import Given
 from cimrobust.review.depth import Depth
@@ -35,8 +36,13 @@ from cimrobust.review.reopened import named_arguments, reopen_network
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.review.second_search import much_worse
 from cimrobust.review.sweep_witnesses import witness_folder
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness import DEVIATIONS_FILE
+from cimrobust.settings.commands import SWEEP
+from cimrobust.settings.gathered import Gathered
+from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.tensor_file import read_tensors
 from cimrobust.tolerance_sweep.sweep_memory import Memory
 from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove
@@ -57,7 +63,7 @@ class Reopened:
         subject: What is swept.
     """
 
-    asked: SweepRequest
+    asked: ResolvedSweep
     inspection: Inspection
     runtime: Runtime
     subject: Subject
@@ -76,10 +82,14 @@ def reopen_sweep(sweep: SweepModel, given: Given, folder: Path, depth: Depth) ->
         CimrobustError: Network, devices and samples do not go together, or the network fails a
             check of its own.
     """
-    inspection, runtime = reopen_network(sweep, given, workers=depth.workers)
-    asked = _asked(sweep, folder, depth.workers)
+    inspection, runtime = reopen_network(sweep, given, workers=depth.run.workers)
+    asked = _asked(sweep, folder, depth.run)
     settings = Settings(
-        asked.effort, asked.seed, depth.workers, depth.progress, required=asked.require
+        asked.run.effort,
+        asked.run.seed,
+        depth.run.workers,
+        depth.run.progress,
+        required=asked.settings.require,
     )
     return Reopened(
         asked,
@@ -115,40 +125,31 @@ def again_checks(
     return checks
 
 
-def _asked(sweep: SweepModel, folder: Path, workers: int) -> SweepRequest:
+def _asked(sweep: SweepModel, folder: Path, run: Run) -> ResolvedSweep:
     """Return the request that a sweep states.
 
     Its tolerances are those of the points, which are exact.
     """
-    stated = {row.key: row.value for row in sweep.settings}
     defaults = {row.key for row in sweep.settings if row.is_default}
-    named_by, limit, require, calibration = (
-        named_arguments(sweep.command),
-        stated.get("limit"),
-        stated.get("require"),
-        stated.get("calibration"),
+    named = named_arguments(sweep.command)
+    trials = None if "trials" in defaults else sweep.points[0].monte_carlo.trials
+    values = Gathered(
+        SWEEP,
+        restored(SWEEP, sweep.settings)
+        | {
+            "device": named.get("--device", ""),
+            "trials": trials,
+            "effort": sweep.effort,
+            "workers": run.workers,
+            "progress": run.progress,
+        },
     )
-    trials, seed = sweep.points[0].monte_carlo.trials, stated.get("seed")
-    return SweepRequest(
-        data=named_by.get("--data", ""),
+    return ResolvedSweep(
+        subject=values.part(SubjectSettings, model="", data=named.get("--data", "")),
+        settings=values.part(SweepSettings),
+        run=values.part(Run),
         out=folder,
         tolerances=[point.tolerance for point in sweep.points],
-        device=named_by.get("--device", ""),
-        digital=tuple(
-            str(row.value)
-            for row in sweep.settings
-            if row.key == "digital" and row.value is not None
-        ),
-        effort=sweep.effort,
-        trials=None if "trials" in defaults else trials,
-        require=float(require) if isinstance(require, int | float) else None,
-        seed=int(seed) if isinstance(seed, int) else 0,
-        workers=workers,
-        limit=int(limit) if isinstance(limit, int) else None,
-        calibration=None if calibration is None else str(calibration),
-        witnesses=bool(stated.get("witnesses")),
-        resume=False,
-        device_type="cpu",
     )
 
 
@@ -165,8 +166,8 @@ def _head(sweep: SweepModel, opened: Reopened) -> Iterator[ReplayCheck]:
         witnesses={},
         effort=sweep.effort,
         settings=opened.asked.stated(),
-        device_argument=str(opened.asked.device),
-        data_argument=str(opened.asked.data),
+        device_argument=str(opened.asked.subject.device),
+        data_argument=str(opened.asked.subject.data),
         timings=RunTimings(sweep.timings.workers, sweep.timings.stages),
     )
     derived = assemble_sweep(evidence)
@@ -216,7 +217,7 @@ def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[Re
             "nominal weights and intervals follow from model and profile",
         )
         pattern, worst = stored_pattern(path, box), point.worst_found
-        score = runtime.score(box.weights(pattern), threads=opened.asked.workers)
+        score = runtime.score(box.weights(pattern), threads=opened.asked.run.workers)
         held = bool(np.isclose(score.value, worst.score, rtol=RTOL, atol=_edge(sweep)))
         yield ReplayCheck(
             f"engine score at {shown}", held, f"score {score.value:.6g}, claimed {worst.score:.6g}"
@@ -250,7 +251,7 @@ def _redrawn(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[Repl
     if depth.redraw == 0:
         yield ReplayCheck("redrawn_chips", None, "no chip was drawn again (--redraw 0)")
         return
-    generator = np.random.default_rng(depth.seed)
+    generator = np.random.default_rng(depth.run.seed)
     whole = int(generator.integers(len(sweep.points)))
     for index, point in enumerate(sweep.points):
         claimed = point.monte_carlo
@@ -306,14 +307,15 @@ def _second_search(sweep: SweepModel, opened: Reopened, depth: Depth) -> ReplayC
         runtime,
         placement,
         effort=depth.search,
-        seed=depth.seed,
-        workers=depth.workers,
-        progress=depth.progress,
+        seed=depth.run.seed,
+        workers=depth.run.workers,
+        progress=depth.run.progress,
         known={},
     )
     claimed = point.worst_found.score
     detail = (
-        f"at {100 * point.tolerance:.4g} % a search of effort {depth.search} and seed {depth.seed}"
+        f"at {100 * point.tolerance:.4g} % a search of effort {depth.search} and"
+        f" seed {depth.run.seed}"
         f" finds a chip that scores {found.score.value:.6g}, the sweep's worst scores {claimed:.6g}"
     )
     worse = much_worse(
@@ -338,11 +340,10 @@ def _rerun(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[Replay
         )
         return
     made = sweep_opened(
-        replace(opened.asked, workers=depth.workers),
+        opened.asked,
         opened.inspection,
         opened.runtime,
         Clock(),
-        depth.progress,
     ).record
     exact, tame = is_same_machine(sweep), _is_tame(sweep, made, opened.runtime)
     for block in SweepModel.model_fields:

@@ -26,6 +26,7 @@ from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject as Placed
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
@@ -33,6 +34,7 @@ from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import Progress
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.witness_replay import confirm
 from cimrobust.tolerance_sweep.sweep_memory import Memory, Part
@@ -144,13 +146,10 @@ def draw_chips(
     used = subject.settings.seed if seed is None else seed
     folder: Path | None = subject.memory.folder
     return run_trials(
-        runtime,
-        placement,
+        Placed(runtime, placement),
+        Run(used, subject.settings.workers, progress=subject.progress(tolerance)),
         num_trials=trials,
-        seed=used,
-        workers=subject.settings.workers,
         checkpoint=None if folder is None else folder / f"trials-{tolerance!r}-{used}",
-        progress=subject.progress(tolerance),
     )
 
 
@@ -190,11 +189,9 @@ def _prove(subject: Subject, worst: Worst, below: Proof | None, above: Proof | N
     output = runtime.outputs(box_of(placement).weights(worst.pattern), threads=settings.workers)
     if runtime.task.is_regression:
         found = certify_run(
-            runtime,
-            placement,
-            effort=settings.effort,
+            Placed(runtime, placement),
+            Run(workers=settings.workers, effort=settings.effort),
             worst_output=output,
-            workers=settings.workers,
         )
         if found.score is None or not np.isfinite(found.score.value):
             return Proof(

@@ -19,6 +19,7 @@ from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.errors import CimrobustError
 from cimrobust.progress import Progress
 from cimrobust.seeds import stream, stream_key
+from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.clipping import affordable_range, clip_weights
 from cimrobust.training.draws import ChipSource
 from cimrobust.training.parameters import Parameters
@@ -28,7 +29,6 @@ from cimrobust.training.trained_network import Samples, TrainingNetwork
 from cimrobust.training.training_checkpoint import read_checkpoint, write_checkpoint
 from cimrobust.training.training_loss import Objective
 from cimrobust.training.training_protocol import Method, Step
-from cimrobust.training.training_settings import TrainingSettings
 from cimrobust.training.validation import Scored, clean_score, is_better, is_within, validate
 
 _MOST_SKIPPED = 20

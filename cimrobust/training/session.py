@@ -22,6 +22,7 @@ from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
 from cimrobust.search.torch_patterns import tensor_of
+from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.draws import ChipSource
 from cimrobust.training.loop import Job
 from cimrobust.training.parameters import Parameters, Trainable, find_trainable
@@ -29,7 +30,6 @@ from cimrobust.training.split import Split, split_samples
 from cimrobust.training.trained_network import Samples, TrainingNetwork, open_training
 from cimrobust.training.training_loss import Objective, objective_of
 from cimrobust.training.training_protocol import Method
-from cimrobust.training.training_settings import TrainingSettings
 
 
 @dataclass(frozen=True)

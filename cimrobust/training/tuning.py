@@ -19,11 +19,11 @@ from typing import Any
 from cimrobust.errors import UsageError
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.seeds import stream_key
+from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import DivergedError, train
 from cimrobust.training.session import Session
 from cimrobust.training.state import EpochRow
 from cimrobust.training.training_protocol import Knob, Recipe
-from cimrobust.training.training_settings import TrainingSettings
 
 LIBRARY = "optuna"
 _LEARNING_RATE = "learning_rate"

@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import MISSING, is_dataclass
 from typing import Any
 
 import cimrobust
-from generator.markdown import prose
+from cimrobust.settings.annotations import annotation_text
+from cimrobust.settings.described_settings import described
+from cimrobust.settings.documented import setting_text
+from generator.markdown import prose, table
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 
@@ -32,12 +36,30 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
         yield f"```python\n{_signature(name, thing)}\n```\n"
     yield _docstring(inspect.getdoc(thing) or "")
     if inspect.isclass(thing):
+        if is_dataclass(thing) and "Attributes:" not in (thing.__doc__ or ""):
+            yield _fields(thing)
         yield from _members(thing)
 
 
+def _fields(model: type) -> str:
+    """Return the fields of a settings model."""
+    rows = [
+        (
+            f"`{setting.name}`",
+            f"`{annotation_text(setting)}`",
+            "required" if setting.default is MISSING else f"`{setting.default!r}`",
+            prose(setting_text(setting)),
+        )
+        for setting in described(model)
+    ]
+    return table(("setting", "type", "default", "meaning"), rows)
+
+
 def _members(kind: type) -> Iterator[str]:
-    yield "**Properties and methods**\n"
-    for name, member in vars(kind).items():
+    members = {name: member for name, member in vars(kind).items() if _is_shown(member)}
+    if any(not name.startswith("_") for name in members):
+        yield "**Properties and methods**\n"
+    for name, member in members.items():
         if name.startswith("_"):
             continue
         if isinstance(member, property):
@@ -46,6 +68,10 @@ def _members(kind: type) -> Iterator[str]:
             function = member.__func__ if isinstance(member, classmethod) else member
             yield f"- `{_signature(name, function, method=True)}`: {prose(_first(function))}"
     yield ""
+
+
+def _is_shown(member: Any) -> bool:
+    return isinstance(member, property | classmethod) or inspect.isfunction(member)
 
 
 def _first(thing: Any) -> str:

@@ -54,13 +54,13 @@ from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.inspection import inspect_model, resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.search.ensemble import search
+from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.clipping import clip_weights
 from cimrobust.training.loop import make_step, start_training, train
 from cimrobust.training.methods.method_catalogue import RECIPES, recipe_of
 from cimrobust.training.pace import choose_pace
 from cimrobust.training.parameters import stored_integers
 from cimrobust.training.session import open_session
-from cimrobust.training.training_settings import TrainingSettings
 from cimrobust.training.tuning import tune
 from cimrobust.training.validation import clean_score
 

@@ -33,6 +33,7 @@ from cimrobust.engine.batches import run_batches
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials
@@ -40,7 +41,7 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import TensorSpec
 from cimrobust.onnx_io.save import with_weights
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
 GOAL = 1.1
@@ -167,9 +168,7 @@ def _plain(runtime: Runtime, placement: Placement, *, trials: int, workers: int)
 
 def _trials(runtime: Runtime, placement: Placement, *, trials: int, workers: int) -> Seconds:
     return _timed(
-        lambda: run_trials(
-            runtime, placement, num_trials=trials, seed=1, workers=workers, progress=NullProgress()
-        )
+        lambda: run_trials(Subject(runtime, placement), Run(1, workers), num_trials=trials)
     )
 
 

@@ -15,11 +15,11 @@ import pytest
 from scipy import stats
 
 from cimrobust.cli.main import run
+from cimrobust.device.fitted_profile import fit_profile
 from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.kernel import program_devices
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
-from cimrobust.pipeline.fitting import fit_profile
 
 TARGETS = np.linspace(2.0, 40.0, 8)
 DEVICES = 3000

@@ -18,10 +18,10 @@ from cimrobust import TrainingSettings
 from cimrobust.certificate.certificate_files import canonical_json, read_certificate
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.retrained_record import outcome_of
 from cimrobust.cli.main import run
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
-from cimrobust.pipeline.retrained_record import outcome_of
 from cimrobust.report.render import render_retraining
 from cimrobust.review import retrain_replay
 from tests.forgery.conftest import Forged

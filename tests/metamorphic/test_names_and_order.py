@@ -21,11 +21,12 @@ from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 
 INPUTS, HIDDEN, CLASSES, SAMPLES, TRIALS = 8, 10, 4, 48, 6
@@ -87,9 +88,7 @@ def numbers(model: onnx.ModelProto, folder: Path) -> Numbers:
         clean=runtime.clean.value,
         quantised=runtime.quantised.value,
         trials=tuple(
-            run_trials(
-                runtime, placement, num_trials=TRIALS, seed=1, progress=NullProgress()
-            ).value.tolist()
+            run_trials(Subject(runtime, placement), Run(1), num_trials=TRIALS).value.tolist()
         ),
         worst=found.score.value,
         members=tuple(

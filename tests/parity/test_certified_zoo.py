@@ -15,9 +15,11 @@ from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.placement import Placement
 from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.run import Run
 from tests.unit.certify.attack import PerInputAttack, corner
 
 
@@ -92,7 +94,7 @@ def test_every_margin_of_a_hard_network_is_above_its_bound(zoo: Path, name: str)
 
 def test_errors_of_a_regression_are_bounded(zoo: Path) -> None:
     runtime, placement = opened(zoo / "models" / "rul_cnn.onnx", zoo / "rul_cnn.toml", 3)
-    found = certify_run(runtime, placement, effort="quick")
+    found = certify_run(Subject(runtime, placement), Run(effort="quick"))
     assert found.score is not None
     errors = [point.score.value for point in found.curve]
     assert errors == sorted(errors)

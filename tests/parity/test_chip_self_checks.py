@@ -20,12 +20,13 @@ from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.device_levels import target_levels
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.inspection import inspect_model
-from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 
 # Enough codes for every sum of 128 rows of 8-bit inputs and 2-bit cells: conversion loses nothing.
 EXACT = {"dac": DacTable(8), "adc": AdcTable(20, range="granular")}
@@ -204,11 +205,7 @@ def test_seeds_reproduce_on_any_number_of_threads(
             _profile(read_noise=noise, faults=FaultsTable(0.01, 0.01), **COARSE),
             workers=workers,
         )
-        tables.append(
-            run_trials(
-                runtime, placement, num_trials=12, seed=9, workers=workers, progress=NullProgress()
-            ).value
-        )
+        tables.append(run_trials(Subject(runtime, placement), Run(9, workers), num_trials=12).value)
         outputs.append(
             runtime.outputs(runtime.engine.draw(placement, seed=9, trial=0), threads=workers)
         )

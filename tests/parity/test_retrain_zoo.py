@@ -18,11 +18,11 @@ from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.inspection import resolve_profile
 from cimrobust.progress import NullProgress
+from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.parameters import check_changed, stored_integers
 from cimrobust.training.session import open_session
-from cimrobust.training.training_settings import TrainingSettings
 
 
 def part(dataset: DataSet, some: slice) -> DataSet:

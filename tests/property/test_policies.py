@@ -18,9 +18,9 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.vacuous import asks_nothing
 from cimrobust.certificate.verdict import judge
+from cimrobust.data.description_draft import toml
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.trial_table import TrialTable
-from cimrobust.pipeline.draft import toml
 from tests.unit.report import example
 
 _PRINTABLE = st.characters(categories=("L", "N", "P", "S"))

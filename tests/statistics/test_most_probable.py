@@ -24,6 +24,7 @@ from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
@@ -32,9 +33,9 @@ from cimrobust.montecarlo.rare_failures import first_order
 from cimrobust.montecarlo.splitting import Splitting
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.progress import NullProgress
 from cimrobust.reliability.likely_chip import LikelySearch, ProbableChip
 from cimrobust.reliability.most_probable import most_probable
+from cimrobust.run import Run
 
 WEIGHT = 0.5
 BASE = load_profile("rram-write-verify-3pct")
@@ -115,7 +116,7 @@ def test_gaussian_devices_in_closed_form(tmp_path: Path, beta: float) -> None:
 def test_first_order_agrees_with_splitting_where_the_limit_is_linear(tmp_path: Path) -> None:
     opened = _linear_gaussian(tmp_path, 3.0902)
     settings = Splitting(particles=40, killed=4, moves=8, budget=10_000)
-    found = rare_failures(*opened, below=0.8, settings=settings, progress=NullProgress()).found
+    found = rare_failures(Subject(*opened), Run(), below=0.8, settings=settings).found
     compared = first_order(_chip(_search(opened)).norm, found)
     assert compared.agrees
     assert compared.probability == pytest.approx(1e-3, rel=0.06)  # 1 % of beta

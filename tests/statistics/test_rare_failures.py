@@ -24,6 +24,7 @@ from cimrobust.data.decision import Decision
 from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
@@ -32,7 +33,7 @@ from cimrobust.montecarlo.splitting import Splitting
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 
 WEIGHT = 0.5
 BASE = load_profile("rram-write-verify-3pct")
@@ -99,13 +100,7 @@ def _estimate(
     runtime: Runtime, placement: Placement, *, below: float = 0.8, seed: int = 0, workers: int = 1
 ) -> RareFailures:
     return rare_failures(
-        runtime,
-        placement,
-        below=below,
-        settings=SETTINGS,
-        seed=seed,
-        workers=workers,
-        progress=NullProgress(),
+        Subject(runtime, placement), Run(seed, workers), below=below, settings=SETTINGS
     )
 
 
@@ -136,7 +131,7 @@ def test_a_linear_network_of_uniform_devices(tmp_path: Path, probability: float)
 
 def test_drawn_chips_and_splitting_agree_where_both_can_see(tmp_path: Path) -> None:
     runtime, placement, exact = _gaussian(tmp_path, 1.6449)
-    drawn = run_trials(runtime, placement, num_trials=2000, seed=3, progress=NullProgress())
+    drawn = run_trials(Subject(runtime, placement), Run(3), num_trials=2000)
     failures = int((drawn.value < 0.8).sum())
     assert stats.binomtest(failures, 2000, exact).pvalue > 1e-6
     rare = _estimate(runtime, placement)
@@ -155,7 +150,7 @@ def test_bounded_devices_that_cannot_fail_are_said_to_be_out_of_reach(tmp_path: 
     """
     runtime, placement = _open(tmp_path, BASE, 5, 0.9 * 5 * WEIGHT)
     settings = Splitting(particles=20, killed=2, moves=5, budget=1500)
-    rare = rare_failures(runtime, placement, below=0.8, settings=settings, progress=NullProgress())
+    rare = rare_failures(Subject(runtime, placement), Run(), below=0.8, settings=settings)
     assert rare.found.estimate is None
     assert "budget" in rare.found.reason
     assert 0.0 == rare.found.low < rare.found.high < 1e-4
@@ -164,6 +159,4 @@ def test_bounded_devices_that_cannot_fail_are_said_to_be_out_of_reach(tmp_path: 
 def test_repeats_must_be_positive(tmp_path: Path) -> None:
     runtime, placement, _ = _gaussian(tmp_path, 2.0)
     with pytest.raises(UsageError, match="repeats"):
-        rare_failures(
-            runtime, placement, below=0.8, settings=SETTINGS, repeats=0, progress=NullProgress()
-        )
+        rare_failures(Subject(runtime, placement), Run(), below=0.8, settings=SETTINGS, repeats=0)

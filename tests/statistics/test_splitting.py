@@ -16,8 +16,8 @@ import pytest
 from scipy import stats
 
 from cimrobust.montecarlo.rare_failures import Probability, pool
-from cimrobust.montecarlo.splitting import Run, Splitting, split
-from cimrobust.progress import NullProgress
+from cimrobust.montecarlo.splitting import Repeat, Splitting, split
+from cimrobust.run import Run
 
 #: How many times as many repeats; `CIMROBUST_REPEATS=4` makes the check that was made once for the
 #: documentation.
@@ -45,11 +45,8 @@ def _outside_a_ball(size: int, radius: float) -> tuple[Score, float]:
 
 def _estimate(
     score: Score, size: int, *, seed: int, settings: Splitting, repeats: int = 2
-) -> tuple[Probability, list[Run]]:
-    runs = [
-        split(score, size, settings, seed=seed, repeat=repeat, progress=NullProgress())
-        for repeat in range(repeats)
-    ]
+) -> tuple[Probability, list[Repeat]]:
+    runs = [split(score, size, settings, Run(seed), repeat=repeat) for repeat in range(repeats)]
     return pool(runs), runs
 
 

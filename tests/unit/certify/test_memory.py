@@ -12,6 +12,8 @@ from cimrobust.certify.bound_summary import certify_run
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.certify.refusal import Refusal
+from cimrobust.engine.subject import Subject
+from cimrobust.run import Run
 from tests.unit.certify.conftest import Maker
 
 _GB = 10**9
@@ -52,7 +54,7 @@ def test_memory_that_runs_out_all_the_same_is_a_reason(
         raise error
 
     monkeypatch.setattr(summary, "certify", runs_out)
-    found = certify_run(*make("mlp"), effort="quick")
+    found = certify_run(Subject(*make("mlp")), Run(effort="quick"))
     assert found.score is None
     assert "the bound needs more memory than there is" in str(found.refusal)
 
@@ -65,16 +67,16 @@ def test_other_errors_of_the_bounds_are_not_hidden(
 
     monkeypatch.setattr(summary, "certify", fails)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        certify_run(*make("mlp"), effort="quick")
+        certify_run(Subject(*make("mlp")), Run(effort="quick"))
 
 
 def test_linear_bounds_that_cost_too_much_are_left_out_and_said(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, placement = make("mlp")
-    linear = certify_run(runtime, placement, effort="quick")
+    linear = certify_run(Subject(runtime, placement), Run(effort="quick"))
     monkeypatch.setattr(summary, "_MOST_COST", {"quick": 1.0})
-    found = certify_run(runtime, placement, effort="quick")
+    found = certify_run(Subject(runtime, placement), Run(effort="quick"))
     assert found.method.startswith("Interval propagation alone")
     assert "effort quick has 1e+00" in found.method
     assert found.score is not None

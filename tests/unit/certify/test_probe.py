@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from cimrobust.certify.bound_summary import Certification, certify_run
+from cimrobust.engine.subject import Subject
+from cimrobust.run import Run
 from tests.unit.search.conftest import Opener
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w> { y = MatMul(x, w) }"""  # noqa: E501
@@ -19,7 +21,7 @@ def certified(opened: Opener, hard: int) -> Certification:
     runtime, placement = opened(
         TEXT, {"w": weights}, {"x": data}, np.zeros(8, dtype=np.int64), tolerance=0.05
     )
-    return certify_run(runtime, placement, effort="quick")
+    return certify_run(Subject(runtime, placement), Run(effort="quick"))
 
 
 @pytest.mark.parametrize("hard", [0, 2])

@@ -8,8 +8,9 @@ from scipy import stats
 
 from cimrobust.errors import UsageError
 from cimrobust.montecarlo.rare_failures import first_order, pool
-from cimrobust.montecarlo.splitting import Run, Splitting, split
+from cimrobust.montecarlo.splitting import Repeat, Splitting, split
 from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 
 SMALL = Splitting(particles=20, killed=2, moves=5, budget=5000)
 
@@ -29,7 +30,7 @@ def _first(point: np.ndarray) -> float:
 def test_workers_change_nothing_and_every_evaluation_is_counted() -> None:
     counters = [Counter(), Counter()]
     runs = [
-        split(_first, 6, SMALL, seed=1, repeat=0, workers=workers, progress=counter)
+        split(_first, 6, SMALL, Run(1, workers, progress=counter), repeat=0)
         for workers, counter in zip((1, 4), counters, strict=True)
     ]
     assert runs[0] == runs[1]
@@ -38,14 +39,14 @@ def test_workers_change_nothing_and_every_evaluation_is_counted() -> None:
 
 def test_seeds_and_repeats_are_runs_of_their_own() -> None:
     runs = {
-        split(_first, 6, SMALL, seed=seed, repeat=repeat, progress=NullProgress()).levels
+        split(_first, 6, SMALL, Run(seed), repeat=repeat).levels
         for seed, repeat in ((1, 0), (1, 1), (2, 0))
     }
     assert len(runs) == 3
 
 
 def test_levels_fall_and_departures_add_up() -> None:
-    run = split(_first, 6, SMALL, seed=1, repeat=0, progress=NullProgress())
+    run = split(_first, 6, SMALL, Run(1), repeat=0)
     assert run.reached
     assert list(run.levels) == sorted(run.levels, reverse=True)
     assert run.rates[:4] == (20, 19, 20, 19)
@@ -60,7 +61,7 @@ def test_levels_fall_and_departures_add_up() -> None:
 
 
 def test_a_certain_event_needs_no_level() -> None:
-    run = split(lambda point: -1.0, 3, SMALL, seed=1, repeat=0, progress=NullProgress())
+    run = split(lambda point: -1.0, 3, SMALL, Run(1), repeat=0)
     found = pool([run])
     assert (run.levels, run.rates, run.evaluations) == ((), (), 20)
     assert (found.estimate, found.high) == (1.0, 1.0)
@@ -68,7 +69,7 @@ def test_a_certain_event_needs_no_level() -> None:
 
 
 def test_a_plateau_is_said_to_be_one() -> None:
-    run = split(lambda point: 1.0, 3, SMALL, seed=1, repeat=0, progress=NullProgress())
+    run = split(lambda point: 1.0, 3, SMALL, Run(1), repeat=0)
     assert not run.reached
     assert "score the same" in run.reason
 
@@ -79,9 +80,8 @@ def test_an_event_beyond_the_budget_gets_an_upper_bound_only() -> None:
             lambda point: float(40 - point[0]),
             3,
             SMALL,
-            seed=1,
+            Run(1),
             repeat=repeat,
-            progress=NullProgress(),
         )
         for repeat in (0, 1)
     ]
@@ -93,7 +93,7 @@ def test_an_event_beyond_the_budget_gets_an_upper_bound_only() -> None:
 
 
 def test_one_departure_at_a_time_gives_the_poisson_interval() -> None:
-    run = Run(
+    run = Repeat(
         log_probability=50 * math.log(0.99),
         reason="",
         rates=(100,) * 50,
@@ -110,7 +110,7 @@ def test_one_departure_at_a_time_gives_the_poisson_interval() -> None:
 
 
 def test_first_order_probability_is_compared_with_the_interval() -> None:
-    run = Run(math.log(1e-6), "", (100,) * 1381, 100, (), 0, 0.0, None)
+    run = Repeat(math.log(1e-6), "", (100,) * 1381, 100, (), 0, 0.0, None)
     found = pool([run, run])
     assert found.reliability_index == pytest.approx(4.7534, abs=1e-4)
     near, far = first_order(4.75, found), first_order(6.0, found)
@@ -130,4 +130,4 @@ def test_first_order_probability_is_compared_with_the_interval() -> None:
 )
 def test_senseless_settings_are_refused(settings: Splitting, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        split(_first, 3, settings, seed=1, repeat=0, progress=NullProgress())
+        split(_first, 3, settings, Run(1), repeat=0)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,16 +20,19 @@ from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo import trials
 from cimrobust.montecarlo.anytime import Target
 from cimrobust.montecarlo.stopping import StopRule
-from cimrobust.montecarlo.trials import fingerprint, run_trials
+from cimrobust.montecarlo.trial_table import TrialTable
+from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.progress import NullProgress
+from cimrobust.progress import NullProgress, Progress
+from cimrobust.run import Run
 
 DENSE = """
 <ir_version: 8, opset_import: ["" : 13]>
@@ -69,6 +73,20 @@ def _open(folder: Path, tolerance: float = 0.2) -> tuple[Runtime, Placement]:
     x = generator.normal(size=(100, 12)).astype(np.float32)
     data = DataSet({"x": x}, {}, None, Decision(), DataSource("test", {}, {}, 100))
     return open_network(network, scan, placement, data), placement
+
+
+def run_trials(
+    runtime: Runtime,
+    placement: Placement,
+    *,
+    seed: int,
+    workers: int = 1,
+    progress: Progress,
+    **more: Any,
+) -> TrialTable:
+    """Draw chips as `trials.run_trials` does."""
+    run = Run(seed, workers, progress=progress)
+    return trials.run_trials(Subject(runtime, placement), run, **more)
 
 
 @pytest.fixture

@@ -8,30 +8,18 @@ from pathlib import Path
 import pytest
 
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.retraining_stages import Request, plan, planned_diagnostics
-from cimrobust.training.training_settings import TrainingSettings
+from cimrobust.pipeline.retraining_stages import RetrainRequest, plan, planned_diagnostics
+from cimrobust.run import Run
+from cimrobust.settings.retrain_settings import RetrainSettings
+from cimrobust.settings.subject_settings import SubjectSettings
+from cimrobust.settings.training_settings import TrainingSettings
 
-REQUEST = Request(
-    model=Path("no.onnx"),
-    data="no.toml",
+REQUEST = RetrainRequest(
+    subject=SubjectSettings("no.onnx", "no.toml", tolerance=0.01),
+    settings=RetrainSettings(method="noise", knobs={"sigma": 0.2}),
+    training=TrainingSettings(),
+    run=Run(effort="quick"),
     out=Path("out"),
-    train_data=None,
-    device="rram-write-verify-3pct",
-    tolerance=0.01,
-    method="noise",
-    knobs={"sigma": 0.2},
-    settings=TrainingSettings(),
-    freeze=(),
-    drop_overlap=False,
-    control=True,
-    tuning_epochs=0,
-    equivalent=True,
-    effort="quick",
-    trials=None,
-    diagnostics=None,
-    workers=1,
-    limit=None,
-    resume=False,
 )
 
 
@@ -44,10 +32,12 @@ def test_plan_has_the_method_and_devices_that_were_asked_for():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"effort": "lazy"}, "effort must be one of quick"),
-        ({"diagnostics": "layers,magic"}, "diagnostics must be all, none or some of"),
-        ({"method": "magic"}, "method must be one of"),
-        ({"settings": TrainingSettings(epochs=0)}, "epochs"),
+        (
+            {"settings": RetrainSettings(diagnostics="layers,magic")},
+            "diagnostics must be all, none or some of",
+        ),
+        ({"settings": RetrainSettings(method="magic")}, "method must be one of"),
+        ({"training": TrainingSettings(epochs=0)}, "epochs"),
     ],
 )
 def test_wrong_requests_end_before_anything_is_trained(changes, message):
@@ -66,4 +56,5 @@ def test_wrong_requests_end_before_anything_is_trained(changes, message):
     ],
 )
 def test_certificates_have_what_the_report_sets_side_by_side(effort, asked, expected):
-    assert planned_diagnostics(replace(REQUEST, effort=effort, diagnostics=asked)) == expected
+    request = replace(REQUEST, run=Run(effort=effort), settings=RetrainSettings(diagnostics=asked))
+    assert planned_diagnostics(request) == expected

@@ -16,8 +16,8 @@ from cimrobust.data.decision import Decision
 from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.onnx_io.load_network import load_network
+from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.session import Session, open_session
-from cimrobust.training.training_settings import TrainingSettings
 
 Opener = Callable[..., Session]
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from cimrobust.certificate import side_by_side_tables as side_by_side
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.pipeline import side_by_side_tables as side_by_side
 from tests.unit.certificate.partial import partial
 
 STATED = 0.04

@@ -1,14 +1,13 @@
-"""How much tighter write-verify would have to be in place of re-training.
+"""The write-verify tolerance that would buy what re-training does.
 
-The network as it is would then withstand its devices as well as a re-trained one does.
+How much tighter it would have to be for a network as it is to withstand its devices as well.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
@@ -17,7 +16,7 @@ from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.network import Network
-from cimrobust.progress import Progress
+from cimrobust.run import Run
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
@@ -28,20 +27,33 @@ _SMALLEST_SHARE = 1 / 32
 EFFORT = "quick"
 
 
+@dataclass(frozen=True)
+class EquivalentTolerance:
+    """The tolerance at which the old network would be as good as the new one.
+
+    Attributes:
+        tolerance: Fraction of the conductance range; None: there is none.
+        effort: Of the searches.
+        reason: Why it is none, or what limits it; None: nothing does.
+    """
+
+    tolerance: float | None
+    effort: str
+    reason: str | None
+
+
 def equivalent_tolerance(
     network: Network,
     profile: DeviceProfile,
     evaluation: DataSet,
-    after: CertificateModel,
+    run: Run,
     *,
+    target: float,
     witness: Path,
-    seed: int,
-    workers: int,
-    progress: Progress,
-) -> Equivalent:
-    """Bisect for the largest tolerance at which the old network is no worse than the new.
+) -> EquivalentTolerance:
+    """Bisect for the largest tolerance at which the old network is no worse than the new one.
 
-    Nothing worse is found in the old network there than the full search found in the new.
+    What is compared is the worst chip that was found.
 
     At every tolerance what broke the old network at others is tried first, every weight at the same
     fraction of its own interval; where that is not enough, a quick search.
@@ -50,11 +62,9 @@ def equivalent_tolerance(
         network: The old network.
         profile: Its devices, with a tolerance that is one number.
         evaluation: Evaluation samples.
-        after: Certificate of the new network.
+        run: How to compute; the effort of the searches is always quick.
+        target: Worst score found in the new network.
         witness: Folder of the witness of the old network.
-        seed: Seed of the searches.
-        workers: Threads.
-        progress: Told of every search.
 
     Returns:
         The tolerance, a fraction of the conductance range; None with a reason where there is none.
@@ -65,8 +75,7 @@ def equivalent_tolerance(
     seen, _notes = as_trained(profile)
     network, scan = stored_layers(network, seen)
     placement = place(scan, seen)
-    runtime = open_network(network, scan, placement, evaluation, workers=workers)
-    target = after.worst_found.score
+    runtime = open_network(network, scan, placement, evaluation, workers=run.workers)
     breaking: list[tuple[Box, Pattern]] = []
     if (seen.tile, seen.rules) == (
         profile.tile,
@@ -83,11 +92,18 @@ def equivalent_tolerance(
         box = box_of(placed)
         for source, pattern in reversed(breaking):
             if is_worse(
-                runtime.score(box.weights(rescaled(pattern, of=source, to=box)), threads=workers)
+                runtime.score(
+                    box.weights(rescaled(pattern, of=source, to=box)), threads=run.workers
+                )
             ):
                 return False
         found = search(
-            runtime, placed, effort=EFFORT, seed=seed, workers=workers, progress=progress
+            runtime,
+            placed,
+            effort=EFFORT,
+            seed=run.seed,
+            workers=run.workers,
+            progress=run.progress,
         )
         if is_worse(found.score):
             breaking.append((box, dict(found.deviations)))
@@ -106,5 +122,5 @@ def equivalent_tolerance(
     return _at(held, None)
 
 
-def _at(tolerance: float | None, reason: str | None) -> Equivalent:
-    return Equivalent(tolerance=tolerance, effort=EFFORT, reason=reason)
+def _at(tolerance: float | None, reason: str | None) -> EquivalentTolerance:
+    return EquivalentTolerance(tolerance, EFFORT, reason)

@@ -15,7 +15,7 @@ from cimrobust.device.measurements import Measurements, read_measurements
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of, write_whole
-from cimrobust.onnx_io.problems import one_line
+from cimrobust.input_file import printable
 
 _PLOTS = (".svg", ".png")
 
@@ -109,7 +109,8 @@ def fit_profile(
             write_whole(picture, image)
     except OSError as err:
         raise UsageError(
-            f"output files must be writable, got {err.strerror} ({one_line(target)}, --out); choose"
+            f"output files must be writable, got {err.strerror} ({printable(target)}, --out);"
+            " choose"
             " another place"
         ) from err
     return Fitted(profile, fitted, measured, target, picture)
@@ -118,17 +119,17 @@ def fit_profile(
 def _require_targets(out: Path, plot: Path | None) -> None:
     if out.suffix != ".toml":
         raise UsageError(
-            f"profile must be written to a .toml file, got '{one_line(out.name)}' (--out); give it"
+            f"profile must be written to a .toml file, got '{printable(out.name)}' (--out); give it"
             " that suffix"
         )
     if plot is not None and plot.suffix not in _PLOTS:
         raise UsageError(
-            f"plot must be an .svg or .png file, got '{one_line(plot.name)}' (--plot); give it one"
+            f"plot must be an .svg or .png file, got '{printable(plot.name)}' (--plot); give it one"
             " of these suffixes"
         )
     for path in (out, *([] if plot is None else [plot])):
         if path.is_dir() or not path.parent.is_dir():
             raise UsageError(
-                f"output must be a file in a folder that exists, got '{one_line(path)}' (--out,"
+                f"output must be a file in a folder that exists, got '{printable(path)}' (--out,"
                 " --plot); choose another place"
             )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tomli_w
 from jsonschema import Draft202012Validator
@@ -39,14 +39,30 @@ from cimrobust.diagnose.smallest_set import Smallest
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
-from cimrobust.pipeline.inspection import Inspection
 from cimrobust.search.search_results import SearchResult
 
 #: Where the profile of a set is said to be if it was not written.
 DEFAULT_FILE = "protected.toml"
 _NAME_END = "@protected"
 _MOST_NAME = 100
+
+
+class Stored(Protocol):
+    """A network and where its layers are stored."""
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+
+    @property
+    def scan(self) -> LayerScan:
+        """Its crossbar layers."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where they are stored."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,7 @@ class Confirmed:
         trials: Chips drawn; 0: not asked.
     """
 
-    inspection: Inspection
+    inspection: Stored
     nominal: Score
     score: float
     searches: tuple[float, ...]
@@ -112,7 +128,7 @@ class SuggestEvidence:
         timings: Where the time went.
     """
 
-    inspection: Inspection
+    inspection: Stored
     runtime: Runtime
     policy: Policy
     base: SearchResult

@@ -9,19 +9,17 @@ import pytest
 
 import cimrobust
 from cimrobust.certificate.certificate_files import WITNESS
-from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import open_network
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.pipeline import equivalent
 from cimrobust.pipeline.inspection import resolve_profile
-from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
-from tests.unit.certificate.partial import partial
+from cimrobust.training import equivalent_tolerance as equivalent
+from cimrobust.training.equivalent_tolerance import EquivalentTolerance
 
 STATED, TARGET = 0.2, 0.9
 
@@ -58,18 +56,16 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return scores
 
 
-def equal_to(samples: Path, old: Path, target: float, **changes) -> Equivalent:
+def equal_to(samples: Path, old: Path, target: float, **changes) -> EquivalentTolerance:
     network = load_network(samples / "breast_cancer_mlp.onnx")
     profile = resolve_profile("rram-write-verify-3pct", STATED)
     return equivalent.equivalent_tolerance(
         network,
         replace(profile, **changes),
         load_data(samples / "breast_cancer_mlp.toml", inputs=network.inputs),
-        partial(CertificateModel, {"worst_found": {"score": target}}),
+        Run(),
+        target=target,
         witness=old / WITNESS,
-        seed=0,
-        workers=1,
-        progress=NullProgress(),
     )
 
 
@@ -106,7 +102,7 @@ def test_a_chip_that_is_known_to_break_the_network_spares_the_search(samples, ol
 
 
 def test_a_network_that_is_as_good_already_needs_no_tighter_write_verify(samples, old):
-    assert equal_to(samples, old, 0.0) == Equivalent(
+    assert equal_to(samples, old, 0.0) == EquivalentTolerance(
         tolerance=STATED,
         effort="quick",
         reason="the old network is as good at the stated tolerance",

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cimrobust.certificate.policy import read_policy, stop_rule
 from cimrobust.errors import UsageError
-from cimrobust.pipeline.analysis_settings import Request, resolve
-from cimrobust.pipeline.opened_item import Item
+from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
+from cimrobust.settings.analysis_settings import AnalysisSettings
+from cimrobust.settings.commands import ANALYZE
+from cimrobust.settings.gathered import gather
+from cimrobust.settings.subject_settings import SubjectSettings
 
-ITEM = Item("model.onnx", "data.toml", "rram-write-verify-3pct")
-REQUEST = Request(
-    item=ITEM,
-    out=Path("out"),
-    effort="standard",
-    trials=None,
-    seed=0,
-    workers=None,
-    policy=None,
-    stop_early=False,
-    rare_below=None,
-    rare_budget=None,
-    skip_most_probable=False,
-    diagnostics=None,
-    safety_class=None,
-    transfer=None,
-    issued=None,
-    resume=False,
-    device_type="cpu",
-)
+
+def resolved(**options) -> ResolvedAnalysis:
+    """Resolve what keywords of `analyze` ask for."""
+    given = gather(ANALYZE, None, None, options)
+    return resolve(
+        given.part(SubjectSettings, model="model.onnx", data="data.toml"),
+        given.part(AnalysisSettings),
+        given.run(),
+        out=Path("out"),
+    )
 
 
 @pytest.fixture
@@ -45,21 +37,21 @@ def policy(tmp_path: Path) -> Path:
 
 
 def test_a_plain_request_states_defaults_only():
-    assert [setting.key for setting in resolve(REQUEST).stated() if not setting.is_default] == []
+    assert [setting.key for setting in resolved().stated() if not setting.is_default] == []
 
 
 def test_what_was_asked_for_is_stated_as_no_default_and_files_by_their_names(policy):
-    item = replace(
-        ITEM, limit=5, tolerance=0.02, calibration="far/away/c.npz", labels_of="old/model.onnx"
+    asked = resolved(
+        limit=5,
+        tolerance=0.02,
+        calibration="far/away/c.npz",
+        labels_of="old/model.onnx",
+        trials=1000,
+        seed=1,
+        skip_most_probable=True,
+        policy=policy,
     )
-    request = replace(
-        REQUEST, item=item, trials=1000, seed=1, skip_most_probable=True, policy=policy
-    )
-    stated = {
-        setting.key: setting.value
-        for setting in resolve(request).stated()
-        if not setting.is_default
-    }
+    stated = {setting.key: setting.value for setting in asked.stated() if not setting.is_default}
     assert stated == {
         "trials": 1000,
         "seed": 1,
@@ -74,23 +66,22 @@ def test_what_was_asked_for_is_stated_as_no_default_and_files_by_their_names(pol
 
 
 def test_the_user_overrules_the_safety_class_of_the_policy(policy):
-    assert resolve(replace(REQUEST, policy=policy)).safety_class == 3
-    assert resolve(replace(REQUEST, policy=policy, safety_class=0)).safety_class == 0
+    assert resolved(policy=policy).safety_class == 3
+    assert resolved(policy=policy, safety_class=0).safety_class == 0
 
 
 def test_a_run_that_may_stop_early_may_draw_ten_times_the_fewest_chips_that_can_pass(policy):
     fewest = stop_rule(read_policy(policy), higher_is_better=True).needed_trials
     assert fewest > 4603, "with a fixed number of chips 0.999^n <= 0.01 needs that many"
-    asked = replace(REQUEST, policy=policy, stop_early=True)
-    assert resolve(asked).num_trials == 10 * fewest
-    assert resolve(replace(asked, trials=fewest)).num_trials == fewest
+    asked = {"policy": policy, "stop_early": True}
+    assert resolved(**asked).num_trials == 10 * fewest
+    assert resolved(**asked, trials=fewest).num_trials == fewest
 
 
 def test_the_most_probable_chip_is_searched_for_unless_it_is_left_out():
-    asked = replace(REQUEST, rare_below=0.7)
-    assert resolve(asked).most_probable_below == 0.7
-    assert resolve(replace(asked, skip_most_probable=True)).most_probable_below is None
-    assert resolve(REQUEST).most_probable_below is None
+    assert resolved(rare_below=0.7).most_probable_below == 0.7
+    assert resolved(rare_below=0.7, skip_most_probable=True).most_probable_below is None
+    assert resolved().most_probable_below is None
 
 
 @pytest.mark.parametrize(
@@ -100,8 +91,8 @@ def test_the_most_probable_chip_is_searched_for_unless_it_is_left_out():
         ({"trials": 0}, "trials must be at least 1, got 0 \\(--trials\\)"),
         ({"seed": -1}, "seed must be at least 0, got -1 \\(--seed\\)"),
         ({"workers": 0}, "workers must be at least 1, got 0 \\(--workers\\)"),
-        ({"item": replace(ITEM, limit=0)}, "limit must be at least 1, got 0 \\(--limit\\)"),
-        ({"item": replace(ITEM, tolerance=1.5)}, "tolerance must be in \\[0, 1\\], got 1.5"),
+        ({"limit": 0}, "limit must be at least 1, got 0 \\(--limit\\)"),
+        ({"tolerance": 1.5}, "tolerance must be in \\[0, 1\\], got 1.5"),
         ({"rare_budget": 100}, "--rare-below"),
         ({"stop_early": True}, "give --policy"),
         ({"diagnostics": "nothing"}, "nothing"),
@@ -109,4 +100,4 @@ def test_the_most_probable_chip_is_searched_for_unless_it_is_left_out():
 )
 def test_wrong_arguments_name_their_option(change, message):
     with pytest.raises(UsageError, match=message):
-        resolve(replace(REQUEST, **change))
+        resolved(**change)

@@ -10,16 +10,16 @@ from pathlib import Path
 from cimrobust.attack.tolerances import stated_tolerance
 from cimrobust.certificate import models
 from cimrobust.certificate.models import retrained as blocks
+from cimrobust.certificate.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.files import sha256_of
-from cimrobust.pipeline.side_by_side_tables import compare_layers, compare_tolerances
+from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import Trained
 from cimrobust.training.pace import Pace
 from cimrobust.training.session import Session
 from cimrobust.training.state import EpochRow
 from cimrobust.training.training_protocol import Method
-from cimrobust.training.training_settings import TrainingSettings
 from cimrobust.training.tuning import Tuning
 
 

@@ -1,0 +1,43 @@
+"""Settings of `cimrobust analyze`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cimrobust.option import Option
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSettings:
+    """What an analysis does beside the search for the worst chip."""
+
+    trials: int | None = None
+    """Chips to draw. Default: 300, 1000 or 10000 by effort."""
+    policy: Annotated[str | Path | None, Option(path="any")] = None
+    """Policy (TOML) that the verdict is given against."""
+    stop_early: bool = False
+    """Stop drawing chips as soon as the policy's kpp requirements are decided, by a rule that holds
+    whenever it stops; `trials` is then the most, by default at least ten times the fewest that can
+    pass."""
+    rare_below: Annotated[float | None, Option(metavar="SCORE")] = None
+    """Estimate how likely a chip is that misses this score, however rare it is, by multilevel
+    splitting."""
+    rare_budget: int | None = None
+    """Chips that each of its two repeats may evaluate. Default: 40000."""
+    skip_most_probable: bool = False
+    """With `rare_below`: leave out the search for the most probable such chip."""
+    diagnostics: Annotated[str | None, Option(metavar="all|none|NAME,...")] = None
+    """What explains the worst chip: layers, classes, transfer, tolerance_curve, fragile_inputs,
+    stuck_devices, write_verify. Default: none at effort quick, all at standard and thorough."""
+    safety_class: Annotated[int | None, Option(metavar="CLASS", least=0)] = None
+    """Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it
+    has one."""
+    transfer: Annotated[str | Path | None, Option(metavar="DIR", path="any")] = None
+    """Certificate of another network with the same layers; its witness is scored too."""
+    issued: Annotated[str | None, Option(metavar="YYYY-MM-DD")] = None
+    """Day of issue that the certificate states. Default: none; no clock is read, so that the same
+    command gives the same bytes."""
+    resume: Annotated[bool, Option(is_stated=False)] = False
+    """Go on where an interrupted run of the same command stopped."""

@@ -1,0 +1,41 @@
+"""Settings of `cimrobust replay`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cimrobust.option import Option
+from cimrobust.run import EFFORTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """What is at hand beside the result, and how much is computed again."""
+
+    model: Annotated[str | Path | None, Option(path="any")] = None
+    """The certified network; of a re-training the one before it. Default: what needs it is not
+    checked."""
+    data: Annotated[str | Path | None, Option(metavar="DATA")] = None
+    """The evaluation data. Default: scores are not checked."""
+    labels_of: Annotated[str | Path | None, Option(metavar="MODEL", path="any")] = None
+    """The network whose decisions are the labels, for a certificate made with ``analyze
+    --labels-of``."""
+    calibration: Annotated[str | Path | None, Option(metavar="DATA")] = None
+    """The calibration data, for a certificate made with ``analyze --calibration``."""
+    transfer: Annotated[str | Path | None, Option(metavar="DIR", path="any")] = None
+    """The other network's certificate, for one made with ``analyze --transfer``; a re-training has
+    it."""
+    device: Annotated[str | Path | None, Option(metavar="PROFILE")] = None
+    """The device profile. Default: the shipped one of the name that the certificate states."""
+    policy: Annotated[str | Path | None, Option(path="any")] = None
+    """The policy file that the verdict was given against. Default: its digest is not compared."""
+    redraw: Annotated[int, Option(least=0)] = 30
+    """Trials to draw again and compare; of a sweep at every tolerance."""
+    reviewer_seed: Annotated[int | None, Option(least=0)] = None
+    """Chooses those trials and starts the search. Default: a random one, which is named."""
+    search: Annotated[str | None, Option(choices=EFFORTS)] = None
+    """Effort of an independent search: this alone refutes a tame witness. Default: none."""
+    rerun: bool = False
+    """Run the whole analysis again and compare every number."""

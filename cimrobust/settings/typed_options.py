@@ -1,0 +1,167 @@
+"""Keywords of the functions that take settings, for type checkers.
+
+Made by `python docs/generate.py` from the settings models; change those, not this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from cimrobust.progress import Progress
+
+
+class AnalyzeOptions(TypedDict, total=False):
+    """Settings of `cimrobust.analyze` by keyword."""
+
+    device: str | Path
+    tolerance: float | None
+    digital: Sequence[str]
+    calibration: str | Path | None
+    labels_of: str | Path | None
+    limit: int | None
+    trials: int | None
+    policy: str | Path | None
+    stop_early: bool
+    rare_below: float | None
+    rare_budget: int | None
+    skip_most_probable: bool
+    diagnostics: str | None
+    safety_class: int | None
+    transfer: str | Path | None
+    issued: str | None
+    resume: bool
+    seed: int
+    workers: int | None
+    effort: str
+    device_type: str
+    progress: Progress | None
+
+
+class SweepOptions(TypedDict, total=False):
+    """Settings of `cimrobust.sweep` by keyword."""
+
+    device: str | Path
+    digital: Sequence[str]
+    calibration: str | Path | None
+    limit: int | None
+    trials: int | None
+    require: float | None
+    witnesses: bool
+    resume: bool
+    seed: int
+    workers: int | None
+    effort: str
+    device_type: str
+    progress: Progress | None
+
+
+class RetrainOptions(TypedDict, total=False):
+    """Settings of `cimrobust.retrain` by keyword."""
+
+    device: str | Path
+    tolerance: float | None
+    digital: Sequence[str]
+    limit: int | None
+    train_data: str | Path | None
+    method: str
+    knobs: Mapping[str, float] | None
+    tuning_epochs: int
+    freeze: Sequence[str]
+    drop_overlap: bool
+    control: bool
+    equivalent: bool
+    trials: int | None
+    diagnostics: str | None
+    resume: bool
+    epochs: int
+    batch: int
+    learning_rate: float | None
+    optimiser: Literal["adamw", "sgd"]
+    weight_decay: float
+    clean_loss: float
+    patience: int | None
+    gradient_norm: float
+    search_passes: int
+    draws: int
+    update_norms: bool
+    seed: int
+    device_type: str
+    workers: int | None
+    effort: str
+    progress: Progress | None
+
+
+class RareOptions(TypedDict, total=False):
+    """Settings of `cimrobust.rare` by keyword."""
+
+    device: str | Path
+    tolerance: float | None
+    digital: Sequence[str]
+    calibration: str | Path | None
+    limit: int | None
+    particles: int | None
+    budget: int | None
+    repeats: int
+    skip_most_probable: bool
+    chip: str | Path | None
+    seed: int
+    workers: int | None
+    effort: str
+    progress: Progress | None
+
+
+class SuggestOptions(TypedDict, total=False):
+    """Settings of `cimrobust.suggest` by keyword."""
+
+    device: str | Path
+    tolerance: float | None
+    digital: Sequence[str]
+    calibration: str | Path | None
+    limit: int | None
+    protect: str
+    tighten: float | None
+    most_share: float
+    out: str | Path | None
+    seed: int
+    workers: int | None
+    effort: str
+    device_type: str
+    progress: Progress | None
+
+
+class VerifyOptions(TypedDict, total=False):
+    """Settings of `cimrobust.verify` by keyword."""
+
+    device: str | Path
+    tolerance: float | None
+    digital: Sequence[str]
+    calibration: str | Path | None
+    limit: int | None
+    shares: Sequence[float]
+    tighter: float
+    write_sigma: float
+    seed: int
+    workers: int | None
+    effort: str
+    device_type: str
+    progress: Progress | None
+
+
+class ReplayOptions(TypedDict, total=False):
+    """Settings of `cimrobust.replay` by keyword."""
+
+    model: str | Path | None
+    data: str | Path | None
+    labels_of: str | Path | None
+    calibration: str | Path | None
+    transfer: str | Path | None
+    device: str | Path | None
+    policy: str | Path | None
+    redraw: int
+    reviewer_seed: int | None
+    search: str | None
+    rerun: bool
+    workers: int | None
+    progress: Progress | None
