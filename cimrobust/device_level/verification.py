@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.data.decision import Score
 from cimrobust.device_level.tightening import WriteCycles
 from cimrobust.errors import UsageError
@@ -44,7 +44,7 @@ class VerifySettings:
     shares: tuple[float, ...] = SHARES
     factor: float = 10.0
     draws: int = 3
-    plan: AttackPlan = field(default_factory=AttackPlan)
+    plan: AttackPlan = FULL_ATTACK
     cycles: WriteCycles = field(default_factory=WriteCycles)
     rankings: tuple[str, ...] = tuple(RANKINGS)
 

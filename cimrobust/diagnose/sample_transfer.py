@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from cimrobust.attack.case_parts import part_of
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
+from cimrobust.attack.subject_parts import part_of
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
 from cimrobust.mapping.box import Pattern
@@ -80,22 +80,15 @@ def halves(task: Task, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[::2]), np.sort(order[1::2])
 
 
-def _run(case: Case, settings: Settings) -> Finding:
-    first, second = halves(case.runtime.task, settings.seed)
+def _run(request: DiagnosisRequest) -> Finding:
+    first, second = halves(request.runtime.task, request.run.seed)
     directions, kept, passes, evaluations = [], {}, 0, 0
-    effort = _EFFORT[settings.effort]
+    effort = _EFFORT[request.run.effort]
     for number, (part, other) in enumerate(((first, second), (second, first)), start=1):
-        found = search(
-            part_of(case.runtime, case.placement, part, workers=settings.workers),
-            case.placement,
-            effort=effort,
-            seed=settings.seed,
-            workers=settings.workers,
-            progress=settings.progress,
-            device_type=settings.device_type,
-        )
+        some = part_of(request.subject, part, workers=request.run.workers)
+        found = search(some, replace(request.run, effort=effort))
         pattern = dict(found.deviations)
-        directions.append(_direction(case, pattern, part, other))
+        directions.append(_direction(request, pattern, part, other))
         kept[f"half {number} of the samples"] = pattern
         passes, evaluations = passes + found.passes, evaluations + found.evaluations + 4
     return Finding(
@@ -103,17 +96,19 @@ def _run(case: Case, settings: Settings) -> Finding:
     )
 
 
-def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray) -> Direction:
-    box, runtime = case.bench.box, case.runtime
+def _direction(
+    request: DiagnosisRequest, pattern: Pattern, part: np.ndarray, other: np.ndarray
+) -> Direction:
+    box, runtime = request.box, request.runtime
     zero, weights = box.weights(box.zero()), box.weights(pattern)
     clean, held_out_clean = (
-        runtime.score(zero, subset=some, threads=case.bench.workers) for some in (part, other)
+        runtime.score(zero, subset=some, threads=request.run.workers) for some in (part, other)
     )
     found, held_out = (
-        runtime.score(weights, subset=some, threads=case.bench.workers) for some in (part, other)
+        runtime.score(weights, subset=some, threads=request.run.workers) for some in (part, other)
     )
-    damage, suffered = clean.value - found.value, held_out_clean.value - held_out.value
-    interval, visible = None, damage != 0
+    loss, suffered = clean.value - found.value, held_out_clean.value - held_out.value
+    interval, visible = None, loss != 0
     if not runtime.task.is_regression:
         interval = accuracy_interval(
             held_out.value,
@@ -122,9 +117,9 @@ def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray
             most=runtime.task.most_decisions,
             confidence=CONFIDENCE,
         )
-        visible = damage > (interval.high - interval.low) / 2
+        visible = loss > (interval.high - interval.low) / 2
     return Direction(
-        clean, found, held_out_clean, held_out, interval, suffered / damage if visible else None
+        clean, found, held_out_clean, held_out, interval, suffered / loss if visible else None
     )
 
 
@@ -138,8 +133,8 @@ def property_of(directions: list[Direction]) -> Property:
     return "samples" if max(shares) <= SAMPLES_SHARE else "both"
 
 
-def _applies(case: Case, settings: Settings) -> str:
-    count = case.runtime.dataset.num_samples
+def _applies(request: DiagnosisRequest) -> str:
+    count = request.runtime.dataset.num_samples
     return (
         ""
         if count >= FEWEST_SAMPLES

@@ -10,11 +10,13 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.engine.open import open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.network import Network
 from cimrobust.progress import Progress
+from cimrobust.run import Run
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
@@ -81,9 +83,7 @@ def equivalent_tolerance(
                 runtime.score(box.weights(rescaled(pattern, of=source, to=box)), threads=workers)
             ):
                 return False
-        found = search(
-            runtime, placed, effort=EFFORT, seed=seed, workers=workers, progress=progress
-        )
+        found = search(Subject(runtime, placed), Run(seed, workers, EFFORT, progress=progress))
         if is_worse(found.score):
             breaking.append((box, dict(found.deviations)))
             return False

@@ -10,6 +10,7 @@ from cimrobust.certificate.blocks.rare_block import rare_event
 from cimrobust.certificate.models import StoredChip
 from cimrobust.counts import check_number
 from cimrobust.engine.latent import check_profile
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
@@ -20,6 +21,7 @@ from cimrobust.progress import NullProgress, Progress
 from cimrobust.reliability.chip_file import write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable as search_most_probable
+from cimrobust.run import Run
 from cimrobust.search.search_budget import budget_of
 
 
@@ -116,15 +118,9 @@ def rare(
     )
     search, stored = None, None
     if not skip_most_probable:
-        search = search_most_probable(
-            runtime,
-            inspection.placement,
-            below=below,
-            effort=effort,
-            seed=seed,
-            workers=workers,
-            progress=progress or NullProgress(),
-        )
+        run = Run(seed, workers, effort, progress=progress or NullProgress())
+        subject = Subject(runtime, inspection.placement)
+        search = search_most_probable(subject, run, below=below)
         stored = None if chip is None else _store(Path(chip), search)
     return rare_event(
         found, higher_is_better=runtime.task.higher_is_better, search=search, stored=stored

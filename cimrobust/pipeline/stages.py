@@ -6,6 +6,7 @@ Each takes the opened run and what stages before it found, and returns what it f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cimrobust.attack.diagnosis_protocol import Diagnosis
@@ -16,6 +17,7 @@ from cimrobust.diagnose.run_diagnostics import diagnose
 from cimrobust.diagnose.safety_class import check_safety_class
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
@@ -25,12 +27,13 @@ from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.analysis_settings import Request, Settings
 from cimrobust.pipeline.arguments import resume_folder
-from cimrobust.pipeline.diagnosing import check_unbroken, diagnose_settings
+from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.rare_chips import splitting
 from cimrobust.progress import Progress
 from cimrobust.reliability.likely_chip import LikelySearch
 from cimrobust.reliability.most_probable import most_probable
+from cimrobust.run import Run as Compute
 from cimrobust.search.carried_witness import transferred_pattern
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
@@ -65,6 +68,17 @@ class Run:
     def placement(self) -> Placement:
         """Where the weights are stored."""
         return self.inspection.placement
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What is examined."""
+        return Subject(self.runtime, self.placement)
+
+    @property
+    def compute(self) -> Compute:
+        """How to compute."""
+        asked, workers = self.request, self.settings.workers
+        return Compute(asked.seed, workers, asked.effort, asked.device_type, self.progress)
 
 
 def open_run(settings: Settings, progress: Progress) -> Run:
@@ -130,16 +144,7 @@ def search_box(run: Run, trials: TrialTable) -> SearchResult:
         known["transferred_witness"] = transferred_pattern(
             Path(run.request.transfer) / WITNESS, run.placement
         )
-    return search(
-        run.runtime,
-        run.placement,
-        effort=run.request.effort,
-        seed=run.request.seed,
-        workers=run.settings.workers,
-        progress=run.progress,
-        known=known,
-        device_type=run.request.device_type,
-    )
+    return search(run.subject, run.compute, known=known)
 
 
 def explain(run: Run, found: SearchResult) -> Diagnosis:
@@ -147,25 +152,20 @@ def explain(run: Run, found: SearchResult) -> Diagnosis:
 
     What they find that is worse takes the place of what the search found.
     """
-    asked = diagnose_settings(run.settings, run.progress)
     return diagnose(
-        run.runtime, run.inspection.scan, run.placement, found, run.settings.diagnostics, asked
+        run.subject,
+        run.compute,
+        found,
+        run.settings.diagnostics,
+        required=worst_required(run.settings.policy),
+        safety_class=run.settings.safety_class,
     )
 
 
 def search_most_probable(run: Run, found: SearchResult, below: float) -> LikelySearch:
     """Search for the most probable chip that misses a score."""
-    return most_probable(
-        run.runtime,
-        run.placement,
-        below=below,
-        effort=run.request.effort,
-        seed=run.request.seed,
-        workers=run.settings.workers,
-        known={"worst chip found": found.deviations},
-        device_type=run.request.device_type,
-        progress=run.progress,
-    )
+    known = {"worst chip found": found.deviations}
+    return most_probable(run.subject, run.compute, below=below, known=known)
 
 
 def certify(run: Run, trials: TrialTable, diagnosis: Diagnosis) -> Certification:

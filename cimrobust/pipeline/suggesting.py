@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.certify.bound_summary import certify_run
@@ -17,7 +18,7 @@ from cimrobust.diagnose.protected_attacks import Chosen, Needs, Percentile, Prot
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
 from cimrobust.engine.open import Runtime
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
@@ -42,17 +43,16 @@ from cimrobust.pipeline.suggested_record import (
     write_profile,
 )
 from cimrobust.progress import NullProgress, Progress
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
-from cimrobust.search.gradients import Opened, open_gradients
-from cimrobust.search.search_budget import budget_of
 from cimrobust.search.search_results import SearchResult
 
 KINDS = {"both": (DIGITAL, TIGHTER), DIGITAL: (DIGITAL,), TIGHTER: (TIGHTER,)}
 DEFAULT_EFFORT = "standard"
 _PLANS = {
-    "quick": AttackPlan().scaled(0.5),
-    "standard": AttackPlan(),
-    "thorough": AttackPlan().scaled(3.0),
+    "quick": FULL_ATTACK.scaled(0.5),
+    "standard": FULL_ATTACK,
+    "thorough": FULL_ATTACK.scaled(3.0),
 }
 _MOST_ATTACKS = {"quick": 40, "standard": 120, "thorough": 400}
 _LOOKED_AT = {"clean_accuracy", "worst_found_accuracy", "certified_accuracy", "kpp"}
@@ -85,15 +85,17 @@ class _Run:
     item: Item
     needs: Needs
     inspection: Inspection
-    runtime: Runtime
-    opened: Opened
+    context: AttackContext
     base: SearchResult
     chips: list[Pattern]
-    effort: str
-    seed: int
-    workers: int
-    device_type: str
-    progress: Progress
+
+    @property
+    def compute(self) -> Run:
+        return self.context.run
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.context.subject.runtime
 
     @property
     def placement(self) -> Placement:
@@ -171,7 +173,9 @@ def suggest(
         runtime = item.open(inspection, workers=threads)
         needs = _needs(stated, runtime, effort)
     with clock.stage("search"):
-        run = _searched(item, needs, inspection, runtime, effort, seed, threads, device_type, told)
+        run = _searched(
+            item, needs, inspection, runtime, Run(seed, threads, effort, device_type, told)
+        )
         missed = _missed_without(run, stated)
     outcomes = []
     if missed:
@@ -274,49 +278,11 @@ def _needs(policy: Policy, runtime: Runtime, effort: str) -> Needs:
     return needs
 
 
-def _searched(
-    item: Item,
-    needs: Needs,
-    inspection: Inspection,
-    runtime: Runtime,
-    effort: str,
-    seed: int,
-    workers: int,
-    device_type: str,
-    told: Progress,
-) -> _Run:
+def _searched(item: Item, needs: Needs, inspection: Inspection, runtime: Runtime, run: Run) -> _Run:
     """Search the network without any protection; what is found is where all else starts."""
-    base = search(
-        runtime,
-        inspection.placement,
-        effort=effort,
-        seed=seed,
-        workers=workers,
-        progress=told,
-        device_type=device_type,
-    )
-    opened = open_gradients(
-        runtime,
-        inspection.placement,
-        budget_of(effort),
-        seed=seed,
-        workers=workers,
-        device=open_device(device_type),
-    )
-    return _Run(
-        item,
-        needs,
-        inspection,
-        runtime,
-        opened,
-        base,
-        [dict(base.deviations)],
-        effort,
-        seed,
-        workers,
-        device_type,
-        told,
-    )
+    context = AttackContext(Subject(runtime, inspection.placement), run)
+    base = search(context.subject, run)
+    return _Run(item, needs, inspection, context, base, [dict(base.deviations)])
 
 
 def _missed_without(run: _Run, policy: Policy) -> str:
@@ -347,23 +313,25 @@ def _missed_by_rest(
             runtime,
             placement,
             num_trials=needs.trials,
-            seed=run.seed,
-            workers=run.workers,
-            progress=run.progress,
+            seed=run.compute.seed,
+            workers=run.compute.workers,
+            progress=run.compute.progress,
         )
         missed = needs.missed_by_chips(table)
         if missed:
             return missed, None
     if needs.certified is None:
         return "", None
-    output = runtime.outputs(box_of(placement).weights(found.deviations), threads=run.workers)
+    output = runtime.outputs(
+        box_of(placement).weights(found.deviations), threads=run.compute.workers
+    )
     proof = certify_run(
         runtime,
         placement,
-        effort=run.effort,
+        effort=run.compute.effort,
         worst_output=output,
-        workers=run.workers,
-        progress=run.progress,
+        workers=run.compute.workers,
+        progress=run.compute.progress,
     )
     return needs.missed_by_proof(proof), None if proof.score is None else proof.score.value
 
@@ -372,18 +340,12 @@ def _outcome(run: _Run, protection: Protection, most_share: float) -> Outcome:
     """Look for the smallest set of one kind of protection."""
     names = [name for name, tensor in run.placement.tensors.items() if protection.helps(tensor)]
     title, steps = f"Layers to protect ({protection.kind})", 4 * len(names) + 2
-    run.progress.start(title, steps)
+    run.compute.progress.start(title, steps)
     attacks = ProtectedAttacks(
-        runtime=run.runtime,
-        placement=run.placement,
-        scan=run.inspection.scan,
-        opened=run.opened,
+        context=run.context,
         protection=protection,
         needs=run.needs,
-        plan=_PLANS[run.effort],
-        seed=run.seed,
-        workers=run.workers,
-        progress=run.progress,
+        plan=_PLANS[run.compute.effort],
         chips=run.chips,
     )
     attacks.refute(frozenset(), run.base.score, f"search, {run.base.member}", run.base.deviations)
@@ -392,7 +354,7 @@ def _outcome(run: _Run, protection: Protection, most_share: float) -> Outcome:
     def confirm(chosen: Chosen) -> bool:
         made = _confirm(run, protection, attacks, chosen)
         if made is None:
-            run.progress.start(title, steps)
+            run.compute.progress.start(title, steps)
             return False
         confirmations[chosen] = made
         return True
@@ -402,7 +364,7 @@ def _outcome(run: _Run, protection: Protection, most_share: float) -> Outcome:
         attacks,
         confirm,
         most_devices=int(most_share * total),
-        most_attacks=_MOST_ATTACKS[run.effort],
+        most_attacks=_MOST_ATTACKS[run.compute.effort],
     )
     confirmed = None if found.chosen is None else confirmations[found.chosen]
     return Outcome(
@@ -433,21 +395,13 @@ def _confirm(
     profile = run.placement.profile
     protected = replace(profile, rules=(*profile.rules, *protection.rules(run.placement, chosen)))
     inspection = inspect_on(run.item.model, protected)
-    runtime = run.item.open(inspection, workers=run.workers)
+    runtime = run.item.open(inspection, workers=run.compute.workers)
     scores: list[float] = []
     starts: dict[str, Pattern] = {}
     # The search of `analyze`, then one of another seed that goes on from all that is known.
     for number in range(2):
-        found = search(
-            runtime,
-            inspection.placement,
-            effort=run.effort,
-            seed=run.seed + number,
-            workers=run.workers,
-            progress=run.progress,
-            starts=starts,
-            device_type=run.device_type,
-        )
+        compute = replace(run.compute, seed=run.compute.seed + number)
+        found = search(Subject(runtime, inspection.placement), compute, starts=starts)
         scores.append(found.score.value)
         if run.needs.least is not None and not run.needs.met(found.score.value, run.needs.least):
             attacks.refute(

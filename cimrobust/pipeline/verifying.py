@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cimrobust.attack.attack_context import AttackContext
 from cimrobust.counts import check_number
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
@@ -14,15 +15,14 @@ from cimrobust.device_level.tightening import WriteCycles
 from cimrobust.device_level.verification import SHARES, Verification, VerifySettings
 from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import Runtime
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.arguments import check_counts
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_item import Item
 from cimrobust.progress import NullProgress, Progress
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
-from cimrobust.search.gradients import open_gradients
-from cimrobust.search.search_budget import budget_of
 
 
 def verify(
@@ -92,34 +92,11 @@ def verify(
     inspection = item.inspect()
     placement, scan = inspection.placement, inspection.scan
     runtime = item.open(inspection, workers=workers)
-    found = search(
-        runtime,
-        placement,
-        effort=effort,
-        seed=seed,
-        workers=workers,
-        progress=told,
-        device_type=device_type,
-    )
-    opened = open_gradients(
-        runtime,
-        placement,
-        budget_of("quick"),
-        seed=seed,
-        workers=workers,
-        device=open_device(device_type),
-    )
-    made = selective_verify(
-        runtime,
-        placement,
-        scan,
-        opened,
-        found.deviations,
-        settings=settings,
-        seed=seed,
-        workers=workers,
-        progress=told,
-    )
+    subject = Subject(runtime, placement)
+    run = Run(seed, workers, effort, device_type, told)
+    found = search(subject, run)
+    context = AttackContext(subject, replace(run, effort="quick"))
+    made = selective_verify(context, found.deviations, settings=settings)
     space = DeviceSpace(placement, scan)
     count = made.rows[-1].devices
     write_device_list(

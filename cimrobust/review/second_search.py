@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cimrobust.certificate.models import CertificateModel, Metric
 from cimrobust.pipeline.stages import Run
 from cimrobust.review.replay_check import ReplayCheck
@@ -28,16 +30,7 @@ def second_search_check(
         effort: Of the search: ``quick``, ``standard`` or ``thorough``.
         seed: The reviewer's.
     """
-    found = search(
-        run.runtime,
-        run.placement,
-        effort=effort,
-        seed=seed,
-        workers=run.settings.workers,
-        progress=run.progress,
-        known={},
-        device_type=run.request.device_type,
-    )
+    found = search(run.subject, replace(run.compute, effort=effort, seed=seed))
     claimed = certificate.worst_found.score
     detail = (
         f"a search of effort {effort} and seed {seed} finds a chip that scores"

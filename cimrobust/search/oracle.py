@@ -1,6 +1,6 @@
-"""Gradients of a loss with respect to all stored weights, over the whole crafting set in every pass.
+"""Gradients of a loss with respect to all stored weights, over the whole attack set in every pass.
 
-Results do not depend on the number of workers: the crafting set is cut into pieces by the network
+Results do not depend on the number of workers: the attack set is cut into pieces by the network
 and the set alone, each piece is computed
 by one thread (torch sums in another order when it may use more), and the pieces are added in their
 order.
@@ -25,7 +25,7 @@ from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.mapping.box import Box
-from cimrobust.search.losses import Loss, SmoothAccuracy, margins
+from cimrobust.search.losses import Loss, margins
 from cimrobust.search.readout import Readout, decisive
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.ops.outside import OutsideNode
@@ -42,37 +42,36 @@ class Evaluation:
     """One pass at one pattern.
 
     Attributes:
-        value: Mean damage, in the scale the pass was given.
-        scale: Scale that this pass's spreads give for the next.
-        spreads: Spread of every decision, detached.
-        right: Right decisions; for regression none.
-        margins: Margins of every decision; for regression the errors.
-        gradients: Gradient of the summed damage by initializer.
+        loss: Mean loss, in the scale the pass was given.
+        scale: Scale that this pass's terms give for the next.
+        correct: Which decisions are correct, bool [decisions]; for regression none.
+        margins: Margin of every decision, positive where it is correct, [decisions]; for regression
+            the errors.
+        gradients: Gradient of the summed loss by initializer.
     """
 
-    value: float
+    loss: float
     scale: float
-    spreads: Tensor
-    right: Tensor
+    correct: Tensor
     margins: Tensor
     gradients: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class _Part:
-    value: float
-    spreads: Tensor
-    right: Tensor
+    loss: float
+    terms: Tensor
+    correct: Tensor
     margins: Tensor
     gradients: Mapping[str, Tensor]
 
 
 class GradientOracle:
-    """The torch twin on the crafting samples.
+    """The torch twin on the attack samples.
 
     Attributes:
-        readout: How rows are read from it.
-        labels: Labels (regression: targets) of all decisions of the crafting set that are counted,
+        readout: How logits are read from it.
+        labels: Labels (regression: targets) of all decisions of the attack set that are counted,
             in their order; those of one sample are together.
         device: Where the twin computes; all tensors that go in and come out are there.
     """
@@ -82,7 +81,7 @@ class GradientOracle:
         twin: Twin,
         runtime: Runtime,
         readout: Readout,
-        crafting: np.ndarray,
+        attack_set: np.ndarray,
         box: Box,
         *,
         workers: int,
@@ -97,15 +96,15 @@ class GradientOracle:
         self._feeding = runtime.engine.feeding
         dataset, task = runtime.dataset, runtime.task
         self._inputs = tensors_of(
-            {name: array[crafting] for name, array in dataset.inputs.items()}, device
+            {name: array[attack_set] for name, array in dataset.inputs.items()}, device
         )
         self._constants = tensors_of(dataset.constants, device)
-        part = replace(task, labels=task.labels[crafting])
+        part = replace(task, labels=task.labels[attack_set])
         kind = torch.float32 if task.is_regression else torch.int64
         self._is_regression = task.is_regression
-        self._counted = part.counted.reshape(len(crafting), -1)
+        self._counted = part.counted.reshape(len(attack_set), -1)
         self.labels = (
-            torch.from_numpy(part.labels.reshape(len(crafting), -1)[self._counted])
+            torch.from_numpy(part.labels.reshape(len(attack_set), -1)[self._counted])
             .to(kind)
             .to(device)
         )
@@ -122,38 +121,31 @@ class GradientOracle:
             most=_most_runs(runtime, size),
         )
         self._pieces = [
-            slice(start, min(start + size, len(crafting)))
-            for start in range(0, len(crafting), size)
+            slice(start, min(start + size, len(attack_set)))
+            for start in range(0, len(attack_set), size)
         ]
 
     @property
     def num_samples(self) -> int:
-        """Crafting samples."""
+        """Attack samples."""
         return self._pieces[-1].stop
 
-    def on(self, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
+    def on(
+        self, runtime: Runtime, attack_set: np.ndarray, box: Box | None = None
+    ) -> GradientOracle:
         """Return the gradients of the same network on other samples.
 
-        Those of another runtime, at these indices.
+        Args:
+            runtime: The network with the samples.
+            attack_set: Indices of those to attack.
+            box: Its nominal weights are those that deviations are added to; None: as here.
         """
         return GradientOracle(
             self._twin,
             runtime,
             self.readout,
-            crafting,
-            self._box,
-            workers=self._workers,
-            device=self.device,
-        )
-
-    def inside(self, box: Box, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
-        """Return the gradients of the same network around the nominal weights of another box."""
-        return GradientOracle(
-            self._twin,
-            runtime,
-            self.readout,
-            crafting,
-            box,
+            attack_set,
+            self._box if box is None else box,
             workers=self._workers,
             device=self.device,
         )
@@ -193,24 +185,26 @@ class GradientOracle:
         """Samples of the first run; what a network quantises at run time depends on all of them."""
         return int(self._pieces[0].stop)
 
-    def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
-        """Return the rows of the first samples, without gradients, [decisions, classes].
+    def logits(
+        self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None
+    ) -> Tensor:
+        """Return the logits of the first samples, without gradients, [decisions, classes].
 
         Of the decisions that are counted, see `readout.decisive`.
         """
-        rows = self._forward(partial(self._rows, tensors_of(weights, self.device)), num_samples)
+        logits = self._forward(partial(self._logits, tensors_of(weights, self.device)), num_samples)
         return (
-            rows
+            logits
             if num_samples is None
-            else rows[: int(self._starts[min(num_samples, self.num_samples)])]
+            else logits[: int(self._starts[min(num_samples, self.num_samples)])]
         )
 
-    def plain_rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
-        """Return the rows of all decisions of the first samples as the network gives them, without gradients, [decisions, classes]."""
-        rows = self._forward(
-            partial(self._plain_rows, tensors_of(weights, self.device)), num_samples
+    def plain_logits(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
+        """Return the logits of all decisions of the first samples as the network gives them, without gradients, [decisions, classes]."""
+        logits = self._forward(
+            partial(self._plain_logits, tensors_of(weights, self.device)), num_samples
         )
-        return rows[: num_samples * self._counted.shape[1]]
+        return logits[: num_samples * self._counted.shape[1]]
 
     def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
         """Return what the pieces of the first samples give, without gradients."""
@@ -223,51 +217,51 @@ class GradientOracle:
             )
 
     def promising(
-        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float
+        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
     ) -> tuple[tuple[int, Tensor] | None, int]:
-        """Return right decisions and margins at a pattern, or None as soon as too many decisions are right, and how many samples were run.
+        """Return correct decisions and margins at a pattern, or None as soon as too many decisions are correct, and how many samples were run.
 
         Args:
             pattern: Deviations.
-            order: All samples, those first that are most likely right: the fewer are needed to see
+            order: All samples, those first that are most likely correct: the fewer are needed to see
                 that the pattern cannot win.
-            most_right: Right decisions that may not be exceeded.
+            most_correct: Correct decisions that may not be exceeded.
 
         Returns:
-            Right decisions and the margins of all [decisions], in the order of the crafting set,
-            where at most so many are right.
+            Correct decisions and the margins of all [decisions], in the order of the attack set,
+            where at most so many are correct.
         """
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
-        right, parts = 0, []
+        correct, parts = 0, []
         with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
-            work = partial(self._rows, weights, order=order)
-            for piece, rows in zip(
+            work = partial(self._logits, weights, order=order)
+            for piece, logits in zip(
                 self._pieces,
                 map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))),
                 strict=True,
             ):
                 chosen = self.labels[self._decisions_of(order[piece])]
-                right += int(self.right(rows, chosen).sum())
-                if right > most_right:
+                correct += int(self.correct(logits, chosen).sum())
+                if correct > most_correct:
                     return None, piece.stop
-                parts.append(margins(rows, chosen))
+                parts.append(margins(logits, chosen))
         back = torch.argsort(self._decisions_of(order))
-        return (right, torch.cat(parts)[back]), self.num_samples
+        return (correct, torch.cat(parts)[back]), self.num_samples
 
-    def safest_first(self, spreads: Tensor) -> np.ndarray:
-        """Return the samples, those first that are decided right by the widest margin, given the margins of all decisions."""
-        finite = torch.nan_to_num(spreads, nan=0.0)
+    def safest_first(self, margin: Tensor) -> np.ndarray:
+        """Return the samples, those first that are correct by the widest margin, given the margins of all decisions."""
+        finite = torch.nan_to_num(margin, nan=0.0)
         if self._counted.all():
             return np.argsort(
-                array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable"
+                -array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable"
             )
         means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(
             self._starts
         )
-        return np.argsort(means, kind="stable")
+        return np.argsort(-means, kind="stable")
 
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
-        """Return damage and gradients at a pattern: one pass."""
+        """Return loss and gradients at a pattern: one pass."""
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._part, weights, loss, scale)
@@ -276,16 +270,14 @@ class GradientOracle:
             for part in map_ordered(
                 work, self._pieces, workers=min(self._workers, len(self._pieces))
             ):
-                value += part.value
+                value += part.loss
                 for name, gradient in part.gradients.items():
                     total[name] = total[name].add_(gradient) if name in total else gradient
                 parts.append(part)
-        spreads = torch.cat([part.spreads for part in parts])
         return Evaluation(
-            value=value / self.labels.numel(),
-            scale=loss.scale_of(spreads),
-            spreads=spreads,
-            right=torch.cat([part.right for part in parts]),
+            loss=value / self.labels.numel(),
+            scale=loss.scale_of(torch.cat([part.terms for part in parts])),
+            correct=torch.cat([part.correct for part in parts]),
             margins=torch.cat([part.margins for part in parts]),
             gradients={
                 name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0)
@@ -293,17 +285,17 @@ class GradientOracle:
             },
         )
 
-    def spreads(self, weights: Mapping[str, np.ndarray]) -> Tensor:
-        """Return the margin of every decision, positive where it is wrong.
+    def margins(self, weights: Mapping[str, np.ndarray]) -> Tensor:
+        """Return the margin of every decision, positive where it is correct.
 
         For regression the error; without gradients, [decisions].
         """
-        return self._spread(self.rows(weights), self.labels)
+        return self._margin(self.logits(weights), self.labels)
 
-    def spread_gradients(
+    def margin_gradients(
         self, weights: Mapping[str, np.ndarray], factors: Tensor
     ) -> dict[str, Tensor]:
-        """Return the gradient of a weighted sum of the spreads with respect to every weight.
+        """Return the gradient of a weighted sum of the margins with respect to every weight.
 
         One pass.
 
@@ -313,23 +305,23 @@ class GradientOracle:
         """
         factors = factors.to(self.device)
 
-        def weighted(rows: Tensor, where: slice) -> Tensor:
+        def weighted(logits: Tensor, where: slice) -> Tensor:
             return factors[where] * torch.nan_to_num(
-                self._spread(rows, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0
+                self._margin(logits, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0
             )
 
         return self._pull_back(tensors_of(weights, self.device), weighted, needed=factors != 0)
 
-    def row_gradients(
+    def logit_gradients(
         self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]
     ) -> dict[str, Tensor]:
-        """Return the gradient of the sum of a function of the rows at a pattern, by initializer.
+        """Return the gradient of the sum of a function of the logits at a pattern, by initializer.
 
         One pass.
 
         Args:
             pattern: Deviations.
-            function: Given rows [decisions, classes] and which of all decisions they are, returns
+            function: Given logits [decisions, classes] and which of all decisions they are, returns
                 values to add up.
         """
         return self._pull_back(
@@ -375,7 +367,7 @@ class GradientOracle:
             name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
         }
         with torch.enable_grad():
-            value = function(self._rows(leaves, piece), self._positions(piece)).sum()
+            value = function(self._logits(leaves, piece), self._positions(piece)).sum()
             return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
 
     def _positions(self, piece: slice) -> slice:
@@ -387,8 +379,8 @@ class GradientOracle:
         found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
         return torch.from_numpy(np.concatenate(found)).to(self.device)
 
-    def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
+    def _margin(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return logits[:, 0] - labels if self._is_regression else margins(logits, labels)
 
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
@@ -397,64 +389,58 @@ class GradientOracle:
             name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
         }
         with torch.enable_grad():
-            rows = self._rows(leaves, piece)
+            logits = self._logits(leaves, piece)
             labels = self.labels[self._positions(piece)]
-            spreads = loss.spread(rows, labels)
-            damage = torch.nan_to_num(
-                loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0
-            ).sum()
+            terms = loss.terms(logits, labels)
+            total = torch.nan_to_num(loss.loss(terms, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
             grads = (
-                torch.autograd.grad(damage, list(leaves.values()), allow_unused=True)
-                if damage.requires_grad
+                torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+                if total.requires_grad
                 else (None,) * len(leaves)
             )
-        held = rows.detach()
+        held = logits.detach()
         return _Part(
-            value=float(damage.detach()),
-            spreads=spreads.detach(),
-            right=self.right(held, labels),
-            margins=(
-                held[:, 0] - labels
-                if self._is_regression
-                else SmoothAccuracy().spread(held, labels)
-            ),
+            loss=float(total.detach()),
+            terms=terms.detach(),
+            correct=self.correct(held, labels),
+            margins=self._margin(held, labels),
             gradients={
                 name: torch.zeros_like(leaf) if grad is None else grad
                 for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
             },
         )
 
-    def right(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return which decisions are right, bool [decisions]; for a regression none."""
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return which decisions are correct, bool [decisions]; for a regression none."""
         if self._is_regression:
-            return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-        return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)
+            return torch.zeros(len(logits), dtype=torch.bool, device=self.device)
+        return (logits.argmax(dim=1) == labels) & torch.isfinite(logits).all(dim=1)
 
-    def _rows(
+    def _logits(
         self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
     ) -> Tensor:
-        rows = self._plain_rows(weights, piece, order=order)
+        logits = self._plain_logits(weights, piece, order=order)
         if self._is_regression:
-            return rows
+            return logits
         counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(
             -1
         )
-        if rows.shape[0] != len(counted):
-            return rows  # not a readout of these decisions, which whoever compares it finds
+        if logits.shape[0] != len(counted):
+            return logits  # not a readout of these decisions, which whoever compares it finds
         if not counted.all():
-            rows = rows[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
+            logits = logits[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
         labels = (
             self.labels[self._positions(piece)]
             if order is None
             else self.labels[self._decisions_of(order[piece])]
         )
-        return decisive(rows, labels, k=self._k)
+        return decisive(logits, labels, k=self._k)
 
-    def _plain_rows(
+    def _plain_logits(
         self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
     ) -> Tensor:
         torch.set_num_threads(1)
-        return self.readout.rows(self._output(weights, piece, order))
+        return self.readout.logits(self._output(weights, piece, order))
 
     def _output(
         self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None

@@ -21,11 +21,13 @@ from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 
 INPUTS, HIDDEN, CLASSES, SAMPLES, TRIALS = 8, 10, 4, 48, 6
@@ -74,7 +76,7 @@ def numbers(model: onnx.ModelProto, folder: Path) -> Numbers:
     x = np.random.default_rng(5).normal(size=(SAMPLES, INPUTS)).astype(np.float32)
     dataset = DataSet({"x": x}, {}, None, Decision(), DataSource("test", {}, {}, SAMPLES))
     runtime = open_network(loaded, scan, placement, dataset)
-    found = search(runtime, placement)
+    found = search(Subject(runtime, placement), Run(effort="quick"))
     bounded = open_bounds(runtime, placement)
     assert isinstance(bounded, BoundedNetwork)
     return Numbers(

@@ -24,6 +24,7 @@ from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
@@ -35,6 +36,7 @@ from cimrobust.onnx_io.scan import scan_layers
 from cimrobust.progress import NullProgress
 from cimrobust.reliability.likely_chip import LikelySearch, ProbableChip
 from cimrobust.reliability.most_probable import most_probable
+from cimrobust.run import Run
 
 WEIGHT = 0.5
 BASE = load_profile("rram-write-verify-3pct")
@@ -85,7 +87,9 @@ def _open(
 def _search(
     opened: tuple[Runtime, Placement], *, below: float = 0.8, workers: int = 1, seed: int = 0
 ) -> LikelySearch:
-    return most_probable(*opened, below=below, effort="quick", seed=seed, workers=workers)
+    return most_probable(
+        Subject(*opened), Run(seed=seed, workers=workers, effort="quick"), below=below
+    )
 
 
 def _chip(search: LikelySearch) -> ProbableChip:
@@ -234,5 +238,7 @@ def test_profiles_that_latents_cannot_express_are_refused(
     runtime, _ = _open(tmp_path, BASE, np.ones(5), 4.9 * WEIGHT)
     with pytest.raises(UsageError, match=named):
         most_probable(
-            runtime, place(scan_layers(runtime.network), profile), below=0.8, effort="quick"
+            Subject(runtime, place(scan_layers(runtime.network), profile)),
+            Run(effort="quick"),
+            below=0.8,
         )

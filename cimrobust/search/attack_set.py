@@ -29,9 +29,7 @@ _OPERATIONS_PER_ELEMENT = 50
 _COUNTED_SAMPLES = 16
 
 
-def crafting_subset(
-    labels: np.ndarray, *, count: int, seed: int, is_regression: bool
-) -> np.ndarray:
+def attack_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: bool) -> np.ndarray:
     """Return sorted indices of at most `count` samples.
 
     With one label a sample, classes are taken in turn, so that each has its share as far as it has
@@ -58,7 +56,7 @@ def crafting_subset(
 
 
 def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
-    """Return how many crafting samples the arithmetic of the network leaves room for, a function of network and budget alone."""
+    """Return how many samples of the attack set the arithmetic of the network leaves room for, a function of network and budget alone."""
     operations = _operations_per_sample(twin, runtime)
     if operations == 0:
         return budget.max_samples
