@@ -119,7 +119,9 @@ def _run(
 
 
 def known_candidates(scorer: Scorer, known: Mapping[str, Pattern]) -> list[Candidate]:
-    """Return no deviation, and known patterns and their corners, brought into the box and scored on the attack set.
+    """Return no deviation, and known patterns and their corners, brought into the box.
+
+    All are scored on the attack set.
 
     Args:
         scorer: Scores patterns.

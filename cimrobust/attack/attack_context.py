@@ -72,7 +72,10 @@ class AttackContext:
         return Scorer(problem, PassLedger(problem.task, passes))
 
     def steepest(self, pattern: Pattern, sample: int) -> Pattern:
-        """Return the corner of the box that lowers the margin of one sample fastest, seen from a pattern: one pass over that sample."""
+        """Return the corner that lowers the margin of one sample fastest, seen from a pattern.
+
+        One pass over that sample.
+        """
         scorer = self.scorer(part=np.array([sample]), passes=1)
         space = scorer.problem.space
         evaluation = scorer.evaluate(space.pattern(space.unit(pattern)), Hinge(np.inf), 1.0)

@@ -12,7 +12,9 @@ from cimrobust.mapping.box import Box
 
 
 def part_of(subject: Subject, part: np.ndarray, *, workers: int = 1) -> Subject:
-    """Return the subject with some of the samples only, its scores without deviation those of these samples.
+    """Return the subject with some of the samples only.
+
+    Its scores without deviation are those of these samples.
 
     Args:
         subject: The network, its data, and where its weights are stored.

@@ -124,7 +124,10 @@ def at_random(tightening: Tightening, generator: np.random.Generator) -> np.ndar
 
 
 def by_slice(tightening: Tightening, generator: np.random.Generator) -> np.ndarray:
-    """Rank by the range of the device as a share of the largest weight of its layer, equal ones in random order: no knowledge of the network."""
+    """Rank by the range of the device as a share of the largest weight of its layer.
+
+    Equal ones in random order: no knowledge of the network.
+    """
     share = tightening.saved_range / tightening.space.largest_weight
     return np.asarray(share * (1.0 + 1e-3 * generator.random(share.size)))
 
@@ -184,7 +187,10 @@ def _curvature(
     name: str,
     draws: int,
 ) -> np.ndarray:
-    """Return the Gauss-Newton diagonal at a pattern times the squared range, scaled to a sum of 1, float64 [devices]; one pass a draw."""
+    """Return the Gauss-Newton diagonal at a pattern times the squared range, float64 [devices].
+
+    Scaled to a sum of 1; one pass a draw.
+    """
     point = tensors_of(pattern, scorer.oracle.device)
     total = {key: np.zeros(array.shape) for key, array in pattern.items()}
     for index in range(draws):
@@ -207,7 +213,7 @@ def _scaled(pattern: Mapping[str, np.ndarray], share: float) -> Pattern:
 def _random_direction(
     scorer: Scorer, generator: np.random.Generator
 ) -> Callable[[Tensor, slice], Tensor]:
-    """Return the function of logits whose squared gradient has the Gauss-Newton diagonal as its mean."""
+    """Return a function whose squared gradient is the Gauss-Newton diagonal on average."""
     count = scorer.oracle.labels.numel()
     signs = torch.from_numpy(generator.integers(0, 2, size=count) * 2.0 - 1.0).float()
     chances = torch.from_numpy(generator.random(count)).float()

@@ -133,7 +133,7 @@ class StuckBudget:
         total_devices: Devices there are.
         crafting_samples: Samples that devices were chosen on; all are scored on every sample.
         passes: Forward-backward passes.
-        evaluations: Forward runs over the crafting samples.
+        evaluations: Forward runs over the attack set.
     """
 
     curves: tuple[StuckCurve, ...]
@@ -248,7 +248,7 @@ def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
 
 
 def _replayed(search: StuckSearch, choice: Choice) -> tuple[Score, Score]:
-    """Return the score of a chip on all samples, and that of its model file in a fresh onnxruntime session."""
+    """Return the score of a chip on all samples, and that of its model file in a fresh session."""
     runtime, workers = search.problem.runtime, search.problem.run.workers
     weights = search.chips.weights(choice)
     dataset = runtime.dataset

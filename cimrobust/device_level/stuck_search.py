@@ -71,7 +71,7 @@ class StuckSearch:
         kinds: How devices may be stuck.
         name: Keys the random numbers.
         effort: What may be spent.
-        progress: Told of every budget.
+        progress: Hears of every budget.
         tried: The best choice so far for every budget asked, with its key.
     """
 
@@ -121,7 +121,10 @@ class StuckSearch:
         return key_of_output(self.problem.task, output)
 
     def gains(self, loss: Loss, choice: Choice) -> np.ndarray:
-        """Return the first-order harm of every device stuck low and high on top of a choice, float32 [2, devices]; one pass."""
+        """Return the first-order harm of every device stuck low and high, float32 [2, devices].
+
+        On top of a choice; one pass.
+        """
         pattern: Pattern = self.chips.pattern(choice)
         scale = self.scorer.scale_at(pattern, loss)
         evaluation = self.scorer.evaluate(
@@ -152,7 +155,10 @@ class StuckSearch:
         return [*usual, *self._pairs(current[1])] if has_collapsed else usual
 
     def _pairs(self, choice: Choice) -> list[Loss]:
-        """Return losses that keep all decisions at the class they have become, and push those labelled so to the two classes nearest to them."""
+        """Return losses that keep all decisions at the class they have become.
+
+        They push those labelled so to the two classes nearest to them.
+        """
         logits, labels = self.scorer.logits(self.chips.pattern(choice)), self.scorer.oracle.labels
         target = int(logits.argmax(dim=1).bincount().argmax())
         own = logits[labels == target]
@@ -206,7 +212,10 @@ class StuckSearch:
     def _exchange(
         self, current: tuple[Key, Choice], budget: int, best: tuple[Key, Choice]
     ) -> tuple[Key, Choice]:
-        """Exchange the least useful devices for the most harmful of the rest while that helps, fewer at a time when it does not."""
+        """Exchange the least useful devices for the most harmful of the rest while that helps.
+
+        Fewer at a time when it does not.
+        """
         share = 2
         for number in range(self.effort.exchanges):
             proposals = [
@@ -240,7 +249,7 @@ class StuckSearch:
         return min([*([] if known is None else [known]), *entries], key=lambda entry: entry[0])
 
     def _grow_blindly(self, best: tuple[Key, Choice], budget: int) -> tuple[Key, Choice]:
-        """Try groups of significant devices that share a column of a layer, keeping what harms most."""
+        """Try groups of significant devices that share a column; keep what harms most."""
         harm = self._probe(budget)
         for number in range(self.effort.rounds):
             generator = self.problem.random(self.name, "stuck", budget, number)
@@ -268,7 +277,10 @@ class StuckSearch:
     def _blind_proposal(
         self, choice: Choice, budget: int, harm: np.ndarray, generator: np.random.Generator
     ) -> Choice:
-        """Return a choice with a random part exchanged for devices that push one column of one layer the same way."""
+        """Return a choice with a random part exchanged.
+
+        For devices that push one column of one layer the same way.
+        """
         layer = int(generator.choice(len(harm), p=harm))
         start, stop = int(self.space.starts[layer]), int(self.space.starts[layer + 1])
         kept = choice.part(
@@ -293,7 +305,10 @@ class StuckSearch:
 
 
 def magnitude_choice(chips: StuckChips, kinds: Sequence[int], count: int) -> Choice:
-    """Return the devices that change their weight most, in shares of the largest weight of the layer; of equal ones those of larger weights first."""
+    """Return the devices that change their weight most, in shares of their layer's largest weight.
+
+    Of equal ones those of larger weights first.
+    """
     space = chips.space
     change = np.abs(chips.change[list(kinds)]) / space.largest_weight
     kind = np.asarray(kinds, dtype=np.int64)[change.argmax(axis=0)]

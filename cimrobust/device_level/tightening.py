@@ -192,7 +192,7 @@ class WriteCycles:
         return sum(mean * count for mean, count in counted) / total if total else math.inf
 
     def relative_extra(self, tightening: Tightening, chosen: np.ndarray) -> float:
-        """Return the writes added by verifying some devices more tightly, over the writes of all devices without.
+        """Return the writes added by verifying some devices more tightly, over all writes without.
 
         Args:
             tightening: The devices.

@@ -101,7 +101,7 @@ class Verification:
         draws: Random rankings.
         crafting_samples: Samples that attacks were made on.
         passes: Forward-backward passes.
-        evaluations: Forward runs over the crafting samples.
+        evaluations: Forward runs over the attack set.
         pattern: The pattern with that score.
     """
 

@@ -78,7 +78,7 @@ def selective_verify(
     *,
     settings: VerifySettings | None = None,
 ) -> Verification:
-    """Compare rankings of devices to verify more tightly by the worst score that is found afterwards.
+    """Compare rankings of devices to verify more tightly by the worst score found afterwards.
 
     For every ranking and share the devices' intervals shrink, with them the box of every weight,
     and that box is attacked from scratch, from the worst pattern of the full box, and from the

@@ -151,7 +151,7 @@ def _attack(
 def worst_for(
     context: AttackContext, plan: AttackPlan, starts: Mapping[str, Pattern], part: np.ndarray
 ) -> Attack:
-    """Attack the samples of a class from zero, and from known patterns only where that leaves some correct.
+    """Attack the samples of a class from zero, and from known patterns where some stay correct.
 
     Known patterns are bad for every class; one made for this class alone shows what can happen to
     it while all others are well.

@@ -97,7 +97,10 @@ class _Search:
     def try_share(
         self, origin: str, pattern: Mapping[str, np.ndarray], share: float, samples: np.ndarray
     ) -> np.ndarray:
-        """Run some samples, which may be none, on the chip with this share of a pattern, note which it breaks, and return them as a mask."""
+        """Run some samples, which may be none, on the chip with this share of a pattern.
+
+        Note which it breaks, and return them as a mask, bool [samples].
+        """
         if not samples.size:
             return np.zeros(0, dtype=bool)
         runtime, box = self.request.runtime, self.request.box
@@ -172,7 +175,10 @@ def _rays(request: DiagnosisRequest, most: int) -> dict[str, Pattern]:
 
 
 def _follow(search: _Search, rays: Mapping[str, Pattern], correct: np.ndarray) -> None:
-    """Follow rays from small shares to large ones until enough inputs are broken, then look closer at those."""
+    """Follow rays from small shares to large ones until enough inputs are broken.
+
+    Then look closer at those.
+    """
     stop = len(_SHARES) - 1
     for position, share in enumerate(_SHARES):
         for origin, pattern in rays.items():
@@ -267,7 +273,7 @@ def _margins(request: DiagnosisRequest, output: np.ndarray) -> np.ndarray | None
 
 
 def _certified(request: DiagnosisRequest, samples: np.ndarray) -> tuple[np.ndarray | None, str]:
-    """Return the largest share of the box that is proven for some samples, and why there is none."""
+    """Return the largest share of the box that is proven for samples, and why there is none."""
     network = open_bounds(request.runtime, request.subject.placement)
     if isinstance(network, Refusal):
         return None, str(network)

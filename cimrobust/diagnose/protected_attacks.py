@@ -210,7 +210,10 @@ class ProtectedAttacks:
         )
 
     def ranked(self, chosen: Chosen, rest: Sequence[str]) -> list[str]:
-        """Return further layers to protect, first the one that takes most harm out of the worst known chips for each device of it."""
+        """Return further layers to protect, the most useful first.
+
+        That is the one that takes most harm out of the worst known chips for each device of it.
+        """
         scorer = self._scorer(chosen)
         box = scorer.problem.box
         worst = [box.clip(chip) for chip in self.chips[:_STARTS]] or [box.zero()]

@@ -1,4 +1,7 @@
-"""Diagnostic: is the worst chip a property of the chip or of the samples? Search on one half of the samples, score on the other, both ways."""
+"""Diagnostic: is the worst chip a property of the chip or of the samples?
+
+Search on one half of the samples, score on the other, both ways.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ NAME = "transfer"
 CONFIDENCE = 0.95
 #: Fewest samples: with halves of fewer, the intervals say next to nothing.
 FEWEST_SAMPLES = 20
-#: Share of the damage that held-out samples suffer, from which on it counts as the chip's, and up
+#: Share of the loss that held-out samples suffer, from which on it counts as the chip's, and up
 #: to which as the samples'.
 CHIP_SHARE, SAMPLES_SHARE = 0.8, 0.2
 _EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
@@ -39,7 +42,7 @@ class Direction:
         held_out: Score of the same pattern there.
         interval: What the held-out samples say of that chip's accuracy on the distribution they
             were drawn from; None for a regression.
-        share: Damage on the held-out half over damage on the half searched; None where the damage
+        share: Loss on the held-out half over loss on the half searched; None where the loss
             is smaller than half the interval, so that chance may make
             or hide it.
     """
@@ -124,7 +127,10 @@ def _direction(
 
 
 def property_of(directions: list[Direction]) -> Property:
-    """Tell what the damage belongs to, by the share of it that held-out samples suffer in either direction."""
+    """Tell what the loss belongs to.
+
+    By the share of it that held-out samples suffer in either direction.
+    """
     shares = [direction.share for direction in directions if direction.share is not None]
     if len(shares) < len(directions):
         return "too little damage"

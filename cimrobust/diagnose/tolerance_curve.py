@@ -1,4 +1,7 @@
-"""Diagnostic: the worst score found over the tolerance, and the largest tolerance at which no chip below the requirement was found."""
+"""Diagnostic: the worst score found over the tolerance.
+
+And the largest tolerance at which no chip below the requirement was found.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,7 @@ class _Known:
         self.found[tolerance] = (subject.box, attack.pattern, attack.score, attack.origin)
 
     def carry_up(self) -> None:
-        """Let every tolerance know the worst pattern of the smaller ones, which its box holds too."""
+        """Let every tolerance know the worst pattern of smaller ones, which its box holds too."""
         ordered = sorted(self.found)
         for smaller, larger in pairwise(ordered):
             _, pattern, score, _ = self.found[smaller]
@@ -155,7 +158,10 @@ def _required(request: DiagnosisRequest) -> tuple[float, bool]:
 
 
 def _unrefuted(known: _Known, required: float, grid: list[float]) -> tuple[float, float | None]:
-    """Return the largest tolerance at which nothing misses the requirement, and the smallest at which something does."""
+    """Return the edges of the requirement.
+
+    The largest tolerance at which nothing misses it, and the smallest at which something does.
+    """
     higher = known.request.runtime.task.higher_is_better
 
     def holds(tolerance: float) -> bool:

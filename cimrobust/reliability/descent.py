@@ -55,7 +55,7 @@ class DescentContext:
         nearest: Solves linear problems.
         oracle: Gradients.
         event: Asked of the deployed network; counts its own evaluations in `spent`.
-        advance: Told of every pass.
+        advance: Hears of every pass.
         spent: Counts.
     """
 
@@ -74,7 +74,10 @@ class DescentContext:
     def linear(
         self, latents: np.ndarray, state: LimitState, neighbours: int
     ) -> tuple[float, np.ndarray]:
-        """Return the stand-in at a chip and its gradient with respect to every device's deviation in level units, float32 [size]: one pass."""
+        """Return the stand-in at a chip and its gradient, float32 [size]: one pass.
+
+        The gradient is with respect to every device's deviation in level units.
+        """
         reach = state.at(self.margins(latents), neighbours)
         pulled = self.oracle.margin_gradients(
             self.chips.weights(latents), torch.from_numpy(reach.factors).float()
@@ -159,7 +162,7 @@ def refine(
 def _target(
     context: DescentContext, point: np.ndarray, gradient: np.ndarray, value: float
 ) -> np.ndarray:
-    """Return the nearest chip that the plane through a point with this value and gradient lets fail."""
+    """Return the nearest chip that the plane of a point's value and gradient lets fail."""
     deviations = context.chips.deviations(point)
     least = float(np.dot(gradient.astype(np.float64), deviations.astype(np.float64))) - value
     return context.nearest.solve(gradient, least)[0]

@@ -56,7 +56,8 @@ class LimitState:
         """Return how near a chip is to failing.
 
         Args:
-            margins: Positive where the decision is correct; of a regression errors; float64 [decisions].
+            margins: Positive where the decision is correct; of a regression errors; float64
+                [decisions].
             neighbours: Decisions near the deciding one that the width is taken from.
         """
         seen = margins[np.isfinite(margins)]

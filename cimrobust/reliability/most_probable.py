@@ -37,8 +37,8 @@ from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.search.search_budget import budget_of
 from cimrobust.seeds import stream
 
-# Standard deviation of the random units of margins, on the scale of logarithms: other decisions come first from
-# another start.
+# Standard deviation of the random units of margins, on the scale of logarithms: other decisions
+# come first from another start.
 _TILT = 0.4
 
 
@@ -184,7 +184,7 @@ class _Search:
         ]
 
     def _state(self, context: DescentContext, attack_samples: int) -> tuple[LimitState, int]:
-        """Return the stand-in and the largest of its widths that the chip without deviation does not fail at."""
+        """Return the stand-in, and its largest width at which no deviation does not fail."""
         task = self.runtime.task
         still = context.margins(np.zeros(self.chips.size, dtype=np.float32))
         if self.score.num_wrong is None:
@@ -238,7 +238,10 @@ class _Search:
         )
 
     def _given(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return a failing chip near a pattern where one is met, else the latents of least norm that point to it."""
+        """Return a failing chip near a pattern where one is met.
+
+        Else the latents of least norm that point to it.
+        """
         direction = self.nearest.direction(deviations)
         for point in (direction, self.nearest.inverse(deviations)):
             crossed = self._ray(point)

@@ -56,7 +56,10 @@ def attack_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: b
 
 
 def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
-    """Return how many samples of the attack set the arithmetic of the network leaves room for, a function of network and budget alone."""
+    """Return how many samples the arithmetic of the network leaves room for.
+
+    A function of network and budget alone.
+    """
     operations = _operations_per_sample(twin, runtime)
     if operations == 0:
         return budget.max_samples
@@ -65,7 +68,10 @@ def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
 
 
 def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
-    """Return the cost of one sample's forward run, in floating-point operations of matrix products and convolutions."""
+    """Return the cost of one sample's forward run.
+
+    In floating-point operations of matrix products and convolutions.
+    """
     feeding, dataset = runtime.engine.feeding, runtime.dataset
     count = {"fixed": feeding.size, "none": 1}.get(feeding.mode, _COUNTED_SAMPLES)
     taken = np.arange(count) % dataset.num_samples

@@ -1,4 +1,4 @@
-"""Projected sign-gradient ascent with momentum and step decay, over the whole attack set, inside the tolerance box.
+"""Projected sign-gradient ascent with momentum and step decay, over the whole attack set.
 
 The schedule is that of APGD (Croce, Hein, ICML 2020, arXiv 2003.01690, algorithm 1), with the step
 of every weight measured in half-widths
@@ -72,8 +72,8 @@ def climb(
         member: Member that the patterns belong to.
         loss: What to maximise.
         start: First pattern.
-        passes: Passes to make; fewer where nothing is correct any more, the step has become too small
-            to matter, or the start has no gradient.
+        passes: Passes to make; fewer where nothing is correct any more, the step has become too
+            small to matter, or the start has no gradient.
         first_step: First step in half-widths of the box.
         origin: Described in the certificate, e.g. the start.
         patience: Once the decisions have collapsed, stop after so many passes without fewer
@@ -134,7 +134,9 @@ def climb_in_turn(
     origin: str,
     patience: int | None = None,
 ) -> list[Candidate]:
-    """Climb on one loss after the other, each from the best so far, with equal shares of the passes; arguments as for `climb`.
+    """Climb on one loss after the other, each from the best so far.
+
+    With equal shares of the passes; arguments as for `climb`.
 
     Returns:
         The best candidate after each loss; the same one twice is listed once.

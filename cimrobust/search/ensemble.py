@@ -1,6 +1,6 @@
 """The worst-case search.
 
-Every member runs, every member's best patterns are scored on all samples, the worst one is replayed.
+Every member runs, the best patterns of each are scored on all samples, the worst one is replayed.
 
 Minimise over all patterns in the tolerance box the score of the whole evaluation set under one
 pattern. Members are not believed: the box is checked again here, and scores come from onnxruntime.
@@ -60,7 +60,9 @@ def search(
 
 
 def search_by_papers(subject: Subject, run: Run, *, passes: int) -> SearchResult:
-    """Search with the papers' method alone, on the attack set of effort ``standard``, for comparison.
+    """Search with the papers' method alone, for comparison.
+
+    On the attack set of effort ``standard``.
 
     Args:
         subject: The network, its data, and where its weights are stored.

@@ -56,7 +56,10 @@ def score_known(
 def take_start(
     scorer: Scorer, origin: str, deviations: Mapping[str, np.ndarray]
 ) -> tuple[Candidate, Scored, MemberResult]:
-    """Score a pattern, brought into the box, on the attack set, for members to go on from, and on all samples."""
+    """Score a pattern, brought into the box, for members to go on from.
+
+    On the attack set, and on all samples.
+    """
     begin, evaluations = time.perf_counter(), scorer.ledger.evaluations
     inside, note = _inside(scorer.problem.box, deviations)
     candidate = Candidate(inside, scorer.score([inside])[0], f"start, {note}", origin)

@@ -82,7 +82,7 @@ class TwinStatus:
 
 
 def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> TwinStatus:
-    """Build the twin, choose the attack set it can afford, and prove that it decides as the deployed network does.
+    """Build the twin, choose the attack set, and prove that the twin decides as the network does.
 
     Args:
         subject: The network.
@@ -177,7 +177,9 @@ def _agreeing(
     workers: int,
     device: torch.device,
 ) -> tuple[GradientOracle | None, str]:
-    """Return an oracle whose decisions are those of the deployed network at the nominal weights and at a random corner, and why not where there is none.
+    """Return an oracle that decides as the deployed network does, and why not where there is none.
+
+    Compared at the nominal weights and at a random corner.
 
     With converters, which the twin has in part, a difference is no reason to do without it: the
     second value then says how large it is.

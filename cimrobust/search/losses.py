@@ -2,10 +2,11 @@
 
 Smooth stand-ins for the number of wrong decisions, and for the error of a regression.
 
-Every loss maps the logits of a decision to one *term* (a margin, a likelihood, an error), and a term
-to a loss; the search maximises the mean loss. Margins are positive where the decision is correct, so
-losses fall with them. Where a loss saturates, terms are measured in units of a *scale* taken from the
-terms of the pass before, so that no loss needs a temperature in the units of the network's outputs.
+Every loss maps the logits of a decision to one *term* (a margin, a likelihood, an error), and a
+term to a loss; the search maximises the mean loss. Margins are positive where the decision is
+correct, so losses fall with them. Where a loss saturates, terms are measured in units of a *scale*
+taken from the terms of the pass before, so that no loss needs a temperature in the units of the
+network's outputs.
 
 Shapes: logits [decisions, classes] (of a regression [values, 1]), labels int64 (targets float32)
 [decisions], terms and losses [decisions].
@@ -41,7 +42,7 @@ class Loss(Protocol):
 
 
 def median_scale(terms: Tensor) -> float:
-    """Return the median magnitude of the terms that are finite and not 0; 1 where there are none."""
+    """Return the median magnitude of the terms that are finite and not 0, else 1."""
     sizes = terms.abs()
     sizes = sizes[torch.isfinite(sizes) & (sizes > 0)]
     return max(float(sizes.median()), _SMALLEST_SCALE) if sizes.numel() else 1.0
@@ -142,7 +143,10 @@ class MarginRatio:
 
 @dataclass(frozen=True)
 class Collapse:
-    """Every decision becomes one class: ``sigmoid((logit[target] - logit[label]) / (T * median))``."""
+    """Every decision becomes one class.
+
+    ``sigmoid((logit[target] - logit[label]) / (T * median))``.
+    """
 
     target: int
     temperature: float = 0.25

@@ -24,7 +24,9 @@ def masking_warnings(
     starts: Collection[str],
     known: Collection[str],
 ) -> list[Warned]:
-    """Warn where a control did better than the members that use the network's gradients, on all samples or on the attack set.
+    """Warn where a control did better than the members that use the network's gradients.
+
+    On all samples or on the attack set.
 
     What was only continued from a control's pattern, or from one that the caller gave, is not the
     gradients' own.

@@ -162,7 +162,7 @@ class GradientOracle:
 
     @contextmanager
     def softened(self) -> Iterator[None]:
-        """Leave rounding and quantisers out for a while, and let saturated activations leak gradients."""
+        """Leave rounding and quantisers out for a while, and let saturated activations leak."""
         before = self._twin.softened
         self._twin.softened = True
         try:
@@ -200,7 +200,10 @@ class GradientOracle:
         )
 
     def plain_logits(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
-        """Return the logits of all decisions of the first samples as the network gives them, without gradients, [decisions, classes]."""
+        """Return the logits of all decisions of the first samples, [decisions, classes].
+
+        As the network gives them, without gradients.
+        """
         logits = self._forward(
             partial(self._plain_logits, tensors_of(weights, self.device)), num_samples
         )
@@ -219,12 +222,14 @@ class GradientOracle:
     def promising(
         self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
     ) -> tuple[tuple[int, Tensor] | None, int]:
-        """Return correct decisions and margins at a pattern, or None as soon as too many decisions are correct, and how many samples were run.
+        """Return correct decisions and margins at a pattern, and how many samples were run.
+
+        None in place of both as soon as too many decisions are correct.
 
         Args:
             pattern: Deviations.
-            order: All samples, those first that are most likely correct: the fewer are needed to see
-                that the pattern cannot win.
+            order: All samples, those first that are most likely correct: the fewer are needed to
+                see that the pattern cannot win.
             most_correct: Correct decisions that may not be exceeded.
 
         Returns:
@@ -249,7 +254,11 @@ class GradientOracle:
         return (correct, torch.cat(parts)[back]), self.num_samples
 
     def safest_first(self, margin: Tensor) -> np.ndarray:
-        """Return the samples, those first that are correct by the widest margin, given the margins of all decisions."""
+        """Return the samples, those first that are correct by the widest margin.
+
+        Args:
+            margin: Of all decisions, [decisions].
+        """
         finite = torch.nan_to_num(margin, nan=0.0)
         if self._counted.all():
             return np.argsort(
@@ -335,7 +344,7 @@ class GradientOracle:
         *,
         needed: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Add up the gradients of all pieces; those without a decision that is needed are left out."""
+        """Add up the gradients of all pieces; those without a needed decision are left out."""
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         pieces = [
             piece
@@ -375,7 +384,7 @@ class GradientOracle:
         return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
 
     def _decisions_of(self, samples: np.ndarray) -> Tensor:
-        """Return which of all decisions those of some samples are, int64, in the order of the samples."""
+        """Return which of all decisions those of some samples are, int64, in their order."""
         found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
         return torch.from_numpy(np.concatenate(found)).to(self.device)
 

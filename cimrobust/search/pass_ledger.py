@@ -49,12 +49,12 @@ class PassLedger:
 
     @property
     def evaluations(self) -> int:
-        """Forward runs over the attack set so far; runs that stopped early count by their samples."""
+        """Forward runs over the attack set so far; those that stopped early by their samples."""
         return -(-self.forward_samples // max(len(self.task.labels), 1))
 
     @property
     def nothing_left(self) -> bool:
-        """Whether a pattern breaks every decision of the attack set, so that no search on it can find more."""
+        """Whether a pattern breaks every decision of the attack set: no search on it finds more."""
         return not self.task.is_regression and self.best == 0
 
     def spend_pass(self, purpose: str) -> None:
@@ -65,8 +65,8 @@ class PassLedger:
         """
         if not self.left:
             raise SelfCheckError(
-                f"search must keep to {self.most_passes} passes, got one more asked for ({purpose});"
-                " report this"
+                f"search must keep to {self.most_passes} passes, got one more asked for"
+                f" ({purpose}); report this"
             )
         self.passes += 1
 

@@ -1,4 +1,4 @@
-"""What is searched: a network, a box of deviation patterns, and the samples that patterns are made on."""
+"""What is searched: a network, a box of patterns, and the samples that patterns are made on."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Problem:
 
     @property
     def sees_all(self) -> bool:
-        """Whether patterns are made on all samples, so that nothing can be learnt that does not count."""
+        """Whether patterns are made on all samples, so that all that is learnt counts."""
         return len(self.attack_set) == self.runtime.dataset.num_samples
 
     def has_collapsed(self, correct: float) -> bool:

@@ -2,8 +2,8 @@
 
 ArgMax, Softmax, Sigmoid.
 
-The *logits* of a decision are its scores, the highest best, label by index; for a threshold 0 and the
-distance to the threshold; for a regression the one value.
+The *logits* of a decision are its scores, the highest best, label by index; for a threshold 0 and
+the distance to the threshold; for a regression the one value.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Readout:
     threshold: tuple[float, ...] = (0.0,)
 
     def logits(self, output: Tensor) -> Tensor:
-        """Return [decisions, classes] (``value``: [values, 1]) of a tensor with samples along the first axis."""
+        """Return [decisions, classes] (``value``: [values, 1]) of a tensor, samples first."""
         if self.kind == "value":
             return output.reshape(-1, 1)
         if self.kind == "threshold":
@@ -166,7 +166,7 @@ def _scaled_by_number(twin: Twin, op: str, inputs: tuple[str, ...]) -> str:
 
 
 def _before_choice(twin: Twin, output: str) -> list[Readout]:
-    """Return readouts of what an ArgMax or ArgMin chose from, for each axis that may have been the class axis."""
+    """Return readouts of what an ArgMax or ArgMin chose from, for each possible class axis."""
     tensor = output
     while True:
         source = twin.source_of(tensor)
@@ -186,7 +186,14 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
 def counted_logits(
     task: Task, readout: Readout, output: np.ndarray, *, double: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return the logits of the decisions that are counted, as `decisive` ones, and their labels, of a decision output with scores."""
+    """Return the logits of the decisions that are counted, as `decisive` ones, and their labels.
+
+    Args:
+        task: Says which decisions are counted.
+        readout: How logits are read.
+        output: Decision output with scores.
+        double: Logits are float64, not float32.
+    """
     values = torch.from_numpy(np.ascontiguousarray(output))
     logits = readout.logits(values.double() if double else values.float())
     counted = torch.from_numpy(task.counted.reshape(-1))
@@ -195,7 +202,9 @@ def counted_logits(
 
 
 def decisive(logits: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
-    """Return logits in which the label is the first highest score exactly if it is among the k highest, all finite where there is a decision.
+    """Return logits in which the label is the first highest exactly if it is among the k highest.
+
+    All finite where there is a decision.
 
     As `data.rows.decisive_rows`; scores that are put below all others have no gradient, so
     infinities cannot become NaN in it.

@@ -1,4 +1,4 @@
-"""What patterns do on the attack set: their keys, by the deployed network or the twin, and gradients."""
+"""What patterns do on the attack set: keys, by the deployed network or the twin, and gradients."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from cimrobust.search.problem import Problem
 from cimrobust.search.readout import counted_logits, task_readout
 from cimrobust.search.torch_patterns import array_of, tensors_of
 
-#: ``deployed``: the engine that the trials use; ``twin``: the torch twin; ``fastest``: the twin where
-#: an accelerator runs it and it is the deployed network, for many patterns of which few will matter.
+#: ``deployed``: the engine that the trials use; ``twin``: the torch twin; ``fastest``: the twin
+#: where an accelerator runs it and it is the deployed network, for many patterns of which few will
+#: matter.
 By = Literal["deployed", "twin", "fastest"]
 
 
@@ -59,7 +60,7 @@ class Scorer:
         return loss.scale_of(loss.terms(self.logits(pattern), self.oracle.labels))
 
     def logits(self, pattern: Pattern) -> Tensor:
-        """Return the logits of the attack set, [decisions, classes]: one forward run of the twin."""
+        """Return the logits of the attack set, [decisions, classes]: a forward run of the twin."""
         self._count(1)
         return self.oracle.logits(self.problem.box.weights(pattern))
 

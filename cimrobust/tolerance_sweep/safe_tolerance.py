@@ -58,7 +58,10 @@ class SafeTolerance:
 def largest_unrefuted(
     sweep: SweepContext, worst: Sequence[Worst], required: float
 ) -> SafeTolerance:
-    """Return the largest tolerance at which the search, as it is run at every tolerance of the sweep, found no chip that misses the requirement."""
+    """Return the largest tolerance at which no search found a chip that misses the requirement.
+
+    The search is that of every tolerance of the sweep.
+    """
     known = {entry.tolerance: entry for entry in worst}
 
     def holds(tolerance: float) -> bool:

@@ -1,4 +1,7 @@
-"""Finished parts of a long run on disk, so that an interrupted run goes on where it stopped and ends with the same result."""
+"""Finished parts of a long run on disk.
+
+An interrupted run goes on where it stopped and ends with the same result.
+"""
 
 from __future__ import annotations
 

@@ -191,21 +191,21 @@ def _prove(sweep: SweepContext, worst: Worst, below: Proof | None, above: Proof 
     network = open_bounds(runtime, placement)
     if isinstance(network, Refusal):
         return Proof(None, None, 0, str(network))
-    right = runtime.task.right(output).reshape(-1)
+    correct = runtime.task.right(output).reshape(-1)
     held = (
         np.zeros(network.num_samples, dtype=bool)
         if above is None or above.certified is None
         else above.certified.copy()
     )
-    left = right & ~held
+    left = correct & ~held
     if below is not None and below.certified is not None:
         left &= below.certified
     open_samples = np.flatnonzero(left)
     tried = open_samples[: MOST_SAMPLES[run.effort]]
     run.progress.start("certifying", 1)
     held |= proven(network, tried, effort=run.effort, workers=run.workers)
-    if (held & ~right).any():
-        sample = int(np.flatnonzero(held & ~right)[0])
+    if (held & ~correct).any():
+        sample = int(np.flatnonzero(held & ~correct)[0])
         raise SelfCheckError(
             f"no chip within {worst.tolerance:g} may break a certified sample, got sample {sample}"
             " broken; report this"
@@ -227,7 +227,10 @@ def _starts(sweep: SweepContext, near: Sequence[Worst], box: Box) -> dict[str, P
 
 
 def _attack_from_above(sweep: SweepContext, worst: Worst, above: Worst) -> Worst:
-    """Return the worse of the chip known at a tolerance and what a short attack from a larger tolerance finds."""
+    """Return the worse of the chip known at a tolerance and what a short attack finds.
+
+    The attack goes on from a larger tolerance.
+    """
 
     def make() -> Part:
         attack, context = attack_at(sweep, worst.tolerance, [worst, above])
@@ -242,7 +245,7 @@ def _attack_from_above(sweep: SweepContext, worst: Worst, above: Worst) -> Worst
 
 
 def adopt(context: AttackContext, worst: Worst, attack: Attack) -> Worst:
-    """Return the chip that an attack found if it is worse than the one known, replayed from its file."""
+    """Return the chip that an attack found if it is worse than the one known, replayed."""
     runtime, box = context.subject.runtime, context.subject.box
     if not runtime.task.is_worse(attack.score, worst.score):
         return worst

@@ -1,4 +1,4 @@
-"""Members: the method of the papers, as the baseline that the others have to beat, and a fast run of it.
+"""Members: the method of the papers, which the others have to beat, and a fast run of it.
 
 Additive noise N on every weight, in units of max|W| of its layer, minimises by Adam
 

@@ -1,9 +1,9 @@
 """Member: go on from the best patterns so far.
 
-From a collapsed state (little more is correct than one class) on the decisions that are still correct,
-which leads below the plateau; from any
-other state on smoothed accuracy with sharper edges. The error of a regression has many valleys, so
-there the ends of several runs are gone on from.
+From a collapsed state (little more is correct than one class) on the decisions that are still
+correct, which leads below the plateau; from any other state on smoothed accuracy with sharper
+edges. The error of a regression has many valleys, so there the ends of several runs are gone on
+from.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FIRST_STEP = 0.5
 # follow.
 _ROUND = 60
 _WORTHWHILE = 0.01
-# Passes without fewer correct decisions that a collapsed state is given: longer than for members that
-# begin at zero, since every decision that turns from here on has been out of reach before.
+# Passes without fewer correct decisions that a collapsed state is given: longer than for members
+# that begin at zero, since every decision that turns from here on was out of reach before.
 _PATIENCE = 12
 # States that a regression is gone on from: the valley that is the deepest after few passes need not
 # stay so.
@@ -88,7 +88,10 @@ def _go_on(scorer: Scorer, start: Candidate, passes: int) -> list[Candidate]:
 
 
 def _helped(before: Candidate, after: Candidate) -> bool:
-    """Tell whether a round took at least a hundredth of what the best before it had left correct, and one decision."""
+    """Tell whether a round helped.
+
+    It took at least a hundredth of what the best before it had left correct, and one decision.
+    """
     gain = before.key.score - after.key.score
     return gain > 0 and gain >= _WORTHWHILE * abs(before.key.score)
 

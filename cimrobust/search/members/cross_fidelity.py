@@ -3,15 +3,12 @@
 Patterns made with those of another fidelity of the network, tried on the deployed one.
 
 Searches without gradients are no control: in tens of thousands of dimensions they find nothing,
-masked gradients or not. What can be
-compared is the same climb with other gradients. Two are taken: with rounding and quantisers left
-out and leaking activations (*softened*;
-finds what straight-through gradients miss where activations saturate), and without straight-through
-gradients (*raw*; finds what they miss
-where rounding cancels, as in a fractional part). Every pattern is scored on the deployed network.
-Where such a control leaves fewer
-decisions correct than all members before it, their gradients mislead: the search is repeated with the
-gradients of the control.
+masked gradients or not. What can be compared is the same climb with other gradients. Two are taken:
+with rounding and quantisers left out and leaking activations (*softened*; finds what
+straight-through gradients miss where activations saturate), and without straight-through gradients
+(*raw*; finds what they miss where rounding cancels, as in a fractional part). Every pattern is
+scored on the deployed network. Where such a control leaves fewer decisions correct than all members
+before it, their gradients mislead: the search is repeated with the gradients of the control.
 """
 
 from __future__ import annotations
@@ -52,7 +49,10 @@ _FIDELITIES: tuple[tuple[str, frozenset[str], Fidelity], ...] = (
 
 
 def masked_by(problem: Problem, earlier: Earlier) -> Candidate | None:
-    """Return the best candidate of the controls where it beats all gradient members by more than chance, on the attack set."""
+    """Return the best candidate of the controls where it beats all gradient members.
+
+    By more than chance, on the attack set.
+    """
     given = {start.member for start in earlier.starts}
     ours = [candidate for candidate in earlier.best if candidate.member not in given | CONTROLS]
     controls = [candidate for candidate in earlier.best if candidate.member in CONTROLS]
@@ -93,9 +93,10 @@ def _back(problem: Problem, other: Scorer, earlier: Earlier) -> str:
 
 
 def _repeat(problem: Problem, scorer: Scorer, budget: Budget, earlier: Earlier) -> list[Candidate]:
-    """Go on with the gradients that the others were beaten with, from the control's pattern, and from zero where the passes allow.
+    """Go on with the gradients that the others were beaten with.
 
-    A third of the passes stays for continuation.
+    From the control's pattern, and from zero where the passes allow. A third of the passes stays
+    for continuation.
     """
     control = masked_by(problem, earlier)
     assert control is not None

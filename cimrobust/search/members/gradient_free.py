@@ -1,12 +1,12 @@
 """Members that need no gradients: corners at random, and a search over corners.
 
 What random chips cannot find is not thereby absent; they are a sanity check. The search is the only
-member that searches where there is no twin. Flipping single weights at random goes nowhere in tens of
-thousands of dimensions. What a corner can do is mostly done by whole rows and columns: behind a ReLU
-all inputs of a unit are positive, so that one sign for a whole row moves the unit as far as any corner
-does. So the search begins at zero and sets rows, columns and random parts of layers to one bound or
-the other, keeping what lowers the key; late layers are tried more often, since fewer weights do more
-there.
+member that searches where there is no twin. Flipping single weights at random goes nowhere in tens
+of thousands of dimensions. What a corner can do is mostly done by whole rows and columns: behind a
+ReLU all inputs of a unit are positive, so that one sign for a whole row moves the unit as far as
+any corner does. So the search begins at zero and sets rows, columns and random parts of layers to
+one bound or the other, keeping what lowers the key; late layers are tried more often, since fewer
+weights do more there.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _search(problem: Problem, scorer: Scorer, budget: Budget, earlier: Earlier) 
 
 
 def search_corners(scorer: Scorer, evaluations: int, earlier: Earlier | None = None) -> Candidate:
-    """Try in every round some changes of the best pattern so far and keep the best of them if it is better.
+    """Try some changes of the best pattern in every round; keep the best of them if it is better.
 
     Args:
         scorer: Scores patterns.

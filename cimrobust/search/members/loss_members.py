@@ -29,12 +29,12 @@ from cimrobust.search.torch_patterns import array_of
 
 REGRESSION_ERROR = "regression_error"
 _AVERAGED_POINTS = 4
-# Widths of the edge of smoothed accuracy, in median margins. Cooling down from a wide edge to a sharp
-# one finds 3 to 6 points more on the attack set than one width; on samples it has not seen, sharp
-# edges lose what they gained (measured on three networks, 500 of 5000 samples).
+# Widths of the edge of smoothed accuracy, in median margins. Cooling down from a wide edge to a
+# sharp one finds 3 to 6 points more on the attack set than one width; on samples it has not seen,
+# sharp edges lose what they gained (measured on three networks, 500 of 5000 samples).
 _COOLING = (0.5, 0.2, 0.1, 0.05)
 _STEADY = ((0.25,), (0.5, 0.25), (0.5, 0.2, 0.1))
-# How far beyond the boundary a decision still counts for the hinge, in median margins; used in turn.
+# How far beyond the boundary a decision counts for the hinge, in median margins; used in turn.
 _REACHES = (0.0, 0.2)
 # Runs of a regression. Which way an error grows is settled early: the values that can be pushed
 # furthest, and the direction, are those of the valley that a run begins in. So there are many short
@@ -51,7 +51,8 @@ class _Row:
         losses: Losses of a run by its number; each goes on from where the one before ended.
         passes: Passes of every run, making the start included.
         applies: Tells whether it makes sense, and if not why.
-        averages: The second run begins at the corner of the averaged gradient; False: at a random one.
+        averages: The second run begins at the corner of the averaged gradient; False: at a random
+            one.
     """
 
     name: str
@@ -88,9 +89,9 @@ def _regression(problem: Problem, ledger: PassLedger, earlier: Earlier) -> str:
 
 # The loss nearest to what is counted. Margins of the decisions that are still correct, and of no
 # others: linear, so that those correct by far keep pulling, the way around "everything is class c",
-# where bounded losses stop. Cross-entropy, which rewards hopeless samples and still wins where margins
-# are flat. The margin ratio (DLR), which neither shift nor scale of the logits can mask. The error of
-# a regression.
+# where bounded losses stop. Cross-entropy, which rewards hopeless samples and still wins where
+# margins are flat. The margin ratio (DLR), which neither shift nor scale of the logits can mask.
+# The error of a regression.
 _TABLE = (
     _Row("smooth_accuracy", _smooth, lambda budget: budget.smooth),
     _Row(

@@ -2,10 +2,9 @@
 
 The way below the plateau of class collapse.
 
-A network that says "class c" to everything is still correct on class c. Which pair of classes can be
-told apart and turned round is found by trying: a few
-passes for each pair, judged by how far the decisions that are left are from turning, since all have
-the same number of them left.
+A network that says "class c" to everything is still correct on class c. Which pair of classes can
+be told apart and turned round is found by trying: a few passes for each pair, judged by how far the
+decisions that are left are from turning, since all have the same number of them left.
 """
 
 from __future__ import annotations
