@@ -1,63 +1,32 @@
-"""Short attacks that diagnostics share: a box, some starts, a few passes.
+"""One attack: from known patterns and from scratch, for the worst pattern of a box.
 
 Scores come from the deployed engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from cimrobust.attack.candidates import (
-    CORNER,
-    NO_DEVIATION,
-    SCORED,
-    known_candidates,
-    without_gradient,
-    worst_of,
-)
-from cimrobust.attack.case_parts import part_of
+from cimrobust.attack.attack_plan import AttackPlan, Climb
 from cimrobust.data.decision import Score
-from cimrobust.engine.open import Runtime
-from cimrobust.engine.torch_device import open_device
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.mapping.box import Box, Pattern, box_of
-from cimrobust.mapping.placement import Placement
-from cimrobust.progress import NullProgress
+from cimrobust.mapping.box import Pattern
+from cimrobust.search.candidate import Candidate
 from cimrobust.search.climb import climb_in_turn
-from cimrobust.search.crafting import crafting_subset
-from cimrobust.search.gradients import Opened, open_gradients
-from cimrobust.search.losses import Hinge, Loss, RegressionError, SmoothAccuracy
-from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.search_budget import budget_of
-from cimrobust.search.torch_patterns import array_of
+from cimrobust.search.members.gradient_free import search_corners
+from cimrobust.search.problem import Problem
+from cimrobust.search.scorer import Scorer
 
-# First step of a climb that goes on from a pattern of the search, in half-widths of the box.
-_WARM_STEP = 0.5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one attack may spend.
-
-    Attributes:
-        warm: Passes that go on from the best start.
-        fresh: Passes from zero.
-        evaluations: Evaluations of the gradient-free search, which takes their place where there is
-            no twin.
-    """
-
-    warm: int
-    fresh: int
-    evaluations: int
-
-    @property
-    def steps(self) -> int:
-        """Steps of a progress bar, with a twin."""
-        return self.warm + self.fresh
+NO_DEVIATION = "no deviation"
+_NAME = "attack"
+# What the name of a pattern has added that is the corner beside a known one.
+_CORNER = ", corner"
+# Patterns of an attack that are scored on all samples: the best on the attack set need not be the
+# best on all.
+_SCORED = 3
 
 
 @dataclass(frozen=True)
@@ -69,200 +38,124 @@ class Attack:
         score: Its score on all samples attacked, by the deployed engine.
         output: Decision output on these samples.
         origin: How the pattern was reached.
-        passes: Forward-backward passes over the crafting samples.
-        evaluations: Forward runs over the crafting samples.
-        crafting_samples: Samples that the pattern was made on.
+        points: Patterns that its climbs ended at, the worst for the network first.
+        passes: Forward-backward passes over the attack set.
+        evaluations: Forward runs over the attack set.
+        num_scored: Patterns that were run on all samples.
+        attack_samples: Samples that patterns were made on.
     """
 
     pattern: Pattern
     score: Score
     output: np.ndarray
     origin: str
+    points: tuple[Pattern, ...]
     passes: int
     evaluations: int
-    crafting_samples: int
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The twin of a network, opened once for all attacks on it.
-
-    Attributes:
-        runtime: The network and its data.
-        placement: Where its weights are stored.
-        effort: Gives the number of crafting samples.
-        seed: Seed of the run.
-        workers: Threads; no result depends on it.
-        source: A bench of the same stored weights with another box, whose twin is used; None: a
-            twin of its own is opened.
-        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
-    """
-
-    runtime: Runtime
-    placement: Placement
-    effort: str = "quick"
-    seed: int = 0
-    workers: int = 1
-    device_type: str = "cpu"
-    source: Bench | None = None
-
-    @cached_property
-    def box(self) -> Box:
-        """The tolerance box."""
-        return box_of(self.placement)
-
-    @cached_property
-    def opened(self) -> Opened:
-        """The twin, or why there is none."""
-        if self.source is not None:
-            return self.source.opened
-        device = open_device(self.device_type)
-        return open_gradients(
-            self.runtime,
-            self.placement,
-            budget_of(self.effort),
-            seed=self.seed,
-            workers=self.workers,
-            device=device,
-        )
+    num_scored: int
+    attack_samples: int
 
     @property
-    def has_gradient(self) -> bool:
-        """Whether attacks follow gradients."""
-        return self.opened.oracle is not None
-
-    def problem(self, box: Box, part: np.ndarray | None = None, *, passes: int) -> Problem:
-        """Return a search problem over a box.
-
-        Args:
-            box: Where patterns may lie.
-            passes: Passes that may be made.
-            part: Indices of the samples that count; None: all.
-        """
-        if part is None:
-            opened = self.opened
-            return Problem(
-                self.runtime,
-                box,
-                opened.crafting,
-                opened.oracle,
-                self.seed,
-                self.workers,
-                NullProgress(),
-                most_passes=passes,
-            )
-        runtime = part_of(self.runtime, self.placement, part, workers=self.workers)
-        task = runtime.task
-        crafting = crafting_subset(
-            task.labels,
-            count=len(self.opened.crafting),
-            seed=self.seed,
-            is_regression=task.is_regression,
-        )
-        oracle = None if self.opened.oracle is None else self.opened.oracle.on(runtime, crafting)
-        return Problem(
-            runtime,
-            box,
-            crafting,
-            oracle,
-            self.seed,
-            self.workers,
-            NullProgress(),
-            most_passes=passes,
-        )
-
-    def steepest(self, pattern: Pattern, sample: int) -> Pattern:
-        """Return the corner of the box that lowers the margin of one sample fastest.
-
-        It is seen from `pattern`, and takes one pass over that sample.
-        """
-        problem = self.problem(self.box, np.array([sample]), passes=1)
-        evaluation = problem.step(
-            problem.space.pattern(problem.space.unit(pattern)), Hinge(np.inf), 1.0
-        )
-        return self.box.corner(
-            {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
-        )
-
-    def attack(
-        self,
-        name: str,
-        *,
-        box: Box,
-        plan: Plan,
-        starts: Mapping[str, Pattern],
-        part: np.ndarray | None = None,
-    ) -> Attack:
-        """Look for a pattern of a box that is as bad as possible, from known ones and from zero.
-
-        Args:
-            name: Keys the random numbers.
-            box: Where patterns may lie.
-            plan: What may be spent.
-            starts: Known patterns by origin, brought into the box.
-            part: Indices of the samples that count; None: all.
-        """
-        problem = self.problem(box, part, passes=plan.steps)
-        candidates = known_candidates(problem, name, starts)
-        # Steps on vectors are too short to share: more torch threads only wait for each other.
-        with one_torch_thread():
-            if problem.oracle is None:
-                candidates += without_gradient(problem, plan.evaluations)
-            else:
-                candidates += _climbs(problem, name, plan, candidates)
-        return _scored(problem, candidates)
+    def runs(self) -> int:
+        """Forward runs, over the attack set or over all samples."""
+        return self.evaluations + self.num_scored
 
 
-def _climbs(problem: Problem, name: str, plan: Plan, known: list[Candidate]) -> list[Candidate]:
-    """Climb from the best known pattern, and from zero."""
-    best = min(known, key=lambda candidate: candidate.key)
-    runs: list[tuple[list[Loss], Pattern, int, float, str]] = []
-    if problem.task.is_regression:
-        error: list[Loss] = [RegressionError(problem.task.metric)]
-        runs = [
-            (
-                error,
-                best.pattern,
-                plan.warm,
-                _WARM_STEP,
-                f"from {best.origin.removesuffix(CORNER)}",
-            ),
-            (error, problem.box.zero(), plan.fresh, 2.0, "from zero"),
-        ]
-    else:
-        near: list[Loss] = [SmoothAccuracy(0.25), Hinge(0.0)]
-        runs = [
-            (near, best.pattern, plan.warm, _WARM_STEP, f"from {best.origin.removesuffix(CORNER)}"),
-            (
-                [SmoothAccuracy(0.5), SmoothAccuracy(0.25)],
-                problem.box.zero(),
-                plan.fresh,
-                2.0,
-                "from zero",
-            ),
-        ]
-    found: list[Candidate] = []
-    for losses, start, passes, first_step, origin in runs:
-        found += climb_in_turn(
-            problem, name, losses, start=start, passes=passes, first_step=first_step, origin=origin
-        )
-    return found
+def attack(scorer: Scorer, plan: AttackPlan, known: Mapping[str, Pattern]) -> Attack:
+    """Look for a pattern of a box that is as bad as possible.
 
-
-def _scored(problem: Problem, candidates: list[Candidate]) -> Attack:
-    """Score the best candidates on all samples of the problem.
-
-    The worst is what the attack found, no deviation if nothing does harm.
+    Args:
+        scorer: Scores patterns; the box of its problem may be any part of the tolerance box.
+        plan: What may be spent.
+        known: Known patterns by origin, brought into the box.
     """
-    zero = [candidate for candidate in candidates if candidate.origin == NO_DEVIATION]
-    ranked = [*sorted(candidates, key=lambda candidate: candidate.key)[:SCORED], *zero]
-    score, output, candidate = worst_of(problem, ranked)
+    candidates = known_candidates(scorer, known)
+    # Steps on vectors are too short to share: more torch threads only wait for each other.
+    with one_torch_thread():
+        if scorer.problem.oracle is None:
+            candidates.append(search_corners(scorer, plan.evaluations))
+        else:
+            best_known = min(candidates, key=lambda candidate: candidate.key)
+            for climb in plan.climbs(scorer.problem):
+                candidates += _run(climb, scorer, best_known, candidates)
+    ranked = sorted(candidates, key=lambda candidate: candidate.key)
+    scored = ranked[:_SCORED]
+    if plan.scores_zero:
+        scored += [candidate for candidate in candidates if candidate.origin == NO_DEVIATION]
+    score, output, worst = worst_on_all(scorer.problem, scored)
     return Attack(
-        pattern=candidate.pattern,
+        pattern=worst.pattern,
         score=score,
         output=output,
-        origin=candidate.origin,
-        passes=problem.passes,
-        evaluations=problem.evaluations + len(ranked),
-        crafting_samples=len(problem.crafting),
+        origin=worst.origin,
+        points=tuple(candidate.pattern for candidate in ranked),
+        passes=scorer.ledger.passes,
+        evaluations=scorer.ledger.evaluations,
+        num_scored=len(scored),
+        attack_samples=len(scorer.problem.attack_set),
     )
+
+
+def _run(
+    climb: Climb, scorer: Scorer, best_known: Candidate, candidates: Sequence[Candidate]
+) -> list[Candidate]:
+    """Run one climb, from where it begins."""
+    start, origin = scorer.problem.box.zero(), climb.origin
+    if climb.start == "known":
+        start, origin = best_known.pattern, f"from {best_known.origin.removesuffix(_CORNER)}"
+    elif climb.start == "best":
+        best = min(candidates, key=lambda candidate: candidate.key)
+        start, origin = best.pattern, f"after {best.origin}"
+    found = climb_in_turn(
+        scorer,
+        _NAME,
+        climb.losses,
+        start=start,
+        passes=climb.passes,
+        first_step=climb.first_step,
+        origin=origin,
+    )
+    return found if climb.keeps_all else found[-1:]
+
+
+def known_candidates(scorer: Scorer, known: Mapping[str, Pattern]) -> list[Candidate]:
+    """Return no deviation, and known patterns and their corners, brought into the box.
+
+    All are scored on the attack set.
+
+    Args:
+        scorer: Scores patterns.
+        known: Patterns by origin.
+    """
+    box = scorer.problem.box
+    inside = {NO_DEVIATION: box.zero()}
+    for origin, pattern in known.items():
+        inside[origin] = box.clip(pattern)
+        inside[f"{origin}{_CORNER}"] = box.corner(inside[origin])
+    keys = scorer.score(list(inside.values()))
+    return [
+        Candidate(pattern, key, origin, _NAME)
+        for (origin, pattern), key in zip(inside.items(), keys, strict=True)
+    ]
+
+
+def worst_on_all(
+    problem: Problem, candidates: Sequence[Candidate]
+) -> tuple[Score, np.ndarray, Candidate]:
+    """Score candidates on all samples of a problem by the deployed engine.
+
+    Return score, decision output and candidate of the worst.
+
+    Of equals the first counts. Every pattern is checked to lie in the box first.
+    """
+    runtime, task = problem.runtime, problem.runtime.task
+    best: tuple[Score, np.ndarray, Candidate] | None = None
+    for candidate in candidates:
+        problem.box.check(candidate.pattern, origin=candidate.member)
+        weights = problem.box.weights(candidate.pattern)
+        output = runtime.outputs(weights, threads=problem.run.workers)
+        score = task.score(output)
+        if best is None or task.is_worse(score, best[0]):
+            best = (score, output, candidate)
+    assert best is not None
+    return best

@@ -8,57 +8,51 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cimrobust.attack.attack import Bench
+from cimrobust.attack.attack_context import AttackContext
 from cimrobust.engine.open import Runtime
-from cimrobust.mapping.box import Pattern
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.progress import NullProgress, Progress
+from cimrobust.engine.subject import Subject
+from cimrobust.mapping.box import Box, Pattern
+from cimrobust.run import Run
 from cimrobust.search.search_results import SearchResult
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How much to do, and for whom.
-
-    Attributes:
-        effort: ``quick``, ``standard`` or ``thorough``.
-        seed: Seed of the run.
-        workers: Threads; no result depends on it.
-        progress: Told of every step.
-        required: Score that the policy asks of the worst chip; None: it asks nothing.
-        safety_class: Class whose recall must not fall; None: no class is special.
-        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
-    """
-
-    effort: str = "quick"
-    seed: int = 0
-    workers: int = 1
-    progress: Progress = field(default_factory=NullProgress)
-    required: float | None = None
-    safety_class: int | None = None
-    device_type: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Case:
+class DiagnosisRequest:
     """What is diagnosed.
 
     Attributes:
-        runtime: The network and its data.
-        scan: Its crossbar layers.
-        placement: Where they are stored.
+        context: The network, how to compute, and attacks that diagnostics share.
         found: The worst pattern found by the search.
-        bench: Gradients and attacks that diagnostics share.
         patterns: Patterns of the box that earlier diagnostics found, by where they come from.
+        required: Score that the policy asks of the worst chip; None: it asks nothing.
+        safety_class: Class whose recall must not fall; None: no class is special.
     """
 
-    runtime: Runtime
-    scan: LayerScan
-    placement: Placement
+    context: AttackContext
     found: SearchResult
-    bench: Bench
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
+    required: float | None = None
+    safety_class: int | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """The network, its data, and where its weights are stored."""
+        return self.context.subject
+
+    @property
+    def runtime(self) -> Runtime:
+        """The network and its data."""
+        return self.context.subject.runtime
+
+    @property
+    def box(self) -> Box:
+        """The tolerance box."""
+        return self.context.subject.box
+
+    @property
+    def run(self) -> Run:
+        """How to compute."""
+        return self.context.run
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Finding:
 
     Attributes:
         result: Its own frozen dataclass.
-        passes: Forward-backward passes over its crafting samples; extra to those of the search.
+        passes: Forward-backward passes over its attack set; extra to those of the search.
         evaluations: Forward runs over its samples.
         patterns: Patterns of the box worth keeping for later diagnostics, by where they come from;
             layers that are not named are exact.
@@ -84,8 +78,8 @@ class Finding:
 class DiagnosticRun(Protocol):
     """Body of a diagnostic."""
 
-    def __call__(self, case: Case, settings: Settings) -> Finding:
-        """Diagnose; the same case, effort and seed give the same finding."""
+    def __call__(self, request: DiagnosisRequest) -> Finding:
+        """Diagnose; the same request gives the same finding."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +91,14 @@ class Diagnostic:
             result.
         title: What its progress bar is called.
         run: Does it.
-        applies: Tells why it cannot run on a case; nothing where it can.
+        applies: Tells why it cannot run; nothing where it can.
         is_optional: Chosen by `--diagnostics`; False: runs whenever it applies.
     """
 
     name: str
     title: str
     run: DiagnosticRun
-    applies: Callable[[Case, Settings], str] = field(default=lambda case, settings: "")
+    applies: Callable[[DiagnosisRequest], str] = field(default=lambda request: "")
     is_optional: bool = True
 
 

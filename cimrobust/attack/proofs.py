@@ -1,7 +1,4 @@
-"""Which samples are proven at a tolerance.
-
-Proofs get the effort that diagnostics and sweeps may spend on them.
-"""
+"""Which samples are proven at a tolerance, with the effort that may be spent on it."""
 
 from __future__ import annotations
 

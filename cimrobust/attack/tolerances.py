@@ -17,12 +17,10 @@ import numpy as np
 from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.engine.kernel_engine import KernelEngine
-from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import Box, Pattern
 from cimrobust.mapping.place import place
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.search.unit import rescaled
 
 
@@ -34,15 +32,11 @@ def stated_tolerance(profile: DeviceProfile) -> float:
     return largest_programming_error(profile)
 
 
-def at_tolerance(
-    runtime: Runtime, scan: LayerScan, placement: Placement, tolerance: float, *, workers: int = 1
-) -> tuple[Runtime, Placement]:
+def at_tolerance(subject: Subject, tolerance: float, *, workers: int = 1) -> Subject:
     """Return the same network on devices with another write-verify tolerance.
 
     Args:
-        runtime: The network, opened at its own tolerance.
-        scan: Its crossbar layers.
-        placement: Where they are stored at its own tolerance.
+        subject: The network, opened and placed at its own tolerance.
         tolerance: Fraction of the full conductance range.
         workers: Threads; no result depends on it.
 
@@ -50,7 +44,8 @@ def at_tolerance(
         InputRefusedError: Weights leave float32 at this tolerance.
         SelfCheckError: The stored weights are other ones; they do not depend on the tolerance.
     """
-    placed = place(scan, with_tolerance(placement.profile, tolerance))
+    runtime, placement = subject.runtime, subject.placement
+    placed = place(subject.scan, with_tolerance(placement.profile, tolerance))
     if any(
         not np.array_equal(placed.tensors[name].nominal, tensor.nominal)
         for name, tensor in placement.tensors.items()
@@ -61,7 +56,7 @@ def at_tolerance(
         )
     engine, converters = runtime.engine, runtime.converters
     if not isinstance(engine, KernelEngine) or converters is None:
-        return runtime, placed
+        return Subject(runtime, placed)
     kernel = KernelEngine(
         runtime.plain.deployed,
         placed,
@@ -70,7 +65,7 @@ def at_tolerance(
         ranges=converters.ranges,
         workers=workers,
     )
-    return replace(runtime, engine=kernel), placed
+    return Subject(replace(runtime, engine=kernel), placed)
 
 
 def carried(pattern: Mapping[str, np.ndarray], source: Box, target: Box) -> dict[str, Pattern]:

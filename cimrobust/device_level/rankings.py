@@ -18,7 +18,7 @@ from torch import Tensor
 from cimrobust.device_level.tightening import Tightening
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.losses import Loss
-from cimrobust.search.problem import Problem
+from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import array_of, tensors_of
 
 #: Makes the random stream of a name.
@@ -32,7 +32,7 @@ _ATTACKED_SHARES = (0.2, 0.05, 0.2, 0.05)
 
 
 def by_gain(
-    problem: Problem, tightening: Tightening, attacked: Sequence[Pattern], losses: Sequence[Loss]
+    scorer: Scorer, tightening: Tightening, attacked: Sequence[Pattern], losses: Sequence[Loss]
 ) -> np.ndarray:
     """Rank by the harm that a device can do near attacked points.
 
@@ -42,7 +42,7 @@ def by_gain(
     others.
 
     Args:
-        problem: Gradients.
+        scorer: Gradients.
         tightening: The devices.
         attacked: Bad patterns.
         losses: Losses that gradients are taken of; one pass a pattern and loss.
@@ -50,13 +50,13 @@ def by_gain(
     total = np.zeros(tightening.space.size)
     for pattern in attacked:
         for loss in losses:
-            harm = slope(problem, tightening, pattern, loss) * tightening.saved_range
+            harm = slope(scorer, tightening, pattern, loss) * tightening.saved_range
             total += harm / (harm.sum() or 1.0)
     return total
 
 
 def by_worst_curvature(
-    problem: Problem,
+    scorer: Scorer,
     tightening: Tightening,
     attacked: Sequence[Pattern],
     attack: Callable[[np.ndarray, float], Pattern],
@@ -64,24 +64,24 @@ def by_worst_curvature(
 ) -> np.ndarray:
     """Rank by second derivatives where the worst case lies, and attack again as devices are taken.
 
-    Curvature at the quantised weights tells what matters to decisions that are still right, as in
+    Curvature at the quantised weights tells what matters to decisions that are still correct, as in
     `by_curvature`; half way to attacked points it tells what matters once
     an attack is under way. Then the devices ranked first are verified, the box that is left is
     attacked, and curvature at and half way to the pattern found is
     added: what an attacker would use next. All parts count the same.
 
     Args:
-        problem: Gradients.
+        scorer: Gradients.
         tightening: The devices.
         attacked: Bad patterns of the full box.
         attack: Returns the worst pattern found when a share of the devices, ranked by a score, is
             verified.
         random: Makes random streams by name.
     """
-    parts = [_curvature(problem, tightening, problem.box.zero(), random, "nominal", _DRAWS)]
+    parts = [_curvature(scorer, tightening, scorer.problem.box.zero(), random, "nominal", _DRAWS)]
     half = [
         _curvature(
-            problem,
+            scorer,
             tightening,
             _scaled(pattern, share),
             random,
@@ -96,7 +96,7 @@ def by_worst_curvature(
         pattern = attack(np.sum(parts, axis=0), share)
         again = [
             _curvature(
-                problem,
+                scorer,
                 tightening,
                 _scaled(pattern, reach),
                 random,
@@ -126,14 +126,14 @@ def at_random(tightening: Tightening, generator: np.random.Generator) -> np.ndar
 def by_slice(tightening: Tightening, generator: np.random.Generator) -> np.ndarray:
     """Rank by the range of the device as a share of the largest weight of its layer.
 
-    Equal ones are in random order. No knowledge of the network is used.
+    Equal ones in random order: no knowledge of the network.
     """
     share = tightening.saved_range / tightening.space.largest_weight
     return np.asarray(share * (1.0 + 1e-3 * generator.random(share.size)))
 
 
 def by_curvature(
-    problem: Problem, tightening: Tightening, random: Random, *, draws: int = _DRAWS
+    scorer: Scorer, tightening: Tightening, random: Random, *, draws: int = _DRAWS
 ) -> np.ndarray:
     """Rank as SWIM does.
 
@@ -148,7 +148,7 @@ def by_curvature(
     up to the correlations they drop.
 
     Args:
-        problem: Gradients.
+        scorer: Gradients.
         tightening: The devices.
         random: Makes random streams by name.
         draws: Passes spent.
@@ -157,14 +157,14 @@ def by_curvature(
         Yan, Hu, Shi, "SWIM: selective write-verify for computing-in-memory neural accelerators",
         DAC 2022, arXiv 2202.08395, section 3.
     """
-    return _curvature(problem, tightening, problem.box.zero(), random, "nominal", draws)
+    return _curvature(scorer, tightening, scorer.problem.box.zero(), random, "nominal", draws)
 
 
 def slope(
-    problem: Problem, tightening: Tightening, pattern: Mapping[str, np.ndarray], loss: Loss
+    scorer: Scorer, tightening: Tightening, pattern: Mapping[str, np.ndarray], loss: Loss
 ) -> np.ndarray:
     """Return |gradient of a loss| in the weight of every device, float32 [devices]."""
-    gradients = _gradients(problem, dict(pattern), loss)
+    gradients = _gradients(scorer, dict(pattern), loss)
     return np.asarray(
         tightening.space.of_weights(
             {name: np.abs(gradient) for name, gradient in gradients.items()}
@@ -172,33 +172,31 @@ def slope(
     )
 
 
-def _gradients(problem: Problem, pattern: Pattern, loss: Loss) -> dict[str, np.ndarray]:
-    assert problem.oracle is not None
-    evaluation = problem.step(
-        tensors_of(pattern, problem.oracle.device), loss, problem.scale_at(pattern, loss)
+def _gradients(scorer: Scorer, pattern: Pattern, loss: Loss) -> dict[str, np.ndarray]:
+    evaluation = scorer.evaluate(
+        tensors_of(pattern, scorer.oracle.device), loss, scorer.scale_at(pattern, loss)
     )
     return {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
 
 
 def _curvature(
-    problem: Problem,
+    scorer: Scorer,
     tightening: Tightening,
     pattern: Pattern,
     random: Random,
     name: str,
     draws: int,
 ) -> np.ndarray:
-    """Return the Gauss-Newton diagonal at a pattern times the squared range.
+    """Return the Gauss-Newton diagonal at a pattern times the squared range, float64 [devices].
 
-    It is scaled to a sum of 1, float64 [devices], and takes one pass a draw.
+    Scaled to a sum of 1; one pass a draw.
     """
-    assert problem.oracle is not None
-    point = tensors_of(pattern, problem.oracle.device)
+    point = tensors_of(pattern, scorer.oracle.device)
     total = {key: np.zeros(array.shape) for key, array in pattern.items()}
     for index in range(draws):
-        problem.passes += 1
-        for key, gradient in problem.oracle.row_gradients(
-            point, _random_direction(problem, random(name, index))
+        scorer.ledger.spend_pass("curvature")
+        for key, gradient in scorer.oracle.logit_gradients(
+            point, _random_direction(scorer, random(name, index))
         ).items():
             total[key] += np.square(array_of(gradient).astype(np.float64))
     harm = tightening.space.of_weights(total) * np.square(tightening.saved_range, dtype=np.float64)
@@ -213,26 +211,25 @@ def _scaled(pattern: Mapping[str, np.ndarray], share: float) -> Pattern:
 
 
 def _random_direction(
-    problem: Problem, generator: np.random.Generator
+    scorer: Scorer, generator: np.random.Generator
 ) -> Callable[[Tensor, slice], Tensor]:
-    """Return the function of logits whose mean squared gradient is the Gauss-Newton diagonal."""
-    assert problem.oracle is not None
-    count = problem.oracle.labels.numel()
+    """Return a function whose squared gradient is the Gauss-Newton diagonal on average."""
+    count = scorer.oracle.labels.numel()
     signs = torch.from_numpy(generator.integers(0, 2, size=count) * 2.0 - 1.0).float()
     chances = torch.from_numpy(generator.random(count)).float()
 
-    def function(rows: Tensor, positions: slice) -> Tensor:
-        sign, chance = signs[positions].to(rows.device), chances[positions].to(rows.device)
-        if problem.task.is_regression:
-            return sign * rows[:, 0] * math.sqrt(2.0)
+    def function(logits: Tensor, positions: slice) -> Tensor:
+        sign, chance = signs[positions].to(logits.device), chances[positions].to(logits.device)
+        if scorer.problem.task.is_regression:
+            return sign * logits[:, 0] * math.sqrt(2.0)
         with torch.no_grad():
-            likely = torch.softmax(rows, dim=1)
+            likely = torch.softmax(logits, dim=1)
             drawn = torch.searchsorted(likely.cumsum(dim=1), chance[:, None]).clamp(
-                max=rows.shape[1] - 1
+                max=logits.shape[1] - 1
             )
-        # The gradient of -log softmax[drawn] in the rows is softmax - onehot(drawn), whose
+        # The gradient of -log softmax[drawn] in the logits is softmax - onehot(drawn), whose
         # covariance is the Hessian of the cross-entropy.
-        likelihood: Tensor = torch.log_softmax(rows, dim=1).gather(1, drawn)[:, 0]
+        likelihood: Tensor = torch.log_softmax(logits, dim=1).gather(1, drawn)[:, 0]
         return -sign * likelihood
 
     return function

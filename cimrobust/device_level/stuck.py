@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.data.decision import Score
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck_chip import HIGH, Choice, StuckChips, kinds_of, nothing_stuck
@@ -24,17 +25,10 @@ from cimrobust.device_level.stuck_search import (
     magnitude_choice,
     random_choices,
 )
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.mapping.box import box_of
 from cimrobust.mapping.device_levels import target_levels
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.save import save_model
-from cimrobust.progress import NullProgress, Progress
-from cimrobust.search.gradients import Opened
-from cimrobust.search.problem import UNLIMITED, Problem
 from cimrobust.search.witness import MODEL_FILE, witness_model
 from cimrobust.search.witness_replay import compare_replay, replay_file
 
@@ -139,7 +133,7 @@ class StuckBudget:
         total_devices: Devices there are.
         crafting_samples: Samples that devices were chosen on; all are scored on every sample.
         passes: Forward-backward passes.
-        evaluations: Forward runs over the crafting samples.
+        evaluations: Forward runs over the attack set.
     """
 
     curves: tuple[StuckCurve, ...]
@@ -153,62 +147,43 @@ class StuckBudget:
 
 
 def stuck_budget(
-    runtime: Runtime,
-    placement: Placement,
-    scan: LayerScan,
-    opened: Opened,
+    context: AttackContext,
     worst: Mapping[str, np.ndarray],
     *,
     settings: StuckSettings | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    progress: Progress | None = None,
 ) -> StuckBudget:
     """Find the few devices that do the most harm when they are stuck.
 
     Args:
-        runtime: The network and its data.
-        placement: Where its weights are stored.
-        scan: Its crossbar layers.
-        opened: Its twin and crafting samples.
+        context: The network, how to compute, and its twin.
         worst: The worst pattern found inside the tolerance box.
         settings: What is asked; None: the defaults.
-        seed: Seed of the run.
-        workers: Threads; no result depends on it.
-        progress: Told of every step.
 
     Raises:
         SelfCheckError: A chip's file does not score what the engine says.
     """
-    space, box, kinds = DeviceSpace(placement, scan), box_of(placement), kinds_of(placement.profile)
-    told, settings = progress or NullProgress(), settings or StuckSettings()
-    told.start("Stuck devices", 2 * len(settings.budgets))
-    problem = Problem(
-        runtime,
-        box,
-        opened.crafting,
-        opened.oracle,
-        seed,
-        workers,
-        NullProgress(),
-        most_passes=UNLIMITED,
-    )
+    subject, progress = context.subject, context.run.progress
+    space = DeviceSpace(subject.placement, subject.scan)
+    kinds, settings = kinds_of(subject.placement.profile), settings or StuckSettings()
+    progress.start("Stuck devices", 2 * len(settings.budgets))
+    scorer = context.scorer()
     curves = []
-    for others, base in ((AT_TARGETS, box.zero()), (AT_WORST, dict(worst))):
-        search = StuckSearch(problem, StuckChips(space, base), kinds, others, settings.effort, told)
+    for others, base in ((AT_TARGETS, subject.box.zero()), (AT_WORST, dict(worst))):
+        chips = StuckChips(space, base)
+        search = StuckSearch(scorer, chips, kinds, others, settings.effort, progress)
         with one_torch_thread():
             found = search.run(settings.budgets)
         curves.append(_curve(search, found, settings, others))
-    told.finish()
+    progress.finish()
     return StuckBudget(
         curves=tuple(curves),
         kinds=tuple(_word(kind) for kind in kinds),
-        ranking="gain" if opened.oracle is not None else "slice significance and layer probes",
+        ranking="gain" if context.has_gradient else "slice significance and layer probes",
         draws=settings.draws,
         total_devices=space.size,
-        crafting_samples=len(opened.crafting),
-        passes=problem.passes,
-        evaluations=problem.evaluations,
+        crafting_samples=len(context.twin.attack_set),
+        passes=scorer.ledger.passes,
+        evaluations=scorer.ledger.evaluations,
     )
 
 
@@ -226,7 +201,7 @@ def _curve(
             best = (score, file_score, found[budget])
         count = min(budget, search.space.size)
         drawn = random_choices(search.chips, search.kinds, count, settings.draws, problem.random)
-        values = list(map_ordered(partial(_value, search), drawn, workers=problem.workers))
+        values = list(map_ordered(partial(_value, search), drawn, workers=problem.run.workers))
         points.append(
             StuckPoint(
                 budget=budget,
@@ -273,11 +248,8 @@ def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
 
 
 def _replayed(search: StuckSearch, choice: Choice) -> tuple[Score, Score]:
-    """Return the score of a chip on all samples, and that of its model file.
-
-    The latter is from a fresh onnxruntime session.
-    """
-    runtime, workers = search.problem.runtime, search.problem.workers
+    """Return the score of a chip on all samples, and that of its model file in a fresh session."""
+    runtime, workers = search.problem.runtime, search.problem.run.workers
     weights = search.chips.weights(choice)
     dataset = runtime.dataset
     with tempfile.TemporaryDirectory(prefix="cimrobust-") as folder:
@@ -294,7 +266,7 @@ def _replayed(search: StuckSearch, choice: Choice) -> tuple[Score, Score]:
 def _score(search: StuckSearch, choice: Choice, *, threads: int | None = None) -> Score:
     runtime = search.problem.runtime
     chip = search.chips.chip(choice, as_levels=runtime.converters is not None)
-    return runtime.score(chip, threads=threads or search.problem.workers)
+    return runtime.score(chip, threads=threads or search.problem.run.workers)
 
 
 def _value(search: StuckSearch, choice: Choice) -> float:
@@ -305,17 +277,9 @@ def _word(kind: int) -> str:
     return "high" if kind == HIGH else "low"
 
 
-def _run(case: Case, settings: Settings) -> Finding:
+def _run(request: DiagnosisRequest) -> Finding:
     found = stuck_budget(
-        case.runtime,
-        case.placement,
-        case.scan,
-        case.bench.opened,
-        case.found.deviations,
-        settings=_EFFORTS[settings.effort],
-        seed=settings.seed,
-        workers=settings.workers,
-        progress=settings.progress,
+        request.context, request.found.deviations, settings=_EFFORTS[request.run.effort]
     )
     return Finding(found, found.passes, found.evaluations)
 

@@ -54,7 +54,7 @@ def nothing_stuck() -> Choice:
 
 
 def kinds_of(profile: DeviceProfile) -> tuple[int, ...]:
-    """Return how devices may be stuck: both ways, unless only one has a rate in the profile."""
+    """Return how devices may stick: both ways, unless the profile states a rate for one alone."""
     faults = profile.faults
     if faults is None or (faults.stuck_low > 0) == (faults.stuck_high > 0):
         return (LOW, HIGH)

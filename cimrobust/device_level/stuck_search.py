@@ -20,13 +20,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck_chip import Choice, StuckChips, nothing_stuck, random_choice
 from cimrobust.engine.parallel import map_ordered
 from cimrobust.mapping.box import Pattern
 from cimrobust.progress import NullProgress, Progress
+from cimrobust.search.candidate import Key
 from cimrobust.search.losses import (
     Collapse,
     CrossEntropy,
@@ -36,16 +36,14 @@ from cimrobust.search.losses import (
     RegressionError,
     SmoothAccuracy,
 )
-from cimrobust.search.problem import Key, Problem, key_of_output
-from cimrobust.search.targets import nearest_classes
+from cimrobust.search.problem import Problem, nearest_classes
+from cimrobust.search.scorer import Scorer, key_of_output
 from cimrobust.search.torch_patterns import array_of, tensors_of
 
 # Devices of each layer that are tried one by one while the budget is small: single large changes
 # are badly predicted by gradients.
 _TRIED_ALONE = 12
 _SMALL = 5
-# Share of right decisions, in shares of one class, below which all decisions count as one class.
-_COLLAPSED = 1.5
 # Without a twin: proposals of one round, and rounds for each budget.
 _AT_A_TIME = 8
 
@@ -68,22 +66,27 @@ class StuckSearch:
     """One search, from one base pattern.
 
     Attributes:
-        problem: The network and its crafting samples.
+        scorer: Counts what chips cost, and gives gradients.
         chips: Makes chips.
         kinds: How devices may be stuck.
         name: Keys the random numbers.
         effort: What may be spent.
-        progress: Told of every budget.
+        progress: Hears of every budget.
         tried: The best choice so far for every budget asked, with its key.
     """
 
-    problem: Problem
+    scorer: Scorer
     chips: StuckChips
     kinds: tuple[int, ...]
     name: str
     effort: StuckEffort
     progress: Progress = field(default_factory=NullProgress)
     tried: dict[int, tuple[Key, Choice]] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> Problem:
+        """The network and its attack set."""
+        return self.scorer.problem
 
     @property
     def space(self) -> DeviceSpace:
@@ -93,42 +96,40 @@ class StuckSearch:
     def run(self, budgets: Sequence[int]) -> dict[int, Choice]:
         """Return the worst choice found of at most so many devices, for ascending budgets."""
         ranked = self._grow if self.problem.oracle is not None else self._grow_blindly
-        best = (self.measure([nothing_stuck()])[0], nothing_stuck())
+        best = (self.score([nothing_stuck()])[0], nothing_stuck())
         for budget in budgets:
-            # Where nothing is right any more there is nothing to look for.
-            if best[0][0] != 0 or self.problem.task.is_regression:
+            # Where nothing is correct any more there is nothing to look for.
+            if best[0].score != 0 or self.problem.task.is_regression:
                 best = ranked(best, min(budget, self.space.size))
             self.tried[budget] = best
             self.progress.advance(1, f"{budget} devices")
         return {budget: choice for budget, (_, choice) in self.tried.items()}
 
-    def measure(self, choices: Sequence[Choice]) -> list[Key]:
-        """Return the keys of choices, by the deployed engine on the crafting samples."""
-        problem = self.problem
-        problem.forward_samples += len(choices) * len(problem.crafting)
-        threads = max(problem.workers // max(len(choices), 1), 1)
+    def score(self, choices: Sequence[Choice]) -> list[Key]:
+        """Return the keys of choices, by the deployed engine on the attack set."""
+        workers = self.problem.run.workers
+        self.scorer.ledger.ran(len(choices) * len(self.problem.attack_set))
+        threads = max(workers // max(len(choices), 1), 1)
         return list(
-            map_ordered(
-                partial(self._key, threads), choices, workers=min(problem.workers, len(choices))
-            )
+            map_ordered(partial(self._key, threads), choices, workers=min(workers, len(choices)))
         )
 
     def _key(self, threads: int, choice: Choice) -> Key:
         runtime = self.problem.runtime
         chip = self.chips.chip(choice, as_levels=runtime.converters is not None)
-        return key_of_output(
-            self.problem.task, runtime.outputs(chip, subset=self.problem.crafting, threads=threads)
-        )
+        output = runtime.outputs(chip, subset=self.problem.attack_set, threads=threads)
+        return key_of_output(self.problem.task, output)
 
     def gains(self, loss: Loss, choice: Choice) -> np.ndarray:
-        """Return the first-order harm of every device stuck low and high on top of a choice.
+        """Return the first-order harm of every device stuck low and high, float32 [2, devices].
 
-        Float32 [2, devices]; it takes one pass.
+        On top of a choice; one pass.
         """
         pattern: Pattern = self.chips.pattern(choice)
-        scale = loss.scale_of(loss.spread(self._rows(pattern), self._labels()))
-        assert self.problem.oracle is not None
-        evaluation = self.problem.step(tensors_of(pattern, self.problem.oracle.device), loss, scale)
+        scale = self.scorer.scale_at(pattern, loss)
+        evaluation = self.scorer.evaluate(
+            tensors_of(pattern, self.scorer.oracle.device), loss, scale
+        )
         slope = self.space.of_weights(
             {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
         )
@@ -136,15 +137,6 @@ class StuckSearch:
         for kind in {0, 1} - set(self.kinds):
             gains[kind] = -np.inf
         return gains
-
-    def _rows(self, pattern: Pattern) -> Tensor:
-        assert self.problem.oracle is not None
-        self.problem.forward_samples += len(self.problem.crafting)
-        return self.problem.oracle.rows(self.problem.box.weights(pattern))
-
-    def _labels(self) -> Tensor:
-        assert self.problem.oracle is not None
-        return self.problem.oracle.labels
 
     def _losses(self, current: tuple[Key, Choice]) -> list[Loss]:
         """Return what to rank by.
@@ -159,22 +151,17 @@ class StuckSearch:
             CrossEntropy(),
             *map(Collapse, nearest_classes(self.problem)[:2]),
         ]
-        task = self.problem.task
-        has_collapsed = (
-            current[0][0]
-            <= _COLLAPSED * task.decision.k * task.num_decisions / self.problem.num_classes
-        )
+        has_collapsed = self.problem.has_collapsed(current[0].score)
         return [*usual, *self._pairs(current[1])] if has_collapsed else usual
 
     def _pairs(self, choice: Choice) -> list[Loss]:
-        """Return losses that keep all decisions at one class and push that class's own away.
+        """Return losses that keep all decisions at the class they have become.
 
-        They are kept at the class they have become; those labelled so are pushed to the two classes
-        nearest to them.
+        They push those labelled so to the two classes nearest to them.
         """
-        rows, labels = self._rows(self.chips.pattern(choice)), self._labels()
-        target = int(rows.argmax(dim=1).bincount().argmax())
-        own = rows[labels == target]
+        logits, labels = self.scorer.logits(self.chips.pattern(choice)), self.scorer.oracle.labels
+        target = int(logits.argmax(dim=1).bincount().argmax())
+        own = logits[labels == target]
         if not len(own):
             return []
         behind = torch.nan_to_num(own - own[:, target : target + 1]).double().mean(dim=0)
@@ -225,9 +212,9 @@ class StuckSearch:
     def _exchange(
         self, current: tuple[Key, Choice], budget: int, best: tuple[Key, Choice]
     ) -> tuple[Key, Choice]:
-        """Exchange the least useful devices for the most harmful others while that helps.
+        """Exchange the least useful devices for the most harmful of the rest while that helps.
 
-        Fewer are exchanged at a time when it does not.
+        Fewer at a time when it does not.
         """
         share = 2
         for number in range(self.effort.exchanges):
@@ -258,19 +245,16 @@ class StuckSearch:
         self, proposals: list[Choice], known: tuple[Key, Choice] | None
     ) -> tuple[Key, Choice]:
         unique = {(*choice.device.tolist(), *choice.kind.tolist()): choice for choice in proposals}
-        entries = list(zip(self.measure(list(unique.values())), unique.values(), strict=True))
+        entries = list(zip(self.score(list(unique.values())), unique.values(), strict=True))
         return min([*([] if known is None else [known]), *entries], key=lambda entry: entry[0])
 
     def _grow_blindly(self, best: tuple[Key, Choice], budget: int) -> tuple[Key, Choice]:
-        """Try groups of significant devices that share a column of a layer.
-
-        What harms most is kept.
-        """
-        damage = self._probe(budget)
+        """Try groups of significant devices that share a column; keep what harms most."""
+        harm = self._probe(budget)
         for number in range(self.effort.rounds):
             generator = self.problem.random(self.name, "stuck", budget, number)
             proposals = [
-                self._blind_proposal(best[1], budget, damage, generator) for _ in range(_AT_A_TIME)
+                self._blind_proposal(best[1], budget, harm, generator) for _ in range(_AT_A_TIME)
             ]
             best = self._best_of(proposals, best)
         return best
@@ -284,20 +268,20 @@ class StuckSearch:
             _significant(self.chips, self.kinds, start, stop, budget)
             for start, stop in zip(self.space.starts, self.space.starts[1:], strict=False)
         ]
-        keys = self.measure(probes)
+        keys = self.score(probes)
         rank = np.empty(len(keys))
         rank[sorted(range(len(keys)), key=lambda index: keys[index])] = np.arange(1, len(keys) + 1)
         share = 1.0 / rank
         return np.asarray(share / share.sum())
 
     def _blind_proposal(
-        self, choice: Choice, budget: int, damage: np.ndarray, generator: np.random.Generator
+        self, choice: Choice, budget: int, harm: np.ndarray, generator: np.random.Generator
     ) -> Choice:
-        """Return a choice with a random part exchanged for other devices.
+        """Return a choice with a random part exchanged.
 
-        The others push one column of one layer the same way.
+        For devices that push one column of one layer the same way.
         """
-        layer = int(generator.choice(len(damage), p=damage))
+        layer = int(generator.choice(len(harm), p=harm))
         start, stop = int(self.space.starts[layer]), int(self.space.starts[layer + 1])
         kept = choice.part(
             np.flatnonzero(generator.random(choice.size) < generator.choice([0.0, 0.5, 0.8]))
@@ -321,10 +305,9 @@ class StuckSearch:
 
 
 def magnitude_choice(chips: StuckChips, kinds: Sequence[int], count: int) -> Choice:
-    """Return the devices that change their weight most.
+    """Return the devices that change their weight most, in shares of their layer's largest weight.
 
-    Changes are shares of the largest weight of the layer; of equal ones, those of larger weights
-    come first.
+    Of equal ones those of larger weights first.
     """
     space = chips.space
     change = np.abs(chips.change[list(kinds)]) / space.largest_weight

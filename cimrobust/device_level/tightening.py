@@ -192,9 +192,7 @@ class WriteCycles:
         return sum(mean * count for mean, count in counted) / total if total else math.inf
 
     def relative_extra(self, tightening: Tightening, chosen: np.ndarray) -> float:
-        """Return the writes added by verifying some devices more tightly.
-
-        They are relative to the writes of all devices without it.
+        """Return the writes added by verifying some devices more tightly, over all writes without.
 
         Args:
             tightening: The devices.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.data.decision import Score
 from cimrobust.device_level.tightening import WriteCycles
 from cimrobust.errors import UsageError
@@ -44,7 +44,7 @@ class VerifySettings:
     shares: tuple[float, ...] = SHARES
     factor: float = 10.0
     draws: int = 3
-    plan: AttackPlan = field(default_factory=AttackPlan)
+    plan: AttackPlan = FULL_ATTACK
     cycles: WriteCycles = field(default_factory=WriteCycles)
     rankings: tuple[str, ...] = tuple(RANKINGS)
 
@@ -101,7 +101,7 @@ class Verification:
         draws: Random rankings.
         crafting_samples: Samples that attacks were made on.
         passes: Forward-backward passes.
-        evaluations: Forward runs over the crafting samples.
+        evaluations: Forward runs over the attack set.
         pattern: The pattern with that score.
     """
 

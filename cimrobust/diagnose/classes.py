@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cimrobust.attack.attack import Attack, Plan
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.attack import Attack
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
 from cimrobust.mapping.box import Pattern
@@ -21,11 +23,11 @@ WORST = "the worst pattern"
 #: Classes that are attacked; of more, those that the probe says are worst.
 MOST_CLASSES = 10
 PLANS = {
-    "quick": Plan(warm=8, fresh=8, evaluations=80),
-    "standard": Plan(warm=12, fresh=20, evaluations=240),
-    "thorough": Plan(warm=60, fresh=90, evaluations=1200),
+    "quick": AttackPlan(known=8, zero=8, evaluations=80),
+    "standard": AttackPlan(known=12, zero=20, evaluations=240),
+    "thorough": AttackPlan(known=60, zero=90, evaluations=1200),
 }
-_PROBE = Plan(warm=1, fresh=1, evaluations=8)
+_PROBE = AttackPlan(known=1, zero=1, evaluations=8)
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ def samples_of(task: Task, label: int) -> np.ndarray:
     return np.flatnonzero(task.labels == label)
 
 
-def without_classes(case: Case, settings: Settings) -> str:
+def without_classes(request: DiagnosisRequest) -> str:
     """Return why there are no classes to attack, or nothing."""
-    task = case.runtime.task
+    task = request.runtime.task
     if task.is_regression:
         return "a regression has no classes"
     return (
@@ -84,94 +86,86 @@ def without_classes(case: Case, settings: Settings) -> str:
     )
 
 
-def known_patterns(case: Case) -> dict[str, Pattern]:
+def known_patterns(request: DiagnosisRequest) -> dict[str, Pattern]:
     """Return what the search and earlier diagnostics found, layers that are not named exact."""
-    zero = case.bench.box.zero()
-    found = {origin: {**zero, **pattern} for origin, pattern in case.patterns.items()}
-    return {WORST: dict(case.found.deviations), **found}
+    zero = request.box.zero()
+    found = {origin: {**zero, **pattern} for origin, pattern in request.patterns.items()}
+    return {WORST: dict(request.found.deviations), **found}
 
 
-def _run(case: Case, settings: Settings) -> Finding:
-    present = [int(label) for label in np.unique(case.runtime.task.labels)]
-    settings.progress.start(
+def _run(request: DiagnosisRequest) -> Finding:
+    present = [int(label) for label in np.unique(request.runtime.task.labels)]
+    request.run.progress.start(
         CLASSES.title,
         min(len(present), MOST_CLASSES) + (len(present) if len(present) > MOST_CLASSES else 0),
     )
-    attacked, passes, evaluations = _worst_by_probe(case, settings, present)
-    plan, rows, kept = PLANS[settings.effort], [], {}
-    starts = known_patterns(case)
+    attacked, passes, evaluations = _worst_by_probe(request, present)
+    plan, rows, kept = PLANS[request.run.effort], [], {}
+    starts = known_patterns(request)
     for label in attacked:
-        row, pattern, spent = _attack(case, plan, starts, label)
+        row, pattern, spent = _attack(request, plan, starts, label)
         passes, evaluations = passes + spent[0], evaluations + spent[1]
         kept[f"class {label}"] = pattern
         rows.append(row)
-        settings.progress.advance(1, f"class {label}: recall {row.found.value:.4g}")
+        request.run.progress.advance(1, f"class {label}: recall {row.found.value:.4g}")
     rows.sort(key=lambda row: row.found.value)
     left_out = tuple(label for label in present if label not in attacked)
     return Finding(
-        Classes(tuple(rows), len(present), left_out, plan.steps), passes, evaluations, kept
+        Classes(tuple(rows), len(present), left_out, plan.passes), passes, evaluations, kept
     )
 
 
-def _worst_by_probe(
-    case: Case, settings: Settings, present: list[int]
-) -> tuple[list[int], int, int]:
+def _worst_by_probe(request: DiagnosisRequest, present: list[int]) -> tuple[list[int], int, int]:
     """Return the classes to attack, and the passes and evaluations that choosing them took."""
     if len(present) <= MOST_CLASSES:
         return present, 0, 0
     probed, passes, evaluations = [], 0, 0
-    starts = {WORST: dict(case.found.deviations)}
+    starts = {WORST: dict(request.found.deviations)}
     for label in present:
-        attack = case.bench.attack(
-            NAME,
-            box=case.bench.box,
-            plan=_PROBE,
-            starts=starts,
-            part=samples_of(case.runtime.task, label),
-        )
-        passes, evaluations = passes + attack.passes, evaluations + attack.evaluations
+        part = samples_of(request.runtime.task, label)
+        attack = request.context.attack(_PROBE, starts, part=part)
+        passes, evaluations = passes + attack.passes, evaluations + attack.runs
         probed.append((attack.score.value, label))
-        settings.progress.advance(1)
+        request.run.progress.advance(1)
     return sorted(label for _, label in sorted(probed)[:MOST_CLASSES]), passes, evaluations
 
 
 def _attack(
-    case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int
+    request: DiagnosisRequest, plan: AttackPlan, starts: Mapping[str, Pattern], label: int
 ) -> tuple[ClassRow, Pattern, tuple[int, int]]:
-    part = samples_of(case.runtime.task, label)
-    attack = worst_for(case, plan, starts, part)
-    runtime, task = case.runtime, case.runtime.task
-    zero = case.bench.box.weights(case.bench.box.zero())
+    part = samples_of(request.runtime.task, label)
+    attack = worst_for(request.context, plan, starts, part)
+    runtime, task = request.runtime, request.runtime.task
+    zero = request.box.weights(request.box.zero())
     row = ClassRow(
         label=label,
-        clean=runtime.score(zero, subset=part, threads=case.bench.workers),
+        clean=runtime.score(zero, subset=part, threads=request.run.workers),
         found=attack.score,
         origin=attack.origin,
-        overall=runtime.score(case.bench.box.weights(attack.pattern), threads=case.bench.workers),
+        overall=runtime.score(request.box.weights(attack.pattern), threads=request.run.workers),
         becomes=_most_often(decided_in(task, attack.output, part), label),
     )
-    return row, attack.pattern, (attack.passes, attack.evaluations + 2)
+    return row, attack.pattern, (attack.passes, attack.runs + 2)
 
 
-def worst_for(case: Case, plan: Plan, starts: Mapping[str, Pattern], part: np.ndarray) -> Attack:
-    """Attack the samples of a class from zero, and from known patterns only if some stay correct.
+def worst_for(
+    context: AttackContext, plan: AttackPlan, starts: Mapping[str, Pattern], part: np.ndarray
+) -> Attack:
+    """Attack the samples of a class from zero, and from known patterns where some stay correct.
 
     Known patterns are bad for every class; one made for this class alone shows what can happen to
     it while all others are well.
     """
-    bench = case.bench
-    fresh = bench.attack(NAME, box=bench.box, plan=replace(plan, warm=0), starts={}, part=part)
+    fresh = context.attack(replace(plan, known=0), {}, part=part)
     if fresh.score.count == 0:
         return fresh
-    known = bench.attack(
-        NAME,
-        box=bench.box,
-        plan=replace(plan, fresh=0),
-        starts={**starts, "the attack from zero": fresh.pattern},
-        part=part,
-    )
+    starts = {**starts, "the attack from zero": fresh.pattern}
+    again = context.attack(replace(plan, zero=0), starts, part=part)
     return replace(
-        known, passes=fresh.passes + known.passes, evaluations=fresh.evaluations + known.evaluations
+        again,
+        passes=fresh.passes + again.passes,
+        evaluations=fresh.evaluations + again.evaluations,
+        num_scored=fresh.num_scored + again.num_scored,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.proofs import BRANCHING, NARROWING
 from cimrobust.attack.tolerances import bisect
 from cimrobust.certify.bounded_network import open_bounds
@@ -20,7 +20,7 @@ from cimrobust.diagnose.classes import WORST, decided_in, known_patterns
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import Pattern
 from cimrobust.search.losses import margins
-from cimrobust.search.readout import counted_rows, task_readout
+from cimrobust.search.readout import counted_logits, task_readout
 
 NAME = "fragile_inputs"
 #: Inputs listed.
@@ -87,7 +87,7 @@ class FragileInputs:
 class _Search:
     """Smallest share known to break every sample, by which pattern, and what the sample becomes."""
 
-    case: Case
+    request: DiagnosisRequest
     share: np.ndarray
     becomes: np.ndarray
     by: list[str]
@@ -97,18 +97,18 @@ class _Search:
     def try_share(
         self, origin: str, pattern: Mapping[str, np.ndarray], share: float, samples: np.ndarray
     ) -> np.ndarray:
-        """Run some samples on the chip with this share of a pattern, and return which it breaks.
+        """Run some samples, which may be none, on the chip with this share of a pattern.
 
-        There may be no samples. Those that it breaks are noted, and returned as a mask.
+        Note which it breaks, and return them as a mask, bool [samples].
         """
         if not samples.size:
             return np.zeros(0, dtype=bool)
-        runtime, box = self.case.runtime, self.case.bench.box
+        runtime, box = self.request.runtime, self.request.box
         scaled = box.clip(
             {name: np.float32(share) * deviation for name, deviation in pattern.items()}
         )
         output = runtime.outputs(
-            box.weights(scaled), subset=samples, threads=self.case.bench.workers
+            box.weights(scaled), subset=samples, threads=self.request.run.workers
         )
         self.evaluations += 1
         decided = decided_in(runtime.task, output, samples)
@@ -123,70 +123,72 @@ class _Search:
         return broken
 
 
-def _run(case: Case, settings: Settings) -> Finding:
-    runtime, bench = case.runtime, case.bench
-    nominal = runtime.outputs(bench.box.weights(bench.box.zero()), threads=bench.workers)
-    right = np.flatnonzero(runtime.task.right(nominal))
+def _run(request: DiagnosisRequest) -> Finding:
+    runtime, box, run = request.runtime, request.box, request.run
+    nominal = runtime.outputs(box.weights(box.zero()), threads=run.workers)
+    correct = np.flatnonzero(runtime.task.right(nominal))
     count = len(runtime.task.labels)
     search = _Search(
-        case,
+        request,
         np.full(count, np.inf),
         np.full(count, -1, dtype=np.int64),
         [""] * count,
         evaluations=1,
     )
-    rays = _rays(case, _RAYS[settings.effort])
-    settings.progress.start(FRAGILE_INPUTS.title, 3)
-    _follow(search, rays, right)
-    settings.progress.advance()
-    margin = _margins(case, nominal)
+    rays = _rays(request, _RAYS[request.run.effort])
+    request.run.progress.start(FRAGILE_INPUTS.title, 3)
+    _follow(search, rays, correct)
+    request.run.progress.advance()
+    margin = _margins(request, nominal)
     broken = int(np.isfinite(search.share).sum())
     candidates = (
-        _candidates(search, right, margin) if bench.has_gradient else np.empty(0, dtype=np.int64)
+        _candidates(search, correct, margin)
+        if request.context.has_gradient
+        else np.empty(0, dtype=np.int64)
     )
     _own_chips(search, candidates)
-    settings.progress.advance()
+    request.run.progress.advance()
     order = [
         sample
         for sample in np.argsort(search.share, kind="stable")
         if np.isfinite(search.share[sample])
     ][:LISTED]
-    proven, reason = _certified(case, settings, np.array(order, dtype=np.int64))
+    proven, reason = _certified(request, np.array(order, dtype=np.int64))
     rows = tuple(
         _row(search, int(sample), margin, None if proven is None else float(proven[place]))
         for place, sample in enumerate(order)
     )
-    settings.progress.advance()
+    request.run.progress.advance()
     return Finding(
-        FragileInputs(rows, len(right), broken, tuple(rays), len(candidates), reason),
+        FragileInputs(rows, len(correct), broken, tuple(rays), len(candidates), reason),
         search.passes,
         search.evaluations,
         broken=np.isfinite(search.share),
     )
 
 
-def _rays(case: Case, most: int) -> dict[str, Pattern]:
+def _rays(request: DiagnosisRequest, most: int) -> dict[str, Pattern]:
     """Return patterns to follow: the worst one, those of single classes, then others."""
-    known = known_patterns(case)
+    known = known_patterns(request)
     order = sorted(known, key=lambda origin: (origin != WORST, not origin.startswith("class ")))
     return {origin: known[origin] for origin in order[:most]}
 
 
-def _follow(search: _Search, rays: Mapping[str, Pattern], right: np.ndarray) -> None:
+def _follow(search: _Search, rays: Mapping[str, Pattern], correct: np.ndarray) -> None:
     """Follow rays from small shares to large ones until enough inputs are broken.
 
-    Then look closer at those inputs.
+    Then look closer at those.
     """
     stop = len(_SHARES) - 1
     for position, share in enumerate(_SHARES):
         for origin, pattern in rays.items():
-            search.try_share(origin, pattern, share, right)
+            search.try_share(origin, pattern, share, correct)
         if np.isfinite(search.share).sum() >= LISTED:
             stop = position
             break
     if stop < len(_SHARES) - 1:  # how many break in all, for the record
         for origin, pattern in rays.items():
-            search.try_share(origin, pattern, 1.0, right[~np.isfinite(search.share[right])])
+            search.try_share(origin, pattern, 1.0, correct[~np.isfinite(search.share[correct])])
     early = np.flatnonzero(search.share <= _SHARES[stop])
     _closer(search, rays, early)
 
@@ -208,16 +210,16 @@ def _own_chips(search: _Search, candidates: np.ndarray) -> None:
     The corner of the box that lowers its margin fastest, seen from no deviation, then seen from
     where that chip breaks it; one layer needs no second look.
     """
-    bench = search.case.bench
+    context, box = search.request.context, search.request.box
     for sample in candidates.tolist():
-        seen_from = bench.box.zero()
+        seen_from = box.zero()
         for _ in range(_LOOKS):
-            corner = bench.steepest(seen_from, sample)
+            corner = context.steepest(seen_from, sample)
             search.passes += 1
             share = _breaking_share(search, corner, np.array([sample]))
             if share is None:
                 break
-            seen_from = bench.box.clip(
+            seen_from = box.clip(
                 {name: np.float32(share) * deviation for name, deviation in corner.items()}
             )
 
@@ -238,7 +240,7 @@ def _breaking_share(search: _Search, pattern: Pattern, sample: np.ndarray) -> fl
     )
 
 
-def _candidates(search: _Search, right: np.ndarray, margin: np.ndarray | None) -> np.ndarray:
+def _candidates(search: _Search, correct: np.ndarray, margin: np.ndarray | None) -> np.ndarray:
     """Return the inputs that get a chip of their own.
 
     Those that break first, and those with the smallest margins.
@@ -249,39 +251,39 @@ def _candidates(search: _Search, right: np.ndarray, margin: np.ndarray | None) -
         if np.isfinite(search.share[sample])
     ]
     close = (
-        [] if margin is None else right[np.argsort(margin[right], kind="stable")[:LISTED]].tolist()
+        []
+        if margin is None
+        else correct[np.argsort(margin[correct], kind="stable")[:LISTED]].tolist()
     )
     return np.array(list(dict.fromkeys([*map(int, first), *map(int, close)])), dtype=np.int64)
 
 
-def _margins(case: Case, output: np.ndarray) -> np.ndarray | None:
+def _margins(request: DiagnosisRequest, output: np.ndarray) -> np.ndarray | None:
     """Return score of the label minus score of the runner-up, float64 [samples].
 
     None where the output is a decision.
     """
-    task = case.runtime.task
+    task = request.runtime.task
     readout = task_readout(task, "")
     if readout is None or not np.issubdtype(output.dtype, np.floating):
         return None
     return np.asarray(
-        -margins(*counted_rows(task, readout, output, double=True)).numpy(), dtype=np.float64
+        margins(*counted_logits(task, readout, output, double=True)).numpy(), dtype=np.float64
     )
 
 
-def _certified(
-    case: Case, settings: Settings, samples: np.ndarray
-) -> tuple[np.ndarray | None, str]:
-    """Return the largest proven share of the box for some samples, and why there is none."""
-    network = open_bounds(case.runtime, case.placement)
+def _certified(request: DiagnosisRequest, samples: np.ndarray) -> tuple[np.ndarray | None, str]:
+    """Return the largest share of the box that is proven for samples, and why there is none."""
+    network = open_bounds(request.runtime, request.subject.placement)
     if isinstance(network, Refusal):
         return None, str(network)
     proven = largest_certified_tolerance(
         network,
         samples=samples,
         octaves=(-10, 0),
-        effort=NARROWING[settings.effort],
-        branching=BRANCHING[settings.effort],
-        workers=settings.workers,
+        effort=NARROWING[request.run.effort],
+        branching=BRANCHING[request.run.effort],
+        workers=request.run.workers,
     )
     return proven, ""
 
@@ -297,7 +299,7 @@ def _row(
         )
     return FragileInput(
         sample=sample,
-        label=int(search.case.runtime.task.labels[sample]),
+        label=int(search.request.runtime.task.labels[sample]),
         margin=None if margin is None or not np.isfinite(margin[sample]) else float(margin[sample]),
         share=share,
         becomes=int(search.becomes[sample]),
@@ -306,8 +308,8 @@ def _row(
     )
 
 
-def _applies(case: Case, settings: Settings) -> str:
-    task = case.runtime.task
+def _applies(request: DiagnosisRequest) -> str:
+    task = request.runtime.task
     if task.is_regression:
         return "a regression has no decisions that break"
     return (

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cimrobust.attack.attack import Attack, Plan
-from cimrobust.attack.case_parts import restricted
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.attack import Attack
+from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
+from cimrobust.attack.subject_parts import restricted
 from cimrobust.data.decision import Score
 from cimrobust.mapping.box import Pattern
 
@@ -54,27 +55,27 @@ class Layers:
     passes_each: int
 
 
-def _run(case: Case, settings: Settings) -> Finding:
-    names = case.bench.box.names
-    plan = _plan(settings, len(names))
-    settings.progress.start(LAYERS.title, 2 * len(names))
+def _run(request: DiagnosisRequest) -> Finding:
+    names = request.box.names
+    plan = _plan(request.run.effort, len(names))
+    request.run.progress.start(LAYERS.title, 2 * len(names))
     rows: list[LayerRow] = []
     passes, evaluations = 0, 0
     kept: dict[str, Pattern] = {}
     worst_others: Attack | None = None
     for name in names:
-        alone = _attack(case, plan, [name])
+        alone = _attack(request, plan, [name])
         others = (
-            _attack(case, plan, [other for other in names if other != name])
+            _attack(request, plan, [other for other in names if other != name])
             if len(names) > 1
             else None
         )
         made = [alone] if others is None else [alone, others]
         passes += sum(attack.passes for attack in made)
-        evaluations += sum(attack.evaluations for attack in made)
+        evaluations += sum(attack.runs for attack in made)
         kept[f"layer {name} alone"] = {name: alone.pattern[name]}
         if others is not None and (
-            worst_others is None or case.runtime.task.is_worse(others.score, worst_others.score)
+            worst_others is None or request.runtime.task.is_worse(others.score, worst_others.score)
         ):
             worst_others = others
             kept["all layers but one"] = others.pattern
@@ -87,27 +88,28 @@ def _run(case: Case, settings: Settings) -> Finding:
                 "" if others is None else others.origin,
             )
         )
-        settings.progress.advance(2, f"{name}: {alone.score.value:.4g}")
-    sign = 1.0 if case.runtime.task.higher_is_better else -1.0
+        request.run.progress.advance(2, f"{name}: {alone.score.value:.4g}")
+    sign = 1.0 if request.runtime.task.higher_is_better else -1.0
     rows.sort(key=lambda row: sign * row.alone.value)
     return Finding(
-        Layers(tuple(rows), len(case.bench.opened.crafting), plan.steps), passes, evaluations, kept
+        Layers(tuple(rows), len(request.context.twin.attack_set), plan.passes),
+        passes,
+        evaluations,
+        kept,
     )
 
 
-def _attack(case: Case, plan: Plan, names: list[str]) -> Attack:
-    box = restricted(case.bench.box, names)
-    return case.bench.attack(
-        NAME,
-        box=box,
-        plan=plan,
-        starts={"the worst pattern, in these layers": dict(case.found.deviations)},
+def _attack(request: DiagnosisRequest, plan: AttackPlan, names: list[str]) -> Attack:
+    return request.context.attack(
+        plan,
+        {"the worst pattern, in these layers": dict(request.found.deviations)},
+        box=restricted(request.box, names),
     )
 
 
-def _plan(settings: Settings, num_layers: int) -> Plan:
-    each = min(max(_PASSES[settings.effort] // (2 * num_layers), _LEAST), _MOST[settings.effort])
-    return Plan(warm=each // 2, fresh=each - each // 2, evaluations=_EVALUATIONS[settings.effort])
+def _plan(effort: str, num_layers: int) -> AttackPlan:
+    each = min(max(_PASSES[effort] // (2 * num_layers), _LEAST), _MOST[effort])
+    return AttackPlan(known=each // 2, zero=each - each // 2, evaluations=_EVALUATIONS[effort])
 
 
 LAYERS = Diagnostic(NAME, "Attacks by layer", _run)

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cimrobust.attack.box_attack import AttackPlan, attack_box
+from cimrobust.attack.attack import attack
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
 from cimrobust.diagnose.protection import Protection, num_devices
@@ -27,15 +29,12 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.montecarlo.trials import run_trials
-from cimrobust.onnx_io.layers import LayerScan
-from cimrobust.progress import NullProgress, Progress
 from cimrobust.run import Run
-from cimrobust.search.gradients import Opened
-from cimrobust.search.problem import UNLIMITED, Problem
+from cimrobust.search.pass_ledger import UNLIMITED, PassLedger
+from cimrobust.search.scorer import Scorer
 
 Chosen = frozenset[str]
 
-_MEMBER = "protected layers"
 _MOST_CHIPS = 12
 #: Known chips that an attack starts from, and by which layers are ranked.
 _STARTS = 3
@@ -141,35 +140,33 @@ class ProtectedAttacks:
     """Tries choices of layers to protect, one after the other.
 
     Attributes:
-        runtime: The network, opened without any protected.
-        placement: Where its weights are stored, none protected.
-        scan: Its layers.
-        opened: Its twin and crafting samples.
+        context: The network, opened and stored without any protected.
         protection: How layers are protected.
         needs: What is asked.
         plan: Passes of one attack.
-        seed: Seed of the run.
-        workers: Threads; no result depends on it.
-        progress: Told of every choice.
         chips: Bad chips, the one that was of use last first; shared by all protections.
         tried: All choices tried, in order.
     """
 
-    runtime: Runtime
-    placement: Placement
-    scan: LayerScan
-    opened: Opened
+    context: AttackContext
     protection: Protection
     needs: Needs
     plan: AttackPlan
-    seed: int
-    workers: int
-    progress: Progress
     chips: list[Pattern]
     tried: list[Tried] = field(default_factory=list)
     attacks: int = 0
     passes: int = 0
     _known: dict[Chosen, Tried] = field(default_factory=dict)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The network, opened without any protected."""
+        return self.context.subject.runtime
+
+    @property
+    def placement(self) -> Placement:
+        """Where its weights are stored, none protected."""
+        return self.context.subject.placement
 
     def devices(self, chosen: Collection[str]) -> int:
         """Return the devices of layers."""
@@ -214,52 +211,45 @@ class ProtectedAttacks:
         )
 
     def ranked(self, chosen: Chosen, rest: Sequence[str]) -> list[str]:
-        """Return further layers to protect, the most effective for its devices first.
+        """Return further layers to protect, the most useful first.
 
-        The first takes most harm out of the worst known chips for each device of it.
+        That is the one that takes most harm out of the worst known chips for each device of it.
         """
-        problem = self._problem(chosen)
-        worst = [problem.box.clip(chip) for chip in self.chips[:_STARTS]] or [problem.box.zero()]
-        before = self._harm(problem, worst)
+        scorer = self._scorer(chosen)
+        box = scorer.problem.box
+        worst = [box.clip(chip) for chip in self.chips[:_STARTS]] or [box.zero()]
+        before = self._harm(scorer, worst)
         gains = {}
         for name in rest:
             inside = box_of(self._placed(chosen | {name}))
-            after = self._harm(problem, [{**chip, name: inside.clip(chip)[name]} for chip in worst])
+            after = self._harm(scorer, [{**chip, name: inside.clip(chip)[name]} for chip in worst])
             gains[name] = (before - after) / max(self.devices([name]), 1)
         return sorted(rest, key=lambda name: (-gains[name], self.devices([name])))
 
-    def _harm(self, problem: Problem, chips: list[Pattern]) -> float:
-        """Return how much harm chips do on the crafting samples.
+    def _harm(self, scorer: Scorer, chips: list[Pattern]) -> float:
+        """Return how much harm chips do on the attack set.
 
         Wrong decisions as a share of all, and the smoothed share to tell equal ones apart.
         """
-        total = max(problem.task.labels.size, 1)
-        keys = problem.measure(chips)
-        scale = 1.0 if problem.task.is_regression else 1.0 / total
-        return -min(key[0] * scale + key[1] for key in keys)
+        task = scorer.problem.task
+        scale = 1.0 if task.is_regression else 1.0 / max(task.labels.size, 1)
+        keys = scorer.score(chips)
+        return -min(key.score * scale + key.smooth_accuracy for key in keys)
 
     def _placed(self, chosen: Chosen) -> Placement:
         return self.protection.placement(
-            self.placement, self.scan, chosen, is_float=self.runtime.converters is None
+            self.placement,
+            self.context.subject.scan,
+            chosen,
+            is_float=self.runtime.converters is None,
         )
 
-    def _problem(self, chosen: Chosen) -> Problem:
-        box, crafting = box_of(self._placed(chosen)), self.opened.crafting
-        oracle = (
-            None
-            if self.opened.oracle is None
-            else self.opened.oracle.inside(box, self.runtime, crafting)
-        )
-        return Problem(
-            self.runtime,
-            box,
-            crafting,
-            oracle,
-            self.seed,
-            self.workers,
-            NullProgress(),
-            most_passes=UNLIMITED,
-        )
+    def _scorer(self, chosen: Chosen, *, passes: int = UNLIMITED) -> Scorer:
+        """Return what scores chips of the network with some layers protected."""
+        box, twin = box_of(self._placed(chosen)), self.context.twin
+        around = twin.on(self.runtime, twin.attack_set, box)
+        problem = around.problem(self.context.subject, self.context.run, box)
+        return Scorer(problem, PassLedger(problem.task, passes))
 
     def _evaluate(self, chosen: Chosen) -> Tried:
         found = self._attacked(chosen) if self.needs.least is not None else None
@@ -281,18 +271,19 @@ class ProtectedAttacks:
     def _attacked(self, chosen: Chosen) -> Tried:
         required = self.needs.least
         assert required is not None
-        problem = self._problem(chosen)
+        scorer = self._scorer(chosen, passes=self.plan.passes)
+        box = scorer.problem.box
         order, devices = self._ordered(chosen), self.devices(chosen)
         for chip in list(self.chips):
             score = self.runtime.score(
-                problem.box.weights(problem.box.clip(chip)), threads=self.workers
+                box.weights(box.clip(chip)), threads=self.context.run.workers
             )
             if not self.needs.met(score.value, required):
                 self._keep(chip)
                 return Tried(order, devices, score, False, "known chip", "a chip found before")
         known = {f"chip {number}": chip for number, chip in enumerate(self.chips[:_STARTS])}
-        found = attack_box(problem, known, self.plan)
-        self.attacks, self.passes = self.attacks + 1, self.passes + problem.passes
+        found = attack(scorer, self.plan, known)
+        self.attacks, self.passes = self.attacks + 1, self.passes + found.passes
         self._keep(found.pattern)
         return Tried(
             order,
@@ -308,7 +299,7 @@ class ProtectedAttacks:
             return ""
         table = run_trials(
             Subject(self.runtime, self._placed(chosen)),
-            Run(self.seed, self.workers),
+            Run(self.context.run.seed, self.context.run.workers),
             num_trials=self.needs.trials,
         )
         return self.needs.missed_by_chips(table)
@@ -317,7 +308,7 @@ class ProtectedAttacks:
         self._known[chosen] = tried
         self.tried.append(tried)
         shown = "" if tried.score is None else f"{tried.score.value:.4g}"
-        self.progress.advance(1, f"{len(chosen)} layers: {shown}")
+        self.context.run.progress.advance(1, f"{len(chosen)} layers: {shown}")
 
     def _keep(self, chip: Pattern) -> None:
         """Keep a chip in front of all others."""

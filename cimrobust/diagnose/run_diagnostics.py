@@ -8,21 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from cimrobust.attack.attack import Bench
+from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.diagnosis_protocol import (
-    Case,
     Diagnosis,
+    DiagnosisRequest,
     Diagnostic,
     Finding,
     Outcome,
-    Settings,
 )
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
-from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import CimrobustError, SelfCheckError
-from cimrobust.mapping.box import Pattern
-from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.layers import LayerScan
+from cimrobust.mapping.box import Box, Pattern
+from cimrobust.run import Run
 from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness_replay import confirm
 
@@ -30,61 +28,64 @@ NOT_CHOSEN = "not asked for (--diagnostics)"
 
 
 def diagnose(
-    runtime: Runtime,
-    scan: LayerScan,
-    placement: Placement,
+    subject: Subject,
+    run: Run,
     found: SearchResult,
     names: Collection[str],
-    settings: Settings,
+    *,
+    required: float | None = None,
+    safety_class: int | None = None,
 ) -> Diagnosis:
     """Run diagnostics.
 
     Args:
-        runtime: The network and its data.
-        scan: Its crossbar layers.
-        placement: Where they are stored.
+        subject: The network, its data, and where its weights are stored.
+        run: How to compute.
         found: The worst pattern found by the search.
         names: Diagnostics that were chosen.
-        settings: How much to do.
+        required: Score that the policy asks of the worst chip; None: it asks nothing.
+        safety_class: Class whose recall must not fall; None: no class is special.
 
     Raises:
         SelfCheckError: A pattern left its box.
     """
-    bench = Bench(
-        runtime, placement, settings.effort, settings.seed, settings.workers, settings.device_type
+    request = DiagnosisRequest(
+        AttackContext(subject, run), found, required=required, safety_class=safety_class
     )
-    case = Case(runtime, scan, placement, found, bench)
+    runtime = subject.runtime
     broken = None if runtime.task.is_regression else np.zeros(runtime.task.labels.shape, dtype=bool)
     outcomes = []
     for diagnostic in DIAGNOSTICS:
-        outcome, finding = _run(diagnostic, case, names, settings)
+        outcome, finding = _run(diagnostic, request, names)
         if finding is not None:
-            kept = {origin: _whole(bench, pattern) for origin, pattern in finding.patterns.items()}
-            case = replace(
-                case,
-                found=_adopt(case, diagnostic, finding, outcome, kept, broken),
-                patterns={**case.patterns, **finding.patterns},
+            kept = {
+                origin: _whole(subject.box, pattern) for origin, pattern in finding.patterns.items()
+            }
+            request = replace(
+                request,
+                found=_adopt(request, diagnostic, finding, outcome, kept, broken),
+                patterns={**request.patterns, **finding.patterns},
             )
             if broken is not None and finding.broken is not None:
                 broken |= finding.broken
             outcome = replace(outcome, evaluations=outcome.evaluations + len(kept))
         outcomes.append(outcome)
-    settings.progress.finish()
-    return Diagnosis(tuple(outcomes), case.found, broken)
+    run.progress.finish()
+    return Diagnosis(tuple(outcomes), request.found, broken)
 
 
 def _run(
-    diagnostic: Diagnostic, case: Case, names: Collection[str], settings: Settings
+    diagnostic: Diagnostic, request: DiagnosisRequest, names: Collection[str]
 ) -> tuple[Outcome, Finding | None]:
     """Run one diagnostic, or say why it does not run."""
     if diagnostic.is_optional and diagnostic.name not in names:
         return Outcome(diagnostic.name, None, NOT_CHOSEN), None
-    without = diagnostic.applies(case, settings)
+    without = diagnostic.applies(request)
     if without:
         return Outcome(diagnostic.name, None, without), None
     begin = time.perf_counter()
     try:
-        finding = diagnostic.run(case, settings)
+        finding = diagnostic.run(request)
     except SelfCheckError:
         raise
     except (CimrobustError, RuntimeError) as err:
@@ -105,13 +106,13 @@ def _run(
     )
 
 
-def _whole(bench: Bench, pattern: Mapping[str, np.ndarray]) -> Pattern:
+def _whole(box: Box, pattern: Mapping[str, np.ndarray]) -> Pattern:
     """Return a pattern with zeros for the layers that it does not name."""
-    return {**bench.box.zero(), **pattern}
+    return {**box.zero(), **pattern}
 
 
 def _adopt(
-    case: Case,
+    request: DiagnosisRequest,
     diagnostic: Diagnostic,
     finding: Finding,
     outcome: Outcome,
@@ -122,15 +123,15 @@ def _adopt(
 
     Note what they break, and take over one that beats the search.
     """
-    runtime, box, task, found = case.runtime, case.bench.box, case.runtime.task, case.found
+    runtime, box, task, found = request.runtime, request.box, request.runtime.task, request.found
     for origin, pattern in kept.items():
         box.check(pattern, origin=origin)
-        output = runtime.outputs(box.weights(pattern), threads=case.bench.workers)
+        output = runtime.outputs(box.weights(pattern), threads=request.run.workers)
         if broken is not None:
             broken |= ~task.right(output)
         score = task.score(output)
         if task.is_worse(score, found.engine_score):
-            replayed, note = confirm(runtime, box, pattern, score, workers=case.bench.workers)
+            replayed, note = confirm(runtime, box, pattern, score, workers=request.run.workers)
             row = MemberResult(
                 f"diagnostic_{diagnostic.name}",
                 score,

@@ -6,12 +6,12 @@ One class whose recall alone is minimised, with a whole search of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cimrobust.attack.case_parts import part_of
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
+from cimrobust.attack.subject_parts import part_of
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
 from cimrobust.diagnose.classes import PLANS, known_patterns, samples_of, without_classes, worst_for
@@ -72,26 +72,19 @@ def check_safety_class(task: Task, label: int) -> None:
         )
 
 
-def _run(case: Case, settings: Settings) -> Finding:
-    assert settings.safety_class is not None
-    label = settings.safety_class
-    part = samples_of(case.runtime.task, label)
-    bench = case.bench
-    short = worst_for(case, PLANS[settings.effort], known_patterns(case), part)
+def _run(request: DiagnosisRequest) -> Finding:
+    assert request.safety_class is not None
+    label, run = request.safety_class, request.run
+    part = samples_of(request.runtime.task, label)
+    short = worst_for(request.context, PLANS[run.effort], known_patterns(request), part)
     found = search(
-        part_of(case.runtime, case.placement, part, workers=settings.workers),
-        case.placement,
-        effort=_EFFORT[settings.effort],
-        seed=settings.seed,
-        workers=settings.workers,
-        progress=settings.progress,
-        device_type=settings.device_type,
+        part_of(request.subject, part, workers=run.workers),
+        replace(run, effort=_EFFORT[run.effort]),
         starts={"short_attack": short.pattern},
     )
-    overall = case.runtime.score(bench.box.weights(found.deviations), threads=settings.workers)
-    clean = case.runtime.score(
-        bench.box.weights(bench.box.zero()), subset=part, threads=settings.workers
-    )
+    score, box = request.runtime.score, request.box
+    overall = score(box.weights(found.deviations), threads=run.workers)
+    clean = score(box.weights(box.zero()), subset=part, threads=run.workers)
     result = SafetyClass(
         label=label,
         clean=clean,
@@ -105,13 +98,13 @@ def _run(case: Case, settings: Settings) -> Finding:
         replay_note=found.replay_note,
     )
     kept = {f"safety class {label}": dict(found.deviations)}
-    return Finding(result, result.passes, short.evaluations + found.evaluations + 2, kept)
+    return Finding(result, result.passes, short.runs + found.evaluations + 2, kept)
 
 
-def _applies(case: Case, settings: Settings) -> str:
+def _applies(request: DiagnosisRequest) -> str:
     return (
-        without_classes(case, settings)
-        if settings.safety_class is not None
+        without_classes(request)
+        if request.safety_class is not None
         else "no safety class was given (--safety-class)"
     )
 

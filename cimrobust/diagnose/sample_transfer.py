@@ -1,17 +1,17 @@
-"""Diagnostic: whether the worst chip is a property of the chip or of the samples.
+"""Diagnostic: is the worst chip a property of the chip or of the samples?
 
-It searches on one half of the samples and scores on the other, both ways.
+Search on one half of the samples, score on the other, both ways.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from cimrobust.attack.case_parts import part_of
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
+from cimrobust.attack.subject_parts import part_of
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
 from cimrobust.mapping.box import Pattern
@@ -23,7 +23,7 @@ NAME = "transfer"
 CONFIDENCE = 0.95
 #: Fewest samples: with halves of fewer, the intervals say next to nothing.
 FEWEST_SAMPLES = 20
-#: Share of the damage that held-out samples suffer, from which on it counts as the chip's, and up
+#: Share of the loss that held-out samples suffer, from which on it counts as the chip's, and up
 #: to which as the samples'.
 CHIP_SHARE, SAMPLES_SHARE = 0.8, 0.2
 _EFFORT = {"quick": "quick", "standard": "quick", "thorough": "standard"}
@@ -42,7 +42,7 @@ class Direction:
         held_out: Score of the same pattern there.
         interval: What the held-out samples say of that chip's accuracy on the distribution they
             were drawn from; None for a regression.
-        share: Damage on the held-out half over damage on the half searched; None where the damage
+        share: Loss on the held-out half over loss on the half searched; None where the loss
             is smaller than half the interval, so that chance may make
             or hide it.
     """
@@ -83,22 +83,15 @@ def halves(task: Task, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[::2]), np.sort(order[1::2])
 
 
-def _run(case: Case, settings: Settings) -> Finding:
-    first, second = halves(case.runtime.task, settings.seed)
+def _run(request: DiagnosisRequest) -> Finding:
+    first, second = halves(request.runtime.task, request.run.seed)
     directions, kept, passes, evaluations = [], {}, 0, 0
-    effort = _EFFORT[settings.effort]
+    effort = _EFFORT[request.run.effort]
     for number, (part, other) in enumerate(((first, second), (second, first)), start=1):
-        found = search(
-            part_of(case.runtime, case.placement, part, workers=settings.workers),
-            case.placement,
-            effort=effort,
-            seed=settings.seed,
-            workers=settings.workers,
-            progress=settings.progress,
-            device_type=settings.device_type,
-        )
+        some = part_of(request.subject, part, workers=request.run.workers)
+        found = search(some, replace(request.run, effort=effort))
         pattern = dict(found.deviations)
-        directions.append(_direction(case, pattern, part, other))
+        directions.append(_direction(request, pattern, part, other))
         kept[f"half {number} of the samples"] = pattern
         passes, evaluations = passes + found.passes, evaluations + found.evaluations + 4
     return Finding(
@@ -106,17 +99,19 @@ def _run(case: Case, settings: Settings) -> Finding:
     )
 
 
-def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray) -> Direction:
-    box, runtime = case.bench.box, case.runtime
+def _direction(
+    request: DiagnosisRequest, pattern: Pattern, part: np.ndarray, other: np.ndarray
+) -> Direction:
+    box, runtime = request.box, request.runtime
     zero, weights = box.weights(box.zero()), box.weights(pattern)
     clean, held_out_clean = (
-        runtime.score(zero, subset=some, threads=case.bench.workers) for some in (part, other)
+        runtime.score(zero, subset=some, threads=request.run.workers) for some in (part, other)
     )
     found, held_out = (
-        runtime.score(weights, subset=some, threads=case.bench.workers) for some in (part, other)
+        runtime.score(weights, subset=some, threads=request.run.workers) for some in (part, other)
     )
-    damage, suffered = clean.value - found.value, held_out_clean.value - held_out.value
-    interval, visible = None, damage != 0
+    loss, suffered = clean.value - found.value, held_out_clean.value - held_out.value
+    interval, visible = None, loss != 0
     if not runtime.task.is_regression:
         interval = accuracy_interval(
             held_out.value,
@@ -125,16 +120,16 @@ def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray
             most=runtime.task.most_decisions,
             confidence=CONFIDENCE,
         )
-        visible = damage > (interval.high - interval.low) / 2
+        visible = loss > (interval.high - interval.low) / 2
     return Direction(
-        clean, found, held_out_clean, held_out, interval, suffered / damage if visible else None
+        clean, found, held_out_clean, held_out, interval, suffered / loss if visible else None
     )
 
 
 def property_of(directions: list[Direction]) -> Property:
-    """Tell what the loss belongs to, by the share of it that held-out samples suffer.
+    """Tell what the loss belongs to.
 
-    The shares are those in either direction.
+    By the share of it that held-out samples suffer in either direction.
     """
     shares = [direction.share for direction in directions if direction.share is not None]
     if len(shares) < len(directions):
@@ -144,8 +139,8 @@ def property_of(directions: list[Direction]) -> Property:
     return "samples" if max(shares) <= SAMPLES_SHARE else "both"
 
 
-def _applies(case: Case, settings: Settings) -> str:
-    count = case.runtime.dataset.num_samples
+def _applies(request: DiagnosisRequest) -> str:
+    count = request.runtime.dataset.num_samples
     return (
         ""
         if count >= FEWEST_SAMPLES

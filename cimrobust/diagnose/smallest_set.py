@@ -64,10 +64,7 @@ def smallest_set(
 def _grow(
     attacks: ProtectedAttacks, names: list[str], chosen: Chosen, most_devices: int
 ) -> Chosen | None:
-    """Add layers until a choice gives what is asked.
-
-    None: all that may be added does not suffice.
-    """
+    """Add layers until a choice gives what is asked; None: all that may be added is not enough."""
     while True:
         now = attacks.evaluate(chosen)
         if now.met:

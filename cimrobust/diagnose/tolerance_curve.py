@@ -1,6 +1,6 @@
 """Diagnostic: the worst score found over the tolerance.
 
-Also the largest tolerance at which no chip below the requirement was found.
+And the largest tolerance at which no chip below the requirement was found.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from cimrobust.attack.attack import Attack, Bench, Plan
-from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.tolerances import at_tolerance, bisect, carried, stated_tolerance
 from cimrobust.data.decision import Score
 from cimrobust.mapping.box import Box, Pattern
@@ -17,9 +18,9 @@ from cimrobust.mapping.box import Box, Pattern
 NAME = "tolerance_curve"
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5)
 _PLANS = {
-    "quick": Plan(warm=8, fresh=4, evaluations=80),
-    "standard": Plan(warm=16, fresh=8, evaluations=240),
-    "thorough": Plan(warm=80, fresh=80, evaluations=1200),
+    "quick": AttackPlan(known=8, zero=4, evaluations=80),
+    "standard": AttackPlan(known=16, zero=8, evaluations=240),
+    "thorough": AttackPlan(known=80, zero=80, evaluations=1200),
 }
 _STEPS, _RESOLUTION = 6, 0.05
 
@@ -68,20 +69,16 @@ class ToleranceCurve:
 class _Known:
     """The worst pattern known at every tolerance tried, and what that cost."""
 
-    case: Case
-    settings: Settings
-    plan: Plan
+    request: DiagnosisRequest
+    plan: AttackPlan
     found: dict[float, tuple[Box, Pattern, Score, str]]
     passes: int = 0
     evaluations: int = 0
 
     def attack(self, tolerance: float) -> None:
         """Attack at one tolerance from the patterns of its neighbours."""
-        case, own = self.case, self.case.bench
-        runtime, placement = at_tolerance(
-            case.runtime, case.scan, case.placement, tolerance, workers=own.workers
-        )
-        bench = Bench(runtime, placement, own.effort, own.seed, own.workers, own.device_type, own)
+        own = self.request.context
+        subject = at_tolerance(own.subject, tolerance, workers=own.run.workers)
         below = max((known for known in self.found if known < tolerance), default=None)
         above = min((known for known in self.found if known > tolerance), default=None)
         starts = {}
@@ -91,26 +88,23 @@ class _Known:
                 starts.update(
                     {
                         f"the pattern at {100 * near:.4g} %, {how}": start
-                        for how, start in carried(pattern, box, bench.box).items()
+                        for how, start in carried(pattern, box, subject.box).items()
                     }
                 )
-        attack: Attack = bench.attack(NAME, box=bench.box, plan=self.plan, starts=starts)
+        attack = AttackContext(subject, own.run, own.twin).attack(self.plan, starts)
         self.passes += attack.passes
-        self.evaluations += attack.evaluations
-        self.found[tolerance] = (bench.box, attack.pattern, attack.score, attack.origin)
+        self.evaluations += attack.runs
+        self.found[tolerance] = (subject.box, attack.pattern, attack.score, attack.origin)
 
     def carry_up(self) -> None:
-        """Let every tolerance know the worst pattern of the smaller ones.
-
-        Its box holds that pattern too.
-        """
+        """Let every tolerance know the worst pattern of smaller ones, which its box holds too."""
         ordered = sorted(self.found)
         for smaller, larger in pairwise(ordered):
             _, pattern, score, _ = self.found[smaller]
             box, _, there, _ = self.found[larger]
             inside = box.clip(pattern)
             same = all((inside[name] == pattern[name]).all() for name in pattern)
-            if same and self.case.runtime.task.is_worse(score, there):
+            if same and self.request.runtime.task.is_worse(score, there):
                 self.found[larger] = (box, pattern, score, f"the pattern at {100 * smaller:.4g} %")
 
     def point(self, tolerance: float) -> CurvePoint:
@@ -119,26 +113,26 @@ class _Known:
         return CurvePoint(tolerance, score, origin)
 
 
-def _run(case: Case, settings: Settings) -> Finding:
-    stated = stated_tolerance(case.placement.profile)
+def _run(request: DiagnosisRequest) -> Finding:
+    stated = stated_tolerance(request.subject.placement.profile)
     start = (
-        case.bench.box,
-        dict(case.found.deviations),
-        case.found.engine_score,
-        f"search, {case.found.member}",
+        request.box,
+        dict(request.found.deviations),
+        request.found.engine_score,
+        f"search, {request.found.member}",
     )
-    known = _Known(case, settings, _PLANS[settings.effort], {stated: start})
-    settings.progress.start(TOLERANCE_CURVE.title, len(FACTORS) - 1 + _STEPS)
+    known = _Known(request, _PLANS[request.run.effort], {stated: start})
+    request.run.progress.start(TOLERANCE_CURVE.title, len(FACTORS) - 1 + _STEPS)
     grid = [factor * stated for factor in FACTORS if factor * stated <= 1.0]
     for tolerance in sorted(grid, key=lambda value: (value > stated, abs(value - stated))):
         if tolerance != stated:
             known.attack(tolerance)
-            settings.progress.advance(
+            request.run.progress.advance(
                 1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}"
             )
     known.carry_up()
-    required, is_policy = _required(case, settings)
-    unrefuted, refuted = _unrefuted(known, settings, required, grid)
+    required, is_policy = _required(request)
+    unrefuted, refuted = _unrefuted(known, required, grid)
     known.carry_up()
     curve = ToleranceCurve(
         points=tuple(known.point(tolerance) for tolerance in grid),
@@ -149,33 +143,31 @@ def _run(case: Case, settings: Settings) -> Finding:
         is_policy=is_policy,
         unrefuted=unrefuted,
         refuted=refuted,
-        passes_each=known.plan.steps,
+        passes_each=known.plan.passes,
     )
     return Finding(
         curve, known.passes, known.evaluations, {"tolerance curve": known.found[stated][1]}
     )
 
 
-def _required(case: Case, settings: Settings) -> tuple[float, bool]:
-    if settings.required is not None:
-        return settings.required, True
-    clean = case.runtime.nominal.value
-    return (clean / 2 if case.runtime.task.higher_is_better else 2 * clean), False
+def _required(request: DiagnosisRequest) -> tuple[float, bool]:
+    if request.required is not None:
+        return request.required, True
+    clean = request.runtime.nominal.value
+    return (clean / 2 if request.runtime.task.higher_is_better else 2 * clean), False
 
 
-def _unrefuted(
-    known: _Known, settings: Settings, required: float, grid: list[float]
-) -> tuple[float, float | None]:
-    """Return the largest tolerance at which nothing misses the requirement.
+def _unrefuted(known: _Known, required: float, grid: list[float]) -> tuple[float, float | None]:
+    """Return the edges of the requirement.
 
-    Also return the smallest at which something does.
+    The largest tolerance at which nothing misses it, and the smallest at which something does.
     """
-    higher = known.case.runtime.task.higher_is_better
+    higher = known.request.runtime.task.higher_is_better
 
     def holds(tolerance: float) -> bool:
         if tolerance not in known.found:
             known.attack(tolerance)
-            settings.progress.advance(
+            known.request.run.progress.advance(
                 1, f"{100 * tolerance:.3g} %: {known.found[tolerance][2].value:.4g}"
             )
         value = known.found[tolerance][2].value
@@ -189,10 +181,10 @@ def _unrefuted(
     return low, high
 
 
-def _applies(case: Case, settings: Settings) -> str:
-    if stated_tolerance(case.placement.profile) > 0:
+def _applies(request: DiagnosisRequest) -> str:
+    if stated_tolerance(request.subject.placement.profile) > 0:
         return ""
-    if any(stated_tolerance(profile) > 0 for profile in case.placement.profiles):
+    if any(stated_tolerance(profile) > 0 for profile in request.subject.placement.profiles):
         return (
             "the tolerance of the profile is 0, and layers with a tolerance of their own have no"
             " ratio to it"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust.attack.diagnosis_protocol import Diagnosis, Settings
+from cimrobust.attack.diagnosis_protocol import Diagnosis
+from cimrobust.certificate.policy import Policy
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis
 from cimrobust.search.witness import SAFETY_FILE, write_deviations
 
 
@@ -38,15 +38,6 @@ def write_safety_witness(folder: Path, placement: Placement, diagnosis: Diagnosi
             write_deviations(folder / SAFETY_FILE, box_of(placement), outcome.result.deviations)
 
 
-def diagnose_settings(analysis: ResolvedAnalysis) -> Settings:
-    """Return how much to diagnose; the policy says what is required."""
-    run, policy = analysis.run, analysis.policy
-    return Settings(
-        run.effort,
-        run.seed,
-        run.workers,
-        run.progress,
-        required=None if policy is None else next(policy.thresholds("worst_found_accuracy"), None),
-        safety_class=analysis.safety_class,
-        device_type=run.device_type,
-    )
+def worst_required(policy: Policy | None) -> float | None:
+    """Return the score that a policy asks of the worst chip; None: it asks nothing."""
+    return None if policy is None else next(policy.thresholds("worst_found_accuracy"), None)

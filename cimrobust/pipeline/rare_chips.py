@@ -84,15 +84,7 @@ def _estimated(
     found = rare_failures(subject, run, below=below, settings=how, repeats=asked.repeats)
     search, stored = None, None
     if not asked.skip_most_probable:
-        search = search_most_probable(
-            runtime,
-            inspection.placement,
-            below=below,
-            effort=run.effort,
-            seed=run.seed,
-            workers=run.workers,
-            progress=run.progress,
-        )
+        search = search_most_probable(subject, run, below=below)
         stored = None if asked.chip is None else _store(Path(asked.chip), search)
     return rare_event(
         found, higher_is_better=runtime.task.higher_is_better, search=search, stored=stored

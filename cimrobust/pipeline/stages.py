@@ -25,7 +25,7 @@ from cimrobust.montecarlo.failing import RareFailures, rare_failures
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import resume_folder
-from cimrobust.pipeline.diagnosing import check_unbroken, diagnose_settings
+from cimrobust.pipeline.diagnosing import check_unbroken, worst_required
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.rare_chips import splitting
@@ -131,16 +131,7 @@ def search_box(opened: OpenedAnalysis, trials: TrialTable) -> SearchResult:
         known["transferred_witness"] = transferred_pattern(
             Path(opened.asked.settings.transfer) / WITNESS, opened.placement
         )
-    return search(
-        opened.runtime,
-        opened.placement,
-        effort=opened.run.effort,
-        seed=opened.run.seed,
-        workers=opened.run.workers,
-        progress=opened.run.progress,
-        known=known,
-        device_type=opened.run.device_type,
-    )
+    return search(opened.subject, opened.run, known=known)
 
 
 def explain(opened: OpenedAnalysis, found: SearchResult) -> Diagnosis:
@@ -148,30 +139,20 @@ def explain(opened: OpenedAnalysis, found: SearchResult) -> Diagnosis:
 
     What they find that is worse takes the place of what the search found.
     """
-    asked = diagnose_settings(opened.asked)
     return diagnose(
-        opened.runtime,
-        opened.inspection.scan,
-        opened.placement,
+        opened.subject,
+        opened.run,
         found,
         opened.asked.diagnostics,
-        asked,
+        required=worst_required(opened.asked.policy),
+        safety_class=opened.asked.safety_class,
     )
 
 
 def search_most_probable(opened: OpenedAnalysis, found: SearchResult, below: float) -> LikelySearch:
     """Search for the most probable chip that misses a score."""
-    return most_probable(
-        opened.runtime,
-        opened.placement,
-        below=below,
-        effort=opened.run.effort,
-        seed=opened.run.seed,
-        workers=opened.run.workers,
-        known={"worst chip found": found.deviations},
-        device_type=opened.run.device_type,
-        progress=opened.run.progress,
-    )
+    known = {"worst chip found": found.deviations}
+    return most_probable(opened.subject, opened.run, below=below, known=known)
 
 
 def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) -> Certification:

@@ -8,7 +8,8 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.certificate.suggested_record import (
@@ -24,7 +25,6 @@ from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devi
 from cimrobust.diagnose.smallest_set import Smallest, smallest_set
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
-from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
@@ -36,8 +36,6 @@ from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
-from cimrobust.search.gradients import Opened, open_gradients
-from cimrobust.search.search_budget import budget_of
 from cimrobust.search.search_results import SearchResult
 from cimrobust.settings.commands import SUGGEST
 from cimrobust.settings.documented import takes_settings
@@ -48,9 +46,9 @@ from cimrobust.settings.typed_options import SuggestOptions
 
 KINDS = {"both": (DIGITAL, TIGHTER), DIGITAL: (DIGITAL,), TIGHTER: (TIGHTER,)}
 _PLANS = {
-    "quick": AttackPlan().scaled(0.5),
-    "standard": AttackPlan(),
-    "thorough": AttackPlan().scaled(3.0),
+    "quick": FULL_ATTACK.scaled(0.5),
+    "standard": FULL_ATTACK,
+    "thorough": FULL_ATTACK.scaled(3.0),
 }
 _MOST_ATTACKS = {"quick": 40, "standard": 120, "thorough": 400}
 _LOOKED_AT = {"clean_accuracy", "worst_found_accuracy", "certified_accuracy", "kpp"}
@@ -83,11 +81,17 @@ class _Base:
     named: SubjectSettings
     needs: Needs
     inspection: Inspection
-    runtime: Runtime
-    opened: Opened
+    context: AttackContext
     found: SearchResult
     chips: list[Pattern]
-    run: Run
+
+    @property
+    def run(self) -> Run:
+        return self.context.run
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.context.subject.runtime
 
     @property
     def placement(self) -> Placement:
@@ -221,24 +225,9 @@ def _searched(
     named: SubjectSettings, needs: Needs, inspection: Inspection, runtime: Runtime, run: Run
 ) -> _Base:
     """Search the network without any protection; what is found is where all else starts."""
-    found = search(
-        runtime,
-        inspection.placement,
-        effort=run.effort,
-        seed=run.seed,
-        workers=run.workers,
-        progress=run.progress,
-        device_type=run.device_type,
-    )
-    opened = open_gradients(
-        runtime,
-        inspection.placement,
-        budget_of(run.effort),
-        seed=run.seed,
-        workers=run.workers,
-        device=open_device(run.device_type),
-    )
-    return _Base(named, needs, inspection, runtime, opened, found, [dict(found.deviations)], run)
+    context = AttackContext(Subject(runtime, inspection.placement), run)
+    found = search(context.subject, run)
+    return _Base(named, needs, inspection, context, found, [dict(found.deviations)])
 
 
 def _missed_without(base: _Base, policy: Policy) -> str:
@@ -282,16 +271,10 @@ def _outcome(base: _Base, protection: Protection, most_share: float) -> Outcome:
     title, steps = f"Layers to protect ({protection.kind})", 4 * len(names) + 2
     base.run.progress.start(title, steps)
     attacks = ProtectedAttacks(
-        runtime=base.runtime,
-        placement=base.placement,
-        scan=base.inspection.scan,
-        opened=base.opened,
+        context=base.context,
         protection=protection,
         needs=base.needs,
         plan=_PLANS[base.run.effort],
-        seed=base.run.seed,
-        workers=base.run.workers,
-        progress=base.run.progress,
         chips=base.chips,
     )
     attacks.refute(
@@ -348,16 +331,8 @@ def _confirm(
     starts: dict[str, Pattern] = {}
     # The search of `analyze`, then one of another seed that goes on from all that is known.
     for number in range(2):
-        found = search(
-            runtime,
-            inspection.placement,
-            effort=base.run.effort,
-            seed=base.run.seed + number,
-            workers=base.run.workers,
-            progress=base.run.progress,
-            starts=starts,
-            device_type=base.run.device_type,
-        )
+        again = replace(base.run, seed=base.run.seed + number)
+        found = search(Subject(runtime, inspection.placement), again, starts=starts)
         scores.append(found.score.value)
         if base.needs.least is not None and not base.needs.met(found.score.value, base.needs.least):
             attacks.refute(

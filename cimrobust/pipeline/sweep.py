@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from cimrobust import __version__
-from cimrobust.attack.diagnosis_protocol import Settings
 from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.evidence import RunSetting, RunTimings
@@ -20,9 +19,9 @@ from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
-from cimrobust.mapping.box import box_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
@@ -45,7 +44,7 @@ from cimrobust.tolerance_sweep.safe_tolerance import (
     largest_unrefuted,
 )
 from cimrobust.tolerance_sweep.sweep_memory import Memory
-from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove, sweep_worst
+from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove, sweep_worst
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 SWEEP, SWEEP_REPORT, WITNESSES = "sweep.json", "sweep.html", "witness"
@@ -162,18 +161,10 @@ def sweep_opened(
         CimrobustError: The folder cannot be written to, or a check of the tool's own fails.
     """
     run = asked.run
-    settings = Settings(
-        run.effort,
-        run.seed,
-        run.workers,
-        run.progress,
-        required=asked.settings.require,
-        device_type=run.device_type,
-    )
     with clock.stage("load"):
-        subject = _subject(inspection, runtime, settings, asked)
+        context = _context(Subject(runtime, inspection.placement), run, asked)
     worst, tables, proofs, safe = _stages(
-        subject, asked.tolerances, asked.settings.require, asked.num_trials, clock
+        context, asked.tolerances, asked.settings.require, asked.num_trials, clock
     )
     run.progress.finish()
     evidence = SweepEvidence(
@@ -191,47 +182,39 @@ def sweep_opened(
         data_argument=str(asked.subject.data),
         timings=RunTimings(run.workers, clock.stages),
     )
-    made = _write(asked.out, inspection, subject, evidence, witnesses=asked.settings.witnesses)
+    made = _write(asked.out, inspection, context, evidence, witnesses=asked.settings.witnesses)
     shutil.rmtree(asked.out / _RESUME, ignore_errors=True)
     write_manifest(asked.out)
     return made
 
 
-def _subject(
-    inspection: Inspection, runtime: Runtime, settings: Settings, asked: ResolvedSweep
-) -> Subject:
+def _context(subject: Subject, run: Run, asked: ResolvedSweep) -> SweepContext:
     """Return what is swept, with the memory of an interrupted run if it goes on from one."""
     key = {
-        "trials": fingerprint(runtime, inspection.placement, settings.seed),
+        "trials": fingerprint(subject.runtime, subject.placement, run.seed),
         "grid": asked.tolerances,
-        "effort": settings.effort,
-        "device": settings.device_type,
+        "effort": run.effort,
+        "device": run.device_type,
     }
-    return Subject(
-        runtime,
-        inspection.scan,
-        inspection.placement,
-        settings,
-        _memory(asked.out, key, resume=asked.settings.resume),
-    )
+    return SweepContext(subject, run, _memory(asked.out, key, resume=asked.settings.resume))
 
 
 def _stages(
-    subject: Subject, grid: Sequence[float], require: float | None, trials: int, clock: Clock
+    context: SweepContext, grid: Sequence[float], require: float | None, trials: int, clock: Clock
 ) -> tuple[tuple[Worst, ...], dict[float, TrialTable], dict[float, Proof], Safe | None]:
     """Search, draw and certify at every tolerance; find the largest that meet a requirement."""
     with clock.stage("search"):
-        worst = sweep_worst(subject, grid)
+        worst = sweep_worst(context, grid)
     with clock.stage("monte_carlo"):
-        tables = {tolerance: draw_chips(subject, tolerance, trials=trials) for tolerance in grid}
+        tables = {tolerance: draw_chips(context, tolerance, trials=trials) for tolerance in grid}
     with clock.stage("certify"):
-        proofs = _proofs(subject, worst)
+        proofs = _proofs(context, worst)
     with clock.stage("safe_tolerances"):
-        safe = None if require is None else _safe(subject, worst, tables, proofs, require, trials)
+        safe = None if require is None else _safe(context, worst, tables, proofs, require, trials)
     return worst, tables, proofs, safe
 
 
-def _proofs(subject: Subject, worst: Sequence[Worst]) -> dict[float, Proof]:
+def _proofs(context: SweepContext, worst: Sequence[Worst]) -> dict[float, Proof]:
     """Return what is proven at every tolerance.
 
     A sample that fails at one is not tried at the next.
@@ -239,13 +222,13 @@ def _proofs(subject: Subject, worst: Sequence[Worst]) -> dict[float, Proof]:
     proofs: dict[float, Proof] = {}
     below: Proof | None = None
     for entry in worst:
-        below = prove(subject, entry, below=below)
+        below = prove(context, entry, below=below)
         proofs[entry.tolerance] = below
     return proofs
 
 
 def _safe(
-    subject: Subject,
+    context: SweepContext,
     worst: Sequence[Worst],
     tables: Mapping[float, TrialTable],
     proofs: Mapping[float, Proof],
@@ -254,14 +237,19 @@ def _safe(
 ) -> Safe:
     return Safe(
         required=require,
-        unrefuted=largest_unrefuted(subject, worst, require),
-        statistical=largest_statistical(subject, tables, require, trials),
-        certified=largest_certified(subject, worst, proofs, require),
+        unrefuted=largest_unrefuted(context, worst, require),
+        statistical=largest_statistical(context, tables, require, trials),
+        certified=largest_certified(context, worst, proofs, require),
     )
 
 
 def _write(
-    out: Path, inspection: Inspection, subject: Subject, evidence: SweepEvidence, *, witnesses: bool
+    out: Path,
+    inspection: Inspection,
+    context: SweepContext,
+    evidence: SweepEvidence,
+    *,
+    witnesses: bool,
 ) -> Sweep:
     """Write all files beside their final names, then move them there, sweep.json last."""
     digests: dict[float, dict[str, str]] = {}
@@ -269,9 +257,9 @@ def _write(
         made = Path(folder)
         for worst in evidence.worst if witnesses else ():
             name = repr(worst.tolerance)
-            runtime, placement = subject.at(worst.tolerance)
+            subject = context.at(worst.tolerance)
             (made / WITNESSES / name).mkdir(parents=True)
-            write_witness(made / WITNESSES / name, runtime, box_of(placement), worst.pattern)
+            write_witness(made / WITNESSES / name, subject.runtime, subject.box, worst.pattern)
             files = sorted((made / WITNESSES / name).iterdir())
             digests[worst.tolerance] = {
                 f"{WITNESSES}/{name}/{path.name}": sha256_of(path) for path in files

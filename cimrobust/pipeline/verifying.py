@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from cimrobust.attack.attack_context import AttackContext
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.tightening import WriteCycles
@@ -13,14 +14,12 @@ from cimrobust.device_level.verification import Verification
 from cimrobust.device_level.verification import VerifySettings as Compared
 from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import Runtime
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
-from cimrobust.search.gradients import open_gradients
-from cimrobust.search.search_budget import budget_of
 from cimrobust.settings.commands import VERIFY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
@@ -70,7 +69,10 @@ def _ranked(
     )
     inspection = inspect_subject(named)
     runtime = open_subject(named, inspection, workers=run.workers)
-    made = _compared(inspection, runtime, compared, run)
+    subject = Subject(runtime, inspection.placement)
+    found = search(subject, run)
+    context = AttackContext(subject, replace(run, effort="quick"))
+    made = selective_verify(context, found.deviations, settings=compared)
     space = DeviceSpace(inspection.placement, inspection.scan)
     count = made.rows[-1].devices
     write_device_list(
@@ -80,41 +82,6 @@ def _ranked(
         "list": path.name,
         "listed_devices": count,
     }
-
-
-def _compared(
-    inspection: Inspection, runtime: Runtime, compared: Compared, run: Run
-) -> Verification:
-    """Search the box, then attack every share and ranking again."""
-    placement = inspection.placement
-    found = search(
-        runtime,
-        placement,
-        effort=run.effort,
-        seed=run.seed,
-        workers=run.workers,
-        progress=run.progress,
-        device_type=run.device_type,
-    )
-    opened = open_gradients(
-        runtime,
-        placement,
-        budget_of("quick"),
-        seed=run.seed,
-        workers=run.workers,
-        device=open_device(run.device_type),
-    )
-    return selective_verify(
-        runtime,
-        placement,
-        inspection.scan,
-        opened,
-        found.deviations,
-        settings=compared,
-        seed=run.seed,
-        workers=run.workers,
-        progress=run.progress,
-    )
 
 
 def _described(

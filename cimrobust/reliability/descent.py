@@ -36,7 +36,7 @@ class Spent:
     """What was spent so far.
 
     Attributes:
-        passes: Forward-backward passes of the twin over the crafting samples.
+        passes: Forward-backward passes of the twin over the attack set.
         forwards: Forward runs of the twin over them.
         evaluations: Chips run through the deployed network on all samples.
     """
@@ -47,7 +47,7 @@ class Spent:
 
 
 @dataclass
-class Ground:
+class DescentContext:
     """What a descent stands on.
 
     Attributes:
@@ -55,7 +55,7 @@ class Ground:
         nearest: Solves linear problems.
         oracle: Gradients.
         event: Asked of the deployed network; counts its own evaluations in `spent`.
-        advance: Told of every pass.
+        advance: Hears of every pass.
         spent: Counts.
     """
 
@@ -66,20 +66,20 @@ class Ground:
     advance: Callable[[], None]
     spent: Spent = field(default_factory=Spent)
 
-    def spreads(self, latents: np.ndarray) -> np.ndarray:
-        """Return the spreads of a chip by the twin, float64 [decisions]."""
+    def margins(self, latents: np.ndarray) -> np.ndarray:
+        """Return the margins (errors) of a chip by the twin, float64 [decisions]."""
         self.spent.forwards += 1
-        return array_of(self.oracle.spreads(self.chips.weights(latents)).double())
+        return array_of(self.oracle.margins(self.chips.weights(latents)).double())
 
     def linear(
         self, latents: np.ndarray, state: LimitState, neighbours: int
     ) -> tuple[float, np.ndarray]:
-        """Return the stand-in at a chip and its gradient, in one pass.
+        """Return the stand-in at a chip and its gradient, float32 [size]: one pass.
 
-        The gradient is with respect to every device's deviation in level units, float32 [size].
+        The gradient is with respect to every device's deviation in level units.
         """
-        reach = state.at(self.spreads(latents), neighbours)
-        pulled = self.oracle.spread_gradients(
+        reach = state.at(self.margins(latents), neighbours)
+        pulled = self.oracle.margin_gradients(
             self.chips.weights(latents), torch.from_numpy(reach.factors).float()
         )
         self.spent.passes += 1
@@ -89,19 +89,19 @@ class Ground:
         )
 
 
-def walk(
-    ground: Ground, start: np.ndarray, state: LimitState, *, neighbours: int, passes: int
+def descend(
+    context: DescentContext, start: np.ndarray, state: LimitState, *, neighbours: int, passes: int
 ) -> np.ndarray:
     """Return where the improved HL-RF iteration on the stand-in leads from a start.
 
     The point need not fail.
 
     Every step goes towards the nearest chip that the linearised stand-in lets fail, solved with the
-    exact quantile functions (`engine.nearest`), as far as the merit
+    exact quantile functions (`reliability.nearest`), as far as the merit
     ``|u|^2 / 2 + c |value|`` falls enough (Armijo), with ``c = 2 |u| / |gradient|``.
 
     Args:
-        ground: The problem.
+        context: Gradients and the event.
         start: Latents, float32 [size].
         state: The stand-in.
         neighbours: Its width.
@@ -109,9 +109,9 @@ def walk(
     """
     point = start
     for _ in range(passes):
-        value, gradient = ground.linear(point, state, neighbours)
-        target = _target(ground, point, gradient, value)
-        moved = _line_search(ground, point, target, value, gradient, state, neighbours)
+        value, gradient = context.linear(point, state, neighbours)
+        target = _target(context, point, gradient, value)
+        moved = _line_search(context, point, target, value, gradient, state, neighbours)
         step = float(np.linalg.norm(moved - point))
         point = moved
         if step <= _STANDS_STILL * float(np.linalg.norm(point)):
@@ -119,8 +119,13 @@ def walk(
     return point
 
 
-def polish(
-    ground: Ground, found: Crossed, states: Sequence[LimitState], *, widest: int, passes: int
+def refine(
+    context: DescentContext,
+    found: Crossed,
+    states: Sequence[LimitState],
+    *,
+    widest: int,
+    passes: int,
 ) -> Crossed:
     """Return the nearest failing chip that steps from a failing one lead to.
 
@@ -131,7 +136,7 @@ def polish(
     so far, fails. The width of the stand-in changes where no step does, and then its units.
 
     Args:
-        ground: The problem.
+        context: Gradients and the event.
         found: A failing chip.
         states: Stand-ins, in turn.
         widest: Their largest width, in decisions; begun with a quarter of it.
@@ -144,9 +149,9 @@ def polish(
     for _ in range(passes):
         if failed >= len(views):
             break
-        _, gradient = ground.linear(found.latents, *views[turn])
-        target = _target(ground, found.latents, gradient, 0.0)
-        share, nearer = _nearer(ground, found, target, min(2.0 * reach, 1.0))
+        _, gradient = context.linear(found.latents, *views[turn])
+        target = _target(context, found.latents, gradient, 0.0)
+        share, nearer = _nearer(context, found, target, min(2.0 * reach, 1.0))
         if nearer is None:
             turn, failed, reach = (turn + 1) % len(views), failed + 1, 0.5
         else:
@@ -154,18 +159,17 @@ def polish(
     return found
 
 
-def _target(ground: Ground, point: np.ndarray, gradient: np.ndarray, value: float) -> np.ndarray:
-    """Return the nearest chip that a plane lets fail.
-
-    The plane goes through a point with this value and gradient.
-    """
-    deviations = ground.chips.deviations(point)
+def _target(
+    context: DescentContext, point: np.ndarray, gradient: np.ndarray, value: float
+) -> np.ndarray:
+    """Return the nearest chip that the plane of a point's value and gradient lets fail."""
+    deviations = context.chips.deviations(point)
     least = float(np.dot(gradient.astype(np.float64), deviations.astype(np.float64))) - value
-    return ground.nearest.solve(gradient, least)[0]
+    return context.nearest.solve(gradient, least)[0]
 
 
 def _line_search(
-    ground: Ground,
+    context: DescentContext,
     point: np.ndarray,
     target: np.ndarray,
     value: float,
@@ -173,9 +177,9 @@ def _line_search(
     state: LimitState,
     neighbours: int,
 ) -> np.ndarray:
-    rises = (ground.chips.deviations(point + _PROBE) - ground.chips.deviations(point - _PROBE)) / (
-        2 * _PROBE
-    )
+    rises = (
+        context.chips.deviations(point + _PROBE) - context.chips.deviations(point - _PROBE)
+    ) / (2 * _PROBE)
     steepness = max(float(np.linalg.norm(gradient * rises)), 1e-30)
     norm = float(np.linalg.norm(point))
     weight = 2.0 * max(norm, float(np.linalg.norm(target))) / steepness
@@ -184,7 +188,7 @@ def _line_search(
     share, moved = 1.0, target
     for _ in range(_HALVINGS):
         moved = point + np.float32(share) * (target - point)
-        reached = state.at(ground.spreads(moved), neighbours).value
+        reached = state.at(context.margins(moved), neighbours).value
         if (
             0.5 * float(np.linalg.norm(moved)) ** 2 + weight * abs(reached)
             <= merit + 1e-4 * share * slope
@@ -195,7 +199,7 @@ def _line_search(
 
 
 def _nearer(
-    ground: Ground, found: Crossed, target: np.ndarray, first: float
+    context: DescentContext, found: Crossed, target: np.ndarray, first: float
 ) -> tuple[float, Crossed | None]:
     """Return the share of a step at which a nearer chip fails, and that chip; None: at no share."""
     share = first
@@ -204,8 +208,8 @@ def _nearer(
         norm = float(np.linalg.norm(direction))
         if norm > 0.0:
             tried = direction * np.float32(found.norm * (1.0 - _NEARER) / norm)
-            if ground.event(tried) <= 0.0:
-                crossed = first_failing(ground.event, tried, most=RAY_CHIPS)
+            if context.event(tried) <= 0.0:
+                crossed = first_failing(context.event, tried, most=RAY_CHIPS)
                 if crossed is not None and crossed.norm < found.norm:
                     return share, crossed
         share /= 2

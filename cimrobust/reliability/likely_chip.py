@@ -12,35 +12,35 @@ from cimrobust.reliability.proof import Proof
 
 
 @dataclass(frozen=True)
-class Plan:
+class LikelyPlan:
     """What one search may spend.
 
     Attributes:
         drawn: Chips drawn for the units of margins and as starts.
         starts: Starts with gradients, given patterns not counted; at least 3.
         given: Given patterns that are started from with gradients.
-        walk: Passes of a start on the stand-in, at most.
-        polish: Passes of a start on the event.
+        descent: Passes of a start on the stand-in, at most.
+        refinement: Passes of a start on the event.
         rays: Drawn chips whose rays are followed where there is no twin.
     """
 
     drawn: int
     starts: int
     given: int
-    walk: int
-    polish: int
+    descent: int
+    refinement: int
     rays: int
 
     @property
     def passes(self) -> int:
         """Passes at most."""
-        return (self.starts + self.given) * (self.walk + self.polish)
+        return (self.starts + self.given) * (self.descent + self.refinement)
 
 
 PLANS = {
-    "quick": Plan(drawn=12, starts=3, given=1, walk=10, polish=10, rays=4),
-    "standard": Plan(drawn=24, starts=5, given=2, walk=12, polish=24, rays=12),
-    "thorough": Plan(drawn=48, starts=12, given=2, walk=20, polish=80, rays=48),
+    "quick": LikelyPlan(drawn=12, starts=3, given=1, descent=10, refinement=10, rays=4),
+    "standard": LikelyPlan(drawn=24, starts=5, given=2, descent=12, refinement=24, rays=12),
+    "thorough": LikelyPlan(drawn=48, starts=12, given=2, descent=20, refinement=80, rays=48),
 }
 
 

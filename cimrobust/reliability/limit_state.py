@@ -27,8 +27,8 @@ class Reach:
 
     Attributes:
         value: 0 or more where it fails, up to smoothing.
-        factors: Derivative of the value with respect to the spread of every decision, float64
-            [decisions].
+        factors: Derivative of the value with respect to the margin (error) of every decision,
+            float64 [decisions].
     """
 
     value: float
@@ -44,7 +44,7 @@ class LimitState:
         below: Error that chips may not exceed; unused for an accuracy.
         wrong: Wrong decisions that make a chip fail, less a half; None for regression. A fraction
             where only some decisions are seen.
-        units: Unit of the spread of every decision, float64 [decisions]; ones for regression.
+        units: Unit of the margin of every decision, float64 [decisions]; ones for regression.
     """
 
     metric: str
@@ -52,29 +52,30 @@ class LimitState:
     wrong: float | None
     units: np.ndarray
 
-    def at(self, spreads: np.ndarray, neighbours: int) -> Reach:
+    def at(self, margins: np.ndarray, neighbours: int) -> Reach:
         """Return how near a chip is to failing.
 
         Args:
-            spreads: Margins, positive where the decision is wrong, or errors; float64 [decisions].
+            margins: Positive where the decision is correct; of a regression errors; float64
+                [decisions].
             neighbours: Decisions near the deciding one that the width is taken from.
         """
-        seen = spreads[np.isfinite(spreads)]
+        seen = margins[np.isfinite(margins)]
         largest = float(np.abs(seen).max(initial=1.0))
-        numbers = np.nan_to_num(spreads, nan=largest, posinf=largest, neginf=-largest)
-        return (
-            self._error(numbers, neighbours)
-            if self.wrong is None
-            else self._order(numbers / self.units, self.wrong, neighbours)
-        )
+        # Errors that are no number are large, and so is by how much such a decision is wrong.
+        worst = largest if self.wrong is None else -largest
+        numbers = np.nan_to_num(margins, nan=worst, posinf=largest, neginf=-largest)
+        if self.wrong is None:
+            return self._error(numbers, neighbours)
+        return self._order(-numbers / self.units, self.wrong, neighbours)
 
-    def _order(self, spreads: np.ndarray, wrong: float, neighbours: int) -> Reach:
-        """Return the smoothed order statistic."""
-        ordered = np.sort(spreads)[::-1]
-        distances = np.sort(np.abs(spreads - ordered[min(int(wrong), spreads.size - 1)]))
+    def _order(self, excess: np.ndarray, wrong: float, neighbours: int) -> Reach:
+        """Return the smoothed order statistic of minus the margins, in their units."""
+        ordered = np.sort(excess)[::-1]
+        distances = np.sort(np.abs(excess - ordered[min(int(wrong), excess.size - 1)]))
         width = max(
             float(distances[: max(neighbours, 1) + 1].mean()),
-            1e-7 * float(np.abs(spreads).max(initial=0.0)),
+            1e-7 * float(np.abs(excess).max(initial=0.0)),
             _SMALLEST,
         )
         low, high = float(ordered[-1]) - 40.0 * width, float(ordered[0]) + 40.0 * width
@@ -82,12 +83,13 @@ class LimitState:
             middle = 0.5 * (low + high)
             low, high = (
                 (middle, high)
-                if float(expit((spreads - middle) / width).sum()) > wrong
+                if float(expit((excess - middle) / width).sum()) > wrong
                 else (low, middle)
             )
-        inside = expit((spreads - 0.5 * (low + high)) / width)
+        inside = expit((excess - 0.5 * (low + high)) / width)
         slopes = inside * (1.0 - inside)
-        return Reach(0.5 * (low + high), slopes / max(float(slopes.sum()), _SMALLEST) / self.units)
+        share = slopes / max(float(slopes.sum()), _SMALLEST)
+        return Reach(0.5 * (low + high), -share / self.units)
 
     def _error(self, errors: np.ndarray, neighbours: int) -> Reach:
         """Return the error minus what it may be; a maximum smoothed over the largest ones."""

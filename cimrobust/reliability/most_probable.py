@@ -11,7 +11,7 @@ its support.
 Starts: the chip without deviation, patterns that are given (the worst chip found), the worst of
 some drawn chips, and random ones. From each, HL-RF steps on a smooth stand-in with the
 gradients of the torch twin, then steps that only the deployed network decides on
-(`search.descent`). Without a twin: rays through the given and the drawn chips, nothing more.
+(`reliability.descent`). Without a twin: rays through the given and the drawn chips, nothing more.
 """
 
 from __future__ import annotations
@@ -23,65 +23,51 @@ import numpy as np
 
 from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import LatentChips
-from cimrobust.engine.open import Runtime
 from cimrobust.engine.parallel import map_ordered
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.mapping.placement import Placement
-from cimrobust.progress import NullProgress, Progress
-from cimrobust.reliability.descent import RAY_CHIPS, Ground, Spent, polish, walk
-from cimrobust.reliability.likely_chip import PLANS, Attempt, LikelySearch, Plan, ProbableChip
+from cimrobust.reliability.descent import RAY_CHIPS, DescentContext, Spent, descend, refine
+from cimrobust.reliability.likely_chip import PLANS, Attempt, LikelyPlan, LikelySearch, ProbableChip
 from cimrobust.reliability.limit_state import LimitState
 from cimrobust.reliability.nearest import NearestChips
 from cimrobust.reliability.proof import prove
 from cimrobust.reliability.ray import Crossed, first_failing
-from cimrobust.search.gradients import Opened, open_gradients
+from cimrobust.run import Run
+from cimrobust.search.gradients import TwinStatus, open_gradients
 from cimrobust.search.search_budget import budget_of
 from cimrobust.seeds import stream
 
-# Spread of the random units of margins, on the scale of logarithms: other decisions come first from
-# another start.
+# Standard deviation of the random units of margins, on the scale of logarithms: other decisions
+# come first from another start.
 _TILT = 0.4
 
 
 def most_probable(
-    runtime: Runtime,
-    placement: Placement,
+    subject: Subject,
+    run: Run,
     *,
     below: float,
-    effort: str = "standard",
-    seed: int = 0,
-    workers: int = 1,
     known: Mapping[str, Mapping[str, np.ndarray]] | None = None,
-    progress: Progress | None = None,
-    device_type: str = "cpu",
 ) -> LikelySearch:
     """Search for the most probable chip that misses a score on these samples.
 
     Args:
-        runtime: The network and its data.
-        placement: The devices.
+        subject: The network, its data, and the devices.
+        run: How to compute.
         below: Score that chips have to reach; an error they may not exceed.
-        effort: ``quick``, ``standard`` or ``thorough``.
-        seed: Seed of the run.
-        workers: Threads; no result depends on it.
         known: Patterns to start from too, by where they come from; deviations by initializer.
-        progress: Told of every pass.
-        device_type: Where gradients are computed, ``cpu`` or ``cuda``.
 
     Raises:
         UsageError: The devices or the task do not allow it, or there is no such effort.
     """
-    budget, plan = budget_of(effort), PLANS[effort]
-    search = _Search(runtime, placement, below, plan, seed, workers, progress or NullProgress())
-    opened = open_gradients(
-        runtime, placement, budget, seed=seed, workers=workers, device=open_device(device_type)
-    )
-    search.progress.start("Most probable failing chip", plan.passes)
+    budget, plan = budget_of(run.effort), PLANS[run.effort]
+    search = _Search(subject, run, below, plan)
+    twin = open_gradients(subject, run, budget)
+    run.progress.start("Most probable failing chip", plan.passes)
     # As in the ensemble: steps on vectors are too short to share between torch threads.
     with one_torch_thread():
-        attempts = search.run(opened, known or {})
-    search.progress.finish()
+        attempts = search.run(twin, known or {})
+    run.progress.finish()
     chip = search.best(attempts)
     return LikelySearch(
         below=below,
@@ -90,64 +76,50 @@ def most_probable(
         chip=chip,
         reason="" if chip is not None else _why_none(attempts),
         attempts=tuple(attempts),
-        has_gradient=opened.oracle is not None,
-        gradient_reason=opened.reason,
-        crafting_samples=len(opened.crafting),
+        has_gradient=twin.oracle is not None,
+        gradient_reason=twin.reason,
+        crafting_samples=len(twin.attack_set),
         spent=search.spent,
-        effort=effort,
-        seed=seed,
+        effort=run.effort,
+        seed=run.seed,
     )
 
 
 class _Search:
     """One search and what it has spent."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        placement: Placement,
-        below: float,
-        plan: Plan,
-        seed: int,
-        workers: int,
-        progress: Progress,
-    ) -> None:
-        self.runtime, self.placement, self.plan, self.seed, self.workers, self.progress = (
-            runtime,
-            placement,
-            plan,
-            seed,
-            workers,
-            progress,
-        )
-        self.score = FailureScore(runtime.task, below)
-        self.below = below
-        self.chips = LatentChips(placement, as_levels=runtime.converters is not None)
+    def __init__(self, subject: Subject, compute: Run, below: float, plan: LikelyPlan) -> None:
+        self.subject, self.compute, self.plan, self.below = subject, compute, plan, below
+        self.runtime = subject.runtime
+        self.score = FailureScore(self.runtime.task, below)
+        self.chips = LatentChips(subject.placement, as_levels=self.runtime.converters is not None)
         self.nearest = NearestChips(self.chips)
         self.spent = Spent()
 
     def event(self, latents: np.ndarray) -> float:
         """Ask the deployed network; 0 or less where the chip fails."""
         self.spent.evaluations += 1
-        return self.score(self.runtime.outputs(self.chips.program(latents), threads=self.workers))
+        return self.score(
+            self.runtime.outputs(self.chips.program(latents), threads=self.compute.workers)
+        )
 
-    def run(self, opened: Opened, known: Mapping[str, Mapping[str, np.ndarray]]) -> list[Attempt]:
+    def run(self, twin: TwinStatus, known: Mapping[str, Mapping[str, np.ndarray]]) -> list[Attempt]:
         """Go through all starts."""
         zero = np.zeros(self.chips.size, dtype=np.float32)
         if self.event(zero) <= 0.0:
             return [Attempt("the median chip", zero, 0.0, 0, 1)]
         given = {origin: self._given(deviations) for origin, deviations in known.items()}
-        if opened.oracle is None:
+        if twin.oracle is None:
             return self._rays(given)
-        ground = Ground(
+        context = DescentContext(
             self.chips,
             self.nearest,
-            opened.oracle,
+            twin.oracle,
             self.event,
-            partial(self.progress.advance, 1),
+            partial(self.compute.progress.advance, 1),
             self.spent,
         )
-        return self._descents(ground, given, len(opened.crafting))
+        return self._descents(context, given, len(twin.attack_set))
 
     def best(self, attempts: list[Attempt]) -> ProbableChip | None:
         """Return the nearest chip of all attempts that passes every check.
@@ -161,18 +133,18 @@ class _Search:
             assert attempt.latents is not None
             proof = prove(
                 self.runtime,
-                self.placement,
+                self.subject.placement,
                 self.chips,
                 attempt.latents,
                 self.score,
-                workers=self.workers,
+                workers=self.compute.workers,
             )
             if proof is not None:
                 return ProbableChip(proof.latents, proof.norm, proof, attempt.name)
         return None
 
     def _draw(self, number: int) -> np.ndarray:
-        return stream(self.seed, "most_probable", "drawn", number).standard_normal(
+        return stream(self.compute.seed, "most_probable", "drawn", number).standard_normal(
             self.chips.size, dtype=np.float32
         )
 
@@ -186,10 +158,10 @@ class _Search:
         return [self._attempt(name, partial(self._ray, point)) for name, point in starts.items()]
 
     def _descents(
-        self, ground: Ground, given: Mapping[str, np.ndarray], num_crafting: int
+        self, context: DescentContext, given: Mapping[str, np.ndarray], attack_samples: int
     ) -> list[Attempt]:
         """Descend from every start."""
-        state, widest = self._state(ground, num_crafting)
+        state, widest = self._state(context, attack_samples)
         worst = int(np.argmin(self._drawn_scores()))
         zero = np.zeros(self.chips.size, dtype=np.float32)
         starts: dict[str, tuple[np.ndarray, LimitState, int]] = {
@@ -207,18 +179,18 @@ class _Search:
             )
         states = (state, *(self._tilted(state, f"polish {number}") for number in range(2)))
         return [
-            self._attempt(name, partial(self._descend, ground, point, view, states, width, widest))
+            self._attempt(name, partial(self._descend, context, point, view, states, width, widest))
             for name, (point, view, width) in starts.items()
         ]
 
-    def _state(self, ground: Ground, num_crafting: int) -> tuple[LimitState, int]:
-        """Return the stand-in and its largest width at which the undeviated chip does not fail."""
+    def _state(self, context: DescentContext, attack_samples: int) -> tuple[LimitState, int]:
+        """Return the stand-in, and its largest width at which no deviation does not fail."""
         task = self.runtime.task
-        still = ground.spreads(np.zeros(self.chips.size, dtype=np.float32))
+        still = context.margins(np.zeros(self.chips.size, dtype=np.float32))
         if self.score.num_wrong is None:
             return LimitState(task.metric, self.below, None, np.ones(still.size)), 2
         moved = [
-            np.abs(ground.spreads(self._draw(number)) - still) ** 2
+            np.abs(context.margins(self._draw(number)) - still) ** 2
             for number in range(self.plan.drawn)
         ]
         units = np.sqrt(np.nan_to_num(np.mean(moved, axis=0), nan=1.0, posinf=1.0))
@@ -236,7 +208,7 @@ class _Search:
 
     def _tilted(self, state: LimitState, name: str) -> LimitState:
         """Return the stand-in with other units, so that other decisions are turned first."""
-        random = stream(self.seed, "most_probable", "tilt", name)
+        random = stream(self.compute.seed, "most_probable", "tilt", name)
         return LimitState(
             state.metric,
             state.below,
@@ -247,7 +219,9 @@ class _Search:
     def _drawn_scores(self) -> list[float]:
         """Return the scores of the drawn chips, in order, several at a time."""
         self.spent.evaluations += self.plan.drawn
-        return list(map_ordered(self._drawn_score, range(self.plan.drawn), workers=self.workers))
+        return list(
+            map_ordered(self._drawn_score, range(self.plan.drawn), workers=self.compute.workers)
+        )
 
     def _drawn_score(self, number: int) -> float:
         return self.score(self.runtime.outputs(self.chips.program(self._draw(number))))
@@ -264,9 +238,9 @@ class _Search:
         )
 
     def _given(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return a failing chip near a pattern if one is met, else latents that point to it.
+        """Return a failing chip near a pattern where one is met.
 
-        Those latents are the ones of least norm.
+        Else the latents of least norm that point to it.
         """
         direction = self.nearest.direction(deviations)
         for point in (direction, self.nearest.inverse(deviations)):
@@ -280,28 +254,28 @@ class _Search:
 
     def _descend(
         self,
-        ground: Ground,
+        context: DescentContext,
         start: np.ndarray,
         view: LimitState,
         states: tuple[LimitState, ...],
         width: int,
         widest: int,
     ) -> Crossed | None:
-        point = walk(ground, start, view, neighbours=width, passes=self.plan.walk // 2)
-        point = walk(
-            ground,
+        point = descend(context, start, view, neighbours=width, passes=self.plan.descent // 2)
+        point = descend(
+            context,
             point,
             view,
             neighbours=max(width // 3, 1),
-            passes=self.plan.walk - self.plan.walk // 2,
+            passes=self.plan.descent - self.plan.descent // 2,
         )
         found = self._ray(point)
-        if found is None and self.event(start) <= 0.0:  # the walk lost a chip that fails
+        if found is None and self.event(start) <= 0.0:  # the descent lost a chip that fails
             found = self._ray(start)
         return (
             None
             if found is None
-            else polish(ground, found, states, widest=max(widest, 64), passes=self.plan.polish)
+            else refine(context, found, states, widest=max(widest, 64), passes=self.plan.refinement)
         )
 
 

@@ -76,10 +76,7 @@ class NearestChips:
         self._answers = [_answers(layer) for layer in chips.layers]
 
     def slopes(self) -> np.ndarray:
-        """Return the level units that a latent moves every device by, float32 [size].
-
-        They are taken about the median.
-        """
+        """Return the level units that a latent moves a device by, at the median, float32 [size]."""
         return np.concatenate(
             [
                 np.broadcast_to(answer.slopes[answer.table], answer.layer.shape).ravel()
@@ -90,7 +87,7 @@ class NearestChips:
     def direction(self, deviations: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the latents of least norm that make weights deviate as given, float32 [size].
 
-        This holds to first order about the median.
+        To first order about the median.
 
         Args:
             deviations: By initializer, own shape.
@@ -187,10 +184,7 @@ class NearestChips:
 
 
 def _inverse(answer: _Answers, moved: np.ndarray) -> np.ndarray:
-    """Return the latents at which devices deviate by given level units.
-
-    The shape is [cells_per_weight, num_weights].
-    """
+    """Return the latents at which devices deviate as given, [cells_per_weight, num_weights]."""
     grid = np.linspace(-REACH, REACH, SEGMENTS + 1)
     tables = answer.layer.values.reshape(-1, SEGMENTS + 1)
     which = np.broadcast_to(np.asarray(answer.table), moved.shape)
@@ -226,9 +220,9 @@ def _answers(layer: LatentLayer) -> _Answers:
 
 
 def _best_latents(table: np.ndarray, grid: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
-    """Return the latent that maximises ``m T(u) - u^2 / 2`` for every multiplier m; [multipliers].
+    """Return the latent that maximises ``m T(u) - u^2 / 2`` for every multiplier m.
 
-    T is linear between the grid's latents.
+    T is linear between the grid's latents; float64 [multipliers].
     """
     best = np.empty(multipliers.size)
     rises = np.diff(table) / np.diff(grid)

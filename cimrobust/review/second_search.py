@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cimrobust.certificate.models import CertificateModel, Metric
 from cimrobust.pipeline.stages import OpenedAnalysis
 from cimrobust.review.replay_check import ReplayCheck
@@ -28,16 +30,7 @@ def second_search_check(
         effort: Of the search: ``quick``, ``standard`` or ``thorough``.
         seed: The reviewer's.
     """
-    found = search(
-        opened.runtime,
-        opened.placement,
-        effort=effort,
-        seed=seed,
-        workers=opened.run.workers,
-        progress=opened.run.progress,
-        known={},
-        device_type=opened.run.device_type,
-    )
+    found = search(opened.subject, replace(opened.run, effort=effort, seed=seed))
     claimed = certificate.worst_found.score
     detail = (
         f"a search of effort {effort} and seed {seed} finds a chip that scores"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust.attack.diagnosis_protocol import Settings
 from cimrobust.certificate.assemble_sweep import (
     SweepEvidence,
     assemble_sweep,
@@ -21,7 +20,7 @@ from cimrobust.certificate.assemble_sweep import (
 from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint, SweptProof
 from cimrobust.engine.open import Runtime
-from cimrobust.mapping.box import box_of
+from cimrobust.engine.subject import Subject
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.stated_settings import restored
@@ -45,7 +44,7 @@ from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.tensor_file import read_tensors
 from cimrobust.tolerance_sweep.sweep_memory import Memory
-from cimrobust.tolerance_sweep.sweep_tolerances import Subject, draw_chips, prove
+from cimrobust.tolerance_sweep.sweep_tolerances import SweepContext, draw_chips, prove
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 # What is compared point by point, or follows from other parts of the file.
@@ -60,13 +59,13 @@ class Reopened:
         asked: What it was asked for.
         inspection: The network and where it is stored.
         runtime: The deployed network and its data.
-        subject: What is swept.
+        context: What is swept.
     """
 
     asked: ResolvedSweep
     inspection: Inspection
     runtime: Runtime
-    subject: Subject
+    context: SweepContext
 
 
 def reopen_sweep(sweep: SweepModel, given: Given, folder: Path, depth: Depth) -> Reopened:
@@ -84,18 +83,12 @@ def reopen_sweep(sweep: SweepModel, given: Given, folder: Path, depth: Depth) ->
     """
     inspection, runtime = reopen_network(sweep, given, workers=depth.run.workers)
     asked = _asked(sweep, folder, depth.run)
-    settings = Settings(
-        asked.run.effort,
-        asked.run.seed,
-        depth.run.workers,
-        depth.run.progress,
-        required=asked.settings.require,
-    )
+    run = Run(asked.run.seed, depth.run.workers, asked.run.effort, progress=depth.run.progress)
     return Reopened(
         asked,
         inspection,
         runtime,
-        Subject(runtime, inspection.scan, inspection.placement, settings, Memory()),
+        SweepContext(Subject(runtime, inspection.placement), run, Memory()),
     )
 
 
@@ -195,8 +188,9 @@ def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[Re
     below: Proof | None = None
     for index, point in enumerate(sweep.points):
         shown = f"{100 * point.tolerance:.4g} %"
-        runtime, placement = opened.subject.at(point.tolerance)
-        box, path = box_of(placement), witness_folder(directory, point) / DEVIATIONS_FILE
+        subject = opened.context.at(point.tolerance)
+        runtime, box = subject.runtime, subject.box
+        path = witness_folder(directory, point) / DEVIATIONS_FILE
         wrong = [
             f"{part} of {named(layers)}"
             for part, layers in wrong_parts(
@@ -223,7 +217,7 @@ def _points(directory: Path, sweep: SweepModel, opened: Reopened) -> Iterator[Re
             f"engine score at {shown}", held, f"score {score.value:.6g}, claimed {worst.score:.6g}"
         )
         chip = Worst(point.tolerance, score, score, "", pattern, 0, 0, "", (), worst.has_twin)
-        below = prove(opened.subject, chip, below=below)
+        below = prove(opened.context, chip, below=below)
         yield _bound(sweep, point, swept_proof(below), index)
 
 
@@ -256,7 +250,7 @@ def _redrawn(sweep: SweepModel, opened: Reopened, depth: Depth) -> Iterator[Repl
     for index, point in enumerate(sweep.points):
         claimed = point.monte_carlo
         count = claimed.trials if index == whole else min(depth.redraw, claimed.trials)
-        table = draw_chips(opened.subject, point.tolerance, trials=count)
+        table = draw_chips(opened.context, point.tolerance, trials=count)
         shown = f"{100 * point.tolerance:.4g} %"
         if count == claimed.trials:
             fine = f"follows from all {count} chips of {shown}, drawn again"
@@ -302,16 +296,9 @@ def _second_search(sweep: SweepModel, opened: Reopened, depth: Depth) -> ReplayC
             "whether a search finds a worse chip is not tested (--search quick)",
         )
     point = sweep.points[-1]
-    runtime, placement = opened.subject.at(point.tolerance)
-    found = search(
-        runtime,
-        placement,
-        effort=depth.search,
-        seed=depth.run.seed,
-        workers=depth.run.workers,
-        progress=depth.run.progress,
-        known={},
-    )
+    subject = opened.context.at(point.tolerance)
+    run = Run(depth.run.seed, depth.run.workers, depth.search, progress=depth.run.progress)
+    found = search(subject, run)
     claimed = point.worst_found.score
     detail = (
         f"at {100 * point.tolerance:.4g} % a search of effort {depth.search} and"
@@ -321,7 +308,7 @@ def _second_search(sweep: SweepModel, opened: Reopened, depth: Depth) -> ReplayC
     worse = much_worse(
         claimed,
         found.score.value,
-        nominal=runtime.nominal.value,
+        nominal=subject.runtime.nominal.value,
         metric=sweep.metric,
         samples=sweep.clean.samples,
     )

@@ -1,6 +1,4 @@
-"""Projected sign-gradient ascent with momentum and step decay, inside the tolerance box.
-
-Every pass runs over the whole attack set.
+"""Projected sign-gradient ascent with momentum and step decay, over the whole attack set.
 
 The schedule is that of APGD (Croce, Hein, ICML 2020, arXiv 2003.01690, algorithm 1), with the step
 of every weight measured in half-widths
@@ -18,9 +16,10 @@ import numpy as np
 from torch import Tensor
 
 from cimrobust.mapping.box import Pattern
+from cimrobust.search.candidate import Candidate
 from cimrobust.search.losses import Loss
 from cimrobust.search.oracle import Evaluation
-from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import array_of
 from cimrobust.search.unit import Unit
 
@@ -29,7 +28,7 @@ _SHARE_IMPROVED = 0.75
 _SMALLEST_STEP = 1e-3
 # First step of a run that goes on from another, in half-widths.
 _LATER_STEP = 1.0
-# Passes without fewer right decisions after which a run whose decisions have collapsed onto one
+# Passes without fewer correct decisions after which a run whose decisions have collapsed onto one
 # class is on the plateau that losses over all decisions do not leave (on the samples and the model
 # zoo, none did later).
 PATIENCE = 6
@@ -48,15 +47,15 @@ def checkpoints(passes: int) -> list[int]:
 
 @dataclass
 class _Best:
-    """The pass with the most damage so far."""
+    """The pass with the largest loss so far."""
 
-    value: float
+    loss: float
     unit: Unit
     gradients: Mapping[str, Tensor]
 
 
 def climb(
-    problem: Problem,
+    scorer: Scorer,
     member: str,
     loss: Loss,
     *,
@@ -66,54 +65,56 @@ def climb(
     origin: str,
     patience: int | None = None,
 ) -> Candidate | None:
-    """Maximise a loss for a number of passes; offer every iterate and its corner to the board.
+    """Maximise a loss for a number of passes; score every iterate and its corner.
 
     Args:
-        problem: The search.
+        scorer: Scores patterns.
         member: Member that the patterns belong to.
-        loss: Damage to maximise.
+        loss: What to maximise.
         start: First pattern.
-        passes: Passes to make; fewer where nothing is right any more, the step has become too small
-            to matter, or the start has no gradient.
+        passes: Passes to make; fewer where nothing is correct any more, the step has become too
+            small to matter, or the start has no gradient.
         first_step: First step in half-widths of the box.
         origin: Described in the certificate, e.g. the start.
-        patience: Once the decisions have collapsed, stop after so many passes without fewer right
-            ones; None: use all passes.
+        patience: Once the decisions have collapsed, stop after so many passes without fewer
+            correct ones; None: use all passes.
 
     Returns:
         The best candidate of this run, None for no passes.
     """
-    passes = min(passes, problem.left)
+    passes = min(passes, scorer.ledger.left)
     if passes <= 0:
         return None
-    space = problem.space
+    problem, space = scorer.problem, scorer.problem.space
     position = space.unit(start)
-    scale = problem.scale_at(start, loss)
+    scale = scorer.scale_at(start, loss)
     before, step, improved, schedule = position, first_step, 0, checkpoints(passes)
     best, at_check, last_check = _Best(-np.inf, position, {}), (-np.inf, first_step), 0
     found: Candidate | None = None
     fewest, since = np.inf, 0
     for index in range(passes):
         pattern = space.pattern(position)
-        evaluation = problem.step(pattern, loss, scale)
-        found = _keep(problem, member, pattern, evaluation, found, origin)
-        fewest, since = (found.key[0], 0) if found.key[0] < fewest else (fewest, since + 1)
+        evaluation = scorer.evaluate(pattern, loss, scale)
+        found = _keep(scorer, member, pattern, evaluation, found, origin)
+        fewest, since = (found.key.score, 0) if found.key.score < fewest else (fewest, since + 1)
         scale = evaluation.scale
         gradients = evaluation.gradients
-        if evaluation.value > best.value:
+        if evaluation.loss > best.loss:
             improved += 1
-            best = _Best(evaluation.value, position, gradients)
+            best = _Best(evaluation.loss, position, gradients)
         if index in schedule:
-            stuck = at_check == (best.value, step)
-            at_check = (best.value, step)
+            stuck = at_check == (best.loss, step)
+            at_check = (best.loss, step)
             if improved < _SHARE_IMPROVED * (index - last_check) or stuck:
                 step, position, gradients = step / 2, best.unit, best.gradients
                 before = position
             improved, last_check = 0, index
-        on_plateau = patience is not None and since >= patience and problem.has_collapsed(found)
+        on_plateau = (
+            patience is not None and since >= patience and problem.has_collapsed(found.key.score)
+        )
         if (
             step < _SMALLEST_STEP
-            or problem.nothing_left
+            or scorer.ledger.nothing_left
             or on_plateau
             or (index == 0 and not _leads_on(gradients))
         ):
@@ -123,7 +124,7 @@ def climb(
 
 
 def climb_in_turn(
-    problem: Problem,
+    scorer: Scorer,
     member: str,
     losses: Sequence[Loss],
     *,
@@ -135,7 +136,7 @@ def climb_in_turn(
 ) -> list[Candidate]:
     """Climb on one loss after the other, each from the best so far.
 
-    Passes are shared equally; arguments are as for `climb`.
+    With equal shares of the passes; arguments as for `climb`.
 
     Returns:
         The best candidate after each loss; the same one twice is listed once.
@@ -146,7 +147,7 @@ def climb_in_turn(
         run_from = found[-1].pattern if found else start
         step = _LATER_STEP if found else first_step
         run = climb(
-            problem,
+            scorer,
             member,
             loss,
             start=run_from,
@@ -157,10 +158,10 @@ def climb_in_turn(
         )
         if run is None:
             continue
-        no_fewer = bool(found) and run.key[0] >= found[-1].key[0]
+        no_fewer = bool(found) and run.key.score >= found[-1].key.score
         if not found or run.key < found[-1].key:
             found.append(run)
-        if patience is not None and no_fewer and problem.has_collapsed(found[-1]):
+        if patience is not None and no_fewer and scorer.problem.has_collapsed(found[-1].key.score):
             break
     return found
 
@@ -181,23 +182,23 @@ def _next(
 
 
 def _keep(
-    problem: Problem,
+    scorer: Scorer,
     member: str,
     pattern: Unit,
     evaluation: Evaluation,
     found: Candidate | None,
     origin: str,
 ) -> Candidate:
-    """Offer an iterate and its corner; return the best of this run."""
+    """Score an iterate and its corner; return the best of this run."""
     iterate = {name: array_of(deviation) for name, deviation in pattern.items()}
-    corner = problem.box.corner(iterate)
-    best = Candidate(iterate, problem.key_of(evaluation, iterate), origin, member)
-    problem.offer(best)
+    corner = scorer.problem.box.corner(iterate)
+    best = Candidate(iterate, scorer.key_of(evaluation, iterate), origin, member)
+    scorer.ledger.record(best.key)
     if found is not None and found.key <= best.key:
         best = found
     if any(not np.array_equal(corner[name], iterate[name]) for name in corner):
-        key = problem.screen(corner, evaluation, best.key)
+        key = scorer.score_if_worse(corner, best.key, near=evaluation)
         if key is not None and key < best.key:
             best = Candidate(corner, key, f"{origin}, corner", member)
-            problem.offer(best)
+            scorer.ledger.record(best.key)
     return best

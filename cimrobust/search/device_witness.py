@@ -166,7 +166,7 @@ def write_device_witness(
 def _sum_of_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
     """Return the sum of the magnitudes that are added up in every weight.
 
-    It is in levels of the weight and in the initializer's shape.
+    In levels of the weight and the initializer's shape.
     """
     return np.asarray((np.abs(device_factors(tensor)) @ np.abs(levels)).reshape(tensor.shape))
 
@@ -181,7 +181,7 @@ def _compact_levels(levels: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
 
 
 def _compact_scale(tensor: TensorPlacement) -> np.ndarray:
-    """Return one level's weight with as few elements as broadcast to the initializer's shape."""
+    """Return the weight of one level, as few elements as broadcast to the initializer's shape."""
     if tensor.scale_group is None:
         return tensor.scale[:1].astype(np.float64)
     group = tensor.scale_group.reshape(tensor.shape)

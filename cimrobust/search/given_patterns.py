@@ -12,8 +12,10 @@ import numpy as np
 
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Box, Pattern
-from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.candidate import Candidate, Key
+from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, score_candidate
+from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_results import MemberResult
 
 #: Patterns by where they come from: deviations by initializer, float32.
@@ -42,32 +44,30 @@ def check_given(box: Box, patterns: Given, *, taken: Iterable[str]) -> None:
 
 
 def score_known(
-    origin: str, deviations: Mapping[str, np.ndarray], problem: Problem
+    problem: Problem, origin: str, deviations: Mapping[str, np.ndarray]
 ) -> tuple[Scored, MemberResult]:
-    """Score a pattern, brought into the box."""
+    """Score a pattern, brought into the box, on all samples."""
     begin = time.perf_counter()
     inside, note = _inside(problem.box, deviations)
-    entry = score_candidate(Candidate(inside, (np.inf, np.inf), note, origin), problem)
+    entry = score_candidate(Candidate(inside, Key(np.inf, np.inf), note, origin), problem)
     return entry, MemberResult(origin, entry.score, time.perf_counter() - begin, 0, 0, note)
 
 
 def take_start(
-    origin: str, deviations: Mapping[str, np.ndarray], problem: Problem
-) -> tuple[Scored, MemberResult]:
-    """Score a pattern, brought into the box, and offer it to the board.
+    scorer: Scorer, origin: str, deviations: Mapping[str, np.ndarray]
+) -> tuple[Candidate, Scored, MemberResult]:
+    """Score a pattern, brought into the box, for members to go on from.
 
-    Members that go on from the best can then go on from it.
+    On the attack set, and on all samples.
     """
-    begin, evaluations = time.perf_counter(), problem.evaluations
-    inside, note = _inside(problem.box, deviations)
-    candidate = Candidate(inside, problem.measure([inside])[0], f"start, {note}", origin)
-    problem.offer(candidate)
-    problem.starts.append(candidate)
-    entry = score_candidate(candidate, problem)
-    seconds = time.perf_counter() - begin
-    return entry, MemberResult(
-        origin, entry.score, seconds, 0, problem.evaluations - evaluations, candidate.origin
-    )
+    begin, evaluations = time.perf_counter(), scorer.ledger.evaluations
+    inside, note = _inside(scorer.problem.box, deviations)
+    candidate = Candidate(inside, scorer.score([inside])[0], f"start, {note}", origin)
+    scorer.ledger.record(candidate.key)
+    entry = score_candidate(candidate, scorer.problem)
+    seconds, runs = time.perf_counter() - begin, scorer.ledger.evaluations - evaluations
+    row = MemberResult(origin, entry.score, seconds, 0, runs, candidate.origin)
+    return candidate, entry, row
 
 
 def _inside(box: Box, deviations: Mapping[str, np.ndarray]) -> tuple[Pattern, str]:

@@ -16,16 +16,19 @@ from cimrobust.data.task import Task
 from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
+from cimrobust.engine.torch_device import open_device
 from cimrobust.errors import CimrobustError
-from cimrobust.mapping.box import box_of
-from cimrobust.mapping.placement import Placement
+from cimrobust.mapping.box import Box
 from cimrobust.onnx_io.fake_quant import with_fake_quantisers
-from cimrobust.search.crafting import affordable_samples, crafting_subset
+from cimrobust.run import Run
+from cimrobust.search.attack_set import affordable_samples, attack_subset
 from cimrobust.search.losses import CrossEntropy, Loss, RegressionError
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
 from cimrobust.search.readout import Readout, decide, possible_readouts
-from cimrobust.search.search_budget import Budget
+from cimrobust.search.scorer import Scorer
+from cimrobust.search.search_budget import Budget, budget_of
 from cimrobust.search.search_results import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
@@ -43,46 +46,64 @@ _MOST_FAILED = 16
 
 
 @dataclass(frozen=True)
-class Opened:
+class TwinStatus:
     """What came of opening the twin.
 
     Attributes:
         oracle: Gradients; None where there is no twin.
-        crafting: Indices of the crafting samples.
+        attack_set: Indices of the samples that patterns are made on.
         reason: Why there is no twin.
         warnings: Named warnings.
     """
 
     oracle: GradientOracle | None
-    crafting: np.ndarray
+    attack_set: np.ndarray
     reason: str | None
     warnings: tuple[Warned, ...]
 
+    def problem(self, subject: Subject, run: Run, box: Box | None = None) -> Problem:
+        """Return the search of a box with these gradients.
 
-def open_gradients(
-    runtime: Runtime,
-    placement: Placement,
-    budget: Budget,
-    *,
-    seed: int,
-    workers: int,
-    device: torch.device,
-) -> Opened:
-    """Build the twin, choose its attack set, and prove that it decides as the deployed network.
+        Args:
+            subject: The network; its attack set and twin are these.
+            run: How to compute.
+            box: Where patterns may lie; None: the whole tolerance box.
+        """
+        box = subject.box if box is None else box
+        return Problem(subject, box, self.attack_set, self.oracle, run)
 
-    The attack set holds the samples that the twin can afford.
+    def on(self, runtime: Runtime, attack_set: np.ndarray, box: Box | None = None) -> TwinStatus:
+        """Return the same for other samples, or around the nominal weights of another box.
+
+        Arguments as for `GradientOracle.on`.
+        """
+        oracle = None if self.oracle is None else self.oracle.on(runtime, attack_set, box)
+        return replace(self, oracle=oracle, attack_set=attack_set)
+
+
+def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> TwinStatus:
+    """Build the twin, choose the attack set, and prove that the twin decides as the network does.
+
+    Args:
+        subject: The network.
+        run: How to compute.
+        budget: Gives the size of the attack set; None: that of the run's effort.
+
+    Raises:
+        UsageError: There is no such effort or device type.
     """
-    task = runtime.task
+    runtime, task = subject.runtime, subject.runtime.task
+    device, budget = open_device(run.device_type), budget or budget_of(run.effort)
 
     def subset(count: int) -> np.ndarray:
-        return crafting_subset(
-            task.labels, count=count, seed=seed, is_regression=task.is_regression
+        return attack_subset(
+            task.labels, count=count, seed=run.seed, is_regression=task.is_regression
         )
 
     try:
         twin, count = _running_twin(runtime, budget)
-        crafting = subset(count)
-        oracle, reason = _agreeing(twin, runtime, placement, crafting, workers, device)
+        attack_set = subset(count)
+        oracle, reason = _agreeing(twin, subject, attack_set, run.workers, device)
     except TwinUnavailableError as err:
         return _without(subset(budget.max_samples), str(err), "NO_TWIN")
     except (CimrobustError, RuntimeError, NotImplementedError, TypeError, ValueError) as err:
@@ -90,12 +111,14 @@ def open_gradients(
             subset(budget.max_samples), f"the torch twin does not run: {err}", "NO_TWIN"
         )
     if oracle is None:
-        return _without(crafting, reason, "TWIN_MISMATCH")
-    return Opened(oracle, crafting, None, (Warned("TWIN_APPROXIMATE", reason),) if reason else ())
+        return _without(attack_set, reason, "TWIN_MISMATCH")
+    return TwinStatus(
+        oracle, attack_set, None, (Warned("TWIN_APPROXIMATE", reason),) if reason else ()
+    )
 
 
 def _running_twin(runtime: Runtime, budget: Budget) -> tuple[Twin, int]:
-    """Return the twin and the crafting samples it can afford.
+    """Return the twin and the samples of the attack set it can afford.
 
     A node whose torch form fails on the samples runs outside as well.
     """
@@ -139,34 +162,34 @@ def _approximation(readout: Readout, disagreement: float) -> str:
     )
 
 
-def _without(crafting: np.ndarray, reason: str, code: str) -> Opened:
+def _without(attack_set: np.ndarray, reason: str, code: str) -> TwinStatus:
     text = (
         f"{reason[:1].upper()}{reason[1:]}. Only gradient-free members searched; they find far"
         " less."
     )
-    return Opened(None, crafting, reason, (Warned(code, text),))
+    return TwinStatus(None, attack_set, reason, (Warned(code, text),))
 
 
 def _agreeing(
     twin: Twin,
-    runtime: Runtime,
-    placement: Placement,
-    crafting: np.ndarray,
+    subject: Subject,
+    attack_set: np.ndarray,
     workers: int,
     device: torch.device,
 ) -> tuple[GradientOracle | None, str]:
-    """Return an oracle that decides as the deployed network does, and why not if there is none.
+    """Return an oracle that decides as the deployed network does, and why not where there is none.
 
-    Decisions are compared at the nominal weights and at a random corner.
+    Compared at the nominal weights and at a random corner.
 
     With converters, which the twin has in part, a difference is no reason to do without it: the
     second value then says how large it is.
     """
+    runtime, placement = subject.runtime, subject.placement
     points = [
         placement.nominal(),
         {name: random_vertex(tensor) for name, tensor in placement.tensors.items()},
     ]
-    some, box = crafting[:_CHECKED_SAMPLES], box_of(placement)
+    some = attack_set[:_CHECKED_SAMPLES]
     part = replace(runtime.task, labels=runtime.task.labels[some])
     expected = [runtime.outputs(weights, subset=some, threads=workers) for weights in points]
     reason = (
@@ -175,16 +198,16 @@ def _agreeing(
     )
     for readout in possible_readouts(twin, runtime.task, runtime.engine.output):
         oracle = GradientOracle(
-            twin, runtime, readout, crafting, box, workers=workers, device=device
+            twin, runtime, readout, attack_set, subject.box, workers=workers, device=device
         )
         try:
-            found = [array_of(oracle.rows(weights, num_samples=len(some))) for weights in points]
+            found = [array_of(oracle.logits(weights, num_samples=len(some))) for weights in points]
         except (CimrobustError, RuntimeError, IndexError, ValueError) as err:
             reason = f"the torch twin does not run: {err}"
             continue
         worst = max(
-            _disagreement(part, readout, rows, output)
-            for rows, output in zip(found, expected, strict=True)
+            _disagreement(part, readout, logits, output)
+            for logits, output in zip(found, expected, strict=True)
         )
         if worst <= _tolerance(runtime) or (runtime.converters is not None and np.isfinite(worst)):
             return oracle, _approximation(readout, worst) if worst > _tolerance(runtime) else ""
@@ -202,7 +225,7 @@ def _tolerance(runtime: Runtime) -> float:
     return _VALUE_TOLERANCE if runtime.task.is_regression else _FLOAT_TOLERANCE
 
 
-def _disagreement(task: Task, readout: Readout, rows: np.ndarray, output: np.ndarray) -> float:
+def _disagreement(task: Task, readout: Readout, logits: np.ndarray, output: np.ndarray) -> float:
     """Return the share of decisions that differ.
 
     For a regression the largest difference over the range of outputs.
@@ -211,38 +234,37 @@ def _disagreement(task: Task, readout: Readout, rows: np.ndarray, output: np.nda
         values = output.reshape(-1).astype(np.float64)
         scale = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
         return (
-            float(np.nan_to_num(np.abs(rows[:, 0] - values), nan=np.inf).max() / scale)
-            if rows.shape[0] == values.size
+            float(np.nan_to_num(np.abs(logits[:, 0] - values), nan=np.inf).max() / scale)
+            if logits.shape[0] == values.size
             else np.inf
         )
     counted = task.counted.reshape(-1)
     decided, labels = task.decide(output).reshape(-1)[counted], task.labels.reshape(-1)[counted]
-    if rows.shape[0] != decided.size:
+    if logits.shape[0] != decided.size:
         return np.inf
-    found = decide(rows)
+    found = decide(logits)
     if (
         task.decision.k > 1
-    ):  # rows do not say which class is first where the label is not among the best
+    ):  # logits do not say which class is first where the label is not among the best
         return float(((found == labels) != (decided == labels)).mean())
     return float((found != decided).mean())
 
 
-def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
+def check_gradients(scorer: Scorer, dead: tuple[str, ...]) -> list[Warned]:
     """Make one pass without straight-through gradients and name the layers that they do not reach.
 
     Layers on which no output depends are left out. Later passes let rounding and the like pass
     gradients through. Converters round the input of every
     layer: with them, the pass lets gradients through too.
     """
-    assert problem.oracle is not None
+    problem, oracle, zero = scorer.problem, scorer.oracle, scorer.problem.box.zero()
     loss: Loss = (
         RegressionError(problem.task.metric) if problem.task.is_regression else CrossEntropy()
     )
-    zero = tensors_of(problem.box.zero(), problem.oracle.device)
-    with (
-        nullcontext() if problem.runtime.converters is not None else problem.oracle.raw_gradients()
-    ):
-        evaluation = problem.step(zero, loss, problem.scale_at(problem.box.zero(), loss))
+    with nullcontext() if problem.runtime.converters is not None else oracle.raw_gradients():
+        evaluation = scorer.evaluate(
+            tensors_of(zero, oracle.device), loss, scorer.scale_at(zero, loss)
+        )
     shares = {
         name: float((gradient == 0).double().mean())
         for name, gradient in evaluation.gradients.items()
@@ -252,7 +274,7 @@ def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
         for name, share in shares.items()
         if share > _ZERO_SHARE and name not in dead
     ]
-    estimated = [node.text for node in problem.oracle.outside if node.used]
+    estimated = [node.text for node in oracle.outside if node.used]
     return [
         *warnings,
         *([Warned("ESTIMATED_GRADIENT", _estimated_text(estimated))] if estimated else []),

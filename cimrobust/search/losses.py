@@ -2,11 +2,14 @@
 
 Smooth stand-ins for the number of wrong decisions, and for the error of a regression.
 
-Every loss maps the rows of a readout to one *spread* a decision (a margin, a likelihood, an error),
-and a spread to a *damage*; the search
-maximises the mean damage. Where a damage saturates, it is measured in units of a *scale* taken from
-the spreads of the pass before, so
-that no loss needs a temperature in the units of the network's outputs.
+Every loss maps the logits of a decision to one *term* (a margin, a likelihood, an error), and a
+term to a loss; the search maximises the mean loss. Margins are positive where the decision is
+correct, so losses fall with them. Where a loss saturates, terms are measured in units of a *scale*
+taken from the terms of the pass before, so that no loss needs a temperature in the units of the
+network's outputs.
+
+Shapes: logits [decisions, classes] (of a regression [values, 1]), labels int64 (targets float32)
+[decisions], terms and losses [decisions].
 """
 
 from __future__ import annotations
@@ -22,57 +25,53 @@ _SMALLEST_SCALE = 1e-12
 
 
 class Loss(Protocol):
-    """A damage to maximise."""
+    """A loss to maximise."""
 
     @property
     def name(self) -> str:
         """Short name."""
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return one value per decision, [decisions].
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return what the loss of each decision is a function of, [decisions]."""
 
-        The logits are [decisions, classes], the labels (or targets) [decisions].
-        """
+    def scale_of(self, terms: Tensor) -> float:
+        """Return the scale that the terms of all decisions, detached, give for the next pass."""
 
-    def scale_of(self, spreads: Tensor) -> float:
-        """Return the scale that the spreads of all decisions, detached, give for the next pass."""
-
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
-        """Return the damage a decision, [decisions]."""
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
+        """Return the loss of each decision, [decisions]."""
 
 
-def median_scale(spreads: Tensor) -> float:
-    """Return the median magnitude of the finite margins that are not 0; 1 if there are none."""
-    sizes = spreads.abs()
+def median_scale(terms: Tensor) -> float:
+    """Return the median magnitude of the terms that are finite and not 0, else 1."""
+    sizes = terms.abs()
     sizes = sizes[torch.isfinite(sizes) & (sizes > 0)]
     return max(float(sizes.median()), _SMALLEST_SCALE) if sizes.numel() else 1.0
 
 
-def margins(rows: Tensor, labels: Tensor) -> Tensor:
-    """Return best wrong score minus score of the label, [decisions].
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logit of the label minus the best other one, [decisions].
 
-    Positive where the decision is wrong.
+    Positive where the decision is correct.
 
     The label is taken out of the maximum with -infinity. (With 0 in its place, as in published
-    code, the loss stands still wherever all
-    wrong scores are negative.)
+    code, the loss stands still wherever all wrong logits are negative.)
     """
-    own = rows.gather(1, labels[:, None])[:, 0]
-    return rows.scatter(1, labels[:, None], -torch.inf).amax(dim=1) - own
+    own = logits.gather(1, labels[:, None])[:, 0]
+    return own - logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
 
 
-def smooth_accuracy_of(spreads: Tensor, temperature: float = 0.25) -> float:
-    """Return the mean of ``sigmoid(-margin / (temperature * median |margin|))``.
+def smooth_accuracy_of(margin: Tensor, temperature: float = 0.25) -> float:
+    """Return the mean of ``sigmoid(margin / (temperature * median |margin|))``.
 
-    Accuracy with soft edges, for breaking ties.
+    Accuracy with soft edges, for breaking ties. Margins that are no number count as wrong.
     """
-    finite = torch.nan_to_num(spreads, nan=1.0)
-    return float(torch.sigmoid(-finite / (temperature * median_scale(finite))).double().mean())
+    finite = torch.nan_to_num(margin, nan=-1.0)
+    return float(torch.sigmoid(finite / (temperature * median_scale(finite))).double().mean())
 
 
 @dataclass(frozen=True)
 class SmoothAccuracy:
-    """``sigmoid(margin / (T * median |margin|))``.
+    """``sigmoid(-margin / (T * median |margin|))``.
 
     Decisions far on either side count no more, as in the accuracy itself.
     """
@@ -80,44 +79,44 @@ class SmoothAccuracy:
     temperature: float = 0.25
     name: str = "smooth_accuracy"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the margins."""
-        return margins(rows, labels)
+        return margins(logits, labels)
 
-    def scale_of(self, spreads: Tensor) -> float:
+    def scale_of(self, terms: Tensor) -> float:
         """Return the median margin."""
-        return median_scale(spreads)
+        return median_scale(terms)
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
         """Return the smoothed error."""
-        return torch.sigmoid(spreads / (self.temperature * scale))
+        return torch.sigmoid(-terms / (self.temperature * scale))
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """``-log softmax(rows)[label]``.
+    """``-log softmax(logits)[label]``.
 
     Saturates where decisions are safe, never where they are wrong.
     """
 
     name: str = "cross_entropy"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross-entropies."""
-        return functional.cross_entropy(rows, labels, reduction="none")
+        return functional.cross_entropy(logits, labels, reduction="none")
 
-    def scale_of(self, spreads: Tensor) -> float:
+    def scale_of(self, terms: Tensor) -> float:
         """Return 1."""
         return 1.0
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
         """Return the cross-entropy."""
-        return spreads
+        return terms
 
 
 @dataclass(frozen=True)
 class MarginRatio:
-    """Difference-of-logits ratio: margin over the distance from the best to the third score.
+    """Difference-of-logits ratio: minus margin over the distance from the best to the third logit.
 
     Free of shift and scale; needs 3 classes.
 
@@ -128,51 +127,54 @@ class MarginRatio:
 
     name: str = "dlr"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return the ratios."""
-        best = rows.topk(3, dim=1).values
-        return margins(rows, labels) / (best[:, 0] - best[:, 2] + _SMALLEST_SCALE)
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return margins over distances."""
+        best = logits.topk(3, dim=1).values
+        return margins(logits, labels) / (best[:, 0] - best[:, 2] + _SMALLEST_SCALE)
 
-    def scale_of(self, spreads: Tensor) -> float:
+    def scale_of(self, terms: Tensor) -> float:
         """Return 1."""
         return 1.0
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
-        """Return the ratio."""
-        return spreads
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
+        """Return minus the ratio."""
+        return -terms
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """Every decision becomes one class: ``sigmoid((row[target] - row[label]) / (T * median))``."""
+    """Every decision becomes one class.
+
+    ``sigmoid((logit[target] - logit[label]) / (T * median))``.
+    """
 
     target: int
     temperature: float = 0.25
     name: str = "class_collapse"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return score of the target minus score of the label.
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the margin over the target: logit of the label minus logit of the target.
 
         0 for decisions whose label is the target.
         """
-        return rows[:, self.target] - rows.gather(1, labels[:, None])[:, 0]
+        return logits.gather(1, labels[:, None])[:, 0] - logits[:, self.target]
 
-    def scale_of(self, spreads: Tensor) -> float:
-        """Return the median spread."""
-        return median_scale(spreads)
+    def scale_of(self, terms: Tensor) -> float:
+        """Return the median margin over the target."""
+        return median_scale(terms)
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
         """Return the smoothed share of decisions beyond their label."""
-        return torch.sigmoid(spreads / (self.temperature * scale))
+        return torch.sigmoid(-terms / (self.temperature * scale))
 
 
 @dataclass(frozen=True)
 class PairCollapse:
     """Every decision becomes `target`, and those labelled so become `other`.
 
-    ``min((row[goal] - row[label]) / median, reach)``.
+    ``min((logit[goal] - logit[label]) / median, reach)``.
 
-    Linear in the spread, unlike `Collapse`: where all decisions have become the target, those
+    Linear in the margin, unlike `Collapse`: where all decisions have become the target, those
     labelled so must keep pulling.
     """
 
@@ -181,41 +183,41 @@ class PairCollapse:
     reach: float = 0.2
     name: str = "pair_collapse"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return score of the goal minus score of the label."""
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the margin over the goal: logit of the label minus logit of the goal."""
         goals = torch.where(labels == self.target, self.other, self.target)
-        return (rows.gather(1, goals[:, None]) - rows.gather(1, labels[:, None]))[:, 0]
+        return (logits.gather(1, labels[:, None]) - logits.gather(1, goals[:, None]))[:, 0]
 
-    def scale_of(self, spreads: Tensor) -> float:
-        """Return the median spread."""
-        return median_scale(spreads)
+    def scale_of(self, terms: Tensor) -> float:
+        """Return the median margin over the goal."""
+        return median_scale(terms)
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
-        """Return the spreads, cut off at the reach."""
-        return torch.clamp(spreads / scale, max=self.reach)
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
+        """Return minus the margins, cut off at the reach."""
+        return torch.clamp(-terms / scale, max=self.reach)
 
 
 @dataclass(frozen=True)
 class Hinge:
-    """``min(margin / median |margin|, reach)``.
+    """``min(-margin / median |margin|, reach)``.
 
-    Only decisions that are right, or wrong by less than the reach, count, each by its margin.
+    Only decisions that are correct, or wrong by less than the reach, count, each by its margin.
     """
 
     reach: float = 0.0
     name: str = "margin_hinge"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the margins."""
-        return margins(rows, labels)
+        return margins(logits, labels)
 
-    def scale_of(self, spreads: Tensor) -> float:
+    def scale_of(self, terms: Tensor) -> float:
         """Return the median margin."""
-        return median_scale(spreads)
+        return median_scale(terms)
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
-        """Return the margins, cut off at the reach."""
-        return torch.clamp(spreads / scale, max=self.reach)
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
+        """Return minus the margins, cut off at the reach."""
+        return torch.clamp(-terms / scale, max=self.reach)
 
 
 @dataclass(frozen=True)
@@ -225,19 +227,19 @@ class RegressionError:
     metric: str = "rmse"
     name: str = "regression_error"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return value minus target."""
-        return rows[:, 0] - labels
+        return logits[:, 0] - labels
 
-    def scale_of(self, spreads: Tensor) -> float:
+    def scale_of(self, terms: Tensor) -> float:
         """Return a typical error; the largest one for a maximum."""
         if self.metric == "max_error":
-            return max(float(torch.nan_to_num(spreads).abs().max()), _SMALLEST_SCALE)
-        return median_scale(spreads)
+            return max(float(torch.nan_to_num(terms).abs().max()), _SMALLEST_SCALE)
+        return median_scale(terms)
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
         """Return the error a value, in units of the scale."""
-        errors = spreads.abs() / scale
+        errors = terms.abs() / scale
         if self.metric == "mae":
             return errors
         return errors**8 if self.metric == "max_error" else errors**2
@@ -250,14 +252,14 @@ class Shift:
     direction: float
     name: str = "class_collapse"
 
-    def spread(self, rows: Tensor, labels: Tensor) -> Tensor:
+    def terms(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return value minus target."""
-        return rows[:, 0] - labels
+        return logits[:, 0] - labels
 
-    def scale_of(self, spreads: Tensor) -> float:
+    def scale_of(self, terms: Tensor) -> float:
         """Return the median error."""
-        return median_scale(spreads)
+        return median_scale(terms)
 
-    def damage(self, spreads: Tensor, scale: float) -> Tensor:
+    def loss(self, terms: Tensor, scale: float) -> Tensor:
         """Return the signed error."""
-        return self.direction * spreads / scale
+        return self.direction * terms / scale

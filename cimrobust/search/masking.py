@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from cimrobust.search.members import cross_fidelity
 from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, worst_of
 from cimrobust.search.search_results import MemberResult, Warned
 
-_CRAFTED = (
+_ON_ATTACK_SET = (
     "On the crafting samples, a control found more than the members that use the network's"
     " gradients"
 )
@@ -21,10 +21,12 @@ def masking_warnings(
     results: Sequence[MemberResult],
     *,
     gradient_members: Iterable[str],
+    starts: Collection[str],
+    known: Collection[str],
 ) -> list[Warned]:
     """Warn where a control did better than the members that use the network's gradients.
 
-    It may have done so on all samples or on the attack set.
+    On all samples or on the attack set.
 
     What was only continued from a control's pattern, or from one that the caller gave, is not the
     gradients' own.
@@ -34,14 +36,12 @@ def masking_warnings(
         entries: All scored patterns.
         results: All members; tells whether the search was repeated.
         gradient_members: Members that use gradients, the controls among them.
+        starts: Names of the patterns given to go on from.
+        known: Names of the patterns given to be scored only.
     """
     if problem.oracle is None:
         return []
-    foreign = {
-        *cross_fidelity.CONTROLS,
-        cross_fidelity.REPEAT,
-        *(start.member for start in problem.starts),
-    }
+    foreign = {*cross_fidelity.CONTROLS, cross_fidelity.REPEAT, *starts}
     ours = [
         entry
         for entry in entries
@@ -50,7 +50,7 @@ def masking_warnings(
     controls = [
         entry
         for entry in entries
-        if entry.member in cross_fidelity.CONTROLS or entry.member in problem.known
+        if entry.member in cross_fidelity.CONTROLS or entry.member in known
     ]
     if not ours or not controls:
         return []
@@ -66,7 +66,7 @@ def masking_warnings(
     is_ahead = _is_ahead(problem, control, best)
     if repeat is None and not is_ahead:
         return []
-    finding = _finding(best, control) if is_ahead else _CRAFTED
+    finding = _finding(best, control) if is_ahead else _ON_ATTACK_SET
     return [
         Warned(
             "GRADIENT_MASKING",

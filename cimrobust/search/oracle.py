@@ -1,42 +1,26 @@
-"""Gradients of a loss with respect to all stored weights.
+"""Gradients of a loss with respect to all stored weights, over the whole attack set in every pass.
 
-Every pass runs over the whole attack set.
-
-Results do not depend on the number of workers: the crafting set is cut into pieces by the network
-and the set alone, each piece is computed
-by one thread (torch sums in another order when it may use more), and the pieces are added in their
-order.
+The gradients of the pieces that the attack set is cut into are added up in their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
-from cimrobust.engine.ort import automatic_batch_size
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.engine.torch_device import repeatable_convolutions
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.mapping.box import Box
-from cimrobust.search.losses import Loss, SmoothAccuracy, margins
-from cimrobust.search.readout import Readout, decisive
-from cimrobust.search.torch_patterns import array_of, tensors_of
-from cimrobust.twin.ops.outside import OutsideNode
-from cimrobust.twin.to_torch import Twin
-
-#: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
-_PIECE = 64
-# An accelerator is fed by one thread, with as many samples as keep it busy.
-_ACCELERATOR_PIECE = 512
+from cimrobust.search.losses import Loss
+from cimrobust.search.sampled_twin import SampledTwin
+from cimrobust.search.torch_patterns import tensors_of
 
 
 @dataclass(frozen=True)
@@ -44,243 +28,55 @@ class Evaluation:
     """One pass at one pattern.
 
     Attributes:
-        value: Mean damage, in the scale the pass was given.
-        scale: Scale that this pass's spreads give for the next.
-        spreads: Spread of every decision, detached.
-        right: Right decisions; for regression none.
-        margins: Margins of every decision; for regression the errors.
-        gradients: Gradient of the summed damage by initializer.
+        loss: Mean loss, in the scale the pass was given.
+        scale: Scale that this pass's terms give for the next.
+        correct: Which decisions are correct, bool [decisions]; for regression none.
+        margins: Margin of every decision, positive where it is correct, [decisions]; for regression
+            the errors.
+        gradients: Gradient of the summed loss by initializer.
     """
 
-    value: float
+    loss: float
     scale: float
-    spreads: Tensor
-    right: Tensor
+    correct: Tensor
     margins: Tensor
     gradients: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class _Part:
-    value: float
-    spreads: Tensor
-    right: Tensor
+    loss: float
+    terms: Tensor
+    correct: Tensor
     margins: Tensor
     gradients: Mapping[str, Tensor]
 
 
-class GradientOracle:
-    """The torch twin on the crafting samples.
+class GradientOracle(SampledTwin):
+    """The torch twin on the attack set, with gradients."""
 
-    Attributes:
-        readout: How rows are read from it.
-        labels: Labels (regression: targets) of all decisions of the crafting set that are counted,
-            in their order; those of one sample are together.
-        device: Where the twin computes; all tensors that go in and come out are there.
-    """
-
-    def __init__(
-        self,
-        twin: Twin,
-        runtime: Runtime,
-        readout: Readout,
-        crafting: np.ndarray,
-        box: Box,
-        *,
-        workers: int,
-        device: torch.device,
-    ) -> None:
-        self.readout = readout
-        self.device = device
-        self._twin = twin.to(device)
-        self._workers = workers if device.type == "cpu" else 1
-        self._nominal = tensors_of(box.nominal, device)
-        self._box = box
-        self._feeding = runtime.engine.feeding
-        dataset, task = runtime.dataset, runtime.task
-        self._inputs = tensors_of(
-            {name: array[crafting] for name, array in dataset.inputs.items()}, device
-        )
-        self._constants = tensors_of(dataset.constants, device)
-        part = replace(task, labels=task.labels[crafting])
-        kind = torch.float32 if task.is_regression else torch.int64
-        self._is_regression = task.is_regression
-        self._counted = part.counted.reshape(len(crafting), -1)
-        self.labels = (
-            torch.from_numpy(part.labels.reshape(len(crafting), -1)[self._counted])
-            .to(kind)
-            .to(device)
-        )
-        # Where the decisions of a sample begin, and after the last one.
-        self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
-        self._k = task.decision.k
-        size = _piece_size(self._feeding, device)
-        self._at_once = runs_at_once(
-            self._twin,
-            readout.tensor,
-            self._inputs,
-            self._constants,
-            feeding=self._feeding,
-            most=_most_runs(runtime, size),
-        )
-        self._pieces = [
-            slice(start, min(start + size, len(crafting)))
-            for start in range(0, len(crafting), size)
-        ]
-
-    @property
-    def num_samples(self) -> int:
-        """Crafting samples."""
-        return self._pieces[-1].stop
-
-    def on(self, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
+    def on(
+        self, runtime: Runtime, attack_set: np.ndarray, box: Box | None = None
+    ) -> GradientOracle:
         """Return the gradients of the same network on other samples.
 
-        Those of another runtime, at these indices.
-        """
-        return GradientOracle(
-            self._twin,
-            runtime,
-            self.readout,
-            crafting,
-            self._box,
-            workers=self._workers,
-            device=self.device,
-        )
-
-    def inside(self, box: Box, runtime: Runtime, crafting: np.ndarray) -> GradientOracle:
-        """Return the gradients of the same network around the nominal weights of another box."""
-        return GradientOracle(
-            self._twin,
-            runtime,
-            self.readout,
-            crafting,
-            box,
-            workers=self._workers,
-            device=self.device,
-        )
-
-    @property
-    def operators(self) -> frozenset[str]:
-        """Operators between the inputs and what is read, constant parts left out."""
-        return frozenset(step.node.op for step in self._twin.steps_to(self.readout.tensor))
-
-    @property
-    def outside(self) -> tuple[OutsideNode, ...]:
-        """Nodes that onnxruntime runs inside the twin."""
-        return self._twin.outside
-
-    @contextmanager
-    def softened(self) -> Iterator[None]:
-        """Leave rounding and quantisers out for a while.
-
-        Saturated activations leak gradients meanwhile.
-        """
-        before = self._twin.softened
-        self._twin.softened = True
-        try:
-            yield
-        finally:
-            self._twin.softened = before
-
-    @contextmanager
-    def raw_gradients(self) -> Iterator[None]:
-        """Switch straight-through gradients off for a while."""
-        before = self._twin.straight_through
-        self._twin.straight_through = False
-        try:
-            yield
-        finally:
-            self._twin.straight_through = before
-
-    @property
-    def run_together(self) -> int:
-        """Samples of the first run; what a network quantises at run time depends on all of them."""
-        return int(self._pieces[0].stop)
-
-    def rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None) -> Tensor:
-        """Return the rows of the first samples, without gradients, [decisions, classes].
-
-        Of the decisions that are counted, see `readout.decisive`.
-        """
-        rows = self._forward(partial(self._rows, tensors_of(weights, self.device)), num_samples)
-        return (
-            rows
-            if num_samples is None
-            else rows[: int(self._starts[min(num_samples, self.num_samples)])]
-        )
-
-    def plain_rows(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
-        """Return the logits of all decisions of the first samples, [decisions, classes].
-
-        They are as the network gives them, without gradients.
-        """
-        rows = self._forward(
-            partial(self._plain_rows, tensors_of(weights, self.device)), num_samples
-        )
-        return rows[: num_samples * self._counted.shape[1]]
-
-    def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
-        """Return what the pieces of the first samples give, without gradients."""
-        pieces = [
-            piece for piece in self._pieces if num_samples is None or piece.start < num_samples
-        ]
-        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
-            return torch.cat(
-                list(map_ordered(run, pieces, workers=min(self._workers, len(pieces))))
-            )
-
-    def promising(
-        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_right: float
-    ) -> tuple[tuple[int, Tensor] | None, int]:
-        """Return correct decisions and margins at a pattern, and how many samples were run.
-
-        The first two are None as soon as too many decisions are correct.
-
         Args:
-            pattern: Deviations.
-            order: All samples, those first that are most likely right: the fewer are needed to see
-                that the pattern cannot win.
-            most_right: Right decisions that may not be exceeded.
-
-        Returns:
-            Right decisions and the margins of all [decisions], in the order of the crafting set,
-            where at most so many are right.
+            runtime: The network with the samples.
+            attack_set: Indices of those to attack.
+            box: Its nominal weights are those that deviations are added to; None: as here.
         """
-        weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
-        right, parts = 0, []
-        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
-            work = partial(self._rows, weights, order=order)
-            for piece, rows in zip(
-                self._pieces,
-                map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))),
-                strict=True,
-            ):
-                chosen = self.labels[self._decisions_of(order[piece])]
-                right += int(self.right(rows, chosen).sum())
-                if right > most_right:
-                    return None, piece.stop
-                parts.append(margins(rows, chosen))
-        back = torch.argsort(self._decisions_of(order))
-        return (right, torch.cat(parts)[back]), self.num_samples
-
-    def safest_first(self, spreads: Tensor) -> np.ndarray:
-        """Return the samples, those first that are correct by the widest margin.
-
-        The margins given are those of all decisions.
-        """
-        finite = torch.nan_to_num(spreads, nan=0.0)
-        if self._counted.all():
-            return np.argsort(
-                array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable"
-            )
-        means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(
-            self._starts
+        return GradientOracle(
+            self._twin,
+            runtime,
+            self.readout,
+            attack_set,
+            self._box if box is None else box,
+            workers=self._workers,
+            device=self.device,
         )
-        return np.argsort(means, kind="stable")
 
     def evaluate(self, pattern: Mapping[str, Tensor], loss: Loss, scale: float) -> Evaluation:
-        """Return damage and gradients at a pattern: one pass."""
+        """Return loss and gradients at a pattern: one pass."""
         weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
         with one_torch_thread(), repeatable_convolutions(self.device):
             work = partial(self._part, weights, loss, scale)
@@ -289,16 +85,14 @@ class GradientOracle:
             for part in map_ordered(
                 work, self._pieces, workers=min(self._workers, len(self._pieces))
             ):
-                value += part.value
+                value += part.loss
                 for name, gradient in part.gradients.items():
                     total[name] = total[name].add_(gradient) if name in total else gradient
                 parts.append(part)
-        spreads = torch.cat([part.spreads for part in parts])
         return Evaluation(
-            value=value / self.labels.numel(),
-            scale=loss.scale_of(spreads),
-            spreads=spreads,
-            right=torch.cat([part.right for part in parts]),
+            loss=value / self.labels.numel(),
+            scale=loss.scale_of(torch.cat([part.terms for part in parts])),
+            correct=torch.cat([part.correct for part in parts]),
             margins=torch.cat([part.margins for part in parts]),
             gradients={
                 name: torch.nan_to_num(total[name], nan=0.0, posinf=0.0, neginf=0.0)
@@ -306,17 +100,10 @@ class GradientOracle:
             },
         )
 
-    def spreads(self, weights: Mapping[str, np.ndarray]) -> Tensor:
-        """Return the margin of every decision, positive where it is wrong.
-
-        For regression the error; without gradients, [decisions].
-        """
-        return self._spread(self.rows(weights), self.labels)
-
-    def spread_gradients(
+    def margin_gradients(
         self, weights: Mapping[str, np.ndarray], factors: Tensor
     ) -> dict[str, Tensor]:
-        """Return the gradient of a weighted sum of the spreads with respect to every weight.
+        """Return the gradient of a weighted sum of the margins with respect to every weight.
 
         One pass.
 
@@ -326,23 +113,23 @@ class GradientOracle:
         """
         factors = factors.to(self.device)
 
-        def weighted(rows: Tensor, where: slice) -> Tensor:
+        def weighted(logits: Tensor, where: slice) -> Tensor:
             return factors[where] * torch.nan_to_num(
-                self._spread(rows, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0
+                self._margin(logits, self.labels[where]), nan=0.0, posinf=0.0, neginf=0.0
             )
 
         return self._pull_back(tensors_of(weights, self.device), weighted, needed=factors != 0)
 
-    def row_gradients(
+    def logit_gradients(
         self, pattern: Mapping[str, Tensor], function: Callable[[Tensor, slice], Tensor]
     ) -> dict[str, Tensor]:
-        """Return the gradient of the sum of a function of the rows at a pattern, by initializer.
+        """Return the gradient of the sum of a function of the logits at a pattern, by initializer.
 
         One pass.
 
         Args:
             pattern: Deviations.
-            function: Given rows [decisions, classes] and which of all decisions they are, returns
+            function: Given logits [decisions, classes] and which of all decisions they are, returns
                 values to add up.
         """
         return self._pull_back(
@@ -356,7 +143,7 @@ class GradientOracle:
         *,
         needed: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Add up the gradients of all pieces that hold a decision that is needed."""
+        """Add up the gradients of all pieces; those without a needed decision are left out."""
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         pieces = [
             piece
@@ -388,20 +175,8 @@ class GradientOracle:
             name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
         }
         with torch.enable_grad():
-            value = function(self._rows(leaves, piece), self._positions(piece)).sum()
+            value = function(self._logits(leaves, piece), self._positions(piece)).sum()
             return torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-
-    def _positions(self, piece: slice) -> slice:
-        """Return which of all decisions those of a piece are."""
-        return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
-
-    def _decisions_of(self, samples: np.ndarray) -> Tensor:
-        """Return the indices of some samples' decisions among all, int64, in sample order."""
-        found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
-        return torch.from_numpy(np.concatenate(found)).to(self.device)
-
-    def _spread(self, rows: Tensor, labels: Tensor) -> Tensor:
-        return rows[:, 0] - labels if self._is_regression else margins(rows, labels)
 
     def _part(self, weights: Mapping[str, Tensor], loss: Loss, scale: float, piece: slice) -> _Part:
         check_stopped()
@@ -410,116 +185,23 @@ class GradientOracle:
             name: tensor.detach().clone().requires_grad_() for name, tensor in weights.items()
         }
         with torch.enable_grad():
-            rows = self._rows(leaves, piece)
+            logits = self._logits(leaves, piece)
             labels = self.labels[self._positions(piece)]
-            spreads = loss.spread(rows, labels)
-            damage = torch.nan_to_num(
-                loss.damage(spreads, scale), nan=0.0, posinf=0.0, neginf=0.0
-            ).sum()
+            terms = loss.terms(logits, labels)
+            total = torch.nan_to_num(loss.loss(terms, scale), nan=0.0, posinf=0.0, neginf=0.0).sum()
             grads = (
-                torch.autograd.grad(damage, list(leaves.values()), allow_unused=True)
-                if damage.requires_grad
+                torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+                if total.requires_grad
                 else (None,) * len(leaves)
             )
-        held = rows.detach()
+        held = logits.detach()
         return _Part(
-            value=float(damage.detach()),
-            spreads=spreads.detach(),
-            right=self.right(held, labels),
-            margins=(
-                held[:, 0] - labels
-                if self._is_regression
-                else SmoothAccuracy().spread(held, labels)
-            ),
+            loss=float(total.detach()),
+            terms=terms.detach(),
+            correct=self.correct(held, labels),
+            margins=self._margin(held, labels),
             gradients={
                 name: torch.zeros_like(leaf) if grad is None else grad
                 for (name, leaf), grad in zip(leaves.items(), grads, strict=True)
             },
         )
-
-    def right(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return which decisions are right, bool [decisions]; for a regression none."""
-        if self._is_regression:
-            return torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-        return (rows.argmax(dim=1) == labels) & torch.isfinite(rows).all(dim=1)
-
-    def _rows(
-        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
-    ) -> Tensor:
-        rows = self._plain_rows(weights, piece, order=order)
-        if self._is_regression:
-            return rows
-        counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(
-            -1
-        )
-        if rows.shape[0] != len(counted):
-            return rows  # not a readout of these decisions, which whoever compares it finds
-        if not counted.all():
-            rows = rows[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
-        labels = (
-            self.labels[self._positions(piece)]
-            if order is None
-            else self.labels[self._decisions_of(order[piece])]
-        )
-        return decisive(rows, labels, k=self._k)
-
-    def _plain_rows(
-        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
-    ) -> Tensor:
-        torch.set_num_threads(1)
-        return self.readout.rows(self._output(weights, piece, order))
-
-    def _output(
-        self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None
-    ) -> Tensor:
-        """Return the tensor read, samples first, in runs of as many samples as the network takes.
-
-        Samples in an order of their own if given.
-        """
-        size, tensor = self._feeding.size, self.readout.tensor
-        if self._feeding.mode != "free":
-            # The last run of a fixed batch is filled up with the first samples.
-            places = (
-                np.arange(piece.start, piece.start + -(-(piece.stop - piece.start) // size) * size)
-                % self.num_samples
-            )
-            taken = torch.from_numpy(places if order is None else order[places]).reshape(-1, size)
-            joined = run_outputs(
-                self._twin,
-                tensor,
-                weights,
-                self._inputs,
-                self._constants,
-                feeding=self._feeding,
-                taken=taken,
-                at_once=self._at_once,
-            )
-            return joined[: piece.stop - piece.start]
-        chosen = slice(piece.start, piece.stop) if order is None else order[piece]
-        feed = {name: array[chosen] for name, array in self._inputs.items()}
-        output: Tensor = self._twin({**feed, **self._constants}, weights, [tensor])[tensor]
-        return output
-
-
-def _most_runs(runtime: Runtime, piece: int) -> int:
-    """Return how many runs of a network may share a pass.
-
-    A piece, and on a processor few enough for its cache.
-    """
-    return max(min(piece, automatic_batch_size(runtime.deployed)) // runtime.engine.feeding.size, 1)
-
-
-def _piece_size(feeding: Feeding, device: torch.device) -> int:
-    """Return the samples of one piece.
-
-    Whole runs, and small enough for a core's cache where the engine chose to be careful.
-    """
-    if device.type != "cpu":
-        return (
-            max(_ACCELERATOR_PIECE // feeding.size, 1) * feeding.size
-            if feeding.mode == "fixed"
-            else _ACCELERATOR_PIECE
-        )
-    if feeding.mode == "fixed":
-        return max(_PIECE // feeding.size, 1) * feeding.size
-    return _PIECE if feeding.mode == "none" else min(_PIECE, feeding.size)

@@ -1,10 +1,9 @@
-"""From an output to rows that losses understand, and back over operators that hide gradients.
+"""From an output to logits that losses understand, and back over operators that hide gradients.
 
 ArgMax, Softmax, Sigmoid.
 
-A *row* holds the scores of one decision, highest best, label by index; for a threshold 0 and the
-distance to the threshold; for a
-regression the one value.
+The *logits* of a decision are its scores, the highest best, label by index; for a threshold 0 and
+the distance to the threshold; for a regression the one value.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _SAME_ORDER_OF_CLASSES = frozenset(
 
 @dataclass(frozen=True)
 class Readout:
-    """How rows are read from a tensor of the graph.
+    """How logits are read from a tensor of the graph.
 
     Attributes:
         tensor: Name of the tensor.
@@ -64,11 +63,8 @@ class Readout:
     sign: float = 1.0
     threshold: tuple[float, ...] = (0.0,)
 
-    def rows(self, output: Tensor) -> Tensor:
-        """Return the logits of a tensor, [decisions, classes] (``value``: [values, 1]).
-
-        The tensor has the samples along its first axis.
-        """
+    def logits(self, output: Tensor) -> Tensor:
+        """Return [decisions, classes] (``value``: [values, 1]) of a tensor, samples first."""
         if self.kind == "value":
             return output.reshape(-1, 1)
         if self.kind == "threshold":
@@ -170,10 +166,7 @@ def _scaled_by_number(twin: Twin, op: str, inputs: tuple[str, ...]) -> str:
 
 
 def _before_choice(twin: Twin, output: str) -> list[Readout]:
-    """Return readouts of what an ArgMax or ArgMin chose from.
-
-    There is one for each axis that may have been the class axis.
-    """
+    """Return readouts of what an ArgMax or ArgMin chose from, for each possible class axis."""
     tensor = output
     while True:
         source = twin.source_of(tensor)
@@ -190,55 +183,59 @@ def _before_choice(twin: Twin, output: str) -> list[Readout]:
             return []
 
 
-def counted_rows(
+def counted_logits(
     task: Task, readout: Readout, output: np.ndarray, *, double: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return the `decisive` logits of the decisions that are counted, and their labels.
+    """Return the logits of the decisions that are counted, as `decisive` ones, and their labels.
 
-    They come from a decision output with scores.
+    Args:
+        task: Says which decisions are counted.
+        readout: How logits are read.
+        output: Decision output with scores.
+        double: Logits are float64, not float32.
     """
     values = torch.from_numpy(np.ascontiguousarray(output))
-    rows = readout.rows(values.double() if double else values.float())
+    logits = readout.logits(values.double() if double else values.float())
     counted = torch.from_numpy(task.counted.reshape(-1))
     labels = torch.from_numpy(task.labels.reshape(-1))[counted]
-    return decisive(rows[counted], labels, k=task.decision.k), labels
+    return decisive(logits[counted], labels, k=task.decision.k), labels
 
 
-def decisive(rows: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
-    """Return logits whose first highest is the label exactly if it is among the k highest.
+def decisive(logits: Tensor, labels: Tensor, *, k: int = 1) -> Tensor:
+    """Return logits in which the label is the first highest exactly if it is among the k highest.
 
-    All logits are finite where there is a decision.
+    All finite where there is a decision.
 
     As `data.rows.decisive_rows`; scores that are put below all others have no gradient, so
     infinities cannot become NaN in it.
 
     Args:
-        rows: Scores, the highest best, [decisions, classes].
+        logits: Scores, the highest best, [decisions, classes].
         labels: The class of every decision, int64 [decisions].
         k: How many decisions there may be before the label.
     """
-    own, held = labels[:, None], rows.detach()
+    own, held = labels[:, None], logits.detach()
     masked = torch.isneginf(held)
     if k > 1:
         ahead = held.scatter(1, own, -torch.inf).argsort(dim=1, descending=True, stable=True)[
             :, : k - 1
         ]
         masked = masked.scatter(1, ahead, True)
-    elif rows.device.type == "cpu" and not bool(masked.any()):
-        return rows  # elsewhere to ask costs more than to go on, which changes nothing
+    elif logits.device.type == "cpu" and not bool(masked.any()):
+        return logits  # elsewhere to ask costs more than to go on, which changes nothing
     finite = torch.isfinite(held)
     low = held.masked_fill(~finite, torch.inf).amin(1, keepdim=True)
     high = held.masked_fill(~finite, -torch.inf).amax(1, keepdim=True)
     step = torch.maximum(high - low, torch.maximum(low.abs(), high.abs())).clamp(min=1.0)
     is_own = torch.zeros_like(masked).scatter(1, own, True)
     floor = torch.where(is_own, low - 2.0 * step, low - step)
-    made = torch.where(torch.where(is_own, torch.isneginf(held), masked), floor, rows)
+    made = torch.where(torch.where(is_own, torch.isneginf(held), masked), floor, logits)
     return torch.where(torch.isfinite(held.amax(1, keepdim=True)), made, torch.nan)
 
 
-def decide(rows: np.ndarray) -> np.ndarray:
-    """Return the decisions that rows stand for, int64 [decisions].
+def decide(logits: np.ndarray) -> np.ndarray:
+    """Return the decisions that logits stand for, int64 [decisions].
 
     `NO_DECISION` where a score is NaN or +infinity, or none is finite.
     """
-    return np.where(have_decision(rows), rows.argmax(axis=1), NO_DECISION).astype(np.int64)
+    return np.where(have_decision(logits), logits.argmax(axis=1), NO_DECISION).astype(np.int64)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.box import Pattern
-from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.candidate import Candidate
+from cimrobust.search.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class Scored:
     Attributes:
         member: Member or origin that it is from.
         score: Score on all samples.
-        key: Smoothed accuracy on the crafting samples, for breaking ties.
+        smooth_accuracy: That on the attack set, for breaking ties.
         pattern: The pattern.
         origin: How its member came to it.
     """
 
     member: str
     score: Score
-    key: float
+    smooth_accuracy: float
     pattern: Pattern
     origin: str = ""
 
@@ -40,8 +41,11 @@ def score_candidate(candidate: Candidate, problem: Problem) -> Scored:
         SelfCheckError: It leaves the box.
     """
     problem.box.check(candidate.pattern, origin=candidate.member)
-    score = problem.runtime.score(problem.box.weights(candidate.pattern), threads=problem.workers)
-    return Scored(candidate.member, score, candidate.key[1], candidate.pattern, candidate.origin)
+    score = problem.runtime.score(
+        problem.box.weights(candidate.pattern), threads=problem.run.workers
+    )
+    smooth = candidate.key.smooth_accuracy
+    return Scored(candidate.member, score, smooth, candidate.pattern, candidate.origin)
 
 
 def worst_of(runtime: Runtime, entries: Sequence[Scored]) -> Scored:
@@ -50,4 +54,4 @@ def worst_of(runtime: Runtime, entries: Sequence[Scored]) -> Scored:
     Of equal ones that with the smaller smoothed accuracy, then the earlier.
     """
     sign = 1.0 if runtime.task.higher_is_better else -1.0
-    return min(entries, key=lambda entry: (sign * entry.score.value, entry.key))
+    return min(entries, key=lambda entry: (sign * entry.score.value, entry.smooth_accuracy))

@@ -14,15 +14,15 @@ from cimrobust.errors import UsageError
 class Budget:
     """What one search may spend.
 
-    A *pass* is one forward and backward run of the torch twin over all crafting samples; an
+    A *pass* is one forward and backward run of the torch twin over the attack set; an
     *evaluation* is one forward run over them, by
     onnxruntime or the twin.
 
     Attributes:
         effort: Name of the level.
-        max_samples: Crafting samples at most.
+        max_samples: Samples of the attack set at most.
         smooth: Passes of each run on smoothed accuracy.
-        hinge: Passes of each run on the margins of right decisions.
+        hinge: Passes of each run on the margins of correct decisions.
         entropy: Passes of each run on cross-entropy.
         ratio: Passes of each run on the margin ratio.
         papers: Passes of the papers' method.
@@ -41,7 +41,7 @@ class Budget:
         evaluations_alone: The same where there is no twin.
         random_corners: Corners drawn at random, and half as many interior points.
         max_operations: Floating-point operations of all passes together; large networks get fewer
-            crafting samples.
+            samples in the attack set.
     """
 
     effort: str
@@ -166,7 +166,7 @@ EFFORTS = tuple(_LEVELS)
 
 
 def papers_budget(passes: int) -> Budget:
-    """Return a budget for the papers' method alone, with the crafting samples of ``standard``."""
+    """Return a budget for the papers' method alone, with the attack set of ``standard``."""
     standard = _LEVELS["standard"]
     alone = replace(
         standard,

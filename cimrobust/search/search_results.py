@@ -1,16 +1,13 @@
-"""What members of the ensemble are given and give back."""
+"""What a search gives back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from cimrobust.data.decision import Score
-from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.search_budget import Budget
 from cimrobust.search.trace import EffortCurve
 
 
@@ -37,8 +34,8 @@ class MemberResult:
         score: Score of its best pattern on all samples, by onnxruntime; None where it could not
             run.
         seconds: Wall-clock time, scoring included.
-        passes: Forward-backward passes over the crafting set.
-        evaluations: Forward runs over the crafting set, by onnxruntime or the twin; runs that
+        passes: Forward-backward passes over the attack set.
+        evaluations: Forward runs over the attack set, by onnxruntime or the twin; runs that
             stopped early count by their samples.
         note: What a reader should know, e.g. which start won or why it did not run.
     """
@@ -70,7 +67,7 @@ class SearchResult:
         seed: Seed.
         crafting_samples: Samples that patterns were made on; all are scored on every sample.
         passes: Forward-backward passes of all members.
-        evaluations: Forward runs over the crafting set of all members.
+        evaluations: Forward runs over the attack set of all members.
         engine_score: Score of the same pattern in the engine that the trials use.
         curve: How fast the search became as good as it is; None where nothing was found.
         replay_note: How the replay was run, and how it differs from the engine's score, if it does.
@@ -92,31 +89,3 @@ class SearchResult:
     engine_score: Score
     replay_note: str
     curve: EffortCurve | None = None
-
-
-@dataclass(frozen=True)
-class Member:
-    """One way of searching.
-
-    Attributes:
-        name: Name in the certificate.
-        run: Searches within the budget; offers every pattern to the problem's board and returns the
-            best of its own.
-        needs_gradient: Runs only where there is a twin.
-        applies: Tells whether it makes sense for a problem, and if not why.
-    """
-
-    name: str
-    run: MemberRun
-    needs_gradient: bool = True
-    applies: Callable[[Problem], str] = field(default=lambda problem: "")
-
-
-class MemberRun(Protocol):
-    """Body of a member."""
-
-    def __call__(self, problem: Problem, budget: Budget) -> Sequence[Candidate]:
-        """Return the best patterns found, the most promising first.
-
-        All of them are scored on all samples.
-        """

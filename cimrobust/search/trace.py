@@ -1,7 +1,4 @@
-"""How fast a search became as good as it is.
-
-This is what it had found after how many passes and seconds.
-"""
+"""How fast a search became as good as it is: what it had found after how many passes."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ class TracePoint:
     Attributes:
         passes: Passes made until then.
         seconds: Seconds since the search began.
-        value: Accuracy on the crafting samples; for a regression the error.
+        value: Accuracy on the attack set; for a regression the error.
     """
 
     passes: int
@@ -31,7 +28,7 @@ class TracePoint:
 
 @dataclass(frozen=True)
 class EffortCurve:
-    """The course of a search on its crafting samples.
+    """The course of a search on its attack set.
 
     Attributes:
         points: Where it became better, a selection with first and last.

@@ -51,10 +51,7 @@ def write_deviations(path: Path, box: Box, deviations: Mapping[str, np.ndarray])
 
 
 def witness_model(runtime: Runtime, weights: Mapping[str, np.ndarray]) -> Model:
-    """Return the network with these weights and the inputs and outputs of its file.
-
-    The batch axis is included.
-    """
+    """Return the network with these weights, and inputs and outputs as in its file."""
     network = runtime.network
     deployed = deploy(
         network, runtime.scan, widen=False, has_batch=runtime.engine.feeding.mode != "none"

@@ -34,9 +34,7 @@ _REFERENCE_SAMPLES = 16
 
 
 def replay_file(path: Path, dataset: DataSet, task: Task, *, workers: int = 1) -> Score:
-    """Load a model file, run it in a fresh onnxruntime session, and score it.
-
-    The session has the batch size that the file states.
+    """Load a model file, run it in a fresh session with the batch size it states, and score it.
 
     Args:
         path: The file; any model with the inputs and the decision output of the data set.

@@ -16,7 +16,7 @@ from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.seeds import stream_key
 from cimrobust.tolerance_sweep.sweep_tolerances import (
-    Subject,
+    SweepContext,
     adopt,
     attack_at,
     draw_chips,
@@ -55,17 +55,19 @@ class SafeTolerance:
     confidence: float | None = None
 
 
-def largest_unrefuted(subject: Subject, worst: Sequence[Worst], required: float) -> SafeTolerance:
-    """Return the largest tolerance at which the search found no chip that misses a requirement.
+def largest_unrefuted(
+    sweep: SweepContext, worst: Sequence[Worst], required: float
+) -> SafeTolerance:
+    """Return the largest tolerance at which no search found a chip that misses the requirement.
 
-    The search is run as at every tolerance of the sweep.
+    The search is that of every tolerance of the sweep.
     """
     known = {entry.tolerance: entry for entry in worst}
 
     def holds(tolerance: float) -> bool:
         if tolerance not in known:
-            known[tolerance] = _worst_between(subject, known, tolerance, required)
-        return _met(subject, known[tolerance].score.value, required)
+            known[tolerance] = _worst_between(sweep, known, tolerance, required)
+        return _met(sweep, known[tolerance].score.value, required)
 
     return _edge(
         holds,
@@ -75,7 +77,7 @@ def largest_unrefuted(subject: Subject, worst: Sequence[Worst], required: float)
 
 
 def largest_certified(
-    subject: Subject, worst: Sequence[Worst], proofs: Mapping[float, Proof], required: float
+    sweep: SweepContext, worst: Sequence[Worst], proofs: Mapping[float, Proof], required: float
 ) -> SafeTolerance:
     """Return the largest tolerance at which the requirement is proven for every chip."""
     known = dict(proofs)
@@ -90,15 +92,15 @@ def largest_certified(
                 key=lambda entry: entry.tolerance,
             )
             found = _zero_chip(chip, tolerance)
-            known[tolerance] = prove(subject, found, below=below, above=above)
+            known[tolerance] = prove(sweep, found, below=below, above=above)
         score = known[tolerance].score
-        return score is not None and _met(subject, score.value, required)
+        return score is not None and _met(sweep, score.value, required)
 
     return _edge(holds, sorted(proofs), "the bound meets it at no tolerance tried")
 
 
 def largest_statistical(
-    subject: Subject, tables: Mapping[float, TrialTable], required: float, trials: int
+    sweep: SweepContext, tables: Mapping[float, TrialTable], required: float, trials: int
 ) -> SafeTolerance:
     """Return the largest tolerance at which all but one percent of chips meet the requirement.
 
@@ -111,9 +113,9 @@ def largest_statistical(
 
     def holds(tolerance: float) -> bool:
         if tolerance not in known:
-            known[tolerance] = draw_chips(subject, tolerance, trials=trials)
+            known[tolerance] = draw_chips(sweep, tolerance, trials=trials)
         bound = kpp(known[tolerance], PERCENT, CONFIDENCE).bound
-        return bound is not None and _met(subject, bound, required)
+        return bound is not None and _met(sweep, bound, required)
 
     if trials < needed_trials(PERCENT, CONFIDENCE):
         needed = needed_trials(PERCENT, CONFIDENCE)
@@ -137,11 +139,11 @@ def largest_statistical(
     for test, tolerance in enumerate(candidates[:_FRESH_TESTS], start=1):
         confidence = 1 - (1 - CONFIDENCE) / 2**test
         count = max(trials, needed_trials(PERCENT, confidence))
-        seed = stream_key(subject.settings.seed, "sweep", "fresh chips", test) % 2**31
+        seed = stream_key(sweep.run.seed, "sweep", "fresh chips", test) % 2**31
         bound = kpp(
-            draw_chips(subject, tolerance, trials=count, seed=seed), PERCENT, confidence
+            draw_chips(sweep, tolerance, trials=count, seed=seed), PERCENT, confidence
         ).bound
-        if bound is not None and _met(subject, bound, required):
+        if bound is not None and _met(sweep, bound, required):
             return SafeTolerance(tolerance, fails_at, "", explored.tried, count, confidence)
         fails_at = tolerance
     return SafeTolerance(
@@ -188,30 +190,30 @@ def _edge(holds: Callable[[float], bool], grid: Sequence[float], none: str) -> S
 
 
 def _worst_between(
-    subject: Subject, known: Mapping[float, Worst], tolerance: float, required: float
+    sweep: SweepContext, known: Mapping[float, Worst], tolerance: float, required: float
 ) -> Worst:
     """Return the worst chip at a tolerance between others.
 
     By a short attack if that refutes the requirement, else by a whole search.
     """
     near = [entry for entry in _neighbours(known, tolerance) if entry is not None]
-    attack, bench = attack_at(subject, tolerance, near)
-    if not _met(subject, attack.score.value, required):
+    attack, context = attack_at(sweep, tolerance, near)
+    if not _met(sweep, attack.score.value, required):
         blank = Worst(
             tolerance,
-            bench.runtime.nominal,
-            bench.runtime.nominal,
+            context.subject.runtime.nominal,
+            context.subject.runtime.nominal,
             "",
-            bench.box.zero(),
+            context.subject.box.zero(),
             attack.passes,
-            attack.evaluations,
+            attack.runs,
             "",
             (),
             True,
         )
-        return adopt(bench, blank, attack)
-    found = search_at(subject, tolerance, near)
-    return adopt(bench, found, attack)
+        return adopt(context, blank, attack)
+    found = search_at(sweep, tolerance, near)
+    return adopt(context, found, attack)
 
 
 def _neighbours(
@@ -232,5 +234,5 @@ def _zero_chip(chip: Worst, tolerance: float) -> Worst:
     return Worst(tolerance, chip.score, chip.file_score, "", pattern, 0, 0, "", (), chip.has_twin)
 
 
-def _met(subject: Subject, value: float, required: float) -> bool:
-    return value >= required if subject.runtime.task.higher_is_better else value <= required
+def _met(sweep: SweepContext, value: float, required: float) -> bool:
+    return value >= required if sweep.subject.runtime.task.higher_is_better else value <= required

@@ -17,22 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from cimrobust.attack.attack import Attack, Bench, Plan
-from cimrobust.attack.diagnosis_protocol import Settings
+from cimrobust.attack.attack import Attack
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.proofs import MOST_SAMPLES, proven
 from cimrobust.attack.tolerances import at_tolerance, carried
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.certify.bounded_network import open_bounds
 from cimrobust.certify.refusal import Refusal
 from cimrobust.data.decision import Score
-from cimrobust.engine.open import Runtime
-from cimrobust.engine.subject import Subject as Placed
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
-from cimrobust.mapping.box import Pattern, box_of
-from cimrobust.mapping.placement import Placement
+from cimrobust.mapping.box import Box, Pattern
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
-from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.progress import Progress
 from cimrobust.run import Run
 from cimrobust.search.ensemble import search
@@ -48,48 +46,44 @@ from cimrobust.tolerance_sweep.worst_at_tolerance import (
 )
 
 PLANS = {
-    "quick": Plan(warm=16, fresh=0, evaluations=80),
-    "standard": Plan(warm=40, fresh=0, evaluations=240),
-    "thorough": Plan(warm=120, fresh=0, evaluations=1200),
+    "quick": AttackPlan(known=16, evaluations=80),
+    "standard": AttackPlan(known=40, evaluations=240),
+    "thorough": AttackPlan(known=120, evaluations=1200),
 }
 
 
 @dataclass(frozen=True)
-class Subject:
+class SweepContext:
     """What is swept.
 
     Attributes:
-        runtime: The network, opened at the profile's own tolerance.
-        scan: Its crossbar layers.
-        placement: Where they are stored at the profile's own tolerance.
-        settings: Effort, seed, workers, progress.
+        subject: The network, opened and placed at the profile's own tolerance.
+        run: How to compute.
         memory: Finished parts.
     """
 
-    runtime: Runtime
-    scan: LayerScan
-    placement: Placement
-    settings: Settings
+    subject: Subject
+    run: Run
     memory: Memory
 
-    def at(self, tolerance: float) -> tuple[Runtime, Placement]:
-        """Return runtime and placement at a tolerance."""
-        return at_tolerance(
-            self.runtime, self.scan, self.placement, tolerance, workers=self.settings.workers
+    def at(self, tolerance: float) -> Subject:
+        """Return the network at a tolerance."""
+        return at_tolerance(self.subject, tolerance, workers=self.run.workers)
+
+    def run_at(self, tolerance: float) -> Run:
+        """Return how to compute, with a progress that says which tolerance it is about."""
+        return replace(
+            self.run, progress=_Labelled(self.run.progress, f"{100 * tolerance:.4g} %: ")
         )
 
-    def progress(self, tolerance: float) -> Progress:
-        """Return a progress that says which tolerance it is about."""
-        return _Labelled(self.settings.progress, f"{100 * tolerance:.4g} %: ")
 
-
-def sweep_worst(subject: Subject, tolerances: Sequence[float]) -> tuple[Worst, ...]:
+def sweep_worst(sweep: SweepContext, tolerances: Sequence[float]) -> tuple[Worst, ...]:
     """Return the worst chip found at every tolerance, smallest tolerance first.
 
     Scores never improve as the tolerance grows.
 
     Args:
-        subject: The network.
+        sweep: The network.
         tolerances: Ascending.
 
     Raises:
@@ -97,69 +91,57 @@ def sweep_worst(subject: Subject, tolerances: Sequence[float]) -> tuple[Worst, .
     """
     known: list[Worst] = []
     for tolerance in tolerances:
-        known.append(search_at(subject, tolerance, known[-1:]))
+        known.append(search_at(sweep, tolerance, known[-1:]))
     for position in range(len(known) - 2, -1, -1):
-        known[position] = _attack_from_above(subject, known[position], known[position + 1])
-    return tuple(_carried_up(subject, known))
+        known[position] = _attack_from_above(sweep, known[position], known[position + 1])
+    return tuple(_carried_up(sweep, known))
 
 
-def search_at(subject: Subject, tolerance: float, near: Sequence[Worst]) -> Worst:
+def search_at(sweep: SweepContext, tolerance: float, near: Sequence[Worst]) -> Worst:
     """Run a whole search at one tolerance, going on from the worst chips of others."""
 
     def make() -> Part:
-        runtime, placement = subject.at(tolerance)
-        settings = subject.settings
-        found = search(
-            runtime,
-            placement,
-            effort=settings.effort,
-            seed=settings.seed,
-            workers=settings.workers,
-            progress=subject.progress(tolerance),
-            starts=_starts(subject, near, placement),
-            device_type=settings.device_type,
-        )
+        subject = sweep.at(tolerance)
+        found = search(subject, sweep.run_at(tolerance), starts=_starts(sweep, near, subject.box))
         return part_of_search(found)
 
-    return worst_of(tolerance, subject.memory.recall(_name("search", tolerance), make))
+    return worst_of(tolerance, sweep.memory.recall(_name("search", tolerance), make))
 
 
-def attack_at(subject: Subject, tolerance: float, near: Sequence[Worst]) -> tuple[Attack, Bench]:
+def attack_at(
+    sweep: SweepContext, tolerance: float, near: Sequence[Worst]
+) -> tuple[Attack, AttackContext]:
     """Run a short attack at one tolerance from the worst chips of others."""
-    runtime, placement = subject.at(tolerance)
-    settings = subject.settings
-    bench = Bench(
-        runtime, placement, settings.effort, settings.seed, settings.workers, settings.device_type
-    )
-    starts = _starts(subject, near, placement)
-    return bench.attack("sweep", box=bench.box, plan=PLANS[settings.effort], starts=starts), bench
+    context = AttackContext(sweep.at(tolerance), sweep.run)
+    starts = _starts(sweep, near, context.subject.box)
+    return context.attack(PLANS[sweep.run.effort], starts), context
 
 
 def draw_chips(
-    subject: Subject, tolerance: float, *, trials: int, seed: int | None = None
+    sweep: SweepContext, tolerance: float, *, trials: int, seed: int | None = None
 ) -> TrialTable:
     """Draw chips at one tolerance and score them.
 
     Trial t of a seed is the same chip whenever it is drawn.
     """
-    runtime, placement = subject.at(tolerance)
-    used = subject.settings.seed if seed is None else seed
-    folder: Path | None = subject.memory.folder
+    subject, run = sweep.at(tolerance), sweep.run_at(tolerance)
+    used = run.seed if seed is None else seed
+    folder: Path | None = sweep.memory.folder
     return run_trials(
-        Placed(runtime, placement),
-        Run(used, subject.settings.workers, progress=subject.progress(tolerance)),
+        subject,
+        replace(run, seed=used),
         num_trials=trials,
         checkpoint=None if folder is None else folder / f"trials-{tolerance!r}-{used}",
     )
 
 
 def prove(
-    subject: Subject, worst: Worst, *, below: Proof | None = None, above: Proof | None = None
+    sweep: SweepContext, worst: Worst, *, below: Proof | None = None, above: Proof | None = None
 ) -> Proof:
     """Return what is proven at the tolerance of a chip.
 
     Args:
-        subject: The network.
+        sweep: The network.
         worst: The worst chip found there; samples that it breaks are not tried.
         below: Proof at a smaller tolerance; samples that it lacks are not tried.
         above: Proof at a larger tolerance; what it proves holds here too.
@@ -169,7 +151,7 @@ def prove(
     """
 
     def make() -> Part:
-        proof = _prove(subject, worst, below, above)
+        proof = _prove(sweep, worst, below, above)
         score = (
             None
             if proof.score is None
@@ -178,19 +160,19 @@ def prove(
         arrays = {} if proof.certified is None else {"certified": proof.certified}
         return {"score": score, "not_tried": proof.not_tried, "reason": proof.reason}, arrays
 
-    values, arrays = subject.memory.recall(_name("proof", worst.tolerance), make)
+    values, arrays = sweep.memory.recall(_name("proof", worst.tolerance), make)
     score = None if values["score"] is None else Score(*values["score"])
     return Proof(score, arrays.get("certified"), values["not_tried"], values["reason"])
 
 
-def _prove(subject: Subject, worst: Worst, below: Proof | None, above: Proof | None) -> Proof:
-    runtime, placement = subject.at(worst.tolerance)
-    settings = subject.settings
-    output = runtime.outputs(box_of(placement).weights(worst.pattern), threads=settings.workers)
+def _prove(sweep: SweepContext, worst: Worst, below: Proof | None, above: Proof | None) -> Proof:
+    subject, run = sweep.at(worst.tolerance), sweep.run_at(worst.tolerance)
+    runtime, placement = subject.runtime, subject.placement
+    output = runtime.outputs(subject.box.weights(worst.pattern), threads=run.workers)
     if runtime.task.is_regression:
         found = certify_run(
-            Placed(runtime, placement),
-            Run(workers=settings.workers, effort=settings.effort),
+            subject,
+            Run(workers=run.workers, effort=run.effort),
             worst_output=output,
         )
         if found.score is None or not np.isfinite(found.score.value):
@@ -204,21 +186,21 @@ def _prove(subject: Subject, worst: Worst, below: Proof | None, above: Proof | N
     network = open_bounds(runtime, placement)
     if isinstance(network, Refusal):
         return Proof(None, None, 0, str(network))
-    right = runtime.task.right(output).reshape(-1)
+    correct = runtime.task.right(output).reshape(-1)
     held = (
         np.zeros(network.num_samples, dtype=bool)
         if above is None or above.certified is None
         else above.certified.copy()
     )
-    left = right & ~held
+    left = correct & ~held
     if below is not None and below.certified is not None:
         left &= below.certified
     open_samples = np.flatnonzero(left)
-    tried = open_samples[: MOST_SAMPLES[settings.effort]]
-    subject.progress(worst.tolerance).start("certifying", 1)
-    held |= proven(network, tried, effort=settings.effort, workers=settings.workers)
-    if (held & ~right).any():
-        sample = int(np.flatnonzero(held & ~right)[0])
+    tried = open_samples[: MOST_SAMPLES[run.effort]]
+    run.progress.start("certifying", 1)
+    held |= proven(network, tried, effort=run.effort, workers=run.workers)
+    if (held & ~correct).any():
+        sample = int(np.flatnonzero(held & ~correct)[0])
         raise SelfCheckError(
             f"no chip within {worst.tolerance:g} may break a certified sample, got sample {sample}"
             " broken; report this"
@@ -229,42 +211,43 @@ def _prove(subject: Subject, worst: Worst, below: Proof | None, above: Proof | N
     )
 
 
-def _starts(subject: Subject, near: Sequence[Worst], placement: Placement) -> dict[str, Pattern]:
+def _starts(sweep: SweepContext, near: Sequence[Worst], box: Box) -> dict[str, Pattern]:
     """Return the worst chips of other tolerances as starts."""
     starts: dict[str, Pattern] = {}
     for worst in near:
-        source = box_of(subject.at(worst.tolerance)[1])
-        for how, pattern in carried(worst.pattern, source, box_of(placement)).items():
+        source = sweep.at(worst.tolerance).box
+        for how, pattern in carried(worst.pattern, source, box).items():
             starts[f"from {100 * worst.tolerance:.4g} %, {how}"] = pattern
     return starts
 
 
-def _attack_from_above(subject: Subject, worst: Worst, above: Worst) -> Worst:
-    """Return the worse of the chip known at a tolerance and the one that a short attack finds.
+def _attack_from_above(sweep: SweepContext, worst: Worst, above: Worst) -> Worst:
+    """Return the worse of the chip known at a tolerance and what a short attack finds.
 
-    The attack comes from a larger tolerance.
+    The attack goes on from a larger tolerance.
     """
 
     def make() -> Part:
-        attack, bench = attack_at(subject, worst.tolerance, [worst, above])
+        attack, context = attack_at(sweep, worst.tolerance, [worst, above])
         spent = replace(
             worst,
             passes=worst.passes + attack.passes,
-            evaluations=worst.evaluations + attack.evaluations,
+            evaluations=worst.evaluations + attack.runs,
         )
-        return part_of_worst(adopt(bench, spent, attack))
+        return part_of_worst(adopt(context, spent, attack))
 
-    return worst_of(worst.tolerance, subject.memory.recall(_name("back", worst.tolerance), make))
+    return worst_of(worst.tolerance, sweep.memory.recall(_name("back", worst.tolerance), make))
 
 
-def adopt(bench: Bench, worst: Worst, attack: Attack) -> Worst:
-    """Return an attack's chip if it is worse than the one known, replayed from its file."""
-    if not bench.runtime.task.is_worse(attack.score, worst.score):
+def adopt(context: AttackContext, worst: Worst, attack: Attack) -> Worst:
+    """Return the chip that an attack found if it is worse than the one known, replayed."""
+    runtime, box = context.subject.runtime, context.subject.box
+    if not runtime.task.is_worse(attack.score, worst.score):
         return worst
     replayed, note = confirm(
-        bench.runtime, bench.box, attack.pattern, attack.score, workers=bench.workers
+        runtime, box, attack.pattern, attack.score, workers=context.run.workers
     )
-    score = replayed if bench.runtime.converters is None else attack.score
+    score = replayed if runtime.converters is None else attack.score
     row = MemberScore("short_attack", attack.score, attack.passes)
     return replace(
         worst,
@@ -277,16 +260,16 @@ def adopt(bench: Bench, worst: Worst, attack: Attack) -> Worst:
     )
 
 
-def _carried_up(subject: Subject, known: list[Worst]) -> list[Worst]:
+def _carried_up(sweep: SweepContext, known: list[Worst]) -> list[Worst]:
     """Let every tolerance take over the worst chip of the one below, which its box holds too."""
     for position, (smaller, larger) in enumerate(pairwise(list(known))):
         smaller = known[position]
-        box = box_of(subject.at(larger.tolerance)[1])
+        box = sweep.at(larger.tolerance).box
         inside = all(
             np.array_equal(box.clip(smaller.pattern)[name], deviation)
             for name, deviation in smaller.pattern.items()
         )
-        if inside and subject.runtime.task.is_worse(smaller.score, larger.score):
+        if inside and sweep.subject.runtime.task.is_worse(smaller.score, larger.score):
             known[position + 1] = replace(
                 larger,
                 score=smaller.score,

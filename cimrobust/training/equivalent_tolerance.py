@@ -5,13 +5,14 @@ How much tighter it would have to be for a network as it is to withstand its dev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
 from cimrobust.device.profile import DeviceProfile, with_tolerance
 from cimrobust.engine.open import open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
@@ -97,14 +98,7 @@ def equivalent_tolerance(
                 )
             ):
                 return False
-        found = search(
-            runtime,
-            placed,
-            effort=EFFORT,
-            seed=run.seed,
-            workers=run.workers,
-            progress=run.progress,
-        )
+        found = search(Subject(runtime, placed), replace(run, effort=EFFORT))
         if is_worse(found.score):
             breaking.append((box, dict(found.deviations)))
             return False

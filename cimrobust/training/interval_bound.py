@@ -84,7 +84,7 @@ def _bounded(step: Step, size: float) -> tuple[Tensor, Tensor, Tensor | None]:
         values[planned.output] = _value(planned, values)
     scores = values[plan.tensor]
     assert isinstance(scores, Interval)
-    rows = [step.network.readout.rows(end) for end in (scores.lo, scores.hi)]
+    rows = [step.network.readout.logits(end) for end in (scores.lo, scores.hi)]
     low, high = (
         step.network.counted(end, step.samples)
         for end in (torch.minimum(*rows), torch.maximum(*rows))

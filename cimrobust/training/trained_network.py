@@ -17,13 +17,14 @@ from cimrobust.certify.plan import Plan, make_plan
 from cimrobust.certify.refusal import NotBoundedError
 from cimrobust.engine.batches import Feeding
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.engine.twin_runs import run_outputs, runs_at_once
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.write_back import require_stored
+from cimrobust.run import Run
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.readout import Readout
-from cimrobust.search.search_budget import budget_of
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.training.parameters import Parameters, Trainable, initial_parameters
 from cimrobust.training.training_loss import counted_of
@@ -140,7 +141,7 @@ class TrainingNetwork:
         return self.counted(
             torch.cat(
                 [
-                    self.readout.rows(output)
+                    self.readout.logits(output)
                     for output in self._outputs(weights, samples, self.readout.tensor)
                 ]
             ),
@@ -226,9 +227,7 @@ def open_training(
         ModelNotCoveredError: There is no such twin, it does not depend on an initializer that is to
             be trained, or the file does not hold one; says why and names it.
     """
-    opened = open_gradients(
-        runtime, placement, budget_of("quick"), seed=seed, workers=1, device=torch.device("cpu")
-    )
+    opened = open_gradients(Subject(runtime, placement), Run(seed, effort="quick"))
     if opened.oracle is None:
         raise ModelNotCoveredError(
             f"re-training needs a differentiable twin of the model, got none: {opened.reason};"
@@ -253,11 +252,11 @@ def open_training(
         runtime.network.path, {name: array.shape for name, array in parameters.to_numpy().items()}
     )
     network = TrainingNetwork(twin, readout, runtime.engine.feeding, trainable, device)
-    expected = opened.oracle.plain_rows(
+    expected = opened.oracle.plain_logits(
         placement.nominal(), num_samples=min(_CHECKED_SAMPLES, opened.oracle.num_samples)
     )
     _check_same(
-        network, parameters, runtime, expected, opened.crafting[: opened.oracle.run_together]
+        network, parameters, runtime, expected, opened.attack_set[: opened.oracle.run_together]
     )
     _check_reached(network, parameters, runtime)
     return network, parameters

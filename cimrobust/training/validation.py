@@ -194,8 +194,8 @@ def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
 
     def make(fixed: Step) -> Damage:
         def damage(rows: Tensor, targets: Tensor) -> Tensor:
-            spread = margins(*fixed.objective.decisive(rows, targets))
-            return loss.damage(spread, loss.scale_of(spread.detach())).mean()
+            margin = margins(*fixed.objective.decisive(rows, targets))
+            return loss.loss(margin, loss.scale_of(margin.detach())).mean()
 
         return damage
 
@@ -204,7 +204,7 @@ def _smooth_damage(temperature: float) -> Callable[[Step], Damage]:
 
 def _entropy_damage(fixed: Step) -> Damage:
     return lambda rows, targets: (
-        CrossEntropy().spread(*fixed.objective.decisive(rows, targets)).mean()
+        CrossEntropy().terms(*fixed.objective.decisive(rows, targets)).mean()
     )
 
 
@@ -212,7 +212,7 @@ def _error_damage(fixed: Step) -> Damage:
     loss = RegressionError(fixed.objective.metric)
 
     def damage(rows: Tensor, targets: Tensor) -> Tensor:
-        spread = rows[:, 0] - targets.reshape(-1)
-        return loss.damage(spread, loss.scale_of(spread.detach())).mean()
+        error = rows[:, 0] - targets.reshape(-1)
+        return loss.loss(error, loss.scale_of(error.detach())).mean()
 
     return damage

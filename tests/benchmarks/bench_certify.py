@@ -36,9 +36,11 @@ from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
 from cimrobust.mapping.placement import Placement
 from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from tests.unit.certify.attack import PerInputAttack
 
@@ -203,7 +205,8 @@ class Measured:
             }
             if (
                 search(
-                    self.runtime, replace(self.placement, tensors=tensors), effort="quick"
+                    Subject(self.runtime, replace(self.placement, tensors=tensors)),
+                    Run(effort="quick"),
                 ).score.value
                 < enough
             ):

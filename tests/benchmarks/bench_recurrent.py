@@ -27,14 +27,15 @@ from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.sessions import open_session, run_session
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.run import Run
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.losses import SmoothAccuracy
-from cimrobust.search.search_budget import budget_of
 from cimrobust.search.torch_patterns import tensors_of
 
 SAMPLES = 60
@@ -77,7 +78,9 @@ def measure(name: str, folder: Path) -> float:
     onnx.save(NETWORKS[name](), path)
     runtime, placement = opened(path)
     device = torch.device("cpu")
-    found = open_gradients(runtime, placement, budget_of("quick"), seed=0, workers=1, device=device)
+    found = open_gradients(
+        Subject(runtime, placement), Run(effort="quick", device_type=device.type)
+    )
     oracle = found.oracle
     assert oracle is not None, found.reason
     zero, loss = tensors_of(box_of(placement).zero(), device), SmoothAccuracy()

@@ -49,10 +49,12 @@ from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import open_network
 from cimrobust.engine.ort import run_original
+from cimrobust.engine.subject import Subject
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.write_back import write_back
 from cimrobust.pipeline.inspection import inspect_model, resolve_profile
 from cimrobust.progress import NullProgress
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.clipping import clip_weights
@@ -126,7 +128,7 @@ def evaluate(
         runtime.score(program_chip(inspection.placement, seed=0, trial=trial)).value
         for trial in range(CHIPS)
     ]
-    found = search(runtime, inspection.placement, effort="quick", seed=1)
+    found = search(Subject(runtime, inspection.placement), Run(seed=1, effort="quick"))
     scored = {
         "clean": runtime.clean.value,
         "mean": float(np.mean(drawn)),

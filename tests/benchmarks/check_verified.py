@@ -13,17 +13,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from cimrobust.attack.box_attack import AttackPlan, attack_box
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.data.calibration import load_samples
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.tightening import Tightening
 from cimrobust.engine.open import open_network
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.pipeline.inspection import inspect_model
-from cimrobust.progress import NullProgress
-from cimrobust.search.gradients import open_gradients
-from cimrobust.search.problem import UNLIMITED, Problem
-from cimrobust.search.search_budget import budget_of
+from cimrobust.run import Run
 
 
 def numbers(space: DeviceSpace, path: Path, count: int) -> np.ndarray:
@@ -71,27 +69,15 @@ def main() -> None:
         needs_calibration=False,
     )
     runtime = open_network(inspection.network, scan, placement, dataset)
-    opened = open_gradients(
-        runtime, placement, budget_of("quick"), seed=1, workers=1, device=open_device("cpu")
-    )
+    context = AttackContext(Subject(runtime, placement), Run(seed=1, effort="quick"))
     space = DeviceSpace(placement, scan)
     chosen = np.zeros(space.size, dtype=bool)
     chosen[numbers(space, options.list, round(options.share * space.size))] = True
     box = Tightening(space, 10.0).box(chosen)
     for times in (1.0, options.times):
-        problem = Problem(
-            runtime,
-            box,
-            opened.crafting,
-            opened.oracle,
-            1,
-            1,
-            NullProgress(),
-            most_passes=UNLIMITED,
-        )
-        found = attack_box(problem, {}, AttackPlan().scaled(times))
+        found = context.attack(FULL_ATTACK.scaled(times), {}, box=box)
         print(
-            f"{chosen.sum()} devices verified, {problem.passes} passes: worst found"
+            f"{chosen.sum()} devices verified, {found.passes} passes: worst found"
             f" {found.score.value:.4f} ({found.origin})",
             flush=True,
         )

@@ -26,9 +26,11 @@ from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
 from cimrobust.search.ensemble import search
 
@@ -106,7 +108,7 @@ def read(tmp_path: Path) -> Callable[..., Reading]:
         source = DataSource("test", {}, {}, len(labels))
         dataset = DataSet(inputs, {}, labels, Decision(), source)
         runtime = open_network(network, scan, placement, dataset)
-        result = search(runtime, placement)
+        result = search(Subject(runtime, placement), Run(effort="quick"))
         rows = (
             (
                 layer.num_groups,

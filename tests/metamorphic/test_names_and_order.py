@@ -75,7 +75,7 @@ def numbers(model: onnx.ModelProto, folder: Path) -> Numbers:
     x = np.random.default_rng(5).normal(size=(SAMPLES, INPUTS)).astype(np.float32)
     dataset = DataSet({"x": x}, {}, None, Decision(), DataSource("test", {}, {}, SAMPLES))
     runtime = open_network(loaded, scan, placement, dataset)
-    found = search(runtime, placement)
+    found = search(Subject(runtime, placement), Run(effort="quick"))
     bounded = open_bounds(runtime, placement)
     assert isinstance(bounded, BoundedNetwork)
     return Numbers(

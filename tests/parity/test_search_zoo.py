@@ -14,10 +14,12 @@ from cimrobust.data.load_dataset import load_data
 from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
@@ -57,7 +59,7 @@ def _members(result: SearchResult) -> dict[str, float]:
 
 def test_digits_cnn_breaks_at_three_percent_and_random_corners_do_not(samples: Path) -> None:
     runtime, placement = _open(samples / "digits_cnn.onnx", samples / "digits_cnn.toml", 0.03, None)
-    result = search(runtime, placement, effort="quick", seed=0, workers=2)
+    result = search(Subject(runtime, placement), Run(seed=0, workers=2, effort="quick"))
     assert result.score.value <= 0.12
     assert _members(result)["random_corners"] > 0.9
     assert result.passes <= 100
@@ -71,7 +73,8 @@ def test_workers_change_no_bit_of_a_convolutional_network(
         samples / "digits_resnet.onnx", samples / "digits_resnet.toml", 0.005, None
     )
     first, second = (
-        search(runtime, placement, effort="quick", seed=1, workers=workers) for workers in (1, 4)
+        search(Subject(runtime, placement), Run(seed=1, workers=workers, effort="quick"))
+        for workers in (1, 4)
     )
     assert first.score == second.score
     for name, deviation in first.deviations.items():
@@ -93,7 +96,7 @@ def test_zoo_networks_break(
     """Few samples and passes, so that the test is quick; the full budget finds more."""
     monkeypatch.setitem(budget._LEVELS, "quick", SMALL)
     runtime, placement = _open(zoo / f"models/{name}.onnx", zoo / f"{name}.toml", tolerance, 100)
-    result = search(runtime, placement, effort="quick", seed=0, workers=2)
+    result = search(Subject(runtime, placement), Run(seed=0, workers=2, effort="quick"))
     assert result.has_twin
     assert result.score.value <= most
     assert result.score.value < _members(result)["random_corners"]
@@ -101,5 +104,5 @@ def test_zoo_networks_break(
 
 def test_error_of_a_real_regression_grows(zoo: Path) -> None:
     runtime, placement = _open(zoo / "models/rul_cnn.onnx", zoo / "rul_cnn.toml", 0.01, 200)
-    result = search(runtime, placement, effort="quick", seed=0, workers=2)
+    result = search(Subject(runtime, placement), Run(seed=0, workers=2, effort="quick"))
     assert result.score.value > 5 * runtime.quantised.value

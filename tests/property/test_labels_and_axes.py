@@ -185,6 +185,6 @@ def test_gradients_of_rows_with_masked_classes_are_finite(rows, k):
         return
     leaf = torch.from_numpy(legal.astype(np.float64)).requires_grad_()
     labels = torch.zeros(len(legal), dtype=torch.int64)
-    spread = margins(decisive(leaf, labels, k=k), labels)
-    (gradient,) = torch.autograd.grad(torch.sigmoid(spread).sum(), leaf)
+    margin = margins(decisive(leaf, labels, k=k), labels)
+    (gradient,) = torch.autograd.grad(torch.sigmoid(-margin).sum(), leaf)
     assert torch.isfinite(gradient).all()

@@ -86,7 +86,9 @@ def _open(
 def _search(
     opened: tuple[Runtime, Placement], *, below: float = 0.8, workers: int = 1, seed: int = 0
 ) -> LikelySearch:
-    return most_probable(*opened, below=below, effort="quick", seed=seed, workers=workers)
+    return most_probable(
+        Subject(*opened), Run(seed=seed, workers=workers, effort="quick"), below=below
+    )
 
 
 def _chip(search: LikelySearch) -> ProbableChip:
@@ -235,5 +237,7 @@ def test_profiles_that_latents_cannot_express_are_refused(
     runtime, _ = _open(tmp_path, BASE, np.ones(5), 4.9 * WEIGHT)
     with pytest.raises(UsageError, match=named):
         most_probable(
-            runtime, place(scan_layers(runtime.network), profile), below=0.8, effort="quick"
+            Subject(runtime, place(scan_layers(runtime.network), profile)),
+            Run(effort="quick"),
+            below=0.8,
         )

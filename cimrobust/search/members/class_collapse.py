@@ -7,32 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cimrobust.mapping.box import Pattern
+from cimrobust.search.candidate import Candidate, Earlier
 from cimrobust.search.climb import PATIENCE, climb
 from cimrobust.search.losses import Collapse, Loss, Shift
-from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.members.member_protocol import Member
+from cimrobust.search.problem import Problem, nearest_classes
+from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget
-from cimrobust.search.search_results import Member
-from cimrobust.search.starts import most_promising
-from cimrobust.search.targets import nearest_classes
 
-NAME = "class_collapse"
+_NAME = "class_collapse"
 _LATER_STEP = 0.5
 
 
-def _run(problem: Problem, budget: Budget) -> list[Candidate]:
+def _run(problem: Problem, scorer: Scorer, budget: Budget, earlier: Earlier) -> list[Candidate]:
     """Try some targets for a few passes each, and go on with those that broke most.
 
     Where the decisions have collapsed already, two targets are enough to see which class is the
     smallest that can be left over.
     """
     tried: list[tuple[Loss, str, Candidate]] = []
-    collapsed = problem.has_collapsed()
+    collapsed = problem.has_collapsed(scorer.ledger.best)
     for loss, origin in _targets(problem, min(budget.targets, 2) if collapsed else budget.targets):
-        if problem.nothing_left:
+        if scorer.ledger.nothing_left:
             break
         candidate = climb(
-            problem, NAME, loss, start=problem.box.zero(), passes=budget.probe, origin=origin
+            scorer, _NAME, loss, start=problem.box.zero(), passes=budget.probe, origin=origin
         )
         if candidate is not None:
             tried.append((loss, origin, candidate))
@@ -41,19 +40,18 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     for (loss, origin, first), passes in zip(
         tried, () if collapsed else budget.collapse, strict=False
     ):
-        start: Pattern = first.pattern
         candidate = climb(
-            problem,
-            NAME,
+            scorer,
+            _NAME,
             loss,
-            start=start,
+            start=first.pattern,
             passes=passes,
             first_step=_LATER_STEP,
             origin=origin,
             patience=PATIENCE,
         )
         results += [] if candidate is None else [candidate]
-    return most_promising(results)
+    return results
 
 
 def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:
@@ -65,4 +63,4 @@ def _targets(problem: Problem, count: int) -> Sequence[tuple[Loss, str]]:
     ]
 
 
-CLASS_COLLAPSE = Member(NAME, _run)
+CLASS_COLLAPSE = Member(_NAME, _run)

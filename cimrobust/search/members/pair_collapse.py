@@ -2,24 +2,24 @@
 
 The way below the plateau of class collapse.
 
-A network that says "class c" to everything is still right on class c. Which pair of classes can be
-told apart and turned round is found by trying: a few
-passes for each pair, judged by how far the decisions that are left are from turning, since all have
-the same number of them left.
+A network that says "class c" to everything is still correct on class c. Which pair of classes can
+be told apart and turned round is found by trying: a few passes for each pair, judged by how far the
+decisions that are left are from turning, since all have the same number of them left.
 """
 
 from __future__ import annotations
 
 import torch
 
+from cimrobust.search.candidate import Candidate, Earlier, most_promising
 from cimrobust.search.climb import climb
 from cimrobust.search.losses import Hinge, Loss, PairCollapse, SmoothAccuracy, margins, median_scale
-from cimrobust.search.problem import Candidate, Problem
+from cimrobust.search.members.member_protocol import Member, needs_collapse
+from cimrobust.search.problem import Problem
+from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget
-from cimrobust.search.search_results import Member
-from cimrobust.search.starts import most_promising, needs_classes
 
-NAME = "pair_collapse"
+_NAME = "pair_collapse"
 # Small steps: a first step across the whole box ends in a state that tells no classes apart any
 # more.
 _FIRST_STEP = 0.2
@@ -31,17 +31,17 @@ _POLISH: tuple[tuple[Loss, float], ...] = (
 )
 
 
-def _run(problem: Problem, budget: Budget) -> list[Candidate]:
+def _run(problem: Problem, scorer: Scorer, budget: Budget, earlier: Earlier) -> list[Candidate]:
     """Probe pairs, run the most promising again from zero for longer, and polish the best."""
     probed: list[tuple[float, PairCollapse]] = []
     results: list[Candidate] = []
-    granted = budget.pair_share + problem.spare
-    last = problem.passes + granted
+    granted = budget.pair_share + scorer.ledger.spare
+    last = scorer.ledger.passes + granted
     # Of few passes, half go into probing.
     for loss in _pairs(problem, min(budget.pairs, granted // (2 * budget.pair_probe))):
         found = climb(
-            problem,
-            NAME,
+            scorer,
+            _NAME,
             loss,
             start=problem.box.zero(),
             passes=budget.pair_probe,
@@ -50,13 +50,13 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
         )
         if found is not None:
             results.append(found)
-            probed.append((_left_over(problem, found), loss))
+            probed.append((_left_over(scorer, found), loss))
     probed.sort(key=lambda entry: entry[0])
     for (_, loss), wanted in zip(probed, budget.pair_runs, strict=False):
-        passes = min(wanted, last - problem.passes)
+        passes = min(wanted, last - scorer.ledger.passes)
         found = climb(
-            problem,
-            NAME,
+            scorer,
+            _NAME,
             loss,
             start=problem.box.zero(),
             passes=passes,
@@ -67,10 +67,10 @@ def _run(problem: Problem, budget: Budget) -> list[Candidate]:
     results = most_promising(results)
     for polish, step in _POLISH if results else ():
         best = results[0]
-        passes = min(budget.pair_polish, last - problem.passes)
+        passes = min(budget.pair_polish, last - scorer.ledger.passes)
         found = climb(
-            problem,
-            NAME,
+            scorer,
+            _NAME,
             polish,
             start=best.pattern,
             passes=passes,
@@ -88,11 +88,11 @@ def _pairs(problem: Problem, count: int) -> list[PairCollapse]:
     each.
     """
     assert problem.oracle is not None
-    rows, labels = problem.nominal_rows, problem.oracle.labels
-    scale = median_scale(margins(rows, labels))
+    logits, labels = problem.nominal_logits, problem.oracle.labels
+    scale = median_scale(margins(logits, labels))
     near: list[list[tuple[float, PairCollapse]]] = [[], []]
     for target in torch.unique(labels).tolist():
-        own = rows[labels == target]
+        own = logits[labels == target]
         behind = (
             torch.nan_to_num(own - own[:, target : target + 1], nan=-1e30, neginf=-1e30)
             .double()
@@ -109,29 +109,15 @@ def _pairs(problem: Problem, count: int) -> list[PairCollapse]:
     return ordered[:count]
 
 
-def _left_over(problem: Problem, found: Candidate) -> float:
-    """Return how far the decisions that are still right are from turning, in median margins."""
-    assert problem.oracle is not None
-    problem.forward_samples += len(problem.crafting)
-    spreads = margins(
-        problem.oracle.rows(problem.box.weights(found.pattern)), problem.oracle.labels
-    )
-    right = spreads < 0
-    return (
-        float(-spreads[right].double().mean()) / median_scale(spreads) if bool(right.any()) else 0.0
-    )
+def _left_over(scorer: Scorer, found: Candidate) -> float:
+    """Return how far the decisions that are still correct are from turning, in median margins."""
+    margin = margins(scorer.logits(found.pattern), scorer.oracle.labels)
+    correct = margin[margin > 0]
+    return float(correct.double().mean()) / median_scale(margin) if len(correct) else 0.0
 
 
 def _origin(loss: PairCollapse) -> str:
     return f"onto class {loss.target}, which becomes {loss.other}"
 
 
-def _applies(problem: Problem) -> str:
-    """Return why the member does not apply: it leads below a plateau to be reached first."""
-    reason = needs_classes(problem)
-    return reason or (
-        "" if problem.has_collapsed() else "no member has collapsed the decisions onto one class"
-    )
-
-
-PAIR_COLLAPSE = Member(NAME, _run, applies=_applies)
+PAIR_COLLAPSE = Member(_NAME, _run, needs_collapse)

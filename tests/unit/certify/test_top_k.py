@@ -16,10 +16,12 @@ from cimrobust.data.decision import Decision
 from cimrobust.data.failure import margins_of
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 
 GENERATOR = np.random.default_rng(2)
@@ -68,7 +70,7 @@ def test_no_chip_breaks_a_certified_label_among_the_best(
     found = certify(network, method=method)  # type: ignore[arg-type]
     assert 0 < found.count < len(X) or k == 3
     box = box_of(network.placement)
-    worst = search(runtime, network.placement, effort="quick", seed=1)
+    worst = search(Subject(runtime, network.placement), Run(seed=1, effort="quick"))
     patterns = [dict(worst.deviations)]
     patterns += [
         box.clip(

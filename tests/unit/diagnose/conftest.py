@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cimrobust.attack.attack import Bench
-from cimrobust.attack.diagnosis_protocol import Case, Settings
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.diagnosis_protocol import DiagnosisRequest
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.placement import Placement
-from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from tests.unit.search.conftest import MLP, opened, small  # noqa: F401
 
 
 @pytest.fixture
-def case_of() -> Callable[..., Case]:
+def request_of() -> Callable[..., DiagnosisRequest]:
     """Search a network at effort quick and hand over what diagnostics are given."""
 
-    def maker(runtime: Runtime, placement: Placement, settings: Settings) -> Case:
-        found = search(runtime, placement, effort="quick", seed=settings.seed)
-        return Case(
-            runtime, scan_layers(runtime.network), placement, found, Bench(runtime, placement)
-        )
+    def maker(runtime: Runtime, placement: Placement, **asked: Any) -> DiagnosisRequest:
+        context = AttackContext(Subject(runtime, placement), Run(effort="quick"))
+        return DiagnosisRequest(context, search(context.subject, context.run), **asked)
 
     return maker
-
-
-@pytest.fixture
-def settings() -> Settings:
-    return Settings(effort="quick")
 
 
 @pytest.fixture

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from cimrobust.attack.case_parts import part_of
+from cimrobust.attack.subject_parts import part_of
 from cimrobust.diagnose.classes import CLASSES
 from cimrobust.diagnose.safety_class import SAFETY_CLASS, check_safety_class
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import box_of
 
 
-def test_only_the_planted_class_breaks(one_fragile_class, case_of, settings):
+def test_only_the_planted_class_breaks(one_fragile_class, request_of):
     runtime, placement = one_fragile_class
-    rows = CLASSES.run(case_of(runtime, placement, settings), settings).result.rows
+    rows = CLASSES.run(request_of(runtime, placement)).result.rows
     assert rows[0].label == 3
     assert [row.found.value for row in rows] == [0.0, 1.0, 1.0, 1.0]
     assert rows[0].overall.value == 0.75
@@ -24,9 +23,9 @@ def test_only_the_planted_class_breaks(one_fragile_class, case_of, settings):
     assert rows[1].becomes is None
 
 
-def test_recall_is_that_of_the_deployed_network(one_fragile_class, case_of, settings):
+def test_recall_is_that_of_the_deployed_network(one_fragile_class, request_of):
     runtime, placement = one_fragile_class
-    finding = CLASSES.run(case_of(runtime, placement, settings), settings)
+    finding = CLASSES.run(request_of(runtime, placement))
     box = box_of(placement)
     for row in finding.result.rows:
         pattern = finding.patterns[f"class {row.label}"]
@@ -35,7 +34,7 @@ def test_recall_is_that_of_the_deployed_network(one_fragile_class, case_of, sett
         assert int(right[runtime.task.labels == row.label].sum()) == row.found.count
 
 
-def test_many_classes_are_probed_and_the_fragile_one_is_attacked(opened, case_of, settings):
+def test_many_classes_are_probed_and_the_fragile_one_is_attacked(opened, request_of):
     text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 14] x) => (float[N, 14] y) <float[14, 14] w> { y = MatMul(x, w) }"""  # noqa: E501
     scales = np.ones(14)
     scales[11] = 0.06
@@ -47,24 +46,23 @@ def test_many_classes_are_probed_and_the_fragile_one_is_attacked(opened, case_of
         labels,
         tolerance=0.05,
     )
-    found = CLASSES.run(case_of(runtime, placement, settings), settings).result
+    found = CLASSES.run(request_of(runtime, placement)).result
     assert (len(found.rows), len(found.left_out), found.num_classes) == (10, 4, 14)
     assert found.rows[0].label == 11
     assert found.rows[0].found.value == 0.0
 
 
-def test_safety_class_is_searched_and_replayed(one_fragile_class, case_of, settings):
+def test_safety_class_is_searched_and_replayed(one_fragile_class, request_of):
     runtime, placement = one_fragile_class
-    asked = replace(settings, safety_class=3)
-    found = SAFETY_CLASS.run(case_of(runtime, placement, asked), asked).result
+    found = SAFETY_CLASS.run(request_of(runtime, placement, safety_class=3)).result
     assert (found.found.value, found.clean.value, found.found.num_samples) == (0.0, 1.0, 20)
     box_of(placement).check(found.deviations, origin="test")
-    robust = replace(settings, safety_class=1)
-    assert SAFETY_CLASS.run(case_of(runtime, placement, robust), robust).result.found.value == 1.0
+    robust = SAFETY_CLASS.run(request_of(runtime, placement, safety_class=1)).result
+    assert robust.found.value == 1.0
 
 
-def test_without_a_class_it_says_so(small, case_of, settings):
-    assert "--safety-class" in SAFETY_CLASS.applies(case_of(*small, settings), settings)
+def test_without_a_class_it_says_so(small, request_of):
+    assert "--safety-class" in SAFETY_CLASS.applies(request_of(*small))
 
 
 @pytest.mark.parametrize("label", [4, -1])
@@ -76,7 +74,7 @@ def test_a_class_that_is_not_there_is_refused(small, label):
 def test_part_of_a_runtime_scores_its_samples_only(small):
     runtime, placement = small
     part = np.flatnonzero(runtime.task.labels == 2)
-    taken = part_of(runtime, placement, part)
+    taken = part_of(Subject(runtime, placement), part).runtime
     corner = box_of(placement).weights(box_of(placement).random_corner(np.random.default_rng(0)))
     assert taken.nominal == runtime.score(placement.nominal(), subset=part)
     assert taken.score(corner) == runtime.score(corner, subset=part)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.data.decision import Decision
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable
@@ -16,18 +17,18 @@ from cimrobust.device_level.stuck_search import StuckEffort
 from cimrobust.device_level.verification import VerifySettings
 from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import open_network
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.search.gradients import open_gradients
-from cimrobust.search.search_budget import budget_of
+from cimrobust.run import Run
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 _STUCK = StuckSettings((1, 4), draws=3, effort=StuckEffort(exchanges=1, rounds=2))
-_VERIFY = VerifySettings(
-    (0.1, 0.4), draws=1, plan=AttackPlan(3, 2, 2, 1, 2, 16), rankings=("worst_case", "random")
+_PLAN = AttackPlan(
+    cooling=3, hinge=2, entropy=2, collapse=1, onward=2, evaluations=16, scores_zero=False
 )
+_VERIFY = VerifySettings((0.1, 0.4), draws=1, plan=_PLAN, rankings=("worst_case", "random"))
 
 
 @pytest.fixture
@@ -64,24 +65,18 @@ def converted(opened):
     )
 
 
-def _twin(runtime, placement):
-    return open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
-    )
+def _context(runtime, placement) -> AttackContext:
+    return AttackContext(Subject(runtime, placement), Run(effort="quick"))
 
 
 def test_errors_rise_where_accuracy_would_fall(regression):
     runtime, placement = regression
-    scan, opened = scan_layers(runtime.network), _twin(runtime, placement)
-    stuck = stuck_budget(
-        runtime, placement, scan, opened, box_of(placement).hi, settings=_STUCK
-    ).curves[0]
+    context = _context(runtime, placement)
+    stuck = stuck_budget(context, box_of(placement).hi, settings=_STUCK).curves[0]
     errors = [stuck.base.value, *(point.score.value for point in stuck.points)]
     assert errors == sorted(errors)
     assert errors[-1] > stuck.points[-1].random_worst >= stuck.points[-1].random_mean
-    made = selective_verify(
-        runtime, placement, scan, opened, box_of(placement).hi, settings=_VERIFY
-    )
+    made = selective_verify(context, box_of(placement).hi, settings=_VERIFY)
     first, second = (row for row in made.rows if row.ranking == "worst_case")
     assert second.score <= first.score <= made.base.value
     assert second.regained == pytest.approx(made.base.value - second.score)
@@ -89,14 +84,7 @@ def test_errors_rise_where_accuracy_would_fall(regression):
 
 def test_stuck_devices_are_scored_through_the_converters(converted):
     runtime, placement = converted
-    found = stuck_budget(
-        runtime,
-        placement,
-        scan_layers(runtime.network),
-        _twin(runtime, placement),
-        box_of(placement).hi,
-        settings=_STUCK,
-    )
+    found = stuck_budget(_context(runtime, placement), box_of(placement).hi, settings=_STUCK)
     curve = found.curves[0]
     assert curve.base == runtime.nominal
     assert curve.points[-1].score.value < curve.base.value
@@ -105,15 +93,8 @@ def test_stuck_devices_are_scored_through_the_converters(converted):
 
 def test_verification_is_attacked_through_the_converters(converted):
     runtime, placement = converted
-    scan, opened = scan_layers(runtime.network), _twin(runtime, placement)
+    context = _context(runtime, placement)
     box = box_of(placement)
-    made = selective_verify(
-        runtime,
-        placement,
-        scan,
-        opened,
-        box.hi,
-        settings=replace(_VERIFY, rankings=("worst_case",)),
-    )
+    made = selective_verify(context, box.hi, settings=replace(_VERIFY, rankings=("worst_case",)))
     assert made.base.value <= runtime.score(box.weights(box.hi)).value
     assert [row.score for row in made.rows] == sorted(row.score for row in made.rows)

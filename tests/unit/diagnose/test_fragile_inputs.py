@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from cimrobust.diagnose.fragile_inputs import FRAGILE_INPUTS, OWN
 from cimrobust.diagnose.run_diagnostics import diagnose
+from cimrobust.engine.subject import Subject
+from cimrobust.run import Run
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 
-def test_breaking_shares_of_a_single_layer_are_exact(opened, case_of, settings):
+def test_breaking_shares_of_a_single_layer_are_exact(opened, request_of):
     """One layer, one-hot inputs: input i breaks where the box times the share reaches half its
     margin, so at share margin / (2 * 0.05).
     """
@@ -26,7 +26,7 @@ def test_breaking_shares_of_a_single_layer_are_exact(opened, case_of, settings):
         np.zeros(8, dtype=np.int64),
         tolerance=0.05,
     )
-    rows = FRAGILE_INPUTS.run(case_of(runtime, placement, settings), settings).result.rows
+    rows = FRAGILE_INPUTS.run(request_of(runtime, placement)).result.rows
     assert [row.sample for row in rows] == [0, 1, 2], "others are out of reach"
     for row in rows:
         stored = placement.tensors["w"].nominal[row.sample]
@@ -41,7 +41,7 @@ def test_breaking_shares_of_a_single_layer_are_exact(opened, case_of, settings):
         assert row.margin == pytest.approx(stored[0] - stored[1], rel=1e-5)
 
 
-def test_inputs_that_all_break_early_leave_nothing_to_follow(opened, case_of, settings):
+def test_inputs_that_all_break_early_leave_nothing_to_follow(opened, request_of):
     text = """<ir_version: 8, opset_import: ["" : 13]> net (float[N, 1] x) => (float[N, 2] y) <float[1, 2] w> { y = MatMul(x, w) }"""  # noqa: E501
     data = np.linspace(1, 2, 24, dtype=np.float32)[:, None]
     runtime, placement = opened(
@@ -51,14 +51,13 @@ def test_inputs_that_all_break_early_leave_nothing_to_follow(opened, case_of, se
         np.zeros(24, dtype=np.int64),
         tolerance=0.05,
     )
-    found = FRAGILE_INPUTS.run(case_of(runtime, placement, settings), settings).result
+    found = FRAGILE_INPUTS.run(request_of(runtime, placement)).result
     assert found.broken == 24
 
 
-def test_rows_are_facts_and_sorted(small, case_of, settings):
+def test_rows_are_facts_and_sorted(small, request_of):
     runtime, placement = small
-    case = case_of(runtime, placement, settings)
-    found = FRAGILE_INPUTS.run(case, settings).result
+    found = FRAGILE_INPUTS.run(request_of(runtime, placement)).result
     shares = [row.share for row in found.rows]
     assert len(shares) == 20
     assert shares == sorted(shares)
@@ -68,14 +67,14 @@ def test_rows_are_facts_and_sorted(small, case_of, settings):
         assert row.certified_share is None or row.certified_share <= row.share * (1 + 1e-6)
 
 
-def test_all_diagnostics_do_not_depend_on_the_number_of_workers(opened, case_of, settings):
+def test_all_diagnostics_do_not_depend_on_the_number_of_workers(opened, request_of):
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(70, 6)})
-    case = case_of(runtime, placement, settings)
+    found = request_of(runtime, placement).found
     results = []
     for workers in (1, 3):
-        asked = replace(settings, workers=workers, safety_class=1)
+        run = Run(workers=workers, effort="quick")
         names = ["layers", "classes", "transfer", "tolerance_curve", "fragile_inputs"]
-        outcomes = diagnose(runtime, case.scan, placement, case.found, names, asked).outcomes
+        outcomes = diagnose(Subject(runtime, placement), run, found, names, safety_class=1).outcomes
         results.append(
             [
                 (outcome.name, repr(outcome.result), outcome.passes, outcome.evaluations)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimrobust.attack.attack import Plan
-from cimrobust.attack.case_parts import restricted
+from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.attack.subject_parts import restricted
 from cimrobust.diagnose.fragile_layers import LAYERS
 from cimrobust.mapping.box import box_of
 
 
-def test_the_planted_fragile_layer_is_ranked_first(one_fragile_layer, case_of, settings):
+def test_the_planted_fragile_layer_is_ranked_first(one_fragile_layer, request_of):
     runtime, placement = one_fragile_layer
-    finding = LAYERS.run(case_of(runtime, placement, settings), settings)
+    finding = LAYERS.run(request_of(runtime, placement))
     first, second = finding.result.rows
     assert (first.initializer, second.initializer) == ("w2", "w1")
     assert first.alone.value < 0.5 < second.alone.value
@@ -23,18 +23,14 @@ def test_the_planted_fragile_layer_is_ranked_first(one_fragile_layer, case_of, s
     assert finding.passes > 0
 
 
-def test_only_the_named_layer_deviates(small, case_of, settings):
+def test_only_the_named_layer_deviates(small, request_of):
     runtime, placement = small
-    case = case_of(runtime, placement, settings)
-    found = LAYERS.run(case, settings)
+    asked = request_of(runtime, placement)
+    found = LAYERS.run(asked)
     assert set(found.patterns["layer w1 alone"]) == {"w1"}
     box = restricted(box_of(placement), ["w1"])
-    attack = case.bench.attack(
-        "test",
-        box=box,
-        plan=Plan(warm=2, fresh=2, evaluations=8),
-        starts={"worst": dict(case.found.deviations)},
-    )
+    plan = AttackPlan(known=2, zero=2, evaluations=8)
+    attack = asked.context.attack(plan, {"worst": dict(asked.found.deviations)}, box=box)
     assert not attack.pattern["w2"].any()
     assert np.abs(attack.pattern["w1"]).max() <= max(
         np.abs(box.lo["w1"]).max(), np.abs(box.hi["w1"]).max()

@@ -7,17 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.device.profile import DeviceTable
 from cimrobust.diagnose.protected_attacks import Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.decided import decide
 from cimrobust.mapping.place import place
-from cimrobust.progress import NullProgress
-from cimrobust.search.gradients import open_gradients
-from cimrobust.search.search_budget import budget_of
+from cimrobust.run import Run
 from tests.unit.search.conftest import opened, small  # noqa: F401
 
 
@@ -69,22 +68,8 @@ def test_the_rules_make_the_network_that_was_attacked(small, kind):  # noqa: F81
 
 
 def _attacks(runtime, placement, needs: Needs, kind: str = DIGITAL) -> ProtectedAttacks:
-    found = open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
-    )
-    return ProtectedAttacks(
-        runtime,
-        placement,
-        runtime.scan,
-        found,
-        Protection(kind),
-        needs,
-        AttackPlan().scaled(0.3),
-        0,
-        1,
-        NullProgress(),
-        [],
-    )
+    context = AttackContext(Subject(runtime, placement), Run(effort="quick"))
+    return ProtectedAttacks(context, Protection(kind), needs, FULL_ATTACK.scaled(0.3), [])
 
 
 def test_the_layer_that_breaks_is_ranked_first_and_its_protection_suffices(one_fragile_layer):

@@ -13,7 +13,9 @@ from cimrobust.certificate.models import Diagnostics
 from cimrobust.diagnose import run_diagnostics as running
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS, chosen
 from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN, diagnose
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
 
@@ -40,20 +42,20 @@ def test_an_unknown_diagnostic_is_named():
         chosen("layers,layer", effort="quick")
 
 
-def test_one_that_cannot_run_says_why(small, settings, monkeypatch):
-    runtime, placement = small
-    found = search(runtime, placement, effort="quick")
+def test_one_that_cannot_run_says_why(small, monkeypatch):
+    subject, run = Subject(*small), Run(effort="quick")
+    found = search(subject, run)
 
-    def gives_up(case, settings):
+    def gives_up(request):
         raise RuntimeError("out of luck")
 
     fake = (
-        Diagnostic("a", "A", gives_up, applies=lambda case, settings: "it makes no sense here"),
+        Diagnostic("a", "A", gives_up, applies=lambda request: "it makes no sense here"),
         Diagnostic("b", "B", gives_up),
         Diagnostic("c", "C", gives_up),
     )
     monkeypatch.setattr(running, "DIAGNOSTICS", fake)
-    outcomes = diagnose(runtime, None, placement, found, ["a", "b"], settings).outcomes
+    outcomes = diagnose(subject, run, found, ["a", "b"]).outcomes
     assert [outcome.reason for outcome in outcomes] == [
         "it makes no sense here",
         "gave up: out of luck",
@@ -61,9 +63,9 @@ def test_one_that_cannot_run_says_why(small, settings, monkeypatch):
     ]
 
 
-def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, settings, monkeypatch):
-    runtime, placement = small
-    found = search(runtime, placement, effort="quick")
+def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, monkeypatch):
+    subject, run = Subject(*small), Run(effort="quick")
+    runtime, found = subject.runtime, search(subject, run)
     nothing = {name: np.zeros_like(pattern) for name, pattern in found.deviations.items()}
     blunt: SearchResult = replace(
         found, score=runtime.nominal, engine_score=runtime.nominal, deviations=nothing
@@ -71,10 +73,10 @@ def test_a_worse_pattern_of_a_diagnostic_becomes_the_witness(small, settings, mo
     lucky = Diagnostic(
         "lucky",
         "Lucky",
-        lambda case, settings: Finding(None, 3, 1, {"luck": dict(found.deviations)}),
+        lambda request: Finding(None, 3, 1, {"luck": dict(found.deviations)}),
     )
     monkeypatch.setattr(running, "DIAGNOSTICS", (lucky,))
-    diagnosis = diagnose(runtime, None, placement, blunt, ["lucky"], settings)
+    diagnosis = diagnose(subject, run, blunt, ["lucky"])
     assert diagnosis.found.score == found.score
     assert diagnosis.found.member == "diagnostic_lucky"
     assert diagnosis.found.members[-1].score == found.score

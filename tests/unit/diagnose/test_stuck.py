@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cimrobust.attack.attack_context import AttackContext
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable, FaultsTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
@@ -23,16 +24,14 @@ from cimrobust.device_level.stuck_chip import (
     random_choice,
 )
 from cimrobust.device_level.stuck_search import StuckEffort, StuckSearch
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.device_levels import fold_levels, target_levels
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.progress import NullProgress
-from cimrobust.search.gradients import Opened, open_gradients
-from cimrobust.search.problem import UNLIMITED, Problem
-from cimrobust.search.search_budget import budget_of
+from cimrobust.run import Run
+from cimrobust.search.candidate import Key
 from tests.unit.search.conftest import MLP, mlp_weights, samples
 
 _WINDOW = WindowTable(1.0, 25.0, clips=True)
@@ -53,10 +52,8 @@ def profile(mapping="sign_magnitude", scale="tensor", device=None, **tables) -> 
     )
 
 
-def twin(runtime, placement) -> Opened:
-    return open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
-    )
+def context_of(runtime, placement, workers=1) -> AttackContext:
+    return AttackContext(Subject(runtime, placement), Run(workers=workers, effort="quick"))
 
 
 @pytest.mark.parametrize("integer", [False, True])
@@ -112,10 +109,7 @@ def test_one_stuck_device_is_as_bad_as_the_worst_of_all(small):
     runtime, placement = small
     scan = scan_layers(runtime.network)
     found = stuck_budget(
-        runtime,
-        placement,
-        scan,
-        twin(runtime, placement),
+        context_of(runtime, placement),
         box_of(placement).zero(),
         settings=dataclasses.replace(_FEW, budgets=(1,)),
     )
@@ -139,10 +133,7 @@ def test_few_chosen_devices_do_more_harm_than_as_many_at_random_or_by_magnitude(
     runtime, placement = small
     box = box_of(placement)
     found = stuck_budget(
-        runtime,
-        placement,
-        scan_layers(runtime.network),
-        twin(runtime, placement),
+        context_of(runtime, placement),
         box.hi,
         settings=_FEW,
     )
@@ -160,10 +151,7 @@ def test_few_chosen_devices_do_more_harm_than_as_many_at_random_or_by_magnitude(
 def test_the_listed_devices_alone_make_the_score(small):
     runtime, placement = small
     found = stuck_budget(
-        runtime,
-        placement,
-        scan_layers(runtime.network),
-        twin(runtime, placement),
+        context_of(runtime, placement),
         box_of(placement).zero(),
         settings=_FEW,
     )
@@ -180,25 +168,20 @@ def test_the_listed_devices_alone_make_the_score(small):
 
 def test_a_stuck_search_does_not_depend_on_the_number_of_workers(small):
     runtime, placement = small
-    scan, opened = scan_layers(runtime.network), twin(runtime, placement)
     one, two = (
-        stuck_budget(
-            runtime, placement, scan, opened, box_of(placement).hi, settings=_FEW, workers=count
-        )
-        for count in (1, 2)
+        stuck_budget(context_of(runtime, placement, workers), box_of(placement).hi, settings=_FEW)
+        for workers in (1, 2)
     )
     assert one == two
 
 
 def test_without_a_twin_significant_devices_of_fragile_layers_are_tried(small):
     runtime, placement = small
-    opened = dataclasses.replace(twin(runtime, placement), oracle=None, reason="none")
+    context = context_of(runtime, placement)
+    blind = dataclasses.replace(context.twin, oracle=None, reason="none")
     settings = dataclasses.replace(_FEW, effort=StuckEffort(rounds=8))
     found = stuck_budget(
-        runtime,
-        placement,
-        scan_layers(runtime.network),
-        opened,
+        dataclasses.replace(context, opened=blind),
         box_of(placement).zero(),
         settings=settings,
     )
@@ -213,10 +196,7 @@ def test_only_the_kind_that_is_stated_is_used(opened):
         MLP, mlp_weights(), {"x": samples(60, 6)}, profile=profile(faults=FaultsTable(0.0, 0.001))
     )
     found = stuck_budget(
-        runtime,
-        placement,
-        scan_layers(runtime.network),
-        twin(runtime, placement),
+        context_of(runtime, placement),
         box_of(placement).zero(),
         settings=_FEW,
     )
@@ -228,21 +208,12 @@ def test_only_the_kind_that_is_stated_is_used(opened):
 
 def test_once_all_decisions_are_one_class_that_class_is_turned_too(small):
     runtime, placement = small
-    opened = twin(runtime, placement)
-    problem = Problem(
-        runtime,
-        box_of(placement),
-        opened.crafting,
-        opened.oracle,
-        0,
-        1,
-        NullProgress(),
-        most_passes=UNLIMITED,
-    )
-    chips = StuckChips(DeviceSpace(placement, scan_layers(runtime.network)), problem.box.zero())
-    search = StuckSearch(problem, chips, (LOW, HIGH), "test", StuckEffort())
+    scorer = context_of(runtime, placement).scorer()
+    space = DeviceSpace(placement, scan_layers(runtime.network))
+    chips = StuckChips(space, scorer.problem.box.zero())
+    search = StuckSearch(scorer, chips, (LOW, HIGH), "test", StuckEffort())
     scattered, collapsed = (
-        search._losses(((right, 0.0), nothing_stuck())) for right in (200.0, 50.0)
+        search._losses((Key(correct, 0.0), nothing_stuck())) for correct in (200.0, 50.0)
     )
     common = int(np.bincount(runtime.task.labels).argmax())
     assert "pair_collapse" not in {loss.name for loss in scattered}

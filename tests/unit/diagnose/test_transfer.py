@@ -20,9 +20,9 @@ def test_halves_share_out_samples_and_classes(small):
     assert not np.array_equal(halves(small[0].task, 1)[0], first)
 
 
-def test_a_chip_that_is_bad_for_all_is_a_property_of_the_chip(one_fragile_layer, case_of, settings):
+def test_a_chip_that_is_bad_for_all_is_a_property_of_the_chip(one_fragile_layer, request_of):
     runtime, placement = one_fragile_layer
-    finding = TRANSFER.run(case_of(runtime, placement, settings), settings)
+    finding = TRANSFER.run(request_of(runtime, placement))
     assert finding.result.property_of == "chip"
     for number, (direction, part) in enumerate(
         zip(finding.result.directions, reversed(halves(runtime.task, 0)), strict=True), start=1
@@ -34,7 +34,7 @@ def test_a_chip_that_is_bad_for_all_is_a_property_of_the_chip(one_fragile_layer,
         )
 
 
-def test_a_chip_fitted_to_its_samples_is_told_apart(opened, case_of, settings):
+def test_a_chip_fitted_to_its_samples_is_told_apart(opened, request_of):
     """Every sample has an input of its own, so that what a chip does to one half says nothing of
     the other.
     """
@@ -45,13 +45,13 @@ def test_a_chip_fitted_to_its_samples_is_told_apart(opened, case_of, settings):
     runtime, placement = opened(
         text, {"w": weights}, {"x": np.eye(60, dtype=np.float32)}, labels, tolerance=0.05
     )
-    found = TRANSFER.run(case_of(runtime, placement, settings), settings).result
+    found = TRANSFER.run(request_of(runtime, placement)).result
     assert found.property_of == "samples"
     assert all(direction.searched.value < 0.1 for direction in found.directions)
     assert all(direction.held_out.value > 0.9 for direction in found.directions)
 
 
-def test_without_visible_damage_nothing_is_said(small, case_of, settings):
+def test_without_visible_damage_nothing_is_said(small, request_of):
     runtime, placement = small
     robust = replace(
         placement,
@@ -60,7 +60,7 @@ def test_without_visible_damage_nothing_is_said(small, case_of, settings):
             for name, tensor in placement.tensors.items()
         },
     )
-    found = TRANSFER.run(case_of(runtime, robust, settings), settings).result
+    found = TRANSFER.run(request_of(runtime, robust)).result
     assert found.property_of == "too little damage"
 
 

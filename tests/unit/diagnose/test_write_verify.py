@@ -12,34 +12,34 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cimrobust.attack.box_attack import AttackPlan
+from cimrobust.attack.attack_context import AttackContext
+from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable, with_tolerance
 from cimrobust.device.window import WindowTable
-from cimrobust.device_level import write_verify
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.rankings import by_curvature, by_gain, by_magnitude, by_worst_curvature
 from cimrobust.device_level.tightening import Tightening, WriteCycles
 from cimrobust.device_level.verification import VerifySettings
 from cimrobust.device_level.write_verify import chosen_devices, selective_verify
-from cimrobust.engine.torch_device import open_device
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.device_levels import fold_levels, target_levels, whole_levels
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.onnx_io.scan import scan_layers
-from cimrobust.progress import NullProgress
-from cimrobust.search.gradients import open_gradients
+from cimrobust.run import Run
 from cimrobust.search.losses import CrossEntropy
-from cimrobust.search.problem import UNLIMITED, Problem
-from cimrobust.search.search_budget import budget_of
 from cimrobust.seeds import stream
 from tests.unit.search.conftest import mlp_weights, samples
 
-_FEW = VerifySettings((0.05, 0.3), draws=2, plan=AttackPlan(4, 2, 2, 1, 4, 16))
+_PLAN = AttackPlan(
+    cooling=4, hinge=2, entropy=2, collapse=1, onward=4, evaluations=16, scores_zero=False
+)
+_FEW = VerifySettings((0.05, 0.3), draws=2, plan=_PLAN)
 
 
 def profile(mapping="sign_magnitude", device=None, **tables) -> DeviceProfile:
@@ -59,20 +59,8 @@ def space_of(chosen: DeviceProfile) -> DeviceSpace:
     return DeviceSpace(place(scan, chosen), scan)
 
 
-def problem_of(runtime, placement) -> Problem:
-    opened = open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
-    )
-    return Problem(
-        runtime,
-        box_of(placement),
-        opened.crafting,
-        opened.oracle,
-        0,
-        1,
-        NullProgress(),
-        most_passes=UNLIMITED,
-    )
+def context_of(runtime, placement) -> AttackContext:
+    return AttackContext(Subject(runtime, placement), Run(effort="quick"))
 
 
 def random(*names) -> np.random.Generator:
@@ -175,13 +163,13 @@ net (float[N, 6] x) => (float[N, 4] y) <float[6, 4] w> {
 def test_curvature_is_the_gauss_newton_diagonal(opened):
     data = samples(100, 6)
     runtime, placement = opened(LINEAR, {"w": 0.3 * mlp_weights()["w1"][:, :4]}, {"x": data})
-    problem = problem_of(runtime, placement)
+    scorer = context_of(runtime, placement).scorer()
     tightening = Tightening(DeviceSpace(placement, scan_layers(runtime.network)), 10.0)
     likely = torch.softmax(torch.from_numpy(data @ placement.tensors["w"].nominal), dim=1).numpy()
     exact = np.square(data.astype(np.float64)).T @ (
         likely * (1 - likely)
     )  # sum over samples of x_i^2 p_j (1 - p_j)
-    found = by_curvature(problem, tightening, random, draws=800)
+    found = by_curvature(scorer, tightening, random, draws=800)
     wanted = tightening.space.of_weights({"w": exact}) * np.square(
         tightening.saved_range, dtype=np.float64
     )
@@ -192,20 +180,21 @@ def test_curvature_is_the_gauss_newton_diagonal(opened):
 
 def test_devices_that_no_decision_depends_on_are_ranked_last(one_fragile_layer):
     runtime, placement = one_fragile_layer
-    problem = problem_of(runtime, placement)
+    scorer = context_of(runtime, placement).scorer()
+    zero = scorer.problem.box.zero()
     space = DeviceSpace(placement, scan_layers(runtime.network))
     tightening = Tightening(space, 10.0)
     dead = np.isin(space.weights_of(np.arange(space.size))[1], range(4)) & (
         np.arange(space.size) >= space.starts[1]
     )  # row 0 of w2: a silent unit
     rankings = [
-        by_gain(problem, tightening, [problem.box.zero()], [CrossEntropy()]),
-        by_curvature(problem, tightening, random),
+        by_gain(scorer, tightening, [zero], [CrossEntropy()]),
+        by_curvature(scorer, tightening, random),
         by_worst_curvature(
-            problem,
+            scorer,
             tightening,
-            [problem.box.zero()],
-            lambda score, share: problem.box.zero(),
+            [zero],
+            lambda score, share: zero,
             random,
         ),
     ]
@@ -217,17 +206,10 @@ def test_devices_that_no_decision_depends_on_are_ranked_last(one_fragile_layer):
 @pytest.fixture
 def compared(small):
     runtime, placement = small
-    opened = open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
-    )
+    context = context_of(runtime, placement)
     worst = box_of(placement).random_corner(np.random.default_rng(0))
     return lambda **settings: selective_verify(
-        runtime,
-        placement,
-        scan_layers(runtime.network),
-        opened,
-        worst,
-        settings=dataclasses.replace(_FEW, **settings),
+        context, worst, settings=dataclasses.replace(_FEW, **settings)
     )
 
 
@@ -244,17 +226,16 @@ def test_more_verification_never_looks_worse_and_all_scores_are_between(compared
 
 def test_what_is_found_in_a_tighter_box_counts_for_the_full_one(compared, small, monkeypatch):
     runtime, placement = small
-    real, calls = write_verify.attack_box, []
+    real, calls = AttackContext.attack, []
 
-    def attack(problem, known, plan):  # all but the last attack find nothing
-        calls.append(real(problem, known, plan))
-        zero = problem.box.zero()
-        weak = dataclasses.replace(
-            calls[-1], pattern=zero, score=runtime.score(problem.box.weights(zero))
-        )
+    def attack(context, plan, known, box):  # all but the last attack find nothing
+        calls.append(real(context, plan, known, box=box))
+        zero = context.subject.box.zero()
+        score = runtime.score(context.subject.box.weights(zero))
+        weak = dataclasses.replace(calls[-1], pattern=zero, score=score)
         return calls[-1] if len(calls) == 3 else weak
 
-    monkeypatch.setattr(write_verify, "attack_box", attack)
+    monkeypatch.setattr(AttackContext, "attack", attack)
     found = compared(rankings=("magnitude",))
     assert calls[-1].score.value < runtime.quantised.value
     assert found.base.value == found.rows[0].score == calls[-1].score.value
@@ -273,13 +254,10 @@ def test_the_same_comparison_gives_the_same_list(compared):
 
 def test_without_a_twin_the_rankings_that_need_none_are_compared(small):
     runtime, placement = small
-    opened = open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=open_device("cpu")
-    )
-    blind = dataclasses.replace(opened, oracle=None, reason="none")
-    found = selective_verify(
-        runtime, placement, scan_layers(runtime.network), blind, box_of(placement).hi, settings=_FEW
-    )
+    context = context_of(runtime, placement)
+    twin = dataclasses.replace(context.twin, oracle=None, reason="none")
+    blind = dataclasses.replace(context, opened=twin)
+    found = selective_verify(blind, box_of(placement).hi, settings=_FEW)
     assert {row.ranking for row in found.rows} == {"slice", "magnitude", "random"}
     assert found.passes == 0
 

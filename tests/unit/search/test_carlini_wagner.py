@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search_by_papers
 from cimrobust.search.members.carlini_wagner import _Weights, grid_of
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
@@ -51,7 +53,7 @@ def test_c_grows_where_the_bound_is_not_reached() -> None:
 
 def test_the_papers_method_stays_in_the_box_and_breaks_decisions(small: Small) -> None:
     runtime, placement = small
-    result = search_by_papers(runtime, placement, passes=80)
+    result = search_by_papers(Subject(runtime, placement), Run(), passes=80)
     box_of(placement).check(result.deviations, origin="test")
     assert [member.name for member in result.members] == ["carlini_wagner"]
     assert result.member == "carlini_wagner"
@@ -60,10 +62,12 @@ def test_the_papers_method_stays_in_the_box_and_breaks_decisions(small: Small) -
 
 
 def test_more_passes_do_not_cost_crafting_samples(small: Small) -> None:
-    few, many = (search_by_papers(*small, passes=passes) for passes in (2, 30))
+    few, many = (search_by_papers(Subject(*small), Run(), passes=passes) for passes in (2, 30))
     assert few.crafting_samples == many.crafting_samples == 200
 
 
 def test_zero_tolerance_leaves_nothing_to_find(opened: Opener) -> None:
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(60, 6)}, tolerance=0.0)
-    assert search_by_papers(runtime, placement, passes=10).score == runtime.quantised
+    assert (
+        search_by_papers(Subject(runtime, placement), Run(), passes=10).score == runtime.quantised
+    )

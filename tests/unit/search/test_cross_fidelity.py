@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.placement import Placement
+from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import MemberResult, SearchResult
@@ -43,7 +45,10 @@ def test_straight_through_gradients_that_cancel_are_noticed(opened: Opener) -> N
     # A fractional part, x - Floor(x): straight through, its gradient is zero, while its own is 1
     # nearly everywhere.
     text = MLP.replace("r = Relu(a)", "f = Floor(a) \n r = Sub(a, f)")
-    result = search(*opened(text, mlp_weights(), {"x": samples(200, 6)}, tolerance=0.02), seed=1)
+    result = search(
+        Subject(*opened(text, mlp_weights(), {"x": samples(200, 6)}, tolerance=0.02)),
+        Run(seed=1, effort="quick"),
+    )
     _fires(result)
     assert _member(result, "cross_fidelity").note.startswith("raw gradients")
 
@@ -54,13 +59,16 @@ def test_saturated_activations_are_noticed(opened: Opener) -> None:
         "float[12] b1", "float[12] b1, float k"
     )
     weights = {**mlp_weights(), "k": np.array(3e4, np.float32)}
-    result = search(*opened(text, weights, {"x": samples(200, 6)}, tolerance=0.02), seed=1)
+    result = search(
+        Subject(*opened(text, weights, {"x": samples(200, 6)}, tolerance=0.02)),
+        Run(seed=1, effort="quick"),
+    )
     _fires(result)
     assert _member(result, "cross_fidelity").note.startswith("softened gradients")
 
 
 def test_ordinary_networks_have_no_other_gradients(small: tuple[Runtime, Placement]) -> None:
-    result = search(*small, seed=1)
+    result = search(Subject(*small), Run(seed=1, effort="quick"))
     control = _member(result, "cross_fidelity")
     assert control.score is None
     assert control.note == "the network neither rounds nor saturates: there are no other gradients"
@@ -69,7 +77,8 @@ def test_ordinary_networks_have_no_other_gradients(small: tuple[Runtime, Placeme
 
 def test_an_ordinary_sigmoid_is_no_masking(opened: Opener) -> None:
     result = search(
-        *opened(MLP.replace("Relu", "Sigmoid"), mlp_weights(), {"x": samples(200, 6)}), seed=1
+        Subject(*opened(MLP.replace("Relu", "Sigmoid"), mlp_weights(), {"x": samples(200, 6)})),
+        Run(seed=1, effort="quick"),
     )
     assert _member(result, "cross_fidelity").passes > 0
     assert re.match(
@@ -91,7 +100,9 @@ def test_quantised_activations_are_no_masking_where_straight_through_gradients_l
     )
     text = text.replace("float[12] b1", "float[12] b1, float s, uint8 z")
     weights = {**mlp_weights(), "s": np.array(0.1, np.float32), "z": np.array(0, np.uint8)}
-    result = search(*opened(text, weights, {"x": samples(200, 6)}), seed=1)
+    result = search(
+        Subject(*opened(text, weights, {"x": samples(200, 6)})), Run(seed=1, effort="quick")
+    )
     assert _member(result, "cross_fidelity").passes > 0
     assert "GRADIENT_MASKING" not in [warning.code for warning in result.warnings]
 
@@ -100,5 +111,8 @@ def test_controls_cost_no_more_than_the_budget(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(budget._LEVELS, "quick", replace(budget.budget_of("quick"), control=3))
-    result = search(*opened(MLP.replace("Relu", "Tanh"), mlp_weights(), {"x": samples(100, 6)}))
+    result = search(
+        Subject(*opened(MLP.replace("Relu", "Tanh"), mlp_weights(), {"x": samples(100, 6)})),
+        Run(effort="quick"),
+    )
     assert _member(result, "cross_fidelity").passes == 3

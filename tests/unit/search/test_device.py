@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_device import open_device, repeatable_convolutions
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.readout import Readout
@@ -20,7 +22,7 @@ Small = tuple[Runtime, Placement]
 
 def test_unknown_device_types_are_refused(small: Small) -> None:
     with pytest.raises(UsageError, match="device type must be one of cpu, cuda, got 'tpu'"):
-        search(*small, device_type="tpu")
+        search(Subject(*small), Run(effort="quick", device_type="tpu"))
 
 
 def test_an_accelerator_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,9 +56,9 @@ def test_everything_the_oracle_computes_with_is_on_its_device(small: Small) -> N
     twin = to_torch(runtime.deployed.model, weight_names=runtime.deployed.weight_names)
     readout = Readout(runtime.engine.output, "classes")
     oracle = GradientOracle(twin, runtime, readout, np.arange(200), box, workers=2, device=meta)
-    rows = oracle.rows(box.weights(box.zero()))
-    assert rows.device == oracle.labels.device == meta
-    assert rows.shape == (200, 4)
+    logits = oracle.logits(box.weights(box.zero()))
+    assert logits.device == oracle.labels.device == meta
+    assert logits.shape == (200, 4)
 
 
 def test_unit_points_are_on_the_device_of_the_box(small: Small) -> None:

@@ -9,10 +9,12 @@ import pytest
 from cimrobust.data.decision import Decision
 from cimrobust.data.load_dataset import load_data
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
 from cimrobust.pipeline.inspection import inspect_model
+from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
 from cimrobust.search.ensemble import search
 from tests.unit.search.conftest import MLP, Opener, mlp_weights
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("cheap")
 
 def test_pattern_is_in_the_box_and_gives_the_score(small: Small) -> None:
     runtime, placement = small
-    result = search(runtime, placement, seed=3)
+    result = search(Subject(runtime, placement), Run(seed=3, effort="quick"))
     box = box_of(placement)
     box.check(result.deviations, origin="test")
     assert runtime.score(box.weights(result.deviations)) == result.engine_score == result.score
@@ -37,7 +39,7 @@ def test_pattern_is_in_the_box_and_gives_the_score(small: Small) -> None:
 
 
 def test_gradients_find_more_than_chance(small: Small) -> None:
-    result = search(*small, seed=3)
+    result = search(Subject(*small), Run(seed=3, effort="quick"))
     by_name = {member.name: member.score for member in result.members}
     smooth, random = by_name["smooth_accuracy"], by_name["random_corners"]
     assert smooth is not None
@@ -56,7 +58,7 @@ def test_pairs_of_classes_lead_below_the_plateau(samples: Path) -> None:
     runtime = open_network(
         inspection.network, inspection.scan, inspection.placement, data, workers=2
     )
-    result = search(runtime, inspection.placement, effort="standard", workers=2)
+    result = search(Subject(runtime, inspection.placement), Run(workers=2, effort="standard"))
     by_name = {member.name: member.score for member in result.members}
     collapse, pairs = by_name["class_collapse"], by_name["pair_collapse"]
     assert collapse is not None
@@ -67,14 +69,16 @@ def test_pairs_of_classes_lead_below_the_plateau(samples: Path) -> None:
 
 
 def test_pairs_are_left_out_where_nothing_collapsed(small: Small) -> None:
-    result = search(*small, seed=3)
+    result = search(Subject(*small), Run(seed=3, effort="quick"))
     (pairs,) = (member for member in result.members if member.name == "pair_collapse")
     assert pairs.score is None
     assert pairs.passes == 0
 
 
 def test_workers_change_nothing(small: Small) -> None:
-    first, second = (search(*small, seed=5, workers=workers) for workers in (1, 4))
+    first, second = (
+        search(Subject(*small), Run(seed=5, workers=workers, effort="quick")) for workers in (1, 4)
+    )
     for name, deviation in first.deviations.items():
         np.testing.assert_array_equal(deviation, second.deviations[name])
     plain = [
@@ -84,13 +88,13 @@ def test_workers_change_nothing(small: Small) -> None:
 
 
 def test_seed_changes_the_search(small: Small) -> None:
-    first, second = (search(*small, seed=seed) for seed in (1, 2))
+    first, second = (search(Subject(*small), Run(seed=seed, effort="quick")) for seed in (1, 2))
     assert [member.note for member in first.members] != [member.note for member in second.members]
 
 
 def test_zero_tolerance_gives_the_quantised_score(opened: Opener) -> None:
     runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(60, 6)}, tolerance=0.0)
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.score == runtime.quantised
     assert not any(deviation.any() for deviation in result.deviations.values())
 
@@ -100,7 +104,7 @@ def test_known_patterns_take_part(small: Small) -> None:
     far = {
         name: np.full(tensor.shape, 1e3, np.float32) for name, tensor in placement.tensors.items()
     }
-    result = search(runtime, placement, known={"monte_carlo": far})
+    result = search(Subject(runtime, placement), Run(effort="quick"), known={"monte_carlo": far})
     entry = result.members[-1]
     assert entry.name == "monte_carlo"
     assert entry.note == "brought to the border of the box"
@@ -112,7 +116,7 @@ def test_argmin_decisions(opened: Opener) -> None:
     runtime, placement = opened(
         MLP, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="argmin")
     )
-    assert search(runtime, placement).score.value < 0.8
+    assert search(Subject(runtime, placement), Run(effort="quick")).score.value < 0.8
 
 
 def test_threshold_behind_a_sigmoid(opened: Opener) -> None:
@@ -129,7 +133,7 @@ def test_threshold_behind_a_sigmoid(opened: Opener) -> None:
         {"x": normal_samples(100, 6)},
         decision=Decision(read="threshold", threshold=0.5),
     )
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.score.value < 0.9
     assert {member.name: member.note for member in result.members}[
         "dlr"
@@ -143,7 +147,7 @@ def test_labels_chosen_inside_the_graph(opened: Opener) -> None:
     runtime, placement = opened(
         text, mlp_weights(), {"x": normal_samples(100, 6)}, decision=Decision(read="label")
     )
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.has_twin
     assert result.score.value < 0.8
 
@@ -158,7 +162,7 @@ def test_regression_error_grows(opened: Opener) -> None:
         decision=Decision(read="value", metric="rmse"),
         tolerance=0.1,
     )
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.score.value > 1.3 * runtime.quantised.value
     assert result.score.count is None
     notes = {member.name: member.note for member in result.members}
@@ -177,7 +181,7 @@ def test_positions_of_a_segmentation(opened: Opener) -> None:
     runtime, placement = opened(
         text, weights, {"x": normal_samples(20, 2, 4, 4)}, decision=Decision(axis=1)
     )
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.score.num_samples == 20 * 16
     assert result.score.value < 0.85
 
@@ -191,7 +195,7 @@ def test_recurrent_network(opened: Opener) -> None:
     shapes = {"w": (1, 32, 3), "r": (1, 32, 8), "v": (8, 4)}
     weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     runtime, placement = opened(text, weights, {"x": normal_samples(60, 5, 3)})
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert set(result.deviations) == {"w", "r", "v"}
     assert result.has_twin
     assert result.score.value < 0.75
@@ -204,7 +208,7 @@ def test_fixed_batches_and_none(opened: Opener, batch: str) -> None:
         "float[N, 4] y", f"float[{out}] y"
     )
     runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(42, 6)})
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.has_twin
     assert result.score.value < 0.8
     assert result.score == result.engine_score
@@ -215,7 +219,7 @@ def test_without_a_twin_only_gradient_free_members_search(
 ) -> None:
     monkeypatch.setattr("cimrobust.twin.ops.program.SOURCES", [lambda node, proto, scope: None])
     runtime, placement = opened(MLP, mlp_weights(), {"x": normal_samples(200, 6)}, tolerance=0.1)
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert not result.has_twin
     assert "MatMul" in (result.twin_reason or "")
     assert [warning.code for warning in result.warnings] == ["NO_TWIN"]
@@ -229,7 +233,7 @@ def test_without_a_twin_only_gradient_free_members_search(
 def test_layers_that_gradients_do_not_reach_are_named(opened: Opener) -> None:
     text = MLP.replace("r = Relu(a)", "r = Round(a)")
     runtime, placement = opened(text, mlp_weights(), {"x": normal_samples(100, 6)})
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert [warning.code for warning in result.warnings if "'w1'" in warning.text] == [
         "ZERO_GRADIENT"
     ]
@@ -240,7 +244,7 @@ def test_layers_that_gradients_do_not_reach_are_named(opened: Opener) -> None:
 
 def test_unknown_effort(small: Small) -> None:
     with pytest.raises(UsageError, match="effort must be one of"):
-        search(*small, effort="heroic")
+        search(Subject(*small), Run(effort="heroic"))
 
 
 def test_where_nothing_is_right_any_more_the_search_ends(opened: Opener) -> None:
@@ -248,7 +252,7 @@ def test_where_nothing_is_right_any_more_the_search_ends(opened: Opener) -> None
     runtime, placement = opened(
         MLP, mlp_weights(), {"x": normal_samples(60, 6)}, labels, tolerance=0.5
     )
-    result = search(runtime, placement, seed=1)
+    result = search(Subject(runtime, placement), Run(seed=1, effort="quick"))
     assert result.score.value == 0
     assert result.members[-1].name == "fast_run"
     assert (

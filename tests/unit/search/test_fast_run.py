@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cimrobust.engine.subject import Subject
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import MemberResult, SearchResult
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
@@ -9,7 +11,7 @@ from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 def searched(opened: Opener, tolerance: float, effort: str) -> tuple[SearchResult, MemberResult]:
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(200, 6)}, tolerance=tolerance)
-    result = search(runtime, placement, effort=effort)
+    result = search(Subject(runtime, placement), Run(effort=effort))
     (fast,) = (member for member in result.members if member.name == "fast_run")
     return result, fast
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.placement import Placement
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.unit import rescaled
 from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
@@ -16,8 +18,12 @@ Small = tuple[Runtime, Placement]
 
 def test_a_start_is_never_lost(small: Small, cheap: None) -> None:
     runtime, placement = small
-    best = search(runtime, placement, seed=3)
-    result = search(runtime, placement, seed=4, starts={"earlier": best.deviations})
+    best = search(Subject(runtime, placement), Run(seed=3, effort="quick"))
+    result = search(
+        Subject(runtime, placement),
+        Run(seed=4, effort="quick"),
+        starts={"earlier": best.deviations},
+    )
     (entry,) = (member for member in result.members if member.name == "earlier")
     assert entry.score == best.engine_score
     assert (entry.passes, entry.evaluations) == (0, 1)
@@ -26,8 +32,12 @@ def test_a_start_is_never_lost(small: Small, cheap: None) -> None:
 
 def test_continuation_goes_on_from_a_start(small: Small, cheap: None) -> None:
     runtime, placement = small
-    best = search(runtime, placement, effort="standard", seed=3)
-    result = search(runtime, placement, seed=4, starts={"earlier": best.deviations})
+    best = search(Subject(runtime, placement), Run(seed=3, effort="standard"))
+    result = search(
+        Subject(runtime, placement),
+        Run(seed=4, effort="quick"),
+        starts={"earlier": best.deviations},
+    )
     continuation = next(member for member in result.members if member.name == "continuation")
     assert continuation.note.startswith("after earlier")
     assert continuation.score is not None
@@ -40,7 +50,7 @@ def test_a_start_from_a_smaller_tolerance_is_stretched(opened: Opener, cheap: No
         for tolerance in (0.02, 0.04)
     )
     boxes = [box_of(placement) for _, placement in (near, far)]
-    found = search(*near).deviations
+    found = search(Subject(*near), Run(effort="quick")).deviations
     start = rescaled(found, of=boxes[0], to=boxes[1])
     boxes[1].check(start, origin="test")
     for name, deviation in found.items():
@@ -48,7 +58,7 @@ def test_a_start_from_a_smaller_tolerance_is_stretched(opened: Opener, cheap: No
         np.testing.assert_array_equal(
             start[name] == boxes[1].hi[name], deviation == boxes[0].hi[name]
         )
-    result = search(*far, starts={"at_2_percent": start})
+    result = search(Subject(*far), Run(effort="quick"), starts={"at_2_percent": start})
     assert result.score.value <= far[0].score(boxes[1].weights(start)).value
 
 
@@ -56,9 +66,11 @@ def test_where_there_is_no_twin_corners_are_searched_from_the_start(
     opened: Opener, cheap: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, placement = opened(MLP, mlp_weights(), {"x": samples(200, 6)}, tolerance=0.05)
-    found = search(runtime, placement)
+    found = search(Subject(runtime, placement), Run(effort="quick"))
     monkeypatch.setattr("cimrobust.twin.ops.program.SOURCES", [lambda node, proto, scope: None])
-    result = search(runtime, placement, starts={"earlier": found.deviations})
+    result = search(
+        Subject(runtime, placement), Run(effort="quick"), starts={"earlier": found.deviations}
+    )
     corner = next(member.score for member in result.members if member.name == "corner_search")
     assert not result.has_twin
     assert corner is not None
@@ -69,15 +81,15 @@ def test_a_start_far_outside_is_brought_to_the_border(small: Small, cheap: None)
     far = {
         name: np.full(tensor.shape, 1e3, np.float32) for name, tensor in small[1].tensors.items()
     }
-    result = search(*small, starts={"far": far})
+    result = search(Subject(*small), Run(effort="quick"), starts={"far": far})
     assert result.members[0].note == "start, brought to the border of the box"
 
 
 def test_starts_of_another_network_or_with_a_taken_name_are_refused(small: Small) -> None:
     zero = box_of(small[1]).zero()
     with pytest.raises(UsageError, match="must have a name of its own, got 'dlr'"):
-        search(*small, starts={"dlr": zero})
+        search(Subject(*small), Run(effort="quick"), starts={"dlr": zero})
     with pytest.raises(UsageError, match=r"must deviate the weights \['w1', 'w2'\]"):
-        search(*small, starts={"other": {"w1": zero["w1"]}})
+        search(Subject(*small), Run(effort="quick"), starts={"other": {"w1": zero["w1"]}})
     with pytest.raises(UsageError, match="box to rescale to must have the weights"):
         rescaled(zero, of=box_of(small[1]), to=type(box_of(small[1]))({"w1": zero["w1"]}, {}, {}))

@@ -16,7 +16,7 @@ _METRICS = {
 @pytest.mark.parametrize("units", [np.ones(40), np.random.default_rng(1).uniform(0.5, 2.0, 40)])
 @pytest.mark.parametrize("wrong", [3.5, 14.5, 33.5])
 def test_the_stand_in_becomes_the_order_statistic(wrong: float, units: np.ndarray) -> None:
-    ordered = np.sort(_ERRORS / units)[::-1]
+    ordered = np.sort(-_ERRORS / units)[::-1]
     state = LimitState("accuracy", 0.9, wrong, units)
     apart = [
         abs(state.at(_ERRORS, neighbours).value - ordered[int(wrong)]) for neighbours in (20, 2)
@@ -29,17 +29,15 @@ def test_the_stand_in_becomes_the_order_statistic(wrong: float, units: np.ndarra
     ("metric", "wrong"), [("accuracy", 6.5), ("rmse", None), ("mae", None), ("mse", None)]
 )
 def test_factors_are_the_derivatives(metric: str, wrong: float | None) -> None:
-    """The width follows the spreads, and is no part of the derivative: with it held, a smoothed
+    """The width follows the margins, and is no part of the derivative: with it held, a smoothed
     order statistic has weights that add up to one.
     """
     state = LimitState(metric, 0.9, wrong, np.ones(40))
     reach = state.at(_ERRORS, 8)
     if wrong is not None:
-        assert reach.factors.sum() == pytest.approx(1.0)
-        assert (
-            np.abs(_ERRORS - reach.value)[reach.factors.argmax()]
-            == np.abs(_ERRORS - reach.value).min()
-        )
+        assert reach.factors.sum() == pytest.approx(-1.0)
+        distance = np.abs(-_ERRORS - reach.value)
+        assert distance[reach.factors.argmin()] == distance.min()
         return
     for index in (0, 7, 21):
         moved = _ERRORS.copy()
@@ -62,8 +60,8 @@ def test_a_maximum_is_smoothed_from_below() -> None:
 
 
 def test_outputs_that_are_no_numbers_count_as_failing() -> None:
-    spreads = np.full(10, -1.0)
+    margins = np.full(10, 1.0)
     state = LimitState("accuracy", 0.9, 1.5, np.ones(10))
-    before = state.at(spreads, 2).value
-    spreads[:2] = np.nan, np.inf
-    assert before < 0.0 <= state.at(spreads, 2).value
+    before = state.at(margins, 2).value
+    margins[:2] = np.nan, -np.inf
+    assert before < 0.0 <= state.at(margins, 2).value

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
@@ -22,20 +23,21 @@ from cimrobust.reliability import most_probable as subject
 from cimrobust.reliability.chip_file import write_chip
 from cimrobust.reliability.likely_chip import PLANS, LikelySearch
 from cimrobust.reliability.most_probable import most_probable
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
-from cimrobust.search.gradients import Opened
+from cimrobust.search.gradients import TwinStatus
 
 Small = tuple[Runtime, Placement]
 
 
 @pytest.fixture
 def found(small: Small) -> LikelySearch:
-    return most_probable(*small, below=0.9, effort="quick")
+    return most_probable(Subject(*small), Run(effort="quick"), below=0.9)
 
 
 def test_the_chip_fails_and_is_nearer_than_any_failing_chip_that_is_drawn(small: Small) -> None:
     runtime, placement = small
-    found = most_probable(*small, below=0.97, effort="quick")
+    found = most_probable(Subject(*small), Run(effort="quick"), below=0.97)
     assert found.chip is not None
     assert found.num_wrong == 7
     weights = {
@@ -93,9 +95,12 @@ def test_no_chip_a_little_nearer_fails_in_its_neighbourhood(
 
 
 def test_the_worst_chip_found_is_a_start(small: Small) -> None:
-    worst = search(*small, seed=1)
+    worst = search(Subject(*small), Run(seed=1, effort="quick"))
     found = most_probable(
-        *small, below=0.6, effort="quick", known={"worst chip found": worst.deviations}
+        Subject(*small),
+        Run(effort="quick"),
+        below=0.6,
+        known={"worst chip found": worst.deviations},
     )
     assert found.attempts[1].name == "worst chip found"
     assert found.attempts[1].norm is not None
@@ -104,16 +109,19 @@ def test_the_worst_chip_found_is_a_start(small: Small) -> None:
 def test_without_a_twin_only_rays_are_followed_and_that_is_said(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_gradient = most_probable(*small, below=0.9, effort="quick")
-    crafting = np.arange(small[0].dataset.num_samples)
+    with_gradient = most_probable(Subject(*small), Run(effort="quick"), below=0.9)
+    attack_set = np.arange(small[0].dataset.num_samples)
     monkeypatch.setattr(
         subject,
         "open_gradients",
-        lambda *_, **__: Opened(None, crafting, "an operator has no gradient", ()),
+        lambda *_, **__: TwinStatus(None, attack_set, "an operator has no gradient", ()),
     )
-    worst = search(*small, seed=1)
+    worst = search(Subject(*small), Run(seed=1, effort="quick"))
     found = most_probable(
-        *small, below=0.9, effort="quick", known={"worst chip found": worst.deviations}
+        Subject(*small),
+        Run(effort="quick"),
+        below=0.9,
+        known={"worst chip found": worst.deviations},
     )
     assert not found.has_gradient
     assert found.gradient_reason == "an operator has no gradient"
@@ -130,7 +138,7 @@ def test_with_converters_the_crossbars_decide_whether_a_chip_fails(small: Small)
     scan = scan_layers(plain.network)
     placed = place(scan, profile)
     runtime = open_network(plain.network, scan, placed, plain.dataset, calibration=plain.dataset)
-    found = most_probable(runtime, placed, below=0.8, effort="quick")
+    found = most_probable(Subject(runtime, placed), Run(effort="quick"), below=0.8)
     assert found.chip is not None
     assert found.chip.proof.file_score is None
     levels = LatentChips(placed, as_levels=True).program(found.chip.latents)
@@ -158,4 +166,4 @@ def test_the_file_holds_weights_and_latents(
 
 def test_an_effort_that_does_not_exist_is_refused(small: Small) -> None:
     with pytest.raises(UsageError, match="effort must be one of"):
-        most_probable(*small, below=0.9, effort="endless")
+        most_probable(Subject(*small), Run(effort="endless"), below=0.9)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cimrobust.engine.subject import Subject
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.twin.ops import converter_registry as registry
 
@@ -40,7 +42,7 @@ def test_one_node_without_gradients_does_not_cost_those_of_the_network(opened: O
     runtime, placement = opened(
         TEXT.replace("NODES", TRANSFORM), arrays(), {"x": samples(60)}, tolerance=0.05
     )
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.has_twin
     (warning,) = [warning for warning in result.warnings if warning.code == "ESTIMATED_GRADIENT"]
     assert "(DFT, finite differences)" in warning.text
@@ -65,6 +67,6 @@ def test_node_that_fails_in_torch_runs_outside(
     runtime, placement = opened(
         TEXT.replace("NODES", "m = Celu(h)"), arrays(), {"x": samples(40)}, tolerance=0.05
     )
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     assert result.has_twin
     assert [warning.code for warning in result.warnings] == ["ESTIMATED_GRADIENT"]

@@ -19,15 +19,16 @@ from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.data.failure import margins_of
 from cimrobust.device.profile import DeviceProfile, DeviceTable
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.losses import CrossEntropy, Hinge, MarginRatio, SmoothAccuracy
-from cimrobust.search.search_budget import budget_of
 from cimrobust.search.torch_patterns import tensors_of
 
 GENERATOR = np.random.default_rng(5)
@@ -132,9 +133,7 @@ def test_gradients_are_of_the_decisions_that_are_counted(
     opened: Callable[..., Opened], name: str
 ) -> None:
     runtime, placement = opened(*cases()[name])
-    oracle = open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=torch.device("cpu")
-    ).oracle
+    oracle = open_gradients(Subject(runtime, placement), Run(effort="quick")).oracle
     assert oracle is not None
     box = box_of(placement)
     assert oracle.labels.numel() == runtime.task.num_decisions
@@ -147,19 +146,19 @@ def test_gradients_are_of_the_decisions_that_are_counted(
         *([MarginRatio()] if "thresholds" not in name else []),
     ):
         found = oracle.evaluate(tensors_of(pattern, oracle.device), loss, 1.0)
-        assert int(found.right.sum()) == runtime.task.score(output).count
+        assert int(found.correct.sum()) == runtime.task.score(output).count
         assert all(
             torch.isfinite(gradient).all() and gradient.any()
             for gradient in found.gradients.values()
         )
     expected = margins_of(runtime.task, output)
-    np.testing.assert_allclose(-found.margins.numpy(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.margins.numpy(), expected, rtol=1e-4, atol=1e-4)
     order = oracle.safest_first(found.margins)
-    (right, spreads), count = oracle.promising(
-        tensors_of(pattern, oracle.device), order=order, most_right=10**9
+    (correct, margin), count = oracle.promising(
+        tensors_of(pattern, oracle.device), order=order, most_correct=10**9
     )
-    assert (right, count) == (int(found.right.sum()), oracle.num_samples)
-    np.testing.assert_allclose(spreads.numpy(), found.margins.numpy(), rtol=1e-5, atol=1e-5)
+    assert (correct, count) == (int(found.correct.sum()), oracle.num_samples)
+    np.testing.assert_allclose(margin.numpy(), found.margins.numpy(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["masked", "top 2", "top 2 ignored", "thresholds"])
@@ -167,7 +166,7 @@ def test_what_is_found_is_worse_and_counts_no_other_decisions(
     opened: Callable[..., Opened], name: str
 ) -> None:
     runtime, placement = opened(*cases()[name])
-    found = search(runtime, placement, effort="quick", seed=0)
+    found = search(Subject(runtime, placement), Run(seed=0, effort="quick"))
     assert found.has_twin
     assert found.score.num_samples == runtime.task.num_decisions
     assert found.score.value < runtime.quantised.value - 0.05
@@ -178,7 +177,9 @@ def test_ignored_positions_do_not_steer_the_search(opened: Callable[..., Opened]
     runtime, placement = opened(x, body, labels, decision, reading)
     others = np.where(labels == -100, -7, labels)
     again, _ = opened(x, body, others, decision, replace(reading, ignore=(-7,)))
-    first, second = (search(one, placement, effort="quick", seed=0) for one in (runtime, again))
+    first, second = (
+        search(Subject(one, placement), Run(seed=0, effort="quick")) for one in (runtime, again)
+    )
     assert first.score == second.score
     assert all(
         (first.deviations[name] == second.deviations[name]).all() for name in first.deviations

@@ -91,20 +91,20 @@ def test_a_choice_is_read_from_what_it_chose_from(
 
 
 def test_argmin_rows_are_turned_round() -> None:
-    rows = Readout("y", "classes", axis=1, sign=-1.0).rows(torch.tensor([[1.0, 0.5, 2.0]]))
-    assert decide(rows.numpy()).tolist() == [1]
+    logits = Readout("y", "classes", axis=1, sign=-1.0).logits(torch.tensor([[1.0, 0.5, 2.0]]))
+    assert decide(logits.numpy()).tolist() == [1]
 
 
 def test_threshold_rows_decide_as_the_threshold_does() -> None:
-    rows = Readout("y", "threshold", threshold=(0.5,)).rows(torch.tensor([[0.4], [0.5], [0.6]]))
-    assert decide(rows.numpy()).tolist() == [0, 0, 1]
+    logits = Readout("y", "threshold", threshold=(0.5,)).logits(torch.tensor([[0.4], [0.5], [0.6]]))
+    assert decide(logits.numpy()).tolist() == [0, 0, 1]
 
 
 def test_positions_become_rows_in_the_order_of_labels() -> None:
     output = torch.arange(24.0).reshape(2, 3, 4)  # samples, classes, positions
-    rows = Readout("y", "classes", axis=1).rows(output)
-    assert rows.shape == (8, 3)
-    assert rows[1].tolist() == [1.0, 5.0, 9.0]
+    logits = Readout("y", "classes", axis=1).logits(output)
+    assert logits.shape == (8, 3)
+    assert logits[1].tolist() == [1.0, 5.0, 9.0]
 
 
 def test_rows_that_are_not_finite_decide_nothing() -> None:

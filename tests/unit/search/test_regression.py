@@ -7,6 +7,8 @@ from __future__ import annotations
 import numpy as np
 
 from cimrobust.data.decision import Decision
+from cimrobust.engine.subject import Subject
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from tests.unit.search.conftest import Opener
 
@@ -34,7 +36,7 @@ def test_several_valleys_are_tried(opened: Opener) -> None:
     targets = (y + 0.1 * random.normal(size=y.shape) * y.std()).astype(np.float32)
     decision = Decision(read="value", metric="max_error")
     runtime, placement = opened(TEXT, weights, {"x": x}, targets, decision=decision, tolerance=0.03)
-    result = search(runtime, placement)
+    result = search(Subject(runtime, placement), Run(effort="quick"))
     # 6.70; a climb from zero that all other passes go on from ends at 5.52
     assert result.score.value >= 6.5
     assert result.passes <= 99

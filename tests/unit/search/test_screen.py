@@ -4,68 +4,65 @@ import numpy as np
 import pytest
 import torch
 
+from cimrobust.data.decision import Decision
+from cimrobust.data.task import Task
 from cimrobust.engine.open import Runtime
-from cimrobust.mapping.box import box_of
+from cimrobust.engine.subject import Subject
+from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
-from cimrobust.progress import NullProgress
+from cimrobust.run import Run
+from cimrobust.search.candidate import Key
 from cimrobust.search.climb import climb
 from cimrobust.search.gradients import open_gradients
 from cimrobust.search.losses import CrossEntropy, SmoothAccuracy
-from cimrobust.search.problem import Candidate, Problem
-from cimrobust.search.search_budget import budget_of
+from cimrobust.search.oracle import Evaluation
+from cimrobust.search.pass_ledger import PassLedger
+from cimrobust.search.problem import Problem
+from cimrobust.search.scorer import Scorer
 from cimrobust.search.torch_patterns import tensors_of
 
 Small = tuple[Runtime, Placement]
 
 
 @pytest.fixture
-def problem(small: Small) -> Problem:
-    runtime, placement = small
-    opened = open_gradients(
-        runtime, placement, budget_of("quick"), seed=0, workers=1, device=torch.device("cpu")
-    )
-    return Problem(
-        runtime,
-        box_of(placement),
-        opened.crafting,
-        opened.oracle,
-        0,
-        1,
-        NullProgress(),
-        most_passes=200,
-    )
+def scorer(small: Small) -> Scorer:
+    subject, run = Subject(*small), Run(effort="quick")
+    problem = open_gradients(subject, run).problem(subject, run)
+    return Scorer(problem, PassLedger(problem.task, 200))
 
 
-def _evaluated(problem: Problem, seed: int) -> tuple[dict[str, np.ndarray], float]:
-    corner = problem.box.random_corner(problem.random("test", seed))
-    return corner, problem.measure([corner])[0][0]
+def _scored(scorer: Scorer, seed: int) -> tuple[dict[str, np.ndarray], float]:
+    corner = scorer.problem.box.random_corner(scorer.problem.random("test", seed))
+    return corner, scorer.score([corner])[0].score
 
 
-def test_a_pattern_that_may_win_has_the_key_of_a_full_run(problem: Problem) -> None:
-    corner, right = _evaluated(problem, 0)
-    beside = problem.step(tensors_of(problem.box.zero()), SmoothAccuracy(), 1.0)
-    key = problem.screen(corner, beside, (right, 0.0))
+def _at_zero(scorer: Scorer) -> Evaluation:
+    return scorer.evaluate(tensors_of(scorer.problem.box.zero()), SmoothAccuracy(), 1.0)
+
+
+def test_a_pattern_that_may_win_has_the_key_of_a_full_run(scorer: Scorer) -> None:
+    corner, correct = _scored(scorer, 0)
+    key = scorer.score_if_worse(corner, Key(correct, 0.0), near=_at_zero(scorer))
     assert key is not None
     assert key == pytest.approx(
-        problem.measure([corner])[0], rel=1e-5
+        scorer.score([corner])[0], rel=1e-5
     )  # float32 sums in another order
 
 
-def test_a_pattern_that_cannot_win_is_given_up_early(problem: Problem) -> None:
-    corner, right = _evaluated(problem, 1)
-    beside = problem.step(tensors_of(problem.box.zero()), SmoothAccuracy(), 1.0)
-    before = problem.forward_samples
-    assert problem.screen(corner, beside, (right - 1, 1.0)) is None
-    before, full = problem.forward_samples, problem.forward_samples - before
-    assert problem.screen(corner, beside, (20.0, 1.0)) is None
-    assert problem.forward_samples - before < full == len(problem.crafting)
+def test_a_pattern_that_cannot_win_is_given_up_early(scorer: Scorer) -> None:
+    corner, correct = _scored(scorer, 1)
+    near, ledger = _at_zero(scorer), scorer.ledger
+    before = ledger.forward_samples
+    assert scorer.score_if_worse(corner, Key(correct - 1, 1.0), near=near) is None
+    before, full = ledger.forward_samples, ledger.forward_samples - before
+    assert scorer.score_if_worse(corner, Key(20.0, 1.0), near=near) is None
+    assert ledger.forward_samples - before < full == len(scorer.problem.attack_set)
 
 
-def test_the_order_of_samples_changes_no_margin(problem: Problem) -> None:
-    assert problem.oracle is not None
-    pattern = tensors_of(problem.box.random_corner(problem.random("test")))
+def test_the_order_of_samples_changes_no_margin(scorer: Scorer) -> None:
+    pattern = tensors_of(scorer.problem.box.random_corner(scorer.problem.random("test")))
     straight, shuffled = (
-        problem.oracle.promising(pattern, order=order, most_right=np.inf)[0]
+        scorer.oracle.promising(pattern, order=order, most_correct=np.inf)[0]
         for order in _orders(200)
     )
     assert straight is not None
@@ -79,18 +76,36 @@ def _orders(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_collapsed_run_stops_on_the_plateau(
-    problem: Problem, monkeypatch: pytest.MonkeyPatch
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Problem, "has_collapsed", lambda self, candidate=None: True)
-    monkeypatch.setattr(Problem, "key_of", lambda self, evaluation, pattern: (50.0, 0.5))
-    monkeypatch.setattr(Problem, "screen", lambda self, pattern, beside, best: None)
-    climb(
-        problem, "test", CrossEntropy(), start=problem.box.zero(), passes=60, origin="", patience=6
-    )
-    assert problem.passes == 7
+    monkeypatch.setattr(Problem, "has_collapsed", lambda self, correct: True)
+    monkeypatch.setattr(Scorer, "key_of", lambda self, evaluation, pattern: Key(50.0, 0.5))
+    monkeypatch.setattr(Scorer, "score_if_worse", lambda self, pattern, than, near: None)
+    start = scorer.problem.box.zero()
+    climb(scorer, "test", CrossEntropy(), start=start, passes=60, origin="", patience=6)
+    assert scorer.ledger.passes == 7
 
 
-def test_a_search_with_nothing_left_right_ends(problem: Problem) -> None:
-    problem.offer(Candidate(problem.box.zero(), (0.0, 0.0), "", "other"))
-    climb(problem, "test", CrossEntropy(), start=problem.box.zero(), passes=60, origin="")
-    assert problem.passes == 1
+def test_a_search_with_nothing_left_correct_ends(scorer: Scorer) -> None:
+    scorer.ledger.record(Key(0.0, 0.0))
+    start = scorer.problem.box.zero()
+    climb(scorer, "test", CrossEntropy(), start=start, passes=60, origin="")
+    assert scorer.ledger.passes == 1
+
+
+def test_one_pass_more_than_granted_is_an_error_of_its_own(scorer: Scorer) -> None:
+    scorer.ledger.most_passes = 0
+    with pytest.raises(SelfCheckError, match="search must keep to 0 passes"):
+        _at_zero(scorer)
+
+
+def test_a_lent_ledger_knows_nothing_found_and_gives_back_what_was_spent() -> None:
+    ledger = PassLedger(Task(Decision(), np.zeros(4, np.int64), 1, 2), 10)
+    ledger.record(Key(3.0, 0.5))
+    lent = ledger.lend()
+    lent.spend_pass("test")
+    lent.ran(4)
+    lent.record(Key(0.0, 0.0))
+    ledger.settle(lent)
+    assert (ledger.passes, ledger.evaluations, ledger.best) == (1, 1, 3.0)
+    assert [point.value for point in ledger.trace] == [0.75]

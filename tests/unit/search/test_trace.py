@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.placement import Placement
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search
 from cimrobust.search.trace import TracePoint, effort_curve
 
@@ -37,7 +39,7 @@ def test_one_point_is_its_own_curve() -> None:
 
 @pytest.mark.usefixtures("cheap")
 def test_a_search_tells_its_course(small: tuple[Runtime, Placement]) -> None:
-    result = search(*small, seed=3)
+    result = search(Subject(*small), Run(seed=3, effort="quick"))
     assert result.curve is not None
     values = [point.value for point in result.curve.points]
     assert values == sorted(values, reverse=True)

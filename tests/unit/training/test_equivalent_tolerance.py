@@ -12,6 +12,7 @@ from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.data.load_dataset import load_data
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
@@ -47,8 +48,8 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Scores of the searches that were run."""
     scores: list[float] = []
 
-    def counted(*given, **named):
-        found = search(*given, **named)
+    def counted(subject, run):
+        found = search(subject, run)
         scores.append(found.score.value)
         return found
 
@@ -85,7 +86,8 @@ def test_nothing_worse_is_found_at_the_tolerance_and_something_just_above(sample
 
     def worst(tolerance: float) -> float:
         return search(
-            runtime, place(scan, with_tolerance(profile, tolerance)), effort="quick", seed=0
+            Subject(runtime, place(scan, with_tolerance(profile, tolerance))),
+            Run(seed=0, effort="quick"),
         ).score.value
 
     assert worst(held) >= TARGET

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.mapping.placement import Placement
+from cimrobust.run import Run
 from cimrobust.search import search_budget as budget
+from cimrobust.search.attack_set import affordable_samples, attack_subset
 from cimrobust.search.climb import checkpoints
-from cimrobust.search.crafting import affordable_samples, crafting_subset
 from cimrobust.search.ensemble import search
 from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.search_budget import EFFORTS, budget_of
@@ -19,14 +21,18 @@ from tests.unit.search.conftest import MLP, Opener, mlp_weights, samples
 
 
 def test_small_sets_are_used_whole() -> None:
-    assert crafting_subset(
-        np.zeros(5, np.int64), count=10, seed=0, is_regression=False
-    ).tolist() == [0, 1, 2, 3, 4]
+    assert attack_subset(np.zeros(5, np.int64), count=10, seed=0, is_regression=False).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_classes_get_equal_shares_as_far_as_they_have_samples() -> None:
     labels = np.array([0] * 500 + [1] * 40 + [2] * 500)
-    chosen = crafting_subset(labels, count=240, seed=3, is_regression=False)
+    chosen = attack_subset(labels, count=240, seed=3, is_regression=False)
     assert len(set(chosen.tolist())) == 240
     assert np.bincount(labels[chosen]).tolist() == [100, 40, 100]
 
@@ -34,7 +40,7 @@ def test_classes_get_equal_shares_as_far_as_they_have_samples() -> None:
 def test_subset_is_a_function_of_the_seed() -> None:
     labels = np.arange(1000) % 7
     first, again, other = (
-        crafting_subset(labels, count=100, seed=seed, is_regression=False).tolist()
+        attack_subset(labels, count=100, seed=seed, is_regression=False).tolist()
         for seed in (1, 1, 2)
     )
     assert first == again
@@ -63,7 +69,7 @@ def test_no_search_makes_more_passes_than_its_budget(
     # Rounding, so that the controls run too; few samples, so that it is quick.
     text = MLP.replace("r = Relu(a)", "q = Round(a) \n r = Relu(q)")
     runtime, placement = opened(text, mlp_weights(), {"x": samples(24, 6)}, tolerance=tolerance)
-    result = search(runtime, placement, effort=effort)
+    result = search(Subject(runtime, placement), Run(effort=effort))
     assert len(made) == result.passes <= {"quick": 100, "standard": 600}[effort]
     assert result.passes == 1 + sum(member.passes for member in result.members)
 
@@ -74,7 +80,7 @@ def test_a_member_that_wants_more_is_stopped(
     greedy = replace(budget_of("quick"), smooth=(10,), entropy=(400,), pair_share=400)
     monkeypatch.setattr(type(greedy), "num_passes", 40)
     monkeypatch.setitem(budget._LEVELS, "quick", greedy)
-    assert search(*small).passes <= 40
+    assert search(Subject(*small), Run(effort="quick")).passes <= 40
 
 
 def test_unknown_effort_is_refused() -> None:

@@ -29,9 +29,7 @@ _OPERATIONS_PER_ELEMENT = 50
 _COUNTED_SAMPLES = 16
 
 
-def crafting_subset(
-    labels: np.ndarray, *, count: int, seed: int, is_regression: bool
-) -> np.ndarray:
+def attack_subset(labels: np.ndarray, *, count: int, seed: int, is_regression: bool) -> np.ndarray:
     """Return sorted indices of at most `count` samples.
 
     With one label a sample, classes are taken in turn, so that each has its share as far as it has
@@ -58,9 +56,9 @@ def crafting_subset(
 
 
 def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
-    """Return how many attack samples the arithmetic of the network leaves room for.
+    """Return how many samples the arithmetic of the network leaves room for.
 
-    The number depends on network and budget alone.
+    A function of network and budget alone.
     """
     operations = _operations_per_sample(twin, runtime)
     if operations == 0:
@@ -70,9 +68,9 @@ def affordable_samples(budget: Budget, twin: Twin, runtime: Runtime) -> int:
 
 
 def _operations_per_sample(twin: Twin, runtime: Runtime) -> float:
-    """Return the floating-point operations of one sample's forward run.
+    """Return the cost of one sample's forward run.
 
-    Those of matrix products and convolutions count.
+    In floating-point operations of matrix products and convolutions.
     """
     feeding, dataset = runtime.engine.feeding, runtime.dataset
     count = {"fixed": feeding.size, "none": 1}.get(feeding.mode, _COUNTED_SAMPLES)

@@ -1,4 +1,4 @@
-"""A part of a case: some of the samples, some of the layers."""
+"""A part of a subject: some of the samples, some of the layers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from cimrobust.engine.open import Runtime
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box
-from cimrobust.mapping.placement import Placement
 
 
-def part_of(
-    runtime: Runtime, placement: Placement, part: np.ndarray, *, workers: int = 1
-) -> Runtime:
-    """Return a runtime that knows only some of the samples.
+def part_of(subject: Subject, part: np.ndarray, *, workers: int = 1) -> Subject:
+    """Return the subject with some of the samples only.
 
     Its scores without deviation are those of these samples.
 
     Args:
-        runtime: The network and its data.
-        placement: Where its weights are stored.
+        subject: The network, its data, and where its weights are stored.
         part: Indices of the samples.
         workers: Threads; the result does not depend on it.
     """
+    runtime, placement = subject.runtime, subject.placement
     dataset, task = runtime.dataset, replace(runtime.task, labels=runtime.task.labels[part])
     clean_output, nominal = runtime.clean_output[part], placement.nominal()
     taken = replace(
@@ -41,7 +38,7 @@ def part_of(
             runtime.engine.run(nominal, taken.inputs, taken.constants, threads=workers)
         )
         converters = replace(converters, score=score)
-    return replace(
+    some = replace(
         runtime,
         task=task,
         dataset=taken,
@@ -50,6 +47,7 @@ def part_of(
         quantised=quantised,
         converters=converters,
     )
+    return Subject(some, placement)
 
 
 def restricted(box: Box, names: Collection[str]) -> Box:

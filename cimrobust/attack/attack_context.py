@@ -1,0 +1,102 @@
+"""What all attacks on one network share: how to compute, and its twin, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cimrobust.attack.attack import Attack, attack
+from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.attack.subject_parts import part_of
+from cimrobust.engine.subject import Subject
+from cimrobust.mapping.box import Box, Pattern
+from cimrobust.run import Run
+from cimrobust.search.attack_set import attack_subset
+from cimrobust.search.gradients import TwinStatus, open_gradients
+from cimrobust.search.losses import Hinge
+from cimrobust.search.pass_ledger import UNLIMITED, PassLedger
+from cimrobust.search.scorer import Scorer
+from cimrobust.search.torch_patterns import array_of
+
+
+@dataclass(frozen=True)
+class AttackContext:
+    """A network that is attacked, and its twin.
+
+    Attributes:
+        subject: The network, its data, and where its weights are stored.
+        run: How to compute; its effort gives the size of the attack set.
+        opened: Its twin, or that of the same stored weights with another box; None: it is opened
+            when it is first needed.
+    """
+
+    subject: Subject
+    run: Run
+    opened: TwinStatus | None = None
+
+    @cached_property
+    def twin(self) -> TwinStatus:
+        """The twin, or why there is none."""
+        return open_gradients(self.subject, self.run) if self.opened is None else self.opened
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether attacks follow gradients."""
+        return self.twin.oracle is not None
+
+    def scorer(
+        self, box: Box | None = None, *, part: np.ndarray | None = None, passes: int = UNLIMITED
+    ) -> Scorer:
+        """Return what scores the patterns of a box, with a ledger of its own.
+
+        Args:
+            box: Where patterns may lie; None: the whole tolerance box.
+            part: Indices of the samples that count, int64; None: all.
+            passes: Passes that may be made.
+        """
+        subject, twin = self.subject, self.twin
+        if part is not None:
+            subject = part_of(subject, part, workers=self.run.workers)
+            task = subject.runtime.task
+            attack_set = attack_subset(
+                task.labels,
+                count=len(twin.attack_set),
+                seed=self.run.seed,
+                is_regression=task.is_regression,
+            )
+            twin = twin.on(subject.runtime, attack_set)
+        problem = twin.problem(subject, self.run, box or self.subject.box)
+        return Scorer(problem, PassLedger(problem.task, passes))
+
+    def steepest(self, pattern: Pattern, sample: int) -> Pattern:
+        """Return the corner that lowers the margin of one sample fastest, seen from a pattern.
+
+        One pass over that sample.
+        """
+        scorer = self.scorer(part=np.array([sample]), passes=1)
+        space = scorer.problem.space
+        evaluation = scorer.evaluate(space.pattern(space.unit(pattern)), Hinge(np.inf), 1.0)
+        return self.subject.box.corner(
+            {name: array_of(gradient) for name, gradient in evaluation.gradients.items()}
+        )
+
+    def attack(
+        self,
+        plan: AttackPlan,
+        known: Mapping[str, Pattern],
+        *,
+        box: Box | None = None,
+        part: np.ndarray | None = None,
+    ) -> Attack:
+        """Look for a pattern of a box that is as bad as possible, from known ones and from scratch.
+
+        Args:
+            plan: What may be spent.
+            known: Known patterns by origin, brought into the box.
+            box: Where patterns may lie; None: the whole tolerance box.
+            part: Indices of the samples that count, int64; None: all.
+        """
+        return attack(self.scorer(box, part=part, passes=plan.passes), plan, known)

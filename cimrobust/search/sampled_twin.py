@@ -1,0 +1,326 @@
+"""The torch twin on the attack set: logits and margins, without gradients.
+
+Results do not depend on the number of workers: the attack set is cut into pieces by the network
+and the set alone, each piece is computed by one thread (torch sums in another order when it may use
+more), and the pieces are put together in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cimrobust.engine.batches import Feeding
+from cimrobust.engine.open import Runtime
+from cimrobust.engine.ort import automatic_batch_size
+from cimrobust.engine.parallel import map_ordered
+from cimrobust.engine.torch_device import repeatable_convolutions
+from cimrobust.engine.torch_threads import one_torch_thread
+from cimrobust.engine.twin_runs import run_outputs, runs_at_once
+from cimrobust.mapping.box import Box
+from cimrobust.search.losses import margins
+from cimrobust.search.readout import Readout, decisive
+from cimrobust.search.torch_patterns import array_of, tensors_of
+from cimrobust.twin.ops.outside import OutsideNode
+from cimrobust.twin.to_torch import Twin
+
+#: Samples of one piece; pieces are spread over workers, so a set of 500 should have a few of them.
+_PIECE = 64
+# An accelerator is fed by one thread, with as many samples as keep it busy.
+_ACCELERATOR_PIECE = 512
+
+
+class SampledTwin:
+    """The torch twin on the attack set.
+
+    Attributes:
+        readout: How logits are read from it.
+        labels: Labels (regression: targets) of all decisions of the attack set that are counted,
+            in their order; those of one sample are together.
+        device: Where the twin computes; all tensors that go in and come out are there.
+    """
+
+    def __init__(
+        self,
+        twin: Twin,
+        runtime: Runtime,
+        readout: Readout,
+        attack_set: np.ndarray,
+        box: Box,
+        *,
+        workers: int,
+        device: torch.device,
+    ) -> None:
+        self.readout = readout
+        self.device = device
+        self._twin = twin.to(device)
+        self._workers = workers if device.type == "cpu" else 1
+        self._nominal = tensors_of(box.nominal, device)
+        self._box = box
+        self._feeding = runtime.engine.feeding
+        dataset, task = runtime.dataset, runtime.task
+        self._inputs = tensors_of(
+            {name: array[attack_set] for name, array in dataset.inputs.items()}, device
+        )
+        self._constants = tensors_of(dataset.constants, device)
+        part = replace(task, labels=task.labels[attack_set])
+        kind = torch.float32 if task.is_regression else torch.int64
+        self._is_regression = task.is_regression
+        self._counted = part.counted.reshape(len(attack_set), -1)
+        self.labels = (
+            torch.from_numpy(part.labels.reshape(len(attack_set), -1)[self._counted])
+            .to(kind)
+            .to(device)
+        )
+        # Where the decisions of a sample begin, and after the last one.
+        self._starts = np.concatenate([[0], np.cumsum(self._counted.sum(axis=1))])
+        self._k = task.decision.k
+        size = _piece_size(self._feeding, device)
+        self._at_once = runs_at_once(
+            self._twin,
+            readout.tensor,
+            self._inputs,
+            self._constants,
+            feeding=self._feeding,
+            most=_most_runs(runtime, size),
+        )
+        self._pieces = [
+            slice(start, min(start + size, len(attack_set)))
+            for start in range(0, len(attack_set), size)
+        ]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the attack set."""
+        return self._pieces[-1].stop
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Operators between the inputs and what is read, constant parts left out."""
+        return frozenset(step.node.op for step in self._twin.steps_to(self.readout.tensor))
+
+    @property
+    def outside(self) -> tuple[OutsideNode, ...]:
+        """Nodes that onnxruntime runs inside the twin."""
+        return self._twin.outside
+
+    @contextmanager
+    def softened(self) -> Iterator[None]:
+        """Leave rounding and quantisers out for a while, and let saturated activations leak."""
+        before = self._twin.softened
+        self._twin.softened = True
+        try:
+            yield
+        finally:
+            self._twin.softened = before
+
+    @contextmanager
+    def raw_gradients(self) -> Iterator[None]:
+        """Switch straight-through gradients off for a while."""
+        before = self._twin.straight_through
+        self._twin.straight_through = False
+        try:
+            yield
+        finally:
+            self._twin.straight_through = before
+
+    @property
+    def run_together(self) -> int:
+        """Samples of the first run; what a network quantises at run time depends on all of them."""
+        return int(self._pieces[0].stop)
+
+    def logits(
+        self, weights: Mapping[str, np.ndarray], *, num_samples: int | None = None
+    ) -> Tensor:
+        """Return the logits of the first samples, without gradients, [decisions, classes].
+
+        Of the decisions that are counted, see `readout.decisive`.
+        """
+        logits = self._forward(partial(self._logits, tensors_of(weights, self.device)), num_samples)
+        return (
+            logits
+            if num_samples is None
+            else logits[: int(self._starts[min(num_samples, self.num_samples)])]
+        )
+
+    def plain_logits(self, weights: Mapping[str, np.ndarray], *, num_samples: int) -> Tensor:
+        """Return the logits of all decisions of the first samples, [decisions, classes].
+
+        As the network gives them, without gradients.
+        """
+        logits = self._forward(
+            partial(self._plain_logits, tensors_of(weights, self.device)), num_samples
+        )
+        return logits[: num_samples * self._counted.shape[1]]
+
+    def _forward(self, run: Callable[[slice], Tensor], num_samples: int | None) -> Tensor:
+        """Return what the pieces of the first samples give, without gradients."""
+        pieces = [
+            piece for piece in self._pieces if num_samples is None or piece.start < num_samples
+        ]
+        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
+            return torch.cat(
+                list(map_ordered(run, pieces, workers=min(self._workers, len(pieces))))
+            )
+
+    def promising(
+        self, pattern: Mapping[str, Tensor], *, order: np.ndarray, most_correct: float
+    ) -> tuple[tuple[int, Tensor] | None, int]:
+        """Return correct decisions and margins at a pattern, and how many samples were run.
+
+        None in place of both as soon as too many decisions are correct.
+
+        Args:
+            pattern: Deviations.
+            order: All samples, those first that are most likely correct: the fewer are needed to
+                see that the pattern cannot win.
+            most_correct: Correct decisions that may not be exceeded.
+
+        Returns:
+            Correct decisions and the margins of all [decisions], in the order of the attack set,
+            where at most so many are correct.
+        """
+        weights = {name: nominal + pattern[name] for name, nominal in self._nominal.items()}
+        correct, parts = 0, []
+        with one_torch_thread(), repeatable_convolutions(self.device), torch.no_grad():
+            work = partial(self._logits, weights, order=order)
+            for piece, logits in zip(
+                self._pieces,
+                map_ordered(work, self._pieces, workers=min(self._workers, len(self._pieces))),
+                strict=True,
+            ):
+                chosen = self.labels[self._decisions_of(order[piece])]
+                correct += int(self.correct(logits, chosen).sum())
+                if correct > most_correct:
+                    return None, piece.stop
+                parts.append(margins(logits, chosen))
+        back = torch.argsort(self._decisions_of(order))
+        return (correct, torch.cat(parts)[back]), self.num_samples
+
+    def safest_first(self, margin: Tensor) -> np.ndarray:
+        """Return the samples, those first that are correct by the widest margin.
+
+        Args:
+            margin: Of all decisions, [decisions].
+        """
+        finite = torch.nan_to_num(margin, nan=0.0)
+        if self._counted.all():
+            return np.argsort(
+                -array_of(finite.reshape(self.num_samples, -1).mean(dim=1)), kind="stable"
+            )
+        means = np.add.reduceat(array_of(finite.double()), self._starts[:-1]) / np.diff(
+            self._starts
+        )
+        return np.argsort(-means, kind="stable")
+
+    def margins(self, weights: Mapping[str, np.ndarray]) -> Tensor:
+        """Return the margin of every decision, positive where it is correct.
+
+        For regression the error; without gradients, [decisions].
+        """
+        return self._margin(self.logits(weights), self.labels)
+
+    def _positions(self, piece: slice) -> slice:
+        """Return which of all decisions those of a piece are."""
+        return slice(int(self._starts[piece.start]), int(self._starts[piece.stop]))
+
+    def _decisions_of(self, samples: np.ndarray) -> Tensor:
+        """Return which of all decisions those of some samples are, int64, in their order."""
+        found = [np.arange(self._starts[sample], self._starts[sample + 1]) for sample in samples]
+        return torch.from_numpy(np.concatenate(found)).to(self.device)
+
+    def _margin(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return logits[:, 0] - labels if self._is_regression else margins(logits, labels)
+
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return which decisions are correct, bool [decisions]; for a regression none."""
+        if self._is_regression:
+            return torch.zeros(len(logits), dtype=torch.bool, device=self.device)
+        return (logits.argmax(dim=1) == labels) & torch.isfinite(logits).all(dim=1)
+
+    def _logits(
+        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
+    ) -> Tensor:
+        logits = self._plain_logits(weights, piece, order=order)
+        if self._is_regression:
+            return logits
+        counted = (self._counted[piece] if order is None else self._counted[order[piece]]).reshape(
+            -1
+        )
+        if logits.shape[0] != len(counted):
+            return logits  # not a readout of these decisions, which whoever compares it finds
+        if not counted.all():
+            logits = logits[torch.from_numpy(np.flatnonzero(counted)).to(self.device)]
+        labels = (
+            self.labels[self._positions(piece)]
+            if order is None
+            else self.labels[self._decisions_of(order[piece])]
+        )
+        return decisive(logits, labels, k=self._k)
+
+    def _plain_logits(
+        self, weights: Mapping[str, Tensor], piece: slice, *, order: np.ndarray | None = None
+    ) -> Tensor:
+        torch.set_num_threads(1)
+        return self.readout.logits(self._output(weights, piece, order))
+
+    def _output(
+        self, weights: Mapping[str, Tensor], piece: slice, order: np.ndarray | None
+    ) -> Tensor:
+        """Return the tensor read, samples first, in runs of as many samples as the network takes.
+
+        Samples in an order of their own if given.
+        """
+        size, tensor = self._feeding.size, self.readout.tensor
+        if self._feeding.mode != "free":
+            # The last run of a fixed batch is filled up with the first samples.
+            places = (
+                np.arange(piece.start, piece.start + -(-(piece.stop - piece.start) // size) * size)
+                % self.num_samples
+            )
+            taken = torch.from_numpy(places if order is None else order[places]).reshape(-1, size)
+            joined = run_outputs(
+                self._twin,
+                tensor,
+                weights,
+                self._inputs,
+                self._constants,
+                feeding=self._feeding,
+                taken=taken,
+                at_once=self._at_once,
+            )
+            return joined[: piece.stop - piece.start]
+        chosen = slice(piece.start, piece.stop) if order is None else order[piece]
+        feed = {name: array[chosen] for name, array in self._inputs.items()}
+        output: Tensor = self._twin({**feed, **self._constants}, weights, [tensor])[tensor]
+        return output
+
+
+def _most_runs(runtime: Runtime, piece: int) -> int:
+    """Return how many runs of a network may share a pass.
+
+    A piece, and on a processor few enough for its cache.
+    """
+    return max(min(piece, automatic_batch_size(runtime.deployed)) // runtime.engine.feeding.size, 1)
+
+
+def _piece_size(feeding: Feeding, device: torch.device) -> int:
+    """Return the samples of one piece.
+
+    Whole runs, and small enough for a core's cache where the engine chose to be careful.
+    """
+    if device.type != "cpu":
+        return (
+            max(_ACCELERATOR_PIECE // feeding.size, 1) * feeding.size
+            if feeding.mode == "fixed"
+            else _ACCELERATOR_PIECE
+        )
+    if feeding.mode == "fixed":
+        return max(_PIECE // feeding.size, 1) * feeding.size
+    return _PIECE if feeding.mode == "none" else min(_PIECE, feeding.size)
