@@ -6,10 +6,12 @@ Sorted, uniquely named, constants as initializers, functions inlined.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 
+from cimrobust.errors import CimrobustError
+from cimrobust.onnx_io.functions import Origin, inline_functions, join_constants
 from cimrobust.onnx_io.structure import describe
 from cimrobust.onnx_io.tensors import constant_value, encode
 from cimrobust.onnx_io.walk import (
@@ -20,6 +22,34 @@ from cimrobust.onnx_io.walk import (
     read_names,
     subgraphs,
 )
+
+
+def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a sound model in the form that mapping and twin take.
+
+    Functions are replaced by their nodes, Constant nodes by initializers; initializers are no
+    inputs; names are unique over all bodies; nodes stand in topological order. `load_network` does
+    the same and more, with checks, for a file.
+
+    Raises:
+        CimrobustError: A constant is sparse, or the graph has a cycle.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    origins: dict[str, Origin] = {}
+    if copy.functions:
+        copy, origins = inline_functions(copy)
+    use_short_domain(copy)
+    drop_initializer_inputs(copy)
+    names = make_names_unique(copy.graph)
+    problems = hoist_constants(copy.graph, names)
+    join_constants(copy.graph, origins, names)
+    problems += sort_nodes(copy.graph)
+    if problems:
+        raise CimrobustError(
+            f"model must have a normal form, got {'; '.join(problems)}; write it without them"
+        )
+    return copy
 
 
 def use_short_domain(model: onnx.ModelProto) -> None:
@@ -195,6 +225,11 @@ def sort_nodes(graph: onnx.GraphProto) -> list[str]:
     return problems
 
 
+def is_sorted(graph: onnx.GraphProto) -> bool:
+    """Return whether every node of a graph stands behind the nodes whose outputs it reads."""
+    return _topological_order(list(graph.node)) == list(range(len(graph.node)))
+
+
 def _topological_order(nodes: list[onnx.NodeProto]) -> list[int]:
     maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     waiting_for = [{maker[name] for name in read_names(node) if name in maker} for node in nodes]
@@ -249,10 +284,14 @@ def drop_outputs(graph: onnx.GraphProto, unwanted: set[str]) -> None:
     graph.output.extend(kept)
 
 
-def drop_dead_parts(graph: onnx.GraphProto) -> list[str]:
+def drop_dead_parts(graph: onnx.GraphProto, *, keep: Collection[str] = ()) -> list[str]:
     """Remove nodes that no output depends on and initializers that nothing reads, in place.
 
     Nodes must be sorted.
+
+    Args:
+        graph: The graph.
+        keep: Initializers that stay also where nothing reads them.
 
     Returns:
         Names of the nodes removed.
@@ -269,6 +308,7 @@ def drop_dead_parts(graph: onnx.GraphProto) -> list[str]:
     if dead:
         del graph.node[:]
         graph.node.extend(reversed(alive))
+    wanted.update(keep)
     unread = [index for index, tensor in enumerate(graph.initializer) if tensor.name not in wanted]
     for index in reversed(unread):
         del graph.initializer[index]

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import inliner, shape_inference
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
+from cimrobust.onnx_io.normalise import drop_dead_parts, drop_outputs, is_sorted
+from cimrobust.onnx_io.shapes import infer_values
 from cimrobust.onnx_io.views import MOVING_OPS, TYPE_OPS
-from cimrobust.onnx_io.walk import read_names
+from cimrobust.onnx_io.walk import all_graphs, all_nodes, read_names
 from cimrobust.twin.ops import converter_catalogue  # noqa: F401  (registers the converters)
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Settings, Value
 from cimrobust.twin.ops.outside import OutsideNode
@@ -304,11 +304,11 @@ def to_torch(
     """Build the torch twin of a model.
 
     Args:
-        model: Any ONNX model, opset 7 or newer, with all its data inside; nodes in any order.
-        weight_names: Initializers (or outputs of Constant nodes) that are stored in devices. Each
-            is one tensor of the twin, also where it is
-            used more than once or reaches its layer through Reshape, Transpose and the like.
-            Integer ones are held as floating-point tensors.
+        model: A normalised network, opset 7 or newer, with all its data inside; see
+            `cimrobust.onnx_io.normalise.normalised`.
+        weight_names: Initializers that are stored in devices. Each is one tensor of the twin, also
+            where it is used more than once or reaches its layer through Reshape, Transpose and the
+            like. Integer ones are held as floating-point tensors.
         outputs: Graph outputs wanted; nodes that none of them depends on need no torch form. None:
             all.
         outside: Nodes without a torch form run in onnxruntime, and their gradients are estimates;
@@ -321,14 +321,14 @@ def to_torch(
     Raises:
         TwinUnavailableError: Nodes have no torch form; all of them are listed. With `outside`: so
             have all nodes that read mapped weights.
-        CimrobustError: A weight name is not an initializer.
+        CimrobustError: The model is not normalised, or a weight name is not an initializer.
     """
-    model = _inlined(model)
+    _require_normal(model)
+    weights = frozenset(weight_names)
     if outputs is not None:
-        model = _reduced(model, outputs)
+        model = _reduced(model, outputs, weights)
     graph = model.graph
     settings = Settings()
-    weights = frozenset(weight_names)
     scope = Scope(
         opsets={
             "" if entry.domain == "ai.onnx" else entry.domain: entry.version
@@ -409,90 +409,40 @@ def _in_type(value: Value, dtype: torch.dtype) -> Value:
     return None if value is None else [_in_type(part, dtype) for part in value]  # type: ignore[misc]
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model without local functions."""
-    return inliner.inline_local_functions(model) if model.functions else model
+def _require_normal(model: onnx.ModelProto) -> None:
+    """Refuse a model in which functions, Constant nodes or nodes out of order are left."""
+    left = []
+    if model.functions:
+        left.append("functions of its own")
+    if any(node.op_type == "Constant" and not node.domain for node in all_nodes(model.graph)):
+        left.append("Constant nodes")
+    if not all(is_sorted(graph) for graph in all_graphs(model.graph)):
+        left.append("nodes in front of what they read")
+    if left:
+        raise CimrobustError(
+            f"model must be normalised, got {' and '.join(left)}; pass it through"
+            " cimrobust.onnx_io.normalise.normalised"
+        )
 
 
-def _reduced(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy with only the nodes that the outputs depend on; initializers all stay."""
+def _reduced(
+    model: onnx.ModelProto, outputs: Sequence[str], weights: frozenset[str]
+) -> onnx.ModelProto:
+    """Return a copy with only what some outputs depend on, and the mapped weights."""
     reduced = onnx.ModelProto()
     reduced.CopyFrom(model)
-    kept = [value for value in model.graph.output if value.name in outputs]
-    wanted, needed = set(outputs), [False] * len(model.graph.node)
-    makers = {
-        name: index for index, node in enumerate(model.graph.node) for name in node.output if name
-    }
-    while wanted:
-        index = makers.get(wanted.pop())
-        if index is not None and not needed[index]:
-            needed[index] = True
-            wanted |= read_names(model.graph.node[index])
-    del reduced.graph.output[:], reduced.graph.node[:]
-    reduced.graph.output.extend(kept)
-    reduced.graph.node.extend(
-        node for node, stays in zip(model.graph.node, needed, strict=True) if stays
-    )
-    _drop_unread_text(reduced)
+    drop_outputs(reduced.graph, {value.name for value in model.graph.output} - set(outputs))
+    drop_dead_parts(reduced.graph, keep=weights)
     return reduced
 
 
-def _drop_unread_text(model: onnx.ModelProto) -> None:
-    """Leave out initializers of text that no node reads, in place.
-
-    Names of classes, which have no torch form.
-    """
-    read = {name for node in model.graph.node for name in read_names(node)}
-    kept = [
-        tensor
-        for tensor in model.graph.initializer
-        if tensor.data_type != onnx.TensorProto.STRING or tensor.name in read
-    ]
-    if len(kept) < len(model.graph.initializer):
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)
-
-
 def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
-    """Return the type of every tensor the model declares or shape inference finds.
+    """Return the type of every tensor that the model states or that inference finds.
 
     Inference that fails only costs knowledge.
     """
-    light = _without_large_data(model)
     try:
-        light = shape_inference.infer_shapes(
-            light, check_type=False, strict_mode=False, data_prop=True
-        )
-    except (
-        Exception
-    ):  # It raises several unrelated types, and what it would have found is optional.
-        light = model
-    types = {
-        value.name: value.type
-        for value in (*light.graph.input, *light.graph.value_info, *light.graph.output)
-    }
-    for tensor in light.graph.initializer:
-        types[tensor.name] = onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
-    return types
-
-
-def _without_large_data(model: onnx.ModelProto, limit: int = 1024) -> onnx.ModelProto:
-    """Return a copy whose large initializers have no data, which shape inference does not look at."""
-    copy = onnx.ModelProto()
-    copy.opset_import.extend(model.opset_import)
-    copy.ir_version = model.ir_version
-    graph = copy.graph
-    graph.name = model.graph.name or "graph"
-    graph.input.extend(model.graph.input)
-    graph.output.extend(model.graph.output)
-    graph.value_info.extend(model.graph.value_info)
-    graph.node.extend(model.graph.node)
-    listed = {value.name for value in graph.input}
-    for tensor in model.graph.initializer:
-        if int(np.prod(tensor.dims, dtype=np.int64)) <= limit:
-            graph.initializer.add().CopyFrom(tensor)
-        elif tensor.name not in listed:
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
-    return copy
+        values = infer_values(model, strict=False)
+    except ValueError:
+        values = {value.name: value for value in (*model.graph.input, *model.graph.output)}
+    return {name: value.type for name, value in values.items()}
