@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, operator
 from cimrobust.twin.ops.library import has_torchvision, kernel_of, taken
-from cimrobust.twin.ops.torch_tensors import together
+from cimrobust.twin.ops.torch_tensors import index_of, together
 
 
 def joined(function: Kernel) -> Kernel:
@@ -30,6 +30,11 @@ def gathered(function: Kernel) -> Kernel:
     return lambda *values: function(*together(values))
 
 
+def indexed(function: Kernel) -> Kernel:
+    """Return a function of a tensor and indices, which may be of any type and on any device."""
+    return lambda x, indices: function(x, index_of(indices, x))
+
+
 ELEMENTWISE = (
     *("Abs", "Acos", "Asin", "Atan", "Cos", "Erf", "Exp", "Log"),
     *("Neg", "Not", "Reciprocal", "Sin", "Sqrt", "Tan"),
@@ -45,13 +50,16 @@ BINARY = (
 )
 SEVERAL = ("Concat", "Where")
 #: Standard operators whose nodes onnx2torch converts, RoiAlign apart.
-TAKEN = frozenset({*ELEMENTWISE, *ACTIVATIONS, *PRODUCTS, *MOVES, *BINARY, *SEVERAL, "Mod"})
+TAKEN = frozenset(
+    {*ELEMENTWISE, *ACTIVATIONS, *PRODUCTS, *MOVES, *BINARY, *SEVERAL, "Gather", "Mod"}
+)
 
 taken(*ELEMENTWISE, *ACTIVATIONS, *PRODUCTS, *MOVES)
 # Before opset 7 these broadcast by attribute, which is not covered.
 taken(*BINARY, since=7, wrap=joined)
 taken("Mod", since=10, wrap=joined)
 taken(*SEVERAL, wrap=gathered)
+taken("Gather", wrap=indexed)
 
 
 @operator("RoiAlign", since=10)
