@@ -15,12 +15,18 @@ from cimrobust.twin.ops.torch_tensors import index_of, together
 
 
 def joined(function: Kernel) -> Kernel:
-    """Return a function of two tensors that may be on different devices."""
+    """Return a function of two tensors that may be on different devices.
+
+    That is rare, and asking before every call costs as much as a small addition.
+    """
 
     def run(a: Tensor, b: Tensor) -> Tensor:
-        if a.device != b.device:
-            a, b = together((a, b))
-        return function(a, b)  # type: ignore[no-any-return]
+        try:
+            return function(a, b)  # type: ignore[no-any-return]
+        except RuntimeError:
+            if a.device == b.device:
+                raise
+        return function(*together((a, b)))  # type: ignore[no-any-return]
 
     return run
 

@@ -1,4 +1,4 @@
-"""Compiling a graph to a list of kernels, and running the part of it that the wanted outputs need."""
+"""Compiling a graph to a list of kernels, and running those that the wanted outputs need."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Program:
             self.steps.append(Step(kernel, inputs, outputs, node))
 
     def plan(self, outputs: tuple[int, ...], given: frozenset[int] = frozenset()) -> Plan:
-        """Return the steps that some outputs need when the values of the slots `given` are there already."""
+        """Return the steps that some outputs need where the slots `given` are filled already."""
         known = self._plans.get((outputs, given))
         if known is not None:
             return known
@@ -147,7 +147,7 @@ class Program:
         return plan
 
     def foldable(self, varying: Iterable[int]) -> tuple[Step, ...]:
-        """Return the steps that depend on constants only, given the slots that change from run to run."""
+        """Return the steps that depend on none of the slots that change from run to run."""
         moving = set(varying)
         fixed: list[Step] = []
         for step in self.steps:
