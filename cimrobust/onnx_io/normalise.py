@@ -63,7 +63,7 @@ def use_short_domain(model: onnx.ModelProto) -> None:
 
 
 def make_names_unique(graph: onnx.GraphProto) -> NameMaker:
-    """Rename what bodies define so that every tensor name of the model means one tensor, and give every node its own name.
+    """Rename what bodies define so that a name means one tensor, and name every node, in place.
 
     Returns:
         Maker of further tensor names.
@@ -134,9 +134,9 @@ def _copy(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 
 def hoist_constants(graph: onnx.GraphProto, names: NameMaker) -> list[str]:
-    """Turn Constant nodes, also those in bodies, and initializers of bodies into initializers of the graph, in place.
+    """Turn Constant nodes and initializers of bodies into initializers of the graph, in place.
 
-    Names must be unique over all bodies.
+    Constant nodes of bodies too. Names must be unique over all bodies.
 
     Returns:
         Constants of a kind that is not covered.
@@ -202,7 +202,9 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def sort_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Bring the nodes of a graph and of all bodies into topological order, in place, stable where the order is free.
+    """Bring the nodes of a graph and of all bodies into topological order, in place.
+
+    Where the order is free, the one of the file stays.
 
     Returns:
         Nodes that lie on a cycle or behind one.
@@ -252,9 +254,10 @@ def _topological_order(nodes: list[onnx.NodeProto]) -> list[int]:
 
 
 def separate_outputs(graph: onnx.GraphProto, names: NameMaker) -> None:
-    """Give initializers that are graph outputs, and outputs that nodes read on, an inner name and an Identity behind it, in place.
+    """Put an Identity in front of outputs that are initializers or that nodes read, in place.
 
-    Rewriting what is inside then never changes what an output is.
+    What it reads gets an inner name. Rewriting what is inside then never changes what an output
+    is.
     """
     read = {name for node in graph.node for name in read_names(node)} | {
         tensor.name for tensor in graph.initializer

@@ -121,7 +121,7 @@ operator("Ceil")(lambda node: _stepwise(torch.ceil, node))
 
 @operator("Sign")
 def sign(node: Node) -> Kernel:
-    """Sign; the straight-through gradient is that of a clamp to [-1, 1], as in binarised networks."""
+    """Sign; straight through, its gradient is that of a clamp to [-1, 1]."""
     settings = node.settings
 
     def run(x: Tensor) -> Tensor:

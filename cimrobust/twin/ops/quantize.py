@@ -1,4 +1,4 @@
-"""Quantisers: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, with straight-through gradients."""
+"""Quantisers, with straight-through gradients."""
 
 from __future__ import annotations
 

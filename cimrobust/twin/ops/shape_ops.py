@@ -183,7 +183,7 @@ def cast(node: Node) -> Kernel:
 
 @operator("CastLike")
 def cast_like(node: Node) -> Kernel:
-    """CastLike-15: to the type of the second input, by what the model declares, else by how it is held."""
+    """CastLike-15: to the declared type of the second input, else to that it is held in."""
     declared = node.input_types[1]
 
     def run(x: Tensor, like: Tensor) -> Tensor:
