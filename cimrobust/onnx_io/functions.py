@@ -45,10 +45,10 @@ class Origin:
 
 
 def built_in_operators(model: onnx.ModelProto) -> list[str]:
-    """Return the functions of a file that onnxruntime replaces by operators of its own.
+    """Return the functions in whose place onnxruntime takes operators of its own, sorted.
 
-    They are sorted, as ``domain::name``. ONNX would have the function count. A number that no
-    runtime gives is of no use, so what onnxruntime does is done here too.
+    They are written ``domain::name``. ONNX would have the function count. A number that no runtime
+    gives is of no use, so what onnxruntime does is done here too.
     """
     return sorted({_label(function) for function in model.functions if _is_built_in(function)})
 
@@ -82,7 +82,7 @@ def foreign_functions(model: onnx.ModelProto) -> list[str]:
 
 
 def opset_differences(model: onnx.ModelProto) -> list[str]:
-    """Return functions in which another operator set than the model's changes an operator.
+    """Return functions of another operator set than the model's, that means other operators.
 
     They are written for that set, and an operator of theirs is another one in the model's. ONNX
     would have the function's own set count, onnxruntime reads it by that of the model.
@@ -173,8 +173,8 @@ def _label(function: onnx.FunctionProto) -> str:
 def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Origin]]:
     """Return the model with every call of a function replaced by its nodes.
 
-    Also return the constants of functions by the mark that their tensors have. Constants that a
-    call hands over as an attribute have no mark.
+    Also the constants of functions, by the mark that their tensors have. Constants that a call
+    hands over as an attribute have no mark.
     """
     origins = _mark_constants(model)
     versions = {_short(entry.domain): int(entry.version) for entry in model.opset_import}
@@ -259,7 +259,7 @@ class Joined:
 def join_constants(
     graph: onnx.GraphProto, origins: Mapping[str, Origin], names: NameMaker
 ) -> list[Joined]:
-    """Make the per-call copies of every constant of a function one initializer again, in place.
+    """Make the copies of a constant of a function, one a call, one initializer again, in place.
 
     It gets the name that it has in the function, where that is free.
     """
@@ -296,10 +296,7 @@ def joined_notes(joined: Sequence[Joined]) -> list[str]:
 
 
 def rename_reads(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
-    """Let all nodes, and outputs of bodies, read tensors under other names, in place.
-
-    Nodes in bodies are included.
-    """
+    """Let nodes and outputs of bodies read tensors under other names, bodies included, in place."""
     for inner in all_graphs(graph):
         for node in inner.node:
             if any(name in renamed for name in node.input):

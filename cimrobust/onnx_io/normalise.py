@@ -6,10 +6,12 @@ Sorted, uniquely named, constants as initializers, functions inlined.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 
+from cimrobust.errors import CimrobustError
+from cimrobust.onnx_io.functions import Origin, inline_functions, join_constants
 from cimrobust.onnx_io.structure import describe
 from cimrobust.onnx_io.tensors import constant_value, encode
 from cimrobust.onnx_io.walk import (
@@ -20,6 +22,34 @@ from cimrobust.onnx_io.walk import (
     read_names,
     subgraphs,
 )
+
+
+def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a sound model in the form that mapping and twin take.
+
+    Functions are replaced by their nodes, Constant nodes by initializers; initializers are no
+    inputs; names are unique over all bodies; nodes stand in topological order. `load_network` does
+    the same and more, with checks, for a file.
+
+    Raises:
+        CimrobustError: A constant is sparse, or the graph has a cycle.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    origins: dict[str, Origin] = {}
+    if copy.functions:
+        copy, origins = inline_functions(copy)
+    use_short_domain(copy)
+    drop_initializer_inputs(copy)
+    names = make_names_unique(copy.graph)
+    problems = hoist_constants(copy.graph, names)
+    join_constants(copy.graph, origins, names)
+    problems += sort_nodes(copy.graph)
+    if problems:
+        raise CimrobustError(
+            f"model must have a normal form, got {'; '.join(problems)}; write it without them"
+        )
+    return copy
 
 
 def use_short_domain(model: onnx.ModelProto) -> None:
@@ -33,9 +63,7 @@ def use_short_domain(model: onnx.ModelProto) -> None:
 
 
 def make_names_unique(graph: onnx.GraphProto) -> NameMaker:
-    """Rename what bodies define so that every tensor name of the model means one tensor.
-
-    Every node gets a name of its own too.
+    """Rename what bodies define so that a name means one tensor, and name every node, in place.
 
     Returns:
         Maker of further tensor names.
@@ -106,11 +134,9 @@ def _copy(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 
 def hoist_constants(graph: onnx.GraphProto, names: NameMaker) -> list[str]:
-    """Turn Constant nodes and initializers of bodies into graph initializers, in place.
+    """Turn Constant nodes and initializers of bodies into initializers of the graph, in place.
 
-    Constant nodes in bodies are included.
-
-    Names must be unique over all bodies.
+    Constant nodes of bodies too. Names must be unique over all bodies.
 
     Returns:
         Constants of a kind that is not covered.
@@ -176,9 +202,9 @@ def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def sort_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Sort the nodes of a graph and of all bodies topologically, in place.
+    """Bring the nodes of a graph and of all bodies into topological order, in place.
 
-    The sort is stable where the order is free.
+    Where the order is free, the one of the file stays.
 
     Returns:
         Nodes that lie on a cycle or behind one.
@@ -199,6 +225,11 @@ def sort_nodes(graph: onnx.GraphProto) -> list[str]:
             del inner.node[:]
             inner.node.extend(copies)
     return problems
+
+
+def is_sorted(graph: onnx.GraphProto) -> bool:
+    """Return whether every node of a graph stands behind the nodes whose outputs it reads."""
+    return _topological_order(list(graph.node)) == list(range(len(graph.node)))
 
 
 def _topological_order(nodes: list[onnx.NodeProto]) -> list[int]:
@@ -223,11 +254,10 @@ def _topological_order(nodes: list[onnx.NodeProto]) -> list[int]:
 
 
 def separate_outputs(graph: onnx.GraphProto, names: NameMaker) -> None:
-    """Give graph outputs with a second use an inner name and an Identity behind it, in place.
+    """Put an Identity in front of outputs that are initializers or that nodes read, in place.
 
-    These are initializers that are graph outputs, and outputs that nodes read on.
-
-    Rewriting what is inside then never changes what an output is.
+    What it reads gets an inner name. Rewriting what is inside then never changes what an output
+    is.
     """
     read = {name for node in graph.node for name in read_names(node)} | {
         tensor.name for tensor in graph.initializer
@@ -257,10 +287,14 @@ def drop_outputs(graph: onnx.GraphProto, unwanted: set[str]) -> None:
     graph.output.extend(kept)
 
 
-def drop_dead_parts(graph: onnx.GraphProto) -> list[str]:
+def drop_dead_parts(graph: onnx.GraphProto, *, keep: Collection[str] = ()) -> list[str]:
     """Remove nodes that no output depends on and initializers that nothing reads, in place.
 
     Nodes must be sorted.
+
+    Args:
+        graph: The graph.
+        keep: Initializers that stay also where nothing reads them.
 
     Returns:
         Names of the nodes removed.
@@ -277,6 +311,7 @@ def drop_dead_parts(graph: onnx.GraphProto) -> list[str]:
     if dead:
         del graph.node[:]
         graph.node.extend(reversed(alive))
+    wanted.update(keep)
     unread = [index for index, tensor in enumerate(graph.initializer) if tensor.name not in wanted]
     for index in reversed(unread):
         del graph.initializer[index]

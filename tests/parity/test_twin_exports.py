@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from cimrobust.onnx_io.normalise import normalised
 from cimrobust.twin.to_torch import to_torch
 
 
@@ -142,7 +143,7 @@ def test_exported_network_agrees_and_all_its_weights_get_gradients(name, dynamo,
         for tensor in model.graph.initializer
         if len(tensor.dims) >= 2 and tensor.data_type == onnx.TensorProto.FLOAT
     ]
-    twin, x = to_torch(model, weight_names=weights), torch.randn(5, *shape)
+    twin, x = to_torch(normalised(model), weight_names=weights), torch.randn(5, *shape)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     want = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
     leaves = {key: value.requires_grad_() for key, value in twin.weights.items()}

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
+from cimrobust.onnx_io.normalise import normalised
 from cimrobust.twin.to_torch import Twin, to_torch
 from tests.exact_runs import exact_options
 
@@ -47,7 +48,7 @@ def load(zoo: Path, name: str) -> tuple[onnx.ModelProto, Twin]:
         for tensor in model.graph.initializer
         if tensor.data_type in kinds and len(tensor.dims) >= 2
     ]
-    return model, to_torch(model, weight_names=weights)
+    return model, to_torch(normalised(model), weight_names=weights)
 
 
 def samples(zoo: Path, name: str, count: int) -> dict[str, np.ndarray]:
@@ -129,7 +130,7 @@ def test_gradients_reach_every_weight(zoo, name):
 def test_gradients_equal_finite_differences_in_float64(zoo, name):
     model, single = load(zoo, name)
     twin, output = (
-        to_torch(model, weight_names=single.weight_names).double(),
+        to_torch(normalised(model), weight_names=single.weight_names).double(),
         entry(zoo, name)["output"],
     )
     inputs = {key: value.double() for key, value in tensors(samples(zoo, name, 2)).items()}
@@ -168,6 +169,6 @@ def test_shape_values_stay_on_the_host(zoo, name):
     # The meta device stands for an accelerator: mixing it with the host is an error, and so is
     # reading numbers off it.
     model, _ = load(zoo, name)
-    twin = to_torch(model).to("meta")
+    twin = to_torch(normalised(model)).to("meta")
     inputs = {key: value.to("meta") for key, value in tensors(samples(zoo, name, 2)).items()}
     assert {value.device.type for value in twin(inputs).values()} == {"meta"}

@@ -1,4 +1,4 @@
-"""Activation functions."""
+"""Activation functions that onnx2torch lacks, or has without what the twin needs of them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from cimrobust.twin.ops.converter_registry import MICROSOFT, Kernel, Node, opera
 from cimrobust.twin.ops.surrogate import leaking
 from cimrobust.twin.ops.torch_tensors import on_device_of
 
-plain("Relu", torch.relu)
-plain("Softsign", F.softsign)
 plain("Mish", F.mish)
-plain("HardSwish", F.hardswish)
 
 
 def _saturating(function: Callable[[Tensor], Tensor], node: Node) -> Kernel:
@@ -36,27 +33,6 @@ operator("Tanh")(lambda node: _saturating(torch.tanh, node))
 def softplus(node: Node) -> Kernel:
     """Softplus: log(1 + exp(x)); torch's own turns into the identity above 20."""
     return lambda x: torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device))
-
-
-@operator("LeakyRelu")
-def leaky_relu(node: Node) -> Kernel:
-    """LeakyRelu."""
-    alpha = node.get("alpha", 0.01)
-    return lambda x: F.leaky_relu(x, alpha)
-
-
-@operator("Elu")
-def elu(node: Node) -> Kernel:
-    """Elu."""
-    alpha = node.get("alpha", 1.0)
-    return lambda x: F.elu(x, alpha)
-
-
-@operator("Celu")
-def celu(node: Node) -> Kernel:
-    """Celu."""
-    alpha = node.get("alpha", 1.0)
-    return lambda x: F.celu(x, alpha)
 
 
 @operator("Selu")
@@ -118,29 +94,6 @@ def swish(node: Node) -> Kernel:
     """Swish-24: x sigmoid(alpha x)."""
     alpha = node.get("alpha", 1.0)
     return lambda x: x * torch.sigmoid(alpha * x)
-
-
-@operator("Softmax", "LogSoftmax", since=13)
-def softmax_13(node: Node) -> Kernel:
-    """Softmax-13: along one axis."""
-    function = torch.softmax if node.op == "Softmax" else torch.log_softmax
-    axis = node.get("axis", -1)
-    return lambda x: function(x, axis)
-
-
-@operator("Softmax", "LogSoftmax", until=12)
-def softmax_1(node: Node) -> Kernel:
-    """Softmax before 13: over all axes from `axis` on, as if they were one."""
-    function = torch.softmax if node.op == "Softmax" else torch.log_softmax
-    axis = node.get("axis", 1)
-
-    def run(x: Tensor) -> Tensor:
-        start = axis % x.dim() if x.dim() else 0
-        if start == x.dim() - 1:
-            return function(x, start)
-        return function(x.flatten(start), -1).reshape(x.shape)
-
-    return run
 
 
 @operator("Hardmax")

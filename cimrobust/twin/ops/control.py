@@ -37,7 +37,7 @@ def _stacked(values: list[Any], axis: int = 0) -> Tensor:
 
 @operator("Loop")
 def loop(node: Node) -> Kernel:
-    """Loop: body inputs are iteration, condition and carried values; scan outputs are stacked."""
+    """Loop: its body takes iteration, condition and carried values; scan outputs are stacked."""
     body: Body = node.get("body")
     carried = len(node.inputs) - 2
 

@@ -12,6 +12,7 @@ from cimrobust.twin.ops import (  # noqa: F401
     generate,
     matmul,
     normalisation_ops,
+    onnx2torch_ops,
     padding,
     pool,
     qlinear,
@@ -23,8 +24,7 @@ from cimrobust.twin.ops import (  # noqa: F401
     vision,
 )
 from cimrobust.twin.ops.function_ops import function_kernel
-from cimrobust.twin.ops.library import library_kernel
-from cimrobust.twin.ops.program import SOURCES, Source
+from cimrobust.twin.ops.program import SOURCES
 
-_OTHERS: tuple[Source, ...] = (function_kernel, library_kernel)
-SOURCES.extend(source for source in _OTHERS if source not in SOURCES)
+if function_kernel not in SOURCES:
+    SOURCES.append(function_kernel)

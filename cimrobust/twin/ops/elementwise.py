@@ -1,4 +1,4 @@
-"""Element by element: arithmetic, comparison, logic, bits, rounding."""
+"""Element by element: powers, bits, rounding, extrema; `onnx2torch_ops` has the rest."""
 
 from __future__ import annotations
 
@@ -9,28 +9,11 @@ import torch
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, operator, plain
+from cimrobust.twin.ops.onnx2torch_ops import joined
 from cimrobust.twin.ops.surrogate import leaking, surrogate
 from cimrobust.twin.ops.torch_tensors import together
 
 Binary = Callable[[Tensor, Tensor], Tensor]
-
-
-def joined(function: Binary) -> Kernel:
-    """Return a function of two tensors that may be on different devices."""
-
-    def run(a: Tensor, b: Tensor) -> Tensor:
-        if a.device != b.device:
-            a, b = together((a, b))
-        return function(a, b)
-
-    return run
-
-
-def divide(a: Tensor, b: Tensor) -> Tensor:
-    """Divide; integers are truncated towards zero as in C."""
-    if a.is_floating_point() or b.is_floating_point():
-        return a / b
-    return torch.div(a, b, rounding_mode="trunc")
 
 
 def power(a: Tensor, b: Tensor) -> Tensor:
@@ -46,23 +29,7 @@ def power(a: Tensor, b: Tensor) -> Tensor:
     return torch.pow(a, b).to(a.dtype)
 
 
-_BINARY: dict[str, Binary] = {
-    "Add": torch.add,
-    "Sub": torch.sub,
-    "Mul": torch.mul,
-    "Div": divide,
-    "Pow": power,
-    "Equal": torch.eq,
-    "Greater": torch.gt,
-    "Less": torch.lt,
-    "GreaterOrEqual": torch.ge,
-    "LessOrEqual": torch.le,
-    "And": torch.logical_and,
-    "Or": torch.logical_or,
-    "Xor": torch.logical_xor,
-}
-for _name, _function in _BINARY.items():
-    plain(_name, joined(_function), since=7)
+plain("Pow", joined(power), since=7)
 
 
 def _as_integers(function: Callable[..., Tensor]) -> Kernel:
@@ -109,32 +76,12 @@ def bit_shift(node: Node) -> Kernel:
     return _as_integers(shift)
 
 
-@operator("Mod", since=10)
-def mod(node: Node) -> Kernel:
-    """Mod-10: sign of the divisor, or of the dividend with fmod."""
-    return joined(torch.fmod if node.get("fmod", 0) else torch.remainder)
-
-
 for _name, _unary in {
-    "Abs": torch.abs,
-    "Neg": torch.neg,
-    "Exp": torch.exp,
-    "Log": torch.log,
-    "Sqrt": torch.sqrt,
-    "Reciprocal": torch.reciprocal,
-    "Sin": torch.sin,
-    "Cos": torch.cos,
-    "Tan": torch.tan,
-    "Asin": torch.asin,
-    "Acos": torch.acos,
-    "Atan": torch.atan,
     "Sinh": torch.sinh,
     "Cosh": torch.cosh,
     "Asinh": torch.asinh,
     "Acosh": torch.acosh,
     "Atanh": torch.atanh,
-    "Erf": torch.erf,
-    "Not": torch.logical_not,
     "IsNaN": torch.isnan,
     "Det": torch.linalg.det,
 }.items():
@@ -174,7 +121,7 @@ operator("Ceil")(lambda node: _stepwise(torch.ceil, node))
 
 @operator("Sign")
 def sign(node: Node) -> Kernel:
-    """Sign, with the straight-through gradient of a clamp to [-1, 1], as in binarised networks."""
+    """Sign; straight through, its gradient is that of a clamp to [-1, 1]."""
     settings = node.settings
 
     def run(x: Tensor) -> Tensor:
@@ -243,17 +190,6 @@ def clip_11(node: Node) -> Kernel:
 
 def _perhaps_leaking(node: Node, value: Tensor, x: Tensor) -> Tensor:
     return leaking(value, x) if node.settings.softened and x.is_floating_point() else value
-
-
-@operator("Where", since=9)
-def where(node: Node) -> Kernel:
-    """Where-9: choose between two tensors."""
-
-    def run(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        condition, a, b = together((condition, a, b))
-        return torch.where(condition, a, b)
-
-    return run
 
 
 @operator("Add", "Sub", "Mul", "Div", "Pow", until=6)

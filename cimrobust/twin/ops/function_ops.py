@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 from onnx import defs
 
+from cimrobust.onnx_io.normalise import hoist_constants, make_names_unique
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, Value
 from cimrobust.twin.ops.program import CompiledBody, Scope
 
@@ -29,13 +30,14 @@ def function_kernel(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel |
         if actual in scope.types
     }
     inner = replace(scope, opsets=opsets, types=types, problems=[])
-    body = CompiledBody(graph, (), inner)
+    body = CompiledBody(graph, node.captures, inner)
     if inner.problems:
         raise CannotConvertError(f"its function body needs {', '.join(inner.problems)}")
-    missing = [None] * (body.num_inputs - len(node.inputs))
+    count = len(node.inputs)
+    missing = [None] * (body.num_inputs - count)
 
     def run(*values: Value) -> tuple[Value, ...]:
-        return tuple(body.run([*values, *missing], ()))
+        return tuple(body.run([*values[:count], *missing], values[count:]))
 
     return run
 
@@ -88,6 +90,9 @@ def _graph_of(function: onnx.FunctionProto, proto: onnx.NodeProto) -> onnx.Graph
         copy = graph.node.add()
         copy.CopyFrom(inner)
         _fill(copy, given)
+    problems = hoist_constants(graph, make_names_unique(graph))
+    if problems:
+        raise CannotConvertError(f"its function body has constants without a value: {problems[0]}")
     return graph
 
 

@@ -1,4 +1,4 @@
-"""Picking and writing elements: Slice, Gather and Scatter families, NonZero, OneHot, Compress."""
+"""Slice, what gathers and scatters elements, NonZero, OneHot, Compress."""
 
 from __future__ import annotations
 
@@ -54,24 +54,6 @@ def slice_10(node: Node) -> Kernel:
         chosen = None if axes is None else numbers(axes)
         return sliced(
             x, numbers(starts), numbers(ends), chosen, None if steps is None else numbers(steps)
-        )
-
-    return run
-
-
-@operator("Gather")
-def gather(node: Node) -> Kernel:
-    """Gather: slices along one axis; negative indices count from the end."""
-    axis = node.get("axis", 0)
-
-    def run(x: Tensor, indices: Tensor) -> Tensor:
-        dim = axis % x.dim()
-        if indices.dim() == 0 and indices.device.type == "cpu":
-            return x.select(dim, int(indices))
-        flat = index_of(indices, x).flatten()
-        flat = torch.where(flat < 0, flat + x.shape[dim], flat)
-        return x.index_select(dim, flat).reshape(
-            *x.shape[:dim], *indices.shape, *x.shape[dim + 1 :]
         )
 
     return run

@@ -12,10 +12,7 @@ from cimrobust.twin.ops.converter_registry import (
     Kernel,
     Node,
     operator,
-    plain,
 )
-
-plain("MatMul", torch.matmul)
 
 
 @operator("Gemm")
@@ -32,13 +29,6 @@ def gemm(node: Node) -> Kernel:
         return y if c is None else y + beta * c
 
     return run
-
-
-@operator("Einsum")
-def einsum(node: Node) -> Kernel:
-    """Einsum: the equation is torch's, but letters around an ellipsis may be in any order."""
-    equation = node.get("equation")
-    return lambda *values: torch.einsum(equation, *values)
 
 
 @operator("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)

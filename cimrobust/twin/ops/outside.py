@@ -333,10 +333,7 @@ class _Estimate:
         return bool(still_moving * 2 <= moving)
 
     def _is_elementwise(self) -> bool:
-        """Return whether moving some elements changes just those elements of the outputs.
-
-        They must change as they do when all elements are moved.
-        """
+        """Tell whether an element of an output depends on the same element of the input alone."""
         some = np.random.default_rng(0).integers(0, 2, self._x.shape).astype(bool)
         all_moved, some_moved = (
             self._moved(np.ones_like(self._x)),
@@ -352,10 +349,7 @@ class _Estimate:
         )
 
     def _rows(self) -> bool:
-        """Return whether samples leave each other's outputs unchanged.
-
-        Samples lie along the first axis of input and outputs.
-        """
+        """Tell whether samples, along the first axis, leave each other's outputs alone."""
         if self._x.ndim < 2 or any(
             grad.ndim < 1 or len(grad) != len(self._x) for grad in self._grads.values()
         ):
@@ -380,10 +374,7 @@ class _Estimate:
         return found
 
     def _in_directions(self, *, rows: bool) -> np.ndarray:
-        """Return the mean of the gradient's parts along random directions of signs.
-
-        On average, it is the gradient.
-        """
+        """Return what random directions of signs say of the gradient: it, on average."""
         found: np.ndarray = np.zeros_like(self._x)
         random = np.random.default_rng(2)
         for _ in range(_DIRECTIONS):
@@ -397,10 +388,7 @@ class _Estimate:
         return found
 
     def _along(self, direction: np.ndarray, *, rows: bool) -> np.ndarray:
-        """Return the derivative of the loss along a direction.
-
-        It is one number a sample, or one for all.
-        """
+        """Return the derivative of the loss along a direction, for each sample or for all."""
         slopes = self._slopes(direction)
         products = [np.nan_to_num(slopes[place] * grad) for place, grad in self._grads.items()]
         return np.asarray(

@@ -90,10 +90,7 @@ Ten times at 2 x 2, if no gradient is needed.
 def largest_by_slices(
     x: Tensor, kernel: Sequence[int], steps: Sequence[int], gaps: Sequence[int]
 ) -> Tensor:
-    """Return the maximum under every position of a window, as maxima of strided slices.
-
-    The axes are taken one after the other.
-    """
+    """Return the maximum under every position of a window, as maxima of strided slices."""
     for axis, (taps, step, gap) in enumerate(zip(kernel, steps, gaps, strict=True), start=2):
         last = (x.shape[axis] - (taps - 1) * gap - 1) // step * step + 1
         lead = (slice(None),) * axis

@@ -1,8 +1,7 @@
-"""Compile a graph to a list of kernels, and run the part that the wanted outputs need."""
+"""Compiling a graph to a list of kernels, and running those that the wanted outputs need."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +13,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from cimrobust.errors import CimrobustError
-from cimrobust.onnx_io.walk import op_name, read_names, subgraphs
+from cimrobust.onnx_io.walk import op_name, outer_names, subgraphs
 from cimrobust.twin.ops import converter_registry as registry
 from cimrobust.twin.ops.converter_registry import CannotConvertError, Kernel, Node, Settings, Value
 from cimrobust.twin.ops.outside import OutsideNode, outside_kernel
@@ -101,7 +100,7 @@ class Program:
         for name in self.constants:
             self._slot(name)
         self.steps: list[Step] = []
-        for node in sort_nodes(nodes):
+        for node in nodes:
             self._add(node, scope)
         self._maker = {
             slot: index for index, step in enumerate(self.steps) for slot in step.outputs if slot
@@ -117,16 +116,6 @@ class Program:
         return self.slots.setdefault(name, len(self.slots) + 1) if name else 0
 
     def _add(self, proto: onnx.NodeProto, scope: Scope) -> None:
-        if proto.op_type == "Constant" and proto.domain in ("", "ai.onnx"):
-            constant = constant_value(proto)
-            if constant is None:
-                scope.problems.append(
-                    f"{proto.name or proto.output[0]} (Constant): it holds no dense numeric tensor"
-                )
-                constant = torch.zeros(())
-            self.constants[proto.output[0]] = constant
-            self._slot(proto.output[0])
-            return
         outputs = tuple(self._slot(name) for name in proto.output)
         try:
             node = view(proto, scope)
@@ -141,7 +130,7 @@ class Program:
             self.steps.append(Step(kernel, inputs, outputs, node))
 
     def plan(self, outputs: tuple[int, ...], given: frozenset[int] = frozenset()) -> Plan:
-        """Return the steps that some outputs need when the slots `given` hold values already."""
+        """Return the steps that some outputs need where the slots `given` are filled already."""
         known = self._plans.get((outputs, given))
         if known is not None:
             return known
@@ -158,7 +147,7 @@ class Program:
         return plan
 
     def foldable(self, varying: Iterable[int]) -> tuple[Step, ...]:
-        """Return the steps that depend on constants only, given the slots that vary by run."""
+        """Return the steps that depend on none of the slots that change from run to run."""
         moving = set(varying)
         fixed: list[Step] = []
         for step in self.steps:
@@ -262,36 +251,10 @@ def placed(tensor: Tensor, settings: Settings) -> Tensor:
     return tensor if tensor.dtype == torch.int64 else tensor.to(settings.device)
 
 
-def sort_nodes(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Return nodes in topological order, the given order where it is free.
-
-    Nodes on a cycle are left out.
-    """
-    pending = list(nodes)
-    maker = {name: index for index, node in enumerate(pending) for name in node.output if name}
-    waiting = [{maker[name] for name in read_names(node) if name in maker} for node in pending]
-    if all(other < index for index, others in enumerate(waiting) for other in others):
-        return pending
-    readers: dict[int, list[int]] = defaultdict(list)
-    for index, others in enumerate(waiting):
-        for other in others:
-            readers[other].append(index)
-    ready = [index for index, others in enumerate(waiting) if not others]
-    for index in ready:  # grows while it is walked
-        for reader in readers[index]:
-            waiting[reader].discard(index)
-            if not waiting[reader]:
-                ready.append(reader)
-    return [pending[index] for index in ready]
-
-
 def view(proto: onnx.NodeProto, scope: Scope) -> Node:
     """Return a node as converters see it, its bodies compiled."""
     domain = "" if proto.domain == "ai.onnx" else proto.domain
-    bodies = list(subgraphs(proto))
-    captures = tuple(sorted(read_names(proto) - set(proto.input))) if bodies else ()
-    reads = tuple(sorted({name for body in bodies for name in _outer(body)})) if bodies else ()
-    captures = reads or captures
+    captures = tuple(sorted({name for body in subgraphs(proto) for name in outer_names(body)}))
     attributes = {
         attribute.name: attribute_value(attribute, captures, scope) for attribute in proto.attribute
     }
@@ -307,15 +270,6 @@ def view(proto: onnx.NodeProto, scope: Scope) -> Node:
         captures=captures,
         settings=scope.settings,
     )
-
-
-def _outer(body: onnx.GraphProto) -> set[str]:
-    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-    own |= {name for node in body.node for name in node.output}
-    read = {value.name for value in body.output}
-    for node in body.node:
-        read |= read_names(node)
-    return read - own - {""}
 
 
 def _element_type(known: onnx.TypeProto | None) -> int | None:
@@ -367,30 +321,6 @@ def to_tensor(proto: onnx.TensorProto) -> Tensor:
         return torch.from_numpy(np.array(array, dtype=np.float32))
     wide = np.array(array).astype(np.int64) if array.dtype != np.bool_ else np.array(array)
     return torch.from_numpy(wide).to(held)
-
-
-def constant_value(node: onnx.NodeProto) -> Tensor | None:
-    """Return the value of a Constant node.
-
-    None for strings, sparse tensors and nodes without a value.
-    """
-    for attribute in node.attribute:
-        if attribute.name == "value":
-            numeric = attribute.t.data_type not in (
-                onnx.TensorProto.STRING,
-                onnx.TensorProto.COMPLEX64,
-                onnx.TensorProto.COMPLEX128,
-            )
-            return to_tensor(attribute.t) if numeric else None
-        if attribute.name in ("value_float", "value_floats"):
-            value = onnx.helper.get_attribute_value(attribute)
-            return torch.tensor(
-                value if isinstance(value, float) else list(value), dtype=torch.float32
-            )
-        if attribute.name in ("value_int", "value_ints"):
-            value = onnx.helper.get_attribute_value(attribute)
-            return torch.tensor(value if isinstance(value, int) else list(value), dtype=torch.int64)
-    return None
 
 
 def convert(node: Node, proto: onnx.NodeProto, scope: Scope) -> Kernel | None:

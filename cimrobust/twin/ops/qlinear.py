@@ -242,7 +242,7 @@ def dynamic_quantize_matmul(node: Node) -> Kernel:
 
 
 def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return a b + c with one rounding if the type is float32, as the vector instruction does."""
+    """Return a b + c; in float32 with one rounding, as the vector instruction does it."""
     if c.dtype != torch.float32:
         return a * b + c
     return (a.double() * b.double() + c.double()).float()
@@ -311,10 +311,7 @@ def qlinear_mul(node: Node) -> Kernel:
 
 
 def _qlinear_unary(name: str, make: Callable[[Node], Callable[[Tensor], Tensor]]) -> None:
-    """Register an operator of com.microsoft with one quantised input.
-
-    Its inputs are X, X_scale, X_zero_point, Y_scale, Y_zero_point.
-    """
+    """Register an operator of com.microsoft with inputs X and Y, each with scale and zero point."""
 
     def convert(node: Node) -> Kernel:
         function = make(node)

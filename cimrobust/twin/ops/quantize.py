@@ -1,7 +1,4 @@
-"""Quantisers with straight-through gradients.
-
-They are QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear.
-"""
+"""Quantisers, with straight-through gradients."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Axis:
 
 
 def coordinates(axis: Axis, how: str) -> Tensor:
-    """Return where every output element lies in the input, float32, as onnxruntime does."""
+    """Return where every output element lies in the input, in float32 as in onnxruntime."""
     x = torch.arange(axis.after, dtype=torch.float32)
     scale = torch.tensor(axis.scale, dtype=torch.float32)
     if how == "asymmetric":

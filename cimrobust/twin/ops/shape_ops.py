@@ -73,15 +73,6 @@ def flatten(node: Node) -> Kernel:
     return run
 
 
-@operator("Transpose")
-def transpose(node: Node) -> Kernel:
-    """Transpose: reverses all axes where no order is given."""
-    order = node.get("perm")
-    if order is None:
-        return lambda x: x.permute(*range(x.dim() - 1, -1, -1))
-    return lambda x: x.permute(order)
-
-
 @operator("Squeeze")
 def squeeze(node: Node) -> Kernel:
     """Squeeze: axes by attribute before 13, as an input from then on.
@@ -118,27 +109,6 @@ def expand(node: Node) -> Kernel:
 
     def run(x: Tensor, target: Tensor) -> Tensor:
         return x.expand(torch.broadcast_shapes(x.shape, tuple(numbers(target))))  # type: ignore[no-untyped-call]
-
-    return run
-
-
-@operator("Tile", since=6)
-def tile(node: Node) -> Kernel:
-    """Tile-6: repeats along every axis."""
-    return lambda x, repeats: x.repeat(numbers(repeats))
-
-
-@operator("Concat")
-def concat(node: Node) -> Kernel:
-    """Concat along an axis."""
-    axis = node.get("axis", 1)
-
-    def run(*parts: Tensor) -> Tensor:
-        device = parts[0].device
-        if any(part.device != device for part in parts):
-            device = next(part.device for part in parts if part.device.type != "cpu")
-            parts = tuple(part.to(device) for part in parts)
-        return torch.cat(parts, axis)
 
     return run
 
@@ -213,7 +183,7 @@ def cast(node: Node) -> Kernel:
 
 @operator("CastLike")
 def cast_like(node: Node) -> Kernel:
-    """CastLike-15: to the type of the second input, as declared by the model, else as held."""
+    """CastLike-15: to the declared type of the second input, else to that it is held in."""
     declared = node.input_types[1]
 
     def run(x: Tensor, like: Tensor) -> Tensor:

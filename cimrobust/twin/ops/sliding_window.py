@@ -45,7 +45,7 @@ class Window:
     def padding(
         self, size: Sequence[int], kernel: Sequence[int]
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return padding at begin and end of every axis for an input of spatial size `size`."""
+        """Return the padding at both ends of every axis for an input of spatial size `size`."""
         rank = len(kernel)
         if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             total = [

@@ -74,10 +74,7 @@ def on_device_of(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def together(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Move tensors to one device.
-
-    Shape values live on the CPU and join the others where they are.
-    """
+    """Move tensors to one device: shape values come from the CPU to where the others are."""
     device = tensors[0].device
     if all(tensor.device == device for tensor in tensors):
         return tensors

@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.onnx_io.lowering.lower_model import Lowered, lower
+from cimrobust.onnx_io.normalise import normalised
 from cimrobust.twin.to_torch import to_torch
 
 # float32 sums of tens of terms, in another order.
@@ -95,7 +96,7 @@ class Compare:
                 err_msg=f"output {index}",
             )
         if twin:
-            made = to_torch(pair.lowered)(
+            made = to_torch(normalised(pair.lowered))(
                 {name: torch.as_tensor(value) for name, value in pair.feeds.items()}
             )
             names = [name for name in outputs if name]

@@ -9,6 +9,7 @@ from onnx import parser
 
 from cimrobust.data.decision import Decision
 from cimrobust.data.task import Task
+from cimrobust.onnx_io.normalise import normalised
 from cimrobust.search.readout import Readout, decide, possible_readouts
 from cimrobust.twin.to_torch import Twin, to_torch
 
@@ -51,7 +52,7 @@ def twin() -> Callable[[str], Twin]:
             f'<ir_version: 8, opset_import: ["" : 13]> net (float[N, 3] x) => ({form} y) {{ z ='
             f" Neg(x) \n {body} }}"
         )
-        return to_torch(parser.parse_model(text))
+        return to_torch(normalised(parser.parse_model(text)))
 
     return build
 

@@ -9,6 +9,7 @@ import torch
 from onnx import parser
 
 from cimrobust.errors import CimrobustError
+from cimrobust.onnx_io.normalise import normalised
 from cimrobust.twin.to_torch import TwinRunError, TwinUnavailableError, to_torch
 
 HEAD = '<ir_version: 8, opset_import: ["": 13, "com.example": 1, "com.microsoft": 1]>'
@@ -24,7 +25,7 @@ X = torch.tensor([[1.0, -1.0], [0.5, 2.0]])
 
 
 def model(text: str) -> onnx.ModelProto:
-    return parser.parse_model(HEAD + text)
+    return normalised(parser.parse_model(HEAD + text))
 
 
 def test_a_shared_initializer_is_one_tensor_of_the_twin():
@@ -143,6 +144,28 @@ def test_initializers_that_are_also_inputs_and_constants_as_weights():
     assert twin.inputs == ("x",)
     torch.testing.assert_close(twin({"x": X})["y"], X @ twin.weights["w"])
     assert twin({"x": X}, {"c": torch.zeros(2, 2)})["y"].abs().sum() == 0
+
+
+CALL = """g (float[b, 2] x) => (float[b, 2] y) { y = com.example.double(x) }
+<domain: "com.example", opset_import: ["": 13]> double (a) => (c) { c = Add(a, a) }"""
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (CALL, "functions of its own"),
+        (
+            "g (float[2] x) => (float[2] y) { c = Constant<value_float = 2.0>() y = Mul(x, c) }",
+            "Constant nodes",
+        ),
+        (TIED, "nodes in front of what they read"),
+    ],
+)
+def test_a_model_that_is_not_normalised_is_refused(text, left):
+    raw = parser.parse_model(HEAD + text)
+    with pytest.raises(CimrobustError, match=f"model must be normalised, got {left}; pass it"):
+        to_torch(raw)
+    to_torch(normalised(raw))
 
 
 def test_local_functions_are_inlined():
