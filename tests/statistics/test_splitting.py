@@ -119,7 +119,7 @@ def test_interval_of_ideal_runs_covers(particles: int, killed: int, probability:
     assert max(missed_low, missed_high) <= most
 
 
-def _ideal_run(generator: np.random.Generator, particles: int, killed: int, goal: float) -> Run:
+def _ideal_run(generator: np.random.Generator, particles: int, killed: int, goal: float) -> Repeat:
     time, rates, log_probability = 0.0, [], 0.0
     while True:
         gaps = np.cumsum(generator.exponential(1.0 / (particles - np.arange(killed))))
@@ -127,7 +127,7 @@ def _ideal_run(generator: np.random.Generator, particles: int, killed: int, goal
         rates += [particles - index for index in range(leaving)]
         log_probability += math.log1p(-leaving / particles)
         if leaving < killed:
-            return Run(log_probability, "", tuple(rates), particles - leaving, (), 0, 0.0, None)
+            return Repeat(log_probability, "", tuple(rates), particles - leaving, (), 0, 0.0, None)
         time += float(gaps[-1])
 
 
