@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cimrobust.input_file import FileKind, open_input
 
 _ANY = FileKind("file", 2**40, hint="its digest cannot be told")
+_STAGING, _PART = ".writing-", ".part"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -18,11 +23,10 @@ def write_whole(path: Path, content: bytes) -> None:
     Whoever looks at the final name sees the old content or the new, never a part; a failed write
     leaves nothing behind.
     """
-    descriptor, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".part"
-    )
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -31,6 +35,48 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def staging_folder(out: Path) -> Iterator[Path]:
+    """Make a folder inside of another, in which files are made before they get their final names.
+
+    It is gone afterwards. What killed runs left of such folders and files is removed first; a run
+    that still writes holds a lock on its own.
+    """
+    _remove_left(out)
+    with tempfile.TemporaryDirectory(dir=out, prefix=_STAGING) as folder:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_left(out: Path) -> None:
+    """Remove unfinished files and staging folders that no living run holds a lock on."""
+    for path in (*out.glob(f"{_STAGING}*"), *out.glob(f".*{_PART}")):
+        if path.is_symlink() or not _is_abandoned(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def sha256_of(path: Path) -> str:

@@ -10,8 +10,10 @@ import errno
 import importlib
 import os
 import select
+import signal
 import sys
 import traceback
+from types import FrameType
 
 import click
 
@@ -145,7 +147,13 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit with the code that the contract promises."""
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat a request to end as Ctrl-C: what is begun is cleared away, and can be resumed."""
+    raise KeyboardInterrupt
 
 
 def run(arguments: list[str]) -> int:

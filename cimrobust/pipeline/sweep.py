@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from cimrobust.certificate.safe_statements import Safe
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
-from cimrobust.files import sha256_of
+from cimrobust.files import sha256_of, staging_folder
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
@@ -253,8 +252,7 @@ def _write(
 ) -> Sweep:
     """Write all files beside their final names, then move them there, sweep.json last."""
     digests: dict[float, dict[str, str]] = {}
-    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
-        made = Path(folder)
+    with staging_folder(out) as made:
         for worst in evidence.worst if witnesses else ():
             name = repr(worst.tolerance)
             subject = context.at(worst.tolerance)

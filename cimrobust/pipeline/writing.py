@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
-from cimrobust.files import sha256_of
+from cimrobust.files import sha256_of, staging_folder
 from cimrobust.mapping.box import box_of
 from cimrobust.montecarlo.effect_costs import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
@@ -83,8 +82,7 @@ def write_files(
         SelfCheckError: The witness does not give the score that was reported.
     """
     out = opened.asked.out
-    with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
-        made = Path(folder)
+    with staging_folder(out) as made:
         devices = _write_witness(made / WITNESS, opened, findings)
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", opened, findings.found)
         to_parquet(findings.trials, made / TRIALS)

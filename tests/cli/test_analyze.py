@@ -305,7 +305,8 @@ def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
     assert not names & {"certificate.json", "certificate.html", "trials.parquet", "witness"}
 
 
-def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path, number):
     arguments = small_arguments(samples, tmp_path / "out", "--trials", "6000")
     process = subprocess.Popen(
         [sys.executable, "-m", "cimrobust", *arguments],
@@ -318,8 +319,8 @@ def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path)
         path.stat().st_size > 2000 for path in checkpoint.glob("*")
     ):
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    assert process.wait() == (-number if number == signal.SIGKILL else 130)
     assert run([*arguments, "--resume"]) == 0
     assert manifest_problems(tmp_path / "out") == []
     assert run(small_arguments(samples, tmp_path / "fresh", "--trials", "6000")) == 0
