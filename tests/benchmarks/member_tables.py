@@ -28,10 +28,12 @@ from cimrobust.data.load_dataset import load_data
 from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import with_tolerance
 from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.scan import scan_layers
+from cimrobust.run import Run
 from cimrobust.search.ensemble import search, search_by_papers
 from cimrobust.search.search_results import SearchResult
 
@@ -154,9 +156,11 @@ def _one_thread() -> None:
 def compute(row: Row) -> dict:
     """Search one network at one tolerance, and again with the papers' method alone."""
     runtime, placement = _open(row)
-    found, seconds = _timed(
-        search, runtime, placement, effort=row.effort, device_type=row.device_type
+    subject, settings = (
+        Subject(runtime, placement),
+        Run(effort=row.effort, device_type=row.device_type),
     )
+    found, seconds = _timed(search, subject, settings)
     made = {**asdict(row), "clean": runtime.quantised.value, "ensemble": _summary(found, seconds)}
     made["higher_is_better"] = runtime.task.higher_is_better
     made["samples"] = runtime.dataset.num_samples
@@ -175,11 +179,7 @@ def compute(row: Row) -> dict:
     is_open = not runtime.task.is_regression and found.score.value > 0
     if found.has_twin and is_open and row.handicap:
         papers, seconds = _timed(
-            search_by_papers,
-            runtime,
-            placement,
-            passes=row.handicap * found.passes,
-            device_type=row.device_type,
+            search_by_papers, subject, settings, passes=row.handicap * found.passes
         )
         made["papers"] = _summary(papers, seconds)
     return made

@@ -107,9 +107,9 @@ def test_an_interrupted_sweep_goes_on_to_the_same_result(swept, samples, tmp_pat
     assert not (tmp_path / "sweep.json").exists()
     real = swept_search.search
 
-    def counted(runtime, placement, **more):
-        searched.append(round(placement.profile.tolerance_fraction(), 6))
-        return real(runtime, placement, **more)
+    def counted(subject, run, **more):
+        searched.append(round(subject.placement.profile.tolerance_fraction(), 6))
+        return real(subject, run, **more)
 
     searched: list[float] = []
     with monkeypatch.context() as patched:
