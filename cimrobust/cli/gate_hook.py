@@ -37,7 +37,7 @@ def certificate_folders(files: Iterable[Path]) -> list[Path]:
 
     A file that was removed with its whole certificate belongs to none.
     """
-    found = {}
+    found: dict[Path, None] = {}
     for file in files:
         for folder in file.parents:
             if (folder / CERTIFICATE).is_file():
