@@ -93,7 +93,7 @@ def _rows(findings: list[Finding]) -> Iterator[str]:
         row = finding.row
         numbers = [None] * 3 if row is None else [row.threshold, row.found, row.margin]
         cells = [
-            _MARKS[finding.status],
+            _mark(finding),
             f"{code(finding.id)} {escaped(finding.asked)}",
             *("" if number is None else f"{number:.6g}" for number in numbers),
             escaped(finding.sentence),
@@ -102,6 +102,13 @@ def _rows(findings: list[Finding]) -> Iterator[str]:
     left = len(ordered) - _MOST_ROWS
     if left > 0:
         yield f"\nAnd {left} more, all of them {ordered[_MOST_ROWS].status} or better."
+
+
+def _mark(finding: Finding) -> str:
+    """Return the status; no chip refutes a condition, it does not hold."""
+    if finding.kind == "condition" and finding.status != "met":
+        return "**not met**"
+    return _MARKS[finding.status]
 
 
 def _worst_chip(outcome: GateOutcome) -> Iterator[str]:

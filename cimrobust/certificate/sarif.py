@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -159,14 +160,19 @@ def _rule(finding: Finding) -> ReportingDescriptor:
     help_text = _HELP[finding.kind]
     return ReportingDescriptor(
         id=finding.id,
-        short_description=Message(text=finding.asked),
-        full_description=Message(text=f"{finding.asked} ({finding.kind} of the gate)."),
+        short_description=_plain(finding.asked),
+        full_description=_plain(f"{finding.asked} ({finding.kind} of the gate)."),
         default_configuration=ReportingConfiguration(
             level="error" if finding.kind in ("requirement", "evidence") else "warning"
         ),
         help=Message(text=help_text.replace("`", ""), markdown=help_text),
         properties={"tags": ["robustness", "compute-in-memory", finding.kind]},
     )
+
+
+def _plain(text: str) -> Message:
+    """Return text of others without links: readers take [text](target) for one (3.11.6)."""
+    return Message(text=re.sub(r"[\\\[\]]", r"\\\g<0>", text))
 
 
 def _result(finding: Finding, index: int, outcome: GateOutcome, places: _Places) -> Result:
@@ -180,7 +186,7 @@ def _result(finding: Finding, index: int, outcome: GateOutcome, places: _Places)
         rule_index=index,
         kind="fail",
         level=_level(finding.kind, finding.status),
-        message=Message(text=text),
+        message=_plain(text),
         locations=[_named(places.model(), "The network.", None)],
         related_locations=related,
         fingerprints={"certificate/v1": _fingerprint(finding, outcome, with_digests=True)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -26,7 +27,7 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.verdict import judge
 from cimrobust.counts import check_number
-from cimrobust.errors import UsageError
+from cimrobust.errors import EvidenceRefutedError, InputRefusedError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
@@ -109,28 +110,26 @@ def gate(
         today=today,
         issued_after=issued_after,
     )
+    reports = GateReports(junit, sarif, summary, step_summary)
     if require_signature is not None:
-        signing.require_signature(directory, require_signature)
+        try:
+            signing.require_signature(directory, require_signature)
+        except EvidenceRefutedError as error:
+            _report_unsigned(Path(directory), error, reports)
+            raise
     require_certificate(Path(directory))
     certificate = read_certificate(Path(directory))
-    problems = evidence_problems(
-        Path(directory),
-        certificate,
-        None if model is None else Path(model),
-        None if data is None else str(data),
-    )
-    problems += _baseline_problems(baseline, occasion.baseline)
-    reports = GateReports(junit, sarif, summary, step_summary)
     outcome = GateOutcome(
         certificate,
         Path(directory),
         result=None,
-        problems=tuple(problems),
         model=None if model is None else Path(model),
         data=None if data is None else str(data),
     )
+    problems = evidence_problems(Path(directory), certificate, outcome.model, outcome.data)
+    problems += _baseline_problems(baseline, occasion.baseline)
     if problems:
-        reports.write(outcome)
+        reports.write(replace(outcome, problems=tuple(problems)))
         raise EvidenceProblemsError(problems, directory)
     trials = from_parquet(Path(directory) / TRIALS)
     with refusing_what_fails(_OURS, directory, hint=_HINT):
@@ -145,6 +144,14 @@ def gate(
     )
     reports.write(replace(outcome, result=result))
     return result
+
+
+def _report_unsigned(directory: Path, error: EvidenceRefutedError, reports: GateReports) -> None:
+    """Write the reports of a gate that refuses the signature, where there is a certificate."""
+    with contextlib.suppress(InputRefusedError):
+        certificate = read_certificate(directory)
+        problem = EvidenceProblem("signature", str(error))
+        reports.write(GateOutcome(certificate, directory, result=None, problems=(problem,)))
 
 
 def _manifest_digest(directory: Path) -> str | None:

@@ -18,10 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.models.chips import RareEvent
 from cimrobust.certificate.models.printed_certificates import RareOutput
+from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, described_schema
 from cimrobust.cli.main import COMMANDS, group, run
+from cimrobust.cli.retrain_command import _summary
 from cimrobust.cli.schema_command import FILES, PRINTED
 from tests.cli.printed import check_printed
+from tests.unit.report.retraining_example import description
 
 #: `schema` prints nothing but JSON.
 WITHOUT = {"schema"}
@@ -164,3 +167,10 @@ def write_key(path: Path) -> None:
 
 def test_rare_prints_what_a_certificate_holds() -> None:
     assert set(RareOutput.model_fields) == set(RareEvent.model_fields)
+
+
+@pytest.mark.parametrize("changes", [{}, {"control": None, "control_outcome": None}])
+def test_retrain_prints_the_scores_of_its_networks(changes: dict[str, Any]) -> None:
+    record = Retraining.model_validate(description(**changes))
+    found = check_printed("retrain-output", json.dumps(_summary(record, Path("out"))))
+    assert found["after"]["worst_found"] == record.after.worst_found

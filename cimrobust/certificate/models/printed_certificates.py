@@ -180,18 +180,18 @@ class SweepOutput(Printed):
 
 
 class RetrainSummaryPart(Block):
-    """Scores of one network."""
+    """Scores of one network; null: its certificate states none."""
 
-    clean: float
+    clean: float | None
     """Score of the file."""
     quantised: float | None
     """Score of the programmed network without deviation."""
-    mean: float
+    mean: float | None
     """Average over drawn chips."""
-    worst_found: float
+    worst_found: float | None
     """Score of the worst chip found."""
     certified: float | None
-    """Score that is proven for every chip; null: no bound."""
+    """Score that is proven for every chip."""
 
 
 class RetrainOutput(Printed):

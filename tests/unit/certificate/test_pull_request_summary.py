@@ -100,6 +100,13 @@ def test_names_in_a_policy_make_no_markup(failing: Path, tmp_path: Path) -> None
     assert html.count("<table>") == 2
 
 
+def test_a_condition_that_does_not_hold_is_not_called_refuted(
+    failing: Path, tmp_path: Path
+) -> None:
+    text = gated(failing, tmp_path, STRICT + "[conditions]\nleast_samples = 9999\n")
+    assert "| **not met** | `condition: least_samples`" in text
+
+
 def test_a_summary_has_a_limit(failing: Path) -> None:
     problems = tuple(EvidenceProblem(f"claim {i}", "x" * 10_000) for i in range(3000))
     outcome = GateOutcome(read_certificate(failing), failing, None, problems)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jsonschema import Draft4Validator, FormatChecker
 
 import cimrobust
@@ -168,3 +170,26 @@ def test_names_that_no_uri_may_hold_are_quoted(
     run = gated(failing, tmp_path, STRICT, model=odd)
     place = by_rule(run)["kpp_0.1"]["locations"][0]["physicalLocation"]["artifactLocation"]
     assert place["uri"] == "a%20b%23%3F%25%C3%A4.onnx"
+
+
+def test_text_of_a_policy_makes_no_link(failing: Path, tmp_path: Path) -> None:
+    policy = "[[require]]\nid = 'a'\ntext = '[x](http://e.vil)'\nworst_found_accuracy = 0.99\n"
+    run = gated(failing, tmp_path, policy)
+    (result,) = run["results"]
+    for text in (
+        result["message"]["text"],
+        run["tool"]["driver"]["rules"][0]["shortDescription"]["text"],
+    ):
+        assert "\\[x\\](http://e.vil)" in text
+
+
+def test_a_refused_signature_is_reported(failing: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_bytes(
+        Ed25519PrivateKey.generate()
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    run = gated(failing, tmp_path, STRICT, require_signature=str(key))
+    assert run["properties"]["verdict"] == "EVIDENCE_REFUTED"
+    assert [result["ruleId"] for result in run["results"]] == ["signature"]
