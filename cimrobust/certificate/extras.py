@@ -1,7 +1,4 @@
-"""Libraries that only signatures, bills of materials and PDFs need.
-
-Also what to do where they are not installed.
-"""
+"""Libraries of extras, and what to do where they are not installed."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ _LIBRARIES = {
     "sign": "securesystemslib and in-toto-attestation",
     "sign-sigstore": "sigstore, securesystemslib and in-toto-attestation",
     "bom": "cyclonedx-python-lib",
+    "mlflow": "mlflow or mlflow-skinny",
     "pdf": "weasyprint",
 }
 

@@ -25,11 +25,16 @@ class GateResult:
         verdict: Word, sentence and requirements.
         witness: File of the worst chip found.
         policy: File name and digest of the policy.
+        certificate_sha256: Digest of certificate.json.
+        manifest_sha256: Digest of manifest.json, which lists the digest of every file of the
+            folder; None: there is none.
     """
 
     verdict: Verdict
     witness: str
     policy: NamedDigest
+    certificate_sha256: str | None = None
+    manifest_sha256: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -53,6 +58,8 @@ class GateResult:
             "witness": self.witness,
             "policy_file": self.policy.name,
             "policy_sha256": self.policy.sha256,
+            "certificate_sha256": self.certificate_sha256,
+            "manifest_sha256": self.manifest_sha256,
             **self.verdict.model_dump(),
         }
 

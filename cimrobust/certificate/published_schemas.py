@@ -22,6 +22,34 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import Attestation
 from cimrobust.certificate.models.compared_certificates import Comparison
 from cimrobust.certificate.models.listed import Manifest
+from cimrobust.certificate.models.printed_certificates import (
+    AnalyzeOutput,
+    GateOutput,
+    GateRefusedOutput,
+    RareOutput,
+    ReplayOutput,
+    RetrainOutput,
+    SweepOutput,
+)
+from cimrobust.certificate.models.printed_devices import (
+    DevicesCheckOutput,
+    DevicesFitOutput,
+    DevicesLevelsOutput,
+    DevicesListOutput,
+    DevicesShowOutput,
+)
+from cimrobust.certificate.models.printed_folders import (
+    BomOutput,
+    ReportOutput,
+    SignOutput,
+    VerifySignatureOutput,
+)
+from cimrobust.certificate.models.printed_networks import (
+    InitOutput,
+    InspectOutput,
+    RewriteOutput,
+    VerifyOutput,
+)
 from cimrobust.certificate.models.record_base import Record
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
@@ -42,21 +70,48 @@ FORMATS: dict[str, type[Record]] = {
         Attestation,
     )
 }
+#: Model of what a command prints with `--json`, by name. `suggest` and `compare` print their files.
+OUTPUTS: dict[str, type[Record]] = {
+    kind.NAME: kind
+    for kind in (
+        InitOutput,
+        InspectOutput,
+        AnalyzeOutput,
+        SweepOutput,
+        RareOutput,
+        GateOutput,
+        GateRefusedOutput,
+        ReplayOutput,
+        SignOutput,
+        VerifySignatureOutput,
+        BomOutput,
+        ReportOutput,
+        RetrainOutput,
+        VerifyOutput,
+        RewriteOutput,
+        DevicesListOutput,
+        DevicesShowOutput,
+        DevicesLevelsOutput,
+        DevicesFitOutput,
+        DevicesCheckOutput,
+    )
+}
 
 
 def schema_file(name: str, version: str | None = None) -> Path:
     """Return the file of a published schema.
 
     Args:
-        name: Of `FORMATS`.
+        name: Of `FORMATS` or `OUTPUTS`.
         version: As the files state it; None: the current one.
 
     Raises:
         UsageError: There is no such format or version.
     """
-    if name not in FORMATS:
-        raise UsageError(f"schema must be one of {', '.join(sorted(FORMATS))}, got '{name}'")
-    wanted = version or FORMATS[name].VERSION
+    published = FORMATS | OUTPUTS
+    if name not in published:
+        raise UsageError(f"schema must be one of {', '.join(sorted(published))}, got '{name}'")
+    wanted = version or published[name].VERSION
     known = {
         path.stem.removeprefix(f"{name}-"): path for path in sorted(FOLDER.glob(f"{name}-*.json"))
     }
@@ -78,10 +133,11 @@ def described_schema(kind: type[Record]) -> dict[str, Any]:
     """
     schema: dict[str, Any] = json.loads(json.dumps(kind.published_schema()))
     models = {model.__name__: model for model in _models_of(kind)}
-    for name, described in ((kind.__name__, schema), *schema["$defs"].items()):
+    for name, described in ((kind.__name__, schema), *schema.get("$defs", {}).items()):
         texts = field_texts(models[name])
-        for field, properties in described["properties"].items():
-            properties["description"] = texts[field]
+        for field, properties in described.get("properties", {}).items():
+            # A key that is a word of Python or pydantic has an underscore behind it in the model.
+            properties["description"] = texts.get(field) or texts[f"{field}_"]
     return schema
 
 
@@ -120,7 +176,7 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 
 def write_schemas() -> None:
     """Write the schemas of the current versions from their models."""
-    for name, kind in FORMATS.items():
+    for name, kind in (FORMATS | OUTPUTS).items():
         text = json.dumps(described_schema(kind), indent=2) + "\n"
         (FOLDER / f"{name}-{kind.VERSION}.json").write_text(text, encoding="utf-8")
 

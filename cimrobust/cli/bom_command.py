@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import certificate_argument
+from cimrobust.cli.options import certificate_argument, json_option
 
 
 @click.command(
@@ -30,7 +30,8 @@ from cimrobust.cli.options import certificate_argument
         " gives the same file."
     ),
 )
-def command(directory: Path, out: Path, timestamp: str | None) -> None:
+@json_option
+def command(directory: Path, out: Path, timestamp: str | None, as_json: bool) -> None:
     """Write a CycloneDX 1.6 ML-BOM of the network of the certificate in DIR.
 
     Scores become metrics of a model card, limits its limitations; the certificate is evidence, the
@@ -38,4 +39,12 @@ def command(directory: Path, out: Path, timestamp: str | None) -> None:
     """
     from cimrobust.pipeline.billing import bom
 
-    click.echo(str(bom(directory, out=out, timestamp=timestamp)))
+    written = bom(directory, out=out, timestamp=timestamp)
+    if as_json:
+        from cimrobust.certificate.models.printed_folders import BomOutput
+        from cimrobust.files import sha256_of
+
+        made = BomOutput(file=str(written), sha256=sha256_of(written))
+        click.echo(made.model_dump_json(indent=2))
+        return
+    click.echo(str(written))

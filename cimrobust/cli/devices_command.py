@@ -60,7 +60,8 @@ def list_command(as_json: bool) -> None:
 @click.option(
     "--levels", is_flag=True, help="Print the box and the spread of every level as a table instead."
 )
-def show_command(profile: str, levels: bool) -> None:
+@json_option
+def show_command(profile: str, levels: bool, as_json: bool) -> None:
     """Print PROFILE in full, with every default that it uses, as JSON."""
     from cimrobust.device.load_profile import load_profile
 
@@ -72,6 +73,19 @@ def show_command(profile: str, levels: bool) -> None:
     low, high = shown.level_bounds()
     positions = shown.level_positions()
     reads = shown.read_sigma_levels() / top
+    if as_json:
+        plain = [
+            {
+                "level": level,
+                "conductance": float(positions[level]),
+                "lowest": float(low[level]) / top,
+                "highest": float(high[level]) / top,
+                "read_noise": float(reads[level]),
+            }
+            for level in range(top + 1)
+        ]
+        click.echo(json.dumps(plain, indent=2))
+        return
     rows = [
         (
             str(level),
@@ -202,11 +216,30 @@ def fit_command(measurements: Path, as_json: bool, **options: Any) -> None:
     examples=("cimrobust devices check my-profile.toml",),
 )
 @click.argument("profile")
-def check_command(profile: str) -> None:
+@json_option
+def check_command(profile: str, as_json: bool) -> None:
     """Check the file PROFILE and say what it means, or everything that is wrong with it."""
     from cimrobust.device.load_profile import load_profile
 
     checked = load_profile(profile)
+    if as_json:
+        from cimrobust.certificate.models.printed_devices import CheckedRule, DevicesCheckOutput
+
+        made = DevicesCheckOutput(
+            name=checked.name,
+            weight_bits=checked.weight.bits,
+            mapping=checked.weight.mapping,
+            scale=checked.weight.scale,
+            device_bits=checked.device.bits,
+            tolerance_fraction=checked.tolerance_fraction(),
+            excluded_probability=checked.excluded_probability(),
+            rules=[
+                CheckedRule(rule=rule.named(index), meaning=_meaning(checked, index))
+                for index, rule in enumerate(checked.rules)
+            ],
+        )
+        click.echo(made.model_dump_json(indent=2))
+        return
     click.echo(
         f"{checked.name}: valid; {checked.weight.bits}-bit weights ({checked.weight.mapping}, scale"
         f" per {checked.weight.scale}) in {checked.device.bits}-bit devices; a device stays within"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cimrobust.cli.setting_options import NUMBER
             " gate.xml"
         ),
         "cimrobust gate out --policy policy.toml --baseline released --no-worse-than 0.01",
+        "cimrobust gate out --policy policy.toml --sarif gate.sarif --summary gate.md",
     ),
 )
 @certificate_argument
@@ -76,6 +78,19 @@ from cimrobust.cli.setting_options import NUMBER
     help="Write the result as JUnit XML too.",
 )
 @click.option(
+    "--sarif",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the result as SARIF 2.1.0 too, for code scanning.",
+)
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=(
+        "Write the result as Markdown too, for a pull request. The same is appended to the file"
+        " that the environment variable GITHUB_STEP_SUMMARY names, where it is set."
+    ),
+)
+@click.option(
     "--require-signature",
     metavar="IDENTITY",
     help=(
@@ -101,12 +116,15 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     from cimrobust.input_file import printable
     from cimrobust.review.checking import gate
 
+    collected = _step_summary()
     try:
-        result = gate(directory, **arguments)
+        result = gate(directory, step_summary=collected, **arguments)
     except EvidenceProblemsError as error:
+        _say_where(collected)
         if as_json:
             click.echo(json.dumps(error.to_dict(), indent=2))
         raise
+    _say_where(collected)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -117,3 +135,25 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
         click.echo(f"verdict: {result.word}")
         click.echo(printable(result.verdict.sentence))
     return result.exit_code
+
+
+def _step_summary() -> Path | None:
+    """Return the file that collects the summaries of a pipeline's steps; None: there is none.
+
+    Nobody asked for it by an option, so a file that cannot be written to keeps no gate from its
+    verdict.
+    """
+    named = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not named:
+        return None
+    path = Path(named)
+    place = path if path.exists() else path.parent
+    if path.is_dir() or not os.access(place, os.W_OK):
+        click.echo(f"warning: GITHUB_STEP_SUMMARY is not writable ({named}); no summary", err=True)
+        return None
+    return path
+
+
+def _say_where(collected: Path | None) -> None:
+    if collected is not None:
+        click.echo(f"summary appended to GITHUB_STEP_SUMMARY ({collected})", err=True)

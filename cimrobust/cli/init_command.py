@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import model_argument
+from cimrobust.cli.options import json_option, model_argument
+
+if TYPE_CHECKING:
+    from cimrobust.certificate.models.printed_networks import InitOutput
+    from cimrobust.pipeline.describing import Described
 
 
 @click.command(
@@ -28,7 +33,8 @@ from cimrobust.cli.options import model_argument
     help="Where to write the description; - prints it.",
 )
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def command(model: Path, data: Path | None, out: str, force: bool) -> None:
+@json_option
+def command(model: Path, data: Path | None, out: str, force: bool, as_json: bool) -> None:
     """Write a data description for MODEL and DATA.
 
     .npz, .csv, a folder of images or of ONNX test data.
@@ -52,10 +58,14 @@ def command(model: Path, data: Path | None, out: str, force: bool) -> None:
             f"description must go into a folder that is there, got {path} (--out); make it first"
         )
     found = describe(model, data, folder=Path.cwd() if out == "-" else path.absolute().parent)
+    if out != "-":
+        write_whole(path, found.text.encode("utf-8"))
+    if as_json:
+        click.echo(_output(found, None if out == "-" else str(path)).model_dump_json(indent=2))
+        return
     if out == "-":
         click.echo(found.text, nl=False)
     else:
-        write_whole(path, found.text.encode("utf-8"))
         click.echo(f"description           {path}")
     if found.understanding is not None:
         task, output = found.understanding.judged.task, found.understanding.judged.output
@@ -67,3 +77,17 @@ def command(model: Path, data: Path | None, out: str, force: bool) -> None:
         )
     if found.problem:
         click.echo(f"open: {found.problem}", err=True)
+
+
+def _output(found: Described, file: str | None) -> InitOutput:
+    from cimrobust.certificate.models.printed_networks import InitOutput
+
+    known = found.understanding
+    return InitOutput(
+        file=file,
+        text=found.text,
+        metric=None if known is None else known.judged.task.metric,
+        clean=None if known is None else known.score,
+        samples=None if known is None else known.judged.dataset.num_samples,
+        problem=found.problem or None,
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import certificate_argument
+from cimrobust.cli.options import certificate_argument, json_option
 
 
 @click.command(
@@ -34,9 +34,24 @@ from cimrobust.cli.options import certificate_argument
     metavar="FILE",
     help="Write the page as PDF/A-3u too (extra `pdf`), with what changed if --previous is given.",
 )
-def command(directory: Path, previous: Path | None, pdf: Path | None) -> None:
+@json_option
+def command(directory: Path, previous: Path | None, pdf: Path | None, as_json: bool) -> None:
     """Write the page of a certificate, a sweep or a re-training in DIR again from its JSON."""
     from cimrobust.review.checking import rewrite_report
 
-    for path in rewrite_report(directory, previous=previous, pdf=pdf):
+    written = rewrite_report(directory, previous=previous, pdf=pdf)
+    if as_json:
+        from cimrobust.certificate.models.printed_folders import ReportOutput
+        from cimrobust.files import sha256_of
+        from cimrobust.review.result_folder import results_in
+
+        result = directory / results_in(directory)[0]
+        made = ReportOutput(
+            written=[str(path) for path in written],
+            result=str(result),
+            result_sha256=sha256_of(result),
+        )
+        click.echo(made.model_dump_json(indent=2))
+        return
+    for path in written:
         click.echo(str(path))

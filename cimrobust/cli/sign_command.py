@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cimrobust.cli.command_help import ExampleCommand
-from cimrobust.cli.options import certificate_argument
+from cimrobust.cli.options import certificate_argument, json_option
 
 
 @click.command(
@@ -34,7 +34,10 @@ from cimrobust.cli.options import certificate_argument
     type=click.Path(path_type=Path),
     help="Policy of the signed verdict, in place of the certificate's own.",
 )
-def command(directory: Path, key: Path | None, sigstore: bool, policy: Path | None) -> None:
+@json_option
+def command(
+    directory: Path, key: Path | None, sigstore: bool, policy: Path | None, as_json: bool
+) -> None:
     """Sign the certificate in DIR.
 
     The network's digests, certificate.json, and every other file by manifest.json.
@@ -44,6 +47,15 @@ def command(directory: Path, key: Path | None, sigstore: bool, policy: Path | No
     from cimrobust.review.signing import sign
 
     signed = sign(directory, key=key, sigstore=sigstore, policy=policy)
+    if as_json:
+        from cimrobust.certificate.models.printed_folders import SignOutput
+
+        files = [str(path) for path in signed.files]
+        made = SignOutput.model_validate(
+            {"files": files, "word": signed.word, "keyid": signed.keyid}
+        )
+        click.echo(made.model_dump_json(indent=2))
+        return
     for path in signed.files:
         click.echo(f"{'signature':<22}{path}")
     click.echo(f"{'signed verdict':<22}{signed.word}")

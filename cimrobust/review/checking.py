@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -13,21 +14,21 @@ from cimrobust.certificate.certificate_files import (
     CHANGE,
     REPORT,
     TRIALS,
-    WITNESS,
     atomic_bytes,
     atomic_text,
     read_certificate,
 )
 from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.gate_evidence import EvidenceProblem, EvidenceProblemsError, GateResult
+from cimrobust.certificate.gate_outcome import WITNESS_MODEL, GateOutcome
+from cimrobust.certificate.gate_reports import GateReports
 from cimrobust.certificate.judging import Occasion
-from cimrobust.certificate.junit import write_evidence_junit, write_junit
-from cimrobust.certificate.manifest import update_manifests
+from cimrobust.certificate.manifest import MANIFEST, update_manifests
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy, read_policy
 from cimrobust.certificate.verdict import judge
 from cimrobust.counts import check_number
-from cimrobust.errors import UsageError
+from cimrobust.errors import EvidenceRefutedError, InputRefusedError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
@@ -68,6 +69,9 @@ def gate(
     today: str | None = None,
     issued_after: str | None = None,
     junit: str | Path | None = None,
+    sarif: str | Path | None = None,
+    summary: str | Path | None = None,
+    step_summary: str | Path | None = None,
     require_signature: str | Path | None = None,
 ) -> GateResult:
     """Judge a certificate against a policy, after all that its files tell about it was checked.
@@ -88,6 +92,10 @@ def gate(
         issued_after: Require besides that the certificate states a day of issue after this one,
             YYYY-MM-DD.
         junit: Write the result as JUnit XML there too.
+        sarif: Write the result as SARIF 2.1.0 there too.
+        summary: Write the result as Markdown there too.
+        step_summary: Append the same Markdown to this file, to which other steps of a pipeline
+            write as well.
         require_signature: Who must have signed the certificate, see `cimrobust.verify_signature`;
             None: nobody.
 
@@ -108,29 +116,54 @@ def gate(
         today=today,
         issued_after=issued_after,
     )
+    reports = GateReports(junit, sarif, summary, step_summary)
     if require_signature is not None:
-        signing.require_signature(directory, require_signature)
+        try:
+            signing.require_signature(directory, require_signature)
+        except EvidenceRefutedError as error:
+            _report_unsigned(Path(directory), error, reports)
+            raise
     require_certificate(Path(directory))
     certificate = read_certificate(Path(directory))
-    problems = evidence_problems(
-        Path(directory),
+    outcome = GateOutcome(
         certificate,
-        None if model is None else Path(model),
-        None if data is None else str(data),
+        Path(directory),
+        result=None,
+        model=None if model is None else Path(model),
+        data=None if data is None else str(data),
     )
+    problems = evidence_problems(Path(directory), certificate, outcome.model, outcome.data)
     problems += _baseline_problems(baseline, occasion.baseline)
     if problems:
-        if junit is not None:
-            write_evidence_junit(problems, Path(junit), certificate=certificate)
+        reports.write(replace(outcome, problems=tuple(problems)))
         raise EvidenceProblemsError(problems, directory)
     trials = from_parquet(Path(directory) / TRIALS)
     with refusing_what_fails(_OURS, directory, hint=_HINT):
         verdict = judge(certificate, required, trials, occasion)
     digest = NamedDigest(Path(policy).name, sha256_of(Path(policy)))
-    result = GateResult(verdict, witness=f"{WITNESS}/worst_case.onnx", policy=digest)
-    if junit is not None:
-        write_junit(result, Path(junit), certificate=certificate)
+    result = GateResult(
+        verdict,
+        witness=WITNESS_MODEL,
+        policy=digest,
+        certificate_sha256=certificate.file_sha256,
+        manifest_sha256=_manifest_digest(Path(directory)),
+    )
+    reports.write(replace(outcome, result=result))
     return result
+
+
+def _report_unsigned(directory: Path, error: EvidenceRefutedError, reports: GateReports) -> None:
+    """Write the reports of a gate that refuses the signature, where there is a certificate."""
+    with contextlib.suppress(InputRefusedError):
+        certificate = read_certificate(directory)
+        problem = EvidenceProblem("signature", str(error))
+        reports.write(GateOutcome(certificate, directory, result=None, problems=(problem,)))
+
+
+def _manifest_digest(directory: Path) -> str | None:
+    """Return the digest of the list of all files; None: folders of older versions have none."""
+    path = directory / MANIFEST
+    return sha256_of(path) if path.exists() else None
 
 
 def _occasion(

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.published_schemas import FORMATS, described_schema, field_texts
+from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, described_schema, field_texts
 from cimrobust.data.description import Description
 from cimrobust.device.profile_keys import ProfileModel
 from generator.markdown import anchor, prose, table
@@ -62,9 +62,16 @@ def schemas_page() -> str:
         " the version that it follows;\nfiles of every older version are read. `cimrobust schema"
         " NAME --version V` prints any version.\n"
     )
+    printed = [
+        (f"`{name}`", f"`cimrobust schema {name}`", prose(_first_sentence(kind)))
+        for name, kind in OUTPUTS.items()
+    ]
     return (
         "# Schemas of result"
-        f" files\n\n{text}\n{table(('format', 'version', 'command', 'what'), rows)}"
+        f" files\n\n{text}\n{table(('format', 'version', 'command', 'what'), rows)}\n"
+        "## What commands print\n\nOutput of `--json` follows a schema too. `suggest` and `compare`"
+        " print what their files hold,\nand `schema` prints nothing but JSON. Later versions may"
+        f" have more fields.\n\n{table(('output', 'command', 'what'), printed)}"
     )
 
 

@@ -17,6 +17,7 @@ from cimrobust.cli.main import run
 from cimrobust.pipeline import sweep as module
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.tolerance_sweep import sweep_tolerances as swept_search
+from tests.cli.printed import check_printed
 
 GRID = "0.05,0.2,0.1"
 MORE = ["--trials", "300", "--limit", "80", "--require", "0.9", "--workers", "1"]
@@ -130,7 +131,7 @@ def test_the_summary_is_json_alone(samples, tmp_path, capsys):
     model, data = str(samples / "breast_cancer_mlp.onnx"), str(samples / "breast_cancer_mlp.toml")
     more = ["--tolerances", "0.01", "--trials", "3", "--limit", "30", "--json"]
     assert run(["sweep", model, "--data", data, "--out", str(tmp_path), *more]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = check_printed("sweep-output", capsys.readouterr().out)
     assert found["points"][0]["tolerance"] == 0.01
     assert found["largest_safe_tolerance"] is None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pyarrow.parquet as pq
 import pytest
 
 import cimrobust
 from cimrobust.cli.main import run
+from tests.cli.printed import check_printed
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def arguments(samples, tmp_path) -> list[str]:
 
 def test_the_list_holds_as_many_devices_as_the_largest_share(arguments, tmp_path, capsys):
     assert run([*arguments, "--shares", "0.1", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = check_printed("verify-output", capsys.readouterr().out)
     table = pq.read_table(tmp_path / "list.parquet")
     assert found["total_devices"] == 5952
     assert found["listed_devices"] == table.num_rows == 595

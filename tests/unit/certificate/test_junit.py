@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 import cimrobust
+from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.errors import EvidenceRefutedError
 
 #: Attributes and children of an element; those with a star are required.
@@ -96,7 +97,27 @@ def test_every_verdict_is_what_jenkins_reads(
         "data.breast_cancer_test.npz.sha256",
     } <= stated.keys()
     assert all(case.find("system-out") is not None for case in root.iter("testcase"))
+    name = required.partition(" ")[0].replace("kpp", "kpp_0.1")
+    asked = "0.9" if name == "kpp_0.1" else required.rpartition(" ")[2]
+    assert stated[f"requirement.{name}.threshold"] == asked
+    assert "score.worst_found" in stated
+    assert "witness/worst_case.onnx" in root.find(".//testcase[@name='verdict']/system-out").text
     assert str(tmp_path) not in (tmp_path / "j.xml").read_text()
+
+
+def test_a_pass_has_its_numbers_and_times_are_those_of_the_run(
+    certified: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text("[require]\nworst_found_accuracy = 0.5\n")
+    cimrobust.gate(certified, policy=tmp_path / "p.toml", junit=tmp_path / "j.xml")
+    root = ElementTree.parse(tmp_path / "j.xml").getroot()
+    case = root.find(".//testcase[@name='worst_found_accuracy']")
+    assert [child.tag for child in case] == ["system-out"]
+    record = read_certificate(certified)
+    assert f"found: {record.worst_found.score}" in case.find("system-out").text
+    assert float(case.get("time")) == round(record.timings.stages["search"], 3)
+    for element in (root, root.find("testsuite")):
+        assert float(element.get("time")) == round(record.timings.total_seconds, 3)
 
 
 def test_refuted_evidence_too(certified: Path, samples: Path, tmp_path: Path) -> None:
