@@ -8,11 +8,8 @@ Of the current version of each format from its model, of older ones as they were
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.errors import UsageError
+from cimrobust.records import field_texts
 
 FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.
@@ -97,25 +95,6 @@ def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
                 if isinstance(value, type) and issubclass(value, BaseModel)
             }
     return found
-
-
-@cache
-def field_texts(model: type[BaseModel]) -> dict[str, str]:
-    """Return the string that stands behind each field of a model, inherited fields included."""
-    texts: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if base is BaseModel or not issubclass(base, BaseModel):
-            continue
-        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(text, ast.Expr)
-            ):
-                texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
-    return texts
 
 
 def write_schemas() -> None:

@@ -8,7 +8,8 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
-from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.open import open_network
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.decided import stored_layers

@@ -11,6 +11,7 @@ from cimrobust.attack.tolerances import stated_tolerance
 from cimrobust.certificate import models
 from cimrobust.certificate.models import retrained as blocks
 from cimrobust.data.dataset import DataSet
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.files import sha256_of
 from cimrobust.pipeline.side_by_side_tables import compare_layers, compare_tolerances
@@ -75,7 +76,7 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         metric=before.metric,
         model=session.runtime.network.path.name,
         device=evidence.profile.name,
-        tolerance=evidence.profile.tolerance_fraction(),
+        tolerance=tolerance_fraction(evidence.profile),
         self_labelled=evidence.training.labels is None,
         splits=blocks.Splits(
             training=len(split.training),

@@ -26,6 +26,7 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certify import per_sample
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
@@ -87,7 +88,7 @@ def write_files(run: Run, findings: Findings, timings: RunTimings) -> Certificat
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", run, findings.found)
         to_parquet(findings.trials, made / TRIALS)
         proven = per_sample.per_sample(
-            findings.certification, run.placement.profile.tolerance_fraction()
+            findings.certification, tolerance_fraction(run.placement.profile)
         )
         if proven is not None:
             per_sample.to_parquet(proven, made / CERTIFIED)

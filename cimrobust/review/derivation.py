@@ -23,6 +23,7 @@ from cimrobust.certify.bound_summary import Certification, certify_run
 from cimrobust.certify.per_sample import PerSample
 from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.data.decision import Score
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.mapping.box import Box, Pattern, box_of
@@ -192,7 +193,7 @@ def derive(directory: Path, certificate: CertificateModel, run: Run, witness: Wi
     )
     made = _with_claims(assemble(evidence, run.settings.policy), certificate, run, table)
     return Derived(
-        made, per_sample.per_sample(certification, run.placement.profile.tolerance_fraction())
+        made, per_sample.per_sample(certification, tolerance_fraction(run.placement.profile))
     )
 
 

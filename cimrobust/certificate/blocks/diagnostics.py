@@ -12,6 +12,7 @@ from cimrobust.certificate.blocks.device_level_block import stuck_devices, write
 from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.decision import Score
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.diagnose.classes import Classes
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.diagnose.fragile_inputs import FragileInputs
@@ -189,11 +190,11 @@ def _certified_tolerance(required: float, evidence: Evidence) -> tuple[float | N
     ]
     if not met:
         return None, "the bound meets the requirement at no tolerance of the certified curve"
-    return max(met) * evidence.placement.profile.tolerance_fraction(), None
+    return max(met) * tolerance_fraction(evidence.placement.profile), None
 
 
 def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileInputs:
-    tolerance = evidence.placement.profile.tolerance_fraction()
+    tolerance = tolerance_fraction(evidence.placement.profile)
     return models.FragileInputs(
         rows=[
             models.FragileInput(

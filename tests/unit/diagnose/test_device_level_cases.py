@@ -10,7 +10,8 @@ import pytest
 from cimrobust.attack.box_attack import AttackPlan
 from cimrobust.data.decision import Decision
 from cimrobust.device.converter_tables import AdcTable, DacTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.core_tables import DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device_level.stuck import StuckSettings, stuck_budget
 from cimrobust.device_level.stuck_search import StuckEffort
 from cimrobust.device_level.verification import VerifySettings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cimrobust.attack.box_attack import AttackPlan
-from cimrobust.device.profile import DeviceTable
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.diagnose.protected_attacks import Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.engine.torch_device import open_device

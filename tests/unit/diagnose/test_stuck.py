@@ -7,9 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable, FaultsTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.window import WindowTable
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck import AT_TARGETS, StuckSettings, stuck_budget

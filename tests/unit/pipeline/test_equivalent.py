@@ -12,7 +12,7 @@ from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Equivalent
 from cimrobust.data.load_dataset import load_data
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.open import open_network
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network
