@@ -4,6 +4,9 @@ A result is described once: as a `Record`, in the package that finds it. Its fie
 when it is made, it cannot be changed, and the certificate holds it as it is. The string behind a
 field is its description in the published schema.
 
+Records lie in modules of their own (`search_records.py` in `search`), which import nothing that
+computes: a certificate is read and shown without the libraries that made it.
+
 Enters: nothing. Leaves: `Record`, types of fields, and the descriptions of fields.
 """
 
@@ -11,12 +14,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapSerializer
 
 
 class Record(BaseModel):
@@ -29,7 +33,9 @@ class Record(BaseModel):
 
 def finite(value: float) -> float:
     """Return a score that JSON can hold: an infinite error becomes the largest float64."""
-    return float(np.nan_to_num(value, nan=sys.float_info.max, posinf=sys.float_info.max))
+    if math.isnan(value):
+        return sys.float_info.max
+    return float(min(max(value, -sys.float_info.max), sys.float_info.max))
 
 
 def _finite(value: Any) -> Any:
@@ -37,11 +43,15 @@ def _finite(value: Any) -> Any:
 
 
 def _none_for_nan(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _as_list(value: Any, plain: Callable[[Any], Any]) -> list[Any]:
+    return list(plain(value))
 
 
 def _rounded(value: float) -> float:
@@ -56,10 +66,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Score = Annotated[float, BeforeValidator(_finite)]
 #: A number that is null where it is infinite or NaN.
 Measured = Annotated[float | None, BeforeValidator(_none_for_nan)]
-#: Wall-clock seconds, written with three digits.
-Seconds = Annotated[float, PlainSerializer(_rounded, return_type=float)]
+#: Wall-clock seconds, to three digits.
+Seconds = Annotated[float, AfterValidator(_rounded)]
 #: Entries in order, a list in JSON.
-Rows = Annotated[tuple[Entry, ...], BeforeValidator(_listed)]
+Rows = Annotated[tuple[Entry, ...], BeforeValidator(_listed), WrapSerializer(_as_list)]
 
 
 @cache

@@ -9,9 +9,8 @@ Of the current version of each format from its model, of older ones as they were
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -19,7 +18,7 @@ from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.attested import Attestation
 from cimrobust.certificate.models.compared_certificates import Comparison
 from cimrobust.certificate.models.listed import Manifest
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
 from cimrobust.certificate.models.swept import SweepModel
@@ -28,7 +27,7 @@ from cimrobust.records import field_texts
 
 FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.
-FORMATS: dict[str, type[Record]] = {
+FORMATS: dict[str, type[ResultFile]] = {
     kind.NAME: kind
     for kind in (
         CertificateModel,
@@ -66,7 +65,7 @@ def schema_file(name: str, version: str | None = None) -> Path:
     return known[wanted]
 
 
-def described_schema(kind: type[Record]) -> dict[str, Any]:
+def described_schema(kind: type[ResultFile]) -> dict[str, Any]:
     """Return the schema of a format with a description for every property.
 
     The text that stands behind its field.
@@ -84,16 +83,16 @@ def described_schema(kind: type[Record]) -> dict[str, Any]:
 
 
 def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
-    """Return a model and all models that its module's package defines."""
-    package = kind.__module__.rsplit(".", 1)[0]
-    found = {kind}
-    for name, module in list(sys.modules.items()):
-        if name.startswith(package):
-            found |= {
-                value
-                for value in vars(module).values()
-                if isinstance(value, type) and issubclass(value, BaseModel)
-            }
+    """Return a model and all models that its fields hold, however deep."""
+    found: set[type[BaseModel]] = set()
+    waiting: list[Any] = [kind]
+    while waiting:
+        part = waiting.pop()
+        if not (isinstance(part, type) and issubclass(part, BaseModel)):
+            waiting += get_args(part)
+        elif part not in found:
+            found.add(part)
+            waiting += [field.annotation for field in part.model_fields.values()]
     return found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import log_ndtr, ndtr, ndtri
 
+from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
 from cimrobust.montecarlo.splitting import Run
 
 
@@ -45,26 +46,6 @@ class Probability:
     def reliability_index(self) -> float | None:
         """Return ``-Phi^-1(p)``, which is comparable to the distance of the most probable failing chip; None: not reached."""
         return None if self.estimate is None else float(-ndtri(self.estimate))
-
-
-@dataclass(frozen=True)
-class FirstOrder:
-    """The first-order probability of a failing chip beside that of splitting.
-
-    Attributes:
-        reliability_index: beta, norm of the most probable failing chip in standard normal latents.
-        probability: ``Phi(-beta)``; 0 where float64 cannot hold it, from about beta 38.
-        log10_probability: Its logarithm to base 10, which can always be held.
-        ratio: It over the estimate of splitting; None: splitting did not reach the event.
-        agrees: Whether it lies in the interval of splitting. None: splitting did not reach the
-            event, and no more can be said than that it is not above the upper bound.
-    """
-
-    reliability_index: float
-    probability: float
-    log10_probability: float
-    ratio: float | None
-    agrees: bool | None
 
 
 def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
@@ -105,7 +86,7 @@ def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
     )
 
 
-def first_order(reliability_index: float, found: Probability) -> FirstOrder:
+def first_order(reliability_index: float, found: Probability) -> FirstOrderProbability:
     """Compare the most probable failing chip with what splitting found.
 
     Args:
@@ -114,7 +95,7 @@ def first_order(reliability_index: float, found: Probability) -> FirstOrder:
     """
     probability = float(ndtr(-reliability_index))
     inside = found.low <= probability <= found.high
-    return FirstOrder(
+    return FirstOrderProbability(
         reliability_index=reliability_index,
         probability=probability,
         log10_probability=float(log_ndtr(-reliability_index)) / math.log(10.0),

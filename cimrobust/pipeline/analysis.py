@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.manifest import write_manifest
+from cimrobust.certificate.models import Timings
 from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.analysis_settings import DEFAULT_EFFORT, Request, Settings, resolve
@@ -129,7 +129,7 @@ def _certificate(settings: Settings, progress: Progress) -> Certificate:
     with clock.stage("load"):
         run = stages.open_run(settings, progress)
     findings = run_stages(run, clock)
-    written = write_files(run, findings, RunTimings(settings.workers, clock.stages))
+    written = write_files(run, findings, Timings.of(settings.workers, clock.stages))
     shutil.rmtree(out / stages.CHECKPOINTS, ignore_errors=True)
     write_manifest(out)
     return Certificate(written, out)

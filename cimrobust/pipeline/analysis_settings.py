@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cimrobust.certificate.evidence import NamedDigest, RunSetting
+from cimrobust.certificate.evidence import NamedDigest
+from cimrobust.certificate.models import Setting
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
 from cimrobust.counts import MAX_TRIALS, check_number
 from cimrobust.diagnose.diagnostic_catalogue import chosen
@@ -78,12 +79,12 @@ class Settings:
         """Score that the most probable failing chip is searched for; None: it is not."""
         return None if self.request.skip_most_probable else self.request.rare_below
 
-    def stated(self) -> tuple[RunSetting, ...]:
+    def stated(self) -> tuple[Setting, ...]:
         """Return what the certificate says of how it was made."""
         asked, item = self.request, self.request.item
         return (
             stored("effort", asked.effort, default=DEFAULT_EFFORT),
-            RunSetting("trials", self.num_trials, asked.trials is None),
+            Setting(key="trials", value=self.num_trials, is_default=asked.trials is None),
             stored("seed", asked.seed, default=0),
             stored("limit", item.limit),
             stored("tolerance", item.tolerance),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
-from cimrobust.certificate.evidence import RunSetting
+from cimrobust.certificate.models import Setting
 from cimrobust.certificate.policy import EFFORTS
 from cimrobust.counts import check_count
 from cimrobust.errors import UsageError
@@ -123,22 +123,22 @@ def stored(
     value: int | float | str | bool | None,
     *,
     default: int | float | str | bool | None = None,
-) -> RunSetting:
+) -> Setting:
     """Return a setting as the certificate states it."""
-    return RunSetting(key, value, value == default)
+    return Setting(key=key, value=value, is_default=value == default)
 
 
-def stored_each(key: str, values: Iterable[str]) -> tuple[RunSetting, ...]:
+def stored_each(key: str, values: Iterable[str]) -> tuple[Setting, ...]:
     """Return a setting that may be given several times, one entry a time.
 
     One entry without value where it was not given.
     """
-    return tuple(RunSetting(key, value, False) for value in values) or (
-        RunSetting(key, None, True),
+    return tuple(Setting(key=key, value=value, is_default=False) for value in values) or (
+        Setting(key=key, value=None, is_default=True),
     )
 
 
-def stored_file(key: str, path: str | Path | None) -> RunSetting:
+def stored_file(key: str, path: str | Path | None) -> Setting:
     """Return the setting of a file, which is stated by its name alone; the default is none."""
     return stored(key, None if path is None else Path(path).name)
 

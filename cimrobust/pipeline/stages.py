@@ -19,8 +19,9 @@ from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import Pattern, box_of
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.effect_costs import EffectRow, add_effects
+from cimrobust.montecarlo.effect_costs import add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
+from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.analysis_settings import Request, Settings
@@ -191,7 +192,7 @@ def certify(run: Run, trials: TrialTable, diagnosis: Diagnosis) -> Certification
     return certification
 
 
-def tabulate_effects(run: Run) -> tuple[EffectRow, ...]:
+def tabulate_effects(run: Run) -> tuple[Effect, ...]:
     """Score chips with every effect added in turn."""
     return add_effects(
         run.runtime,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cimrobust.attack.box_attack import AttackPlan
-from cimrobust.certificate.evidence import RunTimings
+from cimrobust.certificate.models import Timings
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.certify.bound_summary import certify_run
 from cimrobust.diagnose.protected_attacks import Chosen, Needs, Percentile, ProtectedAttacks
@@ -204,7 +204,7 @@ def suggest(
         device_argument=str(device),
         data_argument=str(data),
         out=None if out is None else Path(out),
-        timings=RunTimings(threads, clock.stages),
+        timings=Timings.of(threads, clock.stages),
     )
     described = describe_suggestion(evidence)
     if out is not None:

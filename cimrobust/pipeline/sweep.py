@@ -15,8 +15,8 @@ from cimrobust import __version__
 from cimrobust.attack.diagnosis_protocol import Settings
 from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
-from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.manifest import remove_seal, write_manifest
+from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.counts import check_number
@@ -85,15 +85,17 @@ class SweepRequest:
         """Chips drawn at every tolerance."""
         return self.trials or DEFAULT_TRIALS[self.effort]
 
-    def stated(self) -> tuple[RunSetting, ...]:
+    def stated(self) -> tuple[Setting, ...]:
         """Return what sweep.json says of how it was made."""
         return (
-            RunSetting(
-                "tolerances", ",".join(f"{tolerance:g}" for tolerance in self.tolerances), False
+            Setting(
+                key="tolerances",
+                value=",".join(f"{tolerance:g}" for tolerance in self.tolerances),
+                is_default=False,
             ),
             *stored_each("digital", self.digital),
             stored("effort", self.effort, default=DEFAULT_EFFORT),
-            RunSetting("trials", self.num_trials, self.trials is None),
+            Setting(key="trials", value=self.num_trials, is_default=self.trials is None),
             stored("require", self.require),
             stored("seed", self.seed, default=0),
             stored("limit", self.limit),
@@ -240,7 +242,7 @@ def sweep_opened(
         settings=asked.stated(),
         device_argument=str(asked.device),
         data_argument=str(asked.data),
-        timings=RunTimings(asked.workers, clock.stages),
+        timings=Timings.of(asked.workers, clock.stages),
     )
     made = _write(asked.out, inspection, subject, evidence, witnesses=asked.witnesses)
     shutil.rmtree(asked.out / _RESUME, ignore_errors=True)

@@ -20,9 +20,9 @@ from cimrobust.certificate.certificate_files import (
     canonical_json,
     check_certificate,
 )
-from cimrobust.certificate.evidence import Evidence, RunTimings
+from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.manifest import remove_seal
-from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models import CertificateModel, Timings
 from cimrobust.certify import per_sample
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
@@ -32,8 +32,8 @@ from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of
 from cimrobust.mapping.box import box_of
-from cimrobust.montecarlo.effect_costs import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
+from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.diagnosing import write_safety_witness
@@ -62,7 +62,7 @@ class Findings:
     trials: TrialTable
     diagnosis: Diagnosis
     certification: Certification
-    effects: tuple[EffectRow, ...]
+    effects: tuple[Effect, ...]
     rare: RareFailures | None
     likely: LikelySearch | None
 
@@ -72,7 +72,7 @@ class Findings:
         return self.diagnosis.found
 
 
-def write_files(run: Run, findings: Findings, timings: RunTimings) -> CertificateModel:
+def write_files(run: Run, findings: Findings, timings: Timings) -> CertificateModel:
     """Write all files beside their final names, then move them there, certificate.json last.
 
     Returns:
@@ -127,7 +127,7 @@ def _evidence(
     *,
     devices: DeviceCheck,
     worst_output: np.ndarray,
-    timings: RunTimings,
+    timings: Timings,
 ) -> Evidence:
     """Return all that the certificate is made of; `folder` has the files of the witness."""
     chip = folder / CHIP_FILE

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cimrobust.certificate.evidence import RunTimings
-from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models import CertificateModel, Timings
 from cimrobust.certify.refusal import lacks_memory
 from cimrobust.input_file import printable
 from cimrobust.pipeline.analysis import run_stages
@@ -40,7 +39,7 @@ def rerun(run: Run, *, transfer: Path | None = None) -> CertificateModel:
     clock = Clock()
     request = replace(run.request, transfer=transfer)
     findings = run_stages(replace(run, settings=replace(run.settings, request=request)), clock)
-    return write_files(run, findings, RunTimings(run.settings.workers, clock.stages))
+    return write_files(run, findings, Timings.of(run.settings.workers, clock.stages))
 
 
 def rerun_checks(certificate: CertificateModel, made: CertificateModel) -> Iterator[ReplayCheck]:

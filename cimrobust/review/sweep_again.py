@@ -18,7 +18,6 @@ from cimrobust.certificate.assemble_sweep import (
     swept_chips,
     swept_proof,
 )
-from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint, SweptProof
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.box import box_of
@@ -167,7 +166,7 @@ def _head(sweep: SweepModel, opened: Reopened) -> Iterator[ReplayCheck]:
         settings=opened.asked.stated(),
         device_argument=str(opened.asked.device),
         data_argument=str(opened.asked.data),
-        timings=RunTimings(sweep.timings.workers, sweep.timings.stages),
+        timings=sweep.timings,
     )
     derived = assemble_sweep(evidence)
     for block in SweepModel.model_fields:

@@ -31,7 +31,8 @@ from cimrobust.search.members.member_list import MEMBERS
 from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, score_candidate, worst_of
 from cimrobust.search.search_budget import Budget, budget_of, papers_budget
-from cimrobust.search.search_results import Member, MemberResult, SearchResult, Warned
+from cimrobust.search.search_records import Warned
+from cimrobust.search.search_results import Member, MemberResult, SearchResult
 from cimrobust.search.trace import effort_curve
 from cimrobust.search.witness_replay import confirm
 
@@ -256,7 +257,9 @@ def _run_member(
         raise
     except (CimrobustError, RuntimeError) as err:
         note = f"gave up: {err}"
-        warnings.append(Warned("MEMBER_FAILED", f"Search member {member.name} gave up: {err}."))
+        warnings.append(
+            Warned(code="MEMBER_FAILED", text=f"Search member {member.name} gave up: {err}.")
+        )
     seconds = time.perf_counter() - begin
     spent = (problem.passes - passes, problem.evaluations - evaluations)
     results.append(MemberResult(member.name, score, seconds, *spent, note))

@@ -26,7 +26,7 @@ from cimrobust.search.oracle import GradientOracle
 from cimrobust.search.problem import Problem
 from cimrobust.search.readout import Readout, decide, possible_readouts
 from cimrobust.search.search_budget import Budget
-from cimrobust.search.search_results import Warned
+from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
 
@@ -88,7 +88,9 @@ def open_gradients(
         )
     if oracle is None:
         return _without(crafting, reason, "TWIN_MISMATCH")
-    return Opened(oracle, crafting, None, (Warned("TWIN_APPROXIMATE", reason),) if reason else ())
+    return Opened(
+        oracle, crafting, None, (Warned(code="TWIN_APPROXIMATE", text=reason),) if reason else ()
+    )
 
 
 def _running_twin(runtime: Runtime, budget: Budget) -> tuple[Twin, int]:
@@ -141,7 +143,7 @@ def _without(crafting: np.ndarray, reason: str, code: str) -> Opened:
         f"{reason[:1].upper()}{reason[1:]}. Only gradient-free members searched; they find far"
         " less."
     )
-    return Opened(None, crafting, reason, (Warned(code, text),))
+    return Opened(None, crafting, reason, (Warned(code=code, text=text),))
 
 
 def _agreeing(
@@ -243,14 +245,18 @@ def check_gradients(problem: Problem, dead: tuple[str, ...]) -> list[Warned]:
         for name, gradient in evaluation.gradients.items()
     }
     warnings = [
-        Warned("ZERO_GRADIENT", _zero_text(name, share))
+        Warned(code="ZERO_GRADIENT", text=_zero_text(name, share))
         for name, share in shares.items()
         if share > _ZERO_SHARE and name not in dead
     ]
     estimated = [node.text for node in problem.oracle.outside if node.used]
     return [
         *warnings,
-        *([Warned("ESTIMATED_GRADIENT", _estimated_text(estimated))] if estimated else []),
+        *(
+            [Warned(code="ESTIMATED_GRADIENT", text=_estimated_text(estimated))]
+            if estimated
+            else []
+        ),
     ]
 
 

@@ -19,8 +19,8 @@ from cimrobust.progress import Progress
 from cimrobust.search.losses import Loss, margins, smooth_accuracy_of
 from cimrobust.search.oracle import Evaluation, GradientOracle
 from cimrobust.search.readout import counted_rows, task_readout
+from cimrobust.search.search_records import EffortPoint
 from cimrobust.search.torch_patterns import array_of, tensors_of
-from cimrobust.search.trace import TracePoint
 from cimrobust.search.unit import UnitBox, unit_box
 from cimrobust.seeds import stream
 
@@ -106,7 +106,7 @@ class Problem:
     passes: int = 0
     spare: int = 0
     forward_samples: int = 0
-    trace: list[TracePoint] = field(default_factory=list)
+    trace: list[EffortPoint] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -147,7 +147,11 @@ class Problem:
                 if self.task.is_regression
                 else candidate.key[0] / max(self.task.num_decisions, 1)
             )
-            self.trace.append(TracePoint(self.passes, time.perf_counter() - self.started, value))
+            self.trace.append(
+                EffortPoint(
+                    passes=self.passes, seconds=time.perf_counter() - self.started, score=value
+                )
+            )
 
     @cached_property
     def nominal_rows(self) -> Tensor:

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certify.bound_summary import OCTAVES
 from cimrobust.certify.per_sample import PerSample, per_sample
 from cimrobust.device.intervals import tolerance_fraction
+from cimrobust.records import finite
 
 _SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from cimrobust.certificate import models
-from cimrobust.certificate.blocks.results import finite
 from cimrobust.device_level.stuck import StuckBudget, StuckPoint
 from cimrobust.device_level.verification import Verification
+from cimrobust.records import finite
 
 # Devices listed for the largest budget; the list of smaller ones is complete.
 _LISTED = 100

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any
 
 from cimrobust.attack.diagnosis_protocol import Outcome
 from cimrobust.certificate import models
 from cimrobust.certificate.blocks.device_level_block import stuck_devices, write_verify
-from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.data.decision import Score
 from cimrobust.device.intervals import tolerance_fraction
@@ -21,6 +19,7 @@ from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.diagnose.sample_transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
 from cimrobust.diagnose.tolerance_curve import CurvePoint, ToleranceCurve
+from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
 
 
@@ -35,25 +34,10 @@ def diagnostics(evidence: Evidence) -> models.Diagnostics:
         )
         fields[f"{outcome.name}_reason"] = outcome.reason or None
     return models.Diagnostics(
-        effects=_effects(evidence),
+        effects=evidence.effects,
         costs=[_cost(outcome) for outcome in outcomes if outcome.result is not None],
         **fields,
     )
-
-
-def _effects(evidence: Evidence) -> list[models.Effect]:
-    before = [evidence.effects[0], *(row for row, _ in pairwise(evidence.effects))]
-    return [
-        models.Effect(
-            effect=row.effect,
-            mean=finite(row.mean),
-            low=finite(row.low),
-            high=finite(row.high),
-            chips=row.chips,
-            change=finite(row.mean) - finite(last.mean),
-        )
-        for row, last in zip(evidence.effects, before, strict=True)
-    ]
 
 
 def _cost(outcome: Outcome) -> models.DiagnosticCost:
@@ -235,7 +219,7 @@ _TRANSFERS = {
 }
 
 #: How the result of every diagnostic becomes a block.
-BLOCKS: Mapping[str, Callable[[Any, Evidence], models.Block]] = {
+BLOCKS: Mapping[str, Callable[[Any, Evidence], Record]] = {
     "layers": lambda found, _: _layers(found),
     "classes": lambda found, _: _classes(found),
     "safety_class": _safety_class,

@@ -14,7 +14,6 @@ from cimrobust.data.task import Task
 from cimrobust.device.digest import profile_digest
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
-from cimrobust.engine.machine import this_machine
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.onnx_io.network import Network, TensorSpec
@@ -36,19 +35,6 @@ def tool() -> models.Tool:
         name="cimrobust",
         version=__version__,
         dependencies={"python": platform.python_version(), **versions},
-    )
-
-
-def machine() -> models.Machine:
-    """Describe the machine that this process runs on."""
-    here = this_machine()
-    return models.Machine(
-        processor=here.processor,
-        architecture=here.architecture,
-        instruction_sets=None if here.instruction_sets is None else list(here.instruction_sets),
-        onnxruntime=here.onnxruntime,
-        onnxruntime_build=here.onnxruntime_build,
-        operating_system=here.operating_system,
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.record_base import Block, Count
+from cimrobust.records import Count, Record
 
 
-class ToleranceScores(Block):
+class ToleranceScores(Record):
     """What one network is known to score at one tolerance.
 
     Null where that was not searched for, or not bounded.
@@ -17,7 +17,7 @@ class ToleranceScores(Block):
     """Certified score; null: not bounded."""
 
 
-class ToleranceRow(Block):
+class ToleranceRow(Record):
     """One tolerance; at those of a bisection alone one network was attacked, not all.
 
     `control` is null without a control.
@@ -41,7 +41,7 @@ class ToleranceRow(Block):
         return {"before": self.before, "control": self.control, "after": self.after}
 
 
-class ToleranceSummary(Block):
+class ToleranceSummary(Record):
     """One network: why it has no worst scores or no certified curve, and up to which tolerance no chip was found that misses the requirement, which is no proof."""
 
     reason: str | None
@@ -60,7 +60,7 @@ class ToleranceSummary(Block):
     """Why there is no certified curve."""
 
 
-class ToleranceComparison(Block):
+class ToleranceComparison(Record):
     """Worst score found on all samples, and certified score on the first `certified_samples` of each network, over the write-verify tolerance, smallest first."""
 
     stated: float
@@ -80,7 +80,7 @@ class ToleranceComparison(Block):
         return {role: summary for role, summary in stated.items() if summary is not None}
 
 
-class LayerScores(Block):
+class LayerScores(Record):
     """Worst scores found when this layer alone deviates, and when all others do.
 
     The latter null where there are none.
@@ -92,7 +92,7 @@ class LayerScores(Block):
     """Worst score found when all but this layer deviate; null: not searched for."""
 
 
-class LayerRow(Block):
+class LayerRow(Record):
     """One stored layer.
 
     Null for a network whose certificate has no attack on it, or without a control.
@@ -114,7 +114,7 @@ class LayerRow(Block):
         return {"before": self.before, "control": self.control, "after": self.after}
 
 
-class LayerComparison(Block):
+class LayerComparison(Record):
     """Which layers are fragile, the most fragile alone before training first.
 
     `reasons` tells by network why it has no attacks.

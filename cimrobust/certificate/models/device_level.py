@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.records import Count, Fraction, Record
 
 
-class StuckDevice(Block):
+class StuckDevice(Record):
     """One stuck device, and what sticking changes in its weight."""
 
     layer: str
@@ -32,7 +32,7 @@ class StuckDevice(Block):
     """Change of its weight, in units of the weight."""
 
 
-class StuckPoint(Block):
+class StuckPoint(Record):
     """At most so many stuck devices.
 
     The worst found, replayed from a model file, beside as many by magnitude and at random.
@@ -56,7 +56,7 @@ class StuckPoint(Block):
     """The stuck devices."""
 
 
-class StuckCurve(Block):
+class StuckCurve(Record):
     """Scores over budgets, and what all other devices do."""
 
     others: str
@@ -67,7 +67,7 @@ class StuckCurve(Block):
     """Worst score by budget, ascending."""
 
 
-class StuckDevices(Block):
+class StuckDevices(Record):
     """What few stuck devices can do."""
 
     curves: list[StuckCurve]
@@ -84,7 +84,7 @@ class StuckDevices(Block):
     """Samples of the attack set, on which gradients were computed."""
 
 
-class VerifyRow(Block):
+class VerifyRow(Record):
     """One ranking and share of devices that are verified more tightly."""
 
     ranking: str
@@ -105,7 +105,7 @@ class VerifyRow(Block):
     """Pattern or start that led to it."""
 
 
-class WriteVerify(Block):
+class WriteVerify(Record):
     """Worst score found over ranking and share, each box attacked from scratch."""
 
     base: float

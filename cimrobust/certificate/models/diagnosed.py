@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.records import Count, Fraction, Record
 
 
-class DiagnosticCost(Block):
+class DiagnosticCost(Record):
     """What a diagnostic cost, beside the search."""
 
     name: str
@@ -20,7 +20,7 @@ class DiagnosticCost(Block):
     """Wall-clock seconds."""
 
 
-class Attacked(Block):
+class Attacked(Record):
     """The worst score that a short attack found, and how it was reached."""
 
     score: float
@@ -31,7 +31,7 @@ class Attacked(Block):
     """Pattern or start that led to it."""
 
 
-class LayerAttack(Block):
+class LayerAttack(Record):
     """One layer: alone, and all others without it."""
 
     initializer: str
@@ -42,7 +42,7 @@ class LayerAttack(Block):
     """Worst chip when all but this layer deviate; null: it is the only one."""
 
 
-class LayerAttacks(Block):
+class LayerAttacks(Record):
     """Which layer is fragile, the most fragile alone first."""
 
     rows: list[LayerAttack]
@@ -53,7 +53,7 @@ class LayerAttacks(Block):
     """Passes over the attack set that each attack was given."""
 
 
-class ClassAttack(Block):
+class ClassAttack(Record):
     """One class: its worst recall found, and the score of all samples on the same chip."""
 
     label: int
@@ -76,7 +76,7 @@ class ClassAttack(Block):
     """Class that most of them become; null: none is wrong."""
 
 
-class ClassAttacks(Block):
+class ClassAttacks(Record):
     """The worst chip for every class alone, the worst class first."""
 
     rows: list[ClassAttack]
@@ -89,7 +89,7 @@ class ClassAttacks(Block):
     """Passes over the attack set that each attack was given."""
 
 
-class SafetyClass(Block):
+class SafetyClass(Record):
     """The worst recall found of the safety class, with its witness."""
 
     label: int
@@ -118,7 +118,7 @@ class SafetyClass(Block):
     """SHA-256 of the witness files by their path in the folder."""
 
 
-class TransferDirection(Block):
+class TransferDirection(Record):
     """A pattern made on one half of the samples, scored on both.
 
     `share` is damage held out over damage searched.
@@ -146,7 +146,7 @@ class TransferDirection(Block):
     """Loss of score held out over that on the attacked samples; null: too little was lost."""
 
 
-class Transfer(Block):
+class Transfer(Record):
     """Whether the worst chip is a property of the chip or of the samples."""
 
     directions: list[TransferDirection]
@@ -161,7 +161,7 @@ class Transfer(Block):
     """Effort of the search: quick, standard or thorough."""
 
 
-class TolerancePoint(Block):
+class TolerancePoint(Record):
     """The worst chip found at one tolerance."""
 
     tolerance: float
@@ -174,7 +174,7 @@ class TolerancePoint(Block):
     """Pattern or start that led to it."""
 
 
-class ToleranceCurve(Block):
+class ToleranceCurve(Record):
     """Worst score found over the tolerance.
 
     `unrefuted` is no proof, `certified` is one for the first `certified_samples` samples.
@@ -203,7 +203,7 @@ class ToleranceCurve(Block):
     """Passes over the attack set that each attack was given."""
 
 
-class FragileInput(Block):
+class FragileInput(Record):
     """One input; tolerances are shares of the box times the stated tolerance."""
 
     sample: Count
@@ -223,7 +223,7 @@ class FragileInput(Block):
     """Largest tolerance at which its decision is proven; null: not bounded."""
 
 
-class FragileInputs(Block):
+class FragileInputs(Record):
     """The inputs that break first."""
 
     rows: list[FragileInput]

@@ -6,10 +6,11 @@ from typing import Literal
 
 from cimrobust.certificate.models.compared import LayerComparison, ToleranceComparison
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
-from cimrobust.certificate.models.record_base import Block, Count, Record
+from cimrobust.certificate.models.result_file import ResultFile
+from cimrobust.records import Count, Record
 
 
-class Splits(Block):
+class Splits(Record):
     """Which samples were used for what; no two of them share a sample, by content."""
 
     training: Count
@@ -28,7 +29,7 @@ class Splits(Block):
     """SHA-256 of the evaluation files by name."""
 
 
-class Epoch(Block):
+class Epoch(Record):
     """One epoch; scores are of the validation split, null where nothing was measured."""
 
     epoch: Count
@@ -57,7 +58,7 @@ class Epoch(Block):
     """Wall-clock seconds of the training alone."""
 
 
-class Training(Block):
+class Training(Record):
     """One training.
 
     The range is that which weights were clipped to, in standard deviations of their tensor, null
@@ -89,7 +90,7 @@ class Training(Block):
     """Every epoch."""
 
 
-class PacedRate(Block):
+class PacedRate(Record):
     """One learning rate that was tried; null where losses were not finite."""
 
     rate: float
@@ -98,7 +99,7 @@ class PacedRate(Block):
     """Clean score after the first steps; null where losses were not finite."""
 
 
-class Paced(Block):
+class Paced(Record):
     """How the learning rate was chosen.
 
     Clean scores on the validation split after the first steps of plain training, and that before.
@@ -112,7 +113,7 @@ class Paced(Block):
     """Every rate that was tried."""
 
 
-class TunedTrial(Block):
+class TunedTrial(Record):
     """One short training of the search.
 
     Its score is the attacked validation score, ties by the first percentile, far below 0 where too
@@ -129,7 +130,7 @@ class TunedTrial(Block):
     """Attacked validation score; far below 0 where too much clean accuracy was lost."""
 
 
-class Tuned(Block):
+class Tuned(Record):
     """The search for the settings of the method."""
 
     budget_epochs: Count
@@ -142,7 +143,7 @@ class Tuned(Block):
     """Every short training."""
 
 
-class Outcome(Block):
+class Outcome(Record):
     """What one certificate says; its folder is relative to that of retrain.json."""
 
     folder: str
@@ -173,7 +174,7 @@ class Outcome(Block):
     """Verdict word."""
 
 
-class Equivalent(Block):
+class Equivalent(Record):
     """Tolerance at which the old network would be as good as the new one is at the stated one, by quick searches."""
 
     tolerance: float | None
@@ -185,7 +186,7 @@ class Equivalent(Block):
     """Why it is none, or what limits it."""
 
 
-class Parameters(Block):
+class Parameters(Record):
     """Initializers that were trained, and what was left alone and why."""
 
     stored: list[str]
@@ -198,7 +199,7 @@ class Parameters(Block):
     """Initializers that were left alone, and why."""
 
 
-class Retraining(Record):
+class Retraining(ResultFile):
     """retrain.json."""
 
     NAME = "retrain"
