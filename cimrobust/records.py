@@ -51,7 +51,7 @@ def _listed(value: Any) -> Any:
 
 
 def _as_list(value: Any, plain: Callable[[Any], Any]) -> list[Any]:
-    return list(plain(value))
+    return list(plain(tuple(value)))
 
 
 def _rounded(value: float) -> float:

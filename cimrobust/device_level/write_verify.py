@@ -13,6 +13,7 @@ import numpy as np
 from cimrobust.attack.box_attack import AttackPlan, BoxAttack, attack_box
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
 from cimrobust.data.decision import Score
+from cimrobust.device_level.device_level_records import VerifyRow
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.rankings import (
     at_random,
@@ -23,7 +24,7 @@ from cimrobust.device_level.rankings import (
     by_worst_curvature,
 )
 from cimrobust.device_level.tightening import Tightening
-from cimrobust.device_level.verification import RANKINGS, Verification, VerifyRow, VerifySettings
+from cimrobust.device_level.verification import RANKINGS, Verification, VerifySettings
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.box import Box, Pattern, box_of
 from cimrobust.mapping.placement import Placement
@@ -254,14 +255,14 @@ def _rows(
         regained = sign * (score - base.value)
         rows.append(
             VerifyRow(
-                name,
-                share,
-                devices,
-                score,
-                regained,
-                extra,
-                regained / extra if extra > 0 else 0.0,
-                worst.origin,
+                ranking=name,
+                share=share,
+                devices=devices,
+                score=score,
+                regained=regained,
+                extra_writes=extra,
+                regained_per_write=regained / extra if extra > 0 else 0.0,
+                origin=worst.origin,
             )
         )
     return rows[::-1]

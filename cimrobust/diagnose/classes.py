@@ -6,14 +6,14 @@ For each class, a pattern that lowers the recall of that class and of no other i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from cimrobust.attack.attack import Attack, Plan
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
-from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
+from cimrobust.diagnose.diagnose_records import ClassAttack, ClassAttacks
 from cimrobust.mapping.box import Pattern
 
 NAME = "classes"
@@ -26,45 +26,6 @@ PLANS = {
     "thorough": Plan(warm=60, fresh=90, evaluations=1200),
 }
 _PROBE = Plan(warm=1, fresh=1, evaluations=8)
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class.
-
-    Attributes:
-        label: The class.
-        clean: Its recall without deviation.
-        found: Its worst recall found.
-        origin: How that pattern was reached.
-        overall: Score of all samples on that chip.
-        becomes: Class that its samples are taken for most often on that chip; None: all are right,
-            or outputs are no decision.
-    """
-
-    label: int
-    clean: Score
-    found: Score
-    origin: str
-    overall: Score
-    becomes: int | None
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Classes attacked, the worst first.
-
-    Attributes:
-        rows: One entry a class.
-        num_classes: Classes with samples.
-        left_out: Classes that a probe said are less fragile than those attacked.
-        passes_each: Passes of every attack at most, over the samples of the class.
-    """
-
-    rows: tuple[ClassRow, ...]
-    num_classes: int
-    left_out: tuple[int, ...]
-    passes_each: int
 
 
 def samples_of(task: Task, label: int) -> np.ndarray:
@@ -105,12 +66,13 @@ def _run(case: Case, settings: Settings) -> Finding:
         passes, evaluations = passes + spent[0], evaluations + spent[1]
         kept[f"class {label}"] = pattern
         rows.append(row)
-        settings.progress.advance(1, f"class {label}: recall {row.found.value:.4g}")
-    rows.sort(key=lambda row: row.found.value)
+        settings.progress.advance(1, f"class {label}: recall {row.recall:.4g}")
+    rows.sort(key=lambda row: row.recall)
     left_out = tuple(label for label in present if label not in attacked)
-    return Finding(
-        Classes(tuple(rows), len(present), left_out, plan.steps), passes, evaluations, kept
+    found = ClassAttacks(
+        rows=tuple(rows), classes=len(present), left_out=left_out, passes_each=plan.steps
     )
+    return Finding(found, passes, evaluations, kept)
 
 
 def _worst_by_probe(
@@ -137,17 +99,22 @@ def _worst_by_probe(
 
 def _attack(
     case: Case, plan: Plan, starts: Mapping[str, Pattern], label: int
-) -> tuple[ClassRow, Pattern, tuple[int, int]]:
+) -> tuple[ClassAttack, Pattern, tuple[int, int]]:
     part = samples_of(case.runtime.task, label)
     attack = worst_for(case, plan, starts, part)
     runtime, task = case.runtime, case.runtime.task
     zero = case.bench.box.weights(case.bench.box.zero())
-    row = ClassRow(
+    clean = runtime.score(zero, subset=part, threads=case.bench.workers)
+    overall = runtime.score(case.bench.box.weights(attack.pattern), threads=case.bench.workers)
+    row = ClassAttack(
         label=label,
-        clean=runtime.score(zero, subset=part, threads=case.bench.workers),
-        found=attack.score,
+        samples=attack.score.num_samples,
+        clean=clean.value,
+        clean_correct=clean.count or 0,
+        recall=attack.score.value,
+        correct=attack.score.count or 0,
         origin=attack.origin,
-        overall=runtime.score(case.bench.box.weights(attack.pattern), threads=case.bench.workers),
+        overall=overall.value,
         becomes=_most_often(decided_in(task, attack.output, part), label),
     )
     return row, attack.pattern, (attack.passes, attack.evaluations + 2)

@@ -9,10 +9,10 @@ import numpy as np
 
 from cimrobust.attack.case_parts import part_of
 from cimrobust.attack.diagnosis_protocol import Case, Diagnostic, Finding, Settings
-from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
+from cimrobust.diagnose.diagnose_records import TransferDirection
 from cimrobust.mapping.box import Pattern
-from cimrobust.montecarlo.sample_uncertainty import Interval, accuracy_interval
+from cimrobust.montecarlo.sample_uncertainty import accuracy_interval
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
 
@@ -29,30 +29,6 @@ Property = Literal["chip", "samples", "both", "too little damage"]
 
 
 @dataclass(frozen=True)
-class Direction:
-    """A pattern made on one half and scored on the other.
-
-    Attributes:
-        searched_clean: Score without deviation on the half searched.
-        searched: Score on it of the worst pattern found for it.
-        held_out_clean: Score without deviation on the other half.
-        held_out: Score of the same pattern there.
-        interval: What the held-out samples say of that chip's accuracy on the distribution they
-            were drawn from; None for a regression.
-        share: Damage on the held-out half over damage on the half searched; None where the damage
-            is smaller than half the interval, so that chance may make
-            or hide it.
-    """
-
-    searched_clean: Score
-    searched: Score
-    held_out_clean: Score
-    held_out: Score
-    interval: Interval | None
-    share: float | None
-
-
-@dataclass(frozen=True)
 class Transfer:
     """Both directions.
 
@@ -63,7 +39,7 @@ class Transfer:
         effort: Effort of each search.
     """
 
-    directions: tuple[Direction, ...]
+    directions: tuple[TransferDirection, ...]
     property_of: Property
     effort: str
 
@@ -103,7 +79,9 @@ def _run(case: Case, settings: Settings) -> Finding:
     )
 
 
-def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray) -> Direction:
+def _direction(
+    case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray
+) -> TransferDirection:
     box, runtime = case.bench.box, case.runtime
     zero, weights = box.weights(box.zero()), box.weights(pattern)
     clean, held_out_clean = (
@@ -123,12 +101,21 @@ def _direction(case: Case, pattern: Pattern, part: np.ndarray, other: np.ndarray
             confidence=CONFIDENCE,
         )
         visible = damage > (interval.high - interval.low) / 2
-    return Direction(
-        clean, found, held_out_clean, held_out, interval, suffered / damage if visible else None
+    return TransferDirection(
+        searched_samples=found.num_samples,
+        searched_clean=clean.value,
+        searched=found.value,
+        held_out_samples=held_out.num_samples,
+        held_out_clean=held_out_clean.value,
+        held_out=held_out.value,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        method=None if interval is None else interval.method,
+        share=suffered / damage if visible else None,
     )
 
 
-def property_of(directions: list[Direction]) -> Property:
+def property_of(directions: list[TransferDirection]) -> Property:
     """Tell what the damage belongs to, by the share of it that held-out samples suffer in either direction."""
     shares = [direction.share for direction in directions if direction.share is not None]
     if len(shares) < len(directions):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +150,7 @@ def _described(
             "write_sigma": made.write_sigma,
         },
         "best_ranking": made.best,
-        "rows": [asdict(row) for row in made.rows],
+        "rows": [row.model_dump() for row in made.rows],
         "random_draws": made.draws,
         "passes": made.passes,
         "evaluations": made.evaluations,

@@ -7,9 +7,15 @@ from typing import TypeVar
 
 import matplotlib as mpl
 
-from cimrobust.certificate.models import CertificateModel, Diagnostics
-from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
-from cimrobust.certificate.models.diagnosed import ClassAttacks, LayerAttacks, ToleranceCurve
+from cimrobust.certificate.models import (
+    CertificateModel,
+    ClassAttacks,
+    Diagnostics,
+    LayerAttacks,
+    StuckDevices,
+    ToleranceCurve,
+    WriteVerify,
+)
 from cimrobust.certificate.wording import shown
 from cimrobust.report import charts
 from cimrobust.report.charts import BAD, GOOD, INK, NEUTRAL, STYLE

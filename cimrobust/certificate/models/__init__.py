@@ -21,28 +21,14 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
-from cimrobust.certificate.models.device_level import (
-    StuckCurve,
-    StuckDevice,
-    StuckDevices,
-    StuckPoint,
-    VerifyRow,
-    WriteVerify,
-)
+from cimrobust.certificate.models.device_level import WriteVerify
 from cimrobust.certificate.models.diagnosed import (
-    Attacked,
-    ClassAttack,
-    ClassAttacks,
     DiagnosticCost,
     FragileInput,
     FragileInputs,
-    LayerAttack,
-    LayerAttacks,
     SafetyClass,
     ToleranceCurve,
-    TolerancePoint,
     Transfer,
-    TransferDirection,
 )
 from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics
 from cimrobust.certificate.models.found import (
@@ -93,6 +79,22 @@ from cimrobust.certificate.models.scores import (
     EvaluationSet,
     NotRun,
     SampleInterval,
+)
+from cimrobust.device_level.device_level_records import (
+    StuckCurve,
+    StuckDevice,
+    StuckDevices,
+    StuckPoint,
+    VerifyRow,
+)
+from cimrobust.diagnose.diagnose_records import (
+    Attacked,
+    ClassAttack,
+    ClassAttacks,
+    LayerAttack,
+    LayerAttacks,
+    TolerancePoint,
+    TransferDirection,
 )
 from cimrobust.engine.machine_record import Machine
 from cimrobust.montecarlo.montecarlo_records import Effect

@@ -77,7 +77,7 @@ def test_errors_rise_where_accuracy_would_fall(regression):
     stuck = stuck_budget(
         runtime, placement, scan, opened, box_of(placement).hi, settings=_STUCK
     ).curves[0]
-    errors = [stuck.base.value, *(point.score.value for point in stuck.points)]
+    errors = [stuck.base, *(point.score for point in stuck.points)]
     assert errors == sorted(errors)
     assert errors[-1] > stuck.points[-1].random_worst >= stuck.points[-1].random_mean
     made = selective_verify(
@@ -99,9 +99,10 @@ def test_stuck_devices_are_scored_through_the_converters(converted):
         settings=_STUCK,
     )
     curve = found.curves[0]
-    assert curve.base == runtime.nominal
-    assert curve.points[-1].score.value < curve.base.value
-    assert curve.points[-1].file_score.num_samples == curve.points[-1].score.num_samples
+    assert curve.base == runtime.nominal.value
+    assert curve.points[-1].score < curve.base
+    point = curve.points[-1]
+    assert point.correct == round(point.score * runtime.nominal.num_samples)
 
 
 def test_verification_is_attacked_through_the_converters(converted):
