@@ -91,7 +91,8 @@ def check_settings(
     A pydantic model is read strictly; a dataclass as strictly as its annotations say.
     """
     try:
-        reader: TypeAdapter[ModelT] = _reader(model)  # type: ignore[arg-type]  # every class can be hashed
+        # Every class can be hashed.
+        reader: TypeAdapter[ModelT] = _reader(model)  # type: ignore[arg-type]
         return reader.validate_python(dict(tables), strict=None if is_dataclass(model) else True)
     except ValidationError as err:
         order = {key: place for place, key in enumerate(_annotations(model))}

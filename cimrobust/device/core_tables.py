@@ -1,4 +1,4 @@
-"""Tables that every profile has: how a weight is coded, how precise a device is, how large an array."""
+"""Tables that every profile has: coding of weights, precision of devices, size of an array."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def digest_of_tables(tables: Mapping[str, Any]) -> str:
 
 def _stated(table: Table) -> dict[str, Any]:
     """Return the keys of a table that differ from their defaults, as plain values."""
-    values = {key.name: (getattr(table, key.name), _default(key)) for key in fields(table)}  # type: ignore[arg-type]  # every table is a dataclass
+    keys = fields(table)  # type: ignore[arg-type]  # every table is a dataclass
+    values = {key.name: (getattr(table, key.name), _default(key)) for key in keys}
     return {name: _plain(value) for name, (value, default) in values.items() if value != default}
 
 

@@ -86,9 +86,9 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
 
 
 def excluded_probability(profile: DeviceProfile) -> float:
-    """Return the probability that one fault-free device ends outside the tolerance box, the largest over the levels; 0 if bounded.
+    """Return the probability that one fault-free device ends outside the tolerance box.
 
-    With drift: at the stated time.
+    The largest over the levels; 0 if bounded. With drift: at the stated time.
     """
     if profile.is_bounded:
         return 0.0

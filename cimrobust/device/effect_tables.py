@@ -45,8 +45,9 @@ class RelaxationTable(Table):
 class DriftTable(Table):
     """Table [drift]: change of the conductance with time, after relaxation.
 
-    At or before t0 nothing has drifted yet. `power`: g(t) = g(t0) (t / t0)^-nu with nu Gaussian, one
-    draw a device; g is the physical conductance, so it needs the window where g_min is not zero.
+    At or before t0 nothing has drifted yet. `power`: g(t) = g(t0) (t / t0)^-nu with nu Gaussian,
+    one draw a device; g is the physical conductance, so it needs the window where g_min is not
+    zero.
     `shift`: g(t) = g(t0) + a Gaussian whose mean and sd are mean + mean_per_log_second ln(t / t0)
     and likewise.
     """

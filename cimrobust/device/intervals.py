@@ -63,9 +63,9 @@ def level_intervals(
 def level_bounds(
     profile: DeviceProfile, *, compensation: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and largest deviation of a fault-free device at every level, in level units, float64 [num_levels].
+    """Return the smallest and largest deviation of a fault-free device at every level.
 
-    They hold from t0 to the stated time; stuck devices are outside.
+    In level units, float64 [num_levels]. They hold from t0 to the stated time; stuck devices are outside.
 
     Args:
         profile: The device profile.
@@ -76,16 +76,16 @@ def level_bounds(
 
 
 def deviation_interval(profile: DeviceProfile) -> tuple[float, float]:
-    """Return the smallest and largest deviation of a fault-free device that the tolerance box holds, as fractions of the full range.
+    """Return the smallest and largest deviation that the tolerance box holds.
 
-    The widest over the levels, before any drift compensation.
+    Of a fault-free device, as fractions of the full range. The widest over the levels, before any drift compensation.
     """
     low, high = level_intervals(profile)
     return float(low.min()), float(high.max())
 
 
 def tolerance_fraction(profile: DeviceProfile) -> float:
-    """Return the largest absolute deviation of a device that the tolerance box holds, as a fraction of the full range."""
+    """Return the largest absolute deviation that the tolerance box holds, as a fraction."""
     low, high = deviation_interval(profile)
     return max(-low, high)
 

@@ -21,6 +21,7 @@ from cimrobust.device.table_types import Table, Text
 from cimrobust.device.window import WindowTable
 
 _OPTIONAL_TABLES = ("dac", "adc", "window", "faults", "relaxation", "drift", "read_noise")
+_WEIGHT, _DEVICE, _TILE = WeightTable(), DeviceTable(), TileTable()
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class ProfileTables(Table):
     """Short name, as certificates show it."""
     source: Annotated[Text, Field(max_length=2000)] = "not stated"
     """Where its numbers come from."""
-    weight: WeightTable = WeightTable()
+    weight: WeightTable = _WEIGHT
     """How a weight becomes levels."""
-    device: DeviceTable = DeviceTable()
+    device: DeviceTable = _DEVICE
     """How precisely one device is programmed."""
-    tile: TileTable = TileTable()
+    tile: TileTable = _TILE
     """One physical array."""
     dac: DacTable | None = None
     """Converters of the word lines. Left out: ideal."""

@@ -78,7 +78,8 @@ def layers(certificate: CertificateModel, found: LayerAttacks) -> str:
         axes.invert_yaxis()
         axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=9)
         worst = (
-            f"{rows[0].initializer} alone {chart_parts.loss_text(certificate, alone[0])}, all layers"
+            f"{rows[0].initializer} alone"
+            f" {chart_parts.loss_text(certificate, alone[0])}, all layers"
             f" {chart_parts.loss_text(certificate, together)}"
         )
         return chart_parts.svg(

@@ -7,7 +7,8 @@ from typing import Literal
 from cimrobust.certificate.models.compared import LayerComparison, ToleranceComparison
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
 from cimrobust.certificate.models.result_file import ResultFile
-from cimrobust.records import Count, Record
+from cimrobust.records import Count, Record, Rows
+from cimrobust.training.training_records import Paced, TunedTrial
 
 
 class Splits(Record):
@@ -90,46 +91,6 @@ class Training(Record):
     """Every epoch."""
 
 
-class PacedRate(Record):
-    """One learning rate that was tried; null where losses were not finite."""
-
-    rate: float
-    """Learning rate."""
-    clean: float | None
-    """Clean score after the first steps; null where losses were not finite."""
-
-
-class Paced(Record):
-    """How the learning rate was chosen.
-
-    Clean scores on the validation split after the first steps of plain training, and that before.
-    """
-
-    rate: float
-    """Learning rate chosen."""
-    before: float | None
-    """Clean score before training."""
-    tried: list[PacedRate]
-    """Every rate that was tried."""
-
-
-class TunedTrial(Record):
-    """One short training of the search.
-
-    Its score is the attacked validation score, ties by the first percentile, far below 0 where too
-    much clean accuracy was lost.
-    """
-
-    values: dict[str, float]
-    """Settings that were tried."""
-    epochs: Count
-    """Epochs that it took."""
-    pruned: bool
-    """Whether it was ended early."""
-    score: float
-    """Attacked validation score; far below 0 where too much clean accuracy was lost."""
-
-
 class Tuned(Record):
     """The search for the settings of the method."""
 
@@ -139,7 +100,7 @@ class Tuned(Record):
     """Epochs that it took."""
     library: str
     """Library and version."""
-    trials: list[TunedTrial]
+    trials: Rows[TunedTrial]
     """Every short training."""
 
 
