@@ -1,6 +1,7 @@
 """Settings files.
 
-TOML checked against a pydantic model, with every problem of the file in one sentence.
+TOML checked against a pydantic model, or a dataclass whose annotations pydantic reads, with every
+problem of the file in one sentence.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
+from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from cimrobust.errors import UsageError
@@ -22,7 +25,7 @@ _MAX_DEPTH = 32
 _MAX_SHOWN = 12
 _HELP = "docs/reference has every key, docs/how-to examples"
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+ModelT = TypeVar("ModelT")
 
 
 def read_settings(path: Path, model: type[ModelT], *, what: str) -> ModelT:
@@ -83,11 +86,22 @@ def _unreadable(value: Any, depth: int) -> str | None:
 def check_settings(
     tables: Mapping[str, Any], model: type[ModelT], *, where: str, what: str
 ) -> ModelT:
-    """Fit parsed tables to a model; raises UsageError that lists every problem with its key."""
+    """Fit parsed tables to a model; raises UsageError that lists every problem with its key.
+
+    A pydantic model is read strictly; a dataclass as strictly as its annotations say.
+    """
     try:
-        return model.model_validate(dict(tables), strict=True)
+        # Every class can be hashed.
+        reader: TypeAdapter[ModelT] = _reader(model)  # type: ignore[arg-type]
+        return reader.validate_python(dict(tables), strict=None if is_dataclass(model) else True)
     except ValidationError as err:
-        errors = err.errors(include_url=False)
+        order = {key: place for place, key in enumerate(_annotations(model))}
+        errors = sorted(
+            err.errors(include_url=False),
+            key=lambda problem: (
+                order.get(str(problem["loc"][0]), len(order)) if problem["loc"] else 0
+            ),
+        )
         problems = "; ".join(_sentence(problem, model) for problem in errors[:_MAX_SHOWN])
         more = f"; and {len(errors) - _MAX_SHOWN} more" if len(errors) > _MAX_SHOWN else ""
         raise UsageError(
@@ -95,11 +109,16 @@ def check_settings(
         ) from err
 
 
-def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
-    # In angle brackets: which of several shapes a key was read as, see device.schema.
+@cache
+def _reader(model: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
+
+
+def _sentence(problem: ErrorDetails, model: type[Any]) -> str:
+    # In angle brackets: which of several shapes a key was read as, see device.curve.
     place = tuple(part for part in problem["loc"] if not str(part).startswith("<"))
     key = printable(".".join(str(part) for part in place))[:200] or "file"
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys_at(model, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.0)
         return (
@@ -110,37 +129,49 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "dataclass_type"):
+        message = "must be a table"
     value = problem["input"]
     shown = "" if isinstance(value, dict | list) else f", got {printable(repr(value))[:100]}"
     return f"key '{key}': {message}{shown}"
 
 
-def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+def _keys_at(model: type[Any], place: tuple[int | str, ...]) -> list[str]:
     current: Any = model
     for index, part in enumerate(place):
         if isinstance(part, int):
             continue
         is_list = index + 1 < len(place) and isinstance(place[index + 1], int)
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
+        annotation = _annotations(current).get(part)
+        if annotation is None:
             return []
-        current = _listed_model_in(field.annotation) if is_list else _model_in(field.annotation)
-    return [field.alias or name for name, field in getattr(current, "model_fields", {}).items()]
+        current = _listed_table_in(annotation) if is_list else _table_in(annotation)
+    return list(_annotations(current))
 
 
-def _listed_model_in(annotation: Any) -> Any:
-    """Return the model of a list's entries, where a key may hold one table or a list of tables."""
-    if get_origin(annotation) is list:
-        return _model_in(annotation)
+def _annotations(kind: Any) -> dict[str, Any]:
+    """Return the annotation of every key of a table, as files name it."""
+    if is_dataclass(kind):
+        return get_type_hints(kind)
+    known = getattr(kind, "model_fields", {})
+    return {field.alias or name: field.annotation for name, field in known.items()}
+
+
+def _listed_table_in(annotation: Any) -> Any:
+    """Return the table of a list's entries, where a key may hold one table or a list of tables."""
+    if get_origin(annotation) in (list, tuple):
+        return _table_in(annotation)
     return next(
-        (found for part in get_args(annotation) if (found := _listed_model_in(part)) is not None),
+        (found for part in get_args(annotation) if (found := _listed_table_in(part)) is not None),
         None,
     )
 
 
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _table_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and (
+        is_dataclass(annotation) or issubclass(annotation, BaseModel)
+    ):
         return annotation
     return next(
-        (found for part in get_args(annotation) if (found := _model_in(part)) is not None), None
+        (found for part in get_args(annotation) if (found := _table_in(part)) is not None), None
     )

@@ -15,7 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from cimrobust.device.intervals import largest_programming_error
-from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError

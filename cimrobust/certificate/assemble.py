@@ -12,7 +12,7 @@ from cimrobust.certificate.blocks import limits_block as limits
 from cimrobust.certificate.blocks import rare_block as rare
 from cimrobust.certificate.blocks import samples_block as samples
 from cimrobust.certificate.certificate_files import WITNESS
-from cimrobust.certificate.evidence import Evidence, RunSetting
+from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import (
     CertificateModel,
     ItemDescription,
@@ -20,11 +20,11 @@ from cimrobust.certificate.models import (
     Reproduce,
     Setting,
     StoredChip,
-    Timings,
     Verdict,
 )
 from cimrobust.certificate.policy import Policy
 from cimrobust.certificate.verdict import NO_POLICY, judge
+from cimrobust.engine.machine import this_machine
 from cimrobust.reliability.chip_file import CHIP_FILE
 
 # Settings that may be given several times.
@@ -73,15 +73,13 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
             if policy is None
             else "the policy has no [item]"
         ),
-        machine=item.machine(),
+        machine=this_machine(),
         machine_reason=None,
         metric=item.metric(evidence.runtime.task),
         model=item.model(evidence),
         data=item.data(evidence),
         device=item.certified_device(evidence.placement),
-        settings=[
-            Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings
-        ],
+        settings=list(evidence.settings),
         mapping=item.mapping(evidence.scan, evidence.placement),
         converters=converters.converters(evidence),
         converters_reason=(
@@ -115,11 +113,7 @@ def assemble(evidence: Evidence, policy: Policy | None = None) -> CertificateMod
         reproduce=Reproduce(
             command=command, python=_python(evidence), witness_check=_WITNESS_CHECK
         ),
-        timings=Timings(
-            workers=evidence.timings.workers,
-            total_seconds=round(sum(evidence.timings.stages.values()), 3),
-            stages={name: round(seconds, 3) for name, seconds in evidence.timings.stages.items()},
-        ),
+        timings=evidence.timings,
     )
     verdict = judge(open_certificate, policy, evidence.trials)
     return open_certificate.model_copy(update={"verdict": verdict})
@@ -163,7 +157,7 @@ def _python(evidence: Evidence) -> str:
     )
 
 
-def _given(evidence: Evidence) -> list[RunSetting]:
+def _given(evidence: Evidence) -> list[Setting]:
     """Return the settings that were given.
 
     With all of them a run gives the same certificate, verdict included.

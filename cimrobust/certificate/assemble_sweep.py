@@ -10,8 +10,7 @@ from functools import cache
 from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.blocks import item_block as item
-from cimrobust.certificate.blocks.results import CONFIDENCE, KPP_PERCENTAGES, finite
-from cimrobust.certificate.evidence import RunSetting, RunTimings
+from cimrobust.certificate.blocks.results import CONFIDENCE, KPP_PERCENTAGES
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import (
     CleanScores,
@@ -24,11 +23,13 @@ from cimrobust.certificate.models.swept import (
     SweptWorst,
 )
 from cimrobust.certificate.safe_statements import Safe, safe_tolerances
+from cimrobust.engine.machine import this_machine
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trial_table import TrialTable, kpp
 from cimrobust.onnx_io.network import Network
+from cimrobust.records import finite
 from cimrobust.tolerance_sweep.worst_at_tolerance import Proof, Worst
 
 _NOT_COVERED = [
@@ -73,10 +74,10 @@ class SweepEvidence:
     safe: Safe | None
     witnesses: Mapping[float, Mapping[str, str]]
     effort: str
-    settings: tuple[RunSetting, ...]
+    settings: tuple[Setting, ...]
     device_argument: str
     data_argument: str
-    timings: RunTimings
+    timings: Timings
 
 
 def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
@@ -89,15 +90,13 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
     made = SweepModel(
         schema_version="1.3",
         tool=item.tool(),
-        machine=item.machine(),
+        machine=this_machine(),
         machine_reason=None,
         metric=item.metric(runtime.task),
         model=item.model(evidence),
         data=item.data(evidence),
         device=item.device(evidence.placement),
-        settings=[
-            Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings
-        ],
+        settings=list(evidence.settings),
         effort=evidence.effort,  # type: ignore[arg-type]  # checked by pydantic
         clean=CleanScores(
             score=finite(runtime.clean.value),
@@ -121,11 +120,7 @@ def assemble_sweep(evidence: SweepEvidence) -> SweepModel:
             evidence.device_argument,
             [(s.key, s.value) for s in evidence.settings if not s.is_default],
         ),
-        timings=Timings(
-            workers=timings.workers,
-            total_seconds=round(sum(timings.stages.values()), 3),
-            stages={name: round(seconds, 3) for name, seconds in timings.stages.items()},
-        ),
+        timings=timings,
     )
     error = next(iter(_validator().iter_errors(made.model_dump())), None)
     if error is not None:

@@ -9,11 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from cimrobust.attack.diagnosis_protocol import Diagnosis
+from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.effect_costs import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
+from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
@@ -23,28 +24,11 @@ from cimrobust.search.search_results import SearchResult
 
 
 @dataclass(frozen=True)
-class RunSetting:
-    """One setting of the run and whether it is the default."""
-
-    key: str
-    value: int | float | str | bool | None
-    is_default: bool
-
-
-@dataclass(frozen=True)
 class NamedDigest:
     """A file by its name alone, and its SHA-256 digest."""
 
     name: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class RunTimings:
-    """Seconds by stage, and how many threads there were."""
-
-    workers: int
-    stages: Mapping[str, float]
 
 
 class Tested(Protocol):
@@ -98,14 +82,14 @@ class Evidence:
     trials: TrialTable
     search: SearchResult
     certification: Certification
-    effects: tuple[EffectRow, ...]
+    effects: tuple[Effect, ...]
     worst_output: np.ndarray
     witness: Mapping[str, str]
     devices: DeviceCheck
-    settings: tuple[RunSetting, ...]
+    settings: tuple[Setting, ...]
     device_argument: str
     data_argument: str
-    timings: RunTimings
+    timings: Timings
     rare: RareFailures | None = None
     diagnosis: Diagnosis | None = None
     likely: LikelySearch | None = None

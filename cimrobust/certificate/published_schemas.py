@@ -8,13 +8,9 @@ Of the current version of each format from its model, of older ones as they were
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
-import sys
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -50,15 +46,16 @@ from cimrobust.certificate.models.printed_networks import (
     RewriteOutput,
     VerifyOutput,
 )
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.errors import UsageError
+from cimrobust.records import field_texts
 
 FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.
-FORMATS: dict[str, type[Record]] = {
+FORMATS: dict[str, type[ResultFile]] = {
     kind.NAME: kind
     for kind in (
         CertificateModel,
@@ -71,7 +68,7 @@ FORMATS: dict[str, type[Record]] = {
     )
 }
 #: Model of what a command prints with `--json`, by name. `suggest` and `compare` print their files.
-OUTPUTS: dict[str, type[Record]] = {
+OUTPUTS: dict[str, type[ResultFile]] = {
     kind.NAME: kind
     for kind in (
         InitOutput,
@@ -123,7 +120,7 @@ def schema_file(name: str, version: str | None = None) -> Path:
     return known[wanted]
 
 
-def described_schema(kind: type[Record]) -> dict[str, Any]:
+def described_schema(kind: type[ResultFile]) -> dict[str, Any]:
     """Return the schema of a format with a description for every property.
 
     The text that stands behind its field.
@@ -142,36 +139,17 @@ def described_schema(kind: type[Record]) -> dict[str, Any]:
 
 
 def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
-    """Return a model and all models that its module's package defines."""
-    package = kind.__module__.rsplit(".", 1)[0]
-    found = {kind}
-    for name, module in list(sys.modules.items()):
-        if name.startswith(package):
-            found |= {
-                value
-                for value in vars(module).values()
-                if isinstance(value, type) and issubclass(value, BaseModel)
-            }
+    """Return a model and all models that its fields hold, however deep."""
+    found: set[type[BaseModel]] = set()
+    waiting: list[Any] = [kind]
+    while waiting:
+        part = waiting.pop()
+        if not (isinstance(part, type) and issubclass(part, BaseModel)):
+            waiting += get_args(part)
+        elif part not in found:
+            found.add(part)
+            waiting += [field.annotation for field in part.model_fields.values()]
     return found
-
-
-@cache
-def field_texts(model: type[BaseModel]) -> dict[str, str]:
-    """Return the string that stands behind each field of a model, inherited fields included."""
-    texts: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if base is BaseModel or not issubclass(base, BaseModel):
-            continue
-        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(text, ast.Expr)
-            ):
-                texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
-    return texts
 
 
 def write_schemas() -> None:

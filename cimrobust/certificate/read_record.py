@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.upgrades import upgraded
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input
@@ -23,7 +23,7 @@ from cimrobust.json_file import parse_json
 _MAX_BYTES = 256 * 2**20
 _MAX_MESSAGE = 300
 
-Read = TypeVar("Read", bound=Record)
+Read = TypeVar("Read", bound=ResultFile)
 
 
 @dataclass(frozen=True, order=True)
@@ -89,12 +89,12 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
         raise InputRefusedError(
             f"{kind.NAME} must follow schema version {stated}, got {_first(err)} ({path}); {hint}"
         ) from err
-    record.stated_version, record.file_sha256 = str(stated), digest
+    record.note_file(str(stated), digest)
     return record
 
 
 def read_plain(
-    path: Path, kind: type[Record], *, hint: str, max_bytes: int = _MAX_BYTES
+    path: Path, kind: type[ResultFile], *, hint: str, max_bytes: int = _MAX_BYTES
 ) -> dict[str, Any]:
     """Read what a result file states, as it states it.
 
@@ -104,7 +104,7 @@ def read_plain(
 
 
 def _read_json(
-    path: Path, kind: type[Record], hint: str, max_bytes: int
+    path: Path, kind: type[ResultFile], hint: str, max_bytes: int
 ) -> tuple[dict[str, Any], str]:
     """Return the content of a file and its digest."""
     content = read_input(path, FileKind(kind.NAME, max_bytes, missing=InputRefusedError, hint=hint))

@@ -12,14 +12,15 @@ from cimrobust.certificate import models
 from cimrobust.certificate.models import retrained as blocks
 from cimrobust.certificate.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.data.dataset import DataSet
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.files import sha256_of
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import Trained
-from cimrobust.training.pace import Pace
 from cimrobust.training.session import Session
 from cimrobust.training.state import EpochRow
 from cimrobust.training.training_protocol import Method
+from cimrobust.training.training_records import Paced
 from cimrobust.training.tuning import Tuning
 
 
@@ -54,7 +55,7 @@ class Evidence:
     files: tuple[Path, ...]
     seconds: Mapping[str, float]
     tuning: Tuning | None = None
-    pace: Pace | None = None
+    pace: Paced | None = None
     equivalent: blocks.Equivalent | None = None
 
 
@@ -75,7 +76,7 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         metric=before.metric,
         model=session.runtime.network.path.name,
         device=evidence.profile.name,
-        tolerance=evidence.profile.tolerance_fraction(),
+        tolerance=tolerance_fraction(evidence.profile),
         self_labelled=evidence.training.labels is None,
         splits=blocks.Splits(
             training=len(split.training),
@@ -91,7 +92,7 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         training=_training(evidence.methods["method"], evidence.trained["method"]),
         control=None if control is None else _training(control, evidence.trained["control"]),
         tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
-        pace=None if evidence.pace is None else _pace(evidence.pace),
+        pace=evidence.pace,
         before=outcome_of(before, "before"),
         after=outcome_of(evidence.certificates["after"], "after"),
         control_outcome=(
@@ -108,25 +109,12 @@ def describe(evidence: Evidence) -> blocks.Retraining:
     )
 
 
-def _pace(pace: Pace) -> blocks.Paced:
-    tried = [blocks.PacedRate(rate=rate, clean=_finite(clean)) for rate, clean in pace.tried]
-    return blocks.Paced(rate=pace.rate, before=_finite(pace.before), tried=tried)
-
-
 def _tuned(tuning: Tuning) -> blocks.Tuned:
     return blocks.Tuned(
         budget_epochs=tuning.budget,
         used_epochs=tuning.used,
         library=tuning.library,
-        trials=[
-            blocks.TunedTrial(
-                values=dict(trial.values),
-                epochs=trial.epochs,
-                pruned=trial.pruned,
-                score=trial.score,
-            )
-            for trial in tuning.trials
-        ],
+        trials=tuning.trials,
     )
 
 

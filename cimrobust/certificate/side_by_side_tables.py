@@ -9,9 +9,8 @@ import math
 import sys
 from collections.abc import Collection, Mapping
 
-from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models import CertificateModel, LayerAttack, LayerAttacks, ToleranceCurve
 from cimrobust.certificate.models import compared as blocks
-from cimrobust.certificate.models.diagnosed import LayerAttack, LayerAttacks, ToleranceCurve
 
 Certificates = Mapping[str, CertificateModel]
 _NO_CURVE = "no bound was computed"

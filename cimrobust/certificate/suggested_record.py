@@ -18,7 +18,6 @@ from jsonschema import Draft202012Validator
 
 from cimrobust.certificate.blocks import item_block as item
 from cimrobust.certificate.certificate_files import atomic_text
-from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.suggested import (
     SuggestedLayer,
@@ -134,12 +133,12 @@ class SuggestEvidence:
     base: SearchResult
     missed: str
     outcomes: tuple[Outcome, ...]
-    settings: tuple[RunSetting, ...]
+    settings: tuple[Setting, ...]
     effort: str
     device_argument: str
     data_argument: str
     out: Path | None
-    timings: RunTimings
+    timings: Timings
 
     @property
     def network(self) -> Network:
@@ -181,9 +180,7 @@ def describe_suggestion(evidence: SuggestEvidence) -> dict[str, Any]:
         model=item.model(evidence),
         data=item.data(evidence),
         device=item.device(evidence.placement),
-        settings=[
-            Setting(key=s.key, value=s.value, is_default=s.is_default) for s in evidence.settings
-        ],
+        settings=list(evidence.settings),
         policy=evidence.policy.to_dict(),
         effort=evidence.effort,  # type: ignore[arg-type]  # checked by pydantic
         clean=CleanScores(
@@ -212,11 +209,7 @@ def describe_suggestion(evidence: SuggestEvidence) -> dict[str, Any]:
             *runtime.warnings,
             *(f"{warned.code}: {warned.text}" for warned in evidence.base.warnings),
         ],
-        timings=Timings(
-            workers=timings.workers,
-            total_seconds=round(sum(timings.stages.values()), 3),
-            stages={name: round(seconds, 3) for name, seconds in timings.stages.items()},
-        ),
+        timings=timings,
     ).model_dump()
     error = next(iter(_validator().iter_errors(made)), None)
     if error is not None:

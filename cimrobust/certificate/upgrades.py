@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 
 Plain = dict[str, Any]
 
 
-def upgraded(plain: Mapping[str, Any], kind: type[Record], *, minor: int) -> Plain:
+def upgraded(plain: Mapping[str, Any], kind: type[ResultFile], *, minor: int) -> Plain:
     """Return the content of an older file in the form of the current version.
 
     Args:
@@ -59,7 +59,7 @@ def _filled_value(value: Any, annotation: Any, *, reason: str) -> Any:
         origin, arguments = get_origin(kind), get_args(kind)
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
             return _filled(value, kind, reason=reason)
-        if isinstance(value, list) and origin is list:
+        if isinstance(value, list) and origin in (list, tuple):
             return [_filled_value(item, arguments[0], reason=reason) for item in value]
         if isinstance(value, dict) and origin is dict:
             return {
@@ -69,7 +69,8 @@ def _filled_value(value: Any, annotation: Any, *, reason: str) -> Any:
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return tuple(get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds)
 
 
 def _empty(annotation: Any) -> Any:
@@ -78,8 +79,10 @@ def _empty(annotation: Any) -> Any:
     if NoneType in kinds:
         return None
     origin = get_origin(kinds[0])
-    if origin in (list, dict):
-        return origin()
+    if origin in (list, tuple):
+        return []
+    if origin is dict:
+        return {}
     return ...
 
 

@@ -17,6 +17,7 @@ from cimrobust.certify.plan import Plan, check_samples_apart, make_plan, pools_f
 from cimrobust.certify.propagate import propagate
 from cimrobust.certify.refusal import CannotBoundError, NotBoundedError, Refusal
 from cimrobust.data.task import Task
+from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import CimrobustError
@@ -196,7 +197,7 @@ def refuse_profile(profile: DeviceProfile) -> Refusal | None:
     if profile.has_faults:
         return Refusal("the profile has stuck devices, which lie outside the tolerance box")
     if not profile.is_bounded:
-        share = profile.excluded_probability()
+        share = excluded_probability(profile)
         return Refusal(
             f"a device may end outside the tolerance box, with probability {share:.3g}, and no"
             " bound holds for a chip that has one"

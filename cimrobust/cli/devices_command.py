@@ -12,6 +12,8 @@ import click
 from cimrobust.cli.command_help import ExampleCommand, ExampleGroup
 from cimrobust.cli.options import json_option
 from cimrobust.cli.setting_options import NUMBER
+from cimrobust.device.distribution import excluded_probability
+from cimrobust.device.intervals import level_bounds, tolerance_fraction
 
 if TYPE_CHECKING:
     from cimrobust.device.profile import DeviceProfile
@@ -40,7 +42,7 @@ def list_command(as_json: bool) -> None:
         (
             profile.name,
             f"{profile.weight.bits}/{profile.device.bits}",
-            f"{100 * profile.tolerance_fraction():.3g} %",
+            f"{100 * tolerance_fraction(profile):.3g} %",
             _effects(profile),
             profile.source,
         )
@@ -70,7 +72,7 @@ def show_command(profile: str, levels: bool, as_json: bool) -> None:
         click.echo(json.dumps(shown.to_dict(), indent=2))
         return
     top = shown.device.num_levels - 1
-    low, high = shown.level_bounds()
+    low, high = level_bounds(shown)
     positions = shown.level_positions()
     reads = shown.read_sigma_levels() / top
     if as_json:
@@ -231,8 +233,8 @@ def check_command(profile: str, as_json: bool) -> None:
             mapping=checked.weight.mapping,
             scale=checked.weight.scale,
             device_bits=checked.device.bits,
-            tolerance_fraction=checked.tolerance_fraction(),
-            excluded_probability=checked.excluded_probability(),
+            tolerance_fraction=tolerance_fraction(checked),
+            excluded_probability=excluded_probability(checked),
             rules=[
                 CheckedRule(rule=rule.named(index), meaning=_meaning(checked, index))
                 for index, rule in enumerate(checked.rules)
@@ -243,8 +245,8 @@ def check_command(profile: str, as_json: bool) -> None:
     click.echo(
         f"{checked.name}: valid; {checked.weight.bits}-bit weights ({checked.weight.mapping}, scale"
         f" per {checked.weight.scale}) in {checked.device.bits}-bit devices; a device stays within"
-        f" {100 * checked.tolerance_fraction():.3g} % of the conductance range (probability left"
-        f" out: {checked.excluded_probability():.3g} a device)"
+        f" {100 * tolerance_fraction(checked):.3g} % of the conductance range (probability left"
+        f" out: {excluded_probability(checked):.3g} a device)"
     )
     for index, rule in enumerate(checked.rules):
         click.echo(f"{rule.named(index)}: {_meaning(checked, index)}")
@@ -257,7 +259,7 @@ def _meaning(profile: DeviceProfile, index: int) -> str:
     own = profile.of_rule(index)
     return (
         f"{own.weight.bits}-bit weights ({own.weight.mapping}, scale per {own.weight.scale}) in"
-        f" {own.device.bits}-bit devices within {100 * own.tolerance_fraction():.3g} %, tiles of"
+        f" {own.device.bits}-bit devices within {100 * tolerance_fraction(own):.3g} %, tiles of"
         f" {own.tile.rows} x {own.tile.columns}"
     )
 

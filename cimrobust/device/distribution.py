@@ -5,19 +5,17 @@ Quantile functions of its deviation, computed by quadrature, never by sampling.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from cimrobust.device.curve import Number, number_at
+from cimrobust.device.effect_tables import DriftTable
 from cimrobust.device.intervals import final_intervals, programming_intervals, shift_terms
-
-if TYPE_CHECKING:
-    from cimrobust.device.effect_tables import DriftTable
-    from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile import DeviceProfile
 
 Quantile = Callable[[np.ndarray, bool], np.ndarray]
 """Deviation, a fraction of the full range, at probabilities in [0, 0.5].
@@ -87,12 +85,20 @@ def programming_quantile(profile: DeviceProfile, level: int) -> Quantile:
     return gaussian
 
 
-@lru_cache(maxsize=64)
 def excluded_probability(profile: DeviceProfile) -> float:
-    """Return the probability that a fault-free device is outside its interval.
+    """Return the probability that one fault-free device ends outside the tolerance box.
 
-    It is that at the stated time, the largest over the levels.
+    The largest over the levels; 0 if bounded. With drift: at the stated time.
     """
+    if profile.is_bounded:
+        return 0.0
+    if profile.relaxation is None and not profile.has_drift and not profile.clips:
+        return math.erfc(profile.device.z / math.sqrt(2.0))
+    return _excluded(profile)
+
+
+@lru_cache(maxsize=64)
+def _excluded(profile: DeviceProfile) -> float:
     levels = range(profile.device.num_levels) if profile.depends_on_level else range(1)
     intervals = final_intervals(profile)
     return max(

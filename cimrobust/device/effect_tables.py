@@ -3,90 +3,96 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from cimrobust.device.curve import Number
-
-
-@dataclass(frozen=True)
-class FaultsTable:
-    """Devices that cannot be programmed.
-
-    A stuck device neither deviates nor drifts, and lies outside the tolerance box.
-
-    Attributes:
-        stuck_low: Share of devices that stay at g_min.
-        stuck_high: Share of devices that stay at g_max.
-    """
-
-    stuck_low: float = 0.0
-    stuck_high: float = 0.0
+from cimrobust.device.curve import FractionOrCurve, NumberOrCurve
+from cimrobust.device.table_types import Real, Seconds, Sigmas, Table
 
 
 @dataclass(frozen=True)
-class RelaxationTable:
-    """Gaussian change of the conductance after verification.
+class FaultsTable(Table):
+    """Table [faults]: devices that cannot be programmed.
 
-    Attributes:
-        sigma: Standard deviation, fraction of the full range.
-        z: Half-width of the tolerance box in sigmas.
+    They neither deviate nor drift, and lie outside the tolerance box.
     """
 
-    sigma: Number = 0.0
-    z: float = 3.0
+    stuck_low: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    """Share of devices that stay at g_min."""
+    stuck_high: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    """Share of devices that stay at g_max."""
+
+    @model_validator(mode="after")
+    def _some_devices_work(self) -> FaultsTable:
+        if self.stuck_low + self.stuck_high >= 1:
+            raise ValueError("'stuck_low' and 'stuck_high' must add up to less than 1")
+        return self
 
 
 @dataclass(frozen=True)
-class DriftTable:
-    """Change of the conductance with time, after relaxation.
+class RelaxationTable(Table):
+    """Table [relaxation]: gaussian change of the conductance after verification."""
 
-    At or before t0 nothing has drifted yet.
+    sigma: FractionOrCurve
+    """Standard deviation of the change after verification, fraction of the range."""
+    z: Sigmas = 3.0
+    """Half-width of the tolerance box in sigmas."""
 
-    Model ``power``: g(t) = g(t0) (t / t0)^-nu with nu Gaussian, one draw a device; g is the
-    physical conductance, so it needs the window where
-    g_min is not zero. Model ``shift``: g(t) = g(t0) + a Gaussian whose mean and sd are ``mean +
-    mean_per_log_second ln(t / t0)`` and likewise.
 
-    Attributes:
-        time_seconds: Time after programming at which the chip is used.
-        t0_seconds: Time after programming at which the conductance was verified.
-        model: ``power`` or ``shift``.
-        exponent_mean: Mean of nu.
-        exponent_sd: Standard deviation of nu.
-        mean: Mean shift, fraction of the full range.
-        sd: Standard deviation of the shift.
-        mean_per_log_second: Growth of the mean per factor e of time.
-        sd_per_log_second: Growth of the standard deviation per factor e of time.
-        z: Half-width of the tolerance box in sigmas of nu or of the shift.
-        compensation: ``none``; or ``global``: the outputs of a layer are multiplied by one number,
-            see `mapping.place.drift_factor`.
+@dataclass(frozen=True)
+class DriftTable(Table):
+    """Table [drift]: change of the conductance with time, after relaxation.
+
+    At or before t0 nothing has drifted yet. `power`: g(t) = g(t0) (t / t0)^-nu with nu Gaussian,
+    one draw a device; g is the physical conductance, so it needs the window where g_min is not
+    zero.
+    `shift`: g(t) = g(t0) + a Gaussian whose mean and sd are mean + mean_per_log_second ln(t / t0)
+    and likewise.
     """
 
-    time_seconds: float
-    t0_seconds: float = 1.0
-    model: str = "power"
-    exponent_mean: Number = 0.0
-    exponent_sd: Number = 0.0
-    mean: Number = 0.0
-    sd: Number = 0.0
-    mean_per_log_second: Number = 0.0
-    sd_per_log_second: Number = 0.0
-    z: float = 3.0
-    compensation: str = "none"
+    time_seconds: Annotated[Real, Field(ge=0, le=1e12)]
+    """Time after programming at which the chip is used."""
+    t0_seconds: Seconds = 1.0
+    """Time after programming at which the conductance was verified. Before it nothing drifts."""
+    model: Literal["power", "shift"] = "power"
+    """`power`: g(t0) (t / t0)^-nu; `shift`: adds a Gaussian that grows with ln(t / t0)."""
+    exponent_mean: NumberOrCurve = 0.0
+    """For `power`: mean of nu."""
+    exponent_sd: NumberOrCurve = 0.0
+    """For `power`: standard deviation of nu, one draw a device."""
+    mean: NumberOrCurve = 0.0
+    """For `shift`: mean at t0, fraction of the range."""
+    sd: NumberOrCurve = 0.0
+    """For `shift`: standard deviation at t0."""
+    mean_per_log_second: NumberOrCurve = 0.0
+    """For `shift`: growth of the mean per factor e of time."""
+    sd_per_log_second: NumberOrCurve = 0.0
+    """For `shift`: growth of the standard deviation per factor e of time."""
+    z: Sigmas = 3.0
+    """Half-width of the tolerance box in sigmas of nu or of the shift."""
+    compensation: Literal["none", "global"] = "none"
+    """`global`: the outputs of a layer are multiplied by one number."""
 
     @property
     def log_time(self) -> float:
         """Return ln(t / t0), 0 at or before t0."""
         return float(np.log(max(self.time_seconds / self.t0_seconds, 1.0)))
 
+    @model_validator(mode="after")
+    def _fits_its_model(self) -> DriftTable:
+        shift = ("mean", "sd", "mean_per_log_second", "sd_per_log_second")
+        other = shift if self.model == "power" else ("exponent_mean", "exponent_sd")
+        extra = [key for key in other if getattr(self, key) != 0.0]
+        if extra:
+            raise ValueError(f"model '{self.model}' takes no '{extra[0]}'")
+        return self
+
 
 @dataclass(frozen=True)
-class ReadNoiseTable:
-    """Gaussian noise of a device at every read, independent between reads.
+class ReadNoiseTable(Table):
+    """Table [read_noise]: gaussian noise of a device at every read, independent between reads."""
 
-    Attributes:
-        sigma: Standard deviation, fraction of the full range.
-    """
-
-    sigma: Number = 0.0
+    sigma: FractionOrCurve
+    """Standard deviation of one read, fraction of the range. It is in no chip and in no box."""

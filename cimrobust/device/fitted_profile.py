@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 
 from cimrobust.device.fit import FittedProfile, Form, fit
+from cimrobust.device.intervals import deviation_interval
 from cimrobust.device.load_profile import profile_of
 from cimrobust.device.measurement_plot import draw_fit
 from cimrobust.device.measurements import Measurements, read_measurements
@@ -32,7 +33,7 @@ class Fitted:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: files, box, and how well every target is described."""
-        low, high = self.profile.deviation_interval()
+        low, high = deviation_interval(self.profile)
         return {
             "profile": str(self.path),
             "name": self.profile.name,

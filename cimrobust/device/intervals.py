@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cimrobust.device.curve import number_at
-
-if TYPE_CHECKING:
-    from cimrobust.device.effect_tables import DriftTable
-    from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.effect_tables import DriftTable
+from cimrobust.device.profile import DeviceProfile
 
 
 def programming_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +66,38 @@ def level_intervals(
     for array in (low, high):
         array.setflags(write=False)
     return low, high
+
+
+def level_bounds(
+    profile: DeviceProfile, *, compensation: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest and largest deviation of a fault-free device at every level.
+
+    In level units, float64 [num_levels]. They hold from t0 to the stated time; stuck devices are
+    outside.
+
+    Args:
+        profile: The device profile.
+        compensation: Drift compensation factor of the layer at the stated time.
+    """
+    low, high = level_intervals(profile, compensation=compensation)
+    return (profile.device.num_levels - 1) * low, (profile.device.num_levels - 1) * high
+
+
+def deviation_interval(profile: DeviceProfile) -> tuple[float, float]:
+    """Return the smallest and largest deviation that the tolerance box holds.
+
+    Of a fault-free device, as fractions of the full range. The widest over the levels, before any
+    drift compensation.
+    """
+    low, high = level_intervals(profile)
+    return float(low.min()), float(high.max())
+
+
+def tolerance_fraction(profile: DeviceProfile) -> float:
+    """Return the largest absolute deviation that the tolerance box holds, as a fraction."""
+    low, high = deviation_interval(profile)
+    return max(-low, high)
 
 
 def final_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:

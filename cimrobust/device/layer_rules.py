@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-if TYPE_CHECKING:
-    from cimrobust.device.profile import DeviceTable, TileTable, WeightTable
+from pydantic import Field
+
+from cimrobust.device.core_tables import DeviceTable, TileTable, WeightTable
+from cimrobust.device.table_types import Flag, Listed, Table, Text, Whole
 
 #: Where rules of the command line come from.
 DIGITAL_OPTION = "--digital"
 
 
 @dataclass(frozen=True)
-class LayerRule:
-    """One ``[[layer]]`` table.
+class LayerSelector(Table):
+    """Which layers a rule is for: exactly one of `match`, `operator` and `position` says it."""
 
-    Exactly one of `match`, `operator` and `position` says which layers it is for.
-
-    Of all rules that a layer fits, the last decides, alone: what it leaves out is taken from the
-    profile's own tables, not from other rules.
-
-    Attributes:
-        match: Pattern of the name of an initializer or of a node that reads it; ``*``, ``?`` and
-            ``[...]`` as in a shell, upper and lower case differ. A name as it is always fits
-            itself.
-        operator: Operator of a node that reads the initializer, other domains as ``domain::Op``.
-        position: First and last of a range of layers, both included, in graph order from 0;
-            negative
-            numbers count from the end, -1 is the last layer.
-        digital: The layers stay digital, with the weights of the file.
-        source: Where the rule comes from; empty: not stated.
-        weight: Coding of their weights, complete; None: the profile's.
-        device: Precision of their devices, complete; None: the profile's.
-        tile: Their arrays, complete; None: the profile's.
-    """
-
-    match: str | None = None
-    operator: str | None = None
-    position: tuple[int, int] | None = None
-    digital: bool = False
-    source: str = ""
-    weight: WeightTable | None = None
-    device: DeviceTable | None = None
-    tile: TileTable | None = None
+    match: Annotated[Text, Field(min_length=1, max_length=1000)] | None = None
+    """Pattern of the name of an initializer, or of a node that reads it: `*`, `?` and `[abc]` as
+    in a shell."""
+    operator: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+    """Operator that reads the initializer; of other domains `domain::Op`."""
+    position: Annotated[tuple[Whole, Whole], Listed(2, 2)] | None = None
+    """First and last of a range of crossbar layers, in graph order from 0; negative numbers count
+    from the end."""
+    digital: Flag | None = None
+    """The layers stay digital, with the weights of the file. `false` takes them back from an
+    earlier rule."""
+    source: Annotated[Text, Field(max_length=2000)] = ""
+    """Where the rule comes from."""
 
     @property
     def selector(self) -> str:
@@ -62,3 +49,21 @@ class LayerRule:
         """
         whose = f", {self.source}" if self.source else ""
         return f"rule {index + 1} ({self.selector}{whose})"
+
+
+@dataclass(frozen=True)
+class LayerRule(LayerSelector):
+    """One rule, its tables complete.
+
+    Of all rules that a layer fits, the last decides, alone: what it leaves out is taken from the
+    profile's own tables, not from other rules.
+    """
+
+    digital: bool = False
+    """The layers stay digital, with the weights of the file."""
+    weight: WeightTable | None = None
+    """Coding of their weights, complete; None: the profile's."""
+    device: DeviceTable | None = None
+    """Precision of their devices, complete; None: the profile's."""
+    tile: TileTable | None = None
+    """Their arrays, complete; None: the profile's."""

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from cimrobust.device.converter_tables import AdcTable, DacTable
-from cimrobust.device.curve import Curve
-from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.level_checks import number_problems
-from cimrobust.device.profile import DeviceProfile, DeviceTable, TileTable, WeightTable
-from cimrobust.device.profile_keys import CurveModel, PieceModel, ProfileModel
+from cimrobust.device.profile import DeviceProfile, ProfileTables
+from cimrobust.device.profile_keys import ProfileFile
 from cimrobust.device.read_rules import read_rules
-from cimrobust.device.window import WindowTable
 from cimrobust.errors import UsageError
 from cimrobust.settings_file import check_settings, parse_toml
 
 _WHAT = "device profile"
-_OPTIONAL = {
-    "dac": DacTable,
-    "adc": AdcTable,
-    "window": WindowTable,
-    "faults": FaultsTable,
-    "relaxation": RelaxationTable,
-    "drift": DriftTable,
-    "read_noise": ReadNoiseTable,
-}
 
 
 def list_profiles() -> tuple[str, ...]:
@@ -84,30 +69,22 @@ def profile_of(tables: Mapping[str, Any], *, shown: str) -> DeviceProfile:
         UsageError: They are wrong; names every wrong key.
     """
     tables = {key: value for key, value in tables.items() if key != "defaults_used"}
-    read = check_settings(tables, ProfileModel, where=shown, what=_WHAT)
-    profile = _made(read, shown)
-    return replace(profile, rules=read_rules(read, _make, shown=shown)) if read.layer else profile
+    read = check_settings(tables, ProfileFile, where=shown, what=_WHAT)
+    profile = _made(read, tables, shown)
+    if not read.layer:
+        return profile
+    plain = {key: value for key, value in tables.items() if key != "layer"}
+    return replace(profile, rules=read_rules(read.layer, plain, _make, shown=shown))
 
 
 def _make(tables: Mapping[str, Any], shown: str) -> DeviceProfile:
-    return _made(check_settings(tables, ProfileModel, where=shown, what=_WHAT), shown)
+    return _made(check_settings(tables, ProfileFile, where=shown, what=_WHAT), tables, shown)
 
 
-def _made(read: ProfileModel, shown: str) -> DeviceProfile:
+def _made(read: ProfileFile, tables: Mapping[str, Any], shown: str) -> DeviceProfile:
     """Return the profile without its rules."""
-    profile = DeviceProfile(
-        name=read.name,
-        source=read.source,
-        weight=WeightTable(**_values(read.weight)),
-        device=DeviceTable(**_values(read.device)),
-        tile=TileTable(**_values(read.tile)),
-        defaults_used=tuple(_left_out(read, "")),
-        **{
-            key: table(**_values(getattr(read, key)))
-            for key, table in _OPTIONAL.items()
-            if getattr(read, key) is not None
-        },
-    )
+    shared = {key.name: getattr(read, key.name) for key in fields(ProfileTables)}
+    profile = DeviceProfile(**shared, defaults_used=tuple(_left_out(read, tables)))
     problems = number_problems(profile)
     if problems:
         raise UsageError(
@@ -117,36 +94,17 @@ def _made(read: ProfileModel, shown: str) -> DeviceProfile:
     return profile
 
 
-def _values(table: BaseModel) -> dict[str, Any]:
-    """Return the keys of a table, lists as tuples and curves as `Curve`."""
-    return {name: _value(getattr(table, name)) for name in type(table).model_fields}
+def _left_out(read: ProfileFile, tables: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the dotted keys that a file left out, in the order of the format.
 
-
-def _value(value: Any) -> Any:
-    if isinstance(value, PieceModel):
-        return _curve(value)
-    return tuple(_value(entry) for entry in value) if isinstance(value, list) else value
-
-
-def _curve(model: PieceModel) -> Curve:
-    return Curve(**_values(model))
-
-
-def _left_out(table: BaseModel, prefix: str) -> list[str]:
-    """Return the dotted keys that a file left out, in the order of the format.
-
-    Keys of curves and of tables left out are not listed.
+    Tables left out that have no defaults are not listed, nor are sides of a tolerance.
     """
-    keys: list[str] = []
-    for name, field in type(table).model_fields.items():
-        value: Any = getattr(table, name)
-        key = f"{prefix}{field.alias or name}"
-        if isinstance(value, CurveModel) or (
-            value is None and (not prefix or name.startswith("tolerance_"))
-        ):
-            continue
-        if isinstance(value, BaseModel):
-            keys += _left_out(value, f"{key}.")
-        elif name not in table.model_fields_set:
-            keys.append(key)
-    return keys
+    for key in fields(ProfileTables):
+        table, stated = getattr(read, key.name), tables.get(key.name, {})
+        if is_dataclass(table):
+            for part in fields(table):
+                is_side = part.name in ("tolerance_low", "tolerance_high")
+                if part.name not in stated and not is_side:
+                    yield f"{key.name}.{part.name}"
+        elif table is not None and key.name not in tables:
+            yield key.name

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from cimrobust.device.intervals import level_bounds
 from cimrobust.device.measurements import Measurements
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.quantiles import quantile
@@ -54,7 +55,7 @@ def draw_fit(measured: Measurements, profile: DeviceProfile, path: Path) -> byte
                 linewidth=0,
                 label=f"{100 * (1 - 2 * probability):g} % of the profile",
             )
-        box = profile.level_bounds()
+        box = level_bounds(profile)
         for bound, label in zip(box, ("tolerance box", None), strict=True):
             axes.plot(
                 positions,

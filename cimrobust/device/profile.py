@@ -5,134 +5,63 @@ How weights are coded, how precise a device is, what happens to it later, and ho
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from cimrobust.device import distribution, intervals
 from cimrobust.device.converter_tables import AdcTable, DacTable
-from cimrobust.device.curve import Curve, Number, number_at, scale_number
+from cimrobust.device.core_tables import DeviceTable, TileTable, WeightTable
+from cimrobust.device.curve import Curve, Number, number_at
 from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
-from cimrobust.device.layer_rules import DIGITAL_OPTION, LayerRule
+from cimrobust.device.layer_rules import LayerRule
+from cimrobust.device.table_types import Table, Text
 from cimrobust.device.window import WindowTable
-from cimrobust.errors import UsageError
 
 _OPTIONAL_TABLES = ("dac", "adc", "window", "faults", "relaxation", "drift", "read_noise")
+_WEIGHT, _DEVICE, _TILE = WeightTable(), DeviceTable(), TileTable()
 
 
 @dataclass(frozen=True)
-class WeightTable:
-    """How a weight becomes levels.
+class ProfileTables(Table):
+    """The tables of a profile."""
 
-    Attributes:
-        bits: M, magnitude bits.
-        scale: One scale per ``tensor``, or one per output ``column``.
-        mapping: ``sign_magnitude``, ``differential`` or ``offset``.
-    """
-
-    bits: int = 8
-    scale: str = "tensor"
-    mapping: str = "sign_magnitude"
-
-
-@dataclass(frozen=True)
-class DeviceTable:
-    """How precisely one device is programmed. Fractions are of the full conductance range.
-
-    Attributes:
-        bits: K, bits a device stores.
-        tolerance: Write-verify accepts a device within this fraction of its target; None: no
-            write-verify, or one with two sides.
-        distribution: Of the deviation: ``truncated_gaussian`` or ``uniform`` within the tolerance,
-            ``gaussian`` without write-verify,
-            ``table`` of measured quantiles.
-        sigma: Standard deviation of the Gaussian, as a fraction.
-        z: Without write-verify, half-width of the tolerance box in sigmas.
-        quantiles: For ``table``: deviations at equally spaced probabilities from 0 to 1, fractions,
-            ascending; the same for every level.
-        level_quantiles: The same with a row for every level.
-        tolerance_low: With a tolerance of two sides: how far below its target a device is accepted,
-            not negative.
-        tolerance_high: How far above.
-    """
-
-    bits: int = 2
-    tolerance: Number | None = None
-    distribution: str = "truncated_gaussian"
-    sigma: Number | None = None
-    z: float = 3.0
-    quantiles: tuple[float, ...] = ()
-    tolerance_low: Number | None = None
-    tolerance_high: Number | None = None
-    level_quantiles: tuple[tuple[float, ...], ...] = ()
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether write-verify bounds the deviation."""
-        return self.tolerance is not None or self.tolerance_low is not None
-
-    @property
-    def num_levels(self) -> int:
-        """Programmable conductances of a device."""
-        return int(2**self.bits)
-
-
-@dataclass(frozen=True)
-class TileTable:
-    """One physical array.
-
-    Attributes:
-        rows: Word lines.
-        columns: Bit lines.
-        grouped: Each group of a grouped or depthwise convolution has arrays of its own
-            (``separate``), or all are blocks on the diagonal of one dense matrix,
-            whose other cells hold zero and deviate too (``dense``).
-    """
-
-    rows: int = 128
-    columns: int = 128
-    grouped: str = "separate"
-
-
-@dataclass(frozen=True)
-class DeviceProfile:
-    """A device profile, complete.
-
-    Attributes:
-        name: Short name.
-        source: Where its numbers come from.
-        weight: Coding of weights.
-        device: Precision of a device.
-        tile: One array.
-        defaults_used: Dotted keys that the file left out.
-        dac: Converters of the word lines; None: ideal.
-        adc: Converters of the bit lines; None: ideal.
-        window: Programmable range of conductances; None: g_min is zero, and nothing is clipped.
-        faults: Stuck devices; None: none.
-        relaxation: Change after verification; None: none.
-        drift: Change with time; None: none.
-        read_noise: Noise of every read; None: none. It is in no chip and in no box.
-        rules: Which layers stay digital or have devices of their own; all else here is for the
-            others.
-    """
-
-    name: str
-    source: str
-    weight: WeightTable = field(default_factory=WeightTable)
-    device: DeviceTable = field(default_factory=DeviceTable)
-    tile: TileTable = field(default_factory=TileTable)
-    defaults_used: tuple[str, ...] = ()
+    name: Annotated[Text, Field(min_length=1, max_length=100)]
+    """Short name, as certificates show it."""
+    source: Annotated[Text, Field(max_length=2000)] = "not stated"
+    """Where its numbers come from."""
+    weight: WeightTable = _WEIGHT
+    """How a weight becomes levels."""
+    device: DeviceTable = _DEVICE
+    """How precisely one device is programmed."""
+    tile: TileTable = _TILE
+    """One physical array."""
     dac: DacTable | None = None
+    """Converters of the word lines. Left out: ideal."""
     adc: AdcTable | None = None
+    """Converters of the bit lines. Left out: ideal."""
     window: WindowTable | None = None
+    """Programmable range of conductances. Left out: g_min is zero, and nothing is clipped."""
     faults: FaultsTable | None = None
+    """Devices that cannot be programmed; they lie outside the tolerance box. Left out: none."""
     relaxation: RelaxationTable | None = None
+    """Gaussian change after verification. Left out: none."""
     drift: DriftTable | None = None
+    """Change with time, after relaxation. Left out: none."""
     read_noise: ReadNoiseTable | None = None
+    """Gaussian noise of every read. Left out: none."""
+
+
+@dataclass(frozen=True)
+class DeviceProfile(ProfileTables):
+    """A device profile, complete."""
+
+    defaults_used: tuple[str, ...] = ()
+    """Dotted keys that the file left out."""
     rules: tuple[LayerRule, ...] = ()
+    """Which layers stay digital or have devices of their own; all else here is for the others."""
 
     def of_rule(self, index: int | None) -> DeviceProfile:
         """Return the profile, without rules, of the layers that a rule decides.
@@ -217,18 +146,6 @@ class DeviceProfile:
         """
         return np.arange(self.device.num_levels) / (self.device.num_levels - 1)
 
-    def level_bounds(self, *, compensation: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the smallest and largest deviation of a fault-free device at every level.
-
-        They are in level units, float64 [num_levels]. They hold from t0 to the stated time; stuck
-        devices are outside.
-
-        Args:
-            compensation: Drift compensation factor of the layer at the stated time.
-        """
-        low, high = intervals.level_intervals(self, compensation=compensation)
-        return (self.device.num_levels - 1) * low, (self.device.num_levels - 1) * high
-
     def read_sigma_levels(self) -> np.ndarray:
         """Return the standard deviation of one read of a device at every level.
 
@@ -238,34 +155,6 @@ class DeviceProfile:
         return np.asarray(
             (self.device.num_levels - 1) * number_at(sigma, self.level_positions(), self.window)
         )
-
-    def deviation_interval(self) -> tuple[float, float]:
-        """Return the smallest and largest deviation of a fault-free device in the tolerance box.
-
-        Both are fractions of the full range. The widest over the levels, before any drift
-        compensation.
-        """
-        low, high = intervals.level_intervals(self)
-        return float(low.min()), float(high.max())
-
-    def tolerance_fraction(self) -> float:
-        """Return the largest absolute deviation of a device that the tolerance box holds.
-
-        It is a fraction of the full range.
-        """
-        low, high = self.deviation_interval()
-        return max(-low, high)
-
-    def excluded_probability(self) -> float:
-        """Return the probability that one fault-free device ends outside the tolerance box.
-
-        It is the largest over the levels; 0 if bounded. With drift: at the stated time.
-        """
-        if self.is_bounded:
-            return 0.0
-        if self.relaxation is None and not self.has_drift and not self.clips:
-            return math.erfc(self.device.z / math.sqrt(2.0))
-        return distribution.excluded_probability(self)
 
     def with_effects(
         self,
@@ -300,7 +189,7 @@ class DeviceProfile:
             self,
             name=f"{self.name}@no-{'-no-'.join(off)}",
             device=self.device if programming else _exact(self.device),
-            rules=self.rules if programming else _with_devices(self.rules, _exact),
+            rules=self.rules if programming else rules_with(self.rules, _exact),
             faults=self.faults if faults else None,
             drift=self.drift if drift else None,
             relaxation=self.relaxation if relaxation else None,
@@ -330,101 +219,15 @@ class DeviceProfile:
         return plain
 
 
-def with_digital(profile: DeviceProfile, patterns: Iterable[str]) -> DeviceProfile:
-    """Return the profile with further rules, behind its own: layers that stay digital.
-
-    Args:
-        profile: The profile to change.
-        patterns: Patterns as of `LayerRule.match`.
-
-    Raises:
-        UsageError: A pattern is empty, or one text was given in place of several patterns.
-    """
-    if isinstance(patterns, str):
-        raise UsageError(
-            f"digital layers must be given as a list of patterns, got the text '{patterns}'; write"
-            f" ['{patterns}']"
-        )
-    patterns = tuple(patterns)
-    if not all(patterns):
-        raise UsageError(
-            f"pattern of digital layers must not be empty, got '' ({DIGITAL_OPTION}); name a layer"
-        )
-    more = tuple(
-        LayerRule(match=pattern, digital=True, source=DIGITAL_OPTION) for pattern in patterns
-    )
-    return replace(profile, rules=(*profile.rules, *more)) if more else profile
-
-
-def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
-    """Return the profile with another write-verify tolerance, the distribution keeping its shape.
-
-    Sigma, measured quantiles and curves are scaled by the same factor, so that the distribution
-    fills the new window as it filled the old one; of a
-    tolerance that depends on level or side, the largest becomes the one asked for. From a profile
-    without write-verify, z sigmas become the tolerance
-    and the Gaussian is truncated there. Faults, relaxation and drift stay as they are.
-
-    Layers with devices of their own keep the ratio of their tolerance to the profile's, up to the
-    full
-    range: at half the tolerance theirs is half, at 0 no device deviates. Where the profile's own
-    tolerance is 0 there is no ratio, and they keep their tolerance.
-
-    Args:
-        profile: The profile to change.
-        tolerance: Fraction of the full conductance range, in [0, 1].
-    """
-    old = intervals.largest_programming_error(profile)
-
-    def scaled_rule(rule_device: DeviceTable) -> DeviceTable:
-        own = replace(profile, device=rule_device, rules=())
-        error = intervals.largest_programming_error(own)
-        if error == old:
-            return _scaled_device(own, tolerance)
-        return _scaled_device(own, min(error * tolerance / old, 1.0)) if old > 0 else rule_device
-
-    return replace(
-        profile,
-        name=f"{profile.name}@{100 * tolerance:g}pct",
-        device=_scaled_device(profile, tolerance),
-        rules=_with_devices(profile.rules, scaled_rule),
-    )
-
-
-def _scaled_device(profile: DeviceProfile, tolerance: float) -> DeviceTable:
-    device, old = profile.device, intervals.largest_programming_error(profile)
-    factor = tolerance / old if old > 0 else 1.0
-    two_sided = device.tolerance_low is not None
-    if isinstance(device.tolerance, Curve):
-        scaled: Number | None = device.tolerance.scaled(factor)
-    elif device.distribution == "gaussian" and isinstance(device.sigma, Curve):
-        scaled = device.sigma.scaled(device.z * factor)
-    else:
-        scaled = None if two_sided else tolerance
-    return replace(
-        device,
-        tolerance=scaled,
-        tolerance_low=scale_number(device.tolerance_low, factor),
-        tolerance_high=scale_number(device.tolerance_high, factor),
-        sigma=scale_number(device.sigma, factor),
-        quantiles=tuple(value * factor for value in device.quantiles),
-        level_quantiles=tuple(
-            tuple(value * factor for value in row) for row in device.level_quantiles
-        ),
-        distribution=(
-            "truncated_gaussian" if device.distribution == "gaussian" else device.distribution
-        ),
-    )
-
-
 def _exact(device: DeviceTable) -> DeviceTable:
     """Return devices without programming error."""
     return DeviceTable(bits=device.bits, tolerance=0.0, sigma=0.0)
 
 
-def _with_devices(
+def rules_with(
     rules: tuple[LayerRule, ...], change: Callable[[DeviceTable], DeviceTable]
 ) -> tuple[LayerRule, ...]:
+    """Return rules, the devices of those that have their own changed."""
     return tuple(
         rule if rule.device is None else replace(rule, device=change(rule.device)) for rule in rules
     )

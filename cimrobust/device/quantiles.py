@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from cimrobust.device.distribution import final_quantile, programming_quantile
+from cimrobust.device.intervals import level_bounds
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.rounding import toward_zero
 
@@ -59,7 +60,7 @@ def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTa
             level times this.
     """
     levels = profile.device.num_levels - 1
-    bounds = profile.level_bounds(compensation=compensation)
+    bounds = level_bounds(profile, compensation=compensation)
     knots, slopes = [], []
     for level, halves in enumerate(_deviations(profile)):
         low, high = (float(bound[level]) for bound in bounds)

@@ -5,12 +5,13 @@ Every rule is checked as the whole profile that it makes of its layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.profile import DeviceProfile, with_tolerance
-from cimrobust.device.profile_keys import LayerModel, ProfileModel
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
+from cimrobust.device.profile_keys import LayerKeys
 from cimrobust.errors import UsageError
 
 _TABLES = ("weight", "device", "tile")
@@ -23,26 +24,28 @@ _SHAPES = ("tolerance_low", "tolerance_high", "distribution", "sigma", "z", *_QU
 Maker = Callable[[Mapping[str, Any], str], DeviceProfile]
 
 
-def read_rules(read: ProfileModel, make: Maker, *, shown: str) -> tuple[LayerRule, ...]:
+def read_rules(
+    stated: Sequence[LayerKeys], base: Mapping[str, Any], make: Maker, *, shown: str
+) -> tuple[LayerRule, ...]:
     """Return the rules of a profile file.
 
     Args:
-        read: The file.
+        stated: Its rules.
+        base: What else the file states, table by table.
         make: Makes the profile that a rule gives its layers.
         shown: Where the file is, for messages.
 
     Raises:
         UsageError: A rule makes no profile; names it.
     """
-    base = read.model_dump(by_alias=True, exclude_unset=True, exclude={"layer"})
     return tuple(
-        _rule(model, base, make, f"{shown}, [[layer]] {number}")
-        for number, model in enumerate(read.layer or [], start=1)
+        _rule(rule, base, make, f"{shown}, [[layer]] {number}")
+        for number, rule in enumerate(stated, start=1)
     )
 
 
-def _rule(model: LayerModel, base: Mapping[str, Any], make: Maker, shown: str) -> LayerRule:
-    stated = {table: dict(getattr(model, table)) for table in _TABLES}
+def _rule(rule: LayerKeys, base: Mapping[str, Any], make: Maker, shown: str) -> LayerRule:
+    stated = {table: dict(getattr(rule, table)) for table in _TABLES}
     tolerance = _lone_tolerance(stated["device"], shown)
     if tolerance is not None:
         del stated["device"]["tolerance"]
@@ -52,14 +55,14 @@ def _rule(model: LayerModel, base: Mapping[str, Any], make: Maker, shown: str) -
     if tolerance is not None:
         made = with_tolerance(made, tolerance)
     return LayerRule(
-        match=model.match,
-        operator=model.operator,
-        position=None if model.position is None else (model.position[0], model.position[1]),
-        digital=bool(model.digital),
-        source=model.source,
-        weight=made.weight if model.weight else None,
-        device=made.device if model.device else None,
-        tile=made.tile if model.tile else None,
+        match=rule.match,
+        operator=rule.operator,
+        position=rule.position,
+        digital=bool(rule.digital),
+        source=rule.source,
+        weight=made.weight if rule.weight else None,
+        device=made.device if rule.device else None,
+        tile=made.tile if rule.tile else None,
     )
 
 

@@ -11,12 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.data.decision import Score
+from cimrobust.device_level.device_level_records import (
+    StuckCurve,
+    StuckDevice,
+    StuckDevices,
+    StuckPoint,
+)
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck_chip import HIGH, Choice, StuckChips, kinds_of, nothing_stuck
 from cimrobust.device_level.stuck_search import (
@@ -32,6 +39,8 @@ from cimrobust.onnx_io.save import save_model
 from cimrobust.search.witness import MODEL_FILE, witness_model
 from cimrobust.search.witness_replay import compare_replay, replay_file
 
+# Devices listed for the largest budget; the list of smaller ones is complete.
+_LISTED = 100
 #: Stuck devices of a chip that are asked about.
 BUDGETS = (1, 2, 5, 10, 20, 50, 100)
 AT_TARGETS, AT_WORST = (
@@ -55,95 +64,13 @@ class StuckSettings:
     effort: StuckEffort = field(default_factory=StuckEffort)
 
 
-@dataclass(frozen=True)
-class StuckDevice:
-    """One stuck device.
+class StuckBudget(StuckDevices):
+    """What few stuck devices can do, and what it took to find out."""
 
-    Attributes:
-        layer: Initializer.
-        group: Matrix of the layer.
-        row: Word line.
-        column: Bit line of the weight, before slices and pairs.
-        slice_index: Bit slice, 0 the least significant.
-        side: ``positive`` or ``negative`` in a pair, else ``single``.
-        stuck: ``low`` or ``high``.
-        target: Level it should have.
-        weight_change: What sticking changes in its weight.
-    """
-
-    layer: str
-    group: int
-    row: int
-    column: int
-    slice_index: int
-    side: str
-    stuck: str
-    target: float
-    weight_change: float
-
-
-@dataclass(frozen=True)
-class StuckPoint:
-    """The worst found with at most so many stuck devices.
-
-    Attributes:
-        budget: Stuck devices allowed.
-        score: Score on all samples: of the programmed weights' file in onnxruntime; with
-            converters, of the kernel.
-        file_score: Score of the file, which has no converters.
-        magnitude: Score with as many devices, those that change their weight most.
-        random_mean: Mean score of random draws of as many devices.
-        random_worst: Worst of them.
-        devices: The stuck devices, the most harmful found first.
-    """
-
-    budget: int
-    score: Score
-    file_score: Score
-    magnitude: Score
-    random_mean: float
-    random_worst: float
-    devices: tuple[StuckDevice, ...]
-
-
-@dataclass(frozen=True)
-class StuckCurve:
-    """Scores over budgets, from one state of all other devices.
-
-    Attributes:
-        others: What all other devices do, in words.
-        base: Score without stuck devices.
-        points: One entry a budget.
-    """
-
-    others: str
-    base: Score
-    points: tuple[StuckPoint, ...]
-
-
-@dataclass(frozen=True)
-class StuckBudget:
-    """What few stuck devices can do.
-
-    Attributes:
-        curves: With all others at their targets, and as in the worst pattern found.
-        kinds: How devices may be stuck.
-        ranking: ``gain``, or without a twin ``slice significance and layer probes``.
-        draws: Random draws of every control.
-        total_devices: Devices there are.
-        crafting_samples: Samples that devices were chosen on; all are scored on every sample.
-        passes: Forward-backward passes.
-        evaluations: Forward runs over the attack set.
-    """
-
-    curves: tuple[StuckCurve, ...]
-    kinds: tuple[str, ...]
-    ranking: str
-    draws: int
-    total_devices: int
-    crafting_samples: int
     passes: int
+    """Forward and backward passes."""
     evaluations: int
+    """Forward runs over the attack set."""
 
 
 def stuck_budget(
@@ -205,15 +132,16 @@ def _curve(
         points.append(
             StuckPoint(
                 budget=budget,
-                score=best[0],
-                file_score=best[1],
-                magnitude=_score(search, magnitude_choice(search.chips, search.kinds, count)),
+                score=best[0].value,
+                correct=best[0].count,
+                file_score=best[1].value,
+                magnitude=_score(search, magnitude_choice(search.chips, search.kinds, count)).value,
                 random_mean=float(np.mean(values)),
                 random_worst=min(values) if problem.task.higher_is_better else max(values),
-                devices=stuck_devices(search.chips, best[2]),
+                devices=stuck_devices(search.chips, best[2])[:_LISTED],
             )
         )
-    return StuckCurve(others, base, tuple(points))
+    return StuckCurve(others=others, base=base.value, points=tuple(points))
 
 
 def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
@@ -238,7 +166,7 @@ def stuck_devices(chips: StuckChips, choice: Choice) -> tuple[StuckDevice, ...]:
                 row=int(places.row[index]),
                 column=int(places.column[index]),
                 slice_index=int(places.slice_index[index]),
-                side=side,
+                side=side,  # type: ignore[arg-type]  # checked by pydantic
                 stuck=_word(kind),
                 target=float(target[name][device - int(space.starts[layer])]),
                 weight_change=float(chips.change[kind, device]),
@@ -273,7 +201,7 @@ def _value(search: StuckSearch, choice: Choice) -> float:
     return _score(search, choice, threads=1).value
 
 
-def _word(kind: int) -> str:
+def _word(kind: int) -> Literal["low", "high"]:
     return "high" if kind == HIGH else "low"
 
 

@@ -12,8 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from cimrobust.device.intervals import largest_programming_error
-from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.device.intervals import largest_programming_error, level_bounds
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.device.rounding import toward_zero
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.errors import UsageError
@@ -140,7 +141,7 @@ class Tightening:
     ) -> tuple[np.ndarray, np.ndarray]:
         index = whole_levels(tensor)
         low, high = (
-            bound[index] for bound in profile.level_bounds(compensation=tensor.drift_factor)
+            bound[index] for bound in level_bounds(profile, compensation=tensor.drift_factor)
         )
         weight = level_weights(tensor)
         ends = weight * low, weight * high

@@ -9,6 +9,7 @@ import numpy as np
 
 from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.data.decision import Score
+from cimrobust.device_level.device_level_records import VerifyRow
 from cimrobust.device_level.tightening import WriteCycles
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Pattern
@@ -56,31 +57,6 @@ class VerifySettings:
                 f" {', '.join(f'{share:g}' for share in self.shares)} (--shares); give for example"
                 " 0.01,0.05,0.2"
             )
-
-
-@dataclass(frozen=True)
-class VerifyRow:
-    """One ranking and one share.
-
-    Attributes:
-        ranking: Name of the ranking; of random ones the mean is stated.
-        share: Share of devices verified more tightly.
-        devices: Their number.
-        score: Worst score found in the box that is left.
-        regained: By how much that is better than without; in the metric's unit.
-        extra_writes: Writes added, as a share of all writes without.
-        regained_per_write: The one over the other.
-        origin: How the worst pattern was reached; for random rankings of the worst draw.
-    """
-
-    ranking: str
-    share: float
-    devices: int
-    score: float
-    regained: float
-    extra_writes: float
-    regained_per_write: float
-    origin: str
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from cimrobust.attack.attack_plan import FULL_ATTACK, AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
+from cimrobust.device_level.device_level_records import VerifyRow
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.rankings import (
     at_random,
@@ -26,7 +27,7 @@ from cimrobust.device_level.rankings import (
     by_worst_curvature,
 )
 from cimrobust.device_level.tightening import Tightening
-from cimrobust.device_level.verification import RANKINGS, Verification, VerifyRow, VerifySettings
+from cimrobust.device_level.verification import RANKINGS, Verification, VerifySettings
 from cimrobust.mapping.box import Box, Pattern
 from cimrobust.search.losses import CrossEntropy, Hinge, Loss, RegressionError, SmoothAccuracy
 from cimrobust.search.pass_ledger import PassLedger
@@ -239,14 +240,14 @@ def _rows(
         regained = sign * (score - base.value)
         rows.append(
             VerifyRow(
-                name,
-                share,
-                devices,
-                score,
-                regained,
-                extra,
-                regained / extra if extra > 0 else 0.0,
-                worst.origin,
+                ranking=name,
+                share=share,
+                devices=devices,
+                score=score,
+                regained=regained,
+                extra_writes=extra,
+                regained_per_write=regained / extra if extra > 0 else 0.0,
+                origin=worst.origin,
             )
         )
     return rows[::-1]

@@ -6,7 +6,7 @@ For each class, a pattern that lowers the recall of that class and of no other i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from cimrobust.attack.attack import Attack
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
-from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
+from cimrobust.diagnose.diagnose_records import ClassAttack, ClassAttacks
 from cimrobust.mapping.box import Pattern
 
 NAME = "classes"
@@ -28,45 +28,6 @@ PLANS = {
     "thorough": AttackPlan(known=60, zero=90, evaluations=1200),
 }
 _PROBE = AttackPlan(known=1, zero=1, evaluations=8)
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class.
-
-    Attributes:
-        label: The class.
-        clean: Its recall without deviation.
-        found: Its worst recall found.
-        origin: How that pattern was reached.
-        overall: Score of all samples on that chip.
-        becomes: Class that its samples are taken for most often on that chip; None: all are right,
-            or outputs are no decision.
-    """
-
-    label: int
-    clean: Score
-    found: Score
-    origin: str
-    overall: Score
-    becomes: int | None
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Classes attacked, the worst first.
-
-    Attributes:
-        rows: One entry a class.
-        num_classes: Classes with samples.
-        left_out: Classes that a probe said are less fragile than those attacked.
-        passes_each: Passes of every attack at most, over the samples of the class.
-    """
-
-    rows: tuple[ClassRow, ...]
-    num_classes: int
-    left_out: tuple[int, ...]
-    passes_each: int
 
 
 def samples_of(task: Task, label: int) -> np.ndarray:
@@ -107,12 +68,13 @@ def _run(request: DiagnosisRequest) -> Finding:
         passes, evaluations = passes + spent[0], evaluations + spent[1]
         kept[f"class {label}"] = pattern
         rows.append(row)
-        request.run.progress.advance(1, f"class {label}: recall {row.found.value:.4g}")
-    rows.sort(key=lambda row: row.found.value)
+        request.run.progress.advance(1, f"class {label}: recall {row.recall:.4g}")
+    rows.sort(key=lambda row: row.recall)
     left_out = tuple(label for label in present if label not in attacked)
-    return Finding(
-        Classes(tuple(rows), len(present), left_out, plan.passes), passes, evaluations, kept
+    found = ClassAttacks(
+        rows=tuple(rows), classes=len(present), left_out=left_out, passes_each=plan.passes
     )
+    return Finding(found, passes, evaluations, kept)
 
 
 def _worst_by_probe(request: DiagnosisRequest, present: list[int]) -> tuple[list[int], int, int]:
@@ -132,17 +94,22 @@ def _worst_by_probe(request: DiagnosisRequest, present: list[int]) -> tuple[list
 
 def _attack(
     request: DiagnosisRequest, plan: AttackPlan, starts: Mapping[str, Pattern], label: int
-) -> tuple[ClassRow, Pattern, tuple[int, int]]:
+) -> tuple[ClassAttack, Pattern, tuple[int, int]]:
     part = samples_of(request.runtime.task, label)
     attack = worst_for(request.context, plan, starts, part)
     runtime, task = request.runtime, request.runtime.task
     zero = request.box.weights(request.box.zero())
-    row = ClassRow(
+    clean = runtime.score(zero, subset=part, threads=request.run.workers)
+    overall = runtime.score(request.box.weights(attack.pattern), threads=request.run.workers)
+    row = ClassAttack(
         label=label,
-        clean=runtime.score(zero, subset=part, threads=request.run.workers),
-        found=attack.score,
+        samples=attack.score.num_samples,
+        clean=clean.value,
+        clean_correct=clean.count or 0,
+        recall=attack.score.value,
+        correct=attack.score.count or 0,
         origin=attack.origin,
-        overall=runtime.score(request.box.weights(attack.pattern), threads=request.run.workers),
+        overall=overall.value,
         becomes=_most_often(decided_in(task, attack.output, part), label),
     )
     return row, attack.pattern, (attack.passes, attack.runs + 2)

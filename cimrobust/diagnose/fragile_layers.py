@@ -5,13 +5,11 @@ Attacks in which one layer alone deviates, and in which all but one do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cimrobust.attack.attack import Attack
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import restricted
-from cimrobust.data.decision import Score
+from cimrobust.diagnose.diagnose_records import Attacked, LayerAttack, LayerAttacks
 from cimrobust.mapping.box import Pattern
 
 NAME = "layers"
@@ -21,45 +19,11 @@ _LEAST, _MOST = 6, {"quick": 12, "standard": 20, "thorough": 100}
 _EVALUATIONS = {"quick": 80, "standard": 240, "thorough": 1200}
 
 
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer.
-
-    Attributes:
-        initializer: Its weights.
-        alone: Worst score found when it deviates and no other.
-        alone_origin: How that pattern was reached.
-        others: Worst score found when all others deviate; None: there are none.
-        others_origin: How that pattern was reached.
-    """
-
-    initializer: str
-    alone: Score
-    alone_origin: str
-    others: Score | None
-    others_origin: str
-
-
-@dataclass(frozen=True)
-class Layers:
-    """All layers, the most fragile alone first.
-
-    Attributes:
-        rows: One entry a layer.
-        crafting_samples: Samples that patterns were made on.
-        passes_each: Passes of every attack at most.
-    """
-
-    rows: tuple[LayerRow, ...]
-    crafting_samples: int
-    passes_each: int
-
-
 def _run(request: DiagnosisRequest) -> Finding:
     names = request.box.names
     plan = _plan(request.run.effort, len(names))
     request.run.progress.start(LAYERS.title, 2 * len(names))
-    rows: list[LayerRow] = []
+    rows: list[LayerAttack] = []
     passes, evaluations = 0, 0
     kept: dict[str, Pattern] = {}
     worst_others: Attack | None = None
@@ -80,23 +44,21 @@ def _run(request: DiagnosisRequest) -> Finding:
             worst_others = others
             kept["all layers but one"] = others.pattern
         rows.append(
-            LayerRow(
-                name,
-                alone.score,
-                alone.origin,
-                None if others is None else others.score,
-                "" if others is None else others.origin,
+            LayerAttack(
+                initializer=name,
+                alone=Attacked.of(alone.score, alone.origin),
+                others=None if others is None else Attacked.of(others.score, others.origin),
             )
         )
         request.run.progress.advance(2, f"{name}: {alone.score.value:.4g}")
     sign = 1.0 if request.runtime.task.higher_is_better else -1.0
-    rows.sort(key=lambda row: sign * row.alone.value)
-    return Finding(
-        Layers(tuple(rows), len(request.context.twin.attack_set), plan.passes),
-        passes,
-        evaluations,
-        kept,
+    rows.sort(key=lambda row: sign * row.alone.score)
+    found = LayerAttacks(
+        rows=tuple(rows),
+        crafting_samples=len(request.context.twin.attack_set),
+        passes_each=plan.passes,
     )
+    return Finding(found, passes, evaluations, kept)
 
 
 def _attack(request: DiagnosisRequest, plan: AttackPlan, names: list[str]) -> Attack:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.intervals import largest_programming_error
 from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.profile import DeviceProfile, DeviceTable, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.mapping.place import place_layer
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan

@@ -12,10 +12,10 @@ import numpy as np
 
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.subject_parts import part_of
-from cimrobust.data.decision import Score
 from cimrobust.data.task import Task
+from cimrobust.diagnose.diagnose_records import TransferDirection
 from cimrobust.mapping.box import Pattern
-from cimrobust.montecarlo.sample_uncertainty import Interval, accuracy_interval
+from cimrobust.montecarlo.sample_uncertainty import accuracy_interval
 from cimrobust.search.ensemble import search
 from cimrobust.seeds import stream
 
@@ -32,30 +32,6 @@ Property = Literal["chip", "samples", "both", "too little damage"]
 
 
 @dataclass(frozen=True)
-class Direction:
-    """A pattern made on one half and scored on the other.
-
-    Attributes:
-        searched_clean: Score without deviation on the half searched.
-        searched: Score on it of the worst pattern found for it.
-        held_out_clean: Score without deviation on the other half.
-        held_out: Score of the same pattern there.
-        interval: What the held-out samples say of that chip's accuracy on the distribution they
-            were drawn from; None for a regression.
-        share: Loss on the held-out half over loss on the half searched; None where the loss
-            is smaller than half the interval, so that chance may make
-            or hide it.
-    """
-
-    searched_clean: Score
-    searched: Score
-    held_out_clean: Score
-    held_out: Score
-    interval: Interval | None
-    share: float | None
-
-
-@dataclass(frozen=True)
 class Transfer:
     """Both directions.
 
@@ -66,7 +42,7 @@ class Transfer:
         effort: Effort of each search.
     """
 
-    directions: tuple[Direction, ...]
+    directions: tuple[TransferDirection, ...]
     property_of: Property
     effort: str
 
@@ -101,7 +77,7 @@ def _run(request: DiagnosisRequest) -> Finding:
 
 def _direction(
     request: DiagnosisRequest, pattern: Pattern, part: np.ndarray, other: np.ndarray
-) -> Direction:
+) -> TransferDirection:
     box, runtime = request.box, request.runtime
     zero, weights = box.weights(box.zero()), box.weights(pattern)
     clean, held_out_clean = (
@@ -121,12 +97,21 @@ def _direction(
             confidence=CONFIDENCE,
         )
         visible = loss > (interval.high - interval.low) / 2
-    return Direction(
-        clean, found, held_out_clean, held_out, interval, suffered / loss if visible else None
+    return TransferDirection(
+        searched_samples=found.num_samples,
+        searched_clean=clean.value,
+        searched=found.value,
+        held_out_samples=held_out.num_samples,
+        held_out_clean=held_out_clean.value,
+        held_out=held_out.value,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        method=None if interval is None else interval.method,
+        share=suffered / loss if visible else None,
     )
 
 
-def property_of(directions: list[Direction]) -> Property:
+def property_of(directions: list[TransferDirection]) -> Property:
     """Tell what the loss belongs to.
 
     By the share of it that held-out samples suffer in either direction.

@@ -13,6 +13,7 @@ from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.attack.diagnosis_protocol import DiagnosisRequest, Diagnostic, Finding
 from cimrobust.attack.tolerances import at_tolerance, bisect, carried, stated_tolerance
 from cimrobust.data.decision import Score
+from cimrobust.diagnose.diagnose_records import TolerancePoint
 from cimrobust.mapping.box import Box, Pattern
 
 NAME = "tolerance_curve"
@@ -23,21 +24,6 @@ _PLANS = {
     "thorough": AttackPlan(known=80, zero=80, evaluations=1200),
 }
 _STEPS, _RESOLUTION = 6, 0.05
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """The worst chip found at one tolerance.
-
-    Attributes:
-        tolerance: Fraction of the full conductance range.
-        score: Its score.
-        origin: How it was reached.
-    """
-
-    tolerance: float
-    score: Score
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +42,8 @@ class ToleranceCurve:
         passes_each: Passes of every attack at most.
     """
 
-    points: tuple[CurvePoint, ...]
-    tried: tuple[CurvePoint, ...]
+    points: tuple[TolerancePoint, ...]
+    tried: tuple[TolerancePoint, ...]
     required: float
     is_policy: bool
     unrefuted: float
@@ -107,10 +93,12 @@ class _Known:
             if same and self.request.runtime.task.is_worse(score, there):
                 self.found[larger] = (box, pattern, score, f"the pattern at {100 * smaller:.4g} %")
 
-    def point(self, tolerance: float) -> CurvePoint:
+    def point(self, tolerance: float) -> TolerancePoint:
         """Return what is known at a tolerance."""
         _, _, score, origin = self.found[tolerance]
-        return CurvePoint(tolerance, score, origin)
+        return TolerancePoint(
+            tolerance=tolerance, score=score.value, correct=score.count, origin=origin
+        )
 
 
 def _run(request: DiagnosisRequest) -> Finding:

@@ -14,7 +14,8 @@ import torch
 
 from cimrobust import _native
 from cimrobust.available_memory import available_memory
-from cimrobust.engine.machine import Machine, this_machine
+from cimrobust.engine.machine import this_machine
+from cimrobust.engine.machine_record import Machine
 
 PACKAGE = "cimrobust"
 #: What every extra gives, and the modules that must be importable for it.

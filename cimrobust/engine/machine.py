@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
+
+from cimrobust.engine.machine_record import Machine
 
 _CPUINFO = Path("/proc/cpuinfo")
 #: Instruction sets that onnxruntime chooses kernels by, under the names that Linux gives them: x86,
@@ -31,27 +32,6 @@ _SETS = (
 _NAMES = ("model name", "Processor", "cpu", "CPU part")
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What results may depend on beside the files.
-
-    Attributes:
-        processor: Its name; empty where the system does not say.
-        architecture: As ``uname -m``.
-        instruction_sets: Those it has of the ones that matter; None where the system does not say.
-        onnxruntime: Version.
-        onnxruntime_build: What its makers say of the build.
-        operating_system: Its name and C library, whose functions numbers may depend on.
-    """
-
-    processor: str
-    architecture: str
-    instruction_sets: tuple[str, ...] | None
-    onnxruntime: str
-    onnxruntime_build: str
-    operating_system: str
-
-
 @cache
 def this_machine() -> Machine:
     """Describe the machine that this process runs on."""
@@ -60,7 +40,14 @@ def this_machine() -> Machine:
     flags = fields.get("flags", fields.get("Features"))
     sets = None if flags is None else tuple(name for name in _SETS if name in flags.split())
     build = " ".join(str(ort.get_build_info()).removeprefix("ORT Build Info:").split())
-    return Machine(processor, platform.machine(), sets, ort.__version__, build, _operating_system())
+    return Machine(
+        processor=processor,
+        architecture=platform.machine(),
+        instruction_sets=sets,
+        onnxruntime=ort.__version__,
+        onnxruntime_build=build,
+        operating_system=_operating_system(),
+    )
 
 
 def _operating_system() -> str:

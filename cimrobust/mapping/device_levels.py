@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cimrobust.device.intervals import level_bounds
 from cimrobust.device.rounding import toward_zero
 from cimrobust.mapping.coding import cells_per_weight, level_offset, mirrors_negative, stored_levels
 from cimrobust.mapping.placement import TensorPlacement
@@ -69,7 +70,7 @@ def device_bounds(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
     """
     low, high = (
         toward_zero(bound)
-        for bound in tensor.profile.level_bounds(compensation=tensor.drift_factor)
+        for bound in level_bounds(tensor.profile, compensation=tensor.drift_factor)
     )
     if not tensor.profile.depends_on_level:
         return low[:1, None], high[:1, None]
@@ -119,7 +120,7 @@ def _spread(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
     """
     index = whole_levels(tensor)
     low, high = (
-        bound[index] for bound in tensor.profile.level_bounds(compensation=tensor.drift_factor)
+        bound[index] for bound in level_bounds(tensor.profile, compensation=tensor.drift_factor)
     )
     wanted, box_low, box_high = (
         _upward(array, tensor) for array in (deviation, tensor.lo, tensor.hi)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cimrobust import _native
 from cimrobust.device.curve import number_at
-from cimrobust.device.intervals import shift_terms
+from cimrobust.device.intervals import deviation_interval, level_bounds, shift_terms
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.rounding import toward_zero
 from cimrobust.errors import InputRefusedError
@@ -175,7 +175,7 @@ def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray,
     """
     bits = profile.device.bits
     weights = sum(2 ** (bits * slice_index) for slice_index in range(num_slices(profile)))
-    low, high = (bound * (2**bits - 1) * weights for bound in profile.deviation_interval())
+    low, high = (bound * (2**bits - 1) * weights for bound in deviation_interval(profile))
     if profile.weight.mapping == "differential":
         low, high = low - high, high - low
     return toward_zero(scale * low), toward_zero(scale * high)
@@ -249,7 +249,7 @@ def _box(
     """
     lo, hi = np.empty_like(nominal), np.empty_like(nominal)
     if profile.depends_on_level:
-        low, high = profile.level_bounds(compensation=compensation)
+        low, high = level_bounds(profile, compensation=compensation)
         coding = level_coding(profile, has_remainder=False)
         _native.emit_level_box(
             nominal.ravel(),

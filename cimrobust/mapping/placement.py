@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimrobust.device.distribution import excluded_probability
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.errors import ModelNotCoveredError
 
@@ -96,7 +98,7 @@ class Placement:
     @property
     def tolerance_fraction(self) -> float:
         """Largest absolute deviation of a device in any layer, as a fraction of the full range."""
-        return max(profile.tolerance_fraction() for profile in self.profiles)
+        return max(tolerance_fraction(profile) for profile in self.profiles)
 
     @property
     def excluded_probability(self) -> float:
@@ -104,7 +106,7 @@ class Placement:
 
         It is the largest of any layer.
         """
-        return max(profile.excluded_probability() for profile in self.profiles)
+        return max(excluded_probability(profile) for profile in self.profiles)
 
     def nominal(self) -> dict[str, np.ndarray]:
         """Return the quantised weights by initializer name."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,29 +13,12 @@ from cimrobust.engine.parallel import map_ordered
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement
+from cimrobust.montecarlo.montecarlo_records import Effect
+from cimrobust.records import finite
 from cimrobust.run import Run
 
 
-@dataclass(frozen=True)
-class EffectRow:
-    """The score with one more effect.
-
-    Attributes:
-        effect: What was added.
-        mean: Score; with chips drawn, their mean.
-        low: Smallest score of a chip.
-        high: Largest score.
-        chips: Chips drawn; 0: there is nothing to draw.
-    """
-
-    effect: str
-    mean: float
-    low: float
-    high: float
-    chips: int
-
-
-def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[EffectRow, ...]:
+def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[Effect, ...]:
     """Return the score with every effect added to those before it.
 
     First float weights, quantised weights, converters and read noise, then every effect on devices.
@@ -49,7 +31,9 @@ def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[EffectRo
         num_chips: Chips for every row that has any.
     """
     runtime, placement, progress = subject.runtime, subject.placement, run.progress
-    rows = list(_without_chips(runtime))
+    rows: list[Effect] = []
+    for effect, value in _without_chips(runtime):
+        rows.append(_effect(effect, [value], rows, num_chips=0))
     stages = list(_stages(placement.profile))
     progress.start("Effects in turn", num_chips * len(stages))
     for effect, profile in stages:
@@ -60,25 +44,36 @@ def add_effects(subject: Subject, run: Run, *, num_chips: int) -> tuple[EffectRo
         ):
             scores.append(value)
             progress.advance(1)
-        rows.append(EffectRow(effect, float(np.mean(scores)), min(scores), max(scores), num_chips))
+        rows.append(_effect(effect, scores, rows, num_chips=num_chips))
     progress.finish()
     return tuple(rows)
 
 
-def _without_chips(runtime: Runtime) -> Iterator[EffectRow]:
-    yield _single("float weights", runtime.clean.value)
-    yield _single("quantised weights", runtime.quantised.value)
+def _without_chips(runtime: Runtime) -> Iterator[tuple[str, float]]:
+    yield "float weights", runtime.clean.value
+    yield "quantised weights", runtime.quantised.value
     if runtime.converters is None:
         return
     if runtime.converters.exact_reads is not None:
-        yield _single("converters", runtime.converters.exact_reads.value)
-        yield _single("read noise", runtime.nominal.value)
+        yield "converters", runtime.converters.exact_reads.value
+        yield "read noise", runtime.nominal.value
     else:
-        yield _single("converters", runtime.nominal.value)
+        yield "converters", runtime.nominal.value
 
 
-def _single(effect: str, score: float) -> EffectRow:
-    return EffectRow(effect, score, score, score, 0)
+def _effect(
+    effect: str, scores: Sequence[float], rows: Sequence[Effect], *, num_chips: int
+) -> Effect:
+    """Return the row of scores with one more effect, below the rows so far."""
+    mean = finite(float(np.mean(scores)))
+    return Effect(
+        effect=effect,
+        mean=mean,
+        low=min(scores),
+        high=max(scores),
+        chips=num_chips,
+        change=mean - rows[-1].mean if rows else 0.0,
+    )
 
 
 def _stages(profile: DeviceProfile) -> Iterator[tuple[str, DeviceProfile]]:

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import log_ndtr, ndtr, ndtri
 
+from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
 from cimrobust.montecarlo.splitting import Repeat
 
 
@@ -48,26 +49,6 @@ class Probability:
         It compares with the distance of the most probable failing chip.
         """
         return None if self.estimate is None else float(-ndtri(self.estimate))
-
-
-@dataclass(frozen=True)
-class FirstOrder:
-    """The first-order probability of a failing chip beside that of splitting.
-
-    Attributes:
-        reliability_index: beta, norm of the most probable failing chip in standard normal latents.
-        probability: ``Phi(-beta)``; 0 where float64 cannot hold it, from about beta 38.
-        log10_probability: Its logarithm to base 10, which can always be held.
-        ratio: It over the estimate of splitting; None: splitting did not reach the event.
-        agrees: Whether it lies in the interval of splitting. None: splitting did not reach the
-            event, and no more can be said than that it is not above the upper bound.
-    """
-
-    reliability_index: float
-    probability: float
-    log10_probability: float
-    ratio: float | None
-    agrees: bool | None
 
 
 def pool(runs: Sequence[Repeat], *, confidence: float = 0.95) -> Probability:
@@ -108,7 +89,7 @@ def pool(runs: Sequence[Repeat], *, confidence: float = 0.95) -> Probability:
     )
 
 
-def first_order(reliability_index: float, found: Probability) -> FirstOrder:
+def first_order(reliability_index: float, found: Probability) -> FirstOrderProbability:
     """Compare the most probable failing chip with what splitting found.
 
     Args:
@@ -117,7 +98,7 @@ def first_order(reliability_index: float, found: Probability) -> FirstOrder:
     """
     probability = float(ndtr(-reliability_index))
     inside = found.low <= probability <= found.high
-    return FirstOrder(
+    return FirstOrderProbability(
         reliability_index=reliability_index,
         probability=probability,
         log10_probability=float(log_ndtr(-reliability_index)) / math.log(10.0),

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Unpack
 
-from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.manifest import write_manifest
+from cimrobust.certificate.models import Timings
 from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
@@ -62,7 +62,7 @@ def _certificate(asked: ResolvedAnalysis) -> Certificate:
     with clock.stage("load"):
         opened = stages.open_analysis(asked)
     findings = run_stages(opened, clock)
-    written = write_files(opened, findings, RunTimings(asked.run.workers, clock.stages))
+    written = write_files(opened, findings, Timings.of(asked.run.workers, clock.stages))
     shutil.rmtree(out / stages.CHECKPOINTS, ignore_errors=True)
     write_manifest(out)
     return Certificate(written, out)

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, with_digital, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_digital, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.decided import stored_layers
@@ -156,7 +158,7 @@ def layer_dict(tensor: TensorPlacement, operators: list[str]) -> dict[str, Any]:
         "weight_bits": tensor.profile.weight.bits,
         "device_bits": tensor.profile.device.bits,
         "coding": tensor.profile.weight.mapping,
-        "tolerance": tensor.profile.tolerance_fraction(),
+        "tolerance": tolerance_fraction(tensor.profile),
         "slices": tensor.num_slices,
         "tiles": tensor.num_tiles,
         "scale": [smallest, largest],

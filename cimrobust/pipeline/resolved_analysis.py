@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cimrobust.certificate.evidence import NamedDigest, RunSetting
+from cimrobust.certificate.evidence import NamedDigest
+from cimrobust.certificate.models.item import Setting
 from cimrobust.certificate.policy import Policy, read_policy, stop_rule
 from cimrobust.counts import MAX_TRIALS
 from cimrobust.diagnose.diagnostic_catalogue import chosen
@@ -54,14 +55,20 @@ class ResolvedAnalysis:
         """Score that the most probable failing chip is searched for; None: it is not."""
         return None if self.settings.skip_most_probable else self.settings.rare_below
 
-    def stated(self) -> tuple[RunSetting, ...]:
+    def stated(self) -> tuple[Setting, ...]:
         """Return what the certificate says of how it was made."""
         return state(
             ANALYZE,
             (self.subject, self.settings, self.run),
             instead=(
-                RunSetting("trials", self.num_trials, self.settings.trials is None),
-                RunSetting("safety-class", self.safety_class, self.safety_class is None),
+                Setting(
+                    key="trials", value=self.num_trials, is_default=self.settings.trials is None
+                ),
+                Setting(
+                    key="safety-class",
+                    value=self.safety_class,
+                    is_default=self.safety_class is None,
+                ),
             ),
         )
 

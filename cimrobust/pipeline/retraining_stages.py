@@ -39,10 +39,11 @@ from cimrobust.training.equivalent_tolerance import equivalent_tolerance
 from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
-from cimrobust.training.pace import Pace, choose_pace
+from cimrobust.training.pace import choose_pace
 from cimrobust.training.parameters import check_changed, stored_integers
 from cimrobust.training.session import Session, open_session
 from cimrobust.training.training_protocol import Method, Recipe
+from cimrobust.training.training_records import Paced
 from cimrobust.training.tuning import Tuning, tune
 from cimrobust.training.written import check_written
 
@@ -130,7 +131,7 @@ class Choice:
     methods: Mapping[str, Method]
     settings: TrainingSettings
     tuning: Tuning | None
-    pace: Pace | None
+    pace: Paced | None
 
 
 def plan(asked: RetrainRequest) -> Plan:

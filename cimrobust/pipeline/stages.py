@@ -20,8 +20,9 @@ from cimrobust.engine.subject import Subject
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
-from cimrobust.montecarlo.effect_costs import EffectRow, add_effects
+from cimrobust.montecarlo.effect_costs import add_effects
 from cimrobust.montecarlo.failing import RareFailures, rare_failures
+from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import resume_folder
@@ -171,7 +172,7 @@ def certify(opened: OpenedAnalysis, trials: TrialTable, diagnosis: Diagnosis) ->
     return certification
 
 
-def tabulate_effects(opened: OpenedAnalysis) -> tuple[EffectRow, ...]:
+def tabulate_effects(opened: OpenedAnalysis) -> tuple[Effect, ...]:
     """Score chips with every effect added in turn."""
     return add_effects(
         opened.subject,

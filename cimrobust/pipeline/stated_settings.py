@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cimrobust.certificate.evidence import RunSetting
+from cimrobust.certificate.models.item import Setting
 from cimrobust.settings.commands import Command
 from cimrobust.settings.described_settings import DescribedSetting, described
 
@@ -26,8 +26,8 @@ class Stated(Protocol):
 
 
 def state(
-    command: Command, parts: Sequence[object], *, instead: Iterable[RunSetting] = ()
-) -> tuple[RunSetting, ...]:
+    command: Command, parts: Sequence[object], *, instead: Iterable[Setting] = ()
+) -> tuple[Setting, ...]:
     """Return what a result says of how it was made.
 
     Args:
@@ -42,7 +42,7 @@ def state(
         for setting in described(type(part))
     }
     other = {row.key: row for row in instead}
-    rows: list[RunSetting] = []
+    rows: list[Setting] = []
     for name in _order(command):
         setting = command.settings.get(name)
         key = name.replace("_", "-") if setting is None else setting.option_name
@@ -81,16 +81,16 @@ def _order(command: Command) -> Iterator[str]:
             yield name
 
 
-def _rows(setting: DescribedSetting, value: Any) -> Iterator[RunSetting]:
+def _rows(setting: DescribedSetting, value: Any) -> Iterator[Setting]:
     """Yield a setting as results state it: a sequence one entry at a time, a file by its name."""
     key = setting.option_name
     if setting.entry is not None and value:
-        yield from (RunSetting(key, entry, False) for entry in value)
+        yield from (Setting(key=key, value=entry, is_default=False) for entry in value)
     elif setting.entry is not None:
-        yield RunSetting(key, None, True)
+        yield Setting(key=key, value=None, is_default=True)
     else:
         shown = Path(value).name if value is not None and _names_file(setting) else value
-        yield RunSetting(key, shown, value == setting.default)
+        yield Setting(key=key, value=shown, is_default=value == setting.default)
 
 
 def _names_file(setting: DescribedSetting) -> bool:

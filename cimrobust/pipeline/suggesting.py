@@ -10,7 +10,8 @@ import numpy as np
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK
-from cimrobust.certificate.evidence import RunSetting, RunTimings
+from cimrobust.certificate.models import Timings
+from cimrobust.certificate.models.item import Setting
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.certificate.suggested_record import (
     Confirmed,
@@ -151,13 +152,13 @@ def suggest(
         settings=state(
             SUGGEST,
             (named, asked, computed),
-            instead=(RunSetting("policy", Path(policy).name, False),),
+            instead=(Setting(key="policy", value=Path(policy).name, is_default=False),),
         ),
         effort=computed.effort,
         device_argument=str(named.device),
         data_argument=str(data),
         out=None if asked.out is None else Path(asked.out),
-        timings=RunTimings(computed.workers, clock.stages),
+        timings=Timings.of(computed.workers, clock.stages),
     )
     described = describe_suggestion(evidence)
     if asked.out is not None:

@@ -13,8 +13,8 @@ from typing import Any, Unpack
 from cimrobust import __version__
 from cimrobust.certificate.assemble_sweep import SweepEvidence, assemble_sweep
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
-from cimrobust.certificate.evidence import RunSetting, RunTimings
 from cimrobust.certificate.manifest import remove_seal, write_manifest
+from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.engine.open import Runtime
@@ -75,15 +75,17 @@ class ResolvedSweep:
         """Chips drawn at every tolerance."""
         return self.settings.trials or DEFAULT_TRIALS[self.run.effort]
 
-    def stated(self) -> tuple[RunSetting, ...]:
+    def stated(self) -> tuple[Setting, ...]:
         """Return what sweep.json says of how it was made."""
         tolerances = ",".join(f"{tolerance:g}" for tolerance in self.tolerances)
         return state(
             commands.SWEEP,
             (self.subject, self.settings, self.run),
             instead=(
-                RunSetting("tolerances", tolerances, False),
-                RunSetting("trials", self.num_trials, self.settings.trials is None),
+                Setting(key="tolerances", value=tolerances, is_default=False),
+                Setting(
+                    key="trials", value=self.num_trials, is_default=self.settings.trials is None
+                ),
             ),
         )
 
@@ -179,7 +181,7 @@ def sweep_opened(
         settings=asked.stated(),
         device_argument=str(asked.subject.device),
         data_argument=str(asked.subject.data),
-        timings=RunTimings(run.workers, clock.stages),
+        timings=Timings.of(run.workers, clock.stages),
     )
     made = _write(asked.out, inspection, context, evidence, witnesses=asked.settings.witnesses)
     shutil.rmtree(asked.out / _RESUME, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -104,7 +104,7 @@ def _described(
             "write_sigma": made.write_sigma,
         },
         "best_ranking": made.best,
-        "rows": [asdict(row) for row in made.rows],
+        "rows": [row.model_dump() for row in made.rows],
         "random_draws": made.draws,
         "passes": made.passes,
         "evaluations": made.evaluations,

@@ -19,19 +19,20 @@ from cimrobust.certificate.certificate_files import (
     canonical_json,
     check_certificate,
 )
-from cimrobust.certificate.evidence import Evidence, RunTimings
+from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.manifest import remove_seal
-from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models import CertificateModel, Timings
 from cimrobust.certify import per_sample
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.data.decision import Score
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import SelfCheckError
 from cimrobust.files import sha256_of, staging_folder
 from cimrobust.mapping.box import box_of
-from cimrobust.montecarlo.effect_costs import EffectRow
 from cimrobust.montecarlo.failing import RareFailures
+from cimrobust.montecarlo.montecarlo_records import Effect
 from cimrobust.montecarlo.trial_table import TrialTable, to_parquet
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.pipeline.diagnosing import write_safety_witness
@@ -60,7 +61,7 @@ class Findings:
     trials: TrialTable
     diagnosis: Diagnosis
     certification: Certification
-    effects: tuple[EffectRow, ...]
+    effects: tuple[Effect, ...]
     rare: RareFailures | None
     likely: LikelySearch | None
 
@@ -70,9 +71,7 @@ class Findings:
         return self.diagnosis.found
 
 
-def write_files(
-    opened: OpenedAnalysis, findings: Findings, timings: RunTimings
-) -> CertificateModel:
+def write_files(opened: OpenedAnalysis, findings: Findings, timings: Timings) -> CertificateModel:
     """Write all files beside their final names, then move them there, certificate.json last.
 
     Returns:
@@ -87,7 +86,7 @@ def write_files(
         worst_output = _worst_output(made / WITNESS / "worst_case.onnx", opened, findings.found)
         to_parquet(findings.trials, made / TRIALS)
         proven = per_sample.per_sample(
-            findings.certification, opened.placement.profile.tolerance_fraction()
+            findings.certification, tolerance_fraction(opened.placement.profile)
         )
         if proven is not None:
             per_sample.to_parquet(proven, made / CERTIFIED)
@@ -126,7 +125,7 @@ def _evidence(
     *,
     devices: DeviceCheck,
     worst_output: np.ndarray,
-    timings: RunTimings,
+    timings: Timings,
 ) -> Evidence:
     """Return all that the certificate is made of; `folder` has the files of the witness."""
     chip = folder / CHIP_FILE

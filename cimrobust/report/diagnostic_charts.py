@@ -7,12 +7,19 @@ from typing import TypeVar
 
 import matplotlib as mpl
 
-from cimrobust.certificate.models import CertificateModel, Diagnostics
-from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
-from cimrobust.certificate.models.diagnosed import ClassAttacks, LayerAttacks, ToleranceCurve
+from cimrobust.certificate.models import (
+    CertificateModel,
+    ClassAttacks,
+    Diagnostics,
+    LayerAttacks,
+    StuckDevices,
+    ToleranceCurve,
+    WriteVerify,
+)
 from cimrobust.certificate.wording import shown
-from cimrobust.report import charts
-from cimrobust.report.charts import BAD, GOOD, INK, NEUTRAL, STYLE
+from cimrobust.report import chart_parts
+from cimrobust.report.chart_bars import pair_of_bars
+from cimrobust.report.chart_parts import BAD, GOOD, INK, NEUTRAL, STYLE
 
 Found = TypeVar("Found")
 
@@ -41,15 +48,15 @@ def layers(certificate: CertificateModel, found: LayerAttacks) -> str:
     Long is bad.
     """
     rows = found.rows
-    alone = [charts.lost(certificate, row.alone.score) for row in rows]
+    alone = [chart_parts.lost(certificate, row.alone.score) for row in rows]
     others = [
-        (charts.lost(certificate, row.others.score), index)
+        (chart_parts.lost(certificate, row.others.score), index)
         for index, row in enumerate(rows)
         if row.others is not None
     ]
-    together = charts.lost(certificate, certificate.worst_found.score)
+    together = chart_parts.lost(certificate, certificate.worst_found.score)
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(charts.WIDTH, 0.36 * len(rows) + 1.0)
+        figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 0.36 * len(rows) + 1.0)
         axes.barh(range(len(rows)), alone, color=BAD, height=0.5, label="this layer alone")
         if others:
             places = ([value for value, _ in others], [index for _, index in others])
@@ -63,24 +70,29 @@ def layers(certificate: CertificateModel, found: LayerAttacks) -> str:
                 label="all but this layer",
             )
         axes.axvline(together, color=INK, linewidth=1, linestyle=(0, (3, 3)), label="all layers")
-        charts.loss_axis(axes, certificate, [together, *alone, *(value for value, _ in others)])
-        axes.set_yticks(range(len(rows)), [charts.short(row.initializer, 24) for row in rows])
+        chart_parts.loss_axis(
+            axes, certificate, [together, *alone, *(value for value, _ in others)]
+        )
+        axes.set_yticks(range(len(rows)), [chart_parts.short(row.initializer, 24) for row in rows])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=9)
         worst = (
-            f"{rows[0].initializer} alone {charts.loss_text(certificate, alone[0])}, all layers"
-            f" {charts.loss_text(certificate, together)}"
+            f"{rows[0].initializer} alone"
+            f" {chart_parts.loss_text(certificate, alone[0])}, all layers"
+            f" {chart_parts.loss_text(certificate, together)}"
         )
-        return charts.svg(figure, "layers", f"{charts.loss_name(certificate)} by layer: {worst}.")
+        return chart_parts.svg(
+            figure, "layers", f"{chart_parts.loss_name(certificate)} by layer: {worst}."
+        )
 
 
 def classes(_certificate: CertificateModel, found: ClassAttacks) -> str:
     """Draw the recall of every class, clean and on the chip that is worst for it."""
     rows = sorted(found.rows, key=lambda row: row.label)
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(charts.WIDTH, 2.4)
-        charts.pair_of_bars(
+        figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 2.4)
+        pair_of_bars(
             axes,
             [row.clean for row in rows],
             [row.recall for row in rows],
@@ -88,9 +100,9 @@ def classes(_certificate: CertificateModel, found: ClassAttacks) -> str:
         )
         axes.set_xticks(range(len(rows)), [str(row.label) for row in rows])
         axes.set_xlabel("class")
-        charts.percent_axis(axes)
+        chart_parts.percent_axis(axes)
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-        return charts.svg(
+        return chart_parts.svg(
             figure,
             "worst-classes",
             "Recall by class: clean, and on the chip that is worst for that class"
@@ -110,7 +122,7 @@ def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str
     is_whole = bound.curve_samples == bound.samples
     proven = bound.curve if certificate.metric.higher_is_better or is_whole else []
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(charts.WIDTH, 2.8)
+        figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 2.8)
         axes.plot(
             [100 * point.tolerance for point in points],
             [point.score for point in points],
@@ -135,12 +147,12 @@ def tolerance_curve(certificate: CertificateModel, curve: ToleranceCurve) -> str
         )
         axes.set_xlabel("write-verify tolerance, % of the conductance range")
         axes.set_xlim(left=0)
-        charts.vertical_scores(axes, certificate, [point.score for point in points])
+        chart_parts.vertical_scores(axes, certificate, [point.score for point in points])
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
         said = ", ".join(
             f"{100 * point.tolerance:.3g} %: {shown(certificate, point.score)}" for point in points
         )
-        return charts.svg(
+        return chart_parts.svg(
             figure, "tolerances", f"Worst score found over the write-verify tolerance: {said}."
         )
 
@@ -209,7 +221,7 @@ def _curves(
 ) -> str:
     """Draw scores over a logarithmic axis."""
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(charts.WIDTH, 2.8)
+        figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 2.8)
         for text, (across, scores, colour, mark) in lines.items():
             axes.plot(across, scores, mark, color=colour, label=text, markersize=5)
         ticks = sorted({value for across, *_ in lines.values() for value in across})
@@ -217,7 +229,7 @@ def _curves(
         axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
         axes.minorticks_off()
         axes.set_xlabel(label)
-        charts.vertical_scores(
+        chart_parts.vertical_scores(
             axes, certificate, [score for _, scores, *_ in lines.values() for score in scores]
         )
         axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
@@ -225,4 +237,4 @@ def _curves(
         said = ", ".join(
             f"{at:g}: {shown(certificate, score)}" for at, score in zip(across, scores, strict=True)
         )
-        return charts.svg(figure, name, f"{description} {text.capitalize()} at {said}.")
+        return chart_parts.svg(figure, name, f"{description} {text.capitalize()} at {said}.")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from cimrobust.certificate.certificate_files import canonical_json
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 
 _DIGITS_OF_ID = 12
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:_-()")
@@ -41,7 +41,7 @@ class Identity:
         return self.sha256[:_DIGITS_OF_ID]
 
 
-def digest_of(record: Record) -> str:
+def digest_of(record: ResultFile) -> str:
     """Return the digest of a result file.
 
     It is the digest of the file that was read, or of what is written.

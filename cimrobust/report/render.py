@@ -22,6 +22,7 @@ from cimrobust.report.headline import headlines
 from cimrobust.report.numbers import field_reader, tidy
 from cimrobust.report.page_identity import Identity, css_text, digest_of, of_certificate
 from cimrobust.report.remedies import remedies
+from cimrobust.report.training_chart import training_curves
 from cimrobust.report.uncertainty_budget import uncertainties
 
 
@@ -117,7 +118,7 @@ def render_retraining(described: Retraining) -> str:
         columns=columns,
         roles=[(key.removesuffix("_outcome"), title) for key, title in columns],
         field=field_reader(described),
-        curves=Markup(charts.training_curves(described)),
+        curves=Markup(training_curves(described)),
         charts={name: Markup(text) for name, text in side_by_side.pictures(described).items()},
         certified_apart=described.tolerances is not None
         and side_by_side.certified_apart(described),

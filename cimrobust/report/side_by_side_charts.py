@@ -18,8 +18,8 @@ from cimrobust.certificate.models.compared import (
     ToleranceScores,
 )
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.report import charts
-from cimrobust.report.charts import FAINT, GOOD, INK, NEUTRAL, STYLE
+from cimrobust.report import chart_parts
+from cimrobust.report.chart_parts import FAINT, GOOD, INK, NEUTRAL, STYLE
 
 #: Layers charted at most, the most fragile first; the table has all.
 MOST_LAYERS = 40
@@ -88,7 +88,9 @@ def tolerances(described: Retraining) -> str:
         _draw(right, proven, ":", note="" if apart else ", certified")
         left.set_xlim(left=0)
         left.set_xlabel("write-verify tolerance, % of the conductance range")
-        charts.vertical_scores(left, described, _scores(worst) + ([] if apart else _scores(proven)))
+        chart_parts.vertical_scores(
+            left, described, _scores(worst) + ([] if apart else _scores(proven))
+        )
         if apart:
             _finish_apart(left, right, described, _scores(proven))
         for axes in dict.fromkeys((left, right)):
@@ -105,7 +107,7 @@ def tolerances(described: Retraining) -> str:
         texts = [
             f"{look.role} {dict(points)[100 * found.stated]:.4g}" for look, points in worst.items()
         ]
-        return charts.svg(
+        return chart_parts.svg(
             figure,
             "tolerances",
             "Scores over the write-verify tolerance. Worst found at the stated one:"
@@ -125,7 +127,7 @@ def layers(described: Retraining) -> str:
     }
     values = [value for drawn in marks.values() for value, *_ in drawn]
     with mpl.rc_context(STYLE):
-        figure = charts.empty_figure(_TWO_PANELS, 0.5 * len(rows) + 1.2)
+        figure = chart_parts.empty_figure(_TWO_PANELS, 0.5 * len(rows) + 1.2)
         panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
         for axes, drawn, title in zip(
             panels,
@@ -148,10 +150,12 @@ def layers(described: Retraining) -> str:
                         label=look.role,
                     )
             axes.tick_params(axis="y", length=0)
-        panels[0].set_yticks(range(len(rows)), [charts.short(row.initializer, 24) for row in rows])
+        panels[0].set_yticks(
+            range(len(rows)), [chart_parts.short(row.initializer, 24) for row in rows]
+        )
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
         figure.legend(*_legend(panels), frameon=False, ncols=3, loc="outside upper left")
-        return charts.svg(
+        return chart_parts.svg(
             figure,
             "side-by-side-layers",
             "Worst score found by layer, this layer alone and all but this layer: before, control"
@@ -176,11 +180,11 @@ def _marks(
 
 def _half_width_scores(axes: Axes, described: Retraining, values: Sequence[float]) -> None:
     """Scale the horizontal axis of a half-width panel, with fewer ticks than a whole one has."""
-    charts.score_axis(axes, described, values)
-    if described.metric.unit != "fraction" or max(values) - min(values) >= charts.ZOOM_BELOW:
+    chart_parts.score_axis(axes, described, values)
+    if described.metric.unit != "fraction" or max(values) - min(values) >= chart_parts.ZOOM_BELOW:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         return
-    charts.zoom(axes, min(values), max(values))
+    chart_parts.zoom(axes, min(values), max(values))
     axes.xaxis.set_major_locator(MaxNLocator(3))
 
 
@@ -208,9 +212,9 @@ def _scores(curves: Mapping[Look, Sequence[tuple[float, float]]]) -> list[float]
 def _panels(*, split: bool) -> tuple[Figure, Axes, Axes]:
     """Return a figure and where worst and certified scores go, which may be the same place."""
     if not split:
-        figure, axes = charts.new_figure(charts.WIDTH, 3.6)
+        figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 3.6)
         return figure, axes, axes
-    figure = charts.empty_figure(_TWO_PANELS, 3.4)
+    figure = chart_parts.empty_figure(_TWO_PANELS, 3.4)
     worst, proven = figure.subplots(1, 2, width_ratios=(3, 2))
     return figure, worst, proven
 
@@ -248,7 +252,7 @@ def _finish_apart(
     samples = max(summary.certified_samples for summary in found.networks().values())
     worst.set_title(f"worst found, {described.splits.evaluation} samples", fontsize=9, loc="left")
     proven.set_title(f"certified, first {samples} samples", fontsize=9, loc="left")
-    charts.vertical_scores(proven, described, bounds)
+    chart_parts.vertical_scores(proven, described, bounds)
     # Bounds of errors grow by orders of magnitude with the box.
     if described.metric.unit != "fraction" and 0 < _WIDE * min(bounds) < max(bounds):
         proven.set_yscale("log")

@@ -9,8 +9,8 @@ import matplotlib as mpl
 from markupsafe import Markup
 
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint
-from cimrobust.report import charts
-from cimrobust.report.charts import BAD, GOOD, INK, NEUTRAL, STYLE
+from cimrobust.report import chart_parts
+from cimrobust.report.chart_parts import BAD, GOOD, INK, NEUTRAL, STYLE
 from cimrobust.report.numbers import field_reader
 from cimrobust.report.page_identity import Identity, digest_of
 from cimrobust.report.render import embedded, environment
@@ -53,7 +53,7 @@ def curve(sweep: SweepModel) -> str:
         ("certified", GOOD, "s-", [point.certified.score for point in points]),
     ]
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(charts.WIDTH, 3.6)
+        figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 3.6)
         shown = [sweep.clean.score]
         for label, colour, style, values in lines:
             pairs = [
@@ -80,9 +80,9 @@ def curve(sweep: SweepModel) -> str:
                 sweep.safe.required, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="required"
             )
         _tolerance_axis(axes, points)
-        charts.vertical_scores(axes, sweep, shown)
-        if sweep.metric.unit == "fraction" and max(shown) - min(shown) < charts.ZOOM_BELOW:
-            charts.zoom_up(axes, min(shown), max(shown))
+        chart_parts.vertical_scores(axes, sweep, shown)
+        if sweep.metric.unit == "fraction" and max(shown) - min(shown) < chart_parts.ZOOM_BELOW:
+            chart_parts.zoom_up(axes, min(shown), max(shown))
         axes.legend(
             frameon=False,
             ncols=3,
@@ -96,7 +96,7 @@ def curve(sweep: SweepModel) -> str:
             f"{100 * point.tolerance:.4g} %: {_score(sweep, point.worst_found.score)}"
             for point in points
         )
-        return charts.svg(
+        return chart_parts.svg(
             figure, "curve", f"Scores over the write-verify tolerance. Worst found at {text}."
         )
 
@@ -109,7 +109,7 @@ def safe(sweep: SweepModel) -> str:
     rows = [(name, claims[name].tolerance or 0.0, colour) for name, colour in colours.items()]
     largest = sweep.points[-1].tolerance
     with mpl.rc_context(STYLE):
-        figure, axes = charts.new_figure(charts.WIDTH, 1.5)
+        figure, axes = chart_parts.new_figure(chart_parts.WIDTH, 1.5)
         axes.barh(
             range(len(rows)),
             [100 * value for _, value, _ in rows],
@@ -129,7 +129,7 @@ def safe(sweep: SweepModel) -> str:
         axes.invert_yaxis()
         axes.set_xlabel("write-verify tolerance, % of the conductance range")
         text = ", ".join(f"{name} {100 * value:.4g} %" for name, value, _ in rows)
-        return charts.svg(figure, "safe", f"Largest safe tolerances: {text}.")
+        return chart_parts.svg(figure, "safe", f"Largest safe tolerances: {text}.")
 
 
 def _score(sweep: SweepModel, value: float) -> str:

@@ -16,6 +16,8 @@ from cimrobust.certificate.blocks.results import monte_carlo
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.policy import Policy
 from cimrobust.device.digest import profile_digest
+from cimrobust.device.distribution import excluded_probability
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import profile_of
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.review.differences import Exactness, differences, named
@@ -203,12 +205,12 @@ def _wrong_worst(certificate: CertificateModel) -> Iterator[str]:
 def _wrong_device(certificate: CertificateModel) -> Iterator[str]:
     profile = profile_of(certificate.device.profile, shown="certificate.json")
     if not math.isclose(
-        certificate.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12
+        certificate.device.tolerance_fraction, tolerance_fraction(profile), rel_tol=1e-12
     ):
         yield "device.tolerance_fraction"
     if not math.isclose(
         certificate.device.excluded_probability,
-        profile.excluded_probability(),
+        excluded_probability(profile),
         rel_tol=1e-9,
         abs_tol=1e-300,
     ):
@@ -219,7 +221,7 @@ def _wrong_device(certificate: CertificateModel) -> Iterator[str]:
     curve = certificate.certified.curve
     for index, point in enumerate(curve):
         if not math.isclose(
-            point.tolerance_fraction, point.box_size * profile.tolerance_fraction(), rel_tol=1e-9
+            point.tolerance_fraction, point.box_size * tolerance_fraction(profile), rel_tol=1e-9
         ):
             yield f"certified.curve.{index}.tolerance_fraction"
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from cimrobust.certificate.assemble import assemble
 from cimrobust.certificate.certificate_files import CERTIFIED, TRIALS, WITNESS
-from cimrobust.certificate.evidence import Evidence, RunTimings
+from cimrobust.certificate.evidence import Evidence
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.verdict import judge
 from cimrobust.certify import per_sample
@@ -25,6 +25,7 @@ from cimrobust.certify.bound_summary import Certification, certify_run
 from cimrobust.certify.per_sample import PerSample
 from cimrobust.certify.refusal import Refusal, lacks_memory
 from cimrobust.data.decision import Score
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.ort import run_original
 from cimrobust.errors import CimrobustError, InputRefusedError
 from cimrobust.mapping.box import Box, Pattern, box_of
@@ -36,8 +37,7 @@ from cimrobust.review.described_data import data_check, has_other_description
 from cimrobust.review.differences import named
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.search.device_witness import write_device_witness
-from cimrobust.search.search_results import MemberResult, SearchResult, Warned
-from cimrobust.search.trace import EffortCurve, TracePoint
+from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.witness import DEVIATIONS_FILE, MODEL_FILE
 from cimrobust.search.witness_replay import confirm
 from cimrobust.tensor_file import read_tensors
@@ -187,13 +187,13 @@ def derive(
         settings=opened.asked.stated(),
         device_argument=str(opened.asked.subject.device),
         data_argument=str(opened.asked.subject.data),
-        timings=RunTimings(certificate.timings.workers, certificate.timings.stages),
+        timings=certificate.timings,
         issued=opened.asked.settings.issued,
         policy_file=opened.asked.policy_file,
     )
     made = _with_claims(assemble(evidence, opened.asked.policy), certificate, opened, table)
     return Derived(
-        made, per_sample.per_sample(certification, opened.placement.profile.tolerance_fraction())
+        made, per_sample.per_sample(certification, tolerance_fraction(opened.placement.profile))
     )
 
 
@@ -322,7 +322,7 @@ def _search(
         members=(*ran, *left_out),
         has_twin=claimed.has_twin,
         twin_reason=claimed.twin_reason,
-        warnings=tuple(Warned(row.code, row.text) for row in claimed.warnings),
+        warnings=claimed.warnings,
         effort=claimed.effort,
         seed=certificate.monte_carlo.seed,
         crafting_samples=claimed.crafting_samples,
@@ -330,16 +330,8 @@ def _search(
         evaluations=sum(member.evaluations for member in claimed.members),
         engine_score=engine_score,
         replay_note=note,
-        curve=_curve(certificate),
+        curve=claimed.effort_curve,
     )
-
-
-def _curve(certificate: CertificateModel) -> EffortCurve | None:
-    curve = certificate.worst_found.effort_curve
-    if curve is None:
-        return None
-    points = tuple(TracePoint(point.passes, point.seconds, point.score) for point in curve.points)
-    return EffortCurve(points, TracePoint(curve.near.passes, curve.near.seconds, curve.near.score))
 
 
 def _stated_files(certificate: CertificateModel) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cimrobust.certificate.models import CertificateModel
+from cimrobust.device.intervals import level_bounds
 from cimrobust.device.load_profile import profile_of
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.place import drift_factor
@@ -116,7 +117,7 @@ def _outside(
     if not ((low <= deviation) & (deviation <= high)).all():
         return "a device outside its interval"
     factor = drift_factor(profile, np.bincount(index.ravel(), minlength=profile.device.num_levels))
-    least, most = (bound[index] for bound in profile.level_bounds(compensation=factor))
+    least, most = (bound[index] for bound in level_bounds(profile, compensation=factor))
     slack = _ROUNDING * (profile.device.num_levels - 1)
     if (low < least - slack).any() or (high > most + slack).any():
         return "an interval wider than the profile's"

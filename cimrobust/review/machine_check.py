@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
-from cimrobust.certificate.blocks.item_block import machine
-from cimrobust.certificate.models.item import Machine
 from cimrobust.certificate.read_record import Version
+from cimrobust.engine.machine import this_machine
+from cimrobust.engine.machine_record import Machine
 from cimrobust.input_file import printable
 from cimrobust.review.replay_check import ReplayCheck
 
@@ -54,7 +54,7 @@ def machine_check(result: Made) -> ReplayCheck:
             None,
             f"{printable(result.machine_reason)[:200]}. What may differ on another machine: {_MAY}",
         )
-    was, here = made.model_dump(), machine().model_dump()
+    was, here = made.model_dump(), this_machine().model_dump()
     other = {key: (was[key], here[key]) for key in here if was[key] != here[key]}
     if not other:
         return ReplayCheck(
@@ -72,7 +72,7 @@ def is_same_machine(made: Made) -> bool:
 
     Then every number must be the same.
     """
-    return made.machine is not None and made.machine == machine()
+    return made.machine is not None and made.machine == this_machine()
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cimrobust.certificate.models.item import Tool
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.errors import InputRefusedError
 from cimrobust.input_file import FileKind, printable, read_input
 from cimrobust.review.record_checks import is_of_today
@@ -15,7 +15,7 @@ from cimrobust.review.replay_check import ReplayCheck
 _MAX_PAGE = 2**30
 
 
-def page_check(path: Path, record: Record, tool: Tool, made: Callable[[], str]) -> ReplayCheck:
+def page_check(path: Path, record: ResultFile, tool: Tool, made: Callable[[], str]) -> ReplayCheck:
     """Compare a page with what its result file renders to.
 
     One of another version was made by other code.

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from cimrobust import __version__
 from cimrobust.certificate.blocks.item_block import metric_named
 from cimrobust.certificate.models import CertificateModel, Tool
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.published_schemas import schema_file
@@ -37,7 +37,7 @@ _FIRST_TOOL = {
 Result = CertificateModel | SweepModel | Retraining
 
 
-def is_of_today(record: Record, tool: Tool) -> bool:
+def is_of_today(record: ResultFile, tool: Tool) -> bool:
     """Return whether a file was made by this version of the tool in the format of today.
 
     Then every sentence must be the same.
@@ -68,7 +68,7 @@ def record_checks(path: Path, record: Result) -> Iterator[ReplayCheck]:
     )
 
 
-def _schema_check(path: Path, record: Record) -> ReplayCheck:
+def _schema_check(path: Path, record: ResultFile) -> ReplayCheck:
     """Check that a file that states an older version has exactly what files of that version had.
 
     No version may be stated to leave checks out.
@@ -96,7 +96,7 @@ def _schema_check(path: Path, record: Record) -> ReplayCheck:
     return ReplayCheck("schema", True, f"{path.name} follows schema {record.stated_version}")
 
 
-def _tool_check(record: Record, tool: Tool) -> ReplayCheck:
+def _tool_check(record: ResultFile, tool: Tool) -> ReplayCheck:
     """Check that the named tool can have written the format.
 
     Otherwise another version could be named to leave checks out.

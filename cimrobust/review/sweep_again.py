@@ -17,7 +17,6 @@ from cimrobust.certificate.assemble_sweep import (
     swept_chips,
     swept_proof,
 )
-from cimrobust.certificate.evidence import RunTimings
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint, SweptProof
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
@@ -161,7 +160,7 @@ def _head(sweep: SweepModel, opened: Reopened) -> Iterator[ReplayCheck]:
         settings=opened.asked.stated(),
         device_argument=str(opened.asked.subject.device),
         data_argument=str(opened.asked.subject.data),
-        timings=RunTimings(sweep.timings.workers, sweep.timings.stages),
+        timings=sweep.timings,
     )
     derived = assemble_sweep(evidence)
     for block in SweepModel.model_fields:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from cimrobust.certificate.assemble_sweep import sweep_command
 from cimrobust.certificate.models.swept import SweepModel, SweptChips
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import profile_of
 from cimrobust.errors import InputRefusedError
 from cimrobust.montecarlo.quantile import needed_trials
@@ -52,9 +53,7 @@ def sweep_number_checks(sweep: SweepModel) -> Iterator[ReplayCheck]:
         "tolerances, trials, effort, samples and command are those of the settings",
     )
     profile = profile_of(sweep.device.profile, shown="sweep.json")
-    same = math.isclose(
-        sweep.device.tolerance_fraction, profile.tolerance_fraction(), rel_tol=1e-12
-    )
+    same = math.isclose(sweep.device.tolerance_fraction, tolerance_fraction(profile), rel_tol=1e-12)
     yield _check(
         "device_numbers",
         [] if same else ["device.tolerance_fraction"],

@@ -12,7 +12,7 @@ import numpy as np
 
 from cimrobust.certificate.models.swept import SweepModel, SweptPoint
 from cimrobust.device.load_profile import profile_of
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.onnx_io.load_network import load_network

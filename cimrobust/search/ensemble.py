@@ -30,7 +30,8 @@ from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, score_candidate, worst_of
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_of, papers_budget
-from cimrobust.search.search_results import MemberResult, SearchResult, Warned
+from cimrobust.search.search_records import Warned
+from cimrobust.search.search_results import MemberResult, SearchResult
 from cimrobust.search.trace import effort_curve
 from cimrobust.search.witness_replay import confirm
 
@@ -215,7 +216,7 @@ def _run_member(member: Member, scorer: Scorer, budget: Budget, books: _Books) -
     except (CimrobustError, RuntimeError) as err:
         note = f"gave up: {err}"
         books.warnings.append(
-            Warned("MEMBER_FAILED", f"Search member {member.name} gave up: {err}.")
+            Warned(code="MEMBER_FAILED", text=f"Search member {member.name} gave up: {err}.")
         )
     seconds = time.perf_counter() - begin
     spent = (ledger.passes - passes, ledger.evaluations - evaluations)

@@ -29,7 +29,7 @@ from cimrobust.search.problem import Problem
 from cimrobust.search.readout import Readout, decide, possible_readouts
 from cimrobust.search.scorer import Scorer
 from cimrobust.search.search_budget import Budget, budget_of
-from cimrobust.search.search_results import Warned
+from cimrobust.search.search_records import Warned
 from cimrobust.search.torch_patterns import array_of, tensors_of
 from cimrobust.twin.to_torch import Twin, TwinRunError, TwinUnavailableError, to_torch
 
@@ -113,7 +113,7 @@ def open_gradients(subject: Subject, run: Run, budget: Budget | None = None) -> 
     if oracle is None:
         return _without(attack_set, reason, "TWIN_MISMATCH")
     return TwinStatus(
-        oracle, attack_set, None, (Warned("TWIN_APPROXIMATE", reason),) if reason else ()
+        oracle, attack_set, None, (Warned(code="TWIN_APPROXIMATE", text=reason),) if reason else ()
     )
 
 
@@ -167,7 +167,7 @@ def _without(attack_set: np.ndarray, reason: str, code: str) -> TwinStatus:
         f"{reason[:1].upper()}{reason[1:]}. Only gradient-free members searched; they find far"
         " less."
     )
-    return TwinStatus(None, attack_set, reason, (Warned(code, text),))
+    return TwinStatus(None, attack_set, reason, (Warned(code=code, text=text),))
 
 
 def _agreeing(
@@ -270,14 +270,18 @@ def check_gradients(scorer: Scorer, dead: tuple[str, ...]) -> list[Warned]:
         for name, gradient in evaluation.gradients.items()
     }
     warnings = [
-        Warned("ZERO_GRADIENT", _zero_text(name, share))
+        Warned(code="ZERO_GRADIENT", text=_zero_text(name, share))
         for name, share in shares.items()
         if share > _ZERO_SHARE and name not in dead
     ]
     estimated = [node.text for node in oracle.outside if node.used]
     return [
         *warnings,
-        *([Warned("ESTIMATED_GRADIENT", _estimated_text(estimated))] if estimated else []),
+        *(
+            [Warned(code="ESTIMATED_GRADIENT", text=_estimated_text(estimated))]
+            if estimated
+            else []
+        ),
     ]
 
 

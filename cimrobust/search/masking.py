@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from cimrobust.search.members import cross_fidelity
 from cimrobust.search.problem import Problem
 from cimrobust.search.scored import Scored, worst_of
-from cimrobust.search.search_results import MemberResult, Warned
+from cimrobust.search.search_records import Warned
+from cimrobust.search.search_results import MemberResult
 
 _ON_ATTACK_SET = (
     "On the crafting samples, a control found more than the members that use the network's"
@@ -69,8 +70,8 @@ def masking_warnings(
     finding = _finding(best, control) if is_ahead else _ON_ATTACK_SET
     return [
         Warned(
-            "GRADIENT_MASKING",
-            f"{finding}: gradients mislead on this network, and worse patterns may"
+            code="GRADIENT_MASKING",
+            text=f"{finding}: gradients mislead on this network, and worse patterns may"
             f" exist.{_repetition(repeat)}",
         )
     ]

@@ -11,7 +11,7 @@ from cimrobust.data.task import Task
 from cimrobust.errors import SelfCheckError
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.search.candidate import Key
-from cimrobust.search.trace import TracePoint
+from cimrobust.search.search_records import EffortPoint
 
 #: Passes of a search that has no budget of its own: every run in it states its passes.
 UNLIMITED = 10**9
@@ -39,7 +39,7 @@ class PassLedger:
     spare: int = 0
     forward_samples: int = 0
     best: float = np.inf
-    trace: list[TracePoint] = field(default_factory=list)
+    trace: list[EffortPoint] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -79,7 +79,11 @@ class PassLedger:
         if key.score < self.best:
             self.best = key.score
             self.trace.append(
-                TracePoint(self.passes, time.perf_counter() - self.started, self._value())
+                EffortPoint(
+                    passes=self.passes,
+                    seconds=time.perf_counter() - self.started,
+                    score=self._value(),
+                )
             )
 
     def advance(self, steps: int) -> None:

@@ -8,21 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cimrobust.data.decision import Score
-from cimrobust.search.trace import EffortCurve
-
-
-@dataclass(frozen=True)
-class Warned:
-    """A named, machine-readable warning.
-
-    Attributes:
-        code: ``GRADIENT_MASKING``, ``ZERO_GRADIENT``, ``TWIN_MISMATCH``, ``TWIN_APPROXIMATE``,
-            ``ESTIMATED_GRADIENT``, ``NO_TWIN`` or ``MEMBER_FAILED``.
-        text: One sentence for the reader.
-    """
-
-    code: str
-    text: str
+from cimrobust.search.search_records import EffortCurve, Warned
 
 
 @dataclass(frozen=True)

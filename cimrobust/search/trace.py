@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from cimrobust.search.search_records import EffortCurve, EffortPoint
 
 #: A search has come near its result where it is within this factor of it.
 NEAR = 1.1
@@ -11,36 +12,7 @@ NEAR = 1.1
 _MOST_POINTS = 40
 
 
-@dataclass(frozen=True)
-class TracePoint:
-    """The search became better.
-
-    Attributes:
-        passes: Passes made until then.
-        seconds: Seconds since the search began.
-        value: Accuracy on the attack set; for a regression the error.
-    """
-
-    passes: int
-    seconds: float
-    value: float
-
-
-@dataclass(frozen=True)
-class EffortCurve:
-    """The course of a search on its attack set.
-
-    Attributes:
-        points: Where it became better, a selection with first and last.
-        near: First point within `NEAR` times the last value: at most 1.1 times the accuracy, at
-            least 1 / 1.1 of the error.
-    """
-
-    points: tuple[TracePoint, ...]
-    near: TracePoint
-
-
-def effort_curve(trace: Sequence[TracePoint], *, higher_is_better: bool) -> EffortCurve | None:
+def effort_curve(trace: Sequence[EffortPoint], *, higher_is_better: bool) -> EffortCurve | None:
     """Return the course of a search; None where nothing was found.
 
     Args:
@@ -49,15 +21,15 @@ def effort_curve(trace: Sequence[TracePoint], *, higher_is_better: bool) -> Effo
     """
     if not trace:
         return None
-    last = trace[-1].value
+    last = trace[-1].score
     near = next(
         point
         for point in trace
-        if (point.value <= NEAR * last if higher_is_better else NEAR * point.value >= last)
+        if (point.score <= NEAR * last if higher_is_better else NEAR * point.score >= last)
     )
-    least = abs(trace[0].value - last) / _MOST_POINTS
+    least = abs(trace[0].score - last) / _MOST_POINTS
     kept = [trace[0]]
     for point in trace[1:-1]:
-        if abs(point.value - kept[-1].value) > least:
+        if abs(point.score - kept[-1].score) > least:
             kept.append(point)
-    return EffortCurve((*kept, trace[-1]) if len(trace) > 1 else (trace[0],), near)
+    return EffortCurve(points=(*kept, trace[-1]) if len(trace) > 1 else (trace[0],), near=near)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.decision import Score
-from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.open import open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import Box, Pattern, box_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -12,6 +12,7 @@ from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.loop import DivergedError, Job, train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.session import Session
+from cimrobust.training.training_records import Paced, PacedRate
 from cimrobust.training.validation import is_within
 
 #: Rates that are tried, largest first. The last one is taken untried.
@@ -22,25 +23,9 @@ _STEPS = 50
 _ERRORS = 1.0
 
 
-@dataclass(frozen=True)
-class Pace:
-    """The learning rate that was chosen, and why.
-
-    Attributes:
-        rate: Learning rate of the first step.
-        tried: Rates that were tried, largest first, and the clean score on the validation split
-            after so many steps of plain training; NaN where losses were not finite.
-        before: The clean score before training.
-    """
-
-    rate: float
-    tried: tuple[tuple[float, float], ...]
-    before: float
-
-
 def choose_pace(
     session: Session, settings: TrainingSettings, *, progress: Progress | None = None
-) -> Pace:
+) -> Paced:
     """Return the largest learning rate at which plain training keeps the clean score.
 
     It loses no more of it than allowed, within the first 50 mini-batches.
@@ -55,7 +40,7 @@ def choose_pace(
     """
     progress = progress or NullProgress()
     progress.start("learning rate", len(RATES) - 1)
-    tried: list[tuple[float, float]] = []
+    tried: list[PacedRate] = []
     before = float("nan")
     for rate in RATES[:-1]:
         job = _job(session, replace(settings, learning_rate=rate))
@@ -64,11 +49,11 @@ def choose_pace(
                 job, session.parameters, progress=NullProgress(), stops=lambda row: row.epoch == 1
             ).rows
         except DivergedError:
-            tried.append((rate, float("nan")))
+            tried.append(PacedRate(rate=rate, clean=None))
             progress.advance(1, f"{rate:g}: losses are not finite")
             continue
         before, after = rows[0].clean, rows[1].clean
-        tried.append((rate, after))
+        tried.append(PacedRate(rate=rate, clean=after))
         progress.advance(1, f"{rate:g}: clean {after:.4g} of {before:.4g}")
         if is_within(
             job.objective,
@@ -82,7 +67,7 @@ def choose_pace(
     else:
         rate = RATES[-1]
     progress.finish()
-    return Pace(rate, tuple(tried), before)
+    return Paced(rate=rate, before=before, tried=tuple(tried))
 
 
 def _job(session: Session, settings: TrainingSettings) -> Job:

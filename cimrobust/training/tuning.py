@@ -24,6 +24,7 @@ from cimrobust.training.loop import DivergedError, train
 from cimrobust.training.session import Session
 from cimrobust.training.state import EpochRow
 from cimrobust.training.training_protocol import Knob, Recipe
+from cimrobust.training.training_records import TunedTrial
 
 LIBRARY = "optuna"
 _LEARNING_RATE = "learning_rate"
@@ -35,23 +36,6 @@ _REDUCTION = 3
 _TIE = 1e-3
 #: Score of a trial that diverged, below that of any that did not.
 _DIVERGED = -1e12
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One short training.
-
-    Attributes:
-        values: Settings of the method, and ``learning_rate``.
-        epochs: Epochs it ran.
-        pruned: It was stopped since others did better, or since its losses were not finite.
-        score: What the search maximises, of its best epoch: see `score_of`.
-    """
-
-    values: Mapping[str, float]
-    epochs: int
-    pruned: bool
-    score: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +53,7 @@ class Tuning:
 
     values: Mapping[str, float]
     learning_rate: float
-    trials: tuple[Trial, ...]
+    trials: tuple[TunedTrial, ...]
     budget: int
     used: int
     library: str
@@ -133,7 +117,7 @@ def tune(
         ),
     )
     study.enqueue_trial({name: knob.default for name, knob in knobs.items()})
-    trials: list[Trial] = []
+    trials: list[TunedTrial] = []
     used = 0
     while used + max(epochs // _REDUCTION, 1) <= budget:
         trial = study.ask()
@@ -168,7 +152,7 @@ def _run(
     trial: Any,
     knobs: Mapping[str, Knob],
     progress: Progress,
-) -> Trial:
+) -> TunedTrial:
     """Train once with the settings that a trial proposes, as long as it is promising."""
     values = {
         name: trial.suggest_float(
@@ -194,8 +178,13 @@ def _run(
             session.job(method, settings), session.parameters, progress=NullProgress(), stops=stops
         )
     except DivergedError:
-        return Trial(values, len(scores) + 1, True, _DIVERGED)
-    return Trial(values, len(scores), len(scores) < settings.epochs, max(scores))
+        return TunedTrial(values=dict(values), epochs=len(scores) + 1, pruned=True, score=_DIVERGED)
+    return TunedTrial(
+        values=dict(values),
+        epochs=len(scores),
+        pruned=len(scores) < settings.epochs,
+        score=max(scores),
+    )
 
 
 def _library() -> Any:

@@ -15,8 +15,13 @@ PACKAGE = Path(cimrobust.__file__).parent
 SETTINGS = (
     "certificate/policy.py",
     "data/description.py",
-    "device/profile_keys.py",
+    "device/table_types.py",
+    "device/window.py",
+    "device/curve.py",
+    "device/core_tables.py",
     "device/converter_tables.py",
+    "device/effect_tables.py",
+    "device/profile_keys.py",
 )
 
 INTRODUCTION = """\

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, described_schema, field_texts
+from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, described_schema
 from cimrobust.data.description import Description
-from cimrobust.device.profile_keys import ProfileModel
+from cimrobust.device.profile_keys import ProfileFile
+from cimrobust.device.table_types import Table
+from cimrobust.records import field_texts
 from generator.markdown import anchor, prose, table
 
 Schema = Mapping[str, Any]
@@ -29,7 +31,7 @@ def policy_page() -> str:
 def profile_page() -> str:
     """Return the keys of device profiles."""
     return _settings_page(
-        ProfileModel,
+        ProfileFile,
         "# Device profile keys",
         "[Devices](../how-to/devices.md) has an example, and the profiles that are shipped."
         " Fractions are of the conductance range g_max - g_min.",
@@ -93,8 +95,8 @@ def _first_sentence(kind: type[BaseModel]) -> str:
     return (kind.__doc__ or "").partition("\n\n")[0]
 
 
-def _settings_page(kind: type[BaseModel], title: str, text: str) -> str:
-    schema = kind.model_json_schema(by_alias=True)
+def _settings_page(kind: type[Any], title: str, text: str) -> str:
+    schema = TypeAdapter(kind).json_schema(by_alias=True)
     paths = dict(_paths(schema, ""))
     alone = [found[0] for found in paths.values() if len(found) == 1]
     # Two definitions under one key are two forms of it, so both have names of their own.
@@ -114,11 +116,12 @@ def _settings_page(kind: type[BaseModel], title: str, text: str) -> str:
     )
 
 
-def _model(root: type[BaseModel], name: str) -> type[BaseModel]:
+def _model(root: type[Any], name: str) -> type[Any]:
     """Return the model of a definition, by its name."""
     kinds = [
         kind
-        for kind in _subclasses(BaseModel)
+        for base in (BaseModel, Table)
+        for kind in _subclasses(base)
         if kind.__name__ == name and kind.__module__.startswith(root.__module__.rsplit(".", 1)[0])
     ]
     assert len(kinds) == 1, f"{name} is the name of {len(kinds)} models"
@@ -131,11 +134,24 @@ def _subclasses(kind: type) -> Iterator[type]:
         yield from _subclasses(sub)
 
 
-def _described(kind: type[BaseModel], properties: Schema) -> dict[str, Any]:
-    """Return properties with the text behind every field; KeyError where a field has none."""
-    texts = field_texts(kind)
-    keys = {field.alias or name: texts[name] for name, field in kind.model_fields.items()}
-    return {key: {**value, "description": keys[key]} for key, value in properties.items()}
+def _described(kind: type[Any], properties: Schema) -> dict[str, Any]:
+    """Return properties, in the order of the class, with the text behind every field.
+
+    KeyError where a field has none.
+    """
+    known = getattr(kind, "model_fields", {})
+    texts = {
+        (known[name].alias or name if name in known else name): text
+        for name, text in field_texts(kind).items()
+    }
+    missing = sorted(properties.keys() - texts.keys())
+    if missing:
+        raise KeyError(f"{kind.__name__} has no text behind {', '.join(missing)}")
+    return {
+        key: {**properties[key], "description": text}
+        for key, text in texts.items()
+        if key in properties
+    }
 
 
 def _paths(

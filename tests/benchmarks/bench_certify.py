@@ -35,6 +35,7 @@ from cimrobust.certify.bound_summary import EFFORTS
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
 from cimrobust.data.load_dataset import load_data
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.engine.torch_threads import one_torch_thread
@@ -239,7 +240,7 @@ def measure(
     )
     chosen = np.flatnonzero(runtime.task.right(output).reshape(-1))[:count]
     row["inputs"] = len(chosen)
-    row["percent"] = 100.0 * placement.profile.tolerance_fraction()
+    row["percent"] = 100.0 * tolerance_fraction(placement.profile)
     Measured(runtime, placement, network, chosen, effort, is_short, is_fast, row, keep).measure()
 
 

@@ -32,8 +32,9 @@ from onnx import helper, numpy_helper
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement

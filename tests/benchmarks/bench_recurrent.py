@@ -24,7 +24,8 @@ from recurrent_networks import NETWORKS
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.core_tables import DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.sessions import open_session, run_session
 from cimrobust.engine.subject import Subject

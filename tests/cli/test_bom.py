@@ -166,10 +166,10 @@ def test_certificates_of_other_kinds_are_valid_too(judged):
     certificate = read_certificate(judged)
     file = certificate.model.files[0]
     certificate.model.files.append(file.model_copy(update={"name": "weights.bin"}))
-    certificate.metric = certificate.metric.model_copy(
-        update={"name": "rmse", "higher_is_better": False}
-    )
-    certificate.model.inputs[0].shape = None
+    metric = certificate.metric.model_copy(update={"name": "rmse", "higher_is_better": False})
+    certificate = certificate.model_copy(update={"metric": metric})
+    inputs = certificate.model.inputs
+    inputs[0] = inputs[0].model_copy(update={"shape": None})
     some = EvidenceFile("x.json", "0" * 64)
     text = bill_of_materials(
         certificate, stated=some, witness=some, attestation=some, timestamp=None

@@ -16,6 +16,7 @@ from scipy import stats
 
 from cimrobust.cli.main import run
 from cimrobust.device.fitted_profile import fit_profile
+from cimrobust.device.intervals import level_bounds
 from cimrobust.device.load_profile import load_profile
 from cimrobust.engine.kernel import program_devices
 from cimrobust.mapping.place import place
@@ -72,7 +73,7 @@ def test_a_table_gives_the_measured_distribution_back(csv: Path, tmp_path: Path)
 def test_box_reaches_to_what_was_measured(csv: Path, tmp_path: Path) -> None:
     fitted = fit_profile(csv, out=tmp_path / "p.toml")
     low, high = (
-        bound / (fitted.profile.device.num_levels - 1) for bound in fitted.profile.level_bounds()
+        bound / (fitted.profile.device.num_levels - 1) for bound in level_bounds(fitted.profile)
     )
     for level, target in enumerate(fitted.fitted.targets):
         assert low[level] == pytest.approx(min(target.low, 0.0), abs=1e-6)

@@ -14,6 +14,7 @@ from cimrobust.certificate.manifest import manifest_problems, read_manifest
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.published_schemas import described_schema, schema_file
 from cimrobust.cli.main import run
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.pipeline import sweep as module
 from cimrobust.report.sweep_page import render_sweep
 from cimrobust.tolerance_sweep import sweep_tolerances as swept_search
@@ -109,7 +110,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_result(swept, samples, tmp_pat
     real = swept_search.search
 
     def counted(subject, run, **more):
-        searched.append(round(subject.placement.profile.tolerance_fraction(), 6))
+        searched.append(round(tolerance_fraction(subject.placement.profile), 6))
         return real(subject, run, **more)
 
     searched: list[float] = []

@@ -31,7 +31,7 @@ from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.progress import NullProgress
-from cimrobust.report import charts
+from cimrobust.report import chart_parts, charts, training_chart
 from cimrobust.report.render import render
 from cimrobust.review import certificate_replay
 from cimrobust.review.at_the_reviewer import AtHand, open_given
@@ -167,13 +167,14 @@ def without_pictures() -> Iterator[None]:
     stands in them alone.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            charts,
-            "svg",
-            lambda _figure, name, text: (
-                f'<svg role="img" id="{name}"><title>{escape(text)}</title></svg>'
-            ),
-        )
+        for module in (charts, chart_parts, training_chart):
+            patched.setattr(
+                module,
+                "svg",
+                lambda _figure, name, text: (
+                    f'<svg role="img" id="{name}"><title>{escape(text)}</title></svg>'
+                ),
+            )
         yield
 
 

@@ -19,7 +19,8 @@ from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.core_tables import DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place

@@ -19,8 +19,9 @@ from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.data.load_dataset import load_data
 from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.core_tables import TileTable
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, TileTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.checks import random_vertex
 from cimrobust.engine.kernel_engine import KernelEngine
 from cimrobust.engine.open import Runtime, open_network

@@ -14,11 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.data.calibration import load_samples
 from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.core_tables import DeviceTable, TileTable, WeightTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, DeviceTable, TileTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine import kernel, reference
 from cimrobust.engine.latent import LatentChips
 from cimrobust.engine.open import Runtime, open_network

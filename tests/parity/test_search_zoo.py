@@ -12,7 +12,7 @@ import pytest
 
 from cimrobust.data.load_dataset import load_data
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.load_profile import profile_of
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine import kernel, reference
 from cimrobust.mapping.decided import decide
 from cimrobust.mapping.place import place

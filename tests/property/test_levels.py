@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimrobust import _native
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable, FaultsTable, RelaxationTable
+from cimrobust.device.intervals import level_bounds
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.quantiles import HALF_SIZE
 from cimrobust.device.window import WindowTable
 from cimrobust.engine import kernel, reference
@@ -155,7 +157,7 @@ def test_bounded_devices_and_weights_stay_in_their_intervals(profile, seed, inte
     assert (tensor.hi >= 0).all()
     if not profile.is_bounded:
         return
-    low, high = profile.level_bounds(compensation=tensor.drift_factor)
+    low, high = level_bounds(profile, compensation=tensor.drift_factor)
     digits, targets = reference.target_digits(tensor)
     for trial in range(2):
         deviation = (
@@ -176,7 +178,7 @@ def test_boxes_add_up_the_intervals_of_the_devices(profile, seed, integers):
     tensor = placed(profile, seed, integers=integers).tensors["w"]
     low, high = (
         bound[reference.target_digits(tensor)[0]]
-        for bound in profile.level_bounds(compensation=tensor.drift_factor)
+        for bound in level_bounds(profile, compensation=tensor.drift_factor)
     )
     factors = 2.0 ** (profile.device.bits * np.arange(tensor.num_slices))[:, None]
     lo, hi = (
@@ -218,7 +220,7 @@ def test_spread_deviations_fold_back_and_stay_in_every_interval(profile, seed, i
         atol=close(tensor, profile),
         rtol=1e-6,
     )
-    low, high = profile.level_bounds(compensation=tensor.drift_factor)
+    low, high = level_bounds(profile, compensation=tensor.drift_factor)
     digits, targets = reference.target_digits(tensor)
     slack = 1e-6 * 2**profile.device.bits
     assert (levels - targets >= low[digits] - slack).all()
@@ -247,7 +249,7 @@ def test_a_device_without_any_effect_is_at_its_target(profile, seed, integers):
         dataclasses.replace(
             exact,
             faults=FaultsTable(),
-            relaxation=RelaxationTable(),
+            relaxation=RelaxationTable(0.0),
             drift=DriftTable(0.0, exponent_mean=0.1),
         ),
     ):

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
+from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.effect_tables import DriftTable, FaultsTable, RelaxationTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.intervals import level_bounds
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.window import WindowTable
 from cimrobust.engine.kernel import program_chip, program_devices
 from cimrobust.mapping.device_levels import target_levels
@@ -165,7 +168,7 @@ def test_exclusion_is_as_probable_as_stated():
         relaxation=RelaxationTable(0.02, z=2.0),
         drift=DriftTable(1e4, 1.0, exponent_mean=0.01, exponent_sd=0.01, z=2.0),
     )
-    low, high = (bound / 7 for bound in made.level_bounds())
+    low, high = (bound / 7 for bound in level_bounds(made))
     outside = [
         np.count_nonzero((drawn := devices(made, level)) < low[level])
         + np.count_nonzero(drawn > high[level])
@@ -174,16 +177,16 @@ def test_exclusion_is_as_probable_as_stated():
     assert (
         0
         < max(outside)
-        <= NUM * made.excluded_probability() + 6 * np.sqrt(NUM * made.excluded_probability())
+        <= NUM * excluded_probability(made) + 6 * np.sqrt(NUM * excluded_probability(made))
     )
     for level in (0, 4):
         bare = profile(
             DeviceTable(bits=3, distribution="gaussian", sigma=PCM, z=2.0),
             relaxation=RelaxationTable(0.0),
         )
-        reach = bare.level_bounds()[1][level] / 7
+        reach = level_bounds(bare)[1][level] / 7
         missed = np.count_nonzero(np.abs(devices(bare, level)) > reach)
-        assert stats.binomtest(missed, NUM, bare.excluded_probability()).pvalue > 1e-7
+        assert stats.binomtest(missed, NUM, excluded_probability(bare)).pvalue > 1e-7
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.01, 0.01), (0.0, 0.2), (1e-4, 0.0), (0.5, 0.4)])

@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.certify.bound_summary import OCTAVES
 from cimrobust.certify.per_sample import PerSample, per_sample
+from cimrobust.device.intervals import tolerance_fraction
+from cimrobust.records import finite
 
 _SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 
@@ -31,7 +32,7 @@ def certified(evidence: Evidence) -> models.Certified:
             largest_tolerance=None,
             largest_tolerance_reason="there is no certified bound",
         )
-    tolerance = evidence.placement.profile.tolerance_fraction()
+    tolerance = tolerance_fraction(evidence.placement.profile)
     table = per_sample(found, tolerance)
     return models.Certified(
         score=finite(found.score.value),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cimrobust.certificate import models
-from cimrobust.certificate.blocks.results import finite
 from cimrobust.certificate.evidence import Evidence
 from cimrobust.engine.array_plan import PlannedArray
 from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.kernel_engine import KernelEngine
+from cimrobust.records import finite
 
 
 def converters(evidence: Evidence) -> models.Converters | None:

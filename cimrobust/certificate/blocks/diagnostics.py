@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any
 
 from cimrobust.attack.diagnosis_protocol import Outcome
 from cimrobust.certificate import models
-from cimrobust.certificate.blocks.device_level_block import stuck_devices, write_verify
-from cimrobust.certificate.blocks.results import finite
+from cimrobust.certificate.blocks.device_level_block import write_verify
 from cimrobust.certificate.evidence import Evidence
-from cimrobust.data.decision import Score
-from cimrobust.diagnose.classes import Classes
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS
 from cimrobust.diagnose.fragile_inputs import FragileInputs
-from cimrobust.diagnose.fragile_layers import Layers
 from cimrobust.diagnose.run_diagnostics import NOT_CHOSEN
 from cimrobust.diagnose.safety_class import SafetyClass
 from cimrobust.diagnose.sample_transfer import CHIP_SHARE, CONFIDENCE, SAMPLES_SHARE, Transfer
-from cimrobust.diagnose.tolerance_curve import CurvePoint, ToleranceCurve
+from cimrobust.diagnose.tolerance_curve import ToleranceCurve
+from cimrobust.records import Record, finite
 from cimrobust.search.witness import SAFETY_FILE
 
 
@@ -29,30 +26,20 @@ def diagnostics(evidence: Evidence) -> models.Diagnostics:
     fields: dict[str, Any] = {diagnostic.name: None for diagnostic in DIAGNOSTICS}
     fields |= {f"{diagnostic.name}_reason": NOT_CHOSEN for diagnostic in DIAGNOSTICS}
     for outcome in outcomes:
-        fields[outcome.name] = (
-            None if outcome.result is None else BLOCKS[outcome.name](outcome.result, evidence)
-        )
+        fields[outcome.name] = _worded(outcome, evidence)
         fields[f"{outcome.name}_reason"] = outcome.reason or None
     return models.Diagnostics(
-        effects=_effects(evidence),
+        effects=evidence.effects,
         costs=[_cost(outcome) for outcome in outcomes if outcome.result is not None],
         **fields,
     )
 
 
-def _effects(evidence: Evidence) -> list[models.Effect]:
-    before = [evidence.effects[0], *(row for row, _ in pairwise(evidence.effects))]
-    return [
-        models.Effect(
-            effect=row.effect,
-            mean=finite(row.mean),
-            low=finite(row.low),
-            high=finite(row.high),
-            chips=row.chips,
-            change=finite(row.mean) - finite(last.mean),
-        )
-        for row, last in zip(evidence.effects, before, strict=True)
-    ]
+def _worded(outcome: Outcome, evidence: Evidence) -> Record | None:
+    """Return the block of a result: with words where it needs some, else as it is."""
+    if outcome.result is None or isinstance(outcome.result, Record):
+        return outcome.result
+    return _WORDED[outcome.name](outcome.result, evidence)
 
 
 def _cost(outcome: Outcome) -> models.DiagnosticCost:
@@ -61,47 +48,6 @@ def _cost(outcome: Outcome) -> models.DiagnosticCost:
         passes=outcome.passes,
         evaluations=outcome.evaluations,
         seconds=round(outcome.seconds, 3),
-    )
-
-
-def _attacked(score: Score, origin: str) -> models.Attacked:
-    return models.Attacked(score=finite(score.value), correct=score.count, origin=origin)
-
-
-def _layers(found: Layers) -> models.LayerAttacks:
-    return models.LayerAttacks(
-        rows=[
-            models.LayerAttack(
-                initializer=row.initializer,
-                alone=_attacked(row.alone, row.alone_origin),
-                others=None if row.others is None else _attacked(row.others, row.others_origin),
-            )
-            for row in found.rows
-        ],
-        crafting_samples=found.crafting_samples,
-        passes_each=found.passes_each,
-    )
-
-
-def _classes(found: Classes) -> models.ClassAttacks:
-    return models.ClassAttacks(
-        rows=[
-            models.ClassAttack(
-                label=row.label,
-                samples=row.found.num_samples,
-                clean=row.clean.value,
-                clean_correct=row.clean.count or 0,
-                recall=row.found.value,
-                correct=row.found.count or 0,
-                origin=row.origin,
-                overall=row.overall.value,
-                becomes=row.becomes,
-            )
-            for row in found.rows
-        ],
-        classes=found.num_classes,
-        left_out=list(found.left_out),
-        passes_each=found.passes_each,
     )
 
 
@@ -126,21 +72,7 @@ def _safety_class(found: SafetyClass, evidence: Evidence) -> models.SafetyClass:
 
 def _transfer(found: Transfer) -> models.Transfer:
     return models.Transfer(
-        directions=[
-            models.TransferDirection(
-                searched_samples=row.searched.num_samples,
-                searched_clean=finite(row.searched_clean.value),
-                searched=finite(row.searched.value),
-                held_out_samples=row.held_out.num_samples,
-                held_out_clean=finite(row.held_out_clean.value),
-                held_out=finite(row.held_out.value),
-                low=None if row.interval is None else row.interval.low,
-                high=None if row.interval is None else row.interval.high,
-                method=None if row.interval is None else row.interval.method,
-                share=None if row.share is None else finite(row.share),
-            )
-            for row in found.directions
-        ],
+        directions=found.directions,
         confidence=CONFIDENCE,
         property_of=found.property_of,
         statement=_TRANSFERS[found.property_of],
@@ -151,8 +83,8 @@ def _transfer(found: Transfer) -> models.Transfer:
 def _tolerance_curve(found: ToleranceCurve, evidence: Evidence) -> models.ToleranceCurve:
     certified, reason = _certified_tolerance(found.required, evidence)
     return models.ToleranceCurve(
-        points=[_point(point) for point in found.points],
-        tried=[_point(point) for point in found.tried],
+        points=found.points,
+        tried=found.tried,
         required=finite(found.required),
         required_by=(
             "the policy"
@@ -165,15 +97,6 @@ def _tolerance_curve(found: ToleranceCurve, evidence: Evidence) -> models.Tolera
         certified_samples=evidence.certification.curve_samples,
         certified_reason=reason,
         passes_each=found.passes_each,
-    )
-
-
-def _point(point: CurvePoint) -> models.TolerancePoint:
-    return models.TolerancePoint(
-        tolerance=point.tolerance,
-        score=finite(point.score.value),
-        correct=point.score.count,
-        origin=point.origin,
     )
 
 
@@ -192,11 +115,11 @@ def _certified_tolerance(required: float, evidence: Evidence) -> tuple[float | N
     ]
     if not met:
         return None, "the bound meets the requirement at no tolerance of the certified curve"
-    return max(met) * evidence.placement.profile.tolerance_fraction(), None
+    return max(met) * tolerance_fraction(evidence.placement.profile), None
 
 
 def _fragile_inputs(found: FragileInputs, evidence: Evidence) -> models.FragileInputs:
-    tolerance = evidence.placement.profile.tolerance_fraction()
+    tolerance = tolerance_fraction(evidence.placement.profile)
     return models.FragileInputs(
         rows=[
             models.FragileInput(
@@ -236,14 +159,11 @@ _TRANSFERS = {
     ),
 }
 
-#: How the result of every diagnostic becomes a block.
-BLOCKS: Mapping[str, Callable[[Any, Evidence], models.Block]] = {
-    "layers": lambda found, _: _layers(found),
-    "classes": lambda found, _: _classes(found),
+#: How results that are no records become blocks.
+_WORDED: Mapping[str, Callable[[Any, Evidence], Record]] = {
     "safety_class": _safety_class,
     "transfer": lambda found, _: _transfer(found),
     "tolerance_curve": _tolerance_curve,
     "fragile_inputs": _fragile_inputs,
-    "stuck_devices": lambda found, _: stuck_devices(found),
     "write_verify": lambda found, _: write_verify(found),
 }

@@ -12,7 +12,8 @@ from cimrobust.certificate.evidence import Tested
 from cimrobust.data.dataset import DataSet
 from cimrobust.data.task import Task
 from cimrobust.device.digest import profile_digest
-from cimrobust.engine.machine import this_machine
+from cimrobust.device.distribution import excluded_probability
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
 from cimrobust.onnx_io.network import Network, TensorSpec
@@ -34,19 +35,6 @@ def tool() -> models.Tool:
         name="cimrobust",
         version=__version__,
         dependencies={"python": platform.python_version(), **versions},
-    )
-
-
-def machine() -> models.Machine:
-    """Describe the machine that this process runs on."""
-    here = this_machine()
-    return models.Machine(
-        processor=here.processor,
-        architecture=here.architecture,
-        instruction_sets=None if here.instruction_sets is None else list(here.instruction_sets),
-        onnxruntime=here.onnxruntime,
-        onnxruntime_build=here.onnxruntime_build,
-        operating_system=here.operating_system,
     )
 
 
@@ -141,7 +129,7 @@ def device(placement: Placement) -> models.Device:
     profile = placement.profile
     return models.Device(
         profile=profile.to_dict(),
-        tolerance_fraction=profile.tolerance_fraction(),
+        tolerance_fraction=tolerance_fraction(profile),
         largest_tolerance_fraction=placement.tolerance_fraction,
         excluded_probability=placement.excluded_probability,
     )
@@ -151,7 +139,7 @@ def certified_device(placement: Placement) -> models.CertifiedDevice:
     """Describe the devices, with the digest of their profile."""
     described = device(placement)
     outside = [
-        (tensor.num_devices, tensor.profile.excluded_probability())
+        (tensor.num_devices, excluded_probability(tensor.profile))
         for tensor in placement.tensors.values()
     ]
     inside = math.fsum(
@@ -216,7 +204,7 @@ def _layer(layer: CrossbarLayer, tensor: TensorPlacement, decided_by: str) -> mo
         rule=layer.rule,
         device_bits=own.device.bits,
         coding=own.weight.mapping,
-        tolerance_fraction=own.tolerance_fraction(),
+        tolerance_fraction=tolerance_fraction(own),
         tile_rows=own.tile.rows,
         tile_columns=own.tile.columns,
     )

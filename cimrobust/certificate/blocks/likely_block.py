@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from cimrobust.certificate import models
-from cimrobust.certificate.blocks.results import finite
-from cimrobust.montecarlo.rare_failures import FirstOrder, Probability, first_order
+from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
+from cimrobust.montecarlo.rare_failures import Probability, first_order
+from cimrobust.records import finite
 from cimrobust.reliability.likely_chip import Attempt, LikelySearch, ProbableChip
 
 _LABEL = (
@@ -73,7 +74,7 @@ def compared(norm: float, found: Probability, num_devices: int) -> models.FirstO
     """
     both = first_order(norm, found)
     return models.FirstOrder(
-        **both.__dict__, comparison=_comparison(both, found), meaning=_meaning(num_devices)
+        **dict(both), comparison=_comparison(both, found), meaning=_meaning(num_devices)
     )
 
 
@@ -82,7 +83,7 @@ def power_of_ten(log10: float) -> str:
     return f"{10.0**log10:.2g}" if log10 > -300.0 else f"10^{log10:.0f}"
 
 
-def _comparison(both: FirstOrder, found: Probability) -> str:
+def _comparison(both: FirstOrderProbability, found: Probability) -> str:
     shown = power_of_ten(both.log10_probability)
     if found.estimate is None:
         if both.agrees is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
+from cimrobust.device.distribution import excluded_probability
 from cimrobust.engine.arithmetic_findings import Arithmetic
 from cimrobust.engine.checks import Parity
 from cimrobust.engine.converter_proof import Converters
@@ -148,7 +149,7 @@ def _outside(evidence: Evidence) -> list[str]:
     The worst chip found, and what is proven, are about those alone.
     """
     tensors = evidence.placement.tensors.values()
-    expected = sum(tensor.num_devices * tensor.profile.excluded_probability() for tensor in tensors)
+    expected = sum(tensor.num_devices * excluded_probability(tensor.profile) for tensor in tensors)
     if expected < _FEW_OUTSIDE:
         return []
     devices = sum(tensor.num_devices for tensor in tensors)

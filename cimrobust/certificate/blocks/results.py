@@ -16,8 +16,8 @@ from cimrobust.montecarlo.quantile import Kpp, kpp_of_scores
 from cimrobust.montecarlo.stopping import Watch
 from cimrobust.montecarlo.trial_table import TrialTable, failure_rate
 from cimrobust.montecarlo.two_source import TwoSourceBound, two_source_bound
+from cimrobust.records import finite
 from cimrobust.search.search_results import MemberResult
-from cimrobust.search.trace import EffortCurve, TracePoint
 from cimrobust.search.witness import SAFETY_FILE
 
 CONFIDENCE = 0.95
@@ -178,7 +178,7 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
         twin_reason=search.twin_reason,
         effort=search.effort,  # type: ignore[arg-type]  # checked by pydantic
         crafting_samples=search.crafting_samples,
-        effort_curve=_effort_curve(search.curve),
+        effort_curve=search.curve,
         effort_curve_reason=None if search.curve is not None else "no pattern was found",
         box_obeyed=True,
         replay=models.Replay(
@@ -193,32 +193,13 @@ def worst_found(evidence: Evidence) -> models.WorstFound:
             for name, digest in evidence.witness.items()
             if not name.endswith(SAFETY_FILE)
         },
-        warnings=[models.Warned(code=warned.code, text=warned.text) for warned in search.warnings],
+        warnings=search.warnings,
         confusion=confusion,
         confusion_reason=reason,
         flipped=inputs,
         flipped_reason=no_inputs,
         likelihood=likelihood,
         likelihood_reason=no_likelihood,
-    )
-
-
-def finite(value: float) -> float:
-    """Return a score that JSON can hold: an infinite error becomes the largest float64."""
-    return float(np.nan_to_num(value, nan=sys.float_info.max, posinf=sys.float_info.max))
-
-
-def _effort_curve(curve: EffortCurve | None) -> models.EffortCurve | None:
-    if curve is None:
-        return None
-    return models.EffortCurve(
-        points=[_effort_point(point) for point in curve.points], near=_effort_point(curve.near)
-    )
-
-
-def _effort_point(point: TracePoint) -> models.EffortPoint:
-    return models.EffortPoint(
-        passes=point.passes, seconds=round(point.seconds, 3), score=finite(point.value)
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from cimrobust.certificate import models
 from cimrobust.certificate.evidence import Evidence
+from cimrobust.device.distribution import excluded_probability
+from cimrobust.device.intervals import deviation_interval
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.placement import Placement
 
@@ -71,7 +73,7 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
             _tolerance_source(own),
             (
                 "A chip can be worse than every number here."
-                if own.excluded_probability() == 0
+                if excluded_probability(own) == 0
                 else (
                     "A chip with devices outside, which is nearly every chip of many devices, can"
                     " be worse than the worst one found inside, and than what is proven."
@@ -105,7 +107,7 @@ def _device_rows(evidence: Evidence) -> list[_Row]:
 
 def _tolerance_claim(profile: DeviceProfile, names: Sequence[str]) -> str:
     """Say within what every device ends; of the layers named, or of all where none is."""
-    low, high = profile.deviation_interval()
+    low, high = deviation_interval(profile)
     within = (
         f"{100 * max(-low, high):.4g} %"
         if -low == high
@@ -120,7 +122,7 @@ def _tolerance_claim(profile: DeviceProfile, names: Sequence[str]) -> str:
     working = "working device" if profile.has_faults else "device"
     more = f" and {len(names) - _MOST_NAMES} other layers" if len(names) > _MOST_NAMES else ""
     whose = f" of {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
-    share = profile.excluded_probability()
+    share = excluded_probability(profile)
     if share > 0:
         written = (
             "" if profile.device.is_verified else " is programmed once, without write-verify, and"
@@ -272,7 +274,7 @@ def _time_gaps(placement: Placement) -> list[str]:
         is_verified = all(own.device.is_verified for own in placement.profiles)
         cause = "after write-verify" if is_verified else "without write-verify"
         expected = sum(
-            tensor.num_devices * tensor.profile.excluded_probability()
+            tensor.num_devices * excluded_probability(tensor.profile)
             for tensor in placement.tensors.values()
         )
         rows.append(

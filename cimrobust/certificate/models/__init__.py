@@ -21,38 +21,21 @@ from cimrobust.certificate.models.chips import (
     TargetOutcome,
     TwoSource,
 )
-from cimrobust.certificate.models.device_level import (
-    StuckCurve,
-    StuckDevice,
-    StuckDevices,
-    StuckPoint,
-    VerifyRow,
-    WriteVerify,
-)
+from cimrobust.certificate.models.device_level import WriteVerify
 from cimrobust.certificate.models.diagnosed import (
-    Attacked,
-    ClassAttack,
-    ClassAttacks,
     DiagnosticCost,
     FragileInput,
     FragileInputs,
-    LayerAttack,
-    LayerAttacks,
     SafetyClass,
     ToleranceCurve,
-    TolerancePoint,
     Transfer,
-    TransferDirection,
 )
-from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics, Effect
+from cimrobust.certificate.models.explained import ConvertedArray, Converters, Diagnostics
 from cimrobust.certificate.models.found import (
-    EffortCurve,
-    EffortPoint,
     Flipped,
     FlippedInput,
     Member,
     Replay,
-    Warned,
     WorstFound,
     WorstLikelihood,
 )
@@ -65,7 +48,6 @@ from cimrobust.certificate.models.item import (
     ItemDescription,
     Labels,
     Layer,
-    Machine,
     Mapping,
     Metric,
     Model,
@@ -89,15 +71,7 @@ from cimrobust.certificate.models.proven import (
     CertifiedShare,
     LargestTolerance,
 )
-from cimrobust.certificate.models.record_base import (
-    Block,
-    Count,
-    Fraction,
-    Reach,
-    Status,
-    Strength,
-    Word,
-)
+from cimrobust.certificate.models.result_file import Reach, Status, Strength, Word
 from cimrobust.certificate.models.root import CertificateModel
 from cimrobust.certificate.models.scores import (
     ClassRow,
@@ -106,11 +80,30 @@ from cimrobust.certificate.models.scores import (
     NotRun,
     SampleInterval,
 )
+from cimrobust.device_level.device_level_records import (
+    StuckCurve,
+    StuckDevice,
+    StuckDevices,
+    StuckPoint,
+    VerifyRow,
+)
+from cimrobust.diagnose.diagnose_records import (
+    Attacked,
+    ClassAttack,
+    ClassAttacks,
+    LayerAttack,
+    LayerAttacks,
+    TolerancePoint,
+    TransferDirection,
+)
+from cimrobust.engine.machine_record import Machine
+from cimrobust.montecarlo.montecarlo_records import Effect
+from cimrobust.records import Count, Fraction
+from cimrobust.search.search_records import EffortCurve, EffortPoint, Warned
 
 __all__ = [
     "Assumption",
     "Attacked",
-    "Block",
     "CertificateModel",
     "Certified",
     "CertifiedDevice",

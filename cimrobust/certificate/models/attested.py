@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from cimrobust.certificate.models.listed import Sha256
-from cimrobust.certificate.models.record_base import Block, Count, Record, Status, Word
+from cimrobust.certificate.models.result_file import ResultFile, Status, Word
+from cimrobust.records import Count, Record
 
 #: Type of the predicate; changes with the major version of its schema alone.
 PREDICATE_TYPE = "https://cimrobust.org/attestation/robustness/v1"
 
 
-class AttestedTool(Block):
+class AttestedTool(Record):
     """What made the certificate."""
 
     name: str
@@ -25,7 +26,7 @@ class AttestedTool(Block):
     """Its version."""
 
 
-class AttestedRequirement(Block):
+class AttestedRequirement(Record):
     """One requirement of the policy."""
 
     id: str
@@ -36,7 +37,7 @@ class AttestedRequirement(Block):
     """met, refuted or open."""
 
 
-class AttestedPolicy(Block):
+class AttestedPolicy(Record):
     """What the verdict was given against."""
 
     sha256: Sha256
@@ -45,7 +46,7 @@ class AttestedPolicy(Block):
     """The policy, as the certificate states it."""
 
 
-class AttestedDevice(Block):
+class AttestedDevice(Record):
     """The devices that the claims are about."""
 
     name: str
@@ -56,7 +57,7 @@ class AttestedDevice(Block):
     """Largest half width of a device's interval, fraction of the full conductance range."""
 
 
-class AttestedScores(Block):
+class AttestedScores(Record):
     """The scores that bracket the worst case. None: there is no bound."""
 
     metric: str
@@ -71,7 +72,7 @@ class AttestedScores(Block):
     """No chip within the tolerance scores worse on these samples; null: no bound."""
 
 
-class Attestation(Record):
+class Attestation(ResultFile):
     """What a signature on a certificate vouches for."""
 
     NAME = "attestation"

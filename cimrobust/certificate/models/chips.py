@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from cimrobust.certificate.models.likely import MostProbable
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.montecarlo.montecarlo_records import FirstOrderProbability
+from cimrobust.records import Count, Fraction, Record
 
 
-class TwoSource(Block):
+class TwoSource(Record):
     """A percentile for chips and evaluation samples both drawn."""
 
     bound: float
@@ -33,7 +34,7 @@ class TwoSource(Block):
     """The bound as a formula."""
 
 
-class Kpp(Block):
+class Kpp(Record):
     """K-th percentile performance, on the evaluation samples and beyond them."""
 
     k: float
@@ -57,7 +58,7 @@ class Kpp(Block):
     """Why there is none."""
 
 
-class Requirement(Block):
+class Requirement(Record):
     """How often a chip misses a required score."""
 
     threshold: float
@@ -74,7 +75,7 @@ class Requirement(Block):
     """How the bound is made."""
 
 
-class TargetOutcome(Block):
+class TargetOutcome(Record):
     """What a run that may stop early says about one percentile requirement."""
 
     k: float
@@ -89,7 +90,7 @@ class TargetOutcome(Block):
     """Whether the requirement is met, refuted or open."""
 
 
-class Stopping(Block):
+class Stopping(Record):
     """A run that may stop early: its bounds hold after every trial at once."""
 
     max_trials: Count
@@ -104,7 +105,7 @@ class Stopping(Block):
     """The result as a sentence."""
 
 
-class RareRepeat(Block):
+class RareRepeat(Record):
     """One repeat of multilevel splitting.
 
     `nearest` is the smallest norm of its failing chips in standard normal latents.
@@ -124,29 +125,19 @@ class RareRepeat(Block):
     """Smallest norm of its failing chips in standard normal latents; null: none failed."""
 
 
-class FirstOrder(Block):
+class FirstOrder(FirstOrderProbability):
     """The most probable failing chip's first-order probability beside that of splitting.
 
     `agrees` is null where splitting did not reach the event.
     """
 
-    reliability_index: float
-    """Norm of the most probable failing chip, at least the true index beta."""
-    probability: Fraction
-    """Phi(-beta), its first-order failure probability."""
-    log10_probability: float
-    """Its decimal logarithm, for probabilities too small for a float."""
-    ratio: float | None
-    """First-order probability over that of splitting."""
-    agrees: bool | None
-    """Whether it lies in the interval of splitting; null: splitting did not reach the event."""
     comparison: str
     """Both beside each other, as a sentence."""
     meaning: str
     """What a difference means, as a sentence."""
 
 
-class RareEvent(Block):
+class RareEvent(Record):
     """How likely a chip is that misses a score, by multilevel splitting; model-based."""
 
     threshold: float
@@ -201,7 +192,7 @@ class RareEvent(Block):
     """What kind of statement this is, and what it rests on."""
 
 
-class Histogram(Block):
+class Histogram(Record):
     """Trials by score."""
 
     edges: list[float]
@@ -210,7 +201,7 @@ class Histogram(Block):
     """Entries of every bin; the last one includes its upper edge."""
 
 
-class MonteCarlo(Block):
+class MonteCarlo(Record):
     """Chips drawn from the stated distribution."""
 
     trials: Count

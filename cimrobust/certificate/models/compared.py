@@ -5,10 +5,10 @@ They are those before re-training, of the control, and after re-training.
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.record_base import Block, Count
+from cimrobust.records import Count, Record
 
 
-class ToleranceScores(Block):
+class ToleranceScores(Record):
     """What one network is known to score at one tolerance.
 
     Null where that was not searched for, or not bounded.
@@ -20,7 +20,7 @@ class ToleranceScores(Block):
     """Certified score; null: not bounded."""
 
 
-class ToleranceRow(Block):
+class ToleranceRow(Record):
     """One tolerance; at those of a bisection alone one network was attacked, not all.
 
     `control` is null without a control.
@@ -44,7 +44,7 @@ class ToleranceRow(Block):
         return {"before": self.before, "control": self.control, "after": self.after}
 
 
-class ToleranceSummary(Block):
+class ToleranceSummary(Record):
     """What the scores over the tolerance show for one network.
 
     Why it has no worst scores or no certified curve, and up to which tolerance no chip was found
@@ -67,7 +67,7 @@ class ToleranceSummary(Block):
     """Why there is no certified curve."""
 
 
-class ToleranceComparison(Block):
+class ToleranceComparison(Record):
     """Worst score found and certified score of each network over the write-verify tolerance.
 
     The worst score is found on all samples, the certified score holds on the first
@@ -91,7 +91,7 @@ class ToleranceComparison(Block):
         return {role: summary for role, summary in stated.items() if summary is not None}
 
 
-class LayerScores(Block):
+class LayerScores(Record):
     """Worst scores found when this layer alone deviates, and when all others do.
 
     The latter null where there are none.
@@ -103,7 +103,7 @@ class LayerScores(Block):
     """Worst score found when all but this layer deviate; null: not searched for."""
 
 
-class LayerRow(Block):
+class LayerRow(Record):
     """One stored layer.
 
     Null for a network whose certificate has no attack on it, or without a control.
@@ -125,7 +125,7 @@ class LayerRow(Block):
         return {"before": self.before, "control": self.control, "after": self.after}
 
 
-class LayerComparison(Block):
+class LayerComparison(Record):
     """Which layers are fragile, the most fragile alone before training first.
 
     `reasons` tells by network why it has no attacks.

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Literal
 
 from cimrobust.certificate.models.item import Metric, Tool
-from cimrobust.certificate.models.record_base import Block, Count, Fraction, Record, Status, Word
+from cimrobust.certificate.models.result_file import ResultFile, Status, Word
+from cimrobust.records import Count, Fraction, Record
 
 
-class ComparedCertificate(Block):
+class ComparedCertificate(Record):
     """One of the two certificates."""
 
     model: str
@@ -28,7 +29,7 @@ class ComparedCertificate(Block):
     """Its verdict word."""
 
 
-class Sameness(Block):
+class Sameness(Record):
     """One thing that may be the same for both, in words; what is not stated reads 'not stated'."""
 
     name: str
@@ -41,7 +42,7 @@ class Sameness(Block):
     """What B states."""
 
 
-class BoundedScore(Block):
+class BoundedScore(Record):
     """One score with what is known around it."""
 
     score: float
@@ -52,7 +53,7 @@ class BoundedScore(Block):
     """Upper end of its interval; null: none is stated."""
 
 
-class ComparedScore(Block):
+class ComparedScore(Record):
     """One number of both certificates.
 
     `beyond_chance` says whether chance, that is the choice of samples or of chips, cannot explain
@@ -79,7 +80,7 @@ class ComparedScore(Block):
     """What follows, as a sentence."""
 
 
-class ChangedRequirement(Block):
+class ChangedRequirement(Record):
     """One requirement whose state or wording is not the same."""
 
     id: str
@@ -94,7 +95,7 @@ class ChangedRequirement(Block):
     """What B requires, in words."""
 
 
-class ChangedLayer(Block):
+class ChangedLayer(Record):
     """One layer that is not stored in the same way."""
 
     initializer: str
@@ -107,7 +108,7 @@ class ChangedLayer(Block):
     """Fields of `mapping.layers` that differ where both store it."""
 
 
-class Comparison(Record):
+class Comparison(ResultFile):
     """Two certificates side by side.
 
     Nothing of their evidence is checked, which `cimrobust replay` does.

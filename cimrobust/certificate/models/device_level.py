@@ -2,115 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.device_level.device_level_records import VerifyRow
+from cimrobust.records import Count, Record, Rows
 
 
-class StuckDevice(Block):
-    """One stuck device, and what sticking changes in its weight."""
-
-    layer: str
-    """Initializer that the device belongs to."""
-    group: Count
-    """Matrix of the layer, for grouped convolutions."""
-    row: Count
-    """Word line."""
-    column: Count
-    """Bit line."""
-    slice_index: Count
-    """Bit slice, 0 is the least significant."""
-    side: Literal["single", "positive", "negative"]
-    """Side of a differential pair, or single."""
-    stuck: Literal["low", "high"]
-    """Where it is stuck: at the low or high end of its range."""
-    target: float
-    """Level that it should have."""
-    weight_change: float
-    """Change of its weight, in units of the weight."""
-
-
-class StuckPoint(Block):
-    """At most so many stuck devices.
-
-    The worst found, replayed from a model file, beside as many by magnitude and at random.
-    """
-
-    budget: Count
-    """Most stuck devices."""
-    score: float
-    """Worst score found."""
-    correct: Count | None
-    """Correct decisions that the score counts; null for a regression."""
-    file_score: float
-    """Score of its model file in plain onnxruntime."""
-    magnitude: float
-    """Score with as many devices stuck by magnitude of their effect."""
-    random_mean: float
-    """Mean score with as many stuck at random."""
-    random_worst: float
-    """Worst of those draws."""
-    devices: list[StuckDevice]
-    """The stuck devices."""
-
-
-class StuckCurve(Block):
-    """Scores over budgets, and what all other devices do."""
-
-    others: str
-    """What all other devices do."""
-    base: float
-    """Score without stuck devices."""
-    points: list[StuckPoint]
-    """Worst score by budget, ascending."""
-
-
-class StuckDevices(Block):
-    """What few stuck devices can do."""
-
-    curves: list[StuckCurve]
-    """One curve for each state of the other devices."""
-    kinds: list[Literal["low", "high"]]
-    """Ends at which devices may be stuck."""
-    ranking: str
-    """How candidates were ranked."""
-    draws: Count
-    """Random draws of the control."""
-    total_devices: Count
-    """Devices of the network."""
-    crafting_samples: Count
-    """Samples of the attack set, on which gradients were computed."""
-
-
-class VerifyRow(Block):
-    """One ranking and share of devices that are verified more tightly."""
-
-    ranking: str
-    """How devices were ranked."""
-    share: Fraction
-    """Share of all devices that are verified more tightly."""
-    devices: Count
-    """Their number."""
-    score: float
-    """Worst score found on the box that is left."""
-    regained: float
-    """Score regained against no tighter verify."""
-    extra_writes: Annotated[float, Field(ge=0)]
-    """Extra write pulses on average for each device of the network."""
-    regained_per_write: float
-    """Score regained per extra write pulse."""
-    origin: str
-    """Pattern or start that led to it."""
-
-
-class WriteVerify(Block):
+class WriteVerify(Record):
     """Worst score found over ranking and share, each box attacked from scratch."""
 
     base: float
     """Worst score without tighter verify."""
-    rows: list[VerifyRow]
+    rows: Rows[VerifyRow]
     """Every ranking at every share."""
     best: str
     """Ranking with the best mean score."""

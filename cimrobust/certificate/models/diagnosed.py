@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.diagnose.diagnose_records import TolerancePoint, TransferDirection
+from cimrobust.records import Count, Fraction, Record, Rows
 
 
-class DiagnosticCost(Block):
+class DiagnosticCost(Record):
     """What a diagnostic cost, beside the search."""
 
     name: str
@@ -20,76 +21,7 @@ class DiagnosticCost(Block):
     """Wall-clock seconds."""
 
 
-class Attacked(Block):
-    """The worst score that a short attack found, and how it was reached."""
-
-    score: float
-    """Worst score found."""
-    correct: Count | None
-    """Correct decisions that the score counts; null for a regression."""
-    origin: str
-    """Pattern or start that led to it."""
-
-
-class LayerAttack(Block):
-    """One layer: alone, and all others without it."""
-
-    initializer: str
-    """Name of the initializer in the graph."""
-    alone: Attacked
-    """Worst chip when this layer alone deviates."""
-    others: Attacked | None
-    """Worst chip when all but this layer deviate; null: it is the only one."""
-
-
-class LayerAttacks(Block):
-    """Which layer is fragile, the most fragile alone first."""
-
-    rows: list[LayerAttack]
-    """Layers, the most fragile alone first."""
-    crafting_samples: Count
-    """Samples of the attack set, on which gradients were computed."""
-    passes_each: Count
-    """Passes over the attack set that each attack was given."""
-
-
-class ClassAttack(Block):
-    """One class: its worst recall found, and the score of all samples on the same chip."""
-
-    label: int
-    """Class, as an index."""
-    samples: Count
-    """Decisions of the class."""
-    clean: Fraction
-    """Recall without deviation."""
-    clean_correct: Count
-    """Correct decisions without deviation."""
-    recall: Fraction
-    """Worst recall found."""
-    correct: Count
-    """Correct decisions on that chip."""
-    origin: str
-    """Pattern or start that led to it."""
-    overall: float
-    """Score of all samples on the same chip."""
-    becomes: int | None
-    """Class that most of them become; null: none is wrong."""
-
-
-class ClassAttacks(Block):
-    """The worst chip for every class alone, the worst class first."""
-
-    rows: list[ClassAttack]
-    """Classes, the worst first."""
-    classes: Count
-    """Classes there are."""
-    left_out: list[int]
-    """Classes that were not attacked, since they have no decisions or time was short."""
-    passes_each: Count
-    """Passes over the attack set that each attack was given."""
-
-
-class SafetyClass(Block):
+class SafetyClass(Record):
     """The worst recall found of the safety class, with its witness."""
 
     label: int
@@ -118,38 +50,10 @@ class SafetyClass(Block):
     """SHA-256 of the witness files by their path in the folder."""
 
 
-class TransferDirection(Block):
-    """A pattern made on one half of the samples, scored on both.
-
-    `share` is damage held out over damage searched.
-    """
-
-    searched_samples: Count
-    """Samples that were attacked."""
-    searched_clean: float
-    """Their score without deviation."""
-    searched: float
-    """Their score on the chip found."""
-    held_out_samples: Count
-    """Samples that the search did not see."""
-    held_out_clean: float
-    """Their score without deviation."""
-    held_out: float
-    """Their score on the same chip."""
-    low: Fraction | None
-    """Lower end of the interval of `held_out`."""
-    high: Fraction | None
-    """Upper end of the interval of `held_out`."""
-    method: str | None
-    """How the interval is made; null for a regression."""
-    share: float | None
-    """Loss of score held out over that on the attacked samples; null: too little was lost."""
-
-
-class Transfer(Block):
+class Transfer(Record):
     """Whether the worst chip is a property of the chip or of the samples."""
 
-    directions: list[TransferDirection]
+    directions: Rows[TransferDirection]
     """Search on one half, score on the other, both ways."""
     confidence: Fraction
     """Confidence of the bound, 0 to 1."""
@@ -161,28 +65,15 @@ class Transfer(Block):
     """Effort of the search: quick, standard or thorough."""
 
 
-class TolerancePoint(Block):
-    """The worst chip found at one tolerance."""
-
-    tolerance: float
-    """Write-verify tolerance, fraction of the full conductance range."""
-    score: float
-    """Worst score found."""
-    correct: Count | None
-    """Correct decisions that the score counts; null for a regression."""
-    origin: str
-    """Pattern or start that led to it."""
-
-
-class ToleranceCurve(Block):
+class ToleranceCurve(Record):
     """Worst score found over the tolerance.
 
     `unrefuted` is no proof, `certified` is one for the first `certified_samples` samples.
     """
 
-    points: list[TolerancePoint]
+    points: Rows[TolerancePoint]
     """Worst score by tolerance of a grid."""
-    tried: list[TolerancePoint]
+    tried: Rows[TolerancePoint]
     """Worst score at the tolerances that the bisection tried."""
     required: float
     """Score that the bisection asks for."""
@@ -203,7 +94,7 @@ class ToleranceCurve(Block):
     """Passes over the attack set that each attack was given."""
 
 
-class FragileInput(Block):
+class FragileInput(Record):
     """One input; tolerances are shares of the box times the stated tolerance."""
 
     sample: Count
@@ -223,7 +114,7 @@ class FragileInput(Block):
     """Largest tolerance at which its decision is proven; null: not bounded."""
 
 
-class FragileInputs(Block):
+class FragileInputs(Record):
     """The inputs that break first."""
 
     rows: list[FragileInput]

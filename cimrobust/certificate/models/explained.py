@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.device_level import StuckDevices, WriteVerify
+from cimrobust.certificate.models.device_level import WriteVerify
 from cimrobust.certificate.models.diagnosed import (
-    ClassAttacks,
     DiagnosticCost,
     FragileInputs,
-    LayerAttacks,
     SafetyClass,
     ToleranceCurve,
     Transfer,
 )
 from cimrobust.certificate.models.item import Unmapped
-from cimrobust.certificate.models.record_base import Block, Count
+from cimrobust.device_level.device_level_records import StuckDevices
+from cimrobust.diagnose.diagnose_records import ClassAttacks, LayerAttacks
+from cimrobust.montecarlo.montecarlo_records import Effect
+from cimrobust.records import Count, Record, Rows
 
 
-class ConvertedArray(Block):
+class ConvertedArray(Record):
     """Converters of one product of a crossbar node.
 
     Levels and codes are counted in the digital domain.
@@ -57,7 +58,7 @@ class ConvertedArray(Block):
     """Output conversions of one input vector."""
 
 
-class Converters(Block):
+class Converters(Record):
     """The network through its converters, without deviation."""
 
     score: float
@@ -74,27 +75,10 @@ class Converters(Block):
     """Nodes whose converters are not simulated."""
 
 
-class Effect(Block):
-    """The score with one more effect; without chips, mean, low and high are one number."""
-
-    effect: str
-    """The effect that is added."""
-    mean: float
-    """Mean score."""
-    low: float
-    """Lowest score."""
-    high: float
-    """Highest score."""
-    chips: Count
-    """Chips drawn; 0 where nothing is random."""
-    change: float
-    """Change of the mean against the row above."""
-
-
-class Diagnostics(Block):
+class Diagnostics(Record):
     """What explains the numbers; `costs` lists the diagnostics that ran."""
 
-    effects: list[Effect]
+    effects: Rows[Effect]
     """Score with one more effect in every row."""
     costs: list[DiagnosticCost]
     """What every diagnostic cost."""

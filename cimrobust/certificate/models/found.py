@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cimrobust.certificate.models.record_base import Block, Count
 from cimrobust.certificate.models.scores import NotRun
+from cimrobust.records import Count, Record, Rows
+from cimrobust.search.search_records import EffortCurve, Warned
 
 
-class Member(Block):
+class Member(Record):
     """One member of the search ensemble.
 
     Its score is a replay of its best pattern on all samples.
@@ -32,16 +33,7 @@ class Member(Block):
     """What it did, in words."""
 
 
-class Warned(Block):
-    """A named warning."""
-
-    code: str
-    """Stable name of the warning."""
-    text: str
-    """The warning."""
-
-
-class Replay(Block):
+class Replay(Record):
     """The witness file, run again in plain onnxruntime."""
 
     engine: str
@@ -56,30 +48,7 @@ class Replay(Block):
     """How both compare, in words."""
 
 
-class EffortPoint(Block):
-    """The search became better; the score is that on the crafting samples."""
-
-    passes: Count
-    """Passes so far."""
-    seconds: float
-    """Seconds so far."""
-    score: float
-    """Best score so far on the attack set."""
-
-
-class EffortCurve(Block):
-    """How fast the search became as good as it is.
-
-    `near` is where it came within a factor of 1.1 of its last score.
-    """
-
-    points: list[EffortPoint]
-    """Every improvement."""
-    near: EffortPoint
-    """Where the score came within a factor of 1.1 of its last."""
-
-
-class FlippedInput(Block):
+class FlippedInput(Record):
     """One input that is decided right without deviation and wrong on the worst chip found.
 
     The network's own input, after preprocessing.
@@ -101,7 +70,7 @@ class FlippedInput(Block):
     """Its values, four significant digits; null: it is an image."""
 
 
-class Flipped(Block):
+class Flipped(Record):
     """Inputs that the worst chip found decides wrong, a few of them shown."""
 
     count: Count
@@ -120,7 +89,7 @@ class Flipped(Block):
     """Those that are shown."""
 
 
-class WorstLikelihood(Block):
+class WorstLikelihood(Record):
     """How far the worst chip found lies from the chips that the profile draws, at first order.
 
     It believes the profile.
@@ -144,7 +113,7 @@ class WorstLikelihood(Block):
     """What it does not say."""
 
 
-class WorstFound(Block):
+class WorstFound(Record):
     """The worst chip found."""
 
     score: float
@@ -178,7 +147,7 @@ class WorstFound(Block):
     """The witness file run again."""
     witness: dict[str, str]
     """SHA-256 of the witness files by their path in the folder."""
-    warnings: list[Warned]
+    warnings: Rows[Warned]
     """What a reader has to know."""
     confusion: list[list[Count]] | None
     """Decisions on the worst chip: row label, column decision, last column no class; null for

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.records import Count, Fraction, Record
 
 
-class Tool(Block):
+class Tool(Record):
     """What made the certificate."""
 
     name: str
@@ -20,27 +20,7 @@ class Tool(Block):
     """Versions of the libraries that results depend on."""
 
 
-class Machine(Block):
-    """What made it run: numbers may depend on it in their last bits.
-
-    `instruction_sets` is null where the system does not say which there are.
-    """
-
-    processor: str
-    """Name of the processor."""
-    architecture: str
-    """Instruction set architecture."""
-    instruction_sets: list[str] | None
-    """Instruction sets that results may depend on; null: the system does not say."""
-    onnxruntime: str
-    """Version of onnxruntime."""
-    onnxruntime_build: str
-    """Build information of onnxruntime."""
-    operating_system: str | None = None
-    """Operating system and C library; null: not stated."""
-
-
-class Metric(Block):
+class Metric(Record):
     """What a score is."""
 
     name: str
@@ -53,7 +33,7 @@ class Metric(Block):
     """The metric in words."""
 
 
-class FileHash(Block):
+class FileHash(Record):
     """One file of the model."""
 
     name: str
@@ -64,7 +44,7 @@ class FileHash(Block):
     """Its size."""
 
 
-class Tensor(Block):
+class Tensor(Record):
     """A graph input or output; symbolic axes are text, unknown ones null."""
 
     name: str
@@ -75,7 +55,7 @@ class Tensor(Block):
     """One entry an axis: a number, a symbol, or null; null as a whole: unknown rank."""
 
 
-class Model(Block):
+class Model(Record):
     """The network as it was loaded."""
 
     name: str
@@ -106,7 +86,7 @@ class Model(Block):
     """What loading changed or noticed."""
 
 
-class DecisionBlock(Block):
+class DecisionBlock(Record):
     """How the output is read."""
 
     output: str
@@ -125,7 +105,7 @@ class DecisionBlock(Block):
     """A decision is correct if its label is among the k best; null: it is the best."""
 
 
-class Labels(Block):
+class Labels(Record):
     """How labels are coded, and which of them are not counted."""
 
     classes: list[int | str] | None
@@ -140,7 +120,7 @@ class Labels(Block):
     """Decisions that are not counted."""
 
 
-class Data(Block):
+class Data(Record):
     """The evaluation data.
 
     `labels_of` names the files of the network whose decisions are the labels, null unless
@@ -170,7 +150,7 @@ class Data(Block):
     """Decisions with NaN logits even without deviation; null: not counted by this version."""
 
 
-class Device(Block):
+class Device(Record):
     """The device profile in full, defaults filled in.
 
     `tolerance_fraction` is that of the profile's own devices, which all curves over the tolerance
@@ -199,7 +179,7 @@ class CertifiedDevice(Device):
     """Probability that all fault-free devices are inside; null: before schema 1.6."""
 
 
-class ItemDescription(Block):
+class ItemDescription(Record):
     """What the network is part of, as the policy describes it."""
 
     name: str | None
@@ -218,7 +198,7 @@ class ItemDescription(Block):
     """Who answers for the policy."""
 
 
-class Setting(Block):
+class Setting(Record):
     """One setting of the run."""
 
     key: str
@@ -229,7 +209,7 @@ class Setting(Block):
     """Whether nobody set it."""
 
 
-class Layer(Block):
+class Layer(Record):
     """One initializer in devices.
 
     `decided_by` says in words what decided for it, `rule` which entry of `device.profile.layer`,
@@ -284,7 +264,7 @@ class Layer(Block):
     """Bit lines of one tile."""
 
 
-class Unmapped(Block):
+class Unmapped(Record):
     """A node that stays digital."""
 
     node: str
@@ -295,7 +275,7 @@ class Unmapped(Block):
     """Why it stays digital."""
 
 
-class Mapping(Block):
+class Mapping(Record):
     """What is stored in devices and what is not."""
 
     layers: list[Layer]

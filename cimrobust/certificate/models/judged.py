@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.record_base import Block, Count, Reach, Status, Strength, Word
+from collections.abc import Mapping
+
+from cimrobust.certificate.models.result_file import Reach, Status, Strength, Word
+from cimrobust.records import Count, Record, Seconds
 
 
-class Check(Block):
+class Check(Record):
     """One self-check of the run.
 
     `held` is null where it could not be made, and `detail` says why.
@@ -21,7 +24,7 @@ class Check(Block):
     """What was compared."""
 
 
-class Assumption(Block):
+class Assumption(Record):
     """One assumption that the claims rest on."""
 
     id: str
@@ -34,7 +37,7 @@ class Assumption(Block):
     """What follows if it is wrong."""
 
 
-class RequirementResult(Block):
+class RequirementResult(Record):
     """One requirement of the policy."""
 
     id: str
@@ -57,7 +60,7 @@ class RequirementResult(Block):
     """Whether it is asked on these samples, or beyond them too; null: not of samples."""
 
 
-class Verdict(Block):
+class Verdict(Record):
     """What the certificate says against the policy."""
 
     word: Word
@@ -68,7 +71,7 @@ class Verdict(Block):
     """Every requirement in the policy's order, then conditions (ids begin with `condition:`)."""
 
 
-class Reproduce(Block):
+class Reproduce(Record):
     """How to make the certificate again, and how to check its witness without this tool."""
 
     command: str
@@ -79,12 +82,22 @@ class Reproduce(Block):
     """Python that checks the witness without this tool."""
 
 
-class Timings(Block):
+class Timings(Record):
     """Seconds by stage; differs from run to run, like `seconds` of the search members."""
 
     workers: Count
     """Threads."""
-    total_seconds: float
+    total_seconds: Seconds
     """Sum over the stages, wall-clock seconds."""
-    stages: dict[str, float]
+    stages: dict[str, Seconds]
     """Wall-clock seconds by stage."""
+
+    @classmethod
+    def of(cls, workers: int, stages: Mapping[str, float]) -> Timings:
+        """Return the timings of stages.
+
+        Args:
+            workers: Threads there were.
+            stages: Wall-clock seconds by stage.
+        """
+        return cls(workers=workers, total_seconds=sum(stages.values()), stages=dict(stages))

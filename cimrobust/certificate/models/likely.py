@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.records import Count, Fraction, Record
 
 
-class NormShare(Block):
+class NormShare(Record):
     """Where the chip deviates.
 
     Share of the squared norm that lies in one layer, and its devices whose latents exceed 1, 2 and
@@ -28,7 +28,7 @@ class NormShare(Block):
     """Devices whose latent exceeds 3 in magnitude."""
 
 
-class ProbableStart(Block):
+class ProbableStart(Record):
     """One start of the search.
 
     `agreement` is the cosine of the angle between the chip that it led to and the chip reported.
@@ -46,7 +46,7 @@ class ProbableStart(Block):
     """Scorings of whole patterns in onnxruntime."""
 
 
-class StoredChip(Block):
+class StoredChip(Record):
     """The file that holds the chip."""
 
     file: str
@@ -55,7 +55,7 @@ class StoredChip(Block):
     """Its SHA-256 digest, hexadecimal."""
 
 
-class MostProbable(Block):
+class MostProbable(Record):
     """The failing chip of smallest norm found, in standard normal latents.
 
     The reliability index is at most this norm.

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cimrobust.certificate.models.record_base import Block, Count, Record
+from cimrobust.certificate.models.result_file import ResultFile
+from cimrobust.records import Count, Record
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class ListedFile(Block):
+class ListedFile(Record):
     """One file of the folder."""
 
     path: str
@@ -22,7 +23,7 @@ class ListedFile(Block):
     """Its SHA-256 digest, hexadecimal."""
 
 
-class Manifest(Record):
+class Manifest(ResultFile):
     """Every file of a folder of results but the manifest itself and signatures."""
 
     NAME = "manifest"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cimrobust.certificate.models.record_base import SCHEMA_HOME, Block, Record
+from cimrobust.certificate.models.result_file import SCHEMA_HOME, ResultFile
+from cimrobust.records import Record
 
 
-class Printed(Record):
+class Printed(ResultFile):
     """What a command prints with `--json`."""
 
     VERSION = "1.0"
@@ -19,7 +20,7 @@ class Printed(Record):
 class PrintedList(Printed):
     """What a command prints with `--json` where that is a list."""
 
-    ITEM: ClassVar[type[Block]]
+    ITEM: ClassVar[type[Record]]
 
     @classmethod
     def published_schema(cls) -> dict[str, object]:

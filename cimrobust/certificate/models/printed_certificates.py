@@ -8,10 +8,11 @@ from cimrobust.certificate.models.chips import RareEvent
 from cimrobust.certificate.models.judged import RequirementResult
 from cimrobust.certificate.models.listed import Sha256
 from cimrobust.certificate.models.printed_base import Printed, PrintedList
-from cimrobust.certificate.models.record_base import Block, Count, Fraction, Word
+from cimrobust.certificate.models.result_file import Word
+from cimrobust.records import Count, Fraction, Record
 
 
-class SummaryKpp(Block):
+class SummaryKpp(Record):
     """One percentile of drawn chips."""
 
     k: float
@@ -24,7 +25,7 @@ class SummaryKpp(Block):
     """Confidence of the bound."""
 
 
-class SummaryClass(Block):
+class SummaryClass(Record):
     """Recall of the safety class on the worst chip found for it."""
 
     label: int
@@ -95,7 +96,7 @@ class GateOutput(Printed):
     """Every requirement in the policy's order, then conditions."""
 
 
-class ClaimProblem(Block):
+class ClaimProblem(Record):
     """One claim that does not hold, or a file that is missing."""
 
     id: str
@@ -117,7 +118,7 @@ class GateRefusedOutput(Printed):
     """Every claim that does not hold."""
 
 
-class ReplayedClaim(Block):
+class ReplayedClaim(Record):
     """One claim, derived again."""
 
     id: str
@@ -141,7 +142,7 @@ class RareOutput(RareEvent, Printed):
     NAME = "rare-output"
 
 
-class SweepSummaryPoint(Block):
+class SweepSummaryPoint(Record):
     """One tolerance."""
 
     tolerance: float
@@ -179,7 +180,7 @@ class SweepOutput(Printed):
     """What a reader has to know."""
 
 
-class RetrainSummaryPart(Block):
+class RetrainSummaryPart(Record):
     """Scores of one network; null: its certificate states none."""
 
     clean: float | None

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from cimrobust.certificate.models.printed_base import Printed, PrintedList
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.records import Count, Fraction, Record
 
 Table = dict[str, Any]
 
 
-class PrintedProfile(Block):
+class PrintedProfile(Record):
     """A device profile with every default filled in; keys of its tables as in a profile file."""
 
     schema_: Literal[1] = Field(alias="schema")
@@ -60,7 +60,7 @@ class DevicesListOutput(PrintedList):
     ITEM = PrintedProfile
 
 
-class PrintedLevel(Block):
+class PrintedLevel(Record):
     """One level of a device; deviations are fractions of the conductance range."""
 
     level: Count
@@ -82,7 +82,7 @@ class DevicesLevelsOutput(PrintedList):
     ITEM = PrintedLevel
 
 
-class CheckedRule(Block):
+class CheckedRule(Record):
     """One rule of a profile."""
 
     rule: str
@@ -114,7 +114,7 @@ class DevicesCheckOutput(Printed):
     """Rules for layers."""
 
 
-class FittedTarget(Block):
+class FittedTarget(Record):
     """How well the profile describes the devices of one target."""
 
     target: float

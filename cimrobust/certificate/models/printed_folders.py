@@ -5,7 +5,7 @@ from __future__ import annotations
 from cimrobust.certificate.models.attested import Attestation
 from cimrobust.certificate.models.listed import Sha256
 from cimrobust.certificate.models.printed_base import Printed
-from cimrobust.certificate.models.record_base import Word
+from cimrobust.certificate.models.result_file import Word
 
 
 class ReportOutput(Printed):

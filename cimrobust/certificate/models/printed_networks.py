@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import Field
 
-from cimrobust.certificate.models.device_level import VerifyRow
 from cimrobust.certificate.models.listed import Sha256
 from cimrobust.certificate.models.printed_base import Printed
-from cimrobust.certificate.models.record_base import Block, Count
+from cimrobust.device_level.device_level_records import VerifyRow
+from cimrobust.records import Count, Record
 
 
-class PlacedLayer(Block):
+class PlacedLayer(Record):
     """One layer in crossbars."""
 
     initializer: str
@@ -63,7 +63,7 @@ class PlacedLayer(Block):
     """Rule of the profile that decided for it, or `profile`."""
 
 
-class DigitalNode(Block):
+class DigitalNode(Record):
     """One node that stays digital."""
 
     node: str
@@ -139,7 +139,7 @@ class InitOutput(Printed):
     """What is still open; null: nothing."""
 
 
-class WritesPerDevice(Block):
+class WritesPerDevice(Record):
     """Write pulses of one device, on average."""
 
     without: float

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cimrobust.certificate.models.chips import Histogram
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.records import Count, Fraction, Record
 
 
-class CertifiedPoint(Block):
+class CertifiedPoint(Record):
     """What is proven of a box whose intervals are `box_size` times those of the tolerance box."""
 
     box_size: float
@@ -19,7 +19,7 @@ class CertifiedPoint(Block):
     """Decisions that are certified; null for a regression."""
 
 
-class CertifiedShare(Block):
+class CertifiedShare(Record):
     """The largest tolerance tried at which at least `share` of the samples are certified.
 
     Null where even the smallest has fewer.
@@ -31,7 +31,7 @@ class CertifiedShare(Block):
     """Largest tolerance tried at which at least this share is certified; null: none."""
 
 
-class LargestTolerance(Block):
+class LargestTolerance(Record):
     """The largest tolerance at which each sample is certified, over the first `samples` samples.
 
     Tolerances tried are `steps_per_octave` to every doubling from `smallest_tried` to
@@ -56,7 +56,7 @@ class LargestTolerance(Block):
     """Samples by their largest certified tolerance."""
 
 
-class Certified(Block):
+class Certified(Record):
     """Sound bound for every chip of the box: the least accuracy, or the largest error.
 
     The curve is over the first `curve_samples` samples.

@@ -6,10 +6,12 @@ from typing import Literal
 
 from cimrobust.certificate.models.compared import LayerComparison, ToleranceComparison
 from cimrobust.certificate.models.item import FileHash, Metric, Tool
-from cimrobust.certificate.models.record_base import Block, Count, Record
+from cimrobust.certificate.models.result_file import ResultFile
+from cimrobust.records import Count, Record, Rows
+from cimrobust.training.training_records import Paced, TunedTrial
 
 
-class Splits(Block):
+class Splits(Record):
     """Which samples were used for what; no two of them share a sample, by content."""
 
     training: Count
@@ -28,7 +30,7 @@ class Splits(Block):
     """SHA-256 of the evaluation files by name."""
 
 
-class Epoch(Block):
+class Epoch(Record):
     """One epoch; scores are of the validation split, null where nothing was measured."""
 
     epoch: Count
@@ -57,7 +59,7 @@ class Epoch(Block):
     """Wall-clock seconds of the training alone."""
 
 
-class Training(Block):
+class Training(Record):
     """One training.
 
     The range is that which weights were clipped to, in standard deviations of their tensor, null
@@ -89,47 +91,7 @@ class Training(Block):
     """Every epoch."""
 
 
-class PacedRate(Block):
-    """One learning rate that was tried; null where losses were not finite."""
-
-    rate: float
-    """Learning rate."""
-    clean: float | None
-    """Clean score after the first steps; null where losses were not finite."""
-
-
-class Paced(Block):
-    """How the learning rate was chosen.
-
-    Clean scores on the validation split after the first steps of plain training, and that before.
-    """
-
-    rate: float
-    """Learning rate chosen."""
-    before: float | None
-    """Clean score before training."""
-    tried: list[PacedRate]
-    """Every rate that was tried."""
-
-
-class TunedTrial(Block):
-    """One short training of the search.
-
-    Its score is the attacked validation score, ties by the first percentile, far below 0 where too
-    much clean accuracy was lost.
-    """
-
-    values: dict[str, float]
-    """Settings that were tried."""
-    epochs: Count
-    """Epochs that it took."""
-    pruned: bool
-    """Whether it was ended early."""
-    score: float
-    """Attacked validation score; far below 0 where too much clean accuracy was lost."""
-
-
-class Tuned(Block):
+class Tuned(Record):
     """The search for the settings of the method."""
 
     budget_epochs: Count
@@ -138,11 +100,11 @@ class Tuned(Block):
     """Epochs that it took."""
     library: str
     """Library and version."""
-    trials: list[TunedTrial]
+    trials: Rows[TunedTrial]
     """Every short training."""
 
 
-class Outcome(Block):
+class Outcome(Record):
     """What one certificate says; its folder is relative to that of retrain.json."""
 
     folder: str
@@ -173,7 +135,7 @@ class Outcome(Block):
     """Verdict word."""
 
 
-class Equivalent(Block):
+class Equivalent(Record):
     """Tolerance at which the old network would be as good as the new one is at the stated one.
 
     It is found by quick searches.
@@ -188,7 +150,7 @@ class Equivalent(Block):
     """Why it is none, or what limits it."""
 
 
-class Parameters(Block):
+class Parameters(Record):
     """Initializers that were trained, and what was left alone and why."""
 
     stored: list[str]
@@ -201,7 +163,7 @@ class Parameters(Block):
     """Initializers that were left alone, and why."""
 
 
-class Retraining(Record):
+class Retraining(ResultFile):
     """retrain.json."""
 
     NAME = "retrain"

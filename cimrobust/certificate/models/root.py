@@ -11,7 +11,6 @@ from cimrobust.certificate.models.item import (
     CertifiedDevice,
     Data,
     ItemDescription,
-    Machine,
     Mapping,
     Metric,
     Model,
@@ -20,11 +19,12 @@ from cimrobust.certificate.models.item import (
 )
 from cimrobust.certificate.models.judged import Assumption, Check, Reproduce, Timings, Verdict
 from cimrobust.certificate.models.proven import Certified
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.scores import Clean, EvaluationSet
+from cimrobust.engine.machine_record import Machine
 
 
-class CertificateModel(Record):
+class CertificateModel(ResultFile):
     """A robustness certificate."""
 
     NAME = "certificate"

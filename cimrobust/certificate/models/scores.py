@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cimrobust.certificate.models.record_base import Block, Count, Fraction
+from cimrobust.records import Count, Fraction, Record
 
 
-class ClassRow(Block):
+class ClassRow(Record):
     """Right decisions of one class, without deviation and under the witness."""
 
     label: int
@@ -18,7 +18,7 @@ class ClassRow(Block):
     """Correct decisions on the worst chip found."""
 
 
-class Clean(Block):
+class Clean(Record):
     """Scores without deviation."""
 
     score: float
@@ -37,7 +37,7 @@ class Clean(Block):
     """Why there are none."""
 
 
-class NotRun(Block):
+class NotRun(Record):
     """A member of the search ensemble that does not apply to this network."""
 
     name: str
@@ -46,7 +46,7 @@ class NotRun(Block):
     """Why it was not run."""
 
 
-class SampleInterval(Block):
+class SampleInterval(Record):
     """What the samples say of one accuracy on the distribution they were drawn from.
 
     The chips are given.
@@ -68,7 +68,7 @@ class SampleInterval(Block):
     """What it does not hold for; null: nothing."""
 
 
-class EvaluationSet(Block):
+class EvaluationSet(Record):
     """The finite evaluation set as an uncertainty of its own.
 
     `most_decisions` is how many decisions a sample may have, null: all have as many.

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from cimrobust.certificate.models.item import Data, Device, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Timings
-from cimrobust.certificate.models.record_base import Block, Count, Fraction, Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.swept import CleanScores
+from cimrobust.records import Count, Fraction, Record
 
 
-class SuggestedLayer(Block):
+class SuggestedLayer(Record):
     """One layer that is stored in devices without any protection."""
 
     initializer: str
@@ -28,7 +29,7 @@ class SuggestedLayer(Block):
     """Their share of all devices."""
 
 
-class TriedSet(Block):
+class TriedSet(Record):
     """One set of layers that was tried.
 
     `how` says what was looked at last, `score` is that of the worst chip known.
@@ -52,7 +53,7 @@ class TriedSet(Block):
     """What was seen, in words."""
 
 
-class TightenedLayer(Block):
+class TightenedLayer(Record):
     """A layer whose devices are verified more tightly."""
 
     initializer: str
@@ -63,7 +64,7 @@ class TightenedLayer(Block):
     """Tolerance that it had."""
 
 
-class SuggestedSet(Block):
+class SuggestedSet(Record):
     """A set of layers that gives what is asked.
 
     It is confirmed by full searches of the network in which its layers are protected. `score` is
@@ -99,7 +100,7 @@ class SuggestedSet(Block):
     """The same as tables of a device profile, TOML."""
 
 
-class SuggestModel(Record):
+class SuggestModel(ResultFile):
     """A suggestion."""
 
     NAME = "suggest"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cimrobust.certificate.models.item import Data, Device, Machine, Metric, Model, Setting, Tool
+from cimrobust.certificate.models.item import Data, Device, Metric, Model, Setting, Tool
 from cimrobust.certificate.models.judged import Timings
-from cimrobust.certificate.models.record_base import Block, Count, Fraction, Record
+from cimrobust.certificate.models.result_file import ResultFile
+from cimrobust.engine.machine_record import Machine
+from cimrobust.records import Count, Fraction, Record
 
 
-class SweptMember(Block):
+class SweptMember(Record):
     """What one member of the search found at a tolerance, on all samples."""
 
     name: str
@@ -27,7 +29,7 @@ class SweptMember(Block):
     """Forward and backward passes over the attack set."""
 
 
-class SweptWorst(Block):
+class SweptWorst(Record):
     """The worst chip found at a tolerance.
 
     `file_score` is that of its model file in plain onnxruntime.
@@ -55,7 +57,7 @@ class SweptWorst(Block):
     """SHA-256 of the witness files by their path in the folder."""
 
 
-class SweptKpp(Block):
+class SweptKpp(Record):
     """K-th percentile of the chips drawn at a tolerance.
 
     Each bound holds at its confidence on its own.
@@ -73,7 +75,7 @@ class SweptKpp(Block):
     """Fewest trials that give a bound."""
 
 
-class SweptChips(Block):
+class SweptChips(Record):
     """Chips drawn at a tolerance."""
 
     trials: Count
@@ -90,7 +92,7 @@ class SweptChips(Block):
     """K-th percentiles with their bounds."""
 
 
-class SweptProof(Block):
+class SweptProof(Record):
     """What holds for every chip of a tolerance."""
 
     score: float | None
@@ -103,7 +105,7 @@ class SweptProof(Block):
     """Why there is no bound."""
 
 
-class SweptPoint(Block):
+class SweptPoint(Record):
     """One tolerance."""
 
     tolerance: Fraction
@@ -116,7 +118,7 @@ class SweptPoint(Block):
     """What is proven."""
 
 
-class SafeTolerance(Block):
+class SafeTolerance(Record):
     """The largest tolerance at which a claim holds.
 
     Null with a reason where it holds at none that was tried.
@@ -148,7 +150,7 @@ class SafeStatistical(SafeTolerance):
     """Confidence of the test; null: there was none."""
 
 
-class SafeTolerances(Block):
+class SafeTolerances(Record):
     """Largest safe tolerances for a required score, in three senses."""
 
     required: float
@@ -169,7 +171,7 @@ class SafeTolerances(Block):
         }
 
 
-class CleanScores(Block):
+class CleanScores(Record):
     """Scores without deviation."""
 
     score: float
@@ -180,7 +182,7 @@ class CleanScores(Block):
     """Decisions that it counts."""
 
 
-class SweepModel(Record):
+class SweepModel(ResultFile):
     """A sweep."""
 
     NAME = "sweep"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -21,9 +21,10 @@ def partial(model: type[BaseModel], plain: dict[str, Any]) -> Any:
 
 def _value(annotation: Any, value: Any) -> Any:
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kinds = tuple(get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds)
     for kind in kinds:
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
             return partial(kind, value)
-        if isinstance(value, list) and get_origin(kind) is list:
-            return [_value(get_args(kind)[0], item) for item in value]
+        if isinstance(value, list) and (origin := get_origin(kind)) in (list, tuple):
+            return origin(_value(get_args(kind)[0], item) for item in value)
     return value

@@ -12,7 +12,7 @@ import pytest
 
 import cimrobust
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.certificate.models.record_base import Record
+from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.policy import Policy
@@ -28,7 +28,7 @@ GOLDEN = sorted((Path(__file__).parents[2] / "golden" / "results").glob("*.json"
 RENDER = {CertificateModel: render, SweepModel: render_sweep, Retraining: render_retraining}
 
 
-def kind_of(path: Path) -> type[Record]:
+def kind_of(path: Path) -> type[ResultFile]:
     return FORMATS[path.stem.split("-")[0]]
 
 

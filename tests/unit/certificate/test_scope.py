@@ -12,9 +12,10 @@ import pytest
 
 from cimrobust.certificate.blocks.scope import assumptions, not_covered
 from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.placement import Placement
 
 

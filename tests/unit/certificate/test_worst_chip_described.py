@@ -12,9 +12,9 @@ from cimrobust.certificate.blocks import flipped as flips
 from cimrobust.certificate.blocks import likelihood
 from cimrobust.certificate.blocks.flipped import flipped
 from cimrobust.certificate.blocks.likelihood import worst_likelihood
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.effect_tables import RelaxationTable
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceTable
 
 FACTORS = np.array([[1.0, 1.0, 0.0], [4.0, 4.0, 0.0]])
 

@@ -14,8 +14,9 @@ from cimrobust.certify.rules.product import MatrixProduct
 from cimrobust.certify.rules.rule import Pulled
 from cimrobust.data.decision import Decision
 from cimrobust.device.converter_tables import AdcTable
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.effect_tables import FaultsTable, ReadNoiseTable, RelaxationTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.place import place
 from tests.unit.certify.conftest import Maker
 from tests.unit.search.conftest import Opener

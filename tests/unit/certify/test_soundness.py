@@ -11,8 +11,9 @@ import pytest
 
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
 from cimrobust.certify.bounds import certify, largest_certified_tolerance
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime
 from cimrobust.mapping.placement import Placement
 from tests.unit.certify.attack import Chip, PerInputAttack, corner

@@ -14,7 +14,8 @@ from cimrobust.certify.bounds import certify
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.data.failure import margins_of
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.core_tables import DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.box import box_of

@@ -9,9 +9,10 @@ import pytest
 
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.curve import Curve
-from cimrobust.device.intervals import largest_programming_error
+from cimrobust.device.distribution import excluded_probability
+from cimrobust.device.intervals import largest_programming_error, level_bounds, tolerance_fraction
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import UsageError
 
 FULL = """
@@ -159,7 +160,7 @@ def test_effects_can_be_switched_off_one_by_one(tmp_path):
     profile = profile_of(tmp_path, FULL)
     assert profile.with_effects() is profile
     only_faults = profile.with_effects(programming=False, drift=False, relaxation=False)
-    assert only_faults.tolerance_fraction() == 0.0
+    assert tolerance_fraction(only_faults) == 0.0
     assert only_faults.has_faults
     assert profile.with_effects(faults=False, drift=False, relaxation=False).is_bounded
     assert profile.with_effects(drift=False).name == "everything@no-drift"
@@ -178,23 +179,21 @@ def test_another_tolerance_scales_curves_and_both_sides(tmp_path):
 
 
 def test_clipping_ends_the_interval_at_the_window(tmp_path):
-    low, high = (
-        profile_of(tmp_path, FULL).with_effects(drift=False, relaxation=False).level_bounds()
-    )
+    low, high = level_bounds(profile_of(tmp_path, FULL).with_effects(drift=False, relaxation=False))
     assert (low[0], high[15]) == (0.0, 0.0)
     np.testing.assert_allclose(low[5], -0.03 * 15)
     np.testing.assert_allclose(high[0], 0.02 * 15)
 
 
 def test_relaxation_widens_the_interval_by_its_sigmas(tmp_path):
-    low, _ = profile_of(tmp_path, FULL).with_effects(drift=False).level_bounds()
+    low, _ = level_bounds(profile_of(tmp_path, FULL).with_effects(drift=False))
     np.testing.assert_allclose(low[8], -(0.03 + 3 * 0.004) * 15)
 
 
 def test_power_drift_lowers_the_interval_by_its_largest_exponent(tmp_path):
     text = FULL.replace("clips = true", "").replace('compensation = "global"', "z = 2")
     profile = profile_of(tmp_path, text).with_effects(programming=False, relaxation=False)
-    low, high = profile.level_bounds()
+    low, high = level_bounds(profile)
     g = 1.0 + np.arange(16) / 15 * 24.0
     x = g / 25.0
     exponent = np.clip(-0.0155 * np.log(x) + 0.0244, 0.049, 0.1) + 2 * np.clip(
@@ -222,16 +221,16 @@ sd_per_log_second = { form = "polynomial", coefficients = [0.04201137], unit = "
 """
     profile = profile_of(tmp_path, text)
     mean, sd = -0.08900206 * np.log(3600), 0.04201137 * np.log(3600) + 0.41183342
-    low, high = profile.level_bounds()
+    low, high = level_bounds(profile)
     np.testing.assert_allclose(low, 7 * (mean - 3 * sd) / 79.2, rtol=1e-12)
     np.testing.assert_allclose(high, 7 * max(mean + 3 * sd, 3 * 0.41183342) / 79.2, rtol=1e-12)
-    assert profile.excluded_probability() == pytest.approx(0.0027, rel=1e-3)
+    assert excluded_probability(profile) == pytest.approx(0.0027, rel=1e-3)
 
 
 def test_nothing_drifts_before_its_first_time(tmp_path):
     profile = profile_of(tmp_path, FULL.replace("86400", "20"))
     assert not profile.has_drift
-    assert profile.tolerance_fraction() == profile.with_effects(drift=False).tolerance_fraction()
+    assert tolerance_fraction(profile) == tolerance_fraction(profile.with_effects(drift=False))
 
 
 def test_profiles_do_not_change_with_the_unit_of_conductance(tmp_path):
@@ -243,16 +242,16 @@ def test_profiles_do_not_change_with_the_unit_of_conductance(tmp_path):
     one, two = profile_of(tmp_path, FULL), profile_of(tmp_path, other)
     assert one.window != two.window
     np.testing.assert_allclose(
-        one.level_bounds(compensation=1.4), two.level_bounds(compensation=1.4), rtol=1e-12
+        level_bounds(one, compensation=1.4), level_bounds(two, compensation=1.4), rtol=1e-12
     )
-    assert one.excluded_probability() == pytest.approx(two.excluded_probability())
+    assert excluded_probability(one) == pytest.approx(excluded_probability(two))
 
 
 def test_bounds_hold_at_every_time_between(tmp_path):
     profile = profile_of(tmp_path, FULL)
     drift, positions = profile.drift, profile.level_positions()
-    low, high = profile.level_bounds(compensation=1.6)
-    before = profile.with_effects(drift=False).level_bounds()
+    low, high = level_bounds(profile, compensation=1.6)
+    before = level_bounds(profile.with_effects(drift=False))
     mean, sd = (
         number.at(positions, profile.window) for number in (drift.exponent_mean, drift.exponent_sd)
     )

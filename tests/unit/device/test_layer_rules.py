@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.device.curve import Curve
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import load_profile, profile_of
-from cimrobust.device.profile import DeviceProfile, DeviceTable, with_digital, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_digital, with_tolerance
 from cimrobust.errors import UsageError
 
 _BASE = 'schema = 1\nname = "rules"\n[device]\ntolerance = 0.04\nsigma = 0.02\n'
@@ -182,7 +185,7 @@ def test_at_another_tolerance_layers_keep_the_ratio_of_theirs(tmp_path: Path) ->
 
 def test_at_tolerance_zero_no_device_of_any_layer_deviates(tmp_path: Path) -> None:
     none = with_tolerance(read(tmp_path, _RULES), 0.0)
-    assert all(none.of_rule(index).tolerance_fraction() == 0.0 for index in (None, 0, 1, 2))
+    assert all(tolerance_fraction(none.of_rule(index)) == 0.0 for index in (None, 0, 1, 2))
 
 
 def test_no_tolerance_grows_beyond_the_whole_range(tmp_path: Path) -> None:
@@ -192,7 +195,7 @@ def test_no_tolerance_grows_beyond_the_whole_range(tmp_path: Path) -> None:
 
 def test_effects_are_switched_off_in_every_layer(tmp_path: Path) -> None:
     exact = read(tmp_path, _RULES).with_effects(programming=False)
-    assert all(exact.of_rule(index).tolerance_fraction() == 0.0 for index in (None, 0, 1, 2))
+    assert all(tolerance_fraction(exact.of_rule(index)) == 0.0 for index in (None, 0, 1, 2))
     assert exact.of_rule(2).device.bits == 3
 
 

@@ -9,7 +9,7 @@ import pytest
 from cimrobust.device.converter_tables import AdcTable, DacTable
 from cimrobust.device.effect_tables import DriftTable, FaultsTable, ReadNoiseTable, RelaxationTable
 from cimrobust.device.load_profile import list_profiles, load_profile, profile_of
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import UsageError
 
 

@@ -6,8 +6,10 @@ import dataclasses
 
 import pytest
 
+from cimrobust.device.distribution import excluded_probability
+from cimrobust.device.intervals import deviation_interval, tolerance_fraction
 from cimrobust.device.load_profile import list_profiles, load_profile
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import UsageError
 
 
@@ -26,7 +28,7 @@ def test_the_profile_of_the_papers():
         "sign_magnitude",
     )
     assert (profile.device.bits, profile.device.tolerance, profile.device.sigma) == (2, 0.03, 0.01)
-    assert profile.deviation_interval() == (-0.03, 0.03)
+    assert deviation_interval(profile) == (-0.03, 0.03)
 
 
 def test_defaults_are_filled_in_and_listed(tmp_path):
@@ -44,8 +46,8 @@ def test_defaults_are_filled_in_and_listed(tmp_path):
 
 def test_without_write_verify_the_box_is_z_sigmas_and_says_what_it_leaves_out():
     profile = load_profile("pcm-no-verify")
-    assert profile.tolerance_fraction() == pytest.approx(3 * 0.008)
-    assert profile.excluded_probability() == pytest.approx(0.0027, rel=1e-3)
+    assert tolerance_fraction(profile) == pytest.approx(3 * 0.008)
+    assert excluded_probability(profile) == pytest.approx(0.0027, rel=1e-3)
 
 
 def test_another_tolerance_keeps_the_shape_of_the_distribution():

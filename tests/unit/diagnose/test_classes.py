@@ -17,8 +17,8 @@ def test_only_the_planted_class_breaks(one_fragile_class, request_of):
     runtime, placement = one_fragile_class
     rows = CLASSES.run(request_of(runtime, placement)).result.rows
     assert rows[0].label == 3
-    assert [row.found.value for row in rows] == [0.0, 1.0, 1.0, 1.0]
-    assert rows[0].overall.value == 0.75
+    assert [row.recall for row in rows] == [0.0, 1.0, 1.0, 1.0]
+    assert rows[0].overall == 0.75
     assert rows[0].becomes in (0, 1, 2)
     assert rows[1].becomes is None
 
@@ -31,7 +31,7 @@ def test_recall_is_that_of_the_deployed_network(one_fragile_class, request_of):
         pattern = finding.patterns[f"class {row.label}"]
         box.check(pattern, origin="test")
         right = runtime.task.right(runtime.outputs(box.weights(pattern)))
-        assert int(right[runtime.task.labels == row.label].sum()) == row.found.count
+        assert int(right[runtime.task.labels == row.label].sum()) == row.correct
 
 
 def test_many_classes_are_probed_and_the_fragile_one_is_attacked(opened, request_of):
@@ -47,9 +47,9 @@ def test_many_classes_are_probed_and_the_fragile_one_is_attacked(opened, request
         tolerance=0.05,
     )
     found = CLASSES.run(request_of(runtime, placement)).result
-    assert (len(found.rows), len(found.left_out), found.num_classes) == (10, 4, 14)
+    assert (len(found.rows), len(found.left_out), found.classes) == (10, 4, 14)
     assert found.rows[0].label == 11
-    assert found.rows[0].found.value == 0.0
+    assert found.rows[0].recall == 0.0
 
 
 def test_safety_class_is_searched_and_replayed(one_fragile_class, request_of):

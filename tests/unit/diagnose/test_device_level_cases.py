@@ -11,7 +11,8 @@ from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
 from cimrobust.data.decision import Decision
 from cimrobust.device.converter_tables import AdcTable, DacTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.core_tables import DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device_level.stuck import StuckSettings, stuck_budget
 from cimrobust.device_level.stuck_search import StuckEffort
 from cimrobust.device_level.verification import VerifySettings
@@ -73,7 +74,7 @@ def test_errors_rise_where_accuracy_would_fall(regression):
     runtime, placement = regression
     context = _context(runtime, placement)
     stuck = stuck_budget(context, box_of(placement).hi, settings=_STUCK).curves[0]
-    errors = [stuck.base.value, *(point.score.value for point in stuck.points)]
+    errors = [stuck.base, *(point.score for point in stuck.points)]
     assert errors == sorted(errors)
     assert errors[-1] > stuck.points[-1].random_worst >= stuck.points[-1].random_mean
     made = selective_verify(context, box_of(placement).hi, settings=_VERIFY)
@@ -86,9 +87,10 @@ def test_stuck_devices_are_scored_through_the_converters(converted):
     runtime, placement = converted
     found = stuck_budget(_context(runtime, placement), box_of(placement).hi, settings=_STUCK)
     curve = found.curves[0]
-    assert curve.base == runtime.nominal
-    assert curve.points[-1].score.value < curve.base.value
-    assert curve.points[-1].file_score.num_samples == curve.points[-1].score.num_samples
+    assert curve.base == runtime.nominal.value
+    assert curve.points[-1].score < curve.base
+    point = curve.points[-1]
+    assert point.correct == round(point.score * runtime.nominal.num_samples)
 
 
 def test_verification_is_attacked_through_the_converters(converted):

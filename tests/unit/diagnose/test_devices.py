@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.core_tables import DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan

@@ -15,10 +15,10 @@ def test_the_planted_fragile_layer_is_ranked_first(one_fragile_layer, request_of
     finding = LAYERS.run(request_of(runtime, placement))
     first, second = finding.result.rows
     assert (first.initializer, second.initializer) == ("w2", "w1")
-    assert first.alone.value < 0.5 < second.alone.value
-    assert (first.others.value, second.others.value) == (
-        second.alone.value,
-        first.alone.value,
+    assert first.alone.score < 0.5 < second.alone.score
+    assert (first.others.score, second.others.score) == (
+        second.alone.score,
+        first.alone.score,
     ), "two layers: all but one is the other alone"
     assert finding.passes > 0
 

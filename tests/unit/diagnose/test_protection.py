@@ -9,7 +9,7 @@ import pytest
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK
-from cimrobust.device.profile import DeviceTable
+from cimrobust.device.core_tables import DeviceTable
 from cimrobust.diagnose.protected_attacks import Needs, Percentile, ProtectedAttacks
 from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devices
 from cimrobust.engine.subject import Subject

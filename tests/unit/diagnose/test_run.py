@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from cimrobust.attack.diagnosis_protocol import Diagnostic, Finding
-from cimrobust.certificate.blocks.diagnostics import BLOCKS
 from cimrobust.certificate.models import Diagnostics
 from cimrobust.diagnose import run_diagnostics as running
 from cimrobust.diagnose.diagnostic_catalogue import DIAGNOSTICS, chosen
@@ -20,9 +19,8 @@ from cimrobust.search.ensemble import search
 from cimrobust.search.search_results import SearchResult
 
 
-def test_every_diagnostic_has_a_block_and_a_field():
+def test_every_diagnostic_has_a_field():
     names = {diagnostic.name for diagnostic in DIAGNOSTICS}
-    assert set(BLOCKS) == names
     assert {
         name for name in Diagnostics.model_fields if f"{name}_reason" in Diagnostics.model_fields
     } == names

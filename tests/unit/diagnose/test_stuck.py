@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from cimrobust.attack.attack_context import AttackContext
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable, FaultsTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.window import WindowTable
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.device_level.stuck import AT_TARGETS, StuckSettings, stuck_budget
@@ -125,7 +126,7 @@ def test_one_stuck_device_is_as_bad_as_the_worst_of_all(small):
     ]
     worst = min(runtime.score(chips.weights(choice)).count for choice in every)
     point = found.curves[0].points[0]
-    assert point.score.count <= worst
+    assert point.correct <= worst
     assert len(point.devices) == 1
 
 
@@ -138,13 +139,13 @@ def test_few_chosen_devices_do_more_harm_than_as_many_at_random_or_by_magnitude(
         settings=_FEW,
     )
     targets, worst = found.curves
-    scores = [point.score.value for point in targets.points]
+    scores = [point.score for point in targets.points]
     assert targets.others == AT_TARGETS
     assert found.ranking == "gain"
-    assert targets.base == runtime.nominal
-    assert worst.base == runtime.score(box.weights(box.hi))
+    assert targets.base == runtime.nominal.value
+    assert worst.base == runtime.score(box.weights(box.hi)).value
     assert sorted(scores, reverse=True) == scores
-    assert scores[-1] < min(targets.points[-1].magnitude.value, targets.points[-1].random_worst)
+    assert scores[-1] < min(targets.points[-1].magnitude, targets.points[-1].random_worst)
     assert [len(point.devices) <= point.budget for point in targets.points] == [True] * 3
 
 
@@ -188,7 +189,7 @@ def test_without_a_twin_significant_devices_of_fragile_layers_are_tried(small):
     point = found.curves[0].points[-1]
     assert found.ranking == "slice significance and layer probes"
     assert found.passes == 0
-    assert point.score.value < point.random_mean
+    assert point.score < point.random_mean
 
 
 def test_only_the_kind_that_is_stated_is_used(opened):

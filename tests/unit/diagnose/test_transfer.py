@@ -28,10 +28,9 @@ def test_a_chip_that_is_bad_for_all_is_a_property_of_the_chip(one_fragile_layer,
         zip(finding.result.directions, reversed(halves(runtime.task, 0)), strict=True), start=1
     ):
         weights = box_of(placement).weights(finding.patterns[f"half {number} of the samples"])
-        assert direction.held_out == runtime.score(weights, subset=part)
-        assert direction.interval.high == clopper_pearson_upper(
-            direction.held_out.count, len(part), 0.975
-        )
+        score = runtime.score(weights, subset=part)
+        assert (direction.held_out, direction.held_out_samples) == (score.value, len(part))
+        assert direction.high == clopper_pearson_upper(score.count, len(part), 0.975)
 
 
 def test_a_chip_fitted_to_its_samples_is_told_apart(opened, request_of):
@@ -47,8 +46,8 @@ def test_a_chip_fitted_to_its_samples_is_told_apart(opened, request_of):
     )
     found = TRANSFER.run(request_of(runtime, placement)).result
     assert found.property_of == "samples"
-    assert all(direction.searched.value < 0.1 for direction in found.directions)
-    assert all(direction.held_out.value > 0.9 for direction in found.directions)
+    assert all(direction.searched < 0.1 for direction in found.directions)
+    assert all(direction.held_out > 0.9 for direction in found.directions)
 
 
 def test_without_visible_damage_nothing_is_said(small, request_of):

@@ -14,9 +14,12 @@ import torch
 
 from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import AttackPlan
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable, with_tolerance
+from cimrobust.device.intervals import level_bounds
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.device.window import WindowTable
 from cimrobust.device_level.device_list import write_device_list
 from cimrobust.device_level.ranked_devices import DeviceSpace
@@ -114,7 +117,7 @@ def test_every_chip_of_the_chosen_devices_is_in_the_box(name):
     chosen = generator.random(space.size) < 0.5
     box, index = tightening.box(chosen), whole_levels(tensor)
     loose, tight = (
-        np.stack(part.level_bounds())[:, index]
+        np.stack(level_bounds(part))[:, index]
         for part in (space.placement.profile, tightening.profiles["w"])
     )
     low, high = np.where(chosen.reshape(index.shape), tight, loose)

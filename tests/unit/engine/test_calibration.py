@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.core_tables import TileTable
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, TileTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine import calibration_cache
 from cimrobust.engine.codings import ArrayRanges
 from cimrobust.engine.open import Runtime, open_network

@@ -10,15 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
+from cimrobust.device.core_tables import DeviceTable, TileTable, WeightTable
 from cimrobust.device.layer_rules import LayerRule
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import (
-    DeviceProfile,
-    DeviceTable,
-    TileTable,
-    WeightTable,
-    with_digital,
-)
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_digital
 from cimrobust.errors import UsageError
 from cimrobust.mapping.decided import decide, stored_layers
 from cimrobust.mapping.place import place

@@ -7,10 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable, FaultsTable
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import InputRefusedError
 from cimrobust.mapping.device_levels import (

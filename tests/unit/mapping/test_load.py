@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cimrobust.device.converter_tables import AdcTable, DacTable
+from cimrobust.device.core_tables import TileTable
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, TileTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.load_network import load_network

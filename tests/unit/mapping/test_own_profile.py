@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.effect_tables import FaultsTable
 from cimrobust.device.layer_rules import LayerRule
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine import kernel, reference
 from cimrobust.mapping.device_levels import fold_levels, target_levels
 from cimrobust.mapping.own_profile import own_profile, with_stated_bits

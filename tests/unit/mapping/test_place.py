@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.errors import InputRefusedError
 from cimrobust.mapping.place import place, place_layer
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan

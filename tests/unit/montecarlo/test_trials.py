@@ -17,7 +17,7 @@ from onnx import numpy_helper, parser
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.kernel import program_chip
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.subject import Subject

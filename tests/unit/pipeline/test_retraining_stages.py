@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.errors import UsageError
 from cimrobust.pipeline.retraining_stages import RetrainRequest, plan, planned_diagnostics
 from cimrobust.run import Run
@@ -26,7 +27,7 @@ REQUEST = RetrainRequest(
 def test_plan_has_the_method_and_devices_that_were_asked_for():
     planned = plan(REQUEST)
     assert (planned.method.name, planned.method.knobs["sigma"]) == ("noise", 0.2)
-    assert planned.profile.tolerance_fraction() == pytest.approx(0.01)
+    assert tolerance_fraction(planned.profile) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from cimrobust.report.charts import STYLE, small, svg
+from cimrobust.report.chart_parts import STYLE, svg
+from cimrobust.report.small_svg import small
 
 
 def test_names_in_scripts_that_the_fonts_here_lack_stay_text() -> None:

@@ -165,7 +165,8 @@ def test_decisions_are_ordered_by_what_they_cost():
 
 def test_a_class_that_swallows_the_others_is_named():
     made = judged()
-    made.worst_found.confusion = [[2, 23, 0], [0, 25, 0]]
+    worst = made.worst_found.model_copy(update={"confusion": [[2, 23, 0], [0, 25, 0]]})
+    made = made.model_copy(update={"worst_found": worst})
     assert failure_modes.collapse(made) == ("1", 23, 23)
     assert "23 of 23 wrong decisions are for class 1" in render(made)
 

@@ -13,7 +13,8 @@ from onnx import numpy_helper, parser
 
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
-from cimrobust.device.profile import DeviceProfile, DeviceTable
+from cimrobust.device.core_tables import DeviceTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.mapping.place import place
 from cimrobust.mapping.placement import Placement

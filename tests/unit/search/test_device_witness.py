@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from cimrobust.device.core_tables import DeviceTable, WeightTable
 from cimrobust.device.curve import Curve
 from cimrobust.device.effect_tables import DriftTable
-from cimrobust.device.profile import DeviceProfile, DeviceTable, WeightTable
+from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.window import WindowTable
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.box import box_of

@@ -14,7 +14,8 @@ from onnx import numpy_helper, parser
 from cimrobust.data.dataset import DataSet, DataSource
 from cimrobust.data.decision import Decision
 from cimrobust.device.load_profile import load_profile
-from cimrobust.device.profile import DeviceProfile, with_tolerance
+from cimrobust.device.profile import DeviceProfile
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.onnx_io.load_network import load_network
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.session import Session, open_session

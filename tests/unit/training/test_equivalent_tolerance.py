@@ -10,7 +10,7 @@ import pytest
 import cimrobust
 from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.data.load_dataset import load_data
-from cimrobust.device.profile import with_tolerance
+from cimrobust.device.profile_changes import with_tolerance
 from cimrobust.engine.open import open_network
 from cimrobust.engine.subject import Subject
 from cimrobust.mapping.place import place

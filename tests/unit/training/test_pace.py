@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -33,10 +32,10 @@ def test_largest_rate_that_keeps_the_clean_score_is_taken(learnt, monkeypatch):
     monkeypatch.setattr(pace, "RATES", (100.0, 10.0, 1e-3, 1e-4))
     found = choose_pace(learnt, quick())
     assert found.rate == 1e-3
-    assert [rate for rate, _ in found.tried] == [100.0, 10.0, 1e-3]
+    assert [row.rate for row in found.tried] == [100.0, 10.0, 1e-3]
     assert found.before > 0.9
-    assert found.tried[0][1] < found.before - 0.02
-    assert found.tried[2][1] >= found.before - 0.02
+    assert found.tried[0].clean < found.before - 0.02
+    assert found.tried[2].clean >= found.before - 0.02
     assert choose_pace(learnt, quick()) == found
 
 
@@ -58,7 +57,7 @@ def test_rate_whose_losses_are_not_finite_is_passed_over(learnt, monkeypatch):
     monkeypatch.setattr(pace, "train", diverging)
     found = choose_pace(learnt, quick())
     assert found.rate == pace.RATES[1]
-    assert math.isnan(found.tried[0][1])
+    assert found.tried[0].clean is None
 
 
 def test_no_more_than_fifty_mini_batches_are_trained_on(learnt, monkeypatch):

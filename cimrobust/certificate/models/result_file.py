@@ -1,29 +1,23 @@
-"""What all blocks of a result file are made of."""
+"""A result file as a whole, and the words of verdicts."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import PrivateAttr
+
+from cimrobust.records import Record
 
 Word = Literal["PASS_CERTIFIED", "PASS_STATISTICAL", "FAIL", "INCONCLUSIVE"]
 Status = Literal["met", "refuted", "open"]
 Strength = Literal["proved", "statistical", "searched", "measured"]
 Reach = Literal["these", "beyond"]
-Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 #: Where published schemas are identified; `cimrobust schema NAME` prints them.
 SCHEMA_HOME = "https://cimrobust.org/schemas"
 
 
-class Block(BaseModel):
-    """Base of all blocks: no unknown fields, no NaN, no infinity."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-
-class Record(Block):
+class ResultFile(Record):
     """A whole result file, of one format and one version of it."""
 
     NAME: ClassVar[str]
@@ -39,10 +33,6 @@ class Record(Block):
         """
         return self._stated_version or self.VERSION
 
-    @stated_version.setter
-    def stated_version(self, version: str) -> None:
-        self._stated_version = version
-
     @property
     def file_sha256(self) -> str | None:
         """SHA-256 of the file that the record was read from, hexadecimal.
@@ -51,9 +41,9 @@ class Record(Block):
         """
         return self._file_sha256
 
-    @file_sha256.setter
-    def file_sha256(self, digest: str) -> None:
-        self._file_sha256 = digest
+    def note_file(self, version: str, digest: str) -> None:
+        """Note of which version the file was that the record was read from, and its SHA-256."""
+        self._stated_version, self._file_sha256 = version, digest
 
     @classmethod
     def published_schema(cls) -> dict[str, object]:
