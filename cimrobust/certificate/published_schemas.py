@@ -139,9 +139,9 @@ def described_schema(kind: type[ResultFile]) -> dict[str, Any]:
 
 
 def _models_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
-    """Return a model and all models that its fields hold, however deep."""
+    """Return a model and all models that its fields or entries hold, however deep."""
     found: set[type[BaseModel]] = set()
-    waiting: list[Any] = [kind]
+    waiting: list[Any] = [kind, getattr(kind, "ITEM", None)]
     while waiting:
         part = waiting.pop()
         if not (isinstance(part, type) and issubclass(part, BaseModel)):
