@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from cimrobust.certificate.models.retrained import Outcome, Retraining
 
 
-def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
-    """Return settings given as name=number."""
-    values = {}
+def _knobs(texts: tuple[str, ...]) -> dict[str, float | str]:
+    """Return settings given as name=number; the version is a word."""
+    values: dict[str, float | str] = {}
     for text in texts:
         name, _, number = text.partition("=")
+        if name.strip() == "version" and number.strip():
+            values["version"] = number.strip()
+            continue
         try:
             values[name.strip()] = float(number)
         except ValueError as err:
@@ -83,8 +86,8 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
     default="cimrobust",
     show_default=True,
     help=(
-        "Way of training: cimrobust, a-trice (a-trice-summed), a-trice-chained, adversarial, awp,"
-        " ibp, ibp-a-trice, trice, noise, device-noise or plain."
+        "Way of training: cimrobust, a-trice, trice, trice-search, a-trice-chained,"
+        " a-trice-projected, adversarial, awp, ibp, ibp-a-trice, noise, device-noise, clip or plain."
     ),
 )
 @click.option(
@@ -92,7 +95,10 @@ def _knobs(texts: tuple[str, ...]) -> dict[str, float]:
     "knobs",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="Setting of the method; may be given several times.",
+    help=(
+        "Setting of the method; may be given several times. Every method has range and clipping;"
+        " a-trice has version=v1, v2, v3, v4 or v4-as-published."
+    ),
 )
 @click.option(
     "--tune",

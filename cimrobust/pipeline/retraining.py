@@ -63,7 +63,7 @@ def retrain(
     tolerance: float | None = None,
     digital: Sequence[str] = (),
     method: str = DEFAULT_METHOD,
-    knobs: Mapping[str, float] | None = None,
+    knobs: Mapping[str, float | str] | None = None,
     settings: TrainingSettings | None = None,
     freeze: Sequence[str] = (),
     drop_overlap: bool = False,

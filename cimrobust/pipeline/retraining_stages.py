@@ -66,7 +66,7 @@ class Request:
     tolerance: float | None
     digital: Sequence[str] = ()
     method: str
-    knobs: Mapping[str, float] | None
+    knobs: Mapping[str, float | str] | None
     settings: TrainingSettings
     freeze: Sequence[str]
     drop_overlap: bool
@@ -188,10 +188,11 @@ def choose(run: Run, clock: Clock, progress: Progress) -> Choice:
                 run.plan.recipe,
                 settings,
                 budget=run.asked.tuning_epochs,
+                given=run.asked.knobs,
                 progress=progress,
             )
         method, settings = (
-            run.plan.recipe.method(tuning.values),
+            run.plan.recipe.method({**(run.asked.knobs or {}), **tuning.values}),
             replace(settings, learning_rate=tuning.learning_rate),
         )
     # Without a method there is nothing to control for.

@@ -55,11 +55,12 @@ from cimrobust.pipeline.inspection import inspect_model, resolve_profile
 from cimrobust.progress import NullProgress
 from cimrobust.search.ensemble import search
 from cimrobust.training.clipping import clip_weights
-from cimrobust.training.loop import make_step, start_training, train
+from cimrobust.training.loop import start_training, train
 from cimrobust.training.methods.method_catalogue import RECIPES, recipe_of
 from cimrobust.training.pace import choose_pace
 from cimrobust.training.parameters import stored_integers
 from cimrobust.training.session import open_session
+from cimrobust.training.training_job import make_step
 from cimrobust.training.training_settings import TrainingSettings
 from cimrobust.training.tuning import tune
 from cimrobust.training.validation import clean_score
@@ -143,6 +144,12 @@ def evaluate(
     return scored
 
 
+def knobs_of(text: str) -> dict[str, float | str]:
+    """Return settings written as name=number,name=number; the version is a word."""
+    pairs = (part.split("=") for part in text.split(",") if part)
+    return {name: value if name == "version" else float(value) for name, value in pairs}
+
+
 def row(
     name: str,
     tolerance: float,
@@ -172,7 +179,7 @@ def row(
             **evaluate(model, data, tolerance, samples=setup.evaluation, prove=prove),
             "seconds": time.perf_counter() - started,
         }
-    knobs = {part.split("=")[0]: float(part.split("=")[1]) for part in given.split(",") if part}
+    knobs = knobs_of(given)
     settings = TrainingSettings(
         epochs=epochs or setup.epochs, batch=setup.batch, draws=5, seed=seed
     )

@@ -11,9 +11,10 @@ import torch
 from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
 from cimrobust.progress import NullProgress
 from cimrobust.training import loop
-from cimrobust.training.loop import DivergedError, train
+from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.parameters import check_changed
+from cimrobust.training.training_job import DivergedError
 from cimrobust.training.training_protocol import Method, Step
 from tests.unit.training.conftest import profile_of, quick
 
