@@ -13,6 +13,8 @@ from cimrobust.certificate.models import retrained as blocks
 from cimrobust.data.dataset import DataSet
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.files import sha256_of
+from cimrobust.pipeline import retraining_stages as stages
+from cimrobust.pipeline.gain_steps import Measured
 from cimrobust.pipeline.side_by_side_tables import compare_layers, compare_tolerances
 from cimrobust.training.loop import Trained
 from cimrobust.training.pace import Pace
@@ -41,6 +43,7 @@ class Evidence:
         tuning: Search for settings; None: there was none.
         pace: How the learning rate was chosen; None: it was given.
         equivalent: From `equivalent_tolerance`; None: nobody asked.
+        measured: What each part of the method gains; None: there are no controls.
     """
 
     session: Session
@@ -56,6 +59,7 @@ class Evidence:
     tuning: Tuning | None = None
     pace: Pace | None = None
     equivalent: blocks.Equivalent | None = None
+    measured: Measured | None = None
 
 
 def describe(evidence: Evidence) -> blocks.Retraining:
@@ -70,7 +74,7 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         evidence.certificates, trained=session.parameters.weights
     )
     return blocks.Retraining(
-        schema_version="1.4",
+        schema_version="1.5",
         tool=before.tool,
         metric=before.metric,
         model=session.runtime.network.path.name,
@@ -90,6 +94,10 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         parameters=_parameters(session),
         training=_training(evidence.methods["method"], evidence.trained["method"]),
         control=None if control is None else _training(control, evidence.trained["control"]),
+        more_trainings=_more(evidence),
+        steps=[] if evidence.measured is None else evidence.measured.steps,
+        steps_reason=None if evidence.measured is not None else "there are no controls",
+        weights=[] if evidence.measured is None else evidence.measured.weights,
         tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
         pace=None if evidence.pace is None else _pace(evidence.pace),
         before=outcome_of(before, "before"),
@@ -106,6 +114,19 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         files={path.name: sha256_of(path) for path in evidence.files},
         seconds=dict(evidence.seconds),
     )
+
+
+def _more(evidence: Evidence) -> dict[str, blocks.Training]:
+    """Return the trainings that have no certificate, by role."""
+    methods = {
+        stages.ATTACK: stages.without_bound(evidence.methods[stages.METHOD]),
+        **evidence.methods,
+    }
+    return {
+        role: _training(methods[role], made)
+        for role, made in evidence.trained.items()
+        if role in (stages.CLIP, stages.ATTACK)
+    }
 
 
 def _pace(pace: Pace) -> blocks.Paced:
@@ -150,6 +171,8 @@ def _training(method: Method, trained: Trained) -> blocks.Training:
         method=method.name,
         what=method.what,
         knobs=dict(method.knobs),
+        version=method.version,
+        noise_scale=trained.sigma,
         weight_range=trained.weight_range,
         bound_share=trained.bound.share,
         bound_ratio=trained.bound.ratio,

@@ -10,13 +10,16 @@ from typing import Any
 
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import available_processors, resume_folder
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.gain_steps import Measured, measure_steps
 from cimrobust.pipeline.retrained_record import Evidence, describe
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.report.render import render_retraining
+from cimrobust.training.loop import Trained
 from cimrobust.training.training_settings import TrainingSettings
 
 DESCRIPTION = "retrain.json"
@@ -81,8 +84,8 @@ def retrain(
     """Train a network to withstand its devices, and certify it before and after.
 
     Writes the same ONNX graph with new initializers, certificates of the old network, the new one
-    and the control (plain fine-tuning with the same budget), all attacked from scratch, the
-    training log and a report.
+    and the control (plain fine-tuning with the same budget), all attacked from scratch, what each
+    part of the method gains, the training log and a report.
 
     Args:
         model: ONNX file.
@@ -100,7 +103,8 @@ def retrain(
         settings: How to train.
         freeze: Initializers to leave as they are.
         drop_overlap: Leave training samples out that are evaluated, in place of an error.
-        control: Train and certify the control as well.
+        control: Train and certify the control as well, train and attack plain fine-tuning on
+            clipped weights, and measure what each part of the method gains.
         tuning_epochs: Epochs that a search for the settings of the method may take before the
             training (needs Optuna); 0: none.
         equivalent: Search for the tolerance at which the old network would be as good as the new
@@ -179,5 +183,20 @@ def _evidence(run: stages.Run, clock: Clock, progress: Progress) -> Evidence:
         tuning=choice.tuning,
         pace=choice.pace,
         equivalent=stages.compare(run, choice, certificates, clock, progress),
+        measured=_measured(run, trained, certificates, clock, progress),
         seconds=clock.stages,
     )
+
+
+def _measured(
+    run: stages.Run,
+    trained: Mapping[str, Trained],
+    certificates: Mapping[str, CertificateModel],
+    clock: Clock,
+    progress: Progress,
+) -> Measured | None:
+    """Return what each part of the method gains; None without controls."""
+    if stages.CONTROL not in trained:
+        return None
+    with clock.stage("gain_steps"):
+        return measure_steps(run, trained, certificates, progress)

@@ -76,6 +76,7 @@ def retrain_file_checks(
     checks += guarded("conditions", lambda: [_conditions(described, certificates)])
     checks += guarded("training_log", lambda: [_log(directory, described)])
     checks += guarded("side_by_side", lambda: list(_side_by_side(described, certificates)))
+    checks += guarded("steps", lambda: list(_steps(directory, described, certificates)))
     checks += guarded(
         "report",
         lambda: [
@@ -217,6 +218,43 @@ def _conditions(described: Retraining, certificates: Mapping[str, CertificateMod
     )
 
 
+def _steps(
+    directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel]
+) -> Iterator[ReplayCheck]:
+    """Compare the networks on the way with their files, and with certificates where they have one."""
+    roles = {"as it is": BEFORE, "plain": CONTROL, "method": AFTER}
+    wrong = []
+    for step in described.steps:
+        if step.folder is not None:
+            folder = directory / step.folder
+            if not folder.resolve().is_relative_to(directory.resolve()):
+                raise InputRefusedError(
+                    f"networks must lie in the folder of the re-training, got"
+                    f" '{printable(step.folder)[:100]}' ({DESCRIPTION}, steps); do not trust it"
+                )
+            if sha256_of(folder / MODEL) != step.sha256:
+                wrong.append(f"{step.name}.sha256")
+        role = roles.get(step.name, "")
+        if step.certified != (role in certificates):
+            wrong.append(f"{step.name}.certified")
+        if role in certificates:
+            made = certificates[role]
+            if step.worst_found != made.worst_found.score:
+                wrong.append(f"{step.name}.worst_found")
+            if step.sha256 != _digest(made):
+                wrong.append(f"{step.name}.sha256")
+    if described.steps:
+        yield ReplayCheck(
+            "steps",
+            not wrong,
+            (
+                "the networks on the way are those of their files and certificates"
+                if not wrong
+                else f"other files or certificates say otherwise: {named(wrong)}"
+            ),
+        )
+
+
 def _transfer(made: CertificateModel) -> str | None:
     value = next((row.value for row in made.settings if row.key == "transfer"), None)
     return None if value is None else str(value)
@@ -227,7 +265,11 @@ def _log(directory: Path, described: Retraining) -> ReplayCheck:
     logged = read_log(directory / LOG)
     trainings = {
         role: training
-        for role, training in ((METHOD, described.training), (CONTROL, described.control))
+        for role, training in (
+            (METHOD, described.training),
+            (CONTROL, described.control),
+            *described.more_trainings.items(),
+        )
         if training is not None
     }
     wrong = [role for role in logged if role not in trainings]

@@ -1,0 +1,237 @@
+"""What each part of a re-training gains: the networks on the way, scored by one search.
+
+From the network as it is to the re-trained one: clipped and nothing trained, plain fine-tuning,
+plain fine-tuning on clipped weights, the attack without the interval bound, the whole method. Each
+is written to a file and attacked as the certificates attack theirs, and scored as the authors of
+TRICE and A-TRICE would score it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cimrobust.certificate.models import CertificateModel
+from cimrobust.certificate.models import retrained as blocks
+from cimrobust.data.dataset import DataSet
+from cimrobust.engine.open import Runtime, open_network
+from cimrobust.engine.teacher import labelled_by
+from cimrobust.files import sha256_of
+from cimrobust.mapping.decided import stored_layers
+from cimrobust.mapping.place import place
+from cimrobust.mapping.placement import Placement
+from cimrobust.onnx_io.load_network import load_network
+from cimrobust.pipeline import retraining_stages as stages
+from cimrobust.progress import Progress
+from cimrobust.search.ensemble import search
+from cimrobust.search.torch_patterns import tensor_of
+from cimrobust.training.authors_score import (
+    Deviated,
+    carlini_wagner_as_published,
+    sign_walk,
+)
+from cimrobust.training.clipping import clip_weights
+from cimrobust.training.loop import Trained
+from cimrobust.training.parameters import Parameters
+from cimrobust.training.trained_network import Samples
+from cimrobust.training.training_job import make_step
+from cimrobust.training.training_loss import Objective
+from cimrobust.training.training_protocol import Step
+
+_QUICK = "the Carlini-Wagner search of the authors is run from effort standard on"
+_NO_CLASSES = "the authors' scores are of decisions among classes"
+_NOT_REACHED = "no noise of the Carlini-Wagner search of the authors reached the bound"
+
+
+@dataclass(frozen=True)
+class _Network:
+    """One network on the way.
+
+    Attributes:
+        name: Which it is.
+        what: How it was made.
+        path: Its file.
+        role: Folder of its certificate; None: it has none.
+        parameters: Its values.
+    """
+
+    name: str
+    what: str
+    path: Path
+    role: str | None
+    parameters: Parameters
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a re-training says of its parts.
+
+    Attributes:
+        steps: Every network on the way.
+        weights: How the weights of its layers lie.
+    """
+
+    steps: list[blocks.GainStep]
+    weights: list[blocks.LayerWeights]
+
+
+def measure_steps(
+    run: stages.Run,
+    trained: Mapping[str, Trained],
+    certificates: Mapping[str, CertificateModel],
+    progress: Progress,
+) -> Measured:
+    """Score every network on the way, and measure its weights.
+
+    Args:
+        run: What was asked for, loaded.
+        trained: Trainings by role.
+        certificates: Certificates by folder.
+        progress: Told of every search.
+    """
+    evaluation = labelled_by(run.network, run.evaluation, workers=run.asked.workers)
+    steps, scales = [], {}
+    for network in _networks(run, trained):
+        found, placement = _scored(run, network, evaluation, certificates, progress)
+        steps.append(found)
+        scales[network.name] = _scales(placement)
+    return Measured(steps, _weights(scales))
+
+
+def _networks(run: stages.Run, trained: Mapping[str, Trained]) -> list[_Network]:
+    """Return the networks in their order, those without a file of their own written."""
+    out, start = run.asked.out, run.session.parameters
+    found = [_Network("as it is", "before training", run.asked.model, stages.BEFORE, start)]
+    clip, method = trained.get(stages.CLIP), trained[stages.METHOD]
+    reach = (clip or method).weight_range
+    if reach is not None:
+        clipped = start.copy()
+        clip_weights(clipped, reach)
+        path = stages.model_of(out, "clipped")
+        stages.export(run.session, clipped, path, must_change=False)
+        what = f"largest weights clipped at {reach:g} standard deviations, nothing trained"
+        found.append(_Network("clipped", what, path, None, clipped))
+    others = [
+        (stages.CONTROL, "plain", "plain fine-tuning", stages.CONTROL),
+        (stages.CLIP, "plain, clipped", "plain fine-tuning on clipped weights", None),
+        (stages.ATTACK, "attack", "the method without its interval bound", None),
+        (stages.METHOD, "method", run.plan.method.name, stages.AFTER),
+    ]
+    for role, name, what, certificate in others:
+        if role in trained:
+            path = stages.model_of(out, role)
+            found.append(_Network(name, what, path, certificate, trained[role].parameters))
+    return found
+
+
+def _scored(
+    run: stages.Run,
+    network: _Network,
+    evaluation: DataSet,
+    certificates: Mapping[str, CertificateModel],
+    progress: Progress,
+) -> tuple[blocks.GainStep, Placement]:
+    asked, seed = run.asked, run.asked.settings.seed
+    loaded, scan = stored_layers(load_network(network.path), run.plan.profile)
+    placement = place(scan, run.plan.profile)
+    runtime = open_network(loaded, scan, placement, evaluation, workers=asked.workers)
+    certificate = certificates.get(network.role or "")
+    if certificate is None:
+        worst = search(
+            runtime,
+            placement,
+            effort=asked.effort,
+            seed=seed,
+            workers=asked.workers,
+            progress=progress,
+        ).score.value
+    else:
+        worst = certificate.worst_found.score
+    walk, carlini, reason = _authors(run, network, runtime, placement)
+    inside = network.path.is_relative_to(asked.out)
+    return blocks.GainStep(
+        name=network.name,
+        what=network.what,
+        folder=network.path.parent.relative_to(asked.out).as_posix() if inside else None,
+        sha256=sha256_of(network.path),
+        certified=certificate is not None,
+        clean=runtime.nominal.value,
+        worst_found=worst,
+        sign_walk=walk,
+        carlini_wagner=carlini,
+        authors_reason=reason,
+    ), placement
+
+
+def _authors(
+    run: stages.Run, network: _Network, runtime: Runtime, placement: Placement
+) -> tuple[blocks.AuthorsScore | None, blocks.AuthorsScore | None, str | None]:
+    """Return the two scores of the authors, and why one of them is missing."""
+    if runtime.task.is_regression:
+        return None, None, _NO_CLASSES
+    step = _step(run, network.parameters, runtime)
+    walk = _of(sign_walk(step), runtime, placement, run.asked.workers)
+    if run.asked.effort == "quick":
+        return walk, None, _QUICK
+    kept = carlini_wagner_as_published(step)
+    if kept is None:
+        return walk, None, _NOT_REACHED
+    return walk, _of(kept, runtime, placement, run.asked.workers), None
+
+
+def _step(run: stages.Run, parameters: Parameters, runtime: Runtime) -> Step:
+    """Return all evaluation samples as one mini-batch of a network."""
+    session, dataset, task = run.session, runtime.dataset, runtime.task
+    device = session.network.device
+    labels = torch.from_numpy(np.asarray(task.labels, np.int64)).reshape(dataset.num_samples, -1)
+    samples = Samples(
+        {name: tensor_of(array).to(device) for name, array in dataset.inputs.items()},
+        {name: tensor_of(array).to(device) for name, array in dataset.constants.items()},
+        labels.to(device),
+    )
+    job = replace(
+        session.job(run.plan.method, run.asked.settings),
+        objective=Objective("classes", k=task.decision.k),
+    )
+    return make_step(job, parameters, samples, progress=0.0, generator=torch.Generator(), memory={})
+
+
+def _of(
+    found: Deviated, runtime: Runtime, placement: Placement, workers: int
+) -> blocks.AuthorsScore:
+    weights = {
+        name: (nominal + found.deviations[name]).astype(np.float32)
+        for name, nominal in placement.nominal().items()
+    }
+    score = runtime.score(weights, threads=workers)
+    return blocks.AuthorsScore(score=score.value, reached=found.reached, steps=found.steps)
+
+
+def _scales(placement: Placement) -> dict[str, blocks.WeightScale]:
+    found = {}
+    for name, tensor in placement.tensors.items():
+        size = np.abs(tensor.nominal.astype(np.float64))
+        largest = float(size.max(initial=0.0))
+        found[name] = blocks.WeightScale(
+            largest=largest,
+            box_radius=tensor.box_radius,
+            mean_level=float(size.mean()) / largest if largest else 0.0,
+        )
+    return found
+
+
+def _weights(scales: Mapping[str, Mapping[str, blocks.WeightScale]]) -> list[blocks.LayerWeights]:
+    return [
+        blocks.LayerWeights(
+            initializer=name,
+            before=before,
+            control=scales.get("plain", {}).get(name),
+            clip=scales.get("plain, clipped", {}).get(name),
+            after=scales["method"][name],
+        )
+        for name, before in scales["as it is"].items()
+    ]
