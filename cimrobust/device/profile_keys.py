@@ -251,8 +251,9 @@ class WindowModel(Strict):
     """Conductance of level 0."""
     g_max_microsiemens: Conductance
     """Conductance of the highest level."""
-    clips: bool = False
-    """No device leaves the range, whatever its deviation or drift."""
+    clips: bool | Literal["zero"] = False
+    """No device leaves the range, whatever its deviation or drift; `"zero"`: no conductance is
+    negative, but it may pass g_max."""
 
     @model_validator(mode="after")
     def _has_width(self) -> WindowModel:
