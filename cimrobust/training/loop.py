@@ -100,9 +100,9 @@ def train(
                 break
             started = time.perf_counter()
             if state.copies is None:
-                loss, rate = _epoch(job, state, epoch)
+                loss, rate = train_epoch(job, state, epoch)
             else:
-                loss, rate = search_epoch(job, state, state.copies, epoch, _epoch)
+                loss, rate = search_epoch(job, state, state.copies, epoch, train_epoch)
             _append(
                 job,
                 state,
@@ -172,7 +172,7 @@ def _bound_use(job: Job, parameters: Parameters, reach: float | None) -> BoundUs
     )
 
 
-def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
+def train_epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
     """Train for one epoch; return the mean loss and the last learning rate."""
     settings, count = job.settings, job.training.count
     order = torch.from_numpy(

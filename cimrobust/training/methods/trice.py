@@ -46,9 +46,15 @@ def censored_noise(step: Step, sigma: float, censoring: float) -> dict[str, Tens
     All of the tail above c is piled up at c.
     """
     return {
-        name: chip.reach * sigma * torch.clamp(step.normal(chip.nominal), max=censoring)
+        name: (chip.reach * sigma) * step.normal(chip.nominal).clamp_(max=censoring)
         for name, chip in step.chips.items()
     }
+
+
+def constant_noise(step: Step, values: Mapping[str, float]) -> dict[str, Tensor]:
+    """Return censored noise that is drawn before the pass, as the authors' is: no gradient."""
+    with torch.no_grad():
+        return censored_noise(step, values["sigma"], values["censoring"])
 
 
 def censored_mean(censoring: float) -> float:
@@ -64,7 +70,7 @@ def deployed_mean(values: Mapping[str, float]) -> float:
 
 def noisy_loss(values: Mapping[str, float], step: Step) -> Tensor:
     """Return the loss of a chip with fresh censored noise."""
-    return step.loss(censored_noise(step, values["sigma"], values["censoring"]))
+    return step.loss(constant_noise(step, values))
 
 
 def _make(values: Mapping[str, float]) -> Method:
