@@ -38,7 +38,7 @@ from cimrobust.training.clipping import clip_weights
 from cimrobust.training.loop import Trained
 from cimrobust.training.parameters import Parameters
 from cimrobust.training.trained_network import Samples
-from cimrobust.training.training_job import make_step
+from cimrobust.training.training_job import Job, make_step
 from cimrobust.training.training_loss import Objective
 from cimrobust.training.training_protocol import Step
 
@@ -173,7 +173,8 @@ def _authors(
     """Return the two scores of the authors, and why one of them is missing."""
     if runtime.task.is_regression:
         return None, None, _NO_CLASSES
-    step = _step(run, network.parameters, runtime)
+    job = run.session.job(run.plan.method, run.asked.settings)
+    step = evaluation_step(job, network.parameters, runtime)
     walk = _of(sign_walk(step), runtime, placement, run.asked.workers)
     if run.asked.effort == "quick":
         return walk, None, _QUICK
@@ -183,21 +184,25 @@ def _authors(
     return walk, _of(kept, runtime, placement, run.asked.workers), None
 
 
-def _step(run: stages.Run, parameters: Parameters, runtime: Runtime) -> Step:
-    """Return all evaluation samples as one mini-batch of a network."""
-    session, dataset, task = run.session, runtime.dataset, runtime.task
-    device = session.network.device
+def evaluation_step(job: Job, parameters: Parameters, runtime: Runtime) -> Step:
+    """Return all evaluation samples as one mini-batch of a network that decides among classes.
+
+    Args:
+        job: Any job of the network.
+        parameters: Values of the network that is scored.
+        runtime: It, with the evaluation samples.
+    """
+    dataset, task, device = runtime.dataset, runtime.task, job.network.device
     labels = torch.from_numpy(np.asarray(task.labels, np.int64)).reshape(dataset.num_samples, -1)
     samples = Samples(
         {name: tensor_of(array).to(device) for name, array in dataset.inputs.items()},
         {name: tensor_of(array).to(device) for name, array in dataset.constants.items()},
         labels.to(device),
     )
-    job = replace(
-        session.job(run.plan.method, run.asked.settings),
-        objective=Objective("classes", k=task.decision.k),
+    scored = replace(job, objective=Objective("classes", k=task.decision.k))
+    return make_step(
+        scored, parameters, samples, progress=0.0, generator=torch.Generator(), memory={}
     )
-    return make_step(job, parameters, samples, progress=0.0, generator=torch.Generator(), memory={})
 
 
 def _of(
