@@ -54,7 +54,7 @@ def gain_of(described: Retraining) -> Gain:
 
 
 def _clipping(described: Retraining, after: float, scale: float) -> str:
-    """Return what plain fine-tuning on clipped weights reaches, and whether that is all there is."""
+    """Return what plain fine-tuning on clipped weights reaches, and whether it is all."""
     found = [step.worst_found for step in described.steps if step.name == "plain, clipped"]
     if not found or found[0] is None:
         return ""

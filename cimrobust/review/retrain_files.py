@@ -221,7 +221,7 @@ def _conditions(described: Retraining, certificates: Mapping[str, CertificateMod
 def _steps(
     directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel]
 ) -> Iterator[ReplayCheck]:
-    """Compare the networks on the way with their files, and with certificates where they have one."""
+    """Compare the networks on the way with their files, and with their certificates."""
     roles = {"as it is": BEFORE, "plain": CONTROL, "method": AFTER}
     wrong = []
     for step in described.steps:

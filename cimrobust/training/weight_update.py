@@ -122,7 +122,10 @@ def _scale(parameters: Parameters, units: dict[str, Tensor], *, divides: bool) -
     """Express stored weights in their units, or put them back."""
     for name, tensor in parameters.weights.items():
         if name in units:
-            tensor.copy_(tensor / units[name] if divides else tensor * units[name])
+            if divides:
+                tensor.div_(units[name])
+            else:
+                tensor.mul_(units[name])
 
 
 @torch.no_grad()
