@@ -1,4 +1,4 @@
-"""The training loop: one method, one optimiser, validation after every epoch, the best epoch kept."""
+"""The training loop: one method, validation after every epoch, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def start_training(job: Job, parameters: Parameters) -> State:
 
 
 def _bound_use(job: Job, parameters: Parameters, reach: float | None) -> BoundUse:
-    """Return what part the interval bound has, from as many validation samples as a mini-batch has."""
+    """Return what part the interval bound has, from a mini-batch of validation samples."""
     clipped = parameters.copy()
     clip_weights(clipped, reach)
     few = job.validation.part(

@@ -149,7 +149,7 @@ def average(method: Method, state: State, progress: float) -> None:
 
 @torch.no_grad()
 def _follow_statistics(job: Job, state: State, step: Step) -> None:
-    """Let the stored statistics of normalisations follow those of the mini-batch without deviation."""
+    """Let the statistics of normalisations follow the mini-batch without deviation."""
     if not job.settings.update_norms:
         return
     norms = job.network.trainable.digital.normalisations

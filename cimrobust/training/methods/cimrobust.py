@@ -48,7 +48,7 @@ def _loss(values: Mapping[str, float], step: Step) -> Tensor:
 
 
 def _carried(step: Step, keep: float) -> Unit:
-    """Return the point that the last mini-batch led to, a share of the weights put back to a random one."""
+    """Return where the last mini-batch led to, a share of the weights drawn again."""
     found: Unit = {}
     for name, chip in step.chips.items():
         fresh = 2.0 * step.uniform(chip.nominal) - 1.0
