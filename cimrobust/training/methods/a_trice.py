@@ -162,7 +162,7 @@ def _v4_as_published(values: Values) -> Method:
 
 
 #: The default is the one that measures best (docs/lab-book/retraining.md).
-VERSIONS = {"v4": _v4, "v1": _v1, "v2": _v2, "v3": _v3, "v4-as-published": _v4_as_published}
+VERSIONS = {"v3": _v3, "v1": _v1, "v2": _v2, "v4": _v4, "v4-as-published": _v4_as_published}
 
 A_TRICE = Recipe(
     "a-trice",
@@ -174,6 +174,6 @@ A_TRICE = Recipe(
         "eta": Knob(1.0, 0.3, 2.0, False, "length of the sign step in half-widths"),
         "mean": MEAN,
     },
-    _v4,
+    _v3,
     VERSIONS,
 )
