@@ -21,7 +21,21 @@ from cimrobust.training.session import Session
 from cimrobust.training.state import EpochRow
 from cimrobust.training.training_protocol import Method
 from cimrobust.training.training_records import Paced
+from cimrobust.training.training_roles import ATTACK, CLIP, METHOD, without_bound
 from cimrobust.training.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a re-training says of its parts.
+
+    Attributes:
+        steps: Every network on the way.
+        weights: How the weights of its layers lie.
+    """
+
+    steps: list[blocks.GainStep]
+    weights: list[blocks.LayerWeights]
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Evidence:
         tuning: Search for settings; None: there was none.
         pace: How the learning rate was chosen; None: it was given.
         equivalent: From `equivalent_tolerance`; None: nobody asked.
+        measured: What each part of the method gains; None: there are no controls.
     """
 
     session: Session
@@ -57,6 +72,7 @@ class Evidence:
     tuning: Tuning | None = None
     pace: Paced | None = None
     equivalent: blocks.Equivalent | None = None
+    measured: Measured | None = None
 
 
 def describe(evidence: Evidence) -> blocks.Retraining:
@@ -71,7 +87,7 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         evidence.certificates, trained=session.parameters.weights
     )
     return blocks.Retraining(
-        schema_version="1.4",
+        schema_version="1.5",
         tool=before.tool,
         metric=before.metric,
         model=session.runtime.network.path.name,
@@ -91,6 +107,10 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         parameters=_parameters(session),
         training=_training(evidence.methods["method"], evidence.trained["method"]),
         control=None if control is None else _training(control, evidence.trained["control"]),
+        more_trainings=_more(evidence),
+        steps=[] if evidence.measured is None else evidence.measured.steps,
+        steps_reason=None if evidence.measured is not None else "there are no controls",
+        weights=[] if evidence.measured is None else evidence.measured.weights,
         tuning=None if evidence.tuning is None else _tuned(evidence.tuning),
         pace=evidence.pace,
         before=outcome_of(before, "before"),
@@ -107,6 +127,16 @@ def describe(evidence: Evidence) -> blocks.Retraining:
         files={path.name: sha256_of(path) for path in evidence.files},
         seconds=dict(evidence.seconds),
     )
+
+
+def _more(evidence: Evidence) -> dict[str, blocks.Training]:
+    """Return the trainings that have no certificate, by role."""
+    methods = {ATTACK: without_bound(evidence.methods[METHOD]), **evidence.methods}
+    return {
+        role: _training(methods[role], made)
+        for role, made in evidence.trained.items()
+        if role in (CLIP, ATTACK)
+    }
 
 
 def _tuned(tuning: Tuning) -> blocks.Tuned:
@@ -138,6 +168,8 @@ def _training(method: Method, trained: Trained) -> blocks.Training:
         method=method.name,
         what=method.what,
         knobs=dict(method.knobs),
+        version=method.version,
+        noise_scale=trained.sigma,
         weight_range=trained.weight_range,
         bound_share=trained.bound.share,
         bound_ratio=trained.bound.ratio,

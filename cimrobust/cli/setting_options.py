@@ -160,11 +160,14 @@ def _quoted(found: re.Match[str]) -> str:
 
 def _pairs(
     context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, float]:
-    """Read numbers that are given as name=number."""
-    values = {}
+) -> dict[str, float | str]:
+    """Read settings that are given as name=number; a version is a word."""
+    values: dict[str, float | str] = {}
     for text in texts:
         name, _, number = text.partition("=")
+        if name.strip() == "version" and number.strip():
+            values["version"] = number.strip()
+            continue
         try:
             values[name.strip()] = float(number)
         except ValueError as err:

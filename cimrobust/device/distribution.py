@@ -43,12 +43,12 @@ def final_quantile(profile: DeviceProfile, level: int) -> Quantile:
     position = float(profile.level_positions()[level])
     result = _relaxed(profile, level)
     if profile.clips:
-        result = _clipped(result, position)
+        result = _clipped(result, profile, position)
     if profile.drift is not None and profile.has_drift:
         drifts = _power_drifted if profile.drift.model == "power" else _shifted
         result = drifts(profile, profile.drift, result, level)
         if profile.clips:
-            result = _clipped(result, position)
+            result = _clipped(result, profile, position)
     return result
 
 
@@ -232,9 +232,10 @@ def _log_normal(scale: float, mean: float, sigma: float, *, shift: float) -> Qua
     return quantile
 
 
-def _clipped(quantile: Quantile, position: float) -> Quantile:
+def _clipped(quantile: Quantile, profile: DeviceProfile, position: float) -> Quantile:
+    least, most = profile.conductance_limits
     return lambda probability, from_top: np.asarray(
-        np.clip(quantile(probability, from_top), -position, 1.0 - position)
+        np.clip(quantile(probability, from_top), least - position, most - position)
     )
 
 

@@ -116,7 +116,7 @@ def final_intervals(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
             for z in (-drift.z, drift.z)
         ]
     )
-    ends = np.clip(ends, 0.0, 1.0) if profile.clips else ends
+    ends = np.clip(ends, *profile.conductance_limits) if profile.clips else ends
     return ends.min(axis=0) - positions, ends.max(axis=0) - positions
 
 
@@ -132,8 +132,11 @@ def _reached(profile: DeviceProfile, compensation: float) -> tuple[np.ndarray, n
     )
     least, most = reach.min(axis=0), reach.max(axis=0)
     if profile.clips:
-        least = np.minimum(np.maximum(least, 0.0), min(1.0, compensation))
-        most = np.maximum(np.minimum(most, max(1.0, compensation)), 0.0)
+        # Readings are conductances times a factor between 1 and the compensation.
+        bottom, top = profile.conductance_limits
+        factors = (min(1.0, compensation), max(1.0, compensation))
+        least = np.minimum(np.maximum(least, bottom * factors[1]), top * factors[0])
+        most = np.maximum(np.minimum(most, top * factors[1]), bottom * factors[0])
     return np.minimum(least - positions, 0.0), np.maximum(most - positions, 0.0)
 
 
@@ -146,7 +149,8 @@ def _before_drift(profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
         )
         low, high = low - width, high + width
     if profile.clips:
-        low, high = np.maximum(low, -positions), np.minimum(high, 1.0 - positions)
+        bottom, top = profile.conductance_limits
+        low, high = np.maximum(low, bottom - positions), np.minimum(high, top - positions)
     return low, high
 
 

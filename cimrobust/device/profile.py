@@ -5,6 +5,7 @@ How weights are coded, how precise a device is, what happens to it later, and ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
@@ -136,8 +137,13 @@ class DeviceProfile(ProfileTables):
 
     @property
     def clips(self) -> bool:
-        """Whether a device cannot leave its conductance window."""
-        return self.window is not None and self.window.clips
+        """Whether a device cannot leave its conductance window, or pass zero."""
+        return self.window is not None and bool(self.window.clips)
+
+    @property
+    def conductance_limits(self) -> tuple[float, float]:
+        """Least and largest conductance of any device, normalised; infinite if free."""
+        return (-math.inf, math.inf) if self.window is None else self.window.limits
 
     def level_positions(self) -> np.ndarray:
         """Return the target conductance of every level, normalised: 0 is g_min, 1 is g_max.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
+from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
-from cimrobust.certificate.retrained_record import Evidence, describe
+from cimrobust.certificate.retrained_record import Evidence, Measured, describe
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.gain_steps import measure_steps
 from cimrobust.report.render import render_retraining
 from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN
@@ -23,6 +26,8 @@ from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.settings.typed_options import RetrainOptions
+from cimrobust.training.loop import Trained
+from cimrobust.training.training_roles import CONTROL
 
 DESCRIPTION = "retrain.json"
 REPORT = "retrain.html"
@@ -70,8 +75,8 @@ def retrain(
     """Train a network to withstand its devices, and certify it before and after.
 
     Writes the same ONNX graph with new initializers, certificates of the old network, the new one
-    and the control (plain fine-tuning with the same budget), all attacked from scratch, the
-    training log and a report.
+    and the control (plain fine-tuning with the same budget), all attacked from scratch, what each
+    part of the method gains, the training log and a report.
 
     Args:
         model: ONNX file.
@@ -129,5 +134,19 @@ def _evidence(opened: stages.OpenedRetraining, clock: Clock) -> Evidence:
         tuning=choice.tuning,
         pace=choice.pace,
         equivalent=stages.compare(opened, choice, certificates, clock),
+        measured=_measured(opened, trained, certificates, clock),
         seconds=clock.stages,
     )
+
+
+def _measured(
+    opened: stages.OpenedRetraining,
+    trained: Mapping[str, Trained],
+    certificates: Mapping[str, CertificateModel],
+    clock: Clock,
+) -> Measured | None:
+    """Return what each part of the method gains; None without controls."""
+    if CONTROL not in trained:
+        return None
+    with clock.stage("gain_steps"):
+        return measure_steps(opened, trained, certificates)

@@ -40,17 +40,17 @@ from cimrobust.training.log import write_log
 from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.pace import choose_pace
-from cimrobust.training.parameters import check_changed, stored_integers
+from cimrobust.training.parameters import Parameters, check_changed, stored_integers
 from cimrobust.training.session import Session, open_session
 from cimrobust.training.training_protocol import Method, Recipe
 from cimrobust.training.training_records import Paced
+from cimrobust.training.training_roles import ATTACK, CLIP, CONTROL, METHOD, without_bound
 from cimrobust.training.tuning import Tuning, tune
 from cimrobust.training.written import check_written
 
 MODEL = "model.onnx"
 LOG = "training.parquet"
 BEFORE, AFTER = "before", "after"
-METHOD, CONTROL = "method", "control"
 RESUME = ".resume"
 #: Diagnostics that the report sets side by side. All would take three times as long as all else,
 #: three certificates long; thorough runs them.
@@ -189,20 +189,32 @@ def choose(opened: OpenedRetraining, clock: Clock) -> Choice:
                 opened.plan.recipe,
                 settings,
                 budget=opened.asked.settings.tuning_epochs,
+                given=opened.asked.settings.knobs,
                 progress=opened.asked.run.progress,
             )
         method, settings = (
-            opened.plan.recipe.method(tuning.values),
+            opened.plan.recipe.method({**(opened.asked.settings.knobs or {}), **tuning.values}),
             replace(settings, learning_rate=tuning.learning_rate),
         )
-    # Without a method there is nothing to control for.
-    has_control = opened.asked.settings.control and method.name != "plain"
     return Choice(
-        {METHOD: method} | ({CONTROL: recipe_of("plain").method()} if has_control else {}),
+        {METHOD: method} | _controls(opened, method),
         settings,
         tuning,
         pace,
     )
+
+
+def _controls(opened: OpenedRetraining, method: Method) -> dict[str, Method]:
+    """Return what the method is compared with, by role; nothing where it is plain fine-tuning."""
+    if not opened.asked.settings.control or method.name == "plain":
+        return {}
+    controls = {CONTROL: recipe_of("plain").method()}
+    if method.name != "clip":
+        given = {"clipping": method.clipping_loss}
+        if method.weight_range is not None:
+            given["range"] = method.weight_range
+        controls[CLIP] = recipe_of("clip").method(given)
+    return controls
 
 
 def train_all(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[str, Trained]:
@@ -212,7 +224,9 @@ def train_all(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[st
     """
     out, session = opened.asked.out, opened.session
     trained: dict[str, Trained] = {}
-    for role, method in choice.methods.items():
+    waiting = list(choice.methods.items())
+    while waiting:
+        role, method = waiting.pop(0)
         with clock.stage(f"training_{role}"):
             job = session.job(method, choice.settings)
             trained[role] = train(
@@ -221,14 +235,23 @@ def train_all(opened: OpenedRetraining, choice: Choice, clock: Clock) -> dict[st
                 progress=opened.asked.run.progress,
                 checkpoint=out / RESUME / f"{role}.pt",
             )
-            _export(
+            export(
                 session,
-                trained[role],
-                out / MODEL if role == METHOD else out / role / MODEL,
+                trained[role].parameters,
+                model_of(out, role),
                 must_change=role == METHOD,
             )
+        if role == METHOD and CONTROL in choice.methods and trained[role].bound.share:
+            waiting.append((ATTACK, without_bound(method)))
     write_log(out / LOG, {role: result.rows for role, result in trained.items()})
     return trained
+
+
+def model_of(out: Path, role: str) -> Path:
+    """Return where the network of a training lies."""
+    if role == METHOD:
+        return out / MODEL
+    return out / role / MODEL if role == CONTROL else out / "steps" / role / MODEL
 
 
 def written_files(opened: OpenedRetraining) -> tuple[Path, ...]:
@@ -318,27 +341,27 @@ def _training_data(train: str | Path | None, data: str | Path, network: Network)
     return load_data(source, inputs=network.inputs, like=data)
 
 
-def _export(session: Session, trained: Trained, path: Path, *, must_change: bool) -> None:
-    """Write the trained network; check that it changed, and that the file holds what was trained.
+def export(session: Session, parameters: Parameters, path: Path, *, must_change: bool) -> None:
+    """Write a network with other values; check that it changed, and that the file holds them.
 
     Raises:
         UsageError: It did not.
         SelfCheckError: It does not.
     """
-    values, integers = stored_integers(session.trainable, trained.parameters)
+    values, integers = stored_integers(session.trainable, parameters)
     before, before_integers = stored_integers(session.trainable, session.parameters)
     check_changed({**before, **before_integers}, {**values, **integers}, must_change=must_change)
     path.parent.mkdir(parents=True, exist_ok=True)
     written = write_back(session.runtime.network.path, path, values, integers)
     try:
-        _check_file(session, trained, path)
+        _check_file(session, parameters, path)
     except CimrobustError:
         for file in written:
             file.unlink(missing_ok=True)
         raise
 
 
-def _check_file(session: Session, trained: Trained, path: Path) -> None:
+def _check_file(session: Session, parameters: Parameters, path: Path) -> None:
     """Check that a file holds what was trained, and computes the same at other sizes.
 
     Raises:
@@ -346,7 +369,7 @@ def _check_file(session: Session, trained: Trained, path: Path) -> None:
     """
     network, scan = stored_layers(load_network(path), session.profile)
     written = place(scan, session.profile)
-    stored = session.network.stored(trained.parameters)
+    stored = session.network.stored(parameters)
     for name, devices in session.trainable.devices.items():
         weight, kind = stored[name].detach(), session.runtime.network.initializers[name].dtype
         check_written(

@@ -16,7 +16,7 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable
 from cimrobust.pipeline.retraining import DESCRIPTION, REPORT
-from cimrobust.pipeline.retraining_stages import AFTER, BEFORE, CONTROL, LOG, METHOD, MODEL
+from cimrobust.pipeline.retraining_stages import AFTER, BEFORE, LOG, MODEL
 from cimrobust.report.render import render_retraining
 from cimrobust.review.differences import Exactness, differences, named
 from cimrobust.review.folder_check import folder_check
@@ -24,6 +24,7 @@ from cimrobust.review.page_check import page_check
 from cimrobust.review.record_checks import is_of_today, record_checks
 from cimrobust.review.replay_check import ReplayCheck, guarded
 from cimrobust.training.log import read_log
+from cimrobust.training.training_roles import CONTROL, METHOD
 
 #: Networks by the folder of their certificate, relative to that of the re-training; that of before
 #: lies elsewhere.
@@ -76,6 +77,7 @@ def retrain_file_checks(
     checks += guarded("conditions", lambda: [_conditions(described, certificates)])
     checks += guarded("training_log", lambda: [_log(directory, described)])
     checks += guarded("side_by_side", lambda: list(_side_by_side(described, certificates)))
+    checks += guarded("steps", lambda: list(_steps(directory, described, certificates)))
     checks += guarded(
         "report",
         lambda: [
@@ -220,6 +222,43 @@ def _conditions(described: Retraining, certificates: Mapping[str, CertificateMod
     )
 
 
+def _steps(
+    directory: Path, described: Retraining, certificates: Mapping[str, CertificateModel]
+) -> Iterator[ReplayCheck]:
+    """Compare the networks on the way with their files, and with their certificates."""
+    roles = {"as it is": BEFORE, "plain": CONTROL, "method": AFTER}
+    wrong = []
+    for step in described.steps:
+        if step.folder is not None:
+            folder = directory / step.folder
+            if not folder.resolve().is_relative_to(directory.resolve()):
+                raise InputRefusedError(
+                    f"networks must lie in the folder of the re-training, got"
+                    f" '{printable(step.folder)[:100]}' ({DESCRIPTION}, steps); do not trust it"
+                )
+            if sha256_of(folder / MODEL) != step.sha256:
+                wrong.append(f"{step.name}.sha256")
+        role = roles.get(step.name, "")
+        if step.certified != (role in certificates):
+            wrong.append(f"{step.name}.certified")
+        if role in certificates:
+            made = certificates[role]
+            if step.worst_found != made.worst_found.score:
+                wrong.append(f"{step.name}.worst_found")
+            if step.sha256 != _digest(made):
+                wrong.append(f"{step.name}.sha256")
+    if described.steps:
+        yield ReplayCheck(
+            "steps",
+            not wrong,
+            (
+                "the networks on the way are those of their files and certificates"
+                if not wrong
+                else f"other files or certificates say otherwise: {named(wrong)}"
+            ),
+        )
+
+
 def _transfer(made: CertificateModel) -> str | None:
     value = next((row.value for row in made.settings if row.key == "transfer"), None)
     return None if value is None else str(value)
@@ -230,7 +269,11 @@ def _log(directory: Path, described: Retraining) -> ReplayCheck:
     logged = read_log(directory / LOG)
     trainings = {
         role: training
-        for role, training in ((METHOD, described.training), (CONTROL, described.control))
+        for role, training in (
+            (METHOD, described.training),
+            (CONTROL, described.control),
+            *described.more_trainings.items(),
+        )
         if training is not None
     }
     wrong = [role for role in logged if role not in trainings]

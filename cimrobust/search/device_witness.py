@@ -98,11 +98,12 @@ def check_pattern(tensor: TensorPlacement, deviation: np.ndarray, pattern: Devic
     inside = (pattern.lo <= pattern.deviation) & (pattern.deviation <= pattern.hi)
     programmed = pattern.level.astype(np.float64) + pattern.deviation
     if tensor.profile.clips:
-        top = max(1.0, tensor.drift_factor) * (tensor.profile.device.num_levels - 1)
+        whole = max(1.0, tensor.drift_factor) * (tensor.profile.device.num_levels - 1)
+        bottom, top = (limit * whole for limit in tensor.profile.conductance_limits)
         # The remainder that rounding leaves of an integer weight may lie outside; the device may
         # not go further.
-        slack = _ROUNDING * top
-        inside &= (programmed >= np.minimum(pattern.level, 0.0) - slack) & (
+        slack = _ROUNDING * whole
+        inside &= (programmed >= np.minimum(pattern.level, bottom) - slack) & (
             programmed <= np.maximum(pattern.level, top) + slack
         )
     if not inside.all():

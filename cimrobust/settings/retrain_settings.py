@@ -18,10 +18,13 @@ class RetrainSettings:
     """Training data, as `data`; arrays without a description are read by that of `data`. Default:
     the train_file that `data` names."""
     method: str = "cimrobust"
-    """Way of training: cimrobust, a-trice (a-trice-summed), a-trice-chained, adversarial, awp, ibp,
-    ibp-a-trice, trice, noise, device-noise or plain."""
-    knobs: Annotated[Mapping[str, float] | None, Option(name="set", metavar="NAME=NUMBER")] = None
-    """Settings of the method that differ from their defaults; may be given several times."""
+    """Way of training: cimrobust, a-trice, trice, trice-search, a-trice-chained, a-trice-projected,
+    adversarial, awp, ibp, ibp-a-trice, noise, device-noise, clip or plain."""
+    knobs: Annotated[
+        Mapping[str, float | str] | None, Option(name="set", metavar="NAME=NUMBER")
+    ] = None
+    """Settings of the method that differ from their defaults; may be given several times. Every
+    method has range and clipping; a-trice has version=v1, v2, v3, v4 or v4-as-published."""
     tuning_epochs: Annotated[int, Option(name="tune", metavar="EPOCHS", least=0)] = 0
     """Epochs that a search for the settings of the method may take first; needs the extra
     'retrain'."""
@@ -30,7 +33,8 @@ class RetrainSettings:
     drop_overlap: bool = False
     """Leave training samples out that are evaluated, in place of an error."""
     control: bool = True
-    """Train and certify plain fine-tuning with the same budget."""
+    """Train and certify plain fine-tuning with the same budget, train and attack it on clipped
+    weights, and measure what each part of the method gains."""
     equivalent: bool = True
     """Search for the write-verify tolerance that would buy the same gain."""
     trials: int | None = None

@@ -66,7 +66,7 @@ class RetrainOptions(TypedDict, total=False):
     limit: int | None
     train_data: str | Path | None
     method: str
-    knobs: Mapping[str, float] | None
+    knobs: Mapping[str, float | str] | None
     tuning_epochs: int
     freeze: Sequence[str]
     drop_overlap: bool

@@ -39,7 +39,7 @@ def gradients(step: Step, deviation: Deviation, damage: Damage | None = None) ->
         name: (
             torch.zeros_like(leaf)
             if gradient is None
-            else torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+            else gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         )
         for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
     }

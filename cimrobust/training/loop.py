@@ -1,7 +1,4 @@
-"""The training loop: one method, one optimiser, the best epoch kept.
-
-Validation follows every epoch.
-"""
+"""The training loop: one method, validation after every epoch, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -13,34 +10,22 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from cimrobust.engine.torch_threads import one_torch_thread
-from cimrobust.errors import CimrobustError
 from cimrobust.progress import Progress
 from cimrobust.seeds import stream, stream_key
-from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.clipping import affordable_range, clip_weights
-from cimrobust.training.draws import ChipSource
+from cimrobust.training.epoch_choice import beats, has_waited, is_eligible
 from cimrobust.training.parameters import Parameters
+from cimrobust.training.sigma_search import search_epoch, start_copies
 from cimrobust.training.state import EpochRow, State
 from cimrobust.training.tightness import BoundUse, bound_use
-from cimrobust.training.trained_network import Samples, TrainingNetwork
+from cimrobust.training.trained_network import Samples
 from cimrobust.training.training_checkpoint import read_checkpoint, write_checkpoint
-from cimrobust.training.training_loss import Objective
-from cimrobust.training.training_protocol import Method, Step
-from cimrobust.training.validation import Scored, clean_score, is_better, is_within, validate
-
-_MOST_SKIPPED = 20
-_STATISTICS_SHARE = 0.1
-#: Standard errors of a one-sided test at 5 %.
-_ONE_SIDED = 1.645
-
-
-class DivergedError(CimrobustError):
-    """Losses or gradients were not finite too often."""
-
-    exit_code = 2
+from cimrobust.training.training_job import Job, deployed, make_step
+from cimrobust.training.training_protocol import Step
+from cimrobust.training.validation import Scored, clean_score, validate
+from cimrobust.training.weight_update import make_optimiser, update, update_early
 
 
 @dataclass(frozen=True)
@@ -54,6 +39,7 @@ class Trained:
         stopped_early: Training stopped before all epochs were over.
         weight_range: Largest weight of a tensor in its standard deviations; None: not limited.
         bound: What part the interval bound had.
+        sigma: Scale of the noise that a search chose, in units of max|W|; None: no search.
     """
 
     parameters: Parameters
@@ -62,32 +48,7 @@ class Trained:
     stopped_early: bool
     weight_range: float | None
     bound: BoundUse
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a training works on.
-
-    Attributes:
-        network: The network.
-        objective: Its loss.
-        training: Samples to train on.
-        validation: Samples to choose the epoch by.
-        source: Draws chips.
-        method: The method.
-        settings: The settings.
-        digest: Digest of model, data, profile, method and settings; a checkpoint of another job is
-            not taken over.
-    """
-
-    network: TrainingNetwork
-    objective: Objective
-    training: Samples
-    validation: Samples
-    source: ChipSource
-    method: Method
-    settings: TrainingSettings
-    digest: str = ""
+    sigma: float | None = None
 
 
 def train(
@@ -134,11 +95,14 @@ def train(
         progress.advance(state.rows[-1].epoch)
         stopped = False
         for epoch in range(state.rows[-1].epoch + 1, settings.epochs + 1):
-            stopped = _has_waited(job, state)
+            stopped = has_waited(job, state)
             if stopped:
                 break
             started = time.perf_counter()
-            loss, rate = _epoch(job, state, epoch)
+            if state.copies is None:
+                loss, rate = train_epoch(job, state, epoch)
+            else:
+                loss, rate = search_epoch(job, state, state.copies, epoch, train_epoch)
             _append(
                 job,
                 state,
@@ -156,43 +120,13 @@ def train(
                 break
         progress.finish()
     return Trained(
-        state.best, tuple(state.rows), state.best_epoch, stopped, state.weight_range, state.bound
-    )
-
-
-def make_step(
-    job: Job,
-    parameters: Parameters,
-    samples: Samples,
-    *,
-    progress: float,
-    generator: torch.Generator,
-    memory: dict[str, Tensor],
-    bound_share: float = 0.0,
-) -> Step:
-    """Return a mini-batch with the weights of the moment programmed."""
-    stored = job.network.stored(parameters)
-    chips = {
-        name: devices.program(stored[name])
-        for name, devices in job.network.trainable.devices.items()
-    }
-
-    def draw(number: int) -> dict[str, Tensor]:
-        return job.source.deviations(
-            stored, job.network.trainable.devices, chips, range(number, number + 1)
-        )[0]
-
-    return Step(
-        job.network,
-        job.objective,
-        samples,
-        chips,
-        job.network.digital(parameters),
-        generator,
-        progress,
-        memory,
-        draw,
-        bound_share,
+        state.best,
+        tuple(state.rows),
+        state.best_epoch,
+        stopped,
+        state.weight_range,
+        state.bound,
+        state.best_sigma,
     )
 
 
@@ -208,23 +142,23 @@ def start_training(job: Job, parameters: Parameters) -> State:
     reach = affordable_range(
         job.method, parameters, job.objective, lambda clipped: clean_score(step(clipped))
     )
-    return State(
+    state = State(
         own,
         averaged,
         own.copy(),
-        _optimiser(job, own),
+        make_optimiser(job, own),
         {},
         [],
         weight_range=reach,
         bound=_bound_use(job, parameters, reach),
+        mean=job.method.deployed_mean,
     )
+    state.copies = start_copies(job, state)
+    return state
 
 
 def _bound_use(job: Job, parameters: Parameters, reach: float | None) -> BoundUse:
-    """Return what part the interval bound has.
-
-    It is measured on as many validation samples as a mini-batch has.
-    """
+    """Return what part the interval bound has, from a mini-batch of validation samples."""
     clipped = parameters.copy()
     clip_weights(clipped, reach)
     few = job.validation.part(
@@ -238,44 +172,7 @@ def _bound_use(job: Job, parameters: Parameters, reach: float | None) -> BoundUs
     )
 
 
-def _optimiser(job: Job, parameters: Parameters) -> torch.optim.Optimizer:
-    settings = job.settings
-    units = {name: _unit(job, name, tensor) for name, tensor in parameters.weights.items()}
-    # Decay is a share of the weights, whatever they are measured in.
-    groups = [
-        {
-            "params": [tensor],
-            "unit": units[name],
-            "weight_decay": settings.weight_decay / units[name],
-        }
-        for name, tensor in parameters.weights.items()
-    ]
-    groups += [{"params": [tensor], "unit": 1.0} for tensor in parameters.digital.values()]
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(
-            groups,
-            lr=settings.first_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=settings.weight_decay,
-            foreach=False,
-        )
-    return torch.optim.AdamW(
-        groups, lr=settings.first_rate, weight_decay=settings.weight_decay, foreach=False
-    )
-
-
-def _unit(job: Job, name: str, weight: Tensor) -> float:
-    """Return what the learning rate of a tensor is measured in.
-
-    1, or the largest of weights that are bare integers, whose scale is applied behind the product.
-    """
-    grid = job.network.trainable.layers[name].grid
-    is_bare = grid is not None and bool((grid.scale[grid.levels(weight) != 0] == 1.0).all())
-    return max(float(weight.detach().abs().max()), 1.0) if is_bare else 1.0
-
-
-def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
+def train_epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
     """Train for one epoch; return the mean loss and the last learning rate."""
     settings, count = job.settings, job.training.count
     order = torch.from_numpy(
@@ -291,86 +188,40 @@ def _epoch(job: Job, state: State, epoch: int) -> tuple[float, float]:
         generator = torch.Generator().manual_seed(
             stream_key(settings.seed, "retrain", "step", epoch, index) % 2**63
         )
-        step = make_step(
-            job,
-            state.parameters,
-            job.training.part(batch),
-            progress=done,
-            generator=generator,
-            memory=state.memory,
-            bound_share=state.bound.share,
-        )
-        loss = _update(job, state, step)
+        samples = job.training.part(batch)
+
+        def program(
+            samples: Samples = samples,
+            done: float = done,
+            generator: torch.Generator = generator,
+        ) -> Step:
+            return make_step(
+                job,
+                state.parameters,
+                samples,
+                progress=done,
+                generator=generator,
+                memory=state.memory,
+                bound_share=state.bound.share,
+            )
+
+        early = job.method.early
+        if early is not None and not update_early(job, state, program(), early):
+            continue
+        loss = update(job, state, program())
         if loss is None:
             continue
         total, used = total + loss * len(batch), used + len(batch)
     return total / max(used, 1), rate
 
 
-def _update(job: Job, state: State, step: Step) -> float | None:
-    """Make one step of the optimiser.
-
-    Return the loss, None where it or its gradient was not finite.
-    """
-    state.optimiser.zero_grad(set_to_none=True)
-    loss = job.method.loss(step)
-    if loss.requires_grad and bool(torch.isfinite(loss)):
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(
-            state.parameters.leaves(), job.settings.gradient_norm, foreach=False
-        )
-        if bool(torch.isfinite(norm)):
-            state.optimiser.step()
-            clip_weights(state.parameters, state.weight_range)
-            _follow_statistics(job, state, step)
-            _average(job.method, state, step.progress)
-            return float(loss.detach())
-    state.skipped += 1
-    if state.skipped > _MOST_SKIPPED:
-        raise DivergedError(
-            f"losses and gradients must be finite, got {state.skipped} steps where they were not"
-            f" (method {job.method.name}); give a smaller --learning-rate"
-        )
-    return None
-
-
-@torch.no_grad()
-def _average(method: Method, state: State, progress: float) -> None:
-    """Move the running mean of the weights.
-
-    It follows faster at first, so that the start is forgotten.
-    """
-    if not method.averaging:
-        return
-    decay = min(method.averaging, 0.5 + progress)
-    averaged, current = state.averaged, state.parameters
-    for mine, theirs in (
-        (averaged.weights, current.weights),
-        (averaged.digital, current.digital),
-        (averaged.buffers, current.buffers),
-    ):
-        for name, tensor in mine.items():
-            tensor.lerp_(theirs[name], 1.0 - decay)
-
-
-@torch.no_grad()
-def _follow_statistics(job: Job, state: State, step: Step) -> None:
-    """Let stored normalisation statistics follow those of the mini-batch without deviation."""
-    if not job.settings.update_norms:
-        return
-    norms = job.network.trainable.digital.normalisations
-    weights = {**step.digital, **{name: chip.nominal for name, chip in step.chips.items()}}
-    found = job.network.statistics(weights, step.samples, [norm.data for norm in norms])
-    for norm in norms:
-        for name, value in zip((norm.mean, norm.variance), found[norm.data], strict=True):
-            state.parameters.buffers[name].lerp_(value, _STATISTICS_SHARE)
-
-
 def _append(
     job: Job, state: State, epoch: int, *, loss: float, rate: float, started: float, trained: float
 ) -> None:
     """Validate, add a row, and keep the weights if they are the best."""
-    scored = _score(job, state.averaged, epoch)
+    # Before training nothing is noisy yet: the row of the start is that of the file.
+    shown = deployed(job, state.averaged, state.mean if epoch else 0.0)
+    scored = _score(job, shown, epoch)
     now = time.perf_counter()
     row = EpochRow(
         epoch=epoch,
@@ -382,7 +233,7 @@ def _append(
         proved=scored.proved,
         learning_rate=rate,
         skipped=state.skipped,
-        eligible=_is_eligible(
+        eligible=is_eligible(
             job, scored.clean, state.rows[0].clean if state.rows else scored.clean
         ),
         seconds=now - started,
@@ -392,63 +243,10 @@ def _append(
     best = state.rows[state.best_epoch]
     # The start is no result: the first epoch always takes its place, so that what is written was
     # trained.
-    if epoch > 0 and (state.best_epoch == 0 or _beats(job, row, best)):
+    if epoch > 0 and (state.best_epoch == 0 or beats(job, row, best)):
         state.best_epoch = epoch
-        state.best.load(state.averaged)
-
-
-def _has_waited(job: Job, state: State) -> bool:
-    """Tell whether nothing has become better for so long that training should stop.
-
-    Waiting begins when the box has its full size.
-    """
-    latest, since = (
-        state.rows[-1].epoch,
-        max(state.best_epoch, math.ceil(job.method.ready * job.settings.epochs)),
-    )
-    return state.best_epoch > 0 and latest - since >= job.settings.longest_wait
-
-
-def _is_eligible(job: Job, clean: float, before: float) -> bool:
-    """Tell whether no more is lost than allowed, as far as the validation split can tell.
-
-    A loss beyond it has to be significant (5 %, one side).
-
-    The network has often seen these samples when it was made, and then scores better on them than
-    on any others.
-    """
-    return is_within(
-        job.objective,
-        clean,
-        before,
-        allowed=job.settings.clean_loss,
-        samples=job.validation.count,
-        errors=_ONE_SIDED,
-    )
-
-
-def _beats(job: Job, row: EpochRow, best: EpochRow) -> bool:
-    """Tell whether an epoch is better.
-
-    Within the clean loss, trained in the whole box, then what is proved, the attacked score, the
-    percentile, clean.
-    """
-    ranks = [
-        (one.eligible, one.eligible and one.epoch >= job.method.ready * job.settings.epochs)
-        for one in (row, best)
-    ]
-    if ranks[0] != ranks[1]:
-        return ranks[0] > ranks[1]
-    # Where nothing is proved or drawn the numbers are NaN, and no NaN is better than another.
-    order = ("proved", "attacked", "kpp", "clean") if row.eligible else ("clean", "attacked", "kpp")
-    for name in order:
-        mine, theirs = getattr(row, name), getattr(best, name)
-        # What is proved is a share of decisions, never an error.
-        if is_better(job.objective, mine, theirs) if name != "proved" else mine > theirs:
-            return True
-        if is_better(job.objective, theirs, mine) if name != "proved" else theirs > mine:
-            return False
-    return False
+        state.best.load(shown)
+        state.best_sigma = None if state.copies is None else state.copies.sigma
 
 
 def _score(job: Job, parameters: Parameters, epoch: int) -> Scored:

@@ -9,9 +9,10 @@ import torch
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.seeds import stream
 from cimrobust.settings.training_settings import TrainingSettings
-from cimrobust.training.loop import DivergedError, Job, train
+from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.session import Session
+from cimrobust.training.training_job import DivergedError, Job
 from cimrobust.training.training_records import Paced, PacedRate
 from cimrobust.training.validation import is_within
 

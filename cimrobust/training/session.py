@@ -17,6 +17,7 @@ from cimrobust.data.dataset import DataSet
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.open import Runtime, open_network
 from cimrobust.engine.torch_device import open_device
+from cimrobust.errors import UsageError
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
 from cimrobust.onnx_io.layers import LayerScan
@@ -24,10 +25,10 @@ from cimrobust.onnx_io.network import Network
 from cimrobust.search.torch_patterns import tensor_of
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training.draws import ChipSource
-from cimrobust.training.loop import Job
 from cimrobust.training.parameters import Parameters, Trainable, find_trainable
 from cimrobust.training.split import Split, split_samples
 from cimrobust.training.trained_network import Samples, TrainingNetwork, open_training
+from cimrobust.training.training_job import Job
 from cimrobust.training.training_loss import Objective, objective_of
 from cimrobust.training.training_protocol import Method
 
@@ -64,12 +65,21 @@ class Session:
         return self.network.trainable
 
     def job(self, method: Method, settings: TrainingSettings) -> Job:
-        """Return the work of training with a method."""
+        """Return the work of training with a method.
+
+        Raises:
+            UsageError: The method has no meaning for what the network computes.
+        """
+        if method.needs_classes and self.objective.kind == "value":
+            raise UsageError(
+                f"method {method.name} must be given a network that decides among classes, got a"
+                " regression (--method); choose another method"
+            )
         identity = {
             "model": [digest.sha256 for digest in self.runtime.network.files],
             "data": self.split.digest,
             "profile": self.profile.to_dict(),
-            "method": [method.name, dict(method.knobs)],
+            "method": [method.name, method.version, dict(method.knobs)],
             "settings": asdict(settings),
             "trained": [sorted(self.parameters.weights), sorted(self.parameters.digital)],
         }

@@ -11,6 +11,9 @@ from torch import Tensor
 from cimrobust.training.parameters import Parameters
 from cimrobust.training.tightness import BoundUse
 
+#: Width of the interval of scales below which one copy goes on, in units of max|W|.
+NARROW = 1e-4
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -62,6 +65,10 @@ class State:
         weight_range: Largest weight of a tensor in its standard deviations; None: not limited.
             Follows from the start, so it is no part of a checkpoint.
         bound: What part the interval bound has; follows from the start, too.
+        mean: What is added to every stored weight when the network is scored or written, in units
+            of max|W|.
+        copies: Copies that a search for the scale of the noise trains; None: no search.
+        best_sigma: Scale of the noise of the best epoch that the search chose; None: no search.
     """
 
     parameters: Parameters
@@ -74,6 +81,41 @@ class State:
     skipped: int = 0
     weight_range: float | None = None
     bound: BoundUse = field(default_factory=BoundUse)
+    mean: float = 0.0
+    copies: Copies | None = None
+    best_sigma: float | None = None
+
+
+@dataclass
+class Copies:
+    """Copies of the network in a search for the scale of the noise, and the interval left.
+
+    Attributes:
+        low: Smallest scale left, in units of max|W|.
+        high: Largest.
+        sigma: Scale of the copy that was best last.
+        states: What changes of every copy; the first has the parameters of the training itself.
+    """
+
+    low: float
+    high: float
+    sigma: float
+    states: list[State]
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether one copy goes on alone."""
+        return self.high - self.low < NARROW
+
+    def scales(self) -> list[float]:
+        """Return the scale of every copy that is trained in the next epoch."""
+        middle, quarter = 0.5 * (self.low + self.high), 0.25 * (self.high - self.low)
+        return [middle] if self.is_narrow else [middle - quarter, middle, middle + quarter]
+
+    def narrow(self, best: int) -> None:
+        """Keep the half of the interval around one of three scales."""
+        quarter = 0.25 * (self.high - self.low)
+        self.low, self.high = self.low + best * quarter, self.high - (2 - best) * quarter
 
 
 def columns_of(rows: Sequence[EpochRow]) -> dict[str, list[float]]:

@@ -13,7 +13,7 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.files import write_whole
 from cimrobust.input_file import FileKind, read_input, refusing_what_fails
 from cimrobust.training.parameters import Parameters
-from cimrobust.training.state import EpochRow, State
+from cimrobust.training.state import Copies, EpochRow, State
 
 _MAX_BYTES = 16 * 2**30
 
@@ -30,6 +30,9 @@ def write_checkpoint(path: Path, digest: str, state: State) -> None:
         "rows": [asdict(row) for row in state.rows],
         "best_epoch": state.best_epoch,
         "skipped": state.skipped,
+        "mean": state.mean,
+        "best_sigma": state.best_sigma,
+        "copies": None if state.copies is None else _of_copies(state.copies),
     }
     buffer = io.BytesIO()
     torch.save(held, buffer)
@@ -65,7 +68,26 @@ def _take_over(held: dict[str, Any], state: State) -> int:
     state.memory.update(held["memory"])
     state.rows[:] = [EpochRow(**row) for row in held["rows"]]
     state.best_epoch, state.skipped = held["best_epoch"], held["skipped"]
+    state.mean, state.best_sigma = held["mean"], held["best_sigma"]
+    if state.copies is not None:
+        _take_over_copies(held["copies"], state.copies)
     return state.rows[-1].epoch
+
+
+def _of_copies(copies: Copies) -> dict[str, Any]:
+    """Return what is not the same for all copies between two epochs."""
+    return {
+        "interval": (copies.low, copies.high, copies.sigma),
+        "optimisers": [copy.optimiser.state_dict() for copy in copies.states[1:]],
+    }
+
+
+def _take_over_copies(held: dict[str, Any], copies: Copies) -> None:
+    copies.low, copies.high, copies.sigma = held["interval"]
+    first, *others = copies.states
+    for copy, optimiser in zip(others, held["optimisers"], strict=True):
+        copy.parameters.load(first.parameters)
+        copy.optimiser.load_state_dict(optimiser)
 
 
 def _parameters(held: dict[str, Any]) -> Parameters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -104,6 +105,42 @@ class Knob:
 
 
 @dataclass(frozen=True)
+class EarlyStep:
+    """A step of the optimiser before that of the method's own loss, in the same mini-batch.
+
+    Attributes:
+        loss: What it descends on.
+        normalised: Every stored tensor is divided by its largest weight meanwhile, so the step is
+            one of the weights in that unit.
+        discarded: Stored weights are put back afterwards; biases and the moments of the optimiser
+            keep the step.
+    """
+
+    loss: Callable[[Step], Tensor]
+    normalised: bool = False
+    discarded: bool = False
+
+
+@dataclass(frozen=True)
+class SigmaSearch:
+    """A search for the scale of the noise while the network is trained, see `sigma_search`.
+
+    Attributes:
+        low: Smallest scale, in units of max|W|.
+        high: Largest.
+        quantile: Which quantile of the drawn chips' scores the copies are compared by.
+        runs: Chips drawn for it.
+        at: The method at one scale.
+    """
+
+    low: float
+    high: float
+    quantile: float
+    runs: int
+    at: Callable[[float], Method]
+
+
+@dataclass(frozen=True)
 class Method:
     """One way of training.
 
@@ -124,6 +161,12 @@ class Method:
         proves: Epochs are chosen by what the interval bound proves, before the attacked score.
         ready: Share of the training from which the box has its full size; epochs before are kept
             only if none after is within the clean loss.
+        version: Which of several published forms it is; None: there is one.
+        early: A step of the optimiser before that of `loss`; None: none.
+        deployed_mean: Mean of the noise that is added to every stored weight when the network is
+            scored or written, in units of max|W|.
+        search: How the scale of the noise is searched for; None: it is given.
+        needs_classes: It has no meaning for a regression.
     """
 
     name: str
@@ -137,6 +180,30 @@ class Method:
     tight: float = 0.0
     proves: bool = False
     ready: float = 0.0
+    version: str | None = None
+    early: EarlyStep | None = None
+    deployed_mean: float = 0.0
+    search: SigmaSearch | None = None
+    needs_classes: bool = False
+
+
+#: Settings of every method: clipping shrinks the box whatever the loss is.
+RANGE = Knob(
+    0.0,
+    1.2,
+    3.0,
+    False,
+    "largest weight in standard deviations of its tensor, the others are clipped; 0: not limited",
+)
+CLIPPING = Knob(
+    0.05,
+    0.0,
+    0.1,
+    False,
+    "clean accuracy that clipping may cost before training; the range is widened until it costs no"
+    " more",
+)
+_SHARED = {"range": RANGE, "clipping": CLIPPING}
 
 
 @dataclass(frozen=True)
@@ -146,27 +213,72 @@ class Recipe:
     Attributes:
         name: Name on the command line.
         what: One sentence.
-        knobs: Its settings.
+        knobs: Its own settings; a search for settings tries these.
         make: Makes the method from the values of all settings.
+        versions: Makers by the name of the version, in place of `make`, the default first; empty:
+            there is one form.
     """
 
     name: str
     what: str
     knobs: Mapping[str, Knob]
     make: Callable[[Mapping[str, float]], Method]
+    versions: Mapping[str, Callable[[Mapping[str, float]], Method]] = field(default_factory=dict)
 
-    def method(self, values: Mapping[str, float] | None = None) -> Method:
+    @property
+    def all_knobs(self) -> dict[str, Knob]:
+        """Its own settings, and those that every method has."""
+        return {**_SHARED, **self.knobs}
+
+    def method(self, values: Mapping[str, float | str] | None = None) -> Method:
         """Return the method with some settings changed.
 
+        Args:
+            values: Numbers by setting; ``version`` is a word.
+
         Raises:
-            UsageError: It has no such setting.
+            UsageError: It has no such setting or version, or a value is not a finite number.
         """
-        unknown = sorted(set(values or {}) - set(self.knobs))
+        given = dict(values or {})
+        version, make = self._maker(given)
+        known = self.all_knobs
+        unknown = sorted(set(given) - set(known))
         if unknown:
+            listed = sorted({*known, *(["version"] if self.versions else [])})
             raise UsageError(
-                f"settings of method {self.name} must be among {sorted(self.knobs)}, got {unknown}"
-                " (--set); see docs/how-to/retraining.md"
+                f"settings of method {self.name} must be among {listed}, got {unknown} (--set); see"
+                " docs/how-to/retraining.md"
             )
-        return self.make(
-            {name: knob.default for name, knob in self.knobs.items()} | dict(values or {})
+        numbers = {name: knob.default for name, knob in known.items()}
+        for name, value in given.items():
+            numbers[name] = _number(name, value)
+        method = make(numbers)
+        return replace(
+            method,
+            version=version,
+            weight_range=numbers["range"] or None,
+            clipping_loss=numbers["clipping"],
         )
+
+    def _maker(
+        self, given: dict[str, float | str]
+    ) -> tuple[str | None, Callable[[Mapping[str, float]], Method]]:
+        """Return the version asked for, taken out of the settings, and what makes it."""
+        if not self.versions:
+            return None, self.make
+        version = str(given.pop("version", next(iter(self.versions)))).lower()
+        if version not in self.versions:
+            raise UsageError(
+                f"version of method {self.name} must be one of {', '.join(self.versions)}, got"
+                f" '{version}' (--set version=...); choose one of them"
+            )
+        return version, self.versions[version]
+
+
+def _number(name: str, value: float | str) -> float:
+    if isinstance(value, str) or not math.isfinite(value):
+        raise UsageError(
+            f"setting '{name}' of a method must be a finite number, got {value!r} (--set); write"
+            " e.g. --set sigma=0.05"
+        )
+    return float(value)

@@ -20,9 +20,10 @@ from cimrobust.errors import UsageError
 from cimrobust.progress import NullProgress, Progress
 from cimrobust.seeds import stream_key
 from cimrobust.settings.training_settings import TrainingSettings
-from cimrobust.training.loop import DivergedError, train
+from cimrobust.training.loop import train
 from cimrobust.training.session import Session
 from cimrobust.training.state import EpochRow
+from cimrobust.training.training_job import DivergedError
 from cimrobust.training.training_protocol import Knob, Recipe
 from cimrobust.training.training_records import TunedTrial
 
@@ -79,6 +80,7 @@ def tune(
     settings: TrainingSettings,
     *,
     budget: int,
+    given: Mapping[str, float | str] | None = None,
     progress: Progress | None = None,
 ) -> Tuning:
     """Search for the settings of a method.
@@ -88,12 +90,13 @@ def tune(
         recipe: The method.
         settings: How the training itself is to run; trials run for 0.4 of its epochs, 4 at least.
         budget: Epochs that all trials may take together.
+        given: Settings of the method that are not searched for.
         progress: Told of every epoch.
 
     Raises:
         UsageError: Optuna is not installed, or the budget is less than one trial.
     """
-    optuna = _library()
+    optuna, fixed = _library(), dict(given or {})
     epochs = max(round(_TRIAL_SHARE * settings.epochs), _FEWEST_EPOCHS)
     if budget < epochs:
         raise UsageError(
@@ -106,7 +109,7 @@ def tune(
         _LEARNING_RATE: Knob(
             settings.first_rate, settings.first_rate / 5, settings.first_rate * 3, True, ""
         ),
-        **recipe.knobs,
+        **{name: knob for name, knob in recipe.knobs.items() if name not in fixed},
     }
     seed = stream_key(settings.seed, "retrain", "tuning") % 2**31
     study = optuna.create_study(
@@ -127,6 +130,7 @@ def tune(
             replace(settings, epochs=min(epochs, budget - used)),
             trial,
             knobs,
+            fixed,
             progress,
         )
         trials.append(made)
@@ -151,6 +155,7 @@ def _run(
     settings: TrainingSettings,
     trial: Any,
     knobs: Mapping[str, Knob],
+    fixed: Mapping[str, float | str],
     progress: Progress,
 ) -> TunedTrial:
     """Train once with the settings that a trial proposes, as long as it is promising."""
@@ -161,7 +166,7 @@ def _run(
         for name, knob in knobs.items()
     }
     method = recipe.method(
-        {name: value for name, value in values.items() if name != _LEARNING_RATE}
+        {**fixed, **{name: value for name, value in values.items() if name != _LEARNING_RATE}}
     )
     higher = session.objective.kind != "value"
     scores: list[float] = []

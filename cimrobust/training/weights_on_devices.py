@@ -34,8 +34,8 @@ class Chip:
 
     Attributes:
         nominal: Quantised weights, with a straight-through gradient.
-        lo: Smallest deviations, differentiable in the scale.
-        hi: Largest deviations.
+        lo: Smallest deviations, differentiable in the scale, in a shape that broadcasts.
+        hi: Largest deviations, likewise.
         reach: Largest magnitude in the scale group of every weight, in a shape that broadcasts.
     """
 
@@ -147,14 +147,14 @@ class LayerDevices:
         if not self._is_flat:
             index = level.long() + self._top
             low, high = low[index], high[index]
-        return Chip(
-            nominal, (scale * low).expand_as(nominal), (scale * high).expand_as(nominal), reach
-        )
+        # One number where all intervals are the same: arithmetic on copies costs as much as the
+        # products of a small network.
+        return Chip(nominal, scale * low, scale * high, reach)
 
     def _reach(self, weight: Tensor) -> Tensor:
-        magnitude = weight.abs()
         if self._group is None:
-            return magnitude.amax()
+            return torch.maximum(weight.amax(), -weight.amin())
+        magnitude = weight.abs()
         maxima = torch.zeros(self._num_groups, dtype=weight.dtype, device=weight.device)
         maxima = maxima.scatter_reduce(0, self._group, magnitude.reshape(-1), "amax")
         return maxima[self._group].reshape(weight.shape)

@@ -110,7 +110,10 @@ def test_model_differs_in_the_data_of_its_initializers_alone(retrained, samples)
 
 def test_log_has_a_row_for_every_epoch_of_both_trainings(retrained):
     table = pq.read_table(retrained / "training.parquet").to_pydict()
-    assert table["role"] == ["method"] * 5 + ["control"] * 5
+    described = json.loads((retrained / "retrain.json").read_text())
+    more = list(described["more_trainings"])
+    assert more[0] == "clip"
+    assert table["role"] == [role for role in ("method", "control", *more) for _ in range(5)]
     assert np.isfinite(table["loss"][1:5]).all()
 
 
@@ -124,6 +127,37 @@ def test_report_shows_the_numbers_of_the_description(retrained):
     assert float(shown["control_outcome.clean"]) == described["control_outcome"]["clean"]
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="(?!#|data:|before|after|control)', page)
+
+
+def test_every_network_on_the_way_is_written_and_scored(retrained):
+    described = json.loads((retrained / "retrain.json").read_text())
+    steps = {step["name"]: step for step in described["steps"]}
+    assert {"as it is", "clipped", "plain", "plain, clipped", "method"} <= set(steps)
+    for name, folder in (("as it is", "before"), ("plain", "control"), ("method", "after")):
+        certificate = json.loads((retrained / folder / "certificate.json").read_text())
+        assert steps[name]["certified"]
+        assert steps[name]["worst_found"] == certificate["worst_found"]["score"]
+    for step in steps.values():
+        assert 0 <= step["worst_found"] <= step["clean"] <= 1
+        assert step["sign_walk"]["reached"] > 0
+        assert step["carlini_wagner"] is None
+        assert "from effort standard on" in step["authors_reason"]
+        if step["folder"] is not None:
+            assert sha256_of(retrained / step["folder"] / "model.onnx") == step["sha256"]
+
+
+def test_weights_of_every_layer_are_measured_before_and_after(retrained):
+    described = json.loads((retrained / "retrain.json").read_text())
+    assert [row["initializer"] for row in described["weights"]] == described["parameters"]["stored"]
+    for row, name in zip(described["weights"], described["parameters"]["stored"], strict=True):
+        model = onnx.load(retrained / "model.onnx")
+        (tensor,) = (one for one in model.graph.initializer if one.name == name)
+        largest = float(np.abs(onnx.numpy_helper.to_array(tensor)).max())
+        assert row["after"]["largest"] == pytest.approx(largest, rel=1e-5)
+        for role in ("before", "control", "clip", "after"):
+            assert row[role]["box_radius"] == pytest.approx(0.1 * row[role]["largest"], rel=1e-3)
+            assert 0 < row[role]["mean_level"] < 1
+        assert row["clip"]["mean_level"] >= row["control"]["mean_level"] - 0.05
 
 
 def test_diagnostics_of_all_certificates_stand_side_by_side(retrained):
@@ -166,6 +200,8 @@ def test_report_says_what_nobody_asked_for(samples, tmp_path):
     assert run(arguments(samples, tmp_path / "out", *more)) == 0
     described = json.loads((tmp_path / "out" / "retrain.json").read_text())
     assert described["pace"] is None
+    assert described["steps"] == []
+    assert described["steps_reason"] == "there are no controls"
     assert described["settings"]["learning_rate"] == 3e-3
     assert described["tolerances"] is None
     assert described["layers"] is not None

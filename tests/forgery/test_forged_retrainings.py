@@ -147,6 +147,21 @@ def easier_devices(forged: ForgedRetraining) -> None:
     forged.write(values)
 
 
+def worse_plain_step(forged: ForgedRetraining) -> None:
+    """A worse control in the table of what helps than its certificate states."""
+    values = forged.plain
+    for step in values["steps"]:
+        if step["name"] == "plain":
+            step["worst_found"] = 0.1
+    forged.write(values)
+
+
+def another_clipped_network(forged: ForgedRetraining) -> None:
+    """Another file lies where the clipped control should."""
+    shutil.copy(forged.folder / "model.onnx", forged.folder / "steps" / "clip" / "model.onnx")
+    forged.write(forged.plain)
+
+
 def page(forged: ForgedRetraining) -> None:
     path = forged.folder / "retrain.html"
     path.write_text(
@@ -166,6 +181,8 @@ FORGERIES: dict[str, tuple[Forgery, set[str]]] = {
     "another_network": (another_network, {"networks", "after: model_hash"}),
     "better_epochs": (better_epochs, {"training_log"}),
     "easier_devices": (easier_devices, {"conditions"}),
+    "worse_plain_step": (worse_plain_step, {"steps"}),
+    "another_clipped_network": (another_clipped_network, {"steps"}),
     "page": (page, {"report"}),
 }
 

@@ -74,6 +74,10 @@ class Training(Record):
     """The method in words."""
     knobs: dict[str, float]
     """Settings of the method."""
+    version: str | None
+    """Which of its published versions; null: there is one, or not stated."""
+    noise_scale: float | None
+    """Scale of the noise that a search chose, in units of the largest weight; null: no search."""
     weight_range: float | None
     """Range that weights were clipped to, in standard deviations of their tensor; null: not
     clipped."""
@@ -150,6 +154,71 @@ class Equivalent(Record):
     """Why it is none, or what limits it."""
 
 
+class AuthorsScore(Record):
+    """What a search of the authors of TRICE and A-TRICE reports of a network.
+
+    It keeps to no tolerance box: above 1 the noise that it ends at is outside.
+    """
+
+    score: float
+    """Score of all evaluation samples there."""
+    reached: float
+    """Largest deviation over the bound."""
+    steps: Count
+    """Steps of the search."""
+
+
+class GainStep(Record):
+    """One network on the way from that before training to that after it."""
+
+    name: str
+    """Which network: as it is, clipped, plain, plain with clipping, attack, or the method."""
+    what: str
+    """How it was made."""
+    folder: str | None
+    """Folder of its file, relative to this file; null: that before training."""
+    sha256: str
+    """SHA-256 of its file."""
+    certified: bool
+    """Whether it has a certificate of its own, which states its worst score."""
+    clean: float | None
+    """Score of the quantised weights."""
+    worst_found: float | None
+    """Worst score found, by the search of the certificates."""
+    sign_walk: AuthorsScore | None
+    """The sign steps that the authors score A-TRICE by; null: not asked for."""
+    carlini_wagner: AuthorsScore | None
+    """Their Carlini-Wagner search; null: not asked for, or no noise reached its bound."""
+    authors_reason: str | None
+    """Why one of the two is null."""
+
+
+class WeightScale(Record):
+    """How the weights of one layer lie in their range."""
+
+    largest: float
+    """Largest magnitude."""
+    box_radius: float
+    """Largest deviation that the tolerance allows, in the unit of the weights."""
+    mean_level: float
+    """Mean magnitude over the largest: the mean conductance of the cells that hold weights."""
+
+
+class LayerWeights(Record):
+    """One layer before training, after it, and in the controls; null: no such control."""
+
+    initializer: str
+    """Name of the initializer."""
+    before: WeightScale
+    """The network as it was."""
+    control: WeightScale | None
+    """Plain fine-tuning."""
+    clip: WeightScale | None
+    """Plain fine-tuning on clipped weights."""
+    after: WeightScale
+    """The re-trained network."""
+
+
 class Parameters(Record):
     """Initializers that were trained, and what was left alone and why."""
 
@@ -167,9 +236,9 @@ class Retraining(ResultFile):
     """retrain.json."""
 
     NAME = "retrain"
-    VERSION = "1.4"
+    VERSION = "1.5"
 
-    schema_version: Literal["1.4"]
+    schema_version: Literal["1.5"]
     """Version of this format, MAJOR.MINOR."""
     tool: Tool
     """What made the file."""
@@ -193,6 +262,15 @@ class Retraining(ResultFile):
     """The training with the method."""
     control: Training | None
     """The training of the control; null: there was none."""
+    more_trainings: dict[str, Training]
+    """Further trainings by role: clip, plain fine-tuning on clipped weights, and attack, the method
+    without its interval bound."""
+    steps: list[GainStep]
+    """What each part of the method gains; empty: not measured."""
+    steps_reason: str | None
+    """Why it is empty."""
+    weights: list[LayerWeights]
+    """How the weights of every layer lie in their range; empty: not stated."""
     tuning: Tuned | None
     """Search for the settings; null: there was none."""
     pace: Paced | None

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from cimrobust.training.ascent import Unit, ascend, deviation_of
 from cimrobust.training.interval_bound import worst_loss
-from cimrobust.training.methods.ibp import CLIPPING, growth
+from cimrobust.training.methods.ibp import growth
 from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = (
@@ -48,10 +48,7 @@ def _loss(values: Mapping[str, float], step: Step) -> Tensor:
 
 
 def _carried(step: Step, keep: float) -> Unit:
-    """Return the point that the last mini-batch led to, partly random.
-
-    A share of the weights is put back to a random point.
-    """
+    """Return where the last mini-batch led to, a share of the weights drawn again."""
     found: Unit = {}
     for name, chip in step.chips.items():
         fresh = 2.0 * step.uniform(chip.nominal) - 1.0
@@ -69,8 +66,6 @@ def _make(values: Mapping[str, float]) -> Method:
         partial(_loss, dict(values)),
         values,
         averaging=values["averaging"],
-        weight_range=values["range"] or None,
-        clipping_loss=values["clipping"],
         bound_share=values["bound"],
         tight=values["tight"],
         ready=values["ramp"],
@@ -104,7 +99,6 @@ CIMROBUST = Recipe(
             False,
             "largest weight in standard deviations of its tensor; 0: not limited",
         ),
-        "clipping": CLIPPING,
         "bound": Knob(
             0.2,
             0.0,

@@ -16,22 +16,12 @@ from functools import partial
 from torch import Tensor
 
 from cimrobust.training.interval_bound import worst_loss
-from cimrobust.training.methods.a_trice import chained_loss
+from cimrobust.training.methods.a_trice_projected import chained_loss
 from cimrobust.training.methods.trice import CENSORING, SIGMA
 from cimrobust.training.training_protocol import Knob, Method, Recipe, Step
 
 _WHAT = "interval bound over the tolerance box, growing with the training"
 _MIXED = "interval bound over the tolerance box, and A-TRICE (chained)"
-
-#: A knob of every method that clips weights.
-CLIPPING = Knob(
-    0.05,
-    0.0,
-    0.1,
-    False,
-    "clean accuracy that clipping may cost before training; the range is widened until it costs no"
-    " more",
-)
 
 KNOBS = {
     "ramp": Knob(
@@ -42,7 +32,6 @@ KNOBS = {
     "range": Knob(
         2.0, 1.2, 3.0, False, "largest weight in standard deviations of its tensor; 0: not limited"
     ),
-    "clipping": CLIPPING,
 }
 
 
@@ -77,8 +66,6 @@ def _make(
         what,
         partial(loss, dict(values)),
         values,
-        weight_range=values["range"] or None,
-        clipping_loss=values["clipping"],
         proves=True,
         ready=values["ramp"],
     )

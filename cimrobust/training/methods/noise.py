@@ -18,7 +18,10 @@ _DRAWN = "chips drawn from the distribution of the device profile"
 
 def _loss(sigma: float, step: Step) -> Tensor:
     return step.loss(
-        {name: chip.reach * sigma * step.normal(chip.nominal) for name, chip in step.chips.items()}
+        {
+            name: (chip.reach * sigma) * step.normal(chip.nominal)
+            for name, chip in step.chips.items()
+        }
     )
 
 

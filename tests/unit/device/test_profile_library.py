@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from cimrobust.device.curve import Curve, Number, number_at
-from cimrobust.device.intervals import level_bounds
+from cimrobust.device.distribution import final_quantile
+from cimrobust.device.intervals import level_bounds, level_intervals
 from cimrobust.device.load_profile import list_profiles, load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.engine.kernel import program_devices
@@ -346,3 +347,48 @@ def test_other_units_are_the_same_device(name: str) -> None:
     np.testing.assert_allclose(
         np.array(level_bounds(changed)), np.array(level_bounds(same)), rtol=1e-12, atol=1e-15
     )
+
+
+#: Profiles whose source clamps conductances at zero, and nowhere else.
+CLAMPED = (
+    "pcm-hermes-1-device",
+    "pcm-hermes-2-devices",
+    "pcm-joshi-2020",
+    "pcm-nandakumar-2019",
+    "rram-neurram-1s",
+    "rram-neurram-1day",
+    "rram-neurram-2days",
+)
+
+
+@pytest.mark.parametrize("name", CLAMPED)
+def test_no_device_has_a_negative_conductance_and_some_pass_the_largest(name: str) -> None:
+    """As in the source: clamped at zero, which for pcm-joshi-2020 lies below g_min."""
+    profile = load_profile(name)
+    assert profile.window is not None
+    low, high = level_intervals(profile)
+    position = profile.level_positions()
+    assert float((position + low).min()) >= -profile.window.floor - 1e-12
+    assert float((position + high)[-1]) > 1.0
+    drawn = final_quantile(profile, 0)(np.array([1e-12, 1e-6, 1e-3, 0.1]), False)
+    assert float(drawn.min()) >= -profile.window.floor - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "free", "clamped"),
+    [
+        ("pcm-joshi-2020", 0.0123, 0.0102),
+        ("rram-neurram-1day", 0.0175, 0.0102),
+        ("rram-neurram-1s", 0.0087, 0.0051),
+    ],
+)
+def test_spread_of_idle_devices_falls_by_the_clamp(name: str, free: float, clamped: float) -> None:
+    """Of a Gaussian clamped at its centre sqrt(1/2 - 1/(2 pi)) = 0.584 of the deviation is left."""
+    profile = load_profile(name)
+    assert profile.window is not None
+    unclamped = replace(profile, window=replace(profile.window, clips=False))
+    grid = (np.arange(20_000) + 0.5) / 40_000
+    for made, expected in ((unclamped, free), (profile, clamped)):
+        quantile = final_quantile(made, 0)
+        drawn = np.concatenate([quantile(grid, False), quantile(grid, True)])
+        assert float(drawn.std()) == pytest.approx(expected, abs=1e-4)

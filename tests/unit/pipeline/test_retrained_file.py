@@ -46,7 +46,7 @@ def test_it_is_compared_at_several_sizes(
         return seen[-1]
 
     monkeypatch.setattr(retraining_stages, "check_sizes", recorded)
-    retraining_stages._export(session, trained, tmp_path / "model.onnx", must_change=True)
+    retraining_stages.export(session, trained.parameters, tmp_path / "model.onnx", must_change=True)
     assert {shapes["x"][0] for shapes in seen[0].ran} >= {1, 2, 3}
     assert seen[0].max_difference < 1e-5
 
@@ -59,5 +59,7 @@ def test_a_file_that_is_found_wrong_goes(
 
     monkeypatch.setattr(retraining_stages, "check_sizes", wrong)
     with pytest.raises(SelfCheckError, match="outputs differ"):
-        retraining_stages._export(session, trained, tmp_path / "model.onnx", must_change=True)
+        retraining_stages.export(
+            session, trained.parameters, tmp_path / "model.onnx", must_change=True
+        )
     assert not (tmp_path / "model.onnx").exists()

@@ -42,6 +42,8 @@ def training(method: str) -> dict:
         "method": method,
         "what": HOSTILE,
         "knobs": {HOSTILE: 0.5, "range": 2.0, "clipping": 0.05, "tight": 10.0},
+        "version": HOSTILE if method == "a-trice" else None,
+        "noise_scale": 0.0375 if method == "trice-search" else None,
         "weight_range": 3.0,
         "bound_share": 0.0,
         "bound_ratio": 64.25,
@@ -111,9 +113,44 @@ def layers(count: int = 3, roles: tuple[str, ...] = ("before", "control", "after
     return {"rows": rows, "reasons": {}}
 
 
+def step(name: str, worst: float, **changes) -> dict:
+    theirs = {"score": 0.9, "reached": 1.25, "steps": 11}
+    made = {
+        "name": name,
+        "what": HOSTILE,
+        "folder": None,
+        "sha256": "ab" * 32,
+        "certified": name in ("as it is", "plain", "method"),
+        "clean": 0.95,
+        "worst_found": worst,
+        "sign_walk": theirs,
+        "carlini_wagner": None,
+        "authors_reason": HOSTILE,
+    }
+    return {**made, **changes}
+
+
+def steps(clipped: float = 0.5) -> list[dict]:
+    theirs = {"score": 0.85, "reached": 1.0625, "steps": 2000}
+    return [
+        step("as it is", 0.1),
+        step("clipped", 0.3, carlini_wagner=theirs, authors_reason=None),
+        step("plain", 0.2),
+        step("plain, clipped", clipped),
+        step("attack", 0.7, sign_walk=None),
+        step("method", 0.8),
+    ]
+
+
+def weights(**changes) -> list[dict]:
+    scale = {"largest": 0.5, "box_radius": 0.015, "mean_level": 0.25}
+    roles = dict.fromkeys(("before", "control", "clip", "after"), scale)
+    return [{"initializer": HOSTILE, **roles, **changes}]
+
+
 def description(**changes) -> dict:
     made = {
-        "schema_version": "1.4",
+        "schema_version": "1.5",
         "tool": {"name": "cimrobust", "version": "0.1.0", "dependencies": {"numpy": "2.0"}},
         "metric": {
             "name": "accuracy",
@@ -143,6 +180,10 @@ def description(**changes) -> dict:
         },
         "training": training("cimrobust"),
         "control": training("plain"),
+        "more_trainings": {"clip": training("clip"), "attack": training("cimrobust")},
+        "steps": steps(),
+        "steps_reason": None,
+        "weights": weights(),
         "tuning": None,
         "pace": pace(),
         "before": outcome("before", 0.1),

@@ -77,7 +77,7 @@ def test_gradient_passes_straight_through_rounding():
 def test_gradient_of_the_box_reaches_the_largest_weight_alone():
     devices = LayerDevices(layer(np.ones((2, 2))), load_profile("rram-write-verify-3pct"), None)
     weight = torch.tensor([[3.0, -1.0], [0.5, 1.0]], requires_grad=True)
-    devices.program(weight).hi.sum().backward()
+    devices.program(weight).hi.expand_as(weight).sum().backward()
     torch.testing.assert_close(
         weight.grad, torch.tensor([[4 * 0.03, 0.0], [0.0, 0.0]]), rtol=1e-5, atol=0
     )

@@ -14,9 +14,10 @@ from onnx import numpy_helper
 from cimrobust.errors import ModelNotCoveredError, UsageError
 from cimrobust.onnx_io.write_back import write_back
 from cimrobust.progress import NullProgress
-from cimrobust.training.loop import make_step, train
+from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.parameters import check_changed, stored_integers
+from cimrobust.training.training_job import make_step
 from tests.exact_runs import exact_model, exact_options
 from tests.unit.training.conftest import MLP, clusters, dataset, quick, weights_of_mlp
 

@@ -13,8 +13,8 @@ import torch
 from cimrobust.errors import ModelNotCoveredError
 from cimrobust.training.ascent import deviation_of, random_unit
 from cimrobust.training.interval_bound import proved_share, worst_loss
-from cimrobust.training.loop import make_step
 from cimrobust.training.methods.method_catalogue import recipe_of
+from cimrobust.training.training_job import make_step
 from tests.unit.certify.conftest import NETWORKS, text_of, weights_of
 from tests.unit.training.conftest import MLP, dataset, profile_of, quick
 

@@ -11,9 +11,10 @@ import torch
 from cimrobust.errors import InputRefusedError, SelfCheckError, UsageError
 from cimrobust.progress import NullProgress
 from cimrobust.training import loop
-from cimrobust.training.loop import DivergedError, train
+from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.parameters import check_changed
+from cimrobust.training.training_job import DivergedError
 from cimrobust.training.training_protocol import Method, Step
 from tests.unit.training.conftest import profile_of, quick
 
@@ -44,17 +45,17 @@ def test_resumed_run_gives_the_same_bits(opened, tmp_path, monkeypatch, method):
     session = opened()
     job = session.job(recipe_of(method).method(), quick(epochs=4))
     whole = train(job, session.parameters, progress=NullProgress())
-    original = loop._epoch
+    original = loop.train_epoch
 
     def interrupted(job, state, epoch):
         if epoch == 3:
             raise KeyboardInterrupt
         return original(job, state, epoch)
 
-    monkeypatch.setattr(loop, "_epoch", interrupted)
+    monkeypatch.setattr(loop, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt")
-    monkeypatch.setattr(loop, "_epoch", original)
+    monkeypatch.setattr(loop, "train_epoch", original)
     resumed = train(
         job, session.parameters, progress=NullProgress(), checkpoint=tmp_path / "state.pt"
     )

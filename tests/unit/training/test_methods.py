@@ -11,10 +11,10 @@ import torch
 from cimrobust.cli.retrain_command import command
 from cimrobust.errors import UsageError
 from cimrobust.training.ascent import ascend, deviation_of, random_unit, zero_unit
-from cimrobust.training.loop import make_step
-from cimrobust.training.methods.a_trice import chained_loss
-from cimrobust.training.methods.method_catalogue import ALIASES, RECIPES, recipe_of
+from cimrobust.training.methods.a_trice_projected import chained_loss
+from cimrobust.training.methods.method_catalogue import RECIPES, recipe_of
 from cimrobust.training.methods.trice import censored_mean, censored_noise
+from cimrobust.training.training_job import make_step
 from tests.unit.training.conftest import profile_of, quick
 
 
@@ -129,23 +129,19 @@ def test_zero_tolerance_and_zero_noise_give_exactly_the_plain_loss(opened):
         assert float(recipe_of(name).method(knobs).loss(step)) == pytest.approx(plain, rel=1e-6)
 
 
-def test_a_trice_is_the_reading_that_measured_better():
-    assert recipe_of("a-trice") is recipe_of("a-trice-summed")
-    assert recipe_of("a-trice").method().name == "a-trice-summed"
-
-
 def test_help_of_the_command_lists_every_method():
     (option,) = [parameter for parameter in command.params if parameter.name == "method"]
-    assert set(re.findall(r"[a-z-]{3,}", option.help)) >= {*RECIPES, *ALIASES}
+    assert set(re.findall(r"[a-z-]{3,}", option.help)) >= set(RECIPES)
 
 
 def test_unknown_methods_and_settings_are_named():
     with pytest.raises(
-        UsageError, match=r"method must be one of plain, noise, .*, got 'magic' \(--method\)"
+        UsageError, match=r"method must be one of plain, clip, noise, .*, got 'magic' \(--method\)"
     ):
         recipe_of("magic")
     with pytest.raises(
         UsageError,
-        match=r"settings of method noise must be among \['sigma'\], got \['censoring'\] \(--set\)",
+        match=r"settings of method noise must be among \['clipping', 'range', 'sigma'\], got"
+        r" \['censoring'\] \(--set\)",
     ):
         recipe_of("noise").method({"censoring": 1.0})

@@ -65,7 +65,7 @@ def test_regressions_train_by_their_error(opened):
     x, _ = clusters(300, 1)
     values = (x @ np.arange(24).reshape(6, 4) / 20).astype(np.float64)
     session = opened(MLP, training=dataset(x, values, Decision(read="value", metric="rmse")))
-    result = trained(session, "a-trice", epochs=6)
+    result = trained(session, "a-trice-projected", epochs=6)
     assert session.objective.kind == "value"
     assert result.rows[-1].clean < 0.7 * result.rows[0].clean
     assert result.rows[-1].attacked >= result.rows[-1].clean

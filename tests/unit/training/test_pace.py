@@ -10,9 +10,10 @@ from cimrobust.cli.retrain_command import command
 from cimrobust.progress import NullProgress
 from cimrobust.settings.training_settings import TrainingSettings
 from cimrobust.training import pace
-from cimrobust.training.loop import DivergedError, train
+from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.pace import choose_pace
+from cimrobust.training.training_job import DivergedError
 from tests.unit.training.conftest import quick
 
 

@@ -10,10 +10,11 @@ from cimrobust.data.decision import Decision
 from cimrobust.progress import NullProgress
 from cimrobust.training import tightness
 from cimrobust.training.interval_bound import worst_loss
-from cimrobust.training.loop import Trained, make_step, train
+from cimrobust.training.loop import Trained, train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.session import Session
 from cimrobust.training.tightness import bound_use
+from cimrobust.training.training_job import make_step
 from tests.unit.training.conftest import MLP, dataset, profile_of, quick, weights_of_mlp
 
 DEPTH = 6

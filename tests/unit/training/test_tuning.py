@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from cimrobust.errors import UsageError
-from cimrobust.training.loop import DivergedError, train
+from cimrobust.training.loop import train
 from cimrobust.training.methods.method_catalogue import recipe_of
 from cimrobust.training.state import EpochRow
+from cimrobust.training.training_job import DivergedError
 from cimrobust.training.tuning import score_of, tune
 from tests.unit.training.conftest import profile_of, quick
 
