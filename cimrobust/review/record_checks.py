@@ -29,7 +29,7 @@ from cimrobust.review.replay_check import ReplayCheck
 _FIRST_TOOL = {
     "certificate": {"1.0": "0.1.0", "1.5": "0.2.0", "1.6": "0.3.0"},
     "sweep": {"1.0": "0.1.0", "1.2": "0.2.0", "1.3": "0.3.0"},
-    "retrain": {"1.0": "0.1.0", "1.4": "0.2.0"},
+    "retrain": {"1.0": "0.1.0", "1.4": "0.2.0", "1.5": "0.4.0"},
 }
 
 

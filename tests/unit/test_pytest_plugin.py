@@ -69,7 +69,10 @@ def test_nothing_heavy_is_imported_before_a_test_asks_for_it() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_certificates_in_tests(pytester: pytest.Pytester, samples: Path) -> None:
+def test_certificates_in_tests(
+    pytester: pytest.Pytester, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # the tests inside have no workers
     described = (samples / "breast_cancer_mlp.toml").read_text()
     lines = [line for line in described.splitlines() if not line.startswith("train_file")]
     pytester.makefile(".toml", net="\n".join(lines), open="[require]\nclean_accuracy = 0.5\n")

@@ -188,10 +188,7 @@ def svm_regressor(job: Job) -> None:
 
 @lowers("ai.onnx.ml::SVMClassifier")
 def svm_classifier(job: Job) -> None:
-    """Gemm, ArgMax, and Sigmoid or Softmax.
-
-    Of support vectors with a linear kernel those of two classes, added up.
-    """
+    """Gemm, ArgMax, and Sigmoid or Softmax; linear support vectors of two classes added up."""
     _linear_kernel(job)
     if job.numbers("prob_a") or job.numbers("prob_b"):
         raise StaysError("it computes probabilities from its scores")

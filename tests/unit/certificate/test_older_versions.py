@@ -16,7 +16,7 @@ from cimrobust.certificate.models.result_file import ResultFile
 from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.certificate.policy import Policy
-from cimrobust.certificate.published_schemas import FORMATS, schema_file
+from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, schema_file
 from cimrobust.certificate.read_record import read_result
 from cimrobust.certificate.verdict import judge
 from cimrobust.errors import InputRefusedError, UsageError
@@ -38,7 +38,7 @@ def names(paths: list[Path]) -> list[str]:
 
 def test_there_is_a_file_of_every_published_version_but_the_newest():
     published = {path.stem for path in schema_file("certificate").parent.glob("*.json")}
-    newest = {f"{name}-{kind.VERSION}" for name, kind in FORMATS.items()}
+    newest = {f"{name}-{kind.VERSION}" for name, kind in (FORMATS | OUTPUTS).items()}
     assert set(names(GOLDEN)) == published - newest
 
 

@@ -164,7 +164,7 @@ def test_the_listed_devices_alone_make_the_score(small):
         assert cell[device.row, device.column] == device.target
         cell[device.row, device.column] = 3 if device.stuck == "high" else 0
     made = {name: fold_levels(tensor, levels[name]) for name, tensor in placement.tensors.items()}
-    assert runtime.score(made) == point.score
+    assert runtime.score(made).value == point.score
 
 
 def test_a_stuck_search_does_not_depend_on_the_number_of_workers(small):

@@ -38,9 +38,9 @@ def test_the_curve_falls_and_its_edges_are_facts(small, request_of):
     asked = request_of(runtime, placement, required=0.8)
     curve = TOLERANCE_CURVE.run(asked).result
     points = sorted([*curve.points, *curve.tried], key=lambda point: point.tolerance)
-    assert all(first.score.value >= second.score.value for first, second in pairwise(points))
+    assert all(first.score >= second.score for first, second in pairwise(points))
     assert curve.unrefuted < curve.refuted <= 1.06 * curve.unrefuted
-    by_tolerance = {point.tolerance: point.score.value for point in points}
+    by_tolerance = {point.tolerance: point.score for point in points}
     assert by_tolerance[curve.refuted] < 0.8 <= by_tolerance[curve.unrefuted]
     assert by_tolerance[0.05] <= asked.found.score.value, "the search's own pattern counts"
 

@@ -108,4 +108,4 @@ def test_a_lent_ledger_knows_nothing_found_and_gives_back_what_was_spent() -> No
     lent.record(Key(0.0, 0.0))
     ledger.settle(lent)
     assert (ledger.passes, ledger.evaluations, ledger.best) == (1, 1, 3.0)
-    assert [point.value for point in ledger.trace] == [0.75]
+    assert [point.score for point in ledger.trace] == [0.75]
