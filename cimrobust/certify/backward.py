@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -120,7 +121,9 @@ def _largest(state: State) -> int:
     return largest
 
 
-def lower_bounds(state: State, tensor: str, form: Tensor) -> Tensor:
+def lower_bounds(
+    state: State, tensor: str, form: Float64[Tensor, "forms samples *units"]
+) -> Float64[Tensor, "forms samples"]:
     """Return `lower_bound` for any number of forms, as many at once as fit into memory."""
     parts = torch.split(form, forms_at_once(state))
     return torch.cat([lower_bound(state, tensor, part) for part in parts])
@@ -141,20 +144,20 @@ class Options:
         forms_at: Filled with the forms on all tensors on the way; None: they are dropped.
     """
 
-    slopes: Mapping[str, Tensor] = field(default_factory=dict)
-    duals: Mapping[str, Tensor] = field(default_factory=dict)
+    slopes: Mapping[str, Float64[Tensor, "forms samples ..."]] = field(default_factory=dict)
+    duals: Mapping[str, Float64[Tensor, "forms samples ..."]] = field(default_factory=dict)
     corner: tuple[str, int] = ("", 0)
-    forms_at: dict[str, Tensor] | None = None
+    forms_at: dict[str, Float64[Tensor, "forms samples ..."]] | None = None
 
 
 def lower_bound(
     state: State,
     tensor: str,
-    form: Tensor,
+    form: Float64[Tensor, "forms samples *units"],
     *,
     steps: int | None = None,
     options: Options | None = None,
-) -> Tensor:
+) -> Float64[Tensor, "forms samples"]:
     """Return a lower bound of linear forms on a tensor, for every chip of the box.
 
     Args:
@@ -168,7 +171,7 @@ def lower_bound(
         [forms, samples].
     """
     options = options or Options()
-    forms: dict[str, Tensor] = {tensor: form}
+    forms: dict[str, Float64[Tensor, "forms samples ..."]] = {tensor: form}
     constant = torch.zeros(form.shape[:2], dtype=form.dtype)
     best = torch.full_like(constant, -math.inf)
     # On the way to a product at one corner of its weights, intervals are about all chips, not about
@@ -203,7 +206,9 @@ def lower_bound(
     )
 
 
-def _pull(state: State, step: PlannedStep, form: Tensor, options: Options) -> Pulled:
+def _pull(
+    state: State, step: PlannedStep, form: Float64[Tensor, "forms samples *units"], options: Options
+) -> Pulled:
     """Pull a form back through one operator."""
     read, made, rule = state.inputs_of(step), state.interval(step.output), step.rule
     assert rule is not None
@@ -218,7 +223,9 @@ def _pull(state: State, step: PlannedStep, form: Tensor, options: Options) -> Pu
     return Pulled((pulled.coefs[0] + dual, *pulled.coefs[1:]), pulled.constant)
 
 
-def _at_worst(form: Tensor, interval: Interval) -> Tensor:
+def _at_worst(
+    form: Float64[Tensor, "forms samples *units"], interval: Interval
+) -> Float64[Tensor, "forms samples"]:
     """Return the smallest value of a form over an interval."""
     if interval.is_point:
         return total(form, interval.lo)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float64, Int8, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.backward import State, form_cost
@@ -55,22 +56,22 @@ class _Parts:
         signs: Int8 [parts, ...] by tensor.
     """
 
-    task: Tensor
-    signs: dict[str, Tensor]
+    task: Int64[Tensor, "parts"]
+    signs: dict[str, Int8[Tensor, "parts ..."]]
 
 
 def prove(
     state: State,
-    inputs: Mapping[str, Tensor],
-    constants: Mapping[str, Tensor],
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
     *,
     tensor: str,
-    form: Tensor,
-    samples: Tensor,
-    needed: Tensor,
+    form: Float64[Tensor, "tasks *units"],
+    samples: Int64[Tensor, "tasks"],
+    needed: Float64[Tensor, "tasks"],
     settings: BranchSettings,
-) -> Tensor:
+) -> Bool[Tensor, "tasks"]:
     """Return which linear forms are greater than what is needed on every chip of the box.
 
     Args:
@@ -114,7 +115,7 @@ def prove(
     return ~given_up
 
 
-def _no_signs(state: State, count: int) -> dict[str, Tensor]:
+def _no_signs(state: State, count: int) -> dict[str, Int8[Tensor, "parts ..."]]:
     return {
         step.node.inputs[0]: torch.zeros(
             count, *state.interval(step.node.inputs[0]).lo.shape[1:], dtype=torch.int8
@@ -126,15 +127,15 @@ def _no_signs(state: State, count: int) -> dict[str, Tensor]:
 def _bounded(
     plan: Plan,
     root: State,
-    inputs: Mapping[str, Tensor],
-    constants: Mapping[str, Tensor],
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
     tensor: str,
-    form: Tensor,
-    samples: Tensor,
+    form: Float64[Tensor, "tasks *units"],
+    samples: Int64[Tensor, "tasks"],
     parts: _Parts,
     settings: BranchSettings,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float64[Tensor, "parts"], Int64[Tensor, "parts"]]:
     """Return the bounds of parts, and the unit to split next.
 
     Its place among all units in the order of `signs`; -1: there is none.
@@ -160,7 +161,11 @@ def _bounded(
     return torch.cat(bounds), torch.cat(choices)
 
 
-def _choose(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tensor]) -> Tensor:
+def _choose(
+    state: State,
+    forms: Mapping[str, Float64[Tensor, "1 parts ..."]],
+    signs: Mapping[str, Int8[Tensor, "parts ..."]],
+) -> Int64[Tensor, "parts"]:
     scores = []
     for step in bent_steps(state):
         name = step.node.inputs[0]
@@ -180,7 +185,7 @@ def _choose(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tenso
     return torch.where(best > 0, place, -1)
 
 
-def _split(parts: _Parts, left: Tensor, choice: Tensor) -> _Parts:
+def _split(parts: _Parts, left: Bool[Tensor, "parts"], choice: Int64[Tensor, "parts"]) -> _Parts:
     """Return both halves of the parts that are left."""
     task = parts.task[left].repeat(2)
     place, rows = choice[left], torch.arange(int(left.sum()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cimrobust.certify.refusal import NotBoundedError
@@ -44,7 +45,9 @@ class Reading:
     needed_share: float = 0.0
     most_ahead: int = 0
 
-    def forms(self, labels: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    def forms(
+        self, labels: Int64[Tensor, "samples"], shape: torch.Size
+    ) -> tuple[Float64[Tensor, "forms samples *outputs"], Float64[Tensor, "forms samples"]]:
         """Return linear forms on the tensor and offsets.
 
         A decision is right if every form plus offset, `most_ahead` excepted, is greater than what

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 
+from jaxtyping import Float
 from torch import Tensor
 
 UNIT_FLOAT32 = 2.0**-24
@@ -41,7 +42,7 @@ def gamma(num_terms: int, unit: float) -> float:
     return share / (1.0 - share) if share < 0.5 else math.inf
 
 
-def product_radius(magnitude: Tensor, num_terms: int) -> Tensor:
+def product_radius(magnitude: Float[Tensor, "*shape"], num_terms: int) -> Float[Tensor, "*shape"]:
     """Return the rounding radius of sums of `num_terms` products.
 
     `magnitude` holds the sums of their magnitudes.
@@ -52,12 +53,12 @@ def product_radius(magnitude: Tensor, num_terms: int) -> Tensor:
     ) * magnitude + count * _TINY
 
 
-def value_radius(magnitude: Tensor) -> Tensor:
+def value_radius(magnitude: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return the rounding radius of an elementwise operator, given the magnitudes of its terms."""
     return product_radius(magnitude, 1)
 
 
-def line_radius(magnitude: Tensor) -> Tensor:
+def line_radius(magnitude: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return how far float64 may be off in a slope times a value plus an intercept.
 
     `magnitude` is that of this line; adding it to hundreds of others is included.

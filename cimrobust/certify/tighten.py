@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64, Int8
 from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, lower_bound
@@ -33,8 +34,8 @@ class Tightened:
         forms: Forms on all tensors in the first pass.
     """
 
-    bound: Tensor
-    forms: Mapping[str, Tensor]
+    bound: Float64[Tensor, "forms samples"]
+    forms: Mapping[str, Float64[Tensor, "forms samples ..."]]
 
 
 def bent_steps(state: State) -> list[PlannedStep]:
@@ -49,10 +50,10 @@ def bent_steps(state: State) -> list[PlannedStep]:
 def tightened(
     state: State,
     tensor: str,
-    form: Tensor,
+    form: Float64[Tensor, "forms samples *units"],
     *,
     passes: int,
-    signs: Mapping[str, Tensor] | None = None,
+    signs: Mapping[str, Int8[Tensor, "samples ..."]] | None = None,
 ) -> Tightened:
     """Bound linear forms on a tensor, as `lower_bound` does, with several backward passes.
 
@@ -96,13 +97,19 @@ class _Free:
         moments: First and second, of Adam (Kingma and Ba, 2015).
     """
 
-    values: dict[_Key, Tensor]
-    limits: dict[_Key, tuple[Tensor, Tensor]]
-    scales: dict[_Key, Tensor]
-    moments: dict[_Key, tuple[Tensor, Tensor]]
+    values: dict[_Key, Float64[Tensor, "forms samples ..."]]
+    limits: dict[_Key, tuple[Float64[Tensor, "samples ..."], Float64[Tensor, "samples ..."]]]
+    scales: dict[_Key, Float64[Tensor, "forms samples ..."]]
+    moments: dict[
+        _Key, tuple[Float64[Tensor, "forms samples ..."], Float64[Tensor, "forms samples ..."]]
+    ]
 
     @staticmethod
-    def start(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tensor]) -> _Free:
+    def start(
+        state: State,
+        forms: Mapping[str, Float64[Tensor, "forms samples ..."]],
+        signs: Mapping[str, Int8[Tensor, "samples ..."]],
+    ) -> _Free:
         free = _Free({}, {}, {}, {})
         for step in bent_steps(state):
             if step.output not in forms:
@@ -134,11 +141,21 @@ class _Free:
                 )
         return free
 
-    def _add(self, key: _Key, value: Tensor, limits: tuple[Tensor, Tensor]) -> None:
+    def _add(
+        self,
+        key: _Key,
+        value: Float64[Tensor, "forms samples *units"],
+        limits: tuple[Float64[Tensor, "samples *units"], Float64[Tensor, "samples *units"]],
+    ) -> None:
         self.values[key], self.limits[key] = value, limits
         self.moments[key] = (torch.zeros_like(value), torch.zeros_like(value))
 
-    def used(self, leaves: Mapping[_Key, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def used(
+        self, leaves: Mapping[_Key, Float64[Tensor, "forms samples ..."]]
+    ) -> tuple[
+        dict[str, Float64[Tensor, "forms samples ..."]],
+        dict[str, Float64[Tensor, "forms samples ..."]],
+    ]:
         """Return slopes and multipliers as `lower_bound` takes them."""
         slopes = {name: leaf for (kind, name), leaf in leaves.items() if kind == "slope"}
         duals = {
@@ -148,7 +165,12 @@ class _Free:
         }
         return slopes, duals
 
-    def ascend(self, grads: Mapping[_Key, Tensor | None], rate: float, count: int) -> None:
+    def ascend(
+        self,
+        grads: Mapping[_Key, Float64[Tensor, "forms samples ..."] | None],
+        rate: float,
+        count: int,
+    ) -> None:
         """Make one step of Adam upwards, within the limits."""
         for key, grad in grads.items():
             if grad is None:

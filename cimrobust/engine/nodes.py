@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
 _STEP = 40
 
 
+@runtime_checkable
 class Multiplier(Protocol):
     """One array that activations are multiplied with; `engine.crossbar.Crossbar` is one."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float64, Real
 from scipy import stats
 
 from cimrobust.errors import UsageError
@@ -125,7 +126,7 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
 
 
 def kpp_of_scores(
-    scores: np.ndarray,
+    scores: Real[np.ndarray, "trials"],
     *,
     k: float,
     confidence: float,
@@ -189,7 +190,7 @@ def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -
 
 
 def failure_rate_of_scores(
-    scores: np.ndarray,
+    scores: Real[np.ndarray, "trials"],
     *,
     requirement: float,
     confidence: float,
@@ -232,7 +233,9 @@ def _needed_of_fraction(fraction: float, confidence: float) -> int:
     return needed_trials(100.0 * fraction, confidence)
 
 
-def worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:
+def worst_first(
+    scores: Real[np.ndarray, "trials"], higher_is_better: bool
+) -> Float64[np.ndarray, "trials"]:
     """Return scores sorted, the worst first.
 
     Raises UsageError where there are none, or one is no number.

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from scipy import stats
 from scipy.special import log_ndtr, ndtr, ndtri
 
@@ -135,7 +136,7 @@ def _time_quantile(rates: Sequence[int], probability: float) -> float:
     return float(stats.gamma.ppf(probability, mean**2 / variance, scale=variance / mean))
 
 
-def _disagreement(logs: np.ndarray, rates: Sequence[int]) -> float:
+def _disagreement(logs: Float64[np.ndarray, "repeats"], rates: Sequence[int]) -> float:
     """Return by how much repeats disagree more than ideal ones, at least 1.
 
     The factor by which the standard deviation of the mean of repeats exceeds that of ideal ones.

@@ -29,13 +29,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float32, Float64, Int64
 
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
 from cimrobust.progress import Progress
 from cimrobust.seeds import stream
 
-Score = Callable[[np.ndarray], float]
+Score = Callable[[Float32[np.ndarray, "devices"]], float]
 """Of a point, float32 [size]; the event is a score of 0 or less. Called from several threads."""
 
 # Share of moves that the step is adapted to; between the 0.2 to 0.4 that is near the best for
@@ -148,9 +149,9 @@ def split(
 class _Start:
     """Where a point is copied from, and what it may not rise above."""
 
-    points: Sequence[np.ndarray]
-    scores: np.ndarray
-    staying: np.ndarray
+    points: Sequence[Float32[np.ndarray, "devices"]]
+    scores: Float64[np.ndarray, "particles"]
+    staying: Int64[np.ndarray, "staying"]
     level: float
     step: float
 
@@ -248,7 +249,7 @@ class _Population:
         self._rates += [particles - index for index in range(count)]
         self._log_probability += math.log1p(-count / particles)
 
-    def _replace(self, leaving: np.ndarray, start: _Start) -> int:
+    def _replace(self, leaving: Int64[np.ndarray, "leaving"], start: _Start) -> int:
         """Fill the places of the points that leave; return how many moves were accepted.
 
         Points that stay are only read meanwhile.
@@ -264,7 +265,9 @@ class _Population:
             self._progress.advance(self._settings.moves, state)
         return moved
 
-    def _move(self, start: _Start, number: int, place: int) -> tuple[np.ndarray, float, int]:
+    def _move(
+        self, start: _Start, number: int, place: int
+    ) -> tuple[Float32[np.ndarray, "devices"], float, int]:
         """Copy a point that stays and move it below the level.
 
         The steps keep the standard normal distribution (preconditioned Crank-Nicolson).
@@ -281,6 +284,6 @@ class _Population:
         return point, value, accepted
 
 
-def _evaluate(score: Score, point: np.ndarray) -> float:
+def _evaluate(score: Score, point: Float32[np.ndarray, "devices"]) -> float:
     check_stopped()
     return score(point)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -42,7 +43,12 @@ class Bilinear:
             lo, hi, product_radius(strength, first.lo.shape[-1] if self.sums else 1)
         )
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         first, second = _both(inputs)
         with torch.enable_grad():

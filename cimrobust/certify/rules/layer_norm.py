@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -45,13 +46,13 @@ class _Unit:
         error: Radius of the rounding error of r c.
     """
 
-    centre: Tensor
-    reach: Tensor
-    slope: Tensor
-    spread: Tensor
-    lo: Tensor
-    hi: Tensor
-    error: Tensor
+    centre: Float[Tensor, "samples *units"]
+    reach: Float[Tensor, "samples *units"]
+    slope: Float[Tensor, "samples *groups"]
+    spread: Float[Tensor, "samples *groups"]
+    lo: Float[Tensor, "samples *units"]
+    hi: Float[Tensor, "samples *units"]
+    error: Float[Tensor, "samples *units"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,12 @@ class LayerNorm:
             torch.minimum(*ends) + shift, torch.maximum(*ends) + shift, rounding
         )
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         data, gain, shift = self._parts(inputs)
         unit = self._unit(data)
@@ -102,7 +108,7 @@ class LayerNorm:
         pulled = on_centred - on_centred.mean(axes, keepdim=True) if self.is_centred else on_centred
         return Pulled((pulled, *(None for _ in inputs[1:])), constant)
 
-    def bends(self, data: Interval) -> Tensor:
+    def bends(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """Return where narrowing helps: everywhere."""
         return data.lo < data.hi
 
@@ -112,7 +118,9 @@ class LayerNorm:
             raise CannotBoundError("it is taken over the samples")
         return tuple(range(start + leading, rank + leading))
 
-    def _parts(self, inputs: Sequence[Value]) -> tuple[Interval, Tensor, Tensor]:
+    def _parts(
+        self, inputs: Sequence[Value]
+    ) -> tuple[Interval, Float[Tensor, "..."], Float[Tensor, "..."]]:
         data, gain, shift = [*inputs, None, None][:3]
         if (
             not isinstance(data, Interval)
@@ -161,8 +169,13 @@ class LayerNorm:
         )
 
     def _error(
-        self, data: Interval, axes: tuple[int, ...], count: int, steepest: Tensor, size: Tensor
-    ) -> Tensor:
+        self,
+        data: Interval,
+        axes: tuple[int, ...],
+        count: int,
+        steepest: Float[Tensor, "samples *groups"],
+        size: Float[Tensor, "samples *units"],
+    ) -> Float[Tensor, "samples *units"]:
         """Return the rounding radius of ``r c``.
 
         Of c, and of the mean of squares, summed as squares of c or as the difference of two means.

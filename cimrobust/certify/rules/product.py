@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval, chord_of_absolute
@@ -34,7 +35,7 @@ def as_interval(value: Value) -> Interval:
 
 def product_interval(
     linear: Kernel, data: Interval, weight: Interval
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Float[Tensor, "*products"], Float[Tensor, "*products"], Float[Tensor, "*products"]]:
     """Return the range of a bilinear operator and the sum of the magnitudes of its terms.
 
     Every output uses a weight once. Exact for activations that are points or not negative;
@@ -68,14 +69,25 @@ def product_interval(
     return lo, hi, strength
 
 
-def _signed(linear: Kernel, low: Tensor, high: Tensor, weight: Interval) -> tuple[Tensor, Tensor]:
+def _signed(
+    linear: Kernel,
+    low: Float[Tensor, "*data"],
+    high: Float[Tensor, "*data"],
+    weight: Interval,
+) -> tuple[Float[Tensor, "*products"], Float[Tensor, "*products"]]:
     """Return the range of a product with activations that are not negative."""
     lo = linear(low, weight.lo.clamp(min=0)) + linear(high, weight.lo.clamp(max=0))
     hi = linear(high, weight.hi.clamp(min=0)) + linear(low, weight.hi.clamp(max=0))
     return lo, hi
 
 
-def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor, Tensor]:
+def shared_form(
+    form: Float64[Tensor, "forms samples groups columns positions"],
+    data: Interval,
+    weight: Interval,
+) -> tuple[
+    Float64[Tensor, "forms samples groups rows positions"], Float64[Tensor, "forms samples"]
+]:
     """Pull a form back through a product whose weights are used at many positions.
 
     Args:
@@ -96,7 +108,11 @@ def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor,
     return effective.transpose(-1, -2) @ form, -(intercept * weight.radius).flatten(2).sum(-1)
 
 
-def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
+def shared_point(
+    form: Float64[Tensor, "forms samples groups columns positions"],
+    data: Float64[Tensor, "samples groups rows positions"],
+    weight: Interval,
+) -> Float64[Tensor, "forms samples"]:
     """Return the minimum of a form on a product whose activations are points, [forms, samples].
 
     Arguments as for `shared_form`.
@@ -106,8 +122,12 @@ def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
 
 
 def corner_ends(
-    data: Interval, weight: Interval, lo: Tensor, hi: Tensor, bias: Interval | None
-) -> tuple[Tensor, Tensor]:
+    data: Interval,
+    weight: Interval,
+    lo: Float[Tensor, "samples columns"],
+    hi: Float[Tensor, "samples columns"],
+    bias: Interval | None,
+) -> tuple[Float[Tensor, "samples columns"], Float[Tensor, "samples columns"]]:
     """Return the largest product at the lower weight corner and the smallest at the upper one.
 
     At the lower corner a product is ``M a - R |a| + b``, the smallest for every a. Exact for data
@@ -165,7 +185,11 @@ class MatrixProduct:
         return _without_column(made) if _is_vector(inputs[1]) else made
 
     def backward(
-        self, form: Tensor, inputs: Sequence[Value], output: Interval, corner: int = 0
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+        corner: int = 0,
     ) -> Pulled:
         """As in `Rule`.
 
@@ -218,7 +242,9 @@ class MatrixProduct:
         return data, _scaled(weight, self.alpha), None if bias is None else _scaled(bias, self.beta)
 
 
-def _positions(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor, Tensor]:
+def _positions(
+    form: Float64[Tensor, "forms samples *positions columns"], data: Interval, weight: Interval
+) -> tuple[Float64[Tensor, "forms samples *positions rows"], Float64[Tensor, "forms samples"]]:
     """Pull a form back through one matrix that is used at several positions."""
     shape = data.lo.shape
     flat = data.moved(lambda end: end.reshape(shape[0], 1, -1, shape[-1]).transpose(-1, -2))

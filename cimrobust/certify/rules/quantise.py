@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -63,7 +64,9 @@ class Staircase:
     most: float
     slack: float
 
-    def reach(self, _kernel: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    def reach(
+        self, _kernel: Kernel, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """Return the lowest and the highest level of an interval.
 
         Training on intervals gets gradients straight through.
@@ -73,7 +76,7 @@ class Staircase:
             high + slack, self.least, self.most
         )
 
-    def lines(self, lo: Tensor, hi: Tensor) -> Lines:
+    def lines(self, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]) -> Lines:
         """Return lines below and above over an interval."""
         (low, high), slack = self._scaled(lo, hi)
         bottom, top = self.reach(torch.round, lo, hi)
@@ -90,7 +93,9 @@ class Staircase:
             torch.where(flat_above, top, clip.upper_slope * self.zero + clip.upper_shift + off),
         )
 
-    def bends(self, lo: Tensor, hi: Tensor) -> Tensor:
+    def bends(
+        self, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> Bool[Tensor, "*shape"]:
         """Return where an interval passes an end of the range.
 
         Narrowing helps there, not with the steps.
@@ -98,7 +103,9 @@ class Staircase:
         (low, high), _slack = self._scaled(lo, hi)
         return clip_bends(self.least, self.most, low, high)
 
-    def _scaled(self, lo: Tensor, hi: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    def _scaled(
+        self, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> tuple[tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]], Float[Tensor, "*shape"]]:
         low, high = lo / self.step + self.zero, hi / self.step + self.zero
         return (low, high), self.slack + _ROUNDINGS * (1.0 + torch.maximum(low.abs(), high.abs()))
 
@@ -122,7 +129,7 @@ class Quantiser(Activation):
 
 
 def quantiser(
-    node: Node, kernel: Kernel, constants: Mapping[str, Tensor], steps: float
+    node: Node, kernel: Kernel, constants: Mapping[str, Shaped[Tensor, "..."]], steps: float
 ) -> Quantiser:
     """Return the rule of a QuantizeLinear.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from cimrobust.certify.refusal import CannotBoundError
@@ -72,13 +73,15 @@ def smooth(node: Node, kernel: Kernel) -> Activation:
         raise CannotBoundError("bounds of its derivatives are known for its usual parameters alone")
     shape = SHAPES[node.op]
 
-    def reach(run: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    def reach(
+        run: Kernel, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         if shape.is_rising:
             return run(lo), run(hi)
         values, _grid, room = _sampled(run, shape, lo, hi)
         return values.amin(0) - room, values.amax(0) + room
 
-    def lines(lo: Tensor, hi: Tensor) -> Lines:
+    def lines(lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]) -> Lines:
         slope = chord(kernel(lo), kernel(hi), lo, hi)
         values, grid, room = _sampled(kernel, shape, lo, hi)
         off = values - slope * grid
@@ -94,7 +97,9 @@ def smooth(node: Node, kernel: Kernel) -> Activation:
     )
 
 
-def _sampled(run: Kernel, shape: Shape, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _sampled(
+    run: Kernel, shape: Shape, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+) -> tuple[Float[Tensor, "cells *shape"], Float[Tensor, "cells *shape"], Float[Tensor, "*shape"]]:
     """Return values on a grid over an interval, the grid, and the excess between its points.
 
     The excess is how far the function may be beyond the values of neighbours.
