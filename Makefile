@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell nproc)
 SETUP := $(VENV)/.installed
 DEV_SETUP := $(VENV)/.installed-dev
-# Without the longest test of all, which would take most of the time and has no array of its own.
+# Without the longest module, which takes minutes by itself.
 SHAPED_TESTS := $(addprefix tests/unit/,certify data engine mapping montecarlo) --deselect tests/unit/certify/test_soundness.py
 NATIVE_SOURCES := $(shell find native -type f)
 

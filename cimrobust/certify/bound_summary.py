@@ -350,5 +350,6 @@ def _error_score(network: BoundedNetwork, errors: Float64[np.ndarray, "samples"]
         "mse": lambda: float((errors**2).mean()),
         "rmse": lambda: float(np.sqrt((errors**2).mean())),
     }.get(metric, lambda: float(errors.max()))()
-    # Summing in float64 is off by less than this share.
+    # A mean of n squares is off by at most gamma(n + 2) = (n + 2) 2^-53 (Higham, 3.5): less than
+    # 1e-9 for 9 million samples.
     return Score(value * (1.0 + 1e-9), None, len(errors))

@@ -191,7 +191,7 @@ def _decided(
         else lower_bounds(state, tensor, form)
     )
     needed = (reading.needed + reading.needed_share * flat(scores.magnitude).amax(1))[None] - offset
-    # Offsets are added in float64: a few roundings of the numbers added.
+    # Offsets are added in float64: 2^-48 is gamma(32), where three sums round.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
     finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
     # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is
@@ -260,7 +260,8 @@ def _interval_bound(
 ) -> Float64[Tensor, "forms samples"]:
     scores = state.interval(tensor)
     bound = total(form, scores.middle) - total(form.abs(), scores.radius)
-    # float64 rounding of these sums; the scores' own rounding is in their interval.
+    # float64 rounding of these sums; the scores' own rounding is in their interval. 2^-40 is
+    # gamma(2^13) (Higham, 3.5), and a form has at most two elements that are not 0.
     return torch.nan_to_num(bound - 2.0**-40 * total(form.abs(), scores.magnitude), nan=-math.inf)
 
 
@@ -280,6 +281,7 @@ def _error(
         lo = torch.maximum(lo, lower_bounds(state, tensor, form).T.reshape(lo.shape))
         hi = torch.minimum(hi, -lower_bounds(state, tensor, -form).T.reshape(lo.shape))
     error = flat(torch.maximum((hi - targets).abs(), (lo - targets).abs())).amax(1)
+    # |y - t| is convex in y, so it is largest at an end of the interval; 2^-48 as in `_decided`.
     error = error + 2.0**-48 * (error + flat(targets.abs()).amax(1))
     return -error, torch.isfinite(error)
 

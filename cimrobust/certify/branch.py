@@ -1,8 +1,15 @@
 """Branching: chips are split by the sign of one ReLU's input, and each half is bounded alone.
 
 Without bent ReLUs the linear bounds of a network of matrix products are exact, so few splits often
-close the gap (Bunel et al., 2020, for inputs as boxes).
-The unit that is split is the one whose lines leave most between them, weighted with the form on it.
+close the gap. The unit that is split is the one whose lines leave most between them, weighted with
+the form on it.
+
+Sound, because the halves z >= 0 and z <= 0 hold every chip between them: what exceeds the needed
+margin on all parts does so on the whole box. Which unit is split decides about time alone.
+
+References:
+    R. Bunel, J. Lu, I. Turkaslan, P. H. S. Torr, P. Kohli, M. P. Kumar, "Branch and bound for
+    piecewise linear neural network verification", JMLR 21, 2020 (for inputs as boxes).
 """
 
 from __future__ import annotations
@@ -176,6 +183,8 @@ def _choose(
             scores.append(flat(torch.zeros_like(data.lo)))
             continue
         (low, to), (since, high) = data.lower_side(), data.upper_side()
+        # What the lines leave at most. Above at 0, where the chord through (l, 0) and (u, u) is
+        # -l u / (u - l); below at an end, where the line of the smaller area leaves min(-l, u).
         below = torch.minimum((-low).clamp(min=0), to.clamp(min=0))
         above = (-since).clamp(min=0) * high.clamp(min=0) / (high - since).clamp(min=1e-250)
         gap = form[0].clamp(min=0) * below - form[0].clamp(max=0) * above

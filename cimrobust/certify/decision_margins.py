@@ -124,8 +124,9 @@ def _before_sigmoid(twin: Twin, reading: Reading) -> Reading:
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
         if op == "Sigmoid" and 0.0 < reading.threshold < 1.0:
-            # Near its threshold t a sigmoid rises by t (1 - t), by half of that within a distance
-            # of 1.
+            # Derived here. s > t exactly where x > ln(t / (1 - t)), and there s' = t (1 - t). As
+            # |s''| = s' |1 - 2 s| <= s', at distance d s' is at least t (1 - t) exp(-d), so s rises
+            # by at least t (1 - t) (1 - exp(-d)) >= t (1 - t) d / 2 for d <= 1.
             rise = reading.threshold * (1.0 - reading.threshold)
             reading = replace(
                 reading,

@@ -10,6 +10,9 @@ products by ``gamma(n + 8) sum |w a|``; a quantiser gives the level on either si
 exact value is within `_STEP_ROUNDINGS` roundings of a half.
 Operators between a DequantizeLinear and the next quantiser, which onnxruntime fuses, are bounded
 together.
+
+Sound: the limits are those of any order of summation (Higham, Accuracy and stability of numerical
+algorithms, 2nd ed., 3.5), so what is beyond them is no rounding.
 """
 
 from __future__ import annotations

@@ -161,6 +161,10 @@ def chord_of_absolute(
 
     The line goes through both ends. Where the sign of x is known it is ``|x|`` itself: slope 1 or
     -1, intercept 0.
+
+    Derived here: ``|x|`` is convex, so it lies below the chord between m - r and m + r. Where these
+    have different signs the slope is ``((m + r) - (r - m)) / 2r = m / r``, and the chord passes
+    ``m + r`` at ``m + r``, so the intercept is ``(m + r)(1 - m / r) = r - m^2 / r``.
     """
     slope = (middle / radius.clamp(min=_LEAST_RADIUS)).clamp(-1.0, 1.0)
     return slope, (radius - middle * slope).clamp(min=0.0)

@@ -1,10 +1,17 @@
 """Linear bounds made tighter by gradient ascent.
 
-Two things are free. A line below a bent ReLU may have any slope from 0 to 1 (Xu et al., Fast and
-Complete, 2021: alpha). Where only chips are looked at on which an
-input z of a ReLU has a sign, a multiplier times the sign times z may be subtracted, as no such chip
-has that negative (Wang et al., Beta-CROWN, 2021: beta).
-Every choice gives a sound bound; the best of all passes is kept.
+Two things are free. A line below a bent ReLU may have any slope from 0 to 1 (alpha): ``a z <=
+max(z, 0)`` for every such a. Where only chips are looked at on which an input z of a ReLU has a
+sign s, a multiplier b >= 0 times s z may be subtracted (beta): as s z >= 0 on these chips, ``A z -
+b s z <= A z``, and a lower bound of the left side is one of the right.
+Every choice gives a sound bound, however good the ascent is; the best of all passes is kept.
+
+References:
+    K. Xu et al., "Fast and complete: enabling complete verification with rapid and massively
+    parallel incomplete verifiers", ICLR 2021 (alpha-CROWN).
+    S. Wang et al., "Beta-CROWN: efficient bound propagation with per-neuron split constraints",
+    NeurIPS 2021.
+    D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ from cimrobust.certify.interval import flat
 from cimrobust.certify.plan import PlannedStep
 from cimrobust.certify.rules.relaxation import Activation
 
+# Step of the first pass and what every pass leaves of it; they decide how tight, not whether sound.
 _RATE = 0.3
 _DECAY = 0.95
 

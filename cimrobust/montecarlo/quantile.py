@@ -81,9 +81,15 @@ def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
     The rank is 0 if there is none.
 
     It is the largest r with ``P(Bin(num_trials, fraction) >= r) >= confidence``, which needs no
-    assumption on the distribution and holds
-    with ties (design.md section 7; the same as
+    assumption on the distribution and holds with ties (the same as
     ``scipy.stats.quantile_test(...).confidence_interval``).
+
+    With q the quantile of p, a chip is at or below q with a probability of at least p. The r-th
+    worst of n is at or below q exactly if r trials are, and their number is binomial, so the
+    probability of that is at least ``P(Bin(n, p) >= r)``.
+
+    References:
+        H. A. David, H. N. Nagaraja, "Order statistics", 3rd ed., Wiley 2003, section 7.1.
     """
     _check_fraction("fraction of chips", fraction)
     _check_fraction("confidence", confidence)
@@ -98,10 +104,12 @@ def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
 def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     """Return the fewest trials at which the trial of this rank bounds the k-th percentile.
 
-    Wilks 1941.
-
     For rank 1 that is the smallest n with ``1 - (1 - k/100)^n >= confidence``: 299 for k = 1 at 95
     %, 688 at 99.9 %.
+
+    References:
+        S. S. Wilks, "Determination of sample sizes for setting tolerance limits", Ann. Math.
+        Statist. 12, 1941.
     """
     fraction = k / 100.0
     _check_fraction("k / 100", fraction)
@@ -173,7 +181,13 @@ def kpp_of_scores(
 def clopper_pearson_upper(num_events: int, num_trials: int, confidence: float) -> float:
     """Return the exact one-sided upper bound of a probability.
 
-    ``1 - (1 - confidence)^(1/n)`` for no event (Clopper, Pearson 1934).
+    The p at which as few events as seen, S of n, have the probability 1 - confidence; ``1 - (1 -
+    confidence)^(1/n)`` for no event. ``P(Bin(n, p) <= S)`` is ``1 - I_p(S + 1, n - S)``, so p is a
+    quantile of a beta distribution.
+
+    References:
+        C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
+        case of the binomial", Biometrika 26, 1934.
     """
     _check_events(num_events, num_trials)
     if num_events == num_trials:
@@ -182,7 +196,11 @@ def clopper_pearson_upper(num_events: int, num_trials: int, confidence: float) -
 
 
 def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -> float:
-    """Return the exact one-sided lower bound of a probability (Clopper, Pearson 1934)."""
+    """Return the exact one-sided lower bound of a probability.
+
+    The p at which as many events as seen have the probability 1 - confidence; see
+    `clopper_pearson_upper`, with ``P(Bin(n, p) >= S) = I_p(S, n - S + 1)``.
+    """
     _check_events(num_events, num_trials)
     if num_events == 0:
         return 0.0

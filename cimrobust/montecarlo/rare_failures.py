@@ -83,6 +83,12 @@ def pool(runs: Sequence[Run], *, confidence: float = 0.95) -> Probability:
     than that explains, both ends move away from the estimate by the ratio of the standard
     deviations.
 
+    References:
+        A. Guyader, N. Hengartner, E. Matzner-Lober, "Simulation and estimation of extreme quantiles
+        and extreme probabilities", Appl. Math. Optim. 64, 2011 (the times; the Poisson number).
+        A. Renyi, "On the theory of order statistics", Acta Math. Hung. 4, 1953 (independent
+        exponential gaps, with the number of points left as their rates).
+
     Args:
         runs: At least one.
         confidence: Of the interval.
@@ -128,7 +134,11 @@ def first_order(reliability_index: float, found: Probability) -> FirstOrder:
 
 
 def _time_quantile(rates: Sequence[int], probability: float) -> float:
-    """Return a quantile of a sum of exponential times."""
+    """Return a quantile of a sum of exponential times.
+
+    An exponential time of rate N has mean 1/N and variance 1/N^2. The Gamma with the mean m and the
+    variance v of the sum has shape m^2 / v and scale v / m; exact where all rates are equal.
+    """
     if not rates:
         return 0.0
     inverse = 1.0 / np.asarray(rates, dtype=np.float64)

@@ -278,6 +278,9 @@ class _Population:
         kept, step = np.float32(math.sqrt(1.0 - start.step**2)), np.float32(start.step)
         for _ in range(self._settings.moves):
             proposed = kept * point + step * random.standard_normal(point.size, dtype=np.float32)
+            # With x and z standard normal so is sqrt(1 - s^2) x + s z, and both ends of a move may
+            # be exchanged (Cotter et al. 2013). Refusing the moves that end at or above the level
+            # keeps the distribution below it.
             proposed_value = _evaluate(self._score, proposed)
             if proposed_value < start.level:
                 point, value, accepted = proposed, proposed_value, accepted + 1

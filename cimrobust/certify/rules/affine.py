@@ -1,6 +1,11 @@
 """Digital operators that are affine in their activations.
 
 Moving elements, averages, sums, scaling, normalisation with fixed statistics.
+
+Derived here, as in LiRPA (Xu et al., NeurIPS 2020) for linear nodes: with ``y = M x + b``, a form A
+on y is ``(A M) x + A b``, so nothing is lost. ``A M`` is the vector-Jacobian product of the kernel,
+the same at every x, and b its value at 0. Intervals: an operator that never falls in any input has
+its extremes where all inputs are at one end (Moore, Interval analysis, 1966).
 """
 
 from __future__ import annotations

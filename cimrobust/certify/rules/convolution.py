@@ -1,4 +1,10 @@
-"""Convolutions in one to three dimensions, with groups."""
+"""Convolutions in one to three dimensions, with groups.
+
+A convolution is a product with the columns of its windows; the formulas are those of
+`certify.rules.product`, derived there. One kernel element is one device for all positions, so it
+has one worst deviation, not one a position (`shared_form`). Where positions are bounded apart, the
+minimum is over more chips than there are: lower, and sound.
+"""
 
 from __future__ import annotations
 

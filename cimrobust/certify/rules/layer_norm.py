@@ -4,11 +4,16 @@ Layer normalisation, and scaling to a root mean square of 1.
 
 With ``c = x - mean(x)`` (or ``c = x``) and ``r = 1 / sqrt(mean(c^2) + epsilon)``, ``y = gain r c +
 shift``. c is linear in x, so its range over a box is known exactly, and bounds ``mean(c^2)`` from
-both
-sides; with r within s ± d, ``r c = s c + (r - s) c`` and the last term is at most ``d max|c|``.
-Where that is further off than the range of ``r c``, which never leaves ± sqrt(n), the ends of the
-range are
-taken.
+both sides; with r within s ± d, ``r c = s c + (r - s) c`` and the last term is at most ``d
+max|c|``. Where that is further off than the range of ``r c``, the ends of the range are taken.
+
+Derived here. ``c_i = (1 - 1/n) x_i - sum over j != i of x_j / n``, so with q the radius of x that
+of c_i is ``(1 - 1/n) q_i + sum over j != i of q_j / n = q_i + mean(q) - 2 q_i / n``, and some x of
+the box reaches it. ``|r c_i| <= sqrt(n)``, as ``c_i^2 <= n mean(c^2)``; where c is centred ``sqrt(n
+- 1)``.
+
+References:
+    P. A. Samuelson, "How deviant can you be?", JASA 63, 1968 (the limit sqrt(n - 1)).
 """
 
 from __future__ import annotations
@@ -186,6 +191,8 @@ class LayerNorm:
         of_squares = (
             4.0 * product_radius(squares, count) + (2.0 * squares.sqrt() + of_centre) * of_centre
         )
+        # To first order a relative error e of a root's argument moves it by e / 2; for e up to 1/4
+        # (1 - e)^-1/2 - 1 < e, which is what is charged.
         relative = of_squares * steepest * steepest
         error = 1.5 * steepest * of_centre + size * (relative + 8.0 * UNIT_FLOAT32)
         return torch.where(relative <= _MOST_RELATIVE, error, torch.full_like(error, math.inf))

@@ -15,6 +15,11 @@ the maximum is the reference itself. Above it are two planes:
   reference without rivals is the maximum itself.
 
 The plane that is lower at the middle is taken.
+
+Derived here. Below: a maximum is no less than any of its elements. Above, the first inequality: the
+maximum itself is one of the x_i, so its term makes up for t, and no term is negative. The second:
+``max(x - t, 0)`` is convex, so it lies below its chord over [l, u], which is 0 at l as l <= t.
+DeepPoly (Singh et al., POPL 2019) takes the largest end as a constant instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""Activation functions of straight pieces: Relu, LeakyRelu, Clip and what is made of them."""
+"""Activation functions of straight pieces: Relu, LeakyRelu, Clip and what is made of them.
+
+References:
+    H. Zhang et al., "Efficient neural network robustness certification with general activation
+    functions", NeurIPS 2018 (CROWN), section 3.3: the line below a ReLU by area.
+    G. Singh, T. Gehr, M. Pueschel, M. Vechev, "An abstract domain for certifying neural networks",
+    POPL 2019 (DeepPoly): the same choice.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +30,8 @@ def leaky_lines(
 ) -> Lines:
     """Return lines around ``max(x, slope x)``, one slope or one an element.
 
-    The chord above, below the piece that leaves the smaller area (Zhang et al., CROWN, 2018,
-    section 3.3).
+    The chord above, below the piece that leaves the smaller area (CROWN, section 3.3). Sound: for
+    slopes up to 1 the function is convex, so it is below its chord and above each of its pieces.
     """
     above = torch.maximum(lo, slope * lo)
     upper = chord(above, torch.maximum(hi, slope * hi), lo, hi)
@@ -43,6 +50,11 @@ def clip_lines(
 
     Above: through the end of the interval on the left and the corner at `high`, or the constant
     where that is nearer; below likewise from the right.
+
+    Derived here. The line above has a slope between 0 and 1. Up to `low` the function is constant
+    and the line, which starts on it, rises; from there to `high` their difference falls to 0 at the
+    corner; behind it the line is above `high`. Below by symmetry. Where lo >= `low` the constant
+    leaves the area ``(high - lo)^2 / 2``, the identity ``(hi - high)^2 / 2``; the smaller is taken.
     """
     left, right = lo.clamp(low, high), hi.clamp(low, high)
     straight = chord(left, right, lo, hi)

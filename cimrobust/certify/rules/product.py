@@ -1,13 +1,18 @@
 """Products of activations and stored weights, both uncertain.
 
 Let a row of weights W lie in a box with middle M and radius R, and let A be a linear form on the
-products. If every weight is used once, weights are free of each
-other and ``min over W of A W a = A M a - (|A| R) |a|``, exactly, for every a. If one weight
-multiplies activations at many positions p (a convolution, a sequence),
-it is still one device: with G = sum_p A_p a_p, the derivative with respect to it, the minimum is
-``M G - R |G|``. Both are concave in a; the line through the ends
-of the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact where the sign is
+products. If every weight is used once, weights are free of each other and ``min over W of A W a = A
+M a - (|A| R) |a|``, exactly, for every a. If one weight multiplies activations at many positions p
+(a convolution, a sequence), it is still one device: with G = sum_p A_p a_p, the derivative with
+respect to it, the minimum is ``M G - R |G|``. Both are concave in a; the line through the ends of
+the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact where the sign is
 known, as behind a ReLU.
+
+Derived here. A form on a product is a sum of ``w c`` over weights, c a product of A and a, or G
+where one weight is used often. Every w is free in M ± R, and there ``min w c = M c - R |c|``. A
+line above ``|c|`` in its place lowers the bound, so it stays one. For weights as perturbed inputs
+of a graph see K. Xu et al., "Automatic perturbation analysis for scalable certified robustness and
+beyond", NeurIPS 2020.
 """
 
 from __future__ import annotations
@@ -60,6 +65,7 @@ def product_interval(
     known = data.lo >= 0
     lo, hi = _signed(linear, data.lo * known, data.hi * known, weight)
     low, high, size = data.lo * ~known, data.hi * ~known, data.magnitude * ~known
+    # w a = M a + (w - M) a, bounded apart: M a by the signs of M, the rest by R max|a|.
     plus, minus = weight.middle.clamp(min=0), weight.middle.clamp(max=0)
     lo = lo + linear(low, plus) + linear(high, minus)
     hi = hi + linear(high, plus) + linear(low, minus)

@@ -1,22 +1,23 @@
 """Quantisers of activations: monotone staircases.
 
 With ``v = x / step + zero`` a quantiser returns ``clamp(round(v))``, computed in float32 from a
-rounded v. Rounding moves v by at most 1/2, and clamping neither turns values
-round nor moves them apart, so for every error d of v with ``|d| <= e``
+rounded v. Rounding moves v by at most 1/2, and clamping neither turns values round nor moves them
+apart, so for every error d of v with ``|d| <= e``
 
     q(v_lo - e) <= clamp(round(v + d)) <= q(v_hi + e)
     |clamp(round(v + d)) - clamp(v)| <= 1/2 + e
 
-The first gives the interval, exactly, and constant lines; the second lines around the clipped
-identity, shifted by 1/2 + e. On either side the one that is nearer at the
-middle of the interval is taken. Half way cases go to either level here, so that it does not matter
-whether an engine adds the zero point before it rounds or after.
+Derived here: a staircase never falls, which gives the first line; the second adds two distances,
+from the level to v + d and from there to v. The first gives the interval, exactly, and constant
+lines; the second lines around the clipped identity, shifted by 1/2 + e. On either side the one that
+is nearer at the middle of the interval is taken. Half way cases go to either level here, so that it
+does not matter whether an engine adds the zero point before it rounds or after.
 
 Engines fuse a float operator between quantisers to one that works on levels (QLinearAdd and its
-like): ``a r_a + b r_b + (zero - r_a zero_a - r_b zero_b)`` with
-``r = step_in / step_out``. Its terms are larger than those of the float operator by the zero
-points. So e holds 32 roundings of ``2 levels (1 + sum r)`` beside 8 of v, except
-behind a product with stored weights, which deployment keeps float.
+like): ``a r_a + b r_b + (zero - r_a zero_a - r_b zero_b)`` with ``r = step_in / step_out``. Its
+terms are larger than those of the float operator by the zero points. So e holds 32 roundings of ``2
+levels (1 + sum r)`` beside 8 of v, except behind a product with stored weights, which deployment
+keeps float.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Lines below and above an activation function, and the rule that uses them."""
+"""Lines below and above an activation function, and the rule that uses them.
+
+A form with coefficient A on f(x) is at least ``A l(x)`` where A >= 0 and l is the line below, and
+``A u(x)`` where A < 0 and u is the line above (H. Zhang et al., "Efficient neural network
+robustness certification with general activation functions", NeurIPS 2018, theorem 3.2).
+"""
 
 from __future__ import annotations
 
@@ -104,6 +109,7 @@ class Activation:
         data = inputs[0]
         assert isinstance(data, Interval)
         lines = self.lines(data)
+        # Multiplying an inequality by a negative number turns it round: hence two lines.
         plus, minus = form.clamp(min=0), form.clamp(max=0)
         pulled = (
             plus * (lines.lower_slope if lower_slope is None else lower_slope)

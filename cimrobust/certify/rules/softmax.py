@@ -5,6 +5,12 @@ its range over a box is known exactly. Linear bounds are those of the mean value
 with the Jacobian ``J_ii = y_i (1 - y_i)``, ``J_ij = -y_i y_j`` within C ± D over the box, ``y =
 y(m) + C (x - m)`` up to ``sum_j D_ij r_j``, m and r middle and radius of x. Where that is
 further off than the range, the ends of the range are taken.
+
+Derived here: ``y_i(x) = y_i(m) + sum_j J_ij(xi) (x_j - m_j)`` for a xi of the box, which is convex;
+``|J_ij(xi) - C_ij| <= D_ij`` and ``|x_j - m_j| <= r_j`` give the error term (the mean value form of
+interval analysis). The convex bounds of D. Wei, H. Wu, M. Wu, P.-Y. Chen, C. Barrett, E. Farchi,
+"Convex bounds on the softmax function with applications to robustness verification", AISTATS 2023,
+are tighter and need a tangent point for each bound; they are not used here.
 """
 
 from __future__ import annotations
