@@ -143,7 +143,7 @@ class Given:
         """As in `Rule`."""
         if all(not isinstance(value, Interval) or value.is_point for value in inputs):
             read = [value.lo if isinstance(value, Interval) else value for value in inputs]
-            made: Tensor = self.kernel(*read)
+            made: Float[Tensor, "..."] = self.kernel(*read)
             if self.is_exact or self._rounds_nothing(
                 made, [value for value in read if value is not None]
             ):

@@ -72,7 +72,7 @@ def tightened(
         passes: Backward passes with gradients.
         signs: Chips looked at, as for `propagate`.
     """
-    forms: dict[str, Tensor] = {}
+    forms: dict[str, Float64[Tensor, "forms samples ..."]] = {}
     with torch.no_grad():
         best = lower_bound(state, tensor, form, options=Options(forms_at=forms))
     free = _Free.start(state, forms, signs or {})

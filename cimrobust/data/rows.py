@@ -8,7 +8,7 @@ decision.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Num
+from jaxtyping import Bool, Float, Float64, Int64, Num
 
 
 def class_rows(
@@ -24,18 +24,18 @@ def class_rows(
 
 
 def have_decision(
-    rows: Float64[np.ndarray, "decisions classes"],
+    rows: Float[np.ndarray, "decisions classes"],
 ) -> Bool[np.ndarray, "decisions"]:
     """Return which rows have a decision, bool [decisions]."""
     return np.asarray(np.isfinite(rows.max(axis=1)))  # NaN and +infinity come out of a maximum
 
 
 def decisive_rows(
-    rows: Float64[np.ndarray, "decisions classes"],
+    rows: Float[np.ndarray, "decisions classes"],
     labels: Int64[np.ndarray, "decisions"],
     *,
     k: int = 1,
-) -> Float64[np.ndarray, "decisions classes"]:
+) -> Float[np.ndarray, "decisions classes"]:
     """Return logits whose first highest is the label's exactly if that is among the k highest.
 
     They are all finite where there is a decision.
