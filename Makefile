@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell nproc)
 SETUP := $(VENV)/.installed
 DEV_SETUP := $(VENV)/.installed-dev
+# Without the longest module, which takes minutes by itself.
+SHAPED_TESTS := $(addprefix tests/unit/,certify data engine mapping montecarlo) --deselect tests/unit/certify/test_soundness.py
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native lint lint-native format docs reference bench reports samples clean
+.PHONY: help demo test test-native test-shapes lint lint-native format docs reference bench reports samples clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +33,9 @@ demo: $(SETUP) ## Certify the digits network that is shipped with the package
 
 test: $(DEV_SETUP) ## Run the Python tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+test-shapes: $(DEV_SETUP) ## Run unit tests with the shapes and types of all annotations checked
+	CIMROBUST_CHECK_SHAPES=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(SHAPED_TESTS)
 
 test-native: $(DEV_SETUP) ## Run the C++ tests under the address and undefined-behaviour sanitizers
 	PATH="$(CURDIR)/$(BIN):$$PATH" native/test.sh

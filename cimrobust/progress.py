@@ -5,9 +5,10 @@ The command line draws it, everything below only calls it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Receives the steps of one piece of work after the other."""
 

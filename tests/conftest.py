@@ -7,6 +7,19 @@ from pathlib import Path
 
 import pytest
 
+#: Packages whose arrays have shapes in their annotations.
+SHAPED = ("certify", "data", "engine", "mapping", "montecarlo")
+
+if os.environ.get("CIMROBUST_CHECK_SHAPES") == "1":
+    # Before anything of cimrobust is imported: the hook compiles the checks into its modules.
+    import jaxtyping
+
+    from tests import shape_checker
+
+    jaxtyping.install_import_hook(
+        [f"cimrobust.{name}" for name in SHAPED], f"{shape_checker.__name__}.check"
+    )
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -2,10 +2,19 @@
 
 A linear form on a tensor is rewritten, operator by operator, as a linear form on earlier tensors
 that is never larger, until it rests on the inputs, which are
-known (Zhang et al., Efficient Neural Network Robustness Certification with General Activation
-Functions, 2018; Xu et al., LiRPA, 2020, for graphs; here the weights
-are uncertain and the inputs are not). At every tensor that all of the form rests on, its interval
-gives a bound as well, and the largest is kept.
+known. Here the weights are uncertain and the inputs are not. At every tensor that all of the form
+rests on, its interval gives a bound as well, and the largest is kept.
+
+Sound, because every step replaces a form by one that is never larger on any chip: a chain of lower
+bounds of lower bounds ends in a lower bound.
+
+References:
+    H. Zhang, T.-W. Weng, P.-Y. Chen, C.-J. Hsieh, L. Daniel, "Efficient neural network robustness
+    certification with general activation functions", NeurIPS 2018 (CROWN).
+    G. Singh, T. Gehr, M. Pueschel, M. Vechev, "An abstract domain for certifying neural networks",
+    POPL 2019 (DeepPoly: the same substitution, operator by operator).
+    K. Xu et al., "Automatic perturbation analysis for scalable certified robustness and beyond",
+    NeurIPS 2020 (LiRPA: for any graph; forms that meet at a tensor add up).
 """
 
 from __future__ import annotations
@@ -15,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -120,7 +130,9 @@ def _largest(state: State) -> int:
     return largest
 
 
-def lower_bounds(state: State, tensor: str, form: Tensor) -> Tensor:
+def lower_bounds(
+    state: State, tensor: str, form: Float64[Tensor, "forms samples *units"]
+) -> Float64[Tensor, "forms samples"]:
     """Return `lower_bound` for any number of forms, as many at once as fit into memory."""
     parts = torch.split(form, forms_at_once(state))
     return torch.cat([lower_bound(state, tensor, part) for part in parts])
@@ -141,20 +153,20 @@ class Options:
         forms_at: Filled with the forms on all tensors on the way; None: they are dropped.
     """
 
-    slopes: Mapping[str, Tensor] = field(default_factory=dict)
-    duals: Mapping[str, Tensor] = field(default_factory=dict)
+    slopes: Mapping[str, Float64[Tensor, "forms samples ..."]] = field(default_factory=dict)
+    duals: Mapping[str, Float64[Tensor, "forms samples ..."]] = field(default_factory=dict)
     corner: tuple[str, int] = ("", 0)
-    forms_at: dict[str, Tensor] | None = None
+    forms_at: dict[str, Float64[Tensor, "forms samples ..."]] | None = None
 
 
 def lower_bound(
     state: State,
     tensor: str,
-    form: Tensor,
+    form: Float64[Tensor, "forms samples *units"],
     *,
     steps: int | None = None,
     options: Options | None = None,
-) -> Tensor:
+) -> Float64[Tensor, "forms samples"]:
     """Return a lower bound of linear forms on a tensor, for every chip of the box.
 
     Args:
@@ -168,7 +180,7 @@ def lower_bound(
         [forms, samples].
     """
     options = options or Options()
-    forms: dict[str, Tensor] = {tensor: form}
+    forms: dict[str, Float64[Tensor, "forms samples ..."]] = {tensor: form}
     constant = torch.zeros(form.shape[:2], dtype=form.dtype)
     best = torch.full_like(constant, -math.inf)
     # On the way to a product at one corner of its weights, intervals are about all chips, not about
@@ -181,12 +193,14 @@ def lower_bound(
         if options.forms_at is not None:
             options.forms_at[step.output] = current
         here = state.interval(step.output)
+        # No form is left elsewhere: all of the bound rests on this tensor, whose interval ends it.
         if here.is_point or (may_rest and not forms):
             resting = constant + _at_worst(current, here)
             if here.is_point:
                 constant = resting
                 continue
             best = torch.maximum(best, resting)
+        # The operator is exact up to an unknown e with |e| <= rounding: A e >= -|A| rounding.
         if here.rounding is not None:
             constant = constant - total(current.abs(), here.rounding)
         pulled = _pull(state, step, current, options)
@@ -203,7 +217,9 @@ def lower_bound(
     )
 
 
-def _pull(state: State, step: PlannedStep, form: Tensor, options: Options) -> Pulled:
+def _pull(
+    state: State, step: PlannedStep, form: Float64[Tensor, "forms samples *units"], options: Options
+) -> Pulled:
     """Pull a form back through one operator."""
     read, made, rule = state.inputs_of(step), state.interval(step.output), step.rule
     assert rule is not None
@@ -218,8 +234,13 @@ def _pull(state: State, step: PlannedStep, form: Tensor, options: Options) -> Pu
     return Pulled((pulled.coefs[0] + dual, *pulled.coefs[1:]), pulled.constant)
 
 
-def _at_worst(form: Tensor, interval: Interval) -> Tensor:
-    """Return the smallest value of a form over an interval."""
+def _at_worst(
+    form: Float64[Tensor, "forms samples *units"], interval: Interval
+) -> Float64[Tensor, "forms samples"]:
+    """Return the smallest value of a form over an interval.
+
+    With x = m + d, |d| <= r: ``A x = A m + A d >= A m - |A| r``, reached at d = -sign(A) r.
+    """
     if interval.is_point:
         return total(form, interval.lo)
     return total(form, interval.middle) - total(form.abs(), interval.radius)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64, Num
 
 from cimrobust.available_memory import is_about_memory
 from cimrobust.certify.bounded_network import BoundedNetwork, open_bounds
@@ -109,19 +110,22 @@ class Certification:
     """
 
     score: Score | None
-    certified: np.ndarray | None
+    certified: Bool[np.ndarray, "samples"] | None
     refusal: Refusal | None
     operators: Mapping[str, int]
     curve: tuple[CurvePoint, ...] = ()
     curve_samples: int = 0
     method: str = METHOD
-    tried: np.ndarray | None = None
-    largest: np.ndarray | None = None
+    tried: Bool[np.ndarray, "samples"] | None = None
+    largest: Float64[np.ndarray, "curve_samples"] | None = None
     steps: int = 0
 
 
 def certify_run(
-    subject: Subject, run: Run, *, worst_output: np.ndarray | None = None
+    subject: Subject,
+    run: Run,
+    *,
+    worst_output: Num[np.ndarray, "samples *outputs"] | None = None,
 ) -> Certification:
     """Return the certified bound of a deployed network, or why there is none.
 
@@ -149,7 +153,10 @@ def certify_run(
 
 
 def _certified(
-    network: BoundedNetwork, subject: Subject, run: Run, worst_output: np.ndarray | None
+    network: BoundedNetwork,
+    subject: Subject,
+    run: Run,
+    worst_output: Num[np.ndarray, "samples *outputs"] | None,
 ) -> Certification:
     """Return the certified bound of a network that is ready to be bounded.
 
@@ -222,7 +229,9 @@ class _Work:
             cost=self.network.cost, most=_MOST_COST[self.run.effort], effort=self.run.effort
         )
 
-    def certify(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Bounds:
+    def certify(
+        self, samples: Int64[np.ndarray, "samples"], scale: float, method: Method = "linear"
+    ) -> Bounds:
         """Bound some samples; by intervals alone where linear bounds cost too much."""
         method = "interval" if self.is_too_costly else method
         narrowing, branching = EFFORTS[self.run.effort]
@@ -236,7 +245,9 @@ class _Work:
             workers=self.run.workers,
         )
 
-    def largest(self, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def largest(
+        self, right: Bool[np.ndarray, "samples"]
+    ) -> tuple[Float64[np.ndarray, "samples"], Bool[np.ndarray, "samples"]]:
         """Return the largest boxes at which the first samples are certified.
 
         Also return which samples were decided on, bool. Samples that are wrong without deviation
@@ -270,7 +281,9 @@ class _Work:
             )
         return found, asked
 
-    def rest(self, samples: np.ndarray, *, hopeful: bool) -> np.ndarray:
+    def rest(
+        self, samples: Int64[np.ndarray, "some"], *, hopeful: bool
+    ) -> Bool[np.ndarray, "samples"]:
         """Return which of some samples are certified at the stated tolerance, bool for all samples.
 
         Without hope, because none of the curve's samples is, intervals alone are tried.
@@ -303,16 +316,18 @@ class _Work:
             self.run.progress.advance()
         return tuple(points)
 
-    def error_score(self, samples: np.ndarray, scale: float, method: Method = "linear") -> Score:
+    def error_score(
+        self, samples: Int64[np.ndarray, "samples"], scale: float, method: Method = "linear"
+    ) -> Score:
         """Return the metric of errors that no chip of a box exceeds."""
         return _error_score(self.network, -self.certify(samples, scale, method).margin)
 
 
-def _share(held: np.ndarray) -> Score:
+def _share(held: Bool[np.ndarray, "samples"]) -> Score:
     return Score(float(held.sum()) / len(held), int(held.sum()), len(held))
 
 
-def _error_score(network: BoundedNetwork, errors: np.ndarray) -> Score:
+def _error_score(network: BoundedNetwork, errors: Float64[np.ndarray, "samples"]) -> Score:
     """Return the metric of errors that no chip exceeds."""
     if not np.isfinite(errors).all():
         return Score(float("inf"), None, len(errors))
@@ -322,5 +337,6 @@ def _error_score(network: BoundedNetwork, errors: np.ndarray) -> Score:
         "mse": lambda: float((errors**2).mean()),
         "rmse": lambda: float(np.sqrt((errors**2).mean())),
     }.get(metric, lambda: float(errors.max()))()
-    # Summing in float64 is off by less than this share.
+    # A mean of n squares is off by at most gamma(n + 2) = (n + 2) 2^-53 (Higham, 3.5): less than
+    # 1e-9 for 9 million samples.
     return Score(value * (1.0 + 1e-9), None, len(errors))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from cimrobust.available_memory import available_memory, is_about_memory
@@ -49,8 +50,8 @@ class BoundedNetwork:
     reading: Reading
     task: Task
     placement: Placement
-    inputs: Mapping[str, Tensor]
-    constants: Mapping[str, Tensor]
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
+    constants: Mapping[str, Shaped[Tensor, "..."]]
     cost: float = 0.0
 
     @property
@@ -74,7 +75,9 @@ class BoundedNetwork:
             )
         return boxes
 
-    def batches(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    def batches(
+        self, indices: Int64[np.ndarray, "samples"]
+    ) -> Iterator[tuple[Int64[np.ndarray, "batch"], dict[str, Shaped[Tensor, "batch ..."]]]]:
         """Yield samples in batches: their indices and inputs."""
         for start in range(0, len(indices), _BATCH):
             some = indices[start : start + _BATCH]
@@ -205,6 +208,6 @@ def refuse_profile(profile: DeviceProfile) -> Refusal | None:
     return None
 
 
-def _tensor(array: np.ndarray) -> Tensor:
+def _tensor(array: Shaped[np.ndarray, "*shape"]) -> Shaped[Tensor, "*shape"]:
     tensor = torch.from_numpy(np.array(array))
     return tensor.double() if tensor.is_floating_point() else tensor

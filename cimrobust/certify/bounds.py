@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.backward import State, lower_bounds
@@ -42,8 +43,8 @@ class Bounds:
 
     scale: float
     method: str
-    certified: np.ndarray
-    margin: np.ndarray
+    certified: Bool[np.ndarray, "samples"]
+    margin: Float64[np.ndarray, "samples"]
     seconds: float
 
     @property
@@ -65,8 +66,8 @@ class _Batch:
 
     scale: float
     weights: Mapping[str, Interval]
-    samples: np.ndarray
-    inputs: Mapping[str, Tensor]
+    samples: Int64[np.ndarray, "samples"]
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]]
 
 
 def certify(
@@ -74,7 +75,7 @@ def certify(
     *,
     scale: float = 1.0,
     method: Method = "linear",
-    samples: np.ndarray | None = None,
+    samples: Int64[np.ndarray, "samples"] | None = None,
     effort: float = math.inf,
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
@@ -109,13 +110,13 @@ def certify(
 
 def _bound_groups(
     network: BoundedNetwork,
-    groups: Mapping[float, np.ndarray],
+    groups: Mapping[float, Int64[np.ndarray, "samples"]],
     *,
     method: Method,
     effort: float,
     branching: BranchSettings | None,
     workers: int,
-) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+) -> dict[float, tuple[Bool[np.ndarray, "samples"], Float64[np.ndarray, "samples"]]]:
     """Bound groups of samples, each over a box of its own size.
 
     Their batches share the workers, since a group is often one batch alone.
@@ -140,7 +141,9 @@ def _bound_groups(
             for samples, inputs in network.batches(indices):
                 yield _Batch(scale, weights, samples, inputs)
 
-    def bounded(batch: _Batch) -> tuple[float, Tensor, Tensor]:
+    def bounded(
+        batch: _Batch,
+    ) -> tuple[float, Bool[Tensor, "samples"], Float64[Tensor, "samples"]]:
         torch.set_num_threads(1)  # the setting belongs to a thread, and this may be a new one
         check_stopped()
         state = propagate(
@@ -153,7 +156,9 @@ def _bound_groups(
         worst, enough = _decided(network, state, batch, method, branching)
         return batch.scale, enough, worst
 
-    parts: dict[float, list[tuple[Tensor, Tensor]]] = {scale: [] for scale in groups}
+    parts: dict[float, list[tuple[Bool[Tensor, "samples"], Float64[Tensor, "samples"]]]] = {
+        scale: [] for scale in groups
+    }
     with one_torch_thread():
         for scale, enough, worst in map_ordered(bounded, batches(), workers=workers):
             parts[scale].append((enough, worst))
@@ -172,7 +177,7 @@ def _decided(
     batch: _Batch,
     method: Method,
     branching: BranchSettings | None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float64[Tensor, "samples"], Bool[Tensor, "samples"]]:
     """Return the lower bound of the margins of a batch, and whether the decisions are proven."""
     reading, tensor = network.reading, network.plan.tensor
     scores = state.interval(tensor)
@@ -186,7 +191,7 @@ def _decided(
         else lower_bounds(state, tensor, form)
     )
     needed = (reading.needed + reading.needed_share * flat(scores.magnitude).amax(1))[None] - offset
-    # Offsets are added in float64: a few roundings of the numbers added.
+    # Offsets are added in float64: 2^-48 is gamma(32), where three sums round.
     needed = needed + 2.0**-48 * (1e-30 + bound.abs().nan_to_num(0.0, 0.0, 0.0) + offset.abs())
     finite = flat(torch.isfinite(scores.lo)).all(1) & flat(torch.isfinite(scores.hi)).all(1)
     # Where some classes may be ahead, the same ones may be so on every chip: those whose bound is
@@ -203,7 +208,9 @@ def _decided(
     ), proven.all(0)
 
 
-def _worst_forms(excess: Tensor, count: int) -> Tensor:
+def _worst_forms(
+    excess: Float64[Tensor, "forms samples"], count: int
+) -> Bool[Tensor, "forms samples"]:
     """Return the forms with the smallest excess of every sample, bool [forms, samples]."""
     worst = torch.zeros_like(excess, dtype=torch.bool)
     if count == 0:
@@ -217,12 +224,12 @@ def _branched(
     network: BoundedNetwork,
     state: State,
     batch: _Batch,
-    form: Tensor,
-    bound: Tensor,
-    needed: Tensor,
-    proven: Tensor,
+    form: Float64[Tensor, "forms samples *units"],
+    bound: Float64[Tensor, "forms samples"],
+    needed: Float64[Tensor, "forms samples"],
+    proven: Bool[Tensor, "forms samples"],
     settings: BranchSettings,
-) -> Tensor:
+) -> Bool[Tensor, "forms samples"]:
     """Prove what linear bounds leave open by branching.
 
     The worst form of every sample first, the others only where that succeeds.
@@ -248,14 +255,19 @@ def _branched(
     return proven
 
 
-def _interval_bound(state: State, tensor: str, form: Tensor) -> Tensor:
+def _interval_bound(
+    state: State, tensor: str, form: Float64[Tensor, "forms samples *units"]
+) -> Float64[Tensor, "forms samples"]:
     scores = state.interval(tensor)
     bound = total(form, scores.middle) - total(form.abs(), scores.radius)
-    # float64 rounding of these sums; the scores' own rounding is in their interval.
+    # float64 rounding of these sums; the scores' own rounding is in their interval. 2^-40 is
+    # gamma(2^13) (Higham, 3.5), and a form has at most two elements that are not 0.
     return torch.nan_to_num(bound - 2.0**-40 * total(form.abs(), scores.magnitude), nan=-math.inf)
 
 
-def _error(state: State, tensor: str, targets: Tensor, method: Method) -> tuple[Tensor, Tensor]:
+def _error(
+    state: State, tensor: str, targets: Float64[Tensor, "samples *outputs"], method: Method
+) -> tuple[Float64[Tensor, "samples"], Bool[Tensor, "samples"]]:
     """Return the largest absolute error of a batch, negated, and whether it is finite."""
     scores = state.interval(tensor)
     lo, hi = scores.lo, scores.hi
@@ -269,6 +281,7 @@ def _error(state: State, tensor: str, targets: Tensor, method: Method) -> tuple[
         lo = torch.maximum(lo, lower_bounds(state, tensor, form).T.reshape(lo.shape))
         hi = torch.minimum(hi, -lower_bounds(state, tensor, -form).T.reshape(lo.shape))
     error = flat(torch.maximum((hi - targets).abs(), (lo - targets).abs())).amax(1)
+    # |y - t| is convex in y, so it is largest at an end of the interval; 2^-48 as in `_decided`.
     error = error + 2.0**-48 * (error + flat(targets.abs()).amax(1))
     return -error, torch.isfinite(error)
 
@@ -277,15 +290,15 @@ def largest_certified_tolerance(
     network: BoundedNetwork,
     *,
     method: Method = "linear",
-    samples: np.ndarray | None = None,
+    samples: Int64[np.ndarray, "samples"] | None = None,
     octaves: tuple[int, int] = (-10, 4),
     steps: int = 16,
-    known: np.ndarray | None = None,
+    known: Float64[np.ndarray, "samples"] | None = None,
     effort: float = math.inf,
     branching: BranchSettings | None = DEFAULT_BRANCHING,
     workers: int = 1,
     on_round: Callable[[], None] | None = None,
-) -> np.ndarray:
+) -> Float64[np.ndarray, "samples"]:
     """Return the largest box size at which each sample is certified.
 
     Sizes lie on a grid of some steps an octave. A proof for one box holds for every smaller one, so

@@ -1,8 +1,15 @@
 """Branching: chips are split by the sign of one ReLU's input, and each half is bounded alone.
 
 Without bent ReLUs the linear bounds of a network of matrix products are exact, so few splits often
-close the gap (Bunel et al., 2020, for inputs as boxes).
-The unit that is split is the one whose lines leave most between them, weighted with the form on it.
+close the gap. The unit that is split is the one whose lines leave most between them, weighted with
+the form on it.
+
+Sound, because the halves z >= 0 and z <= 0 hold every chip between them: what exceeds the needed
+margin on all parts does so on the whole box. Which unit is split decides about time alone.
+
+References:
+    R. Bunel, J. Lu, I. Turkaslan, P. H. S. Torr, P. Kohli, M. P. Kumar, "Branch and bound for
+    piecewise linear neural network verification", JMLR 21, 2020 (for inputs as boxes).
 """
 
 from __future__ import annotations
@@ -12,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float64, Int8, Int64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.backward import State, form_cost
@@ -55,22 +63,22 @@ class _Parts:
         signs: Int8 [parts, ...] by tensor.
     """
 
-    task: Tensor
-    signs: dict[str, Tensor]
+    task: Int64[Tensor, "parts"]
+    signs: dict[str, Int8[Tensor, "parts ..."]]
 
 
 def prove(
     state: State,
-    inputs: Mapping[str, Tensor],
-    constants: Mapping[str, Tensor],
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
     *,
     tensor: str,
-    form: Tensor,
-    samples: Tensor,
-    needed: Tensor,
+    form: Float64[Tensor, "tasks *units"],
+    samples: Int64[Tensor, "tasks"],
+    needed: Float64[Tensor, "tasks"],
     settings: BranchSettings,
-) -> Tensor:
+) -> Bool[Tensor, "tasks"]:
     """Return which linear forms are greater than what is needed on every chip of the box.
 
     Args:
@@ -114,7 +122,7 @@ def prove(
     return ~given_up
 
 
-def _no_signs(state: State, count: int) -> dict[str, Tensor]:
+def _no_signs(state: State, count: int) -> dict[str, Int8[Tensor, "parts ..."]]:
     return {
         step.node.inputs[0]: torch.zeros(
             count, *state.interval(step.node.inputs[0]).lo.shape[1:], dtype=torch.int8
@@ -126,15 +134,15 @@ def _no_signs(state: State, count: int) -> dict[str, Tensor]:
 def _bounded(
     plan: Plan,
     root: State,
-    inputs: Mapping[str, Tensor],
-    constants: Mapping[str, Tensor],
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
     tensor: str,
-    form: Tensor,
-    samples: Tensor,
+    form: Float64[Tensor, "tasks *units"],
+    samples: Int64[Tensor, "tasks"],
     parts: _Parts,
     settings: BranchSettings,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float64[Tensor, "parts"], Int64[Tensor, "parts"]]:
     """Return the bounds of parts, and the unit to split next.
 
     Its place among all units in the order of `signs`; -1: there is none.
@@ -160,7 +168,11 @@ def _bounded(
     return torch.cat(bounds), torch.cat(choices)
 
 
-def _choose(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tensor]) -> Tensor:
+def _choose(
+    state: State,
+    forms: Mapping[str, Float64[Tensor, "1 parts ..."]],
+    signs: Mapping[str, Int8[Tensor, "parts ..."]],
+) -> Int64[Tensor, "parts"]:
     scores = []
     for step in bent_steps(state):
         name = step.node.inputs[0]
@@ -171,6 +183,8 @@ def _choose(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tenso
             scores.append(flat(torch.zeros_like(data.lo)))
             continue
         (low, to), (since, high) = data.lower_side(), data.upper_side()
+        # What the lines leave at most. Above at 0, where the chord through (l, 0) and (u, u) is
+        # -l u / (u - l); below at an end, where the line of the smaller area leaves min(-l, u).
         below = torch.minimum((-low).clamp(min=0), to.clamp(min=0))
         above = (-since).clamp(min=0) * high.clamp(min=0) / (high - since).clamp(min=1e-250)
         gap = form[0].clamp(min=0) * below - form[0].clamp(max=0) * above
@@ -180,7 +194,7 @@ def _choose(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tenso
     return torch.where(best > 0, place, -1)
 
 
-def _split(parts: _Parts, left: Tensor, choice: Tensor) -> _Parts:
+def _split(parts: _Parts, left: Bool[Tensor, "parts"], choice: Int64[Tensor, "parts"]) -> _Parts:
     """Return both halves of the parts that are left."""
     task = parts.task[left].repeat(2)
     place, rows = choice[left], torch.arange(int(left.sum()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from cimrobust.certify.refusal import NotBoundedError
@@ -44,7 +45,9 @@ class Reading:
     needed_share: float = 0.0
     most_ahead: int = 0
 
-    def forms(self, labels: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    def forms(
+        self, labels: Int64[Tensor, "samples"], shape: torch.Size
+    ) -> tuple[Float64[Tensor, "forms samples *outputs"], Float64[Tensor, "forms samples"]]:
         """Return linear forms on the tensor and offsets.
 
         A decision is right if every form plus offset, `most_ahead` excepted, is greater than what
@@ -121,8 +124,9 @@ def _before_sigmoid(twin: Twin, reading: Reading) -> Reading:
     while (source := twin.source_of(reading.tensor)) is not None:
         op, inputs = source
         if op == "Sigmoid" and 0.0 < reading.threshold < 1.0:
-            # Near its threshold t a sigmoid rises by t (1 - t), by half of that within a distance
-            # of 1.
+            # Derived here. s > t exactly where x > ln(t / (1 - t)), and there s' = t (1 - t). As
+            # |s''| = s' |1 - 2 s| <= s', at distance d s' is at least t (1 - t) exp(-d), so s rises
+            # by at least t (1 - t) (1 - exp(-d)) >= t (1 - t) d / 2 for d <= 1.
             rise = reading.threshold * (1.0 - reading.threshold)
             reading = replace(
                 reading,

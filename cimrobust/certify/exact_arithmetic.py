@@ -10,6 +10,9 @@ products by ``gamma(n + 8) sum |w a|``; a quantiser gives the level on either si
 exact value is within `_STEP_ROUNDINGS` roundings of a half.
 Operators between a DequantizeLinear and the next quantiser, which onnxruntime fuses, are bounded
 together.
+
+Sound: the limits are those of any order of summation (Higham, Accuracy and stability of numerical
+algorithms, 2nd ed., 3.5), so what is beyond them is no rounding.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -91,8 +95,8 @@ _UNKNOWN = _Unknown()
 
 def check_arithmetic(
     network: Network,
-    inputs: Mapping[str, np.ndarray],
-    constants: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]],
     *,
     output: str,
 ) -> Arithmetic:
@@ -150,8 +154,8 @@ def check_arithmetic(
 
 
 def _one_batch(
-    inputs: Mapping[str, np.ndarray], feeding: Feeding, count: int
-) -> dict[str, np.ndarray]:
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]], feeding: Feeding, count: int
+) -> dict[str, Shaped[np.ndarray, "..."]]:
     if feeding.mode == "none":
         return {name: array[0] for name, array in inputs.items()}
     return {
@@ -167,8 +171,8 @@ class _Comparison:
         self,
         twin: Twin,
         output: str,
-        feed: Mapping[str, np.ndarray],
-        given: Mapping[str, np.ndarray],
+        feed: Mapping[str, Shaped[np.ndarray, "..."]],
+        given: Mapping[str, Shaped[np.ndarray, "..."]],
     ) -> None:
         self._twin, self._output, self._given = twin, output, given
         self._values: dict[str, Any] = {"": None, **twin.constants()}
@@ -293,7 +297,7 @@ class _Comparison:
             return levels * (1.0 + (first + second) / target)
         return levels * (1.0 + first * second * 255.0 / target)
 
-    def _unrounded(self, step: Step, inputs: Sequence[Any]) -> Tensor:
+    def _unrounded(self, step: Step, inputs: Sequence[Any]) -> Float64[Tensor, "..."]:
         self._twin.softened = True
         try:
             return torch.as_tensor(step.kernel(*inputs))
@@ -319,7 +323,13 @@ class _Comparison:
         return _UNKNOWN
 
     def _compare(
-        self, step: Step, lo: Tensor, hi: Tensor, *, is_integer: bool, middle: Tensor | None = None
+        self,
+        step: Step,
+        lo: Float[Tensor, "*shape"],
+        hi: Float[Tensor, "*shape"],
+        *,
+        is_integer: bool,
+        middle: Float[Tensor, "*shape"] | None = None,
     ) -> None:
         got = torch.from_numpy(np.asarray(self._given[step.node.outputs[0]], np.float64))
         self._compare_values(
@@ -329,10 +339,10 @@ class _Comparison:
     def _compare_values(
         self,
         step: Step,
-        got: Tensor,
-        lo: Tensor,
-        hi: Tensor,
-        middle: Tensor,
+        got: Float64[Tensor, "..."],
+        lo: Float[Tensor, "*shape"],
+        hi: Float[Tensor, "*shape"],
+        middle: Float[Tensor, "*shape"],
         *,
         is_integer: bool = False,
     ) -> None:
@@ -367,9 +377,9 @@ class _Comparison:
 
 def _wrong_tensor(
     step: Step,
-    off: Tensor,
-    distance: Tensor,
-    allowed: Tensor,
+    off: Bool[Tensor, "*shape"],
+    distance: Float[Tensor, "*shape"],
+    allowed: Float[Tensor, "*shape"],
     *,
     is_integer: bool,
     is_product: bool,
@@ -413,7 +423,7 @@ def _float_of_integers(step: Step, read: Sequence[Any]) -> Interval:
     return Interval.rounded(made, made, product_radius(size, 1))
 
 
-def _point(array: np.ndarray) -> Any:
+def _point(array: Shaped[np.ndarray, "..."]) -> Any:
     """Return an array as a known value.
 
     Floats and levels as points of float64, whole numbers that are no levels as they are.

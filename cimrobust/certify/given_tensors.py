@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -142,7 +143,7 @@ class Given:
         """As in `Rule`."""
         if all(not isinstance(value, Interval) or value.is_point for value in inputs):
             read = [value.lo if isinstance(value, Interval) else value for value in inputs]
-            made: Tensor = self.kernel(*read)
+            made: Float[Tensor, "..."] = self.kernel(*read)
             if self.is_exact or self._rounds_nothing(
                 made, [value for value in read if value is not None]
             ):
@@ -151,7 +152,9 @@ class Given:
             raise CannotBoundError("it reads what is rounded before it")
         return self.base.forward(inputs)
 
-    def _rounds_nothing(self, made: Tensor, read: Sequence[Tensor]) -> bool:
+    def _rounds_nothing(
+        self, made: Float[Tensor, "..."], read: Sequence[Shaped[Tensor, "..."]]
+    ) -> bool:
         """Return whether arithmetic is exact in any order.
 
         On whole numbers, or a product with 0, 1 or -1.
@@ -164,11 +167,16 @@ class Given:
                 exact = exact | (value.abs() == 1) | (value == 0)
         return bool(exact.all())
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         constant = total(form, output.middle) - total(form.abs(), output.radius)
         return Pulled(tuple(None for _ in inputs), constant)
 
 
-def _is_whole(value: Tensor) -> Tensor:
+def _is_whole(value: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     return (value == value.round()) & (value.abs() < _MOST_WHOLE)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int8, Int64, Shaped
 from torch import Tensor
 
 #: Smaller radii are none: dividing by them would leave float64.
@@ -31,19 +32,21 @@ class Interval:
         kept: What rules worked out from it, by rule.
     """
 
-    lo: Tensor
-    hi: Tensor
-    rounding: Tensor | None = None
-    corners: tuple[Tensor, Tensor] | None = None
+    lo: Float[Tensor, "*shape"]
+    hi: Float[Tensor, "*shape"]
+    rounding: Float[Tensor, "*shape"] | None = None
+    corners: tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]] | None = None
     kept: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def rounded(lo: Tensor, hi: Tensor, rounding: Tensor) -> Interval:
+    def rounded(
+        lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"], rounding: Float[Tensor, "*shape"]
+    ) -> Interval:
         """Return the interval widened by a rounding radius."""
         return Interval(lo - rounding, hi + rounding, rounding)
 
     @staticmethod
-    def point(value: Tensor) -> Interval:
+    def point(value: Float[Tensor, "*shape"]) -> Interval:
         """Return the interval that holds one value."""
         return Interval(value, value)
 
@@ -58,21 +61,21 @@ class Interval:
         return bool((self.lo >= 0).all())
 
     @cached_property
-    def middle(self) -> Tensor:
+    def middle(self) -> Float[Tensor, "*shape"]:
         """Centre of every element."""
         return self.lo if self.lo is self.hi else 0.5 * (self.lo + self.hi)
 
     @cached_property
-    def radius(self) -> Tensor:
+    def radius(self) -> Float[Tensor, "*shape"]:
         """Half width of every element."""
         return torch.zeros_like(self.lo) if self.lo is self.hi else 0.5 * (self.hi - self.lo)
 
     @cached_property
-    def magnitude(self) -> Tensor:
+    def magnitude(self) -> Float[Tensor, "*shape"]:
         """Largest absolute value of every element."""
         return torch.maximum(self.lo.abs(), self.hi.abs())
 
-    def moved(self, move: Callable[[Tensor], Tensor]) -> Interval:
+    def moved(self, move: Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]) -> Interval:
         """Return the interval of a tensor with the same elements in other places."""
         lo = move(self.lo)
         return Interval(lo, lo if self.lo is self.hi else move(self.hi))
@@ -98,7 +101,7 @@ class Interval:
             corners,
         )
 
-    def of_sign(self, signs: Tensor) -> Interval:
+    def of_sign(self, signs: Int8[Tensor, "samples *units"]) -> Interval:
         """Return the part where elements are not negative (sign 1) or not positive (sign -1).
 
         Elements that have one sign alone stay as they are.
@@ -110,7 +113,7 @@ class Interval:
             lo, torch.where(straddles & (signs < 0), zero, self.hi), self.rounding, self.corners
         )
 
-    def part(self, samples: Tensor) -> Interval:
+    def part(self, samples: Int64[Tensor, "samples"]) -> Interval:
         """Return the interval of some samples."""
         corners = (
             None if self.corners is None else (self.corners[0][samples], self.corners[1][samples])
@@ -122,7 +125,7 @@ class Interval:
             corners,
         )
 
-    def lower_side(self) -> tuple[Tensor, Tensor]:
+    def lower_side(self) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """Return the ends of the values with an element's own weights at their lower corner.
 
         The values are those on such chips; no chip has smaller ones.
@@ -131,7 +134,7 @@ class Interval:
             return self.lo, self.hi
         return self.lo, torch.maximum(torch.minimum(self.corners[0], self.hi), self.lo)
 
-    def upper_side(self) -> tuple[Tensor, Tensor]:
+    def upper_side(self) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """Return the ends of the values with an element's own weights at their upper corner.
 
         The values are those on such chips; no chip has larger ones.
@@ -141,7 +144,7 @@ class Interval:
         return torch.minimum(torch.maximum(self.corners[1], self.lo), self.hi), self.hi
 
 
-def flat(tensor: Tensor, leading: int = 1) -> Tensor:
+def flat(tensor: Shaped[Tensor, "..."], leading: int = 1) -> Shaped[Tensor, "..."]:
     """Return a tensor with the axes behind the leading ones made one.
 
     Where there are none, one of one element (a score a sample has no axis of its own).
@@ -149,13 +152,19 @@ def flat(tensor: Tensor, leading: int = 1) -> Tensor:
     return tensor.reshape(*tensor.shape[:leading], math.prod(tensor.shape[leading:]))
 
 
-def chord_of_absolute(middle: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+def chord_of_absolute(
+    middle: Float[Tensor, "*shape"], radius: Float[Tensor, "*shape"]
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
     """Return slope and intercept of a line above ``|x|`` for x within a radius of a middle.
 
     ``|x| <= slope x + intercept``.
 
     The line goes through both ends. Where the sign of x is known it is ``|x|`` itself: slope 1 or
     -1, intercept 0.
+
+    Derived here: ``|x|`` is convex, so it lies below the chord between m - r and m + r. Where these
+    have different signs the slope is ``((m + r) - (r - m)) / 2r = m / r``, and the chord passes
+    ``m + r`` at ``m + r``, so the intercept is ``(m + r)(1 - m / r) = r - m^2 / r``.
     """
     slope = (middle / radius.clamp(min=_LEAST_RADIUS)).clamp(-1.0, 1.0)
     return slope, (radius - middle * slope).clamp(min=0.0)

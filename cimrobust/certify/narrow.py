@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, form_cost, forms_at_once, lower_bound
@@ -54,7 +55,9 @@ def narrow(state: State, index: int, rule: Bent, effort: float) -> None:
     state.values[name] = after
 
 
-def _widest(data: Interval, bent: Tensor, count: int) -> Tensor:
+def _widest(
+    data: Interval, bent: Bool[Tensor, "samples units"], count: int
+) -> Int64[Tensor, "samples count"]:
     """Return units of every sample [samples, count].
 
     The bent ones whose function is furthest from a line, or any others where there are fewer.
@@ -70,8 +73,13 @@ def _widest(data: Interval, bent: Tensor, count: int) -> Tensor:
 
 
 def _narrowed(
-    state: State, index: int, units: Tensor, ends: Tensor, sign: int, corner: int
-) -> Tensor:
+    state: State,
+    index: int,
+    units: Int64[Tensor, "samples count"],
+    ends: Float64[Tensor, "samples *units"],
+    sign: int,
+    corner: int,
+) -> Float64[Tensor, "samples *units"]:
     """Return ends of the input of a step, better at some units.
 
     Lower ends for sign 1, upper ones for -1.
@@ -145,7 +153,9 @@ def narrow_contest(state: State, index: int, effort: float) -> None:
     )
 
 
-def _in_order(which: Tensor, places: Tensor) -> Tensor:
+def _in_order(
+    which: Int64[Tensor, "samples count"], places: Int64[Tensor, "channels taps positions"]
+) -> Int64[Tensor, "samples count"]:
     """Return elements of windows in the order of their windows in the plane.
 
     All channels of a window stay together.
@@ -156,8 +166,12 @@ def _in_order(which: Tensor, places: Tensor) -> Tensor:
 
 
 def _difference(
-    state: State, index: int, pairs: tuple[Tensor, Tensor], which: Tensor, sign: float
-) -> Tensor:
+    state: State,
+    index: int,
+    pairs: tuple[Int64[Tensor, "samples elements"], Int64[Tensor, "samples elements"]],
+    which: Int64[Tensor, "samples count"],
+    sign: float,
+) -> Float64[Tensor, "samples count"]:
     """Return lower bounds of the differences of pairs of elements, [samples, count].
 
     Of their negatives for sign -1.

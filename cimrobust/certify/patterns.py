@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 from cimrobust.twin.ops.program import Step
 
 
-def recognised(steps: Sequence[Step], constants: Mapping[str, Tensor], tensor: str) -> list[Step]:
+def recognised(
+    steps: Sequence[Step], constants: Mapping[str, Shaped[Tensor, "..."]], tensor: str
+) -> list[Step]:
     """Return the steps with written-out operators replaced.
 
     Steps that `tensor` then does not depend on are left out.
@@ -52,7 +55,7 @@ class _Finder:
     """
 
     makers: Mapping[str, Node]
-    constants: Mapping[str, Tensor]
+    constants: Mapping[str, Shaped[Tensor, "..."]]
 
     def norm(self, step: Step) -> list[Step] | None:
         """Return the normalisation that a quotient is the end of, None if it is none."""
@@ -154,7 +157,7 @@ class _Finder:
 
 
 def _kernel(epsilon: float, *, is_centred: bool) -> Kernel:
-    def run(x: Tensor) -> Tensor:
+    def run(x: Float[Tensor, "*positions inputs"]) -> Float[Tensor, "*positions inputs"]:
         moved = x - x.mean(-1, keepdim=True) if is_centred else x
         return moved * torch.rsqrt((moved * moved).mean(-1, keepdim=True) + epsilon)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool, Float64
 
 from cimrobust.certify.bound_summary import Certification
 from cimrobust.errors import InputRefusedError
@@ -31,9 +32,9 @@ class PerSample:
             float64 [samples]; 0: none was, or it was not tried; NaN: it was not asked for.
     """
 
-    certified: np.ndarray
-    tried: np.ndarray
-    largest: np.ndarray
+    certified: Bool[np.ndarray, "samples"]
+    tried: Bool[np.ndarray, "samples"]
+    largest: Float64[np.ndarray, "samples"]
 
 
 def per_sample(certification: Certification, tolerance: float) -> PerSample | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from cimrobust.certify.expand import expanded
@@ -78,7 +79,7 @@ class Plan:
     """
 
     steps: tuple[PlannedStep, ...]
-    constants: Mapping[str, Tensor]
+    constants: Mapping[str, Shaped[Tensor, "..."]]
     weight_names: tuple[str, ...]
     inputs: tuple[str, ...]
     tensor: str
@@ -277,7 +278,7 @@ def _renamed(step: PlannedStep, source: str, output: str) -> PlannedStep:
     return replace(step, step=replace(step.step, node=node))
 
 
-def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> float:
+def _steps_read(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]], before: float) -> float:
     """Return the sum of the steps of the levels that a tensor is computed from.
 
     It goes back to the quantisers or stored weights in front of the tensor. Infinite behind a
@@ -292,7 +293,7 @@ def _steps_read(node: Node, constants: Mapping[str, Tensor], before: float) -> f
     return before
 
 
-def _does_nothing(node: Node, constants: Mapping[str, Tensor]) -> bool:
+def _does_nothing(node: Node, constants: Mapping[str, Shaped[Tensor, "..."]]) -> bool:
     """Return whether a node is a maximum with the lowest float.
 
     Deployment puts such nodes behind layers so that engines leave the layers alone.
@@ -305,7 +306,9 @@ def _does_nothing(node: Node, constants: Mapping[str, Tensor]) -> bool:
     )
 
 
-def _rule_of(step: Step, reads: list[str], constants: Mapping[str, Tensor], steps: float) -> Rule:
+def _rule_of(
+    step: Step, reads: list[str], constants: Mapping[str, Shaped[Tensor, "..."]], steps: float
+) -> Rule:
     """Return the rule of a node.
 
     Args:
@@ -358,7 +361,10 @@ def _check_kinds(node: Node, reads: list[str]) -> None:
 
 @torch.no_grad()
 def check_samples_apart(
-    plan: Plan, twin: Twin, inputs: Mapping[str, Tensor], constants: Mapping[str, Tensor]
+    plan: Plan,
+    twin: Twin,
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
 ) -> None:
     """Check that every tensor has its samples in front and that no sample depends on another.
 

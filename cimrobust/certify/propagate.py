@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from jaxtyping import Int8, Shaped
 from torch import Tensor
 
 from cimrobust.certify.backward import State
@@ -26,13 +27,13 @@ _CONTEST, _FIRST_CONTEST = 0.5, 0.06
 @torch.no_grad()
 def propagate(
     plan: Plan,
-    inputs: Mapping[str, Tensor],
-    constants: Mapping[str, Tensor],
+    inputs: Mapping[str, Shaped[Tensor, "samples ..."]],
+    constants: Mapping[str, Shaped[Tensor, "..."]],
     weights: Mapping[str, Interval],
     *,
     effort: float,
     known: Mapping[str, Interval] | None = None,
-    signs: Mapping[str, Tensor] | None = None,
+    signs: Mapping[str, Int8[Tensor, "samples ..."]] | None = None,
 ) -> State:
     """Bound every tensor.
 

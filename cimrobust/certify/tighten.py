@@ -1,10 +1,17 @@
 """Linear bounds made tighter by gradient ascent.
 
-Two things are free. A line below a bent ReLU may have any slope from 0 to 1 (Xu et al., Fast and
-Complete, 2021: alpha). Where only chips are looked at on which an
-input z of a ReLU has a sign, a multiplier times the sign times z may be subtracted, as no such chip
-has that negative (Wang et al., Beta-CROWN, 2021: beta).
-Every choice gives a sound bound; the best of all passes is kept.
+Two things are free. A line below a bent ReLU may have any slope from 0 to 1 (alpha): ``a z <=
+max(z, 0)`` for every such a. Where only chips are looked at on which an input z of a ReLU has a
+sign s, a multiplier b >= 0 times s z may be subtracted (beta): as s z >= 0 on these chips, ``A z -
+b s z <= A z``, and a lower bound of the left side is one of the right.
+Every choice gives a sound bound, however good the ascent is; the best of all passes is kept.
+
+References:
+    K. Xu et al., "Fast and complete: enabling complete verification with rapid and massively
+    parallel incomplete verifiers", ICLR 2021 (alpha-CROWN).
+    S. Wang et al., "Beta-CROWN: efficient bound propagation with per-neuron split constraints",
+    NeurIPS 2021.
+    D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
 """
 
 from __future__ import annotations
@@ -13,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64, Int8
 from torch import Tensor
 
 from cimrobust.certify.backward import Options, State, lower_bound
@@ -20,6 +28,7 @@ from cimrobust.certify.interval import flat
 from cimrobust.certify.plan import PlannedStep
 from cimrobust.certify.rules.relaxation import Activation
 
+# Step of the first pass and what every pass leaves of it; they decide how tight, not whether sound.
 _RATE = 0.3
 _DECAY = 0.95
 
@@ -33,8 +42,8 @@ class Tightened:
         forms: Forms on all tensors in the first pass.
     """
 
-    bound: Tensor
-    forms: Mapping[str, Tensor]
+    bound: Float64[Tensor, "forms samples"]
+    forms: Mapping[str, Float64[Tensor, "forms samples ..."]]
 
 
 def bent_steps(state: State) -> list[PlannedStep]:
@@ -49,10 +58,10 @@ def bent_steps(state: State) -> list[PlannedStep]:
 def tightened(
     state: State,
     tensor: str,
-    form: Tensor,
+    form: Float64[Tensor, "forms samples *units"],
     *,
     passes: int,
-    signs: Mapping[str, Tensor] | None = None,
+    signs: Mapping[str, Int8[Tensor, "samples ..."]] | None = None,
 ) -> Tightened:
     """Bound linear forms on a tensor, as `lower_bound` does, with several backward passes.
 
@@ -63,7 +72,7 @@ def tightened(
         passes: Backward passes with gradients.
         signs: Chips looked at, as for `propagate`.
     """
-    forms: dict[str, Tensor] = {}
+    forms: dict[str, Float64[Tensor, "forms samples ..."]] = {}
     with torch.no_grad():
         best = lower_bound(state, tensor, form, options=Options(forms_at=forms))
     free = _Free.start(state, forms, signs or {})
@@ -96,13 +105,19 @@ class _Free:
         moments: First and second, of Adam (Kingma and Ba, 2015).
     """
 
-    values: dict[_Key, Tensor]
-    limits: dict[_Key, tuple[Tensor, Tensor]]
-    scales: dict[_Key, Tensor]
-    moments: dict[_Key, tuple[Tensor, Tensor]]
+    values: dict[_Key, Float64[Tensor, "forms samples ..."]]
+    limits: dict[_Key, tuple[Float64[Tensor, "samples ..."], Float64[Tensor, "samples ..."]]]
+    scales: dict[_Key, Float64[Tensor, "forms samples ..."]]
+    moments: dict[
+        _Key, tuple[Float64[Tensor, "forms samples ..."], Float64[Tensor, "forms samples ..."]]
+    ]
 
     @staticmethod
-    def start(state: State, forms: Mapping[str, Tensor], signs: Mapping[str, Tensor]) -> _Free:
+    def start(
+        state: State,
+        forms: Mapping[str, Float64[Tensor, "forms samples ..."]],
+        signs: Mapping[str, Int8[Tensor, "samples ..."]],
+    ) -> _Free:
         free = _Free({}, {}, {}, {})
         for step in bent_steps(state):
             if step.output not in forms:
@@ -134,11 +149,21 @@ class _Free:
                 )
         return free
 
-    def _add(self, key: _Key, value: Tensor, limits: tuple[Tensor, Tensor]) -> None:
+    def _add(
+        self,
+        key: _Key,
+        value: Float64[Tensor, "forms samples *units"],
+        limits: tuple[Float64[Tensor, "samples *units"], Float64[Tensor, "samples *units"]],
+    ) -> None:
         self.values[key], self.limits[key] = value, limits
         self.moments[key] = (torch.zeros_like(value), torch.zeros_like(value))
 
-    def used(self, leaves: Mapping[_Key, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def used(
+        self, leaves: Mapping[_Key, Float64[Tensor, "forms samples ..."]]
+    ) -> tuple[
+        dict[str, Float64[Tensor, "forms samples ..."]],
+        dict[str, Float64[Tensor, "forms samples ..."]],
+    ]:
         """Return slopes and multipliers as `lower_bound` takes them."""
         slopes = {name: leaf for (kind, name), leaf in leaves.items() if kind == "slope"}
         duals = {
@@ -148,7 +173,12 @@ class _Free:
         }
         return slopes, duals
 
-    def ascend(self, grads: Mapping[_Key, Tensor | None], rate: float, count: int) -> None:
+    def ascend(
+        self,
+        grads: Mapping[_Key, Float64[Tensor, "forms samples ..."] | None],
+        rate: float,
+        count: int,
+    ) -> None:
         """Make one step of Adam upwards, within the limits."""
         for key, grad in grads.items():
             if grad is None:

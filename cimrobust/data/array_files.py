@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from jaxtyping import Shaped
 from numpy.lib import format as npy_format
 
 from cimrobust.available_memory import available_memory
@@ -64,7 +65,7 @@ def require_fit(num_bytes: int, *, what: str, where: object) -> None:
         )
 
 
-def read_npz(path: Path, names: set[str]) -> tuple[dict[str, np.ndarray], str]:
+def read_npz(path: Path, names: set[str]) -> tuple[dict[str, Shaped[np.ndarray, "..."]], str]:
     """Read named arrays of an .npz file.
 
     Args:
@@ -94,7 +95,9 @@ def names_in_npz(path: Path) -> list[str]:
         return [info.filename.removesuffix(".npy") for info in archive.infolist()[:MAX_MEMBERS]]
 
 
-def _read_archive(stream: BufferedReader, names: set[str], path: Path) -> dict[str, np.ndarray]:
+def _read_archive(
+    stream: BufferedReader, names: set[str], path: Path
+) -> dict[str, Shaped[np.ndarray, "..."]]:
     with (
         refusing_what_fails("data file must be a complete .npz archive", path, hint=_HINT),
         zipfile.ZipFile(stream) as archive,
@@ -180,7 +183,7 @@ def _read_header(stream: IO[bytes]) -> _Header:
 
 def _read_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, where: str
-) -> np.ndarray:
+) -> Shaped[np.ndarray, "..."]:
     with (
         refusing_what_fails("array must be readable, not damaged", where, hint=_HINT),
         archive.open(info) as stream,

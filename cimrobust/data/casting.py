@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.errors import UsageError
 
 
-def cast(array: np.ndarray, dtype: str, where: str) -> np.ndarray:
+def cast(
+    array: Shaped[np.ndarray, "*shape"], dtype: str, where: str
+) -> Shaped[np.ndarray, "*shape"]:
     """Return an array in another element type, contiguous; no copy where it has the type already.
 
     Args:
@@ -43,7 +46,7 @@ def cast(array: np.ndarray, dtype: str, where: str) -> np.ndarray:
     return made
 
 
-def constant(value: Any, dtype: str, where: str) -> np.ndarray:
+def constant(value: Any, dtype: str, where: str) -> Shaped[np.ndarray, "..."]:
     """Return numbers written in a file as an array.
 
     Args:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.data.decision import Decision
 from cimrobust.data.labels import one_hot_axes
@@ -72,7 +73,7 @@ def sole_axis(axes: Sequence[int], shape: Sequence[int], hint: AxisHint | None) 
 
 
 def axis_of_labels(
-    axes: Sequence[int], shape: Sequence[int], labels: np.ndarray
+    axes: Sequence[int], shape: Sequence[int], labels: Shaped[np.ndarray, "samples ..."]
 ) -> tuple[int, bool]:
     """Return the class axis that labels fit, and whether they are one-hot along it.
 

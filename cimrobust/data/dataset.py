@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from jaxtyping import Bool, Int, Shaped
 
 from cimrobust.data.decision import Decision, LabelReading
 from cimrobust.errors import UsageError
@@ -43,7 +44,7 @@ class StoredOutput:
     """
 
     name: str
-    array: np.ndarray
+    array: Shaped[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class DataSet:
             names, which may be empty; see `for_output`.
     """
 
-    inputs: Mapping[str, np.ndarray]
-    constants: Mapping[str, np.ndarray]
-    labels: np.ndarray | None
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]]
+    constants: Mapping[str, Shaped[np.ndarray, "..."]]
+    labels: Shaped[np.ndarray, "labels *positions"] | None
     decision: Decision
     source: DataSource
     reading: LabelReading = field(default_factory=LabelReading)
@@ -75,7 +76,9 @@ class DataSet:
         """Number of samples."""
         return int(next(iter(self.inputs.values())).shape[0])
 
-    def part(self, samples: slice | np.ndarray) -> DataSet:
+    def part(
+        self, samples: slice | Int[np.ndarray, "some"] | Bool[np.ndarray, "samples"]
+    ) -> DataSet:
         """Return some of the samples."""
         return replace(
             self,

@@ -6,6 +6,7 @@ What methods need that walk towards failing chips.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64, Int64, Shaped
 
 from cimrobust.data.decision import Score
 from cimrobust.data.rows import class_rows, decisive_rows
@@ -52,7 +53,7 @@ class FailureScore:
         self._task, self._below = task, below
         self.num_wrong = None if task.is_regression else wrong_needed(task.num_decisions, below)
 
-    def __call__(self, output: np.ndarray) -> float:
+    def __call__(self, output: Shaped[np.ndarray, "samples *outputs"]) -> float:
         """Return the score of a chip from its decision output on all samples."""
         if self.num_wrong is None:
             score = self._below - self._task.score(output).value
@@ -68,7 +69,9 @@ class FailureScore:
         """Tell whether a score is one that misses the requirement."""
         return score.value > self._below if self.num_wrong is None else score.value < self._below
 
-    def margins(self, output: np.ndarray) -> np.ndarray:
+    def margins(
+        self, output: Shaped[np.ndarray, "samples *outputs"]
+    ) -> Float64[np.ndarray, "counted"]:
         """Return the margin of every decision that is counted, float64.
 
         Positive exactly where the decision is right.
@@ -76,7 +79,9 @@ class FailureScore:
         return margins_of(self._task, output)
 
 
-def margins_of(task: Task, output: np.ndarray) -> np.ndarray:
+def margins_of(
+    task: Task, output: Shaped[np.ndarray, "samples *outputs"]
+) -> Float64[np.ndarray, "counted"]:
     """Return the margin of every decision that is counted, float64.
 
     Positive exactly where the decision is right.
@@ -127,7 +132,9 @@ def wrong_needed(num_decisions: int, below: float) -> int:
     return int(missing[0])
 
 
-def _class_margins(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _class_margins(
+    rows: Float64[np.ndarray, "decisions classes"], labels: Int64[np.ndarray, "decisions"]
+) -> Float64[np.ndarray, "decisions"]:
     """Return the score of the labelled class minus the best other one."""
     own = np.take_along_axis(rows, labels[:, None], axis=1)[:, 0]
     others = rows.copy()

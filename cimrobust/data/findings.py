@@ -8,6 +8,7 @@ A network that is broken is not one that is fragile: its outputs are refused, or
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Shaped
 from scipy.stats import binom
 
 from cimrobust.data.dataset import DataSet
@@ -21,7 +22,9 @@ _CHANCE = 1e-3
 _FEWEST_DECISIONS = 10
 
 
-def check_clean(task: Task, dataset: DataSet, output: np.ndarray) -> tuple[str, ...]:
+def check_clean(
+    task: Task, dataset: DataSet, output: Shaped[np.ndarray, "samples *outputs"]
+) -> tuple[str, ...]:
     """Look at the decision output of the clean network on all samples.
 
     Args:
@@ -45,7 +48,7 @@ def check_clean(task: Task, dataset: DataSet, output: np.ndarray) -> tuple[str, 
     return tuple(text for text in found if text)
 
 
-def _broken(task: Task, output: np.ndarray) -> str:
+def _broken(task: Task, output: Shaped[np.ndarray, "samples *outputs"]) -> str:
     broken = task.broken(output)
     count, total = int(broken.sum()), int(task.counted.sum())
     if not count:
@@ -65,7 +68,11 @@ def _broken(task: Task, output: np.ndarray) -> str:
     )
 
 
-def _kinds(task: Task, output: np.ndarray, broken: np.ndarray) -> str:
+def _kinds(
+    task: Task,
+    output: Shaped[np.ndarray, "samples *outputs"],
+    broken: Bool[np.ndarray, "samples *positions"],
+) -> str:
     """Return what is wrong with the outputs of broken decisions."""
     if task.decision.read == "label":
         return "no known class"
@@ -78,7 +85,9 @@ def _kinds(task: Task, output: np.ndarray, broken: np.ndarray) -> str:
     return " and ".join(f"{name} ({count})" for count, name in parts if count)
 
 
-def _shifted(task: Task, dataset: DataSet, output: np.ndarray) -> list[str]:
+def _shifted(
+    task: Task, dataset: DataSet, output: Shaped[np.ndarray, "samples *outputs"]
+) -> list[str]:
     """Compare with the reading in which labels count from 1."""
     reading = dataset.reading
     if (
@@ -113,7 +122,7 @@ def _shifted(task: Task, dataset: DataSet, output: np.ndarray) -> list[str]:
     ]
 
 
-def _constant(task: Task, output: np.ndarray) -> list[str]:
+def _constant(task: Task, output: Shaped[np.ndarray, "samples *outputs"]) -> list[str]:
     """Name an output that does not depend on the sample, or decisions that are all the same."""
     if len(output) < 2:
         return []

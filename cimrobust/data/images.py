@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.data.array_files import require_fit
 from cimrobust.data.description import Step
@@ -67,7 +68,7 @@ def read_image_folder(
         (position, label) for label, paths in enumerate(files) for position in range(len(paths))
     )[:limit]
     leading = [step for step in steps if step.op in ("resize", "crop")]
-    images: list[np.ndarray] = []
+    images: list[Shaped[np.ndarray, "..."]] = []
     labels, digest = [], hashlib.sha256()
     for position, label in chosen:
         path = files[label][position]
@@ -94,7 +95,7 @@ def read_image_folder(
     )
 
 
-def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> np.ndarray:
+def _read_image(content: bytes, path: Path, steps: Sequence[Step]) -> Shaped[np.ndarray, "..."]:
     with (
         refusing_what_fails("image must be readable", path, hint="remove or repair the file"),
         warnings.catch_warnings(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Int64, Shaped
 
 from cimrobust.data.decision import IGNORED, LabelReading, LabelValue
 from cimrobust.errors import UsageError
@@ -17,26 +18,30 @@ _USUAL_IGNORED = (255, -1, -100)
 _SHOWN = 5
 
 
-def is_text(labels: np.ndarray) -> bool:
+def is_text(labels: Shaped[np.ndarray, "..."]) -> bool:
     """Tell whether an array holds text."""
     return labels.dtype.kind in "USO"
 
 
-def as_text(labels: np.ndarray) -> np.ndarray:
+def as_text(labels: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
     """Return text as Unicode; bytes are UTF-8."""
     if labels.dtype.kind == "S":
         return np.asarray(np.char.decode(labels, "utf-8", "replace"))
     return labels.astype(str)
 
 
-def is_counted(labels: np.ndarray, ignore: Sequence[int]) -> np.ndarray:
+def is_counted(
+    labels: Shaped[np.ndarray, "samples *positions"], ignore: Sequence[int]
+) -> Bool[np.ndarray, "samples"]:
     """Return which samples have a label that is counted, bool [samples]."""
     if not ignore or is_text(labels):
         return np.ones(len(labels), dtype=bool)
     return np.asarray(np.asarray(~np.isin(labels, ignore)).reshape(len(labels), -1).any(axis=1))
 
 
-def class_indices(labels: np.ndarray, reading: LabelReading) -> np.ndarray:
+def class_indices(
+    labels: Shaped[np.ndarray, "*shape"], reading: LabelReading
+) -> Int64[np.ndarray, "*shape"]:
     """Return labels as indices of classes, `IGNORED` where they are not counted.
 
     The indices are int64 in the labels' own shape; whether they are in range is not looked at.
@@ -60,7 +65,9 @@ def class_indices(labels: np.ndarray, reading: LabelReading) -> np.ndarray:
     return np.asarray(whole, dtype=np.int64)
 
 
-def _whole(labels: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+def _whole(
+    labels: Shaped[np.ndarray, "*shape"], ignored: Bool[np.ndarray, "*shape"]
+) -> Int64[np.ndarray, "*shape"]:
     """Return labels as int64; raises UsageError for fractions."""
     with np.errstate(invalid="ignore"):  # what does not fit is refused below
         whole = labels.astype(np.int64)
@@ -73,8 +80,10 @@ def _whole(labels: np.ndarray, ignored: np.ndarray) -> np.ndarray:
 
 
 def _listed(
-    labels: np.ndarray, classes: Sequence[LabelValue] | None, ignored: np.ndarray
-) -> np.ndarray:
+    labels: Shaped[np.ndarray, "*shape"],
+    classes: Sequence[LabelValue] | None,
+    ignored: Bool[np.ndarray, "*shape"],
+) -> Int64[np.ndarray, "*shape"]:
     """Return the places of labels in a list of classes."""
     kept = labels[~ignored]
     if classes is None:
@@ -98,7 +107,7 @@ def _listed(
     return found
 
 
-def one_hot_axes(labels: np.ndarray, axes: Sequence[int]) -> list[int]:
+def one_hot_axes(labels: Shaped[np.ndarray, "samples *outputs"], axes: Sequence[int]) -> list[int]:
     """Return the axes along which every row has exactly one 1 and else zeros.
 
     Args:
@@ -129,7 +138,9 @@ def one_hot_axes(labels: np.ndarray, axes: Sequence[int]) -> list[int]:
     return found
 
 
-def check_range(indices: np.ndarray, num_classes: int, reading: LabelReading) -> None:
+def check_range(
+    indices: Int64[np.ndarray, "*shape"], num_classes: int, reading: LabelReading
+) -> None:
     """Check that all labels that are counted are classes.
 
     Raises:
@@ -148,7 +159,7 @@ def check_range(indices: np.ndarray, num_classes: int, reading: LabelReading) ->
     )
 
 
-def _remedy(indices: np.ndarray, num_classes: int, reading: LabelReading) -> str:
+def _remedy(indices: Int64[np.ndarray, "counted"], num_classes: int, reading: LabelReading) -> str:
     """Return the key that makes labels fit."""
     first = reading.first or 0
     values = np.unique(indices) + first

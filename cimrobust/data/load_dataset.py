@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.data.casting import constant
 from cimrobust.data.dataset import DataSet, DataSource, StoredOutput
@@ -24,6 +25,7 @@ from cimrobust.files import sha256_of
 Part = Literal["eval", "train"]
 
 
+@runtime_checkable
 class GraphInput(Protocol):
     """What is known of a graph input: name, element type and shape."""
 
@@ -270,7 +272,7 @@ def _bare(raw: RawData, where: str, inputs: Sequence[GraphInput], limit: int | N
     )
 
 
-def _fit_flat(array: np.ndarray, spec: GraphInput) -> np.ndarray:
+def _fit_flat(array: Shaped[np.ndarray, "..."], spec: GraphInput) -> Shaped[np.ndarray, "..."]:
     """Return table rows in the shape of the graph input where it says one; others unchanged."""
     shape = spec.shape
     if (
@@ -334,7 +336,7 @@ def _test_data(
     return RawData(merged, raw.files), stored
 
 
-def _merge_batch(array: np.ndarray, spec: GraphInput) -> np.ndarray:
+def _merge_batch(array: Shaped[np.ndarray, "..."], spec: GraphInput) -> Shaped[np.ndarray, "..."]:
     """Return test sets [sets, batch, ...] as samples along one axis.
 
     Sets of a graph without a batch axis are samples themselves.
@@ -345,9 +347,9 @@ def _merge_batch(array: np.ndarray, spec: GraphInput) -> np.ndarray:
 
 
 def _assemble(
-    arrays: dict[str, np.ndarray],
-    constants: dict[str, np.ndarray],
-    labels: np.ndarray | None,
+    arrays: dict[str, Shaped[np.ndarray, "..."]],
+    constants: dict[str, Shaped[np.ndarray, "..."]],
+    labels: Shaped[np.ndarray, "..."] | None,
     *,
     inputs: Sequence[GraphInput],
     decision: Decision,
@@ -398,7 +400,7 @@ def _assemble(
     return whole.part(kept)
 
 
-def _length(array: np.ndarray) -> int:
+def _length(array: Shaped[np.ndarray, "..."]) -> int:
     """Return the number of samples; a single number has no sample axis."""
     return int(array.shape[0]) if array.ndim else 0
 
@@ -414,7 +416,7 @@ def fits_input(sample: Sequence[int], spec: GraphInput) -> bool:
     )
 
 
-def _check_shape(array: np.ndarray, spec: GraphInput, where: str) -> None:
+def _check_shape(array: Shaped[np.ndarray, "..."], spec: GraphInput, where: str) -> None:
     """Raise UsageError unless samples fit the graph input, with or without a batch axis in it."""
     if spec.shape is None:
         return

@@ -8,9 +8,12 @@ decision.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, Num
 
 
-def class_rows(output: np.ndarray, axis: int, *, lowest_wins: bool) -> np.ndarray:
+def class_rows(
+    output: Num[np.ndarray, "samples *outputs"], axis: int, *, lowest_wins: bool
+) -> Float64[np.ndarray, "decisions classes"]:
     """Return the logits of an output whose classes lie along an axis.
 
     They are [decisions, classes] in float64, the highest best.
@@ -20,12 +23,19 @@ def class_rows(output: np.ndarray, axis: int, *, lowest_wins: bool) -> np.ndarra
     return -rows if lowest_wins else rows
 
 
-def have_decision(rows: np.ndarray) -> np.ndarray:
+def have_decision(
+    rows: Float[np.ndarray, "decisions classes"],
+) -> Bool[np.ndarray, "decisions"]:
     """Return which rows have a decision, bool [decisions]."""
     return np.asarray(np.isfinite(rows.max(axis=1)))  # NaN and +infinity come out of a maximum
 
 
-def decisive_rows(rows: np.ndarray, labels: np.ndarray, *, k: int = 1) -> np.ndarray:
+def decisive_rows(
+    rows: Float[np.ndarray, "decisions classes"],
+    labels: Int64[np.ndarray, "decisions"],
+    *,
+    k: int = 1,
+) -> Float[np.ndarray, "decisions classes"]:
     """Return logits whose first highest is the label's exactly if that is among the k highest.
 
     They are all finite where there is a decision.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+from jaxtyping import Shaped
 
 from cimrobust.data.array_files import MAX_BYTES, read_npz, require_fit
 from cimrobust.data.dataset import StoredOutput
@@ -36,7 +37,7 @@ class RawData:
         folders: Names of the sub-folders that ``y`` counts; empty: it counts none.
     """
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]]
     files: Mapping[str, str]
     folders: tuple[str, ...] = ()
 
@@ -128,8 +129,8 @@ def read_test_data(
     sets = sorted(folder.glob("test_data_set_*"), key=lambda path: (len(path.name), path.name)) or [
         folder
     ]
-    inputs: dict[str, list[np.ndarray]] = {name: [] for name in input_names}
-    outputs: dict[int, list[tuple[str, np.ndarray]]] = {}
+    inputs: dict[str, list[Shaped[np.ndarray, "..."]]] = {name: [] for name in input_names}
+    outputs: dict[int, list[tuple[str, Shaped[np.ndarray, "..."]]]] = {}
     files: dict[str, str] = {}
     for test_set in sets:
         for path in sorted(test_set.glob("*.pb")):
@@ -173,7 +174,9 @@ def read_test_data(
     return RawData({name: np.stack(arrays) for name, arrays in inputs.items()}, files), stored
 
 
-def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def _stacked(
+    arrays: Sequence[Shaped[np.ndarray, "..."]],
+) -> Shaped[np.ndarray, "samples ..."]:
     """Return outputs of all sets along a new first axis.
 
     An empty array, which fits no sample, where their shapes differ.

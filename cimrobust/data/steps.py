@@ -9,13 +9,16 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.data.casting import cast
 from cimrobust.data.description import Step
 from cimrobust.errors import UsageError
 
 
-def apply_steps(array: np.ndarray, steps: Sequence[Step], *, dtype: str, where: str) -> np.ndarray:
+def apply_steps(
+    array: Shaped[np.ndarray, "..."], steps: Sequence[Step], *, dtype: str, where: str
+) -> Shaped[np.ndarray, "..."]:
     """Preprocess samples.
 
     Arithmetic is done in float32 (float64 where `dtype` is), the type that exporters' own pipelines
@@ -61,8 +64,10 @@ def apply_steps(array: np.ndarray, steps: Sequence[Step], *, dtype: str, where: 
     return cast(array, dtype, where)
 
 
-def _arithmetic(array: np.ndarray, step: Step, work: type, where: str) -> np.ndarray:
-    value: np.ndarray = np.asarray(step.value, dtype=work)
+def _arithmetic(
+    array: Shaped[np.ndarray, "..."], step: Step, work: type, where: str
+) -> Shaped[np.ndarray, "..."]:
+    value: Shaped[np.ndarray, "..."] = np.asarray(step.value, dtype=work)
     if value.ndim == 1 and (array.ndim < 2 or array.shape[-1] != value.size):
         raise UsageError(
             f"numbers must be one, or one for each of the last axis's channels, got {value.size}"
@@ -73,7 +78,9 @@ def _arithmetic(array: np.ndarray, step: Step, work: type, where: str) -> np.nda
     return np.asarray(array * value if step.op == "multiply" else array / value)
 
 
-def _transpose(array: np.ndarray, perm: Sequence[int], where: str) -> np.ndarray:
+def _transpose(
+    array: Shaped[np.ndarray, "..."], perm: Sequence[int], where: str
+) -> Shaped[np.ndarray, "..."]:
     if sorted(perm) != list(range(array.ndim)) or perm[0] != 0:
         raise UsageError(
             f"perm must reorder the {array.ndim} axes of shape {list(array.shape)} and leave the"
@@ -82,7 +89,9 @@ def _transpose(array: np.ndarray, perm: Sequence[int], where: str) -> np.ndarray
     return array.transpose(perm)
 
 
-def _reshape(array: np.ndarray, shape: Sequence[int], where: str) -> np.ndarray:
+def _reshape(
+    array: Shaped[np.ndarray, "..."], shape: Sequence[int], where: str
+) -> Shaped[np.ndarray, "..."]:
     per_sample = math.prod(array.shape[1:])
     known = math.prod(length for length in shape if length != -1)
     fits = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64, Num, Shaped
 
 from cimrobust.data.class_axis import (
     AxisHint,
@@ -43,10 +44,10 @@ class Task:
     """
 
     decision: Decision
-    labels: np.ndarray
+    labels: Int64[np.ndarray, "samples *positions"] | Float64[np.ndarray, "samples *outputs"]
     axis: int | None
     num_classes: int | None
-    thresholds: np.ndarray | None = None
+    thresholds: Float64[np.ndarray, "decisions"] | None = None
     classes: tuple[LabelValue, ...] | None = None
     axis_reason: str = ""
 
@@ -66,7 +67,7 @@ class Task:
         return self.decision.read == "value"
 
     @property
-    def counted(self) -> np.ndarray:
+    def counted(self) -> Bool[np.ndarray, "samples *positions"]:
         """Which decisions are counted, bool in the labels' shape."""
         return (
             np.ones(self.labels.shape, dtype=bool)
@@ -84,13 +85,15 @@ class Task:
         """Decisions that a sample has at most."""
         return int(np.prod(self.labels.shape[1:], dtype=np.int64))
 
-    def threshold_of_each(self) -> np.ndarray:
+    def threshold_of_each(self) -> Float64[np.ndarray, "decisions"]:
         """Return the threshold of each decision of a sample, float64 [decisions of a sample]."""
         if self.thresholds is not None:
             return self.thresholds
         return np.full(self.most_decisions, self.decision.threshold, dtype=np.float64)
 
-    def decide(self, output: np.ndarray) -> np.ndarray:
+    def decide(
+        self, output: Shaped[np.ndarray, "samples *outputs"]
+    ) -> Int64[np.ndarray, "samples *positions"]:
         """Return the decisions an output stands for, int64 in the labels' shape.
 
         `NO_DECISION` where a score is NaN or +infinity, or none is finite.
@@ -127,7 +130,9 @@ class Task:
             self.labels,
         )
 
-    def _among_best(self, output: np.ndarray) -> np.ndarray:
+    def _among_best(
+        self, output: Num[np.ndarray, "samples *outputs"]
+    ) -> Int64[np.ndarray, "samples *positions"]:
         assert self.axis is not None
         rows = class_rows(output, self.axis, lowest_wins=False)
         labels = _like(self.labels, rows[:, 0])
@@ -142,7 +147,9 @@ class Task:
             .reshape(self.labels.shape)
         )
 
-    def broken(self, output: np.ndarray) -> np.ndarray:
+    def broken(
+        self, output: Shaped[np.ndarray, "samples *outputs"]
+    ) -> Bool[np.ndarray, "samples *positions"]:
         """Return which decisions an output does not have, bool in the labels' shape.
 
         For a regression, which values. Those that are not counted are left out.
@@ -153,14 +160,16 @@ class Task:
             )
         return np.asarray((self.decide(output) == NO_DECISION) & self.counted)
 
-    def right(self, output: np.ndarray) -> np.ndarray:
+    def right(
+        self, output: Shaped[np.ndarray, "samples *outputs"]
+    ) -> Bool[np.ndarray, "samples *positions"]:
         """Return which decisions are right, bool in the labels' shape.
 
         One that is not counted is not.
         """
         return np.asarray(self.decide(output) == self.labels)
 
-    def score(self, output: np.ndarray) -> Score:
+    def score(self, output: Shaped[np.ndarray, "samples *outputs"]) -> Score:
         """Score an output against the labels.
 
         An output that is NaN or infinite counts as a wrong decision, and as an infinite error.
@@ -174,7 +183,9 @@ class Task:
         """Tell whether the first score is worse than the second; equal scores are not."""
         return first.value < second.value if self.higher_is_better else first.value > second.value
 
-    def confusion(self, output: np.ndarray) -> np.ndarray:
+    def confusion(
+        self, output: Shaped[np.ndarray, "samples *outputs"]
+    ) -> Int64[np.ndarray, "classes classes+1"]:
         """Return how often each class (row) was decided as each class (column).
 
         The counts are int64 [num_classes, num_classes + 1]. The last column counts outputs that
@@ -190,7 +201,9 @@ class Task:
         return table
 
 
-def make_task(dataset: DataSet, clean_output: np.ndarray, *, hint: AxisHint | None = None) -> Task:
+def make_task(
+    dataset: DataSet, clean_output: Shaped[np.ndarray, "..."], *, hint: AxisHint | None = None
+) -> Task:
     """Fit the labels of a data set to the output they judge.
 
     Args:
@@ -236,7 +249,9 @@ def make_task(dataset: DataSet, clean_output: np.ndarray, *, hint: AxisHint | No
     )
 
 
-def _class_task(dataset: DataSet, output: np.ndarray, hint: AxisHint | None) -> Task:
+def _class_task(
+    dataset: DataSet, output: Num[np.ndarray, "samples *outputs"], hint: AxisHint | None
+) -> Task:
     decision, labels, reading = dataset.decision, dataset.labels, dataset.reading
     axes = possible_axes(decision, output.shape)
     _check_classes(decision, max(output.shape[axis] for axis in axes), output)
@@ -264,7 +279,9 @@ def _class_task(dataset: DataSet, output: np.ndarray, hint: AxisHint | None) -> 
     )
 
 
-def _check_classes(decision: Decision, num_classes: int, output: np.ndarray) -> None:
+def _check_classes(
+    decision: Decision, num_classes: int, output: Num[np.ndarray, "samples *outputs"]
+) -> None:
     if num_classes < 2:
         raise UsageError(
             f"{decision.read} needs at least two classes, got {num_classes} in an output of shape"
@@ -277,7 +294,7 @@ def _check_classes(decision: Decision, num_classes: int, output: np.ndarray) -> 
         )
 
 
-def _label_task(dataset: DataSet, output: np.ndarray) -> Task:
+def _label_task(dataset: DataSet, output: Shaped[np.ndarray, "samples *outputs"]) -> Task:
     decision, classes = dataset.decision, dataset.reading.classes
     decided = _squeezed(decided_labels(output, classes))
     labels = decided if dataset.labels is None else _one_each(dataset, decided)
@@ -290,7 +307,7 @@ def _label_task(dataset: DataSet, output: np.ndarray) -> Task:
     return Task(decision, labels, None, max(num_classes, 1), classes=classes)
 
 
-def _threshold_task(dataset: DataSet, output: np.ndarray) -> Task:
+def _threshold_task(dataset: DataSet, output: Shaped[np.ndarray, "samples *outputs"]) -> Task:
     decision = dataset.decision
     thresholds = _thresholds(decision, output)
     over = np.asarray(output.reshape(len(output), -1) > thresholds).astype(np.int64)
@@ -304,7 +321,9 @@ def _threshold_task(dataset: DataSet, output: np.ndarray) -> Task:
     return Task(decision, labels, None, 2, thresholds=thresholds)
 
 
-def _thresholds(decision: Decision, output: np.ndarray) -> np.ndarray:
+def _thresholds(
+    decision: Decision, output: Shaped[np.ndarray, "samples *outputs"]
+) -> Float64[np.ndarray, "decisions"]:
     """Return the threshold of each decision of a sample, float64."""
     shape = output.shape[1:]
     if not isinstance(decision.threshold, tuple):
@@ -326,8 +345,10 @@ def _thresholds(decision: Decision, output: np.ndarray) -> np.ndarray:
 
 
 def _one_each(
-    dataset: DataSet, decided: np.ndarray, thresholds: np.ndarray | None = None
-) -> np.ndarray:
+    dataset: DataSet,
+    decided: Shaped[np.ndarray, "samples *positions"],
+    thresholds: Float64[np.ndarray, "decisions"] | None = None,
+) -> Int64[np.ndarray, "samples *positions"]:
     """Return labels as indices in the shape of the decisions, of which there is one each."""
     labels = dataset.labels
     assert labels is not None
@@ -348,7 +369,9 @@ def _one_each(
     )
 
 
-def _targets(dataset: DataSet, output: np.ndarray) -> np.ndarray:
+def _targets(
+    dataset: DataSet, output: Shaped[np.ndarray, "samples *outputs"]
+) -> Float64[np.ndarray, "samples *outputs"]:
     targets = output if dataset.labels is None else dataset.labels
     if is_text(targets):
         raise UsageError(
@@ -363,7 +386,9 @@ def _targets(dataset: DataSet, output: np.ndarray) -> np.ndarray:
     return targets.astype(np.float64).reshape(output.shape)
 
 
-def decided_labels(output: np.ndarray, classes: tuple[LabelValue, ...] | None) -> np.ndarray:
+def decided_labels(
+    output: Shaped[np.ndarray, "*shape"], classes: tuple[LabelValue, ...] | None
+) -> Int64[np.ndarray, "*shape"]:
     """Return the classes that an output names itself, int64 in its shape.
 
     `NO_DECISION` for what is no class.
@@ -387,11 +412,15 @@ def decided_labels(output: np.ndarray, classes: tuple[LabelValue, ...] | None) -
     return found[inverse.reshape(-1)].reshape(output.shape)
 
 
-def _squeezed(array: np.ndarray) -> np.ndarray:
+def _squeezed(
+    array: Shaped[np.ndarray, "samples *outputs"],
+) -> Shaped[np.ndarray, "samples *positions"]:
     return array.reshape(array.shape[0]) if array.size == array.shape[0] else array
 
 
-def _like(array: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _like(
+    array: Shaped[np.ndarray, "..."], labels: Shaped[np.ndarray, "*shape"]
+) -> Shaped[np.ndarray, "*shape"]:
     if array.size != labels.size:
         raise UsageError(
             f"decisions must be as many as labels, got shapes {list(array.shape)} and"
@@ -400,7 +429,9 @@ def _like(array: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return array.reshape(labels.shape)
 
 
-def _error(metric: str, output: np.ndarray, targets: np.ndarray) -> float:
+def _error(
+    metric: str, output: Shaped[np.ndarray, "..."], targets: Float64[np.ndarray, "samples *outputs"]
+) -> float:
     with np.errstate(
         invalid="ignore"
     ):  # targets may be the network's own outputs, infinite ones among them

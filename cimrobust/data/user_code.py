@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from cimrobust.available_memory import available_memory
 from cimrobust.data import data_function
@@ -69,7 +70,7 @@ def require_code_allowed(text: str, where: object) -> None:
         )
 
 
-def run_function(text: str) -> dict[str, np.ndarray]:
+def run_function(text: str) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Call ``module:function`` in a process of its own, and return its arrays by name.
 
     Its output goes to stderr, its input is empty. Ctrl-C ends both processes.
@@ -128,7 +129,7 @@ def _start(text: str, writer: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(writer,))
 
 
-def _receive(source: BufferedReader, text: str) -> dict[str, np.ndarray]:
+def _receive(source: BufferedReader, text: str) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Return what the function's process sends.
 
     Raises EOFError or ValueError where it stops or sends something else.
@@ -155,7 +156,9 @@ def _receive(source: BufferedReader, text: str) -> dict[str, np.ndarray]:
     return {name: _array(source, shape, dtype) for name, shape, dtype in entries}
 
 
-def _array(source: BufferedReader, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def _array(
+    source: BufferedReader, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Shaped[np.ndarray, "..."]:
     array = np.empty(math.prod(shape), dtype=dtype)
     content = array.view(np.uint8).data if array.size else memoryview(b"")
     filled = 0

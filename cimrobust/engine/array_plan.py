@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 
 from cimrobust.device.quantiles import standard_normal
 from cimrobust.engine.codings import ArrayRanges, input_coding, output_coding
@@ -44,17 +45,21 @@ class PlannedArray:
     output_coding: OutputCoding
     has_bias: bool
     identity: bool
-    cell_factor: np.ndarray | None
-    variances: tuple[np.ndarray, ...] | None = None
+    cell_factor: Float32[np.ndarray, "cells"] | None
+    variances: tuple[Float32[np.ndarray, "cells"], ...] | None = None
 
-    def gather(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    def gather(
+        self, values: Mapping[str, Float[np.ndarray, "weights"]]
+    ) -> Float[np.ndarray, "cells"]:
         """Return values of the leaves' elements in the order of this product's cells.
 
         `values` are flat, by initializer.
         """
         return _gather(self.use, self.identity, values)
 
-    def planes(self, cells: Mapping[str, Sequence[np.ndarray]]) -> list[np.ndarray]:
+    def planes(
+        self, cells: Mapping[str, Sequence[Float32[np.ndarray, "weights"]]]
+    ) -> list[Float32[np.ndarray, "cells"]]:
         """Return the cells of every plane, float32, in this product's order.
 
         Args:
@@ -69,7 +74,9 @@ class PlannedArray:
             planes if self.cell_factor is None else [plane * self.cell_factor for plane in planes]
         )
 
-    def program(self, cells: Mapping[str, Sequence[np.ndarray]], noise_key: int) -> Crossbar:
+    def program(
+        self, cells: Mapping[str, Sequence[Float32[np.ndarray, "weights"]]], noise_key: int
+    ) -> Crossbar:
         """Return the product with these cells."""
         noise = self.read_noise(noise_key)
         return Crossbar(
@@ -169,8 +176,8 @@ def reference_problem(node: CrossbarNode, placement: Placement) -> str | None:
 
 
 def _variances(
-    use: ArrayUse, identity: bool, placement: Placement, factor: np.ndarray | None
-) -> tuple[np.ndarray, ...]:
+    use: ArrayUse, identity: bool, placement: Placement, factor: Float32[np.ndarray, "cells"] | None
+) -> tuple[Float32[np.ndarray, "cells"], ...]:
     """Return the variance of a read of every cell, plane by plane."""
     leaves = {leaf: read_variances(placement.tensors[leaf]) for leaf in use.operand.leaves}
     count = len(next(iter(leaves.values())))
@@ -181,7 +188,9 @@ def _variances(
     return tuple(planes if factor is None else [plane * factor * factor for plane in planes])
 
 
-def _gather(use: ArrayUse, identity: bool, values: Mapping[str, np.ndarray]) -> np.ndarray:
+def _gather(
+    use: ArrayUse, identity: bool, values: Mapping[str, Float[np.ndarray, "weights"]]
+) -> Float[np.ndarray, "cells"]:
     flat = [values[leaf] for leaf in use.operand.leaves]
     joined = flat[0] if len(flat) == 1 else np.concatenate(flat)
     layout = use.layout
@@ -192,7 +201,9 @@ def _gather(use: ArrayUse, identity: bool, values: Mapping[str, np.ndarray]) -> 
     )
 
 
-def _by_cell(use: ArrayUse, values: np.ndarray) -> np.ndarray:
+def _by_cell(
+    use: ArrayUse, values: Float[np.ndarray, "cells"]
+) -> Float[np.ndarray, "groups rows cols"]:
     """Return values of cells as [groups, rows, cols], a view."""
     layout = use.layout
     strides = [stride * values.itemsize for stride in layout.strides]
@@ -201,7 +212,9 @@ def _by_cell(use: ArrayUse, values: np.ndarray) -> np.ndarray:
     )
 
 
-def _element_scales(use: ArrayUse, placement: Placement) -> dict[str, np.ndarray]:
+def _element_scales(
+    use: ArrayUse, placement: Placement
+) -> dict[str, Float64[np.ndarray, "weights"]]:
     """Return the scale of every element of the stored weights of a product, by initializer."""
     tensors = {leaf: placement.tensors[leaf] for leaf in use.operand.leaves}
     return {
@@ -214,7 +227,9 @@ def _element_scales(use: ArrayUse, placement: Placement) -> dict[str, np.ndarray
     }
 
 
-def _column_scales(use: ArrayUse, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _column_scales(
+    use: ArrayUse, scales: Float64[np.ndarray, "cells"]
+) -> tuple[Float64[np.ndarray, "columns"], Float32[np.ndarray, "cells"] | None]:
     """Return the scale of every column, its largest.
 
     And the scales of the cells relative to it where they differ along a column.
@@ -233,7 +248,9 @@ def _column_scales(use: ArrayUse, scales: np.ndarray) -> tuple[np.ndarray, np.nd
     return column.reshape(-1), factor
 
 
-def _constant_bias(node: CrossbarNode, use: ArrayUse, plan: Plan) -> np.ndarray | None:
+def _constant_bias(
+    node: CrossbarNode, use: ArrayUse, plan: Plan
+) -> Float32[np.ndarray, "columns"] | None:
     """Return the node's bias as one number a column.
 
     None unless it is known and can be added by the product.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float32, Float64, Shaped
 
 from cimrobust.engine.array_plan import PlannedArray
 from cimrobust.engine.codings import ArrayRanges, input_coding, tiles_of_columns
@@ -34,7 +35,9 @@ _GRID = 2**15
 
 
 def calibrate(
-    engine: KernelEngine, inputs: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]
+    engine: KernelEngine,
+    inputs: Mapping[str, Shaped[np.ndarray, "samples ..."]],
+    constants: Mapping[str, Shaped[np.ndarray, "..."]],
 ) -> dict[str, ArrayRanges]:
     """Return the ranges of every product, by key.
 
@@ -65,31 +68,40 @@ class _Recorder:
         self.array = array
         self._product = product
         self._low, self._high = 0.0, 0.0
-        self._magnitudes: list[np.ndarray] = []
-        self._vectors: list[np.ndarray] = []
+        self._magnitudes: list[Float32[np.ndarray, "values"]] = []
+        self._vectors: list[Float32[np.ndarray, "vectors rows"]] = []
 
     def conv(
-        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
-    ) -> np.ndarray:
+        self,
+        x: Float32[np.ndarray, "batch channels depth height width"],
+        geometry: ConvGeometry,
+        *,
+        first_vector: int = 0,
+        threads: int = 1,
+    ) -> Float32[np.ndarray, "batch columns out_depth out_height out_width"]:
         """Return a convolution."""
         self._note(x)
         positions = spread(x.shape[0] * math.prod(geometry.out_size), _PER_CALL)
         self._vectors.append(fields_at(x, geometry, positions).reshape(len(positions), -1))
         return self._product.conv(x, geometry, first_vector=first_vector, threads=threads)
 
-    def vectors(self, x: np.ndarray, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def vectors(
+        self, x: Float32[np.ndarray, "vectors rows"], *, first_vector: int = 0, threads: int = 1
+    ) -> Float32[np.ndarray, "vectors columns"]:
         """Return products of vectors."""
         self._note(x)
         self._vectors.append(x[spread(len(x), _PER_CALL)])
         return self._product.vectors(x, first_vector=first_vector, threads=threads)
 
-    def _note(self, x: np.ndarray) -> None:
+    def _note(self, x: Float32[np.ndarray, "..."]) -> None:
         finite = x[np.isfinite(x)]
         self._low = min(self._low, float(finite.min(initial=0.0)))
         self._high = max(self._high, float(finite.max(initial=0.0)))
         self._magnitudes.append(np.abs(finite[spread(finite.size, _MAGNITUDES)]))
 
-    def ranges(self, placement: Placement, planes: list[np.ndarray]) -> ArrayRanges:
+    def ranges(
+        self, placement: Placement, planes: list[Float32[np.ndarray, "cells"]]
+    ) -> ArrayRanges:
         """Return the ranges of the product from all that it was given."""
         profile = placement.array_profile(self.array.use.operand.leaves)
         low, high = self._low, self._high
@@ -106,8 +118,8 @@ class _Recorder:
         return replace(ranges, sums=self._sums(placement, planes, ranges))
 
     def _sums(
-        self, placement: Placement, planes: list[np.ndarray], ranges: ArrayRanges
-    ) -> np.ndarray:
+        self, placement: Placement, planes: list[Float32[np.ndarray, "cells"]], ranges: ArrayRanges
+    ) -> Float64[np.ndarray, "planes tiles column_tiles"]:
         """Return the largest magnitudes of sums inside the range.
 
         Float64 [planes, row tiles, column tiles].
@@ -124,7 +136,7 @@ class _Recorder:
         if not self._vectors:
             return largest
         digits = self._digits(input_coding(profile, ranges), ranges, len(planes))
-        pool: list[np.ndarray] = []
+        pool: list[Float64[np.ndarray, "sums"]] = []
         for index, plane in enumerate(planes):
             for tile in range(layout.num_row_tiles):
                 sums = np.abs(self._tile_sums(digits, plane, tile))
@@ -140,7 +152,9 @@ class _Recorder:
             largest[...] = np.percentile(np.concatenate(pool), adc.percentile, method="higher")
         return largest
 
-    def _digits(self, coding: InputCoding, ranges: ArrayRanges, num_planes: int) -> np.ndarray:
+    def _digits(
+        self, coding: InputCoding, ranges: ArrayRanges, num_planes: int
+    ) -> Float64[np.ndarray, "passes vectors groups rows"]:
         """Return the digits of the vectors kept, float64 [passes, vectors, groups, rows]."""
         layout = self.array.use.layout
         vectors = np.concatenate(self._vectors)
@@ -159,7 +173,12 @@ class _Recorder:
             ]
         return np.stack(digits).reshape(len(digits), len(chosen), layout.groups, layout.rows)
 
-    def _tile_sums(self, digits: np.ndarray, plane: np.ndarray, tile: int) -> np.ndarray:
+    def _tile_sums(
+        self,
+        digits: Float64[np.ndarray, "passes vectors groups rows"],
+        plane: Float32[np.ndarray, "cells"],
+        tile: int,
+    ) -> Float64[np.ndarray, "passes*vectors columns"]:
         """Return the sums of one plane and row tile, float64 [passes * vectors, columns]."""
         layout = self.array.use.layout
         rows = slice(tile * layout.tile_rows, min((tile + 1) * layout.tile_rows, layout.rows))

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32, Int64, Shaped
 
 from cimrobust.engine.recurrent_activations import Activation, activations_of
 from cimrobust.errors import ModelNotCoveredError
 
 #: (direction, [n, inputs] float32) -> [n, gates * hidden] float32, without bias.
-Product = Callable[[int, np.ndarray], np.ndarray]
+Product = Callable[
+    [int, Float32[np.ndarray, "vectors inputs"]], Float32[np.ndarray, "vectors gates"]
+]
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -37,29 +40,31 @@ class _Cell:
     """
 
     functions: tuple[Activation, ...]
-    state_product: Callable[[np.ndarray], np.ndarray]
-    input_bias: np.ndarray
-    state_bias: np.ndarray
-    peepholes: np.ndarray | None
+    state_product: Callable[
+        [Float32[np.ndarray, "batch hidden"]], Float32[np.ndarray, "batch gates"]
+    ]
+    input_bias: Float32[np.ndarray, "gates"]
+    state_bias: Float32[np.ndarray, "gates"]
+    peepholes: Float32[np.ndarray, "3 hidden"] | None
     clip: np.float32
     input_forget: bool
     reset_behind: bool
 
 
-State = tuple[np.ndarray, np.ndarray]
-Step = Callable[[_Cell, np.ndarray, State], State]
+State = tuple[Float32[np.ndarray, "batch hidden"], Float32[np.ndarray, "batch hidden"]]
+Step = Callable[[_Cell, Float32[np.ndarray, "batch gates"], State], State]
 
 
 def run_cell(
     op: str,
     attributes: Mapping[str, object],
-    inputs: Sequence[np.ndarray | None],
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
     *,
     input_product: Product,
     state_product: Product,
     hidden_size: int,
     num_directions: int,
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Float32[np.ndarray, "..."], ...]:
     """Compute a recurrent node.
 
     Args:
@@ -133,11 +138,11 @@ def run_cell(
 def _run_direction(
     cell: _Cell,
     step: Step,
-    driven: np.ndarray,
-    order: np.ndarray,
-    lengths: np.ndarray,
+    driven: Float32[np.ndarray, "steps batch gates"],
+    order: Int64[np.ndarray, "steps batch"],
+    lengths: Int64[np.ndarray, "batch"],
     state: State,
-    outputs: np.ndarray,
+    outputs: Float32[np.ndarray, "steps batch hidden"],
 ) -> State:
     """Run all steps of one direction.
 
@@ -156,7 +161,9 @@ def _run_direction(
     return state
 
 
-def _step_order(num_steps: int, lengths: np.ndarray, *, backward: bool) -> np.ndarray:
+def _step_order(
+    num_steps: int, lengths: Int64[np.ndarray, "batch"], *, backward: bool
+) -> Int64[np.ndarray, "steps batch"]:
     """Return the time that every sequence is at in every step, int64 [steps, batch].
 
     A backward one begins at its own end.
@@ -167,7 +174,7 @@ def _step_order(num_steps: int, lengths: np.ndarray, *, backward: bool) -> np.nd
     return np.maximum(lengths[None, :] - 1 - steps, 0)
 
 
-def _lstm(cell: _Cell, driven: np.ndarray, state: State) -> State:
+def _lstm(cell: _Cell, driven: Float32[np.ndarray, "batch gates"], state: State) -> State:
     hidden, memory = state
     gates = driven + cell.state_product(hidden) + cell.state_bias
     inward, outward, forget, candidate = np.split(gates, 4, axis=1)
@@ -182,7 +189,7 @@ def _lstm(cell: _Cell, driven: np.ndarray, state: State) -> State:
     return f(_clipped(outward, cell)) * h(memory), memory
 
 
-def _gru(cell: _Cell, driven: np.ndarray, state: State) -> State:
+def _gru(cell: _Cell, driven: Float32[np.ndarray, "batch gates"], state: State) -> State:
     hidden = state[0]
     size = hidden.shape[1]
     f, g = cell.functions
@@ -199,19 +206,21 @@ def _gru(cell: _Cell, driven: np.ndarray, state: State) -> State:
     return (np.float32(1) - update) * candidate + update * hidden, state[1]
 
 
-def _rnn(cell: _Cell, driven: np.ndarray, state: State) -> State:
+def _rnn(cell: _Cell, driven: Float32[np.ndarray, "batch gates"], state: State) -> State:
     (f,) = cell.functions
     return f(_clipped(driven + cell.state_product(state[0]) + cell.state_bias, cell)), state[1]
 
 
-def _clipped(values: np.ndarray, cell: _Cell) -> np.ndarray:
+def _clipped(
+    values: Float32[np.ndarray, "batch units"], cell: _Cell
+) -> Float32[np.ndarray, "batch units"]:
     return np.clip(values, -cell.clip, cell.clip) if np.isfinite(cell.clip) else values
 
 
 def _cell(
     op: str,
     attributes: Mapping[str, object],
-    given: Sequence[np.ndarray | None],
+    given: Sequence[Shaped[np.ndarray, "..."] | None],
     functions: tuple[Activation, ...],
     direction: int,
     hidden_size: int,
@@ -246,8 +255,12 @@ def _cell(
 
 
 def _initial(
-    value: np.ndarray | None, directions: int, batch: int, hidden: int, batch_first: bool
-) -> np.ndarray:
+    value: Float[np.ndarray, "..."] | None,
+    directions: int,
+    batch: int,
+    hidden: int,
+    batch_first: bool,
+) -> Float32[np.ndarray, "directions batch hidden"]:
     if value is None:
         return np.zeros((directions, batch, hidden), np.float32)
     state = np.asarray(value, np.float32)

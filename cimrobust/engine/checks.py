@@ -106,8 +106,8 @@ class Checks:
         return tuple(tensor.initializer for tensor in self.liveness if tensor.move == "none")
 
 
-def max_difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the largest absolute difference.
+def max_difference(first: np.ndarray | np.generic, second: np.ndarray | np.generic) -> float:
+    """Return the largest absolute difference of two arrays, or of two numbers without axes.
 
     Infinite for different shapes or where only one is NaN or infinite.
     """

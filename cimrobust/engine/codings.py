@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float64, Int64
 
 from cimrobust.device.converter_tables import AdcTable
 from cimrobust.device.profile import DeviceProfile
@@ -26,7 +27,7 @@ class ArrayRanges:
 
     low: float
     high: float
-    sums: np.ndarray | None = None
+    sums: Float64[np.ndarray, "planes tiles column_tiles"] | None = None
 
 
 def input_coding(profile: DeviceProfile, ranges: ArrayRanges | None) -> InputCoding:
@@ -81,7 +82,7 @@ def output_coding(
     layout: CellLayout,
     coding: InputCoding,
     ranges: ArrayRanges | None,
-    column_scale: np.ndarray,
+    column_scale: Float[np.ndarray, "columns"],
     *,
     cells_per_weight: int,
 ) -> OutputCoding:
@@ -127,7 +128,7 @@ def _steps(
     ranges: ArrayRanges,
     high: int,
     cells_per_weight: int,
-) -> np.ndarray:
+) -> Float[np.ndarray, "planes tiles columns"]:
     """Return the worth of a code in level products, float64 [planes, row tiles, columns]."""
     adc, planes = profile.adc, plane_set(profile)
     assert adc is not None
@@ -153,7 +154,7 @@ def _steps(
 
 def tiles_of_columns(
     profile: DeviceProfile, layout: CellLayout, cells_per_weight: int
-) -> np.ndarray:
+) -> Int64[np.ndarray, "columns"]:
     """Return the column tile of every column, int64 [columns]; every group has tiles of its own."""
     per_tile = max(profile.tile.columns // cells_per_weight, 1)
     per_group = math.ceil(layout.cols / per_tile)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 from cimrobust import _native
 from cimrobust.device.quantiles import QuantileTable
@@ -89,12 +90,12 @@ class OutputCoding:
         input_sum_gain: Level of a reference column that is subtracted digitally; 0: none.
     """
 
-    gain: np.ndarray
-    inverse_step: np.ndarray | None
+    gain: Float32[np.ndarray, "planes tiles columns"]
+    inverse_step: Float32[np.ndarray, "planes tiles columns"] | None
     low: int
     high: int
-    column_scale: np.ndarray
-    bias: np.ndarray
+    column_scale: Float32[np.ndarray, "columns"]
+    bias: Float32[np.ndarray, "columns"]
     input_sum_gain: float = 0.0
 
 
@@ -109,7 +110,7 @@ class ReadNoise:
         key: Stream of the draws.
     """
 
-    variances: Sequence[np.ndarray]
+    variances: Sequence[Float32[np.ndarray, "cells"]]
     table: QuantileTable
     key: int
 
@@ -132,7 +133,7 @@ class Crossbar:
     def __init__(
         self,
         layout: CellLayout,
-        planes: Sequence[np.ndarray],
+        planes: Sequence[Float32[np.ndarray, "cells"]],
         input_coding: InputCoding,
         output_coding: OutputCoding,
         *,
@@ -166,8 +167,13 @@ class Crossbar:
         self._coding = _coding_arguments(input_coding, output_coding, noise)
 
     def conv(
-        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
-    ) -> np.ndarray:
+        self,
+        x: Float32[np.ndarray, "batch channels depth height width"],
+        geometry: ConvGeometry,
+        *,
+        first_vector: int = 0,
+        threads: int = 1,
+    ) -> Float32[np.ndarray, "batch columns out_depth out_height out_width"]:
         """Return the convolution of a batch.
 
         Args:
@@ -197,7 +203,9 @@ class Crossbar:
         )
         return y
 
-    def vectors(self, x: np.ndarray, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def vectors(
+        self, x: Float32[np.ndarray, "vectors rows"], *, first_vector: int = 0, threads: int = 1
+    ) -> Float32[np.ndarray, "vectors columns"]:
         """Return the products of vectors.
 
         Args:
@@ -242,5 +250,5 @@ def _coding_arguments(
     }
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
+def _flat(values: Float[np.ndarray, "..."]) -> Float32[np.ndarray, "values"]:
     return np.ascontiguousarray(values, dtype=np.float32).reshape(-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32
 from numpy.typing import ArrayLike
 
 from cimrobust.engine.crossbar_product import (
@@ -22,7 +23,7 @@ from cimrobust.engine.reference import philox, quantiles
 _F32 = np.float32
 
 
-def fused_multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> np.ndarray:
+def fused_multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> Float32[np.ndarray, "..."]:
     """Return ``a * b + c`` rounded once to float32.
 
     The product of two float32 is exact in float64. Its sum with c is rounded to odd there, so that
@@ -46,7 +47,9 @@ def fused_multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> np.ndarray:
         )
 
 
-def levels_of(x: np.ndarray, coding: InputCoding) -> np.ndarray:
+def levels_of(
+    x: Float32[np.ndarray, "*shape"], coding: InputCoding
+) -> Float32[np.ndarray, "*shape"]:
     """Return the word-line levels of activations, float32, x's shape; NaN stays NaN."""
     if coding.inverse_scale is None:
         return np.asarray(x, _F32)
@@ -55,7 +58,9 @@ def levels_of(x: np.ndarray, coding: InputCoding) -> np.ndarray:
     return np.asarray(np.clip(level, _F32(coding.low), _F32(coding.high)))
 
 
-def digits_of(levels: np.ndarray, coding: InputCoding) -> list[np.ndarray]:
+def digits_of(
+    levels: Float32[np.ndarray, "*shape"], coding: InputCoding
+) -> list[Float32[np.ndarray, "*shape"]]:
     """Return the digits of levels, the lowest first, with the sign of the level."""
     if coding.num_passes == 1:
         return [levels]
@@ -69,15 +74,15 @@ def digits_of(levels: np.ndarray, coding: InputCoding) -> list[np.ndarray]:
 
 
 def vectors(
-    x: np.ndarray,
+    x: Float32[np.ndarray, "vectors rows"],
     layout: CellLayout,
-    planes: Sequence[np.ndarray],
+    planes: Sequence[Float32[np.ndarray, "cells"]],
     input_coding: InputCoding,
     output_coding: OutputCoding,
     *,
     noise: ReadNoise | None = None,
     first_vector: int = 0,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "vectors columns"]:
     """Return the products of vectors; as `Crossbar.vectors`, bit for bit.
 
     Args:
@@ -100,16 +105,16 @@ def vectors(
 
 
 def conv(
-    x: np.ndarray,
+    x: Float32[np.ndarray, "batch channels depth height width"],
     geometry: ConvGeometry,
     layout: CellLayout,
-    planes: Sequence[np.ndarray],
+    planes: Sequence[Float32[np.ndarray, "cells"]],
     input_coding: InputCoding,
     output_coding: OutputCoding,
     *,
     noise: ReadNoise | None = None,
     first_vector: int = 0,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "batch columns out_depth out_height out_width"]:
     """Return the convolution of a batch; as `Crossbar.conv`, bit for bit.
 
     Args:
@@ -134,7 +139,9 @@ def conv(
     ).reshape(batch, -1, *geometry.out_size)
 
 
-def receptive_fields(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
+def receptive_fields(
+    x: Float32[np.ndarray, "batch channels depth height width"], geometry: ConvGeometry
+) -> Float32[np.ndarray, "batch positions channels kernel"]:
     """Return what every output position sees, float32 [batch, positions, channels, kernel].
 
     Zeros beyond the border.
@@ -166,14 +173,14 @@ def receptive_fields(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
 
 
 def _product(
-    levels: np.ndarray,
+    levels: Float32[np.ndarray, "vectors groups rows"],
     layout: CellLayout,
-    planes: Sequence[np.ndarray],
+    planes: Sequence[Float32[np.ndarray, "cells"]],
     input_coding: InputCoding,
     output_coding: OutputCoding,
     noise: ReadNoise | None,
     first_vector: int,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "vectors groups cols"]:
     """Return the products, float32 [vectors, groups, cols], of levels [vectors, groups, rows]."""
     num_vectors, groups, cols = levels.shape[0], layout.groups, layout.cols
     gain = output_coding.gain.reshape(len(planes), layout.num_row_tiles, groups, cols)
@@ -220,8 +227,12 @@ def _product(
 
 
 def _convert(
-    line: np.ndarray, steps: np.ndarray | None, plane: int, tile: int, coding: OutputCoding
-) -> np.ndarray:
+    line: Float32[np.ndarray, "vectors groups cols"],
+    steps: Float32[np.ndarray, "planes tiles groups cols"] | None,
+    plane: int,
+    tile: int,
+    coding: OutputCoding,
+) -> Float32[np.ndarray, "vectors groups cols"]:
     if steps is None:
         return line
     with np.errstate(all="ignore"):
@@ -230,7 +241,9 @@ def _convert(
         )
 
 
-def _matrix(cells: np.ndarray, layout: CellLayout) -> np.ndarray:
+def _matrix(
+    cells: Float32[np.ndarray, "cells"], layout: CellLayout
+) -> Float32[np.ndarray, "groups rows cols"]:
     """Return a plane as float32 [groups, rows, cols]."""
     group, row, col = layout.strides
     index = (
@@ -241,7 +254,10 @@ def _matrix(cells: np.ndarray, layout: CellLayout) -> np.ndarray:
     return np.asarray(cells[index])
 
 
-def _line_sums(digit: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _line_sums(
+    digit: Float32[np.ndarray, "vectors groups rows"],
+    matrix: Float32[np.ndarray, "groups rows cols"],
+) -> Float32[np.ndarray, "vectors groups cols"]:
     """Return the sums on all bit lines, word line by word line, float32 [vectors, groups, cols]."""
     sums = np.zeros((*digit.shape[:2], matrix.shape[2]), _F32)
     for row in range(digit.shape[2]):
@@ -249,7 +265,9 @@ def _line_sums(digit: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _ordered_sum(digit: np.ndarray) -> np.ndarray:
+def _ordered_sum(
+    digit: Float32[np.ndarray, "vectors groups rows"],
+) -> Float32[np.ndarray, "vectors groups 1"]:
     """Return the sum of the levels of every vector, word line by word line.
 
     Float32 [vectors, groups, 1].
@@ -260,7 +278,9 @@ def _ordered_sum(digit: np.ndarray) -> np.ndarray:
     return total
 
 
-def _normals(noise: ReadNoise, stage: int, first_vector: int, shape: tuple[int, ...]) -> np.ndarray:
+def _normals(
+    noise: ReadNoise, stage: int, first_vector: int, shape: tuple[int, ...]
+) -> Float32[np.ndarray, "vectors groups cols"]:
     """Return one standard normal draw for every vector and column.
 
     Float32 [vectors, groups, cols].

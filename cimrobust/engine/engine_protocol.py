@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.deployed import Deployed
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs one network; safe to use from many threads.
 

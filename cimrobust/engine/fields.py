@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float32, Int64
 
 from cimrobust.engine.crossbar_product import ConvGeometry
 
 
-def spread(size: int, count: int) -> np.ndarray:
+def spread(size: int, count: int) -> Int64[np.ndarray, "indices"]:
     """Return up to `count` indices spread evenly over `size`."""
     return (
         np.unique(np.linspace(0, size - 1, min(size, count)).astype(np.int64))
@@ -18,7 +19,11 @@ def spread(size: int, count: int) -> np.ndarray:
     )
 
 
-def fields_at(x: np.ndarray, geometry: ConvGeometry, positions: np.ndarray) -> np.ndarray:
+def fields_at(
+    x: Float32[np.ndarray, "batch channels depth height width"],
+    geometry: ConvGeometry,
+    positions: Int64[np.ndarray, "positions"],
+) -> Float32[np.ndarray, "positions channels kernel"]:
     """Return what some output positions see, float32 [positions, channels, kernel].
 
     Zeros beyond the border.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust import _native
 from cimrobust.device.profile import DeviceProfile
@@ -27,9 +28,9 @@ def program_chip(
     *,
     seed: int,
     trial: int,
-    out: Mapping[str, np.ndarray] | None = None,
+    out: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
     simd: str = "best",
-) -> dict[str, np.ndarray]:
+) -> dict[str, Float32[np.ndarray, "..."]]:
     """Draw one chip.
 
     Program every device once and fold the devices into weights, at the stated time after drift
@@ -53,7 +54,7 @@ def program_chip(
     Raises:
         ValueError: An output array cannot be filled in place.
     """
-    chip: dict[str, np.ndarray] = {}
+    chip: dict[str, Float32[np.ndarray, "..."]] = {}
     for name, tensor in placement.tensors.items():
         target = (
             np.empty(tensor.shape, dtype=np.float32)
@@ -71,9 +72,9 @@ def program_devices(
     *,
     seed: int,
     trial: int,
-    out: Mapping[str, np.ndarray] | None = None,
+    out: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
     simd: str = "best",
-) -> dict[str, np.ndarray]:
+) -> dict[str, Float32[np.ndarray, "..."]]:
     """Draw one chip as levels of its devices.
 
     The same devices that `program_chip` folds into weights.
@@ -95,7 +96,7 @@ def program_devices(
     Raises:
         ValueError: An output array cannot be filled in place.
     """
-    chip: dict[str, np.ndarray] = {}
+    chip: dict[str, Float32[np.ndarray, "..."]] = {}
     for name, tensor in placement.tensors.items():
         shape = (tensor.cells_per_weight, tensor.nominal.size)
         devices = (
@@ -140,7 +141,9 @@ def stuck_high_level(tensor: TensorPlacement) -> float:
     return float(np.float32(tensor.drift_factor * (tensor.profile.device.num_levels - 1)))
 
 
-def _fillable(target: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+def _fillable(
+    target: Shaped[np.ndarray, "..."], shape: tuple[int, ...], name: str
+) -> Float32[np.ndarray, "..."]:
     """Return the array if the kernel can fill it.
 
     A flat view of any other would be a copy, and the chip would be lost without a word.
@@ -161,7 +164,7 @@ def _fillable(target: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarr
 
 
 def _program(
-    tensor: TensorPlacement, *, seed: int, trial: int, target: np.ndarray, simd: str
+    tensor: TensorPlacement, *, seed: int, trial: int, target: Float32[np.ndarray, "..."], simd: str
 ) -> None:
     profile = tensor.profile
     low, high = group_bounds(tensor.scale, profile)
@@ -191,8 +194,8 @@ def _program_levels(
     *,
     seed: int,
     trial: int,
-    target: np.ndarray = _NOTHING,
-    devices: np.ndarray = _NOTHING,
+    target: Float32[np.ndarray, "..."] = _NOTHING,
+    devices: Float32[np.ndarray, "..."] = _NOTHING,
     simd: str,
 ) -> None:
     profile = tensor.profile

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32, Int32
 from scipy.special import ndtr
 
 from cimrobust.device.profile import DeviceProfile
@@ -52,16 +53,16 @@ class LatentLayer:
 
     tensor: TensorPlacement
     begin: int
-    values: np.ndarray
-    offset: np.ndarray | None
-    targets: np.ndarray | None
+    values: Float32[np.ndarray, "grid"]
+    offset: Int32[np.ndarray, "cells weights"] | None
+    targets: Float32[np.ndarray, "cells weights"] | None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Devices of a weight, and weights."""
         return self.tensor.cells_per_weight, self.tensor.nominal.size
 
-    def of(self, latents: np.ndarray) -> np.ndarray:
+    def of(self, latents: Float32[np.ndarray, "devices"]) -> Float32[np.ndarray, "cells weights"]:
         """Return this layer's part of a vector of all devices.
 
         It is a view [cells_per_weight, num_weights].
@@ -95,7 +96,9 @@ class LatentChips:
             self.layers.append(_open_layer(tensor, self.size, as_levels=as_levels))
             self.size += tensor.cells_per_weight * tensor.nominal.size
 
-    def program(self, latents: np.ndarray) -> Mapping[str, np.ndarray] | DeviceLevels:
+    def program(
+        self, latents: Float32[np.ndarray, "devices"]
+    ) -> Mapping[str, Float32[np.ndarray, "..."]] | DeviceLevels:
         """Return the chip that latents stand for.
 
         Its weights by initializer, or the levels of its devices.
@@ -112,7 +115,9 @@ class LatentChips:
             }
         )
 
-    def weights(self, latents: np.ndarray) -> dict[str, np.ndarray]:
+    def weights(
+        self, latents: Float32[np.ndarray, "devices"]
+    ) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return the weights of the chip that latents stand for.
 
         They are by initializer, float32 in its shape.
@@ -124,13 +129,15 @@ class LatentChips:
             for layer in self.layers
         }
 
-    def deviations(self, latents: np.ndarray) -> np.ndarray:
+    def deviations(self, latents: Float32[np.ndarray, "devices"]) -> Float32[np.ndarray, "devices"]:
         """Return the deviation of every device in level units, float32 [size]."""
         return np.concatenate(
             [_deviations(layer, layer.of(latents)).ravel() for layer in self.layers]
         )
 
-    def pull_back(self, gradients: Mapping[str, np.ndarray]) -> np.ndarray:
+    def pull_back(
+        self, gradients: Mapping[str, Float[np.ndarray, "..."]]
+    ) -> Float32[np.ndarray, "devices"]:
         """Return the gradient with respect to the deviation of every device.
 
         It is in level units, float32 [size].
@@ -144,7 +151,7 @@ class LatentChips:
         ]
         return np.concatenate([part.ravel() for part in parts], dtype=np.float32)
 
-    def sensitivity(self, layer: LatentLayer) -> np.ndarray:
+    def sensitivity(self, layer: LatentLayer) -> Float32[np.ndarray, "cells weights"]:
         """Return by how much a level of every device moves its weight.
 
         Float32 [cells_per_weight, num_weights].
@@ -193,7 +200,9 @@ def _open_layer(tensor: TensorPlacement, begin: int, *, as_levels: bool) -> Late
     return LatentLayer(tensor, begin, values, offset, targets if as_levels else None)
 
 
-def _deviations(layer: LatentLayer, latents: np.ndarray) -> np.ndarray:
+def _deviations(
+    layer: LatentLayer, latents: Float32[np.ndarray, "cells weights"]
+) -> Float32[np.ndarray, "cells weights"]:
     """Return the deviation of every device in level units.
 
     Float32 [cells_per_weight, num_weights].

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from cimrobust.engine.cells import run_cell
 from cimrobust.engine.crossbar_product import ConvGeometry
@@ -22,15 +23,23 @@ from cimrobust.onnx_io.crossbar_nodes import CrossbarNode
 _STEP = 40
 
 
+@runtime_checkable
 class Multiplier(Protocol):
     """One array that activations are multiplied with; `engine.crossbar.Crossbar` is one."""
 
     def conv(
-        self, x: np.ndarray, geometry: ConvGeometry, *, first_vector: int = 0, threads: int = 1
-    ) -> np.ndarray:
+        self,
+        x: Float32[np.ndarray, "batch channels depth height width"],
+        geometry: ConvGeometry,
+        *,
+        first_vector: int = 0,
+        threads: int = 1,
+    ) -> Float32[np.ndarray, "batch columns out_depth out_height out_width"]:
         """Return a convolution."""
 
-    def vectors(self, x: np.ndarray, *, first_vector: int = 0, threads: int = 1) -> np.ndarray:
+    def vectors(
+        self, x: Float32[np.ndarray, "vectors rows"], *, first_vector: int = 0, threads: int = 1
+    ) -> Float32[np.ndarray, "vectors columns"]:
         """Return products of vectors."""
 
 
@@ -39,13 +48,13 @@ Arrays = Mapping[str, Multiplier]
 
 def run_node(
     node: CrossbarNode,
-    inputs: Sequence[np.ndarray | None],
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
     arrays: Arrays,
     *,
     bias_inside: bool,
     batch: int = 1,
     first_sample: int = 0,
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Float32[np.ndarray, "..."], ...]:
     """Compute the outputs of a crossbar node.
 
     Args:
@@ -78,11 +87,11 @@ class _Numbering:
 
 def _conv(
     node: CrossbarNode,
-    inputs: Sequence[np.ndarray | None],
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
     array: Multiplier,
     bias_inside: bool,
     numbering: _Numbering,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "..."]:
     x = _required(node, inputs[0])
     geometry = conv_geometry(node, x.shape)
     missing = 5 - x.ndim
@@ -141,11 +150,11 @@ def conv_geometry(node: CrossbarNode, shape: tuple[int, ...]) -> ConvGeometry:
 
 def _conv_transpose(
     node: CrossbarNode,
-    inputs: Sequence[np.ndarray | None],
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
     array: Multiplier,
     bias_inside: bool,
     numbering: _Numbering,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "..."]:
     """Multiply every input pixel with its columns, and add up what overlaps.
 
     There is one column for every output channel and kernel position.
@@ -216,11 +225,11 @@ def _transposed_size(
 
 def _gemm(
     node: CrossbarNode,
-    inputs: Sequence[np.ndarray | None],
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
     array: Multiplier,
     bias_inside: bool,
     numbering: _Numbering,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "..."]:
     stored = node.operands[0].slot
     x = _required(node, inputs[1 - stored])
     transposed = bool(number(node.attributes, "transB" if stored == 0 else "transA", 0))
@@ -237,11 +246,11 @@ def _gemm(
 
 def _matmul(
     node: CrossbarNode,
-    inputs: Sequence[np.ndarray | None],
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
     array: Multiplier,
     _bias: bool,
     numbering: _Numbering,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "..."]:
     operand = node.operands[0]
     x, shape = _required(node, inputs[1 - operand.slot]), operand.index.shape
     if operand.slot == 0:  # W x = (x' W')'
@@ -253,8 +262,11 @@ def _matmul(
 
 
 def _right_product(
-    x: np.ndarray, shape: tuple[int, ...], array: Multiplier, numbering: _Numbering
-) -> np.ndarray:
+    x: Shaped[np.ndarray, "..."],
+    shape: tuple[int, ...],
+    array: Multiplier,
+    numbering: _Numbering,
+) -> Float32[np.ndarray, "..."]:
     """Return x times a stored weight, as numpy.matmul does.
 
     The last two axes of the weight's shape are rows and columns.
@@ -281,14 +293,14 @@ def _right_product(
 
 
 def _grouped_product(
-    matrix: np.ndarray,
+    matrix: Shaped[np.ndarray, "*batch lines rows"],
     lead: tuple[int, ...],
     batch: tuple[int, ...],
     rows: int,
     cols: int,
     array: Multiplier,
     numbering: _Numbering,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "..."]:
     """Return the product with a stack of weights.
 
     Every vector is given to all matrices that it meets, axes of the stack behind all others.
@@ -309,11 +321,11 @@ def _grouped_product(
 
 def _recurrent(
     node: CrossbarNode,
-    inputs: Sequence[np.ndarray | None],
+    inputs: Sequence[Shaped[np.ndarray, "..."] | None],
     arrays: Arrays,
     first_sample: int,
     batch: int,
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Float32[np.ndarray, "..."], ...]:
     roles = {operand.role: operand for operand in node.operands}
     numbering = _Numbering(first_sample, batch)
     return run_cell(
@@ -329,11 +341,13 @@ def _recurrent(
 
 def _stepwise(
     node: CrossbarNode, role: str, arrays: Arrays, numbering: _Numbering
-) -> Callable[[int, np.ndarray], np.ndarray]:
+) -> Callable[[int, Float32[np.ndarray, "vectors inputs"]], Float32[np.ndarray, "vectors gates"]]:
     """Return the product of a recurrent weight; every call numbers its vectors anew."""
     calls: dict[int, int] = {}
 
-    def product(direction: int, x: np.ndarray) -> np.ndarray:
+    def product(
+        direction: int, x: Float32[np.ndarray, "vectors inputs"]
+    ) -> Float32[np.ndarray, "vectors gates"]:
         calls[direction] = calls.get(direction, -1) + 1
         first = numbering.first(len(x)) + (calls[direction] << _STEP)
         return arrays[f"{node.name}/{role}/{direction}"].vectors(
@@ -343,7 +357,9 @@ def _stepwise(
     return product
 
 
-def _required(node: CrossbarNode, value: np.ndarray | None) -> np.ndarray:
+def _required(
+    node: CrossbarNode, value: Shaped[np.ndarray, "*shape"] | None
+) -> Shaped[np.ndarray, "*shape"]:
     assert value is not None, node.name
     return value
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float32
 from scipy.special import expit
 
 from cimrobust.errors import ModelNotCoveredError
 
-Activation = Callable[[np.ndarray], np.ndarray]
+Activation = Callable[[Float32[np.ndarray, "*shape"]], Float32[np.ndarray, "*shape"]]
 
-_Function = Callable[[np.ndarray, np.float32, np.float32], np.ndarray]
+_Function = Callable[
+    [Float32[np.ndarray, "*shape"], np.float32, np.float32], Float32[np.ndarray, "*shape"]
+]
 
 
-def _softplus(x: np.ndarray, _a: np.float32, _b: np.float32) -> np.ndarray:
+def _softplus(
+    x: Float32[np.ndarray, "*shape"], _a: np.float32, _b: np.float32
+) -> Float32[np.ndarray, "*shape"]:
     return np.asarray(np.logaddexp(x, np.float32(0)))
 
 
-def _elu(x: np.ndarray, a: np.float32, _b: np.float32) -> np.ndarray:
+def _elu(
+    x: Float32[np.ndarray, "*shape"], a: np.float32, _b: np.float32
+) -> Float32[np.ndarray, "*shape"]:
     return np.where(x >= 0, x, a * np.expm1(np.minimum(x, np.float32(0))))
 
 

@@ -6,6 +6,7 @@ The kernel is tested against it.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt32
 
 from cimrobust.device.quantiles import HALF_SIZE, SEGMENT_BITS, QuantileTable, tabulate
 from cimrobust.engine.kernel import (
@@ -25,19 +26,23 @@ _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = 23 - SEGMENT_BITS
 
 
-def program_chip(placement: Placement, *, seed: int, trial: int) -> dict[str, np.ndarray]:
+def program_chip(
+    placement: Placement, *, seed: int, trial: int
+) -> dict[str, Float32[np.ndarray, "..."]]:
     """Draw one chip; as `engine.kernel.program_chip`, bit for bit."""
     return {name: _program_layer(tensor, seed, trial) for name, tensor in placement.tensors.items()}
 
 
-def program_devices(placement: Placement, *, seed: int, trial: int) -> dict[str, np.ndarray]:
+def program_devices(
+    placement: Placement, *, seed: int, trial: int
+) -> dict[str, Float32[np.ndarray, "..."]]:
     """Draw one chip as device levels; as `engine.kernel.program_devices`, bit for bit."""
     return {
         name: _program_levels(tensor, seed, trial)[1] for name, tensor in placement.tensors.items()
     }
 
 
-def philox(counter: np.ndarray, key: int) -> np.ndarray:
+def philox(counter: UInt32[np.ndarray, "4 draws"], key: int) -> UInt32[np.ndarray, "4 draws"]:
     """Philox4x32-10 of many counters.
 
     Args:
@@ -64,7 +69,9 @@ def philox(counter: np.ndarray, key: int) -> np.ndarray:
     return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 
-def draw_words(num_weights: int, num_devices: int, *, key: int, trial: int) -> np.ndarray:
+def draw_words(
+    num_weights: int, num_devices: int, *, key: int, trial: int
+) -> UInt32[np.ndarray, "weights devices"]:
     """Return the random word of every device, uint32 [num_weights, num_devices]."""
     blocks = []
     for block in range(-(-num_devices // 4)):
@@ -78,12 +85,16 @@ def draw_words(num_weights: int, num_devices: int, *, key: int, trial: int) -> n
 
 def draw_deviations(
     num_weights: int, num_devices: int, table: QuantileTable, *, key: int, trial: int
-) -> np.ndarray:
+) -> Float32[np.ndarray, "weights devices"]:
     """Return the deviation of every device in level units, float32 [num_weights, num_devices]."""
     return quantiles(draw_words(num_weights, num_devices, key=key, trial=trial), table)
 
 
-def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int = 0) -> np.ndarray:
+def quantiles(
+    words: UInt32[np.ndarray, "*shape"],
+    table: QuantileTable,
+    levels: Int64[np.ndarray, "*shape"] | int = 0,
+) -> Float32[np.ndarray, "*shape"]:
     """Return the quantiles that random words stand for.
 
     Each is from the table of its level where there is one a level.
@@ -100,8 +111,11 @@ def quantiles(words: np.ndarray, table: QuantileTable, levels: np.ndarray | int 
 
 
 def fold_deviations(
-    tensor: TensorPlacement, drawn: np.ndarray, *, stuck: np.ndarray | None = None
-) -> np.ndarray:
+    tensor: TensorPlacement,
+    drawn: Float32[np.ndarray, "cells weights"],
+    *,
+    stuck: Bool[np.ndarray, "weights"] | None = None,
+) -> Float32[np.ndarray, "..."]:
     """Return the weights that device deviations make, as the kernel adds them up.
 
     They are float32 in the initializer's shape.
@@ -127,7 +141,7 @@ def fold_deviations(
     return np.asarray(nominal + deviation, dtype=np.float32).reshape(tensor.shape)
 
 
-def device_factors(tensor: TensorPlacement) -> np.ndarray:
+def device_factors(tensor: TensorPlacement) -> Float32[np.ndarray, "cells"]:
     """Return the factors of the deviations of a weight's devices in `fold_deviations`.
 
     Float32 [cells_per_weight].
@@ -139,7 +153,7 @@ def device_factors(tensor: TensorPlacement) -> np.ndarray:
     return np.asarray(factors, dtype=np.float32)
 
 
-def unit_weights(tensor: TensorPlacement) -> np.ndarray:
+def unit_weights(tensor: TensorPlacement) -> Float32[np.ndarray, "weights"]:
     """Return by how much a weight moves where its devices add up to one level.
 
     Float32 [num_weights]; negative where devices hold magnitudes of negative weights.
@@ -152,7 +166,7 @@ def unit_weights(tensor: TensorPlacement) -> np.ndarray:
     )
 
 
-def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> np.ndarray:
+def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> Float32[np.ndarray, "..."]:
     """Return the weights of one layer in the initializer's shape."""
     if needs_levels(tensor.profile):
         return _program_levels(tensor, seed, trial)[0]
@@ -167,7 +181,7 @@ def _program_layer(tensor: TensorPlacement, seed: int, trial: int) -> np.ndarray
 
 def _program_levels(
     tensor: TensorPlacement, seed: int, trial: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float32[np.ndarray, "..."], Float32[np.ndarray, "cells weights"]]:
     """Return the weights in the initializer's shape, and the device levels.
 
     The latter are [cells_per_weight, num_weights].
@@ -190,7 +204,9 @@ def _program_levels(
     return fold_deviations(tensor, drawn, stuck=stuck), targets + drawn
 
 
-def target_digits(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
+def target_digits(
+    tensor: TensorPlacement,
+) -> tuple[Int64[np.ndarray, "cells weights"], Float32[np.ndarray, "cells weights"]]:
     """Return the whole level of every device, and its target with the remainder of slice 0.
 
     Both are [cells_per_weight, num_weights]; the levels int64, the targets float32.
@@ -229,7 +245,7 @@ def target_digits(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
     return digits, targets
 
 
-def _scales(tensor: TensorPlacement) -> np.ndarray:
+def _scales(tensor: TensorPlacement) -> Float32[np.ndarray, "weights"]:
     """Return the weight of one level for every weight, float32 [num_weights]."""
     group = (
         np.zeros(tensor.nominal.size, dtype=np.int32)

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 from cimrobust.errors import SelfCheckError
 from cimrobust.mapping.placement import Placement
 
-#: Deviations by initializer name, float32, in the initializers' own shapes.
-Pattern = dict[str, np.ndarray]
+#: Deviations by initializer name; every initializer has a shape of its own.
+Pattern = dict[str, Float32[np.ndarray, "..."]]
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Box:
         hi: Largest deviations, never negative.
     """
 
-    nominal: Mapping[str, np.ndarray]
-    lo: Mapping[str, np.ndarray]
-    hi: Mapping[str, np.ndarray]
+    nominal: Mapping[str, Float32[np.ndarray, "..."]]
+    lo: Mapping[str, Float32[np.ndarray, "..."]]
+    hi: Mapping[str, Float32[np.ndarray, "..."]]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,11 +48,11 @@ class Box:
         """Return the pattern without any deviation."""
         return {name: np.zeros_like(array) for name, array in self.nominal.items()}
 
-    def clip(self, pattern: Mapping[str, np.ndarray]) -> Pattern:
+    def clip(self, pattern: Mapping[str, Float32[np.ndarray, "..."]]) -> Pattern:
         """Return the nearest pattern inside the box; deviations that are no number become 0."""
         return {name: _clip(pattern[name], self.lo[name], self.hi[name]) for name in self.nominal}
 
-    def corner(self, pattern: Mapping[str, np.ndarray]) -> Pattern:
+    def corner(self, pattern: Mapping[str, Float32[np.ndarray, "..."]]) -> Pattern:
         """Return the corner a pattern points to.
 
         ``sign(d)`` times the bound on that side, 0 where d is 0.
@@ -88,14 +89,16 @@ class Box:
             }
         )
 
-    def weights(self, pattern: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def weights(
+        self, pattern: Mapping[str, Float32[np.ndarray, "..."]]
+    ) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return the weights of a chip with this pattern: nominal + deviation, added in float32."""
         return {
             name: np.ascontiguousarray(self.nominal[name] + pattern[name], dtype=np.float32)
             for name in self.nominal
         }
 
-    def check(self, pattern: Mapping[str, np.ndarray], *, origin: str) -> None:
+    def check(self, pattern: Mapping[str, Float32[np.ndarray, "..."]], *, origin: str) -> None:
         """Check that a pattern is one of this box.
 
         Args:
@@ -138,6 +141,10 @@ def box_of(placement: Placement) -> Box:
     )
 
 
-def _clip(deviation: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+def _clip(
+    deviation: Float[np.ndarray, "*weight"],
+    lo: Float32[np.ndarray, "*weight"],
+    hi: Float32[np.ndarray, "*weight"],
+) -> Float32[np.ndarray, "*weight"]:
     number = np.where(np.isnan(deviation), np.float32(0), deviation).astype(np.float32)
     return np.asarray(np.clip(number, lo, hi), dtype=np.float32)

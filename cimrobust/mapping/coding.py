@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float32, Float64, Int32
 
 from cimrobust import _native
 from cimrobust.device.profile import DeviceProfile
@@ -64,13 +65,13 @@ def level_coding(profile: DeviceProfile, *, has_remainder: bool) -> _native.Leve
 
 
 def stored_levels(
-    nominal: np.ndarray,
-    group: np.ndarray | None,
-    scale: np.ndarray,
+    nominal: Float32[np.ndarray, "*weight"],
+    group: Int32[np.ndarray, "*weight"] | None,
+    scale: Float64[np.ndarray, "scales"],
     profile: DeviceProfile,
     *,
     has_remainder: bool,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "cells weights"]:
     """Return the target level of every device, float32 [cells_per_weight, num_weights].
 
     Slices of the positive device first.
@@ -94,6 +95,6 @@ def stored_levels(
     return levels
 
 
-def flat_group(group: np.ndarray | None) -> np.ndarray:
+def flat_group(group: Int32[np.ndarray, "..."] | None) -> Int32[np.ndarray, "weights"]:
     """Return scale groups as the kernel takes them: flat, and empty where there is one scale."""
     return _NO_GROUPS if group is None else group.reshape(-1)

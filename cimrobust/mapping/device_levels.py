@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int64, Real
 
 from cimrobust.device.intervals import level_bounds
 from cimrobust.device.rounding import toward_zero
@@ -10,7 +11,7 @@ from cimrobust.mapping.coding import cells_per_weight, level_offset, mirrors_neg
 from cimrobust.mapping.placement import TensorPlacement
 
 
-def target_levels(tensor: TensorPlacement) -> np.ndarray:
+def target_levels(tensor: TensorPlacement) -> Float32[np.ndarray, "cells weights"]:
     """Return the level that every device is programmed to, float32 [cells_per_weight, num_weights].
 
     Slices of the positive device come first, then those of the negative; with sign-magnitude coding
@@ -26,7 +27,7 @@ def target_levels(tensor: TensorPlacement) -> np.ndarray:
     )
 
 
-def whole_levels(tensor: TensorPlacement) -> np.ndarray:
+def whole_levels(tensor: TensorPlacement) -> Int64[np.ndarray, "cells weights"]:
     """Return the programmable level nearest to every device's target.
 
     It is the index of what depends on the level, intp [cells_per_weight, num_weights].
@@ -36,7 +37,9 @@ def whole_levels(tensor: TensorPlacement) -> np.ndarray:
     ).astype(np.intp)
 
 
-def spread_deviation(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
+def spread_deviation(
+    tensor: TensorPlacement, deviation: Float32[np.ndarray, "*weight"]
+) -> Float32[np.ndarray, "cells weights"]:
     """Return levels of devices that make weights deviate as given.
 
     Float32 [cells_per_weight, num_weights].
@@ -53,7 +56,9 @@ def spread_deviation(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarr
     return np.asarray(target_levels(tensor) + _spread(tensor, deviation), dtype=np.float32)
 
 
-def device_deviations(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
+def device_deviations(
+    tensor: TensorPlacement, deviation: Float32[np.ndarray, "*weight"]
+) -> Float32[np.ndarray, "cells weights"]:
     """Return what `spread_deviation` adds to the targets.
 
     Float32 [cells_per_weight, num_weights]; every device is inside `device_bounds` exactly.
@@ -62,7 +67,9 @@ def device_deviations(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndar
     return np.clip(_spread(tensor, deviation).astype(np.float32), low, high)
 
 
-def device_bounds(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
+def device_bounds(
+    tensor: TensorPlacement,
+) -> tuple[Float32[np.ndarray, "cells weights"], Float32[np.ndarray, "cells weights"]]:
     """Return the smallest and largest deviation of every device in level units.
 
     Float32, rounded towards zero. Shape [cells_per_weight, num_weights]; [1, 1] where all devices
@@ -78,7 +85,7 @@ def device_bounds(tensor: TensorPlacement) -> tuple[np.ndarray, np.ndarray]:
     return low[index], high[index]
 
 
-def device_factors(tensor: TensorPlacement) -> np.ndarray:
+def device_factors(tensor: TensorPlacement) -> Float64[np.ndarray, "cells"]:
     """Return what one level of a device adds to its weight in levels of the weight.
 
     Float64 [cells_per_weight]; the sign is left out where devices hold magnitudes.
@@ -91,7 +98,7 @@ def device_factors(tensor: TensorPlacement) -> np.ndarray:
     return factors
 
 
-def level_weights(tensor: TensorPlacement) -> np.ndarray:
+def level_weights(tensor: TensorPlacement) -> Float64[np.ndarray, "cells weights"]:
     """Return what one level of a device adds to its weight.
 
     Float64 [cells_per_weight, num_weights].
@@ -100,7 +107,9 @@ def level_weights(tensor: TensorPlacement) -> np.ndarray:
     return np.asarray(device_factors(tensor)[:, None] * _upward(scale, tensor))
 
 
-def fold_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
+def fold_levels(
+    tensor: TensorPlacement, levels: Real[np.ndarray, "cells weights"]
+) -> Float32[np.ndarray, "..."]:
     """Return the weights that device levels make, float32 in the initializer's shape.
 
     Added up in float64.
@@ -113,7 +122,9 @@ def fold_levels(tensor: TensorPlacement, levels: np.ndarray) -> np.ndarray:
     return _upward(total * _scale(tensor), tensor).reshape(tensor.shape).astype(np.float32)
 
 
-def _spread(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
+def _spread(
+    tensor: TensorPlacement, deviation: Float32[np.ndarray, "*weight"]
+) -> Float64[np.ndarray, "cells weights"]:
     """Return the deviation of every device in level units.
 
     Float64 [cells_per_weight, num_weights].
@@ -139,14 +150,16 @@ def _spread(tensor: TensorPlacement, deviation: np.ndarray) -> np.ndarray:
     return np.asarray(fraction * np.where(rising, high, low))
 
 
-def _scale(tensor: TensorPlacement) -> np.ndarray:
+def _scale(tensor: TensorPlacement) -> Float64[np.ndarray, "scales"]:
     """Return the weight of one level, float64 [1] or [num_weights]."""
     return (
         tensor.scale[:1] if tensor.scale_group is None else tensor.scale[tensor.scale_group.ravel()]
     )
 
 
-def _upward(values: np.ndarray, tensor: TensorPlacement) -> np.ndarray:
+def _upward(
+    values: Float[np.ndarray, "..."], tensor: TensorPlacement
+) -> Float64[np.ndarray, "weights"]:
     """Return values with negative weights' signs turned where devices hold magnitudes.
 
     Flat float64. The function is its own inverse.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int32, Int64
 
 from cimrobust import _native
 from cimrobust.device.curve import number_at
@@ -106,7 +107,9 @@ def place_layer(layer: CrossbarLayer, profile: DeviceProfile) -> TensorPlacement
     )
 
 
-def _level_weights(maxima: np.ndarray, profile: DeviceProfile) -> np.ndarray:
+def _level_weights(
+    maxima: Float64[np.ndarray, "scales"], profile: DeviceProfile
+) -> Float64[np.ndarray, "scales"]:
     """Return the weight of one level by the largest magnitude of each scale group.
 
     Float64 [num_groups]; 0 for groups of zeros.
@@ -120,7 +123,7 @@ def _level_weights(maxima: np.ndarray, profile: DeviceProfile) -> np.ndarray:
     return np.where(maxima > 0, np.maximum(scale, float(np.finfo(np.float32).tiny)), 0.0)
 
 
-def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
+def drift_factor(profile: DeviceProfile, num_stored: Int64[np.ndarray, "levels"]) -> float:
     """Return what the outputs of a layer are multiplied by to make up for its mean drift.
 
     The factor is for the stated time; it is 1 without compensation.
@@ -162,7 +165,9 @@ def drift_factor(profile: DeviceProfile, num_stored: np.ndarray) -> float:
     return before / after
 
 
-def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray, np.ndarray]:
+def group_bounds(
+    scale: Float64[np.ndarray, "scales"], profile: DeviceProfile
+) -> tuple[Float32[np.ndarray, "scales"], Float32[np.ndarray, "scales"]]:
     """Return the smallest and largest deviation of a non-negative weight.
 
     Float32 [num_scales], rounded towards zero. For profiles whose deviations do not depend on the
@@ -183,7 +188,7 @@ def group_bounds(scale: np.ndarray, profile: DeviceProfile) -> tuple[np.ndarray,
 
 def box_table(
     profile: DeviceProfile, *, compensation: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float32[np.ndarray, "levels"], Float32[np.ndarray, "levels"]]:
     """Return the smallest and largest deviation of a weight at every level.
 
     Both are in levels of the weight, float32 [2 * max_level + 1].
@@ -205,7 +210,11 @@ def box_table(
     )
 
 
-def group_maxima(values: np.ndarray, group: np.ndarray | None, num_groups: int) -> np.ndarray:
+def group_maxima(
+    values: Float[np.ndarray, "*weight"],
+    group: Int32[np.ndarray, "*weight"] | None,
+    num_groups: int,
+) -> Float64[np.ndarray, "scales"]:
     """Return the largest magnitude of every scale group, float64 [num_groups]."""
     magnitude = np.abs(values.ravel()).astype(np.float64)
     if group is None:
@@ -236,13 +245,13 @@ def _range_problem(layer: CrossbarLayer, profile: DeviceProfile) -> str | None:
 
 
 def _box(
-    nominal: np.ndarray,
-    group: np.ndarray | None,
-    scale: np.ndarray,
+    nominal: Float32[np.ndarray, "*weight"],
+    group: Int32[np.ndarray, "*weight"] | None,
+    scale: Float64[np.ndarray, "scales"],
     profile: DeviceProfile,
     *,
     compensation: float,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float32[np.ndarray, "*weight"], Float32[np.ndarray, "*weight"]]:
     """Return the smallest and largest deviation of every weight.
 
     Both are float32 in the shape of the weights.
@@ -276,7 +285,10 @@ def _box(
 
 
 def layer_drift_factor(
-    nominal: np.ndarray, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile
+    nominal: Float32[np.ndarray, "*weight"],
+    group: Int32[np.ndarray, "*weight"] | None,
+    scale: Float64[np.ndarray, "scales"],
+    profile: DeviceProfile,
 ) -> float:
     """Return the drift compensation factor of a layer with these quantised weights.
 
@@ -288,7 +300,9 @@ def layer_drift_factor(
     return drift_factor(profile, np.bincount(stored.ravel(), minlength=profile.device.num_levels))
 
 
-def scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarray | None, int]:
+def scale_groups(
+    layer: CrossbarLayer, profile: DeviceProfile
+) -> tuple[Int32[np.ndarray, "..."] | None, int]:
     """Return the scale group of every element, and their number; None: one scale for the tensor."""
     per_column = layer.column if profile.weight.scale == "column" else None
     group = layer.scale_group if layer.levels is not None else per_column
@@ -298,8 +312,11 @@ def scale_groups(layer: CrossbarLayer, profile: DeviceProfile) -> tuple[np.ndarr
 
 
 def _quantise(
-    layer: CrossbarLayer, group: np.ndarray | None, scale: np.ndarray, profile: DeviceProfile
-) -> np.ndarray:
+    layer: CrossbarLayer,
+    group: Int32[np.ndarray, "*weight"] | None,
+    scale: Float64[np.ndarray, "scales"],
+    profile: DeviceProfile,
+) -> Float32[np.ndarray, "*weight"]:
     values = np.ascontiguousarray(layer.values, dtype=np.float32)
     nominal = np.empty_like(values)
     _native.quantise(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float32, Float64, Int32
 
 from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
@@ -45,11 +46,11 @@ class TensorPlacement:
     initializer: str
     profile: DeviceProfile
     shape: tuple[int, ...]
-    nominal: np.ndarray
-    lo: np.ndarray
-    hi: np.ndarray
-    scale: np.ndarray
-    scale_group: np.ndarray | None
+    nominal: Float32[np.ndarray, "*weight"]
+    lo: Float32[np.ndarray, "*weight"]
+    hi: Float32[np.ndarray, "*weight"]
+    scale: Float64[np.ndarray, "scales"]
+    scale_group: Int32[np.ndarray, "*weight"] | None
     num_groups: int
     num_rows: int
     num_cols: int
@@ -108,7 +109,7 @@ class Placement:
         """
         return max(excluded_probability(profile) for profile in self.profiles)
 
-    def nominal(self) -> dict[str, np.ndarray]:
+    def nominal(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """Return the quantised weights by initializer name."""
         return {name: tensor.nominal for name, tensor in self.tensors.items()}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.mapping.coding import level_offset, num_slices
@@ -78,7 +79,9 @@ def plane_set(profile: DeviceProfile) -> PlaneSet:
     return PlaneSet(tuple(Plane(j, 1, -top, top) for j in slices), bits, 0)
 
 
-def cells_of(tensor: TensorPlacement, levels: np.ndarray) -> list[np.ndarray]:
+def cells_of(
+    tensor: TensorPlacement, levels: Float32[np.ndarray, "cells weights"]
+) -> list[Float32[np.ndarray, "weights"]]:
     """Return the cells of every plane.
 
     Args:
@@ -114,7 +117,7 @@ def cells_of(tensor: TensorPlacement, levels: np.ndarray) -> list[np.ndarray]:
     return [levels[plane.slice_index] - np.float32(plane.reference) for plane in planes.planes]
 
 
-def read_variances(tensor: TensorPlacement) -> list[np.ndarray]:
+def read_variances(tensor: TensorPlacement) -> list[Float32[np.ndarray, "weights"]]:
     """Return the variance of a read of the cells of every plane.
 
     Each is in squared level units, float32 [num_weights]; two devices of a cell add up.

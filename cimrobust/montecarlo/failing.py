@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float32
 
 from cimrobust.data.failure import FailureScore
 from cimrobust.engine.latent import LatentChips
@@ -87,7 +88,10 @@ def rare_failures(
 
 
 def _evaluate(
-    runtime: Runtime, chips: LatentChips, score: FailureScore, latents: np.ndarray
+    runtime: Runtime,
+    chips: LatentChips,
+    score: FailureScore,
+    latents: Float32[np.ndarray, "devices"],
 ) -> float:
     return score(runtime.outputs(chips.program(latents)))
 

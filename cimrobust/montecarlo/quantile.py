@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float64, Real
 from scipy import stats
 
 from cimrobust.errors import UsageError
@@ -78,9 +79,15 @@ def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
     """Return the rank of the order statistic that bounds a quantile from below; 0: there is none.
 
     It is the largest r with ``P(Bin(num_trials, fraction) >= r) >= confidence``, which needs no
-    assumption on the distribution and holds
-    with ties (design.md section 7; the same as
+    assumption on the distribution and holds with ties (the same as
     ``scipy.stats.quantile_test(...).confidence_interval``).
+
+    With q the quantile of p, a chip is at or below q with a probability of at least p. The r-th
+    worst of n is at or below q exactly if r trials are, and their number is binomial, so the
+    probability of that is at least ``P(Bin(n, p) >= r)``.
+
+    References:
+        H. A. David, H. N. Nagaraja, "Order statistics", 3rd ed., Wiley 2003, section 7.1.
     """
     _check_fraction("fraction of chips", fraction)
     _check_fraction("confidence", confidence)
@@ -95,10 +102,12 @@ def bound_rank(num_trials: int, fraction: float, confidence: float) -> int:
 def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
     """Return the fewest trials at which the trial of this rank bounds the k-th percentile.
 
-    Wilks 1941.
-
     For rank 1 that is the smallest n with ``1 - (1 - k/100)^n >= confidence``: 299 for k = 1 at 95
     %, 688 at 99.9 %.
+
+    References:
+        S. S. Wilks, "Determination of sample sizes for setting tolerance limits", Ann. Math.
+        Statist. 12, 1941.
     """
     fraction = k / 100.0
     _check_fraction("k / 100", fraction)
@@ -123,7 +132,7 @@ def needed_trials(k: float, confidence: float, rank: int = 1) -> int:
 
 
 def kpp_of_scores(
-    scores: np.ndarray,
+    scores: Real[np.ndarray, "trials"],
     *,
     k: float,
     confidence: float,
@@ -170,7 +179,13 @@ def kpp_of_scores(
 def clopper_pearson_upper(num_events: int, num_trials: int, confidence: float) -> float:
     """Return the exact one-sided upper bound of a probability.
 
-    ``1 - (1 - confidence)^(1/n)`` for no event (Clopper, Pearson 1934).
+    The p at which as few events as seen, S of n, have the probability 1 - confidence; ``1 - (1 -
+    confidence)^(1/n)`` for no event. ``P(Bin(n, p) <= S)`` is ``1 - I_p(S + 1, n - S)``, so p is a
+    quantile of a beta distribution.
+
+    References:
+        C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
+        case of the binomial", Biometrika 26, 1934.
     """
     _check_events(num_events, num_trials)
     if num_events == num_trials:
@@ -179,7 +194,11 @@ def clopper_pearson_upper(num_events: int, num_trials: int, confidence: float) -
 
 
 def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -> float:
-    """Return the exact one-sided lower bound of a probability (Clopper, Pearson 1934)."""
+    """Return the exact one-sided lower bound of a probability.
+
+    The p at which as many events as seen have the probability 1 - confidence; see
+    `clopper_pearson_upper`, with ``P(Bin(n, p) >= S) = I_p(S, n - S + 1)``.
+    """
     _check_events(num_events, num_trials)
     if num_events == 0:
         return 0.0
@@ -187,7 +206,7 @@ def clopper_pearson_lower(num_events: int, num_trials: int, confidence: float) -
 
 
 def failure_rate_of_scores(
-    scores: np.ndarray,
+    scores: Real[np.ndarray, "trials"],
     *,
     requirement: float,
     confidence: float,
@@ -230,7 +249,9 @@ def _needed_of_fraction(fraction: float, confidence: float) -> int:
     return needed_trials(100.0 * fraction, confidence)
 
 
-def worst_first(scores: np.ndarray, higher_is_better: bool) -> np.ndarray:
+def worst_first(
+    scores: Real[np.ndarray, "trials"], higher_is_better: bool
+) -> Float64[np.ndarray, "trials"]:
     """Return scores sorted, the worst first.
 
     Raises UsageError where there are none, or one is no number.

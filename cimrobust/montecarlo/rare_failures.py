@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from scipy import stats
 from scipy.special import log_ndtr, ndtr, ndtri
 
@@ -63,6 +64,12 @@ def pool(runs: Sequence[Repeat], *, confidence: float = 0.95) -> Probability:
     than that explains, both ends move away from the estimate by the ratio of the standard
     deviations.
 
+    References:
+        A. Guyader, N. Hengartner, E. Matzner-Lober, "Simulation and estimation of extreme quantiles
+        and extreme probabilities", Appl. Math. Optim. 64, 2011 (the times; the Poisson number).
+        A. Renyi, "On the theory of order statistics", Acta Math. Hung. 4, 1953 (independent
+        exponential gaps, with the number of points left as their rates).
+
     Args:
         runs: At least one.
         confidence: Of the interval.
@@ -108,7 +115,11 @@ def first_order(reliability_index: float, found: Probability) -> FirstOrderProba
 
 
 def _time_quantile(rates: Sequence[int], probability: float) -> float:
-    """Return a quantile of a sum of exponential times."""
+    """Return a quantile of a sum of exponential times.
+
+    An exponential time of rate N has mean 1/N and variance 1/N^2. The Gamma with the mean m and the
+    variance v of the sum has shape m^2 / v and scale v / m; exact where all rates are equal.
+    """
     if not rates:
         return 0.0
     inverse = 1.0 / np.asarray(rates, dtype=np.float64)
@@ -116,8 +127,11 @@ def _time_quantile(rates: Sequence[int], probability: float) -> float:
     return float(stats.gamma.ppf(probability, mean**2 / variance, scale=variance / mean))
 
 
-def _disagreement(logs: np.ndarray, rates: Sequence[int]) -> float:
-    """Return how much wider the mean of repeats spreads than that of ideal ones, at least 1."""
+def _disagreement(logs: Float64[np.ndarray, "repeats"], rates: Sequence[int]) -> float:
+    """Return by how much repeats disagree more than ideal ones, at least 1.
+
+    The factor by which the standard deviation of the mean of repeats exceeds that of ideal ones.
+    """
     if logs.size < 2 or not rates:
         return 1.0
     ideal = math.sqrt(float((1.0 / np.asarray(rates, dtype=np.float64) ** 2).sum())) / logs.size

@@ -29,13 +29,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from jaxtyping import Float32, Float64, Int64
 
 from cimrobust.engine.parallel import check_stopped, map_ordered
 from cimrobust.errors import UsageError
 from cimrobust.run import Run
 from cimrobust.seeds import stream
 
-Score = Callable[[np.ndarray], float]
+Score = Callable[[Float32[np.ndarray, "devices"]], float]
 """Of a point, float32 [size]; the event is a score of 0 or less. Called from several threads."""
 
 # Share of moves that the step is adapted to; between the 0.2 to 0.4 that is near the best for
@@ -144,9 +145,9 @@ def split(
 class _Start:
     """Where a point is copied from, and what it may not rise above."""
 
-    points: Sequence[np.ndarray]
-    scores: np.ndarray
-    staying: np.ndarray
+    points: Sequence[Float32[np.ndarray, "devices"]]
+    scores: Float64[np.ndarray, "particles"]
+    staying: Int64[np.ndarray, "staying"]
     level: float
     step: float
 
@@ -236,7 +237,7 @@ class _Population:
         self._rates += [particles - index for index in range(count)]
         self._log_probability += math.log1p(-count / particles)
 
-    def _replace(self, leaving: np.ndarray, start: _Start) -> int:
+    def _replace(self, leaving: Int64[np.ndarray, "leaving"], start: _Start) -> int:
         """Fill the places of the points that leave; return how many moves were accepted.
 
         Points that stay are only read meanwhile.
@@ -254,7 +255,9 @@ class _Population:
             self._run.progress.advance(self._settings.moves, state)
         return moved
 
-    def _move(self, start: _Start, number: int, place: int) -> tuple[np.ndarray, float, int]:
+    def _move(
+        self, start: _Start, number: int, place: int
+    ) -> tuple[Float32[np.ndarray, "devices"], float, int]:
         """Copy a point that stays and move it below the level.
 
         Its steps keep the standard normal distribution (preconditioned Crank-Nicolson).
@@ -265,12 +268,15 @@ class _Population:
         kept, step = np.float32(math.sqrt(1.0 - start.step**2)), np.float32(start.step)
         for _ in range(self._settings.moves):
             proposed = kept * point + step * random.standard_normal(point.size, dtype=np.float32)
+            # With x and z standard normal so is sqrt(1 - s^2) x + s z, and both ends of a move may
+            # be exchanged (Cotter et al. 2013). Refusing the moves that end at or above the level
+            # keeps the distribution below it.
             proposed_value = _evaluate(self._score, proposed)
             if proposed_value < start.level:
                 point, value, accepted = proposed, proposed_value, accepted + 1
         return point, value, accepted
 
 
-def _evaluate(score: Score, point: np.ndarray) -> float:
+def _evaluate(score: Score, point: Float32[np.ndarray, "devices"]) -> float:
     check_stopped()
     return score(point)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float64, Int64
 
 from cimrobust.counts import MAX_TRIALS
 from cimrobust.errors import InputRefusedError
@@ -32,9 +33,9 @@ class TrialTable:
             the number was fixed in advance.
     """
 
-    trial: np.ndarray
-    value: np.ndarray
-    count: np.ndarray | None
+    trial: Int64[np.ndarray, "trials"]
+    value: Float64[np.ndarray, "trials"]
+    count: Int64[np.ndarray, "trials"] | None
     num_samples: int
     seed: int
     metric: str

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import onnxruntime as ort
+from jaxtyping import Shaped
 
 from cimrobust.data.decision import Score
 from cimrobust.engine.open import Runtime
@@ -24,7 +25,7 @@ from cimrobust.montecarlo.trial_checkpoint import Checkpoint
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.run import Run
 
-Buffers = SimpleQueue[dict[str, np.ndarray]]
+Buffers = SimpleQueue[dict[str, Shaped[np.ndarray, "..."]]]
 
 
 def run_trials(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Real
 
 from cimrobust.montecarlo.anytime import anytime_rank, needed_anytime
 from cimrobust.montecarlo.quantile import bound_rank, needed_trials, worst_first
@@ -47,7 +48,7 @@ class TwoSourceBound:
 
 
 def two_source_bound(
-    accuracies: np.ndarray,
+    accuracies: Real[np.ndarray, "trials"],
     *,
     num_decisions: int,
     num_inputs: int | None = None,

@@ -15,7 +15,7 @@ namespace {
 
 inline float slice_weight(int bits_per_device, int slice) { return static_cast<float>(std::uint32_t{1} << (bits_per_device * slice)); }
 
-/// Four random words a lane for one counter a lane.
+/// Four random words a lane for one counter a lane: `philox` of philox.hpp, round by round, the same bits.
 template <class Lanes>
 inline void philox_lanes(typename Lanes::Int (&counter)[4], std::uint64_t key) {
     auto key0 = static_cast<std::uint32_t>(key);

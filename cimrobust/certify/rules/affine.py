@@ -1,6 +1,11 @@
 """Digital operators that are affine in their activations.
 
 Moving elements, averages, sums, scaling, normalisation with fixed statistics.
+
+Derived here, as in LiRPA (Xu et al., NeurIPS 2020) for linear nodes: with ``y = M x + b``, a form A
+on y is ``(A M) x + A b``, so nothing is lost. ``A M`` is the vector-Jacobian product of the kernel,
+the same at every x, and b its value at 0. Intervals: an operator that never falls in any input has
+its extremes where all inputs are at one end (Moore, Interval analysis, 1966).
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -39,7 +45,12 @@ class Affine:
         """As in `Rule`."""
         return self.interval(self.kernel, inputs)
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         with torch.enable_grad():
             zeros = [
@@ -144,7 +155,7 @@ def normalise(node: Node, kernel: Kernel) -> Affine:
     return Affine(kernel, bounded)
 
 
-def _end(value: Value, side: int) -> Tensor | None:
+def _end(value: Value, side: int) -> Shaped[Tensor, "..."] | None:
     return (value.lo, value.hi)[side] if isinstance(value, Interval) else value
 
 
@@ -160,7 +171,9 @@ def _rearranged(run: Kernel, inputs: Sequence[Value]) -> Interval:
     return made if made.is_point else replace(made, corners=_moved_corners(run, inputs))
 
 
-def _moved_corners(run: Kernel, inputs: Sequence[Value]) -> tuple[Tensor, Tensor] | None:
+def _moved_corners(
+    run: Kernel, inputs: Sequence[Value]
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]] | None:
     """Return the corners of a tensor that is moved or shifted by constants."""
     moving = [value for value in inputs if isinstance(value, Interval)]
     if len(moving) != 1 or moving[0].corners is None:
@@ -190,6 +203,6 @@ def _sum(sign: int) -> Callable[[Kernel, Sequence[Value]], Interval]:
     return bounded
 
 
-def _magnitude(value: Value) -> Tensor:
+def _magnitude(value: Value) -> Float[Tensor, "..."]:
     assert value is not None
     return value.magnitude if isinstance(value, Interval) else value.abs()

@@ -1,9 +1,15 @@
 """Products of two activations, as in attention.
 
 With a in m_a ± r_a and b in m_b ± r_b, ``a b = m_a b + a m_b - m_a m_b + (a - m_a)(b - m_b)``, and
-the last term is at most ``r_a r_b`` in magnitude: the mean of the two planes of
-McCormick (1976) on either side. For sums of products that takes one product of the middles and one
-of the radii, whatever the form.
+the last term is at most ``r_a r_b`` in magnitude: the mean of McCormick's two planes on either
+side, so sound as each of them is. For sums of products that takes one product of the middles and
+one of the radii, whatever the form.
+
+References:
+    G. P. McCormick, "Computability of global solutions to factorable nonconvex programs: part I",
+    Math. Programming 10, 1976 (the four planes of a product).
+    Z. Shi, H. Zhang, K.-W. Chang, M. Huang, C.-J. Hsieh, "Robustness verification for
+    transformers", ICLR 2020 (takes one of the planes on either side; we take their mean).
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -42,7 +49,12 @@ class Bilinear:
             lo, hi, product_radius(strength, first.lo.shape[-1] if self.sums else 1)
         )
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         first, second = _both(inputs)
         with torch.enable_grad():

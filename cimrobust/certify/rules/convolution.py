@@ -1,4 +1,10 @@
-"""Convolutions in one to three dimensions, with groups."""
+"""Convolutions in one to three dimensions, with groups.
+
+A convolution is a product with the columns of its windows; the formulas are those of
+`certify.rules.product`, derived there. One kernel element is one device for all positions, so it
+has one worst deviation, not one a position (`shared_form`). Where positions are bounded apart, the
+minimum is over more chips than there are: lower, and sound.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval, chord_of_absolute
@@ -45,7 +52,12 @@ class Convolution:
             strength = strength + bias.magnitude.reshape(shape)
         return Interval.rounded(lo, hi, product_radius(strength, weight.lo[0].numel() + 1))
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         data, weight, bias = _parts(inputs)
         constant = torch.zeros(form.shape[:2], dtype=form.dtype)
@@ -57,8 +69,8 @@ class Convolution:
         return Pulled((found[0], None, None)[: len(inputs)], constant + found[1])
 
     def _cropped(
-        self, form: Tensor, data: Interval, weight: Interval
-    ) -> tuple[Tensor | None, Tensor]:
+        self, form: Float64[Tensor, "forms samples *units"], data: Interval, weight: Interval
+    ) -> tuple[Float64[Tensor, "forms samples *plane"] | None, Float64[Tensor, "forms samples"]]:
         """Pull a form back through the part of the plane that it rests on.
 
         Forms on single units rest on little of it.
@@ -92,8 +104,8 @@ class Convolution:
         return pad(pulled, before, after), constant
 
     def _pulled(
-        self, form: Tensor, data: Interval, weight: Interval
-    ) -> tuple[Tensor | None, Tensor]:
+        self, form: Float64[Tensor, "forms samples *units"], data: Interval, weight: Interval
+    ) -> tuple[Float64[Tensor, "forms samples *plane"] | None, Float64[Tensor, "forms samples"]]:
         if (
             weight.is_point
             or weight.lo.dim() > 4
@@ -103,8 +115,8 @@ class Convolution:
         return self._shared(form, data, weight)
 
     def _shared(
-        self, form: Tensor, data: Interval, weight: Interval
-    ) -> tuple[Tensor | None, Tensor]:
+        self, form: Float64[Tensor, "forms samples *units"], data: Interval, weight: Interval
+    ) -> tuple[Float64[Tensor, "forms samples *plane"] | None, Float64[Tensor, "forms samples"]]:
         """Pull a form back with one device for all positions of a kernel element.
 
         Nothing is left to pull through exact activations.
@@ -122,8 +134,8 @@ class Convolution:
         return cut.fold(pulled.flatten(0, 1)).reshape(form.shape[0], *data.lo.shape), constant
 
     def _apart(
-        self, form: Tensor, data: Interval, weight: Interval
-    ) -> tuple[Tensor | None, Tensor]:
+        self, form: Float64[Tensor, "forms samples *units"], data: Interval, weight: Interval
+    ) -> tuple[Float64[Tensor, "forms samples *plane"] | None, Float64[Tensor, "forms samples"]]:
         pulled = self._transposed(form, weight.middle, data.lo)
         constant = torch.zeros(form.shape[:2], dtype=form.dtype)
         if not weight.is_point:
@@ -133,7 +145,12 @@ class Convolution:
             constant = -total(reach, intercept)
         return pulled, constant
 
-    def _transposed(self, form: Tensor, weight: Tensor, like: Tensor) -> Tensor:
+    def _transposed(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        weight: Float64[Tensor, "channels inputs *taps"],
+        like: Float64[Tensor, "samples *plane"],
+    ) -> Float64[Tensor, "forms samples *plane"]:
         """Return what the transposed convolution makes of forms."""
         rank = weight.dim() - 2
         begins, ends = self.window.padding(like.shape[2:], weight.shape[2:])
@@ -204,12 +221,16 @@ class Columns:
         ]
         return places[0] * places[1]
 
-    def unfold(self, plane: Tensor, fill: float = 0.0) -> Tensor:
+    def unfold(
+        self, plane: Float[Tensor, "samples channels *plane"], fill: float = 0.0
+    ) -> Float[Tensor, "samples columns positions"]:
         """Return [samples, channels * taps, positions]."""
         flat = plane[:, :, None] if self.is_line else plane
         return F.unfold(F.pad(flat, self.crop, value=fill), self.taps, self.gaps, 0, self.steps)
 
-    def fold(self, columns: Tensor) -> Tensor:
+    def fold(
+        self, columns: Float64[Tensor, "samples *columns positions"]
+    ) -> Float64[Tensor, "samples channels *plane"]:
         """Return the transpose of `unfold`, [samples, channels, ...].
 
         `columns` is [samples, channels * taps, positions], groups apart or together.
@@ -221,14 +242,14 @@ class Columns:
         return plane[:, :, 0] if self.is_line else plane
 
 
-def _cut(plane: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
+def _cut(plane: Float64[Tensor, "..."], spans: Sequence[tuple[int, int]]) -> Float64[Tensor, "..."]:
     """Return a part of the last axes."""
     for axis, (start, stop) in enumerate(reversed(spans), start=1):
         plane = plane.narrow(-axis, start, stop - start)
     return plane
 
 
-def _span(used: Tensor) -> tuple[int, int]:
+def _span(used: Bool[Tensor, "places"]) -> tuple[int, int]:
     """Return the first used place and the one behind the last.
 
     Where none is used, the first place counts as used.
@@ -237,7 +258,7 @@ def _span(used: Tensor) -> tuple[int, int]:
     return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 1)
 
 
-def _use_no_weight_twice(form: Tensor) -> bool:
+def _use_no_weight_twice(form: Float64[Tensor, "forms samples channels *positions"]) -> bool:
     """Return whether every form rests on at most one position of a channel.
 
     Then positions are apart anyway, and cheaper.
@@ -245,7 +266,9 @@ def _use_no_weight_twice(form: Tensor) -> bool:
     return bool(((form != 0).flatten(3).sum(-1) <= 1).all())
 
 
-def _one_channel(forms: Tensor, matrix: Interval) -> tuple[Tensor, Interval]:
+def _one_channel(
+    forms: Float64[Tensor, "forms samples 1 channels positions"], matrix: Interval
+) -> tuple[Float64[Tensor, "forms samples 1 left positions"], Interval]:
     """Return forms and the weights that they rest on, reduced to one channel if possible.
 
     If no form rests on more than one channel, all channels that it does not rest on are left out.

@@ -4,11 +4,16 @@ Layer normalisation, and scaling to a root mean square of 1.
 
 With ``c = x - mean(x)`` (or ``c = x``) and ``r = 1 / sqrt(mean(c^2) + epsilon)``, ``y = gain r c +
 shift``. c is linear in x, so its range over a box is known exactly, and bounds ``mean(c^2)`` from
-both
-sides; with r within s ± d, ``r c = s c + (r - s) c`` and the last term is at most ``d max|c|``.
-Where that is further off than the range of ``r c``, which never leaves ± sqrt(n), the ends of the
-range are
-taken.
+both sides; with r within s ± d, ``r c = s c + (r - s) c`` and the last term is at most ``d
+max|c|``. Where that is further off than the range of ``r c``, the ends of the range are taken.
+
+Derived here. ``c_i = (1 - 1/n) x_i - sum over j != i of x_j / n``, so with q the radius of x that
+of c_i is ``(1 - 1/n) q_i + sum over j != i of q_j / n = q_i + mean(q) - 2 q_i / n``, and some x of
+the box reaches it. ``|r c_i| <= sqrt(n)``, as ``c_i^2 <= n mean(c^2)``; where c is centred ``sqrt(n
+- 1)``.
+
+References:
+    P. A. Samuelson, "How deviant can you be?", JASA 63, 1968 (the limit sqrt(n - 1)).
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -45,13 +51,13 @@ class _Unit:
         error: Radius of the rounding error of r c.
     """
 
-    centre: Tensor
-    reach: Tensor
-    slope: Tensor
-    spread: Tensor
-    lo: Tensor
-    hi: Tensor
-    error: Tensor
+    centre: Float[Tensor, "samples *units"]
+    reach: Float[Tensor, "samples *units"]
+    slope: Float[Tensor, "samples *groups"]
+    spread: Float[Tensor, "samples *groups"]
+    lo: Float[Tensor, "samples *units"]
+    hi: Float[Tensor, "samples *units"]
+    error: Float[Tensor, "samples *units"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,12 @@ class LayerNorm:
             torch.minimum(*ends) + shift, torch.maximum(*ends) + shift, rounding
         )
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         data, gain, shift = self._parts(inputs)
         unit = self._unit(data)
@@ -102,7 +113,7 @@ class LayerNorm:
         pulled = on_centred - on_centred.mean(axes, keepdim=True) if self.is_centred else on_centred
         return Pulled((pulled, *(None for _ in inputs[1:])), constant)
 
-    def bends(self, data: Interval) -> Tensor:
+    def bends(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """Return where narrowing helps: everywhere."""
         return data.lo < data.hi
 
@@ -112,7 +123,9 @@ class LayerNorm:
             raise CannotBoundError("it is taken over the samples")
         return tuple(range(start + leading, rank + leading))
 
-    def _parts(self, inputs: Sequence[Value]) -> tuple[Interval, Tensor, Tensor]:
+    def _parts(
+        self, inputs: Sequence[Value]
+    ) -> tuple[Interval, Float[Tensor, "..."], Float[Tensor, "..."]]:
         data, gain, shift = [*inputs, None, None][:3]
         if (
             not isinstance(data, Interval)
@@ -161,8 +174,13 @@ class LayerNorm:
         )
 
     def _error(
-        self, data: Interval, axes: tuple[int, ...], count: int, steepest: Tensor, size: Tensor
-    ) -> Tensor:
+        self,
+        data: Interval,
+        axes: tuple[int, ...],
+        count: int,
+        steepest: Float[Tensor, "samples *groups"],
+        size: Float[Tensor, "samples *units"],
+    ) -> Float[Tensor, "samples *units"]:
         """Return the rounding radius of ``r c``.
 
         Of c, and of the mean of squares, summed as squares of c or as the difference of two means.
@@ -173,6 +191,8 @@ class LayerNorm:
         of_squares = (
             4.0 * product_radius(squares, count) + (2.0 * squares.sqrt() + of_centre) * of_centre
         )
+        # To first order a relative error e of a root's argument moves it by e / 2; for e up to 1/4
+        # (1 - e)^-1/2 - 1 < e, which is what is charged.
         relative = of_squares * steepest * steepest
         error = 1.5 * steepest * of_centre + size * (relative + 8.0 * UNIT_FLOAT32)
         return torch.where(relative <= _MOST_RELATIVE, error, torch.full_like(error, math.inf))

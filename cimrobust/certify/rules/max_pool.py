@@ -15,6 +15,11 @@ the maximum is the reference itself. Above it are two planes:
   reference without rivals is the maximum itself.
 
 The plane that is lower at the middle is taken.
+
+Derived here. Below: a maximum is no less than any of its elements. Above, the first inequality: the
+maximum itself is one of the x_i, so its term makes up for t, and no term is negative. The second:
+``max(x - t, 0)`` is convex, so it lies below its chord over [l, u], which is 0 at l as l <= t.
+DeepPoly (Singh et al., POPL 2019) takes the largest end as a constant instead.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -34,7 +40,7 @@ from cimrobust.twin.ops.converter_registry import Kernel, Node
 from cimrobust.twin.ops.sliding_window import Window
 
 
-def _below_all(like: Tensor) -> float:
+def _below_all(like: Float[Tensor, "..."]) -> float:
     """Return a number that stands for padding.
 
     Below every activation, in the precision of `like`, and finite in sums of two.
@@ -55,14 +61,17 @@ class Contest:
         most: Upper ends.
     """
 
-    lo: Tensor
-    hi: Tensor
-    reference: Tensor
-    least: Tensor
-    most: Tensor
+    lo: Float[Tensor, "samples channels taps positions"]
+    hi: Float[Tensor, "samples channels taps positions"]
+    reference: Float[Tensor, "samples channels taps positions"]
+    least: Float[Tensor, "samples channels taps positions"]
+    most: Float[Tensor, "samples channels taps positions"]
 
     @staticmethod
-    def of(lo: Tensor, hi: Tensor) -> Contest:
+    def of(
+        lo: Float[Tensor, "samples channels taps positions"],
+        hi: Float[Tensor, "samples channels taps positions"],
+    ) -> Contest:
         """Return what the elements' own ends say."""
         chosen = (lo + hi).max(dim=2, keepdim=True).indices
         reference = torch.zeros_like(lo).scatter_(2, chosen, 1.0)
@@ -73,12 +82,17 @@ class Contest:
             lo, hi, reference, least.masked_fill(out, below), most.masked_fill(out, below)
         )
 
-    def top(self) -> Tensor:
+    def top(self) -> Float[Tensor, "samples channels positions"]:
         """Return upper ends of the maxima, [samples, channels, positions]."""
         above = self.most.amax(2).clamp(min=0.0)
         return torch.minimum(self.hi.amax(2), (self.reference * self.hi).sum(2) + above)
 
-    def plane(self) -> tuple[Tensor, Tensor]:
+    def plane(
+        self,
+    ) -> tuple[
+        Float[Tensor, "samples channels taps positions"],
+        Float[Tensor, "samples channels positions"],
+    ]:
         """Return slopes and shifts of a plane above the maxima.
 
         Slopes are [samples, channels, taps, positions], shifts [samples, channels, positions].
@@ -128,7 +142,12 @@ class MaxPool:
         # which rounds nothing.
         return Interval.rounded(lo, top, line_radius(1e-3 + self.kernel(data.magnitude)))
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         data = inputs[0]
         assert isinstance(data, Interval)
@@ -149,7 +168,7 @@ class MaxPool:
         contest: Contest = data.kept[self]
         return contest
 
-    def places(self, data: Interval) -> Tensor:
+    def places(self, data: Interval) -> Int64[Tensor, "channels taps positions"]:
         """Return where the elements of windows are in a flat plane with its channels.
 
         Int64 [channels, taps, positions]; -1 in the padding.
@@ -165,12 +184,20 @@ class MaxPool:
     def _columns(self, data: Interval) -> Columns:
         return Columns.of(self.window, data.lo.shape[2:], self.taps)
 
-    def _windows(self, data: Interval, end: Tensor) -> Tensor:
+    def _windows(
+        self, data: Interval, end: Float[Tensor, "samples channels *plane"]
+    ) -> Float[Tensor, "samples channels taps positions"]:
         cut = self._columns(data)
         return cut.unfold(end, fill=_below_all(end)).reshape(*end.shape[:2], -1, cut.num_positions)
 
 
-def _plane(lo: Tensor, hi: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+def _plane(
+    lo: Float[Tensor, "samples channels taps positions"],
+    hi: Float[Tensor, "samples channels taps positions"],
+    least: Float[Tensor, "samples channels 1 positions"],
+) -> tuple[
+    Float[Tensor, "samples channels taps positions"], Float[Tensor, "samples channels 1 positions"]
+]:
     """Return slopes and shifts of ``t + sum_i (u_i - t) (x_i - l_i) / (u_i - l_i)``.
 
     t is the second largest u, but not below `least`.

@@ -1,4 +1,11 @@
-"""Activation functions of straight pieces: Relu, LeakyRelu, Clip and what is made of them."""
+"""Activation functions of straight pieces: Relu, LeakyRelu, Clip and what is made of them.
+
+References:
+    H. Zhang et al., "Efficient neural network robustness certification with general activation
+    functions", NeurIPS 2018 (CROWN), section 3.3: the line below a ReLU by area.
+    G. Singh, T. Gehr, M. Pueschel, M. Vechev, "An abstract domain for certifying neural networks",
+    POPL 2019 (DeepPoly): the same choice.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -17,11 +25,13 @@ from cimrobust.certify.rules.rule import Pulled, Value
 from cimrobust.twin.ops.converter_registry import Kernel, Node
 
 
-def leaky_lines(slope: float | Tensor, lo: Tensor, hi: Tensor) -> Lines:
+def leaky_lines(
+    slope: float | Float[Tensor, "..."], lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+) -> Lines:
     """Return lines around ``max(x, slope x)``, one slope or one an element.
 
-    The chord above, below the piece that leaves the smaller area (Zhang et al., CROWN, 2018,
-    section 3.3).
+    The chord above, below the piece that leaves the smaller area (CROWN, section 3.3). Sound: for
+    slopes up to 1 the function is convex, so it is below its chord and above each of its pieces.
     """
     above = torch.maximum(lo, slope * lo)
     upper = chord(above, torch.maximum(hi, slope * hi), lo, hi)
@@ -33,11 +43,18 @@ def leaky_lines(slope: float | Tensor, lo: Tensor, hi: Tensor) -> Lines:
     return Lines(lower, torch.zeros_like(lo), upper, shift)
 
 
-def clip_lines(low: float, high: float, lo: Tensor, hi: Tensor) -> Lines:
+def clip_lines(
+    low: float, high: float, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+) -> Lines:
     """Return lines around ``min(max(x, low), high)``.
 
     Above: through the end of the interval on the left and the corner at `high`, or the constant
     where that is nearer; below likewise from the right.
+
+    Derived here. The line above has a slope between 0 and 1. Up to `low` the function is constant
+    and the line, which starts on it, rises; from there to `high` their difference falls to 0 at the
+    corner; behind it the line is above `high`. Below by symmetry. Where lo >= `low` the constant
+    leaves the area ``(high - lo)^2 / 2``, the identity ``(hi - high)^2 / 2``; the smaller is taken.
     """
     left, right = lo.clamp(low, high), hi.clamp(low, high)
     straight = chord(left, right, lo, hi)
@@ -69,12 +86,16 @@ def clip_lines(low: float, high: float, lo: Tensor, hi: Tensor) -> Lines:
     )
 
 
-def clip_bends(low: float, high: float, lo: Tensor, hi: Tensor) -> Tensor:
+def clip_bends(
+    low: float, high: float, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+) -> Bool[Tensor, "*shape"]:
     """Return where a clipped identity is not one line over an interval."""
     return ((lo < low) & (hi > low)) | ((lo < high) & (hi > high))
 
 
-def _crosses_zero(lo: Tensor, hi: Tensor) -> Tensor:
+def _crosses_zero(
+    lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+) -> Bool[Tensor, "*shape"]:
     return (lo < 0) & (hi > 0)
 
 
@@ -111,12 +132,17 @@ class PRelu:
         """As in `Rule`."""
         return self._with_slopes(inputs).forward(inputs[:1])
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         pulled = self._with_slopes(inputs).backward(form, inputs[:1], output)
         return Pulled((*pulled.coefs, None), pulled.constant)
 
-    def bends(self, data: Interval) -> Tensor:
+    def bends(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """As in `Activation`."""
         return _crosses_zero(data.lo, data.hi)
 
@@ -152,12 +178,17 @@ class Clip:
         """As in `Rule`."""
         return self._with_limits(inputs).forward(inputs[:1])
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         pulled = self._with_limits(inputs).backward(form, inputs[:1], output)
         return Pulled((*pulled.coefs, *(None for _ in inputs[1:])), pulled.constant)
 
-    def bends(self, data: Interval) -> Tensor:
+    def bends(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """As in `Activation`, once limits are known."""
         return (
             torch.ones_like(data.lo, dtype=torch.bool)
@@ -196,7 +227,7 @@ def hard_sigmoid(node: Node, kernel: Kernel) -> Activation:
     if alpha <= 0:
         raise CannotBoundError(f"its slope {alpha:g} is not positive")
 
-    def lines(lo: Tensor, hi: Tensor) -> Lines:
+    def lines(lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]) -> Lines:
         inner = clip_lines(0.0, 1.0, alpha * lo + beta, alpha * hi + beta)
         return Lines(
             alpha * inner.lower_slope,
@@ -205,7 +236,7 @@ def hard_sigmoid(node: Node, kernel: Kernel) -> Activation:
             inner.upper_slope * beta + inner.upper_shift,
         )
 
-    def bends(lo: Tensor, hi: Tensor) -> Tensor:
+    def bends(lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         return clip_bends(0.0, 1.0, alpha * lo + beta, alpha * hi + beta)
 
     return Activation(

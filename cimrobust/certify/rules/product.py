@@ -1,13 +1,18 @@
 """Products of activations and stored weights, both uncertain.
 
 Let a row of weights W lie in a box with middle M and radius R, and let A be a linear form on the
-products. If every weight is used once, weights are free of each
-other and ``min over W of A W a = A M a - (|A| R) |a|``, exactly, for every a. If one weight
-multiplies activations at many positions p (a convolution, a sequence),
-it is still one device: with G = sum_p A_p a_p, the derivative with respect to it, the minimum is
-``M G - R |G|``. Both are concave in a; the line through the ends
-of the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact where the sign is
+products. If every weight is used once, weights are free of each other and ``min over W of A W a = A
+M a - (|A| R) |a|``, exactly, for every a. If one weight multiplies activations at many positions p
+(a convolution, a sequence), it is still one device: with G = sum_p A_p a_p, the derivative with
+respect to it, the minimum is ``M G - R |G|``. Both are concave in a; the line through the ends of
+the range of a (or of G) bounds ``|a|`` (or ``|G|``) from above, and is exact where the sign is
 known, as behind a ReLU.
+
+Derived here. A form on a product is a sum of ``w c`` over weights, c a product of A and a, or G
+where one weight is used often. Every w is free in M ± R, and there ``min w c = M c - R |c|``. A
+line above ``|c|`` in its place lowers the bound, so it stays one. For weights as perturbed inputs
+of a graph see K. Xu et al., "Automatic perturbation analysis for scalable certified robustness and
+beyond", NeurIPS 2020.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval, chord_of_absolute
@@ -34,7 +40,7 @@ def as_interval(value: Value) -> Interval:
 
 def product_interval(
     linear: Kernel, data: Interval, weight: Interval
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Float[Tensor, "*products"], Float[Tensor, "*products"], Float[Tensor, "*products"]]:
     """Return the range of a bilinear operator and the sum of the magnitudes of its terms.
 
     Every output uses a weight once. Exact for activations that are points or not negative;
@@ -59,6 +65,7 @@ def product_interval(
     known = data.lo >= 0
     lo, hi = _signed(linear, data.lo * known, data.hi * known, weight)
     low, high, size = data.lo * ~known, data.hi * ~known, data.magnitude * ~known
+    # w a = M a + (w - M) a, bounded apart: M a by the signs of M, the rest by R max|a|.
     plus, minus = weight.middle.clamp(min=0), weight.middle.clamp(max=0)
     lo = lo + linear(low, plus) + linear(high, minus)
     hi = hi + linear(high, plus) + linear(low, minus)
@@ -68,14 +75,25 @@ def product_interval(
     return lo, hi, strength
 
 
-def _signed(linear: Kernel, low: Tensor, high: Tensor, weight: Interval) -> tuple[Tensor, Tensor]:
+def _signed(
+    linear: Kernel,
+    low: Float[Tensor, "*data"],
+    high: Float[Tensor, "*data"],
+    weight: Interval,
+) -> tuple[Float[Tensor, "*products"], Float[Tensor, "*products"]]:
     """Return the range of a product with activations that are not negative."""
     lo = linear(low, weight.lo.clamp(min=0)) + linear(high, weight.lo.clamp(max=0))
     hi = linear(high, weight.hi.clamp(min=0)) + linear(low, weight.hi.clamp(max=0))
     return lo, hi
 
 
-def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor, Tensor]:
+def shared_form(
+    form: Float64[Tensor, "forms samples groups columns positions"],
+    data: Interval,
+    weight: Interval,
+) -> tuple[
+    Float64[Tensor, "forms samples groups rows positions"], Float64[Tensor, "forms samples"]
+]:
     """Pull a form back through a product whose weights are used at many positions.
 
     Args:
@@ -96,7 +114,11 @@ def shared_form(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor,
     return effective.transpose(-1, -2) @ form, -(intercept * weight.radius).flatten(2).sum(-1)
 
 
-def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
+def shared_point(
+    form: Float64[Tensor, "forms samples groups columns positions"],
+    data: Float64[Tensor, "samples groups rows positions"],
+    weight: Interval,
+) -> Float64[Tensor, "forms samples"]:
     """Return the minimum of a form on a product whose activations are points, [forms, samples].
 
     Arguments as for `shared_form`.
@@ -106,8 +128,12 @@ def shared_point(form: Tensor, data: Tensor, weight: Interval) -> Tensor:
 
 
 def corner_ends(
-    data: Interval, weight: Interval, lo: Tensor, hi: Tensor, bias: Interval | None
-) -> tuple[Tensor, Tensor]:
+    data: Interval,
+    weight: Interval,
+    lo: Float[Tensor, "samples columns"],
+    hi: Float[Tensor, "samples columns"],
+    bias: Interval | None,
+) -> tuple[Float[Tensor, "samples columns"], Float[Tensor, "samples columns"]]:
     """Return the largest product at the lower weight corner and the smallest at the upper one.
 
     At the lower corner a product is ``M a - R |a| + b``, the smallest for every a. Exact for data
@@ -165,7 +191,11 @@ class MatrixProduct:
         return _without_column(made) if _is_vector(inputs[1]) else made
 
     def backward(
-        self, form: Tensor, inputs: Sequence[Value], output: Interval, corner: int = 0
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+        corner: int = 0,
     ) -> Pulled:
         """As in `Rule`.
 
@@ -218,7 +248,9 @@ class MatrixProduct:
         return data, _scaled(weight, self.alpha), None if bias is None else _scaled(bias, self.beta)
 
 
-def _positions(form: Tensor, data: Interval, weight: Interval) -> tuple[Tensor, Tensor]:
+def _positions(
+    form: Float64[Tensor, "forms samples *positions columns"], data: Interval, weight: Interval
+) -> tuple[Float64[Tensor, "forms samples *positions rows"], Float64[Tensor, "forms samples"]]:
     """Pull a form back through one matrix that is used at several positions."""
     shape = data.lo.shape
     flat = data.moved(lambda end: end.reshape(shape[0], 1, -1, shape[-1]).transpose(-1, -2))

@@ -1,22 +1,23 @@
 """Quantisers of activations: monotone staircases.
 
 With ``v = x / step + zero`` a quantiser returns ``clamp(round(v))``, computed in float32 from a
-rounded v. Rounding moves v by at most 1/2, and clamping neither turns values
-round nor moves them apart, so for every error d of v with ``|d| <= e``
+rounded v. Rounding moves v by at most 1/2, and clamping neither turns values round nor moves them
+apart, so for every error d of v with ``|d| <= e``
 
     q(v_lo - e) <= clamp(round(v + d)) <= q(v_hi + e)
     |clamp(round(v + d)) - clamp(v)| <= 1/2 + e
 
-The first gives the interval, exactly, and constant lines; the second lines around the clipped
-identity, shifted by 1/2 + e. On either side the one that is nearer at the
-middle of the interval is taken. Half way cases go to either level here, so that it does not matter
-whether an engine adds the zero point before it rounds or after.
+Derived here: a staircase never falls, which gives the first line; the second adds two distances,
+from the level to v + d and from there to v. The first gives the interval, exactly, and constant
+lines; the second lines around the clipped identity, shifted by 1/2 + e. On either side the one that
+is nearer at the middle of the interval is taken. Half way cases go to either level here, so that it
+does not matter whether an engine adds the zero point before it rounds or after.
 
 Engines fuse a float operator between quantisers to one that works on levels (QLinearAdd and its
-like): ``a r_a + b r_b + (zero - r_a zero_a - r_b zero_b)`` with
-``r = step_in / step_out``. Its terms are larger than those of the float operator by the zero
-points. So e holds 32 roundings of ``2 levels (1 + sum r)`` beside 8 of v, except
-behind a product with stored weights, which deployment keeps float.
+like): ``a r_a + b r_b + (zero - r_a zero_a - r_b zero_b)`` with ``r = step_in / step_out``. Its
+terms are larger than those of the float operator by the zero points. So e holds 32 roundings of ``2
+levels (1 + sum r)`` beside 8 of v, except behind a product with stored weights, which deployment
+keeps float.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -63,7 +65,9 @@ class Staircase:
     most: float
     slack: float
 
-    def reach(self, _kernel: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+    def reach(
+        self, _kernel: Kernel, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """Return the lowest and the highest level of an interval.
 
         Training on intervals gets gradients straight through.
@@ -73,7 +77,7 @@ class Staircase:
             high + slack, self.least, self.most
         )
 
-    def lines(self, lo: Tensor, hi: Tensor) -> Lines:
+    def lines(self, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]) -> Lines:
         """Return lines below and above over an interval."""
         (low, high), slack = self._scaled(lo, hi)
         bottom, top = self.reach(torch.round, lo, hi)
@@ -90,7 +94,9 @@ class Staircase:
             torch.where(flat_above, top, clip.upper_slope * self.zero + clip.upper_shift + off),
         )
 
-    def bends(self, lo: Tensor, hi: Tensor) -> Tensor:
+    def bends(
+        self, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> Bool[Tensor, "*shape"]:
         """Return where an interval passes an end of the range.
 
         Narrowing helps there, not with the steps.
@@ -98,7 +104,9 @@ class Staircase:
         (low, high), _slack = self._scaled(lo, hi)
         return clip_bends(self.least, self.most, low, high)
 
-    def _scaled(self, lo: Tensor, hi: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    def _scaled(
+        self, lo: Float[Tensor, "*shape"], hi: Float[Tensor, "*shape"]
+    ) -> tuple[tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]], Float[Tensor, "*shape"]]:
         low, high = lo / self.step + self.zero, hi / self.step + self.zero
         return (low, high), self.slack + _ROUNDINGS * (1.0 + torch.maximum(low.abs(), high.abs()))
 
@@ -122,7 +130,7 @@ class Quantiser(Activation):
 
 
 def quantiser(
-    node: Node, kernel: Kernel, constants: Mapping[str, Tensor], steps: float
+    node: Node, kernel: Kernel, constants: Mapping[str, Shaped[Tensor, "..."]], steps: float
 ) -> Quantiser:
     """Return the rule of a QuantizeLinear.
 

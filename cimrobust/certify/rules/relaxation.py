@@ -1,17 +1,27 @@
-"""Lines below and above an activation function, and the rule that uses them."""
+"""Lines below and above an activation function, and the rule that uses them.
+
+A form with coefficient A on f(x) is at least ``A l(x)`` where A >= 0 and l is the line below, and
+``A u(x)`` where A < 0 and u is the line above (H. Zhang et al., "Efficient neural network
+robustness certification with general activation functions", NeurIPS 2018, theorem 3.2).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
 from cimrobust.certify.rounding import line_radius
 from cimrobust.certify.rules.rule import Pulled, Value, total
 from cimrobust.twin.ops.converter_registry import Kernel
+
+#: One end of an interval, a slope or an intercept: any shape, the same for all of a call.
+Ends: TypeAlias = Float[Tensor, "*shape"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +32,10 @@ class Lines:
     interval.
     """
 
-    lower_slope: Tensor
-    lower_shift: Tensor
-    upper_slope: Tensor
-    upper_shift: Tensor
+    lower_slope: Float[Tensor, "*shape"]
+    lower_shift: Float[Tensor, "*shape"]
+    upper_slope: Float[Tensor, "*shape"]
+    upper_shift: Float[Tensor, "*shape"]
 
 
 class Activation:
@@ -34,11 +44,11 @@ class Activation:
     def __init__(
         self,
         kernel: Kernel,
-        reach: Callable[[Kernel, Tensor, Tensor], tuple[Tensor, Tensor]],
-        lines: Callable[[Tensor, Tensor], Lines],
+        reach: Callable[[Kernel, Ends, Ends], tuple[Ends, Ends]],
+        lines: Callable[[Ends, Ends], Lines],
         *,
-        bends: Callable[[Tensor, Tensor], Tensor],
-        rounding: Callable[[Tensor], Tensor] | None = None,
+        bends: Callable[[Ends, Ends], Bool[Tensor, "*shape"]],
+        rounding: Callable[[Ends], Ends] | None = None,
         least_slope: float | None = None,
         is_rising: bool = True,
         floor: float | None = None,
@@ -87,10 +97,10 @@ class Activation:
 
     def backward(
         self,
-        form: Tensor,
+        form: Float64[Tensor, "forms samples *units"],
         inputs: Sequence[Value],
         output: Interval,
-        lower_slope: Tensor | None = None,
+        lower_slope: Float64[Tensor, "forms samples *units"] | None = None,
     ) -> Pulled:
         """As in `Rule`.
 
@@ -99,6 +109,7 @@ class Activation:
         data = inputs[0]
         assert isinstance(data, Interval)
         lines = self.lines(data)
+        # Multiplying an inequality by a negative number turns it round: hence two lines.
         plus, minus = form.clamp(min=0), form.clamp(max=0)
         pulled = (
             plus * (lines.lower_slope if lower_slope is None else lower_slope)
@@ -117,16 +128,16 @@ class Activation:
         lines: Lines = data.kept[self]
         return lines
 
-    def bends(self, data: Interval) -> Tensor:
+    def bends(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """Return where one of the two lines is not the function itself."""
         below, above = self._sides(data)
         return self._bends(*below) | self._bends(*above)
 
-    def bends_below(self, data: Interval) -> Tensor:
+    def bends_below(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """Return where the line below is not the function itself."""
         return self._bends(*self._sides(data)[0])
 
-    def _sides(self, data: Interval) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def _sides(self, data: Interval) -> tuple[tuple[Ends, Ends], tuple[Ends, Ends]]:
         """Return the ends that the line below and the line above have to hold for.
 
         A form with a positive coefficient on an element is smallest on a chip with that element's
@@ -140,12 +151,12 @@ class Activation:
         return data.lower_side(), data.upper_side()
 
 
-def rising(kernel: Kernel, lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+def rising(kernel: Kernel, lo: Ends, hi: Ends) -> tuple[Ends, Ends]:
     """Return the range of a function that never falls."""
     return kernel(lo), kernel(hi)
 
 
-def chord(f_lo: Tensor, f_hi: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+def chord(f_lo: Ends, f_hi: Ends, lo: Ends, hi: Ends) -> Ends:
     """Return the slope of the chord, 0 where the interval is a point."""
     width = hi - lo
     wide = width > 0

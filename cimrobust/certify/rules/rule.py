@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
+from jaxtyping import Bool, Float64, Shaped
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval, flat
 
 #: An input of an operator: an interval of activations or weights, a tensor that constants alone
 #: decide, or an input that is left out.
-Value: TypeAlias = "Interval | Tensor | None"
+Value: TypeAlias = 'Interval | Shaped[Tensor, "..."] | None'
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,11 @@ class Pulled:
         constant: What the forms on the inputs leave out, [forms, samples].
     """
 
-    coefs: tuple[Tensor | None, ...]
-    constant: Tensor
+    coefs: tuple[Float64[Tensor, "forms samples ..."] | None, ...]
+    constant: Float64[Tensor, "forms samples"]
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Bounds one operator."""
 
@@ -38,7 +40,12 @@ class Rule(Protocol):
         Rounding is included.
         """
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """Return linear forms on the activations that bound a form on the output from below.
 
         Their sum is a lower bound of the linear form on the output.
@@ -58,10 +65,12 @@ class Bent(Protocol):
     They do so at the elements where it bends.
     """
 
-    def bends(self, data: Interval) -> Tensor:
+    def bends(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """Return where the operator is not one line over an interval, bool, own shape."""
 
 
-def total(form: Tensor, values: Tensor) -> Tensor:
+def total(
+    form: Float64[Tensor, "forms samples *units"], values: Float64[Tensor, "samples *units"]
+) -> Float64[Tensor, "forms samples"]:
     """Return the sum of a form times values over all axes but [forms, samples]."""
     return torch.einsum("snf,nf->sn", flat(form, 2), flat(values))

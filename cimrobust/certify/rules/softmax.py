@@ -5,6 +5,12 @@ its range over a box is known exactly. Linear bounds are those of the mean value
 with the Jacobian ``J_ii = y_i (1 - y_i)``, ``J_ij = -y_i y_j`` within C ± D over the box, ``y =
 y(m) + C (x - m)`` up to ``sum_j D_ij r_j``, m and r middle and radius of x. Where that is
 further off than the range, the ends of the range are taken.
+
+Derived here: ``y_i(x) = y_i(m) + sum_j J_ij(xi) (x_j - m_j)`` for a xi of the box, which is convex;
+``|J_ij(xi) - C_ij| <= D_ij`` and ``|x_j - m_j| <= r_j`` give the error term (the mean value form of
+interval analysis). The convex bounds of D. Wei, H. Wu, M. Wu, P.-Y. Chen, C. Barrett, E. Farchi,
+"Convex bounds on the softmax function with applications to robustness verification", AISTATS 2023,
+are tighter and need a tangent point for each bound; they are not used here.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from cimrobust.certify.interval import Interval
@@ -36,10 +43,10 @@ class Planes:
     The normalised axis is last, slopes are [..., outputs, inputs].
     """
 
-    middle: Tensor
-    slope: Tensor
-    below: Tensor
-    above: Tensor
+    middle: Float64[Tensor, "samples *positions outputs"]
+    slope: Float64[Tensor, "samples *positions outputs outputs"]
+    below: Float64[Tensor, "samples *positions outputs"]
+    above: Float64[Tensor, "samples *positions outputs"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,12 @@ class Softmax:
         lo, hi = (end.movedim(-1, self.axis) for end in _range(*self._ends(data)))
         return Interval.rounded(lo, hi, self._rounding(data, hi))
 
-    def backward(self, form: Tensor, inputs: Sequence[Value], output: Interval) -> Pulled:
+    def backward(
+        self,
+        form: Float64[Tensor, "forms samples *units"],
+        inputs: Sequence[Value],
+        output: Interval,
+    ) -> Pulled:
         """As in `Rule`."""
         data = self._data(inputs)
         if self not in data.kept:
@@ -75,7 +87,7 @@ class Softmax:
         )
         return Pulled((pulled.movedim(-1, axis),), constant)
 
-    def bends(self, data: Interval) -> Tensor:
+    def bends(self, data: Interval) -> Bool[Tensor, "samples *units"]:
         """Return where narrowing helps: everywhere."""
         return data.lo < data.hi
 
@@ -87,10 +99,16 @@ class Softmax:
             raise CannotBoundError("it is taken over several axes or over the samples")
         return data
 
-    def _ends(self, data: Interval) -> tuple[Tensor, Tensor]:
+    def _ends(
+        self, data: Interval
+    ) -> tuple[
+        Float[Tensor, "samples *positions outputs"], Float[Tensor, "samples *positions outputs"]
+    ]:
         return data.lo.movedim(self.axis, -1), data.hi.movedim(self.axis, -1)
 
-    def _rounding(self, data: Interval, hi: Tensor) -> Tensor:
+    def _rounding(
+        self, data: Interval, hi: Float[Tensor, "samples *units"]
+    ) -> Float[Tensor, "samples *units"]:
         """Return the rounding radius.
 
         Exponentials of rounded differences, a sum of them in any order, a quotient, each within a
@@ -106,12 +124,19 @@ class Softmax:
         return hi * share + 2.0**-100 + line_radius(1e-3 + magnitude)
 
 
-def _range(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
+def _range(
+    lo: Float[Tensor, "samples *positions outputs"], hi: Float[Tensor, "samples *positions outputs"]
+) -> tuple[
+    Float[Tensor, "samples *positions outputs"], Float[Tensor, "samples *positions outputs"]
+]:
     """Return the ends of every output over a box; the normalised axis is last."""
     return _share(lo, hi), _share(hi, lo)
 
 
-def _share(own: Tensor, others: Tensor) -> Tensor:
+def _share(
+    own: Float[Tensor, "samples *positions outputs"],
+    others: Float[Tensor, "samples *positions outputs"],
+) -> Float[Tensor, "samples *positions outputs"]:
     """Return ``1 / (1 + sum over j != i of exp(others_j - own_i))``."""
     gap = (
         (others[..., None, :] - own[..., :, None])
@@ -122,7 +147,9 @@ def _share(own: Tensor, others: Tensor) -> Tensor:
     return 1.0 / (1.0 + gap.exp().masked_fill(eye, 0.0).sum(-1))
 
 
-def _planes(lo: Tensor, hi: Tensor) -> Planes:
+def _planes(
+    lo: Float[Tensor, "samples *positions outputs"], hi: Float[Tensor, "samples *positions outputs"]
+) -> Planes:
     middle, radius = 0.5 * (lo + hi), 0.5 * (hi - lo)
     least, most = _range(lo, hi)
     eye = torch.eye(lo.shape[-1], dtype=torch.bool)

@@ -30,6 +30,8 @@ struct NoiseArgs {
 };
 
 /// Standard normal draw of the sum of one column for one vector.
+///
+/// Read errors of cells are independent and normal, so their sum is normal with the sum of the variances: one draw a sum, not one a cell.
 inline float normal_draw(const NoiseArgs& noise, std::uint64_t vector, std::uint32_t col) {
     const auto low = static_cast<std::uint32_t>(vector);
     const auto high = static_cast<std::uint32_t>(vector >> 32);

@@ -70,7 +70,7 @@ def test_statistics_follow_the_direction_of_the_metric() -> None:
         failure_rate(ERRORS, 0.3, 0.95).num_failures,
     ) == (2, 1)
     assert TABLE.mean == pytest.approx(0.225)
-    assert replace(TABLE, trial=np.arange(1), value=np.ones(1)).std == 0.0
+    assert replace(TABLE, trial=np.arange(1), value=np.ones(1), count=None).std == 0.0
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nothing", None])
