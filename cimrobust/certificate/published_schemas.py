@@ -40,6 +40,7 @@ from cimrobust.certificate.models.printed_folders import (
     SignOutput,
     VerifySignatureOutput,
 )
+from cimrobust.certificate.models.printed_installation import DoctorOutput
 from cimrobust.certificate.models.printed_networks import (
     InitOutput,
     InspectOutput,
@@ -71,6 +72,7 @@ FORMATS: dict[str, type[ResultFile]] = {
 OUTPUTS: dict[str, type[ResultFile]] = {
     kind.NAME: kind
     for kind in (
+        DoctorOutput,
         InitOutput,
         InspectOutput,
         AnalyzeOutput,

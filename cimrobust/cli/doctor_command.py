@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,7 @@ from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import json_option
 
 if TYPE_CHECKING:
-    from cimrobust.engine.installation import Installation
+    from cimrobust.engine.installation_records import Installation
 
 
 @click.command(
@@ -23,14 +22,14 @@ def command(as_json: bool) -> None:
 
     Exit code 2: something that is required is missing or computes wrong numbers.
     """
-    from dataclasses import asdict
-
     from cimrobust.engine.installation import examine_installation
     from cimrobust.errors import UsageError
 
     found = examine_installation()
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        from cimrobust.certificate.models.printed_installation import DoctorOutput
+
+        click.echo(DoctorOutput.model_validate(dict(found)).model_dump_json(indent=2))
     else:
         _print(found)
     if found.problems:

@@ -11,10 +11,10 @@ from threading import Lock
 import numpy as np
 from scipy.special import ndtri
 
+from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.distribution import final_quantile, programming_quantile
 from cimrobust.device.intervals import level_bounds
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.device.rounding import toward_zero
 
 SEGMENT_BITS = 6
 NUM_OCTAVES = 32

@@ -12,10 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
+from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.intervals import largest_programming_error, level_bounds
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_tolerance
-from cimrobust.device.rounding import toward_zero
 from cimrobust.device_level.ranked_devices import DeviceSpace
 from cimrobust.errors import UsageError
 from cimrobust.mapping.box import Box, Pattern, box_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 
 from cimrobust import _native
 from cimrobust.available_memory import available_memory
+from cimrobust.engine.installation_records import Extra, Installation, Library
 from cimrobust.engine.machine import this_machine
 from cimrobust.engine.machine_record import Machine
 
@@ -22,6 +22,7 @@ PACKAGE = "cimrobust"
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bom": ("bills of materials", ("cyclonedx",)),
     "images": ("data sets from folders of images", ("PIL",)),
+    "mlflow": ("certificates as runs of MLflow", ("mlflow",)),
     "pdf": ("certificates as PDF/A", ("weasyprint",)),
     "retrain": ("tuned re-training", ("optuna",)),
     "samples": ("building the sample networks again", ("sklearn", "onnxscript")),
@@ -30,73 +31,6 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 #: Memory below which networks of more than some million weights will not fit, bytes.
 _LITTLE_MEMORY = 4 * 2**30
-
-
-@dataclass(frozen=True)
-class Library:
-    """One library that the package requires.
-
-    Attributes:
-        name: Its name on the package index.
-        required: Versions that the package accepts, as it declares them; empty: any.
-        installed: Version here; None: not installed.
-        is_accepted: Whether that version is one of those.
-    """
-
-    name: str
-    required: str
-    installed: str | None
-    is_accepted: bool
-
-
-@dataclass(frozen=True)
-class Extra:
-    """One optional part of the package.
-
-    Attributes:
-        name: Its name, as in ``pip install 'cimrobust[name]'``.
-        purpose: What it gives.
-        is_installed: Whether everything that it needs can be imported.
-    """
-
-    name: str
-    purpose: str
-    is_installed: bool
-
-
-@dataclass(frozen=True)
-class Installation:
-    """What this installation has.
-
-    Attributes:
-        version: Version of the package.
-        python: Version of Python.
-        machine: Processor, instruction sets, operating system.
-        processors: Processors that this process may use.
-        memory_bytes: Bytes that this process can still take.
-        gpu: Name of the GPU that torch can use; None: see `gpu_reason`.
-        gpu_reason: Why there is none; empty where there is one.
-        kernel_instructions: Instruction sets of the native kernel that run here, best first.
-        providers: Execution providers of onnxruntime.
-        libraries: Libraries that the package requires.
-        extras: Optional parts.
-        problems: What does not work, each with what to do.
-        slow: What works, and will be slow.
-    """
-
-    version: str
-    python: str
-    machine: Machine
-    processors: int
-    memory_bytes: int
-    gpu: str | None
-    gpu_reason: str
-    kernel_instructions: tuple[str, ...]
-    providers: tuple[str, ...]
-    libraries: tuple[Library, ...]
-    extras: tuple[Extra, ...]
-    problems: tuple[str, ...]
-    slow: tuple[str, ...]
 
 
 def examine_installation() -> Installation:
@@ -112,18 +46,18 @@ def examine_installation() -> Installation:
         memory_bytes=memory,
         gpu=gpu,
         gpu_reason=gpu_reason,
-        kernel_instructions=tuple(reversed(_native.simd_levels())),
-        providers=tuple(onnxruntime.get_available_providers()),
+        kernel_instructions=[*reversed(_native.simd_levels())],
+        providers=onnxruntime.get_available_providers(),
         libraries=libraries,
-        extras=tuple(Extra(name, *_extra(name)) for name in EXTRAS),
-        problems=(*_wrong_versions(libraries), *_wrong_numbers()),
+        extras=[_extra(name) for name in EXTRAS],
+        problems=[*_wrong_versions(libraries), *_wrong_numbers()],
         slow=_slow(machine, processors, memory, gpu),
     )
 
 
-def _libraries() -> tuple[Library, ...]:
+def _libraries() -> list[Library]:
     from_index = metadata.requires(PACKAGE) or []
-    return tuple(_library(text) for text in from_index if "extra ==" not in text)
+    return [_library(text) for text in from_index if "extra ==" not in text]
 
 
 def _library(text: str) -> Library:
@@ -133,8 +67,9 @@ def _library(text: str) -> Library:
     try:
         installed = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Library(name, required, None, is_accepted=False)
-    return Library(name, required, installed, _accepts(required, installed))
+        return Library(name=name, required=required, installed=None, is_accepted=False)
+    accepted = _accepts(required, installed)
+    return Library(name=name, required=required, installed=installed, is_accepted=accepted)
 
 
 def _accepts(required: str, installed: str) -> bool:
@@ -150,9 +85,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)
 
 
-def _extra(name: str) -> tuple[str, bool]:
+def _extra(name: str) -> Extra:
     purpose, modules = EXTRAS[name]
-    return purpose, all(importlib.util.find_spec(module) is not None for module in modules)
+    installed = all(importlib.util.find_spec(module) is not None for module in modules)
+    return Extra(name=name, purpose=purpose, is_installed=installed)
 
 
 def _processors() -> int:
@@ -167,7 +103,7 @@ def _gpu() -> tuple[str | None, str]:
     return None, f"torch, built for CUDA {torch.version.cuda}, finds no usable GPU or driver"
 
 
-def _wrong_versions(libraries: tuple[Library, ...]) -> list[str]:
+def _wrong_versions(libraries: list[Library]) -> list[str]:
     return [
         f"{library.name} must be {library.required.lstrip('(').rstrip(')') or 'installed'}, got "
         f"{library.installed or 'none'}; pip install '{library.name}{library.required}'"
@@ -186,7 +122,7 @@ def _wrong_numbers() -> list[str]:
     return ["torch must multiply small integers exactly, got other sums; install torch again"]
 
 
-def _slow(machine: Machine, processors: int, memory: int, gpu: str | None) -> tuple[str, ...]:
+def _slow(machine: Machine, processors: int, memory: int, gpu: str | None) -> list[str]:
     sets = machine.instruction_sets
     notes = []
     if processors == 1:
@@ -202,4 +138,4 @@ def _slow(machine: Machine, processors: int, memory: int, gpu: str | None) -> tu
             notes.append("no VNNI: integer networks run slower, with the same results")
     if gpu is None:
         notes.append("no GPU: searches of networks above some ten million weights take hours")
-    return tuple(notes)
+    return notes

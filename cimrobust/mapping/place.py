@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64
 
 from cimrobust import _native
+from cimrobust.device.box_rounding import toward_zero
 from cimrobust.device.curve import number_at
 from cimrobust.device.intervals import deviation_interval, level_bounds, shift_terms
 from cimrobust.device.profile import DeviceProfile
-from cimrobust.device.rounding import toward_zero
 from cimrobust.errors import InputRefusedError
 from cimrobust.mapping.coding import (
     cells_per_weight,

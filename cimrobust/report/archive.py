@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cimrobust.certificate.extras import needing
 from cimrobust.errors import UsageError
 
 _VARIANT = "pdf/a-3u"
+_CLOCK = "SOURCE_DATE_EPOCH"
 _STYLE = Path(__file__).with_name("templates") / "style.css"
 
 
@@ -31,7 +35,23 @@ def pdf_of(page: str) -> bytes:
             ) from err
     fetcher = weasyprint.URLFetcher(allowed_protocols=("data",))
     made = weasyprint.HTML(string=_with_print_colours(page), base_url=None, url_fetcher=fetcher)
-    return bytes(made.write_pdf(pdf_variant=_VARIANT))
+    with _no_clock():
+        return bytes(made.write_pdf(pdf_variant=_VARIANT))
+
+
+@contextmanager
+def _no_clock() -> Iterator[None]:
+    """Let fonts that are cut down to the letters in use state no time at which that was done.
+
+    fontTools takes the time from this variable, a convention of reproducible builds.
+    """
+    before = os.environ.get(_CLOCK)
+    os.environ[_CLOCK] = before or "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_CLOCK]
 
 
 def _with_print_colours(page: str) -> str:

@@ -32,8 +32,8 @@ from cimrobust.review.machine_check import machine_check
 from cimrobust.review.rare_numbers import rare_check
 from cimrobust.review.record_checks import record_checks
 from cimrobust.review.replay_check import ReplayCheck, guarded
+from cimrobust.review.replayed_settings import settings_check
 from cimrobust.review.safety_witness import check_safety_files
-from cimrobust.review.stated_settings import settings_check
 from cimrobust.review.verdict_check import verdict_check
 from cimrobust.review.witness_box import box_problem, deviating_layers, left_out
 from cimrobust.tensor_file import read_tensors

@@ -15,7 +15,7 @@ from cimrobust.montecarlo.quantile import needed_trials
 from cimrobust.review.differences import named
 from cimrobust.review.reopened import named_arguments
 from cimrobust.review.replay_check import ReplayCheck
-from cimrobust.review.stated_settings import wrong_limit
+from cimrobust.review.replayed_settings import wrong_limit
 
 # Mean of equal scores, in floating point.
 _ROUNDING = 1e-12

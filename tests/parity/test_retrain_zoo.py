@@ -46,7 +46,7 @@ def test_trained_weights_are_read_back_from_the_file(zoo: Path, tmp_path: Path, 
         network, profile, part(samples, slice(32)), part(samples, slice(32, None)), settings
     )
     trained = train(
-        session.job(recipe_of("a-trice").method(), settings),
+        session.job(recipe_of("a-trice-projected").method(), settings),
         session.parameters,
         progress=NullProgress(),
     )
