@@ -11,7 +11,10 @@ SHAPED_TESTS := $(addprefix tests/unit/,certify data engine mapping montecarlo) 
 NATIVE_SOURCES := $(shell find native -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-native test-shapes lint lint-native format docs reference bench reports samples clean
+# What takes more than ten seconds by itself; `make test` runs it.
+SLOW_UNIT_TESTS := certify/test_soundness.py search/test_ensemble.py training/test_equivalent_tolerance.py \
+	test_mlflow_logging.py test_pytest_plugin.py test_shapes.py
+.PHONY: help check demo test test-native test-shapes lint lint-native format docs reference bench reports samples clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +36,9 @@ demo: $(SETUP) ## Certify the digits network that is shipped with the package
 
 test: $(DEV_SETUP) ## Run the Python tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: $(DEV_SETUP) ## Run the quick unit tests alone
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/unit $(addprefix --ignore=tests/unit/,$(SLOW_UNIT_TESTS))
 
 test-shapes: $(DEV_SETUP) ## Run unit tests with the shapes and types of all annotations checked
 	CIMROBUST_CHECK_SHAPES=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(SHAPED_TESTS)
