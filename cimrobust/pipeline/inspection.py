@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cimrobust.certificate.notebook_view import notebook_view
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_digital, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.input_file import printable
 from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
@@ -25,13 +27,40 @@ from cimrobust.pipeline.arguments import check_tolerance
 _MOST_NAMED = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """A network, its crossbar layers, and where their weights are stored."""
 
     network: Network
     scan: LayerScan
     placement: Placement
+
+    def __repr__(self) -> str:
+        """Say how much of the network is stored in devices, in one line."""
+        tensors = self.placement.tensors
+        count = sum(tensor.num_devices for tensor in tensors.values())
+        return (
+            f"<Inspection of {printable(self.network.path.name)}: {len(tensors)} crossbar layers,"
+            f" {count} devices of {printable(self.placement.profile.name)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the crossbar layers in a notebook."""
+        plain = self.to_dict()
+        return notebook_view(
+            f"{plain['model']}: {plain['total_devices']} devices of {plain['device']}",
+            [
+                (
+                    layer["initializer"],
+                    ", ".join(layer["operators"]),
+                    layer["matrix"],
+                    layer["devices"],
+                    layer["tiles"],
+                )
+                for layer in plain["layers"]
+            ],
+            columns=("layer", "operator", "matrix", "devices", "arrays"),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: totals, one entry a layer, and what stays digital."""

@@ -12,7 +12,9 @@ from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
+from cimrobust.input_file import printable
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
@@ -33,7 +35,7 @@ DESCRIPTION = "retrain.json"
 REPORT = "retrain.html"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Retrained:
     """A re-trained network and where its files are.
 
@@ -60,6 +62,31 @@ class Retrained:
     def html(self) -> Path:
         """The report."""
         return self.directory / REPORT
+
+    def __repr__(self) -> str:
+        """Say what the training did to the worst chip found, in one line."""
+        before, after = self.record.before.worst_found, self.record.after.worst_found
+        return (
+            f"<Retrained {printable(self.record.model)}: worst found {score_text(before)} before,"
+            f" {score_text(after)} after, in {printable(self.directory)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the scores before and after in a notebook."""
+        before, after = self.record.before, self.record.after
+        pairs = {
+            "model file": (before.clean, after.clean),
+            "programmed without deviation": (before.quantised, after.quantised),
+            "average chip": (before.mean, after.mean),
+            "worst chip found": (before.worst_found, after.worst_found),
+            "certified": (before.certified, after.certified),
+        }
+        return notebook_view(
+            f"{self.record.model}, re-trained",
+            [(name, *map(score_text, pair)) for name, pair in pairs.items()],
+            columns=(self.record.metric.name, "before", "after"),
+            place=self.html,
+        )
 
 
 @takes_settings(RETRAIN)

@@ -15,6 +15,7 @@ from cimrobust.engine.open import rounds_activations
 from cimrobust.engine.other_sizes import SizesCheck, check_sizes
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
+from cimrobust.input_file import printable
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.lower import lower
@@ -24,7 +25,7 @@ from cimrobust.onnx_io.save import save_model, to_bytes
 from cimrobust.pipeline.inspection import Inspection, inspect_model, layer_dict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rewritten:
     """A file with crossbar nodes.
 
@@ -41,6 +42,11 @@ class Rewritten:
     inspection: Inspection
     num_nodes: Mapping[str, int]
     sizes: SizesCheck
+
+    def __repr__(self) -> str:
+        """Say what was written, in one line."""
+        count = sum(self.num_nodes.values())
+        return f"<Rewritten: {count} crossbar nodes, in {printable(self.path)}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: what inspection says, the file, and its crossbar nodes."""

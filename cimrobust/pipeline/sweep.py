@@ -16,11 +16,13 @@ from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import SweepModel
+from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of, staging_folder
+from cimrobust.input_file import printable
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
@@ -90,7 +92,7 @@ class ResolvedSweep:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A sweep and where its files are.
 
@@ -106,6 +108,34 @@ class Sweep:
     def html(self) -> Path:
         """The report."""
         return self.directory / SWEEP_REPORT
+
+    def __repr__(self) -> str:
+        """Say what was swept, in one line."""
+        points = self.record.points
+        return (
+            f"<Sweep of {printable(self.record.model.name)}: {len(points)} tolerances,"
+            f" {points[0].tolerance:.4g} to {points[-1].tolerance:.4g}, worst found"
+            f" {score_text(points[0].worst_found.score)} to"
+            f" {score_text(points[-1].worst_found.score)}, in {printable(self.directory)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the scores at every tolerance in a notebook."""
+        rows = [
+            (
+                f"{100 * point.tolerance:.4g} %",
+                score_text(point.monte_carlo.mean),
+                score_text(point.worst_found.score),
+                score_text(point.certified.score),
+            )
+            for point in self.record.points
+        ]
+        return notebook_view(
+            f"{self.record.model.name}: {self.record.metric.name} by tolerance",
+            rows,
+            columns=("tolerance", "average chip", "worst chip found", "certified"),
+            place=self.html,
+        )
 
 
 @takes_settings(commands.SWEEP)

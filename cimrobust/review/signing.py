@@ -60,7 +60,7 @@ class Signed:
     word: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerifiedSignature:
     """A signature that holds, and what it covers.
 
@@ -77,6 +77,11 @@ class VerifiedSignature:
     files: tuple[str, ...]
     model: Mapping[str, str]
     model_compared: bool
+
+    def __repr__(self) -> str:
+        """Say who signed which verdict, in one line."""
+        word = self.attestation.word
+        return f"<VerifiedSignature of {printable(self.identity)}: {word}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
