@@ -23,6 +23,8 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.vectors import vectors_per_sample
 from cimrobust.pipeline.arguments import check_tolerance
+from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.settings.python_inputs import DeviceLike, ModelLike
 
 _MOST_NAMED = 8
 
@@ -112,25 +114,34 @@ class Inspection:
         }
 
 
+@takes_objects
 def inspect_model(
-    model: str | Path, *, device: str, tolerance: float | None = None, digital: Sequence[str] = ()
+    model: ModelLike,
+    *,
+    device: DeviceLike,
+    tolerance: float | None = None,
+    digital: Sequence[str] = (),
+    example_input: Any = None,
 ) -> Inspection:
     """Load a model and place its crossbar layers on devices.
 
     Args:
-        model: ONNX file.
-        device: Name of a shipped device profile, or a TOML file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
+        device: Name of a shipped device profile, a TOML file, or its tables.
         tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance
             range.
         digital: Patterns of initializer or node names whose layers stay digital, beside the rules
             of the profile.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
         ModelNotCoveredError: No layer of the model maps to a crossbar.
         UsageError: The profile is wrong, or a rule of it or a pattern fits no layer.
     """
-    return inspect_on(model, resolve_profile(device, tolerance, digital))
+    return inspect_on(given_path(model), resolve_profile(str(device), tolerance, digital))
 
 
 def inspect_on(model: str | Path, profile: DeviceProfile) -> Inspection:

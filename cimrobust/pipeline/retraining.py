@@ -19,11 +19,13 @@ from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.gain_steps import measure_steps
+from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.report.render import render_retraining
 from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
@@ -90,11 +92,13 @@ class Retrained:
 
 
 @takes_settings(RETRAIN)
+@takes_objects
 def retrain(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
+    data: DataLike,
     out: str | Path,
+    example_input: Any = None,
     settings: TrainingSettings | RetrainSettings | RetrainOptions | None = None,
     run: Run | None = None,
     **options: Unpack[RetrainOptions],
@@ -106,9 +110,12 @@ def retrain(
     part of the method gains, the training log and a report.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: Evaluation data; nothing is chosen by it.
         out: Folder for everything; made if missing.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong.

@@ -34,6 +34,7 @@ from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection, inspect_on
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
@@ -43,6 +44,7 @@ from cimrobust.search.search_results import SearchResult
 from cimrobust.settings.commands import SUGGEST
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike, PolicyLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.suggest_settings import SuggestSettings
 from cimrobust.settings.typed_options import SuggestOptions
@@ -129,11 +131,13 @@ class _Base:
 
 
 @takes_settings(SUGGEST)
+@takes_objects
 def suggest(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
-    policy: str | Path,
+    data: DataLike,
+    policy: PolicyLike,
+    example_input: Any = None,
     settings: SuggestSettings | SuggestOptions | None = None,
     run: Run | None = None,
     **options: Unpack[SuggestOptions],
@@ -145,9 +149,13 @@ def suggest(
     of them the search that `analyze` makes with the same options.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: As for `analyze`.
-        policy: Policy file; worst_found_accuracy, certified_accuracy and kpp of it are looked at.
+        policy: Policy file, or its tables; worst_found_accuracy, certified_accuracy and kpp of it
+            are looked at.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
@@ -157,7 +165,7 @@ def suggest(
     named = given.part(SubjectSettings, model=model, data=data)
     check_tolerance(named.tolerance)
     _check_protection(asked)
-    stated, clock = read_policy(Path(policy)), Clock()
+    stated, clock = read_policy(given_path(policy)), Clock()
     with clock.stage("load"):
         inspection = inspect_subject(named)
         runtime = open_subject(named, inspection, workers=computed.workers)
@@ -181,7 +189,7 @@ def suggest(
         settings=state(
             SUGGEST,
             (named, asked, computed),
-            instead=(Setting(key="policy", value=Path(policy).name, is_default=False),),
+            instead=(Setting(key="policy", value=given_path(policy).name, is_default=False),),
         ),
         effort=computed.effort,
         device_argument=str(named.device),

@@ -27,6 +27,7 @@ from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
@@ -36,6 +37,7 @@ from cimrobust.search.witness import write_witness
 from cimrobust.settings import commands
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.settings.typed_options import SweepOptions
@@ -139,12 +141,14 @@ class Sweep:
 
 
 @takes_settings(commands.SWEEP)
+@takes_objects
 def sweep(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
+    data: DataLike,
     out: str | Path,
     tolerances: Sequence[float],
+    example_input: Any = None,
     settings: SweepSettings | SweepOptions | None = None,
     run: Run | None = None,
     **options: Unpack[SweepOptions],
@@ -152,12 +156,15 @@ def sweep(
     """Find the worst chip, draw chips and certify at several write-verify tolerances.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: As for `analyze`.
         out: Folder for sweep.json and sweep.html; made if missing.
         tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance
             range; sorted, each once. Layers with a tolerance of their own
             keep its ratio to the profile's.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.

@@ -9,6 +9,7 @@ from pathlib import Path
 import cimrobust
 from cimrobust.certificate.notebook_view import notebook_view
 from cimrobust.pipeline.retraining import Retrained
+from cimrobust.pipeline.suggesting import Suggestion
 from cimrobust.pipeline.sweep import Sweep
 from cimrobust.review.retrain_replay import read_retraining
 from cimrobust.review.sweep_replay import read_sweep
@@ -88,6 +89,21 @@ def test_comparison_and_gate(failing: Path, tmp_path: Path) -> None:
     judged = cimrobust.gate(failing, policy=policy)
     assert repr(judged) == "<GateResult: FAIL, exit code 1, by policy.toml>"
     assert "<td>worst_found_accuracy</td>" in judged._repr_html_()
+
+
+def test_suggestion() -> None:
+    data = {
+        "model": {"name": "m.onnx"},
+        "best": "digital",
+        "digital": {"layers": ["w<1>"], "score": 0.91},
+        "tighter": None,
+        "tighter_reason": "not asked for (--protect)",
+    }
+    suggestion = Suggestion(data, found=True)
+    assert repr(suggestion) == (
+        "<Suggestion for m.onnx: digital protection of w<1> meets the policy>"
+    )
+    assert "<td>digital</td><td>w&lt;1&gt;</td><td>0.91</td>" in suggestion._repr_html_()
 
 
 def test_long_text_is_cut() -> None:
