@@ -21,7 +21,7 @@ from cimrobust.data.array_bytes import array_bytes
 from cimrobust.errors import CimrobustError, UsageError
 from cimrobust.files import folder_of_call
 from cimrobust.input_file import printable
-from cimrobust.onnx_io.model_bytes import model_bytes
+from cimrobust.onnx_io.model_bytes import is_module, model_bytes
 
 P = ParamSpec("P")
 ReturnT = TypeVar("ReturnT")
@@ -92,7 +92,7 @@ class _Call:
             return self._written(name, "toml", _toml(name, value))
         if name in _DATA:
             return self._written(name, "npz", array_bytes(value, name=name))
-        example = self.example_input if name == "model" else None
+        example = self.example_input if is_module(value) else None
         return self._written(name, "onnx", model_bytes(value, example_input=example))
 
     def _written(self, name: str, suffix: str, content: bytes) -> Path:
@@ -121,7 +121,8 @@ def _is_plain(name: str, value: object) -> bool:
 
 def _as_paths(arguments: dict[str, Any], call: _Call) -> None:
     """Put paths in place of objects."""
-    if call.example_input is not None and _is_plain("model", _model_of(arguments)):
+    modules = [name for name, value in _named(arguments) if name in _MODELS and is_module(value)]
+    if call.example_input is not None and not modules:
         raise UsageError(
             "example_input must come with a torch.nn.Module, got another model (example_input);"
             " leave it out"
@@ -147,10 +148,6 @@ def _with_paths(inside: Any, call: _Call) -> Any:
         name: call.path(name, value) for name, value in values.items() if not _is_plain(name, value)
     }
     return replace(inside, **changed)
-
-
-def _model_of(arguments: Mapping[str, Any]) -> object:
-    return dict(_named(arguments)).get("model")
 
 
 def _folder(name: str, value: object) -> Path:
