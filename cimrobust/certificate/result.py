@@ -21,6 +21,7 @@ from cimrobust.certificate.models import (
     WorstFound,
 )
 from cimrobust.certificate.notebook_view import notebook_view, score_text
+from cimrobust.errors import UsageError
 from cimrobust.input_file import printable
 
 
@@ -48,7 +49,13 @@ class Certificate:
 
         Raises:
             InputRefusedError: It is missing, not JSON, or does not follow its schema.
+            UsageError: The folder is no path.
         """
+        if not isinstance(directory, str | Path):
+            raise UsageError(
+                f"directory must be a folder, got {type(directory).__name__} (directory); give the"
+                " path of what `cimrobust analyze --out` wrote"
+            )
         return cls(read_certificate(Path(directory)), Path(directory))
 
     @property

@@ -41,15 +41,24 @@ def takes_objects(function: Callable[P, ReturnT]) -> Callable[P, ReturnT]:
     itself sees paths alone; its errors name files in memory without their folder.
     """
     signature = inspect.signature(function)
+    required = [
+        name
+        for name, parameter in signature.parameters.items()
+        if name in _KNOWN and parameter.default is parameter.empty
+    ]
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> ReturnT:
         bound = signature.bind(*args, **kwargs)
-        if all(_is_plain(name, value) for name, value in _named(bound.arguments)):
+        missing = [name for name in required if bound.arguments[name] is None]
+        if not missing and all(_is_plain(*argument) for argument in _named(bound.arguments)):
             return function(*args, **kwargs)
         with folder_of_call() as folder:
             try:
-                _as_paths(bound.arguments, _Call(folder, bound.arguments.get("example_input")))
+                call = _Call(folder, bound.arguments.get("example_input"))
+                for name in missing:
+                    call.written(name, None)
+                _as_paths(bound.arguments, call)
                 return function(*bound.args, **bound.kwargs)
             except CimrobustError as err:
                 err.args = tuple(str(text).replace(f"{folder}{os.sep}", "") for text in err.args)
@@ -77,9 +86,15 @@ class _Call:
     example_input: object
 
     def path(self, name: str, value: object) -> object:
-        """Return a path in place of an argument."""
-        if _is_plain(name, value):
-            return value
+        """Return a path in place of an argument; what is one, or not given, stays."""
+        return value if _is_plain(name, value) else self.written(name, value)
+
+    def written(self, name: str, value: object) -> Path:
+        """Return a path in place of an object.
+
+        Raises:
+            UsageError: It is nothing that the argument takes.
+        """
         if isinstance(value, os.PathLike):
             return Path(os.fspath(value))
         if name in _FOLDERS:
@@ -89,13 +104,13 @@ class _Call:
                 f"{name} must be a path, got {type(value).__name__} ({name}); give text or a Path"
             )
         if name in _TABLES:
-            return self._written(name, "toml", _toml(name, value))
+            return self._file(name, "toml", _toml(name, value))
         if name in _DATA:
-            return self._written(name, "npz", array_bytes(value, name=name))
+            return self._file(name, "npz", array_bytes(value, name=name))
         example = self.example_input if is_module(value) else None
-        return self._written(name, "onnx", model_bytes(value, example_input=example))
+        return self._file(name, "onnx", model_bytes(value, example_input=example))
 
-    def _written(self, name: str, suffix: str, content: bytes) -> Path:
+    def _file(self, name: str, suffix: str, content: bytes) -> Path:
         path = self.folder / f"{name.replace('_', '-')}-in-memory.{suffix}"
         path.write_bytes(content)
         return path

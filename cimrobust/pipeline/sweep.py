@@ -316,7 +316,13 @@ def _write(
 
 def _checked(tolerances: Sequence[float]) -> list[float]:
     """Return the tolerances sorted, each once."""
-    grid = sorted({float(tolerance) for tolerance in tolerances})
+    try:
+        grid = sorted({float(tolerance) for tolerance in tolerances})
+    except (TypeError, ValueError) as err:
+        raise UsageError(
+            f"tolerances must be a sequence of numbers, got {tolerances!r} (--tolerances); give a"
+            " list of fractions"
+        ) from err
     if not grid or not all(0 < tolerance <= 1 for tolerance in grid):
         wrong = next((tolerance for tolerance in grid if not 0 < tolerance <= 1), "none")
         raise UsageError(
