@@ -180,3 +180,35 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     )
     settings = {row.key: row.value for row in made.record.settings}
     assert (settings["trials"], settings["tolerance"]) == (5, 0.25)
+
+
+def test_retraining_with_arrays(samples: Path, tmp_path: Path) -> None:
+    stored = np.load(samples / "breast_cancer_train.npz")
+    model, data = onnx.load(samples / "breast_cancer_mlp.onnx"), samples / "breast_cancer_mlp.toml"
+    made = cimrobust.retrain(
+        model,
+        data=data,
+        train_data=(stored["x"], stored["y"]),
+        out=tmp_path / "out",
+        epochs=1,
+        limit=20,
+        control=False,
+        **QUICK,
+    )
+    assert "train-data-in-memory.npz" in made.record.splits.training_files
+    assert made.record.model == "model-in-memory.onnx"
+    assert made.model.exists()
+
+
+def test_rare_failures_of_arrays() -> None:
+    estimated = cimrobust.rare(
+        MODEL,
+        data=(X, Y),
+        below=0.5,
+        effort="quick",
+        workers=1,
+        budget=200,
+        particles=50,
+        skip_most_probable=True,
+    )
+    assert estimated["decisions"] == len(Y)
