@@ -6,6 +6,7 @@ What is larger is refused before any work starts.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from cimrobust.errors import UsageError
 
@@ -54,7 +55,9 @@ def check_count(name: str, value: int | None, *, least: int = 1) -> None:
 
 
 def check_number(name: str, value: float | None, *, above: float = -math.inf) -> None:
-    """Raise UsageError for a number that is given and not finite, or not above another."""
+    """Raise UsageError for what is given and no number, not finite, or not above another."""
+    if value is not None and not isinstance(value, Real):
+        raise UsageError(f"{name} must be a number, got {value!r} (--{name}); give one")
     if value is not None and not (math.isfinite(value) and value > above):
         rule = "finite" if above == -math.inf else f"finite and above {above:g}"
         raise UsageError(f"{name} must be {rule}, got {value} (--{name}); give another number")

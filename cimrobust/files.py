@@ -15,6 +15,7 @@ from cimrobust.input_file import FileKind, open_input
 
 _ANY = FileKind("file", 2**40, hint="its digest cannot be told")
 _STAGING, _PART = ".writing-", ".part"
+_OF_CALL = "cimrobust-in-memory-"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -52,6 +53,19 @@ def staging_folder(out: Path) -> Iterator[Path]:
             yield Path(folder)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def folder_of_call() -> Iterator[Path]:
+    """Make a private folder for what a caller gave in memory; it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=_OF_CALL) as folder:
+        yield Path(folder)
+
+
+def stated_place(path: str | Path) -> str:
+    """Return a path as results state it: of a file made for one call the name alone."""
+    place = Path(path)
+    return place.name if place.parent.name.startswith(_OF_CALL) else str(path)
 
 
 def _remove_left(out: Path) -> None:

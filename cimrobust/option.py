@@ -25,6 +25,8 @@ class Option:
         path: What a path may be: a file, a folder or any of the two; None: a text, which may be
             something else than a path too.
         is_stated: Whether a result states the setting.
+        takes: Type of the keyword of Python, where it takes objects beside paths; None: that of the
+            field.
         is_option: Whether there is an option; False: it is for Python alone.
     """
 
@@ -35,5 +37,6 @@ class Option:
     most: float | None = None
     above: float | None = None
     path: PathKind | None = None
+    takes: str | None = None
     is_stated: bool = True
     is_option: bool = True

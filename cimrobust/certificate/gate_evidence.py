@@ -9,7 +9,9 @@ from typing import Any
 
 from cimrobust.certificate.evidence import NamedDigest
 from cimrobust.certificate.models import RequirementResult, Verdict
+from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.errors import EvidenceRefutedError
+from cimrobust.input_file import printable
 
 EXIT_CODES = {"PASS_CERTIFIED": 0, "PASS_STATISTICAL": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 #: Word of a gate that refuses to judge, since the evidence does not hold.
@@ -17,7 +19,7 @@ EVIDENCE_REFUTED = "EVIDENCE_REFUTED"
 _NAMED = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GateResult:
     """What a gate decided.
 
@@ -62,6 +64,23 @@ class GateResult:
             "manifest_sha256": self.manifest_sha256,
             **self.verdict.model_dump(),
         }
+
+    def __repr__(self) -> str:
+        """Say how the gate decided, in one line."""
+        policy = printable(self.policy.name)
+        return f"<GateResult: {self.word}, exit code {self.exit_code}, by {policy}>"
+
+    def _repr_html_(self) -> str:
+        """Show the verdict and every requirement in a notebook."""
+        return notebook_view(
+            f"{self.word}, exit code {self.exit_code}",
+            [
+                (row.id, row.status, score_text(row.threshold), score_text(row.found))
+                for row in self.requirements
+            ],
+            columns=("requirement", "status", "asked", "found"),
+            sentence=self.verdict.sentence,
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from cimrobust.certificate.certificate_files import CERTIFICATE, WITNESS
 from cimrobust.certificate.gate_evidence import EVIDENCE_REFUTED, EvidenceProblem, GateResult
 from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy_tables import CONDITION
+from cimrobust.files import stated_place
 
 #: File of the worst chip found, in the folder of a certificate.
 WITNESS_MODEL = f"{WITNESS}/worst_case.onnx"
@@ -121,6 +122,7 @@ class GateOutcome:
     def replay_command(self) -> str:
         """Return the command that derives the certificate's claims again."""
         words = ["cimrobust", "replay", str(self.directory)]
-        words += ["--model", self.certificate.model.name if self.model is None else str(self.model)]
-        words += ["--data", self.certificate.data.description if self.data is None else self.data]
+        model = self.certificate.model.name if self.model is None else stated_place(self.model)
+        data = self.certificate.data.description if self.data is None else stated_place(self.data)
+        words += ["--model", model, "--data", data]
         return shlex.join(words)

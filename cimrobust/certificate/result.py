@@ -20,6 +20,9 @@ from cimrobust.certificate.models import (
     Verdict,
     WorstFound,
 )
+from cimrobust.certificate.notebook_view import notebook_view, score_text
+from cimrobust.errors import UsageError
+from cimrobust.input_file import printable
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +49,13 @@ class Certificate:
 
         Raises:
             InputRefusedError: It is missing, not JSON, or does not follow its schema.
+            UsageError: The folder is no path.
         """
+        if not isinstance(directory, str | Path):
+            raise UsageError(
+                f"directory must be a folder, got {type(directory).__name__} (directory); give the"
+                " path of what `cimrobust analyze --out` wrote"
+            )
         return cls(read_certificate(Path(directory)), Path(directory))
 
     @property
@@ -116,7 +125,30 @@ class Certificate:
 
     def __repr__(self) -> str:
         """Say what was certified and how it ended, in one line."""
-        worst = f"worst found {self.worst_found.score:.4g}"
+        worst, clean = score_text(self.worst_found.score), score_text(self.clean.score)
         return (
-            f"<Certificate of {self.model.name}: {self.verdict.word}, {worst}, in {self.directory}>"
+            f"<Certificate of {printable(self.model.name)}: {self.verdict.word}, worst found"
+            f" {worst}, clean {clean}, in {printable(self.directory)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show verdict and main numbers in a notebook."""
+        drawn, proven = self.monte_carlo, self.certified
+        rows = [
+            ("model file", score_text(self.clean.score)),
+            ("programmed without deviation", score_text(self.clean.quantised_score)),
+            (f"average of {drawn.trials} drawn chips", score_text(drawn.mean)),
+            *(
+                (f"all but the worst {entry.k:g} % of chips", score_text(entry.score))
+                for entry in drawn.kpp
+            ),
+            ("worst chip found", score_text(self.worst_found.score)),
+            ("certified", score_text(proven.score) if proven.reason is None else proven.reason),
+        ]
+        return notebook_view(
+            f"{self.verdict.word}: {self.model.name}",
+            rows,
+            columns=("", self.metric.name),
+            sentence=self.verdict.sentence,
+            place=self.html,
         )

@@ -37,6 +37,7 @@ from cimrobust.diagnose.protection import DIGITAL, TIGHTER, Protection, num_devi
 from cimrobust.diagnose.smallest_set import Smallest
 from cimrobust.engine.open import Runtime
 from cimrobust.errors import SelfCheckError
+from cimrobust.files import stated_place
 from cimrobust.mapping.placement import Placement
 from cimrobust.onnx_io.layers import LayerScan
 from cimrobust.onnx_io.network import Network
@@ -332,7 +333,7 @@ def _options(evidence: SuggestEvidence, outcome: Outcome) -> list[str]:
         written = evidence.out if outcome is evidence.best else None
         return ["--device", str(written or DEFAULT_FILE)]
     given = {setting.key: setting.value for setting in evidence.settings if not setting.is_default}
-    options = ["--device", evidence.device_argument]
+    options = ["--device", stated_place(evidence.device_argument)]
     options += ["--tolerance", str(given["tolerance"])] if "tolerance" in given else []
     earlier = [
         str(setting.value)
@@ -355,9 +356,9 @@ def _command(evidence: SuggestEvidence, outcome: Outcome) -> str:
     parts = [
         "cimrobust",
         "analyze",
-        str(evidence.network.path),
+        stated_place(evidence.network.path),
         "--data",
-        evidence.data_argument,
+        stated_place(evidence.data_argument),
         *_options(evidence, outcome),
     ]
     for setting in evidence.settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from cimrobust.certificate.manifest import write_manifest
 from cimrobust.certificate.models import Timings
@@ -12,6 +12,7 @@ from cimrobust.certificate.result import Certificate
 from cimrobust.pipeline import stages
 from cimrobust.pipeline.arguments import make_folder
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.resolved_analysis import ResolvedAnalysis, resolve
 from cimrobust.pipeline.writing import Findings, write_files
 from cimrobust.run import Run
@@ -19,16 +20,19 @@ from cimrobust.settings.analysis_settings import AnalysisSettings
 from cimrobust.settings.commands import ANALYZE
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.typed_options import AnalyzeOptions
 
 
 @takes_settings(ANALYZE)
+@takes_objects
 def analyze(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
+    data: DataLike,
     out: str | Path,
+    example_input: Any = None,
     settings: AnalysisSettings | AnalyzeOptions | None = None,
     run: Run | None = None,
     **options: Unpack[AnalyzeOptions],
@@ -36,10 +40,15 @@ def analyze(
     """Find the worst chip that the device tolerance allows for a model, and write a certificate.
 
     Args:
-        model: ONNX file.
-        data: Data description, .npz, .csv, folder of ONNX test data, or ``module:function``.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
+        data: Data description, .npz, .csv, folder of ONNX test data, or ``module:function``; or
+            data in memory: arrays ``(x, y)``, arrays by graph input and ``y``, or a `TensorDataset`
+            or `DataLoader` of torch.
         out: Folder for certificate.json, certificate.html, witness/ and trials.parquet; made if
             missing.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.

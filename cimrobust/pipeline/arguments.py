@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from datetime import date
+from numbers import Real
 from pathlib import Path
 
 from cimrobust.errors import UsageError
@@ -16,7 +17,7 @@ from cimrobust.onnx_io.network import Network
 
 def check_tolerance(tolerance: float | None) -> None:
     """Raise UsageError unless a tolerance, if one is given, is a fraction."""
-    if tolerance is not None and not 0 <= tolerance <= 1:
+    if tolerance is not None and not (isinstance(tolerance, Real) and 0 <= tolerance <= 1):
         raise UsageError(
             f"tolerance must be in [0, 1], got {tolerance} (--tolerance); give it as a fraction of"
             " the conductance range"

@@ -16,11 +16,14 @@ from cimrobust.certificate.manifest import ATTESTATION, MANIFEST, require_manife
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import printable, refusing_what_fails
+from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.settings.python_inputs import FolderLike
 
 _CHIP = f"{WITNESS}/worst_case.onnx"
 
 
-def bom(directory: str | Path, *, out: str | Path, timestamp: str | None = None) -> Path:
+@takes_objects
+def bom(directory: FolderLike, *, out: str | Path, timestamp: str | None = None) -> Path:
     """Write the bill of materials of a certified network: CycloneDX 1.6 in JSON, with a model card.
 
     Scores with their intervals are its metrics, what the certificate does not cover its
@@ -28,7 +31,7 @@ def bom(directory: str | Path, *, out: str | Path, timestamp: str | None = None)
     the worst chip found counter-evidence. The same certificate gives the same file.
 
     Args:
-        directory: Folder of the certificate.
+        directory: Folder of the certificate, or a `Certificate`.
         out: File to write, outside of that folder.
         timestamp: When it is made, as in ``2026-11-29T12:00:00+00:00``; None: not stated.
 
@@ -41,7 +44,7 @@ def bom(directory: str | Path, *, out: str | Path, timestamp: str | None = None)
         UsageError: The place or the timestamp is wrong, or the library is missing.
         InputRefusedError: The certificate cannot be read.
     """
-    folder, path = Path(directory), Path(out)
+    folder, path = given_path(directory), Path(out)
     made = None if timestamp is None else _instant(timestamp)
     if path.resolve().is_relative_to(folder.resolve()):
         raise UsageError(

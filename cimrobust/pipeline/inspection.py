@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cimrobust.certificate.notebook_view import notebook_view
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.device.load_profile import load_profile
 from cimrobust.device.profile import DeviceProfile
 from cimrobust.device.profile_changes import with_digital, with_tolerance
 from cimrobust.errors import ModelNotCoveredError
+from cimrobust.input_file import printable
 from cimrobust.mapping.chip_load import ArrayLoad, array_load
 from cimrobust.mapping.decided import stored_layers
 from cimrobust.mapping.place import place
@@ -21,17 +23,46 @@ from cimrobust.onnx_io.load_network import load_network
 from cimrobust.onnx_io.network import Network
 from cimrobust.onnx_io.vectors import vectors_per_sample
 from cimrobust.pipeline.arguments import check_tolerance
+from cimrobust.pipeline.in_memory import given_path, takes_objects
+from cimrobust.settings.python_inputs import DeviceLike, ModelLike
 
 _MOST_NAMED = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """A network, its crossbar layers, and where their weights are stored."""
 
     network: Network
     scan: LayerScan
     placement: Placement
+
+    def __repr__(self) -> str:
+        """Say how much of the network is stored in devices, in one line."""
+        tensors = self.placement.tensors
+        count = sum(tensor.num_devices for tensor in tensors.values())
+        return (
+            f"<Inspection of {printable(self.network.path.name)}: {len(tensors)} crossbar layers,"
+            f" {count} devices of {printable(self.placement.profile.name)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the crossbar layers in a notebook."""
+        plain = self.to_dict()
+        return notebook_view(
+            f"{plain['model']}: {plain['total_devices']} devices of {plain['device']}",
+            [
+                (
+                    layer["initializer"],
+                    ", ".join(layer["operators"]),
+                    layer["matrix"],
+                    layer["devices"],
+                    layer["tiles"],
+                )
+                for layer in plain["layers"]
+            ],
+            columns=("layer", "operator", "matrix", "devices", "arrays"),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: totals, one entry a layer, and what stays digital."""
@@ -83,25 +114,34 @@ class Inspection:
         }
 
 
+@takes_objects
 def inspect_model(
-    model: str | Path, *, device: str, tolerance: float | None = None, digital: Sequence[str] = ()
+    model: ModelLike,
+    *,
+    device: DeviceLike,
+    tolerance: float | None = None,
+    digital: Sequence[str] = (),
+    example_input: Any = None,
 ) -> Inspection:
     """Load a model and place its crossbar layers on devices.
 
     Args:
-        model: ONNX file.
-        device: Name of a shipped device profile, or a TOML file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
+        device: Name of a shipped device profile, a TOML file, or its tables.
         tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance
             range.
         digital: Patterns of initializer or node names whose layers stay digital, beside the rules
             of the profile.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
         ModelNotCoveredError: No layer of the model maps to a crossbar.
         UsageError: The profile is wrong, or a rule of it or a pattern fits no layer.
     """
-    return inspect_on(model, resolve_profile(device, tolerance, digital))
+    return inspect_on(given_path(model), resolve_profile(str(device), tolerance, digital))
 
 
 def inspect_on(model: str | Path, profile: DeviceProfile) -> Inspection:

@@ -14,6 +14,7 @@ from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.failing import rare_failures
 from cimrobust.montecarlo.splitting import Splitting
+from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.reliability.chip_file import write_chip
 from cimrobust.reliability.likely_chip import LikelySearch
@@ -22,6 +23,7 @@ from cimrobust.run import Run
 from cimrobust.settings.commands import RARE
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.rare_settings import RareSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.typed_options import RareOptions
@@ -37,11 +39,13 @@ def splitting(budget: int | None = None, particles: int | None = None) -> Splitt
 
 
 @takes_settings(RARE)
+@takes_objects
 def rare(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
+    data: DataLike,
     below: float,
+    example_input: Any = None,
     settings: RareSettings | RareOptions | None = None,
     run: Run | None = None,
     **options: Unpack[RareOptions],
@@ -49,9 +53,12 @@ def rare(
     """Estimate how likely a drawn chip is that misses a score, however rare it is.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: As for `analyze`.
         below: Score that a chip has to reach; an error it may not exceed.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Returns:
         As `monte_carlo.rare` of a certificate.

@@ -12,16 +12,20 @@ from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import CertificateModel
 from cimrobust.certificate.models.retrained import Retraining
+from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.retrained_record import Evidence, Measured, describe
+from cimrobust.input_file import printable
 from cimrobust.pipeline import retraining_stages as stages
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
 from cimrobust.pipeline.gain_steps import measure_steps
+from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.report.render import render_retraining
 from cimrobust.run import Run
 from cimrobust.settings.commands import RETRAIN
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.retrain_settings import RetrainSettings
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.training_settings import TrainingSettings
@@ -33,7 +37,7 @@ DESCRIPTION = "retrain.json"
 REPORT = "retrain.html"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Retrained:
     """A re-trained network and where its files are.
 
@@ -61,13 +65,40 @@ class Retrained:
         """The report."""
         return self.directory / REPORT
 
+    def __repr__(self) -> str:
+        """Say what the training did to the worst chip found, in one line."""
+        before, after = self.record.before.worst_found, self.record.after.worst_found
+        return (
+            f"<Retrained {printable(self.record.model)}: worst found {score_text(before)} before,"
+            f" {score_text(after)} after, in {printable(self.directory)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the scores before and after in a notebook."""
+        before, after = self.record.before, self.record.after
+        pairs = {
+            "model file": (before.clean, after.clean),
+            "programmed without deviation": (before.quantised, after.quantised),
+            "average chip": (before.mean, after.mean),
+            "worst chip found": (before.worst_found, after.worst_found),
+            "certified": (before.certified, after.certified),
+        }
+        return notebook_view(
+            f"{self.record.model}, re-trained",
+            [(name, *map(score_text, pair)) for name, pair in pairs.items()],
+            columns=(self.record.metric.name, "before", "after"),
+            place=self.html,
+        )
+
 
 @takes_settings(RETRAIN)
+@takes_objects
 def retrain(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
+    data: DataLike,
     out: str | Path,
+    example_input: Any = None,
     settings: TrainingSettings | RetrainSettings | RetrainOptions | None = None,
     run: Run | None = None,
     **options: Unpack[RetrainOptions],
@@ -79,9 +110,12 @@ def retrain(
     part of the method gains, the training log and a report.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: Evaluation data; nothing is chosen by it.
         out: Folder for everything; made if missing.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong.

@@ -15,16 +15,19 @@ from cimrobust.engine.open import rounds_activations
 from cimrobust.engine.other_sizes import SizesCheck, check_sizes
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of
+from cimrobust.input_file import printable
 from cimrobust.onnx_io.deploy import deploy
 from cimrobust.onnx_io.deployed import Deployed
 from cimrobust.onnx_io.lower import lower
 from cimrobust.onnx_io.problems import one_line
 from cimrobust.onnx_io.rewrite import with_crossbar_nodes
 from cimrobust.onnx_io.save import save_model, to_bytes
+from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection, inspect_model, layer_dict
+from cimrobust.settings.python_inputs import DeviceLike, ModelLike
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rewritten:
     """A file with crossbar nodes.
 
@@ -41,6 +44,11 @@ class Rewritten:
     inspection: Inspection
     num_nodes: Mapping[str, int]
     sizes: SizesCheck
+
+    def __repr__(self) -> str:
+        """Say what was written, in one line."""
+        count = sum(self.num_nodes.values())
+        return f"<Rewritten: {count} crossbar nodes, in {printable(self.path)}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: what inspection says, the file, and its crossbar nodes."""
@@ -59,13 +67,15 @@ class Rewritten:
         }
 
 
+@takes_objects
 def rewrite(
-    model: str | Path,
+    model: ModelLike,
     *,
-    device: str,
+    device: DeviceLike,
     out: str | Path,
     tolerance: float | None = None,
     digital: Sequence[str] = (),
+    example_input: Any = None,
 ) -> Rewritten:
     """Write a model whose crossbar layers are nodes of the domain ``cimrobust``.
 
@@ -76,13 +86,16 @@ def rewrite(
     network. Profile and layer facts stand in the metadata of model and nodes.
 
     Args:
-        model: ONNX file.
-        device: Name of a shipped device profile, or a TOML file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
+        device: Name of a shipped device profile, a TOML file, or its tables.
         out: File to write; it appears whole or not at all.
         tolerance: Write-verify tolerance in place of the profile's, fraction of the conductance
             range.
         digital: Patterns of initializer or node names whose layers stay digital, beside the rules
             of the profile.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         InputRefusedError: The model is corrupt or unsafe.
@@ -92,9 +105,9 @@ def rewrite(
             does.
         UsageError: The profile is wrong, or the file cannot be written.
     """
-    source, target = Path(model), Path(out)
+    source, target = given_path(model), Path(out)
     _require_target(source, target)
-    inspection = inspect_model(source, device=device, tolerance=tolerance, digital=digital)
+    inspection = inspect_model(source, device=str(device), tolerance=tolerance, digital=digital)
     layers = _layer_facts(inspection)
     deployed, properties = (
         lower(deploy(inspection.network, inspection.scan, widen=False)),

@@ -12,6 +12,7 @@ from cimrobust.attack.attack_context import AttackContext
 from cimrobust.attack.attack_plan import FULL_ATTACK
 from cimrobust.certificate.models import Timings
 from cimrobust.certificate.models.item import Setting
+from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.policy import EFFORTS, Policy, read_policy
 from cimrobust.certificate.suggested_record import (
     Confirmed,
@@ -27,11 +28,13 @@ from cimrobust.diagnose.smallest_set import Smallest, smallest_set
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
+from cimrobust.input_file import printable
 from cimrobust.mapping.box import Pattern
 from cimrobust.mapping.placement import Placement
 from cimrobust.montecarlo.trials import run_trials
 from cimrobust.pipeline.arguments import check_tolerance
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.inspection import Inspection, inspect_on
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
@@ -41,6 +44,7 @@ from cimrobust.search.search_results import SearchResult
 from cimrobust.settings.commands import SUGGEST
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike, PolicyLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.suggest_settings import SuggestSettings
 from cimrobust.settings.typed_options import SuggestOptions
@@ -57,7 +61,7 @@ _LOOKED_AT = {"clean_accuracy", "worst_found_accuracy", "certified_accuracy", "k
 _STARTS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Suggestion:
     """What was found.
 
@@ -73,6 +77,33 @@ class Suggestion:
     def exit_code(self) -> int:
         """0: the policy can be met; 3: no set that was tried meets it."""
         return 0 if self.found else 3
+
+    def __repr__(self) -> str:
+        """Say what must be protected, in one line."""
+        return (
+            f"<Suggestion for {printable(self.data['model']['name'])}: {printable(self._said())}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the smallest sets in a notebook."""
+        sets = {name: self.data[name] for name in (DIGITAL, TIGHTER)}
+        rows = [
+            (name, "none", self.data[f"{name}_reason"] or "")
+            if found is None
+            else (name, ", ".join(found["layers"]), score_text(found["score"]))
+            for name, found in sets.items()
+        ]
+        return notebook_view(
+            f"{self.data['model']['name']}: {self._said()}",
+            rows,
+            columns=("protection", "layers", "worst chip found, or why there is none"),
+        )
+
+    def _said(self) -> str:
+        best = self.data["best"]
+        if best is not None:
+            return f"{best} protection of {', '.join(self.data[best]['layers'])} meets the policy"
+        return "meets the policy without protection" if self.found else "no set meets the policy"
 
 
 @dataclass(frozen=True)
@@ -100,11 +131,13 @@ class _Base:
 
 
 @takes_settings(SUGGEST)
+@takes_objects
 def suggest(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
-    policy: str | Path,
+    data: DataLike,
+    policy: PolicyLike,
+    example_input: Any = None,
     settings: SuggestSettings | SuggestOptions | None = None,
     run: Run | None = None,
     **options: Unpack[SuggestOptions],
@@ -116,9 +149,13 @@ def suggest(
     of them the search that `analyze` makes with the same options.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: As for `analyze`.
-        policy: Policy file; worst_found_accuracy, certified_accuracy and kpp of it are looked at.
+        policy: Policy file, or its tables; worst_found_accuracy, certified_accuracy and kpp of it
+            are looked at.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
@@ -128,7 +165,7 @@ def suggest(
     named = given.part(SubjectSettings, model=model, data=data)
     check_tolerance(named.tolerance)
     _check_protection(asked)
-    stated, clock = read_policy(Path(policy)), Clock()
+    stated, clock = read_policy(given_path(policy)), Clock()
     with clock.stage("load"):
         inspection = inspect_subject(named)
         runtime = open_subject(named, inspection, workers=computed.workers)
@@ -152,7 +189,7 @@ def suggest(
         settings=state(
             SUGGEST,
             (named, asked, computed),
-            instead=(Setting(key="policy", value=Path(policy).name, is_default=False),),
+            instead=(Setting(key="policy", value=given_path(policy).name, is_default=False),),
         ),
         effort=computed.effort,
         device_argument=str(named.device),

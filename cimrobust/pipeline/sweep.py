@@ -16,15 +16,18 @@ from cimrobust.certificate.certificate_files import atomic_text, canonical_json
 from cimrobust.certificate.manifest import remove_seal, write_manifest
 from cimrobust.certificate.models import Setting, Timings
 from cimrobust.certificate.models.swept import SweepModel
+from cimrobust.certificate.notebook_view import notebook_view, score_text
 from cimrobust.certificate.safe_statements import Safe
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
 from cimrobust.files import sha256_of, staging_folder
+from cimrobust.input_file import printable
 from cimrobust.montecarlo.trial_table import TrialTable
 from cimrobust.montecarlo.trials import fingerprint
 from cimrobust.pipeline.arguments import resume_folder
 from cimrobust.pipeline.clock import Clock
+from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.pipeline.stated_settings import state
@@ -34,6 +37,7 @@ from cimrobust.search.witness import write_witness
 from cimrobust.settings import commands
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.sweep_settings import SweepSettings
 from cimrobust.settings.typed_options import SweepOptions
@@ -90,7 +94,7 @@ class ResolvedSweep:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """A sweep and where its files are.
 
@@ -107,14 +111,44 @@ class Sweep:
         """The report."""
         return self.directory / SWEEP_REPORT
 
+    def __repr__(self) -> str:
+        """Say what was swept, in one line."""
+        points = self.record.points
+        return (
+            f"<Sweep of {printable(self.record.model.name)}: {len(points)} tolerances,"
+            f" {points[0].tolerance:.4g} to {points[-1].tolerance:.4g}, worst found"
+            f" {score_text(points[0].worst_found.score)} to"
+            f" {score_text(points[-1].worst_found.score)}, in {printable(self.directory)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the scores at every tolerance in a notebook."""
+        rows = [
+            (
+                f"{100 * point.tolerance:.4g} %",
+                score_text(point.monte_carlo.mean),
+                score_text(point.worst_found.score),
+                score_text(point.certified.score),
+            )
+            for point in self.record.points
+        ]
+        return notebook_view(
+            f"{self.record.model.name}: {self.record.metric.name} by tolerance",
+            rows,
+            columns=("tolerance", "average chip", "worst chip found", "certified"),
+            place=self.html,
+        )
+
 
 @takes_settings(commands.SWEEP)
+@takes_objects
 def sweep(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
+    data: DataLike,
     out: str | Path,
     tolerances: Sequence[float],
+    example_input: Any = None,
     settings: SweepSettings | SweepOptions | None = None,
     run: Run | None = None,
     **options: Unpack[SweepOptions],
@@ -122,12 +156,15 @@ def sweep(
     """Find the worst chip, draw chips and certify at several write-verify tolerances.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: As for `analyze`.
         out: Folder for sweep.json and sweep.html; made if missing.
         tolerances: Write-verify tolerances in place of the profile's, fractions of the conductance
             range; sorted, each once. Layers with a tolerance of their own
             keep its ratio to the profile's.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Raises:
         CimrobustError: See its subclasses for what can be wrong; nothing is written then.
@@ -279,7 +316,13 @@ def _write(
 
 def _checked(tolerances: Sequence[float]) -> list[float]:
     """Return the tolerances sorted, each once."""
-    grid = sorted({float(tolerance) for tolerance in tolerances})
+    try:
+        grid = sorted({float(tolerance) for tolerance in tolerances})
+    except (TypeError, ValueError) as err:
+        raise UsageError(
+            f"tolerances must be a sequence of numbers, got {tolerances!r} (--tolerances); give a"
+            " list of fractions"
+        ) from err
     if not grid or not all(0 < tolerance <= 1 for tolerance in grid):
         wrong = next((tolerance for tolerance in grid if not 0 < tolerance <= 1), "none")
         raise UsageError(

@@ -16,6 +16,7 @@ from cimrobust.device_level.write_verify import selective_verify
 from cimrobust.engine.open import Runtime
 from cimrobust.engine.subject import Subject
 from cimrobust.errors import UsageError
+from cimrobust.pipeline.in_memory import takes_objects
 from cimrobust.pipeline.inspection import Inspection
 from cimrobust.pipeline.opened_subject import inspect_subject, open_subject
 from cimrobust.run import Run
@@ -23,17 +24,20 @@ from cimrobust.search.ensemble import search
 from cimrobust.settings.commands import VERIFY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, ModelLike
 from cimrobust.settings.subject_settings import SubjectSettings
 from cimrobust.settings.typed_options import VerifyOptions
 from cimrobust.settings.verify_settings import VerifySettings
 
 
 @takes_settings(VERIFY)
+@takes_objects
 def verify(
-    model: str | Path,
+    model: ModelLike,
     *,
-    data: str | Path,
+    data: DataLike,
     out: str | Path,
+    example_input: Any = None,
     settings: VerifySettings | VerifyOptions | None = None,
     run: Run | None = None,
     **options: Unpack[VerifyOptions],
@@ -41,9 +45,12 @@ def verify(
     """Rank the devices of a model by what verifying them more tightly gains in the worst case.
 
     Args:
-        model: ONNX file.
+        model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a
+            `torch.nn.Module` with `example_input`.
         data: As for `analyze`.
         out: Parquet file for the ranked devices, as many as the largest share.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Returns:
         The table of share and ranking, and what it rests on, as plain values.

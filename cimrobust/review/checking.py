@@ -7,7 +7,7 @@ import secrets
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from cimrobust.certificate.certificate_files import (
     CERTIFICATE,
@@ -33,6 +33,7 @@ from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import from_parquet
 from cimrobust.pipeline.arguments import check_day
+from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.pipeline.retraining import DESCRIPTION
 from cimrobust.pipeline.retraining import REPORT as RETRAIN_REPORT
 from cimrobust.pipeline.sweep import SWEEP, SWEEP_REPORT
@@ -51,6 +52,7 @@ from cimrobust.run import Run
 from cimrobust.settings.commands import REPLAY
 from cimrobust.settings.documented import takes_settings
 from cimrobust.settings.gathered import gather
+from cimrobust.settings.python_inputs import DataLike, FolderLike, ModelLike, PolicyLike
 from cimrobust.settings.replay_settings import ReplaySettings
 from cimrobust.settings.typed_options import ReplayOptions
 
@@ -58,13 +60,14 @@ _OURS = "certificate must be one that `cimrobust analyze` wrote"
 _HINT = "it follows the schema but contradicts itself; make it again"
 
 
+@takes_objects
 def gate(
-    directory: str | Path,
+    directory: FolderLike,
     *,
-    policy: str | Path,
-    model: str | Path | None = None,
-    data: str | Path | None = None,
-    baseline: str | Path | None = None,
+    policy: PolicyLike,
+    model: ModelLike | None = None,
+    data: DataLike | None = None,
+    baseline: FolderLike | None = None,
     no_worse_than: float | None = None,
     today: str | None = None,
     issued_after: str | None = None,
@@ -73,12 +76,13 @@ def gate(
     summary: str | Path | None = None,
     step_summary: str | Path | None = None,
     require_signature: str | Path | None = None,
+    example_input: Any = None,
 ) -> GateResult:
     """Judge a certificate against a policy, after all that its files tell about it was checked.
 
     Args:
-        directory: Folder of the certificate.
-        policy: Policy file.
+        directory: Folder of the certificate, or a `Certificate`.
+        policy: Policy file, or its tables.
         model: The network that is to be deployed; a certificate of another one is refused. None: it
             is not compared.
         data: The evaluation data, in any form that `analyze` takes; a certificate of others is
@@ -98,6 +102,8 @@ def gate(
             write as well.
         require_signature: Who must have signed the certificate, see `cimrobust.verify_signature`;
             None: nobody.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Returns:
         The verdict and its exit code.
@@ -108,10 +114,12 @@ def gate(
         EvidenceRefutedError: Evidence is missing, forged, damaged, or of another network or other
             data; its `problems` say what.
     """
-    required = read_policy(Path(policy))
+    folder, policy_file = given_path(directory), given_path(policy)
+    before = None if baseline is None else given_path(baseline)
+    required = read_policy(policy_file)
     occasion = _occasion(
         required,
-        baseline=baseline,
+        baseline=before,
         no_worse_than=no_worse_than,
         today=today,
         issued_after=issued_after,
@@ -119,34 +127,34 @@ def gate(
     reports = GateReports(junit, sarif, summary, step_summary)
     if require_signature is not None:
         try:
-            signing.require_signature(directory, require_signature)
+            signing.require_signature(folder, require_signature)
         except EvidenceRefutedError as error:
-            _report_unsigned(Path(directory), error, reports)
+            _report_unsigned(folder, error, reports)
             raise
-    require_certificate(Path(directory))
-    certificate = read_certificate(Path(directory))
+    require_certificate(folder)
+    certificate = read_certificate(folder)
     outcome = GateOutcome(
         certificate,
-        Path(directory),
+        folder,
         result=None,
-        model=None if model is None else Path(model),
+        model=None if model is None else given_path(model),
         data=None if data is None else str(data),
     )
-    problems = evidence_problems(Path(directory), certificate, outcome.model, outcome.data)
-    problems += _baseline_problems(baseline, occasion.baseline)
+    problems = evidence_problems(folder, certificate, outcome.model, outcome.data)
+    problems += _baseline_problems(before, occasion.baseline)
     if problems:
         reports.write(replace(outcome, problems=tuple(problems)))
-        raise EvidenceProblemsError(problems, directory)
-    trials = from_parquet(Path(directory) / TRIALS)
-    with refusing_what_fails(_OURS, directory, hint=_HINT):
+        raise EvidenceProblemsError(problems, folder)
+    trials = from_parquet(folder / TRIALS)
+    with refusing_what_fails(_OURS, folder, hint=_HINT):
         verdict = judge(certificate, required, trials, occasion)
-    digest = NamedDigest(Path(policy).name, sha256_of(Path(policy)))
+    digest = NamedDigest(policy_file.name, sha256_of(policy_file))
     result = GateResult(
         verdict,
         witness=WITNESS_MODEL,
         policy=digest,
         certificate_sha256=certificate.file_sha256,
-        manifest_sha256=_manifest_digest(Path(directory)),
+        manifest_sha256=_manifest_digest(folder),
     )
     reports.write(replace(outcome, result=result))
     return result
@@ -229,9 +237,11 @@ def _baseline_problems(
 
 
 @takes_settings(REPLAY)
+@takes_objects
 def replay(
-    directory: str | Path,
+    directory: FolderLike,
     *,
+    example_input: Any = None,
     settings: ReplaySettings | ReplayOptions | None = None,
     run: Run | None = None,
     **options: Unpack[ReplayOptions],
@@ -241,7 +251,10 @@ def replay(
     With model and data, every number that follows from them.
 
     Args:
-        directory: Folder of certificate.json, sweep.json or retrain.json.
+        directory: Folder of certificate.json, sweep.json or retrain.json, or the result that lies
+            in it.
+        example_input: What a `torch.nn.Module` is exported with: a tensor or an array of samples,
+            or a tuple of them.
 
     Returns:
         One check a claim.
@@ -254,7 +267,7 @@ def replay(
     asked = given.part(ReplaySettings)
     seed = secrets.randbits(32) if asked.reviewer_seed is None else asked.reviewer_seed
     depth = Depth(asked.redraw, asked.search, asked.rerun, replace(given.run(), seed=seed))
-    return replay_folder(Path(directory), _at_hand(asked), depth)
+    return replay_folder(given_path(directory), _at_hand(asked), depth)
 
 
 def _at_hand(asked: ReplaySettings) -> AtHand:
@@ -277,13 +290,14 @@ def _at_hand(asked: ReplaySettings) -> AtHand:
     )
 
 
+@takes_objects
 def rewrite_report(
-    directory: str | Path, *, previous: str | Path | None = None, pdf: str | Path | None = None
+    directory: FolderLike, *, previous: FolderLike | None = None, pdf: str | Path | None = None
 ) -> list[Path]:
     """Write the page of a certificate, a sweep or a re-training again from its JSON.
 
     Args:
-        directory: Folder of the result.
+        directory: Folder of the result, or the result.
         previous: Folder of an earlier certificate; a second page, change.html, compares both. None:
             there is none.
         pdf: File for the page as PDF/A, with the comparison if there is one; None: none is written.
@@ -296,14 +310,14 @@ def rewrite_report(
         UsageError: A file cannot be written, the extra `pdf` is not installed, or a sweep is to be
             set beside a certificate.
     """
-    folder = Path(directory)
+    folder = given_path(directory)
     found = [*results_in(folder), CERTIFICATE][0]
     if previous is not None and found != CERTIFICATE:
         raise UsageError(
             f"an earlier certificate must be set beside a certificate, got {found} ({folder},"
             " --previous); give the folder of one"
         )
-    before = None if previous is None else read_certificate(Path(previous))
+    before = None if previous is None else read_certificate(given_path(previous))
     name, page = _rendered(folder, found)
     compared = None
     if before is not None:

@@ -15,11 +15,14 @@ from cimrobust.errors import InputRefusedError
 from cimrobust.files import sha256_of
 from cimrobust.input_file import refusing_what_fails
 from cimrobust.montecarlo.trial_table import TrialTable, from_parquet
+from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.report.comparison_page import render_comparison
 from cimrobust.review.result_folder import require_certificate
+from cimrobust.settings.python_inputs import FolderLike
 
 
-def compare(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> Comparison:
+@takes_objects
+def compare(a: FolderLike, b: FolderLike, *, out: str | Path | None = None) -> Comparison:
     """Compare two certificates, of any version.
 
     What was equal, numbers side by side, which requirements and layers changed.
@@ -27,7 +30,7 @@ def compare(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> C
     Nothing of their evidence is checked; `cimrobust.replay` does that.
 
     Args:
-        a: Folder of a certificate, or its certificate.json.
+        a: Folder of a certificate, its certificate.json, or a `Certificate`.
         b: The other one.
         out: HTML file to write; None: none.
 
@@ -39,8 +42,9 @@ def compare(a: str | Path, b: str | Path, *, out: str | Path | None = None) -> C
         UsageError: A folder is that of a sweep or a re-training, or the page cannot be written.
         InputRefusedError: There is no certificate, or it does not follow the schema.
     """
-    first, second = (_certificate_file(Path(path)) for path in (a, b))
-    sides = _side(first, has_tables=Path(a).is_dir()), _side(second, has_tables=Path(b).is_dir())
+    first, second = (_certificate_file(given_path(path)) for path in (a, b))
+    whole = given_path(a).is_dir(), given_path(b).is_dir()
+    sides = _side(first, has_tables=whole[0]), _side(second, has_tables=whole[1])
     with refusing_what_fails(
         "certificates must be ones that `cimrobust analyze` wrote",
         f"{a}, {b}",

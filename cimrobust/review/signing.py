@@ -30,8 +30,10 @@ from cimrobust.certificate.signing.signer_identity import (
 from cimrobust.errors import EvidenceRefutedError, UsageError
 from cimrobust.input_file import FileKind, printable, read_input, refusing_what_fails
 from cimrobust.onnx_io.load_network import load_network
+from cimrobust.pipeline.in_memory import given_path, takes_objects
 from cimrobust.report.render import render
 from cimrobust.review.file_checks import file_checks
+from cimrobust.settings.python_inputs import FolderLike
 
 #: What no signature says; printed wherever one was verified.
 NOT_SAID = (
@@ -60,7 +62,7 @@ class Signed:
     word: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerifiedSignature:
     """A signature that holds, and what it covers.
 
@@ -78,6 +80,11 @@ class VerifiedSignature:
     model: Mapping[str, str]
     model_compared: bool
 
+    def __repr__(self) -> str:
+        """Say who signed which verdict, in one line."""
+        word = self.attestation.word
+        return f"<VerifiedSignature of {printable(self.identity)}: {word}>"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
@@ -90,8 +97,9 @@ class VerifiedSignature:
         }
 
 
+@takes_objects
 def sign(
-    directory: str | Path,
+    directory: FolderLike,
     *,
     key: str | Path | None = None,
     sigstore: bool = False,
@@ -105,7 +113,7 @@ def sign(
     certificate.json renders to, and what follows from the files alone follows.
 
     Args:
-        directory: Folder of the certificate.
+        directory: Folder of the certificate, or a `Certificate`.
         key: Private key in PEM (ed25519, ECDSA or RSA); the passphrase of an encrypted one is read
             from the environment variable CIMROBUST_KEY_PASSPHRASE.
         sigstore: Sign by sigstore, as the identity of the pipeline or of a sign-in, in place of a
@@ -125,7 +133,7 @@ def sign(
             "a signature must have a key or sigstore, got neither or both (--key, --sigstore); give"
             " one of them"
         )
-    folder = Path(directory)
+    folder = given_path(directory)
     with needing("sign", _PURPOSE):
         from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
     required = None if policy is None else read_policy(Path(policy)).to_dict()
@@ -145,13 +153,14 @@ def sign(
     return Signed(written, keyid, attestation.word)
 
 
+@takes_objects
 def verify_signature(
-    directory: str | Path, *, identity: str | Path, model: str | Path | None = None
+    directory: FolderLike, *, identity: str | Path, model: str | Path | None = None
 ) -> VerifiedSignature:
     """Verify who signed a certificate, and that the folder is the one that was signed.
 
     Args:
-        directory: Folder of the certificate.
+        directory: Folder of the certificate, or a `Certificate`.
         identity: Who must have signed: the path of a public key in PEM, or ``NAME@https://ISSUER``
             of sigstore.
         model: The network that is to be shipped, to compare with the signed digests; None: it is
@@ -166,7 +175,7 @@ def verify_signature(
         UsageError: The identity is none, or a library is missing.
         InputRefusedError: A file cannot be read.
     """
-    folder, asked = Path(directory), identity_of(identity)
+    folder, asked = given_path(directory), identity_of(identity)
     with needing("sign", _PURPOSE):
         from cimrobust.certificate.signing import folder as signed_folder  # noqa: PLC0415
     names = _ENVELOPES if isinstance(asked, KeyIdentity) else _BUNDLES

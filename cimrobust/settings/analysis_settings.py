@@ -15,7 +15,7 @@ class AnalysisSettings:
 
     trials: int | None = None
     """Chips to draw. Default: 300, 1000 or 10000 by effort."""
-    policy: Annotated[str | Path | None, Option(path="any")] = None
+    policy: Annotated[str | Path | None, Option(path="any", takes="PolicyLike")] = None
     """Policy (TOML) that the verdict is given against."""
     stop_early: bool = False
     """Stop drawing chips as soon as the policy's kpp requirements are decided, by a rule that holds
@@ -34,7 +34,9 @@ class AnalysisSettings:
     safety_class: Annotated[int | None, Option(metavar="CLASS", least=0)] = None
     """Class whose recall alone gets a search of its own. Default: the policy's safety_class, if it
     has one."""
-    transfer: Annotated[str | Path | None, Option(metavar="DIR", path="any")] = None
+    transfer: Annotated[
+        str | Path | None, Option(metavar="DIR", path="any", takes="FolderLike")
+    ] = None
     """Certificate of another network with the same layers; its witness is scored too."""
     issued: Annotated[str | None, Option(metavar="YYYY-MM-DD")] = None
     """Day of issue that the certificate states. Default: none; no clock is read, so that the same

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from itertools import pairwise
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 
@@ -74,6 +75,7 @@ class DescribedSetting:
                 f"{name} must be a sequence of texts, got the text {value!r} (--{name}); give a"
                 " list, here of one"
             )
+        self._check_type(value)
         if self.kind is int:
             if not isinstance(value, int):
                 raise UsageError(
@@ -87,6 +89,30 @@ class DescribedSetting:
                 f"{name.replace('-', ' ')} must be one of {', '.join(option.choices)}, got"
                 f" '{value}' (--{name}); choose one of them"
             )
+
+    def _check_type(self, value: Any) -> None:
+        """Raise UsageError for a value of another type than the setting, but for whole numbers."""
+        name = self.option_name
+        if self.entry is not None:
+            what = "texts" if self.entry is str else "numbers"
+            kind: type = str if self.entry is str else Real
+            if not isinstance(value, Collection) or not all(
+                isinstance(part, kind) for part in value
+            ):
+                raise UsageError(
+                    f"{name} must be a sequence of {what}, got {value!r} (--{name}); give a list"
+                )
+            return
+        is_text = (
+            self.kind is str and not self.option.choices and "Path" not in str(self.annotation)
+        )
+        for kind, what, applies in (
+            (bool, "True or False", self.kind is bool),
+            (Real, "a number", self.kind is float),
+            (str, "a text", is_text),
+        ):
+            if applies and not isinstance(value, kind):
+                raise UsageError(f"{name} must be {what}, got {value!r} (--{name}); give one")
 
 
 def described(model: type[Any]) -> tuple[DescribedSetting, ...]:

@@ -68,9 +68,11 @@ def gather(
     values = {name: setting.default for name, setting in command.settings.items()}
     values |= given
     if run is not None:
+        _check_run(command, run)
         values |= _of_run(run, values, given)
     _check_names(command, options)
     values |= options
+    values = {name: _plain(value) for name, value in values.items()}
     for name, value in values.items():
         command.settings[name].check(value)
     return Gathered(command, values)
@@ -91,6 +93,20 @@ def _given(command: Command, settings: object) -> dict[str, Any]:
         f"settings must be {models} or a mapping by name, got {type(settings).__name__}"
         f" (cimrobust.{command.name}, settings); give one of them"
     )
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as that of Python, which results can state."""
+    is_numpy = type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0
+    return value.item() if is_numpy else value
+
+
+def _check_run(command: Command, run: object) -> None:
+    if not isinstance(run, Run):
+        raise UsageError(
+            f"run must be a Run, got {type(run).__name__} (cimrobust.{command.name}, run); give"
+            " cimrobust.Run(...)"
+        )
 
 
 def _of_run(run: Run, values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,22 +14,26 @@ from cimrobust.run import EFFORTS
 class ReplaySettings:
     """What is at hand beside the result, and how much is computed again."""
 
-    model: Annotated[str | Path | None, Option(path="any")] = None
+    model: Annotated[str | Path | None, Option(path="any", takes="ModelLike")] = None
     """The certified network; of a re-training the one before it. Default: what needs it is not
     checked."""
-    data: Annotated[str | Path | None, Option(metavar="DATA")] = None
+    data: Annotated[str | Path | None, Option(metavar="DATA", takes="DataLike")] = None
     """The evaluation data. Default: scores are not checked."""
-    labels_of: Annotated[str | Path | None, Option(metavar="MODEL", path="any")] = None
+    labels_of: Annotated[
+        str | Path | None, Option(metavar="MODEL", path="any", takes="ModelLike")
+    ] = None
     """The network whose decisions are the labels, for a certificate made with ``analyze
     --labels-of``."""
-    calibration: Annotated[str | Path | None, Option(metavar="DATA")] = None
+    calibration: Annotated[str | Path | None, Option(metavar="DATA", takes="DataLike")] = None
     """The calibration data, for a certificate made with ``analyze --calibration``."""
-    transfer: Annotated[str | Path | None, Option(metavar="DIR", path="any")] = None
+    transfer: Annotated[
+        str | Path | None, Option(metavar="DIR", path="any", takes="FolderLike")
+    ] = None
     """The other network's certificate, for one made with ``analyze --transfer``; a re-training has
     it."""
-    device: Annotated[str | Path | None, Option(metavar="PROFILE")] = None
+    device: Annotated[str | Path | None, Option(metavar="PROFILE", takes="DeviceLike")] = None
     """The device profile. Default: the shipped one of the name that the certificate states."""
-    policy: Annotated[str | Path | None, Option(path="any")] = None
+    policy: Annotated[str | Path | None, Option(path="any", takes="PolicyLike")] = None
     """The policy file that the verdict was given against. Default: its digest is not compared."""
     redraw: Annotated[int, Option(least=0)] = 30
     """Trials to draw again and compare; of a sweep at every tolerance."""

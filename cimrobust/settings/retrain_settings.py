@@ -14,7 +14,9 @@ from cimrobust.option import Option
 class RetrainSettings:
     """Which method trains, on what, and what is certified."""
 
-    train_data: Annotated[str | Path | None, Option(name="train", metavar="DATA")] = None
+    train_data: Annotated[
+        str | Path | None, Option(name="train", metavar="DATA", takes="DataLike")
+    ] = None
     """Training data, as `data`; arrays without a description are read by that of `data`. Default:
     the train_file that `data` names."""
     method: str = "cimrobust"

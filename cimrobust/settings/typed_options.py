@@ -10,26 +10,27 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from cimrobust.progress import Progress
+from cimrobust.settings.python_inputs import DataLike, DeviceLike, FolderLike, ModelLike, PolicyLike
 
 
 class AnalyzeOptions(TypedDict, total=False):
     """Settings of `cimrobust.analyze` by keyword."""
 
-    device: str | Path
+    device: DeviceLike
     tolerance: float | None
     digital: Sequence[str]
-    calibration: str | Path | None
-    labels_of: str | Path | None
+    calibration: DataLike | None
+    labels_of: ModelLike | None
     limit: int | None
     trials: int | None
-    policy: str | Path | None
+    policy: PolicyLike | None
     stop_early: bool
     rare_below: float | None
     rare_budget: int | None
     skip_most_probable: bool
     diagnostics: str | None
     safety_class: int | None
-    transfer: str | Path | None
+    transfer: FolderLike | None
     issued: str | None
     resume: bool
     seed: int
@@ -42,9 +43,9 @@ class AnalyzeOptions(TypedDict, total=False):
 class SweepOptions(TypedDict, total=False):
     """Settings of `cimrobust.sweep` by keyword."""
 
-    device: str | Path
+    device: DeviceLike
     digital: Sequence[str]
-    calibration: str | Path | None
+    calibration: DataLike | None
     limit: int | None
     trials: int | None
     require: float | None
@@ -60,11 +61,11 @@ class SweepOptions(TypedDict, total=False):
 class RetrainOptions(TypedDict, total=False):
     """Settings of `cimrobust.retrain` by keyword."""
 
-    device: str | Path
+    device: DeviceLike
     tolerance: float | None
     digital: Sequence[str]
     limit: int | None
-    train_data: str | Path | None
+    train_data: DataLike | None
     method: str
     knobs: Mapping[str, float | str] | None
     tuning_epochs: int
@@ -96,10 +97,10 @@ class RetrainOptions(TypedDict, total=False):
 class RareOptions(TypedDict, total=False):
     """Settings of `cimrobust.rare` by keyword."""
 
-    device: str | Path
+    device: DeviceLike
     tolerance: float | None
     digital: Sequence[str]
-    calibration: str | Path | None
+    calibration: DataLike | None
     limit: int | None
     particles: int | None
     budget: int | None
@@ -115,10 +116,10 @@ class RareOptions(TypedDict, total=False):
 class SuggestOptions(TypedDict, total=False):
     """Settings of `cimrobust.suggest` by keyword."""
 
-    device: str | Path
+    device: DeviceLike
     tolerance: float | None
     digital: Sequence[str]
-    calibration: str | Path | None
+    calibration: DataLike | None
     limit: int | None
     protect: str
     tighten: float | None
@@ -134,10 +135,10 @@ class SuggestOptions(TypedDict, total=False):
 class VerifyOptions(TypedDict, total=False):
     """Settings of `cimrobust.verify` by keyword."""
 
-    device: str | Path
+    device: DeviceLike
     tolerance: float | None
     digital: Sequence[str]
-    calibration: str | Path | None
+    calibration: DataLike | None
     limit: int | None
     shares: Sequence[float]
     tighter: float
@@ -152,13 +153,13 @@ class VerifyOptions(TypedDict, total=False):
 class ReplayOptions(TypedDict, total=False):
     """Settings of `cimrobust.replay` by keyword."""
 
-    model: str | Path | None
-    data: str | Path | None
-    labels_of: str | Path | None
-    calibration: str | Path | None
-    transfer: str | Path | None
-    device: str | Path | None
-    policy: str | Path | None
+    model: ModelLike | None
+    data: DataLike | None
+    labels_of: ModelLike | None
+    calibration: DataLike | None
+    transfer: FolderLike | None
+    device: DeviceLike | None
+    policy: PolicyLike | None
     redraw: int
     reviewer_seed: int | None
     search: str | None

@@ -9,11 +9,13 @@ from dataclasses import MISSING, is_dataclass
 from typing import Any
 
 import cimrobust
+from cimrobust.settings import python_inputs
 from cimrobust.settings.annotations import annotation_text
 from cimrobust.settings.described_settings import described
 from cimrobust.settings.documented import setting_text
 from generator.markdown import prose, table
 
+_KIND = re.compile(r"^#: (.+)\n(\w+): TypeAlias = (.+)$", re.MULTILINE)
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 
 
@@ -22,12 +24,24 @@ def page() -> str:
     parts = [
         "# Python\n",
         "Everything below is in `cimrobust`; what is not listed may change without notice.\n",
+        *_kinds(),
     ]
     for name in cimrobust.__all__:
         thing = getattr(cimrobust, name)
         if name != "__version__":
             parts += _entry(name, thing)
     return "\n".join(parts)
+
+
+def _kinds() -> Iterator[str]:
+    """Yield what the short names of argument types stand for."""
+    source = inspect.getsource(python_inputs)
+    rows = [
+        (f"`{name}`", f"`{' '.join(kind.split())}`", prose(text))
+        for text, name, kind in _KIND.findall(source)
+    ]
+    yield "Types of arguments that take objects in place of paths:\n"
+    yield table(("type", "stands for", "meaning"), rows)
 
 
 def _entry(name: str, thing: Any) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from cimrobust.progress import Progress
+from cimrobust.settings.python_inputs import DataLike, DeviceLike, FolderLike, ModelLike, PolicyLike
 '''
 
 

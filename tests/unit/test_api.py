@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
+import subprocess
+import sys
 
 import cimrobust
 
@@ -19,3 +21,17 @@ def test_public_names_are_there():
     assert all(
         callable(getattr(cimrobust, name)) for name in cimrobust.__all__ if name != "__version__"
     )
+
+
+def test_public_names_are_listed_before_they_are_imported():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import cimrobust, sys; names = dir(cimrobust);"
+            " heavy = {'numpy', 'onnx', 'torch'} & sys.modules.keys();"
+            " sys.exit(bool(set(cimrobust.__all__) - set(names) or heavy))",
+        ],
+        check=False,
+    )
+    assert done.returncode == 0

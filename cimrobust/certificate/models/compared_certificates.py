@@ -9,6 +9,8 @@ from typing import Literal
 
 from cimrobust.certificate.models.item import Metric, Tool
 from cimrobust.certificate.models.result_file import ResultFile, Status, Word
+from cimrobust.certificate.notebook_view import notebook_view, score_text
+from cimrobust.input_file import printable
 from cimrobust.records import Count, Fraction, Record
 
 
@@ -145,3 +147,23 @@ class Comparison(ResultFile):
     """Layers that are."""
     notes: list[str]
     """What a reader has to know."""
+
+    def __repr__(self) -> str:
+        """Say what was compared, in one line."""
+        a, b = (f"{printable(side.model)} ({side.verdict})" for side in (self.a, self.b))
+        return f"<Comparison of {a} and {b}>"
+
+    def _repr_html_(self) -> str:
+        """Show both columns of numbers in a notebook."""
+        return notebook_view(
+            f"A: {self.a.model}, {self.a.verdict}; B: {self.b.model}, {self.b.verdict}",
+            [
+                (
+                    row.title,
+                    *(score_text(None if side is None else side.score) for side in (row.a, row.b)),
+                    row.statement,
+                )
+                for row in self.scores
+            ],
+            columns=(self.metric.name, "A", "B", "difference"),
+        )

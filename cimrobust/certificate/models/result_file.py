@@ -25,6 +25,10 @@ class ResultFile(Record):
     _stated_version: str | None = PrivateAttr(default=None)
     _file_sha256: str | None = PrivateAttr(default=None)
 
+    def __repr__(self) -> str:
+        """Name the format; `model_dump` gives everything that the file says."""
+        return f"<{type(self).__name__}: format {self.NAME} {self.stated_version}>"
+
     @property
     def stated_version(self) -> str:
         """Version of the format that the file stated.
