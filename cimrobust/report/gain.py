@@ -43,7 +43,7 @@ def gain_of(described: Retraining) -> Gain:
     )
     if control is not None and control.worst_found is not None:
         sentence += f" Plain fine-tuning alone gives {_shown(described, control.worst_found)}."
-    sentence += _clipping(described, after, scale)
+    sentence += _clipping(described, before, after, scale)
     sentence += (
         f" Without deviation: {_shown(described, described.before.clean)} before,"
         f" {_shown(described, described.after.clean)} after."
@@ -53,20 +53,20 @@ def gain_of(described: Retraining) -> Gain:
     return Gain("GAIN", sentence, "pass") if better > 0 else Gain("LOSS", sentence, "fail")
 
 
-def _clipping(described: Retraining, after: float, scale: float) -> str:
+def _clipping(described: Retraining, before: float, after: float, scale: float) -> str:
     """Return what plain fine-tuning on clipped weights reaches, and whether it is all."""
     found = [step.worst_found for step in described.steps if step.name == "plain, clipped"]
     if not found or found[0] is None:
         return ""
     text = f" Plain fine-tuning on clipped weights gives {_shown(described, found[0])}"
-    ahead = after - found[0] if described.metric.higher_is_better else found[0] - after
+    sign = 1.0 if described.metric.higher_is_better else -1.0
     # A rounding error is no difference of a hundredth.
-    if ahead > _NOTICEABLE * scale + 1e-9:
+    noticeable = _NOTICEABLE * scale + 1e-9
+    if sign * (after - found[0]) > noticeable:
         return f"{text}."
-    return (
-        f"{text}, which is within one point of the method or above it: what helps here is the"
-        " clipping, not the method."
-    )
+    helps = sign * (found[0] - before) > noticeable
+    why = "what helps here is the clipping, not the method" if helps else "neither of them helps"
+    return f"{text}, which is within one point of the method or above it: {why}."
 
 
 def _shown(described: Retraining, value: float | None) -> str:

@@ -114,6 +114,15 @@ def test_numbers_of_every_network_are_in_the_tables():
             "gives 79.10\xa0%, which is within one point of the method or above it: what helps here"
             " is the clipping, not the method.",
         ),
+        (
+            {
+                "steps": example.steps(clipped=0.205),
+                "after": example.outcome("after", worst=0.201),
+                "before": example.outcome("before", worst=0.2),
+            },
+            "gives 20.50\xa0%, which is within one point of the method or above it: neither of them"
+            " helps.",
+        ),
         ({"steps": [], "steps_reason": HOSTILE}, "Not measured: &lt;script"),
         ({"training": example.training("trice-search")}, "chose"),
         ({}, "clipped at 3 standard deviations of their tensor, not 2"),
