@@ -384,7 +384,8 @@ def _without_nothing(value: Any) -> Any:
             if part is not None and key != "defaults_used"
         }
         return {key: part for key, part in kept.items() if part != []}
-    return [_without_nothing(part) for part in value] if isinstance(value, list) else value
+    rows = isinstance(value, list | tuple)
+    return [_without_nothing(part) for part in value] if rows else value
 
 
 @cache

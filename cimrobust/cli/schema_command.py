@@ -29,6 +29,7 @@ PRINTED = (
     "devices-levels-output",
     "devices-fit-output",
     "devices-check-output",
+    "doctor-output",
 )
 NAMES = (*FILES, *PRINTED)
 

@@ -75,7 +75,7 @@ def field_reader(certificate: Measured) -> Callable[[str, str], Markup]:
     def field(path: str, kind: str = "plain") -> Markup:
         value: Any = plain
         for part in path.split("."):
-            value = value[int(part)] if isinstance(value, list) else value[part]
+            value = value[int(part)] if isinstance(value, list | tuple) else value[part]
         text = shown(value, kind, is_fraction=is_fraction)
         return Markup('<data data-json-path="{}" value="{}">{}</data>').format(
             path, "" if value is None else repr(value), escape(text)

@@ -163,7 +163,7 @@ def _blocks(value: Any, place: str) -> Iterator[tuple[str, BaseModel]]:
             yield place, value
         for name in type(value).model_fields:
             yield from _blocks(getattr(value, name), f"{place}.{name}" if place else name)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _blocks(item, f"{place}.{index}")
 

@@ -77,7 +77,8 @@ def _parts(derived: Any, claimed: Any) -> list[tuple[str, Any, Any]] | None:
             (name, getattr(derived, name), getattr(claimed, name))
             for name in type(derived).model_fields
         ]
-    if isinstance(derived, list) and isinstance(claimed, list) and len(derived) == len(claimed):
+    rows = isinstance(derived, list | tuple) and isinstance(claimed, list | tuple)
+    if rows and len(derived) == len(claimed):
         return [
             (str(index), one, other)
             for index, (one, other) in enumerate(zip(derived, claimed, strict=True))

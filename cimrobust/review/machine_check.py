@@ -76,4 +76,4 @@ def is_same_machine(made: Made) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return " ".join(value) if isinstance(value, list) else str(value or "unknown")
+    return " ".join(value) if isinstance(value, list | tuple) else str(value or "unknown")

@@ -30,7 +30,6 @@ from cimrobust.certificate.verdict import judge
 from cimrobust.cli.main import run
 from cimrobust.files import sha256_of
 from cimrobust.montecarlo.trial_table import from_parquet
-from cimrobust.progress import NullProgress
 from cimrobust.report import chart_parts, charts, training_chart
 from cimrobust.report.render import render
 from cimrobust.review import certificate_replay
@@ -38,6 +37,7 @@ from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.reopened import reopen
 from cimrobust.review.replay_check import ReplayCheck
 from cimrobust.review.rerun import rerun
+from cimrobust.run import Run
 
 POLICY = (
     "[require]\nclean_accuracy = 0.9\nworst_found_accuracy = 0.8\nkpp = { k = 1, accuracy = 0.8 }\n"
@@ -211,8 +211,7 @@ def made_again(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Certific
             certificate,
             given,
             out=tmp_path_factory.mktemp("rerun"),
-            workers=1,
-            progress=NullProgress(),
+            run=Run(workers=1),
         )
     )
 

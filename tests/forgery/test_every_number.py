@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from cimrobust.certificate.certificate_files import read_certificate
 from cimrobust.certificate.models import CertificateModel
-from cimrobust.progress import NullProgress
 from cimrobust.review.agreement import compare
 from cimrobust.review.at_the_reviewer import AtHand, open_given
 from cimrobust.review.derivation import derive, run_witness
 from cimrobust.review.reopened import reopen
+from cimrobust.run import Run
 from tests.forgery.conftest import Case, Forged
 
 #: Clocks, threads and machines: nothing that a run derives. docs/explanation/replay.md lists them
@@ -96,8 +96,7 @@ def derived(
         certificate,
         given,
         out=tmp_path_factory.mktemp("derived"),
-        workers=1,
-        progress=NullProgress(),
+        run=Run(workers=1),
     )
     return (
         derive(case.folder, certificate, run, run_witness(case.folder, run)).certificate,
