@@ -305,7 +305,7 @@ def test_killed_runs_leave_no_certificate(samples, tmp_path, seconds):
     assert not names & {"certificate.json", "certificate.html", "trials.parquet", "witness"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(samples, tmp_path, number):
     arguments = small_arguments(samples, tmp_path / "out", "--trials", "6000")
     process = subprocess.Popen(
