@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cimrobust.input_file import FileKind, open_input
@@ -27,7 +27,7 @@ def write_whole(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            _hold(stream.fileno())
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -49,7 +49,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=out, prefix=_STAGING) as folder:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _hold(descriptor)
             yield Path(folder)
         finally:
             os.close(descriptor)
@@ -66,6 +66,12 @@ def stated_place(path: str | Path) -> str:
     """Return a path as results state it: of a file made for one call the name alone."""
     place = Path(path)
     return place.name if place.parent.name.startswith(_OF_CALL) else str(path)
+
+
+def _hold(descriptor: int) -> None:
+    """Lock a file or folder that is being made; where there are no locks, nothing is removed."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _remove_left(out: Path) -> None:

@@ -58,9 +58,8 @@ def open_input(path: Path, kind: FileKind) -> Iterator[BufferedReader]:
     """Open a regular file for reading; links to one are followed.
 
     It is looked at before it is opened, because opening a device can act on it; opened without
-    waiting, because a pipe
-    would wait for ever; and looked at again afterwards, because it may have been replaced in
-    between.
+    waiting, because a pipe would wait for ever; and looked at again afterwards, because it may have
+    been replaced in between.
 
     Args:
         path: The file.
@@ -133,9 +132,8 @@ def refusing_what_fails(
     """Take every error that a library raises on somebody's file for the file's fault.
 
     Libraries that unpack and parse raise what the code below them raises: zlib.error,
-    lzma.LZMAError, struct.error, EOFError,
-    OverflowError, SyntaxError and more, and other ones in their next version. The file is hostile
-    until proved otherwise.
+    lzma.LZMAError, struct.error, EOFError, OverflowError, SyntaxError and more, and other ones in
+    their next version. The file is hostile until proved otherwise.
 
     Args:
         what: What is read and what it must be, e.g. ``"data file must be a complete .npz

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import tomli_w
 
 import cimrobust
 from cimrobust.errors import CimrobustError
@@ -177,26 +176,13 @@ def assert_meets(
         CimrobustError: The policy is wrong, or the evidence does not hold.
     """
     __tracebackhide__ = True
-    file = _policy_file(certificate, policy, require)
-    result = cimrobust.gate(certificate.directory, policy=file, **more)
+    asked = policy if require is None else {"require": dict(require)}
+    if asked is None or None not in (policy, require):
+        raise TypeError("a certificate must be held against one of policy=FILE and require={...}")
+    result = cimrobust.gate(certificate, policy=asked, **more)
     if result.exit_code != 0:
         raise AssertionError(_failure(certificate, result))
     return result
-
-
-def _policy_file(
-    certificate: Certificate, policy: str | Path | None, require: Mapping[str, Any] | None
-) -> Path:
-    """Return the policy; requirements of a test become a file beside the certificate's folder."""
-    if (policy is None) is (require is None):
-        raise TypeError("a certificate must be held against one of policy=FILE and require={...}")
-    if policy is not None:
-        return Path(policy)
-    text = tomli_w.dumps({"require": dict(require or {})})
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    path = certificate.directory.with_name(f"{certificate.directory.name}.policy-{digest}.toml")
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def _failure(certificate: Certificate, result: GateResult) -> str:

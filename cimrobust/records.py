@@ -7,17 +7,14 @@ field is its description in the published schema.
 Records lie in modules of their own (`search_records.py` in `search`), which import nothing that
 computes: a certificate is read and shown without the libraries that made it.
 
-Enters: nothing. Leaves: `Record`, types of fields, and the descriptions of fields.
+Enters: nothing. Leaves: `Record`, and types of fields.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import math
 import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapSerializer
@@ -70,22 +67,3 @@ Measured = Annotated[float | None, BeforeValidator(_none_for_nan)]
 Seconds = Annotated[float, AfterValidator(_rounded)]
 #: Entries in order, a list in JSON.
 Rows = Annotated[tuple[Entry, ...], BeforeValidator(_listed), WrapSerializer(_as_list)]
-
-
-@cache
-def field_texts(kind: type[Any]) -> dict[str, str]:
-    """Return the string that stands behind each field of a class, inherited fields included."""
-    texts: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if not base.__module__.startswith("cimrobust"):
-            continue
-        body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(text, ast.Expr)
-            ):
-                texts[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
-    return texts

@@ -18,7 +18,8 @@ DEVICE_TYPES = ("cpu", "cuda")
 class Run:
     """How to compute.
 
-    Only `seed` and `effort` change results; the others change how long they take.
+    `workers` and `progress` change no result. Another `device_type` rounds gradients otherwise, so
+    a search may find another chip there; what it is reported to score is computed the same way.
     """
 
     seed: Annotated[int, Option(least=0)] = 0

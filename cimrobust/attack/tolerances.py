@@ -3,8 +3,7 @@
 Boxes in each other, and patterns carried from one to the next.
 
 A pattern of a smaller box lies in every larger one, so the worst score found can only fall as the
-tolerance grows: what was found for a smaller one is found for
-a larger one too.
+tolerance grows: what was found for a smaller one is found for a larger one too.
 """
 
 from __future__ import annotations

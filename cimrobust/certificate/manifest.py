@@ -3,8 +3,7 @@
 The digest of every file of a folder of results, so that one signature covers them all.
 
 It lists everything below the folder but itself and signatures, and is written last. Links are never
-listed, because what they
-lead to is not in the folder.
+listed, because what they lead to is not in the folder.
 """
 
 from __future__ import annotations
@@ -46,9 +45,8 @@ class ManifestProblem:
     Attributes:
         path: File, relative to the folder.
         kind: ``missing``: listed and not there; ``changed``: another size or digest; ``extra``:
-            there and not listed;
-            ``unsafe``: a link, another special file, or a listed path that does not stay below the
-            folder.
+            there and not listed; ``unsafe``: a link, another special file, or a listed path that
+            does not stay below the folder.
         detail: What was expected and found.
     """
 

@@ -52,7 +52,7 @@ from cimrobust.certificate.models.retrained import Retraining
 from cimrobust.certificate.models.suggested import SuggestModel
 from cimrobust.certificate.models.swept import SweepModel
 from cimrobust.errors import UsageError
-from cimrobust.records import field_texts
+from cimrobust.field_texts import field_texts
 
 FOLDER = Path(__file__).with_name("schemas")
 #: Model of the current version by name of the format.

@@ -1,8 +1,7 @@
 """Reads result files of the current version of their format and of every older one.
 
 A file of an older version is brought to the form of the current one in `upgrades`, and then
-validated
-like a file of today. Nothing else in the package knows that older versions exist.
+validated like a file of today. Nothing else in the package knows that older versions exist.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ def read_result(path: Path, kind: type[Read], *, hint: str, max_bytes: int = _MA
 
     Raises:
         InputRefusedError: It is missing, too large, not JSON, of a version that is not known here,
-            or does not
-            follow its schema; names the place.
+            or does not follow its schema; names the place.
     """
     plain, digest = _read_json(path, kind, hint, max_bytes)
     try:

@@ -31,13 +31,11 @@ class Certificate:
 
     Attributes:
         record: Everything that certificate.json says, as typed and documented models
-            (`cimrobust.certificate.models`);
-            the blocks that are read most are attributes of the certificate itself:
-            ``certificate.worst_found.score``,
-            ``certificate.verdict.word``, ``certificate.monte_carlo.kpp[0].lower_bound``.
+            (`cimrobust.certificate.models`); the blocks that are read most are attributes of the
+            certificate itself: ``certificate.worst_found.score``, ``certificate.verdict.word``,
+            ``certificate.monte_carlo.kpp[0].lower_bound``.
         directory: Folder of certificate.json, certificate.html, witness/, trials.parquet and, where
-            samples are
-            certified, certified.parquet; manifest.json has the digests of them all.
+            samples are certified, certified.parquet; manifest.json has the digests of them all.
     """
 
     record: CertificateModel

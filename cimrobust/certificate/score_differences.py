@@ -1,10 +1,10 @@
 """Numbers of two certificates side by side, and whether chance can explain their difference.
 
 Two intervals that hold with 95 % each hold at once with 90 % at least, whatever they depend on. So
-where they do not overlap, chance does not explain the difference
-at that confidence. Where they do, nothing follows: certificates do not state which samples were
-decided right, and without that no paired test is sound. Which
-samples are certified is stored, so certified scores on the same samples are compared in pairs.
+where they do not overlap, chance does not explain the difference at that confidence. Where they do,
+nothing follows: certificates do not state which samples were decided right, and without that no
+paired test is sound. Which samples are certified is stored, so certified scores on the same samples
+are compared in pairs.
 """
 
 from __future__ import annotations

@@ -266,9 +266,8 @@ def _set(evidence: SuggestEvidence, kind: str) -> SuggestedSet | None:
     if outcome is None or outcome.confirmed is None:
         return None
     confirmed, names = outcome.confirmed, outcome.found.chosen or frozenset()
-    rules = _protected(evidence, outcome).to_dict()["layer"][
-        len(evidence.placement.profile.rules) :
-    ]
+    known = len(evidence.placement.profile.rules)
+    rules = _protected(evidence, outcome).to_dict()["layer"][known:]
     return SuggestedSet(
         protection=kind,  # type: ignore[arg-type]  # checked by pydantic
         layers=[name for name in evidence.placement.tensors if name in names],

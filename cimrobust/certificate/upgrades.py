@@ -1,10 +1,8 @@
 """Brings result files of older minor versions to the form of the current one.
 
 Within a major version fields are only ever added. So an older file lacks fields: those that may be
-null become
-null, with the reason that its version does not state them; lists and tables become empty. What else
-a version
-needs is written out, one function for each version.
+null become null, with the reason that its version does not state them; lists and tables become
+empty. What else a version needs is written out, one function for each version.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """A certificate's numbers against a policy.
 
 Three statuses a requirement can have: *met*, *refuted* (by an attack, by the statistics or by a
-measurement), and *open*. A search proves nothing about chips it
-did not try, so a worst-found requirement that holds is met as written but can pass no network: a
-pass is certified, or statistical if the policy asked for it.
+measurement), and *open*. A search proves nothing about chips it did not try, so a worst-found
+requirement that holds is met as written but can pass no network: a pass is certified, or
+statistical if the policy asked for it.
 
 Conditions say when evidence counts at all. One that does not hold keeps every certificate from
-passing, since the evidence was made for something else. A refuted
-requirement fails all the same: the chip that refutes it exists, whatever else was asked.
+passing, since the evidence was made for something else. A refuted requirement fails all the same:
+the chip that refutes it exists, whatever else was asked.
 """
 
 from __future__ import annotations

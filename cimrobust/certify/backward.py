@@ -1,9 +1,9 @@
 """Linear forms, backwards.
 
 A linear form on a tensor is rewritten, operator by operator, as a linear form on earlier tensors
-that is never larger, until it rests on the inputs, which are
-known. Here the weights are uncertain and the inputs are not. At every tensor that all of the form
-rests on, its interval gives a bound as well, and the largest is kept.
+that is never larger, until it rests on the inputs, which are known. Here the weights are uncertain
+and the inputs are not. At every tensor that all of the form rests on, its interval gives a bound as
+well, and the largest is kept.
 
 Sound, because every step replaces a form by one that is never larger on any chip: a chain of lower
 bounds of lower bounds ends in a lower bound.

@@ -8,10 +8,9 @@ Every choice gives a sound bound, however good the ascent is; the best of all pa
 
 References:
     K. Xu et al., "Fast and complete: enabling complete verification with rapid and massively
-    parallel incomplete verifiers", ICLR 2021 (alpha-CROWN).
-    S. Wang et al., "Beta-CROWN: efficient bound propagation with per-neuron split constraints",
-    NeurIPS 2021.
-    D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+    parallel incomplete verifiers", ICLR 2021 (alpha-CROWN). S. Wang et al., "Beta-CROWN: efficient
+    bound propagation with per-neuron split constraints", NeurIPS 2021. D. P. Kingma, J. Ba, "Adam:
+    a method for stochastic optimization", ICLR 2015, algorithm 1.
 """
 
 from __future__ import annotations

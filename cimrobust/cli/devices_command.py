@@ -171,9 +171,8 @@ def fit_command(measurements: Path, as_json: bool, **options: Any) -> None:
     The conductance asked for and the one measured.
 
     As a table, every level draws from what was measured around it, and the tolerance box reaches to
-    the smallest and largest measured deviation.
-    As a curve, deviations are Gaussian with a sigma that is a polynomial in the conductance, and
-    the box is 3 sigmas wide.
+    the smallest and largest measured deviation. As a curve, deviations are Gaussian with a sigma
+    that is a polynomial in the conductance, and the box is 3 sigmas wide.
     """
     from cimrobust.device.fitted_profile import fit_profile
 

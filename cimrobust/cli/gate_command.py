@@ -104,13 +104,12 @@ def command(directory: Path, as_json: bool, **arguments: Any) -> int:
     """Check the certificate in DIR against a policy.
 
     First everything is derived again that the files in DIR let one derive without running a
-    network: digests, numbers, verdict. Nothing is judged unless all
-    of it holds.
+    network: digests, numbers, verdict. Nothing is judged unless all of it holds.
 
     Exit code 0: every requirement and condition holds. 1: a requirement is refuted, the witness is
-    in DIR. 3: one can be neither confirmed nor refuted, or
-    the evidence was made under other conditions than the policy's. 6: evidence is missing, damaged
-    or forged, or of another network or other data.
+    in DIR. 3: one can be neither confirmed nor refuted, or the evidence was made under other
+    conditions than the policy's. 6: evidence is missing, damaged or forged, or of another network
+    or other data.
     """
     from cimrobust.certificate.gate_evidence import EvidenceProblemsError
     from cimrobust.input_file import printable

@@ -40,8 +40,7 @@ def command(model: Path, data: Path | None, out: str, force: bool, as_json: bool
     .npz, .csv, a folder of images or of ONNX test data.
 
     It says what the files tell, and as comments what they do not; the first samples are run to
-    check it. Look at the result with
-    `cimrobust inspect MODEL --data FILE`.
+    check it. Look at the result with `cimrobust inspect MODEL --data FILE`.
     """
     from cimrobust.errors import UsageError
     from cimrobust.files import write_whole

@@ -52,9 +52,9 @@ def command(
     With --data how the data are understood.
 
     For each layer: matrix shape per group, devices, slices, tiles, how full they are, input vectors
-    and conversions of one sample (at most, where the
-    device has converters), scale and box radius (the largest deviation of a weight), and which rule
-    of the profile decided for it, where it has any.
+    and conversions of one sample (at most, where the device has converters), scale and box radius
+    (the largest deviation of a weight), and which rule of the profile decided for it, where it has
+    any.
     """
     from cimrobust.pipeline.inspection import inspect_model
 

@@ -39,8 +39,8 @@ def command(directory: Path, as_json: bool, **settings: Any) -> int:
     """Derive the claims of the certificate, sweep or re-training in DIR again, and say which hold.
 
     Its files alone are checked first. With --model and --data every number that follows from them
-    is derived again, and some chips are drawn
-    again. Exit code 0: all that was checked holds. 6: something is refuted.
+    is derived again, and some chips are drawn again. Exit code 0: all that was checked holds. 6:
+    something is refuted.
     """
     from cimrobust.cli.progress_bars import TerminalProgress
     from cimrobust.review.checking import replay

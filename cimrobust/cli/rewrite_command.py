@@ -53,9 +53,8 @@ def command(
     The nodes hold the weights as the device profile quantises them.
 
     The result is an ordinary ONNX file: each of these nodes is a function of the plain operator, so
-    it opens in any viewer and runs in any
-    runtime. Bits, slices, tiles, scale and box radius of each layer are in the metadata of its
-    node.
+    it opens in any viewer and runs in any runtime. Bits, slices, tiles, scale and box radius of
+    each layer are in the metadata of its node.
     """
     from cimrobust.pipeline.rewriting import rewrite
 

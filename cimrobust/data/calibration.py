@@ -26,8 +26,8 @@ def load_samples(
     """Load the samples to evaluate and, where they are needed, others to calibrate with.
 
     Calibration samples come from `calibration` if it is given, else from the description's
-    ``train_file``, else from the end of `data`: up to 256, a quarter
-    of the file at most, which are then left out of the evaluation.
+    ``train_file``, else from the end of `data`: up to 256, a quarter of the file at most, which are
+    then left out of the evaluation.
 
     Args:
         data: Evaluation data, as for `load_data`.

@@ -1,8 +1,7 @@
 """Rows of scores, one a decision, and what infinities mean in them.
 
 -infinity is a score like any other: that of a class which is masked out and never chosen. NaN and
-+infinity are none, and a row without any finite score has no
-decision.
++infinity are none, and a row without any finite score has no decision.
 """
 
 from __future__ import annotations
@@ -41,8 +40,7 @@ def decisive_rows(
     They are all finite where there is a decision.
 
     Scores of -infinity, and the k - 1 best of the other classes, are put below all others. A label
-    whose score is -infinity is put lower still: it is never among
-    the best.
+    whose score is -infinity is put lower still: it is never among the best.
 
     Args:
         rows: Scores, the highest best, float64 [decisions, classes].

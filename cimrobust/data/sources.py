@@ -188,9 +188,8 @@ def call_function(text: str) -> RawData:
     """Call ``module:function`` and take the arrays that it returns.
 
     The function takes no arguments and returns a mapping of names to arrays, ``x`` and ``y`` or one
-    array for each graph input and ``y``.
-    This runs the user's own code, found on the import path or in the working folder, in a process
-    of its own.
+    array for each graph input and ``y``. This runs the user's own code, found on the import path or
+    in the working folder, in a process of its own.
     """
     arrays: Any = run_function(text)
     if not isinstance(arrays, Mapping) or not arrays:

@@ -47,9 +47,8 @@ class DriftTable(Table):
 
     At or before t0 nothing has drifted yet. `power`: g(t) = g(t0) (t / t0)^-nu with nu Gaussian,
     one draw a device; g is the physical conductance, so it needs the window where g_min is not
-    zero.
-    `shift`: g(t) = g(t0) + a Gaussian whose mean and sd are mean + mean_per_log_second ln(t / t0)
-    and likewise.
+    zero. `shift`: g(t) = g(t0) + a Gaussian whose mean and sd are mean + mean_per_log_second ln(t /
+    t0) and likewise.
     """
 
     time_seconds: Annotated[Real, Field(ge=0, le=1e12)]

@@ -58,8 +58,7 @@ class FittedProfile:
         tables: The profile as tables of its file format.
         targets: One entry a measured target.
         left_out: Share of devices that the box leaves out, the largest over the targets: for tables
-            an upper bound at 95 % confidence, for curves the
-            share of the measured ones.
+            an upper bound at 95 % confidence, for curves the share of the measured ones.
     """
 
     tables: Mapping[str, Any]
@@ -79,11 +78,10 @@ def fit(
     """Fit a profile.
 
     ``table``: every level gets quantiles at equally spaced probabilities, linear between the two
-    measured targets around it; the tolerance box reaches
-    to the smallest and largest deviation that was measured there. ``curve``: sigma is a polynomial
-    of third degree in g / g_max, fitted to the standard
-    deviations by least squares, deviations are Gaussian without bound, and the box is 3 sigmas
-    wide.
+    measured targets around it; the tolerance box reaches to the smallest and largest deviation that
+    was measured there. ``curve``: sigma is a polynomial of third degree in g / g_max, fitted to the
+    standard deviations by least squares, deviations are Gaussian without bound, and the box is 3
+    sigmas wide.
 
     Args:
         measured: The measurements.

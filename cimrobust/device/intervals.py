@@ -54,8 +54,8 @@ def level_intervals(
     Both are fractions of the full range.
 
     Programming error (tolerance, or z sigmas), z sigmas of relaxation, clipping, and drift with
-    exponents or shifts within z sigmas: the ends of all are
-    taken together. Neither end passes zero, as nothing has drifted at t0.
+    exponents or shifts within z sigmas: the ends of all are taken together. Neither end passes
+    zero, as nothing has drifted at t0.
 
     Args:
         profile: The device profile.
@@ -199,8 +199,8 @@ def _reads(
     They are those for a start and the ends of the drift.
 
     With s = ln(t / t0), a power law reads (start + floor) e^((rate - nu) s) - floor e^(rate s), and
-    a shift (start + constant + growth s) e^(rate s):
-    the extremes over s are at the ends or where the derivative is zero.
+    a shift (start + constant + growth s) e^(rate s): the extremes over s are at the ends or where
+    the derivative is zero.
     """
     reads = []
     for z in (-drift.z, drift.z):

@@ -43,15 +43,13 @@ def with_tolerance(profile: DeviceProfile, tolerance: float) -> DeviceProfile:
     """Return the profile with another write-verify tolerance, the distribution keeping its shape.
 
     Sigma, measured quantiles and curves are scaled by the same factor, so that the distribution
-    fills the new window as it filled the old one; of a
-    tolerance that depends on level or side, the largest becomes the one asked for. From a profile
-    without write-verify, z sigmas become the tolerance
-    and the Gaussian is truncated there. Faults, relaxation and drift stay as they are.
+    fills the new window as it filled the old one; of a tolerance that depends on level or side, the
+    largest becomes the one asked for. From a profile without write-verify, z sigmas become the
+    tolerance and the Gaussian is truncated there. Faults, relaxation and drift stay as they are.
 
     Layers with devices of their own keep the ratio of their tolerance to the profile's, up to the
-    full
-    range: at half the tolerance theirs is half, at 0 no device deviates. Where the profile's own
-    tolerance is 0 there is no ratio, and they keep their tolerance.
+    full range: at half the tolerance theirs is half, at 0 no device deviates. Where the profile's
+    own tolerance is 0 there is no ratio, and they keep their tolerance.
 
     Args:
         profile: The profile to change.

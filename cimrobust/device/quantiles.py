@@ -29,8 +29,7 @@ class QuantileTable:
 
     Attributes:
         knots: float32 [num_tables * 2 * HALF_SIZE], one table a level or one for all, in a table
-            lower half first; each half starts at its end of the
-            distribution.
+            lower half first; each half starts at its end of the distribution.
         slopes: float32, difference to the next knot; 0 for the last of each half.
     """
 
@@ -47,11 +46,10 @@ def tabulate(profile: DeviceProfile, *, compensation: float = 1.0) -> QuantileTa
     """Tabulate the distribution of a profile, of every level where it depends on the level.
 
     A probability is ``(m + 0.5) / 2^32`` from the nearer end; segments are 1/64 of an octave of it,
-    linear in between, so that the error of a Gaussian is
-    under 1e-4 sigma down to probabilities of 1e-10. The widest segments, next to the median, hold
-    1/256 of the probability: steps of a measured table
-    finer than that are smoothed there, by at most that much probability; its extremes are kept.
-    What relaxation and drift add is computed by quadrature
+    linear in between, so that the error of a Gaussian is under 1e-4 sigma down to probabilities of
+    1e-10. The widest segments, next to the median, hold 1/256 of the probability: steps of a
+    measured table finer than that are smoothed there, by at most that much probability; its
+    extremes are kept. What relaxation and drift add is computed by quadrature
     (`device.distribution`).
 
     Args:

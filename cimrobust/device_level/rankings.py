@@ -65,10 +65,10 @@ def by_worst_curvature(
     """Rank by second derivatives where the worst case lies, and attack again as devices are taken.
 
     Curvature at the quantised weights tells what matters to decisions that are still correct, as in
-    `by_curvature`; half way to attacked points it tells what matters once
-    an attack is under way. Then the devices ranked first are verified, the box that is left is
-    attacked, and curvature at and half way to the pattern found is
-    added: what an attacker would use next. All parts count the same.
+    `by_curvature`; half way to attacked points it tells what matters once an attack is under way.
+    Then the devices ranked first are verified, the box that is left is attacked, and curvature at
+    and half way to the pattern found is added: what an attacker would use next. All parts count the
+    same.
 
     Args:
         scorer: Gradients.

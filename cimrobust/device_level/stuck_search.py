@@ -1,12 +1,11 @@
 """Which few devices do the most harm when they are stuck: gain ranking, batches, swaps.
 
 A device's *gain* is the gradient of a loss in its weight times what sticking changes in that
-weight: the first-order harm. As in bit-flip attacks (Rakin, He, Fan,
-"Bit-flip attack", ICCV 2019, arXiv 1903.12269) the ranking proposes, in every layer and over all of
-them, and a run of the network decides. Changed: devices stick,
-bits do not flip; one pass ranks all devices for several losses; devices are taken in batches that
-grow with the budget; and after each budget the least useful of those taken
-are exchanged for the best of the rest, as long as that helps.
+weight: the first-order harm. As in bit-flip attacks (Rakin, He, Fan, "Bit-flip attack", ICCV 2019,
+arXiv 1903.12269) the ranking proposes, in every layer and over all of them, and a run of the
+network decides. Changed: devices stick, bits do not flip; one pass ranks all devices for several
+losses; devices are taken in batches that grow with the budget; and after each budget the least
+useful of those taken are exchanged for the best of the rest, as long as that helps.
 
 Without a twin there is no gradient. Then devices are proposed by what they can change (the
 significance of their slice), in the columns of layers that probes have shown to matter.

@@ -3,8 +3,8 @@
 Later ones may use the patterns of earlier ones.
 
 To add one: a module with a `Diagnostic`, a line here, a model and a field of `Diagnostics` in
-`certificate/models`, a line in `certificate/blocks/diagnostics.py`,
-and a template `report/templates/diagnostics/<name>.html.j2`.
+`certificate/models`, a line in `certificate/blocks/diagnostics.py`, and a template
+`report/templates/diagnostics/<name>.html.j2`.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
 What is known of one choice of layers helps with the next.
 
 A chip of a network with more layers protected is, up to rounding, one of the network with fewer. So
-bad
-chips are kept, and tried on every choice first: most choices fall to a chip that is known already,
-and
-what one choice falls to, every part of it falls to.
+bad chips are kept, and tried on every choice first: most choices fall to a chip that is known
+already, and what one choice falls to, every part of it falls to.
 """
 
 from __future__ import annotations

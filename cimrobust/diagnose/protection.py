@@ -35,8 +35,7 @@ class Protection:
     Attributes:
         kind: ``digital`` or ``tighter``.
         tolerance: Of devices that are verified more tightly, fraction of the full conductance
-            range;
-            None: a tenth of what their layer has.
+            range; None: a tenth of what their layer has.
     """
 
     kind: str

@@ -1,8 +1,7 @@
 """How samples are fed to a network: batch plan, padding, and putting the outputs together again.
 
 onnxruntime may round differently at another batch size, so the plan is a function of the model and
-the number of samples alone, never of
-timing or thread count.
+the number of samples alone, never of timing or thread count.
 """
 
 from __future__ import annotations
@@ -105,8 +104,7 @@ def feeding_of_file(
     """Tell how the samples go into a graph as it is in its file.
 
     A graph input of the rank of the sample array has a sample axis in front, fixed if the file
-    gives a number; one of the rank of a single
-    sample has none.
+    gives a number; one of the rank of a single sample has none.
 
     Args:
         inputs: Graph inputs.

@@ -231,9 +231,8 @@ def check_liveness(
     """Move every mapped initializer alone and see that the output follows.
 
     Where a corner of the tolerance box changes nothing on these samples (outputs may be coarse),
-    all weights of the tensor are drawn
-    anew; where that changes nothing either, a plainly saved model must agree that nothing changes:
-    then no output depends on the tensor.
+    all weights of the tensor are drawn anew; where that changes nothing either, a plainly saved
+    model must agree that nothing changes: then no output depends on the tensor.
 
     Raises:
         SelfCheckError: The engine does not follow a weight that the output depends on.

@@ -52,8 +52,7 @@ class InputCoding:
     """How activations become levels on the word lines.
 
     ``level = clip(rint(x * inverse_scale) + zero_point, low, high)``, sent in `num_passes` digits
-    of `bits_per_pass` bits, the lowest first; the digits of
-    a negative level are negative.
+    of `bits_per_pass` bits, the lowest first; the digits of a negative level are negative.
 
     Attributes:
         inverse_scale: Levels a unit of activation; None: no converter, the level is the activation.

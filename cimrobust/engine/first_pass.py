@@ -3,8 +3,8 @@
 It is in a process of its own with limited memory and time.
 
 onnxruntime follows the numbers of a file wherever they lead: a few bytes can make it loop without
-end, or ask for all memory, and no other thread can stop a kernel
-that has begun. What a limited process has finished once, this process may do too.
+end, or ask for all memory, and no other thread can stop a kernel that has begun. What a limited
+process has finished once, this process may do too.
 """
 
 from __future__ import annotations

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 from importlib import metadata
 
 import numpy as np
 import onnxruntime
 import torch
+from packaging.requirements import Requirement
 
 from cimrobust import _native
 from cimrobust.available_memory import available_memory
 from cimrobust.engine.installation_records import Extra, Installation, Library
 from cimrobust.engine.machine import this_machine
 from cimrobust.engine.machine_record import Machine
+from cimrobust.engine.torch_device import why_no_cuda
+from cimrobust.run import available_processors
 
 PACKAGE = "cimrobust"
 #: What every extra gives, and the modules that must be importable for it.
@@ -36,7 +38,7 @@ _LITTLE_MEMORY = 4 * 2**30
 def examine_installation() -> Installation:
     """Examine this installation: versions, machine, extras, and a short product in torch."""
     machine, libraries = this_machine(), _libraries()
-    processors, memory = _processors(), available_memory()
+    processors, memory = available_processors(), available_memory()
     gpu, gpu_reason = _gpu()
     return Installation(
         version=metadata.version(PACKAGE),
@@ -57,32 +59,22 @@ def examine_installation() -> Installation:
 
 def _libraries() -> list[Library]:
     from_index = metadata.requires(PACKAGE) or []
-    return [_library(text) for text in from_index if "extra ==" not in text]
+    return [_library(text) for text in from_index if Requirement(text).marker is None]
 
 
 def _library(text: str) -> Library:
     """Return what is installed of a requirement such as ``numpy>=2.0``."""
-    length = next((at for at, sign in enumerate(text) if sign in "<>=!~[( ;"), len(text))
-    name, required = text[:length], text[length:].strip()
+    asked = Requirement(text)
     try:
-        installed = metadata.version(name)
+        installed = metadata.version(asked.name)
     except metadata.PackageNotFoundError:
-        return Library(name=name, required=required, installed=None, is_accepted=False)
-    accepted = _accepts(required, installed)
-    return Library(name=name, required=required, installed=installed, is_accepted=accepted)
-
-
-def _accepts(required: str, installed: str) -> bool:
-    """Tell whether a version keeps lower bounds, the only kind that the package declares."""
-    bounds = [part.strip() for part in required.split(",") if part.strip()]
-    return all(
-        _numbers(installed) >= _numbers(bound[2:]) for bound in bounds if bound.startswith(">=")
+        installed = None
+    return Library(
+        name=asked.name,
+        required=str(asked.specifier),
+        installed=installed,
+        is_accepted=installed is not None and asked.specifier.contains(installed, prereleases=True),
     )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split("+", maxsplit=1)[0].split(".")
-    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)
 
 
 def _extra(name: str) -> Extra:
@@ -91,21 +83,14 @@ def _extra(name: str) -> Extra:
     return Extra(name=name, purpose=purpose, is_installed=installed)
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _gpu() -> tuple[str | None, str]:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0), ""
-    if torch.version.cuda is None:
-        return None, "torch was built without CUDA"
-    return None, f"torch, built for CUDA {torch.version.cuda}, finds no usable GPU or driver"
+    lacking = why_no_cuda()
+    return (None, lacking) if lacking else (torch.cuda.get_device_name(0), "")
 
 
 def _wrong_versions(libraries: list[Library]) -> list[str]:
     return [
-        f"{library.name} must be {library.required.lstrip('(').rstrip(')') or 'installed'}, got "
+        f"{library.name} must be {library.required or 'installed'}, got "
         f"{library.installed or 'none'}; pip install '{library.name}{library.required}'"
         for library in libraries
         if not library.is_accepted

@@ -168,8 +168,7 @@ class OrtEngine:
 
         Args:
             weights: Every mapped initializer by name, in its own shape, float32. C-contiguous
-                arrays are not copied and must not change
-                until the network is closed.
+                arrays are not copied and must not change until the network is closed.
 
         Raises:
             UsageError: Names or shapes are not those of the mapped initializers.

@@ -44,9 +44,8 @@ def map_ordered(
     """Yield ``function(item)`` for every item, in order, computing up to `workers` at a time.
 
     At most ``2 * workers`` items are begun and not yet handed over, so memory does not grow with
-    the number of items. When the caller stops
-    early, is interrupted or an item fails, nothing new is begun and running items end at their next
-    `check_stopped`.
+    the number of items. When the caller stops early, is interrupted or an item fails, nothing new
+    is begun and running items end at their next `check_stopped`.
 
     Args:
         function: Runs in another thread; with one worker in the caller's.

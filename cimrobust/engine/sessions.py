@@ -37,9 +37,8 @@ def session_options() -> Any:
     """Return the options of every session.
 
     One thread a session: trials run side by side instead, and no result depends on a thread count.
-    Memory patterns are off because
-    they keep one block per batch size alive; with them, memory was seen to creep up over hundreds
-    of sessions, without them it stays flat.
+    Memory patterns are off because they keep one block per batch size alive; with them, memory was
+    seen to creep up over hundreds of sessions, without them it stays flat.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -60,9 +59,8 @@ def open_session(model: bytes | Path, *, weights: Mapping[str, np.ndarray] | Non
     They are for initializers that the model marks as external.
 
     The weights are in place before the graph is optimised, so that folding and fusing see them.
-    (`SessionOptions.add_initializer` on a
-    model that has the weights inside does not do that: wherever a weight is folded or fused, the
-    override is ignored without a warning.)
+    (`SessionOptions.add_initializer` on a model that has the weights inside does not do that:
+    wherever a weight is folded or fused, the override is ignored without a warning.)
 
     Args:
         model: Serialised model, or the path of a model file.

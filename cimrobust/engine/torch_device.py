@@ -25,18 +25,22 @@ def open_device(device_type: str) -> torch.device:
             f"device type must be one of {', '.join(DEVICE_TYPES)}, got '{device_type}' (option"
             " --device-type); choose one of them"
         )
-    if device_type == "cuda" and not torch.cuda.is_available():
-        built = torch.version.cuda
-        missing = (
-            "torch was built without CUDA"
-            if built is None
-            else f"torch, built for CUDA {built}, finds no usable GPU or driver"
-        )
+    lacking = why_no_cuda() if device_type == "cuda" else ""
+    if lacking:
         raise UsageError(
-            f"device type must be usable here, got 'cuda', and {missing} (option --device-type);"
+            f"device type must be usable here, got 'cuda', and {lacking} (option --device-type);"
             " use --device-type cpu"
         )
     return torch.device(device_type)
+
+
+def why_no_cuda() -> str:
+    """Return why torch cannot compute on a GPU here; nothing where it can."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None:
+        return "torch was built without CUDA"
+    return f"torch, built for CUDA {torch.version.cuda}, finds no usable GPU or driver"
 
 
 @contextmanager

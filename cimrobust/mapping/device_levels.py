@@ -15,8 +15,8 @@ def target_levels(tensor: TensorPlacement) -> Float32[np.ndarray, "cells weights
     """Return the level that every device is programmed to, float32 [cells_per_weight, num_weights].
 
     Slices of the positive device come first, then those of the negative; with sign-magnitude coding
-    the slices hold the magnitude. Levels of integer
-    weights may be fractional in slice 0, by up to half a level.
+    the slices hold the magnitude. Levels of integer weights may be fractional in slice 0, by up to
+    half a level.
     """
     return stored_levels(
         tensor.nominal,
@@ -45,9 +45,8 @@ def spread_deviation(
     Float32 [cells_per_weight, num_weights].
 
     Every device of a weight is put at the same fraction of its own interval: of the upper end where
-    the weight is to rise, of the lower where it is to
-    fall, the negative device of a pair the other way round. `fold_levels` gives the weights back up
-    to float rounding.
+    the weight is to rise, of the lower where it is to fall, the negative device of a pair the other
+    way round. `fold_levels` gives the weights back up to float rounding.
 
     Args:
         tensor: Placement of the layer.

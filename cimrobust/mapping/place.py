@@ -115,9 +115,8 @@ def _level_weights(
     Float64 [num_groups]; 0 for groups of zeros.
 
     Denormal float32 numbers have too few digits to count levels by, so the weight of a level is at
-    least the smallest normal one, 1.2e-38. Only groups
-    whose largest weight is under 1e-33 are coded more coarsely by this, in a box that is wider than
-    theirs.
+    least the smallest normal one, 1.2e-38. Only groups whose largest weight is under 1e-33 are
+    coded more coarsely by this, in a box that is wider than theirs.
     """
     scale = maxima / (2**profile.weight.bits - 1)
     return np.where(maxima > 0, np.maximum(scale, float(np.finfo(np.float32).tiny)), 0.0)
@@ -129,8 +128,8 @@ def drift_factor(profile: DeviceProfile, num_stored: Int64[np.ndarray, "levels"]
     The factor is for the stated time; it is 1 without compensation.
 
     The sum of the target conductances of its devices over the sum of their mean drifted
-    conductances, both physical, so with g_min; clipping and stuck
-    devices are left out of account. A fixed number of the layer: it does not know the single chip.
+    conductances, both physical, so with g_min; clipping and stuck devices are left out of account.
+    A fixed number of the layer: it does not know the single chip.
 
     Args:
         profile: The device profile.
@@ -345,8 +344,7 @@ def _reference_cells(layer: CrossbarLayer, profile: DeviceProfile) -> int:
     For the offset mapping one a word line and slice in every matrix, shared by its columns.
 
     They are counted, but not drawn: the reference is subtracted as its ideal value, so a deviation
-    of its own is in no chip and no box, and its
-    bit lines are not in the count of tiles.
+    of its own is in no chip and no box, and its bit lines are not in the count of tiles.
     """
     if profile.weight.mapping != "offset":
         return 0

@@ -3,10 +3,9 @@
 Quantiles with distribution-free bounds, failure rates with exact ones.
 
 Scores are compared as they are, in float64; an accuracy is a count divided by a number of samples,
-which float64 rounds the same way as the
-decimal requirement it is compared with. For a metric where lower is better (an error), every
-comparison is mirrored: the worst chips are
-those with the highest values and the bound is an upper one.
+which float64 rounds the same way as the decimal requirement it is compared with. For a metric where
+lower is better (an error), every comparison is mirrored: the worst chips are those with the highest
+values and the bound is an upper one.
 """
 
 from __future__ import annotations

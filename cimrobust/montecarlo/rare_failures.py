@@ -56,13 +56,12 @@ def pool(runs: Sequence[Repeat], *, confidence: float = 0.95) -> Probability:
     """Put independent repeats together.
 
     With points that are independent at every level, the departures before the event come at
-    exponential times whose rates are known, time being ``-ln p``; those of R
-    repeats add up. So ``R (-ln p)`` lies between the sum of the times of the departures that were
-    seen and the same with one more a repeat, whose distribution is a sum of
-    exponential variables, here a Gamma with its mean and variance (exact for one departure at a
-    time: ``k ~ Poisson(-N ln p)``). Where repeats differ by more
-    than that explains, both ends move away from the estimate by the ratio of the standard
-    deviations.
+    exponential times whose rates are known, time being ``-ln p``; those of R repeats add up. So ``R
+    (-ln p)`` lies between the sum of the times of the departures that were seen and the same with
+    one more a repeat, whose distribution is a sum of exponential variables, here a Gamma with its
+    mean and variance (exact for one departure at a time: ``k ~ Poisson(-N ln p)``). Where repeats
+    differ by more than that explains, both ends move away from the estimate by the ratio of the
+    standard deviations.
 
     References:
         A. Guyader, N. Hengartner, E. Matzner-Lober, "Simulation and estimation of extreme quantiles

@@ -3,11 +3,11 @@
 Chips are given here, not drawn.
 
 Samples are independent draws. With one decision a sample the number of right decisions is binomial,
-and the bounds are exact (Clopper, Pearson 1934). With several
-decisions a sample, or an accuracy averaged over several chips, every sample contributes a fraction
-in [0, 1], and the bounds are those of Hoeffding's first inequality; where samples have
-different numbers of decisions, the accuracy is a ratio of two means, and the inequality is applied
-to right decisions minus q times decisions for every q.
+and the bounds are exact (Clopper, Pearson 1934). With several decisions a sample, or an accuracy
+averaged over several chips, every sample contributes a fraction in [0, 1], and the bounds are those
+of Hoeffding's first inequality; where samples have different numbers of decisions, the accuracy is
+a ratio of two means, and the inequality is applied to right decisions minus q times decisions for
+every q.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def hoeffding_lower(mean: float, num_inputs: int, confidence: float, *, fill: fl
     """Return the lower bound of an expectation in [0, 1] from the mean of independent draws.
 
     It is the smallest q below the mean with ``n KL(mean, q) <= ln(1 / (1 - confidence))``, KL the
-    divergence of two Bernoulli variables; tighter near 0 and 1 than
-    the better known ``mean - sqrt(ln(1/alpha) / 2n)``, which follows from it.
+    divergence of two Bernoulli variables; tighter near 0 and 1 than the better known ``mean -
+    sqrt(ln(1/alpha) / 2n)``, which follows from it.
 
     Where sample i has N_i of at most M decisions, R_i of them right, the accuracy is ``q = E R / E
     N``. Then ``(R - q N + q M) / M`` is in [0, 1] with expectation q, and its mean

@@ -10,15 +10,13 @@ points that are below all of them, of probability about (1 - K/N)^j.
 
 References:
     S.-K. Au, J. L. Beck, "Estimation of small failure probabilities in high dimensions by subset
-    simulation", Probab. Eng. Mech. 16, 2001.
-    A. Guyader, N. Hengartner, E. Matzner-Lober, "Simulation and estimation of extreme quantiles and
-    extreme probabilities", Appl. Math. Optim. 64, 2011.
-    S. Webb, T. Rainforth, Y. W. Teh, M. P. Kumar, "A statistical approach to assessing neural
-    network robustness", ICLR 2019, arXiv 1811.07209.
-    K. Tit, T. Furon, M. Rousset, "Efficient statistical assessment of neural network corruption
-    robustness", NeurIPS 2021.
-    S. L. Cotter, G. O. Roberts, A. M. Stuart, D. White, "MCMC methods for functions", Statist. Sci.
-    28, 2013 (the move).
+    simulation", Probab. Eng. Mech. 16, 2001. A. Guyader, N. Hengartner, E. Matzner-Lober,
+    "Simulation and estimation of extreme quantiles and extreme probabilities", Appl. Math. Optim.
+    64, 2011. S. Webb, T. Rainforth, Y. W. Teh, M. P. Kumar, "A statistical approach to assessing
+    neural network robustness", ICLR 2019, arXiv 1811.07209. K. Tit, T. Furon, M. Rousset,
+    "Efficient statistical assessment of neural network corruption robustness", NeurIPS 2021. S. L.
+    Cotter, G. O. Roberts, A. M. Stuart, D. White, "MCMC methods for functions", Statist. Sci. 28,
+    2013 (the move).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The batch axis: finding it, and making one of fixed size symbolic.
 
 Widening compares shape inference at the file's batch size with inference at a multiple of it. Every
-node whose constants tie the network
-to the file's size shows up as a contradiction, and is rewritten; a reshape must keep the batch axis
-at the same place of the memory
-order. Whether the result computes the same is proved by running both, elsewhere.
+node whose constants tie the network to the file's size shows up as a contradiction, and is
+rewritten; a reshape must keep the batch axis at the same place of the memory order. Whether the
+result computes the same is proved by running both, elsewhere.
 """
 
 from __future__ import annotations
@@ -401,8 +400,8 @@ def _axis_at(shape: tuple[int, ...], stride: int, batch_size: int) -> int | None
     It is given that `stride` blocks of samples lie in memory.
 
     An axis of exactly the batch size is the best; in a matrix the batch joins the rows; then an
-    axis that begins with the batch; then one
-    in which it lies inside. With a batch of one several may fit, and running both models decides.
+    axis that begins with the batch; then one in which it lies inside. With a batch of one several
+    may fit, and running both models decides.
     """
     starts = [math.prod(shape[:axis]) for axis in range(len(shape))]
     fits = [

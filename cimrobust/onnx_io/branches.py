@@ -42,10 +42,9 @@ def resolve_branches(
     This is done where the branch is the same for all inputs that the model may get.
 
     Every axis of an input that the file gives no number may have any size, the empty one included;
-    two axes of the same name have the same. onnxruntime does
-    not ask for the latter, so it is used only where a condition cannot do without, and reported;
-    with `share` off, never. All other conditions stay as
-    they are.
+    two axes of the same name have the same. onnxruntime does not ask for the latter, so it is used
+    only where a condition cannot do without, and reported; with `share` off, never. All other
+    conditions stay as they are.
     """
     work, shared, count = Work(_MAX_STEPS), shared_names(model.graph) if share else (), 0
     used = False

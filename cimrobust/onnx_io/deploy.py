@@ -246,9 +246,8 @@ class _Deployment:
 
         Where its result is quantised, onnxruntime turns the layer back into an integer one,
         whatever the weights: it would round programmed weights to the nearest levels, in our
-        sessions
-        and in those of anybody who runs the witness. No optimisation removes a Max with the lowest
-        float.
+        sessions and in those of anybody who runs the witness. No optimisation removes a Max with
+        the lowest float.
         """
         made_by = {name: node for node in all_nodes(self.model.graph) for name in node.output}
         lowest = ""

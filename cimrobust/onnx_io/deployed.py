@@ -16,16 +16,15 @@ class Deployed:
 
     Attributes:
         model: Every mapped initializer is a float32 initializer of its own name; integer layers are
-            rewritten to float layers between
-            quantisers; digital uses of a mapped tensor read a copy. Never changed.
+            rewritten to float layers between quantisers; digital uses of a mapped tensor read a
+            copy. Never changed.
         weight_names: Mapped initializers, in the order of the scan.
         weight_shapes: Their shapes.
         inputs: Graph inputs.
         outputs: Graph outputs.
         batch: ``"dynamic"``: the file has a symbolic batch axis; ``"widened"``: it was fixed and
-            made symbolic here;
-            ``"fixed"``: feed exactly `batch_size` samples; ``"none"``: no batch axis, one sample a
-            run.
+            made symbolic here; ``"fixed"``: feed exactly `batch_size` samples; ``"none"``: no batch
+            axis, one sample a run.
         batch_size: The number of samples a run must have, for ``"fixed"``.
         notes: What had to be changed or is worth knowing.
     """

@@ -62,8 +62,8 @@ def cut_tensors(model: onnx.ModelProto, output: str) -> tuple[str, ...]:
     The wanted output is last.
 
     Those are all levels, and all float tensors that are not between a DequantizeLinear of
-    activations and the next quantiser: operators there are fused to
-    integer ones, and would not be if somebody else read what is inside.
+    activations and the next quantiser: operators there are fused to integer ones, and would not be
+    if somebody else read what is inside.
     """
     types = infer_types(model, strict=False)
     inside: set[str] = set()

@@ -3,10 +3,9 @@
 They follow a formula, so no training made them.
 
 Every test asks for more structure than training, or an example made by hand, would give a weight:
-many rows, one formula for all of them, and float32 accuracy.
-A table that was trained on (a learnable filter bank that starts as one, say) is off its formula and
-is a weight. Integer and half-precision copies are weights
-too: rounding hides the formula.
+many rows, one formula for all of them, and float32 accuracy. A table that was trained on (a
+learnable filter bank that starts as one, say) is off its formula and is a weight. Integer and
+half-precision copies are weights too: rounding hides the formula.
 """
 
 from __future__ import annotations

@@ -42,10 +42,8 @@ class Network:
     Attributes:
         path: File it came from.
         model: Normalised model: nodes in topological order with unique names, local functions
-            inlined, `If` on constant conditions
-            resolved, Constant nodes turned into initializers, initializers no longer graph inputs,
-            all data inside. Never changed after
-            loading.
+            inlined, `If` on constant conditions resolved, Constant nodes turned into initializers,
+            initializers no longer graph inputs, all data inside. Never changed after loading.
         initializers: Value of every initializer, read-only, in the file's type and shape.
         inputs: Graph inputs that are not initializers.
         outputs: Graph outputs.

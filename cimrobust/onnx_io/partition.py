@@ -57,8 +57,8 @@ def partition(deployed: Deployed, nodes: Sequence[CrossbarNode], output: str) ->
     """Cut what one output depends on at the given nodes.
 
     All nodes that can run without a pending crossbar node form one segment; then come all crossbar
-    nodes that can run, and so on. So a
-    chain of layers has one segment a layer, and parallel layers share one.
+    nodes that can run, and so on. So a chain of layers has one segment a layer, and parallel layers
+    share one.
 
     Args:
         deployed: The network.

@@ -54,9 +54,8 @@ def with_crossbar_nodes(
     """Return a network whose nodes with stored weights are all ``cimrobust::Crossbar<operator>``.
 
     The function behind it is the operator itself, so the model computes what it did. What `layers`
-    says stands in the metadata of the node
-    as one entry ``cimrobust.<input>`` for each stored weight, a JSON list with one object an
-    initializer; in models of IR versions that have no
+    says stands in the metadata of the node as one entry ``cimrobust.<input>`` for each stored
+    weight, a JSON list with one object an initializer; in models of IR versions that have no
     metadata of nodes, in its doc string as one JSON object.
 
     Args:

@@ -3,8 +3,8 @@
 The memory and time of that process are limited.
 
 ONNX shape inference is C++ code that follows the numbers of a file wherever they lead: a handful of
-bytes can make it ask for all
-memory. What a limited process has finished once, this process may do too.
+bytes can make it ask for all memory. What a limited process has finished once, this process may do
+too.
 """
 
 from __future__ import annotations

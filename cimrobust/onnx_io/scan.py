@@ -41,12 +41,10 @@ def scan_layers(network: Network, *, stored: Collection[str] = ()) -> LayerScan:
     """Find all weights of a network that crossbars store.
 
     Every Conv, ConvTranspose, DeformConv, Gemm, MatMul, plain Einsum, LSTM, GRU, RNN and their
-    quantised forms with a constant weight
-    counts; the weight may reach the node through nodes that move, retype or dequantise its
-    elements. An initializer that several nodes
-    read is one array. Layers stand in the order in which data reaches them, those at the same depth
-    by name: the
-    order of independent nodes in a file is no part of a network.
+    quantised forms with a constant weight counts; the weight may reach the node through nodes that
+    move, retype or dequantise its elements. An initializer that several nodes read is one array.
+    Layers stand in the order in which data reaches them, those at the same depth by name: the order
+    of independent nodes in a file is no part of a network.
 
     Args:
         network: The network.

@@ -119,8 +119,8 @@ def infer_types(
     """Return the type of every tensor that inference can tell, initializers and inputs included.
 
     What the file itself says about inner tensors is not used, nor are the shapes that it states for
-    inputs and outputs of bodies, which no runtime
-    holds it to; `strict` checks them. Names must be unique over all bodies.
+    inputs and outputs of bodies, which no runtime holds it to; `strict` checks them. Names must be
+    unique over all bodies.
 
     Args:
         model: The model.

@@ -63,8 +63,7 @@ class SizeValues:
     What is the same for all sizes is a number.
 
     Every size that `types` names is one unknown wherever it is named, every one that it does not
-    name an unknown of its own. Integers that depend on
-    data are unknowns too, one an element.
+    name an unknown of its own. Integers that depend on data are unknowns too, one an element.
     """
 
     def __init__(

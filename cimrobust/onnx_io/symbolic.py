@@ -3,9 +3,8 @@
 What is the same for all of them is a number.
 
 An expression is a polynomial with rational coefficients over *atoms*, integers that are not known;
-it always stands for an integer. Quotients are
-written with remainders, ``a // k = (a - a mod k) / k``, so that equal expressions mostly have one
-form. Of every atom an interval is known. What an
+it always stands for an integer. Quotients are written with remainders, ``a // k = (a - a mod k) /
+k``, so that equal expressions mostly have one form. Of every atom an interval is known. What an
 interval, a common divisor or the form itself proves becomes a number, all else stays an atom.
 Nothing is tried out on samples.
 """

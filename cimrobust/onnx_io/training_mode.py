@@ -1,10 +1,10 @@
 """Nodes that a file leaves in training mode.
 
 A deployed network runs as at inference. onnxruntime leaves Dropout in training mode out when it
-optimises a graph, but only where nobody asks for the mask: else, and
-without optimisation, it draws at random. So the node is made what it is at inference as the model
-is loaded, for everybody who runs it. BatchNormalization in training
-mode is run as such: with the mean and variance of the batch at hand.
+optimises a graph, but only where nobody asks for the mask: else, and without optimisation, it draws
+at random. So the node is made what it is at inference as the model is loaded, for everybody who
+runs it. BatchNormalization in training mode is run as such: with the mean and variance of the batch
+at hand.
 """
 
 from __future__ import annotations

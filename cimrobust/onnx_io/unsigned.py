@@ -3,20 +3,17 @@
 The numbers multiplied stay the same.
 
 On x86 without VNNI, onnxruntime multiplies u8 by s8 with vpmaddubsw, which adds pairs of products
-in 16 bits and saturates. Products of two unsigned or
-of two signed operands, and those of a signed left with an unsigned right operand, are added in 32
-bits everywhere. An s8 operand `w` with zero point `z`
-stands for the same numbers as the u8 operand `w + 128` with zero point `z + 128`, so that is what
-is run.
+in 16 bits and saturates. Products of two unsigned or of two signed operands, and those of a signed
+left with an unsigned right operand, are added in 32 bits everywhere. An s8 operand `w` with zero
+point `z` stands for the same numbers as the u8 operand `w + 128` with zero point `z + 128`, so that
+is what is run.
 
 The session option ``session.x64quantprecision`` does this for some operators only (onnxruntime 1.23
-to 1.32, avx2_weight_s8_to_u8.cc): not for
-QLinearConv of com.microsoft, not for QLinearMatMul of opset 21, not for operands that are no
-constants of their own graph. Where *both* operands are
+to 1.32, avx2_weight_s8_to_u8.cc): not for QLinearConv of com.microsoft, not for QLinearMatMul of
+opset 21, not for operands that are no constants of their own graph. Where *both* operands are
 signed, it rewrites one and leaves an operator that has no kernel: `_hold_open` keeps it away from
-those, which are exact as they are. And it stops with an error
-on some files with signed QuantizeLinear and DequantizeLinear, which therefore become unsigned here,
-all of them.
+those, which are exact as they are. And it stops with an error on some files with signed
+QuantizeLinear and DequantizeLinear, which therefore become unsigned here, all of them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The file of a model with other values in some of its initializers, and nothing else changed.
 
 Names, nodes, operator sets, inputs and outputs, metadata, and where and how each tensor is stored
-stay as they are: the protobuf of the file is read, the data of the
-tensors named is replaced in the field that holds it, and it is written again. External data keeps
-its file, offset and length.
+stay as they are: the protobuf of the file is read, the data of the tensors named is replaced in the
+field that holds it, and it is written again. External data keeps its file, offset and length.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def bom(directory: FolderLike, *, out: str | Path, timestamp: str | None = None)
     """Write the bill of materials of a certified network: CycloneDX 1.6 in JSON, with a model card.
 
     Scores with their intervals are its metrics, what the certificate does not cover its
-    limitations; the certificate is evidence of its claims,
-    the worst chip found counter-evidence. The same certificate gives the same file.
+    limitations; the certificate is evidence of its claims, the worst chip found counter-evidence.
+    The same certificate gives the same file.
 
     Args:
         directory: Folder of the certificate, or a `Certificate`.

@@ -82,8 +82,8 @@ def rewrite(
     They hold the weights as a device profile quantises them.
 
     Every such node is an ONNX function of the plain operator, so the file is valid and runs in any
-    runtime, with the outputs of the quantised
-    network. Profile and layer facts stand in the metadata of model and nodes.
+    runtime, with the outputs of the quantised network. Profile and layer facts stand in the
+    metadata of model and nodes.
 
     Args:
         model: ONNX file, or a model in memory: its bytes, an `onnx.ModelProto`, or a

@@ -11,9 +11,8 @@ beyond what a device can do; this one knows.
 
 References:
     A. M. Hasofer, N. C. Lind, "Exact and invariant second-moment code format", J. Eng. Mech. Div.
-    100, 1974.
-    R. Rackwitz, B. Fiessler, "Structural reliability under combined random load sequences", Comput.
-    Struct. 9, 1978.
+    100, 1974. R. Rackwitz, B. Fiessler, "Structural reliability under combined random load
+    sequences", Comput. Struct. 9, 1978.
 """
 
 from __future__ import annotations

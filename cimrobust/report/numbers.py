@@ -66,8 +66,7 @@ def field_reader(certificate: Measured) -> Callable[[str, str], Markup]:
     """Return a function that shows the number at a path such as ``worst_found.members.0.score``.
 
     The path is relative to the certificate; list positions are numbers. The markup states path and
-    exact value, so that a test, or a reader, can compare the
-    two.
+    exact value, so that a test, or a reader, can compare the two.
     """
     is_fraction = certificate.metric.unit == "fraction"
     plain = certificate.model_dump()

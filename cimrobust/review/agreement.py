@@ -65,8 +65,7 @@ def compare(derived: object, claimed: object, result: Scored, *, place: str) -> 
     Both are compared as exactly as the maker of the result allows.
 
     Sentences, and what an older format does not have, are compared for results of this version
-    alone; on another machine decisions on
-    the edge may fall the other way.
+    alone; on another machine decisions on the edge may fall the other way.
 
     Args:
         derived: What was derived again.

@@ -30,8 +30,8 @@ def redraw_check(
     """Draw trials again and compare them with the table.
 
     If a share q of the table is invented, `count` trials miss it with probability (1 - q) to the
-    power of `count`. The worst trial is always among
-    them, because it is where the table is most likely to have been touched.
+    power of `count`. The worst trial is always among them, because it is where the table is most
+    likely to have been touched.
 
     Args:
         certificate: The certificate.

@@ -47,8 +47,7 @@ def rerun_checks(certificate: CertificateModel, made: CertificateModel) -> Itera
     """Compare a certificate with that of the run that was made again, block by block.
 
     On another machine a search may take another course, so that differences refute nothing there,
-    unless its worst chip is much worse than the one
-    that is claimed: no machine makes that.
+    unless its worst chip is much worse than the one that is claimed: no machine makes that.
 
     Args:
         certificate: What is claimed.

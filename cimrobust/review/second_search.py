@@ -21,8 +21,8 @@ def second_search_check(
     """Search the box again, with another seed and nothing known beforehand.
 
     A chip that loses over a quarter more than the worst one of the certificate refutes it; one that
-    is a little worse is told of and refutes nothing,
-    as a certificate states the worst chip found, not the worst there is.
+    is a little worse is told of and refutes nothing, as a certificate states the worst chip found,
+    not the worst there is.
 
     Args:
         certificate: The certificate.

@@ -1,10 +1,9 @@
 """Projected sign-gradient ascent with momentum and step decay, over the whole attack set.
 
 The schedule is that of APGD (Croce, Hein, ICML 2020, arXiv 2003.01690, algorithm 1), with the step
-of every weight measured in half-widths
-of its own interval. Changed: one pattern for all samples, so nothing is dropped when it is broken;
-intervals need not be symmetric; the
-corner that an iterate points to is scored beside it; the loss may be rescaled from pass to pass.
+of every weight measured in half-widths of its own interval. Changed: one pattern for all samples,
+so nothing is dropped when it is broken; intervals need not be symmetric; the corner that an iterate
+points to is scored beside it; the loss may be rescaled from pass to pass.
 """
 
 from __future__ import annotations

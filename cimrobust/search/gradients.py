@@ -254,8 +254,8 @@ def check_gradients(scorer: Scorer, dead: tuple[str, ...]) -> list[Warned]:
     """Make one pass without straight-through gradients and name the layers that they do not reach.
 
     Layers on which no output depends are left out. Later passes let rounding and the like pass
-    gradients through. Converters round the input of every
-    layer: with them, the pass lets gradients through too.
+    gradients through. Converters round the input of every layer: with them, the pass lets gradients
+    through too.
     """
     problem, oracle, zero = scorer.problem, scorer.oracle, scorer.problem.box.zero()
     loss: Loss = (

@@ -100,8 +100,8 @@ def possible_readouts(twin: Twin, task: Task, output: str) -> Iterator[Readout]:
     Whether one decides as the output does has to be tried.
 
     What keeps the order of classes and may saturate (a Softmax, a Sigmoid, a logarithm, one number
-    as factor) is stepped over at the end, and so is an
-    ArgMax or ArgMin whose result is the decision.
+    as factor) is stepped over at the end, and so is an ArgMax or ArgMin whose result is the
+    decision.
     """
     first = task_readout(task, output)
     found = [] if first is None else [first]

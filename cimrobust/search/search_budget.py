@@ -14,9 +14,8 @@ from cimrobust.errors import UsageError
 class Budget:
     """What one search may spend.
 
-    A *pass* is one forward and backward run of the torch twin over the attack set; an
-    *evaluation* is one forward run over them, by
-    onnxruntime or the twin.
+    A *pass* is one forward and backward run of the torch twin over the attack set; an *evaluation*
+    is one forward run over them, by onnxruntime or the twin.
 
     Attributes:
         effort: Name of the level.

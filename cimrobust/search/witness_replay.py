@@ -71,8 +71,7 @@ def confirm(
     Return the score of its model file and a sentence on how it relates to the score found.
 
     With converters the file, run in onnxruntime, has none: its score is compared with that of the
-    same weights with ideal converters, and the products of the
-    kernel are computed again in NumPy.
+    same weights with ideal converters, and the products of the kernel are computed again in NumPy.
 
     Raises:
         SelfCheckError: They differ by more than the order of sums can explain.

@@ -5,19 +5,16 @@ Command line, Python documentation and results are made from this.
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from itertools import pairwise
 from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 
 from cimrobust.counts import check_count, check_number
 from cimrobust.errors import UsageError
+from cimrobust.field_texts import field_texts
 from cimrobust.option import Option
 
 
@@ -122,7 +119,7 @@ def described(model: type[Any]) -> tuple[DescribedSetting, ...]:
 
 @cache
 def _described(model: Any) -> tuple[DescribedSetting, ...]:
-    types, texts = get_type_hints(model, include_extras=True), _texts(model)
+    types, texts = get_type_hints(model, include_extras=True), field_texts(model)
     return tuple(
         DescribedSetting(
             field.name,
@@ -139,26 +136,6 @@ def check_values(settings: Any) -> None:
     """Raise UsageError for the first value of a settings model that is out of range."""
     for setting in described(type(settings)):
         setting.check(getattr(settings, setting.name))
-
-
-def _texts(model: type) -> Mapping[str, str]:
-    """Return the docstrings that stand behind the fields of a class."""
-    tree = ast.parse(inspect.getsource(sys.modules[model.__module__]))
-    body = next(
-        node.body
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and node.name == model.__name__
-    )
-    texts: dict[str, str] = {}
-    for node, behind in pairwise(body):
-        if (
-            isinstance(node, ast.AnnAssign)
-            and isinstance(node.target, ast.Name)
-            and isinstance(behind, ast.Expr)
-            and isinstance(behind.value, ast.Constant)
-        ):
-            texts[node.target.id] = " ".join(str(behind.value.value).split())
-    return texts
 
 
 def _without_option(annotation: Any) -> tuple[Any]:

@@ -105,9 +105,9 @@ def largest_statistical(
     """Return the largest tolerance at which all but one percent of chips meet the requirement.
 
     Chips drawn for the sweep and a bisection say where to look. The claim itself is tested on fresh
-    chips, which had no say in the choice; where it fails, on
-    further ones at the next smaller tolerance, with the error shared out so that the whole
-    procedure is wrong with probability 5 % at most.
+    chips, which had no say in the choice; where it fails, on further ones at the next smaller
+    tolerance, with the error shared out so that the whole procedure is wrong with probability 5 %
+    at most.
     """
     known = dict(tables)
 

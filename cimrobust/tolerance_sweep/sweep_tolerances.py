@@ -3,9 +3,9 @@
 The worst chip found, drawn chips, and what is proven, at each.
 
 A chip of a smaller tolerance is a chip of every larger one. So every search goes on from the worst
-chips of its neighbours: upwards each search starts from what was
-found below it, downwards short attacks start from what was found above, and in the end every
-tolerance takes over what is worst below it. The curve can only fall.
+chips of its neighbours: upwards each search starts from what was found below it, downwards short
+attacks start from what was found above, and in the end every tolerance takes over what is worst
+below it. The curve can only fall.
 """
 
 from __future__ import annotations

@@ -69,13 +69,13 @@ def bound_of(step: Step) -> float:
 def sign_walk(step: Step) -> Deviated:
     """Return where the authors' sign steps end.
 
-    Every step lowers the summed margins by ``bound / 10`` in every weight; it ends after at most 100
-    steps, or when the largest *positive* noise has reached the bound, so that noise may pass it on
-    the negative side.
+    Every step lowers the summed margins by ``bound / 10`` in every weight. The walk ends after 100
+    steps, or when the largest *positive* noise has reached the bound; noise may pass it on the
+    negative side.
 
     Args:
         step: All evaluation samples, on the network that is scored.
-    """  # noqa: E501
+    """
     fixed, bound = step.fixed(), bound_of(step)
     batches = _batches(fixed)
     noise = _nothing(fixed)

@@ -26,9 +26,9 @@ def affordable_range(
     Its own, or the next wider one that the network before training bears.
 
     Whether clipping shrinks the box for nothing or breaks the network depends on how its weights
-    are spread: at 2 standard deviations digits networks lose hardly
-    anything, a residual network for CIFAR half of its accuracy, which a short training does not
-    bring back (docs/lab-book/retraining.md).
+    are spread: at 2 standard deviations digits networks lose hardly anything, a residual network
+    for CIFAR half of its accuracy, which a short training does not bring back
+    (docs/lab-book/retraining.md).
 
     Args:
         method: The method.

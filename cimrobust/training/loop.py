@@ -62,8 +62,8 @@ def train(
     """Train a network.
 
     Everything is computed by one torch thread, and every random number is a function of the seed
-    and the step, so a run gives the same weights on every number of
-    workers, and from every checkpoint.
+    and the step, so a run gives the same weights on every number of workers, and from every
+    checkpoint.
 
     Args:
         job: What to do.

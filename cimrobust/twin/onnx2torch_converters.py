@@ -1,8 +1,8 @@
 """Our converters in onnx2torch's own table, for operators and versions that it lacks.
 
 After `import cimrobust.twin`, `onnx2torch.convert` takes networks that it refuses alone: of opset
-19 and newer, with quantisers, recurrent layers, control flow.
-Converters of onnx2torch itself stay as they are.
+19 and newer, with quantisers, recurrent layers, control flow. Converters of onnx2torch itself stay
+as they are.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ class Twin(torch.nn.Module):
     """An ONNX graph in torch.
 
     Every floating-point tensor has the twin's own type, float32 unless `.double()` or `.half()`
-    changed it, whatever the model says; moves
-    with `.to(device)`. Shape values stay on the CPU.
+    changed it, whatever the model says; moves with `.to(device)`. Shape values stay on the CPU.
 
     Attributes:
         inputs: Names of the graph inputs, initializers not included.

@@ -12,7 +12,7 @@ from cimrobust.certificate.published_schemas import FORMATS, OUTPUTS, described_
 from cimrobust.data.description import Description
 from cimrobust.device.profile_keys import ProfileFile
 from cimrobust.device.table_types import Table
-from cimrobust.records import field_texts
+from cimrobust.field_texts import field_texts
 from generator.markdown import anchor, prose, table
 
 Schema = Mapping[str, Any]

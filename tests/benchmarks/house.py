@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def main(folder: Path) -> None:
         "array annotations": sum(len(_ARRAY.findall(text)) for text in annotations),
         "with a shape": sum(len(_SHAPED.findall(text)) for text in annotations),
         "signatures with workers": sum(has_argument(tree, "workers") for tree in trees.values()),
+        "results described twice": twins(trees.values()),
         "longest import chain": longest_chain(imports(folder, trees)),
     }
     print(json.dumps(counts, indent=2))
@@ -66,6 +67,25 @@ def has_argument(tree: ast.Module, name: str) -> int:
     return sum(
         any(argument.arg == name for argument in (*node.args.args, *node.args.kwonlyargs))
         for node in functions
+    )
+
+
+def twins(trees: Iterable[ast.Module]) -> int:
+    """Return the pairs of a dataclass and a pydantic model with most field names in common.
+
+    Most: at least three fifths of those that either has, and three of them.
+    """
+    plain, models = [], []
+    for node in (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)):
+        names = {
+            part.target.id
+            for part in node.body
+            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+        }
+        is_plain = any("dataclass" in ast.unparse(part) for part in node.decorator_list)
+        (plain if is_plain else models if node.bases else []).append(names)
+    return sum(
+        len(one & other) >= max(3, 0.6 * len(one | other)) for one in plain for other in models
     )
 
 

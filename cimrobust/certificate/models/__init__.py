@@ -3,10 +3,9 @@
 What is in certificate.json, and the source of the published schema.
 
 A field that does not apply to a run is null, and the field beside it whose name ends in ``reason``
-says why. Scores are fractions (accuracy) or in the metric's
-own unit (errors), over the samples used, with integer counts beside them. `timings`, and `seconds`
-of a search member, are the only values that two runs of one
-command may differ in.
+says why. Scores are fractions (accuracy) or in the metric's own unit (errors), over the samples
+used, with integer counts beside them. `timings`, and `seconds` of a search member, are the only
+values that two runs of one command may differ in.
 """
 
 from cimrobust.certificate.models.chips import (

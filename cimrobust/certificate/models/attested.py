@@ -1,8 +1,8 @@
 """What is signed about a certificate: the predicate of the in-toto statement.
 
 All of it follows from the certificate and, where the signer asked for another one, the policy. A
-reader of the statement so needs no
-parser of certificates, and whoever has the folder can derive the statement again.
+reader of the statement so needs no parser of certificates, and whoever has the folder can derive
+the statement again.
 """
 
 from __future__ import annotations

@@ -96,9 +96,8 @@ class WorstLikelihood(Record):
 
     With w the deviation of a weight and s its standard deviation by the profile, the chip reaches T
     = sum of w^2/s^2 in its own direction. Deviations are independent and, centred and truncated
-    Gaussian,
-    no heavier than Gaussian ones of that sigma, so by Chernoff a drawn chip reaches T with
-    probability at most exp(-T/2).
+    Gaussian, no heavier than Gaussian ones of that sigma, so by Chernoff a drawn chip reaches T
+    with probability at most exp(-T/2).
     """
 
     distance: float

@@ -7,9 +7,9 @@ one of the radii, whatever the form.
 
 References:
     G. P. McCormick, "Computability of global solutions to factorable nonconvex programs: part I",
-    Math. Programming 10, 1976 (the four planes of a product).
-    Z. Shi, H. Zhang, K.-W. Chang, M. Huang, C.-J. Hsieh, "Robustness verification for
-    transformers", ICLR 2020 (takes one of the planes on either side; we take their mean).
+    Math. Programming 10, 1976 (the four planes of a product). Z. Shi, H. Zhang, K.-W. Chang, M.
+    Huang, C.-J. Hsieh, "Robustness verification for transformers", ICLR 2020 (takes one of the
+    planes on either side; we take their mean).
 """
 
 from __future__ import annotations

@@ -44,8 +44,7 @@ def product_interval(
     """Return the range of a bilinear operator and the sum of the magnitudes of its terms.
 
     Every output uses a weight once. Exact for activations that are points or not negative;
-    elsewhere the parts of the middle and of the deviation are
-    bounded apart from each other.
+    elsewhere the parts of the middle and of the deviation are bounded apart from each other.
 
     Args:
         linear: The operator without bias.

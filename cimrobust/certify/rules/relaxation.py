@@ -141,10 +141,9 @@ class Activation:
         """Return the ends that the line below and the line above have to hold for.
 
         A form with a positive coefficient on an element is smallest on a chip with that element's
-        weights at their lower corner, whatever is in front of them,
-        and the backward pass of the product takes just that corner. So for a function that never
-        falls the line below is only ever asked on such chips, and the
-        line above on those at the upper corner.
+        weights at their lower corner, whatever is in front of them, and the backward pass of the
+        product takes just that corner. So for a function that never falls the line below is only
+        ever asked on such chips, and the line above on those at the upper corner.
         """
         if not self._is_rising:
             return (data.lo, data.hi), (data.lo, data.hi)

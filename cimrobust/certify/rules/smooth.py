@@ -1,9 +1,9 @@
 """Smooth activation functions.
 
 Both lines have the slope of the chord. Their intercepts are the extremes of ``f(x) - slope x``,
-taken over a grid: between two neighbours at distance h a function
-whose second derivative is at most B in magnitude leaves the chord by at most ``B h^2 / 8``. Points
-at which the derivative jumps are made grid points.
+taken over a grid: between two neighbours at distance h a function whose second derivative is at
+most B in magnitude leaves the chord by at most ``B h^2 / 8``. Points at which the derivative jumps
+are made grid points.
 
 Sound for any slope: f(x) - slope x has the second derivative of f, so between grid points it is at
 most ``B h^2 / 8`` beyond the larger of its neighbours.
@@ -41,8 +41,8 @@ class Shape:
         is_rising: It never falls.
         steepness: Bound of the magnitude of its first derivative.
         error: Absolute error of float32 implementations for inputs of magnitude 1 and less, growing
-            with the magnitude beyond; measured on onnxruntime
-            at a seventh of this or less, see tests/unit/certify/test_float32.py.
+            with the magnitude beyond; measured on onnxruntime at a seventh of this or less, see
+            tests/unit/certify/test_float32.py.
     """
 
     curvature: float

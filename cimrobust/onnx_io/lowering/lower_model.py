@@ -49,8 +49,8 @@ def lower(model: onnx.ModelProto) -> Lowered:
     """Replace every node that has a lowering, in place, those of bodies included.
 
     The model must be sorted, with tensor names unique over all bodies and constants as initializers
-    of the graph. A node keeps the names of its outputs and of the
-    initializers that it reads; the nodes that take its place are named after it.
+    of the graph. A node keeps the names of its outputs and of the initializers that it reads; the
+    nodes that take its place are named after it.
     """
     replaced: Counter[str] = Counter()
     stored = Stored()

@@ -5,14 +5,12 @@ Additive noise N on every weight, in units of max|W| of its layer, minimises by 
     c * sum_k max(Z_k[label] - max_{i != label} Z_k[i], -kappa) + max|N|,   kappa = 0,
 
 and c is searched for: smaller where the noise reaches the bound, larger where it does not (Yan, Hu,
-Shi, ICCAD 2022, arXiv 2207.07626;
-the loss is that of Carlini, Wagner, S&P 2017, equation 6, and its f_6). Changed, each time in
-favour of the method: the runner-up is the
-true one (the published code takes 0 where all wrong scores are negative), the noise is projected to
-the box after every step (it is a soft
-penalty there, so that results at a bound are not within it), c may also grow (it stands still
-there), every step sees all samples, learning
-rates are tried in a grid, and the best of all iterates counts, not the last.
+Shi, ICCAD 2022, arXiv 2207.07626; the loss is that of Carlini, Wagner, S&P 2017, equation 6, and
+its f_6). Changed, each time in favour of the method: the runner-up is the true one (the published
+code takes 0 where all wrong scores are negative), the noise is projected to the box after every
+step (it is a soft penalty there, so that results at a bound are not within it), c may also grow (it
+stands still there), every step sees all samples, learning rates are tried in a grid, and the best
+of all iterates counts, not the last.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Ours, after the idea of A-TRICE: censored noise and an attack that is projected to the tolerance box.
+"""Ours, after the idea of A-TRICE: censored noise and an attack that stays in the tolerance box.
 
 *Chained* draws censored noise r, takes one gradient G at W + r, and descends on the loss at
 ``project(r + th sign(G))``: two backward runs a batch. *Projected* adds the loss at an attacked
 chip to the loss at a noisy one: three. Both take the gradient of the cross-entropy, never leave
 the box, and deploy the weights as trained; the methods of the authors are in `a_trice`.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

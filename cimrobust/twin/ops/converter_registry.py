@@ -1,15 +1,12 @@
 """What a converter sees of a node, and the table of converters by operator and opset version.
 
 A converter reads the attributes of a node once and returns a kernel: a function of the node's input
-tensors. Inputs that the node leaves
-out arrive as None, or not at all at the end of the list.
+tensors. Inputs that the node leaves out arrive as None, or not at all at the end of the list.
 
 How values are held: floating-point tensors of any ONNX type have the twin's working type; int32,
-int64 and bool are themselves (int64 of
-shapes on the CPU), unsigned 32 and 64 bit are int64; quantised values (8 and 16 bit, and the int32
-sums of integer products) may be
-floating-point tensors that hold integers, so that gradients pass from QuantizeLinear to
-DequantizeLinear.
+int64 and bool are themselves (int64 of shapes on the CPU), unsigned 32 and 64 bit are int64;
+quantised values (8 and 16 bit, and the int32 sums of integer products) may be floating-point
+tensors that hold integers, so that gradients pass from QuantizeLinear to DequantizeLinear.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Operators on integers: QLinearConv and its relatives, and those of com.microsoft.
 
 Every one of them is the float operator between DequantizeLinear and QuantizeLinear. Products are
-formed on the integers themselves, so the
-sums are exact up to 2^24 and the rounding is that of the integer kernels.
+formed on the integers themselves, so the sums are exact up to 2^24 and the rounding is that of the
+integer kernels.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ def recurrent(node: Node) -> Kernel:
     """LSTM, GRU and RNN of opset 7 and on.
 
     x [time, batch, in], w [directions, gates hidden, in], r [directions, gates hidden, hidden], b
-    [directions, 2 gates hidden];
-    with layout 1 the batch comes first in x, the states and all outputs.
+    [directions, 2 gates hidden]; with layout 1 the batch comes first in x, the states and all
+    outputs.
     """
     cell, batch_first = read_cell(node), bool(node.get("layout", 0))
 
