@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cimrobust.certificate.result import Certificate
+    from cimrobust.engine.installation import doctor
     from cimrobust.pipeline.analysis import analyze
     from cimrobust.pipeline.billing import bom
     from cimrobust.pipeline.demonstration import demo
@@ -48,6 +49,7 @@ __all__ = [
     "bom",
     "compare",
     "demo",
+    "doctor",
     "gate",
     "inspect_model",
     "rare",
@@ -76,6 +78,7 @@ _HOMES = {
     "bom": "cimrobust.pipeline.billing",
     "compare": "cimrobust.review.comparing",
     "demo": "cimrobust.pipeline.demonstration",
+    "doctor": "cimrobust.engine.installation",
     "gate": "cimrobust.review.checking",
     "inspect_model": "cimrobust.pipeline.inspection",
     "rare": "cimrobust.pipeline.rare_chips",

@@ -22,10 +22,10 @@ def command(as_json: bool) -> None:
 
     Exit code 2: something that is required is missing or computes wrong numbers.
     """
-    from cimrobust.engine.installation import examine_installation
+    from cimrobust.engine.installation import doctor
     from cimrobust.errors import UsageError
 
-    found = examine_installation()
+    found = doctor()
     if as_json:
         from cimrobust.certificate.models.printed_installation import DoctorOutput
 

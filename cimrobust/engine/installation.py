@@ -35,8 +35,12 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
 _LITTLE_MEMORY = 4 * 2**30
 
 
-def examine_installation() -> Installation:
-    """Examine this installation: versions, machine, extras, and a short product in torch."""
+def doctor() -> Installation:
+    """Examine this installation: versions, machine, extras, and a short product in torch.
+
+    Returns:
+        What there is, what does not work, and what will be slow.
+    """
     machine, libraries = this_machine(), _libraries()
     processors, memory = available_processors(), available_memory()
     gpu, gpu_reason = _gpu()
