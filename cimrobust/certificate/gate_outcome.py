@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cimrobust.certificate.certificate_files import CERTIFICATE, WITNESS
+from cimrobust.certificate.certificate_files import WITNESS
 from cimrobust.certificate.gate_evidence import EVIDENCE_REFUTED, EvidenceProblem, GateResult
 from cimrobust.certificate.models import CertificateModel, RequirementResult
 from cimrobust.certificate.policy_tables import CONDITION
@@ -92,11 +92,6 @@ class GateOutcome:
     def witness_sha256(self) -> str | None:
         """Digest of that file, as the certificate states it; None: it does not."""
         return self.certificate.worst_found.witness.get(WITNESS_MODEL)
-
-    @property
-    def certificate_file(self) -> Path:
-        """File of the certificate."""
-        return self.directory / CERTIFICATE
 
     def findings(self) -> Iterator[Finding]:
         """Yield all that was looked at, in the order of the policy; the verdict is the last."""

@@ -181,11 +181,3 @@ def int_attribute(node: onnx.NodeProto, name: str, default: int) -> int:
         if attribute.name == name:
             return int(attribute.i)
     return default
-
-
-def float_attribute(node: onnx.NodeProto, name: str, default: float) -> float:
-    """Return a float attribute."""
-    for attribute in node.attribute:
-        if attribute.name == name:
-            return float(attribute.f)
-    return default

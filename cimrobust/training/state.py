@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -116,8 +115,3 @@ class Copies:
         """Keep the half of the interval around one of three scales."""
         quarter = 0.25 * (self.high - self.low)
         self.low, self.high = self.low + best * quarter, self.high - (2 - best) * quarter
-
-
-def columns_of(rows: Sequence[EpochRow]) -> dict[str, list[float]]:
-    """Return epochs column by column."""
-    return {name: [getattr(row, name) for row in rows] for name in EpochRow.__dataclass_fields__}

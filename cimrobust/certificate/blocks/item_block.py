@@ -16,7 +16,7 @@ from cimrobust.device.distribution import excluded_probability
 from cimrobust.device.intervals import tolerance_fraction
 from cimrobust.mapping.placement import Placement, TensorPlacement
 from cimrobust.onnx_io.layers import CrossbarLayer, LayerScan
-from cimrobust.onnx_io.network import Network, TensorSpec
+from cimrobust.onnx_io.network import TensorSpec
 
 _DEPENDENCIES = ("numpy", "onnx", "onnxruntime", "onnx2torch", "scipy", "torch")
 _METRICS = {
@@ -168,11 +168,6 @@ def mapping(scan: LayerScan, placement: Placement) -> models.Mapping:
         total_devices=sum(tensor.num_devices for tensor in tensors.values()),
         total_tiles=sum(tensor.num_tiles for tensor in tensors.values()),
     )
-
-
-def opset_of(network: Network) -> int:
-    """Return the version of the standard opset."""
-    return network.opsets.get("", 0)
 
 
 def _tensor(spec: TensorSpec) -> models.Tensor:
