@@ -9,12 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 
+_WITHOUT_TEXTS = frozenset({"builtins", "pydantic", "typing", "enum", "abc"})
+
+
 @cache
 def field_texts(kind: type[Any]) -> dict[str, str]:
     """Return the string that stands behind each field of a class, inherited fields included."""
     texts: dict[str, str] = {}
     for base in reversed(kind.__mro__):
-        if not base.__module__.startswith("cimrobust"):
+        if base.__module__.partition(".")[0] in _WITHOUT_TEXTS:
             continue
         body = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base))).body[0]
         assert isinstance(body, ast.ClassDef)
