@@ -17,6 +17,7 @@ from cimrobust.cli.options import (
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
+from cimrobust.cli.show_page import open_option
 from cimrobust.settings.commands import ANALYZE
 
 
@@ -45,6 +46,7 @@ from cimrobust.settings.commands import ANALYZE
 @setting_options(ANALYZE)
 @time_limit_option
 @allow_code_option
+@open_option("certificate.html")
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip that the device tolerance allows for MODEL, and write a certificate.

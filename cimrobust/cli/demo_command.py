@@ -11,6 +11,7 @@ from cimrobust.cli.options import (
     json_option,
 )
 from cimrobust.cli.setting_options import setting_options
+from cimrobust.cli.show_page import open_option
 from cimrobust.settings.commands import ANALYZE
 
 
@@ -23,6 +24,7 @@ from cimrobust.settings.commands import ANALYZE
     help="Folder for the certificate.",
 )
 @setting_options(ANALYZE, only=("workers",))
+@open_option("certificate.html")
 @json_option
 def command(out: Path, workers: int | None, as_json: bool) -> None:
     """Certify a small network that reads handwritten digits, which is shipped with the package.

@@ -13,14 +13,20 @@ import select
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from cimrobust import __version__
 from cimrobust.available_memory import is_about_memory
 from cimrobust.cli.command_help import ExampleGroup, write_groups
+from cimrobust.cli.project_file import project_file
 from cimrobust.errors import EXIT_CODES, CimrobustError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Purpose of every command, in groups, in the order in which a new user meets them.
 GROUPS = {
@@ -65,6 +71,7 @@ GROUPS = {
         "devices": "List, show, check and fit device profiles.",
         "rewrite": "Write the model with its crossbar layers as nodes of their own.",
         "doctor": "Show what is installed, whether it works, and what will be slow.",
+        "completion": "Print the script that completes commands and options in a shell.",
     },
 }
 COMMANDS = {name: purpose for commands in GROUPS.values() for name, purpose in commands.items()}
@@ -76,6 +83,9 @@ EXAMPLES = (
     "cimrobust analyze model.onnx --data data.toml --device rram-write-verify-3pct --out out",
     "cimrobust gate out --policy policy.toml",
 )
+
+#: Environment variable by which the script of `cimrobust completion` asks for what may follow.
+COMPLETE = "_CIMROBUST_COMPLETE"
 
 EXIT_USAGE = 2
 EXIT_REFUSED = 5
@@ -124,6 +134,19 @@ class LazyGroup(ExampleGroup):
         ).command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete options and subcommands without importing any of them."""
+        from click.shell_completion import CompletionItem
+
+        return [
+            *click.Command.shell_complete(self, ctx, incomplete),
+            *(
+                CompletionItem(name, help=purpose)
+                for name, purpose in COMMANDS.items()
+                if name.startswith(incomplete)
+            ),
+        ]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups of subcommands without importing any of them."""
         write_groups(
@@ -141,8 +164,36 @@ class LazyGroup(ExampleGroup):
     cls=LazyGroup, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__, prog_name="cimrobust")
-def group() -> None:
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=(
+        "Project defaults for options. Default: the nearest cimrobust.toml from this folder upwards"
+        " within the repository."
+    ),
+)
+@click.option("--no-config", is_flag=True, help="Use no project defaults.")
+@click.pass_context
+def group(context: click.Context, config: Path | None, no_config: bool) -> None:
     """What a neural network does on an imperfect analog chip, in the worst case."""
+    found = config
+    if config is None and not no_config:
+        found = project_file(Path.cwd())
+    if found is not None and context.invoked_subcommand is not None:
+        _set_defaults(context, found, context.invoked_subcommand)
+
+
+def _set_defaults(context: click.Context, path: Path, name: str) -> None:
+    """Take the defaults of a command from a file, and say which."""
+    from cimrobust.cli.project_defaults import read
+
+    command = group.get_command(context, name)
+    assert command is not None  # click has found it already
+    defaults = read(path, COMMANDS).of(command, name)
+    context.default_map = {name: defaults}
+    if defaults:
+        names = ", ".join(option.replace("_", "-") for option in defaults)
+        click.echo(f"defaults from {path}: {names}", err=True)
 
 
 def main() -> None:
@@ -166,6 +217,10 @@ def run(arguments: list[str]) -> int:
         The exit code. Nothing is raised: an unforeseen error prints one line, and its traceback if
         CIMROBUST_DEBUG is set.
     """
+    if os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(group, {}, "cimrobust", COMPLETE, os.environ[COMPLETE])
     if any("\0" in argument for argument in arguments):
         return _fail(
             "error: arguments must not hold a null byte, got one; no file has such a name",

@@ -8,6 +8,7 @@ import click
 
 from cimrobust.cli.command_help import ExampleCommand
 from cimrobust.cli.options import certificate_argument, json_option
+from cimrobust.cli.show_page import open_flag, show_page
 
 
 @click.command(
@@ -34,12 +35,17 @@ from cimrobust.cli.options import certificate_argument, json_option
     metavar="FILE",
     help="Write the page as PDF/A-3u too (extra `pdf`), with what changed if --previous is given.",
 )
+@open_flag
 @json_option
-def command(directory: Path, previous: Path | None, pdf: Path | None, as_json: bool) -> None:
+def command(
+    directory: Path, previous: Path | None, pdf: Path | None, is_opened: bool, as_json: bool
+) -> None:
     """Write the page of a certificate, a sweep or a re-training in DIR again from its JSON."""
     from cimrobust.review.checking import rewrite_report
 
     written = rewrite_report(directory, previous=previous, pdf=pdf)
+    if is_opened:
+        show_page(written[0])
     if as_json:
         from cimrobust.certificate.models.printed_folders import ReportOutput
         from cimrobust.files import sha256_of

@@ -18,6 +18,7 @@ from cimrobust.cli.options import (
     time_limit_option,
 )
 from cimrobust.cli.setting_options import setting_options
+from cimrobust.cli.show_page import open_option
 from cimrobust.settings.commands import RETRAIN
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @setting_options(RETRAIN)
 @time_limit_option
 @allow_code_option
+@open_option("retrain.html")
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Train MODEL so that it withstands the tolerance of its devices.

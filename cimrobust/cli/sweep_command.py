@@ -18,6 +18,7 @@ from cimrobust.cli.options import (
     time_limit_option,
 )
 from cimrobust.cli.setting_options import Numbers, setting_options
+from cimrobust.cli.show_page import open_option
 from cimrobust.settings.commands import SWEEP
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @setting_options(SWEEP)
 @time_limit_option
 @allow_code_option
+@open_option("sweep.html")
 @json_option
 def command(model: Path, as_json: bool, out: Path, **settings: Any) -> None:
     """Find the worst chip of MODEL, draw chips and certify at several write-verify tolerances.
